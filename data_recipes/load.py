@@ -1,0 +1,163 @@
+"""TOML page to frozen model; every error names the file, the field, the value and the mend."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from data_recipes.schema import CorpusRecipe, RecipeError, RunRecipe
+
+Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | RunRecipe:
+    """The recipe at `path`, of whichever of the two kinds it is.
+
+    `overrides` are `key.path=VALUE` strings with VALUE in TOML, applied before validation.
+    Raises RecipeError.
+    """
+    page = _read(path)
+    model = RunRecipe if "phases" in page else CorpusRecipe
+    return _validate(path, _override(path, page, overrides), model)
+
+
+def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe:
+    """The corpus recipe at `path`. Raises RecipeError."""
+    return _validate(path, _override(path, _read(path), overrides), CorpusRecipe)
+
+
+def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict[str, tuple[Path, CorpusRecipe]]]:
+    """The run recipe at `path` and its corpora by name, each with the path it came from. Raises RecipeError."""
+    run = _validate(path, _override(path, _read(path), overrides), RunRecipe)
+    corpora: dict[str, tuple[Path, CorpusRecipe]] = {}
+    for number, relative in enumerate(run.corpora, start=1):
+        corpus_path = (path.parent / relative).resolve()
+        if not corpus_path.is_file():
+            raise RecipeError(
+                f"{path}: corpora[{number}] = {relative!r} is not a file ({corpus_path}). {_near_files(corpus_path)}"
+            )
+        corpus = load_corpus(corpus_path)
+        if corpus.name in corpora:
+            raise RecipeError(
+                f"{path}: corpora[{number}] = {relative!r} has the name {corpus.name!r} a second time. Rename one."
+            )
+        corpora[corpus.name] = (corpus_path, corpus)
+    for number, phase in enumerate(run.phases, start=1):
+        for name in phase.weights:
+            if name not in corpora:
+                raise RecipeError(
+                    f"{path}: phases[{number}].weights.{name}: no such corpus. The corpora of this run are "
+                    f"{', '.join(corpora)}. {_did_you_mean(name, corpora)}".rstrip()
+                )
+    return run, corpora
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe. {_near_files(path)}".rstrip()) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}. Mend the line named.") from None
+
+
+def _override(path: Path, page: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for override in overrides:
+        dotted, separator, text = override.partition("=")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            separator = ""
+        if not separator:
+            raise RecipeError(
+                f"{path}: --set {override!r} is not key.path=VALUE with VALUE in TOML, such as train.peak_lr=0.002."
+            )
+        node: Any = page
+        *parents, leaf = dotted.strip().split(".")
+        for part in parents:
+            node = (
+                node[int(part) - 1]
+                if isinstance(node, list) and part.isdigit() and 0 < int(part) <= len(node)
+                else (node.setdefault(part, {}) if isinstance(node, dict) else None)
+            )
+        if not isinstance(node, dict):
+            raise RecipeError(
+                f"{path}: --set {override!r}: {dotted} leads to no field. Lists count from 1, as phases.3.tokens."
+            )
+        node[leaf] = value
+    return page
+
+
+def _validate(path: Path, page: Mapping[str, Any], model: type[Recipe]) -> Recipe:
+    try:
+        return model.model_validate(page)
+    except ValidationError as error:
+        lines = [f"{path}: {_explain(detail, model)}" for detail in error.errors()]
+        raise RecipeError("\n".join(lines)) from None
+
+
+def _explain(detail: Any, model: type[BaseModel]) -> str:
+    location: tuple[str | int, ...] = detail["loc"]
+    field = _dotted(location)
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _fields_at(model, location[:-1])
+            hint = _did_you_mean(str(location[-1]), known) or f"Known here: {', '.join(known)}."
+            return f"{field} = {detail['input']!r}: unknown field. {hint}"
+        case "missing":
+            return f"{field}: missing. Add it."
+        case "value_error":
+            message = str(detail["ctx"]["error"])
+            return f"{field}.{message}" if field and not message.startswith("phases") else message
+        case _:
+            return f"{field} = {detail['input']!r}: {_lower_first(detail['msg'])}. Change the value."
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    text = ""
+    for part in location:
+        # Recipes count from 1, as people and stage names do (phases[1], train[1]).
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Names of the fields of the section that `location` leads to."""
+    sections = [model]
+    for part in location:
+        if isinstance(part, str):
+            fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+            deeper = [nested for field in fields for nested in _sections_in(field.annotation)]
+            # pydantic puts the discriminator's value of a union into the location
+            sections = deeper or [section for section in sections if _kind(section) == part]
+    return sorted({name for section in sections for name in section.model_fields})
+
+
+def _kind(section: type[BaseModel]) -> str | None:
+    annotation = section.model_fields["kind"].annotation if "kind" in section.model_fields else None
+    return next(iter(getattr(annotation, "__args__", ())), None)
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for argument in getattr(annotation, "__args__", ()) for section in _sections_in(argument)]
+
+
+def _did_you_mean(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def _near_files(path: Path) -> str:
+    near = sorted(file.name for file in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    return f"{path.parent} has {', '.join(near)}." if near else ""
+
+
+def _lower_first(message: str) -> str:
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,1 @@
+"""The machines: run any graph of stages durably. Knows nothing of language models."""

@@ -1,0 +1,47 @@
+"""What a stage's work is given: where to write, what survives, and how to speak to the one who watches."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+@dataclass
+class StageContext:
+    """One attempt of one stage.
+
+    `out`: scratch folder whose files are committed when the work returns. `state`: folder that survives attempts.
+    `emit`: takes events; in a run they reach the event log, the live table and MLflow. `parallel`: whether shards
+    may be spread over the cluster, or run one after the other in this process.
+    """
+
+    stage_id: str
+    out: Path
+    state: Path
+    emit: Callable[[Event], None]
+    parallel: bool = False
+    quarantined: list[Mapping[str, str]] = field(default_factory=list)
+
+    def progress(self, done: float, total: float, unit: str) -> None:
+        """Tell how far the work is; rate and time left are worked out by the one who watches."""
+        self.emit({"event": "progress", "stage": self.stage_id, "done": done, "total": total, "unit": unit})
+
+    def log_metrics(self, points: list[tuple[int, Mapping[str, float]]]) -> None:
+        """Publish (step, metrics) points. Sent in batches at checkpoints, so that no step is ever published twice."""
+        self.emit(
+            {
+                "event": "metrics",
+                "stage": self.stage_id,
+                "points": [[step, dict(values)] for step, values in points],
+            }
+        )
+
+    def warn(self, message: str) -> None:
+        """State something that the user should know and that does not stop the work."""
+        self.emit({"event": "warning", "stage": self.stage_id, "message": message})
+
+    def quarantine(self, origin: str, reason: str) -> None:
+        """Set a record aside: it is counted, listed in the manifest, and the work goes on."""
+        self.quarantined.append({"origin": origin, "reason": reason})

@@ -1,0 +1,113 @@
+"""Spread one stage's shards over the cluster, each finished shard committed on its own."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from infra.context import StageContext
+from infra.store import rename_durably, write_durably
+
+Descriptor = TypeVar("Descriptor")
+RESULT = "shard.json"
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What a shard tells besides its files: plain metrics, and the records it set aside."""
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    quarantined: list[Mapping[str, str]] = field(default_factory=list)
+
+
+ShardWork = Callable[[Descriptor, Path], ShardResult]
+
+
+def map_shards(
+    context: StageContext,
+    work: ShardWork[Descriptor],
+    shards: Sequence[Descriptor],
+    *,
+    unit: str = "shards",
+    num_cpus: float = 1.0,
+    preemptions: int = 20,
+) -> list[ShardResult]:
+    """Run `work(shard, folder)` for every shard and move the files it wrote into `context.out`.
+
+    Results are in the order of `shards`. A shard that was finished by an earlier attempt is not done again. Workers
+    that die are replaced up to `preemptions` times a shard; an exception of `work` fails the stage, finished shards
+    stay. File names are the work's own, so they carry the shard's number.
+    """
+    home = context.state / "shards"
+    home.mkdir(parents=True, exist_ok=True)
+    for leftover in home.glob(".*"):
+        shutil.rmtree(leftover)
+    folders = [home / f"{index:06d}" for index in range(len(shards))]
+    todo = [index for index, folder in enumerate(folders) if not folder.exists()]
+    context.progress(len(shards) - len(todo), len(shards), unit)
+
+    def finished(count: int) -> None:
+        context.progress(len(shards) - len(todo) + count, len(shards), unit)
+
+    if context.parallel:
+        _run_on_cluster(work, shards, folders, todo, finished, num_cpus, preemptions)
+    else:
+        for count, index in enumerate(todo, start=1):
+            _commit_shard(work, shards[index], folders[index])
+            finished(count)
+    results = [_collect(folder, context.out) for folder in folders]
+    for result in results:
+        context.quarantined.extend(result.quarantined)
+    return results
+
+
+def _run_on_cluster(
+    work: ShardWork[Descriptor],
+    shards: Sequence[Descriptor],
+    folders: Sequence[Path],
+    todo: Sequence[int],
+    finished: Callable[[int], None],
+    num_cpus: float,
+    preemptions: int,
+) -> None:
+    import ray
+
+    task = ray.remote(_commit_shard).options(num_cpus=num_cpus, max_retries=preemptions, retry_exceptions=False)
+    # A bounded window keeps the head's memory flat however many shards there are.
+    window = max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
+    waiting = list(reversed(todo))
+    running: list[Any] = []
+    count = 0
+    while waiting or running:
+        while waiting and len(running) < window:
+            index = waiting.pop()
+            running.append(task.remote(work, shards[index], folders[index]))
+        done, running = ray.wait(running, fetch_local=False)
+        ray.get(done)
+        count += len(done)
+        finished(count)
+
+
+def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path) -> None:
+    import secrets
+
+    scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    scratch.mkdir()
+    result = work(shard, scratch)
+    write_durably(
+        scratch / RESULT,
+        json.dumps({"metrics": dict(result.metrics), "quarantined": list(result.quarantined)}),
+    )
+    rename_durably(scratch, folder)
+
+
+def _collect(folder: Path, out: Path) -> ShardResult:
+    """Link the shard's files into `out` (the shard stays for a next attempt, should this one die before its commit)."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != RESULT:
+            target = out / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.hardlink_to(file)
+    return ShardResult(**json.loads((folder / RESULT).read_text(encoding="utf-8")))

@@ -1,0 +1,114 @@
+"""A stage: one node of the graph, named by what it computes and nothing else.
+
+`key = sha256(name, subject, version, params, keys of inputs)[:12]`. Resources, paths, worker counts and code are
+never in it, so moving a run to other machines finds the same results.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from infra.context import StageContext
+    from infra.store import Artifact
+
+Metrics = Mapping[str, float]
+Work = Callable[["StageContext", Mapping[str, "Artifact"]], Metrics]
+KEY_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage's own task occupies while it runs; shards that it fans out occupy theirs on top."""
+
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A node of the graph. Building one runs nothing.
+
+    `work(context, inputs)` writes files under `context.out` and returns metrics. `params` are plain data and the
+    whole of what distinguishes two stages of one name, subject and version.
+    """
+
+    name: str
+    subject: str
+    version: int
+    params: Mapping[str, Any]
+    inputs: Mapping[str, "Stage"]
+    work: Work = field(compare=False)
+    resources: Resources = Resources()
+
+    @property
+    def id(self) -> str:
+        """How people name this stage: `train[2]`, or `report` where there is one only."""
+        return f"{self.name}[{self.subject}]" if self.subject else self.name
+
+    @cached_property
+    def key(self) -> str:
+        """12 hex digits that name this stage's result."""
+        return digest(
+            {
+                "name": self.name,
+                "subject": self.subject,
+                "version": self.version,
+                "params": self.params,
+                "inputs": {name: stage.key for name, stage in self.inputs.items()},
+            }
+        )[:KEY_LENGTH]
+
+
+def canonical_json(value: object) -> str:
+    """One text per value: sorted keys, no spaces, shortest floats. Raises TypeError on anything but plain data."""
+    return json.dumps(
+        _plain(value, "value"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(value: object) -> str:
+    """sha256 of the canonical JSON, as 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def walk(targets: Mapping[str, Stage] | list[Stage]) -> Iterator[Stage]:
+    """Every stage that `targets` need, each once, inputs before those who read them."""
+    seen: set[str] = set()
+
+    def visit(stage: Stage) -> Iterator[Stage]:
+        if stage.key in seen:
+            return
+        seen.add(stage.key)
+        for upstream in stage.inputs.values():
+            yield from visit(upstream)
+        yield stage
+
+    for target in targets.values() if isinstance(targets, Mapping) else targets:
+        yield from visit(target)
+
+
+def _plain(value: object, place: str) -> object:
+    """`value` rebuilt from None, bool, int, float, str, list and dict; anything else has no stable text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise TypeError(f"{place} = {value}: a key takes finite numbers only")
+            return value
+        case Mapping():
+            bad = [name for name in value if not isinstance(name, str)]
+            if bad:
+                raise TypeError(f"{place} has the field {bad[0]!r}: names of fields are strings in a key")
+            return {name: _plain(item, f"{place}.{name}") for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+        case _:
+            raise TypeError(
+                f"{place} is a {type(value).__name__}: a key takes plain data only, such as numbers, strings and lists"
+            )

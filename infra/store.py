@@ -1,0 +1,250 @@
+"""The store: results under their keys, each committed by one rename, and nothing else.
+
+<root>/stages/<name>/<subject>-<key>/             files and manifest.json: exists only when complete
+<root>/stages/<name>/<subject>-<key>.state/       finished shards and checkpoints: survives attempts
+<root>/stages/<name>/.<subject>-<key>.<random>/   scratch of a running attempt
+<root>/runs/<run id>/                             lock.json, events.jsonl
+<root>/lock                                       held by the one writing process
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from infra.stage import Stage
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used: the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One committed file. `rows` is known for Parquet."""
+
+    path: str
+    bytes: int
+    sha256: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stage made, from what, and how."""
+
+    id: str
+    name: str
+    subject: str
+    key: str
+    version: int
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    files: tuple[FileEntry, ...]
+    metrics: Mapping[str, float]
+    quarantined: tuple[Mapping[str, str], ...]
+    seconds: float
+    provenance: Mapping[str, Any]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        fields = json.loads(text)
+        fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
+        fields["quarantined"] = tuple(fields["quarantined"])
+        return cls(**fields)
+
+    def digests(self) -> dict[str, str]:
+        """sha256 by file path: what two builds of one stage must share."""
+        return {entry.path: entry.sha256 for entry in self.files}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed result: a folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+
+class Store:
+    """A folder of committed results."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).resolve()
+
+    def open(self) -> "Store":
+        """This store, made if missing and tried by a write. Raises StoreError."""
+        try:
+            (self.root / "stages").mkdir(parents=True, exist_ok=True)
+            (self.root / "runs").mkdir(exist_ok=True)
+            probe = self.root / f".probe-{secrets.token_hex(4)}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"store {self.root}: cannot write there ({error.strerror}). Choose another folder with --store."
+            ) from error
+        return self
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store for writing; the kernel frees it however this process ends. Raises StoreError."""
+        with (self.root / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise StoreError(
+                    f"store {self.root}: another run holds it ({file.read().strip() or 'it is just starting'}). "
+                    "Wait for it, stop it, or give this run its own folder with --store."
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+    def path(self, stage: Stage) -> Path:
+        """Where the committed result of `stage` is or will be."""
+        return self._folder(stage.name) / self._leaf(stage)
+
+    def state(self, stage: Stage) -> Path:
+        """Folder that survives attempts of `stage`, until the result is committed."""
+        return self._folder(stage.name) / f"{self._leaf(stage)}.state"
+
+    def find(self, stage: Stage) -> Artifact | None:
+        """The committed result of `stage`, or None. Raises StoreError where a manifest cannot be read."""
+        path = self.path(stage)
+        return self.read(path) if (path / MANIFEST).is_file() else None
+
+    def read(self, path: Path) -> Artifact:
+        """The committed result in folder `path`. Raises StoreError."""
+        try:
+            return Artifact(path, Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{path / MANIFEST}: unreadable manifest ({error}). Delete the folder to build it again."
+            ) from error
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """Every committed result, by name, subject and key."""
+        for manifest in sorted(self.root.glob(f"stages/*/[!.]*/{MANIFEST}")):
+            yield self.read(manifest.parent)
+
+    def scratch(self, stage: Stage) -> Path:
+        """A fresh folder for one attempt of `stage`."""
+        path = self._folder(stage.name) / f".{self._leaf(stage)}.{secrets.token_hex(4)}"
+        path.mkdir(parents=True)
+        return path
+
+    def commit(
+        self,
+        stage: Stage,
+        scratch: Path,
+        *,
+        metrics: Mapping[str, float],
+        quarantined: list[Mapping[str, str]],
+        seconds: float,
+        provenance: Mapping[str, Any],
+    ) -> Artifact:
+        """Hash every file of `scratch` into a manifest and rename the folder into place, flushed to disk first.
+
+        Where another attempt committed the same key before, its result stands and `scratch` is removed.
+        """
+        manifest = Manifest(
+            id=stage.id,
+            name=stage.name,
+            subject=stage.subject,
+            key=stage.key,
+            version=stage.version,
+            params=stage.params,
+            inputs={name: upstream.key for name, upstream in stage.inputs.items()},
+            files=tuple(_entry(file, scratch) for file in sorted(scratch.rglob("*")) if file.is_file()),
+            metrics=dict(metrics),
+            quarantined=tuple(quarantined),
+            seconds=round(seconds, 3),
+            provenance=provenance,
+        )
+        write_durably(scratch / MANIFEST, manifest.to_json())
+        rename_durably(scratch, self.path(stage))
+        shutil.rmtree(self.state(stage), ignore_errors=True)
+        return self.read(self.path(stage))
+
+    def verify(self, artifact: Artifact) -> None:
+        """Hash every file again. Raises StoreError naming the first that differs from its manifest."""
+        for entry in artifact.manifest.files:
+            file = artifact.path / entry.path
+            if not file.is_file() or _entry(file, artifact.path).sha256 != entry.sha256:
+                raise StoreError(
+                    f"{file}: differs from its manifest. Delete {artifact.path} to build {artifact.manifest.id} again."
+                )
+
+    def remove_scratch(self) -> None:
+        """Remove what killed attempts left. Only for the process that holds the lock."""
+        for folder in self.root.glob("stages/*/.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self, name: str) -> Path:
+        return self.root / "stages" / name
+
+    def _leaf(self, stage: Stage) -> str:
+        return f"{stage.subject}-{stage.key}" if stage.subject else stage.key
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a whole file so that after a crash it has the old content or the new."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Move a finished folder to its name, its files flushed to disk before. A target that exists stands."""
+    for file in source.rglob("*"):
+        if file.is_file():
+            _fsync(file)
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        shutil.rmtree(source)
+    _fsync(target.parent)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entry(file: Path, folder: Path) -> FileEntry:
+    rows = pq.read_metadata(file).num_rows if file.suffix == ".parquet" else None
+    return FileEntry(file.relative_to(folder).as_posix(), file.stat().st_size, file_digest(file), rows)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The chain: from web data to an evaluated model, as stages."""

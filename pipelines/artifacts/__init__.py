@@ -1,0 +1,1 @@
+"""The contracts between stages: schema, writer and reader of each kind of file, one module a kind."""

@@ -1,0 +1,43 @@
+"""The output of `train`: a checkpoint, the training history behind it, and the record of what was read.
+
+checkpoint/           safetensors and JSON as `arctic_model.checkpoint` writes them
+history.parquet       HISTORY: one row per optimizer step of this phase
+expert_load.parquet   EXPERT_LOAD: share of the assignments per layer and expert over the phase's last steps
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+CHECKPOINT = "checkpoint"
+HISTORY_FILE = "history.parquet"
+EXPERT_LOAD_FILE = "expert_load.parquet"
+
+HISTORY = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("loss", pa.float64(), nullable=False),
+        pa.field("balance_loss", pa.float64(), nullable=False),
+        pa.field("z_loss", pa.float64(), nullable=False),
+        pa.field("gradient_norm", pa.float64(), nullable=False),
+        pa.field("learning_rate", pa.float64(), nullable=False),
+        pa.field("max_expert_load", pa.float64(), nullable=False),
+    ]
+)
+"""`step`, `tokens`: since the run's first phase; `loss`: mean cross-entropy in nats per predicted token;
+`max_expert_load`: the busiest expert's share of the assignments times the number of experts, mean over layers
+(1 is perfect balance). No wall-clock columns: this file is the same for the same run."""
+
+EXPERT_LOAD = pa.schema(
+    [
+        pa.field("layer", pa.int32(), nullable=False),
+        pa.field("expert", pa.int32(), nullable=False),
+        pa.field("share", pa.float64(), nullable=False),
+    ]
+)
+
+
+def checkpoint_folder(artifact: Path) -> Path:
+    """Where the checkpoint is inside the artifact of `train`."""
+    return artifact / CHECKPOINT

@@ -1,0 +1,110 @@
+"""Documents, their scores and the decisions about them.
+
+    source   documents/NNNNN.parquet   DOCUMENTS: text with provenance; never rewritten
+    filter   scores/NNNNN.parquet      doc_id, one column per score, keep, reason
+    dedup    decisions/NNNNN.parquet   DECISIONS
+
+Rows of the three stand in the same order, shard by shard, so a decision is a sidecar column.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("offset", pa.int64()),
+        pa.field("length", pa.int64()),
+        pa.field("date", pa.string()),
+        pa.field("licence", pa.string()),
+        pa.field("opt_out", pa.string()),
+        pa.field("extractor", pa.string(), nullable=False),
+    ]
+)
+"""`origin`: WARC file name, distribution or generator; `offset`, `length`: bytes of the WARC record as stored;
+`date`: WARC-Date; `licence`: SPDX id or the metadata's own words; `opt_out`: JSON of the headers that carry
+opt-outs; `split`: TRAIN or HELDOUT; `extractor`: what made the text."""
+
+DECISIONS = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("keep", pa.bool_(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("kept_id", pa.string()),
+        pa.field("cluster_size", pa.int32(), nullable=False),
+        pa.field("jaccard", pa.float64()),
+    ]
+)
+"""`keep`: passed filter and dedup; `reason`: "" or "filter", "exact_duplicate", "near_duplicate"; `kept_id`: the
+document that stands for this one; `cluster_size`: members of the cluster, 1 for a document alone;
+`jaccard`: verified on text against `kept_id`."""
+
+TRAIN, HELDOUT = "train", "heldout"
+READ_BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text with where it came from; fields as in DOCUMENTS."""
+
+    text: str
+    url: str
+    origin: str
+    split: str = TRAIN
+    offset: int | None = None
+    length: int | None = None
+    date: str | None = None
+    licence: str | None = None
+    opt_out: str | None = None
+    extractor: str = "none"
+
+    @property
+    def doc_id(self) -> str:
+        """32 hex digits from the text and where it came from: the same on every machine, in every order."""
+        content = hashlib.sha256(self.text.encode()).hexdigest()
+        return hashlib.sha256(f"{content}\n{self.origin}\n{self.offset}\n{self.url}".encode()).hexdigest()[:32]
+
+
+def draw_split(group: str, heldout_fraction: float) -> str:
+    """TRAIN or HELDOUT, drawn by the digest of `group`, so that a group never stands on both sides."""
+    draw = int.from_bytes(hashlib.sha256(f"split\n{group}".encode()).digest()[:8]) / 2**64
+    return HELDOUT if draw < heldout_fraction else TRAIN
+
+
+def write_documents(documents: Sequence[Document], folder: Path, shard: int) -> None:
+    """Write one shard of documents under the output folder of `source`."""
+    rows = [{"doc_id": document.doc_id, **asdict(document)} for document in documents]
+    write_shard(pa.Table.from_pylist(rows, schema=DOCUMENTS), folder / "documents", shard)
+
+
+def write_shard(table: pa.Table, folder: Path, shard: int) -> None:
+    """Write `table` as shard number `shard` of `folder`; the same table gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / f"{shard:05d}.parquet", compression="zstd")
+
+
+def shard_paths(artifact: Path, kind: str) -> list[Path]:
+    """Shards of one kind ("documents", "scores", "decisions") in an artifact's folder, in order."""
+    return sorted((artifact / kind).glob("*.parquet"))
+
+
+def iter_kept(documents: Path, decisions: Path, split: str) -> Iterator[pa.RecordBatch]:
+    """Kept documents of one split, in order, from a shard of documents and its shard of decisions."""
+    keep = pq.read_table(decisions, columns=["doc_id", "keep"])
+    row = 0
+    for batch in pq.ParquetFile(documents).iter_batches(READ_BATCH_ROWS):
+        sidecar = keep.slice(row, batch.num_rows)
+        if sidecar["doc_id"].to_pylist() != batch["doc_id"].to_pylist():
+            raise ValueError(f"{decisions}: rows are not those of {documents} from row {row} on; build dedup again")
+        row += batch.num_rows
+        mask = pa.compute.and_(sidecar["keep"].combine_chunks(), pa.compute.equal(batch["split"], split))
+        yield batch.filter(mask)
