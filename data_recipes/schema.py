@@ -242,7 +242,7 @@ class EvaluateSection(Section):
     """Scores of a checkpoint."""
 
     heldout_bytes_per_corpus: PositiveInt
-    """Bytes per byte are measured on held-out documents up to this size."""
+    """Bits per byte are measured on held-out documents up to this size."""
     text_to_sql_questions: Annotated[int, Field(ge=0)] = 0
     """Held-out questions to answer; 0 leaves the measure out."""
     max_new_tokens: PositiveInt = 64

@@ -1,0 +1,85 @@
+"""The event log of a run: what happened, in order, in one file that the driver alone writes.
+
+The live table, MLflow and the next run read it. Workers reach it through a channel, an actor that holds events
+until the driver takes them.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.context import Event
+
+EVENTS = "events.jsonl"
+LIVE_ONLY = frozenset({"progress"})
+"""Events for the one who watches now; they are not kept."""
+
+
+class EventLog:
+    """`runs/<run id>/events.jsonl`: one JSON object a line, stamped with Unix seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._file = (folder / EVENTS).open("a", encoding="utf-8")
+
+    def append(self, event: Event) -> Event:
+        """Write an event so that it survives this process; returns it with its time."""
+        stamped = {"time": time.time(), **event}
+        if event["event"] not in LIVE_ONLY:
+            self._file.write(json.dumps(stamped, ensure_ascii=False) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return stamped
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_events(folder: Path) -> Iterator[Event]:
+    """Events of a run in order; a last line that a kill cut short is left out."""
+    with (folder / EVENTS).open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+class _Buffer:
+    """The actor's body: holds events until the driver takes them."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        self._events.append(event)
+
+    def take(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken
+
+
+class Channel:
+    """Carries events from any worker of the cluster to the driver; a copy of it may be sent anywhere."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._buffer: Any = ray.remote(_Buffer).options(num_cpus=0, max_concurrency=1).remote()
+
+    def __call__(self, event: Event) -> None:
+        """Send one event. All but progress are delivered when this returns, so none is lost with its sender."""
+        import ray
+
+        sent = self._buffer.put.remote(event)
+        if event["event"] not in LIVE_ONLY:
+            ray.get(sent)
+
+    def take(self) -> list[Event]:
+        """Events since the last call, in order of arrival."""
+        import ray
+
+        taken: list[Event] = ray.get(self._buffer.take.remote())
+        return taken

@@ -1,0 +1,112 @@
+"""What a run would do, stage by stage, and why. Needs neither a cluster nor the network."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from infra.stage import Stage, walk
+from infra.store import Artifact, Manifest, Store
+
+
+class SelectionError(ValueError):
+    """`--until` or `--only` names nothing, or leaves out what is needed."""
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage with what will be done: `artifact` is the committed result where it is reused."""
+
+    stage: Stage
+    action: Literal["reuse", "build"]
+    reason: str
+    artifact: Artifact | None = None
+
+
+def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
+    """Every stage that `targets` need, inputs first. Raises StoreError where a manifest is unreadable."""
+    latest = _latest(store)
+    planned: dict[str, PlannedStage] = {}
+    for stage in walk(list(targets)):
+        artifact = store.find(stage)
+        if artifact:
+            planned[stage.key] = PlannedStage(stage, "reuse", "committed", artifact)
+            continue
+        reason = _why(stage, latest.get((stage.name, stage.subject)))
+        if store.state(stage).exists():
+            reason += "; goes on where an earlier attempt stopped"
+        planned[stage.key] = PlannedStage(stage, "build", reason)
+    return list(planned.values())
+
+
+def select(stages: Mapping[str, Stage], until: str | None = None, only: str | None = None) -> list[Stage]:
+    """The stages to aim at: those named `until` (a stage's name), those whose id matches `only` (with `*` and `?`),
+    or all. Raises SelectionError where nothing fits."""
+    if until is not None:
+        chosen = [stage for stage in stages.values() if stage.name == until]
+        if not chosen:
+            names = dict.fromkeys(stage.name for stage in stages.values())
+            raise SelectionError(f"--until {until}: no such stage. The stages are {', '.join(names)}.")
+        return chosen
+    if only is not None:
+        # Ids carry brackets (train[2]), which are to be read as they stand.
+        pattern = only.replace("[", "[[]")
+        chosen = [stage for stage in stages.values() if fnmatch.fnmatchcase(stage.id, pattern)]
+        if not chosen:
+            raise SelectionError(f"--only {only}: fits no stage. The stages are {', '.join(stages)}.")
+        return chosen
+    return list(stages.values())
+
+
+def require_inputs(planned: Sequence[PlannedStage], chosen: Sequence[Stage]) -> None:
+    """Raise SelectionError where a stage outside `chosen` would have to be built first."""
+    keys = {stage.key for stage in chosen}
+    missing = [step.stage.id for step in planned if step.action == "build" and step.stage.key not in keys]
+    if missing:
+        raise SelectionError(
+            f"--only leaves out {', '.join(missing)}, which must be built first. Run without --only, or widen it."
+        )
+
+
+def _latest(store: Store) -> dict[tuple[str, str], Manifest]:
+    """The committed result of each stage that was made last, to say what changed since."""
+    latest: dict[tuple[str, str], tuple[float, Manifest]] = {}
+    for artifact in store.artifacts():
+        made = artifact.path.stat().st_mtime
+        place = (artifact.manifest.name, artifact.manifest.subject)
+        if place not in latest or made > latest[place][0]:
+            latest[place] = (made, artifact.manifest)
+    return {place: manifest for place, (_, manifest) in latest.items()}
+
+
+def _why(stage: Stage, before: Manifest | None) -> str:
+    if before is None:
+        return "never built in this store"
+    if stage.version != before.version:
+        return f"stage version {before.version} -> {stage.version}"
+    changes = differences(before.params, stage.params)
+    for name, upstream in stage.inputs.items():
+        if before.inputs.get(name) != upstream.key:
+            changes.append(f"input {upstream.id} {'is new' if name not in before.inputs else 'changed'}")
+    changes += [f"input {name} is gone" for name in before.inputs if name not in stage.inputs]
+    shown = ", ".join(changes[:3]) + (f", and {len(changes) - 3} more" if len(changes) > 3 else "")
+    return shown or f"another result was built last ({before.key})"
+
+
+def differences(before: Any, after: Any, place: str = "") -> list[str]:
+    """Fields in which two plain values differ, as `train.peak_lr 0.001 -> 0.002`."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = dict.fromkeys([*before, *after])
+        nested = (
+            differences(before.get(name), after.get(name), f"{place}.{name}" if place else name) for name in names
+        )
+        return [change for changes in nested for change in changes]
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True), start=1)
+        return [change for index, (old, new) in pairs for change in differences(old, new, f"{place}[{index}]")]
+    return [] if before == after else [f"{place} {_short(before)} -> {_short(after)}"]
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

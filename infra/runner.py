@@ -1,0 +1,185 @@
+"""Run a planned graph: each stage a Ray task that waits for the manifests of its inputs; bytes stay in the store.
+
+A stage that raises fails its own descendants and nobody else. A worker or node that dies is replaced on another
+budget than an error. Whatever was committed stays, so resuming is running again.
+"""
+
+import errno
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from infra.context import Event, StageContext
+from infra.events import Channel, EventLog
+from infra.plan import PlannedStage
+from infra.provenance import code_digest, provenance
+from infra.stage import Stage
+from infra.store import Artifact, Store, StoreError, write_durably
+
+PREEMPTIONS = 20
+"""How often one stage may lose its worker before it counts as failed."""
+POLL_S = 0.2
+
+Emit = Callable[[Event], None]
+
+
+@dataclass
+class Outcome:
+    """What became of a run, by stage id: artifacts, errors of the failed, and whom the skipped wait for."""
+
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed and not self.skipped
+
+
+def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit) -> Outcome:
+    """Run on the Ray cluster this process is connected to. `watch` sees every event; `log` keeps them."""
+    import ray
+
+    channel = Channel()
+    outcome = Outcome()
+    pending: dict[Any, Stage] = {}
+    results: dict[str, Any] = {}
+    for step in planned:
+        if step.artifact:
+            results[step.stage.key] = step.artifact
+            _reuse(step.stage, step.artifact, outcome, log, watch)
+            continue
+        task = ray.remote(build).options(
+            name=step.stage.id,
+            num_cpus=step.stage.resources.num_cpus,
+            num_gpus=step.stage.resources.num_gpus,
+            max_retries=PREEMPTIONS,
+            retry_exceptions=False,
+        )
+        upstream = [results[stage.key] for stage in step.stage.inputs.values()]
+        results[step.stage.key] = task.remote(step.stage, store, channel, True, *upstream)
+        pending[results[step.stage.key]] = step.stage
+    while pending:
+        done, _ = ray.wait(list(pending), timeout=POLL_S, fetch_local=False)
+        for event in channel.take():
+            watch(log.append(event))
+        for reference in done:
+            _settle(pending.pop(reference), lambda ref=reference: ray.get(ref), outcome, log, watch)
+    return outcome
+
+
+def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit) -> Outcome:
+    """Run in this process, one stage after the other: same files, no cluster."""
+    outcome = Outcome()
+
+    def emit(event: Event) -> None:
+        watch(log.append(event))
+
+    for step in planned:
+        if step.artifact:
+            _reuse(step.stage, step.artifact, outcome, log, watch)
+            continue
+
+        def settle(stage: Stage = step.stage) -> Artifact:
+            upstream = [outcome.artifacts[needed.id] for needed in stage.inputs.values()]
+            return build(stage, store, emit, False, *upstream)
+
+        _settle(step.stage, settle, outcome, log, watch)
+    return outcome
+
+
+def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Artifact) -> Artifact:
+    """One attempt of one stage: work into scratch, commit by rename. Raises what the work raises."""
+    committed = store.find(stage)
+    if committed:
+        return committed
+    state = store.state(stage)
+    state.mkdir(parents=True, exist_ok=True)
+    attempt = _count_attempt(state)
+    identity = {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
+    emit({"event": "stage_started", **identity, "attempt": attempt, "params": dict(stage.params)})
+    scratch = store.scratch(stage)
+    context = StageContext(stage.id, scratch, state, emit, parallel)
+    started = time.monotonic()
+    try:
+        metrics = stage.work(context, dict(zip(stage.inputs, upstream, strict=True)))
+        seconds = time.monotonic() - started
+        artifact = store.commit(
+            stage,
+            scratch,
+            metrics=metrics,
+            quarantined=context.quarantined,
+            seconds=seconds,
+            provenance={**provenance(), "code": _code(stage), "attempt": attempt},
+        )
+    except Exception as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise _explain(error, stage, store) from error
+    emit({"event": "stage_finished", **identity, "seconds": round(seconds, 3), "path": str(artifact.path)})
+    return artifact
+
+
+def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, log: EventLog, watch: Emit) -> None:
+    outcome.artifacts[stage.id] = artifact
+    identity = {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
+    watch(log.append({"event": "stage_reused", **identity, "path": str(artifact.path)}))
+    if artifact.manifest.provenance["code"] != _code(stage):
+        message = f"the code of {stage.id} changed since this result was made; delete {artifact.path} to build it anew"
+        watch(log.append({"event": "warning", "stage": stage.id, "message": message}))
+
+
+def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, log: EventLog, watch: Emit) -> None:
+    """Take the result of a stage, or say why there is none."""
+    blocked = [needed.id for needed in stage.inputs.values() if needed.id in {**outcome.failed, **outcome.skipped}]
+    if blocked:
+        outcome.skipped[stage.id] = blocked[0]
+        watch(log.append({"event": "stage_skipped", "stage": stage.id, "because": f"{blocked[0]} has no result"}))
+        return
+    try:
+        outcome.artifacts[stage.id] = result()
+    except Exception as error:
+        cause = _cause(error)
+        outcome.failed[stage.id] = (
+            f"{type(cause).__name__}: {cause}" if not isinstance(cause, StoreError) else str(cause)
+        )
+        detail = "".join(traceback.format_exception(error))
+        watch(
+            log.append(
+                {"event": "stage_failed", "stage": stage.id, "error": outcome.failed[stage.id], "detail": detail}
+            )
+        )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The exception of the work itself: Ray wraps what a task raises."""
+    inner = getattr(error, "cause", None)
+    return _cause(inner) if isinstance(inner, BaseException) else error
+
+
+def _explain(error: Exception, stage: Stage, store: Store) -> Exception:
+    cause = _cause(error)
+    if isinstance(cause, OSError) and (cause.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(cause)):
+        free = shutil.disk_usage(store.root).free
+        return StoreError(
+            f"store {store.root}: the disk is full ({free:,} bytes free) while building {stage.id}. "
+            "Free space or give --store on another disk, then run the same command: finished shards are kept."
+        )
+    return error
+
+
+def _count_attempt(state: Path) -> int:
+    counter = state / "attempts"
+    attempt = int(counter.read_text()) + 1 if counter.exists() else 1
+    write_durably(counter, str(attempt))
+    return attempt
+
+
+def _code(stage: Stage) -> str:
+    """Digest of the package that does the stage's work: recorded, and compared when its result is used again."""
+    work = stage.work.func if isinstance(stage.work, partial) else stage.work
+    return code_digest(work.__module__)

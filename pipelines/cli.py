@@ -1,0 +1,191 @@
+"""The commands: plan, run, replay, show, submit, ui, doctor.
+
+Heavy libraries are imported by the command that needs them, so that help and plan answer at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    help="Web data to an evaluated Arctic model: one durable chain on Ray, followed in MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Recipe = Annotated[Path, typer.Argument(help="A run or corpus recipe (.toml), or a lock that a run wrote (.json).")]
+StoreFolder = Annotated[
+    Path,
+    typer.Option("--store", envvar="ARCTIC_STORE", help="Folder of committed results, MLflow data and event logs."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to use, such as auto or ray://host:10001. Default: RAY_ADDRESS, else this machine."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, value in TOML: --set train.peak_lr=0.002"),
+]
+Until = Annotated[str | None, typer.Option(help="Stop after the stages of this name, such as mix.")]
+Only = Annotated[str | None, typer.Option(help="Build only stages whose id fits, such as 'evaluate*' or 'train[2]'.")]
+DEFAULT_STORE = Path("store")
+
+
+@app.command()
+def plan(
+    recipe: Recipe,
+    store: StoreFolder = DEFAULT_STORE,
+    overrides: Overrides = None,
+    until: Until = None,
+    only: Only = None,
+) -> None:
+    """Say what a run would reuse or build, and why. Starts nothing."""
+    from pipelines import commands, console
+
+    planned = commands.plan_run(recipe, store, overrides or [], until, only).planned
+    terminal = _terminal()
+    terminal.print(console.plan_table(planned))
+    building = sum(step.action == "build" for step in planned)
+    terminal.print(
+        f"\n{len(planned)} stages: {len(planned) - building} to reuse, {building} to build.", highlight=False
+    )
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    store: StoreFolder = DEFAULT_STORE,
+    address: Address = None,
+    overrides: Overrides = None,
+    until: Until = None,
+    only: Only = None,
+) -> None:
+    """Run a recipe. Running it again goes on where it stopped; what is committed is reused."""
+    from pipelines import commands
+
+    ok = commands.run_recipe(recipe, store, address, overrides or [], until, only, _terminal())
+    raise typer.Exit(0 if ok else 1)
+
+
+@app.command()
+def replay(
+    recipe: Recipe,
+    store: StoreFolder = DEFAULT_STORE,
+    address: Address = None,
+    overrides: Overrides = None,
+    until: Until = None,
+) -> None:
+    """Build a recipe again in a fresh store and compare every file with the committed one, byte for byte."""
+    from pipelines import commands
+
+    same = commands.replay_recipe(recipe, store, address, overrides or [], until, _terminal())
+    raise typer.Exit(0 if same else 1)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="stages, a stage id such as 'train[2]', document, or lock.")] = "stages",
+    which: Annotated[str | None, typer.Argument(help="With document: its id. With lock: a recipe.")] = None,
+    store: StoreFolder = DEFAULT_STORE,
+) -> None:
+    """Show what the store holds: all stages, one stage, one document's way through the chain, or a recipe's lock."""
+    from pipelines.show import show as show_from
+
+    show_from(what, which, store, _terminal())
+
+
+@app.command()
+def submit(
+    recipe: Recipe,
+    address: Annotated[str, typer.Option(help="Dashboard of the cluster's head, such as http://127.0.0.1:8265.")],
+    store: Annotated[
+        Path, typer.Option("--store", envvar="ARCTIC_STORE", help="Folder that every node of the cluster reaches.")
+    ] = DEFAULT_STORE,
+    overrides: Overrides = None,
+    until: Until = None,
+    only: Only = None,
+    python: Annotated[
+        str | None,
+        typer.Option(help="Interpreter on the cluster. Default: this one for a head on this machine, else python."),
+    ] = None,
+) -> None:
+    """Send the same run to a Ray cluster as a job and follow its log. The exit code is the job's."""
+    from infra.jobs import submit as submit_job
+
+    arguments = ["run", _relative(recipe), "--store", str(store.resolve()), "--address", "auto"]
+    for override in overrides or []:
+        arguments += ["--set", override]
+    arguments += ["--until", until] if until else []
+    arguments += ["--only", only] if only else []
+    raise typer.Exit(submit_job(address, ["-m", "pipelines.cli", *arguments], Path.cwd(), python=python))
+
+
+@app.command()
+def ui(
+    store: StoreFolder = DEFAULT_STORE,
+    port: Annotated[int, typer.Option(help="Port on this machine's loopback interface.")] = 5000,
+) -> None:
+    """Open MLflow on this store: serves on loopback until Ctrl-C and prints the link to the runs."""
+    from infra.tracking import serve
+
+    serve(store.resolve(), port)
+
+
+@app.command()
+def doctor(store: StoreFolder = DEFAULT_STORE, address: Address = None) -> None:
+    """Check this machine, the store and the cluster's safety; exit code 1 where something must be mended."""
+    from infra.doctor import checks
+
+    terminal = _terminal()
+    found = checks(store.resolve(), address)
+    for check in found:
+        mark = "[green]ok  [/]" if check.ok else "[red]BAD [/]"
+        terminal.print(f"{mark} {check.name}: ", end="")
+        terminal.print(check.message if check.ok else f"{check.message} {check.mend}", markup=False, highlight=False)
+    raise typer.Exit(0 if all(check.ok for check in found) else 1)
+
+
+def _relative(recipe: Path) -> str:
+    """The recipe inside the working folder, which travels with a job."""
+    from data_recipes import RecipeError
+
+    inside = recipe.resolve()
+    if not inside.is_relative_to(Path.cwd()):
+        raise RecipeError(
+            f"{recipe}: not inside {Path.cwd()}, the folder sent with the job. Run submit from its folder."
+        )
+    return inside.relative_to(Path.cwd()).as_posix()
+
+
+def _terminal() -> Console:
+    return Console(highlight=False)
+
+
+def main() -> None:
+    """Entry point: the user's mistakes end in one message and exit code 2, with no traceback."""
+    try:
+        app()
+    except Exception as error:
+        if not isinstance(error, _user_errors()):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    from data_recipes import RecipeError
+    from infra.cluster import ClusterError
+    from infra.plan import SelectionError
+    from infra.store import StoreError
+    from pipelines.show import ShowError
+
+    return RecipeError, ClusterError, SelectionError, StoreError, ShowError
+
+
+if __name__ == "__main__":
+    main()

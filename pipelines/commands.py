@@ -1,0 +1,168 @@
+"""What the commands do, between the recipe that the user names and the runner."""
+
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from data_recipes import CorpusRecipe, RecipeError, load_recipe, load_run
+from data_recipes.lock import Lock
+from infra.events import EventLog
+from infra.plan import PlannedStage, plan, require_inputs, select
+from infra.provenance import provenance
+from infra.runner import Outcome, run, run_inline
+from infra.store import Store, write_durably
+from pipelines import console
+from pipelines.graph import Graph, corpus_graph, run_graph
+from pipelines.replay import compare
+from pipelines.summary import print_summary
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A graph and what is to be done with it in a store."""
+
+    graph: Graph
+    planned: list[PlannedStage]
+
+
+def load_graph(recipe: Path, overrides: Sequence[str] = ()) -> Graph:
+    """The graph of a run recipe, a corpus recipe or a lock. Raises RecipeError."""
+    if recipe.suffix == ".json":
+        return _locked_graph(recipe, overrides)
+    loaded = load_recipe(recipe, overrides)
+    if isinstance(loaded, CorpusRecipe):
+        return corpus_graph(loaded, recipe.parent)
+    return run_graph(*load_run(recipe, overrides))
+
+
+def _locked_graph(path: Path, overrides: Sequence[str]) -> Graph:
+    if overrides:
+        raise RecipeError(
+            f"{path}: a lock is complete; --set {overrides[0]} would change it. Change the recipe instead."
+        )
+    try:
+        lock = Lock.from_json(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such lock. A run writes one to store/runs/<run>/lock.json.") from None
+    recipes = {name: (path, recipe) for name, recipe in lock.corpora.items()}
+    graph = run_graph(lock.run, recipes) if lock.run else corpus_graph(next(iter(lock.corpora.values())), path.parent)
+    lock.require_pins(graph.lock.pins, path)
+    return graph
+
+
+def plan_run(recipe: Path, store: Path, overrides: Sequence[str], until: str | None, only: str | None) -> PlannedRun:
+    """What a run would do. Reads the store, writes nothing."""
+    graph = load_graph(recipe, overrides)
+    chosen = select(graph.stages, until, only)
+    planned = plan(Store(store), chosen)
+    if only:
+        require_inputs(planned, chosen)
+    return PlannedRun(graph, planned)
+
+
+def run_recipe(
+    recipe: Path,
+    store_path: Path,
+    address: str | None,
+    overrides: Sequence[str],
+    until: str | None,
+    only: str | None,
+    terminal: Console,
+) -> bool:
+    """Run and follow a recipe; True where every stage has its result."""
+    graph = load_graph(recipe, overrides)
+    store = Store(store_path).open()
+    with store.locked():
+        store.remove_scratch()
+        planned = plan_run(recipe, store_path, overrides, until, only).planned
+        return _execute(graph, planned, store, address, terminal)
+
+
+def _execute(graph: Graph, planned: list[PlannedStage], store: Store, address: str | None, terminal: Console) -> bool:
+    from infra.tracking import Tracker, reconcile
+
+    run_id = f"{graph.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder = store.root / "runs" / run_id
+    reconcile(store.root)
+    log = EventLog(folder)
+    write_durably(folder / "lock.json", graph.lock.to_json())
+    log.append(_run_started(run_id, graph, planned))
+    tracker = Tracker(store.root, run_id)
+    tracker.start()
+    started = time.monotonic()
+    status = "killed"
+    try:
+        with console.view(terminal, planned) as watch:
+            outcome = _run_stages(planned, store, log, watch, address)
+        status = "finished" if outcome.ok else "failed"
+    finally:
+        seconds = time.monotonic() - started
+        log.append({"event": "run_finished", "status": status, "seconds": round(seconds, 3)})
+        log.close()
+        tracker.stop()
+    print_summary(outcome, planned, store.root, seconds, terminal)
+    return outcome.ok
+
+
+def _run_stages(
+    planned: list[PlannedStage], store: Store, log: EventLog, watch: console.View, address: str | None
+) -> Outcome:
+    if all(step.artifact for step in planned):
+        return run_inline(planned, store, log, watch)
+    from infra.cluster import connect
+
+    with connect(address):
+        return run(planned, store, log, watch)
+
+
+def _run_started(run_id: str, graph: Graph, planned: list[PlannedStage]) -> dict[str, object]:
+    stages = [
+        {
+            "id": step.stage.id,
+            "name": step.stage.name,
+            "subject": step.stage.subject,
+            "key": step.stage.key,
+            "action": step.action,
+            "reason": step.reason,
+            "inputs": {name: upstream.key for name, upstream in step.stage.inputs.items()},
+        }
+        for step in planned
+    ]
+    identity = {"run_id": run_id, "name": graph.name, "process": os.getpid()}
+    return {
+        "event": "run_started",
+        **identity,
+        "recipe": graph.lock.as_plain(),
+        "stages": stages,
+        "provenance": provenance(),
+    }
+
+
+def replay_recipe(
+    recipe: Path, store_path: Path, address: str | None, overrides: Sequence[str], until: str | None, terminal: Console
+) -> bool:
+    """Build `recipe` in a fresh store and compare with `store_path`; True where nothing differs."""
+    committed = plan_run(recipe, store_path, overrides, until, None)
+    missing = [step.stage.id for step in committed.planned if step.artifact is None]
+    if missing:
+        raise RecipeError(
+            f"{recipe}: nothing to compare with: {', '.join(missing)} not committed in {store_path}. "
+            f"Run it first: arctic run {recipe} --store {store_path}"
+        )
+    from infra.cluster import connect
+
+    with tempfile.TemporaryDirectory(prefix="arctic-replay-") as folder:
+        fresh = Store(Path(folder)).open()
+        planned = plan(fresh, select(committed.graph.stages, until))
+        log = EventLog(fresh.root / "runs" / "replay")
+        with connect(address), console.view(terminal, planned) as watch:
+            outcome = run(planned, fresh, log, watch)
+        log.close()
+        originals = {step.stage.id: step.artifact for step in committed.planned if step.artifact}
+        return compare(originals, outcome, terminal)

@@ -1,0 +1,180 @@
+"""What the user sees of a run: a live table in a terminal, one line per event elsewhere."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from infra.context import Event
+from infra.plan import PlannedStage
+
+LINE_EVERY_S = 10.0
+"""Between two progress lines of one stage where there is no live table."""
+
+
+class View(Protocol):
+    """Takes the events of a run as they come."""
+
+    def __call__(self, event: Event) -> None: ...
+
+
+@dataclass
+class _Row:
+    status: str = "waiting"
+    done: float = 0.0
+    total: float = 0.0
+    unit: str = ""
+    note: str = ""
+    started: float | None = None
+    ended: float | None = None
+    first: tuple[float, float] | None = None
+    """When progress of this attempt was first seen, and how far it was then."""
+    last_line: float = field(default=0.0)
+
+    def rate(self, now: float) -> float | None:
+        """Units per second of this attempt, once there is something to measure."""
+        if self.first is None or self.done <= self.first[1] or now <= self.first[0]:
+            return None
+        return (self.done - self.first[1]) / (now - self.first[0])
+
+    def progress(self, now: float) -> str:
+        if not self.total:
+            return ""
+        rate = self.rate(now)
+        text = f"{_count(self.done)}/{_count(self.total)} {self.unit}"
+        if rate is None or self.done >= self.total:
+            return text
+        return f"{text}, {_count(rate)}/s, {_duration((self.total - self.done) / rate)} left"
+
+
+@contextmanager
+def view(console: Console, planned: Sequence[PlannedStage]) -> Iterator[View]:
+    """A view of these stages: live where `console` is a terminal."""
+    rows = {step.stage.id: _Row() for step in planned}
+    if not console.is_terminal:
+        yield lambda event: _print_line(console, rows, event)
+        return
+    with Live(console=console, refresh_per_second=4, get_renderable=lambda: _table(rows)) as live:
+
+        def show(event: Event) -> None:
+            _apply(rows, event)
+            if event["event"] in ("warning", "stage_failed"):
+                live.console.print(_line(event), style="yellow" if event["event"] == "warning" else "red")
+
+        yield show
+
+
+def plan_table(planned: Sequence[PlannedStage]) -> Table:
+    """What a run would do, stage by stage, and why."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("stage", "action", "key", "why"):
+        table.add_column(title, no_wrap=title != "why")
+    for step in planned:
+        style = "dim" if step.action == "reuse" else "bold"
+        table.add_row(_escape(step.stage.id), f"[{style}]{step.action}[/]", step.stage.key, _escape(step.reason))
+    return table
+
+
+def _apply(rows: dict[str, _Row], event: Event) -> None:
+    row = rows.get(event.get("stage", ""))
+    if row is None:
+        return
+    match event["event"]:
+        case "stage_started":
+            row.status, row.started = "running", event["time"]
+            row.first = None
+            row.note = f"attempt {event['attempt']}" if event["attempt"] > 1 else ""
+        case "progress":
+            row.done, row.total, row.unit = event["done"], event["total"], event["unit"]
+            row.first = row.first or (event["time"], event["done"])
+        case "metrics":
+            values = event["points"][-1][1] if event["points"] else {}
+            if "train/loss" in values:
+                row.note = f"loss {values['train/loss']:.3f}"
+        case "stage_finished":
+            row.status, row.ended = "done", event["time"]
+        case "stage_reused":
+            row.status = "reused"
+        case "stage_failed":
+            row.status, row.note = "failed", event["error"]
+        case "stage_skipped":
+            row.status, row.note = "skipped", event["because"]
+
+
+def _table(rows: dict[str, _Row]) -> Table:
+    now = time.time()
+    styles = {
+        "done": "green",
+        "reused": "cyan",
+        "running": "bold",
+        "failed": "red",
+        "skipped": "yellow",
+        "waiting": "dim",
+    }
+    table = Table(box=None, pad_edge=False, expand=False)
+    for title in ("stage", "status", "time", "progress", "note"):
+        table.add_column(title, no_wrap=True)
+    for stage, row in rows.items():
+        seconds = _duration((row.ended or now) - row.started) if row.started else ""
+        style = styles[row.status]
+        progress = row.progress(now) if row.status == "running" else ""
+        table.add_row(_escape(stage), f"[{style}]{row.status}[/]", seconds, progress, _escape(row.note))
+    return table
+
+
+def _print_line(console: Console, rows: dict[str, _Row], event: Event) -> None:
+    _apply(rows, event)
+    row = rows.get(event.get("stage", ""))
+    if event["event"] == "metrics" or row is None:
+        return
+    if event["event"] == "progress":
+        now = event["time"]
+        if now - row.last_line >= LINE_EVERY_S and row.done < row.total:
+            row.last_line = now
+            console.print(f"{event['stage']}: {row.progress(now)}", markup=False, highlight=False, soft_wrap=True)
+        return
+    console.print(_line(event), markup=False, highlight=False, soft_wrap=True)
+
+
+def _line(event: Event) -> str:
+    stage = event["stage"]
+    match event["event"]:
+        case "stage_started":
+            again = f" (attempt {event['attempt']})" if event["attempt"] > 1 else ""
+            return f"{stage}: started{again}"
+        case "stage_finished":
+            return f"{stage}: done in {_duration(event['seconds'])}"
+        case "stage_reused":
+            return f"{stage}: reused {event['key']}"
+        case "stage_failed":
+            return f"{stage}: FAILED: {event['error']}"
+        case "stage_skipped":
+            return f"{stage}: skipped: {event['because']}"
+        case "warning":
+            return f"{stage}: warning: {event['message']}"
+        case other:
+            return f"{stage}: {other}"
+
+
+def _count(number: float) -> str:
+    for limit, suffix, divisor in ((1e9, "G", 1e9), (1e6, "M", 1e6), (1e4, "k", 1e3)):
+        if number >= limit:
+            return f"{number / divisor:.1f}{suffix}"
+    return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _escape(text: str) -> str:
+    """Ids carry brackets, which rich would read as markup."""
+    return text.replace("[", "\\[")

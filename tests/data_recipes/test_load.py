@@ -1,0 +1,157 @@
+"""Recipes: what is wrong is said with its place, its value and its mend."""
+
+from pathlib import Path
+
+import pytest
+
+from data_recipes import RecipeError, load_corpus, load_recipe, load_run
+from data_recipes.lock import Lock
+
+ROOT = Path(__file__).parents[2] / "data_recipes"
+CORPUS = """
+name = "notes"
+description = "Notes"
+[source]
+inputs = [{ kind = "warc", paths = ["*.warc.gz"] }]
+"""
+RUN = """
+name = "tiny"
+description = "Tiny"
+corpora = ["notes.toml"]
+[tokenizer]
+vocab_size = 300
+sample_bytes_per_corpus = 1000
+[tokenize]
+sequence_length = 64
+[[phases]]
+name = "one"
+tokens = 1024
+weights = { notes = 1.0 }
+[model]
+preset = "tiny"
+[train]
+global_batch_sequences = 4
+micro_batch_sequences = 4
+peak_lr = 0.001
+[evaluate]
+heldout_bytes_per_corpus = 1000
+"""
+
+
+@pytest.fixture
+def pages(tmp_path):
+    (tmp_path / "notes.toml").write_text(CORPUS)
+    (tmp_path / "tiny.toml").write_text(RUN)
+    return tmp_path
+
+
+def broken(pages, old, new, name="tiny.toml"):
+    text = (pages / name).read_text()
+    assert old in text
+    (pages / name).write_text(text.replace(old, new))
+    with pytest.raises(RecipeError) as caught:
+        load_run(pages / "tiny.toml")
+    return str(caught.value).replace(str(pages), "")
+
+
+def test_every_recipe_of_the_project_loads():
+    for path in (ROOT / "corpora").glob("*.toml"):
+        assert load_corpus(path).name == path.stem
+    for path in (ROOT / "runs").glob("*.toml"):
+        run, corpora = load_run(path)
+        assert run.name == path.stem
+        assert set(corpora) >= {name for phase in run.phases for name in phase.weights}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "weights = { notes = 1.0 }",
+            "weights = { notes = 0.95 }",
+            "/tiny.toml: phases[1].weights sum to 0.95 (notes 0.95); they must sum to 1. Add 0.05 or rescale.",
+        ),
+        (
+            "weights = { notes = 1.0 }",
+            "weights = { note = 1.0 }",
+            "/tiny.toml: phases[1].weights.note: no such corpus. The corpora of this run are notes. "
+            "Did you mean notes?",
+        ),
+        (
+            "peak_lr = 0.001",
+            "peek_lr = 0.001",
+            "/tiny.toml: train.peak_lr: missing. Add it.\n"
+            "/tiny.toml: train.peek_lr = 0.001: unknown field. Did you mean peak_lr?",
+        ),
+        (
+            "peak_lr = 0.001",
+            'peak_lr = "fast"',
+            "/tiny.toml: train.peak_lr = 'fast': input should be a valid number. Change the value.",
+        ),
+        ("peak_lr = 0.001", "", "/tiny.toml: train.peak_lr: missing. Add it."),
+        (
+            'corpora = ["notes.toml"]',
+            'corpora = ["nots.toml"]',
+            "/tiny.toml: corpora[1] = 'nots.toml' is not a file (/nots.toml).  has notes.toml, tiny.toml.",
+        ),
+        (
+            "tokens = 1024",
+            "tokens = 1000",
+            "/tiny.toml: phases[1].tokens = 1000 is not a whole number of steps of 256 tokens "
+            "(sequence_length x global_batch_sequences). Use 1024.",
+        ),
+        (
+            "micro_batch_sequences = 4",
+            "micro_batch_sequences = 3",
+            "/tiny.toml: train.global_batch_sequences 4 is not a multiple of micro_batch_sequences x num_workers = "
+            "3 x 1 = 3. Use 6.",
+        ),
+        (
+            "peak_lr = 0.001",
+            "peak_lr = 0.001\nnum_workers = 1\nexpert_parallel_size = 2",
+            "/tiny.toml: train.expert_parallel_size 2 does not divide num_workers 1. Choose a divisor.",
+        ),
+    ],
+)
+def test_a_mistake_in_a_run_is_named_with_its_mend(pages, old, new, message):
+    assert broken(pages, old, new) == message
+
+
+def test_a_mistake_in_a_corpus_names_the_corpus_page(pages):
+    message = broken(pages, 'kind = "warc", paths', 'kind = "warc", pahts', "notes.toml")
+    assert "/notes.toml: source.inputs[1].warc.pahts = ['*.warc.gz']: unknown field. Did you mean paths?" in message
+
+
+def test_broken_toml_and_missing_files_are_named(pages):
+    (pages / "tiny.toml").write_text("name = tiny\n")
+    with pytest.raises(RecipeError, match=r"tiny\.toml: not valid TOML: Invalid value .at line 1, column 8"):
+        load_recipe(pages / "tiny.toml")
+    with pytest.raises(RecipeError, match=r"gone\.toml: no such recipe\. .* has notes\.toml, tiny\.toml"):
+        load_recipe(pages / "gone.toml")
+
+
+def test_overrides_reach_nested_fields_and_are_checked(pages):
+    run, _ = load_run(pages / "tiny.toml", ["train.peak_lr=0.5", "phases.1.tokens=2048"])
+    assert run.train.peak_lr == 0.5
+    assert run.phases[0].tokens == 2048
+    corpus = load_corpus(pages / "notes.toml", ['source.inputs=[{kind="warc", paths=["/crawl"]}]'])
+    assert corpus.source.inputs[0].paths == ["/crawl"]
+    with pytest.raises(RecipeError, match="unknown field"):
+        load_run(pages / "tiny.toml", ["train.lr=1"])
+    with pytest.raises(RecipeError, match="is not key.path=VALUE"):
+        load_run(pages / "tiny.toml", ["train.peak_lr"])
+    with pytest.raises(RecipeError, match="leads to no field"):
+        load_run(pages / "tiny.toml", ["phases.9.tokens=1"])
+
+
+def test_a_lock_reads_back_as_itself_and_refuses_other_inputs(pages):
+    run, corpora = load_run(pages / "tiny.toml")
+    lock = Lock(run, {name: corpus for name, (_, corpus) in corpora.items()}, {"notes": {"a.warc.gz": "00"}})
+    again = Lock.from_json(lock.to_json(), pages / "lock.json")
+    assert again == lock
+    assert again.to_json() == lock.to_json()
+    again.require_pins({"notes": {"a.warc.gz": "00"}}, pages / "lock.json")
+    with pytest.raises(RecipeError, match=r"pins\.notes: the inputs of notes are not the ones that were locked"):
+        again.require_pins({"notes": {"a.warc.gz": "01"}}, pages / "lock.json")
+    with pytest.raises(RecipeError, match="not a recipe lock"):
+        Lock.from_json("[]", pages / "lock.json")

@@ -1,0 +1,163 @@
+"""Plans and runs of small graphs, in this process: what is reused, what is built, what a failure takes with it."""
+
+import json
+
+import pytest
+
+from infra.events import EventLog, read_events
+from infra.fanout import ShardResult, map_shards
+from infra.plan import SelectionError, plan, require_inputs, select
+from infra.runner import run_inline
+from infra.stage import Stage
+from infra.store import Store
+
+
+def write(context, inputs, text):
+    upstream = "".join((artifact.path / "text").read_text() for artifact in inputs.values())
+    (context.out / "text").write_text(upstream + text)
+    return {"data/bytes": float(len(upstream + text))}
+
+
+def node(name, subject="", text=None, work=None, **inputs):
+    text = text if text is not None else name
+    return Stage(name, subject, 1, {"text": text}, inputs, work or (lambda context, given: write(context, given, text)))
+
+
+def diamond(left="left"):
+    source = node("source", "web")
+    sides = node("filter", "web", left, source=source), node("dedup", "web", source=source)
+    join = node("mix", "1", left=sides[0], right=sides[1])
+    return {stage.id: stage for stage in (source, *sides, join)}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store").open()
+
+
+@pytest.fixture
+def run(store):
+    def run(stages, **selection):
+        log = EventLog(store.root / "runs" / "test")
+        events = []
+        outcome = run_inline(plan(store, select(stages, **selection)), store, log, events.append)
+        log.close()
+        return outcome, events
+
+    return run
+
+
+def actions(store, stages):
+    return {step.stage.id: step.action for step in plan(store, list(stages.values()))}
+
+
+def test_a_graph_runs_in_order_and_again_is_all_reuse(store, run):
+    outcome, _ = run(diamond())
+    assert outcome.ok
+    assert (outcome.artifacts["mix[1]"].path / "text").read_text() == "sourceleftsourcededupmix"
+    assert set(actions(store, diamond()).values()) == {"reuse"}
+    again, events = run(diamond())
+    assert {event["event"] for event in events} == {"stage_reused"}
+    assert again.artifacts == outcome.artifacts
+
+
+def test_a_change_rebuilds_what_stands_below_and_the_plan_says_why(store, run):
+    run(diamond())
+    planned = {step.stage.id: step for step in plan(store, list(diamond(left="LEFT").values()))}
+    assert {stage: step.action for stage, step in planned.items()} == {
+        "source[web]": "reuse",
+        "filter[web]": "build",
+        "dedup[web]": "reuse",
+        "mix[1]": "build",
+    }
+    assert planned["filter[web]"].reason == "text left -> LEFT"
+    assert planned["mix[1]"].reason == "input filter[web] changed"
+
+
+def test_a_failure_takes_its_descendants_and_nobody_else(store, run):
+    def broken(context, inputs):
+        raise ValueError("no such page")
+
+    source = node("source", "web")
+    bad = node("filter", "web", work=broken, source=source)
+    stages = {s.id: s for s in (source, bad, node("dedup", "web", bad=bad), node("dedup", "code", source=source))}
+    outcome, events = run(stages)
+    assert outcome.failed == {"filter[web]": "ValueError: no such page"}
+    assert outcome.skipped == {"dedup[web]": "filter[web]"}
+    assert set(outcome.artifacts) == {"source[web]", "dedup[code]"}
+    assert "no such page" in next(event for event in events if event["event"] == "stage_failed")["detail"]
+    assert actions(store, stages)["filter[web]"] == "build"
+
+
+def test_events_survive_in_order_and_a_torn_last_line_is_left_out(store, run):
+    run(diamond())
+    folder = store.root / "runs" / "test"
+    kept = [(event["event"], event["stage"]) for event in read_events(folder)]
+    assert kept[:2] == [("stage_started", "source[web]"), ("stage_finished", "source[web]")]
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('{"event": "sta')
+    assert [(event["event"], event["stage"]) for event in read_events(folder)] == kept
+
+
+def test_finished_shards_are_not_done_again(store, run, tmp_path):
+    done = []
+
+    def shard(number, folder):
+        if number == 3 and not (tmp_path / "mended").exists():
+            raise RuntimeError("shard 3 breaks")
+        done.append(number)
+        (folder / f"{number:05d}.txt").write_text(str(number))
+        return ShardResult({"rows": number}, [{"origin": f"r{number}", "reason": "torn"}] if number == 1 else [])
+
+    def work(context, inputs):
+        results = map_shards(context, shard, range(5))
+        return {"data/rows": float(sum(result.metrics["rows"] for result in results))}
+
+    stages = {"source[web]": Stage("source", "web", 1, {}, {}, work)}
+    outcome, _ = run(stages)
+    assert outcome.failed == {"source[web]": "RuntimeError: shard 3 breaks"}
+    assert "goes on where an earlier attempt stopped" in plan(store, list(stages.values()))[0].reason
+    (tmp_path / "mended").touch()
+    outcome, events = run(stages)
+    manifest = outcome.artifacts["source[web]"].manifest
+    assert done == [0, 1, 2, 3, 4]
+    assert manifest.metrics == {"data/rows": 10.0}
+    assert [entry.path for entry in manifest.files] == [f"{number:05d}.txt" for number in range(5)]
+    assert [dict(record) for record in manifest.quarantined] == [{"origin": "r1", "reason": "torn"}]
+    assert manifest.provenance["attempt"] == 2
+    first = next(event for event in events if event["event"] == "progress")
+    assert (first["done"], first["total"]) == (3, 5)
+
+
+def test_selection_by_name_and_by_pattern(store):
+    stages = diamond()
+    assert [stage.id for stage in select(stages, until="dedup")] == ["dedup[web]"]
+    assert [stage.id for stage in select(stages, only="*[web]")] == ["source[web]", "filter[web]", "dedup[web]"]
+    assert [stage.id for stage in select(stages, only="mix[1]")] == ["mix[1]"]
+    with pytest.raises(SelectionError, match="--until train: no such stage. The stages are source, filter, dedup, mix"):
+        select(stages, until="train")
+    with pytest.raises(SelectionError, match=r"--only train\*: fits no stage"):
+        select(stages, only="train*")
+
+
+def test_only_refuses_to_build_what_it_leaves_out(store, run):
+    stages = diamond()
+    chosen = select(stages, only="mix*")
+    with pytest.raises(SelectionError, match=r"leaves out source\[web\], filter\[web\], dedup\[web\]"):
+        require_inputs(plan(store, chosen), chosen)
+    run(stages, only="source*")
+    run(stages, only="filter*")
+    run(stages, only="dedup*")
+    require_inputs(plan(store, chosen), chosen)
+
+
+def test_reusing_a_result_of_other_code_is_a_warning(store, run):
+    stages = {"source[web]": node("source", "web")}
+    outcome, _ = run(stages)
+    path = outcome.artifacts["source[web]"].path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["provenance"]["code"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    _, events = run(stages)
+    assert [event["event"] for event in events] == ["stage_reused", "warning"]
+    assert "the code of source[web] changed" in events[1]["message"]

@@ -1,0 +1,78 @@
+"""The command line as a stranger meets it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "data_recipes" / "runs" / "quickstart.toml"
+COMMANDS = ("plan", "run", "replay", "show", "submit", "ui", "doctor")
+
+
+def arctic(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
+    )
+
+
+def modules_after(code):
+    """Names of the top-level modules that `code` brings in."""
+    script = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_help_names_every_command_and_each_has_its_own():
+    text = arctic("--help").stdout
+    for command in COMMANDS:
+        assert f"\n  {command} " in text
+        own = arctic(command, "--help")
+        assert own.returncode == 0
+        assert "--help" in own.stdout
+
+
+def test_help_imports_nothing_heavy():
+    loaded = modules_after("from pipelines.cli import app; app(['--help'])")
+    assert not loaded & {"ray", "torch", "mlflow", "pyarrow", "numpy", "pydantic", "deepspeed"}
+
+
+def test_plan_imports_neither_ray_nor_torch_nor_mlflow(tmp_path):
+    loaded = modules_after(f"from pipelines.cli import app; app(['plan', {str(QUICKSTART)!r}, '--store', {str(tmp_path)!r}])")
+    assert "pyarrow" in loaded
+    assert not loaded & {"ray", "torch", "mlflow", "deepspeed", "datasketch"}
+
+
+def test_plan_of_the_quickstart_is_the_graph_of_the_chain(tmp_path):
+    lines = arctic("plan", QUICKSTART, "--store", tmp_path).stdout.splitlines()
+    ids = [line.split()[0] for line in lines if " build " in line]
+    corpora = ("python_docs", "python_code", "text_to_sql")
+    assert [stage for stage in ids if "[python_docs]" in stage] == [
+        f"{name}[python_docs]" for name in ("source", "filter", "dedup", "tokenize")
+    ]
+    expected = {f"{name}[{corpus}]" for name in ("source", "filter", "dedup", "tokenize") for corpus in corpora}
+    expected |= {f"{name}[{number}]" for name in ("mix", "train", "evaluate") for number in (1, 2, 3)}
+    assert set(ids) == expected | {"tokenizer", "report"}
+    assert lines[-1] == f"{len(ids)} stages: 0 to reuse, {len(ids)} to build."
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "gone.toml"], "error: gone.toml: no such recipe"),
+        (["plan", QUICKSTART, "--set", "train.lr=1"], "train.lr = 1: unknown field"),
+        (["plan", QUICKSTART, "--set", 'model.preset="huge"'], "model: "),
+        (["run", QUICKSTART, "--until", "trian"], "error: --until trian: no such stage. The stages are source"),
+        (["run", QUICKSTART, "--only", "evaluate*"], "error: --only leaves out source[python_docs]"),
+        (["run", QUICKSTART, "--store", "/proc/arctic"], "error: store /proc/arctic: cannot write there"),
+        (["show", "stages"], "error: store store: nothing there. Run a recipe first"),
+        (["replay", QUICKSTART, "--until", "source"], "nothing to compare with: source[python_docs], "),
+    ],
+)
+def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, tmp_path):
+    done = arctic(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

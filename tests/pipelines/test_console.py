@@ -1,0 +1,89 @@
+"""What is printed while a run goes on."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from infra.plan import PlannedStage
+from infra.stage import Stage
+from pipelines.console import plan_table, view
+
+
+def planned(*ids):
+    stages = [Stage(name, subject, 1, {}, {}, work=lambda context, inputs: {}) for name, subject in ids]
+    return [PlannedStage(stage, "build", "never built in this store") for stage in stages]
+
+
+@pytest.fixture
+def lines():
+    """Feed events at given times to a console that is no terminal; gives the lines printed."""
+
+    def lines(events):
+        out = io.StringIO()
+        with view(Console(file=out, width=200), planned(("train", "1"))) as show:
+            for seconds, event in events:
+                show({"time": 1000.0 + seconds, "stage": "train[1]", **event})
+        return out.getvalue().splitlines()
+
+    return lines
+
+
+def test_one_line_per_event_with_rate_and_time_left(lines):
+    def progress(done):
+        return {"event": "progress", "done": done, "total": 1000, "unit": "tokens"}
+
+    assert lines(
+        [
+            (0, {"event": "stage_started", "attempt": 1}),
+            (1, progress(100)),
+            (11, progress(300)),
+            (12, progress(320)),
+            (61, progress(1000)),
+            (62, {"event": "stage_finished", "seconds": 62.0}),
+        ]
+    ) == [
+        "train[1]: started",
+        "train[1]: 100/1000 tokens",
+        "train[1]: 300/1000 tokens, 20/s, 35.0 s left",
+        "train[1]: done in 1 min 02 s",
+    ]
+
+
+def test_the_rate_is_of_this_attempt_not_of_what_was_done_before(lines):
+    def progress(done):
+        return {"event": "progress", "done": done, "total": 1000, "unit": "tokens"}
+
+    output = lines([(0, {"event": "stage_started", "attempt": 2}), (0, progress(500)), (20, progress(600))])
+    assert output[0] == "train[1]: started (attempt 2)"
+    assert output[-1] == "train[1]: 600/1000 tokens, 5/s, 1 min 20 s left"
+
+
+def test_failures_and_warnings_are_said_whole(lines):
+    output = lines(
+        [
+            (0, {"event": "warning", "message": "12 records quarantined"}),
+            (1, {"event": "stage_failed", "error": "ValueError: no [such] page"}),
+        ]
+    )
+    assert output == ["train[1]: warning: 12 records quarantined", "train[1]: FAILED: ValueError: no [such] page"]
+
+
+def test_a_terminal_gets_a_table_with_every_stage():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120)
+    with view(console, planned(("mix", "1"), ("train", "1"))) as show:
+        show({"event": "stage_started", "stage": "mix[1]", "time": 1.0, "attempt": 1})
+        show({"event": "stage_finished", "stage": "mix[1]", "time": 3.0, "seconds": 2.0})
+    assert "mix[1]" in out.getvalue()
+    assert "train[1]" in out.getvalue()
+    assert "waiting" in out.getvalue()
+
+
+def test_the_plan_shows_action_key_and_reason():
+    out = io.StringIO()
+    steps = planned(("mix", "1"))
+    Console(file=out, width=120).print(plan_table(steps))
+    line = out.getvalue().splitlines()[1].split()
+    assert line[:3] == ["mix[1]", "build", steps[0].stage.key]
+    assert " ".join(line[3:]) == "never built in this store"
