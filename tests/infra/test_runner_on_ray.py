@@ -1,0 +1,145 @@
+"""The same graphs on a real Ray: side by side, over worker deaths, with the same bytes for any number of workers."""
+
+import os
+import threading
+import time
+
+import pytest
+import ray
+
+from infra.context import StageContext
+from infra.events import EventLog
+from infra.fanout import ShardResult, map_shards
+from infra.plan import plan
+from infra.runner import run, run_inline
+from infra.stage import Stage
+from infra.store import Store
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def go(tmp_path):
+    def go(stages, runner=run, name="store"):
+        store = Store(tmp_path / name).open()
+        log = EventLog(store.root / "runs" / "test")
+        events = []
+        outcome = runner(plan(store, stages), store, log, events.append)
+        log.close()
+        return outcome, events
+
+    return go
+
+
+def squares(number, folder):
+    (folder / f"{number:05d}.txt").write_text(str(number * number))
+    return ShardResult({"square": number * number})
+
+
+def sum_of_squares(context, inputs):
+    results = map_shards(context, squares, list(range(7)))
+    return {"sum": float(sum(result.metrics["square"] for result in results))}
+
+
+def copy_all(context, inputs):
+    for name, artifact in sorted(inputs.items()):
+        for entry in artifact.manifest.files:
+            (context.out / f"{name}-{entry.path}").write_bytes((artifact.path / entry.path).read_bytes())
+    return {}
+
+
+def chain():
+    left = Stage("source", "left", 1, {}, {}, sum_of_squares)
+    right = Stage("source", "right", 1, {}, {}, sum_of_squares)
+    return [left, right, Stage("mix", "1", 1, {}, {"left": left, "right": right}, copy_all)]
+
+
+def test_a_graph_on_ray_has_the_same_bytes_as_one_in_this_process(go):
+    on_ray, _ = go(chain(), run, "ray")
+    inline, _ = go(chain(), run_inline, "inline")
+    assert on_ray.ok
+    assert on_ray.artifacts["mix[1]"].manifest.metrics == inline.artifacts["mix[1]"].manifest.metrics
+    digests = [{name: a.manifest.digests() for name, a in outcome.artifacts.items()} for outcome in (on_ray, inline)]
+    assert digests[0] == digests[1]
+    assert len(digests[0]["mix[1]"]) == 14
+
+
+def test_a_worker_that_dies_is_replaced_and_finished_shards_stay(go, tmp_path):
+    log = tmp_path / "log"
+
+    def deadly(number, folder):
+        with log.open("a") as file:
+            file.write(f"{number}\n")
+        if number == 3 and log.read_text().split().count("3") < 3:
+            os._exit(9)
+        return squares(number, folder)
+
+    def work(context, inputs):
+        return {"sum": float(sum(result.metrics["square"] for result in map_shards(context, deadly, list(range(5)))))}
+
+    outcome, events = go([Stage("source", "web", 1, {}, {}, work)])
+    assert outcome.ok
+    assert outcome.artifacts["source[web]"].manifest.metrics == {"sum": 30.0}
+    tries = log.read_text().split()
+    assert tries.count("3") == 3
+    done = [event["done"] for event in events if event["event"] == "progress"]
+    assert done == sorted(done)
+    assert done[-1] == 5
+
+
+def test_an_error_in_a_shard_keeps_its_own_words(go):
+    def work(context, inputs):
+        map_shards(context, lambda number, folder: 1 // number, [0])
+        return {}
+
+    bad = Stage("source", "web", 1, {}, {}, work)
+    outcome, events = go([bad, Stage("mix", "1", 1, {}, {"source": bad}, copy_all)])
+    assert outcome.failed == {"source[web]": "ZeroDivisionError: integer division or modulo by zero"}
+    assert outcome.skipped == {"mix[1]": "source[web]"}
+
+
+def test_independent_stages_run_at_the_same_time(go, tmp_path):
+    def meet(context, inputs):
+        (tmp_path / context.stage_id).touch()
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("source*"))) < 2:
+            assert time.monotonic() < deadline, "the other stage never came"
+            time.sleep(0.05)
+        return {}
+
+    outcome, _ = go([Stage("source", name, 1, {}, {}, meet) for name in ("a", "b")])
+    assert outcome.ok, outcome.failed
+
+
+def test_progress_reaches_the_watcher_while_the_work_goes_on(tmp_path):
+    seen = threading.Event()
+
+    def wait_for_watcher(context: StageContext, inputs):
+        context.progress(1, 2, "steps")
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "seen").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return {}
+
+    def watch(event):
+        if event["event"] == "progress":
+            (tmp_path / "seen").touch()
+            seen.set()
+
+    store = Store(tmp_path / "store").open()
+    outcome = run(
+        plan(store, [Stage("train", "1", 1, {}, {}, wait_for_watcher)]),
+        store,
+        EventLog(store.root / "runs" / "r"),
+        watch,
+    )
+    assert outcome.ok
+    assert seen.is_set()
