@@ -23,7 +23,7 @@ SAMPLES = pa.schema(
         pa.field("verdict", pa.string(), nullable=False),
     ]
 )
-"""`verdict`: "correct", "wrong rows", "syntax error: ...", "no query", "timeout"."""
+"""`verdict`: "correct", "wrong rows", "no query", "timeout", or "error: " and SQLite's words."""
 
 
 @dataclass(frozen=True)

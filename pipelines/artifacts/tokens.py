@@ -12,7 +12,6 @@ the one before, so that every id but the leading end id is predicted exactly onc
 import bisect
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
@@ -51,6 +50,11 @@ class TokensIndex:
 
     def write(self, folder: Path) -> None:
         (folder / INDEX).write_text(json.dumps(asdict(self), indent=1, sort_keys=True), encoding="utf-8")
+
+
+def id_dtype(vocab_size: int) -> str:
+    """The narrowest type that holds every id."""
+    return "uint16" if vocab_size <= 1 << 16 else "uint32"
 
 
 def write_token_shard(rows: np.ndarray, pieces: pa.Table, folder: Path, split: str, shard: int) -> None:
@@ -106,10 +110,6 @@ class TokenSequences:
         segments = np.full(self.index.sequence_length + 1, -1, dtype=np.int32)
         segments[: lengths.sum()] = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         return segments
-
-    @cached_property
-    def num_sequences(self) -> int:
-        return len(self)
 
     def _piece_rows(self, sequence: int) -> tuple[int, int, pa.Table]:
         shard, row = self._locate(sequence)

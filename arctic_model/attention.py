@@ -1,0 +1,122 @@
+"""Grouped-query attention with rotary positions, inside document borders."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from arctic_model.config import ArcticConfig
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of each position's angles, [B, T, 1, head_dim / 2], float32."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+@dataclass
+class LayerCache:
+    """Keys and values of one layer, [B, G, capacity, head_dim], filled up to `length`."""
+
+    keys: Tensor
+    values: Tensor
+    length: int = 0
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Everything so far with the new ones at the end."""
+        end = self.length + keys.shape[2]
+        self.keys[:, :, self.length : end] = keys
+        self.values[:, :, self.length : end] = values
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+
+class Attention(nn.Module):
+    """Causal self-attention with H query heads and G key-value heads, no bias."""
+
+    def __init__(self, config: ArcticConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        key_value = config.num_kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, key_value, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, key_value, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        rotation: Rotation,
+        bias: Float[Tensor, "B 1 T S"],
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        queries = rotate(self._heads(self.q_proj(x)), rotation).transpose(1, 2)
+        keys = rotate(self._heads(self.k_proj(x)), rotation).transpose(1, 2)
+        values = self._heads(self.v_proj(x)).transpose(1, 2)
+        if cache is not None:
+            keys, values = cache.append(keys, values)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(x.dtype), enable_gqa=True)
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_dim))
+
+
+def rotation(positions: Int[Tensor, "B T"], head_dim: int, theta: float) -> Rotation:
+    """Angles `position * theta^(-2i / head_dim)` (Su et al. 2021, arXiv 2104.09864, equation 15)."""
+    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    angles = positions[:, :, None, None].float() * theta**-exponents
+    return Rotation(angles.cos(), angles.sin())
+
+
+def rotate(heads: Float[Tensor, "B T H C"], rotation: Rotation) -> Float[Tensor, "B T H C"]:
+    """Turn each pair (i, i + head_dim / 2): the halves layout of GPT-NeoX, as in the released weights."""
+    return _Rotate.apply(heads, rotation.cos, rotation.sin)
+
+
+class _Rotate(torch.autograd.Function):
+    """Backward turns the gradient back: nothing of the input needs to be kept."""
+
+    @staticmethod
+    def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(heads, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(gradient, cos, sin, -1), None, None
+
+
+def _turned(heads: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
+    first, second = heads.float().chunk(2, dim=-1)
+    turned = torch.empty(heads.shape, device=heads.device)
+    out_first, out_second = turned.chunk(2, dim=-1)
+    torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-direction)
+    torch.mul(second, cos, out=out_second).addcmul_(first, sin, value=direction)
+    return turned.to(heads.dtype)
+
+
+def document_bias(segments: Int[Tensor, "B T"]) -> Float[Tensor, "B 1 T T"]:
+    """What is added to the attention scores: 0 where query t may see key s, else -inf.
+
+    It may where s is not later and of the same segment. Padding (segment -1) sees earlier padding and itself, so
+    that no row is empty and none gives NaN.
+    """
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    return _bias(causal & (segments[:, :, None] == segments[:, None, :]))[:, None]
+
+
+def cached_bias(num_new: int, num_cached: int, device: torch.device) -> Float[Tensor, "1 1 T S"]:
+    """The causal bias of `num_new` queries that stand behind `num_cached` keys of one document."""
+    full = torch.ones(num_new, num_cached + num_new, dtype=torch.bool, device=device)
+    return _bias(full.tril(diagonal=num_cached))[None, None]
+
+
+def _bias(visible: Tensor) -> Tensor:
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)

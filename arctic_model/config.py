@@ -1,0 +1,102 @@
+"""The architecture in a dozen numbers. No torch here, so that planning a run stays quick."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+HUGGINGFACE_NAMES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "num_experts": "num_local_experts",
+    "top_k": "num_experts_per_tok",
+    "expert_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "rope_theta": "rope_theta",
+    "rms_norm_eps": "rms_norm_eps",
+    "init_std": "initializer_range",
+}
+"""Our words and those of the released `config.json` (Snowflake/snowflake-arctic-base)."""
+
+HUGGINGFACE_CONSTANTS = {
+    "architectures": ["ArcticForCausalLM"],
+    "model_type": "arctic",
+    "hidden_act": "silu",
+    "moe_layer_frequency": 1,
+    "moe_token_dropping": False,
+    "parallel_attn_mlp_res": True,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "use_residual": True,
+}
+"""What every model of this family shares, so that another engine reads our `config.json` as Arctic's."""
+
+
+@dataclass(frozen=True)
+class ArcticConfig:
+    """A dense transformer with a mixture of experts beside it in every layer.
+
+    The dense MLP is as wide as the model (`hidden_size`), as in the released Arctic; `expert_size` is the inner
+    width F of one expert. Raises ValueError where the numbers cannot make a model.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    num_experts: int
+    expert_size: int
+    max_positions: int
+    top_k: int = 2
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"model.{field.name} = {getattr(self, field.name)}: must be above 0.")
+        self._require_divisor("num_heads", "hidden_size")
+        self._require_divisor("num_kv_heads", "num_heads")
+        if self.head_dim % 2:
+            raise ValueError(
+                f"model.hidden_size / num_heads = {self.head_dim}: rotary positions turn pairs, so it must be even."
+            )
+        if self.top_k > self.num_experts:
+            raise ValueError(
+                f"model.top_k = {self.top_k} is more than num_experts = {self.num_experts}. Lower it or add experts."
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_heads
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for a stage's key."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Raises ValueError on a name that is no field."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(f"model.{name}: no such field. The fields are {', '.join(known)}.")
+        return cls(**values)
+
+    def to_huggingface(self) -> dict[str, Any]:
+        """The content of a `config.json` in the released model's words."""
+        return {name: getattr(self, field) for field, name in HUGGINGFACE_NAMES.items()} | HUGGINGFACE_CONSTANTS
+
+    @classmethod
+    def from_huggingface(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_huggingface`."""
+        return cls(**{field: values[name] for field, name in HUGGINGFACE_NAMES.items()})
+
+    def _require_divisor(self, divisor: str, whole: str) -> None:
+        small, large = getattr(self, divisor), getattr(self, whole)
+        if large % small:
+            raise ValueError(f"model.{divisor} = {small} does not divide {whole} = {large}. Choose a divisor.")

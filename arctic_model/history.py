@@ -1,0 +1,41 @@
+"""The record of every step, kept beside the checkpoints and exactly as long as the newest of them."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+Record = Mapping[str, float]
+"""One step: step, tokens, loss, balance_loss, z_loss, gradient_norm, learning_rate, max_expert_load, and
+tokens_per_s, the only one that depends on the machine."""
+
+
+def append(file: Path, records: Sequence[Record]) -> None:
+    """Add steps, flushed to disk before the checkpoint that they lead to is committed."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(record) + "\n" for record in records)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read(file: Path, last_step: int) -> list[Record]:
+    """Steps up to `last_step`; what a killed attempt wrote beyond it, or half wrote, is left out."""
+    if not file.is_file():
+        return []
+    records = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line) if line.endswith("}") else {"step": last_step + 1}
+        if record["step"] > last_step:
+            break
+        records.append(record)
+    return records
+
+
+def truncate(file: Path, last_step: int) -> list[Record]:
+    """Cut the file after `last_step`. Returns what stays."""
+    records = read(file, last_step)
+    partial = file.with_name(f".{file.name}")
+    partial.unlink(missing_ok=True)
+    append(partial, records)
+    partial.rename(file)
+    return records

@@ -1,0 +1,77 @@
+"""One layer, with the experts hidden behind the dense path.
+
+    a = x + Attention(input_layernorm(x))
+    r = a + residual_mlp(residual_layernorm(a))
+    m = MoE(post_attention_layernorm(x))
+    y = r + m
+
+The experts read the layer's *input*. So their rows travel out while attention computes, and back while the dense
+MLP computes (Snowflake Arctic, 2024: `parallel_attn_mlp_res` in the released modelling code).
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from arctic_model import dispatch
+from arctic_model.attention import Attention, LayerCache, Rotation
+from arctic_model.config import ArcticConfig
+from arctic_model.dispatch import ExpertGroup, Route
+from arctic_model.experts import Experts
+from arctic_model.feed_forward import DenseMLP
+from arctic_model.normalization import RMSNorm
+from arctic_model.router import Router, Routing
+
+
+class SparseMoE(nn.Module):
+    """The router and this worker's experts."""
+
+    def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
+        super().__init__()
+        self.gate = Router(config.hidden_size, config.num_experts, config.top_k)
+        self.experts = Experts(group.num_local(config.num_experts), config.hidden_size, config.expert_size)
+
+
+class LayerOutput(NamedTuple):
+    hidden: Tensor
+    routing: Routing
+
+
+class ArcticLayer(nn.Module):
+    def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.rms_norm_eps
+        self.group = group
+        self.num_experts = config.num_experts
+        self.input_layernorm = RMSNorm(width, eps)
+        self.self_attn = Attention(config)
+        self.residual_layernorm = RMSNorm(width, eps)
+        self.residual_mlp = DenseMLP(width)
+        self.post_attention_layernorm = RMSNorm(width, eps)
+        self.block_sparse_moe = SparseMoE(config, group)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        rotation: Rotation,
+        bias: Float[Tensor, "B 1 T S"],
+        cache: LayerCache | None = None,
+    ) -> LayerOutput:
+        moe, group = self.block_sparse_moe, self.group
+        tokens = self.post_attention_layernorm(x).flatten(0, 1)
+        routing = moe.gate(tokens)
+        route = Route(routing.experts, self.num_experts, group)
+        rows = dispatch.gather_tokens(tokens, route)
+        route.finish()
+        arriving, exchange = dispatch.start_dispatch(rows, route, group)
+
+        attended = x + self.self_attn(self.input_layernorm(x), rotation, bias, cache)
+
+        rows = dispatch.wait_dispatch(arriving, exchange, route)
+        arriving, exchange = dispatch.start_combine(moe.experts(rows, route.ends), route, group)
+
+        dense = attended + self.residual_mlp(self.residual_layernorm(attended))
+
+        mixed = dispatch.wait_combine(arriving, exchange, route, routing.weights)
+        return LayerOutput(dense + mixed.view_as(dense), routing)

@@ -1,0 +1,139 @@
+"""Send a run to a Ray cluster as a job, follow its log, and end with its exit code."""
+
+import asyncio
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from infra.cluster import ClusterError, is_loopback, use_token
+from infra.provenance import GIT_VARIABLE, git_state
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+EXCLUDES = (".git", ".venv", "*.pem", "*.key", ".env", ".env.*", "__pycache__", ".*_cache", "*.egg-info")
+"""Never sent, whatever .gitignore says: secrets, results, and what can be made again."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+POLL_S = 0.5
+STOP_TIMEOUT_S = 30.0
+
+
+def submit(
+    address: str,
+    arguments: Sequence[str],
+    working_dir: Path,
+    *,
+    python: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """Run `python *arguments` on the cluster whose dashboard is at `address`, in a copy of `working_dir`; print its log
+    until it ends and return its exit code. Ctrl-C stops the job and returns 130.
+
+    `python` defaults to this interpreter for a head on this machine, else to "python" there. Raises ClusterError.
+    """
+    url = dashboard_url(address)
+    use_token(may_create=False)
+    split = urlsplit(url)
+    is_here = is_loopback(str(split.hostname))
+    if split.scheme == "http" and not is_here:
+        print(
+            f"{url} is not encrypted: use it on a private network only, else tunnel with "
+            f"`ssh -N -L 8265:127.0.0.1:{split.port or 80} {split.hostname}` and submit to http://127.0.0.1:8265.",
+            flush=True,
+        )
+    python = python or (sys.executable if is_here else "python")
+    client = _client(url)
+    job_id = client.submit_job(
+        entrypoint=shlex.join([python, *arguments]),
+        runtime_env=runtime_env(working_dir),
+        metadata=dict(metadata or {}),
+    )
+    print(f"job {job_id} on {url}; Ctrl-C stops it", flush=True)
+    try:
+        asyncio.run(_follow(client, job_id))
+        return _exit_code(client, job_id)
+    except KeyboardInterrupt:
+        print(f"stopping job {job_id}", flush=True)
+        client.stop_job(job_id)
+        _wait(client, job_id, STOP_TIMEOUT_S)
+        return INTERRUPTED
+
+
+def dashboard_url(address: str) -> str:
+    """`address` as the URL of a dashboard; the scheme may be left out. Raises ClusterError."""
+    url = address if "://" in address else f"http://{address}"
+    split = urlsplit(url)
+    if split.scheme not in ("http", "https") or not split.hostname:
+        raise ClusterError(
+            f"{address}: not the address of a dashboard. Give the head's HTTP address, such as http://127.0.0.1:8265."
+        )
+    return url.rstrip("/")
+
+
+def runtime_env(working_dir: Path) -> dict[str, Any]:
+    """What the job gets: the folder without secrets and results, and the commit. Anyone who may list jobs reads this,
+    so no secret goes in."""
+    stores = [f"/{folder.parent.name}/" for folder in working_dir.glob("*/stages")]
+    env: dict[str, Any] = {"working_dir": str(working_dir), "excludes": [*EXCLUDES, *sorted(stores)]}
+    if git := git_state():
+        env["env_vars"] = {GIT_VARIABLE: json.dumps(git)}
+    return env
+
+
+def _client(url: str) -> "JobSubmissionClient":
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+            return JobSubmissionClient(url)
+    except AuthenticationError:
+        raise ClusterError(
+            f"{url}: the cluster refuses the token. Use the token that its head was started with: "
+            "RAY_AUTH_TOKEN_PATH names the file."
+        ) from None
+    except ConnectionError:
+        raise ClusterError(f"{url}: no dashboard answers there. Is the head running, and the tunnel open?") from None
+
+
+async def _follow(client: "JobSubmissionClient", job_id: str) -> None:
+    async for lines in client.tail_job_logs(job_id):
+        print(lines, end="", flush=True)
+
+
+def _exit_code(client: "JobSubmissionClient", job_id: str) -> int:
+    """The job's own code; 1 where it ended without one, such as when its node died."""
+    status = _wait(client, job_id, STOP_TIMEOUT_S)
+    if status == "SUCCEEDED":
+        return 0
+    info = client.get_job_info(job_id)
+    print(f"job {job_id}: {status}: {info.message}", flush=True)
+    return INTERRUPTED if status == "STOPPED" else info.driver_exit_code or 1
+
+
+def _wait(client: "JobSubmissionClient", job_id: str, timeout_s: float) -> str:
+    """Status of the job, final if it ends in time: the log closes a moment before the job does."""
+    deadline = time.monotonic() + timeout_s
+    status = client.get_job_status(job_id)
+    while not status.is_terminal() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        status = client.get_job_status(job_id)
+    return str(status.value)
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Ray lets these variables win over the address it is given."""
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

@@ -1,0 +1,287 @@
+"""One run's events as MLflow runs, params, metrics, datasets and models.
+
+Everything is found by tag before it is made, and times come from the events, so sending an event a second time
+changes nothing. Loading this module loads MLflow.
+"""
+
+import getpass
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  MLflow would import it later, in the tracking thread
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+)
+
+from infra.context import Event
+from infra.events import read_events
+from infra.store import MANIFEST, Manifest
+from infra.tracking.shapes import batches, flatten, legal_name, outcomes, plan_table, shorten
+
+CHECKPOINT = "checkpoint"
+"""A result with this folder is a model."""
+MODEL_INPUT = "train"
+"""A stage whose input has this name measures that input's model."""
+PARENT = ""
+"""Name of the parent among the runs; the others are named by stage id."""
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+
+
+class Projection:
+    """The run of folder `<store>/runs/<run id>` in the experiment that bears its recipe's name.
+
+    `runs` maps stage ids (and "" for the whole run) to MLflow run ids; it grows as events are applied and is kept by
+    the caller between processes. `artifact_root` is where a new experiment keeps files, None for the server's choice.
+    """
+
+    def __init__(self, uri: str, folder: Path, runs: dict[str, str], artifact_root: str | None) -> None:
+        self._client = MlflowClient(uri)
+        self._folder = folder
+        self._runs = runs
+        self._started = next(read_events(folder))
+        stages = self._started["stages"]
+        self._stages = {stage["id"]: {**stage, "number": number} for number, stage in enumerate(stages, start=1)}
+        self._ids = {stage["key"]: stage["id"] for stage in stages}
+        self._metrics: dict[str, list[Metric]] = {}
+        self.experiment_id = _experiment(self._client, self._started["name"], artifact_root)
+
+    def apply(self, event: Event) -> None:
+        """Send one event; metrics wait for `flush`."""
+        match event["event"]:
+            case "run_started":
+                self._start_run(event)
+            case "stage_started":
+                self._start_stage(event)
+            case "stage_reused":
+                self._reuse_stage(event)
+            case "metrics":
+                self._log_points(event)
+            case "warning":
+                self._tag(event["stage"], f"warning.{_milliseconds(event)}", event["message"])
+            case "stage_finished":
+                self._finish_stage(event)
+            case "stage_failed":
+                self._fail_stage(event)
+            case "run_finished":
+                self._finish_run(event)
+
+    def flush(self) -> None:
+        """Send the metrics that wait."""
+        for run_id, metrics in self._metrics.items():
+            for batch in batches(metrics, 1000):
+                self._client.log_batch(run_id, metrics=batch)
+        self._metrics.clear()
+
+    def _start_run(self, event: Event) -> None:
+        git = event["provenance"].get("git") or {}
+        self._runs[PARENT] = self._find_or_create(
+            {"arctic.run": event["run_id"], "arctic.kind": "run"},
+            {
+                "mlflow.source.name": f"arctic run {event['name']}",
+                "mlflow.source.type": "LOCAL",
+                "mlflow.source.git.commit": git.get("commit", "unknown"),
+                "git.dirty": str(git.get("dirty", "unknown")),
+                "mlflow.note.content": plan_table(event["stages"], {}),
+            },
+            event["run_id"],
+            event,
+        )
+        # Pins are digests of inputs, by the hundred: they are in recipe.json.
+        recipe = {name: value for name, value in event["recipe"].items() if name != "pins"}
+        self._log_params(self._runs[PARENT], recipe)
+        self._client.log_dict(self._runs[PARENT], event["recipe"], "recipe.json")
+        self._client.log_dict(self._runs[PARENT], event["provenance"], "provenance.json")
+
+    def _start_stage(self, event: Event) -> None:
+        stage = self._stages[event["stage"]]
+        self._end_earlier_attempt(event)
+        suffix = f" (attempt {event['attempt']})" if event["attempt"] > 1 else ""
+        run_id = self._find_or_create(
+            {
+                "arctic.run": self._started["run_id"],
+                "stage.id": stage["id"],
+                "stage.attempt": str(event["attempt"]),
+            },
+            {
+                "arctic.kind": "stage",
+                "mlflow.parentRunId": self._runs[PARENT],
+                "mlflow.source.name": stage["name"],
+                "stage.key": stage["key"],
+                "stage.reason": shorten(stage["reason"]),
+                "stage.result": f"{stage['id']}@{stage['key']}",
+            },
+            f"{stage['number']:02d} {stage['name']} {stage['subject']}".strip() + suffix,
+            event,
+        )
+        self._runs[stage["id"]] = run_id
+        self._log_params(run_id, event["params"])
+        inputs = [_dataset(self._ids[key], key, "input") for key in stage["inputs"].values() if key in self._ids]
+        model = self._find_model(stage["inputs"].get(MODEL_INPUT))
+        self._client.log_inputs(run_id, inputs, [LoggedModelInput(model.model_id)] if model else None)
+
+    def _end_earlier_attempt(self, event: Event) -> None:
+        earlier = self._runs.get(event["stage"])
+        if earlier and self._client.get_run(earlier).data.tags["stage.attempt"] != str(event["attempt"]):
+            self._client.set_terminated(earlier, "KILLED", _milliseconds(event))
+
+    def _reuse_stage(self, event: Event) -> None:
+        path = self._result(event)
+        if path is None:
+            return
+        manifest = _manifest(path)
+        self._tell_parent(manifest, path, event)
+        if (path / CHECKPOINT).is_dir():
+            self._ensure_model(manifest, self._runs[PARENT])
+
+    def _log_points(self, event: Event) -> None:
+        stage = self._stages[event["stage"]]
+        targets = [self._runs[stage["id"]]]
+        # Phases follow each other, so the parent shows their curves as one.
+        if stage["subject"].isdigit():
+            targets.append(self._runs[PARENT])
+        for run_id in targets:
+            for step, values in event["points"]:
+                grouped = {name if "/" in name else f"{stage['name']}/{name}": value for name, value in values.items()}
+                self._log_metrics(run_id, grouped, event, step)
+
+    def _finish_stage(self, event: Event) -> None:
+        path, run_id = self._result(event), self._runs[event["stage"]]
+        if path:
+            manifest = _manifest(path)
+            if (path / CHECKPOINT).is_dir():
+                self._ensure_model(manifest, run_id)
+            model = self._find_model(manifest.key) or self._find_model(manifest.inputs.get(MODEL_INPUT))
+            self._log_metrics(run_id, manifest.metrics, event, 0, model.model_id if model else None)
+            self._log_metrics(run_id, {"seconds": event["seconds"]}, event, 0)
+            self._tell_parent(manifest, path, event)
+            self._client.log_inputs(run_id, [_dataset(manifest.id, manifest.key, "output", manifest)])
+            self._client.log_artifact(run_id, str(path / MANIFEST))
+        self.flush()
+        self._client.set_terminated(run_id, "FINISHED", _milliseconds(event))
+
+    def _fail_stage(self, event: Event) -> None:
+        text = str(event.get("detail", event["error"]))
+        run_id = self._runs.get(event["stage"])
+        if run_id is None:
+            self._client.log_text(self._runs[PARENT], text, f"errors/{event['stage']}.txt")
+            return
+        self._client.log_text(run_id, text, "error.txt")
+        self._client.set_tag(run_id, "mlflow.note.content", shorten(event["error"]))
+        self.flush()
+        self._client.set_terminated(run_id, "FAILED", _milliseconds(event))
+
+    def _finish_run(self, event: Event) -> None:
+        self.flush()
+        for child in self._search({"arctic.run": self._started["run_id"], "arctic.kind": "stage"}):
+            if child.info.status == "RUNNING":
+                self._client.set_terminated(child.info.run_id, "KILLED", _milliseconds(event))
+        note = plan_table(self._started["stages"], outcomes(read_events(self._folder)))
+        self._client.set_tag(self._runs[PARENT], "mlflow.note.content", note)
+        self._client.set_terminated(self._runs[PARENT], STATUS[event["status"]], _milliseconds(event))
+
+    def _result(self, event: Event) -> Path | None:
+        """The committed folder, wherever the store is now; None where it was deleted since."""
+        recorded = Path(event["path"])
+        path = self._folder.parents[1] / "stages" / recorded.parent.name / recorded.name
+        return path if (path / MANIFEST).is_file() else None
+
+    def _tell_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
+        """The parent carries every stage's figures, also of reused ones, so that whole runs compare in one table."""
+        parent = self._runs[PARENT]
+        is_phase = manifest.subject.isdigit()
+        # One group of charts per kind of stage: MLflow groups by what stands before the last slash.
+        prefix = f"{manifest.name}/" if is_phase or not manifest.subject else f"{manifest.name}/{manifest.subject}."
+        values = {f"{prefix}{name}": value for name, value in manifest.metrics.items()}
+        self._log_metrics(parent, values, event, int(manifest.subject) if is_phase else 0)
+        if (path / "report.html").is_file():
+            self._client.log_artifact(parent, str(path / "report.html"))
+            for figure in sorted(path.glob("figures/*.png")):
+                self._client.log_artifact(parent, str(figure), "figures")
+
+    def _ensure_model(self, manifest: Manifest, source_run: str) -> None:
+        """Make the model of a committed checkpoint, whose files stay in the store."""
+        model = self._find_model(manifest.key) or self._client.create_logged_model(
+            self.experiment_id,
+            name=f"phase-{manifest.subject}",
+            source_run_id=source_run,
+            tags={"stage.key": manifest.key, "stage.result": f"{manifest.id}@{manifest.key}"},
+            params=dict(flatten(manifest.params)),
+            model_type="checkpoint",
+        )
+        self._client.finalize_logged_model(model.model_id, "READY")
+        for run_id in dict.fromkeys([source_run, self._runs[PARENT]]):
+            outputs = self._client.get_run(run_id).outputs
+            if outputs is None or model.model_id not in [output.model_id for output in outputs.model_outputs]:
+                self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    def _find_model(self, key: str | None) -> Any:
+        if key is None:
+            return None
+        found = self._client.search_logged_models([self.experiment_id], f"tags.`stage.key` = '{key}'")
+        return found[0] if found else None
+
+    def _find_or_create(self, identity: Mapping[str, str], tags: Mapping[str, str], name: str, event: Event) -> str:
+        """The MLflow run with the tags of `identity`: one made before a crash is found again."""
+        found = self._search(identity)
+        if found:
+            return str(found[0].info.run_id)
+        tags = {"mlflow.user": getpass.getuser(), **identity, **tags}
+        return str(self._client.create_run(self.experiment_id, _milliseconds(event), tags, name).info.run_id)
+
+    def _search(self, tags: Mapping[str, str]) -> Sequence[Any]:
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        return self._client.search_runs([self.experiment_id], query)
+
+    def _tag(self, stage: str, name: str, value: str) -> None:
+        self._client.set_tag(self._runs.get(stage, self._runs[PARENT]), name, shorten(value))
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        for batch in batches([Param(name, value) for name, value in flatten(params)], 100):
+            self._client.log_batch(run_id, params=batch)
+
+    def _log_metrics(
+        self, run_id: str, values: Mapping[str, float], event: Event, step: int, model_id: str | None = None
+    ) -> None:
+        waiting = self._metrics.setdefault(run_id, [])
+        for name, value in values.items():
+            waiting.append(
+                Metric(legal_name(name), value, _milliseconds(event), step, model_id=model_id, run_id=run_id)
+            )
+
+
+def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    location = f"{artifact_root}/{name}" if artifact_root else None
+    return str(client.create_experiment(name, location, {"mlflow.experimentKind": "custom_model_development"}))
+
+
+def _manifest(path: Path) -> Manifest:
+    return Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+
+
+def _dataset(stage_id: str, key: str, context: str, manifest: Manifest | None = None) -> DatasetInput:
+    """A committed result as MLflow's dataset: name = stage id, digest = key, so lineage is a search."""
+    profile = _profile(manifest) if manifest else None
+    source = json.dumps({"uri": f"{stage_id}@{key}"})
+    dataset = Dataset(stage_id, key, "arctic", source, profile=json.dumps(profile) if profile else None)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+
+
+def _profile(manifest: Manifest) -> dict[str, int]:
+    rows = sum(entry.rows or 0 for entry in manifest.files)
+    return {"num_rows": rows, "num_files": len(manifest.files), "num_bytes": sum(e.bytes for e in manifest.files)}
+
+
+def _milliseconds(event: Event) -> int:
+    return int(event["time"] * 1000)

@@ -1,0 +1,120 @@
+"""`arctic ui`: MLflow's own server on this store, on loopback, until Ctrl-C."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+from infra.store import Store, StoreError
+from infra.tracking.tracker import (
+    CURSOR,
+    MLFLOW_ENVIRONMENT,
+    TrackingError,
+    artifact_root,
+    catch_up,
+    reconcile,
+    tracking_uri,
+)
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 10.0
+
+
+def serve(store_root: Path, port: int) -> None:
+    """Fill MLflow in from the event logs, then serve it until Ctrl-C and print the link to the latest runs.
+
+    Where MLFLOW_TRACKING_URI names a server, only the link is printed. Raises TrackingError.
+    """
+    uri = tracking_uri(store_root)
+    _fill_in(store_root)
+    if uri.startswith(("http://", "https://")):
+        print(f"MLflow: {_link(uri, store_root)}")
+        return
+    _require_free(port)
+    log = store_root / "mlflow-server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            _command(uri, store_root, port),
+            env={**MLFLOW_ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    # A terminated `arctic ui` stops its server as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _wait_until_up(server, port, log)
+        print(f"MLflow: {_link(f'http://{HOST}:{port}', store_root)}   (Ctrl-C stops it)", flush=True)
+        server.wait()
+    except KeyboardInterrupt:
+        print("stopping MLflow", flush=True)
+    finally:
+        _stop(server)
+
+
+def _fill_in(store_root: Path) -> None:
+    """Bring MLflow up to date, unless a run holds the store and does so itself."""
+    try:
+        with Store(store_root).open().locked():
+            reconcile(store_root)
+            catch_up(store_root)
+    except (StoreError, TrackingError) as error:
+        print(f"MLflow may lack the latest: {error}")
+
+
+def _command(uri: str, store_root: Path, port: int) -> list[str]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", uri, "--no-serve-artifacts"]
+    return [*command, "--default-artifact-root", str(artifact_root(store_root))]
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise TrackingError(f"port {port}: {error.strerror}. Choose another with --port.") from None
+
+
+def _wait_until_up(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise TrackingError(f"MLflow's server ended with code {server.returncode} while starting; see {log}.")
+        with suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(f"http://{HOST}:{port}/health"):
+            return
+        time.sleep(0.2)
+    raise TrackingError(f"MLflow's server did not answer within {START_TIMEOUT_S:.0f} s; see {log}.")
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    """End the server's whole process group: its web worker outlives the command that started it."""
+    for sent, patience_s in ((signal.SIGTERM, STOP_TIMEOUT_S), (signal.SIGKILL, STOP_TIMEOUT_S)):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, sent)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            server.poll()
+            try:
+                os.killpg(server.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.1)
+
+
+def _link(base: str, store_root: Path) -> str:
+    """The runs of the experiment that was written last, in MLflow's model training view."""
+    cursors = sorted(store_root.glob(f"runs/*/{CURSOR}"), key=lambda path: path.stat().st_mtime)
+    if not cursors:
+        return base
+    experiment = json.loads(cursors[-1].read_text(encoding="utf-8"))["experiment_id"]
+    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs?workflowType=machine_learning"

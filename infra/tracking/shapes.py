@@ -1,0 +1,82 @@
+"""Values in the shapes that MLflow takes: flat params, legal names, bounded texts. Pure functions."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from infra.context import Event
+
+Item = TypeVar("Item")
+
+# Limits of mlflow/utils/validation.py (3.17).
+MAX_PARAM_CHARACTERS = 6000
+MAX_TAG_CHARACTERS = 8000
+MAX_NAME_CHARACTERS = 250
+MAX_PARAMS = 300
+"""Our own limit: longer tables of params help nobody, and the manifest has them all."""
+
+
+def flatten(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nested plain data as (dotted name, text) pairs; list items count from 1, as in messages about recipes."""
+    leaves = [leaf for name, value in params.items() for leaf in _leaves(value, name)]
+    return [(legal_name(name), shorten(text, MAX_PARAM_CHARACTERS)) for name, text in leaves[:MAX_PARAMS]]
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{name}.{key}")
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping | list) for item in value):
+        for number, item in enumerate(value, start=1):
+            yield from _leaves(item, f"{name}.{number}")
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value)
+
+
+def legal_name(name: str) -> str:
+    """`name` as MLflow takes it, who may store it as a path: no `..`, no empty parts, little punctuation."""
+    parts = re.sub(r"[^\w.\-/: ]", "_", name)[:MAX_NAME_CHARACTERS].split("/")
+    return "/".join(part for part in parts if part.strip(".")) or "_"
+
+
+def shorten(text: str, limit: int = MAX_TAG_CHARACTERS) -> str:
+    """`text`, its end replaced by an ellipsis where it is longer than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """`items` in order, at most `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def outcomes(events: Iterable[Event]) -> dict[str, str]:
+    """What became of each stage, in a word or two."""
+    words = {}
+    for event in events:
+        match event["event"]:
+            case "stage_reused":
+                words[event["stage"]] = "reused"
+            case "stage_finished":
+                words[event["stage"]] = f"{event['seconds']:,.0f} s"
+            case "stage_failed":
+                words[event["stage"]] = "failed"
+            case "stage_skipped":
+                words[event["stage"]] = f"skipped: {event['because']}"
+    return words
+
+
+def plan_table(stages: Sequence[Mapping[str, Any]], outcomes: Mapping[str, str]) -> str:
+    """The plan as a Markdown table, with what came of each stage; whole rows are left out where it grows too long."""
+    head = "| | stage | plan | result | why | key |\n|---|---|---|---|---|---|"
+    rows = [
+        f"| {number:02d} | {stage['id']} | {stage['action']} | {outcomes.get(stage['id'], '')} "
+        f"| {stage['reason'].replace('|', '/')} | `{stage['key']}` |"
+        for number, stage in enumerate(stages, start=1)
+    ]
+    shown = len(rows)
+    while len("\n".join([head, *rows[:shown]])) > MAX_TAG_CHARACTERS - 100:
+        shown -= 1
+    rest = [f"\n{len(rows) - shown} more stages: see recipe.json."] if shown < len(rows) else []
+    return "\n".join([head, *rows[:shown], *rest])

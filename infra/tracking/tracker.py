@@ -1,0 +1,204 @@
+"""Keep MLflow up to date with the event logs of a store, from a background thread that can never hurt the run."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.context import Event
+from infra.events import EVENTS, EventLog
+from infra.store import write_durably
+from infra.tracking.shapes import batches
+
+if TYPE_CHECKING:
+    from infra.tracking.projection import Projection
+
+CURSOR = "tracking.json"
+PERIOD_S = 2.0
+LINES_PER_SAVE = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class TrackingError(RuntimeError):
+    """MLflow cannot be served: the message says why and what to do."""
+
+
+def tracking_uri(store_root: Path) -> str:
+    """MLFLOW_TRACKING_URI where it is set, else a SQLite file inside the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root.resolve()}/mlflow.db"
+
+
+def artifact_root(store_root: Path) -> str | None:
+    """Folder inside the store for the files of new experiments; None where a server has its own place."""
+    is_server = tracking_uri(store_root).startswith(("http:", "https:", "databricks"))
+    return None if is_server else str(store_root.resolve() / "mlartifacts")
+
+
+def reconcile(store_root: Path) -> list[str]:
+    """Close the event logs of runs whose driver was killed, and return their ids. Only for the holder of the lock."""
+    killed = []
+    for folder in _runs(store_root):
+        lines = _complete_lines(folder / EVENTS)
+        first, last = json.loads(lines[0]), json.loads(lines[-1])
+        if last["event"] != "run_finished":
+            os.truncate(folder / EVENTS, sum(map(len, lines)))
+            log = EventLog(folder)
+            seconds = round(last["time"] - first["time"], 3)
+            log.append({"event": "run_finished", "status": "killed", "seconds": seconds, "time": last["time"]})
+            log.close()
+            killed.append(folder.name)
+    return killed
+
+
+def catch_up(store_root: Path) -> None:
+    """Send what MLflow lacks of every run. Raises TrackingError. Only for the holder of the lock."""
+    failures = []
+    for folder in _runs(store_root):
+        try:
+            _Cursor(store_root, folder).advance()
+        except Exception as error:
+            failures.append(f"{folder.name}: {error}")
+    if failures:
+        raise TrackingError("; ".join(failures[:3]))
+
+
+class Tracker:
+    """Sends a run's events to MLflow while the run goes on, then what earlier runs left behind.
+
+    MLflow being out of reach is warned of once; what could not be sent is sent later, by this process or a next one.
+    """
+
+    def __init__(self, store_root: Path, run_id: str) -> None:
+        self._root = store_root
+        self._cursor = _Cursor(store_root, store_root / "runs" / run_id)
+        self._has_warned = False
+        self._is_caught_up = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
+
+    def start(self) -> None:
+        """Load MLflow and begin to send, every 2 s."""
+        try:
+            # Here and not in the thread: two threads that import large packages at once may see them half made.
+            _projection_class()
+        except ImportError as error:
+            self._warn_once(str(error))
+            return
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Send what is left and end; after `timeout_s` the rest is left to the next run or `arctic ui`."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._warn_once(f"not done after {timeout_s:.0f} s")
+
+    def sync(self) -> bool:
+        """Send everything that is in the logs now; False where that failed."""
+        try:
+            self._cursor.advance()
+            if not self._is_caught_up:
+                catch_up(self._root)
+                self._is_caught_up = True
+        except Exception as error:
+            self._warn_once(str(error))
+            return False
+        return True
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            self.sync()
+            self._stopping.wait(PERIOD_S)
+        self.sync()
+
+    def _warn_once(self, reason: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                f"MLflow at {tracking_uri(self._root)}: {reason}. The run goes on; its event log fills MLflow in "
+                "with the next `arctic run` or `arctic ui`."
+            )
+
+
+class _Cursor:
+    """How far MLflow has a run's log: `tracking.json` beside it, bound to one tracking URI."""
+
+    def __init__(self, store_root: Path, folder: Path) -> None:
+        self._root = store_root
+        self._folder = folder
+        self._state: dict[str, Any] | None = None
+        self._projection: Projection | None = None
+
+    def advance(self) -> None:
+        """Send the complete lines after the cursor and move it. After an error it stands where it was."""
+        state = self._state = self._state or self._load()
+        try:
+            for events, offset in self._pending(state["offset"]):
+                projection = self._projection = self._projection or self._open(state["runs"])
+                for event in events:
+                    projection.apply(event)
+                projection.flush()
+                state |= {"offset": offset, "experiment_id": projection.experiment_id}
+                write_durably(self._folder / CURSOR, json.dumps(state, indent=1))
+        except Exception:
+            # What was sent beyond the cursor is sent again, from the state that was saved.
+            self._state = self._projection = None
+            raise
+
+    def _load(self) -> dict[str, Any]:
+        uri = tracking_uri(self._root)
+        path = self._folder / CURSOR
+        if path.exists():
+            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if state["uri"] == uri:
+                return state
+        return {"uri": uri, "offset": 0, "runs": {}}
+
+    def _pending(self, offset: int) -> Iterator[tuple[list[Event], int]]:
+        """Events after `offset`, by the thousand, with the offset behind them."""
+        lines = _complete_lines(self._folder / EVENTS, offset)
+        for some in batches(lines, LINES_PER_SAVE):
+            offset += sum(map(len, some))
+            yield [json.loads(line) for line in some], offset
+
+    def _open(self, runs: dict[str, str]) -> "Projection":
+        return _projection_class()(tracking_uri(self._root), self._folder, runs, artifact_root(self._root))
+
+
+MLFLOW_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # A server that is down must cost seconds, not the minutes of MLflow's default of 7 retries.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+"""Set before MLflow is imported, unless the user chose otherwise."""
+
+
+def _projection_class() -> "type[Projection]":
+    os.environ.update({name: os.environ.get(name, value) for name, value in MLFLOW_ENVIRONMENT.items()})
+    from infra.tracking.projection import Projection
+
+    return Projection
+
+
+def _runs(store_root: Path) -> list[Path]:
+    """Folders of the store's runs, those that logged last first come last."""
+    logs = [path for path in store_root.glob(f"runs/*/{EVENTS}") if _complete_lines(path)]
+    return [path.parent for path in sorted(logs, key=lambda path: (path.stat().st_mtime, path))]
+
+
+def _complete_lines(path: Path, offset: int = 0) -> list[bytes]:
+    """Lines from byte `offset` on; a last one that is still being written, or that a kill cut short, is left out."""
+    if path.stat().st_size <= offset:
+        return []
+    with path.open("rb") as file:
+        file.seek(offset)
+        return [line for line in file if line.endswith(b"\n")]

@@ -1,0 +1,37 @@
+"""Finished items of an evaluation, so that one that is killed goes on where it was."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """A file of [key, value] lines in JSON, each on disk before the next item is begun. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        # A kill in the middle of a write leaves a last line without its end: that item was never finished.
+        whole = path.read_bytes().rpartition(b"\n")[0]
+        self._items: dict[str, Any] = dict(json.loads(line) for line in whole.splitlines())
+        self._file = path.open("r+b")
+        self._file.truncate(len(whole) + 1 if whole else 0)
+        self._file.seek(0, os.SEEK_END)
+
+    def remember(self, key: str, compute: Callable[[], Any]) -> Any:
+        """The value of `key`, plain JSON data: from an earlier attempt, or computed now and kept."""
+        if key not in self._items:
+            value = compute()
+            self._file.write(json.dumps([key, value]).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._items[key] = value
+        return self._items[key]
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

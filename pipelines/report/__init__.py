@@ -1,0 +1,5 @@
+"""One offline page that tells the whole run, and its figures."""
+
+from pipelines.report.stage import stage
+
+__all__ = ["stage"]

@@ -1,0 +1,225 @@
+"""The figures: drawn once, kept as PNG for MLflow and as SVG for the page; the same data gives the same bytes."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from pipelines.report.facts import PhaseFacts, RunFacts
+
+INK = "#1d2127"
+"""Text and lines; in the page's SVG it becomes the page's own text colour, light or dark."""
+COLOURS = ("#4c8dd6", "#e08e45", "#4fa88b", "#c46a9e", "#a89a38", "#d1605e", "#5fb0c4")
+"""Of middle lightness, to be read on white and on black."""
+OVERALL = "#8a7fd4"
+"""For what belongs to no corpus."""
+STYLE: Any = {
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "arctic",
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": INK,
+    "grid.alpha": 0.12,
+    "legend.frameon": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+PANELS = {"bits_per_byte": "bits per byte", "sql_execution_accuracy": "SQL execution accuracy"}
+"""Measures as people read them."""
+DPI = 150
+SMOOTHED_SHARE = 0.05
+"""Of a phase's steps, over which the bold loss line is a running mean."""
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """matplotlib without a screen, in the report's style."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def draw_all(facts: RunFacts) -> dict[str, Figure]:
+    """Every figure by name. To be called, and its result written, inside `house_style`."""
+    drawings: dict[str, Callable[[RunFacts], Figure]] = {
+        "scores": _scores,
+        "mixture": _mixture,
+        "loss": _loss,
+        "expert_load": _expert_load,
+        "funnel": _funnel,
+    }
+    return {name: draw(facts) for name, draw in drawings.items()}
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=DPI, facecolor="white", metadata={"Software": None})
+
+
+def inline_svg(figure: Figure, label: str) -> str:
+    """The figure as an `<svg>` element without ids of its own, in the colour of the text around it."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip().replace(INK, "currentColor")
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{escape(label)}"', text, count=1)
+    return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """One colour a name, the same in every figure."""
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(sorted(names))}
+
+
+def _scores(facts: RunFacts) -> Figure:
+    """One panel for bits per byte of all corpora, and one for each other measure, over phases."""
+    lines: dict[str, dict[str, str]] = {}
+    for measure in facts.measures:
+        panel, _, line = measure.partition("/")
+        lines.setdefault(panel, {})[line] = measure
+    palette = colours([corpus.name for corpus in facts.corpora])
+    figure = Figure(figsize=(9.2, 3.3))
+    for axes, (panel, measures) in zip(_row(figure, len(lines)), lines.items(), strict=True):
+        for number, (line, measure) in enumerate(measures.items()):
+            shift = 0.06 * (number - (len(measures) - 1) / 2)
+            _draw_measure(axes, facts.phases, measure, shift, palette.get(line, OVERALL), line)
+        axes.set_title(PANELS.get(panel, panel))
+        axes.set_xticks(range(len(facts.phases)), [phase.scores.phase for phase in facts.phases])
+        axes.set_xlim(-0.4, len(facts.phases) - 0.6)
+        axes.set_ylim(bottom=0)
+        if any(measures):
+            axes.legend()
+        else:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return figure
+
+
+def _draw_measure(
+    axes: Axes, phases: Sequence[PhaseFacts], measure: str, shift: float, colour: str, label: str
+) -> None:
+    found = [(x, phase.scores.scores[measure]) for x, phase in enumerate(phases) if measure in phase.scores.scores]
+    values = [score.value for _, score in found]
+    spread = [[score.value - score.low for _, score in found], [score.high - score.value for _, score in found]]
+    places = [x + shift for x, _ in found]
+    axes.errorbar(places, values, np.maximum(spread, 0.0), color=colour, marker="o", capsize=3, lw=1.6, label=label)
+
+
+def _mixture(facts: RunFacts) -> Figure:
+    """Planned share of each corpus over the tokens of the run."""
+    figure = Figure(figsize=(9.2, 2.9))
+    (axes,) = _row(figure, 1)
+    palette = colours([corpus.name for corpus in facts.corpora])
+    edges = np.cumsum([0, *(phase.plan.num_tokens for phase in facts.phases)])
+    tokens = np.repeat(edges, 2)[1:-1]
+    shares = {name: np.repeat([_share(phase, name) for phase in facts.phases], 2) for name in palette}
+    used = {name: share for name, share in shares.items() if share.any()}
+    axes.stackplot(tokens, list(used.values()), labels=list(used), colors=[palette[name] for name in used], alpha=0.85)
+    _mark_phases(axes, facts.phases, edges)
+    axes.set(xlim=(0, edges[-1]), ylim=(0, 1), xlabel="tokens", ylabel="share of the phase")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.legend(loc="outside right center", reverse=True)
+    return figure
+
+
+def _share(phase: PhaseFacts, corpus: str) -> float:
+    budgets = {share.corpus: share.budget for share in phase.plan.shares}
+    return budgets.get(corpus, 0) / phase.plan.num_sequences
+
+
+def _loss(facts: RunFacts) -> Figure:
+    """Training loss over tokens: every step, and a running mean that starts anew with each phase."""
+    figure = Figure(figsize=(9.2, 3.1))
+    (axes,) = _row(figure, 1)
+    for phase in facts.phases:
+        tokens, loss = phase.history["tokens"], phase.history["loss"]
+        axes.plot(tokens, loss, color=OVERALL, lw=0.7, alpha=0.5)
+        axes.plot(tokens, running_mean(loss), color=OVERALL, lw=1.8)
+    edges = np.array([0, *(phase.history["tokens"][-1] for phase in facts.phases)])
+    _mark_phases(axes, facts.phases, edges)
+    axes.set(xlim=(0, edges[-1]), xlabel="tokens", ylabel="loss, nats per token")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return figure
+
+
+def _mark_phases(axes: Axes, phases: Sequence[PhaseFacts], edges: np.ndarray) -> None:
+    """Phase names above the panel, and a line where each ends; `edges` in the units of the x axis."""
+    for phase, left, right in zip(phases, edges[:-1], edges[1:], strict=True):
+        axes.text((left + right) / 2, 1.03, phase.plan.phase, ha="center", transform=axes.get_xaxis_transform())
+        axes.axvline(right, color=INK, lw=0.8, alpha=0.5)
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over a window of SMOOTHED_SHARE of all values around each, cut at the ends."""
+    half = int(len(values) * SMOOTHED_SHARE / 2)
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    places = np.arange(len(values))
+    first = np.maximum(places - half, 0)
+    stop = np.minimum(places + half + 1, len(values))
+    return (sums[stop] - sums[first]) / (stop - first)
+
+
+def _expert_load(facts: RunFacts) -> Figure:
+    """Share of assignments of each expert, 1 being perfect balance, one panel a phase."""
+    layers = max(phase.expert_load.shape[0] for phase in facts.phases)
+    figure = Figure(figsize=(9.2, 1.5 + 0.3 * layers))
+    panels = _row(figure, len(facts.phases))
+    for axes, phase in zip(panels, facts.phases, strict=True):
+        image = axes.imshow(phase.expert_load, cmap="PuOr_r", vmin=0, vmax=2, aspect="auto")
+        axes.set_title(phase.plan.phase)
+        axes.set_xlabel("expert")
+        axes.grid(False)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylabel("layer")
+    bar = figure.colorbar(image, ax=panels, label="load, 1 = balanced", extend="max")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _funnel(facts: RunFacts) -> Figure:
+    """What is left of documents and bytes after each stage, in percent of what was sourced."""
+    figure = Figure(figsize=(9.2, 0.7 + 1.1 * len(facts.corpora)))
+    grid = figure.subplots(len(facts.corpora), 2, squeeze=False, sharex=True)
+    palette = colours([corpus.name for corpus in facts.corpora])
+    for row, corpus in zip(grid, facts.corpora, strict=True):
+        documents = {step: count.documents for step, count in corpus.steps}
+        text_bytes = {step: count.text_bytes for step, count in corpus.steps}
+        _bars(row[0], documents, palette[corpus.name], lambda value: f"{value:,}")
+        _bars(row[1], text_bytes, palette[corpus.name], EngFormatter(unit="B", places=1, sep=" "))
+        row[0].set_title(f"{corpus.name}: documents", loc="left")
+        row[1].set_title("bytes of text", loc="left")
+        row[1].set_yticklabels([])
+    return figure
+
+
+def _bars(axes: Axes, values: Mapping[str, int], colour: str, label: Callable[[int], str]) -> None:
+    whole = max(next(iter(values.values())), 1)
+    shares = [value / whole for value in values.values()]
+    bars = axes.barh(list(values), shares, color=colour, height=0.72)
+    for bar, opacity in zip(bars, (0.45, 0.7, 1.0), strict=True):
+        bar.set_alpha(opacity)
+    axes.bar_label(bars, [label(value) for value in values.values()], padding=4)
+    axes.set_xlim(0, 1.22)
+    axes.set_xticks([])
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.spines["bottom"].set_visible(False)
+
+
+def _row(figure: Figure, count: int) -> list[Axes]:
+    return list(figure.subplots(1, max(count, 1), squeeze=False)[0])

@@ -1,0 +1,292 @@
+"""The page, section by section: each is a small function from facts to HTML."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from infra.store import Manifest
+from pipelines.report import dag
+from pipelines.report.facts import CorpusFacts, PhaseFacts, RunFacts
+from pipelines.report.figures import PANELS, SMOOTHED_SHARE
+from pipelines.report.markup import Html, element, figure, page, section, table, text
+
+SAMPLES_SHOWN = 4
+"""Right answers, and as many wrong ones."""
+QUARANTINED_SHOWN = 100
+SIZE_CLASSES = ((1, "alone"), (2, "2"), (4, "3 to 4"), (9, "5 to 9"), (10**9, "10 and more"))
+"""Largest size of each class of clusters, with its name."""
+CAPTIONS = {
+    "scores": "Scores by phase with 95 % intervals.",
+    "mixture": "Planned share of each corpus over the tokens of the run.",
+    "loss": f"Training loss: every step, and a running mean over {SMOOTHED_SHARE:.0%} of the phase's steps.",
+    "expert_load": "Share of the assignments of each expert times the number of experts, at the end of each phase.",
+    "funnel": "Documents and bytes of text, in proportion to what was sourced.",
+}
+
+
+def build(facts: RunFacts, svgs: Mapping[str, str]) -> str:
+    """The whole page. `svgs`: the figures by name."""
+    drawn = {name: figure(svg, CAPTIONS[name]) for name, svg in svgs.items()}
+    sections = {
+        "scores": _scores(facts, drawn["scores"]),
+        "curriculum": _curriculum(facts, drawn["mixture"]),
+        "training": _training(facts, drawn["loss"], drawn["expert_load"]),
+        "data": _data(facts, drawn["funnel"]),
+        "answers": _answers(facts.phases[-1]),
+        "graph": _graph(facts.manifests),
+        "set aside": _quarantined(facts.manifests),
+        "provenance": _provenance(facts.manifests),
+    }
+    return page(
+        f"Report: {facts.title}", [_header(facts, list(sections)), element("main", *sections.values(), _footer())]
+    )
+
+
+def _header(facts: RunFacts, sections: Sequence[str]) -> Html:
+    tokens = sum(phase.plan.num_tokens for phase in facts.phases)
+    documents = sum(corpus.kept.documents for corpus in facts.corpora)
+    summary = (
+        f"{documents:,} documents of {_counted(len(facts.corpora), 'corpus', 'corpora')}, {tokens:,} training tokens "
+        f"in {_counted(len(facts.phases), 'phase', 'phases')}, every checkpoint evaluated."
+    )
+    links = "".join(f'<a href="#{_anchor(name)}">{escape(name.capitalize())}</a>' for name in sections)
+    return element(
+        "header",
+        element("h1", text(facts.title)),
+        element("p", text(summary), css="soft"),
+        element("nav", links),
+    )
+
+
+def _footer() -> Html:
+    return element("footer", text("This page needs no network and no script. Light or dark follows your system."))
+
+
+def _scores(facts: RunFacts, drawing: Html) -> Html:
+    header = ["measure", *(f"{phase.number} {phase.scores.phase}" for phase in facts.phases)]
+    rows = [[_measure(name), *(_score(phase, name) for phase in facts.phases)] for name in facts.measures]
+    reach = [text("tokens seen"), *(text(f"{phase.scores.tokens:,}") for phase in facts.phases)]
+    return section(
+        "scores",
+        "Scores",
+        "Each phase's checkpoint on text and questions that training never saw; 95 % intervals. Lower is better for "
+        "bits per byte, higher for accuracy.",
+        table(header, [*rows, reach], numbers=len(facts.phases)),
+        drawing,
+    )
+
+
+def _measure(name: str) -> Html:
+    kind, _, corpus = name.partition("/")
+    return Html(f"{text(PANELS.get(kind, kind))} {element('code', text(corpus))}")
+
+
+def _score(phase: PhaseFacts, measure: str) -> Html:
+    score = phase.scores.scores.get(measure)
+    if score is None:
+        return text("not measured")
+    scale, digits, unit = (100, 1, " %") if "accuracy" in measure else (1, 3, "")
+    interval = f"{score.low * scale:.{digits}f} to {score.high * scale:.{digits}f}, n = {score.n}"
+    return Html(f"<b>{score.value * scale:.{digits}f}{unit}</b>{element('small', text(interval))}")
+
+
+def _curriculum(facts: RunFacts, drawing: Html) -> Html:
+    names = [corpus.name for corpus in facts.corpora]
+    rows = [
+        [text(name), *(_budget(phase, name) for phase in facts.phases), text(f"{_last_epochs(facts, name):.2f}")]
+        for name in names
+    ]
+    header = ["tokens", *(phase.plan.phase for phase in facts.phases), "passes over the corpus"]
+    return section(
+        "curriculum",
+        "Curriculum",
+        "What each phase reads. The order of every sequence is fixed by the plan, and the budgets are exact.",
+        drawing,
+        table(header, rows, numbers=len(header) - 1),
+    )
+
+
+def _budget(phase: PhaseFacts, corpus: str) -> Html:
+    budgets = {share.corpus: share.budget for share in phase.plan.shares}
+    budget = budgets.get(corpus, 0)
+    share = element("small", text(f"{budget / phase.plan.num_sequences:.0%}"))
+    return Html(f"{budget * phase.plan.sequence_length:,}{share}") if budget else text("0")
+
+
+def _last_epochs(facts: RunFacts, corpus: str) -> float:
+    return max((phase.epochs.get(corpus, 0.0) for phase in facts.phases), default=0.0)
+
+
+def _training(facts: RunFacts, loss: Html, expert_load: Html) -> Html:
+    header = ["phase", "steps", "first step", f"last {SMOOTHED_SHARE:.0%} of steps", "busiest expert, 1 = balanced"]
+    rows = [
+        [
+            text(phase.plan.phase),
+            text(f"{len(phase.history['step']):,}"),
+            text(f"{phase.history['loss'][0]:.3f}"),
+            text(f"{_final_loss(phase):.3f}"),
+            text(f"{phase.expert_load.max():.2f}"),
+        ]
+        for phase in facts.phases
+    ]
+    lead = "Cross-entropy in nats per predicted token, and how evenly the router spreads its work."
+    return section("training", "Training", lead, loss, table(header, rows, numbers=4), expert_load)
+
+
+def _final_loss(phase: PhaseFacts) -> float:
+    loss = phase.history["loss"]
+    return float(loss[-max(1, int(len(loss) * SMOOTHED_SHARE)) :].mean())
+
+
+def _data(facts: RunFacts, drawing: Html) -> Html:
+    return section(
+        "data",
+        "Data",
+        "From what was found to what is trained on. Text is never rewritten: each drop is a decision with its reason.",
+        drawing,
+        element("h3", text("Why documents were dropped")),
+        _drop_reasons(facts.corpora),
+        element("h3", text("Clusters of duplicates by size")),
+        _clusters(facts.corpora),
+        element("h3", text("Packed tokens")),
+        _tokens(facts.corpora),
+    )
+
+
+def _drop_reasons(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = [
+        [
+            text(corpus.name),
+            text(stage),
+            text(reason.replace("_", " ")),
+            text(f"{count:,}"),
+            text(_share(count, corpus)),
+        ]
+        for corpus in corpora
+        for (stage, reason), count in sorted(corpus.dropped.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return table(["corpus", "stage", "reason", "documents", "of all"], rows, numbers=2)
+
+
+def _share(count: int, corpus: CorpusFacts) -> str:
+    return f"{count / corpus.sourced.documents:.1%}"
+
+
+def _clusters(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = []
+    for corpus in corpora:
+        classes: Counter[str] = Counter()
+        for size, count in corpus.clusters.items():
+            classes[next(name for largest, name in SIZE_CLASSES if size <= largest)] += count
+        largest_cluster = max(corpus.clusters, default=0)
+        rows.append(
+            [text(value) for value in (corpus.name, *(classes[name] for _, name in SIZE_CLASSES), largest_cluster)]
+        )
+    return table(["corpus", *(name for _, name in SIZE_CLASSES), "largest"], rows, numbers=len(SIZE_CLASSES) + 1)
+
+
+def _tokens(corpora: Sequence[CorpusFacts]) -> Html:
+    columns = {
+        "training tokens": ("data/train_tokens", ",.0f"),
+        "held-out tokens": ("data/heldout_tokens", ",.0f"),
+        "bytes per token": ("data/bytes_per_token", ".2f"),
+        "rows filled": ("data/packed_fraction", ".2%"),
+    }
+    rows = [
+        [text(corpus.name), *(text(f"{corpus.tokens[key]:{style}}") for key, style in columns.values())]
+        for corpus in corpora
+    ]
+    return table(["corpus", *columns], rows, numbers=len(columns))
+
+
+def _answers(phase: PhaseFacts) -> Html:
+    lead = f"Questions on held-out databases, answered greedily by the checkpoint of phase {phase.scores.phase}."
+    if not phase.samples:
+        return section("answers", "Answers", "This run asks no SQL questions.")
+    verdicts = Counter(sample["verdict"].partition(":")[0] for sample in phase.samples)
+    counts = [[text(name), text(count)] for name, count in verdicts.most_common()]
+    right = _varied([sample for sample in phase.samples if sample["correct"]])
+    wrong = _varied([sample for sample in phase.samples if not sample["correct"]])
+    cards = [_sample(sample) for sample in (*right, *wrong)]
+    return section(
+        "answers",
+        "Answers",
+        lead,
+        table(["verdict", "answers"], counts, numbers=1),
+        element("div", *cards, css="samples"),
+    )
+
+
+def _varied(samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """SAMPLES_SHOWN samples, of different kinds as far as there are."""
+    seen: Counter[str] = Counter()
+    ranks = []
+    for sample in samples:
+        ranks.append(seen[sample["kind"]])
+        seen[sample["kind"]] += 1
+    return [samples[number] for number in sorted(range(len(samples)), key=ranks.__getitem__)[:SAMPLES_SHOWN]]
+
+
+def _sample(sample: Mapping[str, Any]) -> Html:
+    question = sample["prompt"].strip().splitlines()[-1:]
+    verdict = element("p", element("b", text(sample["verdict"])), text(f" · {sample['kind']}"))
+    return element(
+        "div",
+        verdict,
+        element("pre", text("\n".join(question))),
+        element("small", text("model")),
+        element("pre", text(sample["answer"] or "(nothing)")),
+        element("small", text("gold")),
+        element("pre", text(sample["gold"])),
+        element("details", element("summary", text("the whole prompt")), element("pre", text(sample["prompt"]))),
+        css="sample right" if sample["correct"] else "sample",
+    )
+
+
+def _graph(manifests: Sequence[Manifest]) -> Html:
+    seconds = sum(manifest.seconds for manifest in manifests)
+    lead = (
+        f"{len(manifests)} stages, each named by the digest of what it computes; {seconds:,.0f} seconds of work in "
+        "all. Edges that another path implies are left out."
+    )
+    return section("graph", "Graph", lead, element("figure", element("div", Html(dag.draw(manifests)), css="wide")))
+
+
+def _quarantined(manifests: Sequence[Manifest]) -> Html:
+    records = [(manifest.id, record) for manifest in manifests for record in manifest.quarantined]
+    lead = f"{_counted(len(records), 'record', 'records')} could not be read and went no further."
+    if not records:
+        return section(_anchor("set aside"), "Set aside", lead)
+    rows = [
+        [text(stage), text(record["origin"]), text(record["reason"])] for stage, record in records[:QUARANTINED_SHOWN]
+    ]
+    more = len(records) - len(rows)
+    note = element("p", text(f"{more:,} more are in the manifests.")) if more else Html("")
+    return section(_anchor("set aside"), "Set aside", lead, table(["stage", "origin", "reason"], rows), note)
+
+
+def _provenance(manifests: Sequence[Manifest]) -> Html:
+    values: dict[str, dict[str, None]] = {}
+    for manifest in manifests:
+        for name, value in _flat(manifest.provenance):
+            values.setdefault(name, {})[str(value)] = None
+    rows = [[text(name), element("code", text(", ".join(found)))] for name, found in sorted(values.items())]
+    lead = "The software behind these results. Several values: the stages were built at different times."
+    return section("provenance", "Provenance", lead, table(["what", "which"], rows))
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _anchor(name: str) -> str:
+    return name.replace(" ", "-")

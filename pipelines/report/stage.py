@@ -1,0 +1,37 @@
+"""The end of a run: everything that its stages tell, on one page."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from infra.context import StageContext
+from infra.stage import Metrics, Resources, Stage
+from infra.store import Artifact
+
+PAGE = "report.html"
+FIGURES = "figures"
+
+
+def stage(title: str, stages: Mapping[str, Stage]) -> Stage:
+    """Write report.html and figures/*.png about `stages`, all stages of one run by id.
+
+    Seconds and provenance stand in the page, so two builds of it differ where those do; the figures never do.
+    """
+    return Stage("report", "", 1, {"title": title}, dict(stages), partial(_report, title), Resources(num_cpus=1))
+
+
+def _report(title: str, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
+    # matplotlib takes a second to import; building a graph must not.
+    from pipelines.report import page
+    from pipelines.report.facts import read_facts
+    from pipelines.report.figures import draw_all, house_style, inline_svg, write_png
+
+    facts = read_facts(title, inputs)
+    folder = context.out / FIGURES
+    folder.mkdir()
+    svgs = {}
+    with house_style():
+        for name, figure in draw_all(facts).items():
+            write_png(figure, folder / f"{name}.png")
+            svgs[name] = inline_svg(figure, page.CAPTIONS[name])
+    (context.out / PAGE).write_text(page.build(facts, svgs), encoding="utf-8")
+    return {"data/documents": sum(corpus.kept.documents for corpus in facts.corpora)}

@@ -1,0 +1,57 @@
+"""Generated text-to-SQL: documents to learn from, and questions about databases that no document shows."""
+
+import hashlib
+import random
+
+from data_recipes.schema import TextToSqlInput
+from pipelines.artifacts.documents import HELDOUT, TRAIN, Document
+from pipelines.source.sql_questions import Pair, document_text, draw_pairs, prompt
+from pipelines.source.sql_schemas import GENERATOR_VERSION, Schema, schema_slice, with_rows
+
+ORIGIN = f"text_to_sql {GENERATOR_VERSION}"
+
+
+def sql_documents(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[Document]:
+    """Documents `first` to `last` - 1 of one side, one a schema."""
+    documents = []
+    for schema, pairs in _generate(section, heldout, first, last):
+        name = hashlib.sha256(schema.text.encode()).hexdigest()[:16]
+        documents.append(
+            Document(
+                text=document_text(schema, pairs),
+                url=f"generated:text_to_sql/{section.seed}/{name}",
+                origin=ORIGIN,
+                split=HELDOUT if heldout else TRAIN,
+                licence="CC0-1.0",
+                extractor="generator",
+            )
+        )
+    return documents
+
+
+def sql_questions(section: TextToSqlInput, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Rows of QUESTIONS and DATABASES for the held-out schemas; `prefix` starts every database id."""
+    questions, databases = [], []
+    for number, (schema, pairs) in enumerate(_generate(section, True, 0, section.num_heldout_schemas)):
+        database_id = f"{prefix}-{number:05d}"
+        databases.append({"database_id": database_id, "script": schema.script})
+        questions += [
+            {
+                "question_id": f"{database_id}-{place:02d}",
+                "database_id": database_id,
+                "prompt": prompt(schema, pair.question),
+                "query": pair.query,
+                "kind": pair.kind,
+            }
+            for place, pair in enumerate(pairs)
+        ]
+    return questions, databases
+
+
+def _generate(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
+    generated = []
+    for number, schema in enumerate(schema_slice(section.seed, heldout, first, last), start=first):
+        draw = random.Random(f"rows/{section.seed}/{heldout}/{number}")
+        filled = with_rows(schema, draw)
+        generated.append((filled, draw_pairs(filled, section.pairs_per_schema, draw)))
+    return generated

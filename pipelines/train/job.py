@@ -1,0 +1,59 @@
+"""What every worker of a phase is told: plain data and paths. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arctic_model.config import ArcticConfig
+from data_recipes.schema import TrainSection
+from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.tokens import TokenSequences
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One phase. `tokens` is the folder of each corpus' packed sequences, `folder` survives attempts, `start_from`
+    is the checkpoint after `first_step`. Steps and tokens count from the run's first phase."""
+
+    config: ArcticConfig
+    section: TrainSection
+    schedule: Mapping[str, Any]
+    mix: Path
+    tokens: Mapping[str, Path]
+    folder: Path
+    start_from: Path | None
+    first_step: int
+    last_step: int
+    tokens_per_step: int
+
+    @property
+    def failure(self) -> Path:
+        """Where a worker writes down an error that a restart would not mend."""
+        return self.folder / "failure.txt"
+
+
+def require_fit(config: ArcticConfig, section: TrainSection, plan: PhasePlan, tokens: Mapping[str, Path]) -> None:
+    """Check before any worker starts that model, data and workers fit. Raises ValueError naming the mend."""
+    if config.num_experts % section.expert_parallel_size:
+        raise ValueError(
+            f"train.expert_parallel_size = {section.expert_parallel_size} does not divide model.num_experts = "
+            f"{config.num_experts}. Choose a divisor."
+        )
+    if plan.sequence_length > config.max_positions:
+        raise ValueError(
+            f"tokenize.sequence_length = {plan.sequence_length} is more than model.max_positions = "
+            f"{config.max_positions}. Shorten the sequences or raise max_positions."
+        )
+    if plan.num_sequences % section.global_batch_sequences:
+        raise ValueError(
+            f"phase {plan.phase} has {plan.num_sequences} sequences, not a whole number of steps of "
+            f"train.global_batch_sequences = {section.global_batch_sequences}. Change the phase's tokens."
+        )
+    for corpus, folder in tokens.items():
+        vocabulary = TokenSequences(folder, "train").index.vocab_size
+        if vocabulary > config.vocab_size:
+            raise ValueError(
+                f"{folder}: the tokens of {corpus} come from a vocabulary of {vocabulary}, the model has "
+                f"model.vocab_size = {config.vocab_size}. Make the two equal."
+            )

@@ -1,0 +1,128 @@
+"""Start the workers of a phase: on the cluster with Ray Train, or as processes of this machine."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from infra.context import Event, StageContext
+from pipelines.train.job import TrainJob
+
+WORKER_DEATHS = 20
+"""How often the worker group is started again, from its last checkpoint, before the stage fails."""
+POLL_S = "0.2"
+"""How often Ray Train looks after its workers; its own 2 s would be added to every phase."""
+
+
+def launch(job: TrainJob, context: StageContext) -> None:
+    """Train the phase to its last checkpoint. Raises RuntimeError with what a worker said."""
+    job.failure.unlink(missing_ok=True)
+    if context.parallel:
+        _on_cluster(job, context)
+    elif job.section.num_workers == 1:
+        _in_this_process(job, context)
+    else:
+        _in_local_processes(job, context)
+
+
+def _on_cluster(job: TrainJob, context: StageContext) -> None:
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from pipelines.train.worker import ray_train_worker
+
+    section = job.section
+    _require_resources(section.num_workers, section.cpus_per_worker, section.gpus_per_worker)
+    trainer = TorchTrainer(
+        ray_train_worker,
+        train_loop_config={"job": job, "context": context},
+        torch_config=TorchConfig(backend="nccl" if section.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=section.num_workers,
+            use_gpu=section.gpus_per_worker > 0,
+            resources_per_worker=_resources(section.cpus_per_worker, section.gpus_per_worker),
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(job.folder / "ray"),
+            failure_config=FailureConfig(max_failures=WORKER_DEATHS),
+        ),
+    )
+    try:
+        trainer.fit()
+    finally:
+        _raise_failure(job)
+
+
+def _resources(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+
+
+def _require_resources(num_workers: int, cpus: float, gpus: float) -> None:
+    """A worker group that no cluster of this size can hold would wait for ever."""
+    import ray
+
+    there = ray.cluster_resources()
+    for name, per_worker, field in (("CPU", cpus, "cpus_per_worker"), ("GPU", gpus, "gpus_per_worker")):
+        if num_workers * per_worker > there.get(name, 0.0):
+            raise ValueError(
+                f"train.num_workers = {num_workers} x {field} = {per_worker:g} needs {num_workers * per_worker:g} "
+                f"{name}s, the cluster has {there.get(name, 0.0):g}. Lower one of the two or add nodes."
+            )
+
+
+def _in_this_process(job: TrainJob, context: StageContext) -> None:
+    import torch.distributed as dist
+
+    from pipelines.train.worker import work
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        work(job, context)
+    finally:
+        dist.destroy_process_group()
+
+
+def _in_local_processes(job: TrainJob, context: StageContext) -> None:
+    import torch.multiprocessing as multiprocessing
+
+    from pipelines.train.worker import local_worker
+
+    spawning = multiprocessing.get_context("spawn")
+    events: Any = spawning.SimpleQueue()
+    remote = StageContext(context.stage_id, context.out, context.state, _Sender(events))
+    with tempfile.TemporaryDirectory() as folder:
+        group = multiprocessing.start_processes(
+            local_worker,
+            args=(job, remote, str(Path(folder) / "rendezvous")),
+            nprocs=job.section.num_workers,
+            join=False,
+            start_method="spawn",
+        )
+        try:
+            while not group.join(timeout=float(POLL_S)):
+                _forward(events, context)
+        finally:
+            _forward(events, context)
+            _raise_failure(job)
+
+
+class _Sender:
+    """An `emit` that can be sent to another process."""
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+
+    def __call__(self, event: Event) -> None:
+        self._events.put(event)
+
+
+def _forward(events: Any, context: StageContext) -> None:
+    while not events.empty():
+        context.emit(events.get())
+
+
+def _raise_failure(job: TrainJob) -> None:
+    if job.failure.exists():
+        raise RuntimeError(job.failure.read_text(encoding="utf-8"))

@@ -1,0 +1,151 @@
+"""The stage: builds the phase's job, lets it be trained, and turns what it left into the artifact."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arctic_model.config import ArcticConfig
+from arctic_model.flops import count_parameters
+from data_recipes.schema import TrainSection
+from infra.context import StageContext
+from infra.stage import Metrics, Stage
+from infra.store import Artifact
+from pipelines.artifacts.checkpoint import (
+    EXPERT_LOAD,
+    EXPERT_LOAD_FILE,
+    HISTORY,
+    HISTORY_FILE,
+    checkpoint_folder,
+)
+from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.train.job import TrainJob, require_fit
+
+VERSION = 1
+SPREAD = {
+    "num_workers",
+    "expert_parallel_size",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "micro_batch_sequences",
+    "threads_per_worker",
+}
+"""How the work is spread: changes nothing but rounding, and is no part of the key."""
+SCHEDULED = {"warmup_tokens", "decay_fraction"}
+"""What a phase is told by its schedule, in tokens."""
+FINAL_STEPS = 50
+"""Steps whose mean is the stage's loss: one step's alone is mostly noise."""
+
+
+def stage(
+    number: int,
+    section: TrainSection,
+    schedule: Mapping[str, Any],
+    model: Mapping[str, Any],
+    mix: Stage,
+    tokens: Mapping[str, Stage],
+    previous: Stage | None,
+) -> Stage:
+    """Phase `number` of the curriculum, from the checkpoint of `previous`.
+
+    `schedule` holds warmup_tokens, decay_start_tokens and decay_end_tokens as far as they concern this phase (see
+    `arctic_model.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
+    """
+    params = {name: value for name, value in section.as_params().items() if name not in SPREAD | SCHEDULED}
+    if schedule.get("decay_start_tokens") is None:
+        del params["final_lr_fraction"]
+    inputs = {"mix": mix, **{f"tokens:{corpus}": stage for corpus, stage in tokens.items()}}
+    if previous is not None:
+        inputs["previous"] = previous
+    return Stage(
+        name="train",
+        subject=str(number),
+        version=VERSION,
+        params={"train": params, "schedule": dict(schedule), "model": dict(model)},
+        inputs=inputs,
+        work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model)),
+    )
+
+
+def _work(
+    section: TrainSection,
+    schedule: Mapping[str, Any],
+    config: ArcticConfig,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],
+) -> Metrics:
+    from pipelines.train.launch import launch
+
+    job = _job(section, schedule, config, context, inputs)
+    launch(job, context)
+    return _collect(job, context.out)
+
+
+def _job(
+    section: TrainSection,
+    schedule: Mapping[str, Any],
+    config: ArcticConfig,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],
+) -> TrainJob:
+    from arctic_model.checkpoint import Checkpoint
+
+    plan = PhasePlan.read(inputs["mix"].path)
+    tokens = {name.split(":", 1)[1]: found.path for name, found in inputs.items() if name.startswith("tokens:")}
+    require_fit(config, section, plan, tokens)
+    start_from = checkpoint_folder(inputs["previous"].path) if "previous" in inputs else None
+    first_step = Checkpoint(start_from).state.step if start_from else 0
+    return TrainJob(
+        config=config,
+        section=section,
+        schedule=schedule,
+        mix=inputs["mix"].path,
+        tokens=tokens,
+        folder=context.state,
+        start_from=start_from,
+        first_step=first_step,
+        last_step=first_step + plan.num_sequences // section.global_batch_sequences,
+        tokens_per_step=plan.sequence_length * section.global_batch_sequences,
+    )
+
+
+def _collect(job: TrainJob, out: Path) -> Metrics:
+    """Link the last checkpoint, and write the tables, into the stage's output."""
+    from arctic_model import history
+    from arctic_model.checkpoint import Checkpoint, checkpoint_name
+    from pipelines.train.worker import training_plan
+
+    plan = training_plan(job, job.section.num_workers)
+    checkpoint = Checkpoint(plan.checkpoints / checkpoint_name(job.last_step))
+    target = checkpoint_folder(out)
+    target.mkdir()
+    for file in sorted(checkpoint.folder.iterdir()):
+        (target / file.name).hardlink_to(file)
+    records = history.read(plan.history, job.last_step)
+    _write(records, HISTORY, out / HISTORY_FILE)
+    _write(_expert_load(checkpoint.state.assignments), EXPERT_LOAD, out / EXPERT_LOAD_FILE)
+    last = [record["loss"] for record in records[-FINAL_STEPS:]]
+    parameters = count_parameters(job.config)
+    return {
+        "loss": sum(last) / len(last),
+        "steps": job.last_step - job.first_step,
+        "tokens": (job.last_step - job.first_step) * job.tokens_per_step,
+        "parameters": parameters.total,
+        "active_parameters": parameters.active,
+    }
+
+
+def _expert_load(assignments: list[list[int]]) -> list[dict[str, Any]]:
+    return [
+        {"layer": layer, "expert": expert, "share": count / sum(counts)}
+        for layer, counts in enumerate(assignments)
+        for expert, count in enumerate(counts)
+    ]
+
+
+def _write(rows: Any, schema: pa.Schema, file: Path) -> None:
+    columns = [{name: row[name] for name in schema.names} for row in rows]
+    pq.write_table(pa.Table.from_pylist(columns, schema=schema), file, compression="zstd")

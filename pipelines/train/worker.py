@@ -1,0 +1,113 @@
+"""What one worker does, whoever started it: the same under Ray Train and in a local process."""
+
+import os
+import time
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+
+from arctic_model.history import Record
+from arctic_model.loop import TrainingPlan, train
+from arctic_model.optimizer import Optimization
+from arctic_model.schedule import Schedule
+from infra.context import StageContext
+from infra.store import write_durably
+from pipelines.train.data import PhaseBatches
+from pipelines.train.job import TrainJob
+
+PROGRESS_S = 1.0
+GROUPS = {
+    "loss": "train/loss",
+    "gradient_norm": "train/gradient_norm",
+    "learning_rate": "train/learning_rate",
+    "tokens_per_s": "train/tokens_per_s",
+    "balance_loss": "router/balance_loss",
+    "z_loss": "router/z_loss",
+    "max_expert_load": "router/max_expert_load",
+}
+"""Names of the history's columns as metrics; the step is their axis."""
+
+
+def work(job: TrainJob, context: StageContext) -> None:
+    """Train as one worker of the default process group.
+
+    An error that another attempt would meet again is written down, and the next attempt ends at once. A plain
+    RuntimeError is not: collectives raise it where a peer died, and that is worth a restart.
+    """
+    if job.failure.exists():
+        return
+    torch.set_num_threads(job.section.threads_per_worker)
+    try:
+        batches = PhaseBatches(job, dist.get_rank(), dist.get_world_size())
+        train(training_plan(job, dist.get_world_size()), batches, ContextObserver(job, context))
+    except Exception as error:
+        if type(error) is not RuntimeError and not isinstance(error, dist.DistError):
+            write_durably(job.failure, f"{type(error).__name__}: {error}")
+        raise
+
+
+def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
+    """The recipe's section in the words of the loop."""
+    section = job.section
+    return TrainingPlan(
+        config=job.config,
+        optimization=Optimization(
+            weight_decay=section.weight_decay,
+            beta1=section.beta1,
+            beta2=section.beta2,
+            gradient_clip=section.gradient_clip,
+            balance_loss_coefficient=section.balance_loss_coefficient,
+            z_loss_coefficient=section.z_loss_coefficient,
+            dtype=section.dtype,
+            zero_stage=section.zero_stage,
+            seed=section.seed,
+        ),
+        schedule=Schedule(section.peak_lr, section.final_lr_fraction, **job.schedule),
+        first_step=job.first_step,
+        last_step=job.last_step,
+        tokens_per_step=job.tokens_per_step,
+        num_micro_batches=section.global_batch_sequences // (section.micro_batch_sequences * num_workers),
+        checkpoint_every_steps=section.checkpoint_every_steps,
+        expert_parallel_size=section.expert_parallel_size,
+        folder=job.folder,
+        start_from=job.start_from,
+    )
+
+
+class ContextObserver:
+    """Passes progress and metrics on to whoever watches the stage."""
+
+    def __init__(self, job: TrainJob, context: StageContext) -> None:
+        self._job = job
+        self._context = context
+        self._told = 0.0
+
+    def stepped(self, step: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_S or step == self._job.last_step:
+            self._told = now
+            done, total = step - self._job.first_step, self._job.last_step - self._job.first_step
+            size = self._job.tokens_per_step
+            self._context.progress(done * size, total * size, "tokens")
+
+    def committed(self, records: Sequence[Record]) -> None:
+        self._context.log_metrics(
+            [(int(record["step"]), {GROUPS[name]: record[name] for name in GROUPS}) for record in records]
+        )
+
+
+def ray_train_worker(arguments: dict) -> None:
+    """Entry of a Ray Train worker; Ray has made the process group."""
+    work(arguments["job"], arguments["context"])
+
+
+def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: str) -> None:
+    """Entry of a local process; `rendezvous` is a file that does not exist yet."""
+    os.environ["LOCAL_RANK"] = str(rank)
+    world = job.section.num_workers
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+    try:
+        work(job, context)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,117 @@
+"""Tokens are made once and privately; a cluster that cannot be used says why; a local one dies with its driver."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from infra.cluster import ClusterError, connect, is_loopback, token_file, use_token
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home; what is set in the environment is undone, and a Ray loaded by other tests is left alone."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_NUM_REDIS_GET_RETRIES", "3")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    return tmp_path
+
+
+def test_a_token_is_made_once_readable_by_its_owner_only(home: Path):
+    use_token(may_create=True)
+    path = home / ".local" / "state" / "arctic" / "ray_token"
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    token = path.read_text()
+    assert len(bytes.fromhex(token)) == 32
+    use_token(may_create=True)
+    assert path.read_text() == token
+
+
+def test_processes_that_start_together_share_one_token(home: Path):
+    def token_after_use(_: int) -> str:
+        use_token(may_create=True)
+        return token_file().read_text()
+
+    with ThreadPoolExecutor(8) as pool:
+        tokens = set(pool.map(token_after_use, range(32)))
+    assert len(tokens) == 1
+    assert [path.name for path in token_file().parent.iterdir()] == ["ray_token"]
+
+
+def test_a_token_that_exists_is_used(home: Path, monkeypatch: pytest.MonkeyPatch):
+    rays_own = home / ".ray" / "auth_token"
+    rays_own.parent.mkdir()
+    rays_own.write_text("a" * 64)
+    assert token_file() == rays_own
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "named"))
+    assert token_file() == home / "named"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)
+    use_token(may_create=False)
+    assert not (home / "named").exists()
+
+
+def test_no_token_for_a_cluster_of_others_is_an_error_that_names_the_file(home: Path):
+    with pytest.raises(ClusterError, match=r"arctic/ray_token: no token for this cluster\. Copy the head's token"):
+        connect("127.0.0.1:6379").__enter__()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_named_at_once(home: Path, monkeypatch: pytest.MonkeyPatch, scheme: str):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ClusterError, match=f"{address}: nothing answers there"):
+            connect().__enter__()
+
+
+def test_loopback():
+    assert all(map(is_loopback, ["localhost", "127.0.0.1", "127.1.2.3", "::1"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "head.example", "127.evil.example"]))
+
+
+@pytest.mark.slow
+def test_killing_the_driver_leaves_no_process_that_holds_the_cluster(tmp_path: Path):
+    code = (
+        "import os, time; from infra.cluster import connect\n"
+        "with connect(num_cpus=1) as cluster:\n"
+        "    import ray\n"
+        "    worker = ray.get(ray.remote(lambda: os.getpid()).remote())\n"
+        "    print(cluster.is_local, cluster.num_cpus, worker, flush=True)\n"
+        "    time.sleep(600)"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    env |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    driver = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    told = driver.stdout.readline().split()
+    assert told[:2] == ["True", "1.0"]
+    holders = [pid for pid, name in _descendants(driver.pid) if name in ("raylet", "gcs_server")] + [int(told[2])]
+    assert len(holders) == 3
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in holders):
+        assert time.monotonic() < deadline, "still there after 30 s"
+        time.sleep(0.05)
+
+
+def _descendants(pid: int) -> list[tuple[int, str]]:
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    pids = [int(child) for file in children for child in file.read_text().split()]
+    named = [(child, Path(f"/proc/{child}/comm").read_text().strip()) for child in pids]
+    return named + [found for child in pids for found in _descendants(child)]

@@ -1,0 +1,462 @@
+"""MLflow holds what the event log tells: once, whatever dies, and never at the run's expense."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.events import EVENTS, EventLog
+from infra.stage import Stage
+from infra.store import Store
+from infra.tracking import Tracker, catch_up, reconcile, tracking_uri
+from infra.tracking.shapes import flatten, legal_name, plan_table, shorten
+from infra.tracking.tracker import CURSOR
+
+START = 1_800_000_000.0
+
+
+class Story:
+    """Writes the log of one run as the driver does, and commits the results that it tells of."""
+
+    def __init__(self, store: Store, run_id: str, stages: list[Stage], at: float = START) -> None:
+        self.store = store
+        self.log = EventLog(store.root / "runs" / run_id)
+        self.now = at
+        planned = [
+            {
+                "id": stage.id,
+                "name": stage.name,
+                "subject": stage.subject,
+                "key": stage.key,
+                "action": "reuse" if store.find(stage) else "build",
+                "reason": "committed" if store.find(stage) else "never built in this store",
+                "inputs": {name: upstream.key for name, upstream in stage.inputs.items()},
+            }
+            for stage in stages
+        ]
+        recipe = {"run": {"name": "tiny", "phases": [{"tokens": 10}, {"tokens": 20}]}, "pins": {"web": {"a": "b" * 64}}}
+        self.tell(
+            event="run_started",
+            run_id=run_id,
+            name="tiny",
+            recipe=recipe,
+            stages=planned,
+            provenance={"git": {"commit": "c" * 40, "dirty": False}},
+        )
+
+    def tell(self, **event: Any) -> None:
+        self.now += 1.0
+        self.log.append({"time": self.now, **event})
+
+    def begin(self, stage: Stage, attempt: int = 1) -> None:
+        self.tell(event="stage_started", **_identity(stage), attempt=attempt, params=dict(stage.params))
+
+    def measure(self, stage: Stage, points: list[tuple[int, dict[str, float]]]) -> None:
+        self.tell(event="metrics", stage=stage.id, points=[[step, values] for step, values in points])
+
+    def commit(self, stage: Stage, metrics: dict[str, float], files: dict[str, str] | None = None) -> None:
+        scratch = self.store.scratch(stage)
+        for name, text in (files or {"data.txt": "x"}).items():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / name).write_text(text)
+        made = self.store.commit(stage, scratch, metrics=metrics, quarantined=[], seconds=2.0, provenance={})
+        self.tell(event="stage_finished", **_identity(stage), seconds=2.0, path=str(made.path))
+
+    def reuse(self, stage: Stage) -> None:
+        self.tell(event="stage_reused", **_identity(stage), path=str(self.store.path(stage)))
+
+    def end(self, status: str = "finished") -> None:
+        self.tell(event="run_finished", status=status, seconds=self.now - START)
+        self.log.close()
+
+
+def _identity(stage: Stage) -> dict[str, str]:
+    return {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
+
+
+def _stage(name: str, subject: str = "", params: dict[str, Any] | None = None, **inputs: Stage) -> Stage:
+    return Stage(name, subject, 1, params or {}, inputs, work=lambda context, found: {})
+
+
+SOURCE = _stage("source", "web", {"fraction": 0.5, "inputs": [{"kind": "warc"}]})
+TRAIN = _stage("train", "1", {"model": {"num_layers": 2}}, mix=SOURCE)
+EVALUATE = _stage("evaluate", "1", {}, train=TRAIN)
+REPORT = _stage("report", "", {}, evaluate=EVALUATE)
+CHAIN = [SOURCE, TRAIN, EVALUATE, REPORT]
+
+
+def tell_whole_run(store: Store, run_id: str = "tiny-1") -> Story:
+    story = Story(store, run_id, CHAIN)
+    story.begin(SOURCE)
+    story.tell(event="warning", stage=SOURCE.id, message="one record was cut short")
+    story.commit(SOURCE, {"documents": 12.0})
+    story.begin(TRAIN)
+    story.measure(TRAIN, [(1, {"train/loss": 4.0, "learning_rate": 0.1}), (2, {"train/loss": 3.0})])
+    story.measure(TRAIN, [(3, {"train/loss": 2.5})])
+    story.commit(TRAIN, {"parameters": 1000.0}, {"checkpoint/model.json": "{}"})
+    story.begin(EVALUATE)
+    story.commit(EVALUATE, {"bits_per_byte/web": 1.5})
+    story.begin(REPORT)
+    story.commit(REPORT, {"pages": 1.0}, {"report.html": "<p>", "figures/loss.png": "png"})
+    story.end()
+    return story
+
+
+class Tracking:
+    """What MLflow knows, asked through its own client."""
+
+    def __init__(self, store: Store) -> None:
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(tracking_uri(store.root))
+
+    @property
+    def experiment(self) -> str:
+        return str(self.client.get_experiment_by_name("tiny").experiment_id)
+
+    def run(self, name: str) -> Any:
+        [found] = self.client.search_runs([self.experiment], f"run_name = '{name}'")
+        return self.client.get_run(found.info.run_id)
+
+    def names(self) -> list[str]:
+        return sorted(run.info.run_name for run in self.client.search_runs([self.experiment]))
+
+    def curve(self, name: str, metric: str) -> list[tuple[int, float]]:
+        return [(m.step, m.value) for m in self.client.get_metric_history(self.run(name).info.run_id, metric)]
+
+    def files(self, name: str, folder: str | None = None) -> list[str]:
+        return sorted(file.path for file in self.client.list_artifacts(self.run(name).info.run_id, folder))
+
+    def models(self) -> list[Any]:
+        return list(self.client.search_logged_models([self.experiment]))
+
+    def everything(self) -> str:
+        """All that can be seen, as one text; run and model ids apart, which MLflow draws at random."""
+        shown: list[Any] = []
+        for name in self.names():
+            run = self.run(name)
+            points = {metric: self.curve(name, metric) for metric in run.data.metrics}
+            tags = {key: value for key, value in run.data.tags.items() if "parentRunId" not in key}
+            inputs = sorted((used.dataset.name, used.tags[0].value) for used in run.inputs.dataset_inputs)
+            models = len(run.inputs.model_inputs), len(run.outputs.model_outputs)
+            info = run.info.status, run.info.start_time, run.info.end_time
+            shown.append([name, info, run.data.params, tags, points, inputs, models, self.files(name)])
+        for model in self.models():
+            metrics = sorted((metric.key, metric.step, metric.value) for metric in model.metrics)
+            shown.append([model.name, str(model.status), model.params, metrics])
+        return json.dumps(shown, indent=1, sort_keys=True)
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A fresh MLflow database, made once: building its tables takes seconds."""
+    root = tmp_path_factory.mktemp("database")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Tracking(Store(root)).client.search_experiments()
+    return (root / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return _store(tmp_path / "store", empty_database)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory, empty_database: bytes) -> "Tracking":
+    """MLflow after one whole run was sent in one go."""
+    store = _store(tmp_path_factory.mktemp("undisturbed"), empty_database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tell_whole_run(store)
+        catch_up(store.root)
+        return Tracking(store)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(seen: "Tracking") -> str:
+    return seen.everything()
+
+
+def _store(root: Path, database: bytes) -> Store:
+    store = Store(root).open()
+    (store.root / "mlflow.db").write_bytes(database)
+    return store
+
+
+def test_one_parent_and_one_child_per_attempt_named_in_the_order_of_the_plan(seen: Tracking):
+    assert seen.names() == ["01 source web", "02 train 1", "03 evaluate 1", "04 report", "tiny-1"]
+    parent = seen.run("tiny-1")
+    for name in seen.names()[:-1]:
+        assert seen.run(name).data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert seen.run(name).info.status == "FINISHED"
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["mlflow.source.git.commit"] == "c" * 40
+    assert parent.data.params["run.phases.2.tokens"] == "20"
+    assert not [name for name in parent.data.params if name.startswith("pins")]
+    assert "| 02 | train[1] | build | 2 s |" in parent.data.tags["mlflow.note.content"]
+    assert seen.run("02 train 1").data.params == {"model.num_layers": "2"}
+    assert seen.run("01 source web").data.params == {"fraction": "0.5", "inputs.1.kind": "warc"}
+    assert "one record was cut short" in seen.run("01 source web").data.tags.values()
+
+
+def test_times_are_those_of_the_events(seen: Tracking):
+    run = seen.run("01 source web").info
+    assert (run.start_time, run.end_time) == ((START + 2) * 1000, (START + 4) * 1000)
+
+
+def test_curves_are_on_the_stage_and_joined_on_the_parent(seen: Tracking):
+    for name in ("02 train 1", "tiny-1"):
+        assert seen.curve(name, "train/loss") == [(1, 4.0), (2, 3.0), (3, 2.5)]
+        assert seen.curve(name, "train/learning_rate") == [(1, 0.1)]
+    assert seen.curve("tiny-1", "source/web.documents") == [(0, 12.0)]
+    assert seen.curve("tiny-1", "evaluate/bits_per_byte/web") == [(1, 1.5)]
+
+
+def test_more_points_than_one_call_takes_all_arrive(store: Store):
+    story = Story(store, "tiny-1", CHAIN)
+    story.begin(TRAIN)
+    story.measure(TRAIN, [(step, {"train/loss": 1.0 / (step + 1)}) for step in range(2500)])
+    catch_up(store.root)
+    assert Tracking(store).curve("02 train 1", "train/loss") == [(step, 1.0 / (step + 1)) for step in range(2500)]
+
+
+def test_lineage_is_in_the_datasets(seen: Tracking):
+    used = {
+        name: {
+            (entry.dataset.name, entry.dataset.digest, entry.tags[0].value)
+            for entry in seen.run(name).inputs.dataset_inputs
+        }
+        for name in ("01 source web", "02 train 1")
+    }
+    assert used["01 source web"] == {("source[web]", SOURCE.key, "output")}
+    assert used["02 train 1"] == {("source[web]", SOURCE.key, "input"), ("train[1]", TRAIN.key, "output")}
+
+
+def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Tracking):
+    [model] = seen.models()
+    assert (model.name, str(model.status)) == ("phase-1", "READY")
+    assert model.source_run_id == seen.run("02 train 1").info.run_id
+    assert model.params == {"model.num_layers": "2"}
+    scores = {metric.key: metric.value for metric in model.metrics}
+    assert scores["bits_per_byte/web"] == 1.5
+    assert scores["parameters"] == 1000.0
+    assert "seconds" not in scores
+    assert [made.model_id for made in seen.run("tiny-1").outputs.model_outputs] == [model.model_id]
+    [measured] = seen.run("03 evaluate 1").inputs.model_inputs
+    assert measured.model_id == model.model_id
+
+
+def test_the_report_is_on_the_parent_and_the_manifest_on_the_stage(seen: Tracking):
+    assert seen.files("tiny-1") == ["figures", "provenance.json", "recipe.json", "report.html"]
+    assert seen.files("tiny-1", "figures") == ["figures/loss.png"]
+    assert seen.files("02 train 1") == ["manifest.json"]
+
+
+def test_sending_everything_again_changes_nothing(store: Store, undisturbed: str):
+    tell_whole_run(store)
+    catch_up(store.root)
+    (store.root / "runs" / "tiny-1" / CURSOR).unlink()
+    catch_up(store.root)
+    assert Tracking(store).everything() == undisturbed
+
+
+@pytest.mark.parametrize("call", [1, 12, 25, 38])
+def test_losing_mlflow_at_any_write_and_going_on_gives_the_same(
+    store: Store, undisturbed: str, call: int, monkeypatch: pytest.MonkeyPatch
+):
+    """The connection breaks before the n-th write where n is odd, after it where n is even."""
+    import infra.tracking.projection as projection
+
+    count = 0
+
+    class Breaking(projection.MlflowClient):
+        def __getattribute__(self, name: str) -> Any:
+            method = super().__getattribute__(name)
+            return _break(method) if name.startswith(("create", "log_", "set_", "finalize")) else method
+
+    def _break(method: Any) -> Any:
+        def write(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            mine = count
+            if mine == call and call % 2:
+                raise ConnectionError("lost before the write")
+            result = method(*args, **kwargs)
+            if mine == call:
+                raise ConnectionError("lost after the write")
+            return result
+
+        return write
+
+    tell_whole_run(store)
+    tracker = Tracker(store.root, "tiny-1")
+    with monkeypatch.context() as patch:
+        patch.setattr(projection, "MlflowClient", Breaking)
+        assert tracker.sync() is False
+    assert tracker.sync() is True
+    assert Tracking(store).everything() == undisturbed
+
+
+def test_a_second_run_that_reuses_everything_still_shows_the_figures(store: Store):
+    tell_whole_run(store)
+    story = Story(store, "tiny-2", CHAIN, START + 1000)
+    for stage in CHAIN:
+        story.reuse(stage)
+    story.end()
+    catch_up(store.root)
+    seen = Tracking(store)
+    assert [name for name in seen.names() if name[0].isdigit()] == [
+        "01 source web",
+        "02 train 1",
+        "03 evaluate 1",
+        "04 report",
+    ]
+    assert seen.curve("tiny-2", "evaluate/bits_per_byte/web") == [(1, 1.5)]
+    assert "report.html" in seen.files("tiny-2")
+    assert len(seen.models()) == 1
+    assert "| 01 | source[web] | reuse | reused |" in seen.run("tiny-2").data.tags["mlflow.note.content"]
+
+
+def test_a_failure_keeps_its_traceback_and_closes_its_run(store: Store):
+    story = Story(store, "tiny-1", CHAIN)
+    story.begin(SOURCE)
+    story.tell(event="stage_failed", stage=SOURCE.id, error="ValueError: bad", detail="Traceback ... ValueError: bad")
+    story.tell(event="stage_skipped", stage=TRAIN.id, because="source[web] has no result")
+    story.end("failed")
+    catch_up(store.root)
+    seen = Tracking(store)
+    failed = seen.run("01 source web")
+    assert failed.info.status == "FAILED"
+    path = Path(seen.client.download_artifacts(failed.info.run_id, "error.txt"))
+    assert path.read_text().startswith("Traceback")
+    assert seen.run("tiny-1").info.status == "FAILED"
+    note = seen.run("tiny-1").data.tags["mlflow.note.content"]
+    assert "| 01 | source[web] | build | failed |" in note
+    assert "skipped: source[web] has no result" in note
+
+
+def test_a_new_attempt_is_a_new_run_and_ends_the_one_before(store: Store):
+    story = Story(store, "tiny-1", CHAIN)
+    story.begin(SOURCE, attempt=1)
+    story.begin(SOURCE, attempt=2)
+    story.commit(SOURCE, {})
+    story.end()
+    catch_up(store.root)
+    seen = Tracking(store)
+    assert seen.run("01 source web").info.status == "KILLED"
+    assert seen.run("01 source web (attempt 2)").info.status == "FINISHED"
+
+
+def test_the_next_driver_closes_what_a_killed_one_left(store: Store):
+    story = Story(store, "tiny-1", CHAIN)
+    story.begin(SOURCE)
+    catch_up(store.root)
+    assert Tracking(store).run("01 source web").info.status == "RUNNING"
+    with (store.root / "runs" / "tiny-1" / EVENTS).open("a") as log:
+        log.write('{"event": "metrics", "sta')
+    assert reconcile(store.root) == ["tiny-1"]
+    assert reconcile(store.root) == []
+    catch_up(store.root)
+    seen = Tracking(store)
+    assert [seen.run(name).info.status for name in ("tiny-1", "01 source web")] == ["KILLED", "KILLED"]
+    assert seen.run("tiny-1").info.end_time == (START + 2) * 1000
+
+
+def test_only_complete_lines_are_sent(store: Store):
+    story = Story(store, "tiny-1", CHAIN)
+    log = store.root / "runs" / "tiny-1" / EVENTS
+    story.begin(TRAIN)
+    line = json.dumps({"time": START + 9, "event": "metrics", "stage": TRAIN.id, "points": [[1, {"train/loss": 4.0}]]})
+    tracker = Tracker(store.root, "tiny-1")
+    with log.open("a") as file:
+        file.write(line[:20])
+        file.flush()
+        assert tracker.sync()
+        assert Tracking(store).curve("02 train 1", "train/loss") == []
+        file.write(line[20:] + "\n")
+        file.flush()
+        assert tracker.sync()
+    assert Tracking(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
+
+
+def test_a_server_that_is_down_costs_one_warning_and_no_event(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tell_whole_run(store)
+    tracker = Tracker(store.root, "tiny-1")
+    with caplog.at_level(logging.WARNING, "infra.tracking"):
+        assert tracker.sync() is False
+        assert tracker.sync() is False
+    [warning] = [record for record in caplog.records if record.name.startswith("infra.tracking")]
+    assert "The run goes on" in warning.getMessage()
+    assert "http://127.0.0.1:9" in warning.getMessage()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    catch_up(store.root)
+    assert Tracking(store).curve("02 train 1", "train/loss") == [(1, 4.0), (2, 3.0), (3, 2.5)]
+
+
+def test_another_tracking_uri_gets_the_whole_story(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tell_whole_run(store)
+    catch_up(store.root)
+    before = Tracking(store).names()
+    elsewhere = tmp_path / "elsewhere.db"
+    elsewhere.write_bytes((store.root / "mlflow.db").read_bytes()[:0])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    catch_up(store.root)
+    assert Tracking(store).names() == before
+
+
+def test_the_thread_sends_while_the_run_goes_on_and_the_rest_at_the_end(store: Store):
+    story = Story(store, "tiny-1", CHAIN)
+    tracker = Tracker(store.root, "tiny-1")
+    tracker.start()
+    story.begin(SOURCE)
+    deadline = time.monotonic() + 60
+    while not (store.root / "runs" / "tiny-1" / CURSOR).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert Tracking(store).run("tiny-1").info.status == "RUNNING"
+    story.commit(SOURCE, {"documents": 1.0})
+    story.end()
+    tracker.stop()
+    assert Tracking(store).run("tiny-1").info.status == "FINISHED"
+
+
+def test_a_result_that_was_deleted_since_does_not_hold_up_the_rest(store: Store):
+    import shutil
+
+    tell_whole_run(store)
+    shutil.rmtree(store.path(TRAIN))
+    catch_up(store.root)
+    assert Tracking(store).run("02 train 1").info.status == "FINISHED"
+    assert Tracking(store).run("tiny-1").info.status == "FINISHED"
+
+
+def test_long_params_are_cut_and_odd_names_made_legal():
+    [(name, value)] = flatten({"a(b)": "x" * 7000})
+    assert name == "a_b_"
+    assert legal_name("/a//../b%") == "a/b_"
+    assert len(value) == 6000
+    assert value.endswith("…")
+    assert flatten({"list": [1, 2], "empty": {}, "none": None}) == [
+        ("list", "[1, 2]"),
+        ("empty", "{}"),
+        ("none", "null"),
+    ]
+
+
+def test_a_plan_of_any_length_fits_the_note():
+    stages = [
+        {"id": f"source[corpus_{n}]", "action": "build", "reason": "never | built", "key": "0" * 12} for n in range(500)
+    ]
+    text = plan_table(stages, {})
+    assert len(text) <= 8000
+    assert text == shorten(text)
+    shown = text.count("source[")
+    assert f"{500 - shown} more stages" in text

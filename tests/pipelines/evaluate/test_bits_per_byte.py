@@ -1,0 +1,119 @@
+"""Bits per byte of known models on known documents."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.context import StageContext
+from infra.store import Artifact
+from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokens import TokenSequences
+from pipelines.evaluate import bits_per_byte, heldout
+from pipelines.evaluate.heldout import ScoredPiece, batches, choose_pieces, padded
+from pipelines.evaluate.journal import Journal
+
+
+class BitsOfId:
+    """A "model" that needs id % 7 bits for each predicted id."""
+
+    def __init__(self, fail_after: int = 10**9) -> None:
+        self.calls = 0
+        self.fail_after = fail_after
+
+    def nll(self, pieces: Sequence[ScoredPiece]) -> list[float]:
+        self.calls += 1
+        if self.calls > self.fail_after:
+            raise KeyboardInterrupt
+        targets = padded(pieces)[3]
+        return (np.where(targets >= 0, targets % 7, 0).sum(axis=1) * math.log(2)).tolist()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(corpus: dict[str, Artifact]) -> TextTokenizer:
+    return TextTokenizer(corpus["tokenizer"].path)
+
+
+@pytest.fixture(scope="module")
+def texts(corpus: dict[str, Artifact]) -> dict[str, str]:
+    """Held-out text by doc_id, read from the source itself."""
+    table = pq.read_table(corpus["source"].path / "documents").to_pylist()
+    return {row["doc_id"]: row["text"] for row in table if row["split"] == "heldout"}
+
+
+def pieces_of(corpus: dict[str, Artifact], tokenizer: TextTokenizer, max_bytes: int) -> list[ScoredPiece]:
+    return choose_pieces(TokenSequences(corpus["tokens"].path, "heldout"), tokenizer.bytes_of_id, max_bytes)
+
+
+def measure(pieces: list[ScoredPiece], scorer: BitsOfId, folder: Path) -> dict:
+    events: list[dict] = []
+    with Journal(folder / "items.jsonl") as journal:
+        context = StageContext("evaluate[1]", folder, folder, events.append)
+        scores = bits_per_byte.measure(scorer, {"notes": pieces, "empty": []}, journal, context)
+    assert events[-1]["done"] == events[-1]["total"] == sum(len(piece.ids) - 1 for piece in pieces)
+    return scores
+
+
+def test_score_is_bits_of_all_ids_over_bytes_of_the_same_documents(
+    corpus: dict[str, Artifact], tokenizer: TextTokenizer, texts: dict[str, str], tmp_path: Path
+) -> None:
+    scores = measure(pieces_of(corpus, tokenizer, 10**6), BitsOfId(), tmp_path)
+    bits = sum(index % 7 for text in texts.values() for index in [*tokenizer.encode(text), tokenizer.end_id])
+    score = scores["bits_per_byte/notes"]
+    assert list(scores) == ["bits_per_byte/notes"]
+    assert score.value == pytest.approx(bits / sum(len(text.encode()) for text in texts.values()), rel=1e-12)
+    assert score.n == len(texts)
+    assert score.low < score.value < score.high
+
+
+def test_documents_are_whole_within_the_bytes_and_first_by_digest(
+    corpus: dict[str, Artifact], tokenizer: TextTokenizer, texts: dict[str, str]
+) -> None:
+    pieces = pieces_of(corpus, tokenizer, 1500)
+    chosen = {piece.doc_id: 0 for piece in pieces}
+    for piece in pieces:
+        chosen[piece.doc_id] += piece.num_bytes
+    assert chosen == {doc_id: len(texts[doc_id].encode()) for doc_id in sorted(texts)[: len(chosen)]}
+    assert 1 < len(chosen) < len(texts)
+    assert sum(chosen.values()) <= 1500 < sum(chosen.values()) + len(texts[sorted(texts)[len(chosen)]].encode())
+    assert len({piece.doc_id for piece in pieces_of(corpus, tokenizer, 1)}) == 1
+
+
+def test_killed_measurement_goes_on_and_ends_in_the_same_number(
+    corpus: dict[str, Artifact], tokenizer: TextTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heldout, "TOKENS_PER_BATCH", 64)
+    pieces = pieces_of(corpus, tokenizer, 10**6)
+    undisturbed = BitsOfId()
+    expected = measure(pieces, undisturbed, tmp_path / "undisturbed")
+    with pytest.raises(KeyboardInterrupt):
+        measure(pieces, BitsOfId(fail_after=3), tmp_path / "killed")
+    rest = BitsOfId()
+    assert measure(pieces, rest, tmp_path / "killed") == expected
+    assert rest.calls == undisturbed.calls - 3
+
+
+@given(st.lists(st.integers(2, 40), max_size=30), st.integers(8, 100))
+def test_batches_hold_each_piece_once_and_stay_within_their_size(lengths: list[int], size: int) -> None:
+    pieces = [ScoredPiece("d", np.zeros(length, dtype=np.int64), length) for length in lengths]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heldout, "TOKENS_PER_BATCH", size)
+        found = list(batches(pieces))
+    assert sorted(number for batch in found for number in batch) == list(range(len(pieces)))
+    for batch in found:
+        longest = max(lengths[number] for number in batch) - 1
+        assert len(batch) == 1 or len(batch) * longest <= size
+
+
+def test_padded_batch_asks_for_nothing_in_its_padding() -> None:
+    pieces = [ScoredPiece("a", np.array([0, 5, 6, 0]), 2), ScoredPiece("b", np.array([0, 9]), 1)]
+    ids, positions, segments, targets = padded(pieces)
+    assert ids[0].tolist() == [0, 5, 6]
+    assert positions.tolist() == [[0, 1, 2]] * 2
+    assert segments.tolist() == [[0, 0, 0], [0, -1, -1]]
+    assert targets.tolist() == [[5, 6, 0], [9, -1, -1]]

@@ -1,0 +1,212 @@
+"""The whole stage on a real, untrained model: its scores are known, and a killed evaluation ends in the same bytes."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from arctic_model.checkpoint import TrainingState, write_checkpoint
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
+from arctic_model.tensor_names import logical_tensors
+from data_recipes.schema import EvaluateSection, RecipeError
+from infra.context import StageContext
+from infra.stage import Stage
+from infra.store import Artifact
+from pipelines import evaluate
+from pipelines.artifacts.checkpoint import HISTORY, HISTORY_FILE, checkpoint_folder
+from pipelines.artifacts.questions import write_questions
+from pipelines.artifacts.report import SAMPLES_FILE, Scores
+from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.evaluate.heldout import ScoredPiece
+from pipelines.evaluate.scorer import Scorer
+
+SCRIPT = "CREATE TABLE pets (id INTEGER, name TEXT); INSERT INTO pets VALUES (1, 'Ada'), (2, 'Bo');"
+
+
+def stand_in(name: str) -> Stage:
+    return Stage(name, "", 1, {}, {}, lambda context, inputs: {})
+
+
+@pytest.fixture(scope="module")
+def inputs(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("inputs")
+    model = ArcticModel(preset("tiny"))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.fill_(1.0)
+    weights = {name: tensor.detach() for name, tensor in logical_tensors(model)}
+    layers, experts = model.config.num_layers, model.config.num_experts
+    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers)
+    write_checkpoint(checkpoint_folder(folder / "train"), model.config, state, [("model", weights)])
+    row = {name: 7168 if name == "tokens" else 7 for name in HISTORY.names}
+    pq.write_table(pa.Table.from_pylist([row], schema=HISTORY), folder / "train" / HISTORY_FILE)
+    questions = [
+        {
+            "question_id": f"q{n}",
+            "database_id": "pets",
+            "prompt": f"CREATE TABLE pets (id, name)\n-- Who has id {n % 2 + 1}?\n",
+            "query": f"SELECT name FROM pets WHERE id = {n % 2 + 1};",
+            "kind": "filter",
+        }
+        for n in range(6)
+    ]
+    (folder / "source").mkdir()
+    write_questions(questions, [{"database_id": "pets", "script": SCRIPT}], folder / "source")
+    return {
+        "train": Artifact(folder / "train", None),
+        "tokenizer": corpus["tokenizer"],
+        "tokens:notes": corpus["tokens"],
+        "source:sql": Artifact(folder / "source", None),
+    }
+
+
+def evaluate_stage(questions: int = 4) -> Stage:
+    section = EvaluateSection(heldout_bytes_per_corpus=2000, text_to_sql_questions=questions, max_new_tokens=12)
+    tokens, asked = {"notes": stand_in("tokenize")}, {"sql": stand_in("source")}
+    return evaluate.stage(2, "code", section, stand_in("train"), stand_in("tokenizer"), tokens, asked)
+
+
+def run(folder: Path, inputs: dict[str, Artifact], state: Path | None = None) -> tuple[Path, dict]:
+    folder.mkdir()
+    stage = evaluate_stage()
+    metrics = stage.work(StageContext(stage.id, folder, state or folder / "state", [].append), inputs)
+    return folder, metrics
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    return run(tmp_path_factory.mktemp("undisturbed") / "out", inputs)
+
+
+def test_untrained_model_knows_nothing_and_answers_nothing(undisturbed: tuple[Path, dict]) -> None:
+    out, metrics = undisturbed
+    scores = Scores.read(out)
+    assert (scores.phase, scores.step, scores.tokens) == ("code", 7, 7168)
+    assert set(scores.scores) == {"bits_per_byte/notes", "sql_execution_accuracy"}
+    accuracy = scores.scores["sql_execution_accuracy"]
+    assert (accuracy.value, accuracy.n, accuracy.low) == (0.0, 4, 0.0)
+    assert metrics["eval/sql_execution_accuracy"] == 0.0
+    assert metrics["eval/sql_execution_accuracy/ci_high"] == accuracy.high > 0
+    assert metrics["eval/bits_per_byte/notes/n"] == scores.scores["bits_per_byte/notes"].n > 1
+    samples = pq.read_table(out / SAMPLES_FILE).to_pylist()
+    assert len({sample["question_id"] for sample in samples}) == 4
+    assert not any(sample["correct"] for sample in samples)
+
+
+def test_bits_per_byte_equals_documents_scored_one_by_one(
+    inputs: dict[str, Artifact], undisturbed: tuple[Path, dict]
+) -> None:
+    tokenizer = TextTokenizer(inputs["tokenizer"].path)
+    scorer = Scorer(checkpoint_folder(inputs["train"].path), tokenizer)
+    heldout = inputs["tokens:notes"].path / "heldout"
+    documents = pq.read_table(heldout / "00000.parquet").to_pylist()
+    score = Scores.read(undisturbed[0]).scores["bits_per_byte/notes"]
+    chosen = sorted({piece["doc_id"] for piece in documents})[: score.n]
+    bits, num_bytes = 0.0, 0
+    ids = torch.from_numpy(np.fromfile(heldout / "00000.bin", np.uint16).astype(np.int64).reshape(-1, 33))
+    for piece in documents:
+        if piece["doc_id"] in chosen:
+            part = ids[piece["sequence"], piece["start"] : piece["start"] + piece["length"]][None]
+            inside = part[:, :-1]
+            places = torch.arange(inside.shape[1])[None]
+            with torch.inference_mode():
+                logits = scorer._model(inside, places, torch.zeros_like(inside)).double()
+            bits += torch.nn.functional.cross_entropy(logits[0], part[0, 1:], reduction="sum").item() / math.log(2)
+            num_bytes += tokenizer.bytes_of_id[part[0, 1:].numpy()].sum()
+    assert score.value == pytest.approx(bits / num_bytes, rel=1e-6)
+
+
+@pytest.mark.parametrize("finished", [1, 4])
+def test_killed_evaluation_goes_on_and_ends_in_the_same_bytes(
+    inputs: dict[str, Artifact],
+    undisturbed: tuple[Path, dict],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    finished: int,
+) -> None:
+    calls: list[str] = []
+
+    def counted(name: str, limit: int) -> None:
+        real = getattr(Scorer, name)
+
+        def call(*arguments: object) -> object:
+            if len(calls) == limit:
+                raise KeyboardInterrupt
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(Scorer, name, call)
+
+    counted("nll", finished)
+    counted("write_query", finished)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", inputs, tmp_path / "state")
+    monkeypatch.undo()
+    counted("nll", 10**9)
+    counted("write_query", 10**9)
+    again, metrics = run(tmp_path / "again", inputs, tmp_path / "state")
+    assert metrics == undisturbed[1]
+    for name in ("scores.json", "samples.parquet"):
+        assert (again / name).read_bytes() == (undisturbed[0] / name).read_bytes()
+    # nothing was done twice
+    assert len(calls) == len((undisturbed[0] / "state" / "items.jsonl").read_text().splitlines())
+
+
+def test_query_stops_at_its_end_and_fits_the_positions(
+    inputs: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = TextTokenizer(inputs["tokenizer"].path)
+    scorer = Scorer(checkpoint_folder(inputs["train"].path), tokenizer)
+    said = tokenizer.encode(" SELECT x1;\nSELECT x2;")
+    seen: dict[str, list[int]] = {}
+
+    def speak(model: object, prompt: list[int], limit: int, stop: object) -> list[int]:
+        seen["prompt"] = prompt
+        return next(said[:count] for count in range(1, limit + 1) if stop(said[:count]))
+
+    monkeypatch.setattr("pipelines.evaluate.scorer.greedy", speak)
+    assert scorer.write_query("Row 1: ", 40) == "SELECT x1"
+    assert seen["prompt"] == [tokenizer.end_id, *tokenizer.encode("Row 1:")]
+    scorer.write_query("x" * 500, 40)
+    assert len(seen["prompt"]) == preset("tiny").max_positions - 40
+
+
+def test_piece_is_scored_alike_alone_and_beside_others(inputs: dict[str, Artifact]) -> None:
+    scorer = Scorer(checkpoint_folder(inputs["train"].path), TextTokenizer(inputs["tokenizer"].path))
+    generator = torch.Generator().manual_seed(1)
+    pieces = [
+        ScoredPiece(str(length), torch.randint(0, 260, (length,), generator=generator).numpy(), length)
+        for length in (33, 12, 2, 25)
+    ]
+    alone = [scorer.nll([piece])[0] for piece in pieces]
+    assert scorer.nll(pieces) == pytest.approx(alone, rel=1e-5)
+    assert all(value > 0 for value in alone)
+
+
+def test_questions_are_an_input_only_where_they_are_asked() -> None:
+    assert set(evaluate_stage(4).inputs) == {"train", "tokenizer", "tokens:notes", "source:sql"}
+    assert set(evaluate_stage(0).inputs) == {"train", "tokenizer", "tokens:notes"}
+
+
+def test_questions_without_a_corpus_that_brings_them_are_a_mistake_of_the_recipe() -> None:
+    section = EvaluateSection(heldout_bytes_per_corpus=2000, text_to_sql_questions=5)
+    with pytest.raises(RecipeError, match="evaluate.text_to_sql_questions = 5, but no corpus"):
+        evaluate.stage(1, "code", section, stand_in("train"), stand_in("tokenizer"), {}, {})
+
+
+def test_fewer_questions_than_asked_for_are_all_asked_and_said(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    events: list[dict] = []
+    (tmp_path / "out").mkdir()
+    context = StageContext("evaluate[2]", tmp_path / "out", tmp_path / "state", events.append)
+    metrics = evaluate_stage(50).work(context, inputs)
+    assert metrics["eval/sql_execution_accuracy/n"] == 6
+    assert any("there are only 6" in event.get("message", "") for event in events)

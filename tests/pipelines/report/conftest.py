@@ -1,0 +1,160 @@
+"""A whole run in small: artifacts of every stage, written by the artifacts' own writers, without running a stage."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.store import Artifact, Manifest
+from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTORY, HISTORY_FILE
+from pipelines.artifacts.documents import DECISIONS, Document, write_documents, write_shard
+from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
+from pipelines.artifacts.report import SAMPLES, SAMPLES_FILE, Score, Scores
+
+CORPORA = ("python_code", "python_docs", "text_to_sql")
+PHASES = {"general": (60, 30, 10), "code": (45, 25, 30), "enterprise": (35, 10, 55)}
+STEPS = 120
+LENGTH = 512
+BATCH = 16
+
+
+class SmallRun:
+    """Artifacts by stage id; `folder` holds their files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.artifacts: dict[str, Artifact] = {}
+        self.rng = np.random.default_rng(0)
+
+    def add(
+        self, name: str, subject: str, inputs: list[str], metrics: dict[str, float] | None = None, **more: Any
+    ) -> Path:
+        stage_id = f"{name}[{subject}]" if subject else name
+        path = self.folder / stage_id
+        path.mkdir(parents=True)
+        manifest = Manifest(
+            id=stage_id,
+            name=name,
+            subject=subject,
+            key=f"{len(self.artifacts):012x}"[::-1],
+            version=1,
+            params={},
+            inputs={upstream: self.artifacts[upstream].manifest.key for upstream in inputs},
+            files=(),
+            metrics=metrics or {},
+            quarantined=more.get("quarantined", ()),
+            seconds=round(3 + 40 * self.rng.random(), 3),
+            provenance={"python": "3.11.7", "git_commit": "0123abc", "packages": {"torch": "2.13.0", "ray": "2.60.0"}},
+        )
+        self.artifacts[stage_id] = Artifact(path, manifest)
+        return path
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    run = SmallRun(tmp_path_factory.mktemp("store"))
+    for number, corpus in enumerate(CORPORA):
+        add_corpus(run, corpus, 60 + 90 * number)
+    both = [f"{stage}[{corpus}]" for corpus in CORPORA for stage in ("source", "dedup")]
+    run.add("tokenizer", "", both)
+    for corpus in CORPORA:
+        inputs = ["tokenizer", f"source[{corpus}]", f"dedup[{corpus}]"]
+        metrics = {"train_tokens": 123456, "heldout_tokens": 2345, "bytes_per_token": 3.21, "packed_fraction": 0.9876}
+        run.add("tokenize", corpus, inputs, {f"data/{name}": value for name, value in metrics.items()})
+    starts = dict.fromkeys(CORPORA, 0)
+    for number, (phase, budgets) in enumerate(PHASES.items(), start=1):
+        add_phase(run, number, phase, budgets, starts)
+    return run
+
+
+def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
+    reasons = ["", "", "", "", "min_words", "languages", "", "near", "", "exact"]
+    quarantined = ({"origin": f"{corpus}.warc.gz:1{n}", "reason": "truncated <record>"} for n in range(2))
+    source = run.add("source", corpus, [], quarantined=tuple(quarantined))
+    texts = [Document("word " * (20 + 7 * (n % 11)), f"https://example.org/{n}", corpus) for n in range(documents)]
+    write_documents(texts, source, 0)
+    fates = [reasons[n % len(reasons)] for n in range(documents)]
+    passed = [fate in ("", "near", "exact") for fate in fates]
+    scores = {
+        "doc_id": [text.doc_id for text in texts],
+        "keep": passed,
+        "reason": ["" if keep else fate for keep, fate in zip(passed, fates, strict=True)],
+    }
+    write_shard(pa.table(scores), run.add("filter", corpus, [f"source[{corpus}]"]) / "scores", 0)
+    decisions = [
+        {
+            "doc_id": text.doc_id,
+            "keep": not fate,
+            "reason": "" if not fate else f"{fate}_duplicate" if keep else "filter",
+            "cluster_size": 2 if fate in ("near", "exact") else 1 + (n % 10 == 0) + 5 * (n % 70 == 8),
+        }
+        for n, (text, fate, keep) in enumerate(zip(texts, fates, passed, strict=True))
+    ]
+    dedup = run.add("dedup", corpus, [f"source[{corpus}]", f"filter[{corpus}]"])
+    write_shard(pa.Table.from_pylist(decisions, schema=DECISIONS), dedup / "decisions", 0)
+
+
+def add_phase(run: SmallRun, number: int, phase: str, percents: tuple[int, ...], starts: dict[str, int]) -> None:
+    tokens = [f"tokenize[{corpus}]" for corpus in CORPORA]
+    earlier = [f"mix[{number - 1}]"] if number > 1 else []
+    budgets = [STEPS * BATCH * percent // 100 for percent in percents]
+    shares = tuple(
+        CorpusShare(corpus, budget, starts[corpus], 1500) for corpus, budget in zip(CORPORA, budgets, strict=True)
+    )
+    for share in shares:
+        starts[share.corpus] += share.budget
+    epochs = {f"data/epochs_{share.corpus}": (share.start + share.budget) / 1500 for share in shares}
+    mix = run.add("mix", str(number), tokens + earlier, epochs)
+    PhasePlan(phase, LENGTH, 0, shares, seek_table(budgets)).write(mix)
+    earlier = [f"train[{number - 1}]"] if number > 1 else []
+    train = run.add("train", str(number), [f"mix[{number}]", *tokens, *earlier])
+    write_training(run, train, number)
+    questions = [f"source[{CORPORA[-1]}]"]
+    evaluate = run.add("evaluate", str(number), [f"train[{number}]", "tokenizer", *tokens, *questions])
+    write_scores(evaluate, phase, number)
+
+
+def write_training(run: SmallRun, train: Path, number: int) -> None:
+    steps = np.arange(1, STEPS + 1) + STEPS * (number - 1)
+    columns = {
+        "step": steps,
+        "tokens": steps * BATCH * LENGTH,
+        "loss": 1.2 + 7 / np.sqrt(steps) + 0.08 * run.rng.standard_normal(STEPS),
+        **{name: np.full(STEPS, 0.1) for name in HISTORY.names[3:]},
+    }
+    pq.write_table(pa.table(columns, schema=HISTORY), train / HISTORY_FILE)
+    load = run.rng.dirichlet(np.full(8, 20.0 * number), size=4)
+    layer, expert = np.indices(load.shape).reshape(2, -1)
+    pq.write_table(
+        pa.table({"layer": layer, "expert": expert, "share": load.ravel()}, schema=EXPERT_LOAD),
+        train / EXPERT_LOAD_FILE,
+    )
+
+
+def write_scores(evaluate: Path, phase: str, number: int) -> None:
+    scores = {}
+    for index, corpus in enumerate(CORPORA):
+        value = (2.4 - 0.4 * index) / math.sqrt(number)
+        scores[f"bits_per_byte/{corpus}"] = Score(value, 31, value - 0.05, value + 0.05)
+    right = 6 * (number - 1)
+    scores["sql_execution_accuracy"] = Score(right / 40, 40, max(0.0, right / 40 - 0.1), right / 40 + 0.1)
+    Scores(phase, STEPS * number, STEPS * number * BATCH * LENGTH, scores).write(evaluate)
+    samples = [
+        {
+            "question_id": f"q{n:03}",
+            "kind": ("count", "join", "group")[n % 3],
+            "prompt": f"CREATE TABLE pets (id INTEGER, name TEXT, age INTEGER);\n\n-- Who is <older> than {n}?\n",
+            "gold": f"SELECT name FROM pets WHERE age > {n}",
+            "answer": f"SELECT name FROM pets WHERE age > {n}" if n < right else "SELECT nam FROM pets",
+            "correct": n < right,
+            "verdict": "correct" if n < right else "error: no such column: nam",
+        }
+        for n in range(40)
+    ]
+    pq.write_table(pa.Table.from_pylist(samples, schema=SAMPLES), evaluate / SAMPLES_FILE)
+    assert json.loads((evaluate / "scores.json").read_text())["phase"] == phase

@@ -1,0 +1,64 @@
+"""Numbers on the page are those of the artifacts, counted here row by row."""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.report.facts import RunFacts, read_facts
+from pipelines.report.figures import running_mean
+
+
+@pytest.fixture
+def facts(small_run) -> RunFacts:
+    return read_facts("run", small_run.artifacts)
+
+
+def rows(small_run, stage_id: str, kind: str) -> list[dict]:
+    return pq.read_table(small_run.artifacts[stage_id].path / kind).to_pylist()
+
+
+def test_funnel_counts_documents_and_bytes(small_run, facts: RunFacts) -> None:
+    for corpus in facts.corpora:
+        documents = rows(small_run, f"source[{corpus.name}]", "documents")
+        scores = rows(small_run, f"filter[{corpus.name}]", "scores")
+        decisions = rows(small_run, f"dedup[{corpus.name}]", "decisions")
+        masks = ([True] * len(documents), [row["keep"] for row in scores], [row["keep"] for row in decisions])
+        for (_, count), mask in zip(corpus.steps, masks, strict=True):
+            texts = [row["text"] for row, keep in zip(documents, mask, strict=True) if keep]
+            assert count.documents == len(texts)
+            assert count.text_bytes == sum(len(text.encode()) for text in texts)
+
+
+def test_every_dropped_document_has_one_reason(small_run, facts: RunFacts) -> None:
+    for corpus in facts.corpora:
+        assert corpus.dropped.total() == corpus.sourced.documents - corpus.kept.documents
+        near = sum(row["reason"] == "near_duplicate" for row in rows(small_run, f"dedup[{corpus.name}]", "decisions"))
+        assert corpus.dropped["dedup", "near_duplicate"] == near > 0
+        assert ("dedup", "filter") not in corpus.dropped
+
+
+def test_each_cluster_is_counted_once_by_the_document_that_stands_for_it(small_run, facts: RunFacts) -> None:
+    for corpus in facts.corpora:
+        decisions = rows(small_run, f"dedup[{corpus.name}]", "decisions")
+        assert corpus.clusters == Counter(row["cluster_size"] for row in decisions if row["keep"])
+
+
+def test_phases_carry_plan_history_load_and_scores(small_run, facts: RunFacts) -> None:
+    assert [phase.plan.phase for phase in facts.phases] == ["general", "code", "enterprise"]
+    assert [phase.scores.step for phase in facts.phases] == [120, 240, 360]
+    second = facts.phases[1]
+    assert second.history["tokens"][-1] == second.scores.tokens
+    assert second.epochs["text_to_sql"] == pytest.approx((192 + 576) / 1500)
+    load = pq.read_table(small_run.artifacts["train[2]"].path / "expert_load.parquet").to_pylist()
+    for row in load:
+        assert second.expert_load[row["layer"], row["expert"]] == row["share"] * 8
+    np.testing.assert_allclose(second.expert_load.mean(axis=1), 1.0)
+
+
+def test_running_mean_equals_slices() -> None:
+    values = np.random.default_rng(0).normal(size=200)
+    expected = [values[max(0, place - 5) : place + 6].mean() for place in range(200)]
+    np.testing.assert_allclose(running_mean(values), expected)
+    assert running_mean(np.array([3.0])).tolist() == [3.0]

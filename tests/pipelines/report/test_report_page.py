@@ -1,0 +1,150 @@
+"""The page stands alone, escapes what it shows, and is the same bytes for the same run; figures know no clock."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pyarrow.parquet as pq
+import pytest
+
+from infra.context import StageContext
+from infra.stage import Stage
+from infra.store import Artifact
+from pipelines import report
+from pipelines.artifacts.report import SAMPLES, SAMPLES_FILE, Scores
+from pipelines.report.figures import INK
+
+FIGURES = {"expert_load", "funnel", "loss", "mixture", "scores"}
+
+
+def build(artifacts: dict[str, Artifact], out: Path) -> str:
+    out.mkdir()
+    stages = {stage_id: Stage(stage_id, "", 1, {}, {}, lambda context, inputs: {}) for stage_id in artifacts}
+    stage = report.stage("quick <start>", stages)
+    stage.work(StageContext(stage.id, out, out.with_suffix(".state"), [].append), artifacts)
+    return (out / "report.html").read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """Every tag with its attributes, every text, and whether each opened element is closed."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        self.texts.append(text.strip())
+
+
+@pytest.fixture(scope="module")
+def folder(small_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "report"
+    build(small_run.artifacts, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def svgs(page: str) -> list[str]:
+    return re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+
+
+def test_page_is_well_formed_and_needs_nothing_from_outside(page: str) -> None:
+    outline = Outline(page)
+    assert outline.open == []
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in outline.tags}
+    for _, attributes in outline.tags:
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:"))
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "prefers-color-scheme: dark" in style
+
+
+def test_links_lead_to_sections(page: str) -> None:
+    outline = Outline(page)
+    anchors = {attributes["href"] for tag, attributes in outline.tags if tag == "a"}
+    sections = {f"#{attributes['id']}" for tag, attributes in outline.tags if tag == "h2"}
+    assert anchors == sections
+    assert len(sections) == 8
+
+
+def test_text_of_the_run_is_escaped(page: str) -> None:
+    texts = Outline(page).texts
+    assert "quick <start>" in texts
+    assert "truncated <record>" in texts
+    assert "-- Who is <older> than 0?" in texts
+
+
+def test_headline_shows_every_score_with_its_interval(page: str) -> None:
+    texts = Outline(page).texts
+    for shown in ("2.400", "2.350 to 2.450, n = 31", "30.0 %", "20.0 to 40.0, n = 40", "2,949,120"):
+        assert shown in texts
+
+
+def test_svgs_are_valid_and_take_the_colour_of_the_page(page: str) -> None:
+    assert len(svgs(page)) == len(FIGURES) + 1
+    for svg in svgs(page):
+        ElementTree.fromstring(svg)
+        assert INK not in svg
+        assert "currentColor" in svg or 'class="dag"' in svg
+
+
+def test_another_build_has_the_same_figures_whatever_the_clock_says(
+    small_run, folder: Path, page: str, tmp_path: Path
+) -> None:
+    slower = {
+        stage_id: Artifact(artifact.path, dataclasses.replace(artifact.manifest, seconds=1000.0))
+        for stage_id, artifact in small_run.artifacts.items()
+    }
+    again = build(slower, tmp_path / "slower")
+    assert {file.stem for file in (folder / "figures").iterdir()} == FIGURES
+    for name in FIGURES:
+        file = Path("figures") / f"{name}.png"
+        assert (folder / file).read_bytes() == (tmp_path / "slower" / file).read_bytes()
+        assert (folder / file).read_bytes().startswith(b"\x89PNG")
+    assert [svg for svg in svgs(page) if 'class="dag"' not in svg] == [
+        svg for svg in svgs(again) if 'class="dag"' not in svg
+    ]
+    assert again != page
+
+
+def test_run_without_questions_or_quarantine_has_a_page_too(small_run, tmp_path: Path) -> None:
+    plain = {
+        stage_id: Artifact(artifact.path, dataclasses.replace(artifact.manifest, quarantined=()))
+        for stage_id, artifact in small_run.artifacts.items()
+    }
+    for stage_id in ("evaluate[1]", "evaluate[2]", "evaluate[3]"):
+        scores = Scores.read(plain[stage_id].path)
+        del scores.scores["sql_execution_accuracy"]
+        silent = tmp_path / stage_id
+        silent.mkdir()
+        scores.write(silent)
+        pq.write_table(SAMPLES.empty_table(), silent / SAMPLES_FILE)
+        plain[stage_id] = Artifact(silent, plain[stage_id].manifest)
+    texts = Outline(build(plain, tmp_path / "plain")).texts
+    assert "This run asks no SQL questions." in texts
+    assert "0 records could not be read and went no further." in texts

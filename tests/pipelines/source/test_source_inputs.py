@@ -1,0 +1,110 @@
+"""What a recipe's inputs resolve to: digests that fix content and not place, and errors that name the mend."""
+
+import hashlib
+
+import pytest
+from pydantic import TypeAdapter
+
+from data_recipes import RecipeError
+from data_recipes.schema import SourceSection
+from infra.stage import canonical_json
+from pipelines import source
+from pipelines.source.inputs import PydocPages, SqlSchemas, WarcFile, plan
+
+
+def section(*inputs: dict, **fields: object) -> SourceSection:
+    return TypeAdapter(SourceSection).validate_python({"inputs": list(inputs), **fields})
+
+
+def warc_paths(*paths: str) -> SourceSection:
+    return section({"kind": "warc", "paths": list(paths)})
+
+
+@pytest.fixture
+def crawl(tmp_path, warc):
+    for name, pages in (("crawl/b.warc.gz", 2), ("crawl/deep/a.warc.gz", 1), ("crawl/note.txt", 1)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"".join(warc.crawl(pages)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["crawl/b.warc.gz"], ["b.warc.gz"]),
+        (["crawl"], ["a.warc.gz", "b.warc.gz"]),
+        (["crawl/*.warc.gz"], ["b.warc.gz"]),
+        (["crawl/**/*.warc.gz"], ["a.warc.gz", "b.warc.gz"]),
+        (["crawl/b.warc.gz", "crawl", "crawl/../crawl/b.*"], ["a.warc.gz", "b.warc.gz"]),
+        (["{here}/crawl/b.warc.gz"], ["b.warc.gz"]),
+        (["{here}/crawl/*/*.gz"], ["a.warc.gz"]),
+    ],
+)
+def test_files_folders_and_globs_give_each_file_once_in_order_of_names(crawl, paths, names):
+    chosen = warc_paths(*(path.format(here=crawl) for path in paths))
+    pins = source.pin(chosen, crawl)
+    assert list(pins["inputs"][0]["files"]) == names
+    parts = plan(chosen, pins, crawl)
+    assert [part.path.name for part in parts if isinstance(part, WarcFile)] == names
+    for part in parts:
+        assert part.sha256 == hashlib.sha256(part.path.read_bytes()).hexdigest()
+
+
+def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
+    here = warc_paths("crawl")
+    elsewhere = warc_paths("moved/a.warc.gz", "moved/b.warc.gz")
+    (tmp_path / "moved").mkdir()
+    for name in ("crawl/b.warc.gz", "crawl/deep/a.warc.gz"):
+        (tmp_path / "moved" / name.rpartition("/")[2]).write_bytes((crawl / name).read_bytes())
+    keys = [source.stage("web", each, source.pin(each, crawl), crawl).key for each in (here, elsewhere)]
+    assert keys[0] == keys[1]
+    (tmp_path / "moved" / "a.warc.gz").write_bytes(b"other")
+    assert source.stage("web", elsewhere, source.pin(elsewhere, crawl), crawl).key != keys[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("crawl/c.warc.gz", r"source.inputs\[1\].paths\[1\] = 'crawl/c.warc.gz': no such file or folder"),
+        ("crawl/*.warc.zip", r"paths\[1\] = 'crawl/\*.warc.zip': the glob holds no WARC file"),
+        ("empty", r"paths\[1\] = 'empty': the folder holds no WARC file"),
+        ("crawl/note.txt", r"paths\[1\] = 'crawl/note.txt': not a WARC file, whose names end in .warc or .warc.gz"),
+    ],
+)
+def test_a_path_that_leads_to_no_warc_file_is_an_error(crawl, path, message):
+    (crawl / "empty").mkdir()
+    with pytest.raises(RecipeError, match=message):
+        source.pin(warc_paths(path), crawl)
+
+
+def test_two_files_of_one_name_are_an_error_in_one_input_or_in_two(crawl):
+    (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
+    with pytest.raises(RecipeError, match="two WARC files have the name 'b.warc.gz'"):
+        source.pin(warc_paths("crawl"), crawl)
+    twice = section(*({"kind": "warc", "paths": [path]} for path in ("crawl/b.warc.gz", "crawl/deep/b.warc.gz")))
+    with pytest.raises(RecipeError, match="two WARC files have the name 'b.warc.gz'"):
+        source.pin(twice, crawl)
+
+
+def test_a_distribution_that_is_not_installed_is_named_with_its_place(tmp_path):
+    missing = section({"kind": "pydoc"}, {"kind": "python_sources", "distributions": ["no-such-thing"]})
+    with pytest.raises(RecipeError, match=r"source.inputs\[2\].distributions has 'no-such-thing'"):
+        source.pin(missing, tmp_path)
+
+
+def test_pins_are_plain_data_and_the_plan_deals_out_everything_once(tmp_path):
+    generated = {
+        "kind": "text_to_sql",
+        "num_schemas": 3100,
+        "num_heldout_schemas": 10,
+        "pairs_per_schema": 2,
+        "seed": 0,
+    }
+    chosen = section({"kind": "pydoc"}, generated)
+    pins = source.pin(chosen, tmp_path)
+    canonical_json(pins)
+    parts = plan(chosen, pins, tmp_path)
+    slices = [(part.heldout, part.first, part.last) for part in parts if isinstance(part, SqlSchemas)]
+    assert slices == [(False, 0, 1500), (False, 1500, 3000), (False, 3000, 3100), (True, 0, 10)]
+    warc_files = [part.file_name for part in parts if isinstance(part, PydocPages)]
+    assert len(warc_files) > 1 and len(set(warc_files)) == len(warc_files)
