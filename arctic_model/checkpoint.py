@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -82,7 +81,7 @@ class Checkpoint:
         self.state = TrainingState(**_read_json(folder / STATE))
         self.config = ArcticConfig.from_huggingface(_read_json(folder / "config.json"))
 
-    def verify(self) -> Self:
+    def verify(self) -> "Checkpoint":
         """Hash every file again. Raises CheckpointError naming the first that is not as it was written."""
         for name, digest in sorted(_read_json(self.folder / INDEX).items()):
             file = self.folder / name

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 HUGGINGFACE_NAMES = {
     "vocab_size": "vocab_size",
@@ -79,7 +79,7 @@ class ArcticConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> "ArcticConfig":
         """The inverse of `to_dict`. Raises ValueError on a name that is no field."""
         known = [field.name for field in fields(cls)]
         for name in values:
@@ -92,7 +92,7 @@ class ArcticConfig:
         return {name: getattr(self, field) for field, name in HUGGINGFACE_NAMES.items()} | HUGGINGFACE_CONSTANTS
 
     @classmethod
-    def from_huggingface(cls, values: Mapping[str, Any]) -> Self:
+    def from_huggingface(cls, values: Mapping[str, Any]) -> "ArcticConfig":
         """The inverse of `to_huggingface`."""
         return cls(**{field: values[name] for field, name in HUGGINGFACE_NAMES.items()})
 

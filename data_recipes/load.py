@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,8 +20,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | Run
     Raises RecipeError.
     """
     page = _read(path)
-    model = RunRecipe if "phases" in page else CorpusRecipe
-    return _validate(path, _override(path, page, overrides), model)
+    page = _override(path, page, overrides)
+    return _validate(path, page, RunRecipe) if "phases" in page else _validate(path, page, CorpusRecipe)
 
 
 def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe:
@@ -139,14 +139,14 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[st
 
 
 def _kind(section: type[BaseModel]) -> str | None:
-    annotation = section.model_fields["kind"].annotation if "kind" in section.model_fields else None
-    return next(iter(getattr(annotation, "__args__", ())), None)
+    field = section.model_fields.get("kind")
+    return next(iter(get_args(field.annotation)), None) if field else None
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [section for argument in getattr(annotation, "__args__", ()) for section in _sections_in(argument)]
+    return [section for argument in get_args(annotation) for section in _sections_in(argument)]
 
 
 def _did_you_mean(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

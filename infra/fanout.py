@@ -74,7 +74,7 @@ def _run_on_cluster(
 ) -> None:
     import ray
 
-    task = ray.remote(_commit_shard).options(num_cpus=num_cpus, max_retries=preemptions, retry_exceptions=False)
+    task: Any = ray.remote(_commit_shard).options(num_cpus=num_cpus, max_retries=preemptions, retry_exceptions=False)
     # A bounded window keeps the head's memory flat however many shards there are.
     window = max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
     waiting = list(reversed(todo))

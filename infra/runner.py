@@ -69,7 +69,7 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
         for event in channel.take():
             watch(log.append(event))
         for reference in done:
-            _settle(pending.pop(reference), lambda ref=reference: ray.get(ref), outcome, log, watch)
+            _settle(pending.pop(reference), partial(_fetch, reference), outcome, log, watch)
     return outcome
 
 
@@ -153,6 +153,13 @@ def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, log:
                 {"event": "stage_failed", "stage": stage.id, "error": outcome.failed[stage.id], "detail": detail}
             )
         )
+
+
+def _fetch(reference: Any) -> Artifact:
+    import ray
+
+    artifact: Artifact = ray.get(reference)
+    return artifact
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -39,9 +39,10 @@ def print_summary(
 
 def _scores_table(evaluations: Sequence[Scores]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("score")
+    table.add_column("after phase", no_wrap=True)
     for scores in evaluations:
-        table.add_column(f"{scores.phase} ({scores.tokens:,} tokens)", justify="right")
+        table.add_column(scores.phase, justify="right", no_wrap=True)
+    table.add_row("tokens seen", *(f"{scores.tokens:,}" for scores in evaluations))
     for name in evaluations[0].scores:
         cells = [f"{found.scores[name].value:.3f}" for found in evaluations]
         table.add_row(name.replace("_", " ").replace("/", ", "), *cells)

@@ -5,14 +5,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 WORKER = Path(__file__).with_name("train_worker.py")
 STEPS = 10
-Run = Callable[..., list[int]]
 
 
 def run_workers(folder: Path, world: int, *jobs: dict) -> list[int]:
@@ -46,9 +44,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One worker with one and with four passes a step; two workers in several arrangements."""
+    """Two workers in several arrangements, then one; `moved` begins on two and ends on one."""
     home = tmp_path_factory.mktemp("trained")
-    alone = run_workers(home / "1", 1, job(home / "alone"), job(home / "alone_in_four_passes", micro=1))
     pair = run_workers(
         home / "2",
         2,
@@ -58,21 +55,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(home / "whole_experts", zero=1, experts=1),
         job(home / "passes", zero=1, experts=2, micro=1),
         job(home / "bfloat16", zero=1, experts=2, dtype="bfloat16"),
+        job(home / "moved", zero=1, experts=2, steps=6),
     )
-    assert alone + pair == [0, 0, 0]
+    alone = run_workers(
+        home / "1", 1, job(home / "alone"), job(home / "alone_in_four_passes", micro=1), job(home / "moved", zero=0)
+    )
+    assert pair + alone == [0, 0, 0]
     return home
 
 
-ARRANGEMENTS = ["alone_in_four_passes", "zero0", "zero1", "zero2", "whole_experts", "passes"]
+ARRANGEMENTS = ["alone_in_four_passes", "zero0", "zero1", "zero2", "whole_experts", "passes", "moved"]
 
 
 @pytest.mark.parametrize("name", ARRANGEMENTS)
 def test_every_arrangement_of_workers_has_the_curve_of_one_worker(trained: Path, name: str) -> None:
     expected, found = records(trained / "alone"), records(trained / name)
-    assert len(found) == STEPS
-    for one, other in zip(expected, found, strict=True):
-        for column in ("loss", "balance_loss", "z_loss", "gradient_norm", "max_expert_load", "learning_rate"):
-            assert other[column] == pytest.approx(one[column], abs=2e-6, rel=2e-5), (column, one["step"])
+    assert [record["step"] for record in found] == list(range(1, STEPS + 1))
+    for column in ("loss", "balance_loss", "z_loss", "learning_rate"):
+        assert [record[column] for record in found] == pytest.approx(
+            [record[column] for record in expected], abs=2e-6, rel=0
+        )
+    for column in ("gradient_norm", "max_expert_load"):
+        assert [record[column] for record in found] == pytest.approx([record[column] for record in expected], rel=1e-5)
 
 
 def test_the_model_learns(trained: Path) -> None:
@@ -93,9 +97,3 @@ def test_a_killed_run_continues_bit_for_bit(trained: Path, tmp_path: Path) -> No
     assert run_workers(tmp_path / "second", 2, job(tmp_path / "run", experts=2)) == [0, 0]
     assert losses(tmp_path / "run") == losses(trained / "zero1")
     assert digests(tmp_path / "run") == digests(trained / "zero1")
-
-
-def test_another_number_of_workers_continues_the_curve(trained: Path, tmp_path: Path) -> None:
-    assert run_workers(tmp_path / "first", 2, job(tmp_path / "run", experts=2, steps=4)) == [0, 0]
-    assert run_workers(tmp_path / "second", 1, job(tmp_path / "run")) == [0]
-    assert losses(tmp_path / "run") == pytest.approx(losses(trained / "alone"), abs=2e-6)

@@ -44,7 +44,7 @@ def run(job: dict, rank: int, world: int) -> None:
             z_loss_coefficient=0.01,
             gradient_clip=0.5,
         ),
-        schedule=Schedule(peak_lr=0.01, warmup_tokens=SEQUENCES * LENGTH * 2),
+        schedule=Schedule(peak_lr=0.003, warmup_tokens=SEQUENCES * LENGTH * 2),
         first_step=0,
         last_step=job["steps"],
         tokens_per_step=SEQUENCES * LENGTH,

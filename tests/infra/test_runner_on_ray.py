@@ -100,7 +100,7 @@ def test_an_error_in_a_shard_keeps_its_own_words(go):
         return {}
 
     bad = Stage("source", "web", 1, {}, {}, work)
-    outcome, events = go([bad, Stage("mix", "1", 1, {}, {"source": bad}, copy_all)])
+    outcome, _ = go([bad, Stage("mix", "1", 1, {}, {"source": bad}, copy_all)])
     assert outcome.failed == {"source[web]": "ZeroDivisionError: integer division or modulo by zero"}
     assert outcome.skipped == {"mix[1]": "source[web]"}
 

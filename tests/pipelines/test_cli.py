@@ -39,7 +39,8 @@ def test_help_imports_nothing_heavy():
 
 
 def test_plan_imports_neither_ray_nor_torch_nor_mlflow(tmp_path):
-    loaded = modules_after(f"from pipelines.cli import app; app(['plan', {str(QUICKSTART)!r}, '--store', {str(tmp_path)!r}])")
+    arguments = ["plan", str(QUICKSTART), "--store", str(tmp_path)]
+    loaded = modules_after(f"from pipelines.cli import app; app({arguments})")
     assert "pyarrow" in loaded
     assert not loaded & {"ray", "torch", "mlflow", "deepspeed", "datasketch"}
 

@@ -1,0 +1,104 @@
+"""The architecture in numbers: presets, counts, names, and errors that say what to do."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from arctic_model.config import ArcticConfig
+from arctic_model.flops import count_parameters, training_flops_per_token
+from arctic_model.model import ArcticModel
+from arctic_model.presets import PRESETS, preset
+from arctic_model.tensor_names import logical_tensors
+
+
+def test_arctic_480b_counts_as_published() -> None:
+    count = count_parameters(preset("arctic-480b"))
+    assert count.total == 478_584_608_768
+    assert count.active == 17_318_647_808
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_formula_counts_what_the_model_holds(name: str) -> None:
+    with torch.device("meta"):
+        model = ArcticModel(preset(name))
+    assert sum(parameter.numel() for parameter in model.parameters()) == count_parameters(preset(name)).total
+
+
+def test_tensors_have_the_released_models_names_and_shapes() -> None:
+    with torch.device("meta"):
+        model = ArcticModel(preset("arctic-480b", {"num_layers": 1}))
+    shapes = {name: tuple(tensor.shape) for name, tensor in logical_tensors(model)}
+    layer = "model.layers.0."
+    expected = {
+        "model.embed_tokens.weight": (32000, 7168),
+        "lm_head.weight": (32000, 7168),
+        "model.norm.weight": (7168,),
+        layer + "block_sparse_moe.gate.weight": (128, 7168),
+        **{layer + f"self_attn.{name}_proj.weight": (7168, 7168) for name in "qo"},
+        **{layer + f"self_attn.{name}_proj.weight": (1024, 7168) for name in "kv"},
+        **{layer + f"{name}_layernorm.weight": (7168,) for name in ("input", "post_attention", "residual")},
+        **{layer + f"residual_mlp.w{number}.weight": (7168, 7168) for number in (1, 2, 3)},
+        **{
+            layer + f"block_sparse_moe.experts.{e}.w{number}.weight": (4864, 7168)
+            for e in range(128)
+            for number in (1, 3)
+        },
+        **{layer + f"block_sparse_moe.experts.{e}.w2.weight": (7168, 4864) for e in range(128)},
+    }
+    assert shapes == expected
+
+
+def test_planning_a_run_does_not_import_torch() -> None:
+    code = "import sys, arctic_model, arctic_model.presets, arctic_model.flops; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_training_flops_are_those_that_torch_counts() -> None:
+    """torch counts the products of matrices in a real pass; ours is the formula."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config = preset("tiny", {"vocab_size": 512})
+    model = ArcticModel(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    ids = torch.zeros(2, 64, dtype=torch.long)
+    positions = torch.arange(64).repeat(2, 1)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(ids, positions, torch.zeros_like(ids)).sum().backward()
+    attention = config.num_layers * 6 * 64 * config.hidden_size
+    # Torch counts no grouped product and the whole attention square: compare the rest.
+    experts = 6 * config.num_layers * config.top_k * 3 * config.hidden_size * config.expert_size
+    counted = {str(name): value for name, value in counter.get_flop_counts()["Global"].items()}
+    dense = sum(value for name, value in counted.items() if "attention" not in name and "grouped" not in name)
+    assert dense / 128 == training_flops_per_token(config, 64) - attention - experts
+
+
+def test_fields_survive_both_dictionaries() -> None:
+    config = preset("tiny", {"rope_theta": 5000.0})
+    assert ArcticConfig.from_dict(config.to_dict()) == config
+    assert ArcticConfig.from_huggingface(config.to_huggingface()) == config
+    assert config.to_huggingface()["parallel_attn_mlp_res"] is True
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"width": 3}, r"model\.width: no such field"),
+        ({"num_heads": 3}, r"model\.num_heads = 3 does not divide hidden_size = 32"),
+        ({"num_kv_heads": 3}, r"model\.num_kv_heads = 3 does not divide num_heads = 4"),
+        ({"top_k": 5}, r"model\.top_k = 5 is more than num_experts = 4"),
+        ({"num_layers": 0}, r"model\.num_layers = 0: must be above 0"),
+        ({"hidden_size": 12}, r"must be even"),
+    ],
+)
+def test_impossible_numbers_are_refused(overrides: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        preset("tiny", overrides)
+
+
+def test_an_unknown_preset_names_those_there_are() -> None:
+    with pytest.raises(ValueError, match="no such preset. There are tiny, quickstart, arctic-480b"):
+        preset("small")
