@@ -74,12 +74,18 @@ def write_checkpoint(folder: Path, config: ArcticConfig, state: TrainingState, p
 
 
 class Checkpoint:
-    """A committed checkpoint. Raises CheckpointError where it cannot be read."""
+    """A committed checkpoint, read piece by piece. Raises CheckpointError where a piece cannot be read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state = TrainingState(**_read_json(folder / STATE))
-        self.config = ArcticConfig.from_huggingface(_read_json(folder / "config.json"))
+
+    @cached_property
+    def state(self) -> TrainingState:
+        return TrainingState(**_read_json(self.folder / STATE))
+
+    @cached_property
+    def config(self) -> ArcticConfig:
+        return ArcticConfig.from_huggingface(_read_json(self.folder / "config.json"))
 
     def verify(self) -> "Checkpoint":
         """Hash every file again. Raises CheckpointError naming the first that is not as it was written."""

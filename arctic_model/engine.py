@@ -117,9 +117,8 @@ class Engine:
                     self._set_whole(parameter, kind, read(name, kind))
 
     def close(self) -> None:
-        """Let go of DeepSpeed's hooks on the parameters and of its groups; the default process group stays."""
+        """Let go of DeepSpeed's hooks on the parameters. The process group stays."""
         self._engine.destroy()
-        self._deepspeed.utils.groups._release_process_group_references()
 
     def _expert_group(self, config: ArcticConfig, size: int) -> ExpertGroup:
         world = dist.get_world_size()
@@ -127,6 +126,8 @@ class Engine:
             raise ValueError(f"expert_parallel_size {size} does not divide num_workers {world}. Choose a divisor.")
         ExpertGroup(size).num_local(config.num_experts)
         groups = self._deepspeed.utils.groups
+        # What an earlier engine of this process remembers went with the process group it was made in.
+        groups._release_process_group_references()
         groups._create_expert_and_data_parallel(size)
         return ExpertGroup(size, dist.get_rank() % size, groups._get_expert_parallel_group(self._group_name))
 

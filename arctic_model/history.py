@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-Record = Mapping[str, float]
+Record = Mapping[str, int | float]
 """One step: step, tokens, loss, balance_loss, z_loss, gradient_norm, learning_rate, max_expert_load, and
 tokens_per_s, the only one that depends on the machine."""
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import logging
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +27,7 @@ POLL_S = 0.5
 STOP_TIMEOUT_S = 30.0
 
 
-def submit(
-    address: str,
-    arguments: Sequence[str],
-    working_dir: Path,
-    *,
-    python: str | None = None,
-    metadata: Mapping[str, str] | None = None,
-) -> int:
+def submit(address: str, arguments: Sequence[str], working_dir: Path, *, python: str | None = None) -> int:
     """Run `python *arguments` on the cluster whose dashboard is at `address`, in a copy of `working_dir`; print its log
     until it ends and return its exit code. Ctrl-C stops the job and returns 130.
 
@@ -41,22 +35,17 @@ def submit(
     """
     url = dashboard_url(address)
     use_token(may_create=False)
-    split = urlsplit(url)
-    is_here = is_loopback(str(split.hostname))
-    if split.scheme == "http" and not is_here:
-        print(
-            f"{url} is not encrypted: use it on a private network only, else tunnel with "
-            f"`ssh -N -L 8265:127.0.0.1:{split.port or 80} {split.hostname}` and submit to http://127.0.0.1:8265.",
-            flush=True,
-        )
-    python = python or (sys.executable if is_here else "python")
+    is_here = is_loopback(str(urlsplit(url).hostname))
+    if url.startswith("http:") and not is_here:
+        print(_unencrypted(url), flush=True)
     client = _client(url)
+    _quiet()
+    print(f"sending {working_dir} to {url}", flush=True)
     job_id = client.submit_job(
-        entrypoint=shlex.join([python, *arguments]),
+        entrypoint=shlex.join([python or (sys.executable if is_here else "python"), *arguments]),
         runtime_env=runtime_env(working_dir),
-        metadata=dict(metadata or {}),
     )
-    print(f"job {job_id} on {url}; Ctrl-C stops it", flush=True)
+    print(f"job {job_id}; Ctrl-C stops it", flush=True)
     try:
         asyncio.run(_follow(client, job_id))
         return _exit_code(client, job_id)
@@ -104,9 +93,30 @@ def _client(url: str) -> "JobSubmissionClient":
         raise ClusterError(f"{url}: no dashboard answers there. Is the head running, and the tunnel open?") from None
 
 
+def _quiet() -> None:
+    """Ray tells every ignored file and closed socket; set after its import, which sets levels of its own."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("ray._private.runtime_env", "ray.dashboard")):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _unencrypted(url: str) -> str:
+    split = urlsplit(url)
+    return (
+        f"{url} is not encrypted: use it on a private network only, else tunnel with "
+        f"`ssh -N -L 8265:127.0.0.1:{split.port or 80} {split.hostname}` and submit to http://127.0.0.1:8265."
+    )
+
+
 async def _follow(client: "JobSubmissionClient", job_id: str) -> None:
-    async for lines in client.tail_job_logs(job_id):
-        print(lines, end="", flush=True)
+    try:
+        async for lines in client.tail_job_logs(job_id):
+            print(lines, end="", flush=True)
+    except (RuntimeError, OSError) as error:
+        raise ClusterError(
+            f"job {job_id}: the connection to its log broke ({error}). The job goes on; see it in the dashboard, or "
+            "submit again once it has ended: what it committed is reused."
+        ) from error
 
 
 def _exit_code(client: "JobSubmissionClient", job_id: str) -> int:

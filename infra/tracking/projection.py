@@ -25,7 +25,7 @@ from mlflow.entities import (
 from infra.context import Event
 from infra.events import read_events
 from infra.store import MANIFEST, Manifest
-from infra.tracking.shapes import batches, flatten, legal_name, outcomes, plan_table, shorten
+from infra.tracking.shapes import batches, flatten, legal_name, outcomes, parent_metric, plan_table, shorten
 
 CHECKPOINT = "checkpoint"
 """A result with this folder is a model."""
@@ -197,11 +197,10 @@ class Projection:
     def _tell_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
         """The parent carries every stage's figures, also of reused ones, so that whole runs compare in one table."""
         parent = self._runs[PARENT]
-        is_phase = manifest.subject.isdigit()
-        # One group of charts per kind of stage: MLflow groups by what stands before the last slash.
-        prefix = f"{manifest.name}/" if is_phase or not manifest.subject else f"{manifest.name}/{manifest.subject}."
-        values = {f"{prefix}{name}": value for name, value in manifest.metrics.items()}
-        self._log_metrics(parent, values, event, int(manifest.subject) if is_phase else 0)
+        values = {
+            parent_metric(manifest.name, manifest.subject, name): value for name, value in manifest.metrics.items()
+        }
+        self._log_metrics(parent, values, event, int(manifest.subject) if manifest.subject.isdigit() else 0)
         if (path / "report.html").is_file():
             self._client.log_artifact(parent, str(path / "report.html"))
             for figure in sorted(path.glob("figures/*.png")):

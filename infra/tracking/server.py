@@ -34,11 +34,15 @@ def serve(store_root: Path, port: int) -> None:
     Where MLFLOW_TRACKING_URI names a server, only the link is printed. Raises TrackingError.
     """
     uri = tracking_uri(store_root)
+    is_remote = artifact_root(store_root) is None
+    if not is_remote:
+        _require_free(port)
     _fill_in(store_root)
-    if uri.startswith(("http://", "https://")):
+    if is_remote:
         print(f"MLflow: {_link(uri, store_root)}")
         return
-    _require_free(port)
+    # A terminated `arctic ui` stops its server as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     log = store_root / "mlflow-server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -48,8 +52,6 @@ def serve(store_root: Path, port: int) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    # A terminated `arctic ui` stops its server as an interrupted one does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _wait_until_up(server, port, log)
         print(f"MLflow: {_link(f'http://{HOST}:{port}', store_root)}   (Ctrl-C stops it)", flush=True)

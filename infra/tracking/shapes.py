@@ -40,6 +40,15 @@ def legal_name(name: str) -> str:
     return "/".join(part for part in parts if part.strip(".")) or "_"
 
 
+def parent_metric(stage: str, subject: str, metric: str) -> str:
+    """Name on the whole run of what one stage measured. MLflow makes a group of charts of what stands before the last
+    slash, so corpora share their stage's group, and phases, which are steps of one curve, their metric's own."""
+    if subject.isdigit():
+        return metric if "/" in metric else f"{stage}/final_{metric}"
+    own = metric.removeprefix("data/")
+    return f"{stage}/{subject}.{own}" if subject else f"{stage}/{own}"
+
+
 def shorten(text: str, limit: int = MAX_TAG_CHARACTERS) -> str:
     """`text`, its end replaced by an ellipsis where it is longer than `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

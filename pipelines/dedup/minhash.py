@@ -1,6 +1,6 @@
-"""Shingles and MinHash signatures of texts.
+r"""Shingles and MinHash signatures of texts.
 
-A text is the set of its word n-grams, words being `\\\\w+` of the lower-cased text. Signatures are datasketch's
+A text is the set of its word n-grams, words being `\w+` of the lower-cased text. Signatures are datasketch's
 "affine32" scheme over 32-bit hashes of the shingles (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.3).
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _WORD = re.compile(r"\w+")
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming 3, 6.4)."""
 SHINGLES_PER_UPDATE = 8192
 """Shingles permuted at a time: 4 MB for 128 permutations, however long the text is."""
@@ -59,7 +59,7 @@ def shingle_hashes(text: str, ngram: int, known: dict[str, int]) -> np.ndarray:
     size = min(ngram, len(words))
     mixed = np.zeros(len(words) - size + 1, dtype=np.uint64)
     for start in range(size):
-        mixed = (mixed ^ hashes[start : start + len(mixed)]) * _MULTIPLIER
+        mixed = (mixed ^ hashes[start : start + len(mixed)]) * MULTIPLIER
         mixed ^= mixed >> np.uint64(29)
     return np.unique((mixed >> np.uint64(32)).astype(np.uint32))
 

@@ -11,9 +11,7 @@ import pyarrow.parquet as pq
 from data_recipes.schema import DedupSection
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import READ_BATCH_ROWS
-from pipelines.dedup.minhash import signatures
-
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+from pipelines.dedup.minhash import MULTIPLIER, signatures
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,9 @@ def band_keys(signed: np.ndarray, num_bands: int) -> np.ndarray:
 
     Two different bands meet in one key about once in 2^64 pairs; such a pair is then rejected on its text.
     """
-    rows = signed.reshape(len(signed), num_bands, -1).astype(np.uint64)
+    rows = signed.reshape(len(signed), num_bands, signed.shape[1] // num_bands).astype(np.uint64)
     keys = np.zeros(rows.shape[:2], dtype=np.uint64)
     for row in range(rows.shape[2]):
-        keys = (keys ^ rows[:, :, row]) * _MULTIPLIER
+        keys = (keys ^ rows[:, :, row]) * MULTIPLIER
         keys ^= keys >> np.uint64(32)
     return keys

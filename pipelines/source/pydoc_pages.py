@@ -17,7 +17,7 @@ NOT_DOCUMENTATION = {"test", "tests", "__main__", "site-packages", "lib2to3"}
 """Folders and modules without documentation for users: tests, programs, and lib2to3, which Python 3.13 removed."""
 NOT_IMPORTABLE_EVERYWHERE = {"antigravity", "idlelib", "this", "tkinter", "turtle", "turtledemo"}
 """Modules that open windows or print when they are imported, or need Tk, which many builds of Python lack."""
-RENDERER = Path(__file__).with_name("render_pydoc.py")
+RENDERER = Path(__file__).resolve().with_name("render_pydoc.py")
 RENDER_TIMEOUT_S = 300
 
 

@@ -95,13 +95,13 @@ def test_router_losses_are_their_definitions_over_real_tokens() -> None:
             share = sum(expert in chosen for chosen in experts[layer, :8].tolist()) / 8
             balance += EXPERTS * share * probabilities[:, expert].mean() / 3
         z += logits[layer, :8].double().exp().sum(-1).log().square().mean() / 3
-    assert float(balance_loss(sums.assignments / 8, sums.probabilities, 8)) == pytest.approx(float(balance), rel=1e-6)
-    assert float(z_loss(sums.z, 8)) == pytest.approx(float(z), rel=1e-6)
+    assert float(balance_loss(sums.assignments / 8, sums.probabilities, 8.0)) == pytest.approx(float(balance), rel=1e-6)
+    assert float(z_loss(sums.z, 8.0)) == pytest.approx(float(z), rel=1e-6)
 
 
 def test_perfect_balance_costs_top_k_and_loads_one() -> None:
     even = torch.full((2, EXPERTS), 5.0)
-    assert float(balance_loss(even / 10, even / 2, 10)) == pytest.approx(2.0)
+    assert float(balance_loss(even / 10, even / 2, 10.0)) == pytest.approx(2.0)
     assert max_expert_load(even) == pytest.approx(1.0)
     assert max_expert_load(torch.tensor([[20.0, 0.0, 0.0, 0.0], [5.0, 5.0, 5.0, 5.0]])) == pytest.approx(2.5)
 

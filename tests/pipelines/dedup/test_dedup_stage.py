@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import DedupSection
+from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import dedup
@@ -120,6 +121,13 @@ def test_what_the_filter_dropped_is_not_compared_and_stands_for_nothing(run):
     assert [doc_id for batch in batches for doc_id in batch["doc_id"].to_pylist()] == [kept]
 
 
+def test_a_shard_of_which_nothing_passed_is_all_filter(run):
+    documents = planted()[:6]
+    made, _ = run([documents[:3], documents[3:]], dropped=tuple(each.url for each in documents[:3]))
+    table = pq.read_table(made.artifact.path / "decisions/00000.parquet")
+    assert table["reason"].to_pylist() == ["filter"] * 3
+
+
 def test_decisions_have_the_schema_and_the_order_of_the_documents(run):
     documents = planted()
     made, home = run([documents[:10], documents[10:]])
@@ -166,6 +174,23 @@ def test_two_builds_are_the_same_bytes_and_leave_no_signatures_in_the_result(run
     files = {str(file.relative_to(one.artifact.path)) for file in one.artifact.path.rglob("*") if file.is_file()}
     assert files == {"clusters.parquet", "decisions/00000.parquet", "decisions/00001.parquet"}
     assert all((one.artifact.path / name).read_bytes() == (two.artifact.path / name).read_bytes() for name in files)
+
+
+def test_a_second_attempt_goes_on_from_the_shards_that_are_signed(run, tmp_path, monkeypatch):
+    documents = planted()
+    reference, home = run([documents[:9], documents[9:]])
+    stage = dedup.stage("notes", DedupSection(), SOURCE, FILTER)
+    inputs = {"source": Artifact(home, None), "filter": Artifact(home, None)}
+    (tmp_path / "state").mkdir()
+    for number in range(2):
+        out = tmp_path / f"out-{number}"
+        out.mkdir()
+        with monkeypatch.context() as patch:
+            if number:
+                patch.setattr("pipelines.dedup.signing.signatures", None)
+            stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), inputs)
+        name = "decisions/00001.parquet"
+        assert (out / name).read_bytes() == (reference.artifact.path / name).read_bytes()
 
 
 @pytest.mark.parametrize(("threshold", "near"), [(0.5, 36), (0.95, 12), (1.0, 0)])

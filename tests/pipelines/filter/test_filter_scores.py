@@ -9,8 +9,9 @@ from pipelines.filter.scores import SCORES, score, top_ngram_fraction
 PROSE = "The people of the town have to be with the river, and that is how it was. " * 4
 
 GERMAN = (
-    "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke, um das Wasser zu sehen. "
-    "Niemand konnte sagen, wie lange es dauern würde, bis die Straßen wieder frei wären."
+    "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke, um ihn zu sehen. "
+    "Niemand konnte sagen, wie lange es dauern würde, bis die Straßen wieder frei wären und die Kinder zur Schule "
+    "gehen könnten. Der Bürgermeister ließ Sand bringen, damit die Häuser am Ufer geschützt blieben."
 )
 
 
@@ -31,11 +32,7 @@ GERMAN = (
         ("Lorem IPSUM dolor", "lorem_ipsum", True),
         ("x = {1}", "curly_brackets", True),
         (PROSE, "language", "en"),
-        (
-            "Der Fluss stieg in der Nacht, und die Leute der Stadt gingen zur Brücke, um ihn zu sehen. " * 3,
-            "language",
-            "de",
-        ),
+        (GERMAN, "language", "de"),
     ],
 )
 def test_a_score_is_what_its_rule_says(text, name, value):

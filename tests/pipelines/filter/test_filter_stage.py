@@ -15,9 +15,9 @@ from pipelines.filter.stage import FilterError
 
 GOOD = "The people of the town have to be with the river when it is high, and that is how it always was. " * 4
 GERMAN = (
-    "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke, um das Wasser zu sehen. "
-    "Niemand konnte sagen, wie lange es dauern würde, bis die Straßen wieder frei wären und die Kinder zur Schule gehen "
-    "könnten. Der Bürgermeister ließ Sand und Bretter bringen, damit die Häuser am Ufer geschützt blieben."
+    "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke, um ihn zu sehen. "
+    "Niemand konnte sagen, wie lange es dauern würde, bis die Straßen wieder frei wären und die Kinder zur Schule "
+    "gehen könnten. Der Bürgermeister ließ Sand bringen, damit die Häuser am Ufer geschützt blieben."
 )
 BREAKS = {
     "language": GERMAN,

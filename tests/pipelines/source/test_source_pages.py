@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.extract import MAX_NESTING, extract, tidy
@@ -10,6 +12,18 @@ from pipelines.source.pages import NotAPage, UndecodableError, decode, page_docu
 from pipelines.source.warc import Response
 
 GERMAN = "<html><head>{meta}</head><body><p>Der Müller wohnt über dem Fluß, wo er schöne Brötchen bäckt.</p></body>"
+
+MARKUP = [
+    b"<p>",
+    b"</div>",
+    b"<div ",
+    b"<!--",
+    b"<pre>\n",
+    b"&nbsp;",
+    b'<meta charset="utf-16">',
+    b"<svg",
+    b"text and words ",
+]
 
 
 def response(body: bytes, content_type: str | None = "text/html", status: int = 200, **headers: str) -> Response:
@@ -73,6 +87,18 @@ def test_a_wrong_charset_in_the_header_does_not_lose_the_text():
 def test_bytes_that_are_no_text_in_any_charset_are_refused(body):
     with pytest.raises(UndecodableError, match="undecodable text"):
         decode(response(body))
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from(MARKUP), max_size=12).map(b"".join), st.booleans())
+def test_any_body_is_a_document_no_page_or_refused(body, main_content):
+    try:
+        found = page_document(response(body), "x.warc.gz", "main_content" if main_content else "all_text", 0.0)
+    except UndecodableError:
+        return
+    if isinstance(found, Document):
+        assert found.text.strip() and found.doc_id
+    else:
+        assert found == NotAPage("no_text")
 
 
 def test_lists_and_code_stay_readable():

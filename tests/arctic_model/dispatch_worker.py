@@ -1,0 +1,96 @@
+"""One of two workers that compute the same pass with overlapping and with serial exchanges, and alone.
+
+`dispatch_worker.py RANK RENDEZVOUS OUT`: writes OUT/RANK.json, the comparisons by name.
+"""
+
+import json
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import torch.distributed as dist
+
+from arctic_model.dispatch import Exchange, ExpertGroup
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
+from arctic_model.tensor_names import is_expert
+from arctic_model.weight_init import initialize
+
+EVENTS: list[str] = []
+
+
+def launch_and_wait(exchange: Exchange, rows: torch.Tensor, *, reverse: bool) -> torch.Tensor:
+    """The serial order: nothing happens between the start of an exchange and its end."""
+    received = LAUNCH(exchange, rows, reverse=reverse)
+    exchange.flight[0].wait()
+    return received
+
+
+def noted_launch(exchange: Exchange, rows: torch.Tensor, *, reverse: bool) -> torch.Tensor:
+    EVENTS.append("launch")
+    return LAUNCH(exchange, rows, reverse=reverse)
+
+
+def noted_finish(exchange: Exchange) -> torch.Tensor:
+    EVENTS.append("finish")
+    return FINISH(exchange)
+
+
+LAUNCH, FINISH = Exchange.launch, Exchange.finish
+
+
+def gradients(group: ExpertGroup, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    model = ArcticModel(preset("tiny", {"init_std": 0.2}), group)
+    initialize(model, seed=0)
+    for layer in model.model.layers:
+        layer.self_attn.register_forward_hook(lambda *_: EVENTS.append("attention"))
+        layer.residual_mlp.register_forward_hook(lambda *_: EVENTS.append("dense"))
+        layer.self_attn.register_full_backward_hook(lambda *_: EVENTS.append("attention backward"))
+        layer.residual_mlp.register_full_backward_hook(lambda *_: EVENTS.append("dense backward"))
+    positions = torch.arange(ids.shape[1]).repeat(len(ids), 1)
+    logits = model(ids, positions, torch.zeros_like(ids))
+    EVENTS.append("turn")
+    (logits * torch.linspace(0, 1, logits.numel()).view_as(logits)).sum().backward()
+    return {"logits": logits.detach()} | {name: p.grad for name, p in model.named_parameters()}
+
+
+def main() -> None:
+    rank, out = int(sys.argv[1]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+    group = ExpertGroup(2, rank, dist.group.WORLD)
+    ids = torch.randint(0, 384, (4, 12), generator=torch.Generator().manual_seed(1))
+    mine = ids[2 * rank : 2 * rank + 2 - rank]  # unequal shares: exchanges of uneven size
+    with patch.object(Exchange, "launch", noted_launch), patch.object(Exchange, "finish", noted_finish):
+        EVENTS.clear()
+        overlapping = gradients(group, mine)
+        order = list(EVENTS)
+    with patch.object(Exchange, "launch", launch_and_wait):
+        serial = gradients(group, mine)
+    shares = [gradients(ExpertGroup(), ids[:2]), gradients(ExpertGroup(), ids[2:3])]
+    expected = {name: shares[0][name] + shares[1][name] for name in overlapping if name != "logits"}
+    held = slice(2 * rank, 2 * rank + 2)
+    result = {
+        "order": order,
+        "equal": [name for name in overlapping if torch.equal(overlapping[name], serial[name])],
+        "names": list(overlapping),
+        "logits": bool(torch.allclose(overlapping["logits"], shares[rank]["logits"], atol=1e-5)),
+        "experts": [
+            name
+            for name in expected
+            if is_expert(name) and torch.allclose(overlapping[name], expected[name][held], atol=1e-3, rtol=1e-4)
+        ],
+        "dense": [
+            name
+            for name in expected
+            if not is_expert(name) and torch.allclose(overlapping[name], shares[rank][name], atol=1e-3, rtol=1e-4)
+        ],
+    }
+    (out / f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Experts split over two workers compute what one worker computes, and their exchanges hide behind the dense path."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKER = Path(__file__).with_name("dispatch_worker.py")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    home = tmp_path_factory.mktemp("dispatch")
+    command = [str(home / "rendezvous"), str(home)]
+    workers = [subprocess.Popen([sys.executable, str(WORKER), str(rank), *command]) for rank in (0, 1)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    return [json.loads((home / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_overlap_changes_no_bit_of_outputs_and_gradients(results: list[dict]) -> None:
+    for result in results:
+        assert result["equal"] == result["names"]
+
+
+def test_outputs_are_those_of_one_worker(results: list[dict]) -> None:
+    assert all(result["logits"] for result in results)
+
+
+def test_an_experts_gradient_sums_over_the_tokens_of_all_workers(results: list[dict]) -> None:
+    for result in results:
+        assert result["experts"] == [name for name in result["names"] if ".experts." in name]
+
+
+def test_a_dense_gradient_is_that_of_the_workers_own_tokens(results: list[dict]) -> None:
+    for result in results:
+        assert result["dense"] == [name for name in result["names"] if name != "logits" and ".experts." not in name]
+
+
+def test_every_exchange_hides_behind_the_dense_path_forward_and_backward(results: list[dict]) -> None:
+    layers = 2
+    forward = ["launch", "attention", "finish", "launch", "dense", "finish"]
+    backward = ["launch", "dense backward", "finish", "launch", "attention backward", "finish"]
+    for result in results:
+        turn = result["order"].index("turn")
+        assert result["order"][:turn] == forward * layers
+        assert result["order"][turn + 1 :] == backward * layers

@@ -1,0 +1,43 @@
+"""What MLflow takes: flat params, legal names, bounded texts."""
+
+from infra.tracking.shapes import flatten, legal_name, parent_metric, plan_table
+
+
+def test_long_params_are_cut_and_odd_names_made_legal():
+    [(name, value)] = flatten({"a(b)": "x" * 7000})
+    assert name == "a_b_"
+    assert len(value) == 6000
+    assert value.endswith("…")
+    assert flatten({"list": [1, 2], "empty": {}, "none": None}) == [
+        ("list", "[1, 2]"),
+        ("empty", "{}"),
+        ("none", "null"),
+    ]
+
+
+def test_a_plan_of_any_length_fits_the_note():
+    stages = [
+        {"id": f"source[corpus_{n}]", "action": "build", "reason": "never | built", "key": "0" * 12} for n in range(500)
+    ]
+    text = plan_table(stages, {})
+    assert len(text) <= 8000
+    shown = text.count("source[")
+    assert f"{500 - shown} more stages" in text
+
+
+def test_nested_params_are_named_as_messages_about_recipes_name_them():
+    phases = [{"weights": {"web": 0.5}}, {"weights": {"web": 1.0}}]
+    assert flatten({"phases": phases}) == [("phases.1.weights.web", "0.5"), ("phases.2.weights.web", "1.0")]
+
+
+def test_names_that_mlflow_refuses_as_paths_are_made_plain():
+    assert legal_name("/a//../b%") == "a/b_"
+    assert legal_name("..") == "_"
+
+
+def test_the_whole_run_groups_corpora_by_stage_and_phases_by_measure():
+    assert parent_metric("dedup", "web", "data/clusters") == "dedup/web.clusters"
+    assert parent_metric("tokenizer", "", "data/vocab_size") == "tokenizer/vocab_size"
+    assert parent_metric("evaluate", "2", "eval/sql_execution_accuracy") == "eval/sql_execution_accuracy"
+    # A phase's last loss is no point of the curve of all steps.
+    assert parent_metric("train", "2", "loss") == "train/final_loss"

@@ -1,0 +1,202 @@
+"""One phase of training as a stage: what it makes, how it resumes, what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from arctic_model.checkpoint import Checkpoint, load_model
+from arctic_model.presets import preset
+from data_recipes.schema import TrainSection
+from infra.store import file_digest
+from pipelines.artifacts.checkpoint import EXPERT_LOAD, HISTORY, checkpoint_folder
+from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
+from pipelines.train.data import PhaseBatches
+from pipelines.train.job import TrainJob
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_phase_leaves_a_checkpoint_its_history_and_the_experts_load(workshop) -> None:
+    out, metrics = workshop.run("phase", workshop.inputs(1), workshop.stage())
+    history = pq.read_table(out / "history.parquet")
+    load = pq.read_table(out / "expert_load.parquet")
+    assert (history.schema, load.schema) == (HISTORY, EXPERT_LOAD)
+    assert history["step"].to_pylist() == list(range(1, 11))
+    assert history["tokens"].to_pylist() == [64 * step for step in range(1, 11)]
+    assert history["learning_rate"].to_pylist()[:3] == pytest.approx([0.0015, 0.003, 0.003])
+    assert metrics["loss"] == pytest.approx(np.mean(history["loss"].to_pylist()))
+    assert (metrics["steps"], metrics["tokens"]) == (10, 640)
+    shares = np.array(load["share"].to_pylist()).reshape(2, 4)
+    assert shares.sum(axis=1) == pytest.approx([1, 1])
+    assert Checkpoint(checkpoint_folder(out)).verify().state.step == 10
+    assert load_model(checkpoint_folder(out)).config == preset("tiny")
+
+
+def test_whoever_watches_hears_of_every_step_once(workshop) -> None:
+    out, _ = workshop.run("phase", workshop.inputs(1), workshop.stage())
+    history = pq.read_table(out / "history.parquet").to_pylist()
+    points = workshop.points()
+    assert [(step, values["train/loss"]) for step, values in points] == [(row["step"], row["loss"]) for row in history]
+    assert set(points[0][1]) == {
+        *(f"train/{name}" for name in ("loss", "gradient_norm", "learning_rate", "tokens_per_s")),
+        *(f"router/{name}" for name in ("balance_loss", "z_loss", "max_expert_load")),
+    }
+    progress = [event for event in workshop.events if event["event"] == "progress"]
+    assert (progress[-1]["done"], progress[-1]["total"], progress[-1]["unit"]) == (640, 640, "tokens")
+
+
+def test_the_same_phase_makes_the_same_bytes_and_a_stopped_one_continues_to_them(
+    workshops: Callable,
+) -> None:
+    once, stopped = workshops("once"), workshops("stopped")
+    expected, _ = once.run("phase", once.inputs(1), once.stage())
+
+    read = PhaseBatches.__call__
+
+    def fails(batches: PhaseBatches, step: int) -> list:
+        if step == 7:
+            raise KeyboardInterrupt
+        return read(batches, step)
+
+    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+        stopped.run("phase", stopped.inputs(1), stopped.stage())
+    assert [step for step, _ in stopped.points()] == [1, 2, 3, 4]
+    stopped.events.clear()
+    found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage())
+    assert digests(found) == digests(expected)
+    assert [step for step, _ in stopped.points()] == list(range(1, 11))
+
+
+def test_a_damaged_checkpoint_is_trained_again_from_the_one_before(workshop) -> None:
+    expected, _ = workshop.run("phase", workshop.inputs(1), workshop.stage())
+    newest = workshop.home / "phase-state" / "checkpoints" / "step-000000010"
+    weights = newest / "model-00001-of-00004.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:-1])
+    found, _ = workshop.run("phase", workshop.inputs(1), workshop.stage())
+    assert digests(found) == digests(expected)
+
+
+def test_the_next_phase_continues_steps_weights_and_moments(workshops: Callable) -> None:
+    """Two phases of five steps are one phase of ten, where both read the same sequences."""
+    whole, halves = workshops("whole"), workshops("halves")
+    expected, _ = whole.run("phase", whole.inputs(1, steps=10), whole.stage())
+    first, _ = halves.run("first", halves.inputs(1, steps=5), halves.stage())
+    second, metrics = halves.run("second", halves.inputs(2, steps=5, previous=first), halves.stage(2))
+    assert (metrics["steps"], metrics["tokens"]) == (5, 320)
+    tail = pq.read_table(expected / "history.parquet").slice(5)
+    assert pq.read_table(second / "history.parquet").equals(tail)
+    mine, theirs = Checkpoint(checkpoint_folder(second)), Checkpoint(checkpoint_folder(expected))
+    for kind in ("weight", "exp_avg", "exp_avg_sq"):
+        assert torch.equal(mine.read("lm_head.weight", kind), theirs.read("lm_head.weight", kind))
+
+
+def test_a_loss_that_is_no_number_ends_the_phase_and_keeps_the_last_good_checkpoint(workshop) -> None:
+    with pytest.raises(RuntimeError, match=r"step \d+: the (loss|gradient norm) is (nan|inf).*last good checkpoint"):
+        workshop.run("phase", workshop.inputs(1), workshop.stage(peak_lr=1e18))
+    assert not list(workshop.home.glob("phase-out-0/*"))
+
+
+@pytest.mark.parametrize(
+    ("section", "model", "message"),
+    [
+        ({}, {"vocab_size": 300}, "the tokens of code come from a vocabulary of 384, the model has model.vocab_size"),
+        ({}, {"max_positions": 8}, r"sequence_length = 16 is more than model.max_positions = 8"),
+        (
+            {"num_workers": 2, "expert_parallel_size": 2},
+            {"num_experts": 3},
+            r"expert_parallel_size = 2 does not divide model.num_experts = 3",
+        ),
+        ({"global_batch_sequences": 12}, {}, "has 40 sequences, not a whole number of steps"),
+        ({"zero_stage": 0, "dtype": "bfloat16"}, {}, "no float32 master weights"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_the_start(workshop, section: dict, model: dict, message: str) -> None:
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        workshop.run("phase", workshop.inputs(1), workshop.stage(model=model, **section))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(workshop) -> None:
+    first, _ = workshop.run("first", workshop.inputs(1, steps=2), workshop.stage())
+    with pytest.raises(RuntimeError, match="was trained as"):
+        workshop.run("second", workshop.inputs(2, previous=first), workshop.stage(2, model={"top_k": 1}))
+
+
+def test_spreading_the_work_otherwise_leaves_the_key(workshop) -> None:
+    spread = {
+        "num_workers": 2,
+        "expert_parallel_size": 2,
+        "cpus_per_worker": 0.5,
+        "micro_batch_sequences": 1,
+        "threads_per_worker": 4,
+        "gpus_per_worker": 1.0,
+    }
+    assert workshop.stage(**spread).key == workshop.stage().key
+
+
+def test_a_decay_that_starts_later_leaves_the_key(workshop) -> None:
+    assert workshop.stage(final_lr_fraction=0.5, decay_fraction=0.3).key == workshop.stage().key
+    decays = {"decay_start_tokens": 100, "decay_end_tokens": 640}
+    assert workshop.stage(schedule=decays, final_lr_fraction=0.5).key != workshop.stage(schedule=decays).key
+
+
+@pytest.mark.parametrize(
+    "change", [{"peak_lr": 0.001}, {"seed": 1}, {"global_batch_sequences": 8}, {"dtype": "bfloat16"}]
+)
+def test_what_changes_results_changes_the_key(workshop, change: dict) -> None:
+    assert workshop.stage(**change).key != workshop.stage().key
+
+
+def test_building_the_stage_imports_neither_torch_nor_ray() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, pipelines.train; sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_workers_read_the_plans_sequences_once_each_whatever_their_number(workshop, world: int) -> None:
+    inputs = workshop.inputs(1)
+    job = TrainJob(
+        config=preset("tiny"),
+        section=TrainSection(global_batch_sequences=4, micro_batch_sequences=1, peak_lr=1.0),
+        schedule={},
+        mix=inputs["mix"].path,
+        tokens={name: inputs[f"tokens:{name}"].path for name in ("code", "web")},
+        folder=workshop.home,
+        start_from=None,
+        first_step=100,
+        last_step=110,
+        tokens_per_step=64,
+    )
+    plan = PhasePlan.read(job.mix)
+    corpora = {name: TokenSequences(folder, "train") for name, folder in job.tokens.items()}
+    workers = [PhaseBatches(job, rank, world) for rank in range(world)]
+    for step in (101, 110):
+        passes = [batch for worker in workers for batch in worker(step)]
+        wanted = list(plan.sequences((step - 101) * 4, 4))
+        assert [tuple(batch.ids.shape) for batch in passes] == [(1, 16)] * 4
+        for batch, (corpus, sequence) in zip(passes, wanted, strict=True):
+            ids, segments = corpora[corpus].ids(sequence), corpora[corpus].segments(sequence)
+            positions, targets = positions_and_targets(ids, segments)
+            assert batch.ids[0].tolist() == ids[:-1].tolist()
+            assert batch.segments[0].tolist() == segments[:-1].tolist()
+            assert batch.positions[0].tolist() == positions.tolist()
+            assert batch.targets[0].tolist() == targets.tolist()
+
+
+def test_history_holds_no_clock(workshop) -> None:
+    workshop.run("phase", workshop.inputs(1, steps=2), workshop.stage())
+    line = (workshop.home / "phase-state" / "history.jsonl").read_text().splitlines()[0]
+    assert set(json.loads(line)) - set(HISTORY.names) == {"tokens_per_s"}

@@ -1,0 +1,111 @@
+"""Training on two workers, one of which is killed: the result has the bytes of an undisturbed run."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.store import file_digest
+
+pytestmark = pytest.mark.slow
+PAIR = {"num_workers": 2, "expert_parallel_size": 2, "cpus_per_worker": 0.5}
+STEPS = 100
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
+
+
+def when_checkpointed(folder: Path, act: Callable[[], None]) -> threading.Thread:
+    """A thread that acts once training has committed its second checkpoint."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("checkpoints/step-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_local_processes_continue_after_a_kill(workshops: Callable) -> None:
+    import multiprocessing
+
+    calm, killed = workshops("calm"), workshops("killed")
+    expected, _ = calm.run("phase", calm.inputs(1, steps=STEPS), calm.stage(**PAIR))
+
+    def kill() -> None:
+        os.kill(multiprocessing.active_children()[-1].pid, signal.SIGKILL)
+
+    thread = when_checkpointed(killed.home / "phase-state", kill)
+    with pytest.raises(Exception, match="SIGKILL|Connection closed"):
+        killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR))
+    thread.join()
+    told = [step for step, _ in killed.points()]
+    assert 8 <= told[-1] < STEPS
+    killed.events.clear()
+    found, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR))
+    assert digests(found) == digests(expected)
+    assert [step for step, _ in killed.points()] == list(range(1, STEPS + 1))
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_ray_train_restarts_a_killed_worker_from_its_last_checkpoint(workshops: Callable, cluster: None) -> None:
+    from infra.events import Channel
+
+    calm, killed = workshops("calm"), workshops("killed")
+    calm.events = killed.events = Events(Channel())
+    expected, _ = calm.run("phase", calm.inputs(1, steps=STEPS), calm.stage(**PAIR), parallel=True)
+    progress, points = killed.events.take()
+    assert progress
+    assert [step for step, _ in points] == list(range(1, STEPS + 1))
+
+    def kill() -> None:
+        started = psutil.Process().children(recursive=True)
+        next(process for process in started if "TrainWorker" in " ".join(process.cmdline())).kill()
+
+    thread = when_checkpointed(killed.home / "phase-state", kill)
+    found, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR), parallel=True)
+    thread.join()
+    assert digests(found) == digests(expected)
+    _, points = killed.events.take()
+    assert [step for step, _ in points][-STEPS:] == list(range(1, STEPS + 1))
+    assert len(points) > STEPS
+
+
+def test_an_error_of_the_work_is_told_and_not_tried_again(workshops: Callable, cluster: None) -> None:
+    from infra.events import Channel
+
+    workshop = workshops("wrong")
+    workshop.events = Events(Channel())
+    with pytest.raises(RuntimeError, match=r"TrainingError: step \d+: the"):
+        workshop.run("phase", workshop.inputs(1), workshop.stage(**PAIR, peak_lr=1e18), parallel=True)
+    with pytest.raises(ValueError, match=r"needs 4 CPUs, the cluster has 2"):
+        workshop.run("phase", workshop.inputs(1), workshop.stage(**PAIR | {"cpus_per_worker": 2.0}), parallel=True)
+
+
+class Events:
+    """A list of events that workers of the cluster fill."""
+
+    def __init__(self, channel: Callable) -> None:
+        self.append = channel
+
+    def take(self) -> tuple[list, list]:
+        events = self.append.take()
+        points = [tuple(point) for event in events if event["event"] == "metrics" for point in event["points"]]
+        return [event for event in events if event["event"] == "progress"], points
