@@ -138,15 +138,15 @@ class Engine:
 
     def _clip(self) -> Tensor:
         """ZeRO-0: the norm over dense and all experts' gradients, and the gradients scaled down to the limit."""
-        gradients = [(name, parameter.grad) for name, parameter in self.model.named_parameters()]
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
         squares = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for name, gradient in gradients:
+        for name, gradient in gradients.items():
             squares[int(is_expert(name))] += torch.linalg.vector_norm(gradient, dtype=torch.float64).square()
         dense, experts = squares.unbind()
         dist.all_reduce(experts, group=self.group.process_group)
         norm = (dense + experts).sqrt()
         scale = (self._settings.gradient_clip / (norm + 1e-6)).clamp(max=1.0).float()
-        torch._foreach_mul_([gradient for _, gradient in gradients], scale)
+        torch._foreach_mul_(list(gradients.values()), scale)
         return norm
 
     def _whole(self, parameter: nn.Parameter, kind: str) -> Tensor:

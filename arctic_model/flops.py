@@ -25,8 +25,8 @@ def training_flops_per_token(config: ArcticConfig, sequence_length: int) -> int:
     """Floating-point operations of forward and backward for one token in a full sequence of `sequence_length`.
 
     6 for each active matrix parameter (2 forward, 4 backward; Kaplan et al. 2020, arXiv 2001.08361, 2.1); the
-    embedding is a look-up and the norms' gains are few: they count for nothing. Attention scores and their use add 6 * T * D per layer: half of the full
-    square, since a token sees on average half of the sequence.
+    embedding is a look-up and the norms' gains are few: they count for nothing. Attention scores and their use add
+    6 * T * D per layer: half of the full square, since a token sees on average half of the sequence.
     """
     gains = (3 * config.num_layers + 1) * config.hidden_size
     matrices = count_parameters(config).active - config.vocab_size * config.hidden_size - gains

@@ -41,10 +41,7 @@ def submit(address: str, arguments: Sequence[str], working_dir: Path, *, python:
     client = _client(url)
     _quiet()
     print(f"sending {working_dir} to {url}", flush=True)
-    job_id = client.submit_job(
-        entrypoint=shlex.join([python or (sys.executable if is_here else "python"), *arguments]),
-        runtime_env=runtime_env(working_dir),
-    )
+    job_id = _send(client, [python or (sys.executable if is_here else "python"), *arguments], working_dir, url)
     print(f"job {job_id}; Ctrl-C stops it", flush=True)
     try:
         asyncio.run(_follow(client, job_id))
@@ -91,6 +88,19 @@ def _client(url: str) -> "JobSubmissionClient":
         ) from None
     except ConnectionError:
         raise ClusterError(f"{url}: no dashboard answers there. Is the head running, and the tunnel open?") from None
+
+
+def _send(client: "JobSubmissionClient", command: list[str], working_dir: Path, url: str) -> str:
+    try:
+        return str(client.submit_job(entrypoint=shlex.join(command), runtime_env=runtime_env(working_dir)))
+    except RuntimeError as error:
+        hint = "See the head's logs."
+        if "No available agent" in str(error):
+            hint = (
+                "Another Ray on the head's machine holds the port of its job agent. Start the head with a "
+                "--dashboard-agent-listen-port of its own, or a minute after the other has ended."
+            )
+        raise ClusterError(f"{url}: the head did not take the job ({error}). {hint}") from error
 
 
 def _quiet() -> None:

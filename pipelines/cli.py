@@ -182,9 +182,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from infra.cluster import ClusterError
     from infra.plan import SelectionError
     from infra.store import StoreError
+    from infra.tracking import TrackingError
     from pipelines.show import ShowError
 
-    return RecipeError, ClusterError, SelectionError, StoreError, ShowError
+    return RecipeError, ClusterError, SelectionError, StoreError, TrackingError, ShowError
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def _metrics(scores: Mapping[str, Score]) -> Metrics:
     metrics: dict[str, float] = {}
     for name, score in scores.items():
         metrics[f"eval/{name}"] = score.value
-        metrics[f"eval/{name}/ci_low"] = score.low
-        metrics[f"eval/{name}/ci_high"] = score.high
-        metrics[f"eval/{name}/n"] = score.n
+        metrics[f"eval/{name}.ci_low"] = score.low
+        metrics[f"eval/{name}.ci_high"] = score.high
+        metrics[f"eval/{name}.n"] = score.n
     return metrics

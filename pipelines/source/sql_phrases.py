@@ -1,6 +1,6 @@
 """The many ways to put one question into words.
 
-In a phrase, {row} and {rows} are a table's name and its plural, {label} what its rows are called by.
+In a phrase, {rows} is a table's name and {row} the word for one of its rows, {label} what a row is called by.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ ASK = (
     ("Tell me the", "."),
 )
 """Openings of a question for columns, each with the mark it ends with."""
-ALL_ROWS = ("all {rows}", "each {row}", "every {row}", "the {rows}")
+ALL_ROWS = ("all {rows}", "the {rows}", "all the {rows}", "each of the {rows}")
 SOME_ROWS = ("{rows}", "all {rows}", "the {rows}")
 
 COUNT = (

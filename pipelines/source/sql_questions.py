@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pipelines.artifacts.questions import QUERY_END
 from pipelines.source import sql_phrases as say
 from pipelines.source.sql_schemas import Schema, Table
-from pipelines.source.sql_vocabulary import plural
 
 MAX_DRAWS_PER_PAIR = 30
 
@@ -94,10 +93,10 @@ def _order(schema: Schema, draw: random.Random) -> Drawn:
 def _aggregate(schema: Schema, draw: random.Random) -> Drawn:
     table = draw.choice(schema.tables)
     column, (function, words) = draw.choice(table.numbers), draw.choice(list(say.AGGREGATES.items()))
-    subject, where = f"all {plural(table.name)}", ""
+    subject, where = f"all {table.name}", ""
     if draw.random() < 0.35:
         condition, test = _equality(table, draw)
-        subject, where = f"{plural(table.name)} {condition}", f" WHERE {test}"
+        subject, where = f"{table.name} {condition}", f" WHERE {test}"
     question = _say(say.AGGREGATE, table, draw, word=draw.choice(words), column=column, subject=subject)
     return question, f"SELECT {function}({column}) FROM {table.name}{where}"
 
@@ -139,13 +138,13 @@ def _join(schema: Schema, draw: random.Random) -> Drawn:
     if len(schema.tables) == 1:
         return None
     parent, child = _related(schema, draw)
-    column, key = draw.choice(child.columns), f"{parent.name}_id"
-    joined = f"FROM {child.name} JOIN {parent.name} ON {child.name}.{key} = {parent.name}.{key}"
+    column = draw.choice(child.columns)
+    joined = f"FROM {child.name} JOIN {parent.name} ON {child.name}.{parent.key} = {parent.name}.{parent.key}"
     if draw.random() < 0.4:
-        question = _say(say.JOIN, child, draw, column=column, parent=parent.name, parent_label=parent.label)
+        question = _say(say.JOIN, child, draw, column=column, parent=parent.row, parent_label=parent.label)
         return question, f"SELECT {child.name}.{column}, {parent.name}.{parent.label} {joined}"
     condition, test = _equality(parent, draw) if draw.random() < 0.6 else _inequality(parent, draw)
-    question = _ask([column], f"{plural(child.name)} of {plural(parent.name)} {condition}", draw)
+    question = _ask([column], f"{child.name} of {parent.name} {condition}", draw)
     return question, f"SELECT {child.name}.{column} {joined} WHERE {parent.name}.{test}"
 
 
@@ -153,9 +152,8 @@ def _nested(schema: Schema, draw: random.Random) -> Drawn:
     if len(schema.tables) > 1 and draw.random() < 0.5:
         parent, child = _related(schema, draw)
         some, negation = draw.choice((("no", "NOT "), ("some", ""), ("any", "")))
-        question = _say(say.HAS_CHILDREN, parent, draw, some=some, children=plural(child.name))
-        key = f"{parent.name}_id"
-        test = f"{key} {negation}IN (SELECT {key} FROM {child.name})"
+        question = _say(say.HAS_CHILDREN, parent, draw, some=some, children=child.name)
+        test = f"{parent.key} {negation}IN (SELECT {parent.key} FROM {child.name})"
         return question, f"SELECT {parent.label} FROM {parent.name} WHERE {test}"
     table = draw.choice(schema.tables)
     column, (way, sign) = draw.choice(table.numbers), draw.choice((("above", ">"), ("below", "<")))
@@ -216,7 +214,7 @@ def _ask(columns: list[str], subject: str, draw: random.Random) -> str:
 
 
 def _say(phrases: tuple[str, ...], table: Table, draw: random.Random, **words: str) -> str:
-    return draw.choice(phrases).format(row=table.name, rows=plural(table.name), label=table.label, **words)
+    return draw.choice(phrases).format(row=table.row, rows=table.name, label=table.label, **words)
 
 
 def _returns_rows(database: sqlite3.Connection, query: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from pipelines.source.sql_vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS, is_number
+from pipelines.source.sql_vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS, is_number, plural
 
 GENERATOR_VERSION = 1
 """Raised with every change of what is generated: it is what pins the corpus."""
@@ -27,12 +27,22 @@ Value = int | str | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table: `columns` without its id and without `parent_id`; `rows` have the same order as `all_columns`."""
+    """A table: `row` is the word for one of its rows, `columns` are without its key and without the key of `parent`,
+    which is another table's `row`; `rows` have their values in the order of `all_columns`."""
 
-    name: str
+    row: str
     columns: tuple[str, ...]
     parent: str | None
     rows: tuple[tuple[Value, ...], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The plural, so that questions and queries have one word for it."""
+        return plural(self.row)
+
+    @property
+    def key(self) -> str:
+        return f"{self.row}_id"
 
     @property
     def label(self) -> str:
@@ -40,8 +50,7 @@ class Table:
 
     @property
     def all_columns(self) -> tuple[str, ...]:
-        keys = (f"{self.name}_id", *((f"{self.parent}_id",) if self.parent else ()))
-        return (*keys, *self.columns)
+        return (self.key, *((f"{self.parent}_id",) if self.parent else ()), *self.columns)
 
     @cached_property
     def numbers(self) -> tuple[str, ...]:
@@ -108,32 +117,31 @@ def with_rows(schema: Schema, draw: random.Random) -> Schema:
         parents = len(tables[-1].rows) if tables else 0
         low, high = CHILD_ROWS if table.parent else PARENT_ROWS
         rows = _rows(table, draw.randint(low, high), parents, draw)
-        tables.append(Table(table.name, table.columns, table.parent, rows))
+        tables.append(Table(table.row, table.columns, table.parent, rows))
     return Schema(tuple(tables))
 
 
-def is_heldout_table(name: str, columns: tuple[str, ...]) -> bool:
+def is_heldout_table(row: str, columns: tuple[str, ...]) -> bool:
     """The side that a table belongs to, by its digest: no list of the other side's tables is needed."""
-    digest = hashlib.sha256(f"{name}({','.join(sorted(columns))})".encode()).digest()
+    digest = hashlib.sha256(f"{row}({','.join(sorted(columns))})".encode()).digest()
     return int.from_bytes(digest[:8]) < HELDOUT_TABLES * 2**64
 
 
 def _draw_schema(draw: random.Random, heldout: bool) -> Schema:
     world = WORLDS[draw.choice(list(WORLDS))]
-    names = draw.sample(list(world), draw.choice(NUM_TABLES))
-    parents = (None, *names)
+    words = draw.sample(list(world), draw.choice(NUM_TABLES))
     tables = (
-        Table(name, _draw_columns(name, world[name].split(), draw, heldout), parent)
-        for name, parent in zip(names, parents, strict=False)
+        Table(row, _draw_columns(row, world[row].split(), draw, heldout), parent)
+        for row, parent in zip(words, (None, *words), strict=False)
     )
     return Schema(tuple(tables))
 
 
-def _draw_columns(name: str, known: list[str], draw: random.Random, heldout: bool) -> tuple[str, ...]:
+def _draw_columns(row: str, known: list[str], draw: random.Random, heldout: bool) -> tuple[str, ...]:
     while True:
         chosen = set(draw.sample(known[1:], draw.randint(2, MAX_COLUMNS - 1)))
         columns = (known[0], *(column for column in known if column in chosen))
-        if any(map(is_number, columns)) and is_heldout_table(name, columns) == heldout:
+        if any(map(is_number, columns)) and is_heldout_table(row, columns) == heldout:
             return columns
 
 
@@ -157,9 +165,9 @@ def _column_values(column: str, count: int, draw: random.Random) -> list[Value]:
 
 
 def _create(table: Table) -> str:
-    columns = [f"{table.name}_id INTEGER PRIMARY KEY"]
+    columns = [f"{table.key} INTEGER PRIMARY KEY"]
     if table.parent:
-        columns.append(f"{table.parent}_id INTEGER REFERENCES {table.parent}({table.parent}_id)")
+        columns.append(f"{table.parent}_id INTEGER REFERENCES {plural(table.parent)}({table.parent}_id)")
     columns += [f"{column} {'INTEGER' if is_number(column) else 'TEXT'}" for column in table.columns]
     return f"CREATE TABLE {table.name} ({', '.join(columns)});\n"
 

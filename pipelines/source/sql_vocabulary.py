@@ -71,7 +71,7 @@ WORLDS: Mapping[str, Mapping[str, str]] = {
         "meeting": "title year city department duration level status cost",
     },
 }
-"""Columns by table by world. Tables of one world may refer to each other."""
+"""Columns by the word for a row, by world. Tables of one world may refer to each other."""
 
 PLURALS = {"library": "libraries", "coach": "coaches"}
 """Plurals that are not formed by adding s."""
@@ -127,9 +127,9 @@ NUMBER_RANGES: Mapping[str, tuple[int, int, int]] = {
 """First value, last value and step, by column."""
 
 
-def plural(table: str) -> str:
-    """The word for several rows of `table`."""
-    return PLURALS.get(table, f"{table}s")
+def plural(row: str) -> str:
+    """The word for several of what `row` says one of."""
+    return PLURALS.get(row, f"{row}s")
 
 
 def is_number(column: str) -> bool:

@@ -1,6 +1,7 @@
 """Start the workers of a phase: on the cluster with Ray Train, or as processes of this machine."""
 
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,13 @@ def launch(job: TrainJob, context: StageContext) -> None:
 def _on_cluster(job: TrainJob, context: StageContext) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from pipelines.train.worker import ray_train_worker
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     section = job.section
     _require_resources(section.num_workers, section.cpus_per_worker, section.gpus_per_worker)
-    trainer = TorchTrainer(
-        ray_train_worker,
+    trainer = DataParallelTrainer(
+        _ray_train_worker,
         train_loop_config={"job": job, "context": context},
-        torch_config=TorchConfig(backend="nccl" if section.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=section.num_workers,
             use_gpu=section.gpus_per_worker > 0,
@@ -53,6 +51,35 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
         trainer.fit()
     finally:
         _raise_failure(job)
+
+
+def _ray_train_worker(arguments: dict[str, Any]) -> None:
+    """Join the group's process group, as Ray's TorchTrainer would, and work."""
+    from ray.train import get_context
+    from ray.train.collective import broadcast_from_rank_zero
+
+    here = get_context()
+    rank, world = here.get_world_rank(), here.get_world_size()
+    os.environ["LOCAL_RANK"] = str(here.get_local_rank())
+    address = broadcast_from_rank_zero(_free_address() if rank == 0 else None)
+    import torch.distributed as dist
+
+    from pipelines.train.worker import work
+
+    job: TrainJob = arguments["job"]
+    dist.init_process_group(
+        "nccl" if job.section.gpus_per_worker else "gloo", init_method=address, rank=rank, world_size=world
+    )
+    work(job, arguments["context"])
+    dist.destroy_process_group()
+
+
+def _free_address() -> str:
+    import ray
+
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return f"tcp://{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
 
 
 def _resources(cpus: float, gpus: float) -> dict[str, float]:

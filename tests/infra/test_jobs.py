@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import jobs
 from infra.cluster import ClusterError
 from infra.jobs import dashboard_url, runtime_env
 
@@ -209,6 +210,15 @@ def test_what_travels_holds_no_secret(working_dir: Path, monkeypatch: pytest.Mon
     assert "s3cret" not in str(env)
     assert set(env.get("env_vars", {})) <= {"ARCTIC_GIT"}
     assert "/results/" in env["excludes"]
+
+
+def test_a_head_whose_job_agent_has_no_port_is_explained(working_dir: Path):
+    class Client:
+        def submit_job(self, **_: object) -> str:
+            raise RuntimeError("Request failed with status code 500: No available agent to submit job")
+
+    with pytest.raises(ClusterError, match="--dashboard-agent-listen-port"):
+        jobs._send(Client(), ["python"], working_dir, "http://127.0.0.1:8265")
 
 
 def test_without_a_token_nothing_is_sent(tmp_path: Path, working_dir: Path):
