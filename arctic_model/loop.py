@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -73,11 +73,13 @@ class TrainingPlan:
         return self.folder / "checkpoints"
 
 
+@runtime_checkable
 class Batches(Protocol):
     def __call__(self, step: int) -> list[Batch]:
         """This worker's forward passes of a step."""
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Hears from worker 0."""
 

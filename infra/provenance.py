@@ -40,8 +40,18 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in DISTRIBUTIONS},
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu_model": cpu_model(),
         "num_cpus": os.cpu_count(),
     }
+
+
+def cpu_model() -> str:
+    """The processor's own name, by which results that depend on rounding may be compared bit for bit."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 @cache

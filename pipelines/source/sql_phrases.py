@@ -33,7 +33,7 @@ COUNT_WHERE = (
     "Find the number of {rows} {condition}.",
     "What is the number of {rows} {condition}?",
 )
-EQUALS = ("whose {column} is {value}", "with {column} {value}", "that have {column} {value}")
+EQUALS = ("whose {column} is '{value}'", "with {column} '{value}'", "that have {column} '{value}'")
 COMPARES = ("whose {column} is {sign} {value}", "with {column} {sign} {value}", "with a {column} {sign} {value}")
 SIGNS: Mapping[str, tuple[str, ...]] = {
     ">": ("above", "over", "greater than", "more than"),

@@ -1,7 +1,6 @@
 """Start the workers of a phase: on the cluster with Ray Train, or as processes of this machine."""
 
 import os
-import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,13 @@ from pipelines.train.job import TrainJob
 
 WORKER_DEATHS = 20
 """How often the worker group is started again, from its last checkpoint, before the stage fails."""
-POLL_S = "0.2"
-"""How often Ray Train looks after its workers; its own 2 s would be added to every phase."""
+POLL_S = 0.2
+RAY_TRAIN_SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""Seconds of every phase: Ray Train looks after its workers each 2 s by default, and starts one more process that
+warns of preemptions; a worker that is lost to one starts again from its last checkpoint anyway."""
 
 
 def launch(job: TrainJob, context: StageContext) -> None:
@@ -27,15 +31,16 @@ def launch(job: TrainJob, context: StageContext) -> None:
 
 
 def _on_cluster(job: TrainJob, context: StageContext) -> None:
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    os.environ.update(RAY_TRAIN_SETTINGS)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     section = job.section
     _require_resources(section.num_workers, section.cpus_per_worker, section.gpus_per_worker)
-    trainer = DataParallelTrainer(
+    trainer = TorchTrainer(
         _ray_train_worker,
         train_loop_config={"job": job, "context": context},
+        torch_config=TorchConfig(backend="nccl" if section.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=section.num_workers,
             use_gpu=section.gpus_per_worker > 0,
@@ -54,32 +59,10 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
 
 
 def _ray_train_worker(arguments: dict[str, Any]) -> None:
-    """Join the group's process group, as Ray's TorchTrainer would, and work."""
-    from ray.train import get_context
-    from ray.train.collective import broadcast_from_rank_zero
-
-    here = get_context()
-    rank, world = here.get_world_rank(), here.get_world_size()
-    os.environ["LOCAL_RANK"] = str(here.get_local_rank())
-    address = broadcast_from_rank_zero(_free_address() if rank == 0 else None)
-    import torch.distributed as dist
-
+    """One worker, in the process group that Ray has made. Imported late: Ray's controller reads this module too."""
     from pipelines.train.worker import work
 
-    job: TrainJob = arguments["job"]
-    dist.init_process_group(
-        "nccl" if job.section.gpus_per_worker else "gloo", init_method=address, rank=rank, world_size=world
-    )
-    work(job, arguments["context"])
-    dist.destroy_process_group()
-
-
-def _free_address() -> str:
-    import ray
-
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return f"tcp://{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+    work(arguments["job"], arguments["context"])
 
 
 def _resources(cpus: float, gpus: float) -> dict[str, float]:
@@ -128,7 +111,7 @@ def _in_local_processes(job: TrainJob, context: StageContext) -> None:
             start_method="spawn",
         )
         try:
-            while not group.join(timeout=float(POLL_S)):
+            while not group.join(timeout=POLL_S):
                 _forward(events, context)
         finally:
             _forward(events, context)

@@ -1,6 +1,7 @@
 """What one worker does, whoever started it: the same under Ray Train and in a local process."""
 
 import os
+import re
 import time
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ from pipelines.train.data import PhaseBatches
 from pipelines.train.job import TrainJob
 
 PROGRESS_S = 1.0
+LOST_PEER = re.compile("gloo|nccl|connection|socket|timed out", re.IGNORECASE)
+"""How torch's collectives word it: they raise RuntimeError, or a subclass of it, with the transport's own text."""
 GROUPS = {
     "loss": "train/loss",
     "gradient_norm": "train/gradient_norm",
@@ -32,8 +35,8 @@ GROUPS = {
 def work(job: TrainJob, context: StageContext) -> None:
     """Train as one worker of the default process group.
 
-    An error that another attempt would meet again is written down, and the next attempt ends at once. A plain
-    RuntimeError is not: collectives raise it where a peer died, and that is worth a restart.
+    An error that another attempt would meet again is written down, and the next attempt ends at once. What a
+    collective says when a peer died is not: that is worth a restart.
     """
     if job.failure.exists():
         return
@@ -42,7 +45,7 @@ def work(job: TrainJob, context: StageContext) -> None:
         batches = PhaseBatches(job, dist.get_rank(), dist.get_world_size())
         train(training_plan(job, dist.get_world_size()), batches, ContextObserver(job, context))
     except Exception as error:
-        if type(error) is not RuntimeError and not isinstance(error, dist.DistError):
+        if not (isinstance(error, RuntimeError) and LOST_PEER.search(str(error))):
             write_durably(job.failure, f"{type(error).__name__}: {error}")
         raise
 
@@ -95,11 +98,6 @@ class ContextObserver:
         self._context.log_metrics(
             [(int(record["step"]), {GROUPS[name]: record[name] for name in GROUPS}) for record in records]
         )
-
-
-def ray_train_worker(arguments: dict) -> None:
-    """Entry of a Ray Train worker; Ray has made the process group."""
-    work(arguments["job"], arguments["context"])
 
 
 def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: str) -> None:

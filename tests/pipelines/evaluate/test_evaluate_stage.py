@@ -95,8 +95,8 @@ def test_untrained_model_knows_nothing_and_answers_nothing(undisturbed: tuple[Pa
     accuracy = scores.scores["sql_execution_accuracy"]
     assert (accuracy.value, accuracy.n, accuracy.low) == (0.0, 4, 0.0)
     assert metrics["eval/sql_execution_accuracy"] == 0.0
-    assert metrics["eval/sql_execution_accuracy/ci_high"] == accuracy.high > 0
-    assert metrics["eval/bits_per_byte/notes/n"] == scores.scores["bits_per_byte/notes"].n > 1
+    assert metrics["eval/sql_execution_accuracy.ci_high"] == accuracy.high > 0
+    assert metrics["eval/bits_per_byte/notes.n"] == scores.scores["bits_per_byte/notes"].n > 1
     samples = pq.read_table(out / SAMPLES_FILE).to_pylist()
     assert len({sample["question_id"] for sample in samples}) == 4
     assert not any(sample["correct"] for sample in samples)
@@ -208,5 +208,5 @@ def test_fewer_questions_than_asked_for_are_all_asked_and_said(inputs: dict[str,
     (tmp_path / "out").mkdir()
     context = StageContext("evaluate[2]", tmp_path / "out", tmp_path / "state", events.append)
     metrics = evaluate_stage(50).work(context, inputs)
-    assert metrics["eval/sql_execution_accuracy/n"] == 6
+    assert metrics["eval/sql_execution_accuracy.n"] == 6
     assert any("there are only 6" in event.get("message", "") for event in events)
