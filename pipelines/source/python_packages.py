@@ -129,8 +129,10 @@ def _installed(name: str) -> Distribution:
 
 
 def _python_files(found: Distribution) -> list[PackagePath]:
-    files = (file for file in found.files or () if file.suffix == ".py" and ".." not in file.parts)
-    return sorted((file for file in files if _is_product(file.as_posix())), key=str)
+    # The importlib_metadata package, which other libraries bring in and which then answers instead of the standard
+    # library, leaves files out that do not exist; both must name the same ones.
+    files = (file for file in found.files or () if file.suffix == ".py" and Path(str(file.locate())).is_file())
+    return sorted((file for file in files if ".." not in file.parts and _is_product(file.as_posix())), key=str)
 
 
 def _is_product(place: str) -> bool:

@@ -94,6 +94,8 @@ def test_a_distribution_that_is_missing_or_has_no_list_of_files_is_an_error(tmp_
 def test_a_pin_changes_with_the_files_and_only_with_them(tmp_path, monkeypatch):
     folder = tmp_path / "thing-1.0.dist-info"
     installed(tmp_path, "")
+    (tmp_path / "thing").mkdir()
+    (tmp_path / "thing" / "a.py").touch()
     (folder / "RECORD").write_text("thing/a.py,sha256=abc,3\n../../../bin/thing,sha256=one,9\nthing/tests/b.py,,\n")
     monkeypatch.syspath_prepend(tmp_path)
     before = pin_sources("thing")
