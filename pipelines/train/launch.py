@@ -1,6 +1,7 @@
 """Start the workers of a phase: on the cluster with Ray Train, or as processes of this machine."""
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,13 @@ def launch(job: TrainJob, context: StageContext) -> None:
 def _on_cluster(job: TrainJob, context: StageContext) -> None:
     os.environ.update(RAY_TRAIN_SETTINGS)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     section = job.section
     _require_resources(section.num_workers, section.cpus_per_worker, section.gpus_per_worker)
-    trainer = TorchTrainer(
+    trainer = DataParallelTrainer(
         _ray_train_worker,
         train_loop_config={"job": job, "context": context},
-        torch_config=TorchConfig(backend="nccl" if section.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=section.num_workers,
             use_gpu=section.gpus_per_worker > 0,
@@ -59,10 +59,20 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
 
 
 def _ray_train_worker(arguments: dict[str, Any]) -> None:
-    """One worker, in the process group that Ray has made. Imported late: Ray's controller reads this module too."""
-    from pipelines.train.worker import work
+    """One worker of the group that Ray has placed."""
+    from ray.train import get_context
+    from ray.train.collective import broadcast_from_rank_zero
 
-    work(arguments["job"], arguments["context"])
+    # Imported here: Ray's controller reads this module too, and needs no torch.
+    from pipelines.train.worker import work_in_group
+
+    job: TrainJob = arguments["job"]
+    here = get_context()
+    rank, world = here.get_world_rank(), here.get_world_size()
+    # A group that starts again meets at another file.
+    rendezvous = job.folder / f"rendezvous-{broadcast_from_rank_zero(secrets.token_hex(8))}"
+    one_machine = here.get_local_world_size() == world
+    work_in_group(job, arguments["context"], rank, world, str(rendezvous), one_machine=one_machine)
 
 
 def _resources(cpus: float, gpus: float) -> dict[str, float]:

@@ -102,9 +102,23 @@ class ContextObserver:
 
 def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: str) -> None:
     """Entry of a local process; `rendezvous` is a file that does not exist yet."""
-    os.environ["LOCAL_RANK"] = str(rank)
-    world = job.section.num_workers
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+    work_in_group(job, context, rank, job.section.num_workers, rendezvous, one_machine=True)
+
+
+def work_in_group(
+    job: TrainJob, context: StageContext, rank: int, world: int, rendezvous: str, *, one_machine: bool
+) -> None:
+    """Join the workers that meet at the file `rendezvous`, and work.
+
+    A file and not a port: torch's own meeting point listens on every interface and asks nobody for a token. On one
+    machine the workers' connections stay on loopback as well.
+    """
+    # Ray shows each worker its own GPU alone, as number 0.
+    os.environ["LOCAL_RANK"] = "0"
+    if one_machine:
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+    backend = "nccl" if job.section.gpus_per_worker else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     try:
         work(job, context)
     finally:
