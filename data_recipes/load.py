@@ -60,6 +60,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe. {_near_files(path)}".rstrip()) from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}). Name a recipe file.") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:

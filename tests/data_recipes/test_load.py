@@ -126,6 +126,8 @@ def test_broken_toml_and_missing_files_are_named(pages):
     (pages / "tiny.toml").write_text("name = tiny\n")
     with pytest.raises(RecipeError, match=r"tiny\.toml: not valid TOML: Invalid value .at line 1, column 8"):
         load_recipe(pages / "tiny.toml")
+    with pytest.raises(RecipeError, match=r": cannot be read \(Is a directory\)"):
+        load_recipe(pages)
     with pytest.raises(RecipeError, match=r"gone\.toml: no such recipe\. .* has notes\.toml, tiny\.toml"):
         load_recipe(pages / "gone.toml")
 

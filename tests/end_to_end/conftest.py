@@ -9,6 +9,16 @@ import pytest
 
 from infra.store import Artifact, Store
 
+KEEP_NEARLY_ALL = """
+[filter]
+min_words = 5
+min_alpha_words_fraction = 0.0
+max_mean_word_length = 40.0
+min_stop_words = 0
+max_symbol_to_word_ratio = 1.0
+max_duplicate_line_fraction = 1.0
+max_top_4gram_fraction = 1.0
+"""
 SQL = """
 name = "text_to_sql"
 description = "Few schemas"
@@ -19,14 +29,6 @@ num_schemas = 400
 num_heldout_schemas = 6
 pairs_per_schema = 4
 seed = 3
-[filter]
-min_words = 5
-min_alpha_words_fraction = 0.0
-max_mean_word_length = 40.0
-min_stop_words = 0
-max_symbol_to_word_ratio = 1.0
-max_duplicate_line_fraction = 1.0
-max_top_4gram_fraction = 1.0
 """
 CODE = """
 name = "code"
@@ -34,14 +36,6 @@ description = "One distribution"
 [source]
 heldout_fraction = 0.1
 inputs = [{ kind = "python_sources", standard_library = false, distributions = ["rich", "typer"] }]
-[filter]
-min_words = 5
-min_alpha_words_fraction = 0.0
-max_mean_word_length = 40.0
-min_stop_words = 0
-max_symbol_to_word_ratio = 1.0
-max_duplicate_line_fraction = 1.0
-max_top_4gram_fraction = 1.0
 """
 RUN = """
 name = "tiny"
@@ -85,7 +79,7 @@ max_new_tokens = 24
 @pytest.fixture
 def recipe(tmp_path) -> Path:
     """The run recipe, with its corpora beside it."""
-    for name, text in (("text_to_sql", SQL), ("code", CODE), ("tiny", RUN)):
+    for name, text in (("text_to_sql", SQL + KEEP_NEARLY_ALL), ("code", CODE + KEEP_NEARLY_ALL), ("tiny", RUN)):
         (tmp_path / f"{name}.toml").write_text(text)
     return tmp_path / "tiny.toml"
 
