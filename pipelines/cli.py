@@ -163,7 +163,8 @@ def _relative(recipe: Path) -> str:
 
 
 def _terminal() -> Console:
-    return Console(highlight=False)
+    # A file or pipe has no width: reasons stand on one line there, for people who search them.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 def main() -> None:
