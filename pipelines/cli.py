@@ -146,7 +146,9 @@ def doctor(store: StoreFolder = DEFAULT_STORE, address: Address = None) -> None:
     for check in found:
         mark = "[green]ok  [/]" if check.ok else "[red]BAD [/]"
         terminal.print(f"{mark} {check.name}: ", end="")
-        terminal.print(check.message if check.ok else f"{check.message} {check.mend}", markup=False, highlight=False)
+        terminal.print(
+            check.message if check.ok else f"{check.message.rstrip('.')}. {check.mend}", markup=False, highlight=False
+        )
     raise typer.Exit(0 if all(check.ok for check in found) else 1)
 
 
