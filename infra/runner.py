@@ -47,12 +47,13 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
 
     channel = Channel()
     outcome = Outcome()
+    emit = _emitter(log, watch)
     pending: dict[Any, Stage] = {}
     results: dict[str, Any] = {}
     for step in planned:
         if step.artifact:
             results[step.stage.key] = step.artifact
-            _reuse(step.stage, step.artifact, outcome, log, watch)
+            _reuse(step.stage, step.artifact, outcome, emit)
             continue
         task = ray.remote(build).options(
             name=step.stage.id,
@@ -67,29 +68,26 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
     while pending:
         done, _ = ray.wait(list(pending), timeout=POLL_S, fetch_local=False)
         for event in channel.take():
-            watch(log.append(event))
+            emit(event)
         for reference in done:
-            _settle(pending.pop(reference), partial(_fetch, reference), outcome, log, watch)
+            _settle(pending.pop(reference), partial(_fetch, reference), outcome, emit)
     return outcome
 
 
 def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit) -> Outcome:
     """Run in this process, one stage after the other: same files, no cluster."""
     outcome = Outcome()
-
-    def emit(event: Event) -> None:
-        watch(log.append(event))
-
+    emit = _emitter(log, watch)
     for step in planned:
         if step.artifact:
-            _reuse(step.stage, step.artifact, outcome, log, watch)
+            _reuse(step.stage, step.artifact, outcome, emit)
             continue
 
         def settle(stage: Stage = step.stage) -> Artifact:
             upstream = [outcome.artifacts[needed.id] for needed in stage.inputs.values()]
             return build(stage, store, emit, False, *upstream)
 
-        _settle(step.stage, settle, outcome, log, watch)
+        _settle(step.stage, settle, outcome, emit)
     return outcome
 
 
@@ -101,7 +99,7 @@ def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Art
     state = store.state(stage)
     state.mkdir(parents=True, exist_ok=True)
     attempt = _count_attempt(state)
-    identity = {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
+    identity = _identity(stage)
     emit({"event": "stage_started", **identity, "attempt": attempt, "params": dict(stage.params)})
     scratch = store.scratch(stage)
     context = StageContext(stage.id, scratch, state, emit, parallel)
@@ -124,21 +122,33 @@ def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Art
     return artifact
 
 
-def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, log: EventLog, watch: Emit) -> None:
+def _emitter(log: EventLog, watch: Emit) -> Emit:
+    """Keeps an event, then shows it."""
+
+    def emit(event: Event) -> None:
+        watch(log.append(event))
+
+    return emit
+
+
+def _identity(stage: Stage) -> Event:
+    return {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
+
+
+def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, emit: Emit) -> None:
     outcome.artifacts[stage.id] = artifact
-    identity = {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
-    watch(log.append({"event": "stage_reused", **identity, "path": str(artifact.path)}))
+    emit({"event": "stage_reused", **_identity(stage), "path": str(artifact.path)})
     if artifact.manifest.provenance["code"] != _code(stage):
         message = f"the code of {stage.id} changed since this result was made; delete {artifact.path} to build it anew"
-        watch(log.append({"event": "warning", "stage": stage.id, "message": message}))
+        emit({"event": "warning", "stage": stage.id, "message": message})
 
 
-def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, log: EventLog, watch: Emit) -> None:
+def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit: Emit) -> None:
     """Take the result of a stage, or say why there is none."""
     blocked = [needed.id for needed in stage.inputs.values() if needed.id in {**outcome.failed, **outcome.skipped}]
     if blocked:
         outcome.skipped[stage.id] = blocked[0]
-        watch(log.append({"event": "stage_skipped", "stage": stage.id, "because": f"{blocked[0]} has no result"}))
+        emit({"event": "stage_skipped", "stage": stage.id, "because": f"{blocked[0]} has no result"})
         return
     try:
         outcome.artifacts[stage.id] = result()
@@ -148,11 +158,7 @@ def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, log:
             f"{type(cause).__name__}: {cause}" if not isinstance(cause, StoreError) else str(cause)
         )
         detail = "".join(traceback.format_exception(error))
-        watch(
-            log.append(
-                {"event": "stage_failed", "stage": stage.id, "error": outcome.failed[stage.id], "detail": detail}
-            )
-        )
+        emit({"event": "stage_failed", "stage": stage.id, "error": outcome.failed[stage.id], "detail": detail})
 
 
 def _fetch(reference: Any) -> Artifact:

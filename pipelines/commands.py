@@ -59,11 +59,15 @@ def _locked_graph(path: Path, overrides: Sequence[str]) -> Graph:
 def plan_run(recipe: Path, store: Path, overrides: Sequence[str], until: str | None, only: str | None) -> PlannedRun:
     """What a run would do. Reads the store, writes nothing."""
     graph = load_graph(recipe, overrides)
+    return PlannedRun(graph, _plan(graph, Store(store), until, only))
+
+
+def _plan(graph: Graph, store: Store, until: str | None, only: str | None) -> list[PlannedStage]:
     chosen = select(graph.stages, until, only)
-    planned = plan(Store(store), chosen)
+    planned = plan(store, chosen)
     if only:
         require_inputs(planned, chosen)
-    return PlannedRun(graph, planned)
+    return planned
 
 
 def run_recipe(
@@ -80,8 +84,7 @@ def run_recipe(
     store = Store(store_path).open()
     with store.locked():
         store.remove_scratch()
-        planned = plan_run(recipe, store_path, overrides, until, only).planned
-        return _execute(graph, planned, store, address, terminal)
+        return _execute(graph, _plan(graph, store, until, only), store, address, terminal)
 
 
 def _execute(graph: Graph, planned: list[PlannedStage], store: Store, address: str | None, terminal: Console) -> bool:
