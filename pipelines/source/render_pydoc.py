@@ -24,8 +24,9 @@ ADDRESS = re.compile(r"(?:&nbsp;| )at(?:&nbsp;| )0x[0-9a-f]+|, handle [0-9a-f]+"
 def main() -> None:
     """Render every module of standard input."""
     warnings.simplefilter("ignore")
-    # The page of `sys` shows them.
+    # The page of `sys` shows them, and the import cache knows where this program lies.
     sys.argv = sys.orig_argv = ["pydoc"]
+    sys.path_importer_cache.clear()
     # inspect parses a module's source again for every class without a docstring.
     ast.parse = functools.lru_cache(maxsize=8)(ast.parse)  # type: ignore[assignment]
     document, lines = _Document(), sys.stdout

@@ -1,7 +1,9 @@
 """pydoc's pages as a crawl: the same bytes twice, nothing of the machine in them, read like any WARC file."""
 
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,14 @@ def test_pages_say_nothing_of_the_machine(pages):
         html = response.body.decode()
         for place in (sys.prefix, sys.base_prefix, str(Path(pydoc_pages.__file__).parent), " at 0x", "&nbsp;0x7f"):
             assert place not in html, response.url
+
+
+def test_pages_do_not_depend_on_where_the_renderer_lies(pages, tmp_path, monkeypatch):
+    # Long pages are cut: only a place that sorts before the standard library's would show.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        monkeypatch.setattr(pydoc_pages, "RENDERER", Path(shutil.copy(pydoc_pages.RENDERER, folder)))
+        write_pages([*TELLING, "no_such_module_anywhere"], tmp_path / "elsewhere.warc.gz")
+    assert (tmp_path / "elsewhere.warc.gz").read_bytes() == pages[0].read_bytes()
 
 
 def test_modules_that_cannot_be_imported_are_counted_and_the_others_stay(pages):
