@@ -8,7 +8,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from data_recipes.schema import CorpusRecipe, RecipeError, RunRecipe
+from data_recipes.schema import CorpusRecipe, RunRecipe
+from data_recipes.section import RecipeError
 
 Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
 

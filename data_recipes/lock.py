@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_recipes.schema import CorpusRecipe, RecipeError, RunRecipe
+from data_recipes.schema import CorpusRecipe, RunRecipe
+from data_recipes.section import RecipeError
 
 FORMAT = 1
 

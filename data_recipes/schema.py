@@ -3,79 +3,15 @@
 Sections carry the names of the stages they configure. Units are in the field names.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-
-
-class RecipeError(ValueError):
-    """A recipe is wrong: the message names the file, the field, the value and the mend."""
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and strict about unknown fields and types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-    def as_params(self) -> dict[str, Any]:
-        """This section as plain data: what a stage puts into its key."""
-        return self.model_dump(mode="json")
-
+from data_recipes.inputs import Input
+from data_recipes.refining import FilterSection
+from data_recipes.section import Fraction, Name, PositiveFloat, PositiveInt, Section
 
 # ---------------------------------------------------------------- corpus: source
-
-
-class WarcInput(Section):
-    """Crawled pages: HTML response records of WARC files."""
-
-    kind: Literal["warc"]
-    paths: Annotated[list[str], Field(min_length=1)]
-    """Files, directories or globs; relative ones start at the recipe's own folder."""
-
-
-class PydocInput(Section):
-    """HTML pages that `pydoc` renders for every importable standard-library module, written as WARC first."""
-
-    kind: Literal["pydoc"]
-
-
-class DistributionsInput(Section):
-    """Long descriptions of the Python distributions installed in this environment."""
-
-    kind: Literal["distributions"]
-
-
-class PythonSourcesInput(Section):
-    """`.py` files of the standard library and of installed distributions, licence from their metadata."""
-
-    kind: Literal["python_sources"]
-    standard_library: bool = True
-    distributions: list[str] = []
-    """Distribution names, such as `rich`; each must be installed."""
-    max_file_bytes: PositiveInt = 200_000
-
-
-class TextToSqlInput(Section):
-    """Generated SQLite schemas with rows, questions and queries; kept only where the query returns rows."""
-
-    kind: Literal["text_to_sql"]
-    num_schemas: PositiveInt
-    """Schemas for training; each becomes one document with several question and query pairs."""
-    num_heldout_schemas: PositiveInt
-    """Schemas that no training document has, for evaluation."""
-    pairs_per_schema: PositiveInt
-    seed: int
-
-
-Input = Annotated[
-    WarcInput | PydocInput | DistributionsInput | PythonSourcesInput | TextToSqlInput,
-    Field(discriminator="kind"),
-]
 
 
 class SourceSection(Section):
@@ -89,34 +25,6 @@ class SourceSection(Section):
     """Share of documents kept from training for bits per byte (drawn by the digest of their group)."""
     max_quarantined_fraction: Fraction = 0.05
     """Share of unreadable records above which the stage fails."""
-
-
-# ---------------------------------------------------------------- corpus: filter
-
-
-class FilterSection(Section):
-    """Thresholds on the scores of a document: Gopher (arXiv 2112.11446, table A1) and C4 (1910.10683, 2.2)."""
-
-    languages: list[str] = []
-    """ISO 639-1 codes to keep; empty keeps every language."""
-    min_words: int = 50
-    max_words: int = 100_000
-    min_mean_word_length: float = 3.0
-    max_mean_word_length: float = 10.0
-    max_symbol_to_word_ratio: float = 0.1
-    """`#` and ellipses per word."""
-    max_bullet_lines_fraction: Fraction = 0.9
-    max_ellipsis_lines_fraction: Fraction = 0.3
-    min_alpha_words_fraction: Fraction = 0.8
-    """Words with at least one letter."""
-    min_stop_words: int = 2
-    """Different ones of: the, be, to, of, and, that, have, with."""
-    max_duplicate_line_fraction: Fraction = 0.3
-    max_top_4gram_fraction: Fraction = 0.16
-    """Characters inside the most frequent word 4-gram, as a share of all."""
-    drop_lorem_ipsum: bool = True
-    drop_curly_brackets: bool = False
-    """C4's rule against code in prose; wrong for corpora of documentation or code."""
 
 
 # ---------------------------------------------------------------- corpus: dedup

@@ -7,8 +7,8 @@ from typing import Any
 
 from arctic_model.presets import preset
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
+from data_recipes.inputs import TextToSqlInput
 from data_recipes.lock import Lock
-from data_recipes.schema import TextToSqlInput
 from infra.stage import Stage
 from pipelines import dedup, evaluate, mix, report, source, tokenize, train
 from pipelines import filter as filter_

@@ -8,7 +8,7 @@ Rows of the three stand in the same order, shard by shard, so a decision is a si
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,11 +28,13 @@ DOCUMENTS = pa.schema(
         pa.field("licence", pa.string()),
         pa.field("opt_out", pa.string()),
         pa.field("extractor", pa.string(), nullable=False),
+        pa.field("attributes", pa.string()),
     ]
 )
 """`origin`: WARC file name, distribution or generator; `offset`, `length`: bytes of the WARC record as stored;
 `date`: WARC-Date; `licence`: SPDX id or the metadata's own words; `opt_out`: JSON of the headers that carry
-opt-outs; `split`: TRAIN or HELDOUT; `extractor`: what made the text."""
+opt-outs; `split`: TRAIN or HELDOUT; `extractor`: what made the text; `attributes`: JSON object of what one kind of
+input alone knows, such as the repository and language of code."""
 
 DECISIONS = pa.schema(
     [
@@ -50,6 +52,9 @@ document that stands for this one; `cluster_size`: members of the cluster, 1 for
 
 TRAIN, HELDOUT = "train", "heldout"
 READ_BATCH_ROWS = 1024
+ROW_GROUP_DOCUMENTS = 8192
+ROW_GROUP_BYTES = 64 * 2**20
+"""Documents, or bytes of text, after which a row group ends."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Document:
     licence: str | None = None
     opt_out: str | None = None
     extractor: str = "none"
+    attributes: str | None = None
 
     @property
     def doc_id(self) -> str:
@@ -80,10 +86,45 @@ def draw_split(group: str, heldout_fraction: float) -> str:
     return HELDOUT if draw < heldout_fraction else TRAIN
 
 
-def write_documents(documents: Sequence[Document], folder: Path, shard: int) -> None:
+class DocumentWriter:
+    """One shard of documents under the output folder of `source`, written as it grows: memory holds one row group.
+
+    Row groups end by the documents alone, so the bytes are the same however the documents arrive.
+    """
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        path = folder / "documents" / f"{shard:05d}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(path, DOCUMENTS, compression="zstd")
+        self._rows: list[dict[str, object]] = []
+        self._held_bytes = 0
+
+    def __enter__(self) -> "DocumentWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def write(self, document: Document) -> int:
+        """Add a document; returns the UTF-8 bytes of its text."""
+        size = len(document.text.encode())
+        self._rows.append({"doc_id": document.doc_id, **asdict(document)})
+        self._held_bytes += size
+        if len(self._rows) >= ROW_GROUP_DOCUMENTS or self._held_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+        return size
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=DOCUMENTS))
+        self._rows, self._held_bytes = [], 0
+
+
+def write_documents(documents: Iterable[Document], folder: Path, shard: int) -> None:
     """Write one shard of documents under the output folder of `source`."""
-    rows = [{"doc_id": document.doc_id, **asdict(document)} for document in documents]
-    write_shard(pa.Table.from_pylist(rows, schema=DOCUMENTS), folder / "documents", shard)
+    with DocumentWriter(folder, shard) as writer:
+        for document in documents:
+            writer.write(document)
 
 
 def write_shard(table: pa.Table, folder: Path, shard: int) -> None:

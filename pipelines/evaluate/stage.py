@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_recipes.schema import EvaluateSection, RecipeError
+from data_recipes.schema import EvaluateSection
+from data_recipes.section import RecipeError
 from infra.context import StageContext
 from infra.stage import Metrics, Resources, Stage
 from infra.store import Artifact

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from data_recipes.schema import FilterSection
+from data_recipes.refining import FilterSection
 
 Columns = Mapping[str, np.ndarray]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_recipes.schema import FilterSection
+from data_recipes.refining import FilterSection
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
 from infra.stage import Metrics, Stage

@@ -1,47 +1,49 @@
 """The standard library's documentation as a small crawl: pydoc's pages in WARC files."""
 
 import json
-import os
 import subprocess
 import sys
-import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from data_recipes.inputs import PydocInput
+from pipelines.source.reading import Reading
+from pipelines.source.standard_library import module_names, pin_library
 from pipelines.source.warc import write_responses
+from pipelines.source.warc_files import read_pages
 
 NUM_WARC_FILES = 8
 PAGE_DATE = "1970-01-01T00:00:00Z"
 """WARC-Date of rendered pages: their content has no date, and a clock would make every build another one."""
-NOT_DOCUMENTATION = {"test", "tests", "__main__", "site-packages", "lib2to3"}
-"""Folders and modules without documentation for users: tests, programs, and lib2to3, which Python 3.13 removed."""
-NOT_IMPORTABLE_EVERYWHERE = {"antigravity", "idlelib", "this", "tkinter", "turtle", "turtledemo"}
-"""Modules that open windows or print when they are imported, or need Tk, which many builds of Python lack."""
 RENDERER = Path(__file__).resolve().with_name("render_pydoc.py")
 RENDER_TIMEOUT_S = 300
 
 
-def standard_library() -> Path:
-    """Folder of the running Python's standard library."""
-    return Path(sysconfig.get_path("stdlib"))
+@dataclass(frozen=True)
+class PydocPages:
+    """Modules whose pages become one WARC file named `file_name`, which is part of the result."""
+
+    file_name: str
+    modules: Sequence[str]
+
+    def read(self, reading: Reading) -> None:
+        path = reading.folder / "warc" / self.file_name
+        path.parent.mkdir()
+        reading.skip("not_importable", write_pages(self.modules, path))
+        read_pages(path, reading)
 
 
-def library_files() -> list[Path]:
-    """`.py` files of the standard library in order, without tests, site packages and what needs a display."""
-    skipped = NOT_DOCUMENTATION | NOT_IMPORTABLE_EVERYWHERE
-    files: list[Path] = []
-    for folder, subfolders, names in os.walk(standard_library()):
-        subfolders[:] = [name for name in subfolders if name not in skipped and not name.startswith("config-")]
-        files += [Path(folder, name) for name in names if name.endswith(".py") and name[:-3] not in skipped]
-    return sorted(files)
+def pin(item: PydocInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
+    """Version and digest of the standard library."""
+    return {"library": pin_library()}
 
 
-def module_names() -> list[str]:
-    """Importable names of the standard library's modules, compiled ones included, in order."""
-    root = standard_library()
-    from_files = {".".join(file.relative_to(root).with_suffix("").parts) for file in library_files()}
-    names = {name.removesuffix(".__init__") for name in from_files} | sys.stdlib_module_names
-    return sorted(names - NOT_IMPORTABLE_EVERYWHERE - NOT_DOCUMENTATION - {"__init__"})
+def parts(item: PydocInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[PydocPages]:  # noqa: ARG001
+    """As many shards on every machine."""
+    for number, modules in enumerate(module_shards()):
+        yield PydocPages(f"pydoc-{number:05d}.warc.gz", modules)
 
 
 def module_shards() -> list[list[str]]:

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_recipes.schema import SourceSection, TextToSqlInput
+from data_recipes.inputs import TextToSqlInput
+from data_recipes.schema import SourceSection
 from infra.context import StageContext
 from infra.fanout import map_shards
 from infra.stage import Metrics, Stage

@@ -2,13 +2,45 @@
 
 import hashlib
 import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from data_recipes.schema import TextToSqlInput
+from data_recipes.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN, Document
+from pipelines.source.reading import Reading
 from pipelines.source.sql_questions import Pair, document_text, draw_pairs, prompt
 from pipelines.source.sql_schemas import GENERATOR_VERSION, Schema, schema_slice, with_rows
 
 ORIGIN = f"text_to_sql {GENERATOR_VERSION}"
+SCHEMAS_PER_SHARD = 1500
+
+
+@dataclass(frozen=True)
+class SqlSchemas:
+    """Schemas `first` to `last` - 1 of one side of a text-to-SQL input."""
+
+    section: TextToSqlInput
+    heldout: bool
+    first: int
+    last: int
+
+    def read(self, reading: Reading) -> None:
+        for document in sql_documents(self.section, self.heldout, self.first, self.last):
+            reading.keep(document)
+
+
+def pin(item: TextToSqlInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
+    """The generator's version."""
+    return {"generator": GENERATOR_VERSION}
+
+
+def parts(item: TextToSqlInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[SqlSchemas]:  # noqa: ARG001
+    """Shards of schemas, those for training first."""
+    for heldout, count in ((False, item.num_schemas), (True, item.num_heldout_schemas)):
+        for first in range(0, count, SCHEMAS_PER_SHARD):
+            yield SqlSchemas(item, heldout, first, min(first + SCHEMAS_PER_SHARD, count))
 
 
 def sql_documents(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[Document]:

@@ -13,7 +13,8 @@ from arctic_model.checkpoint import TrainingState, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.tensor_names import logical_tensors
-from data_recipes.schema import EvaluateSection, RecipeError
+from data_recipes.schema import EvaluateSection
+from data_recipes.section import RecipeError
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact

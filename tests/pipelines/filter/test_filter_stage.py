@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_recipes.schema import FilterSection
+from data_recipes.refining import FilterSection
 from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import filter as filter_

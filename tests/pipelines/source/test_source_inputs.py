@@ -9,7 +9,10 @@ from data_recipes import RecipeError
 from data_recipes.schema import SourceSection
 from infra.stage import canonical_json
 from pipelines import source
-from pipelines.source.inputs import PydocPages, SqlSchemas, WarcFile, plan
+from pipelines.source.inputs import plan
+from pipelines.source.pydoc_pages import PydocPages
+from pipelines.source.text_to_sql import SqlSchemas
+from pipelines.source.warc_files import WarcFile
 
 
 def section(*inputs: dict, **fields: object) -> SourceSection:

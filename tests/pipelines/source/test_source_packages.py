@@ -6,17 +6,10 @@ from pathlib import Path
 import pytest
 
 from data_recipes import RecipeError
-from pipelines.source.python_packages import (
-    SourceFile,
-    describe,
-    distribution_sources,
-    installed_distributions,
-    library_sources,
-    licence,
-    pin_library,
-    pin_sources,
-    read_source,
-)
+from pipelines.source.distributions import describe, installed_distributions
+from pipelines.source.packages import licence
+from pipelines.source.python_sources import SourceFile, distribution_sources, library_sources, pin_sources, read_source
+from pipelines.source.standard_library import pin_library
 
 
 def installed(tmp_path: Path, metadata: str) -> Distribution:

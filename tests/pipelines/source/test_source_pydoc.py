@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.source import pydoc_pages
 from pipelines.source.pages import page_document
-from pipelines.source.pydoc_pages import module_names, module_shards, page_url, write_pages
+from pipelines.source.pydoc_pages import module_shards, page_url, write_pages
+from pipelines.source.standard_library import module_names
 from pipelines.source.warc import read_responses
 
 # Pages with addresses of functions, of handles, with sys.path, environment and the program's own arguments.

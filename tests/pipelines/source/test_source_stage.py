@@ -11,7 +11,7 @@ from data_recipes.schema import SourceSection
 from infra.store import file_digest
 from pipelines import source
 from pipelines.artifacts.questions import has_questions, read_questions
-from pipelines.source import inputs
+from pipelines.source import pydoc_pages
 from pipelines.source.inputs import plan
 from pipelines.source.shards import Shard, read_shard
 from pipelines.source.stage import SourceError
@@ -121,7 +121,7 @@ def test_the_same_bytes_come_from_other_folders_and_from_shards_in_any_order(cra
 
 
 def test_pydoc_pages_come_with_the_crawl_that_they_were_read_from(build, monkeypatch):
-    monkeypatch.setattr(inputs, "module_shards", lambda: [["bisect", "msilib"], ["heapq"]])
+    monkeypatch.setattr(pydoc_pages, "module_shards", lambda: [["bisect", "msilib"], ["heapq"]])
     made = build(section({"kind": "pydoc"}, extractor="all_text"))
     assert made.metrics["data/skipped_not_importable"] == 1
     for row in documents(made):

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from data_recipes.schema import TextToSqlInput
+from data_recipes.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.source import sql_schemas
 from pipelines.source.sql_questions import KINDS, draw_pairs, prompt
