@@ -1,0 +1,91 @@
+"""What every benchmark here shares: contenders in turn, median and spread, the machine, one JSON object as last line."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each repeat."""
+
+    seconds: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Largest minus smallest, as a share of the median."""
+        return (max(self.seconds) - min(self.seconds)) / self.median
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Command line of a benchmark: `--quick` for a run of under 50 seconds."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="less data and fewer repeats, under 50 seconds")
+    return parser.parse_args()
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, Timing]:
+    """Run every contender once untimed, then all of them in turn `repeats` times, so that a busy machine is busy for
+    all of them. CPU time of this process by default; give `time.perf_counter` where work happens in others."""
+    for work in contenders.values():
+        work()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, work in contenders.items():
+            started = clock()
+            work()
+            seconds[name].append(clock() - started)
+    return {name: Timing(values) for name, values in seconds.items()}
+
+
+def one_core() -> None:
+    """Keep this process on one core, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def machine(*packages: str) -> str:
+    """The processor, its cores, Python and the versions of `packages`, on one line."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+
+
+def report(benchmark: str, ours: float, peers: Mapping[str, float], unit: str, ratio: float, goal: str) -> None:
+    """Print the result as the last line: `ratio` is what `goal` speaks of."""
+    sys.stdout.flush()
+    result = {
+        "benchmark": benchmark,
+        "ours": _round(ours),
+        "peers": {name: _round(value) for name, value in peers.items()},
+        "unit": unit,
+        "ratio": _round(ratio),
+        "goal": goal,
+    }
+    print(json.dumps(result, ensure_ascii=False))
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
