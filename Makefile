@@ -8,11 +8,12 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/arctic run data_recipes/runs/quickstart.toml
 
+# Tests of one file run in one process, so that what they share is made once.
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
-test-all: lint types
-	$(BIN)/pytest -m "slow or not slow"
+test-all: test
+	$(BIN)/pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

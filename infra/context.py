@@ -1,9 +1,12 @@
 """What a stage's work is given: where to write, what survives, and how to speak to the one who watches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from infra.store import Artifact
 
 Event = dict[str, Any]
 
@@ -14,7 +17,8 @@ class StageContext:
 
     `out`: scratch folder whose files are committed when the work returns. `state`: folder that survives attempts.
     `emit`: takes events; in a run they reach the event log, the live table and MLflow. `parallel`: whether shards
-    may be spread over the cluster, or run one after the other in this process.
+    may be spread over the cluster, or run one after the other in this process. `siblings`: other results of this stage,
+    whose shards may be taken over. `shards`: what is recorded of each shard that has a key.
     """
 
     stage_id: str
@@ -22,7 +26,10 @@ class StageContext:
     state: Path
     emit: Callable[[Event], None]
     parallel: bool = False
+    siblings: Callable[[], Iterable["Artifact"]] = tuple
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
+    shards: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    shards_reused: int = 0
 
     def progress(self, done: float, total: float, unit: str) -> None:
         """Tell how far the work is; rate and time left are worked out by the one who watches."""

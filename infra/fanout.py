@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.context import StageContext
-from infra.store import rename_durably, write_durably
+from infra.stage import digest
+from infra.store import file_digest, rename_durably, write_durably
 
 Descriptor = TypeVar("Descriptor")
 RESULT = "shard.json"
@@ -30,6 +32,7 @@ def map_shards(
     work: ShardWork[Descriptor],
     shards: Sequence[Descriptor],
     *,
+    keys: Sequence[str] | None = None,
     unit: str = "shards",
     num_cpus: float = 1.0,
     preemptions: int = 20,
@@ -39,12 +42,16 @@ def map_shards(
     Results are in the order of `shards`. A shard that was finished by an earlier attempt is not done again. Workers
     that die are replaced up to `preemptions` times a shard; an exception of `work` fails the stage, finished shards
     stay. File names are the work's own, so they carry the shard's number.
+
+    `keys` name what each shard is made from (`shard_key`). With them, a shard that another result of this stage has is
+    taken from there, so that a changed input costs the shards it touches.
     """
     home = context.state / "shards"
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob(".*"):
         shutil.rmtree(leftover)
     folders = [home / f"{index:06d}" for index in range(len(shards))]
+    _adopt(context, keys or [], folders)
     todo = [index for index, folder in enumerate(folders) if not folder.exists()]
     context.progress(len(shards) - len(todo), len(shards), unit)
 
@@ -60,7 +67,34 @@ def map_shards(
     results = [_collect(folder, context.out) for folder in folders]
     for result in results:
         context.quarantined.extend(result.quarantined)
+    for key, folder, result in zip(keys or [], folders, results, strict=False):
+        context.shards[key] = {"files": _files(folder), **asdict(result)}
     return results
+
+
+def shard_key(number: int, params: object, *digests: str) -> str:
+    """The key of shard `number`, which its files are named by, made with `params` (plain data) from these inputs."""
+    return digest({"number": number, "params": params, "digests": list(digests)})
+
+
+def _adopt(context: StageContext, keys: Sequence[str], folders: Sequence[Path]) -> None:
+    """Link the shards that other results of this stage have under the same key."""
+    wanted = {key: folder for key, folder in zip(keys, folders, strict=False) if not folder.exists()}
+    for artifact in context.siblings() if wanted else ():
+        for key in wanted.keys() & artifact.manifest.shards.keys():
+            shard = dict(artifact.manifest.shards[key])
+            files = [artifact.path / file for file in shard.pop("files")]
+            if all(file.is_file() and file_digest(file) == artifact.digest(file) for file in files):
+                _commit_shard(partial(_link, artifact.path, files), ShardResult(**shard), wanted.pop(key))
+                context.shards_reused += 1
+
+
+def _link(home: Path, files: Sequence[Path], result: ShardResult, folder: Path) -> ShardResult:
+    for file in files:
+        target = folder / file.relative_to(home)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(file)
+    return result
 
 
 def _run_on_cluster(
@@ -105,9 +139,12 @@ def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path) 
 
 def _collect(folder: Path, out: Path) -> ShardResult:
     """Link the shard's files into `out` (the shard stays for a next attempt, should this one die before its commit)."""
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != RESULT:
-            target = out / file.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.hardlink_to(file)
-    return ShardResult(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    result = ShardResult(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    return _link(folder, [folder / file for file in _files(folder)], result, out)
+
+
+def _files(folder: Path) -> list[str]:
+    """The files that a shard wrote, in order."""
+    return sorted(
+        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() and file.name != RESULT
+    )

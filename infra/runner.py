@@ -102,7 +102,7 @@ def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Art
     identity = _identity(stage)
     emit({"event": "stage_started", **identity, "attempt": attempt, "params": dict(stage.params)})
     scratch = store.scratch(stage)
-    context = StageContext(stage.id, scratch, state, emit, parallel)
+    context = StageContext(stage.id, scratch, state, emit, parallel, partial(store.siblings, stage, _code(stage)))
     started = time.monotonic()
     try:
         metrics = stage.work(context, dict(zip(stage.inputs, upstream, strict=True)))
@@ -113,7 +113,13 @@ def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Art
             metrics=metrics,
             quarantined=context.quarantined,
             seconds=seconds,
-            provenance={**provenance(), "code": _code(stage), "attempt": attempt},
+            provenance={
+                **provenance(),
+                "code": _code(stage),
+                "attempt": attempt,
+                "shards_reused": context.shards_reused,
+            },
+            shards=context.shards,
         )
     except Exception as error:
         shutil.rmtree(scratch, ignore_errors=True)

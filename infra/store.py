@@ -16,7 +16,8 @@ import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a stage made, from what, and how."""
+    """What a stage made, from what, and how. `shards`: files, metrics and quarantine of each shard, by the key of what
+    it was made from."""
 
     id: str
     name: str
@@ -58,6 +60,7 @@ class Manifest:
     quarantined: tuple[Mapping[str, str], ...]
     seconds: float
     provenance: Mapping[str, Any]
+    shards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -81,6 +84,15 @@ class Artifact:
 
     path: Path
     manifest: Manifest
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """sha256 by file path, as the manifest has them."""
+        return self.manifest.digests()
+
+    def digest(self, file: Path) -> str:
+        """sha256 of one of this result's files."""
+        return self.digests[file.relative_to(self.path).as_posix()]
 
 
 class Store:
@@ -147,6 +159,13 @@ class Store:
         for manifest in sorted(self.root.glob(f"stages/*/[!.]*/{MANIFEST}")):
             yield self.read(manifest.parent)
 
+    def siblings(self, stage: Stage, code: str) -> Iterator[Artifact]:
+        """Committed results of other parameters, inputs or subjects, made by the same version and code as `stage`."""
+        for manifest in sorted(self._folder(stage.name).glob(f"[!.]*/{MANIFEST}")):
+            found = self.read(manifest.parent)
+            if found.manifest.version == stage.version and found.manifest.provenance["code"] == code:
+                yield found
+
     def scratch(self, stage: Stage) -> Path:
         """A fresh folder for one attempt of `stage`."""
         path = self._folder(stage.name) / f".{self._leaf(stage)}.{secrets.token_hex(4)}"
@@ -162,6 +181,7 @@ class Store:
         quarantined: list[Mapping[str, str]],
         seconds: float,
         provenance: Mapping[str, Any],
+        shards: Mapping[str, Mapping[str, Any]],
     ) -> Artifact:
         """Hash every file of `scratch` into a manifest and rename the folder into place, flushed to disk first.
 
@@ -180,6 +200,7 @@ class Store:
             quarantined=tuple(quarantined),
             seconds=round(seconds, 3),
             provenance=provenance,
+            shards=shards,
         )
         write_durably(scratch / MANIFEST, manifest.to_json())
         rename_durably(scratch, self.path(stage))

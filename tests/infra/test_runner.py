@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+from infra import runner
 from infra.events import EventLog, read_events
-from infra.fanout import ShardResult, map_shards
+from infra.fanout import ShardResult, map_shards, shard_key
 from infra.plan import SelectionError, plan, require_inputs, select
 from infra.runner import run_inline
 from infra.stage import Stage
-from infra.store import Store
+from infra.store import Store, file_digest
 
 
 def write(context, inputs, text):
@@ -127,6 +128,60 @@ def test_finished_shards_are_not_done_again(store, run, tmp_path):
     assert manifest.provenance["attempt"] == 2
     first = next(event for event in events if event["event"] == "progress")
     assert (first["done"], first["total"]) == (3, 5)
+
+
+@pytest.fixture
+def letters(tmp_path):
+    """A stage that copies files of letters, one a shard; `made` lists which it worked on."""
+    made = []
+
+    def copy(file, folder):
+        made.append(file.name)
+        (folder / "copies").mkdir()
+        (folder / "copies" / file.name).write_text(file.read_text())
+        torn = [{"origin": file.name, "reason": "torn"}] if "?" in file.read_text() else []
+        return ShardResult({"letters": len(file.read_text())}, torn)
+
+    def stage(case, **texts):
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text)
+        files = [tmp_path / name for name in texts]
+        keys = [shard_key(number, {"case": case}, file_digest(file)) for number, file in enumerate(files)]
+
+        def work(context, inputs):
+            results = map_shards(context, copy, files, keys=keys)
+            return {"data/letters": sum(result.metrics["letters"] for result in results)}
+
+        return {"source[web]": Stage("source", "web", 1, {"case": case, "keys": keys}, {}, work)}
+
+    return stage, made
+
+
+def test_a_changed_input_costs_the_shards_it_touches(run, letters):
+    stage, made = letters
+    first = run(stage("upper", a="A", b="BB?", c="CCC"))[0].artifacts["source[web]"]
+    second = run(stage("upper", a="A", b="BB?", c="DDDD"))[0].artifacts["source[web]"]
+    assert made == ["a", "b", "c", "c"]
+    assert [(second.path / "copies" / name).read_text() for name in "abc"] == ["A", "BB?", "DDDD"]
+    assert second.manifest.metrics == {"data/letters": 8}
+    assert second.manifest.quarantined == first.manifest.quarantined == ({"origin": "b", "reason": "torn"},)
+    assert (first.manifest.provenance["shards_reused"], second.manifest.provenance["shards_reused"]) == (0, 2)
+    assert {name: second.manifest.digests()[name] for name in ("copies/a", "copies/b")}.items() <= (
+        first.manifest.digests().items()
+    )
+
+
+def test_no_shard_is_taken_over_that_was_made_otherwise_or_is_damaged_or_by_other_code(run, letters, monkeypatch):
+    stage, made = letters
+    first = run(stage("upper", a="A", b="BB"))[0].artifacts["source[web]"]
+    run(stage("lower", a="A", b="BB"))
+    assert made == ["a", "b"] * 2
+    (first.path / "copies" / "b").write_text("rot")
+    run(stage("upper", a="A", b="BB", c="C"))
+    assert made[4:] == ["b", "c"]
+    monkeypatch.setattr(runner, "code_digest", lambda module: "mended")
+    run(stage("upper", a="A", b="BB", c="C", d="D"))
+    assert made[6:] == ["a", "b", "c", "d"]
 
 
 def test_selection_by_name_and_by_pattern(store):

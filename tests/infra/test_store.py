@@ -24,7 +24,9 @@ def commit(store, made, content=b"payload"):
     (scratch / "sub").mkdir()
     (scratch / "sub" / "data.bin").write_bytes(content)
     pq.write_table(pa.table({"x": [1, 2, 3]}), scratch / "rows.parquet")
-    return store.commit(made, scratch, metrics={"kept": 3.0}, quarantined=[], seconds=1.5, provenance={"code": "c"})
+    return store.commit(
+        made, scratch, metrics={"kept": 3.0}, quarantined=[], seconds=1.5, provenance={"code": "c"}, shards={}
+    )
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_two_attempts_of_one_stage_leave_the_first_result(store):
     second = store.scratch(made)
     (second / "late").write_text("late")
     first = commit(store, made)
-    result = store.commit(made, second, metrics={}, quarantined=[], seconds=0, provenance={})
+    result = store.commit(made, second, metrics={}, quarantined=[], seconds=0, provenance={}, shards={})
     assert result.manifest == first.manifest
     assert not second.exists()
 

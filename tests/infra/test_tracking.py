@@ -44,7 +44,7 @@ class Story:
         for name, text in (files or {"data.txt": "x"}).items():
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).write_text(text)
-        made = self.store.commit(stage, scratch, metrics=metrics, quarantined=[], seconds=2.0, provenance={})
+        made = self.store.commit(stage, scratch, metrics=metrics, quarantined=[], seconds=2.0, provenance={}, shards={})
         self.tell(event="stage_finished", **_identity(stage), seconds=2.0, path=str(made.path))
 
     def reuse(self, stage: Stage) -> None:

@@ -6,18 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from infra.context import StageContext
+from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact
+from infra.store import Artifact, Store
 
 
 @dataclass
 class Attempt:
-    """What an attempt of a stage left behind."""
+    """What an attempt of a stage left behind, committed to a store of its own."""
 
     artifact: Artifact
-    metrics: Mapping[str, float]
-    quarantined: list[Mapping[str, str]]
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.artifact.manifest.metrics
+
+    @property
+    def quarantined(self) -> list[Mapping[str, str]]:
+        return list(self.artifact.manifest.quarantined)
 
 
 @pytest.fixture
@@ -25,11 +31,8 @@ def attempt(tmp_path: Path) -> Callable[..., Attempt]:
     """`attempt(stage, folder_name, **inputs)`: one attempt of the stage without Ray."""
 
     def attempt(stage: Stage, name: str, **inputs: Artifact) -> Attempt:
-        out, state = tmp_path / name / "out", tmp_path / name / "state"
-        for folder in (out, state):
-            folder.mkdir(parents=True)
-        context = StageContext(stage.id, out, state, [].append)
-        metrics = stage.work(context, inputs)
-        return Attempt(Artifact(out, None), metrics, context.quarantined)
+        store = Store(tmp_path / name)
+        store.open()
+        return Attempt(build(stage, store, [].append, False, *(inputs[name] for name in stage.inputs)))
 
     return attempt

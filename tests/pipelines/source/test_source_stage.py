@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from data_recipes.schema import SourceSection
-from infra.store import file_digest
+from infra.store import MANIFEST, file_digest
 from pipelines import source
 from pipelines.artifacts.questions import has_questions, read_questions
 from pipelines.source import pydoc_pages
@@ -46,7 +46,8 @@ def build(attempt, tmp_path):
 
 
 def digests(out: Path) -> dict[str, str]:
-    return {str(file.relative_to(out)): file_digest(file) for file in sorted(out.rglob("*")) if file.is_file()}
+    files = (file for file in sorted(out.rglob("*")) if file.is_file() and file.name != MANIFEST)
+    return {str(file.relative_to(out)): file_digest(file) for file in files}
 
 
 def documents(attempt) -> list[dict]:
