@@ -1,4 +1,4 @@
-"""The commands: plan, run, replay, show, submit, ui, doctor.
+"""The commands: plan, run, replay, ablate, show, submit, ui, doctor.
 
 Heavy libraries are imported by the command that needs them, so that help and plan answer at once.
 """
@@ -85,6 +85,24 @@ def replay(
 
     same = commands.replay_recipe(recipe, store, address, overrides or [], until, _terminal())
     raise typer.Exit(0 if same else 1)
+
+
+@app.command()
+def ablate(
+    recipe: Recipe,
+    phase: Annotated[int, typer.Option(help="Phase whose mixture is searched, from 1.")],
+    candidates: Annotated[int, typer.Option(help="Mixtures to try, the recipe's own among them.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the drawn mixtures.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where the recipe with the best mixture is written.")] = None,
+    store: StoreFolder = DEFAULT_STORE,
+    address: Address = None,
+    overrides: Overrides = None,
+) -> None:
+    """Search the mixture of one phase with small runs side by side; --set makes them small."""
+    from pipelines import commands
+
+    ok = commands.ablate_recipe(recipe, store, address, overrides or [], phase, candidates, seed, out, _terminal())
+    raise typer.Exit(0 if ok else 1)
 
 
 @app.command()

@@ -87,6 +87,35 @@ def run_recipe(
         return _execute(graph, _plan(graph, store, until, only), store, address, terminal)
 
 
+def ablate_recipe(
+    recipe: Path,
+    store_path: Path,
+    address: str | None,
+    overrides: Sequence[str],
+    phase: int,
+    candidates: int,
+    seed: int,
+    out: Path | None,
+    terminal: Console,
+) -> bool:
+    """Search the mixture of one phase and write the run recipe with the best; True where every stage has its result."""
+    from pipelines.ablate.stage import Ablation
+    from pipelines.ablation import ablation_graph, print_ablation, write_best
+
+    graph = ablation_graph(*load_run(recipe, overrides), phase, candidates, seed)
+    store = Store(store_path).open()
+    with store.locked():
+        store.remove_scratch()
+        if not _execute(graph, plan(store, list(graph.stages.values())), store, address, terminal):
+            return False
+    folder = store.path(graph.stages[f"ablate[{phase}]"])
+    target = out or recipe.with_name(f"{recipe.stem}-phase{phase}-best.toml")
+    found = Ablation.read(folder)
+    write_best(recipe, found, target)
+    print_ablation(found, folder, target, terminal)
+    return True
+
+
 def _execute(graph: Graph, planned: list[PlannedStage], store: Store, address: str | None, terminal: Console) -> bool:
     from infra.tracking import Tracker, reconcile
 

@@ -46,7 +46,20 @@ def corpus_graph(recipe: CorpusRecipe, folder: Path) -> Graph:
 
 def run_graph(run: RunRecipe, recipes: Mapping[str, tuple[Path, CorpusRecipe]]) -> Graph:
     """The graph of a run; `recipes` are its corpora by name with the file each came from. Raises RecipeError."""
-    pins = {name: source.pin(recipe.source, path.parent) for name, (path, recipe) in recipes.items()}
+    pins = pin_corpora(recipes)
+    lock = Lock(run, {name: recipe for name, (_, recipe) in recipes.items()}, pins)
+    return Graph(run.name, chain(run, recipes, pins), lock)
+
+
+def pin_corpora(recipes: Mapping[str, tuple[Path, CorpusRecipe]]) -> dict[str, dict[str, Any]]:
+    """What fixes the inputs of each corpus, by name. Raises RecipeError where one is missing."""
+    return {name: source.pin(recipe.source, path.parent) for name, (path, recipe) in recipes.items()}
+
+
+def chain(
+    run: RunRecipe, recipes: Mapping[str, tuple[Path, CorpusRecipe]], pins: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Stage]:
+    """Every stage of a run by id, inputs first, the report last."""
     corpora = {name: _corpus(recipe, pins[name], path.parent) for name, (path, recipe) in recipes.items()}
     tokenizer = tokenize.tokenizer_stage(
         run.tokenizer, {name: (corpus.source, corpus.dedup) for name, corpus in corpora.items()}
@@ -58,8 +71,7 @@ def run_graph(run: RunRecipe, recipes: Mapping[str, tuple[Path, CorpusRecipe]]) 
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
     stages += [tokenizer, *tokens.values(), *_phases(run, corpora, tokenizer, tokens)]
     stages.append(report.stage(run.name, _by_id(stages)))
-    lock = Lock(run, {name: recipe for name, (_, recipe) in recipes.items()}, pins)
-    return Graph(run.name, _by_id(stages), lock)
+    return _by_id(stages)
 
 
 def _phases(

@@ -203,8 +203,8 @@ class Projection:
         self._log_metrics(parent, values, event, int(manifest.subject) if manifest.subject.isdigit() else 0)
         if (path / "report.html").is_file():
             self._client.log_artifact(parent, str(path / "report.html"))
-            for figure in sorted(path.glob("figures/*.png")):
-                self._client.log_artifact(parent, str(figure), "figures")
+        for figure in sorted(path.glob("figures/*.png")):
+            self._client.log_artifact(parent, str(figure), "figures")
 
     def _ensure_model(self, manifest: Manifest, source_run: str) -> None:
         """Make the model of a committed checkpoint, whose files stay in the store."""

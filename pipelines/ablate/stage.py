@@ -1,0 +1,133 @@
+"""The stage `ablate`: what the candidates' scores say about the mixture of one phase.
+
+ablation.json             Ablation
+candidates.parquet        one row a candidate: weight of each corpus, each measured score, the objective
+figures/ablation.png      predicted against measured, and the best mixture beside the recipe's
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.context import StageContext
+from infra.stage import Metrics, Resources, Stage
+from infra.store import Artifact
+from pipelines.ablate.mixtures import corpora_of
+from pipelines.ablate.regression import Regression, best_mixture, regress
+from pipelines.artifacts.report import Scores
+
+RESULT = "ablation.json"
+MEASURE = "bits_per_byte/"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """`measured`: the objective, mean bits per byte over the corpora, of the recipe's own mixture and of the best of
+    those that were tried; `predicted`: of `best`, by `method`; `rank_correlations`: Spearman's, by method, between
+    measured and predicted objective of mixtures held out one at a time."""
+
+    phase: int
+    method: str
+    rank_correlations: Mapping[str, float]
+    recipe: Mapping[str, float]
+    best: Mapping[str, float]
+    measured_recipe: float
+    measured_best: float
+    predicted_best: float
+
+    @classmethod
+    def read(cls, folder: Path) -> "Ablation":
+        return cls(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+
+def stage(number: int, mixtures: Sequence[Mapping[str, float]], seed: int, evaluations: Sequence[Stage]) -> Stage:
+    """The best mixture of phase `number` by the scores of `mixtures`, the recipe's own first; `evaluations` are theirs
+    in the same order."""
+    params = {"phase": number, "mixtures": [dict(mixture) for mixture in mixtures], "seed": seed}
+    inputs = {f"evaluate:{place:03d}": evaluation for place, evaluation in enumerate(evaluations)}
+    work = partial(_ablate, number, mixtures, seed)
+    return Stage("ablate", str(number), 1, params, inputs, work, Resources(num_cpus=1))
+
+
+def _ablate(
+    number: int,
+    mixtures: Sequence[Mapping[str, float]],
+    seed: int,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],
+) -> Metrics:
+    from pipelines.ablate.figure import draw
+
+    names, _ = corpora_of(mixtures[0])
+    table = np.array([[mixture[name] for name in names] for mixture in mixtures])
+    measures, scores = _scores([inputs[name].path for name in sorted(inputs)])
+    weights = np.full(len(measures), 1 / len(measures))
+    regressions = regress(table, scores, weights)
+    best = best_mixture(mixtures[0], regressions[0], weights, seed)
+    objective = scores @ weights
+    _write_candidates(names, table, measures, scores, objective, context.out)
+    found = _ablation(number, mixtures[0], best, objective, regressions, weights)
+    (context.out / RESULT).write_text(json.dumps(asdict(found), indent=1, sort_keys=True), encoding="utf-8")
+    (context.out / "figures").mkdir()
+    figure = draw(objective, regressions, weights, found.recipe, best)
+    figure.savefig(context.out / "figures" / "ablation.png", dpi=150, metadata={"Software": None})
+    return _metrics(found)
+
+
+def _scores(evaluations: Sequence[Path]) -> tuple[list[str], np.ndarray]:
+    """Names of the bits per byte, and float64 [candidates, measures]."""
+    found = [Scores.read(path).scores for path in evaluations]
+    measures = [name for name in found[0] if name.startswith(MEASURE)]
+    return measures, np.array([[scores[name].value for name in measures] for scores in found])
+
+
+def _write_candidates(
+    names: Sequence[str],
+    table: np.ndarray,
+    measures: Sequence[str],
+    scores: np.ndarray,
+    objective: np.ndarray,
+    out: Path,
+) -> None:
+    columns: dict[str, Any] = {f"weight/{name}": table[:, place] for place, name in enumerate(names)}
+    columns |= {name: scores[:, place] for place, name in enumerate(measures)}
+    pq.write_table(pa.table({**columns, "objective": objective}), out / "candidates.parquet", compression="zstd")
+
+
+def _ablation(
+    number: int,
+    own: Mapping[str, float],
+    best: Mapping[str, float],
+    objective: np.ndarray,
+    regressions: Sequence[Regression],
+    weights: np.ndarray,
+) -> Ablation:
+    chosen = regressions[0]
+    return Ablation(
+        phase=number,
+        method=chosen.method,
+        rank_correlations={found.method: found.rank_correlation for found in regressions},
+        recipe=dict(own),
+        best=best,
+        measured_recipe=float(objective[0]),
+        measured_best=float(objective.min()),
+        predicted_best=float((chosen.predict(np.array([list(best.values())])) @ weights)[0]),
+    )
+
+
+def _metrics(found: Ablation) -> Metrics:
+    metrics = {
+        "ablate/measured_recipe": found.measured_recipe,
+        "ablate/measured_best": found.measured_best,
+        "ablate/predicted_best": found.predicted_best,
+    }
+    for method, correlation in found.rank_correlations.items():
+        metrics[f"ablate/rank_correlation_{method.replace(' ', '_')}"] = correlation
+    return metrics

@@ -1,0 +1,100 @@
+"""A search for the mixture of one phase: a graph of small runs that share all they can, and a recipe with the best."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import tomlkit
+from pydantic import ValidationError
+from rich.console import Console
+
+from data_recipes import CorpusRecipe, RecipeError, RunRecipe
+from data_recipes.lock import Lock
+from infra.stage import Stage
+from infra.store import write_durably
+from pipelines import ablate
+from pipelines.ablate.mixtures import draw_mixtures
+from pipelines.ablate.regression import MIN_MIXTURES
+from pipelines.ablate.stage import Ablation
+from pipelines.graph import Graph, chain, pin_corpora
+
+VARIED = ("mix", "train", "evaluate")
+"""Stages of the phase that each candidate has of its own; all others are shared."""
+
+
+def ablation_graph(
+    run: RunRecipe, recipes: Mapping[str, tuple[Path, CorpusRecipe]], number: int, count: int, seed: int
+) -> Graph:
+    """Phase `number` of `run` with each of `count` mixtures, on one worker each so that several train side by side, and
+    the regression over them. Raises RecipeError."""
+    _require_sense(run, number, count)
+    mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
+    pins = pin_corpora(recipes)
+    stages: dict[str, Stage] = {}
+    evaluations = []
+    for place, mixture in enumerate(mixtures, start=1):
+        candidate = _candidate(chain(_variant(run, number, mixture), recipes, pins), number, place)
+        stages |= candidate
+        evaluations.append(candidate[f"evaluate[{number}.{place:02d}]"])
+    searched = ablate.stage(number, mixtures, seed, evaluations)
+    lock = Lock(run, {name: recipe for name, (_, recipe) in recipes.items()}, pins)
+    return Graph(f"{run.name}-ablate", {**stages, searched.id: searched}, lock)
+
+
+def write_best(recipe: Path, found: Ablation, out: Path) -> None:
+    """Write the run recipe `recipe` with the best mixture, comments and all, to `out`."""
+    page = tomlkit.parse(recipe.read_text(encoding="utf-8"))
+    weights = tomlkit.inline_table()
+    weights.update(found.best)
+    page["phases"][found.phase - 1]["weights"] = weights
+    page["corpora"] = [os.path.relpath(recipe.parent / corpus, out.parent) for corpus in page["corpora"]]
+    write_durably(out, tomlkit.dumps(page))
+
+
+def print_ablation(found: Ablation, folder: Path, recipe: Path, terminal: Console) -> None:
+    """What the search found, in the order in which one decides."""
+    correlations = ", ".join(f"{method} {value:.2f}" for method, value in found.rank_correlations.items())
+    mixture = ", ".join(f"{name} {weight:.4f}" for name, weight in found.best.items())
+    lines = [
+        f"rank correlation on held-out mixtures: {correlations}",
+        f"mean bits per byte: recipe {found.measured_recipe:.4f}, best tried {found.measured_best:.4f}, "
+        f"best predicted {found.predicted_best:.4f} ({found.method})",
+        f"best mixture of phase {found.phase}: {mixture}",
+        f"figure: {folder / 'figures' / 'ablation.png'}",
+        f"new recipe: {recipe}",
+    ]
+    terminal.print("\n" + "\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _require_sense(run: RunRecipe, number: int, count: int) -> None:
+    if not 1 <= number <= len(run.phases):
+        raise RecipeError(f"--phase {number}: {run.name} has the phases 1 to {len(run.phases)}. Name one of them.")
+    if count < MIN_MIXTURES:
+        raise RecipeError(f"--candidates {count}: a regression needs at least {MIN_MIXTURES}. Raise it.")
+    if sum(weight > 0 for weight in run.phases[number - 1].weights.values()) < 2:
+        raise RecipeError(f"--phase {number}: it reads one corpus, so there is nothing to mix. Name another phase.")
+
+
+def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRecipe:
+    page = run.as_params()
+    page["phases"][number - 1]["weights"] = dict(mixture)
+    page["train"] |= {"num_workers": 1, "expert_parallel_size": 1}
+    page["evaluate"]["text_to_sql_questions"] = 0
+    try:
+        return RunRecipe.model_validate(page)
+    except ValidationError as error:
+        raise RecipeError(f"run {run.name}: {error.errors()[0]['msg']}") from None
+
+
+def _candidate(built: Mapping[str, Stage], number: int, place: int) -> dict[str, Stage]:
+    """What phase `number` needs, its own stages named after the candidate."""
+    subject = f"{number}.{place:02d}"
+    mixed, trained, evaluated = (built[f"{name}[{number}]"] for name in VARIED)
+    mixed = replace(mixed, subject=subject)
+    trained = replace(trained, subject=subject, inputs={**trained.inputs, "mix": mixed})
+    evaluated = replace(evaluated, subject=subject, inputs={**evaluated.inputs, "train": trained})
+    later = {f"{name}[{phase}]" for name in VARIED for phase in range(number, len(built))}
+    earlier = {f"evaluate[{phase}]" for phase in range(1, number)}
+    shared = {name: stage for name, stage in built.items() if name not in later | earlier | {"report"}}
+    return {**shared, **{stage.id: stage for stage in (mixed, trained, evaluated)}}

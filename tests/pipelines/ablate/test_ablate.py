@@ -1,0 +1,130 @@
+"""Mixtures that are drawn, and what a regression over them finds where the truth is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_recipes import load_run
+from infra.stage import Stage
+from infra.store import Artifact
+from pipelines import ablate
+from pipelines.ablate.mixtures import dirichlet, draw_mixtures
+from pipelines.ablate.regression import regress
+from pipelines.ablate.stage import Ablation
+from pipelines.ablation import write_best
+from pipelines.artifacts.report import Score, Scores
+
+QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
+OWN = {"code": 0.3, "docs": 0.5, "sql": 0.2, "unused": 0.0}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1), st.floats(0.01, 1), min_size=2, max_size=6), st.integers(0, 2**31)
+)
+def test_mixtures_sum_to_one_differ_and_start_with_the_recipes_own(weights, seed):
+    mixtures = draw_mixtures(weights, 8, seed)
+    assert len({json.dumps(mixture) for mixture in mixtures}) == 8
+    assert all(abs(sum(mixture.values()) - 1) < 1e-9 and min(mixture.values()) >= 0 for mixture in mixtures)
+    total = sum(weights.values())
+    assert all(abs(mixtures[0][name] - weights[name] / total) < 1e-3 for name in weights)
+    assert mixtures == draw_mixtures(weights, 8, seed)
+
+
+def test_a_corpus_without_weight_gets_none():
+    assert all(set(mixture) == {"code", "docs", "sql"} for mixture in draw_mixtures(OWN, 10, 0))
+
+
+def test_drawn_mixtures_have_the_recipes_weights_as_their_mean():
+    mean = np.array([0.6, 0.3, 0.1])
+    drawn = dirichlet(mean, 50_000, np.random.default_rng(3))
+    assert np.abs(drawn.mean(axis=0) - mean).max() < 0.01
+
+
+def planted(weights: np.ndarray) -> np.ndarray:
+    """Bits per byte of two corpora: the first learns from `code`, the second from `docs` with less to gain."""
+    return np.stack([2.0 - 0.5 * weights[:, 0], 1.5 - 0.2 * weights[:, 1]], axis=1)
+
+
+def test_held_out_mixtures_are_ranked_and_the_better_method_comes_first():
+    mixtures = np.array([list(mixture.values()) for mixture in draw_mixtures(OWN, 10, 5)])
+    found = regress(mixtures, planted(mixtures), np.array([0.5, 0.5]))
+    assert found[0].method == "linear"
+    assert found[0].rank_correlation == pytest.approx(1.0)
+    assert 0.0 < found[1].rank_correlation < 1.0
+    np.testing.assert_allclose(found[0].heldout, planted(mixtures), atol=1e-9)
+
+
+def test_a_held_out_prediction_has_not_seen_its_own_score():
+    mixtures = np.array([list(mixture.values()) for mixture in draw_mixtures(OWN, 6, 5)])
+    scores = planted(mixtures)
+    changed = scores.copy()
+    changed[4] += 100.0
+    weights = np.array([0.5, 0.5])
+    before, after = (
+        {found.method: found.heldout for found in regress(mixtures, table, weights)} for table in (scores, changed)
+    )
+    for method, heldout in before.items():
+        np.testing.assert_array_equal(heldout[4], after[method][4])
+        assert not np.array_equal(heldout[5], after[method][5])
+
+
+@pytest.fixture
+def search(attempt, tmp_path):
+    """Run the stage on planted scores of `count` mixtures."""
+
+    def search(count: int, name: str = "search"):
+        mixtures = draw_mixtures(OWN, count, 1)
+        table = np.array([list(mixture.values()) for mixture in mixtures])
+        stages, inputs = [], {}
+        for place, scores in enumerate(planted(table)):
+            folder = tmp_path / f"{name}-scores" / f"{place}"
+            folder.mkdir(parents=True)
+            measured = {
+                f"bits_per_byte/{name}": Score(value, 9, 0, 9) for name, value in zip("ab", scores, strict=True)
+            }
+            Scores("sql", 1, 1, {**measured, "sql_execution_accuracy": Score(0.5, 9, 0, 1)}).write(folder)
+            stages.append(Stage("evaluate", f"3.{place:02d}", 1, {}, {}, lambda context, inputs: {}))
+            inputs[f"evaluate:{place:03d}"] = Artifact(folder, None)
+        return attempt(ablate.stage(3, mixtures, 1, stages), name, **inputs)
+
+    return search
+
+
+def test_the_search_finds_where_the_planted_optimum_lies(search):
+    made = search(8)
+    found = Ablation.read(made.artifact.path)
+    assert found.best["code"] > 0.6 > found.recipe["code"]
+    assert found.best["sql"] < found.recipe["sql"]
+    assert found.predicted_best < found.measured_recipe
+    truth = planted(np.array([list(found.best.values())])).mean()
+    assert found.predicted_best == pytest.approx(truth, abs=1e-6)
+    assert made.metrics["ablate/rank_correlation_linear"] == pytest.approx(1.0)
+    assert (made.artifact.path / "figures" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_two_searches_are_the_same_bytes(search):
+    one, two = search(5, "one"), search(5, "two")
+    assert one.artifact.manifest.digests() == two.artifact.manifest.digests()
+
+
+def test_too_few_mixtures_are_an_error(search):
+    with pytest.raises(ValueError, match="3 mixtures tell nothing about others; try at least 4"):
+        search(3)
+
+
+def test_the_best_mixture_becomes_a_recipe_with_the_comments_of_the_first(tmp_path):
+    best = {"python_code": 0.2, "python_docs": 0.1, "text_to_sql": 0.7}
+    found = Ablation(3, "linear", {}, {}, best, 1.0, 1.0, 1.0)
+    out = tmp_path / "deeper" / "best.toml"
+    out.parent.mkdir()
+    write_best(QUICKSTART, found, out)
+    run, recipes = load_run(out)
+    assert run.phases[2].weights == best
+    assert run.phases[:2] == load_run(QUICKSTART)[0].phases[:2]
+    assert set(recipes) == {"python_docs", "python_code", "text_to_sql"}
+    assert "# The whole chain on a laptop" in out.read_text()
