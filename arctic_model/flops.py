@@ -1,42 +1,77 @@
-"""Parameters and arithmetic work of a model, by formula."""
+"""Parameters and arithmetic work of a model, by formula. No torch here."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from arctic_model.config import ArcticConfig
 
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Parameters in all, and those that one token passes through (top-k experts of E)."""
+    """Parameters in all, those that one token passes through (top-k experts of E), and those of all experts."""
 
     total: int
     active: int
+    experts: int
+
+    @property
+    def dense(self) -> int:
+        """Everything that every token passes through."""
+        return self.total - self.experts
+
+
+@dataclass(frozen=True)
+class ForwardFlops:
+    """Floating-point operations of one token's forward pass, all layers together."""
+
+    attention: int
+    dense_mlp: int
+    router: int
+    experts: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        return sum(astuple(self))
 
 
 def count_parameters(config: ArcticConfig) -> ParameterCount:
     """Parameters by formula; the preset arctic-480b has 478,584,608,768 and 17,318,647,808 active."""
     embeddings = 2 * config.vocab_size * config.hidden_size + config.hidden_size
     dense = embeddings + config.num_layers * _dense_layer(config)
-    experts = config.num_layers * 3 * config.hidden_size * config.expert_size
-    return ParameterCount(dense + experts * config.num_experts, dense + experts * config.top_k)
+    expert = config.num_layers * 3 * config.hidden_size * config.expert_size
+    experts = expert * config.num_experts
+    return ParameterCount(dense + experts, dense + expert * config.top_k, experts)
+
+
+def forward_flops_per_token(config: ArcticConfig, sequence_length: int) -> ForwardFlops:
+    """Products of matrices in the forward pass of one token in a full sequence of `sequence_length` T.
+
+    2 per matrix parameter that the token meets (Kaplan et al. 2020, arXiv 2001.08361, 2.1); the embedding is a look-up
+    and the norms are not products: both count for nothing. Scores and their use are 2 * T * D per layer: half of the
+    full square, since a token sees on average half of its sequence.
+    """
+    layers, width = config.num_layers, config.hidden_size
+    return ForwardFlops(
+        attention=layers * 2 * (_attention(config) + sequence_length * width),
+        dense_mlp=layers * 2 * 3 * width * width,
+        router=layers * 2 * config.num_experts * width,
+        experts=layers * 2 * config.top_k * 3 * width * config.expert_size,
+        head=2 * config.vocab_size * width,
+    )
 
 
 def training_flops_per_token(config: ArcticConfig, sequence_length: int) -> int:
-    """Floating-point operations of forward and backward for one token in a full sequence of `sequence_length`.
+    """Forward and backward of one token: backward is two products for each one of forward."""
+    return 3 * forward_flops_per_token(config, sequence_length).total
 
-    6 for each active matrix parameter (2 forward, 4 backward; Kaplan et al. 2020, arXiv 2001.08361, 2.1); the
-    embedding is a look-up and the norms' gains are few: they count for nothing. Attention scores and their use add
-    6 * T * D per layer: half of the full square, since a token sees on average half of the sequence.
-    """
-    gains = (3 * config.num_layers + 1) * config.hidden_size
-    matrices = count_parameters(config).active - config.vocab_size * config.hidden_size - gains
-    attention = config.num_layers * 6 * sequence_length * config.hidden_size
-    return 6 * matrices + attention
+
+def _attention(config: ArcticConfig) -> int:
+    """The four projections of one layer."""
+    width = config.hidden_size
+    return 2 * width * width + 2 * width * config.num_kv_heads * config.head_dim
 
 
 def _dense_layer(config: ArcticConfig) -> int:
     """Everything of one layer but its experts: attention, dense MLP, router, three norms."""
     width = config.hidden_size
-    key_value = config.num_kv_heads * config.head_dim
-    attention = 2 * width * width + 2 * width * key_value
-    return attention + 3 * width * width + config.num_experts * width + 3 * width
+    return _attention(config) + 3 * width * width + config.num_experts * width + 3 * width

@@ -26,6 +26,39 @@ PRESETS: Mapping[str, ArcticConfig] = {
         expert_size=96,
         max_positions=1024,
     ),
+    # A ladder for one GPU of 80 GB in Arctic's proportions: seven query heads to a key-value head (five in the middle),
+    # experts two thirds as wide as the model. Named by total and active parameters; the larger the model, the fewer
+    # its experts, so that weights, gradients and optimizer states stay below 58 GB.
+    "arctic-1.4b-a150m": ArcticConfig(
+        vocab_size=32_000,
+        hidden_size=896,
+        num_layers=12,
+        num_heads=14,
+        num_kv_heads=2,
+        num_experts=64,
+        expert_size=640,
+        max_positions=4096,
+    ),
+    "arctic-2.5b-a400m": ArcticConfig(
+        vocab_size=32_000,
+        hidden_size=1280,
+        num_layers=20,
+        num_heads=20,
+        num_kv_heads=4,
+        num_experts=32,
+        expert_size=896,
+        max_positions=4096,
+    ),
+    "arctic-3.6b-a1b": ArcticConfig(
+        vocab_size=32_000,
+        hidden_size=1792,
+        num_layers=30,
+        num_heads=14,
+        num_kv_heads=2,
+        num_experts=16,
+        expert_size=1152,
+        max_positions=4096,
+    ),
     # The released model; "old copies of its config say 56 key-value heads, the published counts prove 8".
     "arctic-480b": ArcticConfig(
         vocab_size=32_000,

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -46,14 +46,23 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
                 f"{path}: corpora[{number}] = {relative!r} has the name {corpus.name!r} a second time. Rename one."
             )
         corpora[corpus.name] = (corpus_path, corpus)
-    for number, phase in enumerate(run.phases, start=1):
-        for name in phase.weights:
-            if name not in corpora:
-                raise RecipeError(
-                    f"{path}: phases[{number}].weights.{name}: no such corpus. The corpora of this run are "
-                    f"{', '.join(corpora)}. {_did_you_mean(name, corpora)}".rstrip()
-                )
+    for field, name in _named_corpora(run):
+        if name not in corpora:
+            raise RecipeError(
+                f"{path}: {field}: no such corpus. The corpora of this run are "
+                f"{', '.join(corpora)}. {_did_you_mean(name, corpora)}".rstrip()
+            )
     return run, corpora
+
+
+def _named_corpora(run: RunRecipe) -> Iterator[tuple[str, str]]:
+    """Every place of `run` that names a corpus, as field and name."""
+    for number, phase in enumerate(run.phases, start=1):
+        for field in ("weights", "weights_to", "tokens_per_corpus"):
+            yield from ((f"phases[{number}].{field}.{name}", name) for name in getattr(phase, field))
+    for field in ("max_epochs_per_corpus", "quality_power"):
+        yield from ((f"mix.{field}.{name}", name) for name in getattr(run.mix, field))
+    yield from ((f"mix.rehydrate[{number}] = {name!r}", name) for number, name in enumerate(run.mix.rehydrate, start=1))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -137,13 +146,13 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[st
             fields = [section.model_fields[part] for section in sections if part in section.model_fields]
             deeper = [nested for field in fields for nested in _sections_in(field.annotation)]
             # pydantic puts the discriminator's value of a union into the location
-            sections = deeper or [section for section in sections if _kind(section) == part]
+            sections = deeper or [section for section in sections if part in _kinds(section)]
     return sorted({name for section in sections for name in section.model_fields})
 
 
-def _kind(section: type[BaseModel]) -> str | None:
+def _kinds(section: type[BaseModel]) -> tuple[str, ...]:
     field = section.model_fields.get("kind")
-    return next(iter(get_args(field.annotation)), None) if field else None
+    return get_args(field.annotation) if field else ()
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:

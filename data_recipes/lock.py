@@ -2,30 +2,38 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import RecipeError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Lock:
-    """`run` is None for a single corpus. `pins` are by corpus: digests that fix what its inputs contain."""
+    """`run` is None for a single corpus. `pins` are by corpus: digests that fix what its inputs contain; `tokenizer`:
+    the same of the run's tokenizer. `earlier`: corpora that these are deduplicated against and that are not their own.
+    `folders`: where relative paths start, by corpus, and under "" those of the run; they fix nothing."""
 
     run: RunRecipe | None
     corpora: Mapping[str, CorpusRecipe]
     pins: Mapping[str, Mapping[str, Any]]
+    folders: Mapping[str, str]
+    earlier: Mapping[str, CorpusRecipe] = field(default_factory=dict)
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
 
     def as_plain(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "run": self.run.as_params() if self.run else None,
             "corpora": {name: corpus.as_params() for name, corpus in self.corpora.items()},
+            "earlier": {name: corpus.as_params() for name, corpus in self.earlier.items()},
+            "folders": dict(self.folders),
             "pins": {name: dict(pins) for name, pins in self.pins.items()},
+            "tokenizer": dict(self.tokenizer),
         }
 
     def to_json(self) -> str:
@@ -42,18 +50,22 @@ class Lock:
                     f"{path}: format = {page['format']}: this version reads format {FORMAT}. Lock it anew."
                 )
             run = RunRecipe.model_validate_json(json.dumps(page["run"])) if page["run"] else None
-            corpora = {
-                name: CorpusRecipe.model_validate_json(json.dumps(corpus)) for name, corpus in page["corpora"].items()
-            }
-            return cls(run, corpora, page["pins"])
+            corpora, earlier = _corpora(page["corpora"]), _corpora(page["earlier"])
+            return cls(run, corpora, page["pins"], page["folders"], earlier, page["tokenizer"])
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe anew.") from None
 
-    def require_pins(self, found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-        """Raise RecipeError where the inputs found now are not those that were locked."""
-        changed = [name for name, pins in self.pins.items() if dict(found[name]) != dict(pins)]
+    def require_pins(self, found: "Lock", path: Path) -> None:
+        """Raise RecipeError where the inputs of `found`, locked now, are not those of this lock at `path`."""
+        changed = [name for name, pins in self.pins.items() if dict(found.pins[name]) != dict(pins)]
+        if dict(self.tokenizer) != dict(found.tokenizer):
+            changed.append("tokenizer")
         if changed:
             raise RecipeError(
                 f"{path}: pins.{changed[0]}: the inputs of {', '.join(changed)} are not the ones that were locked. "
                 "Bring the locked inputs back, or lock the recipe anew."
             )
+
+
+def _corpora(page: Mapping[str, Any]) -> dict[str, CorpusRecipe]:
+    return {name: CorpusRecipe.model_validate_json(json.dumps(corpus)) for name, corpus in page.items()}

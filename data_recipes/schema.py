@@ -3,12 +3,12 @@
 Sections carry the names of the stages they configure. Units are in the field names.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from data_recipes.inputs import Input
-from data_recipes.refining import FilterSection
+from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import Fraction, Name, PositiveFloat, PositiveInt, Section
 
 # ---------------------------------------------------------------- corpus: source
@@ -19,12 +19,13 @@ class SourceSection(Section):
 
     inputs: Annotated[list[Input], Field(min_length=1)]
     extractor: Literal["cascade", "main_content", "all_text"] = "cascade"
-    """HTML to text: resiliparse's main content, trafilatura for pages that pass cheap checks ("cascade");
+    """HTML to text: the page's main part without what surrounds it, by trafilatura where that is in doubt ("cascade");
     resiliparse's main content alone; or all visible text."""
     heldout_fraction: Fraction = 0.01
     """Share of documents kept from training for bits per byte (drawn by the digest of their group)."""
     max_quarantined_fraction: Fraction = 0.05
-    """Share of unreadable records above which the stage fails."""
+    """Share of unreadable records above which the stage fails; the share of whole files that cannot be had is held
+    against it too."""
 
 
 # ---------------------------------------------------------------- corpus: dedup
@@ -35,18 +36,31 @@ class DedupSection(Section):
 
     ngram: PositiveInt = 5
     num_bands: PositiveInt = 16
-    rows_per_band: PositiveInt = 8
+    rows_per_band: Annotated[int, Field(gt=0, le=32)] = 8
+    seed: int = 1
     jaccard_threshold: Fraction = 0.8
     """Verified Jaccard of n-gram sets from which the lower-ranked document is a duplicate."""
-    seed: int = 1
+    containment_threshold: Fraction | None = None
+    """Share of a document's n-grams that a better-ranked one has, from which it is a duplicate too; none: no share."""
+    max_bucket: PositiveInt = 1000
+    """Kept documents of one band bucket that are compared; further ones only where a second signature agrees."""
+    against: list[Name] = []
+    """Earlier corpora, best first, whose kept documents rank before all of this one."""
+    max_removed_fraction: Fraction = 0.5
+    """Share of the documents of an origin, or of all, above which their removal raises an alarm."""
+    max_cluster_size: PositiveInt = 10_000
+    """Members above which a cluster raises an alarm."""
+    on_alarm: Literal["warn", "stop"] = "warn"
+    """What an alarm does: it stands in the report ("warn"), or fails the stage as well ("stop")."""
 
 
 class CorpusRecipe(Section):
-    """One corpus: source, filter, dedup."""
+    """One corpus: source, score, filter, dedup."""
 
     name: Name
     description: str
     source: SourceSection
+    score: ScoreSection = ScoreSection()
     filter: FilterSection = FilterSection()
     dedup: DedupSection = DedupSection()
 
@@ -55,10 +69,30 @@ class CorpusRecipe(Section):
 
 
 class TokenizerSection(Section):
-    """Byte-level BPE trained on a sample of all corpora."""
+    """Byte-level BPE, trained on a sample of all corpora or taken as it is."""
 
-    vocab_size: Annotated[int, Field(ge=260, le=65_536)]
-    sample_bytes_per_corpus: PositiveInt
+    vocab_size: Annotated[int, Field(ge=260, le=1_048_576)]
+    """Ids that the model has; the tokenizer has as many or fewer."""
+    sample_bytes_per_corpus: PositiveInt | None = None
+    """UTF-8 bytes of training text of each corpus to train on; needed without `path`."""
+    path: str = ""
+    """An existing byte-level `tokenizer.json` to take instead of training one; relative to the recipe."""
+    end_token: str = ""
+    """The special token of the tokenizer at `path` that ends a text; here one stands before each document too."""
+
+    @model_validator(mode="after")
+    def _trained_or_taken(self) -> Self:
+        if bool(self.path) == bool(self.sample_bytes_per_corpus):
+            raise ValueError(
+                f"path = {self.path!r} and sample_bytes_per_corpus = {self.sample_bytes_per_corpus}: give one of the "
+                "two, a tokenizer that exists or the bytes to train one on."
+            )
+        if bool(self.path) != bool(self.end_token):
+            raise ValueError(
+                f"end_token = {self.end_token!r} with path = {self.path!r}: a tokenizer that exists needs the name of "
+                "its end token, such as <|endoftext|>, and one that is trained has its own. Set both or none."
+            )
+        return self
 
 
 class TokenizeSection(Section):
@@ -69,21 +103,61 @@ class TokenizeSection(Section):
 
 
 class PhaseSection(Section):
-    """One segment of the curriculum."""
+    """One segment of the curriculum: `weights` of `tokens`, or `tokens_per_corpus`."""
 
     name: Name
     tokens: PositiveInt
-    """Training tokens of the phase; a multiple of sequence_length x global_batch_sequences."""
-    weights: Annotated[dict[str, Fraction], Field(min_length=1)]
+    """Training tokens of the phase; a multiple of sequence_length x global_batch_sequences. With `tokens_per_corpus`
+    it is their sum and may be left out."""
+    weights: dict[str, Fraction] = {}
     """Share of the phase's tokens per corpus; they sum to 1."""
+    weights_to: dict[str, Fraction] = {}
+    """Shares at the phase's end: they move in a straight line from `weights`, by tokens read. Empty: they stay."""
+    tokens_per_corpus: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Exact training tokens per corpus, each a multiple of sequence_length; instead of `weights`."""
+    order: Literal["shuffled", "easy_to_hard"] = "shuffled"
+    """Order of a corpus' sequences: a keyed permutation, or by the score `order_by`, lowest first, pass by pass."""
+    order_by: str = ""
+    """Numeric column of the stage `score`, such as `words`; a sequence has the mean over its tokens."""
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora that the phase reads, sorted."""
+        shares = (self.weights, self.weights_to, self.tokens_per_corpus)
+        return sorted({name for share in shares for name, value in share.items() if value})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokens_are_the_sum(cls, page: Any) -> Any:
+        if isinstance(page, dict) and "tokens" not in page and isinstance(page.get("tokens_per_corpus"), dict):
+            return page | {"tokens": sum(page["tokens_per_corpus"].values())}
+        return page
+
+    @model_validator(mode="after")
+    def _budgets_are_given_once(self) -> Self:
+        if bool(self.weights) == bool(self.tokens_per_corpus):
+            given = "both" if self.weights else "neither"
+            raise ValueError(f"weights or tokens_per_corpus: {given} is given. Give one of them.")
+        if self.weights_to and not self.weights:
+            raise ValueError("weights_to: there is no weights for it to start from. Add weights.")
+        total = sum(self.tokens_per_corpus.values())
+        if self.tokens_per_corpus and total != self.tokens:
+            raise ValueError(f"tokens = {self.tokens}, but tokens_per_corpus sum to {total}. Leave tokens out.")
+        if (self.order == "easy_to_hard") != bool(self.order_by):
+            raise ValueError(
+                f"order_by = {self.order_by!r} with order = {self.order!r}: a column belongs to easy_to_hard. "
+                "Give both or neither."
+            )
+        return self
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Self:
-        total = sum(self.weights.values())
-        if abs(total - 1.0) > 1e-9:
-            parts = ", ".join(f"{name} {weight:.2f}" for name, weight in self.weights.items())
-            mend = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
-            raise ValueError(f"weights sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
+        for field, weights in (("weights", self.weights), ("weights_to", self.weights_to)):
+            total = sum(weights.values())
+            if weights and abs(total - 1.0) > 1e-9:
+                parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+                mend = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
+                raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
         return self
 
 
@@ -92,7 +166,34 @@ class MixSection(Section):
 
     max_epochs: PositiveFloat = 4.0
     """Passes over one corpus, all phases together, above which the plan is refused."""
+    max_epochs_per_corpus: dict[str, PositiveFloat] = {}
+    """The same for single corpora, by name."""
+    quality_power: dict[str, PositiveFloat] = {}
+    """By corpus: how often a pass reads a sequence, in whole times, follows the power p of its quality (the score
+    `quality`, mean over tokens); a pass stays as long as it is, so the worst sequences are left out."""
+    rehydrate: list[str] = []
+    """Corpora whose sequences a pass reads as often as `copies_by_cluster_size` says of their documents."""
+    copies_by_cluster_size: list[Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]] = [
+        [1, 1],
+        [2, 2],
+        [3, 3],
+        [5, 5],
+        [100, 8],
+        [1000, 1],
+    ]
+    """Pairs of a cluster's size, before dedup, and copies from that size on (FineWeb-2, arXiv 2506.20920)."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _sizes_ascend_from_one(self) -> Self:
+        sizes = [size for size, _ in self.copies_by_cluster_size]
+        if sizes != sorted(set(sizes)) or sizes[:1] != [1]:
+            raise ValueError(f"copies_by_cluster_size has the sizes {sizes}; they must ascend from 1. Sort them.")
+        return self
+
+    def epochs_of(self, corpus: str) -> float:
+        """Passes over a corpus above which the plan is refused."""
+        return self.max_epochs_per_corpus.get(corpus, self.max_epochs)
 
 
 class ModelSection(Section):
@@ -181,6 +282,12 @@ class RunRecipe(Section):
                     f"phases[{number}].tokens = {phase.tokens} is not a whole number of steps of {step_tokens} tokens "
                     f"(sequence_length x global_batch_sequences). Use {nearest}."
                 )
+            for corpus, tokens in phase.tokens_per_corpus.items():
+                if tokens % self.tokenize.sequence_length:
+                    raise ValueError(
+                        f"phases[{number}].tokens_per_corpus.{corpus} = {tokens} is not a whole number of sequences of "
+                        f"{self.tokenize.sequence_length} tokens. Use a multiple."
+                    )
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"phases have the names {names}; each name may stand once. Rename one.")

@@ -50,7 +50,7 @@ def map_shards(
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob(".*"):
         shutil.rmtree(leftover)
-    folders = [home / f"{index:06d}" for index in range(len(shards))]
+    folders = [_folder(context, index) for index in range(len(shards))]
     _adopt(context, keys or [], folders)
     todo = [index for index, folder in enumerate(folders) if not folder.exists()]
     context.progress(len(shards) - len(todo), len(shards), unit)
@@ -72,9 +72,20 @@ def map_shards(
     return results
 
 
+def forget_shards(context: StageContext, numbers: Sequence[int]) -> None:
+    """Have the next attempt of this stage do these shards again; what this one collected of them stays."""
+    for number in numbers:
+        shutil.rmtree(_folder(context, number))
+
+
 def shard_key(number: int, params: object, *digests: str) -> str:
     """The key of shard `number`, which its files are named by, made with `params` (plain data) from these inputs."""
     return digest({"number": number, "params": params, "digests": list(digests)})
+
+
+def _folder(context: StageContext, number: int) -> Path:
+    """Where shard `number` is kept once it is finished."""
+    return context.state / "shards" / f"{number:06d}"
 
 
 def _adopt(context: StageContext, keys: Sequence[str], folders: Sequence[Path]) -> None:

@@ -9,36 +9,36 @@ import tomlkit
 from pydantic import ValidationError
 from rich.console import Console
 
-from data_recipes import CorpusRecipe, RecipeError, RunRecipe
-from data_recipes.lock import Lock
+from data_recipes import RecipeError, RunRecipe
 from infra.stage import Stage
 from infra.store import write_durably
-from pipelines import ablate
+from pipelines import ablate, tokenize
 from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
-from pipelines.graph import Graph, chain, pin_corpora
+from pipelines.graph import Graph, Recipes, build_corpora, chain, lock_run, pin_corpora, with_earlier
 
 VARIED = ("mix", "train", "evaluate")
 """Stages of the phase that each candidate has of its own; all others are shared."""
 
 
-def ablation_graph(
-    run: RunRecipe, recipes: Mapping[str, tuple[Path, CorpusRecipe]], number: int, count: int, seed: int
-) -> Graph:
-    """Phase `number` of `run` with each of `count` mixtures, on one worker each so that several train side by side, and
-    the regression over them. Raises RecipeError."""
+def ablation_graph(run: RunRecipe, recipes: Recipes, folder: Path, number: int, count: int, seed: int) -> Graph:
+    """Phase `number` of `run`, whose recipe stands in `folder`, with each of `count` mixtures, on one worker each so
+    that several train side by side, and the regression over them. Raises RecipeError."""
     _require_sense(run, number, count)
     mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
-    pins = pin_corpora(recipes)
+    known = with_earlier(recipes, {})
+    pins = pin_corpora(known)
+    tokenizer = tokenize.pin(run.tokenizer, folder)
+    corpora = {name: corpus for name, corpus in build_corpora(known, pins).items() if name in recipes}
     stages: dict[str, Stage] = {}
     evaluations = []
     for place, mixture in enumerate(mixtures, start=1):
-        candidate = _candidate(chain(_variant(run, number, mixture), recipes, pins), number, place)
+        candidate = _candidate(chain(_variant(run, number, mixture), corpora, tokenizer, folder), number, place)
         stages |= candidate
         evaluations.append(candidate[f"evaluate[{number}.{place:02d}]"])
     searched = ablate.stage(number, mixtures, seed, evaluations)
-    lock = Lock(run, {name: recipe for name, (_, recipe) in recipes.items()}, pins)
+    lock = lock_run(run, known, list(recipes), pins, tokenizer, folder)
     return Graph(f"{run.name}-ablate", {**stages, searched.id: searched}, lock)
 
 

@@ -1,4 +1,4 @@
-"""The commands: plan, run, replay, ablate, show, submit, ui, doctor.
+"""The commands: plan, run, replay, ablate, size, show, export-tokens, train-quality, submit, ui, doctor.
 
 Heavy libraries are imported by the command that needs them, so that help and plan answer at once.
 """
@@ -43,12 +43,20 @@ def plan(
     overrides: Overrides = None,
     until: Until = None,
     only: Only = None,
+    mix: Annotated[bool, typer.Option("--mix", help="Simulate the curriculum of a run instead.")] = False,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CORPUS=TOKENS", help="With --mix: size of a corpus that is not built: web=2e12"),
+    ] = None,
 ) -> None:
-    """Say what a run would reuse or build, and why. Starts nothing."""
+    """Say what a run would reuse or build, and why, or what its phases would read. Starts nothing."""
     from pipelines import commands, console
 
-    planned = commands.plan_run(recipe, store, overrides or [], until, only).planned
     terminal = _terminal()
+    if mix:
+        commands.plan_mix(recipe, store, overrides or [], assume or [], terminal)
+        return
+    planned = commands.plan_run(recipe, store, overrides or [], until, only).planned
     terminal.print(console.plan_table(planned))
     building = sum(step.action == "build" for step in planned)
     terminal.print(
@@ -106,15 +114,73 @@ def ablate(
 
 
 @app.command()
+def size(
+    recipe: Recipe,
+    gpu: Annotated[str, typer.Option(help="a100, h100, h200 or b200.")] = "h100",
+    gpus: Annotated[int | None, typer.Option(help="Workers, one GPU each. Default: as the recipe says.")] = None,
+    ep: Annotated[int | None, typer.Option(help="Workers that share the experts. Default: as the recipe says.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Sequences per worker and forward pass.")] = None,
+    mfu: Annotated[float, typer.Option(help="Share of the peak that computation reaches while it runs.")] = 0.4,
+    price: Annotated[float | None, typer.Option(help="Of one GPU for an hour.")] = None,
+    checkpoint_layers: Annotated[
+        bool, typer.Option("--checkpoint-layers", help="Keep each layer's input only and compute the layer again.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Say what a run would need: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
+    from pipelines.size import Order, print_size
+
+    order = Order(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers)
+    print_size(recipe, overrides or [], order, _terminal())
+
+
+@app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="stages, a stage id such as 'train[2]', document, or lock.")] = "stages",
-    which: Annotated[str | None, typer.Argument(help="With document: its id. With lock: a recipe.")] = None,
+    what: Annotated[
+        str, typer.Argument(help="stages, a stage id such as 'train[2]', document, cluster, token, or lock.")
+    ] = "stages",
+    which: Annotated[
+        str | None, typer.Argument(help="Of document and cluster the id, of token the corpus, of lock a recipe.")
+    ] = None,
+    position: Annotated[
+        int | None, typer.Argument(help="With token: its place in the corpus' packed training tokens.")
+    ] = None,
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
-    """Show what the store holds: all stages, one stage, one document's way through the chain, or a recipe's lock."""
+    """Show what the store holds: all stages, one stage, a document's way through the chain, a cluster of duplicates,
+    where a token came from, or a recipe's lock."""
     from pipelines.show import show as show_from
 
-    show_from(what, which, store, _terminal())
+    show_from(what, which, position, store, _terminal())
+
+
+@app.command()
+def export_tokens(
+    corpus: Annotated[str, typer.Argument(help="Name of a corpus, or the key of one of its tokenize results.")],
+    out: Annotated[Path, typer.Argument(help="Where to, without suffix.")],
+    form: Annotated[str, typer.Option("--format", help="megatron, datatrove, olmo or npy.")] = "megatron",
+    split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
+    store: StoreFolder = DEFAULT_STORE,
+) -> None:
+    """Write a corpus' tokens in the form that another trainer reads."""
+    from pipelines import commands
+
+    commands.export_corpus(corpus, out, form, split, store, _terminal())
+
+
+@app.command()
+def train_quality(
+    good: Annotated[str, typer.Argument(help="Corpus whose documents are as wished.")],
+    bad: Annotated[str, typer.Argument(help="Corpus whose documents are not.")],
+    out: Annotated[Path, typer.Argument(help="The model, a .safetensors file.")],
+    max_documents: Annotated[int, typer.Option(help="Of each corpus.")] = 20_000,
+    store: StoreFolder = DEFAULT_STORE,
+) -> None:
+    """Train a quality model for [score] on the kept documents of two corpora in the store."""
+    from infra.store import Store
+    from pipelines.quality import train_quality as train
+
+    train(Store(store), good, bad, out, max_documents, _terminal())
 
 
 @app.command()

@@ -18,7 +18,10 @@ from infra.provenance import provenance
 from infra.runner import Outcome, run, run_inline
 from infra.store import Store, write_durably
 from pipelines import console
+from pipelines.artifacts.documents import HELDOUT, TRAIN
+from pipelines.artifacts.tokens import TokenSequences
 from pipelines.graph import Graph, corpus_graph, run_graph
+from pipelines.mix import check_budgets
 from pipelines.replay import compare
 from pipelines.summary import print_summary
 
@@ -37,8 +40,8 @@ def load_graph(recipe: Path, overrides: Sequence[str] = ()) -> Graph:
         return _locked_graph(recipe, overrides)
     loaded = load_recipe(recipe, overrides)
     if isinstance(loaded, CorpusRecipe):
-        return corpus_graph(loaded, recipe.parent)
-    return run_graph(*load_run(recipe, overrides))
+        return corpus_graph(loaded, recipe)
+    return run_graph(*load_run(recipe, overrides), recipe.parent)
 
 
 def _locked_graph(path: Path, overrides: Sequence[str]) -> Graph:
@@ -50,9 +53,16 @@ def _locked_graph(path: Path, overrides: Sequence[str]) -> Graph:
         lock = Lock.from_json(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such lock. A run writes one to store/runs/<run>/lock.json.") from None
-    recipes = {name: (path, recipe) for name, recipe in lock.corpora.items()}
-    graph = run_graph(lock.run, recipes) if lock.run else corpus_graph(next(iter(lock.corpora.values())), path.parent)
-    lock.require_pins(graph.lock.pins, path)
+    recipes, earlier = (
+        {name: (Path(lock.folders[name], f"{name}.toml"), recipe) for name, recipe in corpora.items()}
+        for corpora in (lock.corpora, lock.earlier)
+    )
+    if lock.run:
+        graph = run_graph(lock.run, recipes, Path(lock.folders[""]), earlier)
+    else:
+        ((origin, recipe),) = recipes.values()
+        graph = corpus_graph(recipe, origin, earlier)
+    lock.require_pins(graph.lock, path)
     return graph
 
 
@@ -65,9 +75,55 @@ def plan_run(recipe: Path, store: Path, overrides: Sequence[str], until: str | N
 def _plan(graph: Graph, store: Store, until: str | None, only: str | None) -> list[PlannedStage]:
     chosen = select(graph.stages, until, only)
     planned = plan(store, chosen)
+    if graph.lock.run:
+        check_budgets(graph.lock.run, _built_sequences(planned))
     if only:
         require_inputs(planned, chosen)
     return planned
+
+
+def _built_sequences(planned: Sequence[PlannedStage]) -> dict[str, int]:
+    """Packed training sequences by corpus, of those that are built."""
+    built = {step.stage.subject: step.artifact for step in planned if step.stage.name == "tokenize"}
+    return {name: len(TokenSequences(artifact.path, TRAIN)) for name, artifact in built.items() if artifact}
+
+
+def plan_mix(
+    recipe: Path, store: Path, overrides: Sequence[str], assumptions: Sequence[str], terminal: Console
+) -> None:
+    """Simulate the phases of a run over its built corpora and those whose tokens are assumed. Raises RecipeError."""
+    from pipelines.mix_simulator import assumed_sequences, print_mix, simulate
+
+    run, recipes = load_run(recipe, overrides)
+    available = assumed_sequences(assumptions, run.tokenize.sequence_length)
+    if not available.keys() >= recipes.keys():
+        graph = run_graph(run, recipes, recipe.parent)
+        available = _built_sequences(plan(Store(store), list(graph.stages.values()))) | available
+    check_budgets(run, available)
+    print_mix(simulate(run, available), terminal)
+
+
+def export_corpus(corpus: str, out: Path, form: str, split: str, store: Path, terminal: Console) -> None:
+    """Write the packed tokens of a corpus that was built last, or of a result by its key. Raises RecipeError."""
+    from pipelines.export_tokens import export_tokens
+
+    named = [
+        artifact
+        for artifact in Store(store).artifacts()
+        if artifact.manifest.name == "tokenize" and corpus in (artifact.manifest.subject, artifact.manifest.key)
+    ]
+    if not named:
+        raise RecipeError(f"store {store}: no tokens of {corpus!r}. Run a recipe with this corpus until tokenize.")
+    if split not in (TRAIN, HELDOUT):
+        raise RecipeError(f"--split {split!r}: there are {TRAIN} and {HELDOUT}.")
+    latest = max(named, key=lambda artifact: artifact.path.stat().st_mtime)
+    try:
+        written = export_tokens(latest.path, split, form, out)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    terminal.print(f"{written.documents:,} documents, {written.tokens:,} tokens:", highlight=False)
+    for file in written.files:
+        terminal.print(str(file), markup=False, highlight=False, soft_wrap=True)
 
 
 def run_recipe(
@@ -102,7 +158,7 @@ def ablate_recipe(
     from pipelines.ablate.stage import Ablation
     from pipelines.ablation import ablation_graph, print_ablation, write_best
 
-    graph = ablation_graph(*load_run(recipe, overrides), phase, candidates, seed)
+    graph = ablation_graph(*load_run(recipe, overrides), recipe.parent, phase, candidates, seed)
     store = Store(store_path).open()
     with store.locked():
         store.remove_scratch()

@@ -1,17 +1,20 @@
 """The chain as a graph: corpora side by side, one tokenizer, phases in a row, an evaluation of each, one report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from arctic_model.presets import preset
-from data_recipes import CorpusRecipe, RecipeError, RunRecipe
+from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
 from data_recipes.inputs import TextToSqlInput
 from data_recipes.lock import Lock
 from infra.stage import Stage
-from pipelines import dedup, evaluate, mix, report, source, tokenize, train
+from pipelines import dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
+
+Recipes = Mapping[str, tuple[Path, CorpusRecipe]]
+"""Corpus recipes by name, each with the file it came from."""
 
 
 @dataclass(frozen=True)
@@ -25,49 +28,110 @@ class Graph:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The three stages that make one corpus."""
+    """The four stages that make one corpus."""
 
     source: Stage
+    score: Stage
     filter: Stage
     dedup: Stage
     has_questions: bool
 
     @property
     def stages(self) -> tuple[Stage, ...]:
+        return self.source, self.score, self.filter, self.dedup
+
+    @property
+    def kept(self) -> tuple[Stage, Stage, Stage]:
+        """Where its kept documents, as they are read for training, come from."""
         return self.source, self.filter, self.dedup
 
 
-def corpus_graph(recipe: CorpusRecipe, folder: Path) -> Graph:
-    """The graph of one corpus recipe that stands in `folder`. Raises RecipeError where an input is missing."""
-    pins = source.pin(recipe.source, folder)
-    corpus = _corpus(recipe, pins, folder)
-    return Graph(recipe.name, _by_id(corpus.stages), Lock(None, {recipe.name: recipe}, {recipe.name: pins}))
+def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = None) -> Graph:
+    """The graph of one corpus recipe that stands at `path`. `earlier`: recipes that its `dedup.against` names, where
+    they are at hand (from a lock). Raises RecipeError where an input is missing."""
+    known = with_earlier({recipe.name: (path, recipe)}, earlier or {})
+    pins = pin_corpora(known)
+    corpus = build_corpora(known, pins)[recipe.name]
+    return Graph(recipe.name, _by_id(corpus.stages), _lock_corpora(known, [recipe.name], pins))
 
 
-def run_graph(run: RunRecipe, recipes: Mapping[str, tuple[Path, CorpusRecipe]]) -> Graph:
-    """The graph of a run; `recipes` are its corpora by name with the file each came from. Raises RecipeError."""
-    pins = pin_corpora(recipes)
-    lock = Lock(run, {name: recipe for name, (_, recipe) in recipes.items()}, pins)
-    return Graph(run.name, chain(run, recipes, pins), lock)
+def run_graph(run: RunRecipe, recipes: Recipes, folder: Path, earlier: Recipes | None = None) -> Graph:
+    """The graph of a run whose recipe stands in `folder`; `recipes` are its corpora by name with the file each came
+    from; `earlier` as in `corpus_graph`. Raises RecipeError."""
+    known = with_earlier(recipes, earlier or {})
+    pins = pin_corpora(known)
+    tokenizer = tokenize.pin(run.tokenizer, folder)
+    corpora = build_corpora(known, pins)
+    stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder)
+    return Graph(run.name, stages, lock_run(run, known, list(recipes), pins, tokenizer, folder))
 
 
-def pin_corpora(recipes: Mapping[str, tuple[Path, CorpusRecipe]]) -> dict[str, dict[str, Any]]:
+def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, CorpusRecipe]]:
+    """`recipes` and those that their `dedup.against` names: from `at_hand`, or from `<name>.toml` beside the recipe.
+
+    Raises RecipeError."""
+    known = dict(recipes)
+    waiting = list(recipes.values())
+    while waiting:
+        path, recipe = waiting.pop()
+        for name in recipe.dedup.against:
+            if name not in known:
+                known[name] = at_hand[name] if name in at_hand else _beside(path, name)
+                waiting.append(known[name])
+    return known
+
+
+def pin_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
     """What fixes the inputs of each corpus, by name. Raises RecipeError where one is missing."""
-    return {name: source.pin(recipe.source, path.parent) for name, (path, recipe) in recipes.items()}
+    return {name: _pin(recipe, path.parent) for name, (path, recipe) in recipes.items()}
 
 
-def chain(
-    run: RunRecipe, recipes: Mapping[str, tuple[Path, CorpusRecipe]], pins: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Stage]:
-    """Every stage of a run by id, inputs first, the report last."""
-    corpora = {name: _corpus(recipe, pins[name], path.parent) for name, (path, recipe) in recipes.items()}
-    tokenizer = tokenize.tokenizer_stage(
-        run.tokenizer, {name: (corpus.source, corpus.dedup) for name, corpus in corpora.items()}
-    )
-    tokens = {
-        name: tokenize.stage(name, run.tokenize, tokenizer, corpus.source, corpus.dedup)
-        for name, corpus in corpora.items()
-    }
+def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> dict[str, Corpus]:
+    """Every corpus by name, those that others are deduplicated against before them. Raises RecipeError."""
+    built: dict[str, Corpus] = {}
+
+    def build(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            around = " -> ".join([*above[above.index(name) :], name])
+            raise RecipeError(f"dedup.against goes in a circle: {around}. Take one of them out.")
+        if name not in built:
+            path, recipe = recipes[name]
+            for earlier in recipe.dedup.against:
+                build(earlier, (*above, name))
+            built[name] = _corpus(recipe, pins[name], path.parent, built)
+
+    for name in recipes:
+        build(name, ())
+    return built
+
+
+def lock_run(
+    run: RunRecipe,
+    known: Recipes,
+    own: list[str],
+    pins: Mapping[str, Mapping[str, Any]],
+    tokenizer: Mapping[str, Any],
+    folder: Path,
+) -> Lock:
+    """The lock of a run in `folder`; of the `known` recipes it has `own`, the others are earlier corpora."""
+    corpora = _lock_corpora(known, own, pins)
+    return replace(corpora, run=run, tokenizer=tokenizer, folders={**corpora.folders, "": str(folder.resolve())})
+
+
+def _lock_corpora(known: Recipes, own: list[str], pins: Mapping[str, Mapping[str, Any]]) -> Lock:
+    recipes = {name: recipe for name, (_, recipe) in known.items()}
+    earlier = {name: recipe for name, recipe in recipes.items() if name not in own}
+    folders = {name: str(path.parent.resolve()) for name, (path, _) in known.items()}
+    return Lock(None, {name: recipes[name] for name in own}, pins, folders, earlier)
+
+
+def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any], folder: Path) -> dict[str, Stage]:
+    """Every stage of a run over its `corpora` by id, inputs first, the report last. `pins` fix its tokenizer."""
+    if run.tokenizer.path:
+        tokenizer = tokenize.existing_tokenizer_stage(run.tokenizer, pins, folder)
+    else:
+        tokenizer = tokenize.tokenizer_stage(run.tokenizer, {name: corpus.kept for name, corpus in corpora.items()})
+    tokens = {name: tokenize.stage(name, run.tokenize, tokenizer, *corpus.kept) for name, corpus in corpora.items()}
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
     stages += [tokenizer, *tokens.values(), *_phases(run, corpora, tokenizer, tokens)]
     stages.append(report.stage(run.name, _by_id(stages)))
@@ -113,12 +177,35 @@ def _model(run: RunRecipe) -> dict[str, Any]:
         raise RecipeError(f"run {run.name}: model: {reason}") from None
 
 
-def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path) -> Corpus:
-    sourced = source.stage(recipe.name, recipe.source, pins, folder)
-    filtered = filter_.stage(recipe.name, recipe.filter, sourced)
-    deduped = dedup.stage(recipe.name, recipe.dedup, sourced, filtered)
+def _beside(path: Path, name: str) -> tuple[Path, CorpusRecipe]:
+    file = path.parent / f"{name}.toml"
+    if not file.is_file():
+        raise RecipeError(
+            f"{path}: dedup.against has {name!r}, which is no corpus of this run, and {file} does not exist. "
+            "Name a corpus of the run, or bring its recipe there."
+        )
+    recipe = load_corpus(file)
+    if recipe.name != name:
+        raise RecipeError(
+            f"{file}: name = {recipe.name!r}, but {path} has it in dedup.against as {name!r}. Use one name."
+        )
+    return file, recipe
+
+
+def _pin(recipe: CorpusRecipe, folder: Path) -> dict[str, Any]:
+    """Plain data that fixes every file that a corpus recipe names. Raises RecipeError where one is missing."""
+    pins = {"score": score.pin(recipe.score, folder), "filter": filter_.pin(recipe.filter, folder)}
+    return {**source.pin(recipe.source, folder), **pins}
+
+
+def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: Mapping[str, Corpus]) -> Corpus:
+    sourced = source.stage(recipe.name, recipe.source, {"inputs": pins["inputs"]}, folder)
+    scored = score.stage(recipe.name, recipe.score, pins["score"], folder, sourced)
+    filtered = filter_.stage(recipe.name, recipe.filter, pins["filter"], folder, sourced, scored)
+    against = {name: (built[name].source, built[name].dedup) for name in recipe.dedup.against}
+    deduped = dedup.stage(recipe.name, recipe.dedup, sourced, filtered, against)
     has_questions = any(isinstance(item, TextToSqlInput) for item in recipe.source.inputs)
-    return Corpus(sourced, filtered, deduped, has_questions)
+    return Corpus(sourced, scored, filtered, deduped, has_questions)
 
 
 def _by_id(stages: list[Stage] | tuple[Stage, ...]) -> dict[str, Stage]:

@@ -1,27 +1,27 @@
 """`arctic show`: what a store holds, from the whole down to one document."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
 from infra.store import Artifact, Store, StoreError
-from pipelines.artifacts.documents import shard_paths
-
-TEXT_SHOWN = 600
-"""Characters of a document's text."""
+from pipelines.show_cluster import ClusterError, show_cluster
+from pipelines.show_document import describe, find_document
+from pipelines.show_token import TokenError, find_token
 
 
 class ShowError(ValueError):
     """What was asked for is not there."""
 
 
-def show(what: str, which: str | None, store_path: Path, terminal: Console) -> None:
-    """Print all stages, one stage, one document or a recipe's lock. Raises ShowError, StoreError, RecipeError."""
+def show(what: str, which: str | None, position: int | None, store_path: Path, terminal: Console) -> None:
+    """Print all stages, one stage, one document, one cluster of duplicates, one token or a recipe's lock.
+
+    Raises ShowError, StoreError, RecipeError.
+    """
     if what == "lock":
         from pipelines.commands import load_graph
 
@@ -32,7 +32,23 @@ def show(what: str, which: str | None, store_path: Path, terminal: Console) -> N
         case "stages":
             terminal.print(_stages(artifacts))
         case "document":
-            _print_fields(_document(artifacts, _needed(which, "a document id"), store_path), terminal)
+            for fields in _documents(artifacts, _needed(which, "a document id"), store_path):
+                _print_fields(fields, terminal)
+                terminal.print()
+        case "cluster":
+            try:
+                found = show_cluster(_needed(which, "the id of a cluster"), Store(store_path))
+            except ClusterError as error:
+                raise ShowError(str(error)) from None
+            terminal.print(found, markup=False, highlight=False, soft_wrap=True)
+        case "token":
+            if position is None:
+                raise ShowError("name a corpus and a position as well")
+            try:
+                place = find_token(artifacts, _needed(which, "a corpus"), position)
+            except TokenError as error:
+                raise ShowError(str(error)) from None
+            _print_fields(place.as_fields(), terminal)
         case stage_id:
             for artifact in _stage(artifacts, stage_id, store_path):
                 _print_stage(artifact, terminal)
@@ -88,31 +104,15 @@ def _print_stage(artifact: Artifact, terminal: Console) -> None:
     terminal.print()
 
 
-def _document(artifacts: list[Artifact], doc_id: str, store: Path) -> dict[str, Any]:
-    """Everything known of a document: provenance, scores, decision."""
-    fields: dict[str, Any] = {}
-    for kind, stage in (("documents", "source"), ("scores", "filter"), ("decisions", "dedup")):
-        for artifact in (artifact for artifact in artifacts if artifact.manifest.name == stage):
-            row = _row(artifact.path, kind, doc_id)
-            if row:
-                fields |= {"corpus": artifact.manifest.subject}
-                fields |= {name if kind == "documents" else f"{stage}.{name}": value for name, value in row.items()}
-    if not fields:
+def _documents(artifacts: list[Artifact], doc_id: str, store: Path) -> Iterator[dict[str, Any]]:
+    """Everything known of a document, once for each build of its corpus that has it."""
+    places = find_document(artifacts, doc_id)
+    if not places:
         raise ShowError(
             f"store {store}: no document {doc_id!r}. Ids are 32 hex digits, as in the doc_id column of source."
         )
-    text = fields.pop("text")
-    return {**fields, "text": text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}... ({len(text):,} characters)"}
-
-
-def _row(artifact: Path, kind: str, doc_id: str) -> Mapping[str, Any] | None:
-    for shard in shard_paths(artifact, kind):
-        ids = pq.read_table(shard, columns=["doc_id"])["doc_id"]
-        index = pc.index(ids, doc_id).as_py()
-        if index >= 0:
-            row: Mapping[str, Any] = pq.read_table(shard).slice(index, 1).to_pylist()[0]
-            return row
-    return None
+    for place in places:
+        yield describe(place, doc_id, artifacts)
 
 
 def _print_fields(fields: Mapping[str, Any], terminal: Console) -> None:

@@ -1,16 +1,17 @@
 """Documents, their scores and the decisions about them.
 
     source   documents/NNNNN.parquet   DOCUMENTS: text with provenance; never rewritten
-    filter   scores/NNNNN.parquet      doc_id, one column per score, keep, reason
+    filter   filtered/NNNNN.parquet    FILTERED: what the limits on the scores leave, and what is to be blacked out
     dedup    decisions/NNNNN.parquet   DECISIONS
 
 Rows of the three stand in the same order, shard by shard, so a decision is a sidecar column.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +37,20 @@ DOCUMENTS = pa.schema(
 opt-outs; `split`: TRAIN or HELDOUT; `extractor`: what made the text; `attributes`: JSON object of what one kind of
 input alone knows, such as the repository and language of code."""
 
+REDACTION = pa.struct({"start": pa.int32(), "end": pa.int32(), "kind": pa.string()})
+
+FILTERED = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("keep", pa.bool_(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("quality", pa.float64(), nullable=False),
+        pa.field("redactions", pa.list_(REDACTION), nullable=False),
+    ]
+)
+"""`reason`: "" or the first rule that drops; `quality`: rank among duplicates, 0 without a classifier; `redactions`:
+characters `start` to `end` (not included) to be replaced by `kind`, in order, none touching another."""
+
 DECISIONS = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
@@ -44,11 +59,14 @@ DECISIONS = pa.schema(
         pa.field("kept_id", pa.string()),
         pa.field("cluster_size", pa.int32(), nullable=False),
         pa.field("jaccard", pa.float64()),
+        pa.field("containment", pa.float64()),
+        pa.field("shared_bands", pa.int32()),
     ]
 )
 """`keep`: passed filter and dedup; `reason`: "" or "filter", "exact_duplicate", "near_duplicate"; `kept_id`: the
 document that stands for this one; `cluster_size`: members of the cluster, 1 for a document alone;
-`jaccard`: verified on text against `kept_id`."""
+`jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's n-grams that `kept_id`
+has; `shared_bands`: MinHash bands that the two have in common."""
 
 TRAIN, HELDOUT = "train", "heldout"
 READ_BATCH_ROWS = 1024
@@ -134,18 +152,37 @@ def write_shard(table: pa.Table, folder: Path, shard: int) -> None:
 
 
 def shard_paths(artifact: Path, kind: str) -> list[Path]:
-    """Shards of one kind ("documents", "scores", "decisions") in an artifact's folder, in order."""
+    """Shards of one kind ("documents", "filtered", "decisions") in an artifact's folder, in order."""
     return sorted((artifact / kind).glob("*.parquet"))
 
 
-def iter_kept(documents: Path, decisions: Path, split: str) -> Iterator[pa.RecordBatch]:
-    """Kept documents of one split, in order, from a shard of documents and its shard of decisions."""
+def iter_kept(documents: Path, filtered: Path, decisions: Path, split: str) -> Iterator[pa.RecordBatch]:
+    """Kept documents of one split, in order, their text redacted, from a shard of documents and its two sidecars."""
     keep = pq.read_table(decisions, columns=["doc_id", "keep"])
+    redactions = pq.read_table(filtered, columns=["doc_id", "redactions"])
     row = 0
     for batch in pq.ParquetFile(documents).iter_batches(READ_BATCH_ROWS):
-        sidecar = keep.slice(row, batch.num_rows)
-        if sidecar["doc_id"].to_pylist() != batch["doc_id"].to_pylist():
-            raise ValueError(f"{decisions}: rows are not those of {documents} from row {row} on; build dedup again")
+        sidecars = [sidecar.slice(row, batch.num_rows).combine_chunks() for sidecar in (keep, redactions)]
+        for sidecar, path in zip(sidecars, (decisions, filtered), strict=True):
+            if sidecar["doc_id"].to_pylist() != batch["doc_id"].to_pylist():
+                raise ValueError(f"{path}: rows are not those of {documents} from row {row} on; build it again")
         row += batch.num_rows
-        mask = pa.compute.and_(sidecar["keep"].combine_chunks(), pa.compute.equal(batch["split"], split))
-        yield batch.filter(mask)
+        mask = pa.compute.and_(sidecars[0]["keep"], pa.compute.equal(batch["split"], split)).combine_chunks()
+        yield _redacted(batch.filter(mask), sidecars[1]["redactions"].filter(mask))
+
+
+def redact(text: str, redactions: Iterable[Mapping[str, Any]]) -> str:
+    """`text` with each span of REDACTION replaced by the name of its kind, as <EMAIL>."""
+    parts, done = [], 0
+    for span in redactions:
+        parts += [text[done : span["start"]], f"<{span['kind'].upper()}>"]
+        done = span["end"]
+    return "".join([*parts, text[done:]])
+
+
+def _redacted(batch: pa.RecordBatch, redactions: pa.ChunkedArray) -> pa.RecordBatch:
+    if not pa.compute.any(pa.compute.greater(pa.compute.list_value_length(redactions), 0)).as_py():
+        return batch
+    texts = map(redact, batch["text"].to_pylist(), redactions.to_pylist())
+    place = batch.schema.get_field_index("text")
+    return batch.set_column(place, batch.schema.field(place), pa.array(texts, batch.schema.field(place).type))

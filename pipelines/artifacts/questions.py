@@ -16,10 +16,12 @@ QUESTIONS = pa.schema(
         pa.field("prompt", pa.large_string(), nullable=False),
         pa.field("query", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
+        pa.field("difficulty", pa.string(), nullable=False),
     ]
 )
 """`prompt`: schema and question as a training document has them, up to where the query starts; `query`: the gold
-SQL; `kind`: the shape of the query, such as count, filter, join, group, nested."""
+SQL; `kind`: the shape of the query, such as count, filter, join, group, nested; `difficulty`: easy, medium, hard or
+extra by Spider's rules."""
 
 DATABASES = pa.schema(
     [
@@ -27,6 +29,8 @@ DATABASES = pa.schema(
         pa.field("script", pa.large_string(), nullable=False),
     ]
 )
+DIFFICULTIES = ("easy", "medium", "hard", "extra")
+"""Spider's levels, the easiest first."""
 QUERY_END = ";"
 """A generated query ends here."""
 

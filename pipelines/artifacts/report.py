@@ -16,6 +16,7 @@ SAMPLES = pa.schema(
     [
         pa.field("question_id", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
+        pa.field("difficulty", pa.string(), nullable=False),
         pa.field("prompt", pa.large_string(), nullable=False),
         pa.field("gold", pa.string(), nullable=False),
         pa.field("answer", pa.string(), nullable=False),

@@ -1,53 +1,75 @@
-"""The output of `tokenizer`: one tokenizer.json, and the way from text to ids and back.
+"""The output of `tokenizer`, and the way from text to ids and back.
 
-Special tokens have fixed ids and are never read out of text: a document that contains the letters `<|end|>` is
-encoded as those letters, so no text can end itself.
+    tokenizer.json          the tokenizer, as the library of that name writes it
+    tokenizer_config.json   what Hugging Face tools read beside it: which tokens are special, the chat template
+    sample.parquet          SAMPLE: the documents that it was trained on; not there where an existing one was taken
+
+Special tokens are never read out of text: a document that contains the letters `<|end|>` is encoded as those letters,
+so no text can end itself.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from tokenizers import Tokenizer
 
+from pipelines.artifacts.tokens import id_dtype
+
 TOKENIZER_FILE = "tokenizer.json"
-END, PAD, CHAT_START, CHAT_END = "<|end|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
-SPECIAL_TOKENS = (END, PAD, CHAT_START, CHAT_END)
-"""Ids 0, 1, 2, 3: document end, padding, and the chat marks of Arctic-instruct."""
-ENCODE_BATCH = 64
-"""Texts a call: enough for the library's batch speed, and its records of 100 bytes a token stay small."""
+CONFIG_FILE = "tokenizer_config.json"
+SAMPLE_FILE = "sample.parquet"
+SAMPLE = pa.schema(
+    [
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("text_bytes", pa.int64(), nullable=False),
+    ]
+)
+PAD, CHAT_START, CHAT_END = "<|pad|>", "<|im_start|>", "<|im_end|>"
+"""Padding, and the chat marks of Arctic-instruct (ChatML)."""
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+BATCH_TEXTS, BATCH_CHARACTERS = 64, 2**20
+"""Texts of one call of the library end at either: enough for its batch speed, and its records of some 100 bytes a
+token stay small."""
 
 
 class TextTokenizer:
-    """Byte-level tokenizer of one run; any text comes back exactly."""
+    """Byte-level tokenizer of one run. Raises ValueError where its files cannot be read."""
 
     def __init__(self, artifact: Path) -> None:
-        file = artifact / TOKENIZER_FILE
+        file = artifact / CONFIG_FILE
+        self._tokenizer = read_tokenizer(artifact / TOKENIZER_FILE)
         try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises plain Exception for every fault
-            raise ValueError(f"{file}: not a readable tokenizer ({error}). Build `tokenizer` again.") from error
-        self._tokenizer.encode_special_tokens = True
-        ids = [self._tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
-        if ids != list(range(len(SPECIAL_TOKENS))):
-            raise ValueError(f"{file}: {', '.join(SPECIAL_TOKENS)} have ids {ids}; they must be 0, 1, 2, 3.")
-        self.end_id, self.pad_id = SPECIAL_TOKENS.index(END), SPECIAL_TOKENS.index(PAD)
+            config = json.loads(file.read_text(encoding="utf-8"))
+            ids = self._tokenizer.get_vocab()
+            self.end_id, self.pad_id = ids[config["eos_token"]], ids[config["pad_token"]]
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{file}: does not fit {TOKENIZER_FILE} ({error!r}). Build `tokenizer` again.") from error
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
-        return self._tokenizer.get_vocab_size()
+        """One more than the largest id."""
+        return vocab_size(self._tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without end ids."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_documents(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
-        """int64 ids of each text between two end ids, in order."""
-        for first in range(0, len(texts), ENCODE_BATCH):
-            batch = self._tokenizer.encode_batch_fast(texts[first : first + ENCODE_BATCH], add_special_tokens=False)
-            for encoding in batch:
-                yield np.array([self.end_id, *encoding.ids, self.end_id], dtype=np.int64)
+        """Ids of each text between two end ids, in order, as uint16 or uint32."""
+        dtype = id_dtype(self.vocab_size)
+        for batch in _batches(texts):
+            for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+                yield np.array([self.end_id, *encoding.ids, self.end_id], dtype=dtype)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
@@ -56,9 +78,57 @@ class TextTokenizer:
     @cached_property
     def bytes_of_id(self) -> np.ndarray:
         """int64 [V]: how many bytes of text each id stands for; 0 for special tokens."""
-        # In a byte-level vocabulary every character of a token's name is one byte.
-        ids = self._tokenizer.get_vocab()
-        table = np.zeros(len(ids), dtype=np.int64)
-        for name, index in ids.items():
-            table[index] = 0 if name in SPECIAL_TOKENS else len(name)
+        # In a byte-level vocabulary every character of a token's name is one byte; added tokens are their own text.
+        table = np.zeros(self.vocab_size, dtype=np.int64)
+        for name, index in self._tokenizer.get_vocab().items():
+            table[index] = len(name)
+        for index, token in self._tokenizer.get_added_tokens_decoder().items():
+            table[index] = 0 if token.special else len(token.content.encode())
         return table
+
+
+def read_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer in `file`, set to encode whole texts and to take special tokens in text as text.
+
+    Raises ValueError where it cannot be read.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises plain Exception for every fault
+        raise ValueError(f"{file}: not a readable tokenizer ({error}).") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def vocab_size(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: the rows that a model's embedding needs."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def write_config(tokenizer: Tokenizer, end_token: str, folder: Path) -> None:
+    """Write tokenizer_config.json for `tokenizer`. Padding is the end token where there is none of its own; there is a
+    chat template where it has the chat marks."""
+    known = {token for token in (PAD, CHAT_START, CHAT_END) if tokenizer.token_to_id(token) is not None}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end_token,
+        "eos_token": end_token,
+        "pad_token": PAD if PAD in known else end_token,
+        "clean_up_tokenization_spaces": False,
+    }
+    if {CHAT_START, CHAT_END} <= known:
+        config |= {"additional_special_tokens": [CHAT_START, CHAT_END], "chat_template": CHAT_TEMPLATE}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    first = characters = 0
+    for number, text in enumerate(texts):
+        if number - first == BATCH_TEXTS or characters > BATCH_CHARACTERS:
+            yield texts[first:number]
+            first, characters = number, 0
+        characters += len(text)
+    if first < len(texts):
+        yield texts[first:]

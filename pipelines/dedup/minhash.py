@@ -1,70 +1,120 @@
-r"""Shingles and MinHash signatures of texts.
+r"""What a text is to deduplication, and its MinHash signature.
 
-A text is the set of its word n-grams, words being `\w+` of the lower-cased text. Signatures are datasketch's
-"affine32" scheme over 32-bit hashes of the shingles (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.3).
+Words are the longest runs of `\w` characters, each character lower-cased on its own by the first character of
+Python's `str.lower`. A text is the set of its runs of `ngram` words; of all its words as one run where it has fewer;
+of its bytes as they stand where it has none. Two texts with the same words in the same order are exact duplicates.
+
+A run of words is known by a 64-bit hash. Its upper 32 bits go through datasketch's "affine32" permutations to the
+signature (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.3).
 """
 
-import hashlib
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+import pyarrow as pa
 
-_WORD = re.compile(r"\w+")
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming 3, 6.4)."""
-SHINGLES_PER_UPDATE = 8192
-"""Shingles permuted at a time: 4 MB for 128 permutations, however long the text is."""
-
-
-def words_of(text: str) -> list[str]:
-    """Words in order, lower-cased."""
-    return _WORD.findall(text.lower())
+PORTION_BYTES = 2**20
+"""Text hashed at a time: its hashes, four times as large, stay near the processor."""
+FIELD_BITS = 32
+"""Most bits of one signature row that a band word holds."""
 
 
-def shingles(text: str, ngram: int) -> set[tuple[str, ...]]:
-    """The text's word n-grams; all its words as the one shingle where there are fewer than `ngram`."""
-    words = words_of(text)
-    if len(words) < ngram:
-        return {tuple(words)}
-    return set(zip(*(words[start:] for start in range(ngram)), strict=False))
+@dataclass(frozen=True)
+class Shingles:
+    """Shingle hashes of some texts, text after text. uint64 `hashes`, repeats included; int64 `counts` per text;
+    uint64 `digests` [texts, 2] of the words in order."""
+
+    hashes: np.ndarray
+    counts: np.ndarray
+    digests: np.ndarray
 
 
-def jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
-    """Shared shingles as a fraction of all; two sets are never both empty."""
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
-
-
-def signatures(texts: Sequence[str], ngram: int, num_perm: int, seed: int) -> np.ndarray:
-    """uint32 [len(texts), num_perm]: equal in the share of places that is the Jaccard of the shingle sets."""
-    from datasketch import MinHash
-
-    blank = MinHash(num_perm, seed=seed, scheme="affine32", hashfunc=int)
-    table = np.empty((len(texts), num_perm), dtype=np.uint32)
-    known: dict[str, int] = {}
-    for row, text in enumerate(texts):
-        sketch = blank.copy()
-        hashes = shingle_hashes(text, ngram, known)
-        for start in range(0, len(hashes), SHINGLES_PER_UPDATE):
-            sketch.update_batch(hashes[start : start + SHINGLES_PER_UPDATE].tolist())
-        table[row] = sketch.hashvalues
+@cache
+def lower_case_table() -> np.ndarray:
+    """uint32 [0x110000]: the lower-case code point of each word character, 0 for every other character."""
+    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
+    sound = codes[(codes < 0xD800) | (codes >= 0xE000)]
+    everything = sound.tobytes().decode("utf-32-le")
+    # The two whose lower case is two characters long, or depends on what stands around.
+    lower = everything.replace("\u0130", "i").replace("\u03a3", "\u03c3").lower()
+    words = np.frombuffer(re.sub(r"\W", "\0", everything).encode("utf-32-le"), np.uint32)
+    table = np.zeros(len(codes), np.uint32)
+    table[sound] = np.where(words > 0, np.frombuffer(lower.encode("utf-32-le"), np.uint32), 0)
     return table
 
 
-def shingle_hashes(text: str, ngram: int, known: dict[str, int]) -> np.ndarray:
-    """uint32: a hash of each different shingle. `known` remembers the hashes of words from text to text."""
-    words = words_of(text)
-    hashes = np.fromiter((known.get(word) or _remember(word, known) for word in words), np.uint64, len(words))
-    size = min(ngram, len(words))
-    mixed = np.zeros(len(words) - size + 1, dtype=np.uint64)
-    for start in range(size):
-        mixed = (mixed ^ hashes[start : start + len(mixed)]) * MULTIPLIER
-        mixed ^= mixed >> np.uint64(29)
-    return np.unique((mixed >> np.uint64(32)).astype(np.uint32))
+def portions(texts: pa.LargeStringArray) -> Iterator[tuple[int, int]]:
+    """Slices [start, stop) of `texts` of up to PORTION_BYTES, or of one text."""
+    offsets = _offsets(texts)
+    start = 0
+    while start < len(texts):
+        stop = int(np.searchsorted(offsets, offsets[start] + PORTION_BYTES, side="right")) - 1
+        stop = min(max(stop, start + 1), len(texts))
+        yield start, stop
+        start = stop
 
 
-def _remember(word: str, known: dict[str, int]) -> int:
-    value = int.from_bytes(hashlib.blake2b(word.encode(errors="surrogatepass"), digest_size=8).digest())
-    known[word] = value
-    return value
+def shingle(texts: pa.LargeStringArray, ngram: int) -> Shingles:
+    """Hash the shingles of `texts`; memory is four times theirs."""
+    from pipelines.dedup.kernels import shingle as kernel
+
+    offsets = _offsets(texts)
+    data = texts.buffers()[2]
+    # An array of empty texts may come without a buffer.
+    data = np.frombuffer(data if data is not None else b"\0", np.uint8)
+    hashes = np.empty(int(offsets[-1] - offsets[0]) // 2 + 2 * len(texts), np.uint64)
+    counts, digests = np.empty(len(texts), np.int64), np.empty((len(texts), 2), np.uint64)
+    written = kernel(data, offsets, lower_case_table(), np.empty(ngram, np.uint64), hashes, counts, digests)
+    return Shingles(hashes[:written], counts, digests)
+
+
+def signatures(shingles: Shingles, num_perm: int, seed: int) -> np.ndarray:
+    """uint32 [texts, num_perm]: two texts agree in the share of places that is the Jaccard of their sets."""
+    from pipelines.dedup.kernels import permute
+
+    table = np.empty((len(shingles.counts), num_perm), np.uint32)
+    permute(shingles.hashes, shingles.counts, *_permutations(num_perm, seed), table)
+    return table
+
+
+def band_words(signed: np.ndarray, num_bands: int) -> np.ndarray:
+    """uint64 [texts, num_bands]: a band in 64 bits, the lowest 64 / rows bits (at most 32) of each of its rows.
+
+    Two texts meet in a band where the words are equal, with chance (J + (1 - J) / 2^bits)^rows (b-bit minwise hashing,
+    Li and König 2010), and 2^-64 for texts with nothing in common: a band word is bucket key and signature in one.
+    """
+    rows = signed.reshape(len(signed), num_bands, -1)
+    bits = min(64 // rows.shape[2], FIELD_BITS)
+    words = np.zeros(rows.shape[:2], np.uint64)
+    for row in range(rows.shape[2]):
+        field = rows[:, :, row].astype(np.uint64) & np.uint64(2**bits - 1)
+        words |= field << np.uint64(row * bits)
+    return words
+
+
+def bucket_keys(words: np.ndarray) -> np.ndarray:
+    """uint64 [texts, num_bands]: band words with the band mixed in, spread evenly over all 64-bit numbers.
+
+    One to one within a band (MurmurHash3's finaliser); words of two bands meet once in 2^64 pairs.
+    """
+    keys = words + np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for multiplier in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        keys ^= keys >> np.uint64(33)
+        keys *= np.uint64(multiplier)
+    return keys ^ (keys >> np.uint64(33))
+
+
+@cache
+def _permutations(num_perm: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from datasketch import MinHash
+
+    a, b = MinHash(num_perm, seed=seed, scheme="affine32").permutations
+    return a.astype(np.uint32), b.astype(np.uint32)
+
+
+def _offsets(texts: pa.LargeStringArray) -> np.ndarray:
+    return np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]

@@ -1,68 +1,95 @@
-"""What is worked out once for each document that passed the filter, shard by shard: digest, length, band keys."""
+"""What is worked out once for each document that passed the filter: its index record, band words and sorted run."""
 
-import hashlib
-import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_recipes.schema import DedupSection
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import READ_BATCH_ROWS
-from pipelines.dedup.minhash import MULTIPLIER, signatures
+from pipelines.dedup import index
+from pipelines.dedup.index import RECORD
+from pipelines.dedup.minhash import band_words, portions, shingle, signatures
+
+COPY = np.dtype([("row", "u4"), ("record", "u4"), ("length", "i8")])
+"""An exact duplicate inside its shard: its row, the number of the record that stands for it, bytes of its text."""
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One shard of documents with its scores."""
+class SignShard:
+    """One shard of the corpus, `number` among all units; writes index/, runs/ and copies/ under that number."""
 
     number: int
+    section: DedupSection
     documents: Path
-    scores: Path
+    filtered: Path
+
+    def run(self, folder: Path) -> ShardResult:
+        passed = pq.read_table(self.filtered, columns=["keep", "quality"])
+        rows = np.flatnonzero(passed["keep"].to_numpy())
+        records = np.zeros(len(rows), RECORD)
+        records["row"], records["size"] = rows, 1
+        records["quality"] = passed["quality"].to_numpy()[rows]
+        records["doc_id"] = index.doc_ids(self.documents)[rows]
+        words = np.empty((len(rows), self.section.num_bands), np.uint64)
+        done = 0
+        for texts in _passed_texts(self.documents, passed["keep"].combine_chunks()):
+            part = slice(done, done + len(texts))
+            records["length"][part] = pc.binary_length(texts).to_numpy()
+            shingles = shingle(texts, self.section.ngram)
+            records["digest"][part] = shingles.digests
+            signed = signatures(shingles, self.section.num_bands * self.section.rows_per_band, self.section.seed)
+            words[part] = band_words(signed, self.section.num_bands)
+            done += len(texts)
+        self._write(folder, records, words)
+        return ShardResult({"documents": len(records), "bytes": int(records["length"].sum())})
+
+    def _write(self, folder: Path, records: np.ndarray, words: np.ndarray) -> None:
+        """One record for all documents of a digest, the best of them; the others go to copies/."""
+        name = f"{self.number:05d}"
+        stands = _best_with_same_digest(records)
+        alone = stands == np.arange(len(records))
+        copies = np.zeros(int((~alone).sum()), COPY)
+        copies["row"], copies["length"] = records["row"][~alone], records["length"][~alone]
+        copies["record"] = (np.cumsum(alone) - 1)[stands[~alone]]
+        records["size"] = np.bincount(stands, minlength=len(records))
+        index.save(folder / "index" / name, records[alone], words[alone])
+        index.save_run(folder / "runs" / name, words[alone])
+        (folder / "copies").mkdir()
+        np.save(folder / "copies" / f"{name}.npy", copies)
 
 
-def sign_shard(section: DedupSection, shard: Shard, folder: Path) -> ShardResult:
-    """Write NNNNN.npz: for each passed document its row, the digest of its normalised text, its length in characters
-    and in UTF-8 bytes, and its band keys."""
-    passed = pq.read_table(shard.scores, columns=["keep"])["keep"].to_numpy()
-    digests, characters, sizes, keys = [], [], [], []
+@dataclass(frozen=True)
+class SortIndex:
+    """One shard of an earlier corpus: its sorted run again, from its stored band words."""
+
+    number: int
+    index: Path
+
+    def run(self, folder: Path) -> ShardResult:
+        words = np.load(self.index.with_name(f"{self.index.name}.words.npy"), allow_pickle=False)
+        index.save_run(folder / "runs" / f"{self.number:05d}", words)
+        return ShardResult({"documents": len(words)})
+
+
+def _passed_texts(documents: Path, keep: pa.BooleanArray) -> Iterator[pa.LargeStringArray]:
+    """Texts that passed the filter, in order, a portion at a time."""
     row = 0
-    for batch in pq.ParquetFile(shard.documents).iter_batches(READ_BATCH_ROWS, columns=["text"]):
-        texts = [text for text, keep in zip(batch["text"].to_pylist(), passed[row:], strict=False) if keep]
+    for batch in pq.ParquetFile(documents).iter_batches(READ_BATCH_ROWS, columns=["text"]):
+        texts = batch["text"].filter(keep.slice(row, batch.num_rows))
         row += batch.num_rows
-        digests += [exact_digest(text) for text in texts]
-        characters += [len(text) for text in texts]
-        sizes += [len(text.encode()) for text in texts]
-        num_perm = section.num_bands * section.rows_per_band
-        keys.append(band_keys(signatures(texts, section.ngram, num_perm, section.seed), section.num_bands))
-    np.savez(
-        folder / f"{shard.number:05d}.npz",
-        rows=np.flatnonzero(passed),
-        digests=np.array(digests, dtype=np.uint64).reshape(-1, 2),
-        characters=np.array(characters, dtype=np.int64),
-        sizes=np.array(sizes, dtype=np.int64),
-        keys=np.concatenate(keys) if keys else np.empty((0, section.num_bands), dtype=np.uint64),
-    )
-    return ShardResult()
+        for start, stop in portions(texts):
+            yield texts.slice(start, stop - start)
 
 
-def exact_digest(text: str) -> tuple[int, int]:
-    """128 bits of the text in Unicode's composed form with every run of blanks as one space."""
-    normal = " ".join(unicodedata.normalize("NFC", text).split())
-    digest = hashlib.blake2b(normal.encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8]), int.from_bytes(digest[8:])
-
-
-def band_keys(signed: np.ndarray, num_bands: int) -> np.ndarray:
-    """uint64 [documents, num_bands], equal where all rows of a band are; `signed` is [documents, bands x rows].
-
-    Two different bands meet in one key about once in 2^64 pairs; such a pair is then rejected on its text.
-    """
-    rows = signed.reshape(len(signed), num_bands, signed.shape[1] // num_bands).astype(np.uint64)
-    keys = np.zeros(rows.shape[:2], dtype=np.uint64)
-    for row in range(rows.shape[2]):
-        keys = (keys ^ rows[:, :, row]) * MULTIPLIER
-        keys ^= keys >> np.uint64(32)
-    return keys
+def _best_with_same_digest(records: np.ndarray) -> np.ndarray:
+    """int64: for each record the best-ranked with its digest."""
+    order = index.rank(np.zeros(len(records)), records["quality"], records["length"], records["doc_id"])
+    best = np.empty(len(records), np.int64)
+    best[order] = order[index.first_with_same(records["digest"][order])]
+    return best

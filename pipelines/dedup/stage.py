@@ -1,167 +1,206 @@
-"""The stage `dedup`: which document stands for which, as a sidecar of the documents."""
+"""The stage `dedup`: which document stands for which, as a sidecar of the documents.
+
+    sign      each shard      index records, band words, runs of bucket keys in order
+    join      each key range  runs -> buckets of several documents
+    (here)                    buckets -> components -> groups of components
+    regroup   both            shingle sets of the texts, bucket rows, by group
+    resolve   each group      kept or removed, with evidence
+    decide    each shard      decisions, index of the kept
+
+Only descriptors and counts pass through this process; all else lies in files of the stage's state.
+"""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_recipes import RecipeError
 from data_recipes.schema import DedupSection
 from infra.context import StageContext
-from infra.fanout import map_shards
+from infra.fanout import ShardResult, map_shards
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
-from pipelines.artifacts.documents import DECISIONS, shard_paths, write_shard
-from pipelines.dedup.clusters import Clusters, cluster
-from pipelines.dedup.minhash import jaccard, shingles
-from pipelines.dedup.signing import Shard, sign_shard
+from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.duplicates import write_alarms, write_clusters
+from pipelines.dedup.buckets import JoinRange, num_ranges
+from pipelines.dedup.components import group_components
+from pipelines.dedup.deciding import DecideShard, largest_clusters
+from pipelines.dedup.guards import find_alarms
+from pipelines.dedup.index import Unit
+from pipelines.dedup.regroup import GatherUnit, RouteRange
+from pipelines.dedup.resolving import ResolveGroup
+from pipelines.dedup.signing import SignShard, SortIndex
 
-CLUSTERS_FILE = "clusters.parquet"
-CLUSTERS = pa.schema([pa.field("kept_id", pa.string(), nullable=False), pa.field("size", pa.int32(), nullable=False)])
-"""Clusters of more than one document, largest first."""
-CHARACTERS_AT_ONCE = 2**28
-"""Text held in memory for comparison."""
+COMPARABLE = ("ngram", "num_bands", "rows_per_band", "seed")
+"""Fields in which corpora must agree to be compared by what is stored of them."""
 
 
-def stage(name: str, section: DedupSection, source: Stage, filtered: Stage) -> Stage:
-    """Decisions on the documents of corpus `name` that passed the filter."""
+class DedupError(RuntimeError):
+    """A guard stopped the stage: the message lists the alarms."""
+
+
+class Task(Protocol):
+    """One piece of work: a frozen dataclass of plain data, so that it can travel to a worker."""
+
+    def run(self, folder: Path) -> ShardResult:
+        """Write files under `folder`, named by the task's own number."""
+
+
+def stage(
+    name: str,
+    section: DedupSection,
+    source: Stage,
+    filtered: Stage,
+    against: Mapping[str, tuple[Stage, Stage]] | None = None,
+) -> Stage:
+    """Decisions on the documents of corpus `name` that passed the filter.
+
+    `against`: stages `source` and `dedup` of every corpus in `section.against`, whose kept documents rank before all
+    of this corpus. Raises RecipeError where one was made with other shingles or signatures.
+    """
     inputs = {"source": source, "filter": filtered}
-    return Stage("dedup", name, 1, section.as_params(), inputs, partial(_dedup, section))
+    for earlier in section.against:
+        inputs[f"{earlier}.source"], inputs[f"{earlier}.dedup"] = (against or {})[earlier]
+        _require_comparable(name, section, earlier, inputs[f"{earlier}.dedup"])
+    return Stage("dedup", name, 2, section.as_params(), inputs, partial(_dedup, name, section))
+
+
+def _require_comparable(name: str, section: DedupSection, earlier: str, deduped: Stage) -> None:
+    for field in COMPARABLE:
+        ours, theirs = getattr(section, field), deduped.params[field]
+        if ours != theirs:
+            raise RecipeError(
+                f"corpus {name}: dedup.{field} = {ours}, but {earlier}, which dedup.against names, has {theirs}. "
+                f"Use {theirs} here, or {ours} there."
+            )
 
 
 @dataclass(frozen=True)
-class Passed:
-    """The documents that passed the filter, best rank first: longest, then smallest doc_id. `shard` and `row` are
-    where each is stored."""
+class Phases:
+    """The stage's phases as folders of its state, each of them resumed on its own."""
 
-    doc_id: np.ndarray
-    shard: np.ndarray
-    row: np.ndarray
-    characters: np.ndarray
-    sizes: np.ndarray
-    digests: np.ndarray
-    keys: np.ndarray
+    context: StageContext
 
+    def folder(self, phase: str) -> Path:
+        """Where the files of a phase lie."""
+        return self.context.state / phase / "out"
 
-def _dedup(section: DedupSection, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
-    documents = shard_paths(inputs["source"].path, "documents")
-    scores = shard_paths(inputs["filter"].path, "scores")
-    shards = [Shard(number, *paths) for number, paths in enumerate(zip(documents, scores, strict=True))]
-    passed = _by_rank(shards, _sign(section, shards, context))
-    clusters = cluster(passed.digests, passed.keys, partial(_verify, section, documents, passed))
-    for shard in shards:
-        write_shard(_decisions(shard, passed, clusters), context.out / "decisions", shard.number)
-    alone = clusters.kept == np.arange(len(clusters.kept))
-    sizes = clusters.sizes[alone]
-    _write_clusters(passed.doc_id[alone], sizes, context.out)
-    copies = ~alone & (clusters.kept == clusters.exact)
-    return {
-        "data/documents_in": len(alone),
-        "data/bytes_in": int(passed.sizes.sum()),
-        "data/documents": int(alone.sum()),
-        "data/bytes": int(passed.sizes[alone].sum()),
-        "data/dropped_exact_duplicate": int(copies.sum()),
-        "data/dropped_near_duplicate": int((~alone & ~copies).sum()),
-        "data/clusters": int((sizes > 1).sum()),
-        "data/largest_cluster": int(sizes.max()),
-        "data/pairs_compared": clusters.num_compared,
-        "data/pairs_rejected": clusters.num_rejected,
-    }
+    def run(self, phase: str, tasks: Sequence[Task], unit: str, out: Path | None = None) -> list[ShardResult]:
+        """Do what is left of `tasks`; their files lie under `out`, or under the phase's folder."""
+        if out is None:
+            out = self.folder(phase)
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir(parents=True)
+        context = replace(self.context, state=self.context.state / phase, out=out)
+        return map_shards(context, run_task, tasks, unit=unit)
 
 
-def _sign(section: DedupSection, shards: Sequence[Shard], context: StageContext) -> list[Path]:
-    """Signed shards, kept beside the stage's state: they are no result."""
-    folder = context.state / "signed"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    map_shards(replace(context, out=folder), partial(sign_shard, section), shards)
-    return [folder / f"{shard.number:05d}.npz" for shard in shards]
+def run_task(task: Task, folder: Path) -> ShardResult:
+    return task.run(folder)
 
 
-def _by_rank(shards: Sequence[Shard], signed: Sequence[Path]) -> Passed:
-    parts: dict[str, list[np.ndarray]] = {}
-    for shard, path in zip(shards, signed, strict=True):
-        with np.load(path) as arrays:
-            found = {name: arrays[name] for name in ("rows", "characters", "sizes", "digests", "keys")}
-        ids = pq.read_table(shard.documents, columns=["doc_id"])["doc_id"].to_numpy().astype("S32")
-        found |= {"doc_id": ids[found["rows"]], "shard": np.full(len(found["rows"]), shard.number)}
-        for name, values in found.items():
-            parts.setdefault(name, []).append(values)
-    columns = {name: np.concatenate(values) for name, values in parts.items()}
-    order = np.lexsort((columns["doc_id"], -columns["characters"]))
-    columns["row"] = columns.pop("rows")
-    return Passed(**{name: values[order] for name, values in columns.items()})
+def _dedup(name: str, section: DedupSection, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
+    phases = Phases(context)
+    units = _sign(section, phases, inputs)
+    ranges = _join(units, phases)
+    groups, num_groups = group_components(ranges, units, phases.folder("group"))
+    gather = [GatherUnit(unit, section.ngram, groups) for unit in units]
+    route = [RouteRange(number, stem, groups) for number, stem in enumerate(ranges)]
+    phases.run("regroup", [*gather, *route], "parts regrouped")
+    members = [phases.folder("regroup") / "members" / f"{unit.number:05d}" for unit in units]
+    routed = [phases.folder("regroup") / "routed" / stem.name for stem in ranges]
+    resolve = [ResolveGroup(number, section, members, routed) for number in range(num_groups)]
+    resolved = phases.run("resolve", resolve, "groups compared")
+    counts, losses = _decide(section, phases, units, num_groups)
+    counts["pairs_compared"] = sum(result.metrics["compared"] for result in resolved)
+    counts["pairs_rejected"] = sum(result.metrics["rejected"] for result in resolved)
+    clusters = _merge_clusters(context.out)
+    counts["largest_cluster"] = max(clusters.values(), default=1)
+    _guard(name, section, context, losses, clusters)
+    return {f"data/{count}": value for count, value in counts.items()}
 
 
-def _verify(
-    section: DedupSection, documents: Sequence[Path], passed: Passed, candidates: Mapping[int, Sequence[int]]
-) -> dict[int, float]:
-    """Jaccard of the texts of each member and its best, where it reaches the threshold."""
-    near: dict[int, float] = {}
-    for part in _portions(candidates, passed.characters):
-        texts = _texts(
-            documents, passed, {best for best, _ in part} | {member for _, group in part for member in group}
-        )
-        for best, group in part:
-            standard = shingles(texts[best], section.ngram)
-            for member in group:
-                value = jaccard(standard, shingles(texts[member], section.ngram))
-                if value >= section.jaccard_threshold:
-                    near[member] = value
-    return near
+def _sign(section: DedupSection, phases: Phases, inputs: Mapping[str, Artifact]) -> list[Unit]:
+    """Units of the earlier corpora, whose runs are sorted again, and of this one, whose documents are signed."""
+    tasks: list[Task] = []
+    units: list[Unit] = []
+    for corpus, earlier in enumerate(section.against):
+        for documents in shard_paths(inputs[f"{earlier}.source"].path, "documents"):
+            index = inputs[f"{earlier}.dedup"].path / "index" / documents.stem
+            units.append(Unit(len(units), corpus, 0, True, documents, index))
+            tasks.append(SortIndex(len(tasks), index))
+    filtered = shard_paths(inputs["filter"].path, "filtered")
+    for documents, decided in zip(shard_paths(inputs["source"].path, "documents"), filtered, strict=True):
+        index = phases.folder("sign") / "index" / f"{len(units):05d}"
+        units.append(Unit(len(units), len(section.against), 0, False, documents, index))
+        tasks.append(SignShard(len(tasks), section, documents, decided))
+    phases.run("sign", tasks, "shards signed")
+    first = 0
+    for number, unit in enumerate(units):
+        units[number] = replace(unit, first=first)
+        first += len(unit.records())
+    return units
 
 
-def _portions(
-    candidates: Mapping[int, Sequence[int]], characters: np.ndarray
-) -> Iterator[list[tuple[int, Sequence[int]]]]:
-    """Clusters in runs whose texts fit into memory together."""
-    portion: list[tuple[int, Sequence[int]]] = []
-    held = 0
-    for best, group in candidates.items():
-        size = int(characters[best] + characters[list(group)].sum())
-        if portion and held + size > CHARACTERS_AT_ONCE:
-            yield portion
-            portion, held = [], 0
-        portion.append((best, group))
-        held += size
-    yield portion
+def _join(units: Sequence[Unit], phases: Phases) -> list[Path]:
+    num_bands = units[0].words().shape[1]
+    last = units[-1]
+    count = num_ranges((last.first + len(last.records())) * num_bands)
+    first_new = next(unit.first for unit in units if not unit.fixed)
+    runs = phases.folder("sign") / "runs"
+    phases.run("join", [JoinRange(number, count, first_new, runs, units) for number in range(count)], "key ranges")
+    return [phases.folder("join") / "buckets" / f"{number:05d}" for number in range(count)]
 
 
-def _texts(documents: Sequence[Path], passed: Passed, wanted: set[int]) -> dict[int, str]:
-    chosen = np.array(sorted(wanted))
-    texts: dict[int, str] = {}
-    for shard in np.unique(passed.shard[chosen]):
-        here = chosen[passed.shard[chosen] == shard]
-        column = pq.read_table(documents[shard], columns=["text"])["text"]
-        texts |= zip(here.tolist(), column.take(pa.array(passed.row[here])).to_pylist(), strict=True)
-    return texts
+def _decide(
+    section: DedupSection, phases: Phases, units: Sequence[Unit], num_groups: int
+) -> tuple[Counter[str], dict[str, list[int]]]:
+    """Write decisions and index; returns counts, and documents compared and removed by origin."""
+    verdicts = [phases.folder("resolve") / "verdicts" / f"{number:05d}.npy" for number in range(num_groups)]
+    copies = phases.folder("sign") / "copies"
+    new = [unit for unit in units if not unit.fixed]
+    tasks = [
+        DecideShard(number, section.num_bands, unit, copies / f"{unit.number:05d}.npy", verdicts)
+        for number, unit in enumerate(new)
+    ]
+    counts: Counter[str] = Counter()
+    losses: dict[str, list[int]] = {}
+    for result in phases.run("decide", tasks, "shards decided", phases.context.out):
+        metrics = dict(result.metrics)
+        for origin, (compared, removed) in metrics.pop("origins").items():
+            before = losses.get(origin, (0, 0))
+            losses[origin] = [before[0] + compared, before[1] + removed]
+        counts.update(metrics)
+    return counts, losses
 
 
-def _decisions(shard: Shard, passed: Passed, clusters: Clusters) -> pa.Table:
-    """DECISIONS for one shard: a row for each of its documents, those that the filter dropped included."""
-    doc_ids = pq.read_table(shard.documents, columns=["doc_id"])["doc_id"]
-    here = np.flatnonzero(passed.shard == shard.number)
-    rows = passed.row[here]
-    alone = clusters.kept[here] == here
-    keep, reason = np.zeros(len(doc_ids), bool), np.full(len(doc_ids), "filter", dtype=object)
-    kept_id, jaccards = np.full(len(doc_ids), None, dtype=object), np.full(len(doc_ids), np.nan)
-    size = np.ones(len(doc_ids), np.int32)
-    keep[rows] = alone
-    copies = clusters.kept[here] == clusters.exact[here]
-    reason[rows] = np.where(alone, "", np.where(copies, "exact_duplicate", "near_duplicate"))
-    kept_id[rows] = np.where(alone, None, passed.doc_id[clusters.kept[here]].astype(str))
-    jaccards[rows] = clusters.jaccard[here]
-    size[rows] = clusters.sizes[here]
-    columns = [doc_ids, keep, reason, kept_id, size, pa.array(jaccards, from_pandas=True)]
-    return pa.table(dict(zip(DECISIONS.names, columns, strict=True))).cast(DECISIONS)
+def _merge_clusters(out: Path) -> dict[str, int]:
+    """Merge what the shards list to the largest clusters of the corpus; returns their sizes, largest first."""
+    table = largest_clusters([])
+    for part in shard_paths(out, "largest"):
+        table = largest_clusters([table, pq.read_table(part)])
+    shutil.rmtree(out / "largest")
+    write_clusters(table, out)
+    return dict(zip(table["kept_id"].to_pylist(), table["size"].to_pylist(), strict=True))
 
 
-def _write_clusters(kept: np.ndarray, sizes: np.ndarray, out: Path) -> None:
-    several = np.flatnonzero(sizes > 1)
-    order = several[np.lexsort((kept[several], -sizes[several]))]
-    table = pa.table({"kept_id": kept[order].astype(str), "size": sizes[order].astype(np.int32)}).cast(CLUSTERS)
-    pq.write_table(table, out / CLUSTERS_FILE, compression="zstd")
+def _guard(
+    name: str,
+    section: DedupSection,
+    context: StageContext,
+    losses: Mapping[str, Sequence[int]],
+    clusters: Mapping[str, int],
+) -> None:
+    alarms = find_alarms(name, section, losses, clusters)
+    write_alarms(alarms, context.out)
+    if alarms and section.on_alarm == "stop":
+        listed = "; ".join(alarm.message for alarm in alarms)
+        raise DedupError(f'{listed}. Look at these documents; then raise the limit, or set dedup.on_alarm = "warn".')
+    for alarm in alarms:
+        context.warn(alarm.message)

@@ -24,10 +24,11 @@ def extract_query(text: str) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """One question with its gold query and the script of its database."""
+    """One question with its gold query and the script of its database; `kind`, `difficulty` as in QUESTIONS."""
 
     question_id: str
     kind: str
+    difficulty: str
     prompt: str
     gold: str
     script: str

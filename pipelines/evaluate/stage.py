@@ -19,7 +19,6 @@ from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte, text_to_sql
 from pipelines.evaluate.heldout import choose_pieces
-from pipelines.evaluate.intervals import proportion
 from pipelines.evaluate.journal import Journal
 from pipelines.evaluate.text_to_sql import choose_questions
 
@@ -70,8 +69,7 @@ def _evaluate(phase: str, section: EvaluateSection, context: StageContext, input
         }
         scores = bits_per_byte.measure(scorer, pieces, journal, context)
         samples = text_to_sql.measure(scorer, questions, section.max_new_tokens, journal, context)
-    if samples:
-        scores["sql_execution_accuracy"] = proportion(sum(sample["correct"] for sample in samples), len(samples))
+    scores |= text_to_sql.accuracy(samples)
     pq.write_table(pa.Table.from_pylist(samples, schema=SAMPLES), context.out / SAMPLES_FILE, compression="zstd")
     last = pq.read_table(inputs["train"].path / HISTORY_FILE, columns=["step", "tokens"]).to_pylist()[-1]
     Scores(phase, last["step"], last["tokens"], scores).write(context.out)

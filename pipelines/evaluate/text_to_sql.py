@@ -1,19 +1,23 @@
 """Execution accuracy of SQL: the model reads schema and question, writes a query, and its rows are compared."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.context import StageContext
 from pipelines.artifacts.questions import read_questions
+from pipelines.artifacts.report import Score
+from pipelines.evaluate.intervals import proportion
 from pipelines.evaluate.journal import Journal
 from pipelines.evaluate.sql_answers import CORRECT, Judge, Question
 from pipelines.evaluate.sql_sandbox import SqlSandbox
 
 if TYPE_CHECKING:
     from pipelines.evaluate.scorer import Scorer
+
+MEASURE = "sql_execution_accuracy"
 
 
 def choose_questions(sources: Sequence[Path], count: int) -> list[Question]:
@@ -23,7 +27,14 @@ def choose_questions(sources: Sequence[Path], count: int) -> list[Question]:
     for source in sources:
         rows, scripts = read_questions(source)
         questions += [
-            Question(row["question_id"], row["kind"], row["prompt"], row["query"], scripts[row["database_id"]])
+            Question(
+                row["question_id"],
+                row["kind"],
+                row["difficulty"],
+                row["prompt"],
+                row["query"],
+                scripts[row["database_id"]],
+            )
             for row in rows
         ]
     return sorted(questions, key=lambda question: hashlib.sha256(question.question_id.encode()).digest())[:count]
@@ -47,6 +58,7 @@ def measure(
                 {
                     "question_id": question.question_id,
                     "kind": question.kind,
+                    "difficulty": question.difficulty,
                     "prompt": question.prompt,
                     "gold": question.gold,
                     "answer": answer,
@@ -56,3 +68,12 @@ def measure(
             )
             context.progress(count, len(questions), "questions")
     return samples
+
+
+def accuracy(samples: Sequence[Mapping[str, Any]]) -> dict[str, Score]:
+    """Execution accuracy of all samples, where there are any, and of each difficulty that they have."""
+    verdicts: dict[str, list[bool]] = {}
+    for sample in samples:
+        for name in (MEASURE, f"{MEASURE}/{sample['difficulty']}"):
+            verdicts.setdefault(name, []).append(sample["correct"])
+    return {name: proportion(sum(correct), len(correct)) for name, correct in sorted(verdicts.items())}

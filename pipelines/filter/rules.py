@@ -1,41 +1,107 @@
-"""From scores to decisions: thresholds over columns, no text."""
+"""From scores to decisions: limits over columns, no text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data_recipes.refining import FilterSection
+from pipelines.artifacts.scores import DUPLICATE_NGRAMS, TOP_NGRAMS
+from pipelines.filter.takedown import Takedown
 
 Columns = Mapping[str, np.ndarray]
+Drops = Callable[[Columns, FilterSection], np.ndarray]
+DOCUMENT_COLUMNS = ("url", "licence")
+"""What decisions need of a document besides its scores."""
 
-RULES: Mapping[str, Callable[[Columns, FilterSection], np.ndarray]] = {
-    "language": lambda found, limit: _other_language(found, limit.languages),
-    "min_words": lambda found, limit: found["words"] < limit.min_words,
-    "max_words": lambda found, limit: found["words"] > limit.max_words,
-    "min_mean_word_length": lambda found, limit: found["mean_word_length"] < limit.min_mean_word_length,
-    "max_mean_word_length": lambda found, limit: found["mean_word_length"] > limit.max_mean_word_length,
-    "symbol_to_word_ratio": lambda found, limit: found["symbol_to_word_ratio"] > limit.max_symbol_to_word_ratio,
-    "bullet_lines": lambda found, limit: found["bullet_lines_fraction"] > limit.max_bullet_lines_fraction,
-    "ellipsis_lines": lambda found, limit: found["ellipsis_lines_fraction"] > limit.max_ellipsis_lines_fraction,
-    "alpha_words": lambda found, limit: found["alpha_words_fraction"] < limit.min_alpha_words_fraction,
-    "stop_words": lambda found, limit: found["stop_words"] < limit.min_stop_words,
-    "duplicate_lines": lambda found, limit: found["duplicate_line_fraction"] > limit.max_duplicate_line_fraction,
-    "top_4gram": lambda found, limit: found["top_4gram_fraction"] > limit.max_top_4gram_fraction,
-    "lorem_ipsum": lambda found, limit: found["lorem_ipsum"] & limit.drop_lorem_ipsum,
-    "curly_brackets": lambda found, limit: found["curly_brackets"] & limit.drop_curly_brackets,
+
+def _above(score: str, limit: str) -> Drops:
+    return lambda found, section: found[score] > getattr(section, limit)
+
+
+def _below(score: str, limit: str) -> Drops:
+    return lambda found, section: found[score] < getattr(section, limit)
+
+
+def _where(flag: str, switch: str) -> Drops:
+    return lambda found, section: found[flag] & getattr(section, switch)
+
+
+RULES: Mapping[str, Drops] = {
+    "takedown": lambda found, _: found["takedown"],
+    "opt_out": lambda found, section: (found["noai"] | found["tdm_reserved"]) & section.respect_opt_out,
+    "noindex": _where("noindex", "drop_noindex"),
+    "licence": lambda found, section: _refused(found["licence"], section.allowed_licences, section.denied_licences),
+    "listed_url": _where("listed_url", "drop_listed_urls"),
+    "language": lambda found, section: _other_language(found["language"], section.languages),
+    "language_margin": _below("language_margin", "min_language_margin"),
+    "min_words": _below("words", "min_words"),
+    "max_words": _above("words", "max_words"),
+    "min_mean_word_length": _below("mean_word_length", "min_mean_word_length"),
+    "max_mean_word_length": _above("mean_word_length", "max_mean_word_length"),
+    "symbol_to_word_ratio": _above("symbol_to_word_ratio", "max_symbol_to_word_ratio"),
+    "bullet_lines": _above("bullet_lines_fraction", "max_bullet_lines_fraction"),
+    "ellipsis_lines": _above("ellipsis_lines_fraction", "max_ellipsis_lines_fraction"),
+    "alpha_words": _below("alpha_words_fraction", "min_alpha_words_fraction"),
+    "stop_words": _below("stop_words", "min_stop_words"),
+    "duplicate_lines": _above("duplicate_line_fraction", "max_duplicate_line_fraction"),
+    "duplicate_paragraphs": _above("duplicate_paragraph_fraction", "max_duplicate_paragraph_fraction"),
+    "duplicate_line_characters": _above("duplicate_line_characters_fraction", "max_duplicate_line_characters_fraction"),
+    "duplicate_paragraph_characters": _above(
+        "duplicate_paragraph_characters_fraction", "max_duplicate_paragraph_characters_fraction"
+    ),
+    **{f"top_{n}gram": _above(f"top_{n}gram_fraction", f"max_top_{n}gram_fraction") for n in TOP_NGRAMS},
+    **{
+        f"duplicate_{n}gram": _above(f"duplicate_{n}gram_fraction", f"max_duplicate_{n}gram_fraction")
+        for n in DUPLICATE_NGRAMS
+    },
+    "lorem_ipsum": _where("lorem_ipsum", "drop_lorem_ipsum"),
+    "curly_brackets": _where("curly_brackets", "drop_curly_brackets"),
+    "c4_sentences": _below("c4_sentences", "min_c4_sentences"),
+    "c4_dropped_lines": _above("c4_dropped_lines_fraction", "max_c4_dropped_lines_fraction"),
+    "javascript_lines": _above("javascript_lines_fraction", "max_javascript_lines_fraction"),
+    "policy_lines": _above("policy_lines_fraction", "max_policy_lines_fraction"),
+    "punctuated_lines": _below("punctuated_lines_fraction", "min_punctuated_lines_fraction"),
+    "short_lines": _above("short_lines_fraction", "max_short_lines_fraction"),
+    "newlines": lambda found, section: (
+        _never(found)
+        if section.max_newlines_per_word is None
+        else found["newlines_per_word"] > section.max_newlines_per_word
+    ),
+    "listed_words": _above("listed_words", "max_listed_words"),
+    "quality": _below("quality", "min_quality"),
+    "contamination": _above("contamination", "max_contamination"),
 }
-"""Whether each rule drops each document, by the name of the rule, in the order in which reasons are given."""
+"""Whether each rule drops each document, by the name of the rule, in the order in which reasons are given: what must
+not be used first, then what is no text worth reading."""
 
 
-def decide(scores: pa.Table, section: FilterSection) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of SCORES: whether to keep it, and the first rule that drops it ("" where it is kept)."""
+def decide(scores: pa.Table, documents: pa.Table, section: FilterSection, takedown: Takedown) -> np.ndarray:
+    """For each row of SCORES and DOCUMENT_COLUMNS: the first rule that drops it, "" where it is kept (object array)."""
     found = {name: scores[name].to_numpy() for name in scores.column_names}
+    found["licence"] = documents["licence"].to_numpy()
+    found["takedown"] = takedown.has(scores["doc_id"].to_pylist(), documents["url"].to_pylist())
     reasons = np.full(scores.num_rows, "", dtype=object)
     for name, drops in RULES.items():
         reasons[(reasons == "") & drops(found, section)] = name
-    return reasons == "", reasons
+    return reasons
 
 
-def _other_language(found: Columns, languages: list[str]) -> np.ndarray:
-    return ~np.isin(found["language"].astype(str), languages) if languages else np.zeros(len(found["language"]), bool)
+def _never(found: Columns) -> np.ndarray:
+    return np.zeros(len(found["words"]), bool)
+
+
+def _other_language(languages: np.ndarray, kept: Sequence[str]) -> np.ndarray:
+    return ~np.isin(languages.astype(str), kept) if kept else np.zeros(len(languages), bool)
+
+
+def _refused(licences: np.ndarray, allowed: Sequence[str], denied: Sequence[str]) -> np.ndarray:
+    """Licences that are not on a list of allowed ones, or on one of denied ones; compared in any case."""
+    allowed_, denied_ = ({licence.lower() for licence in licences} for licences in (allowed, denied))
+
+    def refused(licence: Any) -> bool:
+        name = (licence or "").lower()
+        return bool(allowed_ and name not in allowed_) or name in denied_
+
+    return np.fromiter(map(refused, licences), bool, len(licences))

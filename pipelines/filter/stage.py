@@ -1,9 +1,10 @@
-"""The stage `filter`: a score and a decision for every document, beside the text and never in it."""
+"""The stage `filter`: a decision on every document from its scores, beside the text and without reading it."""
 
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,28 +15,48 @@ from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
-from pipelines.artifacts.documents import READ_BATCH_ROWS, shard_paths, write_shard
-from pipelines.filter.rules import RULES, decide
-from pipelines.filter.scores import SCORES, score
+from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
+from pipelines.filter.redactions import redaction_column
+from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
+from pipelines.filter.takedown import Takedown, load_takedown
 
-DOC_ID = pa.field("doc_id", pa.string(), nullable=False)
-KEEP = pa.field("keep", pa.bool_(), nullable=False)
-REASON = pa.field("reason", pa.string(), nullable=False)
+Shard = tuple[int, tuple[Path, Path, Path]]
+"""Number, and paths of the shards of documents, scores and findings."""
 
 
 class FilterError(RuntimeError):
     """The rules leave nothing: the message says which dropped how many."""
 
 
-def stage(name: str, section: FilterSection, source: Stage) -> Stage:
-    """Scores and decisions for the documents of corpus `name`."""
-    return Stage("filter", name, 1, section.as_params(), {"source": source}, partial(_filter, name, section))
+def stage(
+    name: str, section: FilterSection, pins: Mapping[str, Any], folder: Path, source: Stage, scored: Stage
+) -> Stage:
+    """Decisions on the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`.
+
+    The work raises FilterError where no document is left.
+    """
+    params = section.as_params()
+    del params["takedown"]
+    inputs = {"source": source, "score": scored}
+    return Stage(
+        "filter", name, 2, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
+    )
 
 
-def _filter(name: str, section: FilterSection, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
-    shards = list(enumerate(shard_paths(inputs["source"].path, "documents")))
+def _filter(
+    name: str,
+    section: FilterSection,
+    pins: Mapping[str, Any],
+    folder: Path,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],
+) -> Metrics:
+    takedown = load_takedown(section, pins, folder)
+    documents = shard_paths(inputs["source"].path, "documents")
+    sidecars = (shard_paths(inputs["score"].path, kind) for kind in ("scores", "pii"))
+    shards = list(enumerate(zip(documents, *sidecars, strict=True)))
     totals: Counter[str] = Counter()
-    for result in map_shards(context, partial(score_shard, section), shards):
+    for result in map_shards(context, partial(filter_shard, section, takedown), shards):
         totals.update(result.metrics)
     if not totals["documents"]:
         dropped = ", ".join(
@@ -48,22 +69,26 @@ def _filter(name: str, section: FilterSection, context: StageContext, inputs: Ma
     return {f"data/{count}": value for count, value in totals.items()}
 
 
-def score_shard(section: FilterSection, shard: tuple[int, Path], folder: Path) -> ShardResult:
-    """Write scores/NNNNN.parquet for one shard of documents, row by row."""
-    number, documents = shard
-    rows: list[dict[str, object]] = []
-    sizes: list[int] = []
-    for batch in pq.ParquetFile(documents).iter_batches(READ_BATCH_ROWS, columns=["doc_id", "text"]):
-        for doc_id, text in zip(batch["doc_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-            rows.append({"doc_id": doc_id, **score(text)})
-            sizes.append(len(text.encode()))
-    scores = pa.Table.from_pylist(rows, schema=pa.schema([DOC_ID, *SCORES]))
-    keep, reasons = decide(scores, section)
-    for field, values in ((KEEP, keep), (REASON, reasons)):
-        scores = scores.append_column(field, pa.array(values, field.type))
-    write_shard(scores, folder / "scores", number)
+def filter_shard(section: FilterSection, takedown: Takedown, shard: Shard, folder: Path) -> ShardResult:
+    """Write filtered/NNNNN.parquet for one shard."""
+    number, (documents, scores, pii) = shard
+    found = pq.read_table(scores)
+    known = pq.read_table(documents, columns=["doc_id", *DOCUMENT_COLUMNS])
+    if not known["doc_id"].equals(found["doc_id"]):
+        raise ValueError(f"{scores}: rows are not those of {documents}; build score again")
+    reasons = decide(found, known, section, takedown)
+    redactions = redaction_column(found["doc_id"], pq.read_table(pii), section.redact)
+    columns = [found["doc_id"], pa.array(reasons == ""), pa.array(reasons, pa.string()), found["quality"], redactions]
+    write_shard(pa.table(columns, schema=FILTERED), folder / "filtered", number)
+    return ShardResult(_count(found, reasons, redactions))
+
+
+def _count(scores: pa.Table, reasons: np.ndarray, redactions: pa.Array) -> Counter[str]:
+    keep, sizes = reasons == "", scores["text_bytes"].to_numpy()
     counts = Counter(
-        documents_in=len(sizes), bytes_in=sum(sizes), documents=int(keep.sum()), bytes=int(np.dot(sizes, keep))
+        documents_in=len(keep), bytes_in=int(sizes.sum()), documents=int(keep.sum()), bytes=int(sizes[keep].sum())
     )
     counts.update(f"dropped_{reason}" for reason in reasons[~keep])
-    return ShardResult(counts)
+    spans = redactions.filter(pa.array(keep)).flatten()
+    counts.update(f"redacted_{kind}" for kind in spans.field("kind").to_pylist())
+    return counts

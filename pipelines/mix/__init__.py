@@ -1,5 +1,6 @@
 """The exact order of one curriculum phase's sequences."""
 
+from pipelines.mix.budgets import all_shares, check_budgets
 from pipelines.mix.stage import stage
 
-__all__ = ["stage"]
+__all__ = ["all_shares", "check_budgets", "stage"]

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from pipelines.artifacts.phase_plan import mixture
 from pipelines.report.facts import PhaseFacts, RunFacts
 
 INK = "#1d2127"
@@ -38,6 +39,8 @@ STYLE: Any = {
     "legend.frameon": False,
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
+LEVELS = {"easy": "#9fd3b6", "medium": "#5aa9a3", "hard": "#3a6f8f", "extra": "#8c3f6d"}
+"""Difficulties of SQL questions, from light to dark."""
 PANELS = {"bits_per_byte": "bits per byte", "sql_execution_accuracy": "SQL execution accuracy"}
 """Measures as people read them."""
 DPI = 150
@@ -91,19 +94,19 @@ def _scores(facts: RunFacts) -> Figure:
     for measure in facts.measures:
         panel, _, line = measure.partition("/")
         lines.setdefault(panel, {})[line] = measure
-    palette = colours([corpus.name for corpus in facts.corpora])
+    palette = colours([corpus.name for corpus in facts.corpora]) | LEVELS
     figure = Figure(figsize=(9.2, 3.3))
     for axes, (panel, measures) in zip(_row(figure, len(lines)), lines.items(), strict=True):
         for number, (line, measure) in enumerate(measures.items()):
             shift = 0.06 * (number - (len(measures) - 1) / 2)
-            _draw_measure(axes, facts.phases, measure, shift, palette.get(line, OVERALL), line)
+            _draw_measure(axes, facts.phases, measure, shift, palette.get(line, OVERALL), line or "all")
         axes.set_title(PANELS.get(panel, panel))
         axes.set_xticks(range(len(facts.phases)), [phase.scores.phase for phase in facts.phases])
         axes.set_xlim(-0.4, len(facts.phases) - 0.6)
         axes.set_ylim(bottom=0)
         if any(measures):
             axes.legend()
-        else:
+        if "accuracy" in panel:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure
 
@@ -125,7 +128,7 @@ def _mixture(facts: RunFacts) -> Figure:
     palette = colours([corpus.name for corpus in facts.corpora])
     edges = np.cumsum([0, *(phase.plan.num_tokens for phase in facts.phases)])
     tokens = np.repeat(edges, 2)[1:-1]
-    shares = {name: np.repeat([_share(phase, name) for phase in facts.phases], 2) for name in palette}
+    shares = {name: np.concatenate([_shares(phase, name) for phase in facts.phases]) for name in palette}
     used = {name: share for name, share in shares.items() if share.any()}
     axes.stackplot(tokens, list(used.values()), labels=list(used), colors=[palette[name] for name in used], alpha=0.85)
     _mark_phases(axes, facts.phases, edges)
@@ -136,9 +139,10 @@ def _mixture(facts: RunFacts) -> Figure:
     return figure
 
 
-def _share(phase: PhaseFacts, corpus: str) -> float:
-    budgets = {share.corpus: share.budget for share in phase.plan.shares}
-    return budgets.get(corpus, 0) / phase.plan.num_sequences
+def _shares(phase: PhaseFacts, corpus: str) -> np.ndarray:
+    """Share of a corpus at the start and at the end of a phase, between which it changes evenly."""
+    read = [share.corpus for share in phase.plan.shares]
+    return mixture(phase.plan.shares, [0, 1])[:, read.index(corpus)] if corpus in read else np.zeros(2)
 
 
 def _loss(facts: RunFacts) -> Figure:

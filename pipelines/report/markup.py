@@ -43,6 +43,7 @@ pre { background: var(--panel); padding: 10px 12px; border-radius: 6px; overflow
   padding: 10px 14px; min-width: 0; }
 .sample.right { border-left-color: var(--good); }
 .sample b { color: var(--bad); } .sample.right b { color: var(--good); }
+details pre, details small { overflow-wrap: anywhere; }
 details > summary { cursor: pointer; color: var(--soft); font-size: 13px; }
 .dag text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 .dag .kind { font-weight: 600; fill: var(--soft); }

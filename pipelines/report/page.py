@@ -7,15 +7,15 @@ from typing import Any
 
 from infra.store import Manifest
 from pipelines.report import dag
-from pipelines.report.facts import CorpusFacts, PhaseFacts, RunFacts
+from pipelines.report.data_section import data_section
+from pipelines.report.duplicates import duplicates_section
+from pipelines.report.facts import PhaseFacts, RunFacts
 from pipelines.report.figures import PANELS, SMOOTHED_SHARE
 from pipelines.report.markup import Html, element, figure, page, section, table, text
 
 SAMPLES_SHOWN = 4
 """Right answers, and as many wrong ones."""
 QUARANTINED_SHOWN = 100
-SIZE_CLASSES = ((1, "alone"), (2, "2"), (4, "3 to 4"), (9, "5 to 9"), (10**9, "10 and more"))
-"""Largest size of each class of clusters, with its name."""
 CAPTIONS = {
     "scores": "Scores by phase with 95 % intervals.",
     "mixture": "Planned share of each corpus over the tokens of the run.",
@@ -32,7 +32,8 @@ def build(facts: RunFacts, svgs: Mapping[str, str]) -> str:
         "scores": _scores(facts, drawn["scores"]),
         "curriculum": _curriculum(facts, drawn["mixture"]),
         "training": _training(facts, drawn["loss"], drawn["expert_load"]),
-        "data": _data(facts, drawn["funnel"]),
+        "data": data_section(facts.corpora, drawn["funnel"]),
+        "duplicates": duplicates_section(facts.duplicates),
         "answers": _answers(facts.phases[-1]),
         "graph": _graph(facts.manifests),
         "set aside": _quarantined(facts.manifests),
@@ -139,67 +140,6 @@ def _final_loss(phase: PhaseFacts) -> float:
     return float(loss[-max(1, int(len(loss) * SMOOTHED_SHARE)) :].mean())
 
 
-def _data(facts: RunFacts, drawing: Html) -> Html:
-    return section(
-        "data",
-        "Data",
-        "From what was found to what is trained on. Text is never rewritten: each drop is a decision with its reason.",
-        drawing,
-        element("h3", text("Why documents were dropped")),
-        _drop_reasons(facts.corpora),
-        element("h3", text("Clusters of duplicates by size")),
-        _clusters(facts.corpora),
-        element("h3", text("Packed tokens")),
-        _tokens(facts.corpora),
-    )
-
-
-def _drop_reasons(corpora: Sequence[CorpusFacts]) -> Html:
-    rows = [
-        [
-            text(corpus.name),
-            text(stage),
-            text(reason.replace("_", " ")),
-            text(f"{count:,}"),
-            text(_share(count, corpus)),
-        ]
-        for corpus in corpora
-        for (stage, reason), count in sorted(corpus.dropped.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return table(["corpus", "stage", "reason", "documents", "of all"], rows, numbers=2)
-
-
-def _share(count: int, corpus: CorpusFacts) -> str:
-    return f"{count / corpus.sourced.documents:.1%}"
-
-
-def _clusters(corpora: Sequence[CorpusFacts]) -> Html:
-    rows = []
-    for corpus in corpora:
-        classes: Counter[str] = Counter()
-        for size, count in corpus.clusters.items():
-            classes[next(name for largest, name in SIZE_CLASSES if size <= largest)] += count
-        largest_cluster = max(corpus.clusters, default=0)
-        rows.append(
-            [text(value) for value in (corpus.name, *(classes[name] for _, name in SIZE_CLASSES), largest_cluster)]
-        )
-    return table(["corpus", *(name for _, name in SIZE_CLASSES), "largest"], rows, numbers=len(SIZE_CLASSES) + 1)
-
-
-def _tokens(corpora: Sequence[CorpusFacts]) -> Html:
-    columns = {
-        "training tokens": ("data/train_tokens", ",.0f"),
-        "held-out tokens": ("data/heldout_tokens", ",.0f"),
-        "bytes per token": ("data/bytes_per_token", ".2f"),
-        "rows filled": ("data/packed_fraction", ".2%"),
-    }
-    rows = [
-        [text(corpus.name), *(text(f"{corpus.tokens[key]:{style}}") for key, style in columns.values())]
-        for corpus in corpora
-    ]
-    return table(["corpus", *columns], rows, numbers=len(columns))
-
-
 def _answers(phase: PhaseFacts) -> Html:
     lead = f"Questions on held-out databases, answered greedily by the checkpoint of phase {phase.scores.phase}."
     if not phase.samples:
@@ -230,7 +170,8 @@ def _varied(samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _sample(sample: Mapping[str, Any]) -> Html:
     question = sample["prompt"].strip().splitlines()[-1:]
-    verdict = element("p", element("b", text(sample["verdict"])), text(f" · {sample['kind']}"))
+    shape = f" · {sample['difficulty']} · {sample['kind']}"
+    verdict = element("p", element("b", text(sample["verdict"])), text(shape))
     return element(
         "div",
         verdict,

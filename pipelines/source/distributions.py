@@ -29,8 +29,12 @@ class Descriptions:
 
 def pin(item: DistributionsInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
     """Version and digest of the description, by distribution."""
-    found = {name: distribution(name) for name in installed_distributions()}
-    return {"descriptions": {name: f"{each.version} {text_digest(_description(each))}" for name, each in found.items()}}
+    descriptions = {}
+    for name in installed_distributions():
+        found = distribution(name)
+        if text := _description(found):
+            descriptions[name] = f"{found.version} {text_digest(text)}"
+    return {"descriptions": descriptions}
 
 
 def parts(item: DistributionsInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[Descriptions]:  # noqa: ARG001
@@ -41,8 +45,8 @@ def parts(item: DistributionsInput, pinned: Mapping[str, Any], folder: Path) -> 
 
 
 def installed_distributions() -> list[str]:
-    """Names of the distributions that bring a long description, each once, in order."""
-    return sorted({normal_name(found.name) for found in distributions() if _description(found)} - {THIS_PROJECT})
+    """Names of the distributions, each once, in order."""
+    return sorted({normal_name(found.name) for found in distributions()} - {THIS_PROJECT})
 
 
 def describe(name: str, heldout_fraction: float) -> Document:

@@ -1,46 +1,73 @@
-"""HTML to text: resiliparse for every page, trafilatura for the pages where it is worth its time.
+"""HTML to text: a pruned DOM for every page, trafilatura for the pages where pruning left little of the prose.
 
-On trafilatura's own gold set resiliparse reaches F1 0.85 at 57 MB/s per core, trafilatura 0.92 at 4 MB/s.
+Figures on 481 annotated pages are in benchmarks/results/extraction.md.
 """
 
 import re
+from html import unescape
+from itertools import accumulate
 from typing import Literal
 
 from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import HTMLTree
+
+from pipelines.source.extract_boilerplate import keep_main_part, without_surroundings
 
 Extractor = Literal["cascade", "main_content", "all_text"]
-MIN_CASCADE_CHARACTERS = 250
-"""Main content shorter than this is not worth a second engine (trafilatura's own floor, MIN_EXTRACTED_SIZE)."""
-MIN_CASCADE_LETTERS = 0.5
-"""Share of letters below which main content is a menu, a table of numbers or code: trafilatura would not help."""
-MAX_CASCADE_CHARACTERS = 2 * 2**20
-"""Above this much HTML trafilatura takes seconds and gigabytes."""
+MAX_CHARACTERS = 16 * 2**20
+"""Characters of a page that are looked at, the bytes of the largest WARC record that is read: what follows is cut
+off. Of 481 pages the largest has 1.4 million."""
+MAX_TAGS = 200_000
+"""A page with more tags is not searched for its main part, which costs some ten microseconds per tag; its whole text
+is taken. Of 481 pages the largest has 12,000."""
 MAX_NESTING = 500
-"""Blocks inside blocks above which a page's whole text is taken: finding the main content takes time quadratic in
-the nesting, a second for 10,000 levels."""
-_BLOCK = re.compile(
-    r"<(/?)(?:div|section|article|main|aside|nav|header|footer|blockquote|form|ul|ol|dl)\b", re.IGNORECASE
+"""Elements inside elements above which a page's whole text is taken: finding the main part takes time quadratic in
+the nesting, a second for 10,000 levels. Browsers stop at 512."""
+MIN_COUNTED_TAGS = 8_000
+"""Tags below which a page is not looked at for its nesting."""
+MAX_PARSED_TAGS = 1_000_000
+"""A page with more tags is not parsed, at up to 800 bytes of memory per tag; its tags are cut out."""
+MAX_PARSED_NESTING = 10_000
+"""As MAX_PARSED_TAGS: HTML's rules for links inside links take time quadratic in the nesting, 8 s for 100,000."""
+MAX_CASCADE_CHARACTERS = 150_000
+"""Above this much HTML trafilatura, at a quarter of a second per million characters, is not worth its time."""
+MIN_TEXT_CHARACTERS = 500
+"""Text shorter than this may have lost its prose to pruning."""
+MIN_PROSE_SHARE = 0.2
+"""Share of the text's characters in lines of prose below which it may be what surrounds the prose."""
+LINE_OF_PROSE = 100
+"""Characters of a line that is prose and no menu, title or cell (jusText's LENGTH_HIGH is 200, LENGTH_LOW 70)."""
+MIN_PROSE_CHARACTERS = 250
+"""Prose in the HTML, in runs of 40 characters without a tag, below which trafilatura would find none either (its own
+MIN_EXTRACTED_SIZE)."""
+SHORT_LINE = 60
+"""A shorter line without a sentence's end, below the last line of prose, is a button or the title of a list."""
+
+_TAG = re.compile(
+    r"<(/?)(?!(?:p|br|img|input|meta|link|hr|li|td|th|tr|dt|dd|option|source|col|wbr|thead|tbody|tfoot)\b)[a-z]",
+    re.IGNORECASE,
 )
+_PROSE = re.compile(r"<(?:p|div|td|li|br|span|section|article)\b[^<>]*>([^<]{40,})", re.IGNORECASE)
+_SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>(?:[^<]++|<(?!/\1))*+", re.IGNORECASE)
+_ANY_TAG = re.compile(r"<[^<>]*+>")
+_SENTENCE_END = re.compile(r"[.!?…:;\"”»'’)。！？]\s*$")
+_BULLETS = ("•", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
 
 def extract(html: str, extractor: Extractor) -> tuple[str, str]:
-    """Text of a page and the name of the engine that made it: "resiliparse" or "trafilatura"."""
-    main_content = extractor != "all_text" and _nesting(html) <= MAX_NESTING
-    text = tidy(
-        extract_plain_text(
-            html,
-            preserve_formatting=True,
-            main_content=main_content,
-            alt_texts=False,
-            comments=not main_content,
-            post_meta=not main_content,
-        )
-    )
-    if extractor == "cascade" and main_content and _worth_trafilatura(html, text):
-        better = _trafilatura(html)
-        if better:
-            return better, "trafilatura"
-    return text, "resiliparse"
+    """Text of a page and the name of the engine that made it.
+
+    `extractor`: "all_text" is every visible text; "main_content" is resiliparse's main content; "cascade" is the main
+    part of the page without boilerplate, by trafilatura where that is in doubt. The engine is "resiliparse",
+    "trafilatura", "resiliparse (trafilatura: <error>)" where trafilatura broke down on the page, or "none" where the
+    page is beyond parsing and only its tags were cut out.
+    """
+    html = html[:MAX_CHARACTERS]
+    try:
+        html.encode()
+    except UnicodeEncodeError:  # lone surrogates, which the parser and every file refuse
+        html = html.encode("utf-8", "replace").decode()
+    return _extract(html, extractor)
 
 
 def tidy(text: str) -> str:
@@ -49,24 +76,89 @@ def tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", lines).strip("\n")
 
 
+def _extract(html: str, extractor: Extractor) -> tuple[str, str]:
+    num_tags, nesting = html.count("<"), _nesting(html)
+    if num_tags > MAX_PARSED_TAGS or nesting > MAX_PARSED_NESTING:
+        return _without_tags(html), "none"
+    if extractor == "all_text" or num_tags > MAX_TAGS or nesting > MAX_NESTING:
+        return _all_text(html), "resiliparse"
+    if extractor == "main_content":
+        return _main_content(html), "resiliparse"
+    text = _pruned(html)
+    if not _is_doubtful(text) or not _worth_trafilatura(html, text):
+        return text, "resiliparse"
+    better, error = _trafilatura(html)
+    if better:
+        return better, "trafilatura"
+    return text, f"resiliparse (trafilatura: {error})" if error else "resiliparse"
+
+
 def _nesting(html: str) -> int:
-    """The most blocks that stand open at one place."""
-    depth = deepest = 0
-    for tag in _BLOCK.finditer(html):
-        depth = max(depth - 1, 0) if tag[1] else depth + 1
-        deepest = max(deepest, depth)
-    return deepest
+    """The most tags that stand open at one place, or 0 where there are too few tags to count."""
+    # Each level takes at least one tag, and 8,000 levels are still searched in well under a second.
+    if not MIN_COUNTED_TAGS < html.count("<") <= MAX_PARSED_TAGS:
+        return 0
+    return max(accumulate(-1 if closing else 1 for closing in _TAG.findall(html)), default=0)
+
+
+def _without_tags(html: str) -> str:
+    return tidy(unescape(_ANY_TAG.sub("\n", _SCRIPT.sub("\n", html))))
+
+
+def _all_text(html: str) -> str:
+    return tidy(extract_plain_text(html, preserve_formatting=True, alt_texts=False, comments=True, post_meta=True))
+
+
+def _main_content(html: str) -> str:
+    return tidy(
+        extract_plain_text(
+            html, preserve_formatting=True, main_content=True, alt_texts=False, comments=False, post_meta=False
+        )
+    )
+
+
+def _pruned(html: str) -> str:
+    tree = HTMLTree.parse(html)
+    keep_main_part(tree)
+    text = tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
+    # The last lines of code look like buttons.
+    return text if "<pre" in html else _without_tail(text)
+
+
+def _without_tail(text: str) -> str:
+    """`text` up to its last line that is a sentence, long, in a list or in a table; all of it where there is none."""
+    lines = text.split("\n")
+    kept = len(lines)
+    while kept and _is_tail(lines[kept - 1].strip()):
+        kept -= 1
+    return "\n".join(lines[:kept]) or text
+
+
+def _is_tail(line: str) -> bool:
+    whole = _SENTENCE_END.search(line) or line.startswith(_BULLETS) or "\t" in line
+    return len(line) < SHORT_LINE and not whole
+
+
+def _is_doubtful(text: str) -> bool:
+    if len(text) < MIN_TEXT_CHARACTERS:
+        return True
+    prose = sum(len(line) for line in text.split("\n") if len(line) >= LINE_OF_PROSE)
+    return prose < MIN_PROSE_SHARE * len(text)
 
 
 def _worth_trafilatura(html: str, text: str) -> bool:
-    if len(text) < MIN_CASCADE_CHARACTERS or len(html) > MAX_CASCADE_CHARACTERS:
+    """Whether a page is small enough, and has more prose than `text`, for trafilatura to find."""
+    if len(html) > MAX_CASCADE_CHARACTERS:
         return False
-    return sum(map(str.isalpha, text)) >= MIN_CASCADE_LETTERS * len(text)
+    return sum(map(len, _PROSE.findall(html))) >= max(MIN_PROSE_CHARACTERS, len(text))
 
 
-def _trafilatura(html: str) -> str | None:
+def _trafilatura(html: str) -> tuple[str, str]:
+    """trafilatura's text, "" where it finds none, and the name of the error that it broke down with, if any."""
     # Imported here: it takes longer to import than most commands that never extract a page take to run.
     import trafilatura
 
-    found = trafilatura.extract(html, include_comments=False)
-    return tidy(found) if found else None
+    try:
+        return tidy(trafilatura.extract(without_surroundings(html), include_comments=False) or ""), ""
+    except (RecursionError, ValueError) as error:
+        return "", type(error).__name__

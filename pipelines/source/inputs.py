@@ -3,27 +3,44 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_recipes.inputs import (
+    CommonCrawlInput,
     DistributionsInput,
     Input,
     PydocInput,
     PythonSourcesInput,
+    RepositoriesInput,
+    TableInput,
     TextToSqlInput,
     WarcInput,
 )
 from data_recipes.schema import SourceSection
 from data_recipes.section import RecipeError
-from pipelines.source import distributions, pydoc_pages, python_sources, text_to_sql, warc_files
+from pipelines.source import (
+    common_crawl,
+    distributions,
+    pydoc_pages,
+    python_sources,
+    repositories,
+    tables,
+    text_to_sql,
+    warc_files,
+)
+from pipelines.source.places import require_unique_names
 from pipelines.source.reading import Part
-from pipelines.source.warc_files import require_unique_names
+from pipelines.source.tables import TableFile
+from pipelines.source.warc_files import WarcFile
 
 KINDS: Mapping[type[Input], ModuleType] = {
     WarcInput: warc_files,
+    CommonCrawlInput: common_crawl,
+    TableInput: tables,
     PydocInput: pydoc_pages,
     DistributionsInput: distributions,
     PythonSourcesInput: python_sources,
+    RepositoriesInput: repositories,
     TextToSqlInput: text_to_sql,
 }
 """The module that reads each kind of input. It has `pin(item, folder)`: plain data that fixes what the input holds, or
@@ -45,10 +62,27 @@ def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
     return {"inputs": pins}
 
 
-def plan(section: SourceSection, pins: Mapping[str, Any], folder: Path) -> list[Part]:
+class PlannedPart(NamedTuple):
+    """What one shard reads, and plain data that fixes what comes of it: of a file its name and pin, so that a file more
+    or less leaves the others' shards as they are; of any other part the pins of its whole input."""
+
+    part: Part
+    fixed_by: Any
+
+
+def plan(section: SourceSection, pins: Mapping[str, Any], folder: Path) -> list[PlannedPart]:
     """The parts of all inputs, in the order of the recipe and never in the order of folders."""
     return [
-        part
+        PlannedPart(part, {"input": identity(item), "content": _content(part, pinned)})
         for item, pinned in zip(section.inputs, pins["inputs"], strict=True)
         for part in KINDS[type(item)].parts(item, pinned, folder)
     ]
+
+
+def identity(item: Input) -> dict[str, Any]:
+    """The fields of an input without the places where it lies: what they contain is pinned."""
+    return {name: value for name, value in item.as_params().items() if name not in ("paths", "base_url")}
+
+
+def _content(part: Part, pinned: Mapping[str, Any]) -> Any:
+    return [part.file.name, part.pinned] if isinstance(part, WarcFile | TableFile) else pinned

@@ -116,3 +116,27 @@ AVERAGE = (
     "List the {label} of {rows} with {column} {way} average.",
     "Find the {label} of {rows} whose {column} is {way} the average.",
 )
+COMPOUND = (
+    "Which {rows} {condition} have a {column} {way} the average of all?",
+    "List the {label} of {rows} {condition} and with {column} {way} the average of all.",
+    "Of the {rows} {condition}, which have a {column} {way} the average of all?",
+)
+INTERSECT = (
+    "Which {column} values do both {rows} {first} and {rows} {second} have?",
+    "Find each {column} of {rows} {first} that {rows} {second} have as well.",
+)
+EXCEPT = (
+    "Which {column} values do no {rows} {first} have?",
+    "Find each {column} that no {rows} {first} have.",
+)
+UNION = (
+    "List the {label} of the {rows} {first} together with the {label} of those {second}.",
+    "Show the {label} of {rows} {first} and the {label} of {rows} {second}.",
+)
+MOST_CHILDREN: Mapping[str, tuple[str, ...]] = {
+    " DESC": ("Which {row} has the most {children}?", "Find the {label} of the {row} that has the most {children}."),
+    "": (
+        "Which {row} with any {children} has the fewest?",
+        "Find the {label} of the {row} that has {children}, but the fewest.",
+    ),
+}

@@ -6,12 +6,14 @@ but NULL, is not used.
 
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
 from pipelines.artifacts.questions import QUERY_END
 from pipelines.source import sql_phrases as say
+from pipelines.source.sql_difficulty import count_components
 from pipelines.source.sql_schemas import Schema, Table
 
 MAX_DRAWS_PER_PAIR = 30
@@ -24,6 +26,11 @@ class Pair:
     question: str
     query: str
     kind: str
+
+    @property
+    def difficulty(self) -> str:
+        """Spider's level of the query, one of DIFFICULTIES."""
+        return count_components(self.query).difficulty
 
 
 def prompt(schema: Schema, question: str) -> str:
@@ -162,6 +169,56 @@ def _nested(schema: Schema, draw: random.Random) -> Drawn:
     return question, f"SELECT {table.label} FROM {table.name} WHERE {test}"
 
 
+def _compound(schema: Schema, draw: random.Random) -> Drawn:
+    table = draw.choice(schema.tables)
+    if not table.categories:
+        return None
+    condition, test = _equals(table, draw.choice(table.categories), draw)
+    column, (way, sign) = draw.choice(table.numbers), draw.choice((("above", ">"), ("below", "<")))
+    question = _say(say.COMPOUND, table, draw, condition=condition, column=column, way=way)
+    nested = f"SELECT avg({column}) FROM {table.name}"
+    return question, f"SELECT {table.label} FROM {table.name} WHERE {test} AND {column} {sign} ({nested})"
+
+
+def _set_operation(schema: Schema, draw: random.Random) -> Drawn:
+    table = draw.choice(schema.tables)
+    if not table.categories:
+        return None
+    column, phrases, operation = draw.choice(
+        ((draw.choice(table.categories), say.INTERSECT, "INTERSECT"), (table.label, say.UNION, "UNION"))
+    )
+    (first, first_test), (second, second_test) = _inequality(table, draw), _inequality(table, draw)
+    question = _say(phrases, table, draw, column=column, first=first, second=second)
+    selected = f"SELECT {column} FROM {table.name}"
+    return question, f"{selected} WHERE {first_test} {operation} {selected} WHERE {second_test}"
+
+
+def _difference(schema: Schema, draw: random.Random) -> Drawn:
+    table = draw.choice(schema.tables)
+    if not table.categories:
+        return None
+    column, (condition, test) = draw.choice(table.categories), _inequality(table, draw)
+    question = _say(say.EXCEPT, table, draw, column=column, first=condition)
+    selected = f"SELECT {column} FROM {table.name}"
+    return question, f"{selected} EXCEPT {selected} WHERE {test}"
+
+
+def _most_children(schema: Schema, draw: random.Random) -> Drawn:
+    if len(schema.tables) == 1:
+        return None
+    parent, child = _related(schema, draw)
+    direction = draw.choice(list(say.MOST_CHILDREN))
+    children = Counter(child.values(parent.key)).values()
+    extreme = max(children) if direction else min(children)
+    if list(children).count(extreme) > 1:
+        return None  # a tie: the query would answer with either
+    question = _say(say.MOST_CHILDREN[direction], parent, draw, children=child.name)
+    key = f"{parent.name}.{parent.key}"
+    joined = f"FROM {child.name} JOIN {parent.name} ON {child.name}.{parent.key} = {key}"
+    grouped = f"GROUP BY {key} ORDER BY count(*){direction} LIMIT 1"
+    return question, f"SELECT {parent.name}.{parent.label} {joined} {grouped}"
+
+
 KINDS: Mapping[str, Callable[[Schema, random.Random], Drawn]] = {
     "count": _count,
     "list": _list,
@@ -174,8 +231,12 @@ KINDS: Mapping[str, Callable[[Schema, random.Random], Drawn]] = {
     "having": _having,
     "join": _join,
     "nested": _nested,
+    "compound": _compound,
+    "set_operation": _set_operation,
+    "difference": _difference,
+    "most_children": _most_children,
 }
-WEIGHTS = (12, 14, 16, 12, 12, 10, 6, 6, 3, 6, 3)
+WEIGHTS = (12, 14, 16, 12, 12, 10, 6, 6, 3, 6, 3, 2, 1, 1, 2)
 """How often each kind is drawn, in the order of KINDS."""
 
 
@@ -191,7 +252,10 @@ def _where(table: Table, condition: str, test: str, draw: random.Random) -> Draw
 
 
 def _equality(table: Table, draw: random.Random) -> tuple[str, str]:
-    column = draw.choice((*table.categories, table.label))
+    return _equals(table, draw.choice((*table.categories, table.label)), draw)
+
+
+def _equals(table: Table, column: str, draw: random.Random) -> tuple[str, str]:
     value = draw.choice(table.values(column))
     return draw.choice(say.EQUALS).format(column=column, value=value), f"{column} = '{value}'"
 

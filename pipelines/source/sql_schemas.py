@@ -9,7 +9,7 @@ from itertools import islice
 
 from pipelines.source.sql_vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS, is_number, plural
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised with every change of what is generated: it is what pins the corpus."""
 HELDOUT_TABLES = 0.1
 """Share of all possible tables (a name with its columns) that only held-out schemas have."""

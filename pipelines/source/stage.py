@@ -9,11 +9,11 @@ from typing import Any
 from data_recipes.inputs import TextToSqlInput
 from data_recipes.schema import SourceSection
 from infra.context import StageContext
-from infra.fanout import map_shards
+from infra.fanout import forget_shards, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.questions import write_questions
-from pipelines.source.inputs import plan
+from pipelines.source.inputs import identity, plan
 from pipelines.source.shards import Shard, read_shard
 from pipelines.source.text_to_sql import sql_questions
 
@@ -27,11 +27,8 @@ def stage(name: str, section: SourceSection, pins: Mapping[str, Any], folder: Pa
 
     Where files lie is not in the key: what they contain is.
     """
-    params = section.as_params()
-    for item in params["inputs"]:
-        item.pop("paths", None)
-    work = partial(_source, name, section, pins, folder)
-    return Stage("source", name, 1, {**params, "pins": pins}, {}, work)
+    params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
+    return Stage("source", name, 2, params, {}, partial(_source, name, section, pins, folder))
 
 
 def _source(
@@ -42,15 +39,21 @@ def _source(
     context: StageContext,
     inputs: Mapping[str, Artifact],  # noqa: ARG001 - a source has none
 ) -> Metrics:
-    shards = [
-        Shard(number, part, section.extractor, section.heldout_fraction)
-        for number, part in enumerate(plan(section, pins, folder))
-    ]
+    planned = plan(section, pins, folder)
+    how = (section.extractor, section.heldout_fraction)
+    shards = [Shard(number, each.part, *how) for number, each in enumerate(planned)]
+    keys = [shard_key(number, [*how, each.fixed_by]) for number, each in enumerate(planned)]
     totals: Counter[str] = Counter()
-    for result in map_shards(context, read_shard, shards):
+    results = map_shards(context, read_shard, shards, keys=keys)
+    for result in results:
         totals.update(result.metrics)
     _write_questions(section, context.out)
-    _require_readable(name, section, totals, context.quarantined)
+    try:
+        _require_readable(name, section, totals, context.quarantined)
+    except SourceError:
+        # Files that could not be had today may be there tomorrow: the next attempt asks for them again.
+        forget_shards(context, [number for number, result in enumerate(results) if result.metrics.get("lost_files")])
+        raise
     return {f"data/{count}": value for count, value in totals.items()} | {"data/quarantined": len(context.quarantined)}
 
 
@@ -73,6 +76,12 @@ def _require_readable(
     skipped = {count: value for count, value in totals.items() if count.startswith("skipped_") and value}
     seen = totals["documents"] + sum(skipped.values()) + len(quarantined)
     first = f"; the first: {quarantined[0]['origin']}: {quarantined[0]['reason']}" if quarantined else ""
+    if totals["lost_files"] > section.max_quarantined_fraction * totals["files"]:
+        raise SourceError(
+            f"corpus {name}: {totals['lost_files']} of {totals['files']} files could not be read, more than "
+            f"source.max_quarantined_fraction = {section.max_quarantined_fraction}{first}. Start the run again to try "
+            "only those once more, take them out, or raise the limit."
+        )
     if len(quarantined) > section.max_quarantined_fraction * seen:
         raise SourceError(
             f"corpus {name}: {len(quarantined)} of {seen} records could not be read ({len(quarantined) / seen:.1%}), "

@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 NOT_DOCUMENTATION = {"test", "tests", "__main__", "site-packages", "lib2to3"}
@@ -13,6 +14,7 @@ NOT_IMPORTABLE_EVERYWHERE = {"antigravity", "idlelib", "this", "tkinter", "turtl
 """Modules that open windows or print when they are imported, or need Tk, which many builds of Python lack."""
 
 
+@cache
 def standard_library() -> Path:
     """Folder of the running Python's standard library."""
     return Path(sysconfig.get_path("stdlib"))
@@ -36,6 +38,7 @@ def module_names() -> list[str]:
     return sorted(names - NOT_IMPORTABLE_EVERYWHERE - NOT_DOCUMENTATION - {"__init__"})
 
 
+@cache
 def pin_library() -> dict[str, str]:
     """Python's version and a digest over the standard library's files."""
     digest = hashlib.sha256()

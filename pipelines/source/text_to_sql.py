@@ -1,7 +1,9 @@
 """Generated text-to-SQL: documents to learn from, and questions about databases that no document shows."""
 
 import hashlib
+import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 from data_recipes.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN, Document
+from pipelines.artifacts.questions import DIFFICULTIES
 from pipelines.source.reading import Reading
 from pipelines.source.sql_questions import Pair, document_text, draw_pairs, prompt
 from pipelines.source.sql_schemas import GENERATOR_VERSION, Schema, schema_slice, with_rows
@@ -56,6 +59,7 @@ def sql_documents(section: TextToSqlInput, heldout: bool, first: int, last: int)
                 split=HELDOUT if heldout else TRAIN,
                 licence="CC0-1.0",
                 extractor="generator",
+                attributes=json.dumps({"difficulty": _levels(pairs)}),
             )
         )
     return documents
@@ -74,10 +78,17 @@ def sql_questions(section: TextToSqlInput, prefix: str) -> tuple[list[dict[str, 
                 "prompt": prompt(schema, pair.question),
                 "query": pair.query,
                 "kind": pair.kind,
+                "difficulty": pair.difficulty,
             }
             for place, pair in enumerate(pairs)
         ]
     return questions, databases
+
+
+def _levels(pairs: list[Pair]) -> dict[str, int]:
+    """Number of queries by Spider's level, of the levels that there are."""
+    counts = Counter(pair.difficulty for pair in pairs)
+    return {level: counts[level] for level in DIFFICULTIES if counts[level]}
 
 
 def _generate(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:

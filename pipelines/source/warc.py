@@ -1,30 +1,30 @@
-"""HTTP responses of WARC files (ISO 28500), read so that a damaged record costs itself and nothing else."""
+"""Pages and texts of WARC files (ISO 28500): HTTP responses, stored resources, and the plain text of WET files."""
 
 import hashlib
-import mmap
-import re
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
-from fastwarc import ArchiveIterator, GzipWriter, WarcRecord, WarcRecordType
+from fastwarc import GzipWriter, WarcRecord, WarcRecordType
+
+from pipelines.source.warc_http import decode_body, digest_differs, parse_http
+from pipelines.source.warc_records import Damage, Record, cut_records
+
+__all__ = ["MAX_RECORD_BYTES", "SUFFIXES", "Damage", "Response", "read_record", "read_responses", "write_responses"]
 
 MAX_RECORD_BYTES = 16 * 2**20
 """Larger records are set aside unread. Common Crawl itself cuts payloads at 5 MiB (1 MiB before 2025)."""
-SUFFIXES = (".warc", ".warc.gz")
-_GZIP = b"\x1f\x8b\x08"
-_PLAIN = b"WARC/1."
-_MAX_HEADER_BYTES = 32 * 2**10
-_READ_BYTES = 64 * 2**10
+SUFFIXES = tuple(f".{kind}{packing}" for kind in ("warc", "wet") for packing in ("", ".gz", ".zst"))
+"""Names of WARC and WET files; `.warc.wet.gz` is one of them."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """One stored HTTP response. `offset`, `length`: bytes of its record in the file, as stored; `body` is decoded
-    from its transfer and content encodings; `headers` have lower-case names, repeated ones joined by ", "."""
+    """One stored HTTP response, or what stands for one. `offset`, `length`, `member`: where its record is, as in
+    Record; `body` is decoded from its transfer and content encodings; `headers` have lower-case names, repeated ones
+    joined by ", "; `record_type`: "response", "resource", or "conversion" for a text of a WET file."""
 
     offset: int
     length: int
@@ -33,38 +33,28 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    member: int | None = None
+    record_type: str = "response"
 
 
-@dataclass(frozen=True)
-class Damage:
-    """A record, or a stretch of the file, that could not be read."""
+def read_responses(path: Path, max_record_bytes: int = MAX_RECORD_BYTES) -> Iterator[Response | Damage]:
+    """Every response of a WARC file, plain or compressed by gzip or zstd, in order; other records are passed over.
 
-    offset: int
-    reason: str
-
-
-def read_responses(path: Path) -> Iterator[Response | Damage]:
-    """Every HTTP response of a WARC file, plain or gzipped by record, in order; other record types are passed over.
-
-    Where bytes make no sense, reading goes on at the next place at which a whole record starts. Memory depends on the
-    largest record, not on the file.
+    What is damaged is named and costs itself only. Memory depends on `max_record_bytes`, not on the file.
     """
-    size = path.stat().st_size
-    if size == 0:
-        yield Damage(0, "empty file")
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start, searching = 0, False
-        while start < size:
-            try:
-                end, content = _unpack(data, start)
-            except ValueError as error:
-                if not searching:
-                    yield Damage(start, str(error))
-                start, searching = _find_record(data, start + 1), True
-                continue
-            yield from _parse(start, end, content)
-            start, searching = end, False
+    with path.open("rb") as file:
+        for found in cut_records(file, max_record_bytes):
+            yield from _responses(found, max_record_bytes)
+
+
+def read_record(content: bytes, offset: int) -> Iterator[Response | Damage]:
+    """As `read_responses`, of one record with its compression as it stands at `offset` of a file."""
+    for found in cut_records(BytesIO(content), MAX_RECORD_BYTES):
+        for result in _responses(found, MAX_RECORD_BYTES):
+            if result.member is None:
+                yield replace(result, offset=result.offset + offset)
+            else:
+                yield replace(result, member=result.member + offset)
 
 
 def write_responses(pages: Iterable[tuple[str, bytes]], path: Path, date: str) -> None:
@@ -84,88 +74,50 @@ def write_responses(pages: Iterable[tuple[str, bytes]], path: Path, date: str) -
         writer.finish()
 
 
-def _unpack(data: mmap.mmap, start: int) -> tuple[int, bytes]:
-    """End and content of the record stored from `start` on; one byte more than allowed of one that is too large.
-
-    Each record is taken apart from the file before it is parsed, so that one whose length is wrong cannot swallow the
-    next. Raises ValueError where no whole record starts.
-    """
-    data.seek(start)
-    magic = data[start : start + len(_PLAIN)]
-    if magic == _PLAIN:
-        return _unpack_plain(data, start)
-    if not magic.startswith(_GZIP):
-        raise ValueError("no WARC record starts here")
-    member, content = zlib.decompressobj(wbits=31), bytearray()
-    pending = b""
-    while not member.eof:
-        pending = pending or data.read(_READ_BYTES)
-        if not pending:
-            raise ValueError("gzipped record ends with the file")
-        try:
-            piece = member.decompress(pending, MAX_RECORD_BYTES)
-        except zlib.error as error:
-            raise ValueError(f"gzipped record is damaged: {error}") from None
-        content += piece[: MAX_RECORD_BYTES + 1 - len(content)]
-        pending = member.unconsumed_tail
-    return data.tell() - len(member.unused_data), bytes(content)
-
-
-def _unpack_plain(data: mmap.mmap, start: int) -> tuple[int, bytes]:
-    head, blank_line, _ = data.read(_MAX_HEADER_BYTES).partition(b"\r\n\r\n")
-    length = re.search(rb"(?im)^content-length:[ \t]*(\d{1,18})", head)
-    if not blank_line or not length:
-        raise ValueError("WARC header without end or without Content-Length")
-    end = start + len(head) + len(blank_line) + int(length[1]) + len(b"\r\n\r\n")
-    if end > len(data):
-        raise ValueError(f"record of {length[1].decode()} bytes ends with the file")
-    return end, data[start : min(end, start + MAX_RECORD_BYTES + 1)]
-
-
-def _parse(start: int, end: int, content: bytes) -> Iterator[Response | Damage]:
-    """What a stored record holds: nothing where it is sound and no HTTP response."""
-    if len(content) > MAX_RECORD_BYTES:
-        yield Damage(start, f"record of more than the {MAX_RECORD_BYTES} bytes that are read")
+def _responses(found: Record | Damage, limit: int) -> Iterator[Response | Damage]:
+    if isinstance(found, Damage):
+        yield found
         return
     try:
-        records = [(record, record.freeze()) for record in ArchiveIterator(BytesIO(content), parse_http=False)]
-        if not records:
-            raise ValueError("no WARC record inside")
-        for record, _ in records:
-            if record.record_type == WarcRecordType.response:
-                yield _response(record, start, end)
-    except (OSError, ValueError) as error:
-        yield Damage(start, str(error))
+        response = _response(found, limit)
+    except ValueError as error:
+        yield Damage(found.offset, str(error), found.member)
+        return
+    if response:
+        yield response
 
 
-def _response(record: WarcRecord, start: int, end: int) -> Response:
-    """Raises ValueError, or OSError from decoding, where the record is no whole HTTP response."""
-    stated = int(record.headers.get("Content-Length") or 0)
-    if record.content_length < stated:
-        raise ValueError(f"record ends after {record.content_length} of {stated} bytes")
-    record.is_http = True
-    record.parse_http(auto_decode="all")
-    body = record.reader.read(MAX_RECORD_BYTES + 1)
-    if len(body) > MAX_RECORD_BYTES:
-        raise ValueError(f"body decodes to more than the {MAX_RECORD_BYTES} bytes that are read")
-    status, url = record.http_headers.status_code, record.headers.get("WARC-Target-URI")
-    if status is None:
-        raise ValueError("no HTTP status line")
+def _response(record: Record, limit: int) -> Response | None:
+    """None where the record is of another kind. Raises ValueError where it is damaged."""
+    headers, block = record.headers, record.block
+    kind, content_type = headers.get("warc-type", "").lower(), headers.get("content-type", "").lower()
+    match kind:
+        case "":
+            raise ValueError("no WARC-Type")
+        case "response" if content_type.startswith("application/http") or not content_type:
+            status, http_headers, stored = parse_http(block)
+        case "resource" | "conversion" if kind == "resource" or content_type.startswith("text/plain"):
+            status, http_headers, stored = 200, {"content-type": content_type}, block
+        case _:
+            return None
+    url = headers.get("warc-target-uri")
     if url is None:
         raise ValueError("no WARC-Target-URI")
-    date = record.headers.get("WARC-Date")
-    return Response(start, end - start, url.strip("<>"), date, status, _headers(record), body)
+    cut = "warc-truncated" in headers
+    body = decode_body(http_headers, stored, limit, cut)
+    _require_digests(headers, block, (stored, body), cut)
+    date = headers.get("warc-date")
+    return Response(
+        record.offset, record.length, url.strip("<>"), date, status, http_headers, body, record.member, kind
+    )
 
 
-def _headers(record: WarcRecord) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in record.http_headers.to_tuples():
-        known = headers.get(name.lower())
-        headers[name.lower()] = value if known is None else f"{known}, {value}"
-    return headers
-
-
-def _find_record(data: mmap.mmap, start: int) -> int:
-    """The next place from `start` on that looks like the start of a record, or the end of the file."""
-    found = [place for magic in (_GZIP, _PLAIN) if (place := data.find(magic, start)) >= 0]
-    return min(found, default=len(data))
+def _require_digests(headers: Mapping[str, str], block: bytes, payloads: tuple[bytes, ...], cut: bool) -> None:
+    """Raise ValueError where the record is not what its digests say. The block's tells all, the payload's is asked only
+    where there is no other: writers differ in whether they take it before or after decoding, or of a body that they
+    cut."""
+    if "warc-block-digest" in headers:
+        if digest_differs(headers["warc-block-digest"], block):
+            raise ValueError("record differs from its WARC-Block-Digest")
+    elif not cut and digest_differs(headers.get("warc-payload-digest"), *payloads):
+        raise ValueError("payload differs from its WARC-Payload-Digest")

@@ -1,96 +1,64 @@
 """Crawled pages from WARC files: which files, and what each record gives."""
 
-import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from data_recipes.inputs import WarcInput
-from data_recipes.section import RecipeError
-from infra.store import file_digest
 from pipelines.source.pages import NotAPage, page_document
+from pipelines.source.places import FileType, PlacedFile, pin_files, pinned_files, read_file
 from pipelines.source.reading import Reading
-from pipelines.source.warc import SUFFIXES, Damage, read_responses
+from pipelines.source.warc import SUFFIXES, Damage, Response, read_responses
+
+WARC = FileType("WARC file", SUFFIXES)
 
 
 @dataclass(frozen=True)
 class WarcFile:
-    """A WARC file whose content has the digest `sha256`."""
+    """A WARC file with what fixes its content."""
 
-    path: Path
-    sha256: str
+    file: PlacedFile
+    pinned: Any
 
     def read(self, reading: Reading) -> None:
-        if file_digest(self.path) != self.sha256:
-            raise RuntimeError(f"{self.path}: changed since the run was planned. Start the run again.")
-        read_pages(self.path, reading)
+        read_file(self.file, self.pinned, reading, partial(read_pages, reading=reading, origin=self.file.name))
 
 
 def pin(item: WarcInput, folder: Path) -> dict[str, Any]:
-    """The digest of each file by its name. Raises RecipeError."""
-    files = _warc_files(item, folder)
-    require_unique_names([file.name for file in files], folder)
-    return {"files": {file.name: file_digest(file) for file in files}}
+    """What fixes each file, by its name. Raises RecipeError."""
+    return {"files": pin_files(item.paths, folder, WARC)}
 
 
 def parts(item: WarcInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[WarcFile]:
     """One shard a file, by name."""
-    files = {file.name: file for file in _warc_files(item, folder)}
-    yield from (WarcFile(files[name], pinned["files"][name]) for name in sorted(files))
+    for file, pin_of_file in pinned_files(item.paths, folder, WARC, pinned["files"]):
+        yield WarcFile(file, pin_of_file)
 
 
-def read_pages(path: Path, reading: Reading) -> None:
-    """Take the documents of every response in the WARC file `path`."""
+def read_pages(path: Path, reading: Reading, origin: str | None = None) -> None:
+    """Take the documents of every response in the WARC file `path`, known as `origin` where that is not its name."""
     for response in read_responses(path):
-        if isinstance(response, Damage):
-            reading.quarantine(f"{path.name}:{response.offset}", response.reason)
-            continue
-        try:
-            page = page_document(response, path.name, reading.extractor, reading.heldout_fraction)
-        except ValueError as error:
-            reading.quarantine(f"{path.name}:{response.offset}", str(error))
-            continue
-        if isinstance(page, NotAPage):
-            reading.skip(page.reason)
-        else:
-            reading.keep(page)
+        take_page(response, reading, origin or path.name)
 
 
-def _warc_files(item: WarcInput, folder: Path) -> list[Path]:
-    """The files that the paths of `item` name, each once, by name. Raises RecipeError."""
-    found = {
-        file.resolve(): file
-        for number, path in enumerate(item.paths, start=1)
-        for file in _files_at(folder, path, f"paths[{number}] = {path!r}")
-    }
-    return sorted(found.values(), key=lambda file: file.name)
-
-
-def _files_at(folder: Path, text: str, place: str) -> list[Path]:
-    path = folder / text
-    if path.is_file():
-        if not path.name.endswith(SUFFIXES):
-            raise RecipeError(f"{place}: not a WARC file, whose names end in {' or '.join(SUFFIXES)}. Name others.")
-        return [path]
-    if path.is_dir():
-        candidates, kind = path.rglob("*"), "folder"
-    elif glob.has_magic(text):
-        root = Path(Path(text).anchor)
-        candidates, kind = (folder / root).glob(str(Path(text).relative_to(root))), "glob"
+def take_page(response: Response | Damage, reading: Reading, origin: str) -> None:
+    """Keep, skip or quarantine one record of the WARC file that is known as `origin`."""
+    if isinstance(response, Damage):
+        reading.quarantine(_place(response, origin), response.reason)
+        return
+    try:
+        page = page_document(response, origin, reading.extractor, reading.heldout_fraction)
+    except ValueError as error:
+        reading.quarantine(_place(response, origin), str(error))
+        return
+    if isinstance(page, NotAPage):
+        reading.skip(page.reason)
     else:
-        raise RecipeError(f"{place}: no such file or folder ({path}). Correct the path, or bring the file.")
-    files = [file for file in candidates if file.name.endswith(SUFFIXES) and file.is_file()]
-    if not files:
-        raise RecipeError(f"{place}: the {kind} holds no WARC file ({path}). Files end in {' or '.join(SUFFIXES)}.")
-    return files
+        reading.keep(page)
 
 
-def require_unique_names(names: Sequence[str], folder: Path) -> None:
-    """Raise RecipeError where two files of a recipe in `folder` would give their documents the same origin."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RecipeError(
-            f"{folder}: source.inputs: two WARC files have the name {twice[0]!r}, by which their documents would be "
-            "traced. Rename one."
-        )
+def _place(found: Response | Damage, origin: str) -> str:
+    """Where a record is: at an offset of the file, or inside the compressed member that starts at one."""
+    return f"{origin}:{found.offset}" if found.member is None else f"{origin}:{found.member}+{found.offset}"

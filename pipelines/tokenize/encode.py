@@ -1,30 +1,35 @@
-"""One shard of documents into one shard of packed sequences per split: the work that is spread over the cluster."""
+"""One shard of documents into one shard of packed sequences per split: the work that is spread over the cluster.
+
+Ids go to a file as they are made, and rows are gathered from it, so memory holds lengths and places, no tokens.
+"""
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from infra.fanout import ShardResult
-from pipelines.artifacts.documents import HELDOUT, TRAIN, iter_kept
+from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.tokenizer import TextTokenizer
-from pipelines.artifacts.tokens import PIECES, id_dtype, write_token_shard
-from pipelines.tokenize.packing import Placed, fill_rows, pack
+from pipelines.artifacts.tokens import id_dtype, write_token_shard
+from pipelines.tokenize.kept import KeptShard
+from pipelines.tokenize.packing import Placement, fill_rows, pack
 
 SPLITS = (TRAIN, HELDOUT)
+NO_IDS = np.empty(0, dtype=np.uint16)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard of documents with its decisions, the tokenizer's folder, and T."""
+    """One shard of documents, the tokenizer's folder, and T."""
 
     number: int
-    documents: Path
-    decisions: Path
+    kept: KeptShard
     tokenizer: Path
     sequence_length: int
 
@@ -43,6 +48,15 @@ class Counts:
         return Counts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The documents of a split, in order: their ids, the ids that each has, and the bytes of all texts."""
+
+    doc_ids: pa.Array
+    lengths: np.ndarray
+    text_bytes: int
+
+
 def encode_shard(shard: Shard, folder: Path) -> ShardResult:
     """Write both splits of `shard` under `folder`; the metrics are Counts by split."""
     # Shards are what runs in parallel; threads below them would only compete for the same cores.
@@ -52,27 +66,49 @@ def encode_shard(shard: Shard, folder: Path) -> ShardResult:
 
 
 def _encode_split(shard: Shard, tokenizer: TextTokenizer, split: str, folder: Path) -> Counts:
-    doc_ids: list[str] = []
-    documents: list[np.ndarray] = []
+    scratch = folder / "ids"
+    with scratch.open("wb") as file:
+        encoded = _encode(shard, tokenizer, split, file)
+    # No file of length 0 can be mapped; slices of a plain view are made much faster than those of a memmap.
+    ids = np.asarray(np.memmap(scratch, id_dtype(tokenizer.vocab_size), "r")) if len(encoded.lengths) else NO_IDS
+    row_length = shard.sequence_length + 1
+    placement = pack(encoded.lengths, row_length)
+    rows = fill_rows(ids, encoded.lengths, placement, row_length, tokenizer.pad_id)
+    write_token_shard(rows, _pieces(placement, encoded.doc_ids, shard.kept.documents), folder, split, shard.number)
+    scratch.unlink()
+    return Counts(
+        documents=len(encoded.lengths),
+        text_bytes=encoded.text_bytes,
+        tokens=int(encoded.lengths.sum()),
+        placed=int(placement.length.sum()),
+        sequences=placement.num_rows,
+    )
+
+
+def _encode(shard: Shard, tokenizer: TextTokenizer, split: str, file: BinaryIO) -> Encoded:
+    """Write the ids of the split's documents end to end."""
+    doc_ids = [pa.array([], pa.string())]
+    lengths: list[int] = []
     text_bytes = 0
-    for batch in iter_kept(shard.documents, shard.decisions, split):
-        doc_ids += batch["doc_id"].to_pylist()
-        documents += tokenizer.encode_documents(batch["text"].to_pylist())
+    for batch in shard.kept.batches(split):
+        for ids in tokenizer.encode_documents(batch["text"].to_pylist()):
+            file.write(ids.data)
+            lengths.append(len(ids))
+        doc_ids.append(batch["doc_id"])
         text_bytes += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
-    lengths = [len(ids) for ids in documents]
-    placed = pack(lengths, shard.sequence_length + 1)
-    rows = fill_rows(documents, placed, shard.sequence_length + 1, tokenizer.pad_id)
-    rows = rows.astype(id_dtype(tokenizer.vocab_size))
-    write_token_shard(rows, _pieces(placed, doc_ids), folder, split, shard.number)
-    return Counts(len(documents), text_bytes, sum(lengths), sum(piece.length for piece in placed), len(rows))
+    return Encoded(pa.concat_arrays(doc_ids), np.array(lengths, dtype=np.int64), text_bytes)
 
 
-def _pieces(placed: Sequence[Placed], doc_ids: Sequence[str]) -> pa.Table:
-    columns = {
-        "sequence": [piece.row for piece in placed],
-        "start": [piece.start for piece in placed],
-        "length": [piece.length for piece in placed],
-        "doc_id": [doc_ids[piece.document] for piece in placed],
-        "doc_start": [piece.doc_start for piece in placed],
-    }
-    return pa.table(columns, schema=PIECES)
+def _pieces(placement: Placement, doc_ids: pa.Array, documents: Path) -> pa.Table:
+    """PIECES of a shard whose documents are numbered as in `doc_ids` and stand in the file `documents`."""
+    every_doc_id = pq.read_table(documents, columns=["doc_id"])["doc_id"]
+    return pa.table(
+        {
+            "sequence": placement.row,
+            "start": placement.start,
+            "length": placement.length,
+            "doc_id": doc_ids.take(pa.array(placement.document)),
+            "doc_start": placement.doc_start,
+            "doc_row": pc.index_in(doc_ids, every_doc_id).take(pa.array(placement.document)),
+        }
+    )

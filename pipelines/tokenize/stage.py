@@ -1,81 +1,85 @@
 """Two stages: `tokenizer`, one for all corpora, and `tokenize`, one for each."""
 
-import os
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_recipes.schema import TokenizerSection, TokenizeSection
 from infra.context import StageContext
-from infra.fanout import map_shards
-from infra.stage import Metrics, Resources, Stage
+from infra.fanout import map_shards, shard_key
+from infra.stage import Metrics, Stage
 from infra.store import Artifact
-from pipelines.artifacts.documents import HELDOUT, TRAIN, iter_kept, shard_paths
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, TextTokenizer
+from pipelines.artifacts.documents import HELDOUT, TRAIN
+from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import TokensIndex, id_dtype
 from pipelines.tokenize.encode import SPLITS, Counts, Shard, encode_shard
-from pipelines.tokenize.vocabulary import sample, train_tokenizer
+from pipelines.tokenize.kept import SIDES, KeptShard, kept_shards
+from pipelines.tokenize.sampling import offer, offer_file, plan_offers
+from pipelines.tokenize.training import CorpusOffers, Training, train
 
 
-def tokenizer_stage(section: TokenizerSection, corpora: Mapping[str, tuple[Stage, Stage]]) -> Stage:
-    """Train the run's tokenizer on kept training documents of `corpora`: (source, dedup) by corpus name."""
+def tokenizer_stage(section: TokenizerSection, corpora: Mapping[str, tuple[Stage, Stage, Stage]]) -> Stage:
+    """Train the run's tokenizer on kept training documents of `corpora`: (source, filter, dedup) by corpus name."""
     names = sorted(corpora)
-    inputs = {f"source:{name}": corpora[name][0] for name in names} | {
-        f"dedup:{name}": corpora[name][1] for name in names
+    inputs = {
+        f"{side}:{name}": corpus_stage
+        for name in names
+        for side, corpus_stage in zip(SIDES, corpora[name], strict=True)
     }
-    work = partial(_train, section, names)
-    return Stage("tokenizer", "", 1, section.as_params(), inputs, work, Resources(num_cpus=1))
+    params = {"vocab_size": section.vocab_size, "sample_bytes_per_corpus": section.sample_bytes_per_corpus}
+    return Stage("tokenizer", "", 2, params, inputs, partial(_train, section, names))
 
 
-def stage(name: str, section: TokenizeSection, tokenizer: Stage, source: Stage, dedup: Stage) -> Stage:
+def stage(name: str, section: TokenizeSection, tokenizer: Stage, source: Stage, filtered: Stage, dedup: Stage) -> Stage:
     """Encode and pack the kept documents of corpus `name`, training and held-out, into sequences of T + 1 ids.
 
     The work raises ValueError where the corpus has no training document left.
     """
-    inputs = {"tokenizer": tokenizer, "source": source, "dedup": dedup}
-    return Stage("tokenize", name, 1, section.as_params(), inputs, partial(_tokenize, section, name))
+    inputs = {"tokenizer": tokenizer, "source": source, "filter": filtered, "dedup": dedup}
+    return Stage("tokenize", name, 2, section.as_params(), inputs, partial(_tokenize, section, name))
 
 
 def _train(
     section: TokenizerSection, names: Sequence[str], context: StageContext, inputs: Mapping[str, Artifact]
 ) -> Metrics:
-    texts: list[str] = []
-    for count, name in enumerate(names, start=1):
-        kept = _kept(inputs[f"source:{name}"].path, inputs[f"dedup:{name}"].path)
-        texts += sample(kept, section.sample_bytes_per_corpus)
-        context.progress(count, len(names), "corpora sampled")
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    tokenizer = train_tokenizer(texts, section.vocab_size)
-    tokenizer.save(str(context.out / TOKENIZER_FILE), pretty=True)
-    vocab_size = tokenizer.get_vocab_size()
-    if vocab_size < section.vocab_size:
+    assert section.sample_bytes_per_corpus
+    corpora = {name: kept_shards({side: inputs[f"{side}:{name}"] for side in SIDES}) for name in names}
+    offers = plan_offers(corpora, section.sample_bytes_per_corpus)
+    complete = [bool(result.metrics["complete"]) for result in map_shards(context, offer, offers)]
+    by_corpus = {name: [shard.number for shard in offers if shard.corpus == name] for name in names}
+    offered = tuple(
+        CorpusOffers(name, tuple(offer_file(context.out, n) for n in numbers), tuple(complete[n] for n in numbers))
+        for name, numbers in by_corpus.items()
+    )
+    training = Training(offered, section.sample_bytes_per_corpus, section.vocab_size)
+    # The shards of a second fan-out are kept in a place of their own.
+    trained = map_shards(replace(context, state=context.state / "training"), train, [training], unit="tokenizers")
+    shutil.rmtree(offer_file(context.out, 0).parent)
+    metrics = trained[0].metrics
+    if metrics["data/vocab_size"] < section.vocab_size:
         context.warn(
-            f"tokenizer.vocab_size = {section.vocab_size}, but a sample of {len(texts)} documents gives only "
-            f"{vocab_size} ids. Raise tokenizer.sample_bytes_per_corpus or lower vocab_size."
+            f"tokenizer.vocab_size = {section.vocab_size}, but a sample of {metrics['data/sample_documents']} "
+            f"documents gives only {metrics['data/vocab_size']} ids. Raise tokenizer.sample_bytes_per_corpus or lower "
+            "vocab_size."
         )
-    sample_bytes = sum(len(text.encode()) for text in texts)
-    return {
-        "data/vocab_size": vocab_size,
-        "data/sample_documents": len(texts),
-        "data/sample_bytes": sample_bytes,
-    }
+    return metrics
 
 
 def _tokenize(section: TokenizeSection, name: str, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
-    source, dedup = inputs["source"].path, inputs["dedup"].path
+    corpus = kept_shards(inputs)
     shards = [
-        Shard(number, documents, decisions, inputs["tokenizer"].path, section.sequence_length)
-        for number, (documents, decisions) in enumerate(_shards(source, dedup))
+        Shard(number, kept, inputs["tokenizer"].path, section.sequence_length) for number, kept in enumerate(corpus)
     ]
-    results = map_shards(context, encode_shard, shards)
+    keys = [_key(section, shard, inputs) for shard in shards]
+    results = map_shards(context, encode_shard, shards, keys=keys)
     counts = {split: [Counts(**result.metrics[split]) for result in results] for split in SPLITS}
     totals = {split: sum(shard_counts, Counts()) for split, shard_counts in counts.items()}
     if not totals[TRAIN].documents:
-        raise ValueError(_nothing_left(name, source, dedup))
+        raise ValueError(_nothing_left(name, corpus))
     if not totals[HELDOUT].documents:
         context.warn(
             f"corpus {name} has no held-out document, so evaluate leaves out its bits per byte. "
@@ -107,19 +111,22 @@ def _metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
     }
 
 
-def _shards(source: Path, dedup: Path) -> Iterator[tuple[Path, Path]]:
-    return zip(shard_paths(source, "documents"), shard_paths(dedup, "decisions"), strict=True)
+def _key(section: TokenizeSection, shard: Shard, inputs: Mapping[str, Artifact]) -> str:
+    """What the tokens of `shard` are made from: so a document taken down costs its own shard, unless it was in the
+    tokenizer's sample."""
+    tokenizer = inputs["tokenizer"]
+    return shard_key(
+        shard.number,
+        section.as_params(),
+        *(tokenizer.digest(tokenizer.path / file) for file in (TOKENIZER_FILE, CONFIG_FILE)),
+        *(inputs[side].digest(file) for side, file in zip(SIDES, shard.kept, strict=True)),
+    )
 
 
-def _kept(source: Path, dedup: Path) -> Iterator[pa.RecordBatch]:
-    for documents, decisions in _shards(source, dedup):
-        yield from iter_kept(documents, decisions, TRAIN)
-
-
-def _nothing_left(name: str, source: Path, dedup: Path) -> str:
+def _nothing_left(name: str, corpus: Sequence[KeptShard]) -> str:
     """Where the documents of an empty corpus went, and what to do."""
     fates: Counter[str] = Counter()
-    for documents, decisions in _shards(source, dedup):
+    for documents, _, decisions in corpus:
         splits = pq.read_table(documents, columns=["split"])["split"].to_pylist()
         reasons = pq.read_table(decisions, columns=["reason"])["reason"].to_pylist()
         fates.update(reason or split for split, reason in zip(splits, reasons, strict=True))

@@ -1,14 +1,14 @@
 """Byte-level BPE on a stated sample: the same documents and the same bytes of result whatever the order and threads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipelines.artifacts.documents import DOCUMENTS
-from pipelines.artifacts.tokenizer import SPECIAL_TOKENS
+from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START, PAD
 
+END = "<|end|>"
+SPECIAL_TOKENS = (END, PAD, CHAT_START, CHAT_END)
+"""Ids 0, 1, 2, 3."""
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -18,10 +18,7 @@ of SQL and code then always break at the same places and a value can be copied d
 in runs, which code needs."""
 
 
-SAMPLE = pa.schema([DOCUMENTS.field("doc_id"), DOCUMENTS.field("text")])
-
-
-def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer of at most `vocab_size` ids, special tokens first, then all 256 bytes.
 
     Byte pair encoding after Sennrich et al. 2016 (arXiv 1508.07909), on bytes as in GPT-2. Has fewer ids than
@@ -42,24 +39,5 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
-
-
-def sample(batches: Iterable[pa.RecordBatch], max_bytes: int) -> list[str]:
-    """Texts of the first documents by doc_id, which is a digest, up to the one that reaches `max_bytes` of UTF-8.
-
-    `batches` have doc_id and text, in any order. Holds a few times `max_bytes` in memory.
-    """
-    held = [SAMPLE.empty_table()]
-    for batch in batches:
-        held.append(pa.Table.from_batches([batch.select(SAMPLE.names)]).cast(SAMPLE))
-        if sum(table.nbytes for table in held) > 4 * max_bytes:
-            held = [_first(held, max_bytes)]
-    return _first(held, max_bytes)["text"].to_pylist()
-
-
-def _first(tables: Sequence[pa.Table], max_bytes: int) -> pa.Table:
-    table = pa.concat_tables(tables).sort_by("doc_id")
-    reached = pc.cumulative_sum(pc.cast(pc.binary_length(table["text"]), pa.int64()))
-    return table.slice(0, pc.sum(pc.less(reached, max_bytes), min_count=0).as_py() + 1)

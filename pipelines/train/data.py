@@ -1,14 +1,21 @@
 """Batches by arithmetic: which sequences a worker reads at a step follows from the phase's plan and the numbers."""
 
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from arctic_model.objective import Batch
+from pipelines.artifacts.documents import TRAIN
 from pipelines.artifacts.phase_plan import PhasePlan
-from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
+from pipelines.artifacts.token_rows import read_rows
+from pipelines.artifacts.tokens import TokenSequences
 from pipelines.train.job import TrainJob
+
+PREFETCHED_STEPS = 2
+"""Steps read ahead: one is being handed over while the next is read."""
 
 
 class PhaseBatches:
@@ -16,7 +23,7 @@ class PhaseBatches:
 
     def __init__(self, job: TrainJob, rank: int, world: int) -> None:
         self._plan = PhasePlan.read(job.mix)
-        self._corpora = {corpus: TokenSequences(Path(folder), "train") for corpus, folder in job.tokens.items()}
+        self._corpora = [TokenSequences(Path(job.tokens[share.corpus]), TRAIN) for share in self._plan.shares]
         self._first_step = job.first_step
         self._global_batch = job.section.global_batch_sequences
         self._per_worker = self._global_batch // world
@@ -25,15 +32,39 @@ class PhaseBatches:
 
     def __call__(self, step: int) -> list[Batch]:
         start = (step - self._first_step - 1) * self._global_batch + self._offset
-        rows = [self._row(*where) for where in self._plan.sequences(start, self._per_worker)]
-        return [_batch(rows[first : first + self._micro_batch]) for first in range(0, len(rows), self._micro_batch)]
-
-    def _row(self, corpus: str, sequence: int) -> tuple[np.ndarray, ...]:
-        ids = self._corpora[corpus].ids(sequence)
-        segments = self._corpora[corpus].segments(sequence)
-        positions, targets = positions_and_targets(ids, segments)
-        return ids[:-1].astype(np.int64), positions, segments[:-1], targets
+        rows = read_rows(self._corpora, *self._plan.sequences(start, self._per_worker))
+        passes = range(0, self._per_worker, self._micro_batch)
+        return [
+            Batch(*(torch.from_numpy(column[first : first + self._micro_batch]) for column in rows)) for first in passes
+        ]
 
 
-def _batch(rows: list[tuple[np.ndarray, ...]]) -> Batch:
-    return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
+class Prefetched:
+    """`batches`, with the steps after the one asked for read ahead by threads, up to `last_step`.
+
+    What a step holds does not depend on when or by whom it is read. An error of a step is raised where that step is
+    asked for. Use as a context, so that the threads end.
+    """
+
+    def __init__(
+        self, batches: Callable[[int], list[Batch]], last_step: int, threads: int = 1, ahead: int = PREFETCHED_STEPS
+    ) -> None:
+        self._batches = batches
+        self._last_step = last_step
+        self._ahead = ahead
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
+        self._reading: deque[tuple[int, Future[list[Batch]]]] = deque()
+
+    def __enter__(self) -> "Prefetched":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, step: int) -> list[Batch]:
+        while self._reading and self._reading[0][0] != step:
+            self._reading.popleft()[1].cancel()
+        following = self._reading[-1][0] + 1 if self._reading else step
+        for upcoming in range(following, min(step + self._ahead, self._last_step) + 1):
+            self._reading.append((upcoming, self._pool.submit(self._batches, upcoming)))
+        return self._reading.popleft()[1].result()

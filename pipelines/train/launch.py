@@ -15,9 +15,10 @@ POLL_S = 0.2
 RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
 }
-"""Seconds of every phase: Ray Train looks after its workers each 2 s by default, and starts one more process that
-warns of preemptions; a worker that is lost to one starts again from its last checkpoint anyway."""
+"""Seconds of every phase: Ray Train looks after its workers each 2 s by default, counts what MLflow is told anyway, and
+starts one more process that warns of preemptions; a worker lost to one starts again from its last checkpoint."""
 
 
 def launch(job: TrainJob, context: StageContext) -> None:
@@ -34,11 +35,10 @@ def launch(job: TrainJob, context: StageContext) -> None:
 def _on_cluster(job: TrainJob, context: StageContext) -> None:
     os.environ.update(RAY_TRAIN_SETTINGS)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     section = job.section
     _require_resources(section.num_workers, section.cpus_per_worker, section.gpus_per_worker)
-    trainer = DataParallelTrainer(
+    trainer = _trainer_without_datasets()(
         _ray_train_worker,
         train_loop_config={"job": job, "context": context},
         scaling_config=ScalingConfig(
@@ -56,6 +56,18 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
         trainer.fit()
     finally:
         _raise_failure(job)
+
+
+def _trainer_without_datasets() -> Any:
+    """Ray's trainer, less the process that hands out Ray datasets: seconds of every phase for nothing here."""
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    class Trainer(DataParallelTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
+
+    return Trainer
 
 
 def _ray_train_worker(arguments: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from arctic_model.optimizer import Optimization
 from arctic_model.schedule import Schedule
 from infra.context import StageContext
 from infra.store import write_durably
-from pipelines.train.data import PhaseBatches
+from pipelines.train.data import PhaseBatches, Prefetched
 from pipelines.train.job import TrainJob
 
 PROGRESS_S = 1.0
@@ -42,8 +42,9 @@ def work(job: TrainJob, context: StageContext) -> None:
         return
     torch.set_num_threads(job.section.threads_per_worker)
     try:
-        batches = PhaseBatches(job, dist.get_rank(), dist.get_world_size())
-        train(training_plan(job, dist.get_world_size()), batches, ContextObserver(job, context))
+        rank, world = dist.get_rank(), dist.get_world_size()
+        with Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches:
+            train(training_plan(job, world), batches, ContextObserver(job, context))
     except Exception as error:
         if not (isinstance(error, RuntimeError) and LOST_PEER.search(str(error))):
             write_durably(job.failure, f"{type(error).__name__}: {error}")

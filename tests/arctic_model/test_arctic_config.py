@@ -7,16 +7,10 @@ import pytest
 import torch
 
 from arctic_model.config import ArcticConfig
-from arctic_model.flops import count_parameters, training_flops_per_token
+from arctic_model.flops import count_parameters
 from arctic_model.model import ArcticModel
 from arctic_model.presets import PRESETS, preset
 from arctic_model.tensor_names import logical_tensors
-
-
-def test_arctic_480b_counts_as_published() -> None:
-    count = count_parameters(preset("arctic-480b"))
-    assert count.total == 478_584_608_768
-    assert count.active == 17_318_647_808
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -51,29 +45,8 @@ def test_tensors_have_the_released_models_names_and_shapes() -> None:
 
 
 def test_planning_a_run_does_not_import_torch() -> None:
-    code = "import sys, arctic_model, arctic_model.presets, arctic_model.flops; sys.exit('torch' in sys.modules)"
+    code = "import sys, arctic_model.presets, arctic_model.step_time; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_training_flops_are_those_that_torch_counts() -> None:
-    """torch counts the products of matrices in a real pass; ours is the formula."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    config = preset("tiny", {"vocab_size": 512})
-    model = ArcticModel(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
-    ids = torch.zeros(2, 64, dtype=torch.long)
-    positions = torch.arange(64).repeat(2, 1)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        model(ids, positions, torch.zeros_like(ids)).sum().backward()
-    attention = config.num_layers * 6 * 64 * config.hidden_size
-    # Torch counts no grouped product and the whole attention square: compare the rest.
-    experts = 6 * config.num_layers * config.top_k * 3 * config.hidden_size * config.expert_size
-    counted = {str(name): value for name, value in counter.get_flop_counts()["Global"].items()}
-    dense = sum(value for name, value in counted.items() if "attention" not in name and "grouped" not in name)
-    assert dense / 128 == training_flops_per_token(config, 64) - attention - experts
 
 
 def test_fields_survive_both_dictionaries() -> None:
@@ -100,5 +73,5 @@ def test_impossible_numbers_are_refused(overrides: dict, message: str) -> None:
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match="no such preset. There are tiny, quickstart, arctic-480b"):
+    with pytest.raises(ValueError, match="no such preset. There are tiny, quickstart, .*, arctic-480b"):
         preset("small")

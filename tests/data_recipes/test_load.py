@@ -1,5 +1,6 @@
 """Recipes: what is wrong is said with its place, its value and its mend."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_every_recipe_of_the_project_loads():
             "Did you mean notes?",
         ),
         (
+            "weights = { notes = 1.0 }",
+            "weights = { notes = 1.0 }\nweights_to = { note = 1.0 }",
+            "/tiny.toml: phases[1].weights_to.note: no such corpus. The corpora of this run are notes. "
+            "Did you mean notes?",
+        ),
+        (
+            "[[phases]]",
+            '[mix]\nrehydrate = ["web"]\n[[phases]]',
+            "/tiny.toml: mix.rehydrate[1] = 'web': no such corpus. The corpora of this run are notes.",
+        ),
+        (
             "peak_lr = 0.001",
             "peek_lr = 0.001",
             "/tiny.toml: train.peak_lr: missing. Add it.\n"
@@ -148,12 +160,15 @@ def test_overrides_reach_nested_fields_and_are_checked(pages):
 
 def test_a_lock_reads_back_as_itself_and_refuses_other_inputs(pages):
     run, corpora = load_run(pages / "tiny.toml")
-    lock = Lock(run, {name: corpus for name, (_, corpus) in corpora.items()}, {"notes": {"a.warc.gz": "00"}})
+    recipes = {name: corpus for name, (_, corpus) in corpora.items()}
+    lock = Lock(run, recipes, {"notes": {"a.warc.gz": "00"}}, {"": "/here", "notes": "/there"})
     again = Lock.from_json(lock.to_json(), pages / "lock.json")
     assert again == lock
     assert again.to_json() == lock.to_json()
-    again.require_pins({"notes": {"a.warc.gz": "00"}}, pages / "lock.json")
+    again.require_pins(replace(lock, folders={"notes": "/moved"}), pages / "lock.json")
     with pytest.raises(RecipeError, match=r"pins\.notes: the inputs of notes are not the ones that were locked"):
-        again.require_pins({"notes": {"a.warc.gz": "01"}}, pages / "lock.json")
+        again.require_pins(replace(lock, pins={"notes": {"a.warc.gz": "01"}}), pages / "lock.json")
+    with pytest.raises(RecipeError, match=r"pins\.tokenizer: the inputs of tokenizer are not the ones"):
+        again.require_pins(replace(lock, tokenizer={"tokenizer": "01"}), pages / "lock.json")
     with pytest.raises(RecipeError, match="not a recipe lock"):
         Lock.from_json("[]", pages / "lock.json")

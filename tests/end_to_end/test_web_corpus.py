@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes import load_corpus
-from infra.context import StageContext
-from infra.store import Artifact
-from pipelines import dedup, filter, source
+from infra.events import EventLog
+from infra.plan import plan
+from infra.runner import run_inline
+from infra.store import Artifact, Store
+from pipelines.graph import Graph, corpus_graph
 
 REPOSITORY = Path(__file__).parents[2]
 WEB = REPOSITORY / ".." / "shared" / "data" / "web"
@@ -24,12 +26,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(stage, folder: Path, **inputs: Artifact):
-    for part in ("out", "state"):
-        (folder / part).mkdir(parents=True)
-    context = StageContext(stage.id, folder / "out", folder / "state", [].append)
-    metrics = stage.work(context, inputs)
-    return Artifact(folder / "out", None), metrics
+def build(graph: Graph, store: Store) -> dict[str, Artifact]:
+    """Artifacts by the name of their stage."""
+    log = EventLog(store.root / "runs" / "test")
+    outcome = run_inline(plan(store, list(graph.stages.values())), store, log, [].append)
+    log.close()
+    assert outcome.ok, outcome.failed
+    return {artifact.manifest.name: artifact for artifact in outcome.artifacts.values()}
+
+
+def web_graph(folder: Path, files: list[str], *overrides: str) -> Graph:
+    """The web recipe on some of the files, as a user would override its paths."""
+    paths = json.dumps([str(WEB / file) for file in files])
+    recipe = load_corpus(REPOSITORY / "data_recipes/corpora/web.toml", [f"source.inputs.1.paths={paths}", *overrides])
+    return corpus_graph(recipe, folder / "web.toml")
 
 
 def rows(artifact: Artifact, kind: str) -> list[dict]:
@@ -38,19 +48,10 @@ def rows(artifact: Artifact, kind: str) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """The web recipe on one of the files, as a user would override its paths: artifacts and metrics by stage."""
+    """Artifacts and metrics by stage, of one file."""
     folder = tmp_path_factory.mktemp("web")
-    recipe = load_corpus(
-        REPOSITORY / "data_recipes/corpora/web.toml",
-        [f"source.inputs.1.paths={json.dumps([str(WEB / FILE)])}"],
-    )
-    sourced = source.stage(recipe.name, recipe.source, source.pin(recipe.source, folder), folder)
-    filtered = filter.stage(recipe.name, recipe.filter, sourced)
-    deduped = dedup.stage(recipe.name, recipe.dedup, sourced, filtered)
-    made = {"source": run(sourced, folder / "source")}
-    made["filter"] = run(filtered, folder / "filter", source=made["source"][0])
-    made["dedup"] = run(deduped, folder / "dedup", source=made["source"][0], filter=made["filter"][0])
-    return {name: artifact for name, (artifact, _) in made.items()}, {name: found for name, (_, found) in made.items()}
+    made = build(web_graph(folder, [FILE]), Store(folder / "store").open())
+    return made, {name: artifact.manifest.metrics for name, artifact in made.items()}
 
 
 def test_nearly_all_pages_give_text_and_the_funnel_adds_up(corpus):
@@ -101,28 +102,61 @@ def test_scores_and_decisions_stand_beside_the_documents(corpus):
     artifacts, _ = corpus
     columns = [
         [row["doc_id"] for row in rows(artifacts[stage], kind)]
-        for stage, kind in (("source", "documents"), ("filter", "scores"), ("dedup", "decisions"))
+        for stage, kind in (
+            ("source", "documents"),
+            ("score", "scores"),
+            ("filter", "filtered"),
+            ("dedup", "decisions"),
+        )
     ]
-    assert columns[0] == columns[1] == columns[2]
-    scores, decisions = rows(artifacts["filter"], "scores"), rows(artifacts["dedup"], "decisions")
+    assert columns[0] == columns[1] == columns[2] == columns[3]
+    scores, filtered = rows(artifacts["score"], "scores"), rows(artifacts["filter"], "filtered")
+    decisions = rows(artifacts["dedup"], "decisions")
     assert all(
-        decision["reason"] == "filter" for score, decision in zip(scores, decisions, strict=True) if not score["keep"]
+        decision["reason"] == "filter" for row, decision in zip(filtered, decisions, strict=True) if not row["keep"]
     )
-    languages = Counter(score["language"] for score in scores)
+    languages = Counter(row["language"] for row in scores)
     assert languages["de"] > languages["en"] >= 10
-    assert {score["language"] for score in scores if score["keep"]} <= {"en", "de", "fr", "es"}
+    kept = {row["language"] for row, passed in zip(scores, filtered, strict=True) if passed["keep"]}
+    assert kept <= {"en", "de", "fr", "es"}
 
 
 def test_a_page_that_is_crawled_twice_is_kept_once(corpus, tmp_path):
-    artifacts, _ = corpus
-    for stage, kind in (("source", "documents"), ("filter", "scores")):
-        (tmp_path / stage / kind).mkdir(parents=True)
-        for shard in ("00000.parquet", "00001.parquet"):
-            shutil.copy(artifacts[stage].path / kind / "00000.parquet", tmp_path / stage / kind / shard)
-    recipe = load_corpus(REPOSITORY / "data_recipes/corpora/web.toml")
-    sourced = source.stage("web", recipe.source, {}, tmp_path)
-    deduped = dedup.stage("web", recipe.dedup, sourced, filter.stage("web", recipe.filter, sourced))
-    twice = {name: Artifact(tmp_path / name, None) for name in ("source", "filter")}
-    _, metrics = run(deduped, tmp_path / "dedup", **twice)
-    assert metrics["data/documents"] <= metrics["data/documents_in"] / 2
-    assert metrics["data/dropped_exact_duplicate"] >= metrics["data/documents_in"] / 2 - 3
+    _, once = corpus
+    shutil.copy(WEB / FILE, tmp_path / "again.warc.gz")
+    made = build(web_graph(tmp_path, [FILE, str(tmp_path / "again.warc.gz")]), Store(tmp_path / "store").open())
+    metrics = made["dedup"].manifest.metrics
+    assert metrics["data/documents_in"] == 2 * once["dedup"]["data/documents_in"]
+    assert metrics["data/documents"] == once["dedup"]["data/documents"]
+    assert metrics["data/dropped_exact_duplicate"] >= once["dedup"]["data/documents_in"]
+
+
+def test_a_takedown_reads_no_text_and_touches_only_the_shards_of_what_it_names(tmp_path):
+    files = ["pages-00000.warc.gz", "pages-00001.warc.gz"]
+    store = Store(tmp_path / "store").open()
+    before = build(web_graph(tmp_path, files), store)
+    gone = next(row for row in rows(before["dedup"], "decisions") if row["keep"] and row["cluster_size"] == 1)
+    urls = {row["doc_id"]: row["url"] for row in rows(before["source"], "documents")}
+    (tmp_path / "takedown.txt").write_text(f"{gone['doc_id']}\n")
+    graph = web_graph(tmp_path, files, 'filter.takedown=["takedown.txt"]')
+    actions = {step.stage.name: step.action for step in plan(store, list(graph.stages.values()))}
+    assert actions == {"source": "reuse", "score": "reuse", "filter": "build", "dedup": "build"}
+    after = build(graph, store)
+    decided = {row["doc_id"]: row for row in rows(after["dedup"], "decisions")}
+    assert not decided[gone["doc_id"]]["keep"], urls[gone["doc_id"]]
+    others = [row for row in rows(before["dedup"], "decisions") if row["doc_id"] != gone["doc_id"]]
+    assert others == [decided[row["doc_id"]] for row in others]
+    reason = {row["doc_id"]: row["reason"] for row in rows(after["filter"], "filtered")}
+    assert reason[gone["doc_id"]] == "takedown"
+    for name, kind in (("filter", "filtered"), ("dedup", "decisions")):
+        first, second = (after[name].digests[f"{kind}/0000{shard}.parquet"] for shard in (0, 1))
+        assert first != before[name].digests[f"{kind}/00000.parquet"]
+        assert second == before[name].digests[f"{kind}/00001.parquet"]
+
+
+def test_another_file_costs_what_is_new(tmp_path):
+    store = Store(tmp_path / "store").open()
+    build(web_graph(tmp_path, ["pages-00000.warc.gz"]), store)
+    grown = build(web_graph(tmp_path, ["pages-00000.warc.gz", "pages-00001.warc.gz"]), store)
+    for name in ("source", "score"):
+        assert grown[name].manifest.provenance["shards_reused"] == 1

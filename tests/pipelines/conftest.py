@@ -8,7 +8,7 @@ import pytest
 
 from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact, Store
+from infra.store import Artifact, FileEntry, Manifest, Store, file_digest
 
 
 @dataclass
@@ -36,3 +36,15 @@ def attempt(tmp_path: Path) -> Callable[..., Attempt]:
         return Attempt(build(stage, store, [].append, False, *(inputs[name] for name in stage.inputs)))
 
     return attempt
+
+
+@pytest.fixture(scope="session")
+def committed() -> Callable[[Path], Artifact]:
+    """`committed(folder)`: files that a test wrote itself as a result, with the digests that a manifest has."""
+
+    def committed(folder: Path) -> Artifact:
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        entries = [FileEntry(file.relative_to(folder).as_posix(), 0, file_digest(file)) for file in files]
+        return Artifact(folder, Manifest("", "", "", "", 1, {}, {}, tuple(entries), {}, (), 0.0, {}))
+
+    return committed

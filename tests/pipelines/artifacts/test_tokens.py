@@ -43,9 +43,9 @@ def test_positions_and_targets_equal_the_oracle(lengths: list[int], padding: int
 def write_two_shards(folder: Path) -> None:
     pieces = pa.Table.from_pylist(
         [
-            {"sequence": 0, "start": 0, "length": 5, "doc_id": "long", "doc_start": 0},
-            {"sequence": 1, "start": 0, "length": 2, "doc_id": "long", "doc_start": 4},
-            {"sequence": 1, "start": 2, "length": 2, "doc_id": "short", "doc_start": 0},
+            {"sequence": 0, "start": 0, "length": 5, "doc_id": "long", "doc_start": 0, "doc_row": 7},
+            {"sequence": 1, "start": 0, "length": 2, "doc_id": "long", "doc_start": 4, "doc_row": 7},
+            {"sequence": 1, "start": 2, "length": 2, "doc_id": "short", "doc_start": 0, "doc_row": 2},
         ],
         schema=PIECES,
     )
@@ -64,7 +64,7 @@ def test_sequences_are_numbered_over_shards_and_empty_shards_are_passed_over(tmp
         [5, 6, 7, 8, 9],
         [*range(20, 25)],
     ]
-    assert sequences.pieces(1) == [Piece(0, 2, "long", 4), Piece(2, 2, "short", 0)]
+    assert sequences.pieces(1) == [Piece(0, 2, "long", 4, 7), Piece(2, 2, "short", 0, 2)]
     assert sequences.segments(1).tolist() == [0, 0, 1, 1, -1]
     assert sequences.segments(2).tolist() == [0] * 5
     assert len(TokenSequences(tmp_path, "heldout")) == 0

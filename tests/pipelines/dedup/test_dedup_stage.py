@@ -1,4 +1,4 @@
-"""The stage `dedup`: planted duplicates go, others stay, and nothing depends on order."""
+"""The stage `dedup`: planted duplicates go, others stay, and every decision is the definition's, by brute force."""
 
 import itertools
 import random
@@ -8,140 +8,151 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import DedupSection
-from infra.context import StageContext
-from infra.stage import Stage
-from infra.store import Artifact
-from pipelines import dedup
-from pipelines.artifacts.documents import DECISIONS, Document, iter_kept, write_documents, write_shard
-from pipelines.dedup.minhash import jaccard, shingles
-
-SOURCE = Stage("source", "notes", 1, {}, {}, lambda context, inputs: {})
-FILTER = Stage("filter", "notes", 1, {}, {"source": SOURCE}, lambda context, inputs: {})
-WORDS = [f"{first}{second}" for first in "bcdfghjk" for second in ("an", "eld", "ist", "or", "umber", "ynt")]
+from pipelines.artifacts.documents import DECISIONS, Document
+from pipelines.dedup.minhash import band_words, shingle, signatures
 
 
-def some_text(seed: object, length: int = 250) -> str:
-    return " ".join(random.Random(str(seed)).choices(WORDS, k=length))
-
-
-def edited(text: str, seed: object, changes: int) -> str:
-    draw, words = random.Random(str(seed)), text.split()
-    for place in draw.sample(range(len(words)), changes):
-        words[place] = "changed"
-    return " ".join(words)
-
-
-def planted() -> list[Document]:
-    """Originals, near copies (J about 0.96 and 0.9), remote copies (J about 0.5), exact copies, texts with a long
-    common part, and texts without words."""
-    texts = []
-    for n in range(12):
-        text = some_text(n)
-        texts += [text, edited(text, (n, 1), 1), edited(text, (n, 2), 3), edited(text, (n, 3), 18)]
-    texts += [some_text(n).replace(" ", "\n ") for n in range(3)]
-    licence = some_text("licence", 300)
-    texts += [licence + " " + some_text(("own", n), 120) for n in range(8)]
-    texts += ["", "  ", "!", "one two", "one two three four five", "One two"]
-    return [Document(text, f"http://example.org/{n}", "test") for n, text in enumerate(texts)]
+def note(text: str, number: object = 0, origin: str = "test") -> Document:
+    return Document(text, f"http://example.org/{number}", origin)
 
 
 @pytest.fixture
-def run(attempt, tmp_path):
-    """Dedup documents dealt out in shards; the filter keeps all but those whose url is in `dropped`."""
-    numbers = itertools.count()
-
-    def run(shards: list[list[Document]], section: DedupSection | None = None, dropped: tuple[str, ...] = ()):
-        name = f"run-{next(numbers)}"
-        home = tmp_path / f"{name}-inputs"
-        for number, documents in enumerate(shards):
-            write_documents(documents, home, number)
-            rows = [{"doc_id": each.doc_id, "keep": each.url not in dropped} for each in documents]
-            schema = pa.schema([("doc_id", pa.string()), ("keep", pa.bool_())])
-            write_shard(pa.Table.from_pylist(rows, schema=schema), home / "scores", number)
-        stage = dedup.stage("notes", section or DedupSection(), SOURCE, FILTER)
-        artifact = Artifact(home, None)
-        made = attempt(stage, name, source=artifact, filter=artifact)
-        return made, home
-
-    return run
+def planted(texts) -> list[Document]:
+    """Originals, near copies (J about 0.96 and 0.9), remote copies (J about 0.5), exact copies, texts with a long
+    common part, and texts with few words or none."""
+    found = []
+    for n in range(12):
+        text = texts.some(n)
+        found += [text, *(texts.edited(text, (n, changes), changes) for changes in (1, 3, 18))]
+    found += [texts.some(n).replace(" ", "\n ") for n in range(3)]
+    licence = texts.some("licence", 300)
+    found += [f"{licence} {texts.some(('own', n), 120)}" for n in range(8)]
+    found += ["", "  ", "!", "one two", "one two three four five", "One two", "!"]
+    return [note(text, n) for n, text in enumerate(found)]
 
 
-def decisions(made) -> dict[str, dict]:
-    paths = sorted(made.artifact.path.glob("decisions/*.parquet"))
-    return {row["doc_id"]: row for path in paths for row in pq.read_table(path).to_pylist()}
+@pytest.fixture
+def define(oracle):
+    """The result by its definition: documents in order of rank, each compared with every kept one before it."""
+
+    def define(documents: list[Document], section: DedupSection, quality: dict[str, float] | None = None):
+        table = pa.array([each.text for each in documents], pa.large_string())
+        signed = signatures(shingle(table, section.ngram), section.num_bands * section.rows_per_band, section.seed)
+        words = band_words(signed, section.num_bands)
+        sets = [oracle.shingles(each.text, section.ngram) for each in documents]
+
+        def rank(number: int):
+            each = documents[number]
+            return -(quality or {}).get(each.url, 0.0), -len(each.text.encode()), each.doc_id
+
+        kept: list[int] = []
+        stands: dict[str, str] = {}
+        for number in sorted(range(len(documents)), key=rank):
+            for other in kept:
+                if (words[number] == words[other]).any():
+                    exact = oracle.jaccard(sets[number], sets[other])
+                    contained = len(sets[number] & sets[other]) / len(sets[number])
+                    if exact >= section.jaccard_threshold or contained >= (section.containment_threshold or 2):
+                        stands[documents[number].doc_id] = documents[other].doc_id
+                        break
+            else:
+                kept.append(number)
+        return stands
+
+    return define
 
 
-def best_of(documents: list[Document]) -> Document:
-    return min(documents, key=lambda each: (-len(each.text), each.doc_id))
+def dealt(documents: list[Document], shards: int, seed: int = 0) -> list[list[Document]]:
+    order = list(documents)
+    random.Random(seed).shuffle(order)
+    return [order[start::shards] for start in range(shards)]
 
 
-def test_planted_duplicates_are_removed_and_every_removal_is_true(run):
-    documents = planted()
-    made, _ = run([documents[:20], documents[20:21], [], documents[21:]])
-    found = decisions(made)
-    by_id = {each.doc_id: each for each in documents}
-    sets = {each.doc_id: shingles(each.text, 5) for each in documents}
+def test_planted_duplicates_are_removed_and_every_removal_is_true(deduplicate, planted, oracle):
+    made = deduplicate([planted[:20], planted[20:21], [], planted[21:]])
+    found = made.decisions()
+    by_id = {each.doc_id: each for each in planted}
+    sets = {each.doc_id: oracle.shingles(each.text, 5) for each in planted}
     for doc_id, row in found.items():
         if row["keep"]:
-            assert (row["reason"], row["kept_id"], row["jaccard"]) == ("", None, None)
+            assert [row[name] for name in ("reason", "kept_id", "jaccard", "containment")] == ["", None, None, None]
             continue
-        exact = jaccard(sets[doc_id], sets[row["kept_id"]])
-        assert row["jaccard"] == exact >= 0.8
+        one, other = sets[doc_id], sets[row["kept_id"]]
+        assert row["jaccard"] == oracle.jaccard(one, other) >= 0.8
+        assert row["containment"] == len(one & other) / len(one)
+        assert 1 <= row["shared_bands"] <= 16
         assert found[row["kept_id"]]["keep"], "the document that stands for others is kept itself"
-        assert best_of([by_id[doc_id], by_id[row["kept_id"]]]).doc_id == row["kept_id"]
-        same = by_id[doc_id].text.split() == by_id[row["kept_id"]].text.split()
+        same = oracle.words_of(by_id[doc_id].text) == oracle.words_of(by_id[row["kept_id"]].text)
         assert row["reason"] == ("exact_duplicate" if same else "near_duplicate")
-    kept = [doc_id for doc_id, row in found.items() if row["keep"]]
-    missed = [pair for pair in itertools.combinations(kept, 2) if jaccard(sets[pair[0]], sets[pair[1]]) >= 0.8]
+    kept = made.kept()
+    missed = [pair for pair in itertools.combinations(kept, 2) if oracle.jaccard(sets[pair[0]], sets[pair[1]]) >= 0.8]
     assert not missed
     assert sum(row["reason"] == "near_duplicate" for row in found.values()) >= 24
 
 
-def test_without_verification_boilerplate_would_have_gone(run):
-    licence = some_text("licence", 300)
-    documents = [Document(f"{licence} {some_text(n, 90)}", f"http://example.org/{n}", "test") for n in range(10)]
-    made, _ = run([documents])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_result_is_the_definition_on_random_corpora(deduplicate, define, texts, seed):
+    """Chains, stars and mixtures of edits; few rows a band, so that many unlike pairs meet."""
+    draw = random.Random(seed)
+    found = [texts.some((seed, n), 60) for n in range(6)]
+    for n in range(120):
+        base = draw.choice(found)
+        found.append(draw.choice([base.upper(), texts.edited(base, n, draw.randint(1, 5)), base + " and more"]))
+    documents = [note(text, n) for n, text in enumerate(found)]
+    quality = {each.url: draw.choice([0.0, 0.25, 0.5]) for each in documents}
+    section = DedupSection(
+        ngram=3,
+        num_bands=20,
+        rows_per_band=3,
+        jaccard_threshold=draw.choice([0.5, 0.7]),
+        containment_threshold=draw.choice([None, 0.9]),
+    )
+    expected = define(documents, section, quality)
+    made = deduplicate(dealt(documents, 3, seed), section, quality=quality)
+    assert {doc_id: row["kept_id"] for doc_id, row in made.decisions().items() if not row["keep"]} == expected
+    assert made.metrics["data/pairs_rejected"] > 0 and len(expected) > 20
+
+
+def test_without_verification_boilerplate_would_have_gone(deduplicate, texts):
+    licence = texts.some("licence", 300)
+    documents = [note(f"{licence} {texts.some(n, 90)}", n) for n in range(10)]
+    made = deduplicate([documents])
     assert made.metrics["data/pairs_rejected"] > 0
     assert made.metrics["data/documents"] == 10
 
 
-def test_what_the_filter_dropped_is_not_compared_and_stands_for_nothing(run):
-    text = some_text(0)
-    documents = [Document(text + " more", "a", "test"), Document(text, "b", "test"), Document(text, "c", "test")]
-    made, home = run([documents], dropped=("a",))
-    found = decisions(made)
+def test_what_the_filter_dropped_is_not_compared_and_stands_for_nothing(deduplicate, texts):
+    text = texts.some(0)
+    documents = [note(text + " more", "a"), note(text, "b"), note(text, "c")]
+    found = deduplicate([documents], dropped=(documents[0].url,)).decisions()
     first, *others = (found[each.doc_id] for each in documents)
     assert (first["keep"], first["reason"], first["kept_id"], first["cluster_size"]) == (False, "filter", None, 1)
-    kept = best_of(documents[1:]).doc_id
+    kept = min(each.doc_id for each in documents[1:])
     assert sorted((row["keep"], row["kept_id"], row["cluster_size"]) for row in others) == [
         (False, kept, 2),
         (True, None, 2),
     ]
-    batches = list(iter_kept(home / "documents/00000.parquet", made.artifact.path / "decisions/00000.parquet", "train"))
-    assert [doc_id for batch in batches for doc_id in batch["doc_id"].to_pylist()] == [kept]
 
 
-def test_a_shard_of_which_nothing_passed_is_all_filter(run):
-    documents = planted()[:6]
-    made, _ = run([documents[:3], documents[3:]], dropped=tuple(each.url for each in documents[:3]))
-    table = pq.read_table(made.artifact.path / "decisions/00000.parquet")
+def test_a_shard_of_which_nothing_passed_is_all_filter(deduplicate, planted):
+    made = deduplicate([planted[:3], planted[3:6]], dropped=tuple(each.url for each in planted[:3]))
+    table = pq.read_table(made.path / "decisions/00000.parquet")
     assert table["reason"].to_pylist() == ["filter"] * 3
+    assert made.metrics["data/documents_in"] == 3
 
 
-def test_decisions_have_the_schema_and_the_order_of_the_documents(run):
-    documents = planted()
-    made, home = run([documents[:10], documents[10:]])
+def test_decisions_have_the_schema_and_the_order_of_the_documents(deduplicate, planted):
+    made = deduplicate([planted[:10], planted[10:]])
     for name in ("00000", "00001"):
-        table = pq.read_table(made.artifact.path / "decisions" / f"{name}.parquet")
+        table = pq.read_table(made.path / "decisions" / f"{name}.parquet")
         assert table.schema.equals(DECISIONS)
-        assert table["doc_id"] == pq.read_table(home / "documents" / f"{name}.parquet")["doc_id"]
+        assert table["doc_id"] == pq.read_table(made.home / "documents" / f"{name}.parquet")["doc_id"]
 
 
-def test_clusters_are_listed_largest_first_and_the_numbers_agree(run):
-    documents = planted()
-    made, _ = run([documents])
-    found = decisions(made)
-    clusters = pq.read_table(made.artifact.path / "clusters.parquet").to_pylist()
+def test_clusters_are_listed_largest_first_and_the_numbers_agree(deduplicate, planted):
+    made = deduplicate([planted[::2], planted[1::2]])
+    found = made.decisions()
+    clusters = pq.read_table(made.path / "clusters.parquet").to_pylist()
     sizes = [row["size"] for row in clusters]
     assert sizes == sorted(sizes, reverse=True) and min(sizes) > 1
     for row in clusters:
@@ -152,50 +163,63 @@ def test_clusters_are_listed_largest_first_and_the_numbers_agree(run):
     assert made.metrics["data/documents_in"] - made.metrics["data/documents"] == len(removed)
     by_reason = [made.metrics[f"data/dropped_{reason}"] for reason in ("exact_duplicate", "near_duplicate")]
     assert sum(by_reason) == len(removed) and min(by_reason) > 0
+    by_id = {each.doc_id: each for each in planted}
+    assert made.metrics["data/bytes_in"] == sum(len(each.text.encode()) for each in planted)
+    assert made.metrics["data/bytes"] == sum(len(by_id[doc_id].text.encode()) for doc_id in made.kept())
 
 
-def test_decisions_are_the_same_however_documents_are_dealt_out(run):
-    documents = planted()
-    reference, _ = run([documents])
-    for seed in range(3):
-        draw = random.Random(seed)
-        shuffled = draw.sample(documents, len(documents))
-        cut = draw.randrange(len(shuffled))
-        made, _ = run([shuffled[:cut], shuffled[cut:]])
-        assert decisions(made) == decisions(reference)
-        assert (made.artifact.path / "clusters.parquet").read_bytes() == (
-            reference.artifact.path / "clusters.parquet"
-        ).read_bytes()
+def test_the_better_ranked_document_is_kept(deduplicate, texts):
+    text = texts.some(0)
+    long, short = note(text + " x", "long"), note(text, "short")
+    assert deduplicate([[short, long]]).kept() == {long.doc_id}
+    assert deduplicate([[short], [long]], quality={short.url: 0.5}).kept() == {short.doc_id}
+    twins = [note(text, 1), note(text, 2)]
+    assert deduplicate([twins]).kept() == deduplicate([twins[::-1]]).kept() == {min(each.doc_id for each in twins)}
 
 
-def test_two_builds_are_the_same_bytes_and_leave_no_signatures_in_the_result(run):
-    documents = planted()
-    (one, _), (two, _) = (run([documents[:9], documents[9:]]) for _ in range(2))
-    files = {str(file.relative_to(one.artifact.path)) for file in one.artifact.path.rglob("*") if file.is_file()}
-    files.remove("manifest.json")
-    assert files == {"clusters.parquet", "decisions/00000.parquet", "decisions/00001.parquet"}
-    assert all((one.artifact.path / name).read_bytes() == (two.artifact.path / name).read_bytes() for name in files)
+def test_documents_without_words_are_duplicates_only_byte_for_byte(deduplicate):
+    documents = [note(text, n) for n, text in enumerate(["", "", " ", "!", "!", "?", "\n"])]
+    made = deduplicate([documents[:3], documents[3:]])
+    assert sorted(each.text for each in documents if each.doc_id in made.kept()) == ["", "\n", " ", "!", "?"]
 
 
-def test_a_second_attempt_goes_on_from_the_shards_that_are_signed(run, tmp_path, monkeypatch):
-    documents = planted()
-    reference, home = run([documents[:9], documents[9:]])
-    stage = dedup.stage("notes", DedupSection(), SOURCE, FILTER)
-    inputs = {"source": Artifact(home, None), "filter": Artifact(home, None)}
-    (tmp_path / "state").mkdir()
-    for number in range(2):
-        out = tmp_path / f"out-{number}"
-        out.mkdir()
-        with monkeypatch.context() as patch:
-            if number:
-                patch.setattr("pipelines.dedup.signing.signatures", None)
-            stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), inputs)
-        name = "decisions/00001.parquet"
-        assert (out / name).read_bytes() == (reference.artifact.path / name).read_bytes()
+def test_documents_with_fewer_words_than_a_shingle_are_compared_as_one(deduplicate):
+    documents = [note(text, n) for n, text in enumerate(["one", "One!", "two", "one two", "two one", "ONE, TWO"])]
+    kept = deduplicate([documents]).kept()
+    assert sorted(each.text.lower().strip("!") for each in documents if each.doc_id in kept) in (
+        ["one", "one two", "two", "two one"],
+        ["one", "one, two", "two", "two one"],
+    )
+
+
+def test_a_bucket_that_is_full_is_split_by_a_second_signature(deduplicate, texts):
+    """With room for one kept document in a bucket, boilerplate costs few pairs, and near copies are still found."""
+    licence = texts.some("licence", 140)
+    many = [note(f"{licence} {texts.some(('own', n), 25)}", f"many{n}") for n in range(60)]
+    near = [note(texts.edited(each.text, each.url, 1), f"near {each.url}") for each in many]
+    section = DedupSection(num_bands=32, rows_per_band=4)
+    free = deduplicate([many, near], section)
+    tight = deduplicate([many, near], section.model_copy(update={"max_bucket": 1}))
+    assert tight.metrics["data/pairs_compared"] < free.metrics["data/pairs_compared"] / 2
+    assert free.metrics["data/documents"] == 60
+    assert tight.metrics["data/documents"] <= 63
+    for row in tight.decisions().values():
+        assert row["keep"] or row["jaccard"] >= 0.8
 
 
 @pytest.mark.parametrize(("threshold", "near"), [(0.5, 36), (0.95, 12), (1.0, 0)])
-def test_the_threshold_decides_how_near_is_near(run, threshold, near):
-    documents = planted()[:48]
-    made, _ = run([documents], DedupSection(num_bands=32, rows_per_band=4, jaccard_threshold=threshold))
+def test_the_threshold_decides_how_near_is_near(deduplicate, planted, threshold, near):
+    section = DedupSection(num_bands=32, rows_per_band=4, jaccard_threshold=threshold)
+    made = deduplicate([planted[:48]], section)
     assert made.metrics["data/dropped_near_duplicate"] == pytest.approx(near, abs=near // 3)
+
+
+def test_a_document_inside_a_longer_one_goes_where_containment_counts(deduplicate, texts):
+    whole = texts.some(0, 300)
+    documents = [note(whole, "whole"), note(" ".join(whole.split()[:170]), "part")]
+    section = DedupSection(num_bands=64, rows_per_band=2)
+    assert len(deduplicate([documents], section).kept()) == 2
+    made = deduplicate([documents], section.model_copy(update={"containment_threshold": 0.99}))
+    row = made.decisions()[documents[1].doc_id]
+    assert (row["keep"], row["containment"]) == (False, 1.0)
+    assert row["jaccard"] < 0.6

@@ -57,6 +57,7 @@ def inputs(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
             "prompt": f"CREATE TABLE pets (id, name)\n-- Who has id {n % 2 + 1}?\n",
             "query": f"SELECT name FROM pets WHERE id = {n % 2 + 1};",
             "kind": "filter",
+            "difficulty": "easy" if n % 3 else "hard",
         }
         for n in range(6)
     ]
@@ -92,7 +93,9 @@ def test_untrained_model_knows_nothing_and_answers_nothing(undisturbed: tuple[Pa
     out, metrics = undisturbed
     scores = Scores.read(out)
     assert (scores.phase, scores.step, scores.tokens) == ("code", 7, 7168)
-    assert set(scores.scores) == {"bits_per_byte/notes", "sql_execution_accuracy"}
+    levels = {f"sql_execution_accuracy/{level}" for level in ("easy", "hard")}
+    assert set(scores.scores) == {"bits_per_byte/notes", "sql_execution_accuracy"} | levels
+    assert sum(scores.scores[level].n for level in levels) == 4
     accuracy = scores.scores["sql_execution_accuracy"]
     assert (accuracy.value, accuracy.n, accuracy.low) == (0.0, 4, 0.0)
     assert metrics["eval/sql_execution_accuracy"] == 0.0

@@ -30,7 +30,7 @@ def test_query_ends_at_its_mark_or_line(text: str, query: str, complete: bool) -
 
 
 def question(gold: str) -> Question:
-    return Question("q7", "count", "How many?", gold, SCRIPT)
+    return Question("q7", "count", "easy", "How many?", gold, SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -1,118 +1,153 @@
-"""Decisions follow from scores and thresholds; a row of scores stands beside each document."""
+"""A decision beside every document, without a look at its text; a changed limit builds nothing above the filter."""
+
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_recipes.refining import FilterSection
+from data_recipes import CorpusRecipe, RecipeError
+from data_recipes.refining import FilterSection, ScoreSection
 from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import filter as filter_
-from pipelines.artifacts.documents import Document, write_documents
-from pipelines.filter.rules import RULES, decide
-from pipelines.filter.scores import SCORES, score
+from pipelines import score
+from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, iter_kept, write_documents, write_shard
 from pipelines.filter.stage import FilterError
+from pipelines.graph import corpus_graph
 
-GOOD = "The people of the town have to be with the river when it is high, and that is how it always was. " * 4
-GERMAN = (
-    "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke, um ihn zu sehen. "
-    "Niemand konnte sagen, wie lange es dauern würde, bis die Straßen wieder frei wären und die Kinder zur Schule "
-    "gehen könnten. Der Bürgermeister ließ Sand bringen, damit die Häuser am Ufer geschützt blieben."
-)
-BREAKS = {
-    "language": GERMAN,
-    "min_words": "The river and the town.",
-    "max_words": " ".join([GOOD] * 30),
-    "min_mean_word_length": GOOD + "a b " * 200,
-    "max_mean_word_length": GOOD + "river-and-town-and-bridge-and-lamp " * 100,
-    "symbol_to_word_ratio": GOOD.replace(" the ", " # ").replace(" is ", " ## "),
-    "bullet_lines": "\n".join(f"- {n} {GOOD}" for n in range(3)),
-    "ellipsis_lines": "\n".join(f"{n} {GOOD.strip()}..." for n in range(3)),
-    "alpha_words": GOOD + " ".join(str(10**5 + n) for n in range(60)),
-    "stop_words": " ".join(f"word{'abcdefghij'[n % 10]} river{n}x" for n in range(60)),
-    "duplicate_lines": "\n".join([GOOD.replace("river", "lake")] * 3),
-    "top_4gram": GOOD + "so it was then " * 30,
-    "lorem_ipsum": GOOD + "Lorem ipsum dolor.",
-    "curly_brackets": GOOD + "{",
-}
-SECTION = FilterSection(max_words=1000, drop_curly_brackets=True, max_top_4gram_fraction=0.25)
+GOOD = "The people of the town have to be with the river when it is high, and that is how it always was"
 SOURCE = Stage("source", "notes", 1, {}, {}, lambda context, inputs: {})
+SECTION = FilterSection(max_top_2gram_fraction=1.0, max_top_3gram_fraction=1.0, max_top_4gram_fraction=1.0)
 
 
-def table(*texts: str) -> pa.Table:
-    return pa.Table.from_pylist([score(text) for text in texts], schema=SCORES)
+def prose(seed: int, words: int = 80) -> str:
+    """Different sentences that break no rule."""
+    return " ".join(f"{word}{'' if n % 3 else chr(97 + (n * seed) % 26)}" for n, word in enumerate(GOOD.split() * 4))[
+        : 6 * words
+    ]
+
+
+SHARDS = [
+    [prose(1), "few words", f"{prose(2)} jane@gmail.com, 93.184.216.34 {prose(3, 20)}"],
+    [],
+    [prose(5), prose(7)],
+]
 
 
 @pytest.fixture
-def source(tmp_path):
-    """A source artifact with one shard for each list of texts."""
-
-    def source(*shards: list[str]) -> Artifact:
-        for number, texts in enumerate(shards):
-            documents = [Document(text, f"http://example.org/{number}/{n}", "test") for n, text in enumerate(texts)]
-            write_documents(documents, tmp_path / "source", number)
-        return Artifact(tmp_path / "source", None)
-
-    return source
+def made(attempt, committed, tmp_path):
+    """Artifacts of source and score."""
+    for number, texts in enumerate(SHARDS):
+        pages = [Document(text, f"https://{number}-{n}.example.org/", "test") for n, text in enumerate(texts)]
+        write_documents(pages, tmp_path / "source", number)
+    source = committed(tmp_path / "source")
+    return {"source": source, "score": attempt(scored(), "score", source=source).artifact}
 
 
-def rows(attempt) -> list[dict]:
-    return [row for path in sorted(attempt.artifact.path.glob("scores/*")) for row in pq.read_table(path).to_pylist()]
+def scored() -> Stage:
+    return score.stage("notes", ScoreSection(), score.pin(ScoreSection(), Path()), Path(), SOURCE)
 
 
-@pytest.mark.parametrize("reason", RULES)
-def test_each_rule_drops_what_it_is_made_for(reason):
-    section = SECTION.model_copy(update={"languages": ["en"] if reason == "language" else []})
-    keep, reasons = decide(table(GOOD, BREAKS[reason]), section)
-    assert keep.tolist() == [True, False]
-    assert reasons.tolist() == ["", reason]
+def stage(section: FilterSection = SECTION, folder: Path = Path()) -> Stage:
+    return filter_.stage("notes", section, filter_.pin(section, folder), folder, SOURCE, scored())
 
 
-def test_the_first_rule_gives_the_reason():
-    english = SECTION.model_copy(update={"languages": ["en"], "min_words": 1000})
-    assert decide(table(GERMAN), english)[1].tolist() == ["language"]
-    assert decide(table(GERMAN), english.model_copy(update={"languages": []}))[1].tolist() == ["min_words"]
+def rows(artifact: Artifact, kind: str) -> list[dict]:
+    return [row for path in sorted(artifact.path.glob(f"{kind}/*")) for row in pq.read_table(path).to_pylist()]
 
 
-def test_thresholds_that_let_everything_pass_keep_everything():
-    open_ = FilterSection(
-        min_words=0,
-        max_words=10**9,
-        min_mean_word_length=0.0,
-        max_mean_word_length=1e9,
-        max_symbol_to_word_ratio=1e9,
-        max_bullet_lines_fraction=1.0,
-        max_ellipsis_lines_fraction=1.0,
-        min_alpha_words_fraction=0.0,
-        min_stop_words=0,
-        max_duplicate_line_fraction=1.0,
-        max_top_4gram_fraction=1.0,
-        drop_lorem_ipsum=False,
+def test_decisions_stand_beside_the_documents_and_the_funnel_adds_up(attempt, made):
+    first, again = (attempt(stage(), name, **made) for name in ("first", "again"))
+    documents, decided = rows(made["source"], "documents"), rows(first.artifact, "filtered")
+    assert [row["doc_id"] for row in decided] == [row["doc_id"] for row in documents]
+    assert [row["reason"] for row in decided] == ["", "min_words", "", "", ""]
+    assert [row["keep"] for row in decided] == [not row["reason"] for row in decided]
+    for number in range(len(SHARDS)):
+        name = f"filtered/{number:05d}.parquet"
+        assert pq.read_schema(first.artifact.path / name).equals(FILTERED)
+        assert (first.artifact.path / name).read_bytes() == (again.artifact.path / name).read_bytes()
+    texts = [text for shard in SHARDS for text in shard]
+    assert first.metrics == {
+        "data/documents_in": 5,
+        "data/bytes_in": sum(map(len, texts)),
+        "data/documents": 4,
+        "data/bytes": sum(map(len, texts)) - len("few words"),
+        "data/dropped_min_words": 1,
+        "data/redacted_email": 1,
+        "data/redacted_ip": 1,
+    }
+
+
+def test_the_text_is_not_read(attempt, made, tmp_path):
+    """Without the column that holds it, the same bytes come out."""
+    blind = tmp_path / "blind" / "documents"
+    blind.mkdir(parents=True)
+    for path in sorted((made["source"].path / "documents").glob("*")):
+        pq.write_table(pq.read_table(path).drop_columns(["text"]), blind / path.name)
+    seeing = attempt(stage(), "seeing", **made).artifact.path
+    unseeing = attempt(stage(), "unseeing", **made | {"source": Artifact(blind.parent, None)}).artifact.path
+    for path in sorted((seeing / "filtered").glob("*")):
+        assert path.read_bytes() == (unseeing / "filtered" / path.name).read_bytes()
+
+
+def test_a_changed_limit_builds_the_filter_anew_and_nothing_above_it():
+    plain = {"inputs": [{"kind": "pydoc"}]}
+    before, after = (
+        corpus_graph(CorpusRecipe(name="notes", description="", source=plain, filter=limits), Path("notes.toml")).stages
+        for limits in (FilterSection(), FilterSection(min_words=51))
     )
-    assert decide(table("", *BREAKS.values()), open_)[0].all()
+    same = [name for name in before if before[name].key == after[name].key]
+    assert same == ["source[notes]", "score[notes]"]
+    assert set(before) - set(same) == {"filter[notes]", "dedup[notes]"}
 
 
-def test_scores_stand_beside_the_documents_and_the_funnel_adds_up(attempt, source):
-    shards = [[GOOD, BREAKS["min_words"], ""], [], [BREAKS["stop_words"], GOOD + "x"]]
-    documents = source(*shards)
-    made = attempt(filter_.stage("notes", SECTION, SOURCE), "made", source=documents)
-    again = attempt(filter_.stage("notes", SECTION, SOURCE), "again", source=documents)
-    for number in range(3):
-        stored = pq.read_table(documents.path / "documents" / f"{number:05d}.parquet")
-        scored = pq.read_table(made.artifact.path / "scores" / f"{number:05d}.parquet")
-        assert scored["doc_id"].to_pylist() == stored["doc_id"].to_pylist()
-        name = f"scores/{number:05d}.parquet"
-        assert (made.artifact.path / name).read_bytes() == (again.artifact.path / name).read_bytes()
-    texts = [text for shard in shards for text in shard]
-    assert [row["words"] for row in rows(made)] == [len(text.split()) for text in texts]
-    kept = [text for text, row in zip(texts, rows(made), strict=True) if row["keep"]]
-    assert kept == [GOOD, GOOD + "x"]
-    assert made.metrics["data/documents_in"] == 5 and made.metrics["data/documents"] == 2
-    assert made.metrics["data/bytes"] == sum(map(len, kept)) < made.metrics["data/bytes_in"]
-    dropped = {name: value for name, value in made.metrics.items() if name.startswith("data/dropped_")}
-    assert sum(dropped.values()) == 3 and dropped["data/dropped_min_words"] >= 1
+def test_what_was_found_is_blacked_out_when_the_text_is_read(attempt, made):
+    documents = sorted((made["source"].path / "documents").glob("*"))[0]
+    for redact, said in ((["email", "ip"], "<EMAIL>, <IP>"), (["ip"], "jane@gmail.com, <IP>"), ([], None)):
+        section = SECTION.model_copy(update={"redact": redact})
+        filtered = attempt(stage(section), f"redact-{len(redact)}", **made).artifact.path / "filtered" / documents.name
+        decisions = pq.read_table(filtered).to_pylist()
+        rows_ = [{**row, "cluster_size": 1} for row in decisions]
+        write_shard(pa.Table.from_pylist(rows_, schema=DECISIONS), filtered.parent.parent / "decisions", 0)
+        kept = [
+            text
+            for batch in iter_kept(documents, filtered, filtered.parent.parent / "decisions" / "00000.parquet", "train")
+            for text in batch["text"].to_pylist()
+        ]
+        expected = SHARDS[0][2].replace("jane@gmail.com, 93.184.216.34", said) if said else SHARDS[0][2]
+        assert kept == [SHARDS[0][0], expected]
 
 
-def test_a_corpus_that_is_dropped_whole_fails_with_the_reasons(attempt, source):
-    with pytest.raises(FilterError, match=r"corpus notes: the rules dropped all 2 documents \(min_words 2\). Loosen"):
-        attempt(filter_.stage("notes", FilterSection(), SOURCE), "empty", source=source(["few words", "fewer"]))
+def test_sidecars_of_other_documents_are_refused(attempt, made):
+    filtered = attempt(stage(), "filter", **made).artifact.path / "filtered"
+    documents = sorted((made["source"].path / "documents").glob("*"))[0]
+    with pytest.raises(ValueError, match="rows are not those of"):
+        list(iter_kept(documents, filtered / "00002.parquet", filtered / "00000.parquet", "train"))
+
+
+def test_a_takedown_list_is_pinned_by_what_it_says(attempt, made, tmp_path):
+    (tmp_path / "gone.txt").write_text("2-1.example.org\n")
+    section = SECTION.model_copy(update={"takedown": ["gone.txt"]})
+    planned = stage(section, tmp_path)
+    assert planned.key != stage().key
+    found = [row["reason"] for row in rows(attempt(planned, "taken", **made).artifact, "filtered")]
+    assert found == ["", "min_words", "", "", "takedown"]
+    (tmp_path / "gone.txt").rename(tmp_path / "other.txt")
+    assert stage(section.model_copy(update={"takedown": ["other.txt"]}), tmp_path).key == planned.key
+    (tmp_path / "gone.txt").write_text("1-0.example.org\n")
+    with pytest.raises(RuntimeError, match="gone.txt: changed since the run was planned"):
+        attempt(planned, "late", **made)
+
+
+def test_a_wrong_takedown_list_is_told_before_anything_starts(tmp_path):
+    (tmp_path / "wrong.txt").write_text("example.org\nno domain at all\n")
+    for name, message in (("gone.txt", "no such file"), ("wrong.txt", "wrong.txt:2: 'no domain at all' is no doc id")):
+        with pytest.raises(RecipeError, match=rf"filter.takedown\[1\] = '{name}': .*{message}"):
+            filter_.pin(FilterSection(takedown=[name]), tmp_path)
+
+
+def test_a_corpus_that_is_dropped_whole_fails_with_the_reasons(attempt, made):
+    section = SECTION.model_copy(update={"min_words": 5000})
+    with pytest.raises(FilterError, match=r"corpus notes: the rules dropped all 5 documents \(min_words 5\). Loosen"):
+        attempt(stage(section), "empty", **made)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_recipes import RecipeError
 from data_recipes.schema import MixSection, PhaseSection
 from infra.context import StageContext
 from infra.stage import Stage
@@ -16,7 +17,7 @@ from infra.store import Artifact
 from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
-from pipelines.mix.budgets import whole_sequences
+from pipelines.mix.budgets import phase_shares, whole_sequences
 
 LENGTH = 4
 
@@ -49,8 +50,15 @@ def packed(folder: Path, sequences: int) -> Artifact:
     return Artifact(folder, manifest=None)
 
 
-def phase(name: str, sequences: int, weights: dict[str, float]) -> PhaseSection:
-    return PhaseSection(name=name, tokens=sequences * LENGTH, weights=weights)
+def phase(name: str, sequences: int, weights: dict[str, float], **fields: object) -> PhaseSection:
+    return PhaseSection(name=name, tokens=sequences * LENGTH, weights=weights, **fields)
+
+
+def read(plan: PhasePlan) -> list[tuple[str, int]]:
+    corpora, sequences = plan.sequences(0, plan.num_sequences)
+    return [
+        (plan.shares[corpus].corpus, sequence) for corpus, sequence in zip(corpora, sequences.tolist(), strict=True)
+    ]
 
 
 def tokens_stage(name: str) -> Stage:
@@ -81,9 +89,9 @@ def test_three_phases_repeat_nothing_within_an_epoch(corpora: dict[str, Artifact
         phase("three", 20, {"web": 0.25, "code": 0.75, "sql": 0.0}),
     ]
     results = run_phases(phases, corpora, tmp_path)
-    read = [item for plan, _ in results for item in plan.sequences(0, plan.num_sequences)]
-    assert Counter(corpus for corpus, _ in read) == {"web": 30, "code": 20, "sql": 10}
-    assert max(Counter(read).values()) == 1
+    record = [item for plan, _ in results for item in read(plan)]
+    assert Counter(corpus for corpus, _ in record) == {"web": 30, "code": 20, "sql": 10}
+    assert max(Counter(record).values()) == 1
     starts = {share.corpus: (share.start, share.budget) for share in results[2][0].shares}
     # code had no weight in phase two and sql has none in three: both are carried through
     assert starts == {"code": (5, 15), "sql": (10, 0), "web": (25, 5)}
@@ -112,6 +120,102 @@ def test_more_than_max_epochs_is_refused_with_numbers_and_mend(corpora: dict[str
 
 def test_max_epochs_is_reached_exactly(corpora: dict[str, Artifact], tmp_path: Path) -> None:
     plan, metrics = run_phases([phase("one", 15, {"sql": 1.0})], corpora, tmp_path, max_epochs=1.5)[0]
-    counts = Counter(sequence for _, sequence in plan.sequences(0, 15))
+    counts = Counter(sequence for _, sequence in read(plan))
     assert sorted(counts.values()) == [1] * 5 + [2] * 5
     assert metrics["data/epochs_sql"] == 1.5
+
+
+def test_epochs_may_be_limited_for_a_corpus_of_its_own(corpora: dict[str, Artifact], tmp_path: Path) -> None:
+    phases = [phase("one", 15, {"sql": 1.0})]
+    with pytest.raises(ValueError, match="raise mix.max_epochs_per_corpus.sql"):
+        run_phases(phases, corpora, tmp_path, max_epochs=4.0, max_epochs_per_corpus={"sql": 1.0})
+    (tmp_path / "mix-1").rmdir()
+    run_phases(phases, corpora, tmp_path, max_epochs=1.0, max_epochs_per_corpus={"sql": 1.5})
+
+
+def test_a_raised_limit_leaves_what_is_planned() -> None:
+    stages = {"web": tokens_stage("web")}
+    keys = [
+        mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(max_epochs=most), LENGTH, stages, None).key
+        for most in (1.0, 4.0)
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_budgets_may_be_given_as_tokens_per_corpus() -> None:
+    given = PhaseSection.model_validate({"name": "one", "tokens_per_corpus": {"web": 28, "sql": 12, "code": 0}})
+    assert given.tokens == 40
+    shares = phase_shares(given, LENGTH, {"web": 50, "sql": 50}, ())
+    assert [(share.corpus, share.budget) for share in shares] == [("sql", 3), ("web", 7)]
+
+
+weight_pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=6).filter(
+    lambda pairs: all(sum(column) for column in zip(*pairs, strict=True))
+)
+
+
+@given(weight_pairs, st.integers(1, 400))
+def test_moving_weights_begin_and_end_where_the_page_says(pairs: list[tuple[int, int]], count: int) -> None:
+    first, last = (np.array(column) / sum(column) for column in zip(*pairs, strict=True))
+    names = "abcdef"[: len(pairs)]
+    moving = PhaseSection(
+        name="drift",
+        tokens=count * LENGTH,
+        weights=dict(zip(names, first.tolist(), strict=True)),
+        weights_to=dict(zip(names, last.tolist(), strict=True)),
+    )
+    shares = {share.corpus: share for share in phase_shares(moving, LENGTH, dict.fromkeys(names, 1000), ())}
+    assert sum(share.budget for share in shares.values()) == count
+    assert sum(share.initial for share in shares.values()) == count
+    for name, start, end in zip(names, first, last, strict=True):
+        if start or end:
+            assert abs(shares[name].budget - (start + end) / 2 * count) < 1
+            # whole numbers move each end by a few sequences at most, and never below zero
+            assert abs(shares[name].initial - start * count) < 2 + len(names)
+            assert 0 <= shares[name].initial <= 2 * shares[name].budget
+
+
+def test_a_drift_follows_the_integral_of_its_weights(corpora: dict[str, Artifact], tmp_path: Path) -> None:
+    phases = [phase("drift", 40, {"web": 0.9, "code": 0.1}, weights_to={"web": 0.1, "code": 0.9})]
+    plan, _ = run_phases(phases, corpora, tmp_path)[0]
+    code = np.cumsum([corpus == "code" for corpus, _ in read(plan)])
+    for prefix in range(1, 41):
+        integral = Fraction(prefix, 10) + Fraction(8 * prefix * prefix, 10 * 2 * 40)
+        assert abs(integral - int(code[prefix - 1])) < 1
+    assert code[-1] == 20
+
+
+def test_a_corpus_that_changed_its_size_between_phases_is_refused() -> None:
+    first = phase_shares(phase("one", 4, {"web": 1.0}), LENGTH, {"web": 20}, ())
+    with pytest.raises(ValueError, match="has 21 sequences a pass, but earlier phases read from 20.*a name of its own"):
+        phase_shares(phase("two", 4, {"web": 1.0}), LENGTH, {"web": 21}, first)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tokens": 8}, "weights or tokens_per_corpus: neither is given"),
+        ({"tokens": 8, "weights": {"a": 1.0}, "tokens_per_corpus": {"a": 8}}, "both is given"),
+        ({"tokens": 9, "tokens_per_corpus": {"a": 8}}, "tokens = 9, but tokens_per_corpus sum to 8. Leave tokens out"),
+        ({"tokens": 8, "weights": {"a": 1.0}, "weights_to": {"a": 0.5}}, "weights_to sum to 0.5"),
+        ({"tokens": 8, "weights": {"a": 1.0}, "order": "easy_to_hard"}, "order_by = ''"),
+        ({"tokens": 8, "weights": {"a": 1.0}, "order_by": "words"}, "order_by = 'words' with order = 'shuffled'"),
+    ],
+)
+def test_contradictions_in_a_phase_are_told(fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PhaseSection.model_validate({"name": "one", **fields})
+
+
+def test_budgets_are_checked_from_the_recipe_alone(run_recipe) -> None:
+    phases = [
+        {"name": "one", "tokens_per_corpus": {"web": 160}},
+        {"name": "two", "tokens_per_corpus": {"web": 160, "sql": 160}},
+    ]
+    wanted = {"length": 16, "per_step": 2}
+    mix.check_budgets(run_recipe(phases, **wanted), {"web": 20, "sql": 10})
+    mix.check_budgets(run_recipe(phases, **wanted), {})
+    with pytest.raises(RecipeError, match="run tiny: phase two asks corpus web for 10 sequences .* it has 9 left"):
+        mix.check_budgets(run_recipe(phases, **wanted, max_epochs=1.0), {"web": 19})
+    # what a pass over re-hydrated documents holds is known to the stage alone
+    mix.check_budgets(run_recipe(phases, **wanted, max_epochs=1.0, rehydrate=["web"]), {"web": 19})

@@ -12,7 +12,8 @@ import pytest
 
 from infra.store import Artifact, Manifest
 from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTORY, HISTORY_FILE
-from pipelines.artifacts.documents import DECISIONS, Document, write_documents, write_shard
+from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
+from pipelines.artifacts.duplicates import CLUSTERS, write_alarms, write_clusters
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
 from pipelines.artifacts.report import SAMPLES, SAMPLES_FILE, Score, Scores
 
@@ -74,18 +75,28 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
     reasons = ["", "", "", "", "min_words", "languages", "", "near", "", "exact"]
-    quarantined = ({"origin": f"{corpus}.warc.gz:1{n}", "reason": "truncated <record>"} for n in range(2))
-    source = run.add("source", corpus, [], quarantined=tuple(quarantined))
-    texts = [Document("word " * (20 + 7 * (n % 11)), f"https://example.org/{n}", corpus) for n in range(documents)]
-    write_documents(texts, source, 0)
+    quarantined = ({"origin": f"{corpus}.warc.gz:1{n}", "reason": f"truncated <record>: {n} bytes"} for n in range(2))
+    skipped = {"data/skipped_http_status": 7, "data/skipped_not_html": 0}
+    source = run.add("source", corpus, [], skipped, quarantined=tuple(quarantined))
+    texts = [
+        Document("word " * (20 + 7 * (n % 11)) + f"<b>{n}</b> ann@example.org", address(n), corpus)
+        for n in range(documents)
+    ]
+    shards = [slice(0, documents // 3), slice(documents // 3, documents)]
+    for number, shard in enumerate(shards):
+        write_documents(texts[shard], source, number)
+    sizes = pa.table({"doc_id": [text.doc_id for text in texts], "text_bytes": [len(text.text) for text in texts]})
+    score = run.add("score", corpus, [f"source[{corpus}]"])
     fates = [reasons[n % len(reasons)] for n in range(documents)]
     passed = [fate in ("", "near", "exact") for fate in fates]
-    scores = {
+    filtered = {
         "doc_id": [text.doc_id for text in texts],
         "keep": passed,
         "reason": ["" if keep else fate for keep, fate in zip(passed, fates, strict=True)],
+        "quality": [0.0] * documents,
+        "redactions": [[{"start": len(text.text) - 15, "end": len(text.text), "kind": "email"}] for text in texts],
     }
-    write_shard(pa.table(scores), run.add("filter", corpus, [f"source[{corpus}]"]) / "scores", 0)
+    filter_ = run.add("filter", corpus, [f"source[{corpus}]", f"score[{corpus}]"])
     decisions = [
         {
             "doc_id": text.doc_id,
@@ -96,7 +107,21 @@ def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
         for n, (text, fate, keep) in enumerate(zip(texts, fates, passed, strict=True))
     ]
     dedup = run.add("dedup", corpus, [f"source[{corpus}]", f"filter[{corpus}]"])
-    write_shard(pa.Table.from_pylist(decisions, schema=DECISIONS), dedup / "decisions", 0)
+    decided = pa.Table.from_pylist(decisions, schema=DECISIONS)
+    for number, shard in enumerate(shards):
+        part = (shard.start, shard.stop - shard.start)
+        write_shard(sizes.slice(*part), score / "scores", number)
+        write_shard(pa.table(filtered, schema=FILTERED).slice(*part), filter_ / "filtered", number)
+        write_shard(decided.slice(*part), dedup / "decisions", number)
+    write_clusters(CLUSTERS.empty_table(), dedup)
+    write_alarms([], dedup)
+
+
+def address(number: int) -> str:
+    """Most documents have a domain, some of them one that many share."""
+    if number % 9 == 0:
+        return f"repo:name/{number}.py"
+    return f"https://www.d{number % 25}.example:8080/{number}" if number % 2 else f"http://Big.example/{number}"
 
 
 def add_phase(run: SmallRun, number: int, phase: str, percents: tuple[int, ...], starts: dict[str, int]) -> None:
@@ -142,12 +167,16 @@ def write_scores(evaluate: Path, phase: str, number: int) -> None:
         value = (2.4 - 0.4 * index) / math.sqrt(number)
         scores[f"bits_per_byte/{corpus}"] = Score(value, 31, value - 0.05, value + 0.05)
     right = 6 * (number - 1)
+    for index, level in enumerate(("easy", "medium", "extra")):
+        value = (number - 1) / 4 / (index + 1)
+        scores[f"sql_execution_accuracy/{level}"] = Score(value, 13, max(0.0, value - 0.1), value + 0.1)
     scores["sql_execution_accuracy"] = Score(right / 40, 40, max(0.0, right / 40 - 0.1), right / 40 + 0.1)
     Scores(phase, STEPS * number, STEPS * number * BATCH * LENGTH, scores).write(evaluate)
     samples = [
         {
             "question_id": f"q{n:03}",
             "kind": ("count", "join", "group")[n % 3],
+            "difficulty": ("easy", "medium", "extra")[n % 3],
             "prompt": f"CREATE TABLE pets (id INTEGER, name TEXT, age INTEGER);\n\n-- Who is <older> than {n}?\n",
             "gold": f"SELECT name FROM pets WHERE age > {n}",
             "answer": f"SELECT name FROM pets WHERE age > {n}" if n < right else "SELECT nam FROM pets",

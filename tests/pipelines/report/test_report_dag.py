@@ -34,7 +34,7 @@ def test_work_flows_to_the_right_or_down(small_run) -> None:
     assert len(set(places.values())) == len(stages)
     for start, end in essential_edges(stages):
         assert (places[start][0], places[start][1]) < (places[end][0], places[end][1])
-    assert [places[stage.key][0] for stage in stages if stage.name == "evaluate"] == [7.0] * 3
+    assert [places[stage.key][0] for stage in stages if stage.name == "evaluate"] == [8.0] * 3
 
 
 def test_drawing_names_every_stage_with_key_and_seconds(small_run) -> None:

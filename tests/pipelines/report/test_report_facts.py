@@ -1,6 +1,7 @@
 """Numbers on the page are those of the artifacts, counted here row by row."""
 
 from collections import Counter
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ def rows(small_run, stage_id: str, kind: str) -> list[dict]:
 def test_funnel_counts_documents_and_bytes(small_run, facts: RunFacts) -> None:
     for corpus in facts.corpora:
         documents = rows(small_run, f"source[{corpus.name}]", "documents")
-        scores = rows(small_run, f"filter[{corpus.name}]", "scores")
+        scores = rows(small_run, f"filter[{corpus.name}]", "filtered")
         decisions = rows(small_run, f"dedup[{corpus.name}]", "decisions")
         masks = ([True] * len(documents), [row["keep"] for row in scores], [row["keep"] for row in decisions])
         for (_, count), mask in zip(corpus.steps, masks, strict=True):
@@ -33,10 +34,50 @@ def test_funnel_counts_documents_and_bytes(small_run, facts: RunFacts) -> None:
 
 def test_every_dropped_document_has_one_reason(small_run, facts: RunFacts) -> None:
     for corpus in facts.corpora:
-        assert corpus.dropped.total() == corpus.sourced.documents - corpus.kept.documents
+        dropped = sum(count.documents for count in corpus.dropped.values())
+        assert dropped == corpus.sourced.documents - corpus.kept.documents
         near = sum(row["reason"] == "near_duplicate" for row in rows(small_run, f"dedup[{corpus.name}]", "decisions"))
-        assert corpus.dropped["dedup", "near_duplicate"] == near > 0
+        assert corpus.dropped["dedup", "near_duplicate"].documents == near > 0
         assert ("dedup", "filter") not in corpus.dropped
+
+
+def test_samples_of_a_reason_are_those_with_the_smallest_ids_as_training_would_read_them(
+    small_run, facts: RunFacts
+) -> None:
+    for corpus in facts.corpora:
+        texts = {row["doc_id"]: row for row in rows(small_run, f"source[{corpus.name}]", "documents")}
+        for (stage, reason), samples in corpus.samples.items():
+            table = {"filter": "filtered", "dedup": "decisions"}[stage]
+            told = rows(small_run, f"{stage}[{corpus.name}]", table)
+            ids = sorted(row["doc_id"] for row in told if row["reason"] == reason)
+            assert [sample.doc_id for sample in samples] == ids[:3]
+            for sample in samples:
+                text = texts[sample.doc_id]["text"].replace("ann@example.org", "<EMAIL>")
+                assert sample.beginning == (text if len(text) <= 300 else text[:300] + "…")
+                assert sample.url == texts[sample.doc_id]["url"]
+
+
+def test_domains_are_counted_without_www_port_and_case(small_run, facts: RunFacts) -> None:
+    for corpus in facts.corpora:
+        urls = [row["url"] for row in rows(small_run, f"source[{corpus.name}]", "documents")]
+        keeps = [row["keep"] for row in rows(small_run, f"dedup[{corpus.name}]", "decisions")]
+        hosts = [(urlsplit(url).hostname or "").removeprefix("www.") for url in urls]
+        assert corpus.domains == Counter(filter(None, hosts))
+        kept = [host for host, keep in zip(hosts, keeps, strict=True) if keep]
+        assert +corpus.kept_domains == Counter(filter(None, kept))
+        assert corpus.domains["big.example"] > 10
+
+
+def test_tokens_before_encoding_are_estimated_by_the_bytes_per_token(facts: RunFacts) -> None:
+    for corpus in facts.corpora:
+        assert corpus.num_tokens == 123456 + 2345
+        assert corpus.estimated_tokens(corpus.sourced) == round(corpus.sourced.text_bytes / 3.21)
+
+
+def test_records_without_a_document_are_counted_by_reason(facts: RunFacts) -> None:
+    for corpus in facts.corpora:
+        assert corpus.passed_over == {"http_status": 7}
+        assert corpus.set_aside == {"truncated <record>": 2}
 
 
 def test_each_cluster_is_counted_once_by_the_document_that_stands_for_it(small_run, facts: RunFacts) -> None:

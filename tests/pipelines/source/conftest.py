@@ -1,9 +1,13 @@
 """WARC files written by hand, independent of the library that reads them."""
 
 import gzip
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import pytest
+import zstandard
+
+from pipelines.source.warc import Damage, Response, read_responses
 
 PARAGRAPH = "The river rose in the night and the people of the town went to the bridge to see it with their lamps. "
 
@@ -18,22 +22,54 @@ def http(body: bytes, content_type: str | None = "text/html; charset=utf-8", hea
     return "\r\n".join(("HTTP/1.1 200 OK", *stated, *headers)).encode() + b"\r\n\r\n" + body
 
 
-def record(block: bytes, url: str = "http://example.org/", kind: str = "response") -> bytes:
+def record(
+    block: bytes,
+    url: str = "http://example.org/",
+    kind: str = "response",
+    content_type: str = "application/http; msgtype=response",
+    fields: tuple[str, ...] = (),
+) -> bytes:
     head = (
-        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2020-02-02T00:00:00Z\r\n"
-        "WARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-000000000000>\r\n"
-        f"Content-Type: application/http; msgtype={kind}\r\nContent-Length: {len(block)}\r\n\r\n"
+        "WARC/1.0",
+        f"WARC-Type: {kind}",
+        f"WARC-Target-URI: {url}",
+        "WARC-Date: 2020-02-02T00:00:00Z",
+        "WARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-000000000000>",
+        f"Content-Type: {content_type}",
+        *fields,
+        f"Content-Length: {len(block)}",
     )
-    return head.encode() + block + b"\r\n\r\n"
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + block + b"\r\n\r\n"
 
 
-def crawl(num_pages: int) -> list[bytes]:
-    """Gzipped records: one that describes the file, then `num_pages` pages."""
+PACK: Mapping[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": lambda stored: gzip.compress(stored, mtime=0),
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
+"""How one record is stored."""
+
+
+def crawl(num_pages: int, packing: str = "gzip") -> list[bytes]:
+    """Stored records: one that describes the file, then `num_pages` pages."""
     pages = [record(http(html(n)), f"http://example.org/{n}") for n in range(num_pages)]
-    return [gzip.compress(each, mtime=0) for each in (record(b"software: test\r\n", kind="warcinfo"), *pages)]
+    return [PACK[packing](each) for each in (record(b"software: test\r\n", kind="warcinfo"), *pages)]
 
 
 @pytest.fixture(scope="session")
 def warc() -> SimpleNamespace:
-    """Builders of WARC bytes: html, http, record, crawl."""
-    return SimpleNamespace(html=html, http=http, record=record, crawl=crawl)
+    """Builders of WARC bytes: html, http, record, pack by name, crawl."""
+    return SimpleNamespace(html=html, http=http, record=record, pack=PACK, crawl=crawl)
+
+
+@pytest.fixture(scope="session")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[list[Response], list[Damage]]]:
+    """`read(data, **limits)`: what the reader finds in the bytes of a file, responses and damages."""
+    path = tmp_path_factory.mktemp("warc") / "crawl.warc"
+
+    def read(data: bytes, **limits: int) -> tuple[list[Response], list[Damage]]:
+        path.write_bytes(data)
+        found = list(read_responses(path, **limits))
+        return [x for x in found if isinstance(x, Response)], [x for x in found if isinstance(x, Damage)]
+
+    return read

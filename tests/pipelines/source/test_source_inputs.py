@@ -47,10 +47,10 @@ def test_files_folders_and_globs_give_each_file_once_in_order_of_names(crawl, pa
     chosen = warc_paths(*(path.format(here=crawl) for path in paths))
     pins = source.pin(chosen, crawl)
     assert list(pins["inputs"][0]["files"]) == names
-    parts = plan(chosen, pins, crawl)
-    assert [part.path.name for part in parts if isinstance(part, WarcFile)] == names
+    parts = [each.part for each in plan(chosen, pins, crawl)]
+    assert [part.file.name for part in parts if isinstance(part, WarcFile)] == names
     for part in parts:
-        assert part.sha256 == hashlib.sha256(part.path.read_bytes()).hexdigest()
+        assert part.pinned == hashlib.sha256(part.file.path.read_bytes()).hexdigest()
 
 
 def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
@@ -71,7 +71,7 @@ def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
         ("crawl/c.warc.gz", r"source.inputs\[1\].paths\[1\] = 'crawl/c.warc.gz': no such file or folder"),
         ("crawl/*.warc.zip", r"paths\[1\] = 'crawl/\*.warc.zip': the glob holds no WARC file"),
         ("empty", r"paths\[1\] = 'empty': the folder holds no WARC file"),
-        ("crawl/note.txt", r"paths\[1\] = 'crawl/note.txt': not a WARC file, whose names end in .warc or .warc.gz"),
+        ("crawl/note.txt", r"paths\[1\] = 'crawl/note.txt': not a WARC file, whose names end in .warc, .warc.gz,"),
     ],
 )
 def test_a_path_that_leads_to_no_warc_file_is_an_error(crawl, path, message):
@@ -80,12 +80,22 @@ def test_a_path_that_leads_to_no_warc_file_is_an_error(crawl, path, message):
         source.pin(warc_paths(path), crawl)
 
 
+def test_the_plan_has_the_files_that_were_pinned_and_no_others(crawl):
+    chosen = warc_paths("crawl")
+    pins = source.pin(chosen, crawl)
+    (crawl / "crawl/later.warc.gz").write_bytes(b"not pinned")
+    assert [each.part.file.name for each in plan(chosen, pins, crawl)] == ["a.warc.gz", "b.warc.gz"]
+    (crawl / "crawl/b.warc.gz").unlink()
+    with pytest.raises(RuntimeError, match=r"b.warc.gz is gone since the run was planned"):
+        plan(chosen, pins, crawl)
+
+
 def test_two_files_of_one_name_are_an_error_in_one_input_or_in_two(crawl):
     (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
-    with pytest.raises(RecipeError, match="two WARC files have the name 'b.warc.gz'"):
+    with pytest.raises(RecipeError, match="two files have the name 'b.warc.gz'"):
         source.pin(warc_paths("crawl"), crawl)
     twice = section(*({"kind": "warc", "paths": [path]} for path in ("crawl/b.warc.gz", "crawl/deep/b.warc.gz")))
-    with pytest.raises(RecipeError, match="two WARC files have the name 'b.warc.gz'"):
+    with pytest.raises(RecipeError, match="two files have the name 'b.warc.gz'"):
         source.pin(twice, crawl)
 
 
@@ -106,7 +116,7 @@ def test_pins_are_plain_data_and_the_plan_deals_out_everything_once(tmp_path):
     chosen = section({"kind": "pydoc"}, generated)
     pins = source.pin(chosen, tmp_path)
     canonical_json(pins)
-    parts = plan(chosen, pins, tmp_path)
+    parts = [each.part for each in plan(chosen, pins, tmp_path)]
     slices = [(part.heldout, part.first, part.last) for part in parts if isinstance(part, SqlSchemas)]
     assert slices == [(False, 0, 1500), (False, 1500, 3000), (False, 3000, 3100), (True, 0, 10)]
     warc_files = [part.file_name for part in parts if isinstance(part, PydocPages)]

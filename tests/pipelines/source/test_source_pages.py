@@ -1,17 +1,17 @@
 """From a stored response to a document: which are pages, in which charset, and what they refuse."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.charsets import UndecodableError
 from pipelines.source.extract import MAX_NESTING, extract, tidy
-from pipelines.source.pages import NotAPage, UndecodableError, decode, page_document
+from pipelines.source.pages import NotAPage, page_document
 from pipelines.source.warc import Response
-
-GERMAN = "<html><head>{meta}</head><body><p>Der Müller wohnt über dem Fluß, wo er schöne Brötchen bäckt.</p></body>"
 
 MARKUP = [
     b"<p>",
@@ -46,9 +46,24 @@ def test_a_document_knows_where_it_came_from():
     assert found.opt_out is None
 
 
-def test_opt_out_headers_are_kept_as_json():
-    found = document(response(b"<p>Hi", x_robots_tag="noai", tdm_reservation="1", server="nginx"))
-    assert json.loads(found.opt_out or "") == {"tdm-reservation": "1", "x-robots-tag": "noai"}
+def test_opt_outs_and_licence_are_taken_from_headers_and_page():
+    page = b"<meta name=robots content=noai><a rel=license href=//creativecommons.org/licenses/by/4.0/>CC</a> <p>Hi"
+    found = document(response(page, x_robots_tag="noai", tdm_reservation="1", server="nginx"))
+    assert json.loads(found.opt_out or "") == {"tdm-reservation": "1", "x-robots-tag": "noai", "meta:robots": "noai"}
+    assert found.licence == "CC-BY-4.0"
+
+
+def test_the_text_of_a_wet_record_is_taken_as_it_is():
+    text = "Fluß  \n  <b>not markup</b> <meta name=robots content=noai>"
+    found = document(replace(response(text.encode(), "text/plain"), record_type="conversion"))
+    assert found.text == "Fluß\n  <b>not markup</b> <meta name=robots content=noai>"
+    assert (found.extractor, found.opt_out, found.licence) == ("wet", None, None)
+
+
+def test_a_document_from_a_member_of_several_records_tells_where_the_member_is():
+    assert document(response(b"<p>Hi")).attributes is None
+    found = document(replace(response(b"<p>Hi"), member=1234))
+    assert (found.offset, json.loads(found.attributes or "")) == (7, {"member_offset": 1234})
 
 
 @pytest.mark.parametrize(
@@ -68,25 +83,6 @@ def test_sound_responses_without_a_page_are_passed_over(page, reason):
 
 def test_a_missing_content_type_is_told_from_the_body():
     assert document(response(b"\n <!DOCTYPE html><title>t</title><p>Hello", None)).text.endswith("Hello")
-
-
-@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "windows-1252"])
-@pytest.mark.parametrize("stated", ["header", "meta", "nowhere"])
-def test_the_charset_is_taken_from_header_meta_tag_or_bytes(charset, stated):
-    html = GERMAN.format(meta=f'<meta charset="{charset}">' if stated == "meta" else "")
-    content_type = f'text/html; charset="{charset}"' if stated == "header" else "text/html"
-    assert decode(response(html.encode(charset), content_type)) == html
-
-
-def test_a_wrong_charset_in_the_header_does_not_lose_the_text():
-    html = GERMAN.format(meta="")
-    assert "wohnt" in decode(response(html.encode("latin-1"), "text/html; charset=utf-8"))
-
-
-@pytest.mark.parametrize("body", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" + bytes(2000)])
-def test_bytes_that_are_no_text_in_any_charset_are_refused(body):
-    with pytest.raises(UndecodableError, match="undecodable text"):
-        decode(response(body))
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from(MARKUP), max_size=12).map(b"".join), st.booleans())
@@ -109,13 +105,13 @@ def test_lists_and_code_stay_readable():
     assert "def f(x):\n    if x:\n        return 1" in text
 
 
-def test_the_cascade_leaves_navigation_out_and_falls_back_where_trafilatura_finds_nothing():
+def test_the_cascade_leaves_navigation_out_and_keeps_a_page_of_one_line():
     story = "<p>" + "The river rose in the night, and the people went to the bridge with their lamps. " * 6 + "</p>"
     html = (
         f"<html><body><nav><a href='/x'>Subscribe now</a></nav><article><h1>Flood</h1>{story}</article></body></html>"
     )
     text, engine = extract(html, "cascade")
-    assert engine == "trafilatura" and "The river rose" in text and "Subscribe" not in text
+    assert engine == "resiliparse" and "The river rose" in text and "Subscribe" not in text
     short, engine = extract("<p>A line.</p>", "cascade")
     assert (short, engine) == ("A line.", "resiliparse")
 

@@ -1,6 +1,7 @@
 """Generated text-to-SQL: every query answers, the sides share no table, a prompt is how a document starts."""
 
 import itertools
+import json
 import random
 import re
 import sqlite3
@@ -11,6 +12,7 @@ import pytest
 from data_recipes.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.source import sql_schemas
+from pipelines.source.sql_difficulty import count_components
 from pipelines.source.sql_questions import KINDS, draw_pairs, prompt
 from pipelines.source.sql_schemas import schema_slice, schemas, with_rows
 from pipelines.source.sql_vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS
@@ -109,13 +111,39 @@ def test_all_kinds_come_easy_ones_more_often_in_many_wordings():
     kinds = Counter(pair.kind for _, pairs in schema_pairs for pair in pairs)
     assert set(kinds) == set(KINDS)
     assert kinds["filter"] > 3 * kinds["nested"] > 0
+    levels = Counter(pair.difficulty for _, pairs in schema_pairs for pair in pairs)
+    assert levels["easy"] > levels["medium"] > levels["hard"] > 30 and levels["extra"] > 15
     openings = {pair.question.split()[0] for _, pairs in schema_pairs for pair in pairs}
     assert openings >= {"How", "List", "Show", "Which", "Count", "Find", "Give", "What", "For", "Return", "Tell"}
     schema, pairs = schema_pairs[0]
     assert prompt(schema, pairs[0].question) == f"{schema.text}-- {pairs[0].question}\n"
 
 
-SQL_WORDS = re.findall(r"\w+", "SELECT FROM WHERE ORDER BY DESC LIMIT GROUP HAVING JOIN ON IN NOT DISTINCT")
+def test_the_level_stands_with_questions_and_is_counted_in_documents(asked):
+    documents = sql_documents(SECTION, True, 0, SECTION.num_heldout_schemas)
+    counted: Counter[str] = Counter()
+    for document in documents:
+        counted.update(json.loads(document.attributes)["difficulty"])
+    assert counted == Counter(row["difficulty"] for row in asked[0])
+    assert all(count_components(row["query"]).difficulty == row["difficulty"] for row in asked[0])
+
+
+def test_the_row_with_most_or_fewest_children_is_no_tie():
+    for number, schema in enumerate(with_rows(each, random.Random(2)) for each in schema_slice(5, False, 0, 60)):
+        for pair in draw_pairs(schema, 40, random.Random(number)):
+            if pair.kind == "most_children":
+                database = sqlite3.connect(":memory:")
+                database.executescript(schema.script)
+                everyone = pair.query.replace(" LIMIT 1;", ";").replace("SELECT ", "SELECT count(*), ", 1)
+                first, *others = database.execute(everyone).fetchall()
+                assert first[0] not in [count for count, _ in others], pair
+                database.close()
+
+
+SQL_WORDS = re.findall(
+    r"\w+",
+    "SELECT FROM WHERE ORDER BY DESC LIMIT GROUP HAVING JOIN ON IN NOT DISTINCT AND UNION INTERSECT EXCEPT",
+)
 FUNCTIONS = ["count", "avg", "max", "min", "sum"]
 
 

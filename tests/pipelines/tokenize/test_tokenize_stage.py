@@ -1,29 +1,33 @@
 """From kept documents to packed sequences: nothing lost, nothing dropped comes in, the same bytes each time."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import TokenizerSection, TokenizeSection
 from infra.context import StageContext
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
+from infra.store import Artifact, FileEntry, Manifest, file_digest
 from pipelines import tokenize
-from pipelines.artifacts.documents import DECISIONS, Document, write_documents, write_shard
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, TextTokenizer
+from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
+from pipelines.artifacts.tokenizer import CONFIG_FILE, SAMPLE_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
 
 LENGTH = 32
+KEPT = ("source", "filter", "dedup")
 
 
-def stand_in(name: str) -> Stage:
-    return Stage(name, "", 1, {}, {}, lambda context, inputs: {})
+def stand_in(name: str, build: int = 0) -> Stage:
+    return Stage(name, "", 1, {"build": build}, {}, lambda context, inputs: {})
 
 
-def corpus(folder: Path, shards: list[list[tuple[Document, str]]]) -> tuple[Artifact, Artifact]:
-    """Artifacts of source and dedup; each document with its reason to be dropped, "" where it is kept."""
+def corpus(folder: Path, shards: list[list[tuple[Document, str]]]) -> dict[str, Artifact]:
+    """Artifacts of source, filter and dedup; each document with its reason to be dropped, "" where it is kept. The
+    filter blacks out the first word SECRET of a text."""
     for number, shard in enumerate(shards):
         write_documents([document for document, _ in shard], folder / "source", number)
         decisions = [
@@ -31,7 +35,24 @@ def corpus(folder: Path, shards: list[list[tuple[Document, str]]]) -> tuple[Arti
             for document, reason in shard
         ]
         write_shard(pa.Table.from_pylist(decisions, schema=DECISIONS), folder / "dedup" / "decisions", number)
-    return Artifact(folder / "source", None), Artifact(folder / "dedup", None)
+        filtered = [
+            {**decision, "quality": 0.0, "redactions": redactions(item.text)}
+            for decision, (item, _) in zip(decisions, shard, strict=True)
+        ]
+        write_shard(pa.Table.from_pylist(filtered, schema=FILTERED), folder / "filter" / "filtered", number)
+    return {name: committed(folder / name) for name in KEPT}
+
+
+def committed(folder: Path) -> Artifact:
+    """What a stage left in `folder`, with the digests that its manifest has."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    entries = [FileEntry(file.relative_to(folder).as_posix(), 0, file_digest(file)) for file in files]
+    return Artifact(folder, Manifest("", "", "", "", 1, {}, {}, tuple(entries), {}, (), 0.0, {}))
+
+
+def redactions(text: str) -> list[dict]:
+    start = text.find("SECRET")
+    return [{"start": start, "end": start + 6, "kind": "secret"}] if start >= 0 else []
 
 
 def document(text: str, split: str = "train") -> Document:
@@ -43,7 +64,7 @@ def run(stage: Stage, folder: Path, inputs: dict[str, Artifact]) -> tuple[Artifa
     out = folder / f"out-{len(list(folder.glob('out-*')))}"
     out.mkdir(parents=True)
     metrics = stage.work(StageContext(stage.id, out, out.with_suffix(".state"), events.append), inputs)
-    return Artifact(out, None), metrics, events
+    return committed(out), metrics, events
 
 
 @pytest.fixture
@@ -59,16 +80,17 @@ def documents(tmp_path: Path) -> list[list[tuple[Document, str]]]:
 
 @pytest.fixture
 def artifacts(documents: list, tmp_path: Path) -> dict[str, Artifact]:
-    source, dedup = corpus(tmp_path / "corpus", documents)
+    kept = corpus(tmp_path / "corpus", documents)
     section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10_000)
-    stage = tokenize.tokenizer_stage(section, {"code": (stand_in("source"), stand_in("dedup"))})
-    tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {"source:code": source, "dedup:code": dedup})
-    return {"source": source, "dedup": dedup, "tokenizer": tokenizer}
+    stage = tokenize.tokenizer_stage(section, {"code": tuple(map(stand_in, KEPT))})
+    tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": kept[name] for name in KEPT})
+    return kept | {"tokenizer": tokenizer}
 
 
-def tokenize_stage(name: str = "code") -> Stage:
+def tokenize_stage(name: str = "code", build: int = 0) -> Stage:
     section = TokenizeSection(sequence_length=LENGTH)
-    return tokenize.stage(name, section, stand_in("tokenizer"), stand_in("source"), stand_in("dedup"))
+    upstream = (stand_in(name, build) for name in ("tokenizer", *KEPT))
+    return tokenize.stage(name, section, *upstream)
 
 
 def rebuilt(tokens: Artifact, split: str) -> dict[str, list[int]]:
@@ -98,6 +120,16 @@ def test_every_kept_document_comes_back_from_its_sequences(
     assert index.text_bytes[split] == sum(len(d.text.encode()) for d in kept)
 
 
+def test_what_the_filter_blacks_out_reaches_neither_tokenizer_nor_tokens(tmp_path: Path) -> None:
+    kept = corpus(tmp_path / "corpus", [[(document(f"say SECRET {n} twice SECRET"), "") for n in range(9)]])
+    section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10_000)
+    stage = tokenize.tokenizer_stage(section, {"code": tuple(map(stand_in, KEPT))})
+    tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": kept[name] for name in KEPT})
+    tokens, _, _ = run(tokenize_stage(), tmp_path / "tokens", kept | {"tokenizer": tokenizer})
+    texts = [TextTokenizer(tokenizer.path).decode(ids[1:-1]) for ids in rebuilt(tokens, "train").values()]
+    assert sorted(texts) == [f"say <SECRET> {n} twice SECRET" for n in range(9)]
+
+
 def test_model_is_asked_for_every_id_of_every_document_once(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     tokens, metrics, _ = run(tokenize_stage(), tmp_path / "tokens", artifacts)
     sequences = TokenSequences(tokens.path, "train")
@@ -114,16 +146,70 @@ def test_model_is_asked_for_every_id_of_every_document_once(artifacts: dict[str,
 def test_two_builds_have_the_same_bytes(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     first, second = (run(tokenize_stage(), tmp_path / "tokens", artifacts)[0].path for _ in range(2))
     files = sorted(file.relative_to(first) for file in first.rglob("*") if file.is_file())
-    assert len(files) == 3 * 2 * 2 + 1
+    assert len(files) == 3 * 2 * 3 + 1
     assert all((first / file).read_bytes() == (second / file).read_bytes() for file in files)
+
+
+def test_takedown_is_worked_on_in_the_shards_that_have_the_documents(
+    artifacts: dict[str, Artifact], documents: list, tmp_path: Path, attempt: Callable
+) -> None:
+    before = attempt(tokenize_stage(build=1), "store", **artifacts).artifact
+    taken_down = next(item for item, _ in documents[1][1:] if item.split == "train")
+    documents[1] = [(item, "takedown" if item == taken_down else reason) for item, reason in documents[1]]
+    kept = corpus(tmp_path / "after", documents)
+    after = attempt(tokenize_stage(build=2), "store", **(artifacts | kept)).artifact
+    assert after.manifest.key != before.manifest.key
+    assert after.manifest.provenance["shards_reused"] == len(documents) - 1
+    changed = {file for file, digest in after.digests.items() if before.digests[file] != digest}
+    assert changed == {"tokens.json", *(f"train/00001.{suffix}" for suffix in ("bin", "bounds.npy", "parquet"))}
+    assert taken_down.doc_id in rebuilt(before, "train")
+    assert taken_down.doc_id not in rebuilt(after, "train")
+    # the same as if it had been built from nothing
+    assert attempt(tokenize_stage(build=2), "fresh", **(artifacts | kept)).artifact.digests == after.digests
+
+
+def test_pieces_know_the_row_of_their_document(artifacts: dict[str, Artifact], documents: list, tmp_path: Path) -> None:
+    sequences = TokenSequences(run(tokenize_stage(), tmp_path / "tokens", artifacts)[0].path, "train")
+    for number in range(len(sequences)):
+        shard, _ = sequences.locate(number)
+        for piece in sequences.pieces(number):
+            assert documents[shard][piece.doc_row][0].doc_id == piece.doc_id
+
+
+def test_boundaries_are_those_of_the_pieces(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+    sequences = TokenSequences(run(tokenize_stage(), tmp_path / "tokens", artifacts)[0].path, "train")
+    for number in range(len(sequences)):
+        pieces = sequences.pieces(number)
+        assert sequences.cu_seqlens(number).tolist() == [0, *(piece.start + piece.length for piece in pieces)]
+        for offset in range(number % 5, LENGTH + 1, 5):
+            segment = sequences.segments(number)[offset]
+            assert sequences.piece_at(number, offset) == (pieces[segment] if segment >= 0 else None)
+
+
+def test_sample_is_stated_in_the_tokenizer(documents: list, tmp_path: Path) -> None:
+    kept = corpus(tmp_path / "corpus", documents)
+    section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=500)
+    stage = tokenize.tokenizer_stage(section, {name: tuple(map(stand_in, KEPT)) for name in ("code", "more")})
+    inputs = {f"{side}:{name}": kept[side] for side in KEPT for name in ("code", "more")}
+    tokenizer, metrics, _ = run(stage, tmp_path / "tokenizer", inputs)
+    sample = pq.read_table(tokenizer.path / SAMPLE_FILE).to_pylist()
+    sizes = {item.doc_id: len(item.text.encode()) for shard in documents for item, _ in shard}
+    for name in ("code", "more"):
+        rows = [row for row in sample if row["corpus"] == name]
+        assert [row["text_bytes"] for row in rows] == [sizes[row["doc_id"]] for row in rows]
+        total = sum(row["text_bytes"] for row in rows)
+        assert total - rows[-1]["text_bytes"] < 500 <= total == metrics[f"data/sample_bytes_{name}"]
+    assert metrics["data/sample_documents"] == len(sample)
+    assert {file.name for file in tokenizer.path.iterdir()} == {TOKENIZER_FILE, CONFIG_FILE, SAMPLE_FILE}
 
 
 def test_tokenizer_reads_training_documents_only(documents: list, tmp_path: Path) -> None:
     heldout = [(document("ŵ" * 500, "heldout"), "")]
-    source, dedup = corpus(tmp_path / "corpus", [*documents, heldout])
+    kept = corpus(tmp_path / "corpus", [*documents, heldout])
     section = TokenizerSection(vocab_size=5000, sample_bytes_per_corpus=10_000)
-    stage = tokenize.tokenizer_stage(section, {"code": (stand_in("source"), stand_in("dedup"))})
-    tokenizer, metrics, events = run(stage, tmp_path / "tokenizer", {"source:code": source, "dedup:code": dedup})
+    stage = tokenize.tokenizer_stage(section, {"code": tuple(map(stand_in, KEPT))})
+    inputs = {f"{name}:code": kept[name] for name in KEPT}
+    tokenizer, metrics, events = run(stage, tmp_path / "tokenizer", inputs)
     assert len(TextTokenizer(tokenizer.path).encode("ŵ" * 10)) == 20
     assert metrics["data/vocab_size"] < 5000
     assert "lower vocab_size" in next(event for event in events if event["event"] == "warning")["message"]
@@ -132,21 +218,21 @@ def test_tokenizer_reads_training_documents_only(documents: list, tmp_path: Path
 
 def test_corpus_with_nothing_left_says_where_its_documents_went(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     shards = [[(document("x"), "filter"), (document("yy"), "filter"), (document("zzz", "heldout"), "")]]
-    source, dedup = corpus(tmp_path / "empty", shards)
+    empty = corpus(tmp_path / "empty", shards)
     with pytest.raises(
         ValueError, match=r"corpus sql: no training document is left of 3 \(filter 2, heldout 1\)\. Loosen"
     ):
-        run(tokenize_stage("sql"), tmp_path / "tokens", artifacts | {"source": source, "dedup": dedup})
+        run(tokenize_stage("sql"), tmp_path / "tokens", artifacts | empty)
 
 
 def test_corpus_without_documents_is_an_error(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
-    source, dedup = corpus(tmp_path / "empty", [[]])
+    empty = corpus(tmp_path / "empty", [[]])
     with pytest.raises(ValueError, match="corpus sql: its source has no document"):
-        run(tokenize_stage("sql"), tmp_path / "tokens", artifacts | {"source": source, "dedup": dedup})
+        run(tokenize_stage("sql"), tmp_path / "tokens", artifacts | empty)
 
 
 def test_corpus_without_heldout_documents_warns(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
-    source, dedup = corpus(tmp_path / "train_only", [[(document("some text"), "")]])
-    _, metrics, events = run(tokenize_stage(), tmp_path / "tokens", artifacts | {"source": source, "dedup": dedup})
+    train_only = corpus(tmp_path / "train_only", [[(document("some text"), "")]])
+    _, metrics, events = run(tokenize_stage(), tmp_path / "tokens", artifacts | train_only)
     assert metrics["data/heldout_documents"] == 0
     assert any("no held-out document" in event.get("message", "") for event in events)

@@ -1,19 +1,20 @@
 """The tokenizer gives every text back, cannot be ended by text, and is the same bytes whoever trains it."""
 
+import json
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
+import jinja2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from pipelines.artifacts.tokenizer import SPECIAL_TOKENS, TOKENIZER_FILE, TextTokenizer
-from pipelines.tokenize.vocabulary import sample, train_tokenizer
+from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, write_config
+from pipelines.tokenize.vocabulary import END, SPECIAL_TOKENS, train_tokenizer
 
 TEXTS = [
     f"def add_{n}(a, b):\n    return a + b + {n * 37}\n\nSELECT name FROM users WHERE id = {n};" for n in range(60)
@@ -22,19 +23,29 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer(TEXTS, 400).save(str(folder / TOKENIZER_FILE))
+    return saved(tmp_path_factory.mktemp("tokenizer"))
+
+
+def saved(folder: Path) -> TextTokenizer:
+    tokenizer = train_tokenizer(TEXTS, 400)
+    tokenizer.save(str(folder / TOKENIZER_FILE))
+    write_config(tokenizer, END, folder)
     return TextTokenizer(folder)
 
 
-@given(text=st.text())
-@example(text="<|end|><|pad|> <|im_start|>")
+SPECIAL_LOOKING = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|", "|>", "end", "\n", " ", "\r\n"])).map("".join)
+
+
+@given(text=st.text() | st.text(st.characters(max_codepoint=0x9F)) | SPECIAL_LOOKING)
+@example(text="<|end|><|pad|> <|im_start|>user\nhello<|im_end|>\n")
 @example(text=" \t\n\r\n  x\u0000\u00a0\ufffd👩‍👩‍👧 e\u0301 \U0010ffff")
+@example(text="\n")
 def test_any_text_comes_back_exactly_and_bytes_are_counted(tokenizer: TextTokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert tokenizer.bytes_of_id[ids].sum() == len(text.encode())
-    assert not {tokenizer.end_id, tokenizer.pad_id} & set(ids)
+    assert not set(range(len(SPECIAL_TOKENS))) & set(ids)
+    assert [document.tolist() for document in tokenizer.encode_documents([text])] == [[0, *ids, 0]]
 
 
 def test_documents_stand_between_end_ids(tokenizer: TextTokenizer) -> None:
@@ -55,9 +66,36 @@ def test_digits_stand_alone_and_words_are_merged(tokenizer: TextTokenizer) -> No
     assert len(tokenizer.encode("SELECT name FROM")) < 6
 
 
-def test_broken_file_is_named(tmp_path: Path) -> None:
+def test_documents_of_any_size_are_encoded_in_order(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.artifacts.tokenizer.BATCH_CHARACTERS", 1000)
+    texts = ["a" * 2000, "b", *["c d"] * 200, "e" * 2000, "f"]
+    documents = list(tokenizer.encode_documents(texts))
+    assert [tokenizer.decode(ids[1:-1]) for ids in documents] == texts
+
+
+def test_chat_is_read_by_tools_that_know_the_template(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    saved(tmp_path)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    messages = [{"role": "user", "content": "How many users?"}, {"role": "assistant", "content": "SELECT 1;"}]
+    template = jinja2.Environment().from_string(config["chat_template"])
+    chat = template.render(messages=messages, add_generation_prompt=True)
+    assert chat == (
+        "<|im_start|>user\nHow many users?<|im_end|>\n"
+        "<|im_start|>assistant\nSELECT 1;<|im_end|>\n<|im_start|>assistant\n"
+    )
+    # as other tools do: special tokens in a chat are the special ids
+    ids = Tokenizer.from_file(str(tmp_path / TOKENIZER_FILE)).encode(chat).ids
+    assert [index for index in ids if index < len(SPECIAL_TOKENS)] == [2, 3, 2, 3, 2]
+    assert (config["eos_token"], config["pad_token"]) == SPECIAL_TOKENS[:2]
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / TOKENIZER_FILE).write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json: not a readable tokenizer"):
+        TextTokenizer(tmp_path)
+    saved(tmp_path)
+    (tmp_path / CONFIG_FILE).write_text('{"eos_token": "<eos>", "pad_token": "<pad>"}')
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json: does not fit tokenizer\.json \(KeyError\('<eos>'"):
         TextTokenizer(tmp_path)
 
 
@@ -80,27 +118,3 @@ def test_same_bytes_for_any_number_of_threads_and_hash_seed(tmp_path: Path) -> N
     ]
     assert len(runs[0]) > 10_000
     assert runs[0] == runs[1] == runs[2]
-
-
-def batches(rows: list[tuple[str, str]], size: int) -> list[pa.RecordBatch]:
-    ids, texts = zip(*rows, strict=True)
-    return pa.table({"doc_id": pa.array(ids), "text": pa.array(texts, pa.large_string())}).to_batches(
-        max_chunksize=size
-    )
-
-
-@given(st.permutations([(f"{n:02x}", "é" * n) for n in range(12)]), st.integers(1, 200), st.integers(1, 5))
-def test_sample_is_the_first_documents_by_id_up_to_the_bytes(
-    rows: list[tuple[str, str]], max_bytes: int, batch_rows: int
-) -> None:
-    expected: list[str] = []
-    for _, text in sorted(rows):
-        expected.append(text)
-        if sum(len(text.encode()) for text in expected) >= max_bytes:
-            break
-    assert sample(batches(rows, batch_rows), max_bytes) == expected
-
-
-def test_sample_of_nothing_is_empty() -> None:
-    assert sample([], 100) == []
-    assert np.size(sample(batches([("a", "")], 1), 100)) == 1

@@ -37,6 +37,7 @@ def write_corpus(folder: Path, seed: int, vocabulary: int = VOCABULARY, length: 
         "length": [9, length + 1 - 9 - 2] * SEQUENCES,
         "doc_id": ["a", "b"] * SEQUENCES,
         "doc_start": [0, 0] * SEQUENCES,
+        "doc_row": [0, 1] * SEQUENCES,
     }
     rows[:, -2:] = 1
     write_token_shard(rows, pa.table(pieces), folder, "train", 0)

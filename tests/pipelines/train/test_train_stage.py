@@ -181,11 +181,11 @@ def test_workers_read_the_plans_sequences_once_each_whatever_their_number(worksh
         tokens_per_step=64,
     )
     plan = PhasePlan.read(job.mix)
-    corpora = {name: TokenSequences(folder, "train") for name, folder in job.tokens.items()}
+    corpora = [TokenSequences(job.tokens[share.corpus], "train") for share in plan.shares]
     workers = [PhaseBatches(job, rank, world) for rank in range(world)]
     for step in (101, 110):
         passes = [batch for worker in workers for batch in worker(step)]
-        wanted = list(plan.sequences((step - 101) * 4, 4))
+        wanted = zip(*plan.sequences((step - 101) * 4, 4), strict=True)
         assert [tuple(batch.ids.shape) for batch in passes] == [(1, 16)] * 4
         for batch, (corpus, sequence) in zip(passes, wanted, strict=True):
             ids, segments = corpora[corpus].ids(sequence), corpora[corpus].segments(sequence)

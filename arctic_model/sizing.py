@@ -1,0 +1,284 @@
+"""Memory of one worker by part, by formula: what stays through a step, and what a step adds. No torch here.
+
+docs/sizing.md derives every formula; the tests hold them against what torch and DeepSpeed really allocate.
+"""
+
+import math
+from dataclasses import astuple, dataclass
+from typing import Literal
+
+from arctic_model.config import ArcticConfig
+from arctic_model.flops import count_parameters
+
+Dtype = Literal["float32", "bfloat16"]
+ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
+REDUCE_BUCKET_ELEMENTS = 500_000_000
+"""DeepSpeed's `reduce_bucket_size` where it is not set: it allocates the bucket whole, however small the model."""
+LOGITS_PER_CHUNK = 2**26
+"""Logits that the fused loss holds at once on a GPU (`arctic_model.loss`)."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a run is spread over workers (one GPU each) and passes.
+
+    A step is `num_micro_batches` passes of `micro_batch_sequences` sequences of `sequence_length` tokens on every
+    worker. Raises ValueError where the numbers contradict each other.
+    """
+
+    num_workers: int
+    expert_parallel_size: int
+    sequence_length: int
+    micro_batch_sequences: int = 1
+    num_micro_batches: int = 1
+    zero_stage: Literal[0, 1, 2] = 2
+    dtype: Dtype = "bfloat16"
+    checkpoint_layers: bool = False
+    """Keep only each layer's input and compute the layer again in backward."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_workers", "expert_parallel_size", "sequence_length", "micro_batch_sequences"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1.")
+        if self.num_workers % self.expert_parallel_size:
+            raise ValueError(
+                f"expert_parallel_size {self.expert_parallel_size} does not divide num_workers {self.num_workers}. "
+                "Choose a divisor."
+            )
+        if self.dtype == "bfloat16" and self.zero_stage == 0:
+            raise ValueError(
+                "train.zero_stage = 0 with dtype bfloat16 has no float32 master weights. Use zero_stage 1."
+            )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one pass of one worker."""
+        return self.micro_batch_sequences * self.sequence_length
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.tokens * self.num_micro_batches * self.num_workers
+
+    @property
+    def element_bytes(self) -> int:
+        return ELEMENT_BYTES[self.dtype]
+
+    @property
+    def expert_replicas(self) -> int:
+        """Workers that hold the same experts, and share their optimizer states under ZeRO."""
+        return self.num_workers // self.expert_parallel_size
+
+    def require_fit(self, config: ArcticConfig) -> None:
+        """Raises ValueError where `config` cannot be spread like this."""
+        if config.num_experts % self.expert_parallel_size:
+            raise ValueError(
+                f"expert_parallel_size {self.expert_parallel_size} does not divide num_experts {config.num_experts}. "
+                "Choose a divisor."
+            )
+        if self.sequence_length > config.max_positions:
+            raise ValueError(
+                f"sequence_length {self.sequence_length} is more than model.max_positions {config.max_positions}. "
+                "Shorten the sequences or raise max_positions."
+            )
+
+
+@dataclass(frozen=True)
+class States:
+    """Bytes that stay through a step on one worker."""
+
+    dense_weights: int
+    expert_weights: int
+    dense_gradients: int
+    expert_gradients: int
+    master_weights: int
+    moments: int
+
+    @property
+    def total(self) -> int:
+        return sum(astuple(self))
+
+
+@dataclass(frozen=True)
+class Working:
+    """Bytes that a step adds on one worker. Not all at once: see `peak`."""
+
+    activations: int
+    logits_chunk: int
+    layer_backward: int
+    communication_buffers: int
+    step_gradients: int
+
+    @property
+    def peak(self) -> int:
+        """The most of three moments: the loss at the end of forward, the last layer's backward, and the update."""
+        in_loss = self.activations + self.logits_chunk
+        in_backward = self.activations + self.layer_backward + self.communication_buffers
+        return max(in_loss, in_backward, self.step_gradients)
+
+
+@dataclass(frozen=True)
+class Memory:
+    states: States
+    working: Working
+
+    @property
+    def total(self) -> int:
+        return self.states.total + self.working.peak
+
+    def fits(self, memory_bytes: float) -> bool:
+        return self.total <= memory_bytes
+
+
+def memory_per_worker(config: ArcticConfig, spread: Spread) -> Memory:
+    """Bytes of one worker. Raises ValueError where `config` cannot be spread like this."""
+    spread.require_fit(config)
+    return Memory(states(config, spread), working(config, spread))
+
+
+def states(config: ArcticConfig, spread: Spread) -> States:
+    """Weights, gradients, float32 master weights and the two moments (Rajbhandari et al. 2019, arXiv 1910.02054, 3.1).
+
+    ZeRO splits dense states over all workers and experts' over the workers that hold the same experts. At stage 0
+    nothing is split, and the float32 weights are their own masters.
+    """
+    dense, experts = local_parameters(config, spread)
+    own_dense, own_experts = owned_parameters(config, spread)
+    kept_dense, kept_experts = (own_dense, own_experts) if spread.zero_stage == 2 else (dense, experts)
+    size = spread.element_bytes
+    return States(
+        dense_weights=size * dense,
+        expert_weights=size * experts,
+        dense_gradients=size * kept_dense,
+        expert_gradients=size * kept_experts,
+        master_weights=4 * (own_dense + own_experts) if spread.zero_stage else 0,
+        moments=8 * (own_dense + own_experts),
+    )
+
+
+def local_parameters(config: ArcticConfig, spread: Spread) -> tuple[int, int]:
+    """Dense parameters and experts' that one worker computes with."""
+    count = count_parameters(config)
+    return count.dense, count.experts // spread.expert_parallel_size
+
+
+def owned_parameters(config: ArcticConfig, spread: Spread) -> tuple[int, int]:
+    """Dense parameters and experts' that one worker updates, padded to equal parts."""
+    dense, experts = local_parameters(config, spread)
+    if spread.zero_stage == 0:
+        return dense, experts
+    return math.ceil(dense / spread.num_workers), math.ceil(experts / spread.expert_replicas)
+
+
+def working(config: ArcticConfig, spread: Spread) -> Working:
+    """What one pass, and the update, need beside the states."""
+    return Working(
+        activations=activation_bytes(config, spread),
+        logits_chunk=_logits_chunk(config, spread),
+        layer_backward=_layer_backward(config, spread),
+        communication_buffers=_reduce_buckets(config, spread) + _exchange_buffers(config, spread),
+        step_gradients=_step_gradients(config, spread),
+    )
+
+
+def activation_bytes(config: ArcticConfig, spread: Spread) -> int:
+    """What backward needs, when all of forward is done and the experts' load is even.
+
+    With `checkpoint_layers`, the inputs of all layers and everything of the one that is computed again.
+    """
+    if not spread.checkpoint_layers:
+        return config.num_layers * kept_by_layer(config, spread) + kept_beside_layers(config, spread)
+    return kept_with_checkpoints(config, spread) + kept_by_layer(config, spread) - _hidden(config, spread)
+
+
+def kept_with_checkpoints(config: ArcticConfig, spread: Spread) -> int:
+    """What is kept between forward and backward where each layer keeps its input only."""
+    return config.num_layers * _hidden(config, spread) + kept_beside_layers(config, spread)
+
+
+def kept_by_layer(config: ArcticConfig, spread: Spread) -> int:
+    """Bytes that one layer keeps for backward.
+
+    In units of N * D elements: the layer's input, the normed input, queries, attention's output, attention's sum,
+    the normed sum, gate, up and inner of the dense MLP, the experts' tokens: 10. Keys and values are G / H of that
+    each. An assignment keeps the row it sends and the row it gets back (2 * D), and 3 * F inside its expert.
+    """
+    tokens, size, width = spread.tokens, spread.element_bytes, config.hidden_size
+    assignments = tokens * config.top_k
+    dense = 9 * tokens * width + 2 * tokens * config.num_kv_heads * config.head_dim
+    experts = assignments * (2 * width + 3 * config.expert_size)
+    return size * (dense + experts) + _kept_by_router(config, spread) + _kept_by_attention(config, spread)
+
+
+def _kept_by_router(config: ArcticConfig, spread: Spread) -> int:
+    """The gate reads its tokens, and its weights, in float32; order and inverse of the assignments, and with expert
+    parallelism the two permutations of the arriving rows twice, are int64."""
+    tokens, assignments = spread.tokens, spread.tokens * config.top_k
+    gate_input = 4 * tokens * config.hidden_size
+    gate_weight = 0 if spread.dtype == "float32" else 4 * config.num_experts * config.hidden_size
+    permutations = 4 if spread.expert_parallel_size > 1 else 2
+    weights_and_choices = assignments * (4 + 8)
+    group_ends = 4 * config.num_experts // spread.expert_parallel_size
+    return gate_input + gate_weight + permutations * 8 * assignments + weights_and_choices + group_ends
+
+
+def _kept_by_attention(config: ArcticConfig, spread: Spread) -> int:
+    """The three norms' scales, the scores' log-sums, and below float32 a mask of its own per layer."""
+    float32 = 4 * spread.tokens * (3 + config.num_heads)
+    return float32 + (0 if spread.dtype == "float32" else _mask(spread) * spread.element_bytes)
+
+
+def kept_beside_layers(config: ArcticConfig, spread: Spread) -> int:
+    """Bytes that are kept once: the token ids, the rotation, the last norm, the two gradients that the fused loss has
+    already made, and the router's logits and probabilities of all layers."""
+    tokens, size = spread.tokens, spread.element_bytes
+    rotation = 4 * tokens * config.head_dim
+    final_norm = _hidden(config, spread) + 4 * tokens
+    head = _hidden(config, spread) + size * config.vocab_size * config.hidden_size
+    router = 4 * config.num_layers * (2 * tokens * config.num_experts + tokens + config.num_experts) + 4 * tokens
+    shared_mask = 4 * _mask(spread) if spread.dtype == "float32" or spread.checkpoint_layers else 0
+    return 8 * tokens + rotation + final_norm + head + router + shared_mask
+
+
+def _hidden(config: ArcticConfig, spread: Spread) -> int:
+    return spread.element_bytes * spread.tokens * config.hidden_size
+
+
+def _mask(spread: Spread) -> int:
+    """Elements of the document mask [B, 1, T, T]."""
+    return spread.tokens * spread.sequence_length
+
+
+def _logits_chunk(config: ArcticConfig, spread: Spread) -> int:
+    """One chunk of the fused loss: logits and float32 probabilities, below float32 the logits in float32 and the
+    residual too; and the last hidden states with their copy for the loss."""
+    rows = min(spread.tokens, max(16, LOGITS_PER_CHUNK // config.vocab_size))
+    per_logit = 8 if spread.dtype == "float32" else 12
+    return rows * config.vocab_size * per_logit + 2 * _hidden(config, spread)
+
+
+def _layer_backward(config: ArcticConfig, spread: Spread) -> int:
+    """The larger of two: a norm's backward in float32 with the gradients around it, about 20 bytes per token and
+    width, and the gradients of all rows inside the experts."""
+    norm = 20 * spread.tokens * config.hidden_size
+    rows = spread.tokens * config.top_k * (2 * config.hidden_size + 3 * config.expert_size)
+    return max(norm, spread.element_bytes * rows)
+
+
+def _reduce_buckets(config: ArcticConfig, spread: Spread) -> int:
+    """DeepSpeed's bucket, and the flat copy of what is in it that is sent."""
+    if spread.zero_stage == 0:
+        return 0
+    filled = min(REDUCE_BUCKET_ELEMENTS, sum(local_parameters(config, spread)))
+    return spread.element_bytes * (REDUCE_BUCKET_ELEMENTS + filled)
+
+
+def _exchange_buffers(config: ArcticConfig, spread: Spread) -> int:
+    """The rows that leave and those that arrive, of the one exchange that is in flight."""
+    return 2 * config.top_k * _hidden(config, spread) if spread.expert_parallel_size > 1 else 0
+
+
+def _step_gradients(config: ArcticConfig, spread: Spread) -> int:
+    """ZeRO's float32 gradient of one group of parameters at a time, and the flat copy it is made from."""
+    if spread.zero_stage == 0:
+        return 0
+    return (4 + spread.element_bytes) * max(owned_parameters(config, spread))

@@ -1,0 +1,191 @@
+"""From WARC to filtered text on one core: source (cascade), score and filter, against datatrove's pipeline of the same
+rules and trafilatura's extraction alone, in MB/s of raw HTML on real pages.
+
+datatrove splits words with spaCy and reads WARC with warcio, which are not installed: its splitters are replaced by
+splitting at blanks and at full stops, and both peers get their pages read and decoded. Both is in their favour.
+"""
+
+import logging
+import multiprocessing
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from harness import arguments, interleave, machine, one_core, report
+
+from data_recipes import load_corpus
+from infra.context import StageContext
+from infra.stage import Stage
+from infra.store import Artifact
+from pipelines import filter as filter_
+from pipelines import score, source
+from pipelines.artifacts.documents import shard_paths
+from pipelines.score.scorer import load_scorer
+
+REPOSITORY = Path(__file__).parents[1]
+WEB = REPOSITORY / ".." / "shared" / "data" / "web"
+RECIPE = REPOSITORY / "data_recipes" / "corpora" / "web.toml"
+GOAL = "HTML to filtered text >= 20 MB/s of raw HTML on one core; worker's peak memory < 1.5 GB"
+
+spent: dict[str, float] = {}
+"""CPU seconds by stage in the last repeat: the first one compiles."""
+
+
+def ours(files: list[Path], extractor: str) -> dict[str, float]:
+    """The three stages, one after the other, in this process; metrics of all."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        paths = [str(file) for file in files]
+        recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={paths}", f'source.extractor="{extractor}"'])
+        home = RECIPE.parent
+        sourced = source.stage("web", recipe.source, source.pin(recipe.source, home), home)
+        scored = score.stage("web", recipe.score, score.pin(recipe.score, home), home, sourced)
+        filtered = filter_.stage("web", recipe.filter, filter_.pin(recipe.filter, home), home, sourced, scored)
+        made: dict[str, Artifact] = {}
+        metrics: dict[str, float] = {}
+        for stage in (sourced, scored, filtered):
+            started = time.process_time()
+            metrics |= {f"{stage.name} {name}": value for name, value in run(stage, folder, made).items()}
+            spent[f"{extractor} {stage.name}"] = time.process_time() - started
+        return metrics
+    finally:
+        shutil.rmtree(folder)
+
+
+def run(stage: Stage, folder: Path, made: dict[str, Artifact]) -> dict[str, float]:
+    """One attempt of `stage`, its artifact added to `made`."""
+    out, state = folder / stage.name / "out", folder / stage.name / "state"
+    for path in (out, state):
+        path.mkdir(parents=True)
+    inputs = {name: made[name] for name in stage.inputs}
+    metrics = dict(stage.work(StageContext(stage.id, out, state, lambda event: None), inputs))
+    made[stage.name] = Artifact(out, None)  # type: ignore[arg-type]
+    return metrics
+
+
+def score_texts(files: list[Path], texts: list[tuple[str, str]]) -> None:
+    """Score alone, without files: what one text costs."""
+    recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={[str(file) for file in files]}"])
+    scorer = load_scorer(recipe.score, score.pin(recipe.score, RECIPE.parent), RECIPE.parent)
+    for url, text in texts:
+        scorer.score(text, url, None)
+
+
+def trafilatura_alone(pages: list[str]) -> None:
+    import trafilatura
+
+    for html in pages:
+        trafilatura.extract(html, include_comments=False)
+
+
+def datatroves(pages: list[str]) -> None:
+    """Its Trafilatura extractor and its filters, document by document."""
+    from datatrove.data import Document
+    from datatrove.pipeline.extractors import Trafilatura
+    from datatrove.pipeline.filters import (
+        C4QualityFilter,
+        FineWebQualityFilter,
+        GopherQualityFilter,
+        GopherRepetitionFilter,
+    )
+
+    extractor = Trafilatura(favour_precision=True)
+    filters = (GopherRepetitionFilter(), GopherQualityFilter(), C4QualityFilter(), FineWebQualityFilter())
+    for html in pages:
+        document = Document(text=extractor.extract(html) or "", id="")
+        if document.text:
+            all(decision.filter(document) is True for decision in filters)
+
+
+def replace_splitters() -> None:
+    from datatrove.pipeline.filters import (
+        c4_filters,
+        fineweb_quality_filter,
+        gopher_quality_filter,
+        gopher_repetition_filter,
+    )
+
+    for module in (gopher_quality_filter, gopher_repetition_filter, fineweb_quality_filter):
+        module.split_into_words = lambda text, language: text.split()
+    c4_filters.split_into_sentences = lambda text, language: text.split(". ")
+
+
+def peak_mb(files: list[Path]) -> float:
+    """Peak memory of a fresh process that does our work once, in MB."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_work_and_peak, (files,))
+
+
+def _work_and_peak(files: list[Path]) -> float:
+    ours(files, "cascade")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def sourced_texts(files: list[Path]) -> tuple[list[tuple[str, str]], list[str], int]:
+    """(url, text) of every page, its HTML, and bytes of all HTML."""
+    import pyarrow.parquet as pq
+
+    from pipelines.source.charsets import decode
+    from pipelines.source.warc import Response, read_responses
+
+    responses = [found for file in files for found in read_responses(file) if isinstance(found, Response)]
+    folder = Path(tempfile.mkdtemp())
+    recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={[str(file) for file in files]}"])
+    made: dict[str, Artifact] = {}
+    run(source.stage("web", recipe.source, source.pin(recipe.source, folder), folder), folder, made)
+    texts = [
+        (row["url"], row["text"])
+        for path in shard_paths(made["source"].path, "documents")
+        for row in pq.read_table(path, columns=["url", "text"]).to_pylist()
+    ]
+    shutil.rmtree(folder)
+    pages = [decode(response.body, response.headers.get("content-type", "")) for response in responses]
+    return texts, pages, sum(len(response.body) for response in responses)
+
+
+def main() -> None:
+    quick = arguments(__doc__).quick
+    if not WEB.is_dir():
+        sys.exit(f"real web pages are not on this machine: {WEB}")
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
+    replace_splitters()
+    files = sorted(WEB.glob("*.warc.gz"))[: 1 if quick else None]
+    peak = peak_mb(files)
+    one_core()
+    texts, pages, html_bytes = sourced_texts(files)
+    rounds = 1 if quick else 4
+    text_bytes = sum(len(text.encode()) for _, text in texts)
+    timings = interleave(
+        {
+            "ours, cascade": partial(ours, files, "cascade"),
+            "ours, resiliparse alone": partial(ours, files, "main_content"),
+            "score alone": partial(score_texts, files, texts * rounds),
+            "datatrove": partial(datatroves, pages),
+            "trafilatura alone": partial(trafilatura_alone, pages),
+        },
+        repeats=1 if quick else 3,
+    )
+    print(f"{len(pages)} pages, {html_bytes / 1e6:.1f} MB of HTML, {text_bytes / 1e6:.2f} MB of text from the cascade")
+    rates = {name: html_bytes / 1e6 / timing.median for name, timing in timings.items() if name != "score alone"}
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:.1f} MB/s of HTML | {timings[name].spread:.0%} |")
+    alone = timings["score alone"]
+    print(f"| score alone | {rounds * text_bytes / 1e6 / alone.median:.1f} MB/s of text | {alone.spread:.0%} |")
+    total = sum(seconds for name, seconds in spent.items() if name.startswith("cascade"))
+    shares = ", ".join(
+        f"{name.split()[1]} {seconds / total:.0%}" for name, seconds in spent.items() if name.startswith("cascade")
+    )
+    print(f"CPU time of ours, cascade: {shares}; peak memory of a worker {peak:.0f} MB")
+    print(machine("resiliparse", "fastwarc", "trafilatura", "datatrove", "numba", "phonenumbers"))
+    ratio = rates["ours, cascade"] / rates["datatrove"]
+    peers = {name: rate for name, rate in rates.items() if name != "ours, cascade"}
+    report("refining", rates["ours, cascade"], peers, "MB/s of raw HTML on one core", ratio, GOAL)
+
+
+if __name__ == "__main__":
+    main()

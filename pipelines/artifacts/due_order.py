@@ -1,0 +1,211 @@
+"""Which corpus stands at which position of a phase: the one whose next sequence is due first.
+
+Corpus c is to give `budgets[c]` of a phase's N sequences. Its rate moves linearly from `initial[c]` at the start to
+2 * budgets[c] - initial[c] at the end (both in sequences per N positions; equal where nothing drifts), so that its
+quota of the first P positions is the integral
+
+    Q(P) = P * (N * initial + (budget - initial) * P) / N**2,    Q(N) = budget.
+
+Sequence j of the corpus may stand where Q passes j, and is due before Q reaches j + 1. Each position takes the
+sequence that is due first (ties to the first corpus). The quotas of all corpora sum to P, so all windows can be kept,
+and earliest due first keeps them (Baruah et al. 1996, "Proportionate progress"): at every prefix each corpus is less
+than one sequence from its quota, and exact at the end. Taking the corpus most behind instead strays by more than one
+from some nine corpora on. All in integers; floats only guess where to look.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+BLOCK = 8192
+"""Positions between two rows of the seek table: what is walked to enter a phase anywhere."""
+WORTH_COMPILING = 3_000_000
+"""Positions from which compiling the walk (a second or two) takes less time than interpreting it."""
+MAX_POSITIONS = math.isqrt(2**63 - 1)
+"""Above this N, N**2 overflows an int64."""
+
+Seek = tuple[tuple[int, ...], ...]
+
+
+class DueOrder:
+    """The order of one phase, entered anywhere through `seek`, the table of `seek_table`."""
+
+    def __init__(self, budgets: Sequence[int], initial: Sequence[int], seek: Seek) -> None:
+        self._budgets, self._initial = cycle(budgets, initial)
+        self._length = sum(self._budgets)
+        self._seek = np.array(seek, dtype=np.int64)
+        self._latest: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def window(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """For positions start .. start + count - 1, int64 each: the corpus, and how many of it stand before."""
+        chosen, before = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+        done = 0
+        while done < count:
+            turn, place = divmod(start + done, self._length)
+            block, inside = divmod(place, BLOCK)
+            found, found_before = (column[inside : inside + count - done] for column in self._block(block))
+            part = slice(done, done + len(found))
+            chosen[part] = found
+            before[part] = found_before + turn * np.array(self._budgets)[found]
+            done += len(found)
+        return chosen, before
+
+    def position_of(self, corpus: int, number: int) -> int:
+        """Where sequence `number` (from 0) of a corpus stands."""
+        turn, number = divmod(number, self._budgets[corpus])
+        block = int(np.searchsorted(self._seek[:, corpus], number, side="right")) - 1
+        mine = np.flatnonzero(self._block(block)[0] == corpus)
+        return turn * self._length + block * BLOCK + int(mine[number - self._seek[block, corpus]])
+
+    def _block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        latest = self._latest
+        if latest is None or latest[0] != block:
+            length = min(BLOCK, self._length - block * BLOCK)
+            taken = self._seek[block].tolist()
+            latest = block, *earliest_due(self._budgets, self._initial, taken, block * BLOCK, length)
+            self._latest = latest
+        return latest[1:]
+
+
+def seek_table(budgets: Sequence[int], initial: Sequence[int] | None = None) -> Seek:
+    """What each corpus has taken before every BLOCK-th position of the cycle, in memory of one block.
+
+    Raises ValueError where the phase is too long.
+    """
+    if sum(budgets) > MAX_POSITIONS:
+        raise ValueError(f"a phase of {sum(budgets)} sequences: up to {MAX_POSITIONS} can be ordered. Split the phase.")
+    budgets, initial = cycle(budgets, initial or budgets)
+    total = sum(budgets)
+    walk = _walk if total < WORTH_COMPILING else _compiled_walk()
+    taken = np.zeros(len(budgets), dtype=np.int64)
+    table = []
+    for start in range(0, total, BLOCK):
+        table.append(tuple(taken.tolist()))
+        chosen = _chosen(walk, budgets, initial, table[-1], start, min(BLOCK, total - start))
+        taken += np.bincount(chosen, minlength=len(budgets))
+    return tuple(table)
+
+
+def earliest_due(
+    budgets: Sequence[int], initial: Sequence[int], taken: Sequence[int], start: int, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rule from position `start` on, where corpus c has taken `taken[c]` before.
+
+    Returns int64 [length] each: the corpus of each position, and that corpus' count before the position.
+    """
+    chosen = _chosen(_walk, budgets, initial, taken, start, length)
+    before = np.empty(length, dtype=np.int64)
+    for corpus, count in enumerate(taken):
+        mine = np.flatnonzero(chosen == corpus)
+        before[mine] = np.arange(count, count + len(mine))
+    return chosen, before
+
+
+def cycle(budgets: Sequence[int], initial: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Budgets and initial rates after which the order begins anew: where nothing drifts, the budgets without their
+    common divisor, as often as fills a block; else those of the phase."""
+    if list(budgets) != list(initial):
+        return list(budgets), list(initial)
+    divisor = math.gcd(*budgets)
+    turns = min(divisor, -(-BLOCK * divisor // sum(budgets)))
+    whole = [budget // divisor * turns for budget in budgets]
+    return whole, whole
+
+
+def first_reaching(budget: int, initial: int, total: int, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of `counts` (int64, <= budget): the first prefix P with Q(P) >= count, and whether Q(P) = count."""
+    drift = budget - initial
+    if drift == 0:
+        reached = -(-counts * total // budget)
+        return reached, reached * budget == counts * total
+    root = np.sqrt(np.maximum(0.0, float(initial) ** 2 + 4.0 * drift * counts))
+    guess = total * 2.0 * counts / np.maximum(initial + root, 1e-300)
+    reached = np.minimum(guess, total).astype(np.int64)
+    while (early := (reached > 0) & (_quota(reached - 1, drift, initial, total)[0] >= counts * total)).any():
+        reached[early] -= 1
+    while (late := _quota(reached, drift, initial, total)[0] < counts * total).any():
+        reached[late] += 1
+    whole, rest = _quota(reached, drift, initial, total)
+    return reached, (whole == counts * total) & (rest == 0)
+
+
+def window_of(budget: int, initial: int, total: int, number: int) -> tuple[int, int]:
+    """(first, last) position that sequence `number` of a corpus may take, without a walk."""
+    (opened, due), (met, _) = first_reaching(budget, initial, total, np.array([number, number + 1]))
+    return int(opened - 1 + met), int(due) - 1
+
+
+def _quota(prefix: np.ndarray, drift: int, initial: int, total: int) -> tuple[np.ndarray, np.ndarray]:
+    """Q(prefix) * N as a whole number and N-ths: the slope is divided by N first, so that no product exceeds N**2."""
+    slope, slope_rest = np.divmod(drift * prefix, total)
+    whole, rest = np.divmod(prefix * slope_rest, total)
+    return prefix * (initial + slope) + whole, rest
+
+
+def _chosen(
+    walk: Callable[[Any, Any, int, np.ndarray], None],
+    budgets: Sequence[int],
+    initial: Sequence[int],
+    taken: Sequence[int],
+    start: int,
+    length: int,
+) -> np.ndarray:
+    """The corpus of each position: every sequence that may stand there is ranked by (due, corpus), then walked."""
+    total, stop = sum(budgets), start + length
+    opens, due, corpora = [], [], []
+    for corpus, (budget, rate, count) in enumerate(zip(budgets, initial, taken, strict=True)):
+        opened = -(-stop * (total * rate + (budget - rate) * stop) // total**2)
+        if opened > count:
+            reached, met = first_reaching(budget, rate, total, np.arange(count, opened + 1))
+            opens.append(reached[:-1] - 1 + met[:-1])
+            due.append(reached[1:])
+            corpora.append(np.full(opened - count, corpus))
+    corpus_of = np.concatenate(corpora)
+    by_due = np.argsort(np.concatenate(due) * len(budgets) + corpus_of)
+    opening = np.concatenate(opens)[by_due]
+    by_opening = np.argsort(opening, kind="stable")
+    walked = np.empty(length, dtype=np.int64)
+    walk(by_opening, opening[by_opening], start, walked)
+    return corpus_of[by_due][walked]
+
+
+def _walk(ranks: np.ndarray, opening: np.ndarray, start: int, chosen: np.ndarray) -> None:
+    """Fill `chosen` with the lowest rank that is open at each position and was not chosen before."""
+    order, opens = ranks.tolist(), [*opening.tolist(), start + len(chosen)]
+    heap: list[int] = []
+    walked = []
+    following = 0
+    for position in range(start, start + len(chosen)):
+        while opens[following] <= position:
+            heappush(heap, order[following])
+            following += 1
+        walked.append(heappop(heap))
+    chosen[:] = walked
+
+
+@lru_cache(maxsize=1)
+def _compiled_walk() -> Callable[[Any, Any, int, np.ndarray], None]:
+    """`_walk` in machine code. The open ranks are few, so they are kept in a sorted array."""
+    from numba import njit
+
+    @njit
+    def walk(ranks: np.ndarray, opening: np.ndarray, start: int, chosen: np.ndarray) -> None:
+        heap = np.empty(len(ranks), dtype=np.int64)
+        size, following = 0, 0
+        for offset in range(len(chosen)):
+            while following < len(ranks) and opening[following] <= start + offset:
+                place = size
+                while place > 0 and heap[place - 1] < ranks[following]:
+                    heap[place] = heap[place - 1]
+                    place -= 1
+                heap[place] = ranks[following]
+                size += 1
+                following += 1
+            size -= 1
+            chosen[offset] = heap[size]
+
+    return walk

@@ -1,0 +1,88 @@
+"""What `dedup` tells beside its decisions: its largest clusters, its alarms, and how to find the members of a cluster.
+
+clusters.parquet   CLUSTERS, the largest first
+alarms.json        list of Alarm
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.artifacts.documents import shard_paths
+
+CLUSTERS_FILE = "clusters.parquet"
+CLUSTERS = pa.schema([pa.field("kept_id", pa.string(), nullable=False), pa.field("size", pa.int32(), nullable=False)])
+"""`kept_id`: the document that stands for the cluster and names it; `size`: its members, more than one."""
+CLUSTERS_LISTED = 1000
+"""Clusters in the file; the size of every one stands in DECISIONS."""
+
+ALARMS_FILE = "alarms.json"
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """`kind`: "removed_fraction" of an origin, or of the whole corpus ("" as `subject`), or "cluster_size" of the
+    cluster named `subject`; `value` is above `limit`."""
+
+    kind: str
+    subject: str
+    value: float
+    limit: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """A document of a cluster: where it stands, and its row of DECISIONS."""
+
+    shard: Path
+    row: int
+    decision: Mapping[str, Any]
+
+
+def write_clusters(table: pa.Table, folder: Path) -> None:
+    pq.write_table(table, folder / CLUSTERS_FILE, compression="zstd")
+
+
+def read_clusters(artifact: Path) -> list[tuple[str, int]]:
+    """(kept_id, size) of the largest clusters, the largest first."""
+    table = pq.read_table(artifact / CLUSTERS_FILE)
+    return list(zip(table["kept_id"].to_pylist(), table["size"].to_pylist(), strict=True))
+
+
+def write_alarms(alarms: Sequence[Alarm], folder: Path) -> None:
+    text = json.dumps([asdict(alarm) for alarm in alarms], indent=1, ensure_ascii=False)
+    (folder / ALARMS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_alarms(artifact: Path) -> list[Alarm]:
+    return [Alarm(**fields) for fields in json.loads((artifact / ALARMS_FILE).read_text(encoding="utf-8"))]
+
+
+def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
+    """Documents of a dedup artifact that are named in `kept_ids` or that one of those stands for, in order."""
+    wanted = pa.array(sorted(kept_ids), pa.string())
+    for shard in shard_paths(artifact, "decisions"):
+        table = pq.read_table(shard)
+        found = pc.or_kleene(pc.is_in(table["doc_id"], wanted), pc.is_in(table["kept_id"], wanted))
+        rows = pc.indices_nonzero(found)
+        for row, decision in zip(rows.to_pylist(), table.take(rows).to_pylist(), strict=True):
+            yield Member(shard, row, decision)
+
+
+def read_document(documents: Path, row: int, columns: Sequence[str]) -> dict[str, Any]:
+    """One row of a shard of documents; only its row group is read."""
+    file = pq.ParquetFile(documents)
+    for number in range(file.num_row_groups):
+        size = file.metadata.row_group(number).num_rows
+        if row < size:
+            found: dict[str, Any] = file.read_row_group(number, columns=list(columns)).slice(row, 1).to_pylist()[0]
+            return found
+        row -= size
+    raise IndexError(f"{documents}: no row {row} beyond its last row group; build dedup again")

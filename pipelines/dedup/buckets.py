@@ -1,0 +1,68 @@
+"""From sorted runs to buckets: the documents that share a band key, one range of keys at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infra.fanout import ShardResult
+from pipelines.dedup.index import Unit, read_run
+
+ROWS_PER_RANGE = 2**23
+"""Rows, of one band of one document each, that a range task holds: about 300 MB with what sorting takes."""
+
+
+@dataclass(frozen=True)
+class JoinRange:
+    """Key range `number` of `count`: writes its buckets of two and more documents, at least one of them new.
+
+    buckets/NNNNN.keys.npy (uint64, ascending) and buckets/NNNNN.owners.npy (int64 ordinals, ascending within a key).
+    `first_new`: smallest ordinal of this corpus; all before belong to earlier ones.
+    """
+
+    number: int
+    count: int
+    first_new: int
+    runs: Path
+    units: Sequence[Unit]
+
+    def run(self, folder: Path) -> ShardResult:
+        low, high = (2**64 * bound // self.count for bound in (self.number, self.number + 1))
+        parts = [(unit.first, *read_run(self.runs / f"{unit.number:05d}", low, high)) for unit in self.units]
+        keys = np.concatenate([keys for _, keys, _ in parts])
+        owners = np.concatenate([owners.astype(np.int64) + first for first, _, owners in parts])
+        # Stable: the parts are ascending runs, which are merged, and owners stay in order.
+        order = np.argsort(keys, kind="stable")
+        keys, owners = keys[order], owners[order]
+        starts = bucket_starts(keys)
+        sizes = np.diff(starts, append=len(keys))
+        wanted = (sizes > 1) & (owners[starts + sizes - 1] >= self.first_new)
+        rows = np.repeat(wanted, sizes)
+        (folder / "buckets").mkdir()
+        save_rows(folder / "buckets" / f"{self.number:05d}", keys[rows], owners[rows])
+        return ShardResult({"rows": int(rows.sum()), "largest_bucket": int(sizes.max(initial=0))})
+
+
+def num_ranges(num_rows: int) -> int:
+    """Range tasks for so many rows."""
+    return max(1, -(-num_rows // ROWS_PER_RANGE))
+
+
+def bucket_starts(keys: np.ndarray) -> np.ndarray:
+    """int64: where each different one of the ascending `keys` begins."""
+    return np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+
+
+def save_rows(stem: Path, keys: np.ndarray, owners: np.ndarray) -> None:
+    np.save(stem.with_name(f"{stem.name}.keys.npy"), keys)
+    np.save(stem.with_name(f"{stem.name}.owners.npy"), owners)
+
+
+def load_rows(stem: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and owners of one range, read from disk where they are touched."""
+    keys, owners = (
+        np.load(stem.with_name(f"{stem.name}.{kind}.npy"), mmap_mode="r", allow_pickle=False)
+        for kind in ("keys", "owners")
+    )
+    return keys, owners

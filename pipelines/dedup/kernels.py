@@ -1,0 +1,239 @@
+r"""The inner loops, compiled by numba for the types that they are first called with; all of them release the GIL.
+
+Imported only where there is work to do: numba takes 0.4 s to import and each kernel about as long to compile.
+"""
+
+import numpy as np
+from numba import njit
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming 3, 6.4)."""
+_BASE = np.uint64(0xD6E8FEB86659FD93)
+"""Base of the polynomial over word hashes modulo 2^64: odd, of mixed bits (Rosenberg's 64-bit mixer)."""
+_FMIX_1, _FMIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+"""MurmurHash3's 64-bit finaliser."""
+_S29, _S32, _S33 = np.uint64(29), np.uint64(32), np.uint64(33)
+_U32 = np.uint32
+_U64 = np.uint64
+_ONE = np.uint64(1)
+
+
+@njit(nogil=True)
+def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ignore[no-untyped-def]
+    """Hash the shingles of many texts in one pass over their UTF-8 bytes.
+
+    `data`, `offsets`: an Arrow large_string array; `lower_of` [0x110000]: `minhash.lower_case_table()`; `ring`: scratch
+    of uint64, as many as a shingle has words. Filled:
+    `hashes`: uint64 of every shingle, text after text, repeats included, room for half of `data` and two a text;
+    `counts` [texts]: shingles of each, at least one; uint64 `digests` [texts, 2]: of its words in their order.
+    Returns the number of hashes.
+    """
+    ngram, power = len(ring), _ONE
+    for _ in range(ngram - 1):
+        power *= _BASE
+    written = _U64(0)
+    for text in range(len(offsets) - 1):
+        # Unsigned places: numba would check signed ones for counting from the end.
+        position, end = _U64(offsets[text]), _U64(offsets[text + 1])
+        first, words, slot = written, 0, _U64(0)
+        rolling, one, other = _U64(0), _U64(0), _GOLDEN
+        while position < end:
+            lower, position = _next(data, position, lower_of)
+            if lower == 0:
+                continue
+            word = _U64(0)
+            while lower != 0:
+                word = (word ^ _U64(lower)) * _GOLDEN
+                word ^= word >> _S29
+                lower = _U32(0)
+                if position < end:
+                    lower, position = _next(data, position, lower_of)
+            if words >= ngram:
+                rolling -= ring[slot] * power
+            rolling = rolling * _BASE + word
+            ring[slot] = word
+            slot = slot + _ONE if slot + _ONE < _U64(ngram) else _U64(0)
+            words += 1
+            one = (one ^ word) * _FMIX_1
+            one ^= one >> _S32
+            other = (other + word) * _FMIX_2
+            other ^= other >> _S29
+            if words >= ngram:
+                hashes[written] = _fmix64(rolling)
+                written += _ONE
+        if words == 0:
+            rolling = _BASE
+            for place in range(offsets[text], offsets[text + 1]):
+                rolling = (rolling ^ _U64(data[place])) * _GOLDEN
+                rolling ^= rolling >> _S29
+            one, other = rolling, _fmix64(rolling)
+        if written == first:
+            hashes[written] = _fmix64(rolling)
+            written += _ONE
+        counts[text] = written - first
+        digests[text, 0], digests[text, 1] = one, other
+    return written
+
+
+@njit(nogil=True)
+def permute(hashes, counts, a, b, signatures):  # type: ignore[no-untyped-def]
+    """Fill uint32 `signatures` [texts, permutations] with datasketch's "affine32" minima over the upper halves of
+    `hashes`: MurmurHash3's 32-bit finaliser, then a * h + b modulo 2^32."""
+    start = 0
+    for text in range(len(counts)):
+        last = start + counts[text] - 1
+        for j in range(len(a)):
+            signatures[text, j] = _U32(0xFFFFFFFF)
+        # Two shingles at a time halve the traffic of the minima; an odd last one is taken twice.
+        for place in range(start, last + 1, 2):
+            g, h = _fmix32(hashes[place]), _fmix32(hashes[min(place + 1, last)])
+            for j in range(len(a)):
+                one, other = _U32(_U32(a[j] * g) + b[j]), _U32(_U32(a[j] * h) + b[j])
+                signatures[text, j] = min(signatures[text, j], min(one, other))
+        start = last + 1
+
+
+@njit(nogil=True)
+def unite(parent, one, other):  # type: ignore[no-untyped-def]
+    """Join the sets of `one[i]` and `other[i]` for every i: union-find with path halving, the smaller root stays."""
+    for edge in range(len(one)):
+        x, y = one[edge], other[edge]
+        while parent[x] != x:
+            parent[x] = parent[parent[x]]
+            x = parent[x]
+        while parent[y] != y:
+            parent[y] = parent[parent[y]]
+            y = parent[y]
+        if x < y:
+            parent[y] = x
+        else:
+            parent[x] = y
+
+
+@njit(nogil=True, error_model="numpy")
+def resolve(  # type: ignore[no-untyped-def]
+    fixed,
+    row_starts,
+    lists,
+    overflows,
+    list_starts,
+    words,
+    fields,
+    min_equal,
+    set_starts,
+    sets,
+    limits,
+    entries,
+    lengths,
+    seen,
+    kept,
+    shared,
+):
+    """Decide on documents numbered by rank, the best first: each is kept unless a kept one before it is near.
+
+    bool `fixed` [D]: kept whatever it is like. Document d stands in the buckets `lists[row_starts[d] :
+    row_starts[d + 1]]`, ascending, and where a bucket is full in the bucket `overflows[...]`, -1 for none; bucket x
+    has room for `list_starts[x + 1] - list_starts[x]` kept documents. uint64 `words` [D, bands] of `fields` fields
+    each (`minhash.band_words`): two documents are compared where at least `min_equal` fields are equal. Shingle set
+    of d: the ascending `sets[set_starts[d] : set_starts[d + 1]]`. `limits`: least Jaccard, and least containment of
+    d, of a near pair. Scratch: `entries`, the room of all buckets; `lengths`, 0 for each bucket; `seen` [D], -1.
+    Filled: int64 `kept` [D]: the best-ranked kept document near to d, or d; int32 `shared` [D, 3]: shingles in
+    common, shingles of either, bands in common. Returns the numbers of pairs compared, and of those not near.
+    """
+    num_bands, field_bits = words.shape[1], min(64 // fields, 32)
+    compared, rejected = 0, 0
+    for d in range(len(words)):
+        kept[d] = d
+        if fixed[d]:
+            _enter(d, row_starts, lists, overflows, list_starts, lengths, entries)
+            continue
+        for place in range(2 * row_starts[d], 2 * row_starts[d + 1]):
+            bucket = lists[place >> 1] if place & 1 == 0 else overflows[place >> 1]
+            if bucket < 0:
+                continue
+            for entry in range(list_starts[bucket], list_starts[bucket] + lengths[bucket]):
+                other = entries[entry]
+                if other >= kept[d] or seen[other] == d:
+                    continue
+                seen[other] = d
+                if _equal_fields(words, d, other, fields, field_bits) < min_equal:
+                    continue
+                compared += 1
+                common, size = 0, set_starts[d + 1] - set_starts[d]
+                i, j = set_starts[d], set_starts[other]
+                while i < set_starts[d + 1] and j < set_starts[other + 1]:
+                    x, y = sets[i], sets[j]
+                    common += x == y
+                    i += x <= y
+                    j += y <= x
+                union = size + set_starts[other + 1] - set_starts[other] - common
+                if common / union >= limits[0] or common / size >= limits[1]:
+                    kept[d] = other
+                    shared[d, 0], shared[d, 1] = common, union
+                else:
+                    rejected += 1
+        if kept[d] == d:
+            _enter(d, row_starts, lists, overflows, list_starts, lengths, entries)
+        else:
+            for band in range(num_bands):
+                shared[d, 2] += words[d, band] == words[kept[d], band]
+    return compared, rejected
+
+
+@njit(nogil=True)
+def _next(data, position, lower_of):  # type: ignore[no-untyped-def]
+    """The lower-case word character at `position` of sound UTF-8, or 0 for another character; the position after it."""
+    byte = _U32(data[position])
+    if byte < _U32(0x80):
+        return lower_of[byte], position + _ONE
+    second = _U32(data[position + _ONE]) & _U32(0x3F)
+    if byte < _U32(0xE0):
+        return lower_of[((byte & _U32(0x1F)) << _U32(6)) | second], position + _U64(2)
+    third = _U32(data[position + _U64(2)]) & _U32(0x3F)
+    if byte < _U32(0xF0):
+        return lower_of[((byte & _U32(0x0F)) << _U32(12)) | (second << _U32(6)) | third], position + _U64(3)
+    fourth = _U32(data[position + _U64(3)]) & _U32(0x3F)
+    code = ((byte & _U32(0x07)) << _U32(18)) | (second << _U32(12)) | (third << _U32(6)) | fourth
+    return lower_of[code], position + _U64(4)
+
+
+@njit(nogil=True)
+def _fmix32(shingle_hash):  # type: ignore[no-untyped-def]
+    h = _U32(shingle_hash >> _S32)
+    h = _U32(h ^ _U32(h >> _U32(16)))
+    h = _U32(h * _U32(0x85EBCA6B))
+    h = _U32(h ^ _U32(h >> _U32(13)))
+    h = _U32(h * _U32(0xC2B2AE35))
+    return _U32(h ^ _U32(h >> _U32(16)))
+
+
+@njit(nogil=True)
+def _fmix64(h):  # type: ignore[no-untyped-def]
+    h ^= h >> _S33
+    h *= _FMIX_1
+    h ^= h >> _S33
+    h *= _FMIX_2
+    return h ^ (h >> _S33)
+
+
+@njit(nogil=True)
+def _enter(d, row_starts, lists, overflows, list_starts, lengths, entries):  # type: ignore[no-untyped-def]
+    """Put a kept document into its buckets, or where one is full into its overflow, as far as there is room."""
+    for row in range(row_starts[d], row_starts[d + 1]):
+        bucket = lists[row]
+        if list_starts[bucket] + lengths[bucket] == list_starts[bucket + 1]:
+            bucket = overflows[row]
+        if bucket >= 0 and list_starts[bucket] + lengths[bucket] < list_starts[bucket + 1]:
+            entries[list_starts[bucket] + lengths[bucket]] = d
+            lengths[bucket] += 1
+
+
+@njit(nogil=True)
+def _equal_fields(words, one, other, fields, field_bits):  # type: ignore[no-untyped-def]
+    mask = (_U64(1) << _U64(field_bits)) - _U64(1)
+    equal = 0
+    for band in range(words.shape[1]):
+        difference = words[one, band] ^ words[other, band]
+        for field in range(fields):
+            equal += (difference >> _U64(field * field_bits)) & mask == 0
+    return equal

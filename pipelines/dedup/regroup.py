@@ -1,0 +1,107 @@
+"""Bring what belongs to one group together: bucket rows, records, and the shingle sets of texts, each read once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.fanout import ShardResult
+from pipelines.dedup.buckets import bucket_starts, load_rows, save_rows
+from pipelines.dedup.components import Groups
+from pipelines.dedup.index import RECORD, Unit
+from pipelines.dedup.minhash import portions, shingle
+
+MEMBER = np.dtype(
+    [
+        ("group", "u4"),
+        ("corpus", "u4"),
+        ("fixed", "?"),
+        ("ordinal", "i8"),
+        ("set_start", "i8"),
+        ("set_size", "i8"),
+        *RECORD.descr,
+    ]
+)
+"""A document in a bucket: its group, its unit's fields, where its shingle set lies in the unit's file, its record."""
+
+
+@dataclass(frozen=True)
+class GatherUnit:
+    """The documents of one unit that stand in buckets: members/NNNNN.npy (MEMBER, by group), members/NNNNN.words.npy,
+    members/NNNNN.sets (uint64 shingle hashes, ascending within a set)."""
+
+    unit: Unit
+    ngram: int
+    groups: Groups
+
+    def run(self, folder: Path) -> ShardResult:
+        ids, group_of = self.groups.load()
+        every_record = self.unit.records()
+        start, stop = np.searchsorted(ids, [self.unit.first, self.unit.first + len(every_record)])
+        places = ids[start:stop] - self.unit.first
+        members = np.zeros(len(places), MEMBER)
+        members["group"], members["ordinal"] = group_of[start:stop], ids[start:stop]
+        members["corpus"], members["fixed"] = self.unit.corpus, self.unit.fixed
+        for name in RECORD.names or ():
+            members[name] = every_record[name][places]
+        (folder / "members").mkdir()
+        stem = folder / "members" / f"{self.unit.number:05d}"
+        members["set_size"] = write_sets(self.unit.documents, members["row"], self.ngram, stem.with_suffix(".sets"))
+        members["set_start"] = np.cumsum(members["set_size"]) - members["set_size"]
+        order = np.argsort(members["group"], kind="stable")
+        np.save(stem.with_suffix(".npy"), members[order])
+        np.save(stem.with_suffix(".words.npy"), self.unit.words()[places[order]])
+        return ShardResult()
+
+
+@dataclass(frozen=True)
+class RouteRange:
+    """The bucket rows of one key range, by group: routed/NNNNN.{keys,owners,groups}.npy."""
+
+    number: int
+    rows: Path
+    groups: Groups
+
+    def run(self, folder: Path) -> ShardResult:
+        ids, group_of = self.groups.load()
+        keys, owners = load_rows(self.rows)
+        groups = group_of[np.searchsorted(ids, owners)]
+        order = np.argsort(groups, kind="stable")
+        (folder / "routed").mkdir()
+        stem = folder / "routed" / f"{self.number:05d}"
+        save_rows(stem, keys[order], owners[order])
+        np.save(stem.with_suffix(".groups.npy"), groups[order])
+        return ShardResult()
+
+
+def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path) -> list[int]:
+    """Write the shingle sets of the texts in `rows`, ascending, one after the other; returns their sizes."""
+    sizes = []
+    with path.open("wb") as file:
+        for texts in _texts(documents, rows):
+            for start, stop in portions(texts):
+                shingles = shingle(texts.slice(start, stop - start), ngram)
+                for hashes in np.split(shingles.hashes, np.cumsum(shingles.counts)[:-1]):
+                    hashes.sort()
+                    different = hashes[bucket_starts(hashes)]
+                    file.write(different.data)
+                    sizes.append(len(different))
+    return sizes
+
+
+def _texts(documents: Path, rows: np.ndarray) -> Iterator[pa.LargeStringArray]:
+    """Texts in `rows`, ascending, by row group; what holds none of them is not read."""
+    if not len(rows):
+        return
+    file = pq.ParquetFile(documents)
+    first = 0
+    for number in range(file.num_row_groups):
+        after = first + file.metadata.row_group(number).num_rows
+        here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, after)].astype(np.int64) - first
+        if len(here):
+            texts = file.read_row_group(number, columns=["text"])["text"]
+            yield texts.take(pa.array(here)).combine_chunks()
+        first = after

@@ -1,0 +1,197 @@
+"""What became of a corpus' documents: counted shard by shard from narrow columns, text read for the samples alone."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.store import Artifact
+from pipelines.artifacts.documents import redact, shard_paths
+
+SAMPLES_PER_REASON = 3
+SAMPLE_CHARACTERS = 300
+HOST = r"^https?://(?:[^/@]*@)?(?:www\.)?(?P<host>[^/:?#]+)"
+SKIPPED = "data/skipped_"
+"""What the metrics of `source` that count passed-over records start with."""
+
+Dropped = tuple[str, str]
+"""Stage and reason."""
+ByKind = Mapping[str, Mapping[str, Artifact]]
+"""The artifacts of a run by name and subject."""
+Shard = tuple[Path, Path]
+"""Paths of its documents, and of what the filter says of them."""
+
+
+@dataclass
+class Count:
+    """Documents and the UTF-8 bytes of their text."""
+
+    documents: int = 0
+    text_bytes: int = 0
+
+    def add(self, sizes: np.ndarray) -> None:
+        self.documents += len(sizes)
+        self.text_bytes += int(sizes.sum())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of a dropped document."""
+
+    doc_id: str
+    url: str
+    beginning: str
+
+
+@dataclass
+class CorpusFacts:
+    """The way of one corpus' documents.
+
+    `dropped`: documents by stage and reason, `samples` some of each, those with the smallest ids; `passed_over`:
+    records that `source` made no document of, and `set_aside`, those that it could not read, by reason; `domains`:
+    sourced and kept documents by domain, for documents whose address has one; `clusters`: number by size.
+    """
+
+    name: str
+    sourced: Count = field(default_factory=Count)
+    filtered: Count = field(default_factory=Count)
+    kept: Count = field(default_factory=Count)
+    dropped: dict[Dropped, Count] = field(default_factory=dict)
+    samples: dict[Dropped, list[Sample]] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    set_aside: Counter[str] = field(default_factory=Counter)
+    domains: Counter[str] = field(default_factory=Counter)
+    kept_domains: Counter[str] = field(default_factory=Counter)
+    clusters: Counter[int] = field(default_factory=Counter)
+    tokens: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> list[tuple[str, Count]]:
+        """From all that was found to what is left."""
+        return [("sourced", self.sourced), ("after filter", self.filtered), ("after dedup", self.kept)]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the kept documents, both splits."""
+        return int(self.tokens["data/train_tokens"] + self.tokens["data/heldout_tokens"])
+
+    def estimated_tokens(self, count: Count) -> int:
+        """Tokens that documents would give which were never encoded, by the bytes per token of those that were."""
+        return round(count.text_bytes / self.tokens["data/bytes_per_token"])
+
+
+@dataclass(order=True, frozen=True)
+class _Candidate:
+    """A dropped document, the smallest id being the first to be shown."""
+
+    doc_id: str
+    shard: Shard = field(compare=False)
+    row: int = field(compare=False)
+
+
+def read_corpus(name: str, by_kind: ByKind) -> CorpusFacts:
+    """The facts of corpus `name`; memory holds the narrow columns of one shard, and a number for each domain."""
+    source = by_kind["source"][name].manifest
+    facts = CorpusFacts(name, tokens=by_kind["tokenize"][name].manifest.metrics)
+    facts.passed_over = {
+        metric.removeprefix(SKIPPED): int(count)
+        for metric, count in source.metrics.items()
+        if metric.startswith(SKIPPED) and count
+    }
+    facts.set_aside.update(record["reason"].partition(":")[0] for record in source.quarantined)
+    candidates: dict[Dropped, list[_Candidate]] = {}
+    for shard, table in _shards(name, by_kind):
+        _count(facts, table)
+        for dropped, rows in _rows_by_reason(table).items():
+            sizes = table["text_bytes"].to_numpy()[rows]
+            facts.dropped.setdefault(dropped, Count()).add(sizes)
+            found = [_Candidate(table["doc_id"][row].as_py(), shard, row) for row in _smallest(table, rows)]
+            candidates[dropped] = heapq.nsmallest(SAMPLES_PER_REASON, candidates.get(dropped, []) + found)
+    facts.samples = _read_samples(candidates)
+    return facts
+
+
+def _shards(name: str, by_kind: ByKind) -> Iterator[tuple[Shard, pa.Table]]:
+    """Each shard with one table of what is told of its documents, row by row."""
+    kinds = (("source", "documents"), ("score", "scores"), ("filter", "filtered"), ("dedup", "decisions"))
+    paths = (shard_paths(by_kind[stage][name].path, kind) for stage, kind in kinds)
+    for documents, scores, filtered, decisions in zip(*paths, strict=True):
+        table = pq.read_table(documents, columns=["doc_id", "url"])
+        table = table.append_column("text_bytes", pq.read_table(scores, columns=["text_bytes"])["text_bytes"])
+        passed = pq.read_table(filtered, columns=["keep", "reason"])
+        decided = pq.read_table(decisions, columns=["keep", "reason", "cluster_size"])
+        for column, found in (
+            ("passed", passed["keep"]),
+            ("filter", passed["reason"]),
+            ("kept", decided["keep"]),
+            ("dedup", decided["reason"]),
+            ("cluster_size", decided["cluster_size"]),
+        ):
+            table = table.append_column(column, found)
+        yield (documents, filtered), table
+
+
+def _count(facts: CorpusFacts, table: pa.Table) -> None:
+    sizes, passed, kept = (table[name].to_numpy() for name in ("text_bytes", "passed", "kept"))
+    facts.sourced.add(sizes)
+    facts.filtered.add(sizes[passed])
+    facts.kept.add(sizes[kept])
+    facts.clusters.update(table["cluster_size"].to_numpy()[kept].tolist())
+    hosts = pc.struct_field(pc.extract_regex(pc.utf8_lower(table["url"]), HOST), "host")
+    for counter, found in ((facts.domains, hosts), (facts.kept_domains, hosts.filter(table["kept"]))):
+        for pair in pc.value_counts(found.drop_null()).to_pylist():
+            counter[pair["values"]] += pair["counts"]
+
+
+def _rows_by_reason(table: pa.Table) -> dict[Dropped, np.ndarray]:
+    """Rows of the dropped documents, each under the stage that dropped it and its reason."""
+    passed, kept = (table[name].to_numpy() for name in ("passed", "kept"))
+    rows: dict[Dropped, np.ndarray] = {}
+    for stage, mask in (("filter", ~passed), ("dedup", passed & ~kept)):
+        reasons = np.where(mask, np.array(table[stage]), "")
+        for reason in sorted(set(reasons[mask].tolist())):
+            rows[stage, reason] = np.flatnonzero(mask & (reasons == reason))
+    return rows
+
+
+def _smallest(table: pa.Table, rows: np.ndarray) -> list[int]:
+    """Of `rows`, those of the smallest ids."""
+    ids = table["doc_id"].take(pa.array(rows))
+    order = pc.select_k_unstable(pa.table({"id": ids}), SAMPLES_PER_REASON, [("id", "ascending")])
+    return [int(rows[place]) for place in order.to_pylist()]
+
+
+def _read_samples(candidates: Mapping[Dropped, list[_Candidate]]) -> dict[Dropped, list[Sample]]:
+    """The beginnings of the candidates; of each row group that holds one, the text is read once."""
+    wanted: dict[Shard, set[int]] = {}
+    for found in candidates.values():
+        for candidate in found:
+            wanted.setdefault(candidate.shard, set()).add(candidate.row)
+    samples = {sample.doc_id: sample for shard, rows in wanted.items() for sample in _samples_of(shard, sorted(rows))}
+    return {dropped: [samples[candidate.doc_id] for candidate in found] for dropped, found in candidates.items()}
+
+
+def _samples_of(shard: Shard, rows: Sequence[int]) -> Iterator[Sample]:
+    """Samples as training would have read them: with what the filter blacks out."""
+    documents, filtered = shard
+    redactions = pq.read_table(filtered, columns=["redactions"])["redactions"]
+    file, first = pq.ParquetFile(documents), 0
+    for number in range(file.num_row_groups):
+        size = file.metadata.row_group(number).num_rows
+        inside = [row for row in rows if first <= row < first + size]
+        if inside:
+            group = file.read_row_group(number, columns=["doc_id", "url", "text"])
+            for row, found in zip(inside, group.take([row - first for row in inside]).to_pylist(), strict=True):
+                text = redact(found["text"], redactions[row].as_py())
+                yield Sample(found["doc_id"], found["url"], _beginning(text.strip()))
+        first += size
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARACTERS else f"{text[:SAMPLE_CHARACTERS]}…"

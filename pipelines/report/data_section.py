@@ -1,0 +1,150 @@
+"""The part of the page on data: the funnel, why documents were dropped, where they came from."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipelines.report.corpus_facts import CorpusFacts, Sample
+from pipelines.report.markup import Html, element, section, table, text
+
+DOMAINS_SHOWN = 20
+SIZE_CLASSES = ((1, "alone"), (2, "2"), (4, "3 to 4"), (9, "5 to 9"), (10**9, "10 and more"))
+"""Largest size of each class of clusters, with its name."""
+TOKEN_COLUMNS = {
+    "training tokens": ("data/train_tokens", ",.0f"),
+    "held-out tokens": ("data/heldout_tokens", ",.0f"),
+    "bytes per token": ("data/bytes_per_token", ".2f"),
+    "rows filled": ("data/packed_fraction", ".2%"),
+}
+
+
+def data_section(corpora: Sequence[CorpusFacts], drawing: Html) -> Html:
+    """The section as it stands in the page; `drawing` is the figure of the funnel."""
+    return section(
+        "data",
+        "Data",
+        "From what was found to what is trained on. Text is never rewritten: each drop is a decision with its reason.",
+        drawing,
+        _funnel(corpora),
+        _passed_over(corpora),
+        element("h3", text("Why documents were dropped")),
+        _drop_reasons(corpora),
+        _domains(corpora),
+        element("h3", text("Clusters of duplicates by size")),
+        _clusters(corpora),
+        element("h3", text("Packed tokens")),
+        _tokens(corpora),
+    )
+
+
+def _funnel(corpora: Sequence[CorpusFacts]) -> Html:
+    header = ["corpus", "step", "documents", "bytes of text", "tokens"]
+    note = (
+        "Tokens of kept documents are counted; those marked with ≈ are estimated from the bytes of text, by the "
+        "bytes per token of the corpus' training documents."
+    )
+    rows = [row for corpus in corpora for row in _funnel_rows(corpus)]
+    return Html(f"{table(header, _named_once(rows), numbers=3)}{element('p', text(note), css='soft')}")
+
+
+def _funnel_rows(corpus: CorpusFacts) -> Iterator[list[Html]]:
+    for step, count in corpus.steps:
+        exact = count is corpus.kept
+        tokens = f"{corpus.num_tokens:,}" if exact else f"≈ {corpus.estimated_tokens(count):,}"
+        cells = (corpus.name, step, f"{count.documents:,}", f"{count.text_bytes:,}", tokens)
+        yield [text(cell) for cell in cells]
+
+
+def _passed_over(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = [
+        [text(corpus.name), text(fate), text(reason.replace("_", " ")), text(f"{count:,}")]
+        for corpus in corpora
+        for fate, counts in (("passed over", corpus.passed_over), ("set aside", corpus.set_aside))
+        for reason, count in _most(counts)
+    ]
+    if not rows:
+        return Html("")
+    title = element("h3", text("Records of the sources that gave no document"))
+    return Html(f"{title}{table(['corpus', 'fate', 'reason', 'records'], _named_once(rows), numbers=1)}")
+
+
+def _drop_reasons(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = [
+        [
+            text(corpus.name),
+            text(stage),
+            Html(text(reason.replace("_", " ")) + _samples(corpus.samples[stage, reason])),
+            text(f"{count.documents:,}"),
+            text(f"{count.documents / corpus.sourced.documents:.1%}"),
+        ]
+        for corpus in corpora
+        for (stage, reason), count in sorted(corpus.dropped.items(), key=lambda item: (-item[1].documents, item[0]))
+    ]
+    return table(["corpus", "stage", "reason", "documents", "of all"], _named_once(rows), numbers=2)
+
+
+def _samples(samples: Sequence[Sample]) -> Html:
+    shown = [
+        Html(
+            element("small", element("code", text(sample.doc_id)), text(f" {sample.url}"))
+            + element("pre", text(sample.beginning))
+        )
+        for sample in samples
+    ]
+    label = "1 sample" if len(samples) == 1 else f"{len(samples)} samples"
+    return element("details", element("summary", text(label)), *shown)
+
+
+def _domains(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = [
+        [
+            text(corpus.name),
+            text(domain),
+            text(f"{count:,}"),
+            text(f"{corpus.kept_domains[domain]:,}"),
+            text(f"{corpus.kept_domains[domain] / count:.1%}"),
+            text(f"{count / corpus.sourced.documents:.1%}"),
+        ]
+        for corpus in corpora
+        for domain, count in _most(corpus.domains)[:DOMAINS_SHOWN]
+    ]
+    if not rows:
+        return Html("")
+    header = ["corpus", "domain", "sourced", "kept", "kept of sourced", "of the corpus"]
+    totals = ", ".join(f"{corpus.name} {len(corpus.domains):,}" for corpus in corpora if corpus.domains)
+    lead = f"Documents by domain, the {DOMAINS_SHOWN} largest of each corpus. All domains: {totals}."
+    title = element("h3", text("Domains"))
+    return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, _named_once(rows), numbers=4)}")
+
+
+def _clusters(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = []
+    for corpus in corpora:
+        classes: Counter[str] = Counter()
+        for size, count in corpus.clusters.items():
+            classes[next(name for largest, name in SIZE_CLASSES if size <= largest)] += count
+        largest_cluster = max(corpus.clusters, default=0)
+        rows.append(
+            [text(value) for value in (corpus.name, *(classes[name] for _, name in SIZE_CLASSES), largest_cluster)]
+        )
+    return table(["corpus", *(name for _, name in SIZE_CLASSES), "largest"], rows, numbers=len(SIZE_CLASSES) + 1)
+
+
+def _tokens(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = [
+        [text(corpus.name), *(text(f"{corpus.tokens[key]:{style}}") for key, style in TOKEN_COLUMNS.values())]
+        for corpus in corpora
+    ]
+    return table(["corpus", *TOKEN_COLUMNS], rows, numbers=len(TOKEN_COLUMNS))
+
+
+def _named_once(rows: Sequence[Sequence[Html]]) -> list[Sequence[Html]]:
+    """`rows` with the name in the first column only where it changes."""
+    names = [row[0] for row in rows]
+    return [
+        row if number == 0 or names[number - 1] != row[0] else [Html(""), *row[1:]] for number, row in enumerate(rows)
+    ]
+
+
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Largest counts first, names in order among equals."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -1,0 +1,180 @@
+"""Evaluation items inside training text: seeds find where one may stand, an alignment tells how much of it does.
+
+A text holds an item when most of the item's words stand there in the item's order. Runs of SEED_WORDS words are looked
+up; around each that is found, the longest common subsequence of words is counted (Wagner and Fischer 1974). Changing k
+of an item's W words leaves a run of (W - k) / (k + 1) words, so with one word in ten changed a seed always survives
+from W = 10 on; whole n-grams of the usual 8 to 13 words would not. A single shared seed decides nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipelines.score.characters import MULTIPLIER, Characters
+
+SEED_WORDS = 5
+MIN_ITEM_WORDS = 8
+"""Shorter items ("What is the capital of France?") stand in innocent text: they are left out, and counted."""
+MAX_ITEM_WORDS = 512
+"""Longer items are looked for by their start."""
+MAX_SEED_ITEMS = 64
+"""A run of words that more items share says nothing about any of them."""
+MIN_SHARE = 0.6
+"""Share of an item's words below which nothing is recorded."""
+EXCERPT_CHARACTERS = 300
+_FILTER_BITS = 20
+
+
+class Hit(NamedTuple):
+    """`share` of the words of `item` (one field of it) stand between the characters `start` and `end` of a text."""
+
+    benchmark: str
+    item: int
+    field: str
+    share: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class BenchmarkIndex:
+    """Items by number: `names` (benchmark, item, field), `words` of all with `offsets`; seeds in order, each with its
+    places: `seed_items` and `seed_places` (in the item) from `seed_offsets` on. `maybe`: which leading bits seeds have.
+    """
+
+    names: Sequence[tuple[str, int, str]]
+    words: np.ndarray
+    offsets: np.ndarray
+    seeds: np.ndarray
+    seed_offsets: np.ndarray
+    seed_items: np.ndarray
+    seed_places: np.ndarray
+    maybe: np.ndarray
+    num_too_short: int
+
+    def find(self, characters: Characters) -> list[Hit]:
+        """The items of which at least MIN_SHARE stands in a text, each once at its best place, in the index's order."""
+        if not self.names:
+            return []
+        words = characters.words
+        places, items, item_places = self._seeds_in(words.hashes)
+        if not len(places):
+            return []
+        order = np.lexsort((places - item_places, items))
+        found = _align()(words.hashes, self.words, self.offsets, items[order], (places - item_places)[order], MIN_SHARE)
+        return [
+            Hit(*self.names[int(item)], float(share), int(words.starts[int(first)]), int(words.ends[int(last)]))
+            for item, share, first, last in found
+        ]
+
+    def _seeds_in(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(place in the text, item, place in the item) of every seed found."""
+        runs = _runs(hashes)
+        places = np.flatnonzero(self.maybe[(runs >> np.uint64(64 - _FILTER_BITS)).astype(np.int64)])
+        slots = np.minimum(np.searchsorted(self.seeds, runs[places]), max(len(self.seeds) - 1, 0))
+        places, slots = _where(self.seeds[slots] == runs[places], places, slots) if len(self.seeds) else (slots, slots)
+        counts = self.seed_offsets[slots + 1] - self.seed_offsets[slots]
+        postings = np.repeat(self.seed_offsets[slots] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        return np.repeat(places, counts), self.seed_items[postings], self.seed_places[postings]
+
+
+def build_index(texts: Iterable[tuple[str, int, str, str]]) -> BenchmarkIndex:
+    """The index of (benchmark, item, field, text)."""
+    names: list[tuple[str, int, str]] = []
+    parts: list[np.ndarray] = []
+    num_too_short = 0
+    for benchmark, item, field, text in texts:
+        hashes = Characters(text).words.hashes[:MAX_ITEM_WORDS]
+        if len(hashes) < MIN_ITEM_WORDS:
+            num_too_short += 1
+            continue
+        names.append((benchmark, item, field))
+        parts.append(hashes)
+    runs = [_runs(part) for part in parts]
+    seeds, items, places = _columns(runs)
+    order = np.lexsort((places, items, seeds))
+    unique, counts = np.unique(seeds, return_counts=True)
+    told = np.repeat(counts <= MAX_SEED_ITEMS, counts)
+    kept = counts <= MAX_SEED_ITEMS
+    maybe = np.zeros(1 << _FILTER_BITS, bool)
+    maybe[(unique[kept] >> np.uint64(64 - _FILTER_BITS)).astype(np.int64)] = True
+    return BenchmarkIndex(
+        names=names,
+        words=np.concatenate(parts) if parts else np.empty(0, np.uint64),
+        offsets=np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int64),
+        seeds=unique[kept],
+        seed_offsets=np.concatenate(([0], np.cumsum(counts[kept]))),
+        seed_items=items[order][told],
+        seed_places=places[order][told],
+        maybe=maybe,
+        num_too_short=num_too_short,
+    )
+
+
+def _columns(runs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(seed, item, place in the item) of all runs of all items."""
+    if not runs:
+        return np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
+    sizes = [len(run) for run in runs]
+    return np.concatenate(runs), np.repeat(np.arange(len(runs)), sizes), np.concatenate([np.arange(n) for n in sizes])
+
+
+def _where(mask: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(column[mask] for column in columns)
+
+
+def _runs(hashes: np.ndarray) -> np.ndarray:
+    """uint64: a hash of each run of SEED_WORDS words."""
+    mixed = np.zeros(max(0, len(hashes) - SEED_WORDS + 1), np.uint64)
+    for start in range(SEED_WORDS):
+        mixed = (mixed ^ hashes[start : start + len(mixed)]) * MULTIPLIER
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
+
+
+@cache
+def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
+    # Imported here: numba takes longer to import than most commands that compare nothing take to run.
+    from numba import njit
+
+    @njit(nogil=True)
+    def common(item: Any, window: Any) -> int:
+        """Length of the longest common subsequence."""
+        row = np.zeros(len(window) + 1, np.int64)
+        for word in item:
+            diagonal = 0
+            for place in range(len(window)):
+                above = row[place + 1]
+                row[place + 1] = diagonal + 1 if window[place] == word else max(above, row[place])
+                diagonal = above
+        return row[len(window)]
+
+    @njit(nogil=True)
+    def align(text: Any, words: Any, offsets: Any, items: Any, shifts: Any, min_share: float) -> Any:
+        """(item, share, first word, last word) of the best place of each item that reaches `min_share`. `shifts`:
+        where in the text an item would start by each seed, in order within each item."""
+        found: Any = [(np.int64(0), 0.0, np.int64(0), np.int64(0)) for _ in range(0)]
+        start = 0
+        while start < len(items):
+            item = words[offsets[items[start]] : offsets[items[start] + 1]]
+            slack = len(item) // 5 + 2
+            best, first, last, looked = 0, 0, 0, -(2**62)
+            end = start
+            while end < len(items) and items[end] == items[start]:
+                # A window reaches `slack` words to both sides, so the next one starts where this one does not reach.
+                if shifts[end] > looked + slack:
+                    looked = shifts[end]
+                    low, high = max(0, looked - slack), min(len(text), looked + len(item) + slack)
+                    length = common(item, text[low:high])
+                    if length > best:
+                        best, first, last = length, low, high - 1
+                end += 1
+            if best >= min_share * len(item):
+                found.append((items[start], best / len(item), first, last))
+            start = end
+        return found
+
+    return align

@@ -1,0 +1,64 @@
+"""Keys and tokens that open something, by the forms that their makers publish."""
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+MIN_CHARACTERS = 20
+"""The shortest secret; shorter words are not looked at."""
+MIN_ENTROPY_BITS = 3.0
+"""Per character, over the whole secret; placeholders such as ghp_xxxx... stay below."""
+_FORMS = (
+    r"(?P<aws>(?:AKIA|ASIA)[A-Z2-7]{16})",  # AWS IAM user guide, "Unique identifiers": access key ids
+    r"(?P<github>gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})",  # GitHub, "token formats"
+    r"(?P<gitlab>gl(?:pat|ptt|rt|dt)-[A-Za-z0-9_-]{20,})",  # GitLab, "Token overview": prefixes
+    r"(?P<slack>xox[abeoprs]-(?:[0-9]+-)[0-9A-Za-z-]{10,})",  # Slack, "Token types"
+    r"(?P<google>AIza[0-9A-Za-z_-]{35})",  # Google Cloud, API keys
+    r"(?P<stripe>[sr]k_live_[0-9A-Za-z]{24,})",  # Stripe, "API keys": test keys open nothing
+    r"(?P<openai>sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,}T3BlbkFJ[A-Za-z0-9_-]{20,})",  # gitleaks 8.24
+    r"(?P<anthropic>sk-ant-(?:api|admin)\d\d-[A-Za-z0-9_-]{80,})",  # gitleaks 8.24
+    r"(?P<npm>npm_[A-Za-z0-9]{36})",  # npm, "About access tokens"
+    r"(?P<huggingface>hf_[A-Za-z]{34})",  # gitleaks 8.24
+    r"(?P<jwt>eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,})",  # RFC 7519, section 3
+)
+_TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})(?![A-Za-z0-9])")
+_PEM = re.compile(
+    r"-----BEGIN (?P<label>(?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
+    r"[A-Za-z0-9+/=\s\\:,.()-]{64,8192}?-----END (?P=label)-----"
+)
+"""RFC 7468, section 10, and RFC 9580, section 6.2; also with \\n written out, as in source code."""
+
+
+def secrets(text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """(start, end) of every secret in `text`; `words`: (start, end) of those of MIN_CHARACTERS or more."""
+    for start, end in words:
+        for match in _TOKEN.finditer(text, start, end):
+            if _is_secret(match):
+                yield match.span()
+    if "PRIVATE KEY" in text:
+        yield from (match.span() for match in _PEM.finditer(text))
+
+
+def _is_secret(match: re.Match[str]) -> bool:
+    token = match[0]
+    if match["jwt"]:
+        return _has_algorithm(token.partition(".")[0])
+    # AWS marks the keys of its documentation: AKIAIOSFODNN7EXAMPLE.
+    return _entropy(token) >= MIN_ENTROPY_BITS and not (match["aws"] and token.endswith("EXAMPLE"))
+
+
+def _has_algorithm(header: str) -> bool:
+    try:
+        fields = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
+    except (binascii.Error, ValueError):
+        return False
+    return isinstance(fields, dict) and "alg" in fields
+
+
+def _entropy(token: str) -> float:
+    """Shannon entropy of the characters, in bits per character."""
+    return -sum(count / len(token) * math.log2(count / len(token)) for count in Counter(token).values())

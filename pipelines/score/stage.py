@@ -1,0 +1,94 @@
+"""The stage `score`: the one reading of the text on which all decisions rest."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_recipes.refining import ScoreSection
+from infra.context import StageContext
+from infra.fanout import ShardResult, map_shards, shard_key
+from infra.stage import Metrics, Stage
+from infra.store import Artifact
+from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.scores import CONTAMINATION, PII, PII_KINDS, SCORES
+from pipelines.score.contamination import EXCERPT_CHARACTERS, Hit
+from pipelines.score.files import params
+from pipelines.score.scorer import Scorer, load_scorer
+
+KINDS = {"scores": SCORES, "pii": PII, "contamination": CONTAMINATION}
+READ_COLUMNS = ["doc_id", "text", "url", "opt_out"]
+
+
+def stage(name: str, section: ScoreSection, pins: Mapping[str, Any], folder: Path, source: Stage) -> Stage:
+    """Scores of the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`."""
+    work = partial(_score, section, pins, folder)
+    return Stage("score", name, 1, params(section, pins), {"source": source}, work)
+
+
+def _score(
+    section: ScoreSection, pins: Mapping[str, Any], folder: Path, context: StageContext, inputs: Mapping[str, Artifact]
+) -> Metrics:
+    source = inputs["source"]
+    shards = list(enumerate(shard_paths(source.path, "documents")))
+    keys = [shard_key(number, params(section, pins), source.digest(path)) for number, path in shards]
+    totals: Counter[str] = Counter()
+    for result in map_shards(context, partial(score_shard, section, pins, folder), shards, keys=keys):
+        totals.update(result.metrics)
+    index = load_scorer(section, pins, folder).index
+    counts = {"benchmark_texts": len(index.names), "benchmark_texts_too_short": index.num_too_short}
+    return {f"data/{count}": value for count, value in (totals | Counter(counts)).items()}
+
+
+def score_shard(
+    section: ScoreSection, pins: Mapping[str, Any], folder: Path, shard: tuple[int, Path], out: Path
+) -> ShardResult:
+    """Write scores, findings and contamination of one shard of documents, one row group for each of its row groups:
+    memory holds one, and the bytes depend on the documents alone."""
+    number, path = shard
+    scorer = load_scorer(section, pins, folder)
+    counts: Counter[str] = Counter()
+    documents = pq.ParquetFile(path)
+    writers = {kind: _writer(out / kind, number, schema) for kind, schema in KINDS.items()}
+    try:
+        for group in range(documents.num_row_groups):
+            rows = _score_rows(scorer, documents.read_row_group(group, columns=READ_COLUMNS), counts)
+            for kind, writer in writers.items():
+                writer.write_table(pa.Table.from_pylist(rows[kind], schema=KINDS[kind]))
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return ShardResult(dict(sorted(counts.items())))
+
+
+def _writer(folder: Path, number: int, schema: pa.Schema) -> pq.ParquetWriter:
+    folder.mkdir(parents=True, exist_ok=True)
+    return pq.ParquetWriter(folder / f"{number:05d}.parquet", schema, compression="zstd")
+
+
+def _score_rows(scorer: Scorer, documents: pa.Table, counts: Counter[str]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each of KINDS for some documents."""
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    columns = (documents[name] for name in READ_COLUMNS)
+    for doc_id, text, url, opt_out in zip(*columns, strict=True):
+        body = text.as_py()
+        found = scorer.score(body, url.as_py(), opt_out.as_py())
+        rows["scores"].append({"doc_id": doc_id.as_py(), **found.row})
+        rows["pii"] += [{"doc_id": doc_id.as_py(), **finding._asdict()} for finding in found.pii]
+        rows["contamination"] += [{"doc_id": doc_id.as_py(), **_evidence(hit, body)} for hit in found.hits]
+        _count(counts, found.row, len(found.hits))
+    return rows
+
+
+def _evidence(hit: Hit, text: str) -> dict[str, Any]:
+    excerpt = text[hit.start : min(hit.end, hit.start + EXCERPT_CHARACTERS)]
+    return {**hit._asdict(), "item": str(hit.item), "excerpt": excerpt}
+
+
+def _count(counts: Counter[str], row: Mapping[str, Any], num_hits: int) -> None:
+    counts.update(documents=1, bytes=row["text_bytes"], language_arbitrated=int(row["language_arbitrated"]))
+    counts.update(contamination_hits=num_hits, **{f"pii_{kind}": row[f"pii_{kind}"] for kind in PII_KINDS})

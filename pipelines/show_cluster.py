@@ -1,0 +1,133 @@
+"""`arctic show cluster`: the members of a cluster of duplicates, why each is in it, and what differs."""
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from infra.store import Artifact, Store
+from pipelines.artifacts.duplicates import Member, find_members, read_document
+
+MEMBERS_SHOWN = 20
+CHANGES_SHOWN = 4
+"""Places in which a member differs from the document that stands for it."""
+WORDS_COMPARED = 5000
+WORDS_AROUND = 4
+EXCERPT_CHARACTERS = 300
+
+
+class ClusterError(ValueError):
+    """No cluster of that name: the message says where names of clusters are found."""
+
+
+def show_cluster(cluster_id: str, store: Store) -> str:
+    """The cluster that document `cluster_id` stands for or belongs to, as lines of text, for every dedup result that
+    has it. Raises ClusterError, StoreError."""
+    artifacts = list(store.artifacts())
+    parts = [
+        "\n".join(_cluster(cluster_id, artifact, artifacts))
+        for artifact in artifacts
+        if artifact.manifest.name == "dedup"
+    ]
+    found = [part for part in parts if part]
+    if not found:
+        raise ClusterError(
+            f"store {store.root}: no cluster {cluster_id!r}. A cluster has the id of the document that stands for it: "
+            "the column kept_id of clusters.parquet and decisions/ of dedup."
+        )
+    return "\n\n".join(found)
+
+
+def _cluster(cluster_id: str, artifact: Artifact, artifacts: Sequence[Artifact]) -> Iterator[str]:
+    members = list(find_members(artifact.path, [cluster_id]))
+    own = next((member for member in members if member.decision["doc_id"] == cluster_id), None)
+    if own is not None and own.decision["kept_id"]:
+        yield from _cluster(own.decision["kept_id"], artifact, artifacts)
+        return
+    if not members:
+        return
+    kept = _kept_document(cluster_id, own, artifact, artifacts)
+    yield (
+        f"cluster {cluster_id} of {artifact.manifest.id} {artifact.manifest.key}: "
+        f"{members[0].decision['cluster_size']:,} documents, one kept"
+    )
+    yield from _describe("kept", kept)
+    yield f"     {_excerpt(kept['text'])}"
+    removed = [member for member in members if member is not own]
+    source = _by_key(artifacts, artifact.manifest.inputs["source"])
+    for member in removed[:MEMBERS_SHOWN]:
+        yield from _member(member, _document(source, member), kept["text"])
+    if len(removed) > MEMBERS_SHOWN:
+        yield f"and {len(removed) - MEMBERS_SHOWN:,} more"
+
+
+def _kept_document(
+    cluster_id: str, own: Member | None, artifact: Artifact, artifacts: Sequence[Artifact]
+) -> dict[str, Any]:
+    """The document that stands for the cluster, from this corpus or from an earlier one that it was held against."""
+    inputs = artifact.manifest.inputs
+    if own is not None:
+        return _document(_by_key(artifacts, inputs["source"]), own)
+    for earlier in artifact.manifest.params["against"]:
+        deduped = _by_key(artifacts, inputs[f"{earlier}.dedup"])
+        for member in find_members(deduped.path, [cluster_id]):
+            if member.decision["doc_id"] == cluster_id:
+                return _document(_by_key(artifacts, inputs[f"{earlier}.source"]), member)
+    raise ClusterError(f"{artifact.path}: no document {cluster_id}, though decisions name it; build dedup again")
+
+
+def _by_key(artifacts: Sequence[Artifact], key: str) -> Artifact:
+    for artifact in artifacts:
+        if artifact.manifest.key == key:
+            return artifact
+    raise ClusterError(
+        f"no committed stage has the key {key}, which this cluster's texts come from; run the recipe again"
+    )
+
+
+def _document(source: Artifact, member: Member) -> dict[str, Any]:
+    shard: Path = source.path / "documents" / member.shard.name
+    return read_document(shard, member.row, ["doc_id", "url", "origin", "text"])
+
+
+def _describe(role: str, document: dict[str, Any]) -> Iterator[str]:
+    yield f"{role:<4} {document['doc_id']}  {document['url']}"
+    yield f"     from {document['origin']}, {len(document['text']):,} characters"
+
+
+def _member(member: Member, document: dict[str, Any], kept: str) -> Iterator[str]:
+    decision = member.decision
+    yield from _describe("gone", document)
+    yield (
+        f"     {decision['reason'].replace('_', ' ')}: Jaccard {decision['jaccard']:.3f}, containment "
+        f"{decision['containment']:.3f}, {decision['shared_bands']} bands shared"
+    )
+    yield from (f"     {change}" for change in word_changes(kept, document["text"]))
+
+
+def word_changes(kept: str, other: str) -> list[str]:
+    """Where `other` differs from `kept`, words between blanks: [-only in kept-] {+only in other+}, with some around."""
+    one, two = (text.split()[:WORDS_COMPARED] for text in (kept, other))
+    changes = [step for step in SequenceMatcher(None, one, two, autojunk=False).get_opcodes() if step[0] != "equal"]
+    shown = [
+        " ".join(
+            [
+                *one[max(0, start - WORDS_AROUND) : start],
+                *_marked("[-", one[start:stop], "-]"),
+                *_marked("{+", two[other_start:other_stop], "+}"),
+                *one[stop : stop + WORDS_AROUND],
+            ]
+        )
+        for _, start, stop, other_start, other_stop in changes[:CHANGES_SHOWN]
+    ]
+    more = len(changes) - len(shown)
+    return [*shown, f"and {more:,} more changes"] if more else shown or ["the same words"]
+
+
+def _marked(before: str, words: list[str], after: str) -> list[str]:
+    return [_excerpt(f"{before}{' '.join(words)}{after}")] if words else []
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT_CHARACTERS else f"{line[:EXCERPT_CHARACTERS]}..."

@@ -1,0 +1,171 @@
+"""`arctic show document`: where a document came from, what was measured on it, and what became of it.
+
+Ids are digests, so no statistics of a Parquet file narrow the search: the id column alone is read, all of it, one row
+group at a time, and everything else by the place of the row, which is the same in every sidecar.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.store import Artifact
+from pipelines.artifacts.documents import DOCUMENTS, shard_paths
+from pipelines.artifacts.duplicates import read_document
+
+TEXT_SHOWN = 600
+"""Characters of a document's text."""
+HITS_SHOWN = 20
+"""Passages of evaluation sets."""
+PROVENANCE = [name for name in DOCUMENTS.names if name != "text"]
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a document stands: in which result of `source`, in which shard, in which row."""
+
+    source: Artifact
+    shard: str
+    row: int
+
+
+def find_document(artifacts: Sequence[Artifact], doc_id: str) -> list[Place]:
+    """Every place of a document among the results of `source`: one, unless a corpus was built in several ways."""
+    return [
+        Place(source, shard.name, row)
+        for source in artifacts
+        if source.manifest.name == "source"
+        for shard in shard_paths(source.path, "documents")
+        if (row := _row(shard, doc_id)) is not None
+    ]
+
+
+def describe(place: Place, doc_id: str, artifacts: Sequence[Artifact]) -> Fields:
+    """All that the results in the store tell of a document, by field; where one stage was built in several ways, its
+    fields carry the key."""
+    provenance = _read(place.source, "documents", place, PROVENANCE)
+    fields: Fields = {"corpus": place.source.manifest.subject, "source": place.source.manifest.key}
+    fields |= {name: value for name, value in provenance.items() if value is not None}
+    fields |= _how_to_fetch(provenance)
+    scores: dict[str, Fields] = {}
+    built = list(_built_on(place.source, artifacts))
+    for artifact in built:
+        several = [other.manifest.name for other in built].count(artifact.manifest.name) > 1
+        name = f"{artifact.manifest.name} {artifact.manifest.key}" if several else artifact.manifest.name
+        match artifact.manifest.name:
+            case "score":
+                found = scores[artifact.manifest.key] = _read(artifact, "scores", place)
+                found |= _findings(artifact, place, doc_id)
+            case "filter":
+                found = _filtering(artifact, place, scores.get(artifact.manifest.inputs["score"], {}))
+            case _:
+                found = _deduplication(artifact, place, artifacts)
+        fields |= {f"{name}.{field}": value for field, value in found.items() if field != "doc_id"}
+    return {**fields, "text": _excerpt(_read(place.source, "documents", place, ["text"])["text"])}
+
+
+def _row(shard: Path, doc_id: str) -> int | None:
+    """The row of a document in a shard, or None; memory holds the ids of one row group."""
+    file, before = pq.ParquetFile(shard), 0
+    for number in range(file.num_row_groups):
+        ids = file.read_row_group(number, columns=["doc_id"])["doc_id"]
+        place = pc.index(ids, pa.scalar(doc_id, ids.type)).as_py()
+        if place >= 0:
+            return before + int(place)
+        before += len(ids)
+    return None
+
+
+def _read(artifact: Artifact, kind: str, place: Place, columns: Sequence[str] | None = None) -> Fields:
+    shard = artifact.path / kind / place.shard
+    return read_document(shard, place.row, columns or pq.read_schema(shard).names)
+
+
+def _built_on(source: Artifact, artifacts: Sequence[Artifact]) -> Iterator[Artifact]:
+    """Results of score, filter and dedup that read this source, in this order."""
+    for name in ("score", "filter", "dedup"):
+        for artifact in artifacts:
+            if artifact.manifest.name == name and artifact.manifest.inputs.get("source") == source.manifest.key:
+                yield artifact
+
+
+def _how_to_fetch(provenance: Mapping[str, Any]) -> Fields:
+    """The command that gives the WARC record that a document was taken from."""
+    offset, length, origin = (provenance[name] for name in ("offset", "length", "origin"))
+    if offset is None or length is None:
+        return {}
+    if "://" in origin:
+        return {"fetch": f"curl -s -r {offset}-{offset + length - 1} {origin}"}
+    return {"fetch": f"tail -c +{offset + 1} {origin} | head -c {length}"}
+
+
+def _findings(artifact: Artifact, place: Place, doc_id: str) -> Fields:
+    """Personal data by kind, and each passage of an evaluation set."""
+    fields: Fields = {}
+    kinds = Counter(row["kind"] for row in _rows(artifact, "pii", place, doc_id))
+    if kinds:
+        fields["pii"] = _counted(kinds)
+    hits = _rows(artifact, "contamination", place, doc_id)
+    for number, hit in enumerate(hits[:HITS_SHOWN], start=1):
+        item = f"{hit['benchmark']} item {hit['item']}"
+        fields[f"contamination.{number}"] = f"{item}, share {hit['share']:.2f}: {_excerpt(hit['excerpt'], 200)}"
+    if len(hits) > HITS_SHOWN:
+        fields["contamination.more"] = len(hits) - HITS_SHOWN
+    return fields
+
+
+def _rows(artifact: Artifact, kind: str, place: Place, doc_id: str) -> list[Fields]:
+    """Rows of a table with any number of rows a document."""
+    rows: list[Fields] = pq.read_table(
+        artifact.path / kind / place.shard, filters=pc.field("doc_id") == doc_id
+    ).to_pylist()
+    return rows
+
+
+def _filtering(artifact: Artifact, place: Place, measured: Mapping[str, Any]) -> Fields:
+    """The decision, and every limit that the document is beyond: the first of them is the reason."""
+    row = _read(artifact, "filtered", place)
+    redactions = Counter(span["kind"] for span in row.pop("redactions"))
+    return {
+        **row,
+        **{f"beyond.{limit}": text for limit, text in _broken(artifact.manifest.params, measured)},
+        "redactions": _counted(redactions) or "none",
+    }
+
+
+def _broken(params: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Limits of [filter] that `measured` does not keep; min_x and max_x limit the score x."""
+    for name, limit in params.items():
+        side, _, score = name.partition("_")
+        value = measured.get(score)
+        if value is None or limit is None or side not in ("min", "max"):
+            continue
+        if value < limit if side == "min" else value > limit:
+            yield name, f"{score} {value:.6g}, limit {limit:.6g}"
+    languages = params.get("languages")
+    if languages and measured.get("language") not in (None, *languages):
+        yield "languages", f"language {measured['language']}, kept are {', '.join(languages)}"
+
+
+def _deduplication(artifact: Artifact, place: Place, artifacts: Sequence[Artifact]) -> Fields:
+    """The decision with its evidence, and which document stands for this one."""
+    row = _read(artifact, "decisions", place)
+    fields = {name: value for name, value in row.items() if value is not None}
+    if row["kept_id"] and (places := find_document(artifacts, row["kept_id"])):
+        fields["kept_url"] = _read(places[0].source, "documents", places[0], ["url"])["url"]
+    return fields
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def _excerpt(text: str, characters: int = TEXT_SHOWN) -> str:
+    return text if len(text) <= characters else f"{text[:characters]}... ({len(text):,} characters)"

@@ -1,0 +1,182 @@
+"""`arctic size`: what a run would need on a number of GPUs, before one is rented."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from arctic_model.config import ArcticConfig
+from arctic_model.flops import count_parameters
+from arctic_model.presets import preset
+from arctic_model.sizing import Memory, Spread, memory_per_worker
+from arctic_model.step_time import GPUS, Gpu, bill, step_time, traffic, windows
+from data_recipes import RecipeError, RunRecipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `arctic size` is asked for beside the recipe; None leaves what the recipe says, and for the price what
+    `arctic_model.step_time.GPUS` assumes."""
+
+    gpu: str = "h100"
+    num_gpus: int | None = None
+    expert_parallel_size: int | None = None
+    micro_batch_sequences: int | None = None
+    mfu: float = 0.4
+    """Share of the peak that computation reaches while it runs."""
+    price_per_hour: float | None = None
+    checkpoint_layers: bool = False
+
+    def overrides(self) -> list[str]:
+        """As `--set` would say it, so that the recipe's own checks apply."""
+        spread = {
+            "num_workers": self.num_gpus,
+            "expert_parallel_size": self.expert_parallel_size,
+            "micro_batch_sequences": self.micro_batch_sequences,
+        }
+        return [f"train.{name}={value}" for name, value in spread.items() if value is not None]
+
+
+def print_size(recipe: Path, overrides: Sequence[str], order: Order, terminal: Console) -> None:
+    """Memory by part, traffic, step time, days and cost of the run recipe at `recipe`. Raises RecipeError."""
+    run = load_recipe(recipe, [*overrides, *order.overrides()])
+    if not isinstance(run, RunRecipe):
+        raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
+    if order.gpu not in GPUS:
+        raise RecipeError(f"--gpu {order.gpu!r}: no such GPU. There are {', '.join(GPUS)}.")
+    try:
+        config = preset(run.model.preset, run.model.overrides)
+        spread = _spread(run, order)
+        tables = list(_tables(config, spread, sum(phase.tokens for phase in run.phases), order))
+    except ValueError as error:
+        raise RecipeError(f"{recipe}: {error}") from None
+    _print(terminal, _heading(run, config, spread, order))
+    for table in tables:
+        terminal.print(table)
+        terminal.print()
+    _print(terminal, _verdict(config, spread, order))
+
+
+def _spread(run: RunRecipe, order: Order) -> Spread:
+    train = run.train
+    return Spread(
+        num_workers=train.num_workers,
+        expert_parallel_size=train.expert_parallel_size,
+        sequence_length=run.tokenize.sequence_length,
+        micro_batch_sequences=train.micro_batch_sequences,
+        num_micro_batches=train.global_batch_sequences // (train.num_workers * train.micro_batch_sequences),
+        zero_stage=train.zero_stage,
+        dtype=train.dtype,
+        checkpoint_layers=order.checkpoint_layers,
+    )
+
+
+def _heading(run: RunRecipe, config: ArcticConfig, spread: Spread, order: Order) -> str:
+    count = count_parameters(config)
+    layers = ", layers checkpointed" if spread.checkpoint_layers else ""
+    return (
+        f"{run.model.preset}: {count.total:,} parameters, {count.active:,} active\n"
+        f"{spread.num_workers:,} x {order.gpu}, expert-parallel over {spread.expert_parallel_size}, ZeRO-"
+        f"{spread.zero_stage}, {spread.dtype}{layers}\n"
+        f"a step: {spread.tokens_per_step:,} tokens = {spread.num_workers:,} GPUs x {spread.num_micro_batches:,} "
+        f"passes x {spread.micro_batch_sequences:,} sequences x {spread.sequence_length:,}\n"
+    )
+
+
+def _tables(config: ArcticConfig, spread: Spread, tokens: int, order: Order) -> Iterable[Table]:
+    gpu = GPUS[order.gpu]
+    yield _memory_table(memory_per_worker(config, spread))
+    yield _traffic_table(config, spread)
+    yield _time_table(config, spread, gpu, order.mfu)
+    yield _bill_table(config, spread, gpu, tokens, order)
+
+
+def _memory_table(memory: Memory) -> Table:
+    table = _table("memory per GPU", "")
+    for part, value in asdict(memory.states).items():
+        table.add_row(_words(part), _bytes(value))
+    table.add_row("states, through the whole step", _bytes(memory.states.total), style="bold")
+    for part, value in asdict(memory.working).items():
+        table.add_row(_words(part), _bytes(value))
+    table.add_row("most at one moment, states with it", _bytes(memory.total), style="bold")
+    return table
+
+
+def _traffic_table(config: ArcticConfig, spread: Spread) -> Table:
+    sent = traffic(config, spread)
+    table = _table("sent per step and GPU", "")
+    for part, value in asdict(sent).items():
+        table.add_row(_words(part), _bytes(value))
+    table.add_row("all", _bytes(sent.total), style="bold")
+    return table
+
+
+def _time_table(config: ArcticConfig, spread: Spread, gpu: Gpu, mfu: float) -> Table:
+    step = step_time(config, spread, gpu, mfu)
+    layer = windows(config, spread, gpu, mfu)
+    table = _table("step", "", "share")
+    for part in (field.name for field in fields(step) if field.name.endswith("_s")):
+        seconds = getattr(step, part)
+        table.add_row(_words(part.removesuffix("_s")), _seconds(seconds), f"{seconds / step.total_s:.1%}")
+    table.add_row("all", _seconds(step.total_s), "100.0%", style="bold")
+    for field, window in zip(fields(layer), layer.all, strict=True):
+        exchange, behind = _seconds(window.exchange_s), _seconds(window.compute_s)
+        table.add_row(f"  {_words(field.name)}, a layer: {exchange} behind {behind}", "", "")
+    table.add_row("exchanges hidden", "", f"{layer.hidden_share:.1%}")
+    return table
+
+
+def _bill_table(config: ArcticConfig, spread: Spread, gpu: Gpu, tokens: int, order: Order) -> Table:
+    step = step_time(config, spread, gpu, order.mfu)
+    price = gpu.price_per_hour if order.price_per_hour is None else order.price_per_hour
+    total = bill(tokens, step.tokens_per_s, spread.num_workers, price)
+    table = _table(f"the run: {tokens:,} tokens", "")
+    table.add_row("tokens/s, all GPUs", f"{step.tokens_per_s:,.0f}")
+    table.add_row("tokens/s and GPU", f"{step.tokens_per_s / spread.num_workers:,.0f}")
+    table.add_row(f"MFU, of {gpu.peak_flops(spread.dtype) / 1e12:,.0f} TFLOP/s", f"{step.mfu:.1%}")
+    table.add_row("days", f"{total.days:,.1f}")
+    table.add_row("GPU-hours", f"{total.gpu_hours:,.0f}")
+    table.add_row(f"cost at ${price:.2f} an hour", f"${total.cost:,.0f}")
+    return table
+
+
+def _verdict(config: ArcticConfig, spread: Spread, order: Order) -> str:
+    """Whether it fits, and where it does not, what to lower."""
+    gpu = GPUS[order.gpu]
+    memory = memory_per_worker(config, spread)
+    need, there = _bytes(memory.total), _bytes(gpu.memory_bytes)
+    if memory.fits(gpu.memory_bytes):
+        return f"Fits: {need} of {there}."
+    if memory.states.total > gpu.memory_bytes:
+        mend = "The states alone are too large: raise --ep or --gpus, or zero_stage to 2."
+    else:
+        mend = "Lower --micro-batch or raise --ep." if spread.micro_batch_sequences > 1 else "Raise --ep or --gpus."
+        if not spread.checkpoint_layers:
+            smaller = memory_per_worker(config, replace(spread, checkpoint_layers=True))
+            mend += f" With checkpointed layers: {_bytes(smaller.total)}."
+    return f"DOES NOT FIT: {need} of {there}. {mend}"
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _print(terminal: Console, text: str) -> None:
+    terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 1e9:,.2f} GB" if number >= 1e8 else f"{number / 1e6:,.2f} MB"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.3f} s" if seconds >= 1 else f"{seconds * 1e3:,.2f} ms"

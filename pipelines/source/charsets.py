@@ -1,0 +1,102 @@
+"""Bytes of the web as text, in the charset that they are in, which is not always the one that they claim."""
+
+import codecs
+import re
+
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+
+MAX_UNREADABLE_FRACTION = 0.01
+"""Share of replacement and control characters above which decoded bytes are no text."""
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+_META = re.compile(rb"<meta\s[^<>]{0,500}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+_META_BYTES = 4096
+_WIDE_BYTES = 1024
+_MIN_ZERO_FRACTION = 0.2
+"""Share of zeros among the bytes at odd or at even places from which they are markup in UTF-16."""
+_SUPERSETS = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
+"""Codecs of Python that know what the WHATWG standard means by a name."""
+_SINGLE_BYTE = ("cp125", "cp866", "iso8859", "koi8", "mac-")
+_CONTROLS = bytes([*range(9), *range(14, 32), 127])
+
+
+class UndecodableError(ValueError):
+    """A body that claims to be text and is not text in any charset."""
+
+
+def decode(body: bytes, content_type: str) -> str:
+    """`body` as text without its byte order mark, by the charset of the mark, of `content_type`, of the page's meta tag
+    or of the bytes' statistics, the first that fits. Raises UndecodableError where none does.
+
+    A single-byte charset fits all bytes, which is no evidence: bytes that are UTF-8 are read as UTF-8.
+    """
+    text = _decode(body, content_type)
+    limit = MAX_UNREADABLE_FRACTION * len(text)
+    replaced = text.count("\ufffd")
+    # In no charset has the body fewer such bytes than the text such characters, and it is at hand.
+    if replaced + _num_controls(body) > limit:
+        unreadable = replaced + _num_controls(text.encode())
+        if unreadable > limit:
+            raise UndecodableError(f"undecodable text: {unreadable} of {len(text)} characters are not text")
+    return text
+
+
+def _decode(body: bytes, content_type: str) -> str:
+    for mark, charset in _MARKS.items():
+        if body.startswith(mark):
+            return body[len(mark) :].decode(charset, "replace")
+    if wide := _wide_charset(body, content_type):
+        return body.decode(wide, "replace")
+    stated = _stated_charsets(body, content_type)
+    utf8, is_utf8 = _as_utf8(body)
+    if is_utf8 and all(charset.startswith(_SINGLE_BYTE) for charset in stated[:1]):
+        return utf8
+    for charset in stated:
+        text = body.decode(charset, "replace")
+        if text.count("\ufffd") <= MAX_UNREADABLE_FRACTION * len(text):
+            return text
+    if is_utf8:
+        return utf8
+    told = body.decode(_codec(detect_encoding(body)) or "utf-8", "replace")
+    return min(told, utf8, key=lambda text: text.count("\ufffd"))
+
+
+def _stated_charsets(body: bytes, content_type: str) -> list[str]:
+    """What header and meta tag say, where it is a charset other than UTF-8 and UTF-16, which the bytes themselves
+    show."""
+    header, meta = _HEADER.search(content_type), _META.search(body, 0, _META_BYTES)
+    labels = [header[1] if header else None, meta[1].decode("latin-1") if meta else None]
+    charsets = [_codec(label) for label in labels if label]
+    return [charset for charset in charsets if charset and not charset.startswith("utf")]
+
+
+def _codec(label: str | None) -> str | None:
+    """Python's name of the codec for a label of the web, or None where no browser knows it."""
+    if not label:
+        return None
+    mapped = map_encoding_to_html5(label.replace("latin-", "latin"), fallback_utf8=False)
+    return _SUPERSETS.get(mapped, mapped) if mapped else None
+
+
+def _wide_charset(body: bytes, content_type: str) -> str | None:
+    """UTF-16 by the zeros that its markup has at every other place, of which a few do where it is stated."""
+    head = body[:_WIDE_BYTES]
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    is_stated = "utf-16" in content_type.lower()
+    enough = 0 if is_stated else _MIN_ZERO_FRACTION * len(head) / 2
+    if max(even, odd) <= enough or (4 * min(even, odd) > enough and not is_stated):
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _as_utf8(body: bytes) -> tuple[str, bool]:
+    """`body` decoded as UTF-8, and whether it is that: more characters beyond ASCII make sense than do not."""
+    try:
+        return body.decode("utf-8"), True
+    except UnicodeDecodeError:
+        text = body.decode("utf-8", "replace")
+    return text, len(text) - len(text.encode("ascii", "ignore")) > 2 * text.count("\ufffd")
+
+
+def _num_controls(text: bytes) -> int:
+    return len(text) - len(text.translate(None, _CONTROLS))

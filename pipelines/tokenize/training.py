@@ -1,0 +1,59 @@
+"""A sample of every corpus into a tokenizer: one piece of work, done by one worker."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.fanout import ShardResult
+from pipelines.artifacts.tokenizer import SAMPLE, SAMPLE_FILE, TOKENIZER_FILE, vocab_size, write_config
+from pipelines.tokenize.sampling import choose, iter_texts
+from pipelines.tokenize.vocabulary import END, train_tokenizer
+
+
+@dataclass(frozen=True)
+class CorpusOffers:
+    """Files of one corpus' offers, and which of them have every document."""
+
+    corpus: str
+    files: tuple[Path, ...]
+    complete: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What to train on, and how large."""
+
+    corpora: tuple[CorpusOffers, ...]
+    sample_bytes_per_corpus: int
+    vocab_size: int
+
+
+def train(training: Training, folder: Path) -> ShardResult:
+    """Write tokenizer.json, its configuration and SAMPLE; the metrics are the stage's."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    samples = [choose(corpus.files, corpus.complete, training.sample_bytes_per_corpus) for corpus in training.corpora]
+    texts = (iter_texts(corpus.files, sample) for corpus, sample in zip(training.corpora, samples, strict=True))
+    tokenizer = train_tokenizer(chain.from_iterable(texts), training.vocab_size)
+    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=True)
+    write_config(tokenizer, END, folder)
+    pq.write_table(_stated(training.corpora, samples), folder / SAMPLE_FILE, compression="zstd")
+    metrics = {"data/vocab_size": vocab_size(tokenizer), "data/sample_documents": 0, "data/sample_bytes": 0}
+    for corpus, sample in zip(training.corpora, samples, strict=True):
+        text_bytes = pc.sum(sample["text_bytes"], min_count=0).as_py()
+        metrics[f"data/sample_bytes_{corpus.corpus}"] = text_bytes
+        metrics["data/sample_bytes"] += text_bytes
+        metrics["data/sample_documents"] += len(sample)
+    return ShardResult(metrics)
+
+
+def _stated(corpora: Sequence[CorpusOffers], samples: Sequence[pa.Table]) -> pa.Table:
+    names = np.repeat([corpus.corpus for corpus in corpora], [len(sample) for sample in samples])
+    table = pa.concat_tables([sample.select(["doc_id", "text_bytes"]) for sample in samples])
+    return table.add_column(0, "corpus", pa.array(names, pa.string())).cast(SAMPLE)

@@ -1,0 +1,227 @@
+"""Memory and traffic by formula are what torch keeps, what DeepSpeed allocates and sends, and what is published."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.checkpoint import checkpoint
+
+from arctic_model import loss, sizing
+from arctic_model.attention import Rotation
+from arctic_model.config import ArcticConfig
+from arctic_model.model import ArcticModel
+from arctic_model.objective import Batch, Scale, training_loss
+from arctic_model.optimizer import Optimization
+from arctic_model.presets import preset
+from arctic_model.sizing import Spread, activation_bytes, kept_with_checkpoints, memory_per_worker, states, working
+from arctic_model.step_time import traffic
+from arctic_model.weight_init import initialize
+
+WORKER = Path(__file__).with_name("sizing_worker.py")
+
+
+def pass_of(config: ArcticConfig, dtype: str, shape: tuple[int, int]) -> tuple[ArcticModel, Callable[[], Tensor]]:
+    """A model, and its loss on a batch of [B, T] random ids."""
+    model = ArcticModel(config)
+    initialize(model, seed=0)
+    model = model.to(getattr(torch, dtype))
+    ids = torch.randint(0, config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
+    positions = torch.arange(shape[1]).repeat(shape[0], 1)
+    batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
+    scale = Scale(1.0, 1.0, torch.ones(config.num_layers, config.num_experts))
+    return model, lambda: training_loss(model, batch, scale, Optimization())[0]
+
+
+def kept_bytes(model: ArcticModel, forward: Callable[[], Tensor]) -> int:
+    """Storages that autograd keeps between forward and backward, each once, without the parameters."""
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    for parameter in model.parameters():
+        storages.pop(parameter.untyped_storage().data_ptr(), None)
+    return sum(storages.values())
+
+
+SHAPES = [
+    ({}, (2, 64)),
+    ({}, (1, 32)),
+    ({"num_layers": 3, "expert_size": 40, "num_experts": 8, "top_k": 3}, (3, 16)),
+    ({"hidden_size": 64, "num_kv_heads": 1, "vocab_size": 100}, (1, 128)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("overrides", "shape"), SHAPES)
+def test_activations_are_what_autograd_keeps(overrides: dict, shape: tuple[int, int], dtype: Any) -> None:
+    config = preset("tiny", overrides)
+    spread = Spread(1, 1, shape[1], shape[0], zero_stage=1, dtype=dtype)
+    assert kept_bytes(*pass_of(config, dtype, shape)) == activation_bytes(config, spread)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_checkpointed_layers_keep_their_inputs(dtype: Any) -> None:
+    config = preset("tiny", {"num_layers": 4})
+    model, forward = pass_of(config, dtype, (2, 64))
+    for layer in model.model.layers:
+        layer.forward = partial(checkpointed, layer.forward)
+    spread = Spread(1, 1, 64, 2, zero_stage=1, dtype=dtype, checkpoint_layers=True)
+    assert kept_bytes(model, forward) == kept_with_checkpoints(config, spread)
+
+
+def checkpointed(forward: Callable[..., Any], x: Tensor, angles: Rotation, bias: Tensor, _: None) -> Any:
+    """The rotation's tensors by themselves, so that the hooks see them."""
+    return checkpoint(
+        lambda x, cos, sin, bias: forward(x, Rotation(cos, sin), bias), x, *angles, bias, use_reentrant=False
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_peak_of_a_pass_is_within_one_percent(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of everything that the allocator gives out in forward and backward, where gradients exist before."""
+    monkeypatch.setitem(loss.LOGITS_PER_CHUNK, "cpu", sizing.LOGITS_PER_CHUNK)
+    overrides = {"hidden_size": 128, "expert_size": 96, "vocab_size": 1024, "num_experts": 8}
+    config = preset("tiny", overrides)
+    model, forward = pass_of(config, dtype, (2, 128))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    needed = working(config, Spread(1, 1, 128, 2, zero_stage=1, dtype=dtype))
+    assert peak_bytes(lambda: forward().backward()) == pytest.approx(needed.activations + needed.logits_chunk, rel=0.01)
+
+
+def peak_bytes(work: Callable[[], Any]) -> int:
+    """The most that `work` holds at once beside what there was."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        work()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = torch.tensor([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]).cumsum(0)
+    return int(held.max())
+
+
+def test_the_chunk_of_logits_is_the_one_of_a_gpu() -> None:
+    assert loss.LOGITS_PER_CHUNK["cuda"] == sizing.LOGITS_PER_CHUNK
+
+
+@pytest.fixture(scope="module")
+def workers() -> Any:
+    spec = spec_from_file_location("sizing_worker", WORKER)
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
+    """What two workers measured for each arrangement."""
+    folder = tmp_path_factory.mktemp("measured")
+    started = [
+        subprocess.Popen([sys.executable, str(WORKER), str(rank), str(folder / "rendezvous"), str(folder / "found")])
+        for rank in range(2)
+    ]
+    assert [worker.wait(timeout=300) for worker in started] == [0, 0]
+    found = [json.loads((folder / f"found-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    return [list(pair) for pair in zip(*found, strict=True)]
+
+
+def spread_of(workers: Any, arrangement: tuple) -> Spread:
+    zero_stage, dtype, expert_parallel_size = arrangement
+    sizes = (workers.LENGTH, workers.SEQUENCES, workers.PASSES)
+    return Spread(2, expert_parallel_size, *sizes, zero_stage=zero_stage, dtype=dtype)
+
+
+def test_states_are_what_an_engine_allocates(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
+    """To the byte; ZeRO-2 keeps whole tensors where its part ends inside one, so up to a matrix more of each."""
+    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
+        expected = states(workers.config(), spread_of(workers, arrangement))
+        for one in found:
+            assert one["weights"] == expected.dense_weights + expected.expert_weights
+            assert one["master_weights"] == expected.master_weights
+            assert one["moments"] == expected.moments
+            gradients = expected.dense_gradients + expected.expert_gradients
+            if arrangement[0] < 2:
+                assert one["gradients"] == gradients
+            else:
+                assert gradients <= one["gradients"] <= 1.1 * gradients
+
+
+def test_activations_hold_with_expert_parallelism(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
+    """The mean of both workers: their experts' loads differ, and add up to all assignments."""
+    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
+        kept = sum(one["kept"] for one in found) / len(found)
+        assert kept == activation_bytes(workers.config(), spread_of(workers, arrangement))
+
+
+def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
+    """Of a tensor of n bytes on two workers: an all-reduce sends n, an all-gather n, an all-to-all half of n. Experts
+    that only one worker holds are reduced by it alone."""
+    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
+        zero_stage, dtype, expert_parallel_size = arrangement
+        spread = spread_of(workers, arrangement)
+        expected = traffic(workers.config(), spread)
+        exchanged = expected.dispatch_forward + expected.combine_forward
+        exchanged += expected.combine_backward + expected.dispatch_backward
+        sent = [one["sent"].get(f"all_to_all_single {dtype}", 0) / 2 for one in found]
+        assert sum(sent) / 2 == exchanged
+        alone = 0
+        if expert_parallel_size == 2:
+            alone = states(workers.config(), spread).expert_weights * (workers.PASSES if zero_stage == 2 else 1)
+        gradients = expected.dense_gradients + expected.expert_gradients + alone
+        weights = expected.dense_weights + expected.expert_weights
+        for one in found:
+            assert one["sent"][f"all_reduce {dtype}"] == pytest.approx(gradients, abs=16)
+            assert one["sent"].get(f"all_gather_into_tensor {dtype}", 0) == weights
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "expert_parallel_size", "gigabytes"),
+    [(512, 64, 47.7), (1024, 64, 41.2), (1024, 128, 33.9)],
+)
+def test_arctics_states_per_gpu(num_workers: int, expert_parallel_size: int, gigabytes: float) -> None:
+    found = states(preset("arctic-480b"), Spread(num_workers, expert_parallel_size, sequence_length=4096))
+    assert found.total / 1e9 == pytest.approx(gigabytes, abs=0.05)
+
+
+@pytest.mark.parametrize("num_workers", [512, 1024, 4096])
+def test_arctic_sixteen_ways_does_not_fit_80_gb(num_workers: int) -> None:
+    memory = memory_per_worker(preset("arctic-480b"), Spread(num_workers, 16, sequence_length=4096))
+    assert memory.states.total > 80e9
+    assert not memory.fits(80e9)
+
+
+def test_arctics_payload_per_token_layer_and_direction() -> None:
+    config, spread = preset("arctic-480b"), Spread(128, 128, sequence_length=4096)
+    remote = 127 / 128
+    per_token = traffic(config, spread).dispatch_forward / (4096 * config.num_layers * remote)
+    assert per_token == pytest.approx(28_672)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"num_workers": 6, "expert_parallel_size": 4}, "expert_parallel_size 4 does not divide num_workers 6"),
+        ({"num_workers": 6, "expert_parallel_size": 3}, "expert_parallel_size 3 does not divide num_experts 4"),
+        ({"num_workers": 0}, "num_workers = 0: must be at least 1"),
+        ({"sequence_length": 256}, "sequence_length 256 is more than model.max_positions 128"),
+        ({"zero_stage": 0}, "zero_stage = 0 with dtype bfloat16 has no float32 master weights"),
+    ],
+)
+def test_what_cannot_be_is_refused(numbers: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        memory_per_worker(
+            preset("tiny"), Spread(**{"num_workers": 2, "expert_parallel_size": 1, "sequence_length": 64} | numbers)
+        )

@@ -1,0 +1,98 @@
+"""What stands beside the words: the language, lists of the user, opt-out signals."""
+
+import json
+
+import pytest
+
+from pipelines.score.characters import Characters
+from pipelines.score.language import detect
+from pipelines.score.lists import UrlList, WordList, entries
+from pipelines.score.opt_out import opt_out_scores
+
+TEXTS = {
+    "en": "In the night the river had risen, and in the morning many people stood on the bridge to look at it. " * 2,
+    "de": "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke. " * 2,
+    "fr": "Dans la nuit, la rivière avait monté, et le matin beaucoup de gens se tenaient sur le pont. " * 2,
+    "es": "Por la noche el río había subido, y por la mañana había mucha gente en el puente para verlo. " * 2,
+}
+
+
+@pytest.mark.parametrize("code", TEXTS)
+def test_the_language_is_told(code):
+    found = detect(TEXTS[code], arbitrate=True)
+    assert found.code == code and 0 < found.margin <= 1
+
+
+def test_the_second_engine_is_asked_where_the_first_is_not_sure():
+    unsure = "Hotel Berlin info menu video online"
+    assert detect(unsure, arbitrate=True).arbitrated
+    assert not detect(unsure, arbitrate=False).arbitrated
+    sure = (
+        "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke, um ihn zu sehen. "
+        "Niemand konnte sagen, wie lange es dauern würde, bis die Straßen wieder frei wären und die Kinder zur Schule "
+        "gehen könnten. Der Bürgermeister ließ Sand bringen, damit die Häuser am Ufer geschützt blieben."
+    )
+    assert not detect(sure, arbitrate=True).arbitrated
+
+
+@pytest.mark.parametrize("text", ["", "\n", "12345 67890", "\ud800", "\0" * 50])
+def test_what_is_no_language_is_no_crash(text):
+    assert 0 <= detect(text, arbitrate=True).margin <= 1
+
+
+LISTED = UrlList.of(["Bad.example", "http://mixed.org/bad/", "mixed.org/page.html", "https://q.org/?id=7"])
+
+
+@pytest.mark.parametrize(
+    ("url", "listed"),
+    [
+        ("https://bad.example/any/page", True),
+        ("http://www.sub.bad.example:8080/", True),
+        ("https://notbad.example/", False),
+        ("https://bad.example.org/", False),
+        ("https://mixed.org/", False),
+        ("https://mixed.org/bad", True),
+        ("https://www.MIXED.org/bad/deeper?x=1#y", True),
+        ("https://mixed.org/badly", False),
+        ("https://mixed.org/page.html?utm=1", True),
+        ("https://q.org/?id=7", True),
+        ("https://q.org/?id=8", False),
+        ("http://[broken", False),
+        ("", False),
+    ],
+)
+def test_a_url_is_listed_by_host_by_domain_or_by_path(url, listed):
+    assert LISTED.has(url) is listed
+    assert not UrlList.of([]).has(url)
+
+
+def test_words_are_counted_whole_in_any_case_and_phrases_in_order():
+    listed = WordList.of(entries("# a comment\n\nbad\nVery Bad\nschön\n"))
+    text = "Bad badly BAD! It is very bad, bad very; wie SCHÖN."
+    assert listed.count(Characters(text).words) == 4 + 1 + 1
+    assert WordList.of([]).count(Characters(text).words) == 0
+    assert listed.count(Characters("").words) == 0
+
+
+@pytest.mark.parametrize(
+    ("signals", "flags"),
+    [
+        (None, set()),
+        ({}, set()),
+        ({"x-robots-tag": "noindex, nofollow"}, {"noindex"}),
+        ({"x-robots-tag": "NONE"}, {"noindex"}),
+        ({"x-robots-tag": "noai, noimageai"}, {"noai", "noimageai"}),
+        ({"meta:robots": "index, nosnippet"}, {"nosnippet"}),
+        ({"x-robots-tag": "googlebot: noindex"}, set()),
+        ({"x-robots-tag": "GPTBot: noindex"}, {"noai"}),
+        ({"meta:ccbot": "none"}, {"noai"}),
+        ({"x-robots-tag": "unavailable_after: 25 Jun 2030 15:00:00 PST, noindex"}, {"noindex"}),
+        ({"x-robots-tag": "all"}, set()),
+        ({"tdm-reservation": "1"}, {"tdm_reserved"}),
+        ({"meta:tdm-reservation": "1"}, {"tdm_reserved"}),
+        ({"tdm-reservation": "0", "tdm-policy": "https://example.org/policy.json"}, set()),
+    ],
+)
+def test_opt_out_signals_are_read_as_their_specifications_say(signals, flags):
+    found = opt_out_scores(None if signals is None else json.dumps(signals))
+    assert {name for name, said in found.items() if said} == flags
