@@ -18,9 +18,9 @@ from pathlib import Path
 from harness import arguments, interleave, machine, one_core, report
 
 from data_recipes import load_corpus
-from infra.context import StageContext
+from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact
+from infra.store import Artifact, Store
 from pipelines import filter as filter_
 from pipelines import score, source
 from pipelines.artifacts.documents import shard_paths
@@ -58,13 +58,8 @@ def ours(files: list[Path], extractor: str) -> dict[str, float]:
 
 def run(stage: Stage, folder: Path, made: dict[str, Artifact]) -> dict[str, float]:
     """One attempt of `stage`, its artifact added to `made`."""
-    out, state = folder / stage.name / "out", folder / stage.name / "state"
-    for path in (out, state):
-        path.mkdir(parents=True)
-    inputs = {name: made[name] for name in stage.inputs}
-    metrics = dict(stage.work(StageContext(stage.id, out, state, lambda event: None), inputs))
-    made[stage.name] = Artifact(out, None)  # type: ignore[arg-type]
-    return metrics
+    made[stage.name] = build(stage, Store(folder), lambda event: None, False, *(made[name] for name in stage.inputs))
+    return dict(made[stage.name].manifest.metrics)
 
 
 def score_texts(files: list[Path], texts: list[tuple[str, str]]) -> None:

@@ -58,11 +58,10 @@ def read_record(content: bytes, offset: int) -> Iterator[Response | Damage]:
 
 
 def write_responses(pages: Iterable[tuple[str, bytes]], path: Path, date: str) -> None:
-    """Write (url, HTML in UTF-8) pages as gzipped WARC response records; the same pages give the same bytes."""
+    """Write (url, HTML in UTF-8) pages as WARC response records, a gzip member each: the same bytes each time."""
     with path.open("wb") as file:
-        writer = GzipWriter(file)
         for url, html in pages:
-            record = WarcRecord()
+            record, writer = WarcRecord(), GzipWriter(file)
             digest = hashlib.sha256(url.encode() + b"\n" + html).digest()
             record.init_headers(WarcRecordType.response, record_urn=uuid.UUID(bytes=digest[:16]).urn.encode())
             record.headers["WARC-Target-URI"] = url
@@ -71,7 +70,7 @@ def write_responses(pages: Iterable[tuple[str, bytes]], path: Path, date: str) -
             head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {len(html)}\r\n\r\n"
             record.set_bytes_content(head.encode() + html)
             record.write(writer)
-        writer.finish()
+            writer.finish()
 
 
 def _responses(found: Record | Damage, limit: int) -> Iterator[Response | Damage]:

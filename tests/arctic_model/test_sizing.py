@@ -144,6 +144,7 @@ def spread_of(workers: Any, arrangement: tuple) -> Spread:
     return Spread(2, expert_parallel_size, *sizes, zero_stage=zero_stage, dtype=dtype)
 
 
+@pytest.mark.slow
 def test_states_are_what_an_engine_allocates(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """To the byte; ZeRO-2 keeps whole tensors where its part ends inside one, so up to a matrix more of each."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
@@ -159,6 +160,7 @@ def test_states_are_what_an_engine_allocates(workers: Any, measured: list[list[d
                 assert gradients <= one["gradients"] <= 1.1 * gradients
 
 
+@pytest.mark.slow
 def test_activations_hold_with_expert_parallelism(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """The mean of both workers: their experts' loads differ, and add up to all assignments."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
@@ -166,6 +168,7 @@ def test_activations_hold_with_expert_parallelism(workers: Any, measured: list[l
         assert kept == activation_bytes(workers.config(), spread_of(workers, arrangement))
 
 
+@pytest.mark.slow
 def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """Of a tensor of n bytes on two workers: an all-reduce sends n, an all-gather n, an all-to-all half of n. Experts
     that only one worker holds are reduced by it alone."""

@@ -5,10 +5,26 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "data_recipes" / "runs" / "quickstart.toml"
-COMMANDS = ("plan", "run", "replay", "show", "submit", "ui", "doctor")
+ARCTIC_480B = QUICKSTART.with_name("arctic_480b.toml")
+COMMANDS = [
+    "plan",
+    "run",
+    "replay",
+    "ablate",
+    "size",
+    "show",
+    "export-tokens",
+    "train-quality",
+    "submit",
+    "ui",
+    "doctor",
+]
 
 
 def arctic(*arguments, cwd=None):
@@ -26,10 +42,11 @@ def modules_after(code):
 
 def test_help_names_every_command_and_each_has_its_own():
     text = arctic("--help").stdout
+    runner = CliRunner()
     for command in COMMANDS:
         assert f"\n  {command} " in text
-        own = arctic(command, "--help")
-        assert own.returncode == 0
+        own = runner.invoke(app, [command, "--help"])
+        assert own.exit_code == 0
         assert "--help" in own.stdout
 
 
@@ -76,3 +93,22 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, tmp_
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_published_curriculum_is_simulated_before_there_is_a_token(tmp_path):
+    sizes = {"common_crawl": "3e12", "repositories": "6e11", "stem": "2e11", "wikipedia": "2e10", "text_to_sql": "4e10"}
+    assumed = [part for name, tokens in sizes.items() for part in ("--assume", f"{name}={tokens}")]
+    told = arctic("plan", ARCTIC_480B, "--mix", *assumed, "--store", tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "1 - 59,600" in told.stdout and "wikipedia" in told.stdout and "mixture over tokens" in told.stdout
+    assumed[assumed.index("wikipedia=2e10")] = "wikipedia=1e9"
+    refused = arctic("plan", ARCTIC_480B, "--mix", *assumed, "--store", tmp_path)
+    assert refused.returncode == 2
+    assert "phase general asks corpus wikipedia for" in refused.stderr and "max_epochs" in refused.stderr
+
+
+def test_the_size_of_a_run_is_told_without_starting_anything():
+    told = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 128)
+    assert "478,584,608,768 parameters" in told.stdout and "Fits: " in told.stdout
+    refused = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 96)
+    assert refused.returncode == 2 and "expert_parallel_size 96 does not divide num_workers 1024" in refused.stderr

@@ -51,7 +51,7 @@ def planted(weights: np.ndarray) -> np.ndarray:
 
 
 def test_held_out_mixtures_are_ranked_and_the_better_method_comes_first():
-    mixtures = np.array([list(mixture.values()) for mixture in draw_mixtures(OWN, 10, 5)])
+    mixtures = np.array([list(mixture.values()) for mixture in draw_mixtures(OWN, 8, 5)])
     found = regress(mixtures, planted(mixtures), np.array([0.5, 0.5]))
     assert found[0].method == "linear"
     assert found[0].rank_correlation == pytest.approx(1.0)
@@ -96,7 +96,7 @@ def search(attempt, tmp_path):
 
 
 def test_the_search_finds_where_the_planted_optimum_lies(search):
-    made = search(8)
+    made = search(6)
     found = Ablation.read(made.artifact.path)
     assert found.best["code"] > 0.6 > found.recipe["code"]
     assert found.best["sql"] < found.recipe["sql"]
@@ -108,7 +108,7 @@ def test_the_search_finds_where_the_planted_optimum_lies(search):
 
 
 def test_two_searches_are_the_same_bytes(search):
-    one, two = search(5, "one"), search(5, "two")
+    one, two = search(4, "one"), search(4, "two")
     assert one.artifact.manifest.digests() == two.artifact.manifest.digests()
 
 

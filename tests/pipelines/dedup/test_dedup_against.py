@@ -81,7 +81,7 @@ def test_corpora_of_other_signatures_cannot_be_compared(deduplicate, texts):
         deduplicate([[Document(texts.some(1), "b", "test")]], section, against=[earlier])
 
 
-def test_the_index_takes_136_bytes_of_keys_a_kept_document_and_nothing_of_the_others(deduplicate, texts):
+def test_the_index_takes_184_bytes_a_kept_document_and_nothing_of_the_others(deduplicate, texts):
     text = texts.some(0)
     documents = [Document(text, f"{n}", "test") for n in range(50)] + [
         Document(texts.some(n), f"{n}", "test") for n in range(1, 101)

@@ -12,7 +12,7 @@ from pipelines.source import pydoc_pages
 from pipelines.source.pages import page_document
 from pipelines.source.pydoc_pages import module_shards, page_url, write_pages
 from pipelines.source.standard_library import module_names
-from pipelines.source.warc import read_responses
+from pipelines.source.warc import read_record, read_responses
 
 # Pages with addresses of functions, of handles, with sys.path, environment and the program's own arguments.
 TELLING = ["difflib", "ctypes", "sys", "os", "site", "sysconfig", "platform", "smtplib"]
@@ -79,3 +79,10 @@ def test_the_renderer_speaks_one_json_line_a_module():
     lines = pydoc_pages._render(["bisect", "no_such_module_anywhere"]).splitlines()
     assert [json.loads(line)["module"] for line in lines] == ["bisect", "no_such_module_anywhere"]
     assert "error" in json.loads(lines[1])
+
+
+def test_every_page_can_be_read_by_its_range_alone(pages):
+    stored = pages[0].read_bytes()
+    for response in read_responses(pages[0]):
+        (alone,) = read_record(stored[response.offset : response.offset + response.length], response.offset)
+        assert alone == response
