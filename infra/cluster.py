@@ -154,6 +154,8 @@ def _explain(address: str, error: BaseException) -> str:
     if any("AuthenticationError" in f"{type(cause).__name__}: {cause}" for cause in _causes(error)):
         where = "RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else str(token_file())
         return f"{address}: the cluster refuses the token of {where}. Use the token that its head was started with."
+    if isinstance(error, SystemExit) and address == LOCAL:
+        return "Ray was stopped while it started on this machine. Run the same command again."
     if isinstance(error, SystemExit):
         return f"{address}: something answers there, but not as a Ray head. Give the head's GCS port (default 6379)."
     text = str(error).strip() or type(error).__name__

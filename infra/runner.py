@@ -59,6 +59,7 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
             name=step.stage.id,
             num_cpus=step.stage.resources.num_cpus,
             num_gpus=step.stage.resources.num_gpus,
+            memory=step.stage.resources.memory_bytes or None,
             max_retries=PREEMPTIONS,
             retry_exceptions=False,
         )
