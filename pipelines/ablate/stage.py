@@ -25,6 +25,8 @@ from pipelines.artifacts.report import Scores
 
 RESULT = "ablation.json"
 MEASURE = "bits_per_byte/"
+TRUSTED_CORRELATION = 0.5
+"""Rank correlation below which the best predicted mixture is called a guess."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def _ablate(
     objective = scores @ weights
     _write_candidates(names, table, measures, scores, objective, context.out)
     found = _ablation(number, mixtures[0], best, objective, regressions, weights)
+    if regressions[0].rank_correlation < TRUSTED_CORRELATION:
+        context.warn(
+            f"the better regression ranks held-out mixtures with a correlation of {regressions[0].rank_correlation:.2f}: "
+            "its best mixture is a guess. Try more candidates, or longer runs."
+        )
     (context.out / RESULT).write_text(json.dumps(asdict(found), indent=1, sort_keys=True), encoding="utf-8")
     (context.out / "figures").mkdir()
     figure = draw(objective, regressions, weights, found.recipe, best)
