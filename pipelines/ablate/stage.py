@@ -76,10 +76,11 @@ def _ablate(
     objective = scores @ weights
     _write_candidates(names, table, measures, scores, objective, context.out)
     found = _ablation(number, mixtures[0], best, objective, regressions, weights)
-    if regressions[0].rank_correlation < TRUSTED_CORRELATION:
+    reached = regressions[0].rank_correlation
+    if reached < TRUSTED_CORRELATION:
         context.warn(
-            f"the better regression ranks held-out mixtures with a correlation of {regressions[0].rank_correlation:.2f}: "
-            "its best mixture is a guess. Try more candidates, or longer runs."
+            f"the better regression ranks held-out mixtures with a correlation of {reached:.2f}, so its best mixture is a "
+            "guess. Try more candidates, or longer runs."
         )
     (context.out / RESULT).write_text(json.dumps(asdict(found), indent=1, sort_keys=True), encoding="utf-8")
     (context.out / "figures").mkdir()
