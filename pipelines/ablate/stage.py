@@ -79,8 +79,8 @@ def _ablate(
     reached = regressions[0].rank_correlation
     if reached < TRUSTED_CORRELATION:
         context.warn(
-            f"the better regression ranks held-out mixtures with a correlation of {reached:.2f}, so its best mixture is a "
-            "guess. Try more candidates, or longer runs."
+            f"the better regression ranks held-out mixtures with a correlation of {reached:.2f}, so its best mixture "
+            "is a guess. Try more candidates, or longer runs."
         )
     (context.out / RESULT).write_text(json.dumps(asdict(found), indent=1, sort_keys=True), encoding="utf-8")
     (context.out / "figures").mkdir()
