@@ -33,6 +33,8 @@ _STARTS = (_WARC, re.compile(re.escape(GZIP)), re.compile(re.escape(ZSTD)))
 _ANY_START = re.compile(b"|".join(start.pattern for start in _STARTS))
 _MAGIC_BYTES = 8
 _MAX_HEAD_BYTES = 32 * 2**10
+_TYPED_BYTES = 1024
+"""From the first line of a header, within which its type stands."""
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _RECORD_END = b"\r\n\r\n"
 _NO_RECORD = "no WARC record starts here"
@@ -208,26 +210,37 @@ def _plain(window: Window, start: int, limit: int) -> Generator[Found, None, int
         held = window.hold(start, block_end + 2 * _MAGIC_BYTES - start)
         if held < block_end - start:
             raise UnsoundError(f"record ends with the file, after {max(held - head_bytes, 0)} of {stated} bytes")
-    end = _record_end(window, block_end)
-    if end is None:
+    closing = _record_end(window, block_end)
+    if closing is None:
         # What was passed to look at the end of a large record is gone where the window cannot move back.
         resume = block_end if large and not window.seekable else None
         raise UnsoundError(f"no record ends after the {stated} bytes of its Content-Length", resume)
+    end, is_followed = closing
     if large:
         raise UnsoundError(f"record of more than the {limit} bytes that are read", resume=end)
-    yield Record(start, end - start, headers, window.take(start + head_bytes, stated))
+    block = window.take(start + head_bytes, stated)
+    # Blank lines also end the header of the next record, which one that lost some bytes may reach to.
+    if not is_followed and _holds_record(block):
+        raise UnsoundError(f"no record follows the {stated} bytes of its Content-Length, one starts inside them")
+    yield Record(start, end - start, headers, block)
     return end
 
 
-def _record_end(window: Window, block_end: int) -> int | None:
-    """Where the record ends whose block ends at `block_end`: after the blank lines that close it; None where none is
-    closed there and none starts."""
+def _record_end(window: Window, block_end: int) -> tuple[int, bool] | None:
+    """Where the record ends whose block ends at `block_end`, after the blank lines that close it, and whether another
+    one or the file's end follows; None where none is closed there and none starts."""
     around = window.take(block_end - 1, 1 + _MAGIC_BYTES)
     closing = around[1:]
     end = block_end + len(closing) - len(closing.lstrip(b"\r\n"))
     following = window.take(end, _MAGIC_BYTES)
-    closed = closing.startswith(_RECORD_END) or not following or _ANY_START.match(following)
-    return end if around and closed else None
+    is_followed = not following or _ANY_START.match(following) is not None
+    return (end, is_followed) if around and (closing.startswith(_RECORD_END) or is_followed) else None
+
+
+def _holds_record(block: bytes) -> bool:
+    return any(
+        b"warc-type:" in block[line.end() : line.end() + _TYPED_BYTES].lower() for line in _WARC_LINE.finditer(block)
+    )
 
 
 def _parse_head(content: bytes) -> tuple[dict[str, str], int]:

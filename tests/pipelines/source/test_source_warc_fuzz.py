@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.source import warc_members
@@ -78,6 +78,7 @@ def stored(warc, page) -> Callable[[str], list[bytes]]:
 @pytest.mark.parametrize("packing", ["plain", "gzip", "zstd"])
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(edits, min_size=1, max_size=5))
+@example(changes=[("drop", 0.5, 242)])  # what is left of a page reaches to the end of the next record's header
 def test_every_record_that_is_still_whole_is_read_and_every_loss_is_told(read, stored, page, packing, changes):
     records = stored(packing)
     data = b"".join(records)
