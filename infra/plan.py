@@ -70,13 +70,12 @@ def require_inputs(planned: Sequence[PlannedStage], chosen: Sequence[Stage]) -> 
 
 def _latest(store: Store) -> dict[tuple[str, str], Manifest]:
     """The committed result of each stage that was made last, to say what changed since."""
-    latest: dict[tuple[str, str], tuple[float, Manifest]] = {}
+    latest: dict[tuple[str, str], Artifact] = {}
     for artifact in store.artifacts():
-        made = artifact.path.stat().st_mtime
         place = (artifact.manifest.name, artifact.manifest.subject)
-        if place not in latest or made > latest[place][0]:
-            latest[place] = (made, artifact.manifest)
-    return {place: manifest for place, (_, manifest) in latest.items()}
+        if place not in latest or artifact.made > latest[place].made:
+            latest[place] = artifact
+    return {place: artifact.manifest for place, artifact in latest.items()}
 
 
 def _why(stage: Stage, before: Manifest | None) -> str:

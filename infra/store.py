@@ -85,6 +85,11 @@ class Artifact:
     path: Path
     manifest: Manifest
 
+    @property
+    def made(self) -> float:
+        """When it was committed, in seconds: to tell the latest of several."""
+        return self.path.stat().st_mtime
+
     @cached_property
     def digests(self) -> Mapping[str, str]:
         """sha256 by file path, as the manifest has them."""

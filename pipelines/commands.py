@@ -116,7 +116,7 @@ def export_corpus(corpus: str, out: Path, form: str, split: str, store: Path, te
         raise RecipeError(f"store {store}: no tokens of {corpus!r}. Run a recipe with this corpus until tokenize.")
     if split not in (TRAIN, HELDOUT):
         raise RecipeError(f"--split {split!r}: there are {TRAIN} and {HELDOUT}.")
-    latest = max(named, key=lambda artifact: artifact.path.stat().st_mtime)
+    latest = max(named, key=lambda artifact: artifact.made)
     try:
         written = export_tokens(latest.path, split, form, out)
     except ValueError as error:

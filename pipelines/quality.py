@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from data_recipes import RecipeError
-from infra.store import Artifact, Store
+from infra.store import Store
 from pipelines.artifacts.documents import TRAIN, iter_kept, shard_paths
 from pipelines.score import train_quality_model
 
@@ -37,14 +37,10 @@ def _texts(store: Store, corpus: str) -> Iterator[str]:
     deduped = [each for each in artifacts.values() if each.manifest.id == f"dedup[{corpus}]"]
     if not deduped:
         raise RecipeError(f"store {store.root}: no deduplicated corpus {corpus!r}. Run its recipe first.")
-    latest = max(deduped, key=_made)
+    latest = max(deduped, key=lambda artifact: artifact.made)
     source, filtered = (artifacts[latest.manifest.inputs[name]] for name in ("source", "filter"))
     documents = shard_paths(source.path, "documents")
     sidecars = shard_paths(filtered.path, "filtered"), shard_paths(latest.path, "decisions")
     for shard, passed, decided in zip(documents, *sidecars, strict=True):
         for batch in iter_kept(shard, passed, decided, TRAIN):
             yield from batch["text"].to_pylist()
-
-
-def _made(artifact: Artifact) -> float:
-    return artifact.path.stat().st_mtime
