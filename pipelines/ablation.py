@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from data_recipes import RecipeError, RunRecipe
-from infra.stage import Resources, Stage
+from infra.stage import Resources, Stage, walk
 from infra.store import write_durably
 from pipelines import ablate, tokenize
 from pipelines.ablate.mixtures import draw_mixtures
@@ -97,7 +97,4 @@ def _candidate(built: Mapping[str, Stage], number: int, place: int) -> dict[str,
     inputs = {**trained.inputs, "mix": mixed}
     trained = replace(trained, subject=subject, inputs=inputs, resources=Resources(memory_bytes=CANDIDATE_BYTES))
     evaluated = replace(evaluated, subject=subject, inputs={**evaluated.inputs, "train": trained})
-    later = {f"{name}[{phase}]" for name in VARIED for phase in range(number, len(built))}
-    earlier = {f"evaluate[{phase}]" for phase in range(1, number)}
-    shared = {name: stage for name, stage in built.items() if name not in later | earlier | {"report"}}
-    return {**shared, **{stage.id: stage for stage in (mixed, trained, evaluated)}}
+    return {stage.id: stage for stage in walk([evaluated])}
