@@ -77,6 +77,14 @@ def trafilatura_alone(pages: list[str]) -> None:
         trafilatura.extract(html, include_comments=False)
 
 
+def resiliparse_alone(pages: list[str]) -> None:
+    """Its fast mode, page by page: how fast HTML can be turned into text on this machine."""
+    from resiliparse.extract.html2text import extract_plain_text
+
+    for html in pages:
+        extract_plain_text(html, main_content=True)
+
+
 def datatroves(pages: list[str]) -> None:
     """Its Trafilatura extractor and its filters, document by document."""
     from datatrove.data import Document
@@ -158,10 +166,11 @@ def main() -> None:
     timings = interleave(
         {
             "ours, cascade": partial(ours, files, "cascade"),
-            "ours, resiliparse alone": partial(ours, files, "main_content"),
+            "ours, resiliparse's main content": partial(ours, files, "main_content"),
             "score alone": partial(score_texts, files, texts * rounds),
             "datatrove": partial(datatroves, pages),
             "trafilatura alone": partial(trafilatura_alone, pages),
+            "resiliparse alone": partial(resiliparse_alone, pages),
         },
         repeats=1 if quick else 3,
     )

@@ -64,15 +64,14 @@ def extract(html: str, extractor: Extractor) -> tuple[str, str]:
     """
     html = html[:MAX_CHARACTERS]
     try:
-        html.encode()
-    except UnicodeEncodeError:  # lone surrogates, which the parser and every file refuse
-        html = html.encode("utf-8", "replace").decode()
-    return _extract(html, extractor)
+        return _extract(html, extractor)
+    except UnicodeEncodeError:  # lone surrogates, which the parser refuses
+        return _extract(_without_surrogates(html), extractor)
 
 
 def tidy(text: str) -> str:
     """`text` without trailing blanks and runs of empty lines; indentation, which code and lists live by, stays."""
-    lines = "\n".join(line.rstrip() for line in text.replace("\xa0", " ").splitlines())
+    lines = "\n".join(map(str.rstrip, text.replace("\xa0", " ").splitlines()))
     return re.sub(r"\n{3,}", "\n\n", lines).strip("\n")
 
 
@@ -81,11 +80,13 @@ def _extract(html: str, extractor: Extractor) -> tuple[str, str]:
     nesting = _nesting(html, num_tags)
     if num_tags > MAX_PARSED_TAGS or nesting > MAX_PARSED_NESTING:
         return _without_tags(html), "none"
+    tree = HTMLTree.parse(html)
     if extractor == "all_text" or num_tags > MAX_TAGS or nesting > MAX_NESTING:
-        return _all_text(html), "resiliparse"
+        return _all_text(tree), "resiliparse"
     if extractor == "main_content":
-        return _main_content(html), "resiliparse"
-    text = _pruned(html)
+        return _main_content(tree), "resiliparse"
+    # The last lines of code look like buttons.
+    text = _pruned(tree) if "<pre" in html else _without_tail(_pruned(tree))
     if not _is_doubtful(text) or not _worth_trafilatura(html, text):
         return text, "resiliparse"
     better, error = _trafilatura(html)
@@ -103,27 +104,28 @@ def _nesting(html: str, num_tags: int) -> int:
 
 
 def _without_tags(html: str) -> str:
-    return tidy(unescape(_ANY_TAG.sub("\n", _SCRIPT.sub("\n", html))))
+    return tidy(unescape(_ANY_TAG.sub("\n", _SCRIPT.sub("\n", _without_surrogates(html)))))
 
 
-def _all_text(html: str) -> str:
-    return tidy(extract_plain_text(html, preserve_formatting=True, alt_texts=False, comments=True, post_meta=True))
+def _without_surrogates(html: str) -> str:
+    return html.encode("utf-8", "replace").decode()
 
 
-def _main_content(html: str) -> str:
+def _all_text(tree: HTMLTree) -> str:
+    return tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False, comments=True, post_meta=True))
+
+
+def _main_content(tree: HTMLTree) -> str:
     return tidy(
         extract_plain_text(
-            html, preserve_formatting=True, main_content=True, alt_texts=False, comments=False, post_meta=False
+            tree, preserve_formatting=True, main_content=True, alt_texts=False, comments=False, post_meta=False
         )
     )
 
 
-def _pruned(html: str) -> str:
-    tree = HTMLTree.parse(html)
+def _pruned(tree: HTMLTree) -> str:
     keep_main_part(tree)
-    text = tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
-    # The last lines of code look like buttons.
-    return text if "<pre" in html else _without_tail(text)
+    return tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
 
 
 def _without_tail(text: str) -> str:

@@ -10,9 +10,10 @@ boilerpipe (C. Kohlschütter et al., "Boilerplate Detection using Shallow Text F
 """
 
 import re
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from resiliparse.parse.html import ElementNode, HTMLTree
+from resiliparse.parse.html import ElementNode, ElementNodeList, HTMLTree
 
 MIN_MAIN_CHARACTERS = 1000
 """Prose below which a candidate is a teaser or a first paragraph, not the main part of its page."""
@@ -141,15 +142,25 @@ class _Pruning:
         self._readable = MAX_TEXT_READS * self._total
 
     def run(self) -> None:
-        for element in self._main.query_selector_all(_NAMED).values():
-            boilerplate, suspect = _judge_names(element.class_name, element.id)
-            if (boilerplate and self._length(element) <= MAX_NAMED_SHARE * self._total) or (
-                suspect and self._is_boilerplate(element)
-            ):
+        self._remove(_NAMED, self._is_named_boilerplate)
+        self._remove(_LINKED, self._is_link_list)
+
+    def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> None:
+        """Remove what `selector` finds and `goes` picks; what stands inside is not asked any more."""
+        found = self._main.query_selector_all(selector)
+        place = 0
+        while (element := found.item(place)) is not None:
+            place += 1
+            if goes(element):
+                # In the order of the page, what stands inside an element follows it.
+                place += len(element.query_selector_all(selector))
                 element.remove()
-        for element in self._main.query_selector_all(_LINKED).values():
-            if self._is_link_list(element):
-                element.remove()
+
+    def _is_named_boilerplate(self, element: ElementNode) -> bool:
+        boilerplate, suspect = _judge_names(element.class_name, element.id)
+        if boilerplate and self._length(element) <= MAX_NAMED_SHARE * self._total:
+            return True
+        return suspect and self._is_boilerplate(element)
 
     def _is_boilerplate(self, suspect: ElementNode) -> bool:
         length = self._length(suspect)
@@ -163,8 +174,12 @@ class _Pruning:
 
     def _has_links(self, element: ElementNode, min_characters: float) -> bool:
         """Whether more than `min_characters` of the element's text are links."""
-        links = element.query_selector_all("a").values()
-        return sum(self._length(link) for link in links) > min_characters
+        characters = 0
+        for link in _one_by_one(element.get_elements_by_tag_name("a")):
+            characters += self._length(link)
+            if characters > min_characters:
+                return True
+        return False
 
     def _length(self, element: ElementNode) -> int:
         """Characters of the element's text; once the page was read too often, more than any rule removes."""
@@ -198,7 +213,7 @@ def _main_part(body: ElementNode) -> ElementNode:
 def _has_prose(element: ElementNode) -> bool:
     """Whether MIN_MAIN_CHARACTERS stand in its blocks of prose; no more of them are read, for lists stand in lists."""
     characters = 0
-    for block in element.query_selector_all(_PROSE).values():
+    for block in _one_by_one(element.query_selector_all(_PROSE)):
         characters += len(block.text or "")
         if characters >= MIN_MAIN_CHARACTERS:
             return True
@@ -208,3 +223,12 @@ def _has_prose(element: ElementNode) -> bool:
 def _remove_all(element: ElementNode, selector: str) -> None:
     for found in element.query_selector_all(selector).values():
         found.remove()
+
+
+def _one_by_one(found: ElementNodeList) -> Iterator[ElementNode]:
+    """The elements of a list that is rarely read to its end: Python's object for one costs several microseconds, and
+    iterating over the list itself makes those of all elements anew at each step."""
+    place = 0
+    while (element := found.item(place)) is not None:
+        yield element
+        place += 1

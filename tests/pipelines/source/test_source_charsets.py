@@ -93,6 +93,16 @@ def test_bytes_that_are_no_text_in_any_charset_are_refused(body):
         decode(body, "text/html")
 
 
+@pytest.mark.parametrize("code", range(128))
+def test_more_than_a_few_controls_are_no_text_and_blanks_are_no_controls(code):
+    body = b"text " * 20 + bytes([code]) * 2
+    if chr(code).isprintable() or code in b"\t\n\v\f\r":
+        assert decode(body, "text/html") == body.decode()
+    else:
+        with pytest.raises(UndecodableError, match="2 of 102 characters"):
+            decode(body, "text/html")
+
+
 @given(
     st.lists(st.binary(max_size=60) | st.sampled_from([packed(*case) for case in CASES]), max_size=5).map(b"".join),
     st.sampled_from(["", "charset=", *(f"charset={charset}" for _, charset in CASES)]),

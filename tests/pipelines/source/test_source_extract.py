@@ -198,6 +198,20 @@ def test_a_page_beyond_parsing_has_its_tags_cut_out():
     assert extract(html, "all_text") == ("Café\nopen", "none")
 
 
+def test_a_page_beyond_parsing_loses_its_surrogates():
+    assert extract("<p>" * (MAX_PARSED_TAGS + 1) + "half \ud800", "cascade") == ("half ?", "none")
+
+
+@pytest.mark.parametrize("num_inside", [0, 1, 2, 7])
+def test_what_follows_a_block_that_goes_is_judged_by_itself(num_inside):
+    inside = "<span class='label'>inside <a href='/x'>link</a></span>" * num_inside
+    block = f"<div class='share'>share {inside}</div>"
+    kept = "<p class='story'>The water fell again by noon.</p>"
+    text, _ = extract(article(f"{block}<div class='tags'>tags</div>{kept}{block}{kept}"), "cascade")
+    assert text.count("The water fell again by noon.") == 2
+    assert not {"share", "inside", "tags"} & set(text.split())
+
+
 def test_what_stands_beyond_the_cap_is_not_looked_at():
     text, _ = extract(f"<p>{SENTENCE}</p><!--{'x' * MAX_CHARACTERS}--><p>beyond</p>", "all_text")
     assert text == SENTENCE.strip()
