@@ -1,6 +1,7 @@
 """Every kernel of the experts against a loop over them in float64."""
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -9,14 +10,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from arctic_model import experts as kernels
-from arctic_model.experts import Experts, padded_length
+from arctic_model.experts import Experts
 from arctic_model.feed_forward import DenseMLP
+from arctic_model.row_groups import PaddedGroups
 
 EXPERTS, WIDTH, INNER = 5, 24, 8
 BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
 """Largest error, as a share of the largest value: a few roundings of 2^-24 and of 2^-8."""
-PADDED, GROUPED = 1e9, 0.0
-"""Largest shares of padded rows with which always, and never, every expert's rows are padded."""
+Kinds: TypeAlias = set[tuple[str, torch.dtype]]
+PADDED: Kinds = {("cpu", torch.float32), ("cpu", torch.bfloat16)}
+GROUPED: Kinds = set()
+"""What is laid out as padded groups: all that is tested, or nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,22 +31,22 @@ def deterministic() -> Iterator[None]:
     torch.set_deterministic_debug_mode("default")
 
 
-@pytest.mark.parametrize("largest_share", [PADDED, GROUPED])
+@pytest.mark.parametrize("padded", [PADDED, GROUPED])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @given(counts=st.lists(st.integers(0, 40), min_size=EXPERTS, max_size=EXPERTS).filter(any), seed=st.integers(0, 99))
 @settings(max_examples=12, deadline=None)
-def test_any_loads(counts: list[int], seed: int, dtype: torch.dtype, largest_share: float) -> None:
-    check(counts, seed, dtype, largest_share)
+def test_any_loads(counts: list[int], seed: int, dtype: torch.dtype, padded: Kinds) -> None:
+    check(counts, seed, dtype, padded)
 
 
-@pytest.mark.parametrize("largest_share", [PADDED, GROUPED])
+@pytest.mark.parametrize("padded", [PADDED, GROUPED])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("counts", [[70, 0, 0, 0, 0], [0, 0, 0, 0, 70], [0, 16, 0, 32, 0], [1, 0, 0, 0, 0]])
-def test_idle_experts_and_all_rows_on_one(counts: list[int], dtype: torch.dtype, largest_share: float) -> None:
-    check(counts, 0, dtype, largest_share)
+def test_idle_experts_and_all_rows_on_one(counts: list[int], dtype: torch.dtype, padded: Kinds) -> None:
+    check(counts, 0, dtype, padded)
 
 
-def check(counts: list[int], seed: int, dtype: torch.dtype, largest_share: float) -> None:
+def check(counts: list[int], seed: int, dtype: torch.dtype, padded: Kinds) -> None:
     """Outputs and all gradients within the bound, and gradients of idle experts exactly zero."""
     experts, rows, upstream = random_case(sum(counts), seed, dtype)
     wide = [tensor.detach().double().requires_grad_() for tensor in (rows, experts.w1, experts.w2, experts.w3)]
@@ -50,7 +54,7 @@ def check(counts: list[int], seed: int, dtype: torch.dtype, largest_share: float
     wanted = torch.autograd.grad(expected, wide, upstream.double())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(kernels.LARGEST_PADDED_SHARE, ("cpu", dtype), largest_share)
+        patch.setattr(kernels, "PADDED", padded)
         found = experts(rows, ends(counts))
         got = torch.autograd.grad(found, [rows, experts.w1, experts.w2, experts.w3], upstream)
 
@@ -90,9 +94,9 @@ def test_a_worker_without_rows_has_outputs_and_zero_gradients(dtype: torch.dtype
         assert parameter.grad is not None and not parameter.grad.any()
 
 
-@pytest.mark.parametrize("largest_share", [PADDED, GROUPED])
-def test_the_gradient_of_a_sum_has_no_strides(largest_share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kernels.LARGEST_PADDED_SHARE, ("cpu", torch.float32), largest_share)
+@pytest.mark.parametrize("padded", [PADDED, GROUPED])
+def test_the_gradient_of_a_sum_has_no_strides(padded: Kinds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "PADDED", padded)
     counts = [9, 0, 3, 1, 7]
     experts, rows, _ = random_case(sum(counts), 1, torch.float32)
     (summed,) = torch.autograd.grad(experts(rows, ends(counts)).sum(), rows)
@@ -113,18 +117,31 @@ def test_the_dense_mlp_is_one_expert() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "largest_share", "length"),
+    ("counts", "length", "overflows"),
     [
-        ([16, 16, 16, 16], 1.0, 16),
-        ([17, 15, 16, 16], 2.0, 32),
-        ([17, 15, 16, 16], 1.9, None),
-        ([64, 0, 0, 0], 4.0, 64),
-        ([64, 0, 0, 0], 3.0, None),
-        ([1, 0, 0, 0], 3.0, None),
-        ([0, 0, 0, 0], 0.0, 0),
+        ([16, 16, 16, 16], 16, []),
+        ([17, 15, 16, 16], 32, []),
+        ([400, 15, 16, 16], 16, [(0, 64, 448)]),
+        ([64, 0, 0, 0], 0, [(0, 0, 64)]),
+        ([500, 3, 700, 0], 16, [(0, 64, 560), (2, 560, 1248)]),
+        ([0, 0, 0, 0], 0, []),
     ],
 )
-def test_rows_are_padded_to_the_longest_where_loads_are_even(
-    counts: list[int], largest_share: float, length: int | None
+def test_an_even_load_is_one_batch_and_a_long_group_a_product_of_its_own(
+    counts: list[int], length: int, overflows: list[tuple[int, int, int]]
 ) -> None:
-    assert padded_length(ends(counts).tolist(), largest_share) == length
+    groups = PaddedGroups.of(counts)
+    assert (groups.length, list(groups.overflows)) == (length, overflows)
+
+
+@given(counts=st.lists(st.integers(0, 90), min_size=1, max_size=9))
+def test_every_row_has_a_place_of_its_own_in_its_group(counts: list[int]) -> None:
+    groups = PaddedGroups.of(counts)
+    owner = [group for group in range(len(counts)) for _ in range(groups.length)]
+    for group, begin, end in groups.overflows:
+        assert begin == len(owner)
+        owner += [group] * (end - begin)
+    places = groups.places().tolist()
+    assert len(owner) == groups.num_rows
+    assert len(set(places)) == len(places)
+    assert [owner[place] for place in places] == [group for group, count in enumerate(counts) for _ in range(count)]

@@ -1,0 +1,98 @@
+"""Rows by group, and the products of each group's rows with its own matrix, in two layouts."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+ROWS_MULTIPLE = 16
+"""A tile of a matrix unit (AMX: 16 rows), and few enough lengths that oneDNN meets each only once."""
+ROWS_PER_PRODUCT = 64
+"""What one more product costs to start, as the rows that could be multiplied meanwhile."""
+
+
+class Overflow(NamedTuple):
+    """Rows `begin` to `end` belong to `group`."""
+
+    group: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class PaddedGroups:
+    """The first `length` rows of every group, filled up with zeros, for one batched product; behind them the
+    `overflows`, what the longer groups have beyond, each filled up to a multiple of ROWS_MULTIPLE."""
+
+    counts: tuple[int, ...]
+    length: int
+    overflows: tuple[Overflow, ...]
+
+    @classmethod
+    def of(cls, counts: list[int]) -> "PaddedGroups":
+        """The cheapest layout of groups of `counts` rows: an even load makes one batch, a group that is much longer
+        than the others a product of its own."""
+        rounded = torch.tensor(counts).add(ROWS_MULTIPLE - 1).div(ROWS_MULTIPLE, rounding_mode="floor") * ROWS_MULTIPLE
+        lengths = rounded.unique()
+        beyond = (rounded - lengths[:, None]).clamp(min=0)
+        cost = len(counts) * lengths + beyond.sum(1) + ROWS_PER_PRODUCT * (beyond > 0).sum(1)
+        best = int(cost.argmin())
+        sizes = beyond[best].tolist()
+        length, end = int(lengths[best]), int(lengths[best]) * len(counts)
+        overflows = []
+        for group, size in enumerate(sizes):
+            if size:
+                overflows.append(Overflow(group, end, end := end + size))
+        return cls(tuple(counts), length, tuple(overflows))
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the layout, zeros included."""
+        return self.overflows[-1].end if self.overflows else len(self.counts) * self.length
+
+    def places(self) -> Int[Tensor, " M"]:
+        """Where the rows stand in the layout, of groups one behind the other."""
+        counts = torch.tensor(self.counts)
+        group = torch.arange(len(counts)).repeat_interleave(counts)
+        number = torch.arange(len(group)) - (counts.cumsum(0) - counts)[group]
+        behind = torch.zeros_like(counts)
+        for overflow in self.overflows:
+            behind[overflow.group] = overflow.begin
+        return torch.where(number < self.length, group * self.length + number, behind[group] + number - self.length)
+
+    def batch(self, rows: Tensor) -> Float[Tensor, "E N _"]:
+        return rows[: len(self.counts) * self.length].unflatten(0, (len(self.counts), self.length))
+
+
+Groups: TypeAlias = Tensor | PaddedGroups
+"""Group e ends before row `ends[e]` (int32) and the last with the rows; or rows in the layout of padded groups."""
+
+
+def product(rows: Float[Tensor, "M A"], matrices: Float[Tensor, "*E A B"], groups: Groups | None) -> Tensor:
+    """Each row times its group's matrix, [M, B]; without groups there is one matrix, [A, B]."""
+    if groups is None:
+        return rows @ matrices
+    if isinstance(groups, Tensor):
+        return F.grouped_mm(rows, matrices, offs=groups)
+    products = rows.new_empty(len(rows), matrices.shape[2])
+    torch.bmm(groups.batch(rows), matrices, out=groups.batch(products))
+    for group, begin, end in groups.overflows:
+        torch.mm(rows[begin:end], matrices[group], out=products[begin:end])
+    return products
+
+
+def outer_product(
+    rows: Float[Tensor, "M A"], others: Float[Tensor, "M B"], groups: Groups | None
+) -> Float[Tensor, "*E A B"]:
+    """`rows.T @ others` of each group: the gradient of its matrix. Without groups one matrix, [A, B]."""
+    if groups is None:
+        return rows.T @ others
+    if isinstance(groups, Tensor):
+        return F.grouped_mm(rows.T, others, offs=groups)
+    products = torch.bmm(groups.batch(rows).mT, groups.batch(others))
+    for group, begin, end in groups.overflows:
+        products[group].addmm_(rows[begin:end].T, others[begin:end])
+    return products
