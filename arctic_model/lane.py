@@ -151,9 +151,9 @@ def hiding(crossings: list[Crossing], process_group: Any, device: torch.device) 
     """How much of these exchanges of rows was hidden, over all workers; None where there were none.
 
     All workers call it with the same exchanges in the same order. Who launches last waits for nobody, so an exchange's
-    time on the wire is the shortest over its workers; what another's took longer, it waited for a late launch. No
-    clock is compared with another's. A worker that waits does so to the end: the last `wire` seconds of its wait are
-    the wire's, those before are skew.
+    time on the wire is the shortest over its workers; what another's took longer is skew, a late launch. No clock is
+    compared with another's. Exposed is what a worker would have waited if all had launched with it: what is left of
+    the wire's time once it had nothing else to do.
     """
     rows = [crossing for crossing in crossings if crossing.rows]
     if not rows:
@@ -161,7 +161,7 @@ def hiding(crossings: list[Crossing], process_group: Any, device: torch.device) 
     flights, waits = torch.tensor([crossing[:2] for crossing in rows], dtype=torch.float64, device=device).unbind(1)
     wire = flights.clone()
     dist.all_reduce(wire, dist.ReduceOp.MIN, group=process_group)
-    exposed = torch.minimum(waits, wire)
+    exposed = (waits - (flights - wire)).clamp(min=0)
     sums = torch.stack([wire.sum(), exposed.sum(), (waits - exposed).sum()])
     dist.all_reduce(sums)
     return Hiding(*sums.tolist())

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.weight_init import initialize
 
 DELAYS_MS = (0, 10, 20, 30)
+QUICK_DELAYS_MS = (10, 20)
 GOAL = 0.95
 SEQUENCES, LENGTH = 4, 256
 CPU_LAYERS = ArcticConfig(
@@ -230,12 +231,12 @@ def timed(passes: Passes, exchange: Exchange) -> float:
         return time.perf_counter() - started
 
 
-def worker(rank: int, rendezvous: str, repeats: int, results: Any) -> None:
+def worker(rank: int, rendezvous: str, delays_ms: Sequence[int], repeats: int, results: Any) -> None:
     torch.set_num_threads(1)
     with process_group("gloo", rendezvous, rank, 2):
         passes = Passes.of(CPU_LAYERS, ExpertGroup(2, rank, dist.group.WORLD), (SEQUENCES, LENGTH), "cpu")
         wire = SlowWire()
-        for delay_ms in DELAYS_MS:
+        for delay_ms in delays_ms:
             wire.delay_s = delay_ms / 1000
             found = trial(passes, wire.exchange_and_wait, wire.exchange, repeats)
             results.put((delay_ms, found))
@@ -250,15 +251,15 @@ def process_group(backend: str, rendezvous: str, rank: int, world: int) -> Itera
         dist.destroy_process_group()
 
 
-def on_two_processes(repeats: int) -> dict[int, Trial]:
+def on_two_processes(delays_ms: Sequence[int], repeats: int) -> dict[int, Trial]:
     """Both workers' trials by delay; the slower worker's seconds count, and all bits of both."""
     spawning = multiprocessing.get_context("spawn")
     results: Any = spawning.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        arguments_ = (str(Path(folder) / "rendezvous"), repeats, results)
+        arguments_ = (str(Path(folder) / "rendezvous"), delays_ms, repeats, results)
         workers = multiprocessing.start_processes(worker, arguments_, nprocs=2, join=False, start_method="spawn")
         found: dict[int, Trial] = {}
-        for _ in range(2 * len(DELAYS_MS)):
+        for _ in range(2 * len(delays_ms)):
             delay_ms, mine = results.get()
             other = found.get(delay_ms, mine)
             found[delay_ms] = Trial(
@@ -291,7 +292,7 @@ def row(name: str, found: Trial) -> str:
 
 def main() -> None:
     options = arguments(__doc__.splitlines()[0])
-    repeats = 3 if options.quick else 20
+    delays_ms, repeats = (QUICK_DELAYS_MS, 2) if options.quick else (DELAYS_MS, 20)
     print(machine("torch"))
     print(
         f"{CPU_LAYERS.num_layers} layers of width {CPU_LAYERS.hidden_size}, {SEQUENCES} x {LENGTH} tokens a worker, "
@@ -300,7 +301,7 @@ def main() -> None:
     )
     print("| delay | serial, ms | ours, ms | wire, ms | exposed, ms | skew, ms | hidden | equal bits |")
     print("|---|---|---|---|---|---|---|---|")
-    trials = on_two_processes(repeats)
+    trials = on_two_processes(delays_ms, repeats)
     for delay_ms, found in sorted(trials.items()):
         print(row(f"{delay_ms} ms", found), flush=True)
     lanes: Mapping[str, Trial] = {}

@@ -60,10 +60,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Plan:
+    """`cases`: dtype and number of experts. `steps`, and passes of the `experts` alone, of each contender and round."""
+
+    cases: tuple[tuple[str, int], ...]
     rounds: int
     steps: int
-    """Of each contender in each round."""
     experts: int
+
+
+QUICK = Plan((("bfloat16", 128),), rounds=2, steps=2, experts=3)
+FULL = Plan(tuple((dtype, experts) for dtype in ("bfloat16", "float32") for experts in SHAPES), 7, 3, 5)
 
 
 class Process:
@@ -100,7 +106,7 @@ class Process:
 def main() -> None:
     options = arguments(__doc__.splitlines()[0])
     names = available()
-    plan = Plan(rounds=2, steps=1, experts=3) if options.quick else Plan(rounds=7, steps=3, experts=5)
+    plan = QUICK if options.quick else FULL
     print(machine("torch", *(package for package in NEEDED.values() if package and find_spec(package))))
     found = on_cpu(names, plan, eager=not options.quick and "mixtral" in names)
     if torch.cuda.is_available():
@@ -124,12 +130,11 @@ def available() -> list[str]:
 def on_cpu(names: list[str], plan: Plan, eager: bool) -> dict[tuple[str, int], dict[str, dict[str, Timing]]]:
     """Timings by (dtype, experts), contender, and kind."""
     found = {}
-    for dtype in ("bfloat16", "float32"):
-        for num_experts in SHAPES:
-            # The loop over 128 experts takes seconds a step: its gradients are quadratic in the number of experts.
-            contenders = [*names, EAGER] if eager and num_experts == 16 else names
-            found[dtype, num_experts] = in_turn(contenders, cpu_setting(num_experts, dtype), plan)
-            show(f"{num_experts} experts of width {SHAPES[num_experts]}, {dtype}", found[dtype, num_experts])
+    for dtype, num_experts in plan.cases:
+        # The loop over 128 experts takes seconds a step: its gradients are quadratic in the number of experts.
+        contenders = [*names, EAGER] if eager and num_experts == 16 else names
+        found[dtype, num_experts] = in_turn(contenders, cpu_setting(num_experts, dtype), plan)
+        show(f"{num_experts} experts of width {SHAPES[num_experts]}, {dtype}", found[dtype, num_experts])
     return found
 
 
@@ -209,7 +214,7 @@ def result(found: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:
         rates.pop("ours"),
         rates,
         "tokens/s through the expert layer, forward and backward, 128 experts, bfloat16",
-        min(ratios["bfloat16", num_experts, "experts"] for num_experts in SHAPES),
+        min(ratio for (dtype, _, kind), ratio in ratios.items() if (dtype, kind) == ("bfloat16", "experts")),
         "expert layer in bfloat16 at least 1.5 x the better of Hugging Face and DeepSpeed, at 16 and at 128 experts",
     )
 
