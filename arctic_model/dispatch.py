@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from arctic_model.lane import CpuFlight, CudaFlight, Lane
+from arctic_model.recomputation import cheap
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Exchange:
 
 def gather_tokens(x: Float[Tensor, "N D"], route: Route) -> Float[Tensor, "A D"]:
     """One row per assignment, in the order of `route`."""
-    return _GatherTokens.apply(x, route.order, route.inverse, route.top_k)
+    return cheap(_GatherTokens.apply, x, route.order, route.inverse, route.top_k)
 
 
 def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:

@@ -71,6 +71,13 @@ def _attention(config: ArcticConfig) -> int:
     return 2 * width * width + 2 * width * config.num_kv_heads * config.head_dim
 
 
+def layer_matrices(config: ArcticConfig) -> list[tuple[int, int]]:
+    """Rows and columns of a layer's dense matrices, in the model's order: queries, keys, values, attention's output,
+    and the dense MLP's three. The router's gate is none of them."""
+    width, keys = config.hidden_size, config.num_kv_heads * config.head_dim
+    return [(width, width), (keys, width), (keys, width), (width, width), *[(width, width)] * 3]
+
+
 def _dense_layer(config: ArcticConfig) -> int:
     """Everything of one layer but its experts: attention, dense MLP, router, three norms."""
     width = config.hidden_size

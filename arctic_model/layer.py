@@ -39,12 +39,13 @@ class ForwardPolicy:
     """How a training pass differs from a plain one.
 
     `capacity_factor`: see `arctic_model.router.within_capacity`; 0 drops nothing. What is dropped adds nothing to the
-    layer's output, and the other weight of the token stays as it was. `activation_checkpointing`: "layer" keeps
-    each layer's input only and computes the layer again in backward (Chen et al. 2016, arXiv 1604.06174).
+    layer's output, and the other weight of the token stays as it was. `activation_checkpointing`: "selective"
+    makes the cheap parts again in backward (`arctic_model.recomputation`); "layer" keeps each layer's input only and
+    computes the layer again (Chen et al. 2016, arXiv 1604.06174).
     """
 
     capacity_factor: float = 0.0
-    activation_checkpointing: Literal["none", "layer"] = "none"
+    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
 
 
 class LayerOutput(NamedTuple):

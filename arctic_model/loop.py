@@ -189,11 +189,12 @@ class _Training:
         plan, step = self.plan, self.step + 1
         tokens = step * plan.tokens_per_step
         loss = float(sums.nll) / scale.predicted
+        loss_by_corpus = self._loss_by_corpus(sums)
         learning_rate = plan.schedule.learning_rate(tokens)
         load = sums.router.assignments / scale.tokens
         with self.telemetry.part("optimizer"):
             norm = self.engine.gradient_norm()
-            fault = self.guard.fault(loss, norm)
+            fault = self.guard.fault(loss, norm, loss_by_corpus)
             if fault is None:
                 self._update(learning_rate, norm, load)
                 if plan.optimization.balance_bias_rate:
@@ -206,7 +207,7 @@ class _Training:
             "step": step,
             "tokens": tokens,
             "loss": loss,
-            "loss_by_corpus": self._loss_by_corpus(sums),
+            "loss_by_corpus": loss_by_corpus,
             "balance_loss": float(balance_loss(load, sums.router.probabilities, scale.tokens)),
             "z_loss": float(z_loss(sums.router.z, scale.tokens)),
             "gradient_norm": norm,
@@ -215,8 +216,9 @@ class _Training:
             "skipped": int(fault is not None),
         }
         self.layers = router_figures(sums.router, scale.tokens)
-        for name, figure in self.layers.items():
-            record |= {f"{name}_mean": float(figure.mean()), f"{name}_max": float(figure.max())}
+        table = torch.stack(list(self.layers.values()))
+        for name, mean, most in zip(self.layers, table.mean(1).tolist(), table.amax(1).tolist(), strict=True):
+            record |= {f"{name}_mean": mean, f"{name}_max": most}
         self.records.append(record)
         self.telemetry.end_step(record)
         if self.is_first:

@@ -1,5 +1,6 @@
 """The whole model, with the released Arctic's own tensor names."""
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.dispatch import ExpertGroup
 from arctic_model.layer import ArcticLayer, ForwardPolicy
 from arctic_model.normalization import RMSNorm
+from arctic_model.recomputation import selective
 from arctic_model.router import Router, Routing, updated_bias
 
 PLAIN = ForwardPolicy()
@@ -84,7 +86,8 @@ class ArcticModel(nn.Module):
                 # Nothing is drawn in a layer, so there is no random state to keep.
                 hidden, routing = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
             else:
-                hidden, routing = layer(*inputs)
+                with selective() if policy.activation_checkpointing == "selective" else nullcontext():
+                    hidden, routing = layer(*inputs)
             routings.append(routing)
         return HiddenStates(self.model.norm(hidden), _stacked(routings))
 

@@ -18,15 +18,14 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
+from arctic_model.muon_cost import BATCH_ELEMENTS, NUM_ITERATIONS
+
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic Newton-Schulz iteration; they maximise the slope at zero (Jordan et al. 2024), as does torch."""
-NUM_ITERATIONS = 5
 EPSILON = 1e-7
 RMS_OF_ADAMW = 0.2
 """Root mean square of a typical update of AdamW (Liu et al. 2025, section 2.2)."""
-BATCH_ELEMENTS = 2**24
-"""Made orthogonal at once: enough to fill a GPU, little beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,7 @@ def muon_step(
     shared = _exchanged(update, part)
     weights.mul_(1.0 - learning_rate * weight_decay)
     for pieces in _batches(part.pieces):
-        matrices = torch.stack([_whole(piece, update, shared) for piece in pieces])
-        for piece, matrix in zip(pieces, orthogonalized(matrices), strict=True):
-            step_size = learning_rate * RMS_OF_ADAMW * math.sqrt(max(piece.shape))
-            weights[piece.here].add_(matrix.flatten()[piece.inside], alpha=-step_size)
+        _step_batch(weights, [_whole(piece, update, shared) for piece in pieces], pieces, learning_rate)
 
 
 def orthogonalized(matrices: Float[Tensor, "N A B"]) -> Float[Tensor, "N A B"]:
@@ -106,6 +102,13 @@ def orthogonalized(matrices: Float[Tensor, "N A B"]) -> Float[Tensor, "N A B"]:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if matrices.shape[1] > matrices.shape[2] else x
+
+
+def _step_batch(weights: Tensor, updates: list[Tensor], pieces: list[Piece], learning_rate: float) -> None:
+    """Nothing of a batch is held when the next one begins."""
+    for piece, matrix in zip(pieces, orthogonalized(torch.stack(updates)), strict=True):
+        step_size = learning_rate * RMS_OF_ADAMW * math.sqrt(max(piece.shape))
+        weights[piece.here].add_(matrix.flatten()[piece.inside], alpha=-step_size)
 
 
 def _matrices(parameters: Iterable[tuple[int, torch.Size]]) -> Iterator[tuple[int, tuple[int, int]]]:

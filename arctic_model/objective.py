@@ -67,7 +67,8 @@ def training_loss(
         + settings.z_loss_coefficient * z_loss(router.z, scale.tokens)
     )
     by_corpus = (
-        (batch.corpora * by_sequence.double()).sum(dim=1)
+        # A sequence whose loss is no number must not reach the sums of other corpora, as it would by a product.
+        torch.where(batch.corpora, by_sequence.double(), 0.0).sum(dim=1)
         for by_sequence in (token_nll.view_as(batch.targets).sum(dim=1), (batch.targets >= 0).sum(dim=1))
     )
     return loss, _packed(StepSums(nll, router, *by_corpus))

@@ -32,7 +32,7 @@ class Optimization:
     z_loss_coefficient: float = 0.0
     balance_bias_rate: float = 0.0
     capacity_factor: float = 0.0
-    activation_checkpointing: Literal["none", "layer"] = "none"
+    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
     zero_stage: Literal[0, 1, 2] = 1
     seed: int = 0
@@ -85,7 +85,8 @@ class GroupedOptimizer(torch.optim.Optimizer):
             if group["gradient_scale"] is None:
                 continue
             gradients = {parameter: parameter.grad for parameter in group["params"] if parameter.grad is not None}
-            torch._foreach_mul_(list(gradients.values()), group["gradient_scale"])
+            if group["gradient_scale"] != 1.0:
+                torch._foreach_mul_(list(gradients.values()), group["gradient_scale"])
             if group["muon"]:
                 self._muon(group, gradients)
             else:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from arctic_model.recomputation import cheap
+
 
 class Routing(NamedTuple):
     """Decision for N tokens, or for those of all L layers with an axis in front.
@@ -53,7 +55,8 @@ class Router(nn.Module):
         self.top_k = top_k
 
     def forward(self, x: Float[Tensor, "N D"]) -> Routing:
-        return route(F.linear(x.float(), self.weight.float()), self.top_k, self.e_score_correction_bias)
+        wide, weight = cheap(Tensor.float, x), cheap(Tensor.float, self.weight)
+        return route(F.linear(wide, weight), self.top_k, self.e_score_correction_bias)
 
 
 def route(logits: Float[Tensor, "N E"], top_k: int, bias: Float[Tensor, " E"] | None = None) -> Routing:
@@ -92,8 +95,10 @@ def router_sums(routing: Routing, valid: Bool[Tensor, " N"]) -> RouterSums:
     logits, experts, weights, kept = routing
     num_layers, _, num_experts = logits.shape
     weight = valid.float()
-    probabilities = torch.einsum("lne,n->le", logits.softmax(dim=-1), weight)
-    z = logits.logsumexp(dim=-1).square() @ weight
+    # The softmax, of which both need the log-partition: torch's own over so short an axis takes four times as long.
+    partition = logits.logsumexp(dim=-1)
+    probabilities = weight @ (logits - partition.unsqueeze(-1)).exp()
+    z = partition.square() @ weight
     slots = experts[:, valid] + num_experts * torch.arange(num_layers, device=experts.device)[:, None, None]
     assignments = torch.bincount(slots.flatten(), minlength=num_layers * num_experts)
     dropped = z.new_zeros(num_layers) if kept is None else (~kept).sum(-1).float() @ weight

@@ -4,11 +4,12 @@ docs/sizing.md derives every formula; the tests hold them against what torch and
 """
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
 from arctic_model.config import ArcticConfig
 from arctic_model.flops import count_parameters
+from arctic_model.muon_cost import MuonGroup, muon_groups
 
 Dtype = Literal["float32", "bfloat16"]
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
@@ -33,8 +34,9 @@ class Spread:
     num_micro_batches: int = 1
     zero_stage: Literal[0, 1, 2] = 2
     dtype: Dtype = "bfloat16"
-    checkpoint_layers: bool = False
-    """Keep only each layer's input and compute the layer again in backward."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
+    """See `arctic_model.layer.ForwardPolicy`."""
 
     def __post_init__(self) -> None:
         for name in ("num_workers", "expert_parallel_size", "sequence_length", "micro_batch_sequences"):
@@ -106,20 +108,35 @@ class Working:
     logits_chunk: int
     layer_backward: int
     communication_buffers: int
-    step_gradients: int
+    update: int
 
     @property
     def peak(self) -> int:
         """The most of three moments: the loss at the end of forward, the last layer's backward, and the update."""
         in_loss = self.activations + self.logits_chunk
         in_backward = self.activations + self.layer_backward + self.communication_buffers
-        return max(in_loss, in_backward, self.step_gradients)
+        return max(in_loss, in_backward, self.update)
+
+
+@dataclass(frozen=True)
+class Host:
+    """Bytes of one worker's machine beside its GPU: the float32 weights while the model is made, and from the first
+    checkpoint on the copy that one is written from. On a CPU the first are the weights themselves."""
+
+    first_weights: int
+    checkpoint_copy: int
+
+    @property
+    def peak(self) -> int:
+        """The first are gone before the copy is made."""
+        return max(self.first_weights, self.checkpoint_copy)
 
 
 @dataclass(frozen=True)
 class Memory:
     states: States
     working: Working
+    host: Host
 
     @property
     def total(self) -> int:
@@ -132,11 +149,12 @@ class Memory:
 def memory_per_worker(config: ArcticConfig, spread: Spread) -> Memory:
     """Bytes of one worker. Raises ValueError where `config` cannot be spread like this."""
     spread.require_fit(config)
-    return Memory(states(config, spread), working(config, spread))
+    return Memory(states(config, spread), working(config, spread), host(config, spread))
 
 
 def states(config: ArcticConfig, spread: Spread) -> States:
-    """Weights, gradients, float32 master weights and the two moments (Rajbhandari et al. 2019, arXiv 1910.02054, 3.1).
+    """Weights, gradients, float32 master weights and moments (Rajbhandari et al. 2019, arXiv 1910.02054, 3.1): two of
+    each value with AdamW, one of those that Muon steps.
 
     ZeRO splits dense states over all workers and experts' over the workers that hold the same experts. At stage 0
     nothing is split, and the float32 weights are their own masters.
@@ -151,7 +169,26 @@ def states(config: ArcticConfig, spread: Spread) -> States:
         dense_gradients=size * kept_dense,
         expert_gradients=size * kept_experts,
         master_weights=4 * (own_dense + own_experts) if spread.zero_stage else 0,
-        moments=8 * (own_dense + own_experts),
+        moments=8 * (own_dense + own_experts) - 4 * sum(group.owned for group in muon(config, spread)),
+    )
+
+
+def muon(config: ArcticConfig, spread: Spread) -> tuple[MuonGroup, ...]:
+    """The groups that Muon steps, none with AdamW."""
+    if spread.optimizer == "adamw":
+        return ()
+    parts = (spread.num_workers, spread.expert_replicas) if spread.zero_stage else (1, 1)
+    return muon_groups(config, config.num_experts // spread.expert_parallel_size, parts)
+
+
+def host(config: ArcticConfig, spread: Spread) -> Host:
+    """Of a checkpoint, workers copy weights and moments in float32, every value once over all of them."""
+    dense, experts = local_parameters(config, spread)
+    share = math.ceil(dense / spread.num_workers) + math.ceil(experts / spread.expert_replicas)
+    stepped = muon(config, replace(spread, zero_stage=2))
+    return Host(
+        first_weights=4 * (dense + experts),
+        checkpoint_copy=12 * share - 4 * sum(group.owned for group in stepped),
     )
 
 
@@ -176,16 +213,16 @@ def working(config: ArcticConfig, spread: Spread) -> Working:
         logits_chunk=_logits_chunk(config, spread),
         layer_backward=_layer_backward(config, spread),
         communication_buffers=_reduce_buckets(config, spread) + _exchange_buffers(config, spread),
-        step_gradients=_step_gradients(config, spread),
+        update=_update(config, spread),
     )
 
 
 def activation_bytes(config: ArcticConfig, spread: Spread) -> int:
     """What backward needs, when all of forward is done and the experts' load is even.
 
-    With `checkpoint_layers`, the inputs of all layers and everything of the one that is computed again.
+    With checkpointed layers, the inputs of all layers and everything of the one that is computed again.
     """
-    if not spread.checkpoint_layers:
+    if spread.activation_checkpointing != "layer":
         return config.num_layers * kept_by_layer(config, spread) + kept_beside_layers(config, spread)
     return kept_with_checkpoints(config, spread) + kept_by_layer(config, spread) - _hidden(config, spread)
 
@@ -200,13 +237,35 @@ def kept_by_layer(config: ArcticConfig, spread: Spread) -> int:
 
     In units of N * D elements: the layer's input, the normed input, queries, attention's output, attention's sum,
     the normed sum, gate and up of the dense MLP: 8. Keys and values are G / H of that each. An assignment keeps the
-    row it sends and the row it gets back (2 * D), and 2 * F inside its expert.
+    row it sends and the row it gets back (2 * D), and 2 * F inside its expert. Selective checkpointing leaves some out.
     """
     tokens, size, width = spread.tokens, spread.element_bytes, config.hidden_size
     assignments = tokens * config.top_k
     dense = 8 * tokens * width + 2 * tokens * config.num_kv_heads * config.head_dim
     experts = assignments * (2 * width + 2 * config.expert_size)
-    return size * (dense + experts) + _kept_by_router(config, spread) + _kept_by_attention(config, spread)
+    return (
+        size * (dense + experts)
+        + _kept_by_router(config, spread)
+        + _kept_by_attention(config, spread)
+        - _left_out(config, spread)
+    )
+
+
+def _left_out(config: ArcticConfig, spread: Spread) -> int:
+    """What selective checkpointing does not keep of a layer: the two normed inputs of the dense path, the router's
+    tokens and its weights in float32, and the rows for the experts, unless an exchange brought them."""
+    if spread.activation_checkpointing != "selective":
+        return 0
+    routed = 4 * spread.tokens * config.hidden_size
+    if spread.dtype != "float32":
+        routed += 4 * config.num_experts * config.hidden_size
+    return 2 * _hidden(config, spread) + routed + _rows_made_again(config, spread)
+
+
+def _rows_made_again(config: ArcticConfig, spread: Spread) -> int:
+    if spread.activation_checkpointing != "selective" or spread.expert_parallel_size > 1:
+        return 0
+    return config.top_k * _hidden(config, spread)
 
 
 def _kept_by_router(config: ArcticConfig, spread: Spread) -> int:
@@ -217,8 +276,7 @@ def _kept_by_router(config: ArcticConfig, spread: Spread) -> int:
     gate_weight = 0 if spread.dtype == "float32" else 4 * config.num_experts * config.hidden_size
     permutations = 4 if spread.expert_parallel_size > 1 else 2
     weights_and_choices = assignments * (4 + 8)
-    group_ends = 4 * config.num_experts // spread.expert_parallel_size
-    return gate_input + gate_weight + permutations * 8 * assignments + weights_and_choices + group_ends
+    return gate_input + gate_weight + permutations * 8 * assignments + weights_and_choices
 
 
 def _kept_by_attention(config: ArcticConfig, spread: Spread) -> int:
@@ -252,10 +310,10 @@ def _logits_chunk(config: ArcticConfig, spread: Spread) -> int:
 
 def _layer_backward(config: ArcticConfig, spread: Spread) -> int:
     """The larger of two: a norm's backward in float32 with the gradients around it, about 20 bytes per token and
-    width, and the gradients of all rows inside the experts."""
+    width, and the gradients of all rows inside the experts, with the rows where these are made again."""
     norm = 20 * spread.tokens * config.hidden_size
     rows = spread.tokens * config.top_k * (3 * config.hidden_size + 2 * config.expert_size)
-    return max(norm, spread.element_bytes * rows)
+    return max(norm, spread.element_bytes * rows + _rows_made_again(config, spread))
 
 
 def _reduce_buckets(config: ArcticConfig, spread: Spread) -> int:
@@ -270,8 +328,13 @@ def _exchange_buffers(config: ArcticConfig, spread: Spread) -> int:
     return 2 * config.top_k * _hidden(config, spread) if spread.expert_parallel_size > 1 else 0
 
 
-def _step_gradients(config: ArcticConfig, spread: Spread) -> int:
-    """ZeRO's float32 gradient of one group of parameters at a time, and the flat copy it is made from."""
+def _update(config: ArcticConfig, spread: Spread) -> int:
+    """ZeRO's float32 gradient of one group of parameters at a time, with the flat copy it is made from, or with what
+    Muon makes of it. Without ZeRO gradients are there already, and Muon takes one parameter after the other."""
+    size, groups = spread.element_bytes, muon(config, spread)
     if spread.zero_stage == 0:
-        return 0
-    return (4 + spread.element_bytes) * max(owned_parameters(config, spread))
+        stack = [(config.expert_size, config.hidden_size)] * (config.num_experts // spread.expert_parallel_size)
+        largest = (MuonGroup(shapes, 1) for shapes in ([(config.hidden_size, config.hidden_size)], stack) if groups)
+        return max((parameter.working_bytes(size) for parameter in largest), default=0)
+    making = (4 + size) * max(owned_parameters(config, spread))
+    return max([making, *(4 * group.owned + group.working_bytes(size) for group in groups)])

@@ -7,7 +7,7 @@ all decide alike and nothing has to be undone.
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -42,10 +42,10 @@ class SpikeGuard:
             return math.inf
         return self.policy.factor * median(self.norms)
 
-    def fault(self, loss: float, gradient_norm: float) -> str | None:
-        """What is wrong with a step, None where it may be taken."""
+    def fault(self, loss: float, gradient_norm: float, loss_by_corpus: Mapping[str, float] | None = None) -> str | None:
+        """What is wrong with a step, None where it may be taken. A loss that is no number is told by corpus."""
         if not math.isfinite(loss):
-            return f"the loss is {loss}"
+            return f"the loss is {loss}{_corpora(loss_by_corpus or {})}"
         if not math.isfinite(gradient_norm):
             return f"the gradient norm is {gradient_norm}"
         if gradient_norm > self.threshold:
@@ -65,3 +65,12 @@ class SpikeGuard:
         while self.skipped[0] <= step - self.policy.window:
             self.skipped.popleft()
         return len(self.skipped) <= self.policy.max_skipped
+
+
+def _corpora(losses: Mapping[str, float]) -> str:
+    """Where the data is to be looked at, in words."""
+    broken = [f"{corpus} {loss}" for corpus, loss in losses.items() if not math.isfinite(loss)]
+    sound = [corpus for corpus, loss in losses.items() if math.isfinite(loss)]
+    if not broken:
+        return ""
+    return f" (by corpus: {', '.join(broken)}; " + (f"finite in {', '.join(sound)})" if sound else "finite in none)")

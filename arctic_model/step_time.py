@@ -8,13 +8,14 @@ from dataclasses import astuple, dataclass
 
 from arctic_model.config import ArcticConfig
 from arctic_model.flops import forward_flops_per_token, training_flops_per_token
-from arctic_model.sizing import Dtype, Spread, local_parameters, owned_parameters
+from arctic_model.sizing import Dtype, Spread, local_parameters, muon, owned_parameters
 
 GPUS_PER_NODE = 8
 """GPUs that NVLink joins, each with a network card of its own: the HGX board of all four kinds."""
 UPDATE_BYTES_PER_PARAMETER = 48
 """Read and written in bfloat16 training: weight and moments in float32 24; the gradient flattened 4, widened 6, clipped
-8, read 4; the weight in bfloat16 2."""
+8, read 4; the weight in bfloat16 2. Muon reads and writes as much: its mixed momentum goes where the second moment
+would."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Traffic:
     expert_gradients: float
     dense_weights: float
     expert_weights: float
+    cut_matrices: float
 
     @property
     def total(self) -> float:
@@ -139,13 +141,13 @@ def traffic(config: ArcticConfig, spread: Spread) -> Traffic:
 
     An assignment's row travels out and back, D elements each, unless its expert is here: 1 / expert_parallel_size of
     them at an even load. DeepSpeed reduces gradients by all-reduce, which sends 2 (n - 1) / n of them in a ring of n,
-    at stage 2 in every pass; the weights' all-gather sends (n - 1) / n.
+    at stage 2 in every pass; the weights' all-gather sends (n - 1) / n. Muon all-reduces the matrices that ZeRO cuts.
     """
     spread.require_fit(config)
     size, peers = spread.element_bytes, 1 - 1 / spread.expert_parallel_size
     rows = spread.tokens * config.top_k * spread.num_micro_batches * config.num_layers
     exchange = rows * config.hidden_size * size * peers
-    forward = exchange * (2 if spread.checkpoint_layers else 1)
+    forward = exchange * _forwards(spread)
     dense, experts = (size * count for count in local_parameters(config, spread))
     all_dense, all_experts = _ring(spread.num_workers), _ring(spread.expert_replicas)
     reductions = _reductions(spread)
@@ -159,6 +161,7 @@ def traffic(config: ArcticConfig, spread: Spread) -> Traffic:
         expert_gradients=2 * all_experts * experts * reductions,
         dense_weights=all_dense * dense * gathers,
         expert_weights=all_experts * experts * gathers,
+        cut_matrices=sum((2 * _ring(group.num_parts) * size * group.shared for group in muon(config, spread)), 0.0),
     )
 
 
@@ -179,7 +182,8 @@ def windows(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -
 def step_time(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> StepTime:
     """One step, if computation reaches `efficiency` of the peak while it runs. Raises ValueError.
 
-    DeepSpeed runs with `overlap_comm` off: reductions and all-gathers wait for nothing and hide behind nothing.
+    DeepSpeed runs with `overlap_comm` off: reductions and all-gathers wait for nothing and hide behind nothing. The
+    update with Muon has its products too, and the exchange of the matrices that ZeRO cuts.
     """
     if not 0 < efficiency <= 1:
         raise ValueError(f"mfu = {efficiency:g}: a share of the peak, above 0 and at most 1.")
@@ -187,7 +191,7 @@ def step_time(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float)
     passes = spread.tokens * spread.num_micro_batches
     peak_flops = gpu.peak_flops(spread.dtype)
     model_s = passes * training_flops_per_token(config, spread.sequence_length) / peak_flops
-    again = _layers_forward_flops(config, spread) * passes if spread.checkpoint_layers else 0
+    again = _layers_forward_flops(config, spread) * passes * (_forwards(spread) - 1)
     compute_s = (model_s + again / peak_flops) / efficiency
     gradients_s, weights_s = _collectives_s(config, spread, gpu)
     parts = {
@@ -195,7 +199,7 @@ def step_time(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float)
         "exposed_exchange_s": _exposed_s(config, spread, windows(config, spread, gpu, efficiency)),
         "gradients_s": gradients_s,
         "weights_s": weights_s,
-        "update_s": UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, spread)) / gpu.memory_bytes_per_s,
+        "update_s": _update_s(config, spread, gpu, efficiency),
     }
     return StepTime(**parts, tokens=spread.tokens_per_step, mfu=model_s / sum(parts.values()))
 
@@ -211,6 +215,11 @@ def _reductions(spread: Spread) -> int:
     return spread.num_micro_batches if spread.zero_stage == 2 else 1
 
 
+def _forwards(spread: Spread) -> int:
+    """How often a layer's forward is computed; selective checkpointing makes no product and no exchange again."""
+    return 2 if spread.activation_checkpointing == "layer" else 1
+
+
 def _ring(members: int) -> float:
     return (members - 1) / members
 
@@ -223,9 +232,8 @@ def _layers_forward_flops(config: ArcticConfig, spread: Spread) -> int:
 
 def _exposed_s(config: ArcticConfig, spread: Spread, layer: Windows) -> float:
     """What of a step's exchanges nothing hides. Checkpointing runs forward, and its exchanges, twice."""
-    forwards = 2 if spread.checkpoint_layers else 1
     exposed = [window.exchange_s - window.hidden_s for window in layer.all]
-    per_layer = forwards * sum(exposed[:2]) + sum(exposed[2:])
+    per_layer = _forwards(spread) * sum(exposed[:2]) + sum(exposed[2:])
     return per_layer * config.num_layers * spread.num_micro_batches
 
 
@@ -237,15 +245,33 @@ def _exchange_s(row_bytes: int, spread: Spread, gpu: Gpu) -> float:
     return max(inside / gpu.nvlink_bytes_per_s, outside / gpu.network_bytes_per_s)
 
 
+def _update_s(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> float:
+    moved = UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, spread)) / gpu.memory_bytes_per_s
+    products = sum(group.flops for group in muon(config, spread)) / (efficiency * gpu.peak_flops(spread.dtype))
+    cut = sum(
+        2 * _ring(group.num_parts) * spread.element_bytes * group.shared / bytes_per_s
+        for group, bytes_per_s in zip(muon(config, spread), _gradient_rings(spread, gpu), strict=False)
+    )
+    return moved + products + cut
+
+
 def _collectives_s(config: ArcticConfig, spread: Spread, gpu: Gpu) -> tuple[float, float]:
     """Seconds of a step's gradient reductions, and of its weights' all-gather."""
     sent = traffic(config, spread)
-    dense = _ring_bytes_per_s(spread.num_workers, GPUS_PER_NODE, gpu)
-    # Expert groups are neighbours, so those that hold the same experts stand expert_parallel_size apart.
-    experts = _ring_bytes_per_s(spread.expert_replicas, max(1, GPUS_PER_NODE // spread.expert_parallel_size), gpu)
+    dense, experts = _gradient_rings(spread, gpu)
     return (
         sent.dense_gradients / dense + sent.expert_gradients / experts,
         sent.dense_weights / dense + sent.expert_weights / experts,
+    )
+
+
+def _gradient_rings(spread: Spread, gpu: Gpu) -> tuple[float, float]:
+    """Bytes per second and member of the rings over all workers, and over those that hold the same experts: expert
+    groups are neighbours, so these stand expert_parallel_size apart."""
+    near = max(1, GPUS_PER_NODE // spread.expert_parallel_size)
+    return (
+        _ring_bytes_per_s(spread.num_workers, GPUS_PER_NODE, gpu),
+        _ring_bytes_per_s(spread.expert_replicas, near, gpu),
     )
 
 

@@ -209,8 +209,8 @@ class TrainSection(Section):
     global_batch_sequences: PositiveInt
     micro_batch_sequences: PositiveInt
     """Sequences per worker and forward pass."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """AdamW for everything, or Muon for the layers' matrices (each expert one) and AdamW for the rest."""
+    optimizer: Literal["adamw", "muon"] = "muon"
+    """Muon for the layers' matrices (each expert one) and AdamW for the rest, or AdamW for everything."""
     peak_lr: PositiveFloat
     schedule: Literal["wsd", "cosine"] = "wsd"
     """Stay at the peak and fall at the end, or fall by a cosine from the end of warm-up on. The cosine depends on the
@@ -257,10 +257,10 @@ class TrainSection(Section):
     """Peak of one worker in TFLOP/s, which MFU is a share of. Without it that of the GPU, if it is known; else there
     is no MFU."""
     profile_steps: Annotated[str, Field(pattern=r"^(\d+:\d+)?$")] = ""
-    """First and last step (10:13) of a profiler's trace of worker 0, written beside the checkpoints."""
-    activation_checkpointing: Literal["none", "layer"] = "none"
-    """"layer" keeps each layer's input only and computes the layer again in backward: less memory, about a third more
-    work, the same bits."""
+    """First and last step (10:13) of a profiler's trace of worker 0, written beside the result and to MLflow."""
+    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
+    """"selective" makes norms, casts and gathers again in backward, no product and no exchange; "layer" keeps each
+    layer's input only and computes the layer again, about a third more work. Less memory, the same bits."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:

@@ -45,6 +45,10 @@ class StageContext:
             }
         )
 
+    def log_file(self, file: Path) -> None:
+        """Publish a finished file of a folder beside `state`, where all workers see it. The folder stays as it is."""
+        self.emit({"event": "file", "stage": self.stage_id, "path": str(file)})
+
     def warn(self, message: str) -> None:
         """State something that the user should know and that does not stop the work."""
         self.emit({"event": "warning", "stage": self.stage_id, "message": message})

@@ -130,7 +130,7 @@ def _table(rows: dict[str, _Row]) -> Table:
 def _print_line(console: Console, rows: dict[str, _Row], event: Event) -> None:
     _apply(rows, event)
     row = rows.get(event.get("stage", ""))
-    if event["event"] == "metrics" or row is None:
+    if event["event"] in ("metrics", "file") or row is None:
         return
     if event["event"] == "progress":
         now = event["time"]

@@ -1,8 +1,9 @@
 """`arctic size`: what a run would need on a number of GPUs, before one is rented."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -10,9 +11,16 @@ from rich.table import Table
 from arctic_model.config import ArcticConfig
 from arctic_model.flops import count_parameters
 from arctic_model.presets import preset
-from arctic_model.sizing import Memory, Spread, memory_per_worker
+from arctic_model.sizing import Host, Memory, Spread, memory_per_worker
 from arctic_model.step_time import GPUS, Gpu, bill, step_time, traffic, windows
 from data_recipes import RecipeError, RunRecipe, load_recipe
+
+LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
+    "none": ("selective", "layer"),
+    "selective": ("layer",),
+    "layer": (),
+}
+"""By activation checkpointing, the policies that keep less."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +78,19 @@ def _spread(run: RunRecipe) -> Spread:
         num_micro_batches=train.global_batch_sequences // (train.num_workers * train.micro_batch_sequences),
         zero_stage=train.zero_stage,
         dtype=train.dtype,
-        checkpoint_layers=train.activation_checkpointing == "layer",
+        optimizer=train.optimizer,
+        activation_checkpointing=train.activation_checkpointing,
     )
 
 
 def _heading(run: RunRecipe, config: ArcticConfig, spread: Spread, order: Order) -> str:
     count = count_parameters(config)
-    layers = ", layers checkpointed" if spread.checkpoint_layers else ""
+    policy = spread.activation_checkpointing
+    checkpointing = "" if policy == "none" else f", {policy} checkpointing"
     return (
         f"{run.model.preset}: {count.total:,} parameters, {count.active:,} active\n"
         f"{spread.num_workers:,} x {order.gpu}, expert-parallel over {spread.expert_parallel_size}, ZeRO-"
-        f"{spread.zero_stage}, {spread.dtype}{layers}\n"
+        f"{spread.zero_stage}, {spread.dtype}, {spread.optimizer}{checkpointing}\n"
         f"a step: {spread.tokens_per_step:,} tokens = {spread.num_workers:,} GPUs x {spread.num_micro_batches:,} "
         f"passes x {spread.micro_batch_sequences:,} sequences x {spread.sequence_length:,}\n"
     )
@@ -88,7 +98,9 @@ def _heading(run: RunRecipe, config: ArcticConfig, spread: Spread, order: Order)
 
 def _tables(config: ArcticConfig, spread: Spread, tokens: int, order: Order) -> Iterable[Table]:
     gpu = GPUS[order.gpu]
-    yield _memory_table(memory_per_worker(config, spread))
+    memory = memory_per_worker(config, spread)
+    yield _memory_table(memory)
+    yield _host_table(memory.host)
     yield _traffic_table(config, spread)
     yield _time_table(config, spread, gpu, order.mfu)
     yield _bill_table(config, spread, gpu, tokens, order)
@@ -102,6 +114,14 @@ def _memory_table(memory: Memory) -> Table:
     for part, value in asdict(memory.working).items():
         table.add_row(_words(part), _bytes(value))
     table.add_row("most at one moment, states with it", _bytes(memory.total), style="bold")
+    return table
+
+
+def _host_table(host: Host) -> Table:
+    table = _table("memory of the machine, per GPU", "")
+    table.add_row("weights in float32 while the model is made", _bytes(host.first_weights))
+    table.add_row("copy that a checkpoint is written from", _bytes(host.checkpoint_copy))
+    table.add_row("most at one moment", _bytes(host.peak), style="bold")
     return table
 
 
@@ -154,9 +174,9 @@ def _verdict(config: ArcticConfig, spread: Spread, order: Order) -> str:
         mend = "The states alone are too large: raise --ep or --gpus, or zero_stage to 2."
     else:
         mend = "Lower --micro-batch or raise --ep." if spread.micro_batch_sequences > 1 else "Raise --ep or --gpus."
-        if not spread.checkpoint_layers:
-            smaller = memory_per_worker(config, replace(spread, checkpoint_layers=True))
-            mend += f" With checkpointed layers: {_bytes(smaller.total)}."
+        for policy in LESS_KEPT[spread.activation_checkpointing]:
+            smaller = memory_per_worker(config, replace(spread, activation_checkpointing=policy))
+            mend += f" With {policy} checkpointing: {_bytes(smaller.total)}."
     return f"DOES NOT FIT: {need} of {there}. {mend}"
 
 

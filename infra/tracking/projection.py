@@ -21,11 +21,21 @@ from mlflow.entities import (
     Metric,
     Param,
 )
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from infra.context import Event
 from infra.events import read_events
 from infra.store import MANIFEST, Manifest
-from infra.tracking.shapes import batches, flatten, legal_name, outcomes, parent_metric, plan_table, shorten
+from infra.tracking.shapes import (
+    batches,
+    flatten,
+    legal_name,
+    outcomes,
+    parent_metric,
+    plan_table,
+    shorten,
+    split_table,
+)
 
 CHECKPOINT = "checkpoint"
 """A result with this folder is a model."""
@@ -65,6 +75,8 @@ class Projection:
                 self._reuse_stage(event)
             case "metrics":
                 self._log_points(event)
+            case "file":
+                self._log_file(event)
             case "warning":
                 self._tag(event["stage"], f"warning.{_milliseconds(event)}", event["message"])
             case "stage_finished":
@@ -153,6 +165,11 @@ class Projection:
                 grouped = {name if "/" in name else f"{stage['name']}/{name}": value for name, value in values.items()}
                 self._log_metrics(run_id, grouped, event, step)
 
+    def _log_file(self, event: Event) -> None:
+        file = self._in_store(Path(event["path"]), 3)
+        if file.is_file():
+            self._client.log_artifact(self._runs[event["stage"]], str(file), "files")
+
     def _finish_stage(self, event: Event) -> None:
         path, run_id = self._result(event), self._runs[event["stage"]]
         if path:
@@ -165,8 +182,18 @@ class Projection:
             self._tell_parent(manifest, path, event)
             self._client.log_inputs(run_id, [_dataset(manifest.id, manifest.key, "output", manifest)])
             self._client.log_artifact(run_id, str(path / MANIFEST))
+            self._log_tables(run_id, path)
         self.flush()
         self._client.set_terminated(run_id, "FINISHED", _milliseconds(event))
+
+    def _log_tables(self, run_id: str, path: Path) -> None:
+        """As `MlflowClient.log_table` does, which would append the rows once more where an event is sent again."""
+        names = [file.relative_to(path).with_suffix(".json") for file in sorted(path.glob("tables/*.parquet"))]
+        for name in names:
+            self._client.log_text(run_id, split_table(path / name.with_suffix(".parquet")), name.as_posix())
+        if names:
+            tables = [{"path": name.as_posix(), "type": "table"} for name in names]
+            self._client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps(tables))
 
     def _fail_stage(self, event: Event) -> None:
         text = str(event.get("detail", event["error"]))
@@ -189,10 +216,13 @@ class Projection:
         self._client.set_terminated(self._runs[PARENT], STATUS[event["status"]], _milliseconds(event))
 
     def _result(self, event: Event) -> Path | None:
-        """The committed folder, wherever the store is now; None where it was deleted since."""
-        recorded = Path(event["path"])
-        path = self._folder.parents[1] / "stages" / recorded.parent.name / recorded.name
+        """The committed folder; None where it was deleted since."""
+        path = self._in_store(Path(event["path"]), 2)
         return path if (path / MANIFEST).is_file() else None
+
+    def _in_store(self, recorded: Path, depth: int) -> Path:
+        """A path under the store's stages, by its last `depth` names: wherever the store is now."""
+        return self._folder.parents[1].joinpath("stages", *recorded.parts[-depth:])
 
     def _tell_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
         """The parent carries every stage's figures, also of reused ones, so that whole runs compare in one table."""

@@ -3,7 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from infra.context import Event
 
@@ -15,6 +19,8 @@ MAX_TAG_CHARACTERS = 8000
 MAX_NAME_CHARACTERS = 250
 MAX_PARAMS = 300
 """Our own limit: longer tables of params help nobody, and the manifest has them all."""
+MAX_TABLE_ROWS = 1000
+"""Our own limit: MLflow loads a table whole to show it."""
 
 
 def flatten(params: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -40,12 +46,22 @@ def legal_name(name: str) -> str:
     return "/".join(part for part in parts if part.strip(".")) or "_"
 
 
+def split_table(parquet: Path) -> str:
+    """A table as MLflow reads it (JSON, columns and rows): every k-th row, for the smallest k that leaves at most
+    MAX_TABLE_ROWS."""
+    table = pq.read_table(parquet)
+    stride = -(-table.num_rows // MAX_TABLE_ROWS) or 1
+    table = table.take(pa.array(range(0, table.num_rows, stride), pa.int64()))
+    rows = [list(row.values()) for row in table.to_pylist()]
+    return json.dumps({"columns": table.column_names, "data": rows}, ensure_ascii=False, default=str)
+
+
 def parent_metric(stage: str, subject: str, metric: str) -> str:
     """Name on the whole run of what one stage measured. MLflow makes a group of charts of what stands before the last
     slash, so corpora share their stage's group, and phases, which are steps of one curve, their metric's own."""
     if subject.isdigit():
         return metric if "/" in metric else f"{stage}/final_{metric}"
-    own = metric.removeprefix("data/")
+    own = metric.removeprefix("data/").removeprefix("eval/")
     return f"{stage}/{subject}.{own}" if subject else f"{stage}/{own}"
 
 

@@ -12,7 +12,7 @@ from pipelines.train.job import TrainJob
 LARGEST = 3
 CPU_ALLOCATOR = "can't allocate memory"
 """How torch words it on a CPU, in a RuntimeError like any other."""
-PASS = "lower train.micro_batch_sequences, or set train.activation_checkpointing to layer"
+PASS = "lower train.micro_batch_sequences, or set train.activation_checkpointing to selective or layer"
 SPLIT_DENSE = "raise train.zero_stage, or train.num_workers"
 SPLIT_EXPERTS = "raise train.expert_parallel_size, with train.num_workers"
 MENDS = {
@@ -26,7 +26,7 @@ MENDS = {
     "logits_chunk": PASS,
     "layer_backward": PASS,
     "communication_buffers": "set train.zero_stage to 0, which needs float32",
-    "step_gradients": SPLIT_DENSE,
+    "update": SPLIT_DENSE,
 }
 
 
@@ -50,7 +50,8 @@ def explained(error: Exception, job: TrainJob, num_workers: int) -> str:
         num_micro_batches=section.global_batch_sequences // (section.micro_batch_sequences * num_workers),
         zero_stage=section.zero_stage,
         dtype=section.dtype,
-        checkpoint_layers=section.activation_checkpointing == "layer",
+        optimizer=section.optimizer,
+        activation_checkpointing=section.activation_checkpointing,
     )
     memory = memory_per_worker(job.config, spread)
     parts = _parts(memory.states) | _parts(memory.working)

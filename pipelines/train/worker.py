@@ -169,6 +169,7 @@ class ContextObserver:
         self._context.log_metrics([(int(record["step"]), self._metrics(record)) for record in records])
 
     def traced(self, file: Path) -> None:
+        self._context.log_file(file)
         self._context.warn(f"the profiler's trace is {file}: open it at ui.perfetto.dev or chrome://tracing")
 
     def _metrics(self, record: Record) -> dict[str, float]:

@@ -59,6 +59,11 @@ def gradients(
     return {"logits": logits.detach()} | {name: p.grad for name, p in model.named_parameters()}
 
 
+def equal(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> list[str]:
+    """Names of what is equal to the bit."""
+    return [name for name in expected if torch.equal(found[name], expected[name])]
+
+
 def main() -> None:
     rank, out = int(sys.argv[1]), Path(sys.argv[3])
     torch.set_num_threads(1)
@@ -73,16 +78,27 @@ def main() -> None:
     with patch.object(dist, "all_to_all_single", launch_and_wait):
         serial = gradients(group, mine)
     again = gradients(group, mine, ForwardPolicy(activation_checkpointing="layer"))
+    with patch.object(Exchange, "launch", noted_launch), patch.object(Exchange, "finish", noted_finish):
+        EVENTS.clear()
+        selective = gradients(group, mine, ForwardPolicy(activation_checkpointing="selective"))
+        selective_order = list(EVENTS)
+    with patch.object(dist, "all_to_all_single", launch_and_wait):
+        serial_selective = gradients(group, mine, ForwardPolicy(activation_checkpointing="selective"))
     dropping = gradients(group, mine, ForwardPolicy(capacity_factor=0.75))
     dropping_again = gradients(group, mine, ForwardPolicy(0.75, "layer"))
+    dropping_selective = gradients(group, mine, ForwardPolicy(0.75, "selective"))
     shares = [gradients(ExpertGroup(), ids[:2]), gradients(ExpertGroup(), ids[2:3])]
     expected = {name: shares[0][name] + shares[1][name] for name in overlapping if name != "logits"}
     held = slice(2 * rank, 2 * rank + 2)
     result = {
         "order": order,
-        "equal": [name for name in overlapping if torch.equal(overlapping[name], serial[name])],
-        "equal_computed_again": [name for name in overlapping if torch.equal(overlapping[name], again[name])],
-        "equal_with_drops": [name for name in dropping if torch.equal(dropping[name], dropping_again[name])],
+        "selective_order": selective_order,
+        "equal": equal(overlapping, serial),
+        "equal_computed_again": equal(overlapping, again),
+        "equal_selective": equal(overlapping, selective),
+        "equal_serial_selective": equal(overlapping, serial_selective),
+        "equal_with_drops": equal(dropping, dropping_again),
+        "equal_selective_with_drops": equal(dropping, dropping_selective),
         "drops_change": not torch.equal(dropping["logits"], overlapping["logits"]),
         "names": list(overlapping),
         "logits": bool(torch.allclose(overlapping["logits"], shares[rank]["logits"], atol=1e-5)),

@@ -17,14 +17,23 @@ from torch import Tensor
 
 from arctic_model.config import ArcticConfig
 from arctic_model.engine import Engine
-from arctic_model.experts import LARGEST_PADDED_SHARE
+from arctic_model.experts import PADDED
 from arctic_model.objective import Batch, Scale, training_loss
-from arctic_model.optimizer import MOMENTS, Optimization
+from arctic_model.optimizer import Optimization
 from arctic_model.presets import preset
+from arctic_model.saving import Staging
 
 SEQUENCES, LENGTH, PASSES = 2, 16, 2
-ARRANGEMENTS = [(0, "float32", 2), (1, "bfloat16", 2), (2, "bfloat16", 2), (2, "bfloat16", 1), (1, "float32", 1)]
-"""ZeRO stage, dtype, expert_parallel_size."""
+ARRANGEMENTS = [
+    (0, "float32", 2, "adamw"),
+    (1, "bfloat16", 2, "adamw"),
+    (2, "bfloat16", 2, "adamw"),
+    (2, "bfloat16", 1, "adamw"),
+    (1, "float32", 1, "adamw"),
+    (0, "float32", 2, "muon"),
+    (1, "bfloat16", 1, "muon"),
+]
+"""ZeRO stage, dtype, expert_parallel_size, optimizer."""
 
 INPUTS = {
     "all_reduce": "tensor",
@@ -40,7 +49,7 @@ SENT: Counter[str] = Counter()
 def main() -> None:
     rank, rendezvous, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     torch.set_num_threads(1)
-    LARGEST_PADDED_SHARE.clear()  # as on a GPU, which the formulas are for
+    PADDED.clear()  # as on a GPU, which the formulas are for
     count_collectives()
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
     measured = [measure(*arrangement) for arrangement in ARRANGEMENTS]
@@ -53,9 +62,10 @@ def config() -> ArcticConfig:
     return preset("tiny", {"num_layers": 3, "init_std": 0.2})
 
 
-def measure(zero_stage: int, dtype: str, expert_parallel_size: int) -> dict[str, Any]:
-    """One step of two passes. Gradients are looked at between the two."""
-    settings = Optimization(zero_stage=zero_stage, dtype=dtype)
+def measure(zero_stage: int, dtype: str, expert_parallel_size: int, optimizer: str) -> dict[str, Any]:
+    """One step of two passes, and the copy that a checkpoint is written from. Gradients are looked at between the two
+    passes."""
+    settings = Optimization(optimizer=optimizer, zero_stage=zero_stage, dtype=dtype)
     engine = Engine(config(), settings, expert_parallel_size, PASSES, training_loss)
     parameters = list(engine.model.parameters())
     SENT.clear()
@@ -67,13 +77,15 @@ def measure(zero_stage: int, dtype: str, expert_parallel_size: int) -> dict[str,
     engine.step(0.001, 1.0)
     sent = dict(SENT)
     states = engine._optimizer.state
+    staged = Staging(engine.device).copied(engine.share())
     masters = [p for group in engine._optimizer.param_groups for p in group["params"]] if zero_stage else []
     engine.close()
     return {
         "weights": storage_bytes(parameters),
         "gradients": gradients,
         "master_weights": storage_bytes(masters),
-        "moments": storage_bytes(state[moment] for state in states.values() for moment in MOMENTS),
+        "moments": storage_bytes(kept for state in states.values() for name, kept in state.items() if name != "step"),
+        "staged": storage_bytes(stretch.values for stretch in staged),
         "kept": kept,
         "sent": sent,
     }

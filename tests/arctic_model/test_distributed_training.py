@@ -100,6 +100,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(home / "muon_alone", **MUON),
         job(home / "alone_skips", **MUON, steps=12, spoiled=SPOILED),
         job(home / "spiking", spoiled={str(step): "gradient" for step in range(6, 10)}),
+        job(home / "broken_data", spoiled={str(step): "loss" for step in range(1, 5)}),
     )
     assert pair + alone == [0, 0, 0]
     return home
@@ -209,6 +210,18 @@ def test_what_was_wrong_with_a_skipped_step_stands_in_its_record(trained: Path) 
     assert math.isfinite(at[6]["loss"])
     assert math.isnan(at[6]["gradient_norm"])
     assert math.isnan(at[8]["loss"])
+
+
+def test_a_loss_that_is_no_number_is_that_of_its_corpus_alone(trained: Path) -> None:
+    """One sequence of prose is broken; the first worker reads prose, the second code."""
+    at = {record["step"]: record["loss_by_corpus"] for record in records(trained / "muon_skips")}
+    assert math.isnan(at[8]["prose"])
+    assert at[8]["code"] == pytest.approx(at[7]["code"], abs=1.0)
+
+
+def test_a_run_that_stops_over_broken_data_names_the_corpus(trained: Path) -> None:
+    said = (trained / "broken_data" / "error.txt").read_text(encoding="utf-8")
+    assert said.startswith("step 4: the loss is nan (by corpus: prose nan; finite in code), and 4 of the last 4 steps")
 
 
 def test_a_run_that_keeps_spiking_stops_with_its_last_good_checkpoint(trained: Path) -> None:

@@ -1,6 +1,7 @@
 """DeepSpeed's faults that the engine works round: each is shown as it is in DeepSpeed, and gone in the engine."""
 
 import importlib
+import math
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -49,6 +50,20 @@ def take_step(engine: Engine) -> None:
     loss, _ = engine.forward(batch, Scale(32.0, 32.0, torch.zeros(2, 4)), engine._settings)
     engine.backward(loss)
     engine.step(0.01, engine.gradient_norm())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_norm_of_a_large_gradient_is_that_of_float64(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a sum in float32 alone would be wrong by 1e-4."""
+    large = torch.randn(2**22, generator=torch.Generator().manual_seed(0)).to(dtype)
+    gradients = [(0.5, large), (1.0, large[:7].view(7, 1)), (1.0, large[:0])]
+    engine = new_engine()
+    monkeypatch.setattr(engine, "_gradients", lambda: iter(gradients))
+    expected = sum(share * gradient.double().square().sum() for share, gradient in gradients).sqrt()
+    assert engine.gradient_norm() == pytest.approx(float(expected), rel=1e-5)
+    large[12345] = torch.nan
+    assert math.isnan(engine.gradient_norm())
+    engine.close()
 
 
 class LazyOptimizer(GroupedOptimizer):

@@ -31,6 +31,13 @@ def test_layers_computed_again_in_backward_change_no_bit(results: list[dict]) ->
         assert result["drops_change"]
 
 
+def test_selective_checkpointing_changes_no_bit_and_makes_no_exchange_again(results: list[dict]) -> None:
+    for result in results:
+        for order in ("equal_selective", "equal_serial_selective", "equal_selective_with_drops"):
+            assert result[order] == result["names"]
+        assert result["selective_order"] == result["order"]
+
+
 def test_outputs_are_those_of_one_worker(results: list[dict]) -> None:
     assert all(result["logits"] for result in results)
 

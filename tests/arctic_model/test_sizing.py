@@ -1,9 +1,12 @@
 """Memory and traffic by formula are what torch keeps, what DeepSpeed allocates and sends, and what is published."""
 
+import itertools
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -12,16 +15,29 @@ import pytest
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from arctic_model import loss, sizing
 from arctic_model.config import ArcticConfig
-from arctic_model.experts import LARGEST_PADDED_SHARE
+from arctic_model.dispatch import ExpertGroup
 from arctic_model.model import ArcticModel
+from arctic_model.muon import muon_step, orthogonalized, partition
+from arctic_model.muon_cost import MuonGroup, orthogonalization_flops
 from arctic_model.objective import Batch, Scale, training_loss
 from arctic_model.optimizer import Optimization
 from arctic_model.presets import preset
-from arctic_model.sizing import Spread, activation_bytes, kept_with_checkpoints, memory_per_worker, states, working
+from arctic_model.sizing import (
+    ELEMENT_BYTES,
+    Spread,
+    activation_bytes,
+    kept_with_checkpoints,
+    memory_per_worker,
+    muon,
+    states,
+    working,
+)
 from arctic_model.step_time import traffic
+from arctic_model.tensor_names import is_expert
 from arctic_model.weight_init import initialize
 
 WORKER = Path(__file__).with_name("sizing_worker.py")
@@ -30,8 +46,7 @@ WORKER = Path(__file__).with_name("sizing_worker.py")
 @pytest.fixture(autouse=True)
 def kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The formulas are for GPUs, whose experts pad no rows."""
-    for kind in list(LARGEST_PADDED_SHARE):
-        monkeypatch.delitem(LARGEST_PADDED_SHARE, kind)
+    monkeypatch.setattr("arctic_model.experts.PADDED", set())
 
 
 def pass_of(
@@ -84,7 +99,7 @@ def test_activations_are_what_autograd_keeps(overrides: dict, shape: tuple[int, 
 def test_checkpointed_layers_keep_their_inputs(dtype: Any) -> None:
     config = preset("tiny", {"num_layers": 4})
     model, forward = pass_of(config, dtype, (2, 64), Optimization(activation_checkpointing="layer"))
-    spread = Spread(1, 1, 64, 2, zero_stage=1, dtype=dtype, checkpoint_layers=True)
+    spread = Spread(1, 1, 64, 2, zero_stage=1, dtype=dtype, activation_checkpointing="layer")
     # A checkpoint holds what is inside a tuple without telling the hooks.
     rotation = 4 * 2 * 64 * config.head_dim
     assert kept_bytes(model, forward) + rotation == kept_with_checkpoints(config, spread)
@@ -139,9 +154,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, An
 
 
 def spread_of(workers: Any, arrangement: tuple) -> Spread:
-    zero_stage, dtype, expert_parallel_size = arrangement
+    zero_stage, dtype, expert_parallel_size, optimizer = arrangement
     sizes = (workers.LENGTH, workers.SEQUENCES, workers.PASSES)
-    return Spread(2, expert_parallel_size, *sizes, zero_stage=zero_stage, dtype=dtype)
+    return Spread(2, expert_parallel_size, *sizes, zero_stage=zero_stage, dtype=dtype, optimizer=optimizer)
 
 
 @pytest.mark.slow
@@ -161,6 +176,16 @@ def test_states_are_what_an_engine_allocates(workers: Any, measured: list[list[d
 
 
 @pytest.mark.slow
+def test_the_copy_for_a_checkpoint_is_what_a_saver_allocates(
+    workers: Any, measured: list[list[dict[str, Any]]]
+) -> None:
+    """To the byte, as the mean: parts of an odd number of elements differ by one."""
+    for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
+        expected = memory_per_worker(workers.config(), spread_of(workers, arrangement)).host.checkpoint_copy
+        assert sum(one["staged"] for one in found) / len(found) == expected
+
+
+@pytest.mark.slow
 def test_activations_hold_with_expert_parallelism(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """The mean of both workers: their experts' loads differ, and add up to all assignments."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
@@ -173,7 +198,7 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
     """Of a tensor of n bytes on two workers: an all-reduce sends n, an all-gather n, an all-to-all half of n. Experts
     that only one worker holds are reduced by it alone."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
-        zero_stage, dtype, expert_parallel_size = arrangement
+        zero_stage, dtype, expert_parallel_size, _ = arrangement
         spread = spread_of(workers, arrangement)
         expected = traffic(workers.config(), spread)
         exchanged = expected.dispatch_forward + expected.combine_forward
@@ -184,10 +209,58 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
         if expert_parallel_size == 2:
             alone = states(workers.config(), spread).expert_weights * (workers.PASSES if zero_stage == 2 else 1)
         gradients = expected.dense_gradients + expected.expert_gradients + alone
+        gradients += expected.cut_matrices
         weights = expected.dense_weights + expected.expert_weights
         for one in found:
             assert one["sent"][f"all_reduce {dtype}"] == pytest.approx(gradients, abs=16)
             assert one["sent"].get(f"all_gather_into_tensor {dtype}", 0) == weights
+
+
+@pytest.mark.parametrize(
+    ("preset_name", "expert_parallel_size", "num_workers"), [("tiny", 2, 4), ("arctic-1.4b-a150m", 8, 8)]
+)
+def test_muon_keeps_one_moment_of_what_it_steps(preset_name: str, expert_parallel_size: int, num_workers: int) -> None:
+    """Against the optimizer's own names and the same cuts, on the model's shapes."""
+    config = preset(preset_name)
+    with torch.device("meta"):
+        model = ArcticModel(config, ExpertGroup(expert_parallel_size))
+    stepped = [(name, p) for name, p in model.named_parameters() if Optimization("muon").uses_muon(name)]
+    spread = Spread(num_workers, expert_parallel_size, 64, optimizer="muon")
+    for of_experts, group in zip((False, True), muon(config, spread), strict=True):
+        members = [parameter for name, parameter in stepped if is_expert(name) == of_experts]
+        numel = sum(parameter.numel() for parameter in members)
+        assert numel <= group.owned * group.num_parts < numel + 2 * group.num_parts
+        offsets = itertools.accumulate((parameter.numel() for parameter in members), initial=0)
+        cut = partition(zip(offsets, (parameter.shape for parameter in members), strict=False), group.owned, 0)
+        assert cut.num_shared == group.shared
+    saved = states(config, replace(spread, optimizer="adamw")).moments - states(config, spread).moments
+    assert saved == 4 * sum(group.owned for group in muon(config, spread))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shapes", [[(256, 128)] * 10, [(512, 128), (128, 512), (256, 256)]])
+def test_the_peak_of_muons_update_is_within_ten_percent(shapes: list[tuple[int, int]], dtype: str) -> None:
+    group = MuonGroup(shapes, 1)
+    weights, gradient, momentum = torch.randn(3, group.owned).unbind()
+    offsets = itertools.accumulate(map(math.prod, shapes), initial=0)
+    whole = partition(zip(offsets, map(torch.Size, shapes), strict=False), group.owned, 0)
+    step = {"learning_rate": 0.1, "weight_decay": 0.1, "dtype": getattr(torch, dtype)}
+    peak = peak_bytes(lambda: muon_step(weights, gradient, momentum, whole, **step))
+    assert peak == pytest.approx(group.working_bytes(ELEMENT_BYTES[dtype]), rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48)])
+def test_muons_products_are_those_that_torch_counts(shape: tuple[int, int]) -> None:
+    with FlopCounterMode(display=False) as counter:
+        orthogonalized(torch.randn(1, *shape))
+    assert counter.get_total_flops() == orthogonalization_flops(*shape)
+
+
+def test_a_matrix_that_two_workers_share_is_made_orthogonal_by_both() -> None:
+    """Three matrices over two workers: the second is cut in its middle."""
+    group = MuonGroup([(8, 4)] * 3, 2)
+    assert (group.owned, group.shared) == (48, 32)
+    assert group.flops == 2 * orthogonalization_flops(4, 8)
 
 
 @pytest.mark.parametrize(

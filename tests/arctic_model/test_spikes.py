@@ -66,6 +66,18 @@ def test_a_fault_is_said_with_its_numbers(loss: float, norm: float, said: str) -
     assert SpikeGuard(SpikePolicy(), [3.0] * 64).fault(loss, norm) == said
 
 
+@pytest.mark.parametrize(
+    ("loss_by_corpus", "said"),
+    [
+        ({"web": 2.0, "code": math.nan, "math": 3.0}, "the loss is nan (by corpus: code nan; finite in web, math)"),
+        ({"web": math.inf, "code": math.nan}, "the loss is nan (by corpus: web inf, code nan; finite in none)"),
+        ({}, "the loss is nan"),
+    ],
+)
+def test_a_loss_that_is_no_number_is_told_by_corpus(loss_by_corpus: dict[str, float], said: str) -> None:
+    assert SpikeGuard(SpikePolicy()).fault(math.nan, 1.0, loss_by_corpus) == said
+
+
 def test_nothing_is_far_out_before_half_of_the_window_is_known() -> None:
     assert SpikeGuard(SpikePolicy(), [1.0] * 63).fault(1.0, 1e9) is None
     assert SpikeGuard(SpikePolicy(), [1.0] * 64).fault(1.0, 1e9) is not None

@@ -32,6 +32,8 @@ from arctic_model.weight_init import initialize
 SPOILS = {"spike": 61, "gradient": 62, "loss": 63}
 """Ids that no other data has, by what they do: a huge gradient, one that is no number, and a loss that is none."""
 SEQUENCES, LENGTH = 4, 16
+CORPORA = ("prose", "code")
+"""The first two sequences of a step, and the last two."""
 
 
 def main() -> None:
@@ -58,6 +60,7 @@ def run(job: dict, rank: int, world: int) -> None:
         checkpoint_every_steps=4,
         expert_parallel_size=job.get("experts", 1),
         folder=folder,
+        corpora=CORPORA,
         spikes=SpikePolicy(factor=5.0, window=4, max_skipped=3),
     )
     observer = Recorder()
@@ -131,7 +134,8 @@ def whole_scale() -> Scale:
 def passes(whole: Batch, rank: int, world: int, micro: int) -> list[Batch]:
     """This worker's part of a step's batch, in passes of `micro` sequences."""
     share = slice(rank * SEQUENCES // world, (rank + 1) * SEQUENCES // world)
-    return [Batch(*parts) for parts in zip(*(part[share].split(micro) for part in whole[:4]), strict=True)]
+    columns = [part[share].split(micro) for part in whole[:4]]
+    return [Batch(*parts) for parts in zip(*columns, whole.corpora[:, share].split(micro, dim=1), strict=True)]
 
 
 def data(job: dict, step: int) -> Batch:
@@ -142,16 +146,21 @@ def data(job: dict, step: int) -> Batch:
     return batch
 
 
-def spoilable_loss(model: torch.nn.Module, batch: Batch, *rest: object) -> tuple[Tensor, Tensor]:
+def spoilable_loss(model: ArcticModel, batch: Batch, *rest: object) -> tuple[Tensor, Tensor]:
+    hook = model.model.embed_tokens.register_forward_hook(spoiled_embedding)
     loss, sums = training_loss(model, batch, *rest)
+    hook.remove()
     spoil = int(batch.ids[0, 0])
     if spoil == SPOILS["spike"]:
         loss = loss * 1000
     elif spoil == SPOILS["gradient"]:
         loss = loss * float("nan")
-    elif spoil == SPOILS["loss"]:
-        loss, sums = loss * float("nan"), sums * float("nan")
     return loss, sums
+
+
+def spoiled_embedding(_: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor) -> Tensor:
+    """What a token that means no number does to its sequence, and to no other."""
+    return embedded.masked_fill((inputs[0] == SPOILS["loss"]).unsqueeze(-1), float("nan"))
 
 
 def whole_batch(step: int) -> Batch:
@@ -165,7 +174,8 @@ def whole_batch(step: int) -> Batch:
     targets = ids[:, 1:].clone()
     targets[:, 6] = -1
     targets[-1, 11:] = -1
-    return Batch(ids[:, :-1].contiguous(), positions, segments, targets)
+    corpora = torch.tensor([[True, True, False, False], [False, False, True, True]])
+    return Batch(ids[:, :-1].contiguous(), positions, segments, targets, corpora)
 
 
 class Recorder:

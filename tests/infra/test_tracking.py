@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from infra.events import EVENTS, EventLog
@@ -14,6 +16,7 @@ from infra.tracking import Tracker, catch_up, reconcile, tracking_uri
 from infra.tracking.tracker import CURSOR
 
 START = 1_800_000_000.0
+SAMPLES = pa.table({"prompt": ["1 + 1?", "why?"], "answer": ["two", "because"], "right": [True, False]})
 
 
 class Story:
@@ -39,11 +42,21 @@ class Story:
     def measure(self, stage: Stage, points: list[tuple[int, dict[str, float]]]) -> None:
         self.tell(event="metrics", stage=stage.id, points=[[step, values] for step, values in points])
 
-    def commit(self, stage: Stage, metrics: dict[str, float], files: dict[str, str] | None = None) -> None:
+    def publish(self, stage: Stage, name: str) -> Path:
+        file = self.store.path(stage).with_suffix(".traces") / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+        self.tell(event="file", stage=stage.id, path=str(file))
+        return file
+
+    def commit(self, stage: Stage, metrics: dict[str, float], files: dict[str, str | pa.Table] | None = None) -> None:
         scratch = self.store.scratch(stage)
-        for name, text in (files or {"data.txt": "x"}).items():
+        for name, content in (files or {"data.txt": "x"}).items():
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / name).write_text(text)
+            if isinstance(content, str):
+                (scratch / name).write_text(content)
+            else:
+                pq.write_table(content, scratch / name)
         made = self.store.commit(stage, scratch, metrics=metrics, quarantined=[], seconds=2.0, provenance={}, shards={})
         self.tell(event="stage_finished", **_identity(stage), seconds=2.0, path=str(made.path))
 
@@ -85,9 +98,10 @@ def tell_whole_run(store: Store, run_id: str = "tiny-1") -> Story:
     story.begin(TRAIN)
     story.measure(TRAIN, [(1, {"train/loss": 4.0, "learning_rate": 0.1}), (2, {"train/loss": 3.0})])
     story.measure(TRAIN, [(3, {"train/loss": 2.5})])
+    story.publish(TRAIN, "trace-10-13.json.gz")
     story.commit(TRAIN, {"parameters": 1000.0, "loss": 2.4}, {"checkpoint/model.json": "{}"})
     story.begin(EVALUATE)
-    story.commit(EVALUATE, {"eval/bits_per_byte/web": 1.5})
+    story.commit(EVALUATE, {"eval/bits_per_byte/web": 1.5}, {"tables/samples.parquet": SAMPLES})
     story.begin(REPORT)
     story.commit(REPORT, {"pages": 1.0}, {"report.html": "<p>", "figures/loss.png": "png"})
     story.end()
@@ -100,7 +114,8 @@ class Tracking:
     def __init__(self, store: Store) -> None:
         from mlflow import MlflowClient
 
-        self.client = MlflowClient(tracking_uri(store.root))
+        self.uri = tracking_uri(store.root)
+        self.client = MlflowClient(self.uri)
 
     @property
     def experiment(self) -> str:
@@ -241,7 +256,15 @@ def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Tracking):
 def test_the_report_is_on_the_parent_and_the_manifest_on_the_stage(seen: Tracking):
     assert seen.files("tiny-1") == ["figures", "provenance.json", "recipe.json", "report.html"]
     assert seen.files("tiny-1", "figures") == ["figures/loss.png"]
-    assert seen.files("02 train 1") == ["manifest.json"]
+    assert seen.files("02 train 1") == ["files", "manifest.json"]
+    assert seen.files("02 train 1", "files") == ["files/trace-10-13.json.gz"]
+
+
+def test_a_table_of_a_result_is_a_table_in_mlflow(seen: Tracking, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", seen.uri)  # `load_table` searches there, whatever its client's is
+    run_id = seen.run("03 evaluate 1").info.run_id
+    shown = seen.client.load_table(seen.experiment, "tables/samples.json", [run_id])
+    assert shown.to_dict("list") == SAMPLES.to_pydict()
 
 
 def test_sending_everything_again_changes_nothing(store: Store, undisturbed: str):
@@ -302,6 +325,16 @@ def test_a_second_run_that_reuses_everything_still_shows_the_figures(store: Stor
     assert "report.html" in seen.files("tiny-2")
     assert len(seen.models()) == 1
     assert "| 01 | source[web] | reuse | reused |" in seen.run("tiny-2").data.tags["mlflow.note.content"]
+
+
+def test_a_published_file_that_was_removed_since_is_passed_over(store: Store):
+    story = Story(store, "tiny-1", CHAIN)
+    story.begin(TRAIN)
+    story.publish(TRAIN, "trace-10-13.json.gz").unlink()
+    story.measure(TRAIN, [(1, {"train/loss": 4.0})])
+    catch_up(store.root)
+    assert Tracking(store).files("02 train 1") == []
+    assert Tracking(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
 
 
 def test_a_failure_keeps_its_traceback_and_closes_its_run(store: Store):

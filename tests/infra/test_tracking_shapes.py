@@ -1,6 +1,12 @@
 """What MLflow takes: flat params, legal names, bounded texts."""
 
-from infra.tracking.shapes import flatten, legal_name, parent_metric, plan_table
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.tracking.shapes import flatten, legal_name, parent_metric, plan_table, split_table
 
 
 def test_long_params_are_cut_and_odd_names_made_legal():
@@ -39,5 +45,13 @@ def test_the_whole_run_groups_corpora_by_stage_and_phases_by_measure():
     assert parent_metric("dedup", "web", "data/clusters") == "dedup/web.clusters"
     assert parent_metric("tokenizer", "", "data/vocab_size") == "tokenizer/vocab_size"
     assert parent_metric("evaluate", "2", "eval/sql_execution_accuracy") == "eval/sql_execution_accuracy"
+    # A checkpoint that was evaluated alone is no phase, and is named.
+    assert parent_metric("evaluate", "mine", "eval/spider/accuracy.n") == "evaluate/mine.spider/accuracy.n"
     # A phase's last loss is no point of the curve of all steps.
     assert parent_metric("train", "2", "loss") == "train/final_loss"
+
+
+def test_a_long_table_is_thinned_evenly(tmp_path: Path):
+    pq.write_table(pa.table({"number": range(2500), "text": ["é"] * 2500}), tmp_path / "t.parquet")
+    shown = json.loads(split_table(tmp_path / "t.parquet"))
+    assert shown == {"columns": ["number", "text"], "data": [[number, "é"] for number in range(0, 2500, 3)]}

@@ -28,9 +28,10 @@ def test_biases_go_on_from_phase_to_phase(workshop) -> None:
 
 
 @pytest.mark.slow
-def test_layers_computed_again_leave_the_same_bytes(workshop) -> None:
+@pytest.mark.parametrize("policy", ["selective", "layer"])
+def test_activations_made_again_leave_the_same_bytes(workshop, policy: str) -> None:
     kept, _ = workshop.run("kept", workshop.inputs(1), workshop.stage(**BIASED))
-    again, _ = workshop.run("again", workshop.inputs(1), workshop.stage(**BIASED, activation_checkpointing="layer"))
+    again, _ = workshop.run("again", workshop.inputs(1), workshop.stage(**BIASED, activation_checkpointing=policy))
     for file in sorted(checkpoint_folder(kept).iterdir()):
         assert file_digest(checkpoint_folder(again) / file.name) == file_digest(file), file.name
 
@@ -43,6 +44,7 @@ def test_a_model_without_a_rate_has_no_biases(workshop) -> None:
 def test_only_what_changes_a_bit_is_in_the_key(workshop) -> None:
     plain = workshop.stage().key
     assert workshop.stage(activation_checkpointing="layer").key == plain
+    assert workshop.stage(activation_checkpointing="selective").key == plain
     assert workshop.stage(capacity_factor=1.0).key != plain
     assert workshop.stage(balance_bias_rate=0.001).key != plain
 
@@ -53,7 +55,7 @@ def test_only_what_changes_a_bit_is_in_the_key(workshop) -> None:
         ("train.capacity_factor=-1.0", "train.capacity_factor"),
         ("train.balance_bias_rate=-0.001", "train.balance_bias_rate"),
         ("train.balance_bias_rate=2.0", "train.balance_bias_rate"),
-        ('train.activation_checkpointing="selective"', "train.activation_checkpointing"),
+        ('train.activation_checkpointing="full"', "train.activation_checkpointing"),
     ],
 )
 def test_bad_values_are_refused_by_their_field(override: str, message: str) -> None:
