@@ -16,10 +16,11 @@ from infra.stage import Stage
 from infra.store import MANIFEST, Artifact, Manifest, Store
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
-from pipelines.artifacts.report import Difference, Score, Scores, read_differences
+from pipelines.artifacts.report import Difference, Score, Scores, read_differences, score_text
 from pipelines.commands import execute
 from pipelines.evaluate.data import data_files
 from pipelines.evaluate.fetch import fetch
+from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph import Graph
 
@@ -42,8 +43,9 @@ class Order:
 def evaluate_checkpoint(order: Order, store_path: Path, address: str | None, terminal: Console) -> bool:
     """Score the checkpoint, and before it the one that it is compared with; True where all came out.
 
-    Raises RecipeError where a checkpoint, a tokenizer, a task or the data is not there.
+    Raises RecipeError where a checkpoint, a tokenizer, a task or the data is not there, or a number is none to use.
     """
+    _check(order)
     suite = Suite.named(order.suite, order.root, order.limit, order.unsafe)
     if not order.root.is_dir():
         raise RecipeError(f"--root {order.root}: no such folder. Run: arctic eval-data fetch --root {order.root}")
@@ -76,7 +78,8 @@ def fetch_data(files: Sequence[str], root: Path, terminal: Console) -> None:
 
 
 def print_scores(folder: Path, terminal: Console) -> None:
-    """Every score with its interval, beside chance and the change since the other checkpoint, and what is missing."""
+    """Every score with its interval, beside chance and the change since the other checkpoint; how each task was asked
+    and judged; what its scores should be read with, and what is missing."""
     scores, changes = Scores.read(folder), read_differences(folder)
     table = Table(box=None, pad_edge=False)
     for name in ("measure", "score", "95 % interval", "n", "chance", "centred", "change"):
@@ -85,26 +88,48 @@ def print_scores(folder: Path, terminal: Console) -> None:
         table.add_row(*_row(name, score, changes.get(name)))
     terminal.print()
     terminal.print(table)
+    terminal.print()
+    for name, protocol in scores.protocols.items():
+        terminal.print(f"{name}: {protocol}", style="dim", markup=False, soft_wrap=True)
+    for name, note in scores.notes.items():
+        terminal.print(f"NOTE {name}: {note}", style="yellow", markup=False, soft_wrap=True)
     for name, reason in scores.skipped.items():
         terminal.print(f"NOT MEASURED {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
     terminal.print(f"\nAnswers: {folder}", markup=False, soft_wrap=True)
 
 
 def _row(name: str, score: Score, change: Difference | None) -> tuple[str, ...]:
-    scale, digits = (1, 3) if "bits_per_byte" in name else (100, 1)
-    value = f"{score.value * scale:.{digits}f}"
-    interval = f"{score.low * scale:.{digits}f} to {score.high * scale:.{digits}f}"
-    chance = f"{score.chance * 100:.1f}{' (above)' if score.is_above_chance else ''}" if score.chance else ""
-    changed = f"{change.value * scale:+.{digits}f}{' (noise)' if change.is_noise else ''}" if change else ""
-    centred = f"{score.centred * 100:.1f}" if score.chance and score.centred is not None else ""
-    return name, value, interval, f"{score.n:,}", chance, centred, changed
+    interval = f"{score_text(name, score.low)} to {score_text(name, score.high)}"
+    above = " (above)" if score.is_above_chance else ""
+    chance = f"{score_text(name, score.chance)}{above}" if score.chance else ""
+    centred = score_text(name, score.centred) if score.chance and score.centred is not None else ""
+    noise = " (noise)" if change and change.is_noise else ""
+    changed = f"{score_text(name, change.value, sign=True)}{noise}" if change else ""
+    return name, score_text(name, score.value), interval, f"{score.n:,}", chance, centred, changed
+
+
+def _check(order: Order) -> None:
+    if order.limit is not None and order.limit < 1:
+        raise RecipeError(f"--limit {order.limit}: it must be 1 or more. Leave it out for all items.")
+    if order.actors < 1:
+        raise RecipeError(f"--actors {order.actors}: it must be 1 or more.")
+    if order.gpus_per_actor < 0:
+        raise RecipeError(f"--gpus-per-actor {order.gpus_per_actor:g}: it must be 0, for the CPU, or more.")
+    if order.unsafe not in ("", UNSAFE):
+        raise RecipeError(f"--unsafe {order.unsafe!r}: say '{UNSAFE}', in these words, or leave it out.")
 
 
 def _stage(place: Path, tokenizer: Path | None, suite: Suite, spread: evaluate.Spread, before: Stage | None) -> Stage:
+    # torch takes seconds to import, and only this command needs it.
+    from pipelines.evaluate.models import ModelSource
+
     folder, made_with = _resolve(place)
     label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(place.resolve())).strip("-.")
     try:
-        return evaluate.checkpoint_stage(label, folder, tokenizer or made_with, suite, spread, before)
+        stage = evaluate.checkpoint_stage(label, folder, tokenizer or made_with, suite, spread, before)
+        # A tokenizer that cannot be read is told now, and not after a cluster was started.
+        ModelSource(folder, tokenizer or made_with).load_codec()
+        return stage
     except (ValueError, OSError) as error:
         raise RecipeError(f"{place}: {error}") from error
 

@@ -3,6 +3,7 @@
 scores.json               Scores
 differences.json          changes since the checkpoint before, Difference by measure; {} for the first
 tables/samples.parquet    SAMPLES: every item of every task with the model's answer and the verdict
+tables/contamination.parquet   EVIDENCE: every item that is known to stand in a training corpus, and where
 """
 
 import json
@@ -33,6 +34,20 @@ SAMPLES = pa.schema(
 task's headline, null where it has no right and wrong; `verdict`: "correct", or what is wrong in a few words; `shares`:
 JSON object, measure -> [part, whole], the item's addends to each measure; `contamination`: largest share of the item's
 words that one training document holds, null where none is known to."""
+EVIDENCE_FILE = "tables/contamination.parquet"
+EVIDENCE = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("field", pa.string(), nullable=False),
+        pa.field("share", pa.float64(), nullable=False),
+        pa.field("excerpt", pa.string(), nullable=False),
+    ]
+)
+"""`share` of the words of the item's `field` stand in their order in a kept document of a corpus, which is shown by an
+`excerpt`."""
 SIGNIFICANCE = 0.05
 """p-value below which a difference is more than noise."""
 
@@ -77,6 +92,32 @@ class Difference:
         return max(self.p_value, self.mcnemar or 0.0) >= SIGNIFICANCE
 
 
+def score_text(measure: str, value: float, *, sign: bool = False) -> str:
+    """A score or a difference of `measure` as people read it: bits per byte with three digits, all else in per cent
+    with one; see `score_unit`. `sign`: a plus before what is not negative."""
+    scale, digits = (1, 3) if is_bits_per_byte(measure) else (100, 1)
+    return f"{value * scale:{'+' if sign else ''}.{digits}f}"
+
+
+def score_unit(measure: str) -> str:
+    """What stands behind `score_text`."""
+    return "" if is_bits_per_byte(measure) else " %"
+
+
+def is_bits_per_byte(measure: str) -> bool:
+    """Whether less is better, and there is no whole of which the score is a part."""
+    return "bits_per_byte" in measure
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """Of a task's `num_items`, how many the training corpora were searched for, and how many stand in one."""
+
+    num_items: int
+    num_looked_for: int
+    num_contaminated: int
+
+
 def write_differences(found: Mapping[str, Difference], folder: Path) -> None:
     plain = {name: asdict(difference) for name, difference in found.items()}
     (folder / DIFFERENCES).write_text(json.dumps(plain, indent=1, sort_keys=True), encoding="utf-8")
@@ -92,7 +133,8 @@ class Scores:
     """Scores of one checkpoint by measure, such as `bits_per_byte/python_docs` and `spider/execution_accuracy`.
 
     `headlines`: the measure that stands for each task; `protocols`: shots, prompt and scoring of each task in one line;
-    `skipped`: why a task was not measured; `active_parameters`: of the model, 0 where they are not known.
+    `skipped`: why a task was not measured; `notes`: what became of a task's questions and answers that its scores
+    should be read with; `contamination`: by task; `active_parameters`: of the model, 0 where they are not known.
     """
 
     phase: str
@@ -102,6 +144,8 @@ class Scores:
     headlines: dict[str, str] = field(default_factory=dict)
     protocols: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    contamination: dict[str, Contamination] = field(default_factory=dict)
     active_parameters: int = 0
 
     def write(self, folder: Path) -> None:
@@ -111,4 +155,5 @@ class Scores:
     def read(cls, folder: Path) -> "Scores":
         fields = json.loads((folder / SCORES).read_text(encoding="utf-8"))
         fields["scores"] = {name: Score(**score) for name, score in fields["scores"].items()}
+        fields["contamination"] = {task: Contamination(**found) for task, found in fields["contamination"].items()}
         return cls(**fields)

@@ -61,7 +61,8 @@ def windows(context: list[int], continuation: list[int], max_positions: int) -> 
 def encode_prompt(model: LanguageModel, request: Generation) -> Prompt:
     """The prompt, cut on the left where it leaves no room for the new tokens; half of the positions are room enough.
 
-    Raises ValueError on a stop without a character, which would end every answer before it begins.
+    Raises ValueError on a stop without a character, which would end every answer before it begins, and on a message
+    where the tokenizer has no chat template.
     """
     if "" in request.stops:
         raise ValueError(
@@ -69,7 +70,7 @@ def encode_prompt(model: LanguageModel, request: Generation) -> Prompt:
         )
     codec = model.codec
     text, marks = request.prompt, request.form == "templated"
-    if request.form == "message" and codec.template is not None:
+    if request.form == "message":
         text, marks = codec.chat([{"role": "user", "content": text}]), True
     ids = codec.encode(text, marks=marks) or [codec.prefix_id]
     kept = ids[-(model.max_positions - min(request.max_new_tokens, model.max_positions // 2)) :]

@@ -9,7 +9,7 @@ from typing import Any
 from infra.context import StageContext
 from pipelines.artifacts.report import Difference, Score
 from pipelines.evaluate.comparison import difference
-from pipelines.evaluate.enterprise import ItemShares, enterprise_bits_per_byte, enterprise_intelligence
+from pipelines.evaluate.enterprise import enterprise_bits_per_byte, enterprise_intelligence
 from pipelines.evaluate.intervals import by_cluster, score
 from pipelines.evaluate.journal import Journal
 from pipelines.evaluate.requests import Answer, Generation, LogLikelihood, Request
@@ -92,20 +92,14 @@ def evaluate(
 
 
 def scores(results: Sequence[TaskResult], contamination: Contamination) -> dict[str, Score]:
-    """Every measure as `<task>/<measure>`; beside a headline `<task>/<measure>/clean`, over the items that do not stand
-    in the training corpora, where some do; and the two means over tasks, where their parts are there."""
-    found: dict[str, Score] = {}
-    together: dict[tuple[str, str], list[Share]] = {}
-    for result in results:
-        for measure, shares in result.shares().items():
-            name = f"{result.name}/{measure}"
-            together[result.name, measure] = by_cluster(shares, [item.cluster for item in result.items])
-            pairs = [(item, share) for item, share in zip(result.items, shares, strict=True) if share.whole]
-            found[name] = _score(pairs)
-            clean = [(item, share) for item, share in pairs if (result.name, item.item_id) not in contamination]
-            if measure == result.headline and 0 < len(clean) < len(pairs):
-                found[f"{name}/clean"] = _score(clean)
-    return found | _means(together)
+    """Every measure as `<task>/<measure>`, and the two means over tasks, where their parts are there. Beside a headline
+    and a mean `.../clean`: over the items that do not stand in the training corpora, where some do."""
+    found = _measures(results)
+    clean = _measures([_without(result, contamination) for result in results])
+    headlines = [f"{result.name}/{result.headline}" for result in results]
+    means = [name for name in found if "/" not in name]
+    changed = [name for name in [*headlines, *means] if name in clean and clean[name] != found[name]]
+    return found | {f"{name}/clean": clean[name] for name in changed}
 
 
 def samples(results: Sequence[TaskResult], contamination: Contamination) -> list[dict[str, Any]]:
@@ -152,18 +146,31 @@ def _judge(task: Task, items: Sequence[Item], answers: Sequence[Sequence[Answer]
     ]
 
 
-def _score(pairs: Sequence[tuple[Item, Share]]) -> Score:
-    items, shares = zip(*pairs, strict=True)
-    chance = sum(item.chance for item in items) / len(items) if all(share.whole == 1 for share in shares) else None
-    return score(shares, [item.cluster for item in items], chance)
-
-
-def _means(together: ItemShares) -> dict[str, Score]:
+def _measures(results: Sequence[TaskResult]) -> dict[str, Score]:
+    found: dict[str, Score] = {}
+    together: dict[tuple[str, str], list[Share]] = {}
+    for result in results:
+        for measure, shares in result.shares().items():
+            together[result.name, measure] = by_cluster(shares, [item.cluster for item in result.items])
+            pairs = [(item, share) for item, share in zip(result.items, shares, strict=True) if share.whole]
+            found[f"{result.name}/{measure}"] = _score(pairs)
     means = {
         "enterprise_intelligence": enterprise_intelligence(together),
         "enterprise_bits_per_byte": enterprise_bits_per_byte(together),
     }
-    return {name: mean for name, mean in means.items() if mean}
+    return found | {name: mean for name, mean in means.items() if mean}
+
+
+def _without(result: TaskResult, contamination: Contamination) -> TaskResult:
+    pairs = zip(result.items, result.verdicts, strict=True)
+    clean = [(item, verdict) for item, verdict in pairs if (result.name, item.item_id) not in contamination]
+    return replace(result, items=[item for item, _ in clean], verdicts=[verdict for _, verdict in clean])
+
+
+def _score(pairs: Sequence[tuple[Item, Share]]) -> Score:
+    items, shares = zip(*pairs, strict=True)
+    chance = sum(item.chance for item in items) / len(items) if all(share.whole == 1 for share in shares) else None
+    return score(shares, [item.cluster for item in items], chance)
 
 
 def _prompt(request: Request) -> str:

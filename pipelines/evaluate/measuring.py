@@ -1,6 +1,7 @@
 """One evaluation from the first question to the written scores. What stands in its journal is not done again."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,15 @@ from infra.context import StageContext
 from infra.stage import Metrics
 from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT
-from pipelines.artifacts.report import SAMPLES, SAMPLES_FILE, Score, Scores, write_differences
+from pipelines.artifacts.report import (
+    EVIDENCE,
+    EVIDENCE_FILE,
+    SAMPLES,
+    SAMPLES_FILE,
+    Score,
+    Scores,
+    write_differences,
+)
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
@@ -23,10 +32,12 @@ from pipelines.evaluate.evaluation import TaskResult, differences, evaluate, rea
 from pipelines.evaluate.heldout import choose_pieces
 from pipelines.evaluate.journal import Journal
 from pipelines.evaluate.models import ModelSource
+from pipelines.evaluate.notes import Flaws, flaws_of, note
+from pipelines.evaluate.requests import Answer, Generation, Request
 from pipelines.evaluate.sandbox import preflight
 from pipelines.evaluate.scorer import Scorer
 from pipelines.evaluate.suites import Suite
-from pipelines.evaluate.tasks.task import DataError, Task
+from pipelines.evaluate.tasks.task import DataError, Item, Task
 
 if TYPE_CHECKING:
     from pipelines.evaluate.stage import Spread
@@ -51,6 +62,7 @@ class Measuring:
         self._journal = Journal(context.state / JOURNAL)
         self._results: list[TaskResult] = []
         self._skipped: dict[str, str] = {}
+        self._flaws: dict[str, Flaws] = {}
 
     def __enter__(self) -> "Measuring":
         return self
@@ -67,6 +79,14 @@ class Measuring:
         scorer = Scorer(self._source)
         self._results.append(bits_per_byte.measure(scorer, pieces, self._journal, self._context))
 
+    def ask_suite(self) -> None:
+        """Ask and judge the tasks of the suite, in the chat where the checkpoint's tokenizer has a chat template.
+
+        Raises ValueError where the tokenizer cannot be read, and as `ask`.
+        """
+        if self._suite.tasks:
+            self.ask(self._suite.build(chat=bool(self._source.load_codec().template)), self._suite.limit)
+
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:
         """Ask and judge `tasks`, at most `limit` items of each. A task whose data is not there is told, and left out.
 
@@ -79,12 +99,7 @@ class Measuring:
         self._skipped |= skipped
         for language in sorted({task.runs for task, _ in chosen if task.runs} if not self._suite.unsafe else ()):
             preflight(language)
-        self._results += evaluate(
-            chosen,
-            lambda questions: answer(questions, self._source, self._journal, self._context, self._execution),
-            self._journal,
-            self._context,
-        )
+        self._results += evaluate(chosen, partial(self._answer, chosen), self._journal, self._context)
 
     def write(self, corpora: Sequence[CorpusFindings], previous: Artifact | None) -> Metrics:
         """Write the artifact. `corpora`: what is known of items in the training corpora; `previous`: the evaluation to
@@ -94,11 +109,13 @@ class Measuring:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self._skipped.items())
             raise DataError(f"nothing could be measured. {reasons}")
         contamination = contaminated(results, self._suite.root, corpora)
-        found = scores(results, contamination)
-        rows = samples(results, contamination)
+        found = scores(results, contamination.shares())
+        rows = samples(results, contamination.shares())
         target = out / SAMPLES_FILE
         target.parent.mkdir()
         pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLES), target, compression="zstd")
+        evidence = pa.Table.from_pylist(contamination.evidence(), schema=EVIDENCE)
+        pq.write_table(evidence, out / EVIDENCE_FILE, compression="zstd")
         before = pq.read_table(previous.path / SAMPLES_FILE).to_pylist() if previous else []
         write_differences(differences(before, rows), out)
         step, tokens, active_parameters = _trained(self._source)
@@ -108,11 +125,52 @@ class Measuring:
             tokens,
             found,
             headlines={result.name: result.headline for result in results},
-            protocols={result.name: result.protocol for result in results},
+            protocols={result.name: self._protocol(result) for result in results},
             skipped=self._skipped,
+            contamination=dict(contamination.counts),
+            notes={task: told for task, flaws in self._flaws.items() if (told := note(flaws))},
             active_parameters=active_parameters,
         ).write(out)
-        return _metrics(found)
+        return metrics_of(found, self._flaws)
+
+    def _protocol(self, result: TaskResult) -> str:
+        """How the task was asked and judged here, where answers may have been given fewer tokens than is its way."""
+        limit = self._suite.max_new_tokens
+        requests = (request for item in result.items for request in item.requests)
+        is_cut = any(isinstance(request, Generation) and request.max_new_tokens == limit for request in requests)
+        return f"{result.protocol}; answers end after {limit} tokens" if is_cut else result.protocol
+
+    def _answer(
+        self, chosen: Sequence[tuple[Task, Sequence[Item]]], questions: Sequence[Sequence[Request]]
+    ) -> list[list[Answer]]:
+        """The answers to the questions of all of `chosen`; what they say of themselves is told, and kept."""
+        answers = answer(questions, self._source, self._journal, self._context, self._execution)
+        start = 0
+        for task, items in chosen:
+            self._flaws[task.name] = flaws_of(items, answers[start : start + len(items)])
+            start += len(items)
+            if told := note(self._flaws[task.name]):
+                self._context.warn(f"{task.name}: {told}")
+        return answers
+
+
+def metrics_of(found: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> Metrics:
+    """Scores and flaws under the names that they have in the manifest and in MLflow."""
+    metrics: dict[str, float] = {}
+    for measure, score in found.items():
+        # MLflow takes no @ in a name.
+        name = f"eval/{measure.replace('@', '_at_')}"
+        metrics[name] = score.value
+        metrics[f"{name}.ci_low"] = score.low
+        metrics[f"{name}.ci_high"] = score.high
+        metrics[f"{name}.n"] = score.n
+        if score.chance and score.centred is not None:
+            metrics[f"{name}.chance"] = score.chance
+            metrics[f"{name}.centred"] = score.centred
+    for task, found_flaws in flaws.items():
+        metrics[f"eval/{task}/num_truncated"] = found_flaws.num_truncated
+        metrics[f"eval/{task}/num_undecodable"] = found_flaws.num_undecodable
+    return metrics
 
 
 def _trained(source: ModelSource) -> tuple[int, int, int]:
@@ -122,13 +180,3 @@ def _trained(source: ModelSource) -> tuple[int, int, int]:
         return 0, 0, 0
     checkpoint = Checkpoint(source.checkpoint)
     return checkpoint.state.step, checkpoint.state.tokens, count_parameters(checkpoint.config).active
-
-
-def _metrics(found: Mapping[str, Score]) -> Metrics:
-    metrics: dict[str, float] = {}
-    for name, score in found.items():
-        metrics[f"eval/{name}"] = score.value
-        metrics[f"eval/{name}.ci_low"] = score.low
-        metrics[f"eval/{name}.ci_high"] = score.high
-        metrics[f"eval/{name}.n"] = score.n
-    return metrics

@@ -14,6 +14,7 @@ from torch import Tensor
 from arctic_model.checkpoint import INDEX
 from infra.store import file_digest
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 Messages = Sequence[Mapping[str, str]]
 """Turns of a chat, each with `role` and `content`."""
 
@@ -42,7 +43,7 @@ class ModelSource:
         """sha256 of weights, architecture and tokenizer, and of what rounds differently: dtype and kind of device."""
         names = [INDEX] if self.is_ours else ["config.json", "generation_config.json"]
         weights = [] if self.is_ours else sorted(self.checkpoint.glob("*.safetensors"))
-        tokenizer = [self.tokenizer_folder / name for name in ("tokenizer.json", "tokenizer_config.json")]
+        tokenizer = [self.tokenizer_folder / name for name in TOKENIZER_FILES]
         files = [self.checkpoint / name for name in names] + weights + tokenizer
         digests = [file_digest(file) for file in files if file.is_file()]
         return hashlib.sha256(json.dumps([digests, self.dtype, torch.device(self.device).type]).encode()).hexdigest()

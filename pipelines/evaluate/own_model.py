@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arctic_model.attention import LayerCache
 from arctic_model.checkpoint import load_model
+from arctic_model.next_token import next_state
 from pipelines.artifacts.tokenizer import CHAT_END, CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, read_tokenizer
 from pipelines.evaluate.models import KeyValueCache, Messages, ModelSource, TextCodec
 
@@ -79,6 +80,9 @@ class ArcticLM:
     ) -> Tensor:
         caches = cache.layers if isinstance(cache, ArcticCache) else None
         mask = mask.to(self._model.lm_head.weight.dtype)
+        if caches and ids.numel() == 1 and self.device.type == "cpu":
+            state = next_state(self._model, int(ids), int(positions), mask, caches)
+            return self._model.lm_head(state[None])[keep].float()
         states = self._model.hidden_states(ids, positions, torch.zeros_like(ids), caches, mask=mask)
         return self._model.lm_head(states.hidden.flatten(0, 1)[keep]).float()
 

@@ -23,7 +23,7 @@ class Generation:
 
     Greedy at temperature 0. Otherwise `sample` numbers independent draws of the same prompt; a draw follows from the
     request alone, so it is the same in any batch. `form`: "plain" text; a "message" of a user, which is put into the
-    tokenizer's chat template where it has one; or text that is "templated" already, as in LogLikelihood.
+    tokenizer's chat template; or text that is "templated" already, as in LogLikelihood.
     """
 
     prompt: str

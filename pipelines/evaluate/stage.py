@@ -19,7 +19,7 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.evaluate.models import ModelSource
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _evaluate_phase(
     checkpoint = checkpoint_folder(inputs["train"].path)
     source = ModelSource(checkpoint, inputs["tokenizer"].path, spread.device, spread.dtype)
     corpora = [
-        CorpusFindings(inputs[f"score:{name}"], inputs[f"filter:{name}"], inputs[f"dedup:{name}"])
+        CorpusFindings(name, inputs[f"score:{name}"], inputs[f"filter:{name}"], inputs[f"dedup:{name}"])
         for name in _paths(inputs, "score")
     ]
     with Measuring(phase, source, suite, spread, context) as measuring:
@@ -143,7 +143,7 @@ def _evaluate_phase(
                     "num_heldout_schemas for more."
                 )
             measuring.ask([task], None)
-        measuring.ask(suite.build(), suite.limit)
+        measuring.ask_suite()
         return measuring.write(corpora, inputs.get("previous"))
 
 
@@ -158,7 +158,7 @@ def _evaluate_checkpoint(
     from pipelines.evaluate.measuring import Measuring
 
     with Measuring(label, source, suite, spread, context) as measuring:
-        measuring.ask(suite.build(), suite.limit)
+        measuring.ask_suite()
         return measuring.write([], inputs.get("previous"))
 
 

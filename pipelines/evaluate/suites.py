@@ -65,16 +65,18 @@ class Suite:
             return cls(tuple(tasks), root, limit or SMOKE_LIMIT, unsafe, SMOKE_NEW_TOKENS)
         return cls(tuple(tasks), root, limit, unsafe)
 
-    def build(self) -> list[Task]:
-        return [FACTORIES[name](self) for name in self.tasks]
+    def build(self, chat: bool) -> list[Task]:
+        """The tasks for a model with a chat template, or for one without."""
+        return [FACTORIES[name](self, chat) for name in self.tasks]
 
     def params(self) -> dict[str, object]:
         """What results depend on, as plain data: how each task is asked and judged, how many items, and what the files
-        say. That a file is missing is part of it, so that a task which was skipped is measured once it is there."""
-        tasks = self.build()
-        files = sorted({file for task in tasks for file in task.files})
+        say. That a file is missing is part of it, so that a task which was skipped is measured once it is there. Which
+        of the two ways a task is asked in follows from the model, which is in the key as well."""
+        pairs = list(zip(self.build(chat=True), self.build(chat=False), strict=True))
+        files = sorted({file for task, _ in pairs for file in task.files})
         return {
-            "tasks": {task.name: task.protocol for task in tasks},
+            "tasks": {task.name: {"chat": task.protocol, "base": base.protocol} for task, base in pairs},
             "limit": self.limit,
             "max_new_tokens": self.max_new_tokens,
             "data": {file: self._content(file) for file in files},
@@ -87,24 +89,29 @@ class Suite:
         return data_files()[file].sha256 or file_digest(path)
 
 
-def _code(name: str) -> Callable[[Suite], Task]:
-    return lambda suite: CODE_TASKS[name](suite.root, suite.unsafe)
+Factory = Callable[[Suite, bool], Task]
+"""The task of a suite, for a model with a chat template or without."""
 
 
-def _spider(suite: Suite) -> Task:
+def _code(name: str) -> Factory:
+    return lambda suite, chat: CODE_TASKS[name](suite.root, suite.unsafe, chat)
+
+
+def _spider(suite: Suite, chat: bool) -> Task:
     from pipelines.evaluate.tasks.spider import Spider
 
-    return Spider(suite.root, suite.unsafe)
+    return Spider(suite.root, suite.unsafe, chat)
 
 
-def _ifeval(suite: Suite) -> Task:
+def _ifeval(suite: Suite, chat: bool) -> Task:
     from pipelines.evaluate.tasks.ifeval import IFEval
 
-    return IFEval(suite.root)
+    return IFEval(suite.root, chat)
 
 
-def _harness(name: str) -> Callable[[Suite], Task]:
-    def make(suite: Suite) -> Task:
+def _harness(name: str) -> Factory:
+    # The harness asks without a chat template unless it is told otherwise, and published scores are mostly so.
+    def make(suite: Suite, _chat: bool) -> Task:
         from pipelines.evaluate.tasks.harness import HarnessTask
 
         return HarnessTask(name, suite.root, suite.limit)
@@ -112,7 +119,7 @@ def _harness(name: str) -> Callable[[Suite], Task]:
     return make
 
 
-FACTORIES: Mapping[str, Callable[[Suite], Task]] = {
+FACTORIES: Mapping[str, Factory] = {
     **{name: _code(name) for name in CODE_TASKS},
     "spider": _spider,
     "ifeval": _ifeval,

@@ -12,7 +12,7 @@ from infra.store import Artifact, Manifest
 from pipelines.artifacts.checkpoint import EXPERT_LOAD_FILE, HISTORY_FILE
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
-from pipelines.artifacts.report import SAMPLES_FILE, Difference, Scores, read_differences
+from pipelines.artifacts.report import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
 from pipelines.report.corpus_facts import ByKind, CorpusFacts, read_corpus
 from pipelines.report.duplicates import Duplicates, read_duplicates
 
@@ -22,7 +22,8 @@ class PhaseFacts:
     """One phase: what was planned, how the loss went, how the experts were used, what it scores.
 
     `history`: step, tokens and loss of HISTORY; `expert_load`: [layers, experts], share of assignments times experts;
-    `differences`: changes since the phase before, by measure; `worker_hours`: of training since the run's first phase.
+    `evidence`: rows of EVIDENCE; `differences`: changes since the phase before, by measure; `worker_hours`: of training
+    since the run's first phase.
     """
 
     number: int
@@ -32,6 +33,7 @@ class PhaseFacts:
     expert_load: np.ndarray
     scores: Scores
     samples: Sequence[Mapping[str, Any]]
+    evidence: Sequence[Mapping[str, Any]]
     differences: Mapping[str, Difference]
     worker_hours: float
 
@@ -94,6 +96,7 @@ def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
         expert_load=relative,
         scores=Scores.read(evaluate.path),
         samples=pq.read_table(evaluate.path / SAMPLES_FILE).to_pylist(),
+        evidence=pq.read_table(evaluate.path / EVIDENCE_FILE).to_pylist(),
         differences=read_differences(evaluate.path),
         worker_hours=sum(
             by_kind["train"][str(earlier)].manifest.metrics["worker_hours"] for earlier in range(1, number + 1)

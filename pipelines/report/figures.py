@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from pipelines.artifacts.phase_plan import mixture
 from pipelines.report.facts import PhaseFacts, RunFacts
@@ -21,6 +21,8 @@ INK = "#1d2127"
 """Text and lines; in the page's SVG it becomes the page's own text colour, light or dark."""
 COLOURS = ("#4c8dd6", "#e08e45", "#4fa88b", "#c46a9e", "#a89a38", "#d1605e", "#5fb0c4")
 """Of middle lightness, to be read on white and on black."""
+MARKERS = "os^D"
+"""The next one where there are more series than colours."""
 OVERALL = "#8a7fd4"
 """For what belongs to no corpus."""
 STYLE: Any = {
@@ -48,6 +50,17 @@ NAMES = {
     "ifeval": "IFEval",
     "gsm8k": "GSM8K",
     "mmlu": "MMLU",
+    "arc_easy": "ARC easy",
+    "arc_challenge": "ARC challenge",
+    "boolq": "BoolQ",
+    "commonsense_qa": "CommonsenseQA",
+    "copa": "COPA",
+    "hellaswag": "HellaSwag",
+    "lambada_openai": "LAMBADA",
+    "openbookqa": "OpenBookQA",
+    "piqa": "PIQA",
+    "race": "RACE",
+    "winogrande": "WinoGrande",
 }
 """Tasks as people write them, where that is not their name with blanks."""
 PUBLISHED = (17.3e9 * 3.5e12, 0.652)
@@ -116,46 +129,60 @@ def _scores(facts: RunFacts) -> Figure:
         for number, measure in enumerate(measures):
             kind, _, part = measure.partition("/")
             label = part if measures is bits else measure_name(kind)
-            shift = 0.06 * (number - (len(measures) - 1) / 2)
-            _draw_measure(axes, facts.phases, measure, shift, palette.get(part, COLOURS[number % len(COLOURS)]), label)
+            shift = min(0.06, 0.8 / len(measures)) * (number - (len(measures) - 1) / 2)
+            colour = palette.get(part, COLOURS[number % len(COLOURS)])
+            marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+            _draw_measure(axes, facts.phases, measure, shift, {"color": colour, "marker": marker, "label": label})
         axes.set_title(title)
         axes.set_xticks(range(len(facts.phases)), [phase.scores.phase for phase in facts.phases])
-        axes.set_xlim(-0.4, len(facts.phases) - 0.6)
+        axes.set_xlim(-0.5, len(facts.phases) - 0.5)
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=8)
+        # Beside the panel: among many whiskers no corner is free.
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         if measures is rights:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure
 
 
 def _compute(facts: RunFacts) -> Figure:
-    """Enterprise intelligence over active parameters x tokens, as the released Arctic was compared with others."""
+    """Enterprise intelligence over active parameters x tokens: this run's checkpoints from near, and beside the
+    released Arctic, whose compute is so much larger that they fall together there."""
     figure = Figure(figsize=(9.2, 3.3))
-    (axes,) = _row(figure, 1)
-    points = [
-        (phase.scores.active_parameters * phase.scores.tokens, phase.scores.scores[INTELLIGENCE])
-        for phase in facts.phases
-        if INTELLIGENCE in phase.scores.scores
-    ]
-    places, found = [place for place, _ in points], [score for _, score in points]
-    spread = [[score.value - score.low for score in found], [score.high - score.value for score in found]]
-    values = [score.value for score in found]
-    axes.errorbar(places, values, np.maximum(spread, 0.0), color=COLOURS[0], marker="o", capsize=3, label="this run")
-    axes.plot(*PUBLISHED, "x", color=COLOURS[1], markersize=9, label="Arctic, as published")
-    axes.set(xscale="log", ylim=(0, 1), xlabel="active parameters x training tokens", ylabel="enterprise intelligence")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.legend()
+    phases = [phase.scores for phase in facts.phases if INTELLIGENCE in phase.scores.scores]
+    places = [scores.active_parameters * scores.tokens for scores in phases]
+    found = [scores.scores[INTELLIGENCE] for scores in phases]
+    near, far = _row(figure, 2)
+    for axes in (near, far):
+        values = [score.value for score in found]
+        spread = [[score.value - score.low for score in found], [score.high - score.value for score in found]]
+        style: Any = {"color": COLOURS[0], "marker": "o", "capsize": 3}
+        axes.errorbar(places, values, np.maximum(spread, 0.0), label="this run, 95 % interval", **style)
+        axes.set(xscale="log", xlabel="active parameters x training tokens")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    for place, score, scores in zip(places, found, phases, strict=True):
+        # Above the interval, where neither a whisker nor the line to the next point runs.
+        label = f"{scores.phase}\nn = {score.n:,}"
+        near.annotate(label, (place, score.high), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    top = max(0.01, *(score.high for score in found))
+    # Room for the labels of the first and the last, and above the whiskers.
+    near.set(xlim=(min(places) / 3, max(places) * 3), ylim=(0, 1.4 * top))
+    near.set(title="this run", ylabel="enterprise intelligence")
+    near.xaxis.set_minor_formatter(NullFormatter())
+    far.plot(*PUBLISHED, "x", color=COLOURS[1], markersize=9, label="Arctic, as published", ls="none")
+    far.set(title="beside the released Arctic", ylim=(0, 1))
+    far.legend(loc="upper left", fontsize=8)
     return figure
 
 
 def _draw_measure(
-    axes: Axes, phases: Sequence[PhaseFacts], measure: str, shift: float, colour: str, label: str
+    axes: Axes, phases: Sequence[PhaseFacts], measure: str, shift: float, style: Mapping[str, str]
 ) -> None:
     found = [(x, phase.scores.scores[measure]) for x, phase in enumerate(phases) if measure in phase.scores.scores]
     values = [score.value for _, score in found]
     spread = [[score.value - score.low for _, score in found], [score.high - score.value for _, score in found]]
     places = [x + shift for x, _ in found]
-    axes.errorbar(places, values, np.maximum(spread, 0.0), color=colour, marker="o", capsize=3, lw=1.6, label=label)
+    look: Any = {"capsize": 3, "lw": 1.6, **style}
+    axes.errorbar(places, values, np.maximum(spread, 0.0), **look)
 
 
 def _mixture(facts: RunFacts) -> Figure:

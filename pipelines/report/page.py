@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.store import Manifest
 from pipelines.report import dag
+from pipelines.report.contamination_section import contamination_section
 from pipelines.report.data_section import data_section
 from pipelines.report.duplicates import duplicates_section
 from pipelines.report.facts import PhaseFacts, RunFacts
@@ -20,7 +21,8 @@ SAMPLES_SHOWN = 4
 QUARANTINED_SHOWN = 100
 CAPTIONS = {
     "scores": "Headline scores by phase with 95 % intervals.",
-    "compute": "Enterprise intelligence against training compute; the cross is the released Arctic's, as published.",
+    "compute": "Enterprise intelligence against training compute, with 95 % intervals; the cross is the released "
+    "Arctic's, by the formula from the parts that its makers published.",
     "mixture": "Planned share of each corpus over the tokens of the run.",
     "loss": f"Training loss: every step, and a running mean over {SMOOTHED_SHARE:.0%} of the phase's steps.",
     "expert_load": "Share of the assignments of each expert times the number of experts, at the end of each phase.",
@@ -37,6 +39,7 @@ def build(facts: RunFacts, svgs: Mapping[str, str]) -> str:
         "training": _training(facts, drawn["loss"], drawn["expert_load"]),
         "data": data_section(facts.corpora, drawn["funnel"]),
         "duplicates": duplicates_section(facts.duplicates),
+        "contamination": contamination_section(facts.phases[-1]),
         "answers": _answers(facts.phases[-1]),
         "graph": _graph(facts.manifests),
         "set aside": _quarantined(facts.manifests),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipelines.artifacts.report import Difference, Score
+from pipelines.artifacts.report import Difference, Score, score_text, score_unit
 from pipelines.report.facts import PhaseFacts, RunFacts
 from pipelines.report.figures import measure_name
 from pipelines.report.markup import Html, element, section, table, text
@@ -20,6 +20,7 @@ def scores_section(facts: RunFacts, drawings: Sequence[Html]) -> Html:
         "comes up by chance in more than one of twenty pairs of equal checkpoints.",
         table(header, [*rows, *_compute(facts.phases)], numbers=len(facts.phases)),
         *drawings,
+        _notes(facts.phases[-1]),
         _skipped(facts.phases[-1]),
         _protocols(facts.phases[-1]),
     )
@@ -34,25 +35,26 @@ def _cell(phase: PhaseFacts, measure: str) -> Html:
     score = phase.scores.scores.get(measure)
     if score is None:
         return text("not measured")
-    scale, digits, unit = (1, 3, "") if "bits_per_byte" in measure else (100, 1, " %")
-    interval = f"{score.low * scale:.{digits}f} to {score.high * scale:.{digits}f}, n = {score.n:,}"
-    notes = [interval, *_chance(score), *_change(phase.differences.get(measure), scale, digits)]
-    return Html(f"<b>{score.value * scale:.{digits}f}{unit}</b>{''.join(element('small', text(n)) for n in notes)}")
+    interval = f"{score_text(measure, score.low)} to {score_text(measure, score.high)}, n = {score.n:,}"
+    notes = [interval, *_chance(measure, score), *_change(measure, phase.differences.get(measure))]
+    value = f"{score_text(measure, score.value)}{score_unit(measure)}"
+    return Html(f"<b>{value}</b>{''.join(element('small', text(note)) for note in notes)}")
 
 
-def _chance(score: Score) -> list[str]:
+def _chance(measure: str, score: Score) -> list[str]:
     """Nothing where a measure knows no guessing, or guessing is always wrong."""
     if not score.chance:
         return []
     where = "above" if score.is_above_chance else "not above"
-    return [f"{where} chance ({100 * score.chance:.1f} %), centred {100 * (score.centred or 0.0):.1f}"]
+    chance = f"{score_text(measure, score.chance)}{score_unit(measure)}"
+    return [f"{where} chance ({chance}), centred {score_text(measure, score.centred or 0.0)}"]
 
 
-def _change(change: Difference | None, scale: float, digits: int) -> list[str]:
+def _change(measure: str, change: Difference | None) -> list[str]:
     if change is None:
         return []
     verdict = "noise" if change.is_noise else "more than noise"
-    return [f"{change.value * scale:+.{digits}f}: {verdict} (p = {change.p_value:.2g})"]
+    return [f"{score_text(measure, change.value, sign=True)}: {verdict} (p = {change.p_value:.2g})"]
 
 
 def _compute(phases: Sequence[PhaseFacts]) -> list[list[Html]]:
@@ -62,6 +64,11 @@ def _compute(phases: Sequence[PhaseFacts]) -> list[list[Html]]:
         rows.append([text("active parameters x tokens"), *(text(f"{product:.3g}") for product in products)])
     rows.append([text("worker hours of training"), *(text(f"{phase.worker_hours:.3g}") for phase in phases)])
     return rows
+
+
+def _notes(phase: PhaseFacts) -> Html:
+    rows = [[text(name), text(note)] for name, note in phase.scores.notes.items()]
+    return table(["task", "to be read with"], rows) if rows else Html("")
 
 
 def _skipped(phase: PhaseFacts) -> Html:

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli import app, main
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "data_recipes" / "runs" / "quickstart.toml"
@@ -27,10 +28,24 @@ COMMANDS = [
 ]
 
 
-def arctic(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
-    )
+class Told(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def arctic(monkeypatch, capsys, tmp_path):
+    """The command, started in this process in an empty folder: a new one would import everything once more."""
+
+    def command(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["arctic", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Told(ended.value.code, *capsys.readouterr())
+
+    return command
 
 
 def modules_after(code):
@@ -40,7 +55,7 @@ def modules_after(code):
     return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-def test_help_names_every_command_and_each_has_its_own():
+def test_help_names_every_command_and_each_has_its_own(arctic):
     text = arctic("--help").stdout
     runner = CliRunner()
     for command in COMMANDS:
@@ -62,7 +77,7 @@ def test_plan_imports_neither_ray_nor_torch_nor_mlflow(tmp_path):
     assert not loaded & {"ray", "torch", "mlflow", "deepspeed", "datasketch"}
 
 
-def test_plan_of_the_quickstart_is_the_graph_of_the_chain(tmp_path):
+def test_plan_of_the_quickstart_is_the_graph_of_the_chain(arctic, tmp_path):
     lines = arctic("plan", QUICKSTART, "--store", tmp_path).stdout.splitlines()
     ids = [line.split()[0] for line in lines if " build " in line]
     corpora = ("python_docs", "python_code", "text_to_sql")
@@ -88,27 +103,27 @@ def test_plan_of_the_quickstart_is_the_graph_of_the_chain(tmp_path):
         (["replay", QUICKSTART, "--until", "source"], "nothing to compare with: source[python_docs], "),
     ],
 )
-def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, tmp_path):
-    done = arctic(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
+def test_a_users_mistake_is_one_message_and_exit_code_2(arctic, arguments, message):
+    done = arctic(*arguments)
+    assert done.exit_code == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_published_curriculum_is_simulated_before_there_is_a_token(tmp_path):
+def test_the_published_curriculum_is_simulated_before_there_is_a_token(arctic, tmp_path):
     sizes = {"common_crawl": "3e12", "repositories": "6e11", "stem": "2e11", "wikipedia": "2e10", "text_to_sql": "4e10"}
     assumed = [part for name, tokens in sizes.items() for part in ("--assume", f"{name}={tokens}")]
     told = arctic("plan", ARCTIC_480B, "--mix", *assumed, "--store", tmp_path)
-    assert told.returncode == 0, told.stderr
+    assert told.exit_code == 0, told.stderr
     assert "1 - 59,600" in told.stdout and "wikipedia" in told.stdout and "mixture over tokens" in told.stdout
     assumed[assumed.index("wikipedia=2e10")] = "wikipedia=1e9"
     refused = arctic("plan", ARCTIC_480B, "--mix", *assumed, "--store", tmp_path)
-    assert refused.returncode == 2
+    assert refused.exit_code == 2
     assert "phase general asks corpus wikipedia for" in refused.stderr and "max_epochs" in refused.stderr
 
 
-def test_the_size_of_a_run_is_told_without_starting_anything():
+def test_the_size_of_a_run_is_told_without_starting_anything(arctic):
     told = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 128)
     assert "478,584,608,768 parameters" in told.stdout and "Fits: " in told.stdout
     refused = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 96)
-    assert refused.returncode == 2 and "expert_parallel_size 96 does not divide num_workers 1024" in refused.stderr
+    assert refused.exit_code == 2 and "expert_parallel_size 96 does not divide num_workers 1024" in refused.stderr

@@ -16,6 +16,13 @@ RECIPES = Path(__file__).parents[2] / "data_recipes"
 ARCTIC = RECIPES / "runs" / "arctic_480b.toml"
 
 
+HELD = (
+    "moments",
+    "weights in float32 while the model is made",
+    "copy that a checkpoint is written from",
+)
+
+
 def printed(recipe: Path, order: Order, *overrides: str) -> str:
     out = io.StringIO()
     print_size(recipe, overrides, order, Console(file=out, width=100))
@@ -37,12 +44,19 @@ def test_arctic_on_a_thousand_h100() -> None:
     assert "\x1b" not in text
 
 
+def test_muon_halves_the_moments_and_the_checkpoints_copy_shrinks_with_them() -> None:
+    text = {name: printed(ARCTIC, Order(), f'train.optimizer="{name}"') for name in ("adamw", "muon")}
+    cells = {name: [row(said, part)[-1].strip() for part in HELD] for name, said in text.items()}
+    assert cells["adamw"] == ["3.74 GB", "54.63 GB", "5.61 GB"]
+    assert cells["muon"] == ["1.87 GB", "54.63 GB", "3.74 GB"]
+
+
 def test_what_does_not_fit_says_what_to_lower() -> None:
     order = Order(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
     assert "DOES NOT FIT" in printed(ARCTIC, order)
-    assert "Lower --micro-batch or raise --ep. With checkpointed layers:" in printed(ARCTIC, order)
+    assert "Lower --micro-batch or raise --ep. With selective checkpointing:" in printed(ARCTIC, order)
     one = Order(num_gpus=512, expert_parallel_size=64, micro_batch_sequences=1)
-    assert "Raise --ep or --gpus. With checkpointed layers:" in printed(ARCTIC, one)
+    assert "Raise --ep or --gpus. With selective checkpointing:" in printed(ARCTIC, one)
     few = Order(num_gpus=512, expert_parallel_size=16, micro_batch_sequences=1)
     assert "The states alone are too large: raise --ep or --gpus" in printed(ARCTIC, few)
     checkpointed = Order(
@@ -54,7 +68,7 @@ def test_what_does_not_fit_says_what_to_lower() -> None:
 def test_the_recipe_says_whether_layers_are_checkpointed() -> None:
     order = Order(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
     by_recipe = printed(ARCTIC, order, 'train.activation_checkpointing="layer"')
-    assert "ZeRO-2, bfloat16, layers checkpointed" in by_recipe
+    assert "ZeRO-2, bfloat16, adamw, layer checkpointing" in by_recipe
     assert by_recipe == printed(ARCTIC, replace(order, checkpoint_layers=True)) != printed(ARCTIC, order)
 
 

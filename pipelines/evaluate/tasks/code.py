@@ -135,25 +135,29 @@ def _is_base_right(finding: Finding) -> bool:
     return finding.is_base_right
 
 
-def _variants(name: str, benchmark: Benchmark) -> dict[str, Callable[[Path, str], CodeTask]]:
-    """All ways of asking for the programs of a benchmark, the first under its plain name."""
-    found: dict[str, Callable[[Path, str], CodeTask]] = {}
-    for (way, style), num_samples in product(styles(benchmark.prefix).items(), (1, SAMPLES)):
-        parts = [name, *([] if way == "evalplus" else [way]), *([] if num_samples == 1 else [f"{num_samples}_samples"])]
+def _variants(name: str, benchmark: Benchmark) -> dict[str, "Factory"]:
+    """All ways of asking for the programs of a benchmark, the one that suits the model under its plain name."""
+    found: dict[str, Factory] = {}
+    for way, num_samples in product(("", "base", "bigcode"), (1, SAMPLES)):
+        parts = [name, *([way] if way else []), *([] if num_samples == 1 else [f"{num_samples}_samples"])]
         variant = "-".join(parts)
-        found[variant] = partial(_task, variant, benchmark, style, num_samples)
+        found[variant] = partial(_task, variant, benchmark, way, num_samples)
     return found
 
 
-def _task(name: str, benchmark: Benchmark, style: Style, num_samples: int, root: Path, unsafe: str) -> CodeTask:
+def _task(name: str, benchmark: Benchmark, way: str, num_samples: int, root: Path, unsafe: str, chat: bool) -> CodeTask:
+    style = styles(benchmark.prefix)[way or ("chat" if chat else "base")]
     return CodeTask(name, benchmark, style, root, unsafe, num_samples)
 
 
-TASKS: Mapping[str, Callable[[Path, str], CodeTask]] = {
+Factory = Callable[[Path, str, bool], CodeTask]
+"""A task of the data root; the user's words where code may run without isolation; whether the model has a chat
+template."""
+TASKS: Mapping[str, Factory] = {
     **_variants("humaneval_plus", HUMANEVAL_PLUS),
     **_variants("mbpp_plus", MBPP_PLUS),
     **_variants("mbpp_plus-v0.1.0", MBPP_PLUS_FIRST),
 }
-"""By name: "humaneval_plus", "mbpp_plus" and "mbpp_plus-v0.1.0" as EvalPlus asks in a chat; with "-base" as it asks
-base models, with "-bigcode" as BigCode does; with "-20_samples" drawn answers. Names are of the kind that a recipe may
-hold."""
+"""By name: "humaneval_plus", "mbpp_plus" and "mbpp_plus-v0.1.0" as EvalPlus asks a model that has a chat template, or
+one that has none; with "-base" as it asks the latter in any case, with "-bigcode" as BigCode does; with "-20_samples"
+drawn answers. Names are of the kind that a recipe may hold."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.evaluate.tasks.code_problems import Problem
+from pipelines.evaluate.tasks.task import way_of
 
 EVALPLUS_INSTRUCTION = (
     "Please provide a self-contained Python script that solves the following problem in a markdown code block:"
@@ -59,20 +60,20 @@ class Style:
 def styles(benchmark: str) -> Mapping[str, Style]:
     """The ways of asking for programs of "HumanEval" or "Mbpp", by name.
 
-    "evalplus": a message to the model, put into the chat template of its tokenizer where there is one. EvalPlus itself
-    also writes the first words of the answer, which no message can. "base": the prompt that EvalPlus gives models
-    without a chat template. "bigcode": the prompt of bigcode-evaluation-harness.
+    "chat": EvalPlus's message to models with a chat template. EvalPlus itself also writes the first words of the
+    answer, which no message can. "base": the prompt that EvalPlus gives all others. "bigcode": the prompt of
+    bigcode-evaluation-harness.
     """
     return {
-        "evalplus": Style(
-            "EvalPlus's instruction, in the chat template where there is one",
+        "chat": Style(
+            f"EvalPlus's instruction {way_of(True)}",
             "message",
             EVALPLUS_STOPS,
             EVALPLUS_MAX_NEW_TOKENS,
             instruction=EVALPLUS_INSTRUCTION,
         ),
         "base": Style(
-            "EvalPlus's prompt for base models",
+            f"EvalPlus's prompt for base models, {way_of(False)}",
             "plain",
             EVALPLUS_STOPS + EVALPLUS_COMPLETION_STOPS[benchmark],
             EVALPLUS_MAX_NEW_TOKENS,
@@ -80,7 +81,7 @@ def styles(benchmark: str) -> Mapping[str, Style]:
             end="\n",
         ),
         "bigcode": Style(
-            "BigCode's prompt",
+            f"BigCode's prompt, {way_of(False)}",
             "plain",
             BIGCODE_STOPS[benchmark],
             BIGCODE_MAX_NEW_TOKENS,

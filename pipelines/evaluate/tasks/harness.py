@@ -8,20 +8,22 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.evaluate.data import read_rows
 from pipelines.evaluate.enterprise import GOLD
 from pipelines.evaluate.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
-from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of, drawn
+from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
 
 FEWSHOT_SEED = 1234
 """The harness' own default."""
 MAX_NEW_TOKENS = 256
 """The harness' default for generations that name no length."""
 CORRECT, WRONG = "correct", "wrong"
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, SyntaxError)
+"""What comes of a file that the user brought and that is held against no pin."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class HarnessTask:
 
     @property
     def protocol(self) -> str:
-        return f"lm-evaluation-harness 0.4.13, {self._definition.shots}-shot"
+        return f"lm-evaluation-harness 0.4.13, {self._definition.shots}-shot, {way_of(False)}"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -98,8 +100,16 @@ class HarnessTask:
 
     def items(self) -> list[Item]:
         """Raises DataError also where the harness is not installed."""
-        chosen = set(self._chosen)
-        return [item for part in self._tasks.values() for item in self._items(part, chosen)]
+        try:
+            if not self._rows["test"]:
+                raise ValueError("no rows")
+            chosen = set(self._chosen)
+            return [item for part in self._tasks.values() for item in self._items(part, chosen)]
+        except MALFORMED as error:
+            raise DataError(
+                f"{self.root / self._definition.files['test']}: not what the harness' {self._definition.page} reads "
+                f"({error!r}). Bring it as its owner gives it out."
+            ) from error
 
     def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         return [self._verdict(item, given) for item, given in zip(items, answers, strict=True)]
@@ -214,6 +224,7 @@ def _load(definition: Definition, value: str, splits: Mapping[str, list[Any]]) -
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     try:
         import lm_eval
+        from lm_eval import utils
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.tasks._yaml_loader import load_yaml
     except ModuleNotFoundError as error:
@@ -223,6 +234,9 @@ def _load(definition: Definition, value: str, splits: Mapping[str, list[Any]]) -
     # Only after the harness: imported first, it meets itself half imported.
     import datasets
 
+    # The harness compiles a template anew for every question and every shot, which is most of the time that they take.
+    if not hasattr(utils.env.from_string, "cache_info"):
+        utils.env.from_string = cache(utils.env.from_string)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     page = Path(lm_eval.__file__).parent / "tasks" / definition.page.format(value)

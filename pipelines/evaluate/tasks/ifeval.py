@@ -12,7 +12,7 @@ from pipelines.evaluate.requests import Answer, Generation, Text
 from pipelines.evaluate.sql_answers import CORRECT
 from pipelines.evaluate.tasks.ifeval_checks import CHECKS
 from pipelines.evaluate.tasks.ifeval_text import language_detector
-from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict
+from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, form_of, way_of
 
 PROMPTS = "ifeval/input_data.jsonl"
 MAX_NEW_TOKENS = 1280
@@ -30,32 +30,39 @@ class Instruction(NamedTuple):
 class IFEval:
     """All 541 prompts with their 834 instructions. Per prompt, `prompt_strict` is whether the response follows all its
     instructions, and `instruction_strict` how many of them; the `loose` measures take the best of eight readings of the
-    response for each instruction (see `readings`)."""
+    response for each instruction (see `readings`). `chat`: whether the model is asked in its chat template."""
 
     root: Path
+    chat: bool = False
     name: str = "ifeval"
     headline: str = "prompt_strict"
-    protocol: str = (
-        f"0-shot, greedy, at most {MAX_NEW_TOKENS} tokens, chat template where there is one; "
-        "Google's instruction checks, langdetect with seed 0, Punkt's rules for sentences"
-    )
     files: tuple[str, ...] = (PROMPTS,)
     runs: Literal["", "python", "sql"] = ""
+
+    @property
+    def protocol(self) -> str:
+        return (
+            f"0-shot, greedy, at most {MAX_NEW_TOKENS} tokens, {way_of(self.chat)}; "
+            "Google's instruction checks, langdetect with seed 0, Punkt's rules for sentences"
+        )
 
     def items(self) -> list[Item]:
         # Asked for now, and not when everything is answered.
         language_detector()
-        return [ifeval_item(number, row) for number, row in enumerate(read_rows(self.root, PROMPTS))]
+        return [ifeval_item(number, row, self.chat) for number, row in enumerate(read_rows(self.root, PROMPTS))]
 
     def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         return [_verdict(item.gold, cast(Text, given[0]).text) for item, given in zip(items, answers, strict=True)]
 
 
-def ifeval_item(number: int, row: Mapping[str, Any]) -> Item:
-    """The item of row `number` of the data, from 0. Raises DataError on an instruction that there is no check for."""
+def ifeval_item(number: int, row: Mapping[str, Any], chat: bool) -> Item:
+    """The item of row `number` of the data, from 0, asked in the chat or not.
+
+    Raises DataError on an instruction that there is no check for.
+    """
     pairs = zip(row["instruction_id_list"], row["kwargs"], strict=True)
     instructions = tuple(_instruction(number, name, arguments) for name, arguments in pairs)
-    request = Generation(row["prompt"], (), MAX_NEW_TOKENS, form="message")
+    request = Generation(row["prompt"], (), MAX_NEW_TOKENS, form=form_of(chat))
     return Item(str(row["key"]), (request,), row["prompt"], instructions, place=(PROMPTS, number))
 
 

@@ -15,7 +15,7 @@ from pipelines.evaluate.sql_answers import CORRECT, NO_QUERY, TIMEOUT, WRONG_ROW
 from pipelines.evaluate.tasks.spider_execution import is_ordered, prepared, same_result, with_values
 from pipelines.evaluate.tasks.spider_hardness import hardness
 from pipelines.evaluate.tasks.spider_prompt import extract_query, question_prompt
-from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of
+from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of, form_of, way_of
 
 QUESTIONS, SCHEMAS, DATABASES = "spider/dev.json", "spider/tables.json", "spider/database/"
 STOPS = (";", "\n\n/*")
@@ -39,7 +39,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Spider:
-    """All 1,034 questions of the development set. `unsafe`: see `pipelines.evaluate.sandbox`.
+    """All 1,034 questions of the development set. `unsafe`: see `pipelines.evaluate.sandbox`; `chat`: whether the model
+    is asked in its chat template.
 
     Eight of them read the table `rankings` of wta_1. Copies of the databases that were built again from their schemas
     have it empty: there any query without rows answers those eight.
@@ -47,21 +48,25 @@ class Spider:
 
     root: Path
     unsafe: str = ""
+    chat: bool = False
     name: str = "spider"
     headline: str = "execution_accuracy"
-    protocol: str = (
-        "0-shot, greedy, DAIL-SQL code representation with rule, schema from tables.json, chat template where there is "
-        f"one; execution accuracy of the test-suite evaluator without DISTINCT; SQLite {sqlite3.sqlite_version}"
-    )
     files: tuple[str, ...] = tuple(file for file in data_files() if file.startswith("spider/"))
     runs: Literal["", "python", "sql"] = "sql"
+
+    @property
+    def protocol(self) -> str:
+        return (
+            f"0-shot, greedy, DAIL-SQL code representation with rule, schema from tables.json, {way_of(self.chat)}; "
+            f"execution accuracy of the test-suite evaluator without DISTINCT; SQLite {sqlite3.sqlite_version}"
+        )
 
     def items(self) -> list[Item]:
         for file in self.files:
             checked(self.root, file)
         schemas = {schema["db_id"]: schema for schema in read_rows(self.root, SCHEMAS)}
         rows = read_rows(self.root, QUESTIONS)
-        return [spider_item(number, row, schemas[row["db_id"]]) for number, row in enumerate(rows)]
+        return [spider_item(number, row, schemas[row["db_id"]], self.chat) for number, row in enumerate(rows)]
 
     def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         # Spider's evaluator drops bytes that are not UTF-8.
@@ -97,14 +102,14 @@ class Spider:
         return _compared(gold, reply, ordered=is_ordered(question.query))
 
 
-def spider_item(number: int, row: Mapping[str, Any], schema: Mapping[str, Any]) -> Item:
-    """The item of row `number` of dev.json, from 0, and of its database's row of tables.json."""
+def spider_item(number: int, row: Mapping[str, Any], schema: Mapping[str, Any], chat: bool) -> Item:
+    """The item of row `number` of dev.json, from 0, and of its database's row of tables.json; in the chat or not."""
     prompt, query = question_prompt(schema, row["question"]), row["query"]
     return Item(
         str(number),
         # Before a word the tokenizer keeps the blank with the word, so there is none after SELECT.
         (
-            Generation(f"{prompt}\nSELECT", STOPS, MAX_NEW_TOKENS, form="message"),
+            Generation(f"{prompt}\nSELECT", STOPS, MAX_NEW_TOKENS, form=form_of(chat)),
             LogLikelihood(prompt, f"\n{query}"),
         ),
         f"{row['question']}\n{query}",

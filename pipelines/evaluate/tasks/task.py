@@ -70,6 +70,16 @@ class Task(Protocol):
         """One verdict per item, from the answers to its requests in order."""
 
 
+def form_of(chat: bool) -> Literal["plain", "message"]:
+    """`form` of a Generation that is asked in the chat, or as text that goes on."""
+    return "message" if chat else "plain"
+
+
+def way_of(chat: bool) -> str:
+    """The same in words, for a protocol."""
+    return "in the chat template" if chat else "without a chat template"
+
+
 def drawn(names: Sequence[str], count: int | None) -> list[int]:
     """Places of `count` of `names` (all, where it is None or there are fewer), in the order of the names' digests: the
     same for every checkpoint, and spread over the whole."""

@@ -26,7 +26,7 @@ class TextToSql:
     unsafe: str = ""
     name: str = "text_to_sql"
     headline: str = "execution_accuracy"
-    protocol: str = "0-shot, greedy, rows equal the gold query's"
+    protocol: str = "0-shot, greedy, asked as in training, without a chat template; rows equal the gold query's"
     files: tuple[str, ...] = ()
     runs: Literal["", "python", "sql"] = "sql"
 

@@ -15,7 +15,17 @@ from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTOR
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, write_alarms, write_clusters
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
-from pipelines.artifacts.report import SAMPLES, SAMPLES_FILE, Difference, Score, Scores, write_differences
+from pipelines.artifacts.report import (
+    EVIDENCE,
+    EVIDENCE_FILE,
+    SAMPLES,
+    SAMPLES_FILE,
+    Contamination,
+    Difference,
+    Score,
+    Scores,
+    write_differences,
+)
 
 CORPORA = ("python_code", "python_docs", "text_to_sql")
 PHASES = {"general": (60, 30, 10), "code": (45, 25, 30), "enterprise": (35, 10, 55)}
@@ -179,6 +189,7 @@ def write_scores(evaluate: Path, phase: str, number: int) -> None:
         scores[f"{accuracy}/{level}"] = Score(value, 13, max(0.0, value - 0.1), value + 0.1, 0.0)
     scores[accuracy] = Score(right / 40, 40, max(0.0, right / 40 - 0.1), right / 40 + 0.1, 0.0)
     scores["piqa/acc"] = Score(0.55, 100, 0.45, 0.65, 0.5)
+    scores["piqa/acc/clean"] = Score(0.5312, 96, 0.43, 0.63, 0.5)
     scores["enterprise_intelligence"] = Score(0.05 * number, 2138, 0.05 * number - 0.02, 0.05 * number + 0.02)
     Scores(
         phase,
@@ -188,6 +199,7 @@ def write_scores(evaluate: Path, phase: str, number: int) -> None:
         headlines={"text_to_sql": "execution_accuracy", "piqa": "acc"},
         protocols={"text_to_sql": "0-shot, <greedy>", "piqa": "0-shot"},
         skipped={"race": "race/test.jsonl: missing. Bring it there by hand"},
+        contamination={"text_to_sql": Contamination(40, 0, 0), "piqa": Contamination(100, 100, 4)},
         active_parameters=10**6,
     ).write(evaluate)
     changes = {
@@ -212,4 +224,17 @@ def write_scores(evaluate: Path, phase: str, number: int) -> None:
     ]
     (evaluate / SAMPLES_FILE).parent.mkdir()
     pq.write_table(pa.Table.from_pylist(samples, schema=SAMPLES), evaluate / SAMPLES_FILE)
+    evidence = [
+        {
+            "task": "piqa",
+            "item_id": f"piqa/{n:05}",
+            "corpus": CORPORA[1],
+            "doc_id": f"{n:032x}",
+            "field": "goal",
+            "share": 0.7 + 0.1 * n,
+            "excerpt": f"To open a <jar> of {n} pickles, turn the lid.",
+        }
+        for n in range(4)
+    ]
+    pq.write_table(pa.Table.from_pylist(evidence, schema=EVIDENCE), evaluate / EVIDENCE_FILE)
     assert json.loads((evaluate / "scores.json").read_text())["phase"] == phase

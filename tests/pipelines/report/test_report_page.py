@@ -14,7 +14,7 @@ from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import report
-from pipelines.artifacts.report import SAMPLES, SAMPLES_FILE, Scores, write_differences
+from pipelines.artifacts.report import EVIDENCE, EVIDENCE_FILE, SAMPLES, SAMPLES_FILE, Scores, write_differences
 from pipelines.report.figures import INK
 
 FIGURES = {"compute", "expert_load", "funnel", "loss", "mixture", "scores"}
@@ -98,7 +98,7 @@ def test_links_lead_to_sections(page: str) -> None:
     anchors = {attributes["href"] for tag, attributes in outline.tags if tag == "a"}
     sections = {f"#{attributes['id']}" for tag, attributes in outline.tags if tag == "h2"}
     assert anchors == sections
-    assert len(sections) == 9
+    assert len(sections) == 10
 
 
 def test_text_of_the_run_is_escaped(page: str) -> None:
@@ -123,6 +123,19 @@ def test_scores_say_what_is_chance_what_is_noise_and_what_was_not_measured(page:
         "-0.001: noise (p = 0.4)",
         "race/test.jsonl: missing. Bring it there by hand",
         "0-shot, <greedy>",
+    ):
+        assert shown in texts
+
+
+def test_contamination_says_how_many_items_where_they_stand_and_what_the_clean_ones_score(page: str) -> None:
+    texts = Outline(page).texts
+    for shown in (
+        "4",
+        "53.1 %",
+        "43.0 to 63.0, n = 96",
+        "piqa/00003",
+        "100%",
+        "To open a <jar> of 0 pickles, turn the lid.",
     ):
         assert shown in texts
 
@@ -162,13 +175,15 @@ def test_run_without_questions_or_quarantine_has_a_page_too(small_run, tmp_path:
     for stage_id in ("evaluate[1]", "evaluate[2]", "evaluate[3]"):
         scores = Scores.read(plain[stage_id].path)
         bits = {name: score for name, score in scores.scores.items() if name.startswith("bits")}
-        scores = dataclasses.replace(scores, scores=bits, headlines={}, protocols={}, skipped={})
+        scores = dataclasses.replace(scores, scores=bits, headlines={}, protocols={}, skipped={}, contamination={})
         silent = tmp_path / stage_id
         (silent / SAMPLES_FILE).parent.mkdir(parents=True)
         scores.write(silent)
         write_differences({}, silent)
         pq.write_table(SAMPLES.empty_table(), silent / SAMPLES_FILE)
+        pq.write_table(EVIDENCE.empty_table(), silent / EVIDENCE_FILE)
         plain[stage_id] = Artifact(silent, plain[stage_id].manifest)
     texts = Outline(build(plain, tmp_path / "plain")).texts
     assert "This run asks no questions." in texts
+    assert any(text.startswith("Nobody looked: no corpus names an evaluation file") for text in texts)
     assert "0 records could not be read and went no further." in texts

@@ -89,7 +89,7 @@ def judge(task: CodeTask, items: Sequence[Item], answers: Sequence[str]) -> list
 
 def verdicts(root: Path, task: str, item_id: str, answers: Sequence[str]) -> list[Verdict]:
     """Of several answers to one problem."""
-    built = TASKS[task](root, "")
+    built = TASKS[task](root, "", True)
     (item,) = [item for item in built.items() if item.item_id == item_id]
     return judge(built, [item] * len(answers), answers)
 
@@ -100,7 +100,7 @@ def passed(verdict: Verdict) -> tuple[float, float]:
 
 @pytest.mark.parametrize("name", ["humaneval_plus", "mbpp_plus", "mbpp_plus-bigcode"])
 def test_canonical_solutions_are_right(root: Path, name: str) -> None:
-    task = TASKS[name](root, "")
+    task = TASKS[name](root, "", True)
     items = task.items()
     for verdict in judge(task, items, [item.gold.canonical_solution for item in items]):
         assert verdict.reason == "correct"
@@ -108,7 +108,7 @@ def test_canonical_solutions_are_right(root: Path, name: str) -> None:
 
 
 def test_gold_bits_are_of_all_that_is_predicted(root: Path) -> None:
-    task = TASKS["humaneval_plus"](root, "")
+    task = TASKS["humaneval_plus"](root, "", True)
     item = task.items()[0]
     gold = item.requests[-1]
     assert isinstance(gold, LogLikelihood)
@@ -119,15 +119,15 @@ def test_gold_bits_are_of_all_that_is_predicted(root: Path) -> None:
 
 
 def test_an_item_says_where_it_stands_and_what_must_not_be_known(root: Path) -> None:
-    item = TASKS["mbpp_plus"](root, "").items()[1]
+    item = TASKS["mbpp_plus"](root, "", True).items()[1]
     assert item.place == (MBPP_PLUS.file, 1)
     assert item.text == MBPP_ROWS[1]["prompt"] + MBPP_ROWS[1]["canonical_solution"]
     assert item.gold_text == MBPP_ROWS[1]["canonical_solution"]
 
 
 def test_each_style_asks_in_its_way(root: Path) -> None:
-    def request(name: str) -> Generation:
-        (found, _) = TASKS[name](root, "").items()[0].requests
+    def request(name: str, chat: bool = True) -> Generation:
+        (found, _) = TASKS[name](root, "", chat).items()[0].requests
         assert isinstance(found, Generation)
         return found
 
@@ -140,12 +140,20 @@ def test_each_style_asks_in_its_way(root: Path) -> None:
     assert "\ndef " in request("humaneval_plus-base").stops
     assert "\ndef " not in request("humaneval_plus").stops
     assert '\n"""' in request("mbpp_plus-base").stops
+    assert request("humaneval_plus", chat=False) == request("humaneval_plus-base")
+    for name in ("humaneval_plus-base", "humaneval_plus-bigcode", "mbpp_plus-base"):
+        assert request(name, chat=False) == request(name, chat=True)
+        assert request(name).form == "plain"
     assert {request(name).temperature for name in ("humaneval_plus", "mbpp_plus-bigcode")} == {0.0}
 
 
 def test_protocols_name_the_data_and_the_way(root: Path) -> None:
-    lines = {name: TASKS[name](root, "").protocol for name in TASKS if "v0.1.0" not in name}
+    lines = {name: TASKS[name](root, "", True).protocol for name in TASKS if "v0.1.0" not in name}
     assert len(set(lines.values())) == len(lines)
+    assert "EvalPlus's instruction in the chat template" in lines["humaneval_plus"]
+    plain = TASKS["humaneval_plus"](root, "", False).protocol
+    assert plain == lines["humaneval_plus-base"]
+    assert "EvalPlus's prompt for base models, without a chat template" in plain
     assert "HumanEval+ v0.1.10 (" in lines["humaneval_plus"]
     assert "MBPP+ v0.2.0 (" in lines["mbpp_plus"]
     assert "greedy" in lines["mbpp_plus"]
@@ -185,6 +193,14 @@ def test_verdicts_say_what_is_wrong(root: Path) -> None:
         assert passed(verdict) == shares, answer
         assert verdict.reason.startswith(reason)
         assert "print" not in verdict.answer
+
+
+def test_answer_to_the_base_prompt_goes_on_from_it(root: Path) -> None:
+    task = TASKS["humaneval_plus"](root, "", False)
+    item = task.items()[1]
+    assert task.style.texts(item.gold, CONTINUED) == (item.requests[0].prompt + CONTINUED,)
+    found = judge(task, [item] * 2, [CONTINUED, CONTINUED.replace("max(", "min(")])
+    assert [passed(verdict) for verdict in found] == [(1, 1), (0, 0)]
 
 
 FUNCTION = "def running_max(xs):\n"
@@ -250,7 +266,7 @@ def test_inputs_and_results_have_their_types(root: Path) -> None:
 
 
 def test_verdicts_do_not_depend_on_how_many_sandboxes_there_are(root: Path) -> None:
-    task = TASKS["humaneval_plus"](root, "")
+    task = TASKS["humaneval_plus"](root, "", True)
     item = task.items()[1]
     answers = [answer for answer, _, _ in JUDGED]
     one, three = (
@@ -263,7 +279,7 @@ def test_verdicts_do_not_depend_on_how_many_sandboxes_there_are(root: Path) -> N
 def test_long_results_are_compared_too(root: Path) -> None:
     gold = "    return [n / 2 if n % 2 else n for n in range(xs)] if type(xs) is int else xs\n"
     row = HUMANEVAL_ROWS[1] | {"base_input": [[[1]]], "plus_input": [[120_001]], "canonical_solution": gold}
-    task = TASKS["humaneval_plus"](replaced(root, row), "")
+    task = TASKS["humaneval_plus"](replaced(root, row), "", True)
     answers = [
         gold,
         gold.replace("else n for", "else float(n) for"),  # 2.0 is 2
@@ -283,7 +299,7 @@ def replaced(root: Path, row: dict) -> Path:
 
 
 def test_samples_give_unbiased_pass_at_k(root: Path) -> None:
-    task = TASKS["humaneval_plus-20_samples"](root, "")
+    task = TASKS["humaneval_plus-20_samples"](root, "", True)
     item = task.items()[1]
     generations = item.requests[:-1]
     assert [request.sample for request in generations] == list(range(20))
@@ -303,7 +319,7 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_sample(num_samples: int, n
 
 
 def test_what_is_right_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = TASKS["humaneval_plus"](root, "")
+    task = TASKS["humaneval_plus"](root, "", True)
     item = task.items()[1]
     judge(task, [item], [""])
     assert {kind for _, kind in task.references._known} == {"base"}  # nobody needed the others
@@ -316,17 +332,17 @@ def test_what_is_right_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_broken_canonical_solution_is_an_error_and_no_zero(root: Path) -> None:
     broken = HUMANEVAL_ROWS[0] | {"canonical_solution": "    return 1 / len(xs)\n"}
-    task = TASKS["humaneval_plus"](replaced(root, broken), "")
+    task = TASKS["humaneval_plus"](replaced(root, broken), "", True)
     with pytest.raises(DataError, match=r"HumanEval/900: its canonical solution fails at plus input 1: .*ZeroDivision"):
         judge(task, task.items(), ["    return 1 / len(xs)\n"])
 
 
 def test_an_altered_row_names_its_file(root: Path) -> None:
     with pytest.raises(DataError, match=r"HumanEvalPlus.jsonl.gz: row 1 is no problem of EvalPlus"):
-        TASKS["humaneval_plus"](replaced(root, {"task_id": "HumanEval/0"}), "").items()
+        TASKS["humaneval_plus"](replaced(root, {"task_id": "HumanEval/0"}), "", True).items()
 
 
 def test_every_variant_can_be_named_in_a_suite(root: Path) -> None:
     suite = Suite.named(["humaneval_plus-base", "mbpp_plus-bigcode-20_samples"], root, None)
-    assert [task.name for task in suite.build()] == ["humaneval_plus-base", "mbpp_plus-bigcode-20_samples"]
+    assert [task.name for task in suite.build(chat=True)] == ["humaneval_plus-base", "mbpp_plus-bigcode-20_samples"]
     assert {"humaneval_plus", "mbpp_plus"} < set(SUITES["enterprise"])

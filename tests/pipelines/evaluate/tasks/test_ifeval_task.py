@@ -29,8 +29,9 @@ def shares(item: Item, response: str) -> tuple[dict[str, tuple[float, float]], s
 
 
 def test_prompt_is_asked_as_it_stands() -> None:
-    item = ifeval_item(3, ROW)
+    item = ifeval_item(3, ROW, True)
     assert item.requests == (Generation(ROW["prompt"], (), 1280, form="message"),)
+    assert ifeval_item(3, ROW, False).requests == (Generation(ROW["prompt"], (), 1280, form="plain"),)
     assert item.gold == (
         Instruction("detectable_format:number_bullet_lists", {"num_bullets": 2}),
         Instruction("punctuation:no_comma", {}),
@@ -49,7 +50,7 @@ def test_prompt_is_asked_as_it_stands() -> None:
     ],
 )
 def test_measures_of_an_item(response: str, strict: int, loose: int, reason: str) -> None:
-    found, told = shares(ifeval_item(0, ROW), response)
+    found, told = shares(ifeval_item(0, ROW, True), response)
     assert told == reason
     assert found == {
         "prompt_strict": (float(strict == 2), 1),
@@ -77,9 +78,9 @@ def test_unknown_instructions_and_arguments_are_told() -> None:
     with pytest.raises(
         DataError, match=r"input_data\.jsonl, row 5: there is no check for the instruction 'style:rhyme'"
     ):
-        ifeval_item(5, ROW | {"instruction_id_list": ["punctuation:no_comma", "style:rhyme"], "kwargs": [{}, {}]})
+        ifeval_item(5, ROW | {"instruction_id_list": ["punctuation:no_comma", "style:rhyme"], "kwargs": [{}, {}]}, True)
     with pytest.raises(DataError, match="row 5: detectable_format:number_bullet_lists with {'num': 2}"):
-        ifeval_item(5, ROW | {"kwargs": [{"num": 2}, {}]})
+        ifeval_item(5, ROW | {"kwargs": [{"num": 2}, {}]}, True)
 
 
 def test_missing_detector_of_languages_is_told_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

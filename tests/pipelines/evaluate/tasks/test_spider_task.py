@@ -54,9 +54,9 @@ PARSED: dict[str, Any] = {
 }
 
 
-def item(gold: str = "SELECT kind FROM pet", parsed: dict[str, Any] = PARSED) -> Item:
+def item(gold: str = "SELECT kind FROM pet", parsed: dict[str, Any] = PARSED, chat: bool = True) -> Item:
     row = {"db_id": "pets", "question": "Which kinds?", "query": gold, "sql": parsed}
-    return spider_item(7, row, SCHEMA)
+    return spider_item(7, row, SCHEMA, chat)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,8 @@ def test_prompt_is_the_published_one_and_gold_follows_the_same_text() -> None:
     )
     assert isinstance(asked, Generation) and isinstance(gold, LogLikelihood)
     assert (asked.prompt, asked.form, asked.temperature) == (f"{prompt}\nSELECT", "message", 0)
+    plain, _ = item(chat=False).requests
+    assert isinstance(plain, Generation) and (plain.prompt, plain.form) == (asked.prompt, "plain")
     assert gold.context + gold.continuation == f"{prompt}\nSELECT kind FROM pet"
     assert (item().cluster, item().place, item().gold_text) == ("pets", ("spider/dev.json", 7), "SELECT kind FROM pet")
 

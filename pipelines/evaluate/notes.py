@@ -1,0 +1,53 @@
+"""What became of a task's questions and answers that its scores should be read with, so that nothing lowers a score in
+silence."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipelines.evaluate.decoding import UNFINISHED
+from pipelines.evaluate.requests import Answer, Generation, Request, Text
+from pipelines.evaluate.tasks.task import Item
+
+
+class Flaws(NamedTuple):
+    """Of `num_items` items, how many have a context that lost its beginning, and how many an answer that is no text."""
+
+    num_items: int
+    num_truncated: int
+    num_undecodable: int
+
+
+def flaws_of(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> Flaws:
+    """What `answers`, those of every item in order, say of themselves."""
+    pairs = list(zip(items, answers, strict=True))
+    truncated = sum(any(answer.num_truncated for answer in given) for _, given in pairs)
+    undecodable = sum(any(map(is_undecodable, item.requests, given)) for item, given in pairs)
+    return Flaws(len(items), truncated, undecodable)
+
+
+def is_undecodable(request: Request, answer: Answer) -> bool:
+    """Whether a generated text has bytes that are no UTF-8, which are read as U+FFFD, or only ids without a text.
+
+    A character that the limit of the answer cuts is no such byte, and neither is U+FFFD where the prompt has it.
+    """
+    if not isinstance(request, Generation) or not isinstance(answer, Text):
+        return False
+    if answer.finish != "length":
+        return UNFINISHED in answer.text and UNFINISHED not in request.prompt
+    return not answer.text or (UNFINISHED in answer.text[:-1] and UNFINISHED not in request.prompt)
+
+
+def note(flaws: Flaws) -> str:
+    """In words, with what can be done; "" where there is nothing to tell."""
+    told = []
+    if flaws.num_truncated:
+        told.append(
+            f"{flaws.num_truncated:,} of {flaws.num_items:,} questions lost their beginning: only a model with more "
+            "positions reads them whole."
+        )
+    if flaws.num_undecodable:
+        told.append(
+            f"{flaws.num_undecodable:,} of {flaws.num_items:,} answers hold what is no text, judged as U+FFFD or as "
+            "nothing: see tables/samples.parquet. The model is hardly trained, or the tokenizer is another's."
+        )
+    return " ".join(told)

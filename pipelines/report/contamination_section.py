@@ -1,0 +1,69 @@
+"""The part of the page on contamination: which evaluation items stand in the training corpora, and what scores are
+without them."""
+
+from pipelines.artifacts.report import score_text, score_unit
+from pipelines.report.facts import PhaseFacts
+from pipelines.report.figures import measure_name
+from pipelines.report.markup import Html, element, section, table, text
+
+EVIDENCE_SHOWN = 20
+"""The largest shares; tables/contamination.parquet has all."""
+
+
+def contamination_section(phase: PhaseFacts) -> Html:
+    """One row a task, and the evidence. Items are the same for every phase, and so is what the corpora hold."""
+    tasks = [task for task, found in phase.scores.contamination.items() if found.num_looked_for]
+    if not tasks:
+        return section(
+            "contamination",
+            "Contamination",
+            "Nobody looked: no corpus names an evaluation file of a task in score.decontaminate, so nothing is known "
+            "of items that training may have seen.",
+        )
+    lead = (
+        "Items most of whose words stand, in their order, in a document that a corpus kept, and the scores without "
+        "them. Items of fewer than eight words are not looked for."
+    )
+    header = ["task", "items", "looked for", "contaminated", "score on all", "on clean items"]
+    means = [name for name in phase.scores.scores if "/" not in name and f"{name}/clean" in phase.scores.scores]
+    rows = [*(_row(phase, task) for task in tasks), *(_mean(phase, name) for name in means)]
+    return section("contamination", "Contamination", lead, table(header, rows, numbers=5), _evidence(phase))
+
+
+def _row(phase: PhaseFacts, task: str) -> list[Html]:
+    found = phase.scores.contamination[task]
+    measure = f"{task}/{phase.scores.headlines[task]}"
+    clean = _score(phase, f"{measure}/clean") if found.num_contaminated else text("the same")
+    if found.num_contaminated == found.num_items:
+        clean = text("no item is clean")
+    counts = [text(f"{count:,}") for count in (found.num_items, found.num_looked_for, found.num_contaminated)]
+    return [text(measure_name(task)), *counts, _score(phase, measure), clean]
+
+
+def _mean(phase: PhaseFacts, name: str) -> list[Html]:
+    return [text(measure_name(name)), *[text("")] * 3, _score(phase, name), _score(phase, f"{name}/clean")]
+
+
+def _score(phase: PhaseFacts, measure: str) -> Html:
+    score = phase.scores.scores[measure]
+    interval = f"{score_text(measure, score.low)} to {score_text(measure, score.high)}, n = {score.n:,}"
+    value = f"{score_text(measure, score.value)}{score_unit(measure)}"
+    return Html(f"{element('b', text(value))}{element('small', text(interval))}")
+
+
+def _evidence(phase: PhaseFacts) -> Html:
+    if not phase.evidence:
+        return Html("")
+    largest = sorted(phase.evidence, key=lambda row: (-row["share"], row["task"], row["item_id"]))
+    rows = [
+        [
+            Html(f"{text(row['item_id'])}{element('small', text(row['field']))}"),
+            Html(f"{text(row['corpus'])}{element('small', element('code', text(row['doc_id'])))}"),
+            text(f"{row['share']:.0%}"),
+            element("small", text(row["excerpt"])),
+        ]
+        for row in largest[:EVIDENCE_SHOWN]
+    ]
+    more = len(largest) - len(rows)
+    note = element("p", text(f"{more:,} more are in tables/contamination.parquet.")) if more else Html("")
+    return Html(f"{table(['item', 'document', 'of its words', 'there it says'], rows)}{note}")

@@ -1,0 +1,396 @@
+"""The academic tasks ask and score as lm-evaluation-harness's own evaluator does on the same files, item by item.
+
+The rows stand here, in the format of each file of the data root.
+"""
+
+import gzip
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.evaluate import data
+from pipelines.evaluate.data import DataFile, content_digest
+from pipelines.evaluate.enterprise import GOLD
+from pipelines.evaluate.evaluation import TaskResult, read_items, scores
+from pipelines.evaluate.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from pipelines.evaluate.suites import LANGUAGE
+from pipelines.evaluate.tasks.harness import DEFINITIONS, HarnessTask
+from pipelines.evaluate.tasks.task import DataError, Item, Verdict
+
+pytest.importorskip("lm_eval")
+
+WORDS = ("rain", "a stone, which sinks", "the river", "café tables", "seven sails")
+
+
+def arc(number: int, num_choices: int) -> dict[str, Any]:
+    labels = list("ABCDE"[:num_choices])
+    return {
+        "id": f"own_{number}",
+        "question": f"What fills lake {number}?",
+        "choices": {"text": list(WORDS[:num_choices]), "label": labels},
+        "answerKey": labels[number % num_choices],
+    }
+
+
+def race(number: int) -> dict[str, Any]:
+    problems = [
+        {"question": "Who is old?", "answer": "B", "options": ["Ann", "Bo", "Cy", "Di"]},
+        {"question": "Bo likes  _  .", "answer": "D", "options": list(WORDS[:4])},
+        {"question": f"Why {number}?", "answer": "ABCD"[number % 4], "options": list(WORDS[1:])},
+    ]
+    return {"example_id": f"own{number}", "article": f"Bo is {number} years old.", "problems": str(problems)}
+
+
+def mmlu(subject: str, number: int) -> dict[str, Any]:
+    return {
+        "question": f" What is {number} + 1? ",
+        "subject": subject,
+        "choices": [str(number + step) for step in range(4)],
+        "answer": number % 4,
+    }
+
+
+def gsm8k(number: int) -> dict[str, str]:
+    total = number + 1000
+    return {
+        "question": f"Ann has {number} cups and buys 1,000. How many has she?",
+        "answer": f"She has {number} + 1000 = <<{number}+1000={total}>>{total}.\n#### {total:,}",
+    }
+
+
+ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "arc_easy/test.jsonl.gz": [arc(number, 3 + number % 2) for number in range(5)],
+    "arc_challenge/test.jsonl.gz": [arc(number, 4) for number in range(5)],
+    "boolq/validation.jsonl.gz": [
+        {"question": f"is lake {number} deep", "answer": number % 2 == 0, "passage": f"Lake {number} is a lake."}
+        for number in range(4)
+    ],
+    "commonsense_qa/validation.jsonl.gz": [
+        {**arc(number, 5), "question": f" Where is {number}? ", "question_concept": "lake"} for number in range(6)
+    ],
+    "copa/validation.jsonl.gz": [
+        {
+            "premise": f"Ann opened door {number}.",
+            "choice1": "She fell.",
+            "choice2": "The Cat came in.",
+            "question": ("cause", "effect")[number % 2],
+            "idx": number,
+            "label": number // 2 % 2,
+        }
+        for number in range(4)
+    ],
+    "hellaswag/validation.jsonl.gz": [
+        {
+            "ind": number,
+            "activity_label": "Sailing [step] home",
+            "ctx_a": "Ann hoists the sail. [header] Wind [title] comes.",
+            "ctx_b": "she",
+            "ctx": "Ann hoists the sail. she",
+            "endings": [f"{word} [substeps] goes." for word in WORDS[:4]],
+            "source_id": f"own~{number}",
+            "split": "val",
+            "split_type": "indomain",
+            "label": str(number % 4),
+        }
+        for number in range(5)
+    ],
+    "lambada_openai/test.jsonl.gz": [{"text": f"Ann has {number} cats.\nShe loves her {word}"} for number, word in
+                                     enumerate(("cats", "cats", "naïve", "cats"))],
+    "openbookqa/test.jsonl.gz": [
+        {"question_stem": row.pop("question"), **row} for row in (arc(number, 4) for number in range(4))
+    ],
+    "piqa/validation.jsonl.gz": [
+        {"goal": f"Cool {number} cups", "sol1": "Wait.", "sol2": "Put them on the fire.", "label": number % 2}
+        for number in range(4)
+    ],
+    "race/test.jsonl": [race(number) for number in range(4)],
+    "winogrande/validation.jsonl.gz": [
+        {"sentence": "Ann met Bo because _ was late.", "option1": "Ann", "option2": "Bo", "answer": str(1 + number % 2)}
+        for number in range(4)
+    ],
+    "mmlu/test.jsonl.gz": [
+        mmlu(subject, number) for number in range(4) for subject in ("anatomy", "world_religions")
+    ],
+    "mmlu/dev.jsonl.gz": [
+        mmlu(subject, 10 + number) for subject in ("anatomy", "world_religions") for number in range(5)
+    ],
+    "gsm8k/test.jsonl": [gsm8k(number) for number in range(6)],
+    "gsm8k/train.jsonl": [gsm8k(100 + number) for number in range(9)],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("root")
+    for file, rows in ROWS.items():
+        path = folder / file
+        path.parent.mkdir(exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(text) if file.endswith(".gz") else text)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def pinned(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, DataFile]:
+    real = data.data_files()
+    pins = dict(real) | {
+        file: replace(real[file], sha256=content_digest(root / file)) for file in ROWS if real[file].sha256
+    }
+    monkeypatch.setattr(data, "data_files", lambda: pins)
+    return pins
+
+
+def drawn_number(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:4], "big")
+
+
+def likelihood(context: str, continuation: str) -> tuple[float, bool]:
+    """What a model with strong and arbitrary opinions would say."""
+    number = drawn_number(context, continuation)
+    return -(number % 9973) / 100 - 0.01, number % 3 == 0
+
+
+def written(prompt: str) -> str:
+    """Answers of all kinds to GSM8K's questions: right in both readings, in one, in none."""
+    count = int(prompt.rsplit("Ann has ", 1)[1].split()[0]) + 1000
+    ways = ("#### {0:,}", "She has $ {0}.", "{0}\n#### {0}.", "#### 7, no, {0:,}", "Many.", "#### {0}0")
+    return ways[(count - 1000) % len(ways)].format(count)
+
+
+def respond(request: Request) -> Answer:
+    if isinstance(request, LogLikelihood):
+        return Likelihood(*likelihood(request.context, request.continuation), 0)
+    return Text(written(request.prompt), "end", 0)
+
+
+def answers_to(item: Item) -> list[Answer]:
+    return list(map(respond, item.requests))
+
+
+def ours(name: str, root: Path, limit: int | None = None) -> list[tuple[Item, Verdict]]:
+    task = HarnessTask(name, root, limit)
+    items = task.items()
+    return list(zip(items, task.judge(items, list(map(answers_to, items))), strict=True))
+
+
+Sample = tuple[list[tuple[str, str]], dict[str, float]]
+"""What the harness asked about one document, and each of its metrics, by the name that ours have."""
+
+
+@pytest.fixture(scope="module")
+def harness(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Sample]]:
+    """Every task by name as the harness's own evaluator, loader and shots have it over the same files."""
+    folder = tmp_path_factory.mktemp("pages")
+    pages = {name: list(_pages(folder, root, name)) for name in DEFINITIONS}
+    found = _evaluated(folder, [page for own in pages.values() for page in own])
+    return {name: [sample for page in own for sample in _samples(found[page])] for name, own in pages.items()}
+
+
+def _pages(folder: Path, root: Path, name: str) -> Sequence[str]:
+    """Writes the page of a task, one for each subject of MMLU, as the harness's manual says for local files."""
+    import lm_eval
+    import yaml
+
+    definition = DEFINITIONS[name]
+    for subject in ("anatomy", "world_religions") if definition.by else ("",):
+        page = f"local_{name}{subject}"
+        files = {split: root / file for split, file in definition.files.items()}
+        if subject:
+            files = {split: _only(path, subject, folder) for split, path in files.items()}
+        data_files = {split: str(path) for split, path in files.items()}
+        config = {
+            "include": str(Path(lm_eval.__file__).parent / "tasks" / definition.page.format(subject)),
+            "task": page,
+            "tag": None,
+            "dataset_path": "json",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": data_files, "cache_dir": str(folder)},
+            "training_split": "train" if "train" in files else None,
+            "validation_split": None,
+            "test_split": "test",
+            "num_fewshot": 5 if name in ("mmlu", "gsm8k") else 0,
+        } | ({"doc_to_target": "{{1 if answer else 0}}"} if name == "boolq" else {})
+        (folder / f"{page}.yaml").write_text(yaml.safe_dump(config))
+        yield page
+
+
+def _only(path: Path, subject: str, folder: Path) -> Path:
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+    target = folder / f"{subject}-{path.name.removesuffix('.gz')}"
+    target.write_text("".join(json.dumps(row) + "\n" for row in rows if row["subject"] == subject))
+    return target
+
+
+def _evaluated(folder: Path, pages: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    import lm_eval
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
+
+    class Opinionated(LM):
+        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+            return [likelihood(*request.args) for request in requests]
+
+        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+            raise NotImplementedError
+
+        def generate_until(self, requests: list[Any]) -> list[str]:
+            return [written(request.args[0]) for request in requests]
+
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    with pytest.MonkeyPatch.context() as patch:
+        # It asks compilers and pip what they are, which takes longer than all the rest.
+        patch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
+        found = lm_eval.simple_evaluate(Opinionated(), tasks=list(pages), task_manager=manager, bootstrap_iters=0)
+    return found["samples"]
+
+
+def _samples(found: Sequence[Mapping[str, Any]]) -> list[Sample]:
+    samples: dict[int, Sample] = {}
+    for each in sorted(found, key=lambda each: each["doc_id"]):
+        _, metrics = samples.setdefault(each["doc_id"], ([tuple(given) for given in each["arguments"]], {}))
+        suffix = "" if each["filter"] == "none" else f"/{each['filter']}"
+        metrics |= {f"{metric}{suffix}": float(each[metric]) for metric in each["metrics"] if metric != "perplexity"}
+    return list(samples.values())
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_prompts_and_scores_are_those_of_the_harness_s_own_evaluator(
+    name: str, root: Path, harness: Mapping[str, list[Sample]]
+) -> None:
+    found = ours(name, root)
+    assert len(found) == len(ROWS[DEFINITIONS[name].files["test"]])
+    for (item, verdict), (asked, metrics) in zip(found, harness[name], strict=True):
+        for request, given in zip(item.requests, asked, strict=False):
+            if isinstance(request, LogLikelihood):
+                assert (request.context, request.continuation, request.templated) == (*given, False)
+            else:
+                context, settings = given
+                assert request == Generation(context, tuple(settings["until"]), 256)
+        assert {name for name in verdict.shares if name != GOLD} == set(metrics)
+        assert all(verdict.shares[metric] == (value, 1.0) for metric, value in metrics.items())
+        assert verdict.reason == ("correct" if metrics[DEFINITIONS[name].headline] else "wrong")
+    assert len({verdict.shares[DEFINITIONS[name].headline] for _, verdict in found}) == 2, "a test that tells nothing"
+
+
+@pytest.mark.parametrize("name", ["mmlu", "gsm8k", "piqa"])
+def test_a_limit_leaves_every_question_as_it_is(name: str, root: Path) -> None:
+    whole = {item.item_id: (item.requests, verdict) for item, verdict in ours(name, root)}
+    few = ours(name, root, 2)
+    assert len(few) == 2
+    assert all(whole[item.item_id] == (item.requests, verdict) for item, verdict in few)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "gold", "chance"),
+    [
+        ("arc_easy", 1, " a stone, which sinks", 1 / 4),
+        ("boolq", 0, " yes", 1 / 2),
+        ("copa", 1, " she fell.", 1 / 2),
+        ("lambada_openai", 2, " naïve", 0.0),
+        ("winogrande", 1, " was late.", 1 / 2),
+        ("gsm8k", 3, " " + gsm8k(3)["answer"], 0.0),
+    ],
+)
+def test_gold_answer_is_weighed_in_bits_for_each_of_its_bytes(
+    name: str, row: int, gold: str, chance: float, root: Path
+) -> None:
+    item, verdict = ours(name, root)[row]
+    assert item.gold_text.replace("  ", " ") == gold
+    (right,) = {
+        request.context
+        for request in item.requests
+        if isinstance(request, LogLikelihood) and request.continuation == item.gold_text and _is_gold(name, request)
+    }
+    bits = -likelihood(right, item.gold_text)[0] / math.log(2)
+    assert verdict.shares[GOLD] == (pytest.approx(bits), len(item.gold_text.encode()))
+    assert item.chance == chance
+    assert item.place == (DEFINITIONS[name].files["test"], row)
+
+
+def _is_gold(name: str, request: LogLikelihood) -> bool:
+    """The right one of WinoGrande's contexts, which all have the same continuation."""
+    return name != "winogrande" or request.context.endswith("because Bo")
+
+
+def test_letters_are_no_gold_text(root: Path) -> None:
+    assert not any(GOLD in verdict.shares for name in ("mmlu", "commonsense_qa") for _, verdict in ours(name, root))
+
+
+def test_subjects_are_clusters_of_one_score(root: Path) -> None:
+    found = ours("mmlu", root)
+    assert [item.cluster for item, _ in found] == ["anatomy"] * 4 + ["world_religions"] * 4
+    assert {item.requests[0].context.split("\n")[0].rpartition(" about ")[2] for item, _ in found} == {
+        "anatomy.",
+        "world religions.",
+    }
+
+
+def test_race_is_asked_of_the_user_and_ten_tasks_have_no_mean(
+    root: Path, tmp_path: Path, pinned: dict[str, DataFile]
+) -> None:
+    for file in ROWS:
+        if not file.startswith("race"):
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).symlink_to(root / file)
+    chosen, skipped = read_items([HarnessTask(name, tmp_path) for name in LANGUAGE], None)
+    assert set(skipped) == {"race"}
+    assert "race/test.jsonl: missing. Bring it there by hand: " in skipped["race"]
+    assert pinned["race/test.jsonl"].origin in skipped["race"]
+    results = [
+        TaskResult(task.name, task.headline, task.protocol, items, task.judge(items, list(map(answers_to, items))))
+        for task, items in chosen
+    ]
+    assert len(results) == 10
+    assert {name.partition("/")[0] for name in scores(results, {})} == set(LANGUAGE) - {"race"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[1]",
+        json.dumps({"article": "Bo is old."}),
+        json.dumps({"article": "Bo is old.", "problems": "[{"}),
+        json.dumps(race(0) | {"problems": str([{"question": "Who?", "answer": "E", "options": list(WORDS)}])}),
+    ],
+)
+def test_file_that_the_user_brought_and_nobody_can_read_is_left_out_and_told(line: str, tmp_path: Path) -> None:
+    (tmp_path / "race").mkdir()
+    (tmp_path / "race" / "test.jsonl").write_text(f"{json.dumps(race(1))}\n{line}\n")
+    chosen, skipped = read_items([HarnessTask("race", tmp_path)], None)
+    assert not chosen
+    assert "race/test.jsonl: not what the harness' race/race.yaml reads (" in skipped["race"]
+
+
+def test_file_without_a_row_is_told(tmp_path: Path) -> None:
+    (tmp_path / "race").mkdir()
+    (tmp_path / "race" / "test.jsonl").write_text("\n")
+    with pytest.raises(DataError, match=r"race/test\.jsonl: not what .* reads \(ValueError\('no rows'\)\)"):
+        HarnessTask("race", tmp_path).items()
+
+
+def test_altered_file_and_missing_harness_name_the_mend(
+    root: Path, pinned: dict[str, DataFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "lm_eval", None)
+        with pytest.raises(DataError, match=r"Run: pip install 'lm_eval==0\.4\.13'"):
+            HarnessTask("piqa", root).items()
+    file = "piqa/validation.jsonl.gz"
+    pinned[file] = replace(pinned[file], sha256="0" * 64)
+    with pytest.raises(DataError, match=r"validation\.jsonl\.gz: not the pinned version.* Run: arctic eval-data fetch"):
+        HarnessTask("piqa", root).items()
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_protocol_tells_version_shots_and_that_no_template_is_used(name: str, root: Path) -> None:
+    shots = 5 if name in ("mmlu", "gsm8k") else 0
+    expected = f"lm-evaluation-harness 0.4.13, {shots}-shot, without a chat template"
+    assert HarnessTask(name, root).protocol == expected

@@ -1,0 +1,214 @@
+"""A checkpoint is asked in the chat where its tokenizer has a chat template, and what goes wrong is told beside the
+scores: nothing becomes a silent zero."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from arctic_model.checkpoint import STATE, TrainingState
+from infra.context import StageContext
+from pipelines import evaluate
+from pipelines.artifacts.report import SAMPLES_FILE, Scores
+from pipelines.evaluate import data, measuring, suites
+from pipelines.evaluate.data import DataFile, content_digest
+from pipelines.evaluate.decoding import Writer
+from pipelines.evaluate.models import ModelSource
+from pipelines.evaluate.notes import Flaws, flaws_of, note
+from pipelines.evaluate.requests import Generation, Likelihood, LogLikelihood, Text
+from pipelines.evaluate.sandbox import SandboxUnavailableError
+from pipelines.evaluate.suites import Suite
+from pipelines.evaluate.tasks.code import HUMANEVAL_PLUS
+from pipelines.evaluate.tasks.ifeval import PROMPTS
+from pipelines.evaluate.tasks.task import DataError, Item
+
+pytest.importorskip("langdetect")
+
+NEW_TOKENS = 8
+ROWS = [
+    {"key": key, "prompt": prompt, "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    for key, prompt in ((1, "Name a river."), (2, "Say it without a comma."), (3, "Row 7: naïve café. " * 200))
+]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with three prompts of IFEval and an empty file of HumanEval+."""
+    pins = dict(data.data_files())
+    for file, rows in ((PROMPTS, ROWS), (HUMANEVAL_PLUS.file.removesuffix(".gz"), [])):
+        path = tmp_path / "root" / file
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        pins[file] = DataFile(file, content_digest(path), len(rows), "bytes", "", "")
+    for module in (data, suites):
+        monkeypatch.setattr(module, "data_files", lambda: pins)
+    return tmp_path / "root"
+
+
+@dataclass
+class Measured:
+    """What an evaluation left behind."""
+
+    key: str
+    scores: Scores
+    answers: dict[str, str]
+    metrics: dict[str, float]
+    warnings: list[str]
+
+
+@pytest.fixture
+def measure(root: Path, tmp_path: Path) -> Callable[..., Measured]:
+    def measure(source: ModelSource, name: str, tasks: tuple[str, ...] = ("ifeval",)) -> Measured:
+        suite = Suite(tasks, root, max_new_tokens=NEW_TOKENS)
+        stage = evaluate.checkpoint_stage("toy", source.checkpoint, source.tokenizer, suite, evaluate.Spread())
+        events: list[dict[str, Any]] = []
+        out = tmp_path / name
+        out.mkdir()
+        metrics = stage.work(StageContext(stage.id, out, tmp_path / f"{name}.state", events.append), {})
+        rows = pq.read_table(out / SAMPLES_FILE).to_pylist()
+        answers = {row["item_id"]: row["answer"] for row in rows}
+        warnings = [event["message"] for event in events if event["event"] == "warning"]
+        return Measured(stage.key, Scores.read(out), answers, dict(metrics), warnings)
+
+    return measure
+
+
+@pytest.fixture
+def in_chat(our_model: ModelSource, tmp_path: Path) -> ModelSource:
+    """A checkpoint whose tokenizer has a chat template."""
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(our_model.checkpoint, folder)
+    (folder / STATE).write_text(json.dumps(asdict(TrainingState(7, 7168, [], [], 7, [], [], None))))
+    return ModelSource(folder, our_model.tokenizer_folder)
+
+
+@pytest.fixture
+def without_template(in_chat: ModelSource, tmp_path: Path) -> ModelSource:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(in_chat.tokenizer_folder, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return ModelSource(in_chat.checkpoint, folder)
+
+
+def test_the_tokenizer_decides_how_is_asked_and_the_protocol_says_so(
+    in_chat: ModelSource, without_template: ModelSource, measure: Callable[..., Measured]
+) -> None:
+    chat, plain = measure(in_chat, "chat"), measure(without_template, "plain")
+    assert ", in the chat template;" in chat.scores.protocols["ifeval"]
+    assert ", without a chat template;" in plain.scores.protocols["ifeval"]
+    assert plain.scores.protocols["ifeval"].endswith("; answers end after 8 tokens")
+    assert chat.key != plain.key
+    prompt = ROWS[0]["prompt"]
+    model = in_chat.load()
+    templated = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+    asked = [Generation(templated, (), NEW_TOKENS, form="templated"), Generation(prompt, (), NEW_TOKENS)]
+    chatted, as_text = Writer(model).write(asked)
+    assert (chat.answers["1"], plain.answers["1"]) == (chatted.text, as_text.text)
+    assert chatted.text != as_text.text
+
+
+def test_a_message_needs_a_template(without_template: ModelSource) -> None:
+    with pytest.raises(ValueError, match="its tokenizer has no chat template. Ask without one."):
+        Writer(without_template.load()).write([Generation("Name a river.", (), NEW_TOKENS, form="message")])
+
+
+def test_another_template_is_another_model(in_chat: ModelSource, without_template: ModelSource) -> None:
+    """Hugging Face keeps it in a file of its own."""
+    before = without_template.digest()
+    (without_template.tokenizer_folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    assert len({before, without_template.digest(), in_chat.digest()}) == 3
+
+
+@pytest.mark.slow
+def test_tokenizer_of_hugging_face_without_an_end_token_is_told(in_chat: ModelSource, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    folder = tmp_path / "endless"
+    folder.mkdir()
+    shutil.copy(in_chat.tokenizer_folder / "tokenizer.json", folder)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ValueError, match=r"no eos_token\. Name one in tokenizer_config\.json\."):
+        ModelSource(folder).load_codec()
+
+
+def test_a_context_that_lost_its_beginning_is_counted_and_told(
+    in_chat: ModelSource, measure: Callable[..., Measured]
+) -> None:
+    found = measure(in_chat, "long")
+    assert found.metrics["eval/ifeval/num_truncated"] == 1
+    assert "1 of 3 questions lost their beginning: only a model with more positions" in found.scores.notes["ifeval"]
+    assert [warning for warning in found.warnings if warning.startswith("ifeval: 1 of 3 questions lost")]
+
+
+ITEM = Item("1", (Generation("Say \u00e9:", (), 9), LogLikelihood("a", " b")), "text")
+GOLD = Likelihood(-1.0, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "flaws"),
+    [
+        ((Text("caf\u00e9", "end", 0), GOLD), Flaws(1, 0, 0)),
+        ((Text("caf\ufffd?", "end", 0), GOLD), Flaws(1, 0, 1)),
+        ((Text("caf\ufffd", "stop", 0), GOLD), Flaws(1, 0, 1)),
+        ((Text("caf\ufffd", "length", 0), GOLD), Flaws(1, 0, 0)),  # the limit cut a character
+        ((Text("\ufffdaf\ufffd", "length", 0), GOLD), Flaws(1, 0, 1)),
+        ((Text("", "length", 0), GOLD), Flaws(1, 0, 1)),  # it wrote to its limit, and nothing stands there
+        ((Text("", "end", 0), GOLD), Flaws(1, 0, 0)),
+        ((Text("caf\u00e9", "end", 7), GOLD), Flaws(1, 1, 0)),
+        ((Text("caf\u00e9", "end", 0), Likelihood(-1.0, False, 3)), Flaws(1, 1, 0)),
+    ],
+)
+def test_what_counts_as_cut_and_as_no_text(answers: tuple[Any, ...], flaws: Flaws) -> None:
+    assert flaws_of([ITEM], [answers]) == flaws
+
+
+def test_a_prompt_with_the_replacement_character_may_be_answered_with_it() -> None:
+    item = Item("1", (Generation("What does \ufffd mean?", (), 9),), "text")
+    assert flaws_of([item], [(Text("\ufffd is no text.", "end", 0),)]) == Flaws(1, 0, 0)
+
+
+def test_notes_say_how_many_and_what_to_do() -> None:
+    assert note(Flaws(5, 0, 0)) == ""
+    assert "1,200 of 2,000 answers hold what is no text" in note(Flaws(2000, 0, 1200))
+    assert "tables/samples.parquet" in note(Flaws(2000, 0, 1200))
+
+
+def test_a_suite_without_data_names_every_mend(in_chat: ModelSource, root: Path, measure: Any) -> None:
+    (root / PROMPTS).unlink()
+    with pytest.raises(DataError, match=r"nothing could be measured\. ifeval: .*missing\. Run: arctic eval-data fetch"):
+        measure(in_chat, "nothing")
+
+
+def test_a_task_without_data_is_left_out_and_told(in_chat: ModelSource, measure: Callable[..., Measured]) -> None:
+    found = measure(in_chat, "some", ("ifeval", "mbpp_plus"))
+    assert "MbppPlus.jsonl.gz: missing. Run: arctic eval-data fetch --root" in found.scores.skipped["mbpp_plus"]
+    assert any(warning.startswith("mbpp_plus is not measured: ") for warning in found.warnings)
+    assert not any(name.startswith("mbpp_plus") for name in found.scores.scores)
+
+
+def test_code_that_cannot_be_held_is_refused_before_anything_is_asked(
+    in_chat: ModelSource, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(language: str) -> None:
+        raise SandboxUnavailableError(f"{language}: no landlock here. Take another machine.")
+
+    def answered(*_: object) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(measuring, "preflight", refuse)
+    monkeypatch.setattr(measuring, "answer", answered)
+    monkeypatch.setattr(measuring, "read_items", lambda tasks, *_: ([(task, []) for task in tasks], {}))
+    suite = Suite(("ifeval", "humaneval_plus"), root)
+    context = StageContext("evaluate[toy]", tmp_path, tmp_path / "state", [].append)
+    with (
+        measuring.Measuring("toy", in_chat, suite, evaluate.Spread(), context) as held,
+        pytest.raises(SandboxUnavailableError, match="python: no landlock here"),
+    ):
+        held.ask_suite()

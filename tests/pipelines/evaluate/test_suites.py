@@ -1,0 +1,92 @@
+"""Which tasks a suite asks, how many of their items, and what the key of an evaluation is made of."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_recipes.section import RecipeError
+from pipelines.evaluate import data
+from pipelines.evaluate.data import data_files
+from pipelines.evaluate.enterprise import BITS_PER_BYTE_PARTS, PARTS
+from pipelines.evaluate.suites import FACTORIES, Suite
+
+ELEVEN = "arc_easy arc_challenge boolq commonsense_qa copa hellaswag lambada_openai openbookqa piqa race winogrande"
+
+
+def named(*names: str, limit: int | None = None) -> Suite:
+    return Suite.named(names, Path("nowhere"), limit)
+
+
+def test_enterprise_asks_all_that_its_two_means_need() -> None:
+    parts = {task for task, _ in PARTS} | {task for tasks in BITS_PER_BYTE_PARTS.values() for task in tasks}
+    assert set(named("enterprise").tasks) == parts == {"humaneval_plus", "mbpp_plus", "spider", "ifeval", "gsm8k"}
+
+
+def test_academic_asks_the_eleven_tasks_mmlu_and_gsm8k() -> None:
+    assert set(named("academic").tasks) == {*ELEVEN.split(), "mmlu", "gsm8k"}
+
+
+def test_smoke_asks_a_few_items_of_everything_and_short_answers() -> None:
+    smoke = named("smoke")
+    assert set(smoke.tasks) == {*named("enterprise").tasks, *named("academic").tasks}
+    assert (smoke.limit, smoke.max_new_tokens) == (32, 64)
+    assert (named("smoke", limit=5).limit, named("smoke", limit=5).max_new_tokens) == (5, 64)
+    assert (named("enterprise").limit, named("enterprise").max_new_tokens) == (None, None)
+
+
+def test_suites_and_tasks_may_be_named_together_and_each_task_is_asked_once() -> None:
+    chosen = named("spider", "enterprise", "academic", "mbpp_plus-v0.1.0").tasks
+    assert len(set(chosen)) == len(chosen) == 5 + 12 + 1
+    assert chosen[0] == "spider"
+
+
+def test_every_task_can_be_named_alone_and_reads_files_that_are_pinned() -> None:
+    for name in FACTORIES:
+        for chat in (True, False):
+            (task,) = named(name).build(chat)
+            assert task.name == name
+            assert set(task.files) <= set(data_files())
+            assert task.files and task.protocol and task.headline
+
+
+@pytest.mark.parametrize("name", ["spyder", "Enterprise", ""])
+def test_unknown_name_is_told_with_all_that_there_are(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"'{name}': no such task or suite. There are enterprise, academic, smoke, "):
+        named("smoke", name)
+
+
+def test_protocols_differ_where_a_chat_template_changes_what_is_asked() -> None:
+    protocols: Any = named("smoke", "humaneval_plus-base", "mbpp_plus-bigcode").params()["tasks"]
+    told = {name for name, ways in protocols.items() if ways["chat"] != ways["base"]}
+    assert told == {"humaneval_plus", "mbpp_plus", "spider", "ifeval"}
+    for name, ways in protocols.items():
+        assert "without a chat template" in ways["base"], name
+        assert ("in the chat template" if name in told else "without a chat template") in ways["chat"], name
+
+
+def test_key_follows_from_the_questions_and_the_data_and_not_from_where_they_lie(tmp_path: Path) -> None:
+    def params(**fields: Any) -> dict[str, object]:
+        return Suite(**{"tasks": ("race", "copa"), "root": tmp_path} | fields).params()
+
+    before = params()
+    assert before["data"] == {"copa/validation.jsonl.gz": "missing", "race/test.jsonl": "missing"}
+    assert before == params(root=tmp_path / "elsewhere") == params(unsafe="i accept unsafe execution")
+    assert before != params(limit=3)
+    assert before != params(max_new_tokens=3)
+    assert before != params(tasks=("race",))
+
+
+def test_key_follows_from_what_a_file_says(tmp_path: Path) -> None:
+    """A pinned one says what its pin says, or is refused; RACE, which has none, is read."""
+    suite = Suite(("race", "copa"), tmp_path)
+    seen = [suite.params()["data"]]
+    for text in ("one", "two"):
+        for file in ("race/test.jsonl", "copa/validation.jsonl.gz"):
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).write_text(text)
+        seen.append(suite.params()["data"])
+    nothing, first, second = seen
+    pin = data.data_files()["copa/validation.jsonl.gz"].sha256
+    assert first["copa/validation.jsonl.gz"] == second["copa/validation.jsonl.gz"] == pin
+    assert len({content["race/test.jsonl"] for content in (nothing, first, second)}) == 3

@@ -1,0 +1,31 @@
+"""The scores of a phase as the page shows them."""
+
+from types import SimpleNamespace
+
+from pipelines.artifacts.report import Difference, Score, Scores
+from pipelines.report.scores_section import scores_section
+
+
+def test_each_kind_of_measure_is_written_in_its_unit_and_stands_beside_its_notes_and_protocol() -> None:
+    scores = Scores(
+        "code",
+        7,
+        7168,
+        {"bits_per_byte/web": Score(1.2344, 9, 1.2, 1.3), "piqa/acc": Score(0.62, 1838, 0.6, 0.64, 0.5)},
+        protocols={"piqa": "0-shot, without a <chat> template"},
+        notes={"piqa": "2 of 1,838 questions were longer than the model has positions"},
+    )
+    changes = {
+        "bits_per_byte/web": Difference(-0.01, -0.02, 0.0, 0.2, None, 9),
+        "piqa/acc": Difference(0.031, 0.01, 0.05, 0.001, 0.002, 1838),
+    }
+    phase = SimpleNamespace(number=1, scores=scores, differences=changes, worker_hours=1.5)
+    page = scores_section(SimpleNamespace(phases=[phase], measures=list(scores.scores)), [])  # type: ignore[arg-type]
+    for shown in (
+        "<b>1.234</b><small>1.200 to 1.300, n = 9</small><small>-0.010: noise (p = 0.2)</small>",
+        "<b>62.0 %</b><small>60.0 to 64.0, n = 1,838</small><small>above chance (50.0 %), centred 24.0</small>"
+        "<small>+3.1: more than noise (p = 0.001)</small>",
+        "2 of 1,838 questions were longer than the model has positions",
+        "0-shot, without a &lt;chat&gt; template",
+    ):
+        assert shown in page

@@ -1,0 +1,200 @@
+"""`arctic evaluate` and `arctic eval-data fetch`: mistakes end in one message with its mend before a cluster starts; a
+tiny checkpoint comes through with its scores in the store, on the terminal and in MLflow."""
+
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from data_recipes import RecipeError
+from infra.store import Store
+from infra.tracking import tracking_uri
+from pipelines.artifacts.report import Scores
+from pipelines.cli import main
+from pipelines.evaluate.tasks.task import DataError
+from pipelines.evaluation import Order, evaluate_checkpoint, fetch_data
+
+TEXTS = [f"Row {number}: SELECT x FROM t WHERE y = {number};" for number in range(50)]
+
+
+def terminal() -> Console:
+    return Console(file=StringIO(), width=200)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level tokenizer with chat marks, and so with a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START, PAD, write_config
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    built = Tokenizer(models.BPE())
+    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    built.decoder = decoders.ByteLevel()
+    marks = ["<|end|>", PAD, CHAT_START, CHAT_END]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    built.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=marks, initial_alphabet=alphabet)
+    )
+    built.save(str(folder / "tokenizer.json"))
+    write_config(built, "<|end|>", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a few thousand parameters with random weights."""
+    import torch
+
+    from arctic_model.checkpoint import TrainingState
+    from arctic_model.checkpoint_writer import layout, write_checkpoint
+    from arctic_model.model import ArcticModel
+    from arctic_model.presets import preset
+    from arctic_model.tensor_names import Stretch
+
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    torch.manual_seed(0)
+    model = ArcticModel(preset("tiny", {"max_positions": 256}))
+    generator = np.random.default_rng(0)
+    for parameter in model.parameters():
+        parameter.data = torch.from_numpy(generator.normal(0, 0.3, tuple(parameter.shape)).astype(np.float32))
+    layers, experts = model.config.num_layers, model.config.num_experts
+    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers, 7, [], [], None)
+    parts = [Stretch(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
+    write_checkpoint(folder, model.config, state, layout(model.config, lambda name: ()), parts)
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data root with RACE alone, which is the user's own and so is held against no pin."""
+    options = [[f"{word} {number}" for word in ("stone", "rain", "wind", "sail")] for number in range(6)]
+    rows = [
+        {
+            "example_id": f"own{number}",
+            "article": f"Bo saw sail {number}.",
+            "problems": str([{"question": "What did Bo see?", "answer": "ABCD"[number % 4], "options": own}]),
+        }
+        for number, own in enumerate(options)
+    ]
+    file = tmp_path / "root" / "race" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "root"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit": 0}, r"--limit 0: it must be 1 or more. Leave it out for all items"),
+        ({"limit": -3}, r"--limit -3: it must be 1 or more"),
+        ({"actors": 0}, r"--actors 0: it must be 1 or more"),
+        ({"gpus_per_actor": -1.0}, r"--gpus-per-actor -1: it must be 0, for the CPU, or more"),
+        ({"unsafe": "yes"}, r"--unsafe 'yes': say 'i accept unsafe execution', in these words, or leave it out"),
+        (
+            {"suite": ("race", "hellswag")},
+            r"'hellswag': no such task or suite. There are enterprise, academic, smoke, ",
+        ),
+        ({"root": Path("no/such/root")}, r"no such folder. Run: arctic eval-data fetch --root no/such/root"),
+        ({"checkpoint": Path("no/such/model")}, r"no/such/model: no such folder. Give the folder of a checkpoint"),
+        ({"against": Path("no/such/model")}, r"no/such/model: no such folder. Give the folder of a checkpoint"),
+        ({"tokenizer": None}, r"toy: holds no tokenizer.json. Name the folder of the tokenizer as well"),
+    ],
+)
+def test_mistakes_are_told_with_their_mend_before_a_cluster_is_started(
+    change: dict[str, object], message: str, checkpoint: Path, tokenizer: Path, root: Path, tmp_path: Path
+) -> None:
+    fields = {"checkpoint": checkpoint, "suite": ("race",), "root": root, "tokenizer": tokenizer} | change
+    with pytest.raises(RecipeError, match=message):
+        evaluate_checkpoint(Order(**fields), tmp_path / "store", None, terminal())
+    assert not (tmp_path / "store").exists()
+
+
+def test_folder_that_is_no_checkpoint_says_what_one_holds(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no checkpoint. It holds neither checkpoint\.json .* nor config\.json"):
+        evaluate_checkpoint(Order(root, ("race",), root), tmp_path / "store", None, terminal())
+
+
+def test_tokenizer_without_the_tokens_that_it_names_is_told(
+    checkpoint: Path, tokenizer: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+    config = json.loads((tokenizer / "tokenizer_config.json").read_text()) | {"eos_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    order = Order(checkpoint, ("race",), root, tokenizer=folder)
+    with pytest.raises(RecipeError, match=r"tokenizer_config\.json: does not fit tokenizer\.json \(KeyError\('</s>'\)"):
+        evaluate_checkpoint(order, tmp_path / "store", None, terminal())
+
+
+def test_unknown_file_is_told_with_all_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"gsm8k\.json: no file of the data root. There are .*gsm8k/test\.jsonl"):
+        fetch_data(["gsm8k/test.jsonl", "gsm8k.json"], tmp_path, terminal())
+
+
+def test_file_that_is_given_out_by_its_owner_alone_is_named_and_nothing_is_asked(tmp_path: Path) -> None:
+    shown = terminal()
+    fetch_data(["race/test.jsonl"], tmp_path, shown)
+    assert "race/test.jsonl: bring it by hand: " in shown.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [RecipeError("--limit 0: it must be 1 or more."), DataError("race: missing. Mend.")])
+def test_a_mistake_is_one_line_and_exit_code_two(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> bool:
+        raise error
+
+    monkeypatch.setattr("pipelines.evaluation.evaluate_checkpoint", refuse)
+    monkeypatch.setattr(sys, "argv", ["arctic", "evaluate", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+@pytest.mark.slow
+def test_a_tiny_checkpoint_is_scored_tracked_and_not_scored_twice(
+    checkpoint: Path, tokenizer: Path, root: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("lm_eval")
+
+    def arctic() -> str:
+        command = [sys.executable, "-m", "pipelines.cli", "evaluate", checkpoint, "--tokenizer", tokenizer]
+        options = ["--suite", "race", "--suite", "humaneval_plus", "--root", root, "--store", tmp_path / "store"]
+        kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+        done = subprocess.run(list(map(str, command + options)), capture_output=True, text=True, env=kept, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    first = arctic()
+    (made,) = Store(tmp_path / "store").artifacts()
+    scores = Scores.read(made.path)
+    assert (scores.phase, scores.step, scores.tokens, scores.scores["race/acc"].n) == ("toy", 7, 7168, 6)
+    assert "race/acc " in first
+    assert "race: lm-evaluation-harness 0.4.13, 0-shot, without a chat template" in first
+    assert "NOT MEASURED humaneval_plus: " in first
+    assert "missing. Run: arctic eval-data fetch --root" in first
+    shown = {name: value for name, value in made.manifest.metrics.items() if name.startswith("eval/race/acc")}
+    assert shown["eval/race/acc"] == scores.scores["race/acc"].value
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri(tmp_path / "store"))
+    (experiment,) = [found for found in client.search_experiments() if found.name == "evaluate-toy"]
+    runs = {run.info.run_name: run.data.metrics for run in client.search_runs([experiment.experiment_id])}
+    assert shown.items() <= runs["01 evaluate toy"].items()
+
+    again = arctic()
+    assert len(list(Store(tmp_path / "store").artifacts())) == 1
+    assert [line for line in again.splitlines() if line.startswith("race/")] == [
+        line for line in first.splitlines() if line.startswith("race/")
+    ]
