@@ -19,6 +19,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.engine import Engine
 from arctic_model.flops import training_flops_per_token
 from arctic_model.history import OpenRecord, Record
+from arctic_model.host_memory import keep_freed_memory
 from arctic_model.lane import limit_waits
 from arctic_model.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
 from arctic_model.optimizer import Optimization
@@ -104,6 +105,7 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
     Raises TrainingError where too many steps had to be skipped (see `arctic_model.spikes`), CheckpointError where all
     checkpoints are damaged, ValueError where workers and experts do not fit.
     """
+    keep_freed_memory()
     torch.manual_seed(plan.optimization.seed)
     torch.set_deterministic_debug_mode("error")
     # Filling every new tensor first would find reads of uninitialised memory, at a third of the speed.

@@ -292,7 +292,7 @@ def row(name: str, found: Trial) -> str:
 
 def main() -> None:
     options = arguments(__doc__.splitlines()[0])
-    delays_ms, repeats = (QUICK_DELAYS_MS, 2) if options.quick else (DELAYS_MS, 20)
+    delays_ms, repeats = (QUICK_DELAYS_MS, 2) if options.quick else (DELAYS_MS, 12)
     print(machine("torch"))
     print(
         f"{CPU_LAYERS.num_layers} layers of width {CPU_LAYERS.hidden_size}, {SEQUENCES} x {LENGTH} tokens a worker, "

@@ -69,7 +69,7 @@ class Plan:
 
 
 QUICK = Plan((("bfloat16", 128),), rounds=2, steps=2, experts=3)
-FULL = Plan(tuple((dtype, experts) for dtype in ("bfloat16", "float32") for experts in SHAPES), 7, 3, 5)
+FULL = Plan(tuple((dtype, experts) for dtype in ("bfloat16", "float32") for experts in SHAPES), 5, 3, 5)
 
 
 class Process:

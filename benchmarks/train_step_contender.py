@@ -24,6 +24,7 @@ from arctic_model.attention import Attention, document_mask, rotation
 from arctic_model.config import ArcticConfig
 from arctic_model.dispatch import ExpertGroup, Route
 from arctic_model.feed_forward import DenseMLP, swiglu_mlp
+from arctic_model.host_memory import keep_freed_memory
 from arctic_model.layer import ArcticLayer, LayerOutput
 from arctic_model.loss import head_nll
 from arctic_model.normalization import RMSNorm
@@ -185,6 +186,9 @@ class Contender:
             for parameter in self.model.parameters():
                 if parameter.dim() > 1:
                     nn.init.normal_(parameter, std=self.config.init_std)
+            # Tokens that differ in every layer, and so loads as even as under a balance loss: an untrained router
+            # sends most of what is alike to a few experts.
+            nn.init.normal_(self.model.embed_tokens.weight)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
         for _ in range(WARM_UP_STEPS):
             self.step()
@@ -270,4 +274,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    keep_freed_memory()
     main()
