@@ -10,7 +10,7 @@ from torch import Tensor
 
 ROWS_MULTIPLE = 16
 """A tile of a matrix unit (AMX: 16 rows), and few enough lengths that oneDNN meets each only once."""
-ROWS_PER_PRODUCT = 64
+ROWS_PER_PRODUCT = 128
 """What one more product costs to start, as the rows that could be multiplied meanwhile."""
 
 
