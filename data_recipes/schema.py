@@ -256,6 +256,8 @@ class TrainSection(Section):
     peak_tflops: PositiveFloat | None = None
     """Peak of one worker in TFLOP/s, which MFU is a share of. Without it that of the GPU, if it is known; else there
     is no MFU."""
+    price_per_worker_hour: PositiveFloat | None = None
+    """What a worker costs an hour, in your currency: with it the report says what each checkpoint cost."""
     profile_steps: Annotated[str, Field(pattern=r"^(\d+:\d+)?$")] = ""
     """First and last step (10:13) of a profiler's trace of worker 0, written beside the result and to MLflow."""
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"

@@ -22,8 +22,8 @@ class PhaseFacts:
     """One phase: what was planned, how the loss went, how the experts were used, what it scores.
 
     `history`: step, tokens and loss of HISTORY; `expert_load`: [layers, experts], share of assignments times experts;
-    `evidence`: rows of EVIDENCE; `differences`: changes since the phase before, by measure; `worker_hours`: of training
-    since the run's first phase.
+    `evidence`: rows of EVIDENCE; `differences`: changes since the phase before, by measure; `worker_hours` and,
+    where a worker has a price, `cost` of training since the run's first phase.
     """
 
     number: int
@@ -36,6 +36,7 @@ class PhaseFacts:
     evidence: Sequence[Mapping[str, Any]]
     differences: Mapping[str, Difference]
     worker_hours: float
+    cost: float | None
 
     @property
     def headlines(self) -> list[str]:
@@ -79,6 +80,7 @@ def _rank(measure: str) -> tuple[bool, str, int, str]:
 
 def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
     mix, train, evaluate = (by_kind[kind][str(number)] for kind in ("mix", "train", "evaluate"))
+    trained = [by_kind["train"][str(earlier)].manifest.metrics for earlier in range(1, number + 1)]
     taken = pc.field("skipped") == 0
     history = pq.read_table(train.path / HISTORY_FILE, columns=["step", "tokens", "loss"], filters=taken)
     load = pq.read_table(train.path / EXPERT_LOAD_FILE)
@@ -98,7 +100,6 @@ def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
         samples=pq.read_table(evaluate.path / SAMPLES_FILE).to_pylist(),
         evidence=pq.read_table(evaluate.path / EVIDENCE_FILE).to_pylist(),
         differences=read_differences(evaluate.path),
-        worker_hours=sum(
-            by_kind["train"][str(earlier)].manifest.metrics["worker_hours"] for earlier in range(1, number + 1)
-        ),
+        worker_hours=sum(metrics["worker_hours"] for metrics in trained),
+        cost=sum(metrics["cost"] for metrics in trained) if all("cost" in metrics for metrics in trained) else None,
     )

@@ -63,6 +63,9 @@ def _compute(phases: Sequence[PhaseFacts]) -> list[list[Html]]:
         products = [phase.scores.active_parameters * phase.scores.tokens for phase in phases]
         rows.append([text("active parameters x tokens"), *(text(f"{product:.3g}") for product in products)])
     rows.append([text("worker hours of training"), *(text(f"{phase.worker_hours:.3g}") for phase in phases)])
+    costs = [phase.cost for phase in phases if phase.cost is not None]
+    if len(costs) == len(phases):
+        rows.append([text("cost of training"), *(text(f"{cost:,.2f}") for cost in costs)])
     return rows
 
 

@@ -38,6 +38,7 @@ SPREAD = {
     "keep_best_checkpoints",
     "collective_timeout_s",
     "peak_tflops",
+    "price_per_worker_hour",
     "profile_steps",
     "activation_checkpointing",
 }
@@ -151,13 +152,16 @@ def _collect(job: TrainJob, out: Path) -> Metrics:
     if not last:
         raise RuntimeError(f"every step was skipped, the last at step {job.last_step}. Lower train.peak_lr.")
     parameters = count_parameters(job.config)
+    hours = job.section.num_workers * sum(record["step_s"] for record in records) / 3600
+    price = job.section.price_per_worker_hour
     return {
         "loss": sum(last) / len(last),
         "steps": job.last_step - job.first_step,
         "tokens": (job.last_step - job.first_step) * job.tokens_per_step,
         "parameters": parameters.total,
         "active_parameters": parameters.active,
-        "worker_hours": job.section.num_workers * sum(record["step_s"] for record in records) / 3600,
+        "worker_hours": hours,
+        **({} if price is None else {"cost": hours * price}),
     }
 
 

@@ -163,6 +163,7 @@ def test_spreading_the_work_otherwise_leaves_the_key(workshop) -> None:
         "threads_per_worker": 4,
         "collective_timeout_s": 5.0,
         "peak_tflops": 1.0,
+        "price_per_worker_hour": 2.5,
         "profile_steps": "1:2",
         "gpus_per_worker": 1.0,
     }
@@ -267,6 +268,11 @@ def test_mfu_is_a_share_of_a_peak_that_somebody_stated(workshop) -> None:
     _, values = workshop.points()[0]
     flops = training_flops_per_token(preset("tiny"), 16) * values["train/tokens_per_s"]
     assert values["train/mfu"] == pytest.approx(flops / 1e9)
+
+
+def test_a_price_makes_a_cost(workshop) -> None:
+    _, metrics = workshop.run("phase", workshop.inputs(1, steps=2), workshop.stage(price_per_worker_hour=2.5))
+    assert metrics["cost"] == pytest.approx(2.5 * metrics["worker_hours"])
 
 
 def test_a_trace_of_some_steps_is_written_beside_the_checkpoints(workshop) -> None:
