@@ -11,18 +11,23 @@ Z95 = 1.959963984540054
 
 
 def score(shares: Sequence[Share], clusters: Sequence[str], chance: float | None = None) -> Score:
-    """The sum of parts over the sum of wholes: Wilson's interval for right and wrong answers that are independent, else
-    that of the ratio estimator over `clusters` ("" is a cluster of its own)."""
-    if not any(clusters) and all(share in ((0, 1), (1, 1)) for share in shares):
-        found = proportion(sum(share.part == 1 for share in shares), len(shares))
-        return Score(found.value, found.n, found.low, found.high, chance)
+    """The sum of parts over the sum of wholes. The interval is Wilson's for what is counted, right answers or followed
+    instructions, else that of the ratio estimator, both over `clusters` ("" is a cluster of its own)."""
     sums = by_cluster(shares, clusters)
-    if len({share.part / share.whole for share in sums}) == 1 and all(share.whole == 1 for share in shares):
-        # Clusters without any spread say how far the ratio estimator can be trusted no more than one item does.
-        found = proportion(round(shares[0].part * len(sums)), len(sums))
-        return Score(found.value, len(shares), found.low, found.high, chance)
     found = ratio([share.part for share in sums], [share.whole for share in sums])
+    if all(float(share.part).is_integer() and share.part <= share.whole for share in shares):
+        independent = not any(clusters) and all(share.whole == 1 for share in shares)
+        found = proportion(found.value, len(shares) if independent else _effective_size(found, sums))
     return Score(found.value, len(shares), found.low, found.high, chance)
+
+
+def _effective_size(found: Score, sums: Sequence[Share]) -> float:
+    """How many independent answers would have the spread of these, at most as many as there are (Franco et al. 2019,
+    J. Surv. Stat. Methodol. 7, 334). Without any spread a cluster says no more than one answer does."""
+    spread = (found.high - found.value) / Z95
+    if not spread:
+        return len(sums)
+    return min(math.fsum(share.whole for share in sums), found.value * (1 - found.value) / spread**2)
 
 
 def by_cluster(shares: Sequence[Share], clusters: Sequence[str]) -> list[Share]:
@@ -35,12 +40,11 @@ def by_cluster(shares: Sequence[Share], clusters: Sequence[str]) -> list[Share]:
     return list(sums.values())
 
 
-def proportion(successes: int, n: int) -> Score:
-    """Share of successes with Wilson's score interval (1927), which holds near 0 and 1 and for small n."""
-    share = successes / n
+def proportion(share: float, n: float) -> Score:
+    """A share of `n` with Wilson's score interval (1927), which holds near 0 and 1 and for small n."""
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    return Score(share, n, max(0.0, centre - half), min(1.0, centre + half))
+    return Score(share, round(n), max(0.0, centre - half), min(1.0, centre + half))
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Score:
