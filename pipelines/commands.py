@@ -13,6 +13,7 @@ from rich.console import Console
 
 from data_recipes import CorpusRecipe, RecipeError, load_recipe, load_run
 from data_recipes.lock import Lock
+from data_recipes.schema import MixSection
 from infra.events import EventLog
 from infra.plan import PlannedStage, plan, require_inputs, select
 from infra.provenance import provenance
@@ -20,9 +21,8 @@ from infra.runner import Outcome, run, run_inline
 from infra.store import Store, write_durably
 from pipelines import console
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.tokens import TokenSequences
 from pipelines.graph import Graph, corpus_graph, run_graph
-from pipelines.mix import check_budgets
+from pipelines.mix import check_budgets, pass_length
 from pipelines.replay import compare
 from pipelines.summary import print_summary
 
@@ -79,16 +79,22 @@ def _plan(graph: Graph, store: Store, until: str | None, only: str | None) -> li
     chosen = select(graph.stages, until, only)
     planned = plan(store, chosen)
     if graph.lock.run:
-        check_budgets(graph.lock.run, _built_sequences(planned))
+        check_budgets(graph.lock.run, _built_sequences(graph.lock.run.mix, planned))
     if only:
         require_inputs(planned, chosen)
     return planned
 
 
-def _built_sequences(planned: Sequence[PlannedStage]) -> dict[str, int]:
-    """Packed training sequences by corpus, of those that are built."""
-    built = {step.stage.subject: step.artifact for step in planned if step.stage.name == "tokenize"}
-    return {name: len(TokenSequences(artifact.path, TRAIN)) for name, artifact in built.items() if artifact}
+def _built_sequences(section: MixSection, planned: Sequence[PlannedStage]) -> dict[str, int]:
+    """Sequences that a pass over each corpus reads, of those of which all is built that says so."""
+    built = {f"{step.stage.name}:{step.stage.subject}": step.artifact for step in planned if step.artifact}
+    inputs = {stage_id.replace("tokenize:", "tokens:"): artifact for stage_id, artifact in built.items()}
+    names = [stage_id.removeprefix("tokens:") for stage_id in inputs if stage_id.startswith("tokens:")]
+    return {
+        name: pass_length(name, section, inputs)
+        for name in names
+        if name not in section.rehydrate or {f"dedup:{name}", f"score:{name}"} <= inputs.keys()
+    }
 
 
 def plan_mix(
@@ -101,7 +107,7 @@ def plan_mix(
     available = assumed_sequences(assumptions, run.tokenize.sequence_length)
     if not available.keys() >= recipes.keys():
         graph = run_graph(run, recipes, recipe.parent)
-        available = _built_sequences(plan(Store(store), list(graph.stages.values()))) | available
+        available = _built_sequences(run.mix, plan(Store(store), list(graph.stages.values()))) | available
     check_budgets(run, available)
     print_mix(simulate(run, available), terminal)
 

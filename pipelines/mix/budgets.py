@@ -11,13 +11,11 @@ from pipelines.artifacts.phase_plan import CorpusShare
 def check_budgets(run: RunRecipe, available: Mapping[str, int]) -> None:
     """Raise RecipeError, with the numbers and the mend, where a phase asks a corpus for more than `mix.max_epochs`.
 
-    `available`: training sequences of the corpora that are known, built or assumed. Re-hydrated corpora are left to
-    the stage, which knows their copies.
+    `available`: sequences that a pass over each corpus reads, as far as they are known.
     """
-    known = {name: count for name, count in available.items() if name not in run.mix.rehydrate}
     faults = []
-    for phase, shares in zip(run.phases, all_shares(run, known | _unknown(run, known)), strict=True):
-        asked = [share for share in shares if share.corpus in known]
+    for phase, shares in zip(run.phases, all_shares(run, {**available, **_unknown(run, available)}), strict=True):
+        asked = [share for share in shares if share.corpus in available]
         faults += budget_faults(asked, phase, run.tokenize.sequence_length, run.mix)
     if faults:
         raise RecipeError("\n".join(f"run {run.name}: {fault}" for fault in faults))

@@ -44,6 +44,13 @@ def stage(
     return Stage("mix", str(number), 2, _params(phase, section, sequence_length), inputs, work)
 
 
+def pass_length(name: str, section: MixSection, inputs: Mapping[str, Artifact]) -> int:
+    """Sequences that one pass over the built corpus `name` reads, copies counted. `inputs` are a mix stage's."""
+    if name in section.rehydrate:
+        return int(_copies(name, section, inputs)[-1])
+    return len(TokenSequences(inputs[f"tokens:{name}"].path, TRAIN))
+
+
 def _params(phase: PhaseSection, section: MixSection, sequence_length: int) -> dict[str, object]:
     """What decides the plan: of what is given by corpus, only what concerns this phase's.
 

@@ -217,5 +217,3 @@ def test_budgets_are_checked_from_the_recipe_alone(run_recipe) -> None:
     mix.check_budgets(run_recipe(phases, **wanted), {})
     with pytest.raises(RecipeError, match="run tiny: phase two asks corpus web for 10 sequences .* it has 9 left"):
         mix.check_budgets(run_recipe(phases, **wanted, max_epochs=1.0), {"web": 19})
-    # what a pass over re-hydrated documents holds is known to the stage alone
-    mix.check_budgets(run_recipe(phases, **wanted, max_epochs=1.0, rehydrate=["web"]), {"web": 19})

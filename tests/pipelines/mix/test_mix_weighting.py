@@ -110,6 +110,8 @@ def test_rehydration_reads_sequences_as_often_as_their_clusters_say(
     wanted = {0: 2, 1: 2, 2: 1, 3: 8, 4: 8}
     found = read(plan(artifacts, tmp_path, 42, section))
     assert Counter(found[:21]) == Counter(found[21:]) == wanted
+    assert mix.pass_length("web", section, artifacts) == 21
+    assert mix.pass_length("web", MixSection(), artifacts) == 5
 
 
 def test_quality_decides_how_often_a_pass_of_the_same_length_reads(
