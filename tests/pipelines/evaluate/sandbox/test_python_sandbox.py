@@ -1,6 +1,7 @@
 """A program runs by itself, once for all its calls, and its replies say what became of each."""
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,14 +154,26 @@ def test_end_of_the_zygote_ends_its_programs_and_is_told() -> None:
         thread.start()
         running.wait()
         session = os.getsid(zygote.pid)
+        members = [os.pidfd_open(pid) for pid in _processes_of(session)]
         zygote.kill()
         thread.join()
     assert errors
+    assert len(members) >= 2, "the zygote and its program"
+    for member in members:
+        # The kernel kills them, in its own time: a descriptor of a process can be read once it has ended.
+        assert select.select([member], [], [], 60.0)[0]
+        os.close(member)
     assert not _processes_of(session)
 
 
-def _processes_of(session: int) -> list[str]:
-    """Names of the processes of a session that still run."""
-    statuses = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
-    fields = [status.rpartition(")")[2].split() for status in statuses]
-    return [" ".join(field[:4]) for field in fields if int(field[3]) == session and field[0] != "Z"]
+def _processes_of(session: int) -> list[int]:
+    """Ids of the processes of a session that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session, *_ = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(path.parent.name))
+    return found
