@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from arctic_model.attention import Attention, LayerCache
+from arctic_model.attention import Attention, LayerCache, rotation
 from arctic_model.layer import ArcticLayer, SparseMoE
 from arctic_model.model import ArcticModel
 from arctic_model.normalization import RMSNorm
@@ -38,10 +38,9 @@ class _Turn:
 
     def __init__(self, position: int, model: ArcticModel) -> None:
         self._half = model.config.head_dim // 2
-        exponents = torch.arange(self._half, dtype=torch.float32) / self._half
-        angles = position * model.config.rope_theta**-exponents
-        self._cos = angles.cos().repeat(2)
-        self._sin = torch.cat([-angles.sin(), angles.sin()])
+        turned = rotation(torch.tensor([[position]]), model.config.head_dim, model.config.rope_theta)
+        cos, sin = turned.cos.flatten(), turned.sin.flatten()
+        self._cos, self._sin = cos.repeat(2), torch.cat([-sin, sin])
 
     def __call__(self, heads: Float[Tensor, "H C"]) -> Float[Tensor, "H C"]:
         wide = heads.float()

@@ -256,10 +256,7 @@ def _left_out(config: ArcticConfig, spread: Spread) -> int:
     tokens and its weights in float32, and the rows for the experts, unless an exchange brought them."""
     if spread.activation_checkpointing != "selective":
         return 0
-    routed = 4 * spread.tokens * config.hidden_size
-    if spread.dtype != "float32":
-        routed += 4 * config.num_experts * config.hidden_size
-    return 2 * _hidden(config, spread) + routed + _rows_made_again(config, spread)
+    return 2 * _hidden(config, spread) + _router_inputs(config, spread) + _rows_made_again(config, spread)
 
 
 def _rows_made_again(config: ArcticConfig, spread: Spread) -> int:
@@ -269,14 +266,18 @@ def _rows_made_again(config: ArcticConfig, spread: Spread) -> int:
 
 
 def _kept_by_router(config: ArcticConfig, spread: Spread) -> int:
-    """The gate reads its tokens, and its weights, in float32; order and inverse of the assignments, and with expert
-    parallelism the two permutations of the arriving rows twice, are int64."""
-    tokens, assignments = spread.tokens, spread.tokens * config.top_k
-    gate_input = 4 * tokens * config.hidden_size
-    gate_weight = 0 if spread.dtype == "float32" else 4 * config.num_experts * config.hidden_size
+    """Beside what the gate reads: order and inverse of the assignments, and with expert parallelism the two
+    permutations of the arriving rows twice, are int64."""
+    assignments = spread.tokens * config.top_k
     permutations = 4 if spread.expert_parallel_size > 1 else 2
     weights_and_choices = assignments * (4 + 8)
-    return gate_input + gate_weight + permutations * 8 * assignments + weights_and_choices
+    return _router_inputs(config, spread) + permutations * 8 * assignments + weights_and_choices
+
+
+def _router_inputs(config: ArcticConfig, spread: Spread) -> int:
+    """The gate reads its tokens, and its weights where these are not so already, in float32."""
+    gate_weight = 0 if spread.dtype == "float32" else 4 * config.num_experts * config.hidden_size
+    return 4 * spread.tokens * config.hidden_size + gate_weight
 
 
 def _kept_by_attention(config: ArcticConfig, spread: Spread) -> int:

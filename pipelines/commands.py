@@ -18,7 +18,7 @@ from infra.events import EventLog
 from infra.plan import PlannedStage, plan, require_inputs, select
 from infra.provenance import provenance
 from infra.runner import Outcome, run, run_inline
-from infra.store import Store, write_durably
+from infra.store import Artifact, Store, write_durably
 from pipelines import console
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.graph import Graph, corpus_graph, run_graph
@@ -87,13 +87,16 @@ def _plan(graph: Graph, store: Store, until: str | None, only: str | None) -> li
 
 def _built_sequences(section: MixSection, planned: Sequence[PlannedStage]) -> dict[str, int]:
     """Sequences that a pass over each corpus reads, of those of which all is built that says so."""
-    built = {f"{step.stage.name}:{step.stage.subject}": step.artifact for step in planned if step.artifact}
-    inputs = {stage_id.replace("tokenize:", "tokens:"): artifact for stage_id, artifact in built.items()}
-    names = [stage_id.removeprefix("tokens:") for stage_id in inputs if stage_id.startswith("tokens:")]
+    inputs: dict[str, Artifact] = {}
+    for step in planned:
+        if step.artifact:
+            kind = "tokens" if step.stage.name == "tokenize" else step.stage.name
+            inputs[f"{kind}:{step.stage.subject}"] = step.artifact
+    known = [name.removeprefix("tokens:") for name in inputs if name.startswith("tokens:")]
     return {
         name: pass_length(name, section, inputs)
-        for name in names
-        if name not in section.rehydrate or {f"dedup:{name}", f"score:{name}"} <= inputs.keys()
+        for name in known
+        if name not in section.rehydrate or f"dedup:{name}" in inputs
     }
 
 

@@ -120,16 +120,10 @@ def _check(order: Order) -> None:
 
 
 def _stage(place: Path, tokenizer: Path | None, suite: Suite, spread: evaluate.Spread, before: Stage | None) -> Stage:
-    # torch takes seconds to import, and only this command needs it.
-    from pipelines.evaluate.models import ModelSource
-
     folder, made_with = _resolve(place)
     label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(place.resolve())).strip("-.")
     try:
-        stage = evaluate.checkpoint_stage(label, folder, tokenizer or made_with, suite, spread, before)
-        # A tokenizer that cannot be read is told now, and not after a cluster was started.
-        ModelSource(folder, tokenizer or made_with).load_codec()
-        return stage
+        return evaluate.checkpoint_stage(label, folder, tokenizer or made_with, suite, spread, before)
     except (ValueError, OSError) as error:
         raise RecipeError(f"{place}: {error}") from error
 

@@ -188,12 +188,12 @@ class Projection:
 
     def _log_tables(self, run_id: str, path: Path) -> None:
         """As `MlflowClient.log_table` does, which would append the rows once more where an event is sent again."""
-        names = [file.relative_to(path).with_suffix(".json") for file in sorted(path.glob("tables/*.parquet"))]
-        for name in names:
-            self._client.log_text(run_id, split_table(path / name.with_suffix(".parquet")), name.as_posix())
-        if names:
-            tables = [{"path": name.as_posix(), "type": "table"} for name in names]
-            self._client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps(tables))
+        tables = {f"tables/{file.stem}.json": file for file in sorted(path.glob("tables/*.parquet"))}
+        for name, file in tables.items():
+            self._client.log_text(run_id, split_table(file), name)
+        if tables:
+            logged = [{"path": name, "type": "table"} for name in tables]
+            self._client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps(logged))
 
     def _fail_stage(self, event: Event) -> None:
         text = str(event.get("detail", event["error"]))

@@ -96,6 +96,8 @@ def checkpoint_stage(
 
     source = ModelSource(checkpoint, tokenizer, spread.device, spread.dtype)
     source.require()
+    # A tokenizer that cannot be read is told now, and not after a cluster was started.
+    source.load_codec()
     params = {"model": source.digest(), "suite": suite.params()}
     inputs = {"previous": previous} if previous else {}
     work = partial(_evaluate_checkpoint, label, source, suite, spread)

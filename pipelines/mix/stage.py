@@ -45,9 +45,11 @@ def stage(
 
 
 def pass_length(name: str, section: MixSection, inputs: Mapping[str, Artifact]) -> int:
-    """Sequences that one pass over the built corpus `name` reads, copies counted. `inputs` are a mix stage's."""
+    """Sequences that one pass over the built corpus `name` reads, copies counted: quality shares them out among the
+    sequences and makes none. `inputs` are a mix stage's."""
     if name in section.rehydrate:
-        return int(_copies(name, section, inputs)[-1])
+        rehydration = _means(name, "dedup", CLUSTER_SIZE, inputs, section.copies_by_cluster_size)
+        return int(summed_copies(rehydration, np.ones(len(rehydration)), 0.0)[-1])
     return len(TokenSequences(inputs[f"tokens:{name}"].path, TRAIN))
 
 

@@ -1,10 +1,10 @@
 """The part of the page on contamination: which evaluation items stand in the training corpora, and what scores are
 without them."""
 
-from pipelines.artifacts.report import score_text, score_unit
 from pipelines.report.facts import PhaseFacts
 from pipelines.report.figures import measure_name
 from pipelines.report.markup import Html, element, section, table, text
+from pipelines.report.scores_section import written
 
 EVIDENCE_SHOWN = 20
 """The largest shares; tables/contamination.parquet has all."""
@@ -45,10 +45,7 @@ def _mean(phase: PhaseFacts, name: str) -> list[Html]:
 
 
 def _score(phase: PhaseFacts, measure: str) -> Html:
-    score = phase.scores.scores[measure]
-    interval = f"{score_text(measure, score.low)} to {score_text(measure, score.high)}, n = {score.n:,}"
-    value = f"{score_text(measure, score.value)}{score_unit(measure)}"
-    return Html(f"{element('b', text(value))}{element('small', text(interval))}")
+    return written(measure, phase.scores.scores[measure])
 
 
 def _evidence(phase: PhaseFacts) -> Html:

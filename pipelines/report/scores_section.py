@@ -35,10 +35,14 @@ def _cell(phase: PhaseFacts, measure: str) -> Html:
     score = phase.scores.scores.get(measure)
     if score is None:
         return text("not measured")
+    return written(measure, score, [*_chance(measure, score), *_change(measure, phase.differences.get(measure))])
+
+
+def written(measure: str, score: Score, notes: Sequence[str] = ()) -> Html:
+    """A score with its interval and n, and `notes` below."""
     interval = f"{score_text(measure, score.low)} to {score_text(measure, score.high)}, n = {score.n:,}"
-    notes = [interval, *_chance(measure, score), *_change(measure, phase.differences.get(measure))]
     value = f"{score_text(measure, score.value)}{score_unit(measure)}"
-    return Html(f"<b>{value}</b>{''.join(element('small', text(note)) for note in notes)}")
+    return Html(f"<b>{value}</b>{''.join(element('small', text(note)) for note in (interval, *notes))}")
 
 
 def _chance(measure: str, score: Score) -> list[str]:
