@@ -14,6 +14,7 @@ from arctic_model.presets import preset
 from arctic_model.sizing import Host, Memory, Spread, memory_per_worker
 from arctic_model.step_time import GPUS, Gpu, bill, step_time, traffic, windows
 from data_recipes import RecipeError, RunRecipe, load_recipe
+from pipelines.train.job import spread_of
 
 LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
     "none": ("selective", "layer"),
@@ -57,7 +58,7 @@ def print_size(recipe: Path, overrides: Sequence[str], order: Order, terminal: C
         raise RecipeError(f"--gpu {order.gpu!r}: no such GPU. There are {', '.join(GPUS)}.")
     try:
         config = preset(run.model.preset, run.model.overrides)
-        spread = _spread(run)
+        spread = spread_of(run.train, run.tokenize.sequence_length, run.train.num_workers)
         tables = list(_tables(config, spread, sum(phase.tokens for phase in run.phases), order))
     except ValueError as error:
         raise RecipeError(f"{recipe}: {error}") from None
@@ -66,21 +67,6 @@ def print_size(recipe: Path, overrides: Sequence[str], order: Order, terminal: C
         terminal.print(table)
         terminal.print()
     _print(terminal, _verdict(config, spread, order))
-
-
-def _spread(run: RunRecipe) -> Spread:
-    train = run.train
-    return Spread(
-        num_workers=train.num_workers,
-        expert_parallel_size=train.expert_parallel_size,
-        sequence_length=run.tokenize.sequence_length,
-        micro_batch_sequences=train.micro_batch_sequences,
-        num_micro_batches=train.global_batch_sequences // (train.num_workers * train.micro_batch_sequences),
-        zero_stage=train.zero_stage,
-        dtype=train.dtype,
-        optimizer=train.optimizer,
-        activation_checkpointing=train.activation_checkpointing,
-    )
 
 
 def _heading(run: RunRecipe, config: ArcticConfig, spread: Spread, order: Order) -> str:

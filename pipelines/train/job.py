@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_model.config import ArcticConfig
+from arctic_model.sizing import Spread
 from data_recipes.schema import TrainSection
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokenSequences
@@ -32,6 +33,21 @@ class TrainJob:
     def failure(self) -> Path:
         """Where a worker writes down an error that a restart would not mend."""
         return self.folder / "failure.txt"
+
+
+def spread_of(section: TrainSection, sequence_length: int, num_workers: int) -> Spread:
+    """The section's work on `num_workers` workers, as `arctic_model.sizing` reckons with it. Raises ValueError."""
+    return Spread(
+        num_workers=num_workers,
+        expert_parallel_size=section.expert_parallel_size,
+        sequence_length=sequence_length,
+        micro_batch_sequences=section.micro_batch_sequences,
+        num_micro_batches=section.global_batch_sequences // (num_workers * section.micro_batch_sequences),
+        zero_stage=section.zero_stage,
+        dtype=section.dtype,
+        optimizer=section.optimizer,
+        activation_checkpointing=section.activation_checkpointing,
+    )
 
 
 def with_tokens(record: Mapping[str, Any], job: TrainJob, plan: PhasePlan) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from arctic_model.sizing import Spread, States, Working, memory_per_worker
+from arctic_model.sizing import States, Working, memory_per_worker
 from pipelines.artifacts.phase_plan import PhasePlan
-from pipelines.train.job import TrainJob
+from pipelines.train.job import TrainJob, spread_of
 
 LARGEST = 3
 CPU_ALLOCATOR = "can't allocate memory"
@@ -41,18 +41,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def explained(error: Exception, job: TrainJob, num_workers: int) -> str:
     """The error with where in a step it came, the largest parts of memory, and what to change."""
-    section = job.section
-    spread = Spread(
-        num_workers=num_workers,
-        expert_parallel_size=section.expert_parallel_size,
-        sequence_length=PhasePlan.read(job.mix).sequence_length,
-        micro_batch_sequences=section.micro_batch_sequences,
-        num_micro_batches=section.global_batch_sequences // (section.micro_batch_sequences * num_workers),
-        zero_stage=section.zero_stage,
-        dtype=section.dtype,
-        optimizer=section.optimizer,
-        activation_checkpointing=section.activation_checkpointing,
-    )
+    spread = spread_of(job.section, PhasePlan.read(job.mix).sequence_length, num_workers)
     memory = memory_per_worker(job.config, spread)
     parts = _parts(memory.states) | _parts(memory.working)
     largest = sorted(parts, key=lambda name: -parts[name])[:LARGEST]
