@@ -1,6 +1,6 @@
 """HTML to text: a pruned DOM for every page, trafilatura for the pages where pruning left little of the prose.
 
-Figures on 481 annotated pages are in benchmarks/results/extraction.md.
+Figures on 481 annotated pages are in benchmarks/RESULTS.md.
 """
 
 import re
@@ -31,6 +31,8 @@ MAX_PARSED_NESTING = 10_000
 """As MAX_PARSED_TAGS: HTML's rules for links inside links take time quadratic in the nesting, 8 s for 100,000."""
 MAX_CASCADE_CHARACTERS = 150_000
 """Above this much HTML trafilatura, at a quarter of a second per million characters, is not worth its time."""
+MAX_CASCADE_TAGS = 3_500
+"""As MAX_CASCADE_CHARACTERS, at up to 70 microseconds per tag."""
 MIN_TEXT_CHARACTERS = 500
 """Text shorter than this may have lost its prose to pruning."""
 MIN_PROSE_SHARE = 0.2
@@ -85,9 +87,12 @@ def _extract(html: str, extractor: Extractor) -> tuple[str, str]:
         return _all_text(tree), "resiliparse"
     if extractor == "main_content":
         return _main_content(tree), "resiliparse"
+    text = _pruned(tree)
+    shorter = _without_tail(text)
     # The last lines of code look like buttons.
-    text = _pruned(tree) if "<pre" in html else _without_tail(_pruned(tree))
-    if not _is_doubtful(text) or not _worth_trafilatura(html, text):
+    if len(shorter) < len(text) and "<pre" not in html:
+        text = shorter
+    if not _is_doubtful(text) or not _worth_trafilatura(html, num_tags, text):
         return text, "resiliparse"
     better, error = _trafilatura(html)
     if better:
@@ -149,9 +154,9 @@ def _is_doubtful(text: str) -> bool:
     return prose < MIN_PROSE_SHARE * len(text)
 
 
-def _worth_trafilatura(html: str, text: str) -> bool:
+def _worth_trafilatura(html: str, num_tags: int, text: str) -> bool:
     """Whether a page is small enough, and has more prose than `text`, for trafilatura to find."""
-    if len(html) > MAX_CASCADE_CHARACTERS:
+    if len(html) > MAX_CASCADE_CHARACTERS or num_tags > MAX_CASCADE_TAGS:
         return False
     return sum(map(len, _PROSE.findall(html))) >= max(MIN_PROSE_CHARACTERS, len(text))
 

@@ -5,8 +5,8 @@ what its class names are called by after trafilatura's XPath expressions (A. Bar
 Library and Command-Line Tool for Text Discovery and Extraction", ACL 2021), link density and short blocks after
 boilerpipe (C. Kohlschütter et al., "Boilerplate Detection using Shallow Text Features", WSDM 2010) and jusText
 (J. Pomikálek, "Removing Boilerplate and Duplicate Content from Web Corpora", 2011). The thresholds were chosen on
-481 annotated pages; on the halves of them that are drawn by URL, F1 is 0.004 and 0.012 below trafilatura's
-(benchmarks/results/extraction.md).
+481 annotated pages; on the halves of them that are drawn by URL, F1 is 0.001 and 0.012 below trafilatura's
+(benchmarks/RESULTS.md).
 """
 
 import re
@@ -92,7 +92,9 @@ _BOILERPLATE_WORDS = (
     r"nav|shar(?:e|ing)|social|tags?|taglist|cookies?|consent|newsletter|subscri\w*|sidebar|bread-?crumbs?|footer|"
     r"related|author|byline|comments?(?:list|form|s)?|outbrain|taboola|banner|menu|login|signup|paywall|popup|modal|"
     r"pagination|pager|teilen|print|recommend\w*|recirc\w*|advert\w*|sponsor\w*|promo|disqus|respond|skip|toolbar|"
-    r"ads?|hidden|copyright|disclaimer"
+    r"ads?|copyright|disclaimer|"
+    # Hidden labels, scrollbars, and what small screens do not show, are no hidden blocks.
+    r"(?<!label-)(?<!overflow-)hidden(?!-[a-z]{1,7}\b)"
 )
 _BOILERPLATE = re.compile(
     rf"(?:^|[_-])(?:{_BOILERPLATE_WORDS})(?=$|[_-])"
@@ -102,10 +104,10 @@ _BOILERPLATE = re.compile(
     r"|nocomments|-reply|read-?more|also-?like|more-?(?:on|from)"
 )
 _SUSPECT = re.compile(
-    r"widget|embed|meta|rating|attachment|timestamp|user-|icon|infos?\b|message|slide|overlay|options|expand|[Tt]easer"
-    r"|caption|next-|prev|stories|popular|trending|latest|promo|box|aside|bottom|button|date|category|categories"
-    r"|topics?|link|recomm|banner|social|headline-list|gallery|carousel|toc\b|poll|quiz|survey|form|contact|sticky"
-    r"|panel|sub-?content|rail"
+    r"widget|embed|meta|rating|attachment|timestamp|user-|icon|infos?\b|(?<!post_)message|slide|overlay|options"
+    r"|expand|[Tt]easer|caption|next-|prev|stories|popular|trending|latest|promo|box|aside|^bottom|button|date"
+    r"|category|categories|topics?|link|recomm|banner|social|headline-list|gallery|carousel|toc\b|poll|quiz|survey"
+    r"|(?<![a-z])forms?(?![a-z])|contact|sticky|panel|sub-?content|rail"
 )
 
 
@@ -193,7 +195,9 @@ class _Pruning:
 @lru_cache(maxsize=2**16)
 def _judge_names(class_names: str | None, element_id: str | None) -> tuple[bool, bool]:
     """Whether an element's names are boilerplate's own, or suspect."""
-    judgements = [_judge_name(name) for name in f"{class_names or ''} {element_id or ''}".split()]
+    names = f"{class_names or ''} {element_id or ''}".split()
+    # WordPress writes the terms of an entry (microformats' hentry) among its names.
+    judgements = [_judge_name(name) for name in names if not name.startswith("tag-") or "hentry" not in names]
     return any(boilerplate for boilerplate, _ in judgements), any(suspect for _, suspect in judgements)
 
 

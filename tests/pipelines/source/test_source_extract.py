@@ -99,6 +99,28 @@ def test_a_name_does_not_cost_a_page_its_story(name):
     assert any(SENTENCE.strip() in line for line in cascade(page(f"<div class='{name}'>{STORY}</div>")))
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param("field field--name-body field--label-hidden field__item", id="Drupal: its label is hidden"),
+        pytest.param("col hidden-xs", id="Bootstrap: not on a small screen"),
+        pytest.param("hentry type-post status-publish tag-floods", id="WordPress: the terms of an entry"),
+        pytest.param("text-formatted", id="no form"),
+        pytest.param("mg-bottom-38px", id="no bottom"),
+        pytest.param("post_message_949849", id="what a forum calls a post"),
+    ],
+)
+def test_names_that_a_content_system_gives_to_content_keep_it(names):
+    html = article(f"<div class='{names}'><p>It was wanted.</p></div>")
+    assert any("It was wanted." in line for line in cascade(html))
+
+
+@pytest.mark.parametrize("names", ["hidden", "is-hidden", "visually-hidden", "hentry related", "tag-list", "form"])
+def test_the_same_words_still_name_what_is_no_content(names):
+    html = article(f"<div class='{names}'><p>It was unwanted.</p></div>")
+    assert not any("unwanted" in line for line in cascade(html))
+
+
 def test_lines_below_the_last_sentence_that_are_buttons_and_titles_go():
     lines = cascade(page(f"<article>{STORY}<div>Back to the top</div><div>More</div></article>"))
     assert lines[-1].endswith("to see it.")
