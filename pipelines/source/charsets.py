@@ -102,4 +102,4 @@ def _num_controls(text: bytes) -> int:
     """Control characters of ASCII but those that are blanks."""
     codes = np.frombuffer(text, np.uint8)
     low, high = np.count_nonzero(codes < 9), np.count_nonzero(codes - np.uint8(14) < 32 - 14)
-    return low + high + np.count_nonzero(codes == 127)
+    return int(low + high + np.count_nonzero(codes == 127))
