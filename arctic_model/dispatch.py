@@ -16,6 +16,7 @@ from torch import Tensor
 
 from arctic_model.lane import CpuFlight, CudaFlight, Lane
 from arctic_model.recomputation import cheap
+from arctic_model.rows import rearrange, take
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Route:
 
     Assignments are numbered token * K + slot. `order` lists them by expert, ties by number; rows travel in this
     order. A worker receives one block per sender, each by expert, and brings them into one order by expert.
-    Assignments that are not `kept` are in `inverse` only, behind all others: they have no row.
+    Assignments that are not `kept` have no row: they are in `inverse` only, as the number of rows.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class Route:
         self._arriving_counts = torch.empty_like(self._counts)
         self._flight = self._exchange_counts() if group.size > 1 else None
         self.top_k = experts.shape[1]
-        order = torch.argsort(flat, stable=True)
-        self.inverse = _inverse(order)
-        self.order = order if kept is None else order[: int(kept.sum())]
+        self.order = torch.argsort(flat, stable=True)
+        self.inverse = _inverse(self.order)
+        if kept is not None:
+            num_rows = int(kept.sum())
+            self.order, self.inverse = self.order[:num_rows], self.inverse.clamp(max=num_rows)
 
     def finish(self) -> None:
         """Learn how many rows come from where. The first point at which a worker waits for the others."""
@@ -123,7 +126,7 @@ def wait_dispatch(arriving: Tensor, exchange: Exchange | None, route: Route) -> 
     """The rows of this worker's experts, sorted by expert."""
     if exchange is None:
         return arriving
-    return _Permute.apply(_Wait.apply(arriving, exchange), route.regroup, route.ungroup)
+    return rearrange(_Wait.apply(arriving, exchange), route.regroup, route.ungroup)
 
 
 def start_combine(rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
@@ -131,7 +134,7 @@ def start_combine(rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup) 
     if group.size == 1:
         return rows, None
     exchange = Exchange(group, route.num_received, route.num_sent)
-    return _Start.apply(_Permute.apply(rows, route.ungroup, route.regroup), exchange), exchange
+    return _Start.apply(rearrange(rows, route.ungroup, route.regroup), exchange), exchange
 
 
 def wait_combine(
@@ -140,14 +143,6 @@ def wait_combine(
     """Each token's weighted sum of its experts' outputs."""
     rows = arriving if exchange is None else _Wait.apply(arriving, exchange)
     return _Combine.apply(rows, weights, route.order, route.inverse)
-
-
-def _by_assignment(rows: Tensor, inverse: Tensor) -> Tensor:
-    """Rows by the number of their assignment, zeros for those without a row."""
-    if len(rows) < len(inverse):
-        inverse = inverse.clamp(max=len(rows))
-        rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
-    return rows.index_select(0, inverse)
 
 
 def _inverse(permutation: Tensor) -> Tensor:
@@ -167,21 +162,9 @@ class _GatherTokens(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (inverse,) = ctx.saved_tensors
-        by_choice = _by_assignment(gradient, inverse).unflatten(0, (-1, ctx.top_k)).unbind(1)
+        by_choice = take(gradient, inverse).unflatten(0, (-1, ctx.top_k)).unbind(1)
         # A sum over so short an axis takes eight times as long on a CPU in bfloat16 as adding its parts.
         return reduce(torch.add, by_choice), None, None, None
-
-
-class _Permute(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, permutation: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        return rows.index_select(0, permutation)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (inverse,) = ctx.saved_tensors
-        return gradient.index_select(0, inverse), None, None
 
 
 class _Combine(torch.autograd.Function):
@@ -189,7 +172,7 @@ class _Combine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weights: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        outputs = _by_assignment(rows, inverse).unflatten(0, weights.shape)
+        outputs = take(rows, inverse).unflatten(0, weights.shape)
         ctx.save_for_backward(outputs, weights, order)
         return _weighted_sum(outputs, weights.to(rows.dtype))
 

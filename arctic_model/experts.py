@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from arctic_model.feed_forward import swiglu_mlp
 from arctic_model.row_groups import PaddedGroups
+from arctic_model.rows import rearrange
 
 PADDED = {("cpu", torch.bfloat16)}
 """Devices and dtypes for which rows are laid out as PaddedGroups.
@@ -30,6 +31,6 @@ class Experts(nn.Module):
         if len(rows) and (rows.device.type, rows.dtype) not in PADDED:
             return swiglu_mlp(rows, self.w1, self.w2, self.w3, ends)
         groups = PaddedGroups.of(ends.diff(prepend=ends.new_zeros(1)).tolist())
-        places = groups.places().to(rows.device)
-        padded = rows.new_zeros(groups.num_rows, rows.shape[1]).index_copy_(0, places, rows)
-        return swiglu_mlp(padded, self.w1, self.w2, self.w3, groups).index_select(0, places)
+        places, sources = (index.to(rows.device) for index in groups.places_and_sources())
+        outputs = swiglu_mlp(rearrange(rows, sources, places), self.w1, self.w2, self.w3, groups)
+        return rearrange(outputs, places, sources)

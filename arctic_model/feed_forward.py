@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model.row_groups import Groups, outer_product, product
+from arctic_model.row_groups import Groups, add_product, outer_product, product
 
 
 class DenseMLP(nn.Module):
@@ -55,7 +55,7 @@ class _SwiGLU(torch.autograd.Function):
         up_gradient = activated.mul_(inner_gradient)
         gate_gradient = inner_gradient.mul_(up)
         torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
-        rows_gradient = product(gate_gradient, w1, groups).add_(product(up_gradient, w3, groups))
+        rows_gradient = add_product(product(gate_gradient, w1, groups), up_gradient, w3, groups)
         w1_gradient = outer_product(gate_gradient, rows, groups)
         w3_gradient = outer_product(up_gradient, rows, groups)
         return rows_gradient, w1_gradient, w2_gradient, w3_gradient, None

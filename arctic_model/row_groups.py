@@ -53,15 +53,17 @@ class PaddedGroups:
         """Rows of the layout, zeros included."""
         return self.overflows[-1].end if self.overflows else len(self.counts) * self.length
 
-    def places(self) -> Int[Tensor, " M"]:
-        """Where the rows stand in the layout, of groups one behind the other."""
+    def places_and_sources(self) -> tuple[Int[Tensor, " M"], Int[Tensor, " R"]]:
+        """Where the rows of groups, one behind the other, stand in the layout; and which row stands at each of its
+        places, M at those that are filled up."""
         counts = torch.tensor(self.counts)
         group = torch.arange(len(counts)).repeat_interleave(counts)
         number = torch.arange(len(group)) - (counts.cumsum(0) - counts)[group]
         behind = torch.zeros_like(counts)
         for overflow in self.overflows:
             behind[overflow.group] = overflow.begin
-        return torch.where(number < self.length, group * self.length + number, behind[group] + number - self.length)
+        places = torch.where(number < self.length, group * self.length + number, behind[group] + number - self.length)
+        return places, torch.full((self.num_rows,), len(places)).index_copy_(0, places, torch.arange(len(places)))
 
     def batch(self, rows: Tensor) -> Float[Tensor, "E N _"]:
         return rows[: len(self.counts) * self.length].unflatten(0, (len(self.counts), self.length))
@@ -82,6 +84,23 @@ def product(rows: Float[Tensor, "M A"], matrices: Float[Tensor, "*E A B"], group
     for group, begin, end in groups.overflows:
         torch.mm(rows[begin:end], matrices[group], out=products[begin:end])
     return products
+
+
+def add_product(
+    total: Float[Tensor, "M B"],
+    rows: Float[Tensor, "M A"],
+    matrices: Float[Tensor, "*E A B"],
+    groups: Groups | None,
+) -> Float[Tensor, "M B"]:
+    """`product(rows, matrices, groups)` added to `total` in place, while the sum is at hand where the kernel can."""
+    if groups is None:
+        return total.addmm_(rows, matrices)
+    if isinstance(groups, Tensor):
+        return total.add_(product(rows, matrices, groups))
+    groups.batch(total).baddbmm_(groups.batch(rows), matrices)
+    for group, begin, end in groups.overflows:
+        total[begin:end].addmm_(rows[begin:end], matrices[group])
+    return total
 
 
 def outer_product(
