@@ -16,6 +16,7 @@ from torch import Tensor
 
 from arctic_model.lane import CpuFlight, CudaFlight, Lane
 from arctic_model.recomputation import cheap
+from arctic_model.row_groups import arrange, lay_out
 from arctic_model.rows import rearrange, take
 
 
@@ -42,40 +43,48 @@ class Route:
     """Where the K * N assignments of one layer go. Built in two halves: the exchange of counts runs meanwhile.
 
     Assignments are numbered token * K + slot. `order` lists them by expert, ties by number; rows travel in this
-    order. A worker receives one block per sender, each by expert, and brings them into one order by expert.
+    order. A worker receives one block per sender, each by expert, and brings them into one order by expert, in the
+    layout of `groups`; one that holds all experts makes its rows in that layout, K * N where it is only filled up.
     Assignments that are not `kept` have no row: they are in `inverse` only, as the number of rows.
     """
 
     def __init__(
-        self, experts: Int[Tensor, "N K"], num_experts: int, group: ExpertGroup, kept: Bool[Tensor, "N K"] | None = None
+        self,
+        experts: Int[Tensor, "N K"],
+        num_experts: int,
+        group: ExpertGroup,
+        dtype: torch.dtype,
+        kept: Bool[Tensor, "N K"] | None = None,
     ) -> None:
         flat = experts.flatten()
         if kept is not None:
             flat = flat.masked_fill(~kept.flatten(), num_experts)
-        self._group = group
+        self._group, self._dtype = group, dtype
         self._counts = torch.bincount(flat, minlength=num_experts)[:num_experts]
         self._arriving_counts = torch.empty_like(self._counts)
         self._flight = self._exchange_counts() if group.size > 1 else None
+        order = torch.argsort(flat, stable=True)
+        num_rows = len(flat) if kept is None else int(kept.sum())
+        self.order, self.inverse = order[:num_rows], _inverse(order).clamp_(max=num_rows)
+        if group.size == 1:
+            self.groups = lay_out(self._counts, num_rows, dtype)
+            self.order, self.inverse = arrange(self.groups, self.order, self.inverse, filler=len(flat))
         self.top_k = experts.shape[1]
-        self.order = torch.argsort(flat, stable=True)
-        self.inverse = _inverse(self.order)
-        if kept is not None:
-            num_rows = int(kept.sum())
-            self.order, self.inverse = self.order[:num_rows], self.inverse.clamp(max=num_rows)
+        self.drops = kept is not None
 
     def finish(self) -> None:
         """Learn how many rows come from where. The first point at which a worker waits for the others."""
         if self._flight is None:
-            self.ends = self._counts.cumsum(0).int()
             return
         self._flight.wait()
         arriving = self._arriving_counts.view(self._group.size, -1)
         self.num_sent = self._counts.view(self._group.size, -1).sum(1).tolist()
         self.num_received = arriving.sum(1).tolist()
-        self.ends = arriving.sum(0).cumsum(0).int()
+        num_rows = sum(self.num_received)
+        self.groups = lay_out(arriving.sum(0), num_rows, self._dtype)
         local = torch.arange(arriving.shape[1], device=arriving.device).repeat(self._group.size)
-        self.regroup = torch.argsort(torch.repeat_interleave(local, arriving.flatten()), stable=True)
-        self.ungroup = _inverse(self.regroup)
+        regroup = torch.argsort(torch.repeat_interleave(local, arriving.flatten()), stable=True)
+        self.regroup, self.ungroup = arrange(self.groups, regroup, _inverse(regroup), filler=num_rows)
 
     def _exchange_counts(self) -> CpuFlight | CudaFlight:
         group = self._group
@@ -111,7 +120,7 @@ class Exchange:
 
 def gather_tokens(x: Float[Tensor, "N D"], route: Route) -> Float[Tensor, "A D"]:
     """One row per assignment, in the order of `route`."""
-    return cheap(_GatherTokens.apply, x, route.order, route.inverse, route.top_k)
+    return cheap(_GatherTokens.apply, x, route.order, route.inverse, route.top_k, route.drops)
 
 
 def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
@@ -123,7 +132,7 @@ def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup)
 
 
 def wait_dispatch(arriving: Tensor, exchange: Exchange | None, route: Route) -> Float[Tensor, "M D"]:
-    """The rows of this worker's experts, sorted by expert."""
+    """The rows of this worker's experts, in the layout of `route.groups`."""
     if exchange is None:
         return arriving
     return rearrange(_Wait.apply(arriving, exchange), route.regroup, route.ungroup)
@@ -142,7 +151,7 @@ def wait_combine(
 ) -> Float[Tensor, "N D"]:
     """Each token's weighted sum of its experts' outputs."""
     rows = arriving if exchange is None else _Wait.apply(arriving, exchange)
-    return _Combine.apply(rows, weights, route.order, route.inverse)
+    return _Combine.apply(rows, weights, route.order, route.inverse, route.drops)
 
 
 def _inverse(permutation: Tensor) -> Tensor:
@@ -150,39 +159,45 @@ def _inverse(permutation: Tensor) -> Tensor:
     return torch.empty_like(permutation).scatter_(0, permutation, numbers)
 
 
+def _by_token(rows: Tensor, order: Tensor, top_k: int) -> Tensor:
+    """The row of the token of each assignment; what fills up a layout is the last token's."""
+    return rows.index_select(0, (order // top_k).clamp_(max=len(rows) - 1))
+
+
 class _GatherTokens(torch.autograd.Function):
     """Backward is a gather too: a scatter-add would be slower, and on a GPU its order is not fixed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor, top_k: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor, top_k: int, drops: bool) -> Tensor:
         ctx.save_for_backward(inverse)
-        ctx.top_k = top_k
-        return x.index_select(0, order // top_k)
+        ctx.top_k, ctx.drops = top_k, drops
+        return _by_token(x, order, top_k)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (inverse,) = ctx.saved_tensors
-        by_choice = take(gradient, inverse).unflatten(0, (-1, ctx.top_k)).unbind(1)
+        by_choice = take(gradient, inverse, gaps=ctx.drops).unflatten(0, (-1, ctx.top_k)).unbind(1)
         # A sum over so short an axis takes eight times as long on a CPU in bfloat16 as adding its parts.
-        return reduce(torch.add, by_choice), None, None, None
+        return reduce(torch.add, by_choice), None, None, None, None
 
 
 class _Combine(torch.autograd.Function):
     """Sum over k of weight[n, k] * rows[inverse[n * K + k]]."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weights: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        outputs = take(rows, inverse).unflatten(0, weights.shape)
+    def forward(ctx: Any, rows: Tensor, weights: Tensor, order: Tensor, inverse: Tensor, drops: bool) -> Tensor:
+        outputs = take(rows, inverse, gaps=drops).unflatten(0, weights.shape)
         ctx.save_for_backward(outputs, weights, order)
         return _weighted_sum(outputs, weights.to(rows.dtype))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         outputs, weights, order = ctx.saved_tensors
         weights_gradient = torch.stack([(part * gradient).sum(-1) for part in outputs.unbind(1)], dim=1)
-        scale = weights.flatten().index_select(0, order).to(gradient.dtype)
-        rows_gradient = gradient.index_select(0, order // weights.shape[1]).mul_(scale.unsqueeze(-1))
-        return rows_gradient, weights_gradient.to(weights.dtype), None, None
+        # No weight for what fills up a layout.
+        scale = take(weights.flatten(), order, gaps=True).to(gradient.dtype)
+        rows_gradient = _by_token(gradient, order, weights.shape[1]).mul_(scale.unsqueeze(-1))
+        return rows_gradient, weights_gradient.to(weights.dtype), None, None, None
 
 
 def _weighted_sum(outputs: Tensor, weights: Tensor) -> Tensor:

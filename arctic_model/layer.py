@@ -80,7 +80,7 @@ class ArcticLayer(nn.Module):
         if capacity_factor:
             kept = within_capacity(routing.experts, self.num_experts, x.shape[1], capacity_factor)
             routing = routing._replace(kept=kept)
-        route = Route(routing.experts, self.num_experts, group, routing.kept)
+        route = Route(routing.experts, self.num_experts, group, tokens.dtype, routing.kept)
         rows = dispatch.gather_tokens(tokens, route)
         route.finish()
         arriving, exchange = dispatch.start_dispatch(rows, route, group)
@@ -88,7 +88,7 @@ class ArcticLayer(nn.Module):
         attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
 
         rows = dispatch.wait_dispatch(arriving, exchange, route)
-        arriving, exchange = dispatch.start_combine(moe.experts(rows, route.ends), route, group)
+        arriving, exchange = dispatch.start_combine(moe.experts(rows, route.groups), route, group)
 
         dense = attended + self.residual_mlp(self.residual_layernorm(attended))
 

@@ -8,6 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+PADDED = {("cpu", torch.bfloat16)}
+"""Devices and dtypes for which rows are laid out as PaddedGroups.
+
+On a CPU in bfloat16 grouped_mm goes through oneDNN expert by expert and builds a kernel for every number of rows that
+it has not met. In float32 the two are about as fast. A GPU has one kernel for all groups in bfloat16; in float32 torch
+has none for it and multiplies group by group. To learn the numbers of rows, the host would wait for the GPU."""
 ROWS_MULTIPLE = 16
 """A tile of a matrix unit (AMX: 16 rows), and few enough lengths that oneDNN meets each only once."""
 ROWS_PER_PRODUCT = 128
@@ -24,8 +30,9 @@ class Overflow(NamedTuple):
 
 @dataclass(frozen=True)
 class PaddedGroups:
-    """The first `length` rows of every group, filled up with zeros, for one batched product; behind them the
-    `overflows`, what the longer groups have beyond, each filled up to a multiple of ROWS_MULTIPLE."""
+    """The first `length` rows of every group, filled up, for one batched product; behind them the `overflows`, what
+    the longer groups have beyond, each filled up to a multiple of ROWS_MULTIPLE. What fills up may be any numbers, if
+    their gradients are zero."""
 
     counts: tuple[int, ...]
     length: int
@@ -71,6 +78,25 @@ class PaddedGroups:
 
 Groups: TypeAlias = Tensor | PaddedGroups
 """Group e ends before row `ends[e]` (int32) and the last with the rows; or rows in the layout of padded groups."""
+
+
+def lay_out(counts: Int[Tensor, " E"], num_rows: int, dtype: torch.dtype) -> Groups:
+    """The layout in which groups of `counts` rows, `num_rows` in all, are multiplied fastest."""
+    # grouped_mm refuses to multiply no rows at all.
+    if num_rows and (counts.device.type, dtype) not in PADDED:
+        return counts.cumsum(0).int()
+    return PaddedGroups.of(counts.tolist())
+
+
+def arrange(
+    groups: Groups, order: Int[Tensor, " M"], inverse: Int[Tensor, " A"], filler: int
+) -> tuple[Int[Tensor, " R"], Int[Tensor, " A"]]:
+    """`order`, what stands in each row of groups one behind the other, in their layout, `filler` where it is filled up;
+    and `inverse`, in which row something stands, M if in none."""
+    if isinstance(groups, Tensor):
+        return order, inverse
+    places, sources = (index.to(order.device) for index in groups.places_and_sources())
+    return F.pad(order, (0, 1), value=filler)[sources], F.pad(places, (0, 1), value=groups.num_rows)[inverse]
 
 
 def product(rows: Float[Tensor, "M A"], matrices: Float[Tensor, "*E A B"], groups: Groups | None) -> Tensor:

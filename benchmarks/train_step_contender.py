@@ -163,10 +163,10 @@ def our_experts(layer: ArcticLayer, tokens: Tensor) -> Tensor:
     """The expert block inside our layer, by itself."""
     moe = layer.block_sparse_moe
     routing = moe.gate(tokens)
-    route = Route(routing.experts, layer.num_experts, layer.group)
+    route = Route(routing.experts, layer.num_experts, layer.group, tokens.dtype)
     rows = dispatch.gather_tokens(tokens, route)
     route.finish()
-    return dispatch.wait_combine(moe.experts(rows, route.ends), None, route, routing.weights)
+    return dispatch.wait_combine(moe.experts(rows, route.groups), None, route, routing.weights)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """One of two workers that compute the same pass with overlapping and with serial exchanges, and alone.
 
-`dispatch_worker.py RANK RENDEZVOUS OUT`: writes OUT/RANK.json, the comparisons by name.
+`dispatch_worker.py RANK RENDEZVOUS OUT LAYOUT`: writes OUT/RANK.json, the comparisons by name. The rows of experts are
+laid out as "groups" one behind the other or, as in bfloat16, as "padded" groups.
 """
 
 import json
@@ -12,6 +13,7 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 
+from arctic_model import row_groups
 from arctic_model.dispatch import Exchange, ExpertGroup
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
@@ -67,6 +69,7 @@ def equal(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> 
 def main() -> None:
     rank, out = int(sys.argv[1]), Path(sys.argv[3])
     torch.set_num_threads(1)
+    row_groups.PADDED = {("cpu", torch.float32)} if sys.argv[4] == "padded" else set()
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
     group = ExpertGroup(2, rank, dist.group.WORLD)
     ids = torch.randint(0, 384, (4, 12), generator=torch.Generator().manual_seed(1))

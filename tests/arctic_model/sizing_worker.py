@@ -17,10 +17,10 @@ from torch import Tensor
 
 from arctic_model.config import ArcticConfig
 from arctic_model.engine import Engine
-from arctic_model.experts import PADDED
 from arctic_model.objective import Batch, Scale, training_loss
 from arctic_model.optimizer import Optimization
 from arctic_model.presets import preset
+from arctic_model.row_groups import PADDED
 from arctic_model.saving import Staging
 
 SEQUENCES, LENGTH, PASSES = 2, 16, 2

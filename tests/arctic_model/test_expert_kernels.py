@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arctic_model import experts as kernels
+from arctic_model import row_groups
 from arctic_model.experts import Experts
 from arctic_model.feed_forward import DenseMLP
-from arctic_model.row_groups import PaddedGroups
+from arctic_model.row_groups import PaddedGroups, lay_out
+from arctic_model.rows import rearrange
 
 EXPERTS, WIDTH, INNER = 5, 24, 8
 BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
@@ -54,8 +55,8 @@ def check(counts: list[int], seed: int, dtype: torch.dtype, padded: Kinds) -> No
     wanted = torch.autograd.grad(expected, wide, upstream.double())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "PADDED", padded)
-        found = experts(rows, ends(counts))
+        patch.setattr(row_groups, "PADDED", padded)
+        found = outputs(experts, rows, counts)
         got = torch.autograd.grad(found, [rows, experts.w1, experts.w2, experts.w3], upstream)
 
     for mine, theirs in zip((found, *got), (expected, *wanted), strict=True):
@@ -76,8 +77,13 @@ def random_case(num_rows: int, seed: int, dtype: torch.dtype) -> tuple[Experts, 
     return experts, rows.requires_grad_(), upstream
 
 
-def ends(counts: list[int]) -> Tensor:
-    return torch.tensor(counts).cumsum(0).int()
+def outputs(experts: Experts, rows: Tensor, counts: list[int]) -> Tensor:
+    """Of `rows` that stand one expert's behind the other's, in that order, by way of the layout that is chosen."""
+    groups = lay_out(torch.tensor(counts), len(rows), rows.dtype)
+    if isinstance(groups, Tensor):
+        return experts(rows, groups)
+    places, sources = groups.places_and_sources()
+    return rearrange(experts(rearrange(rows, sources, places), groups), places, sources)
 
 
 def loop_over_experts(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, counts: list[int]) -> Tensor:
@@ -88,7 +94,7 @@ def loop_over_experts(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, counts: 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_worker_without_rows_has_outputs_and_zero_gradients(dtype: torch.dtype) -> None:
     experts, rows, _ = random_case(0, 0, dtype)
-    experts(rows, ends([0] * EXPERTS)).sum().backward()
+    outputs(experts, rows, [0] * EXPERTS).sum().backward()
     assert rows.grad is not None and rows.grad.shape == (0, WIDTH)
     for parameter in experts.parameters():
         assert parameter.grad is not None and not parameter.grad.any()
@@ -96,11 +102,11 @@ def test_a_worker_without_rows_has_outputs_and_zero_gradients(dtype: torch.dtype
 
 @pytest.mark.parametrize("padded", [PADDED, GROUPED])
 def test_the_gradient_of_a_sum_has_no_strides(padded: Kinds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "PADDED", padded)
+    monkeypatch.setattr(row_groups, "PADDED", padded)
     counts = [9, 0, 3, 1, 7]
     experts, rows, _ = random_case(sum(counts), 1, torch.float32)
-    (summed,) = torch.autograd.grad(experts(rows, ends(counts)).sum(), rows)
-    (given_whole,) = torch.autograd.grad(experts(rows, ends(counts)), rows, torch.ones_like(rows))
+    (summed,) = torch.autograd.grad(outputs(experts, rows, counts).sum(), rows)
+    (given_whole,) = torch.autograd.grad(outputs(experts, rows, counts), rows, torch.ones_like(rows))
     assert torch.equal(summed, given_whole)
 
 

@@ -1,10 +1,14 @@
 """Router, experts and losses, each against its definition."""
 
+from contextlib import AbstractContextManager
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arctic_model import row_groups
 from arctic_model.dispatch import ExpertGroup, Route, gather_tokens, start_combine, start_dispatch, wait_combine
 from arctic_model.experts import Experts
 from arctic_model.loss import head_nll, token_nll
@@ -13,6 +17,8 @@ from arctic_model.router import Routing, balance_loss, max_expert_load, route, r
 from arctic_model.schedule import Schedule
 
 EXPERTS, WIDTH, INNER = 4, 16, 8
+EITHER_LAYOUT = pytest.mark.parametrize("padded", [False, True])
+TWO_EXPERTS = st.permutations(range(EXPERTS)).map(lambda order: order[:2])
 
 
 def random_experts() -> Experts:
@@ -32,35 +38,54 @@ def loop_over_experts(x: torch.Tensor, chosen: torch.Tensor, weights: torch.Tens
     return torch.stack(rows)
 
 
+@EITHER_LAYOUT
 @settings(max_examples=25, deadline=None)
 @given(
-    chosen=st.lists(st.permutations(range(EXPERTS)).map(lambda order: order[:2]), min_size=1, max_size=20),
+    chosen=st.lists(TWO_EXPERTS, min_size=1, max_size=20),
     seed=st.integers(0, 1000),
 )
-def test_sorted_dispatch_and_grouped_experts_are_the_loop_over_experts(chosen: list, seed: int) -> None:
+def test_sorted_dispatch_and_grouped_experts_are_the_loop_over_experts(padded: bool, chosen: list, seed: int) -> None:
     """On any routing, also with idle experts; outputs and all gradients."""
     torch.manual_seed(seed)
-    check_routing(torch.tensor(chosen))
+    with layout(padded):
+        check_routing(torch.tensor(chosen))
 
 
+@EITHER_LAYOUT
 @pytest.mark.parametrize("pair", [[0, 3], [3, 0], [2, 1]])
-def test_all_tokens_on_two_experts(pair: list[int]) -> None:
+def test_all_tokens_on_two_experts(pair: list[int], padded: bool) -> None:
     torch.manual_seed(0)
-    check_routing(torch.tensor([pair] * 33))
+    with layout(padded):
+        check_routing(torch.tensor([pair] * 33))
 
 
-def check_routing(chosen: torch.Tensor) -> None:
+@EITHER_LAYOUT
+@settings(max_examples=25, deadline=None)
+@given(assignments=st.lists(st.tuples(TWO_EXPERTS, st.tuples(st.booleans(), st.booleans())), min_size=1, max_size=20))
+def test_an_assignment_that_is_not_kept_counts_as_one_of_no_weight(padded: bool, assignments: list) -> None:
+    torch.manual_seed(0)
+    chosen, kept = (torch.tensor(part) for part in zip(*assignments, strict=True))
+    with layout(padded):
+        check_routing(chosen, kept)
+
+
+def layout(padded: bool) -> AbstractContextManager[None]:
+    """Rows of float32 in the layout that they are multiplied in on a CPU, or in that of bfloat16."""
+    return mock.patch.object(row_groups, "PADDED", {("cpu", torch.float32)} if padded else set())
+
+
+def check_routing(chosen: torch.Tensor, kept: torch.Tensor | None = None) -> None:
     experts, group = random_experts(), ExpertGroup()
     x = torch.randn(len(chosen), WIDTH, requires_grad=True)
     weights = torch.rand(chosen.shape, requires_grad=True)
     wide = [tensor.detach().double().requires_grad_() for tensor in (x, weights, *experts.parameters())]
-    expected = loop_over_experts(wide[0], chosen, wide[1], wide[2:])
+    expected = loop_over_experts(wide[0], chosen, wide[1] if kept is None else wide[1] * kept, wide[2:])
 
-    path = Route(chosen, EXPERTS, group)
+    path = Route(chosen, EXPERTS, group, x.dtype, kept)
     rows = gather_tokens(x, path)
     path.finish()
     rows, _ = start_dispatch(rows, path, group)
-    outputs, _ = start_combine(experts(rows, path.ends), path, group)
+    outputs, _ = start_combine(experts(rows, path.groups), path, group)
     found = wait_combine(outputs, None, path, weights)
 
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)

@@ -10,10 +10,10 @@ import pytest
 WORKER = Path(__file__).with_name("dispatch_worker.py")
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+@pytest.fixture(scope="module", params=["groups", "padded"])
+def results(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> list[dict]:
     home = tmp_path_factory.mktemp("dispatch")
-    command = [str(home / "rendezvous"), str(home)]
+    command = [str(home / "rendezvous"), str(home), request.param]
     workers = [subprocess.Popen([sys.executable, str(WORKER), str(rank), *command]) for rank in (0, 1)]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     return [json.loads((home / f"{rank}.json").read_text()) for rank in (0, 1)]

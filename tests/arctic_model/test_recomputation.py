@@ -25,7 +25,7 @@ DTYPES = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.fixture(autouse=True)
 def kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which pad no rows of experts."""
-    monkeypatch.setattr("arctic_model.experts.PADDED", set())
+    monkeypatch.setattr("arctic_model.row_groups.PADDED", set())
 
 
 def model_of(dtype: str) -> ArcticModel:

@@ -46,7 +46,7 @@ WORKER = Path(__file__).with_name("sizing_worker.py")
 @pytest.fixture(autouse=True)
 def kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The formulas are for GPUs, whose experts pad no rows."""
-    monkeypatch.setattr("arctic_model.experts.PADDED", set())
+    monkeypatch.setattr("arctic_model.row_groups.PADDED", set())
 
 
 def pass_of(
