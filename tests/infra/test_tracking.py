@@ -12,7 +12,7 @@ import pytest
 from infra.events import EVENTS, EventLog
 from infra.stage import Stage
 from infra.store import Store
-from infra.tracking import Tracker, catch_up, reconcile, tracking_uri
+from infra.tracking import Tracker, catch_up, reconcile
 from infra.tracking.tracker import CURSOR
 
 START = 1_800_000_000.0
@@ -108,59 +108,13 @@ def tell_whole_run(store: Store, run_id: str = "tiny-1") -> Story:
     return story
 
 
-class Tracking:
-    """What MLflow knows, asked through its own client."""
-
-    def __init__(self, store: Store) -> None:
-        from mlflow import MlflowClient
-
-        self.uri = tracking_uri(store.root)
-        self.client = MlflowClient(self.uri)
-
-    @property
-    def experiment(self) -> str:
-        return str(self.client.get_experiment_by_name("tiny").experiment_id)
-
-    def run(self, name: str) -> Any:
-        [found] = self.client.search_runs([self.experiment], f"run_name = '{name}'")
-        return self.client.get_run(found.info.run_id)
-
-    def names(self) -> list[str]:
-        return sorted(run.info.run_name for run in self.client.search_runs([self.experiment]))
-
-    def curve(self, name: str, metric: str) -> list[tuple[int, float]]:
-        return [(m.step, m.value) for m in self.client.get_metric_history(self.run(name).info.run_id, metric)]
-
-    def files(self, name: str, folder: str | None = None) -> list[str]:
-        return sorted(file.path for file in self.client.list_artifacts(self.run(name).info.run_id, folder))
-
-    def models(self) -> list[Any]:
-        return list(self.client.search_logged_models([self.experiment]))
-
-    def everything(self) -> str:
-        """All that can be seen, as one text; run and model ids apart, which MLflow draws at random."""
-        shown: list[Any] = []
-        for name in self.names():
-            run = self.run(name)
-            points = {metric: self.curve(name, metric) for metric in run.data.metrics}
-            tags = {key: value for key, value in run.data.tags.items() if "parentRunId" not in key}
-            inputs = sorted((used.dataset.name, used.tags[0].value) for used in run.inputs.dataset_inputs)
-            models = len(run.inputs.model_inputs), len(run.outputs.model_outputs)
-            info = run.info.status, run.info.start_time, run.info.end_time
-            shown.append([name, info, run.data.params, tags, points, inputs, models, self.files(name)])
-        for model in self.models():
-            metrics = sorted((metric.key, metric.step, metric.value) for metric in model.metrics)
-            shown.append([model.name, str(model.status), model.params, metrics])
-        return json.dumps(shown, indent=1, sort_keys=True)
-
-
 @pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def empty_database(tmp_path_factory: pytest.TempPathFactory, mlflow_of: Any) -> bytes:
     """A fresh MLflow database, made once: building its tables takes seconds."""
     root = tmp_path_factory.mktemp("database")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        Tracking(Store(root)).client.search_experiments()
+        mlflow_of(Store(root)).client.search_experiments()
     return (root / "mlflow.db").read_bytes()
 
 
@@ -171,18 +125,18 @@ def store(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, empty_database: bytes) -> "Tracking":
+def seen(tmp_path_factory: pytest.TempPathFactory, empty_database: bytes, mlflow_of: Any) -> Any:
     """MLflow after one whole run was sent in one go."""
     store = _store(tmp_path_factory.mktemp("undisturbed"), empty_database)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         tell_whole_run(store)
         catch_up(store.root)
-        return Tracking(store)
+        return mlflow_of(store)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(seen: "Tracking") -> str:
+def undisturbed(seen: Any) -> str:
     return seen.everything()
 
 
@@ -192,7 +146,7 @@ def _store(root: Path, database: bytes) -> Store:
     return store
 
 
-def test_one_parent_and_one_child_per_attempt_named_in_the_order_of_the_plan(seen: Tracking):
+def test_one_parent_and_one_child_per_attempt_named_in_the_order_of_the_plan(seen: Any):
     assert seen.names() == ["01 source web", "02 train 1", "03 evaluate 1", "04 report", "tiny-1"]
     parent = seen.run("tiny-1")
     for name in seen.names()[:-1]:
@@ -210,7 +164,7 @@ def test_one_parent_and_one_child_per_attempt_named_in_the_order_of_the_plan(see
     assert "one record was cut short" in seen.run("01 source web").data.tags.values()
 
 
-def test_curves_are_on_the_stage_and_joined_on_the_parent(seen: Tracking):
+def test_curves_are_on_the_stage_and_joined_on_the_parent(seen: Any):
     for name in ("02 train 1", "tiny-1"):
         assert seen.curve(name, "train/loss") == [(1, 4.0), (2, 3.0), (3, 2.5)]
         assert seen.curve(name, "train/learning_rate") == [(1, 0.1)]
@@ -219,15 +173,15 @@ def test_curves_are_on_the_stage_and_joined_on_the_parent(seen: Tracking):
     assert seen.curve("tiny-1", "eval/bits_per_byte/web") == [(1, 1.5)]
 
 
-def test_more_points_than_one_call_takes_all_arrive(store: Store):
+def test_more_points_than_one_call_takes_all_arrive(store: Store, mlflow_of: Any):
     story = Story(store, "tiny-1", CHAIN)
     story.begin(TRAIN)
     story.measure(TRAIN, [(step, {"train/loss": 1.0 / (step + 1)}) for step in range(2500)])
     catch_up(store.root)
-    assert Tracking(store).curve("02 train 1", "train/loss") == [(step, 1.0 / (step + 1)) for step in range(2500)]
+    assert mlflow_of(store).curve("02 train 1", "train/loss") == [(step, 1.0 / (step + 1)) for step in range(2500)]
 
 
-def test_lineage_is_in_the_datasets(seen: Tracking):
+def test_lineage_is_in_the_datasets(seen: Any):
     used = {
         name: {
             (entry.dataset.name, entry.dataset.digest, entry.tags[0].value)
@@ -239,7 +193,7 @@ def test_lineage_is_in_the_datasets(seen: Tracking):
     assert used["02 train 1"] == {("source[web]", SOURCE.key, "input"), ("train[1]", TRAIN.key, "output")}
 
 
-def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Tracking):
+def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Any):
     [model] = seen.models()
     assert (model.name, str(model.status)) == ("phase-1", "READY")
     assert model.source_run_id == seen.run("02 train 1").info.run_id
@@ -253,31 +207,31 @@ def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Tracking):
     assert measured.model_id == model.model_id
 
 
-def test_the_report_is_on_the_parent_and_the_manifest_on_the_stage(seen: Tracking):
+def test_the_report_is_on_the_parent_and_the_manifest_on_the_stage(seen: Any):
     assert seen.files("tiny-1") == ["figures", "provenance.json", "recipe.json", "report.html"]
     assert seen.files("tiny-1", "figures") == ["figures/loss.png"]
     assert seen.files("02 train 1") == ["files", "manifest.json"]
     assert seen.files("02 train 1", "files") == ["files/trace-10-13.json.gz"]
 
 
-def test_a_table_of_a_result_is_a_table_in_mlflow(seen: Tracking, monkeypatch: pytest.MonkeyPatch):
+def test_a_table_of_a_result_is_a_table_in_mlflow(seen: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", seen.uri)  # `load_table` searches there, whatever its client's is
     run_id = seen.run("03 evaluate 1").info.run_id
     shown = seen.client.load_table(seen.experiment, "tables/samples.json", [run_id])
     assert shown.to_dict("list") == SAMPLES.to_pydict()
 
 
-def test_sending_everything_again_changes_nothing(store: Store, undisturbed: str):
+def test_sending_everything_again_changes_nothing(store: Store, undisturbed: str, mlflow_of: Any):
     tell_whole_run(store)
     catch_up(store.root)
     (store.root / "runs" / "tiny-1" / CURSOR).unlink()
     catch_up(store.root)
-    assert Tracking(store).everything() == undisturbed
+    assert mlflow_of(store).everything() == undisturbed
 
 
 @pytest.mark.parametrize("call", [1, 12, 25, 38])
 def test_losing_mlflow_at_any_write_and_going_on_gives_the_same(
-    store: Store, undisturbed: str, call: int, monkeypatch: pytest.MonkeyPatch
+    store: Store, undisturbed: str, call: int, monkeypatch: pytest.MonkeyPatch, mlflow_of: Any
 ):
     """The connection breaks before the n-th write where n is odd, after it where n is even."""
     import infra.tracking.projection as projection
@@ -309,17 +263,17 @@ def test_losing_mlflow_at_any_write_and_going_on_gives_the_same(
         patch.setattr(projection, "MlflowClient", Breaking)
         assert tracker.sync() is False
     assert tracker.sync() is True
-    assert Tracking(store).everything() == undisturbed
+    assert mlflow_of(store).everything() == undisturbed
 
 
-def test_a_second_run_that_reuses_everything_still_shows_the_figures(store: Store):
+def test_a_second_run_that_reuses_everything_still_shows_the_figures(store: Store, mlflow_of: Any):
     tell_whole_run(store)
     story = Story(store, "tiny-2", CHAIN, START + 1000)
     for stage in CHAIN:
         story.reuse(stage)
     story.end()
     catch_up(store.root)
-    seen = Tracking(store)
+    seen = mlflow_of(store)
     assert seen.names() == ["01 source web", "02 train 1", "03 evaluate 1", "04 report", "tiny-1", "tiny-2"]
     assert seen.curve("tiny-2", "eval/bits_per_byte/web") == [(1, 1.5)]
     assert "report.html" in seen.files("tiny-2")
@@ -327,24 +281,24 @@ def test_a_second_run_that_reuses_everything_still_shows_the_figures(store: Stor
     assert "| 01 | source[web] | reuse | reused |" in seen.run("tiny-2").data.tags["mlflow.note.content"]
 
 
-def test_a_published_file_that_was_removed_since_is_passed_over(store: Store):
+def test_a_published_file_that_was_removed_since_is_passed_over(store: Store, mlflow_of: Any):
     story = Story(store, "tiny-1", CHAIN)
     story.begin(TRAIN)
     story.publish(TRAIN, "trace-10-13.json.gz").unlink()
     story.measure(TRAIN, [(1, {"train/loss": 4.0})])
     catch_up(store.root)
-    assert Tracking(store).files("02 train 1") == []
-    assert Tracking(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
+    assert mlflow_of(store).files("02 train 1") == []
+    assert mlflow_of(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
 
 
-def test_a_failure_keeps_its_traceback_and_closes_its_run(store: Store):
+def test_a_failure_keeps_its_traceback_and_closes_its_run(store: Store, mlflow_of: Any):
     story = Story(store, "tiny-1", CHAIN)
     story.begin(SOURCE)
     story.tell(event="stage_failed", stage=SOURCE.id, error="ValueError: bad", detail="Traceback ... ValueError: bad")
     story.tell(event="stage_skipped", stage=TRAIN.id, because="source[web] has no result")
     story.end("failed")
     catch_up(store.root)
-    seen = Tracking(store)
+    seen = mlflow_of(store)
     failed = seen.run("01 source web")
     assert failed.info.status == "FAILED"
     path = Path(seen.client.download_artifacts(failed.info.run_id, "error.txt"))
@@ -355,34 +309,34 @@ def test_a_failure_keeps_its_traceback_and_closes_its_run(store: Store):
     assert "skipped: source[web] has no result" in note
 
 
-def test_a_new_attempt_is_a_new_run_and_ends_the_one_before(store: Store):
+def test_a_new_attempt_is_a_new_run_and_ends_the_one_before(store: Store, mlflow_of: Any):
     story = Story(store, "tiny-1", CHAIN)
     story.begin(SOURCE, attempt=1)
     story.begin(SOURCE, attempt=2)
     story.commit(SOURCE, {})
     story.end()
     catch_up(store.root)
-    seen = Tracking(store)
+    seen = mlflow_of(store)
     assert seen.run("01 source web").info.status == "KILLED"
     assert seen.run("01 source web (attempt 2)").info.status == "FINISHED"
 
 
-def test_the_next_driver_closes_what_a_killed_one_left(store: Store):
+def test_the_next_driver_closes_what_a_killed_one_left(store: Store, mlflow_of: Any):
     story = Story(store, "tiny-1", CHAIN)
     story.begin(SOURCE)
     catch_up(store.root)
-    assert Tracking(store).run("01 source web").info.status == "RUNNING"
+    assert mlflow_of(store).run("01 source web").info.status == "RUNNING"
     with (store.root / "runs" / "tiny-1" / EVENTS).open("a") as log:
         log.write('{"event": "metrics", "sta')
     assert reconcile(store.root) == ["tiny-1"]
     assert reconcile(store.root) == []
     catch_up(store.root)
-    seen = Tracking(store)
+    seen = mlflow_of(store)
     assert [seen.run(name).info.status for name in ("tiny-1", "01 source web")] == ["KILLED", "KILLED"]
     assert seen.run("tiny-1").info.end_time == (START + 2) * 1000
 
 
-def test_only_complete_lines_are_sent(store: Store):
+def test_only_complete_lines_are_sent(store: Store, mlflow_of: Any):
     story = Story(store, "tiny-1", CHAIN)
     log = store.root / "runs" / "tiny-1" / EVENTS
     story.begin(TRAIN)
@@ -392,25 +346,27 @@ def test_only_complete_lines_are_sent(store: Store):
         file.write(line[:20])
         file.flush()
         assert tracker.sync()
-        assert Tracking(store).curve("02 train 1", "train/loss") == []
+        assert mlflow_of(store).curve("02 train 1", "train/loss") == []
         file.write(line[20:] + "\n")
         file.flush()
         assert tracker.sync()
-    assert Tracking(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
+    assert mlflow_of(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
 
 
-def test_another_tracking_uri_gets_the_whole_story(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_tracking_uri_gets_the_whole_story(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_of: Any
+):
     tell_whole_run(store)
     catch_up(store.root)
-    before = Tracking(store).names()
+    before = mlflow_of(store).names()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
     catch_up(store.root)
-    assert Tracking(store).names() == before
+    assert mlflow_of(store).names() == before
 
 
-def test_a_result_that_was_deleted_since_does_not_hold_up_the_rest(store: Store):
+def test_a_result_that_was_deleted_since_does_not_hold_up_the_rest(store: Store, mlflow_of: Any):
     tell_whole_run(store)
     shutil.rmtree(store.path(TRAIN))
     catch_up(store.root)
-    assert Tracking(store).run("02 train 1").info.status == "FINISHED"
-    assert Tracking(store).run("tiny-1").info.status == "FINISHED"
+    assert mlflow_of(store).run("02 train 1").info.status == "FINISHED"
+    assert mlflow_of(store).run("tiny-1").info.status == "FINISHED"
