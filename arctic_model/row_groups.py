@@ -57,7 +57,7 @@ class PaddedGroups:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the layout, zeros included."""
+        """Rows of the layout, with what fills it up."""
         return self.overflows[-1].end if self.overflows else len(self.counts) * self.length
 
     def places_and_sources(self) -> tuple[Int[Tensor, " M"], Int[Tensor, " R"]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 def take(rows: Float[Tensor, "M *D"], index: Int[Tensor, " R"], *, gaps: bool) -> Float[Tensor, "R *D"]:
     """`rows[index]`; with `gaps`, zeros where the index is M."""
     if gaps:
-        rows = torch.cat([rows, torch.zeros_like(rows[:1])]) if len(rows) else rows.new_zeros(1, *rows.shape[1:])
+        rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
     return rows.index_select(0, index)
 
 

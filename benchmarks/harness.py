@@ -54,6 +54,12 @@ def interleave(
     return {name: Timing(values) for name, values in seconds.items()}
 
 
+def times_as_fast(ours: Timing, theirs: Timing) -> float:
+    """Median over the repeats of an `interleave`, each of theirs against ours of the same turn: the machine's own speed
+    changes more from turn to turn than contenders differ."""
+    return statistics.median(their / our for our, their in zip(ours.seconds, theirs.seconds, strict=True))
+
+
 def one_core() -> None:
     """Keep this process on one core, where the system can."""
     if hasattr(os, "sched_setaffinity"):

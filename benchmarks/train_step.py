@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Timing, arguments, machine, report
+from harness import Timing, arguments, machine, report, times_as_fast
 
 from arctic_model.config import ArcticConfig
 from arctic_model.flops import training_flops_per_token
@@ -188,10 +188,8 @@ def show(title: str, timings: dict[str, dict[str, Timing]]) -> None:
 
 
 def speed(timings: dict[str, dict[str, Timing]], name: str, kind: str) -> float:
-    """Our speed in units of the contender's: the median over its runs, each against ours of the same turn, for the
-    machine's own speed changes more from turn to turn than the contenders differ."""
-    pairs = zip(timings[name][kind].seconds, timings["ours"][kind].seconds, strict=True)
-    return statistics.median(theirs / ours for theirs, ours in pairs)
+    """Our speed in units of the contender's."""
+    return times_as_fast(timings["ours"][kind], timings[name][kind])
 
 
 def result(found: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:

@@ -5,7 +5,7 @@ what its class names are called by after trafilatura's XPath expressions (A. Bar
 Library and Command-Line Tool for Text Discovery and Extraction", ACL 2021), link density and short blocks after
 boilerpipe (C. Kohlschütter et al., "Boilerplate Detection using Shallow Text Features", WSDM 2010) and jusText
 (J. Pomikálek, "Removing Boilerplate and Duplicate Content from Web Corpora", 2011). The thresholds were chosen on
-481 annotated pages; on the halves of them that are drawn by URL, F1 is 0.001 and 0.012 below trafilatura's
+481 annotated pages; on the halves of them that are drawn by URL, F1 is 0.001 and 0.013 below trafilatura's
 (benchmarks/RESULTS.md).
 """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from arctic_model import row_groups
 from arctic_model.experts import Experts
 from arctic_model.feed_forward import DenseMLP
-from arctic_model.row_groups import PaddedGroups, lay_out
+from arctic_model.row_groups import PaddedGroups, arrange, lay_out
 from arctic_model.rows import rearrange
 
 EXPERTS, WIDTH, INNER = 5, 24, 8
@@ -80,9 +80,8 @@ def random_case(num_rows: int, seed: int, dtype: torch.dtype) -> tuple[Experts, 
 def outputs(experts: Experts, rows: Tensor, counts: list[int]) -> Tensor:
     """Of `rows` that stand one expert's behind the other's, in that order, by way of the layout that is chosen."""
     groups = lay_out(torch.tensor(counts), len(rows), rows.dtype)
-    if isinstance(groups, Tensor):
-        return experts(rows, groups)
-    places, sources = groups.places_and_sources()
+    numbers = torch.arange(len(rows))
+    sources, places = arrange(groups, numbers, numbers, filler=len(rows))
     return rearrange(experts(rearrange(rows, sources, places), groups), places, sources)
 
 
