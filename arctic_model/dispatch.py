@@ -7,7 +7,6 @@ in backward as well.
 """
 
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from arctic_model.lane import CpuFlight, CudaFlight, Lane
 from arctic_model.recomputation import cheap
 from arctic_model.row_groups import arrange, lay_out
-from arctic_model.rows import rearrange, take
+from arctic_model.rows import rearrange, take, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,10 @@ class ExpertGroup:
 class Route:
     """Where the K * N assignments of one layer go. Built in two halves: the exchange of counts runs meanwhile.
 
-    Assignments are numbered token * K + slot. `order` lists them by expert, ties by number; rows travel in this
-    order. A worker receives one block per sender, each by expert, and brings them into one order by expert, in the
-    layout of `groups`; one that holds all experts makes its rows in that layout, K * N where it is only filled up.
-    Assignments that are not `kept` have no row: they are in `inverse` only, as the number of rows.
+    Assignments are numbered token * K + slot, and rows travel by expert, ties by number. A worker receives one block
+    per sender, each by expert, and brings them into one order by expert, in the layout of `groups`; one that holds
+    all experts makes its rows in that layout. `tokens` [A] are those of the rows, any where the layout is only filled
+    up, and `inverse` [N, K] the rows of the assignments. Those that are not `kept` have none: the number of rows.
     """
 
     def __init__(
@@ -65,11 +64,11 @@ class Route:
         self._flight = self._exchange_counts() if group.size > 1 else None
         order = torch.argsort(flat, stable=True)
         num_rows = len(flat) if kept is None else int(kept.sum())
-        self.order, self.inverse = order[:num_rows], _inverse(order).clamp_(max=num_rows)
+        tokens, inverse = order[:num_rows] // experts.shape[1], _inverse(order).clamp_(max=num_rows)
         if group.size == 1:
             self.groups = lay_out(self._counts, num_rows, dtype)
-            self.order, self.inverse = arrange(self.groups, self.order, self.inverse, filler=len(flat))
-        self.top_k = experts.shape[1]
+            tokens, inverse = arrange(self.groups, tokens, inverse, filler=0)
+        self.tokens, self.inverse = tokens, inverse.view_as(experts)
         self.drops = kept is not None
 
     def finish(self) -> None:
@@ -120,7 +119,7 @@ class Exchange:
 
 def gather_tokens(x: Float[Tensor, "N D"], route: Route) -> Float[Tensor, "A D"]:
     """One row per assignment, in the order of `route`."""
-    return cheap(_GatherTokens.apply, x, route.order, route.inverse, route.top_k, route.drops)
+    return cheap(_GatherTokens.apply, x, route.tokens, route.inverse, route.drops)
 
 
 def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
@@ -151,7 +150,7 @@ def wait_combine(
 ) -> Float[Tensor, "N D"]:
     """Each token's weighted sum of its experts' outputs."""
     rows = arriving if exchange is None else _Wait.apply(arriving, exchange)
-    return _Combine.apply(rows, weights, route.order, route.inverse, route.drops)
+    return _Combine.apply(rows, weights, route.tokens, route.inverse, route.drops)
 
 
 def _inverse(permutation: Tensor) -> Tensor:
@@ -159,53 +158,37 @@ def _inverse(permutation: Tensor) -> Tensor:
     return torch.empty_like(permutation).scatter_(0, permutation, numbers)
 
 
-def _by_token(rows: Tensor, order: Tensor, top_k: int) -> Tensor:
-    """The row of the token of each assignment; what fills up a layout is the last token's."""
-    return rows.index_select(0, (order // top_k).clamp_(max=len(rows) - 1))
-
-
 class _GatherTokens(torch.autograd.Function):
-    """Backward is a gather too: a scatter-add would be slower, and on a GPU its order is not fixed."""
+    """Backward gathers too: a scatter-add would be slower, and on a GPU its order is not fixed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor, top_k: int, drops: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, tokens: Tensor, inverse: Tensor, drops: bool) -> Tensor:
         ctx.save_for_backward(inverse)
-        ctx.top_k, ctx.drops = top_k, drops
-        return _by_token(x, order, top_k)
+        ctx.drops = drops
+        return x.index_select(0, tokens)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (inverse,) = ctx.saved_tensors
-        by_choice = take(gradient, inverse, gaps=ctx.drops).unflatten(0, (-1, ctx.top_k)).unbind(1)
-        # A sum over so short an axis takes eight times as long on a CPU in bfloat16 as adding its parts.
-        return reduce(torch.add, by_choice), None, None, None, None
+        return weighted_sum(gradient, inverse, None, gaps=ctx.drops), None, None, None
 
 
 class _Combine(torch.autograd.Function):
-    """Sum over k of weight[n, k] * rows[inverse[n * K + k]]."""
-
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weights: Tensor, order: Tensor, inverse: Tensor, drops: bool) -> Tensor:
-        outputs = take(rows, inverse, gaps=drops).unflatten(0, weights.shape)
-        ctx.save_for_backward(outputs, weights, order)
-        return _weighted_sum(outputs, weights.to(rows.dtype))
+    def forward(ctx: Any, rows: Tensor, weights: Tensor, tokens: Tensor, inverse: Tensor, drops: bool) -> Tensor:
+        ctx.save_for_backward(rows, weights, tokens, inverse)
+        ctx.drops = drops
+        return weighted_sum(rows, inverse, weights, gaps=drops)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        outputs, weights, order = ctx.saved_tensors
-        weights_gradient = torch.stack([(part * gradient).sum(-1) for part in outputs.unbind(1)], dim=1)
-        # No weight for what fills up a layout.
-        scale = take(weights.flatten(), order, gaps=True).to(gradient.dtype)
-        rows_gradient = _by_token(gradient, order, weights.shape[1]).mul_(scale.unsqueeze(-1))
+        rows, weights, tokens, inverse = ctx.saved_tensors
+        products = torch.linalg.vecdot(rows, gradient.index_select(0, tokens))
+        weights_gradient = take(products, inverse.flatten(), gaps=ctx.drops).view_as(weights)
+        # What fills up a layout has no weight; one place more for assignments without a row.
+        scale = weights.new_zeros(len(rows) + 1).index_copy_(0, inverse.flatten(), weights.flatten())[:-1]
+        rows_gradient = weighted_sum(gradient, tokens.unsqueeze(1), scale.unsqueeze(1), gaps=False)
         return rows_gradient, weights_gradient.to(weights.dtype), None, None, None
-
-
-def _weighted_sum(outputs: Tensor, weights: Tensor) -> Tensor:
-    """Choice by choice: torch's batched product of N tiny vectors takes ten times as long on a CPU."""
-    total = outputs[:, 0] * weights[:, :1]
-    for choice in range(1, outputs.shape[1]):
-        total.addcmul_(outputs[:, choice], weights[:, choice : choice + 1])
-    return total
 
 
 class _Start(torch.autograd.Function):

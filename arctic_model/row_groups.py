@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -42,17 +43,16 @@ class PaddedGroups:
     def of(cls, counts: list[int]) -> "PaddedGroups":
         """The cheapest layout of groups of `counts` rows: an even load makes one batch, a group that is much longer
         than the others a product of its own."""
-        rounded = torch.tensor(counts).add(ROWS_MULTIPLE - 1).div(ROWS_MULTIPLE, rounding_mode="floor") * ROWS_MULTIPLE
-        lengths = rounded.unique()
-        beyond = (rounded - lengths[:, None]).clamp(min=0)
+        rounded = -(-np.array(counts) // ROWS_MULTIPLE) * ROWS_MULTIPLE
+        lengths = np.unique(rounded)
+        beyond = np.maximum(rounded - lengths[:, None], 0)
         cost = len(counts) * lengths + beyond.sum(1) + ROWS_PER_PRODUCT * (beyond > 0).sum(1)
-        best = int(cost.argmin())
-        sizes = beyond[best].tolist()
-        length, end = int(lengths[best]), int(lengths[best]) * len(counts)
+        best = cost.argmin()
+        length = int(lengths[best])
+        end = length * len(counts)
         overflows = []
-        for group, size in enumerate(sizes):
-            if size:
-                overflows.append(Overflow(group, end, end := end + size))
+        for group in beyond[best].nonzero()[0].tolist():
+            overflows.append(Overflow(group, end, end := end + int(beyond[best, group])))
         return cls(tuple(counts), length, tuple(overflows))
 
     @property
@@ -63,14 +63,16 @@ class PaddedGroups:
     def places_and_sources(self) -> tuple[Int[Tensor, " M"], Int[Tensor, " R"]]:
         """Where the rows of groups, one behind the other, stand in the layout; and which row stands at each of its
         places, M at those that are filled up."""
-        counts = torch.tensor(self.counts)
-        group = torch.arange(len(counts)).repeat_interleave(counts)
-        number = torch.arange(len(group)) - (counts.cumsum(0) - counts)[group]
-        behind = torch.zeros_like(counts)
+        counts = np.array(self.counts)
+        group = np.arange(len(counts)).repeat(counts)
+        number = np.arange(len(group)) - (counts.cumsum() - counts)[group]
+        behind = np.zeros_like(counts)
         for overflow in self.overflows:
             behind[overflow.group] = overflow.begin
-        places = torch.where(number < self.length, group * self.length + number, behind[group] + number - self.length)
-        return places, torch.full((self.num_rows,), len(places)).index_copy_(0, places, torch.arange(len(places)))
+        places = np.where(number < self.length, group * self.length + number, behind[group] + number - self.length)
+        sources = np.full(self.num_rows, len(places))
+        sources[places] = np.arange(len(places))
+        return torch.from_numpy(places), torch.from_numpy(sources)
 
     def batch(self, rows: Tensor) -> Float[Tensor, "E N _"]:
         return rows[: len(self.counts) * self.length].unflatten(0, (len(self.counts), self.length))
@@ -96,7 +98,8 @@ def arrange(
     if isinstance(groups, Tensor):
         return order, inverse
     places, sources = (index.to(order.device) for index in groups.places_and_sources())
-    return F.pad(order, (0, 1), value=filler)[sources], F.pad(places, (0, 1), value=groups.num_rows)[inverse]
+    order, places = F.pad(order, (0, 1), value=filler), F.pad(places, (0, 1), value=groups.num_rows)
+    return order.index_select(0, sources), places.index_select(0, inverse)
 
 
 def product(rows: Float[Tensor, "M A"], matrices: Float[Tensor, "*E A B"], groups: Groups | None) -> Tensor:

@@ -3,15 +3,24 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 
 def take(rows: Float[Tensor, "M *D"], index: Int[Tensor, " R"], *, gaps: bool) -> Float[Tensor, "R *D"]:
     """`rows[index]`; with `gaps`, zeros where the index is M."""
-    if gaps:
-        rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
-    return rows.index_select(0, index)
+    return _followed_by_zeros(rows, gaps).index_select(0, index)
+
+
+def weighted_sum(
+    rows: Float[Tensor, "M D"], index: Int[Tensor, "N K"], weights: Float[Tensor, "N K"] | None, *, gaps: bool
+) -> Float[Tensor, "N D"]:
+    """Sum over k of `weights[n, k] * rows[index[n, k]]`, in float32 below it, without weights of the rows themselves;
+    with `gaps`, nothing where the index is M."""
+    # One pass over memory: to gather the rows, weigh and add them would be three.
+    weights = None if weights is None else weights.to(rows.dtype)
+    return F.embedding_bag(index, _followed_by_zeros(rows, gaps), mode="sum", per_sample_weights=weights)
 
 
 def rearrange(rows: Float[Tensor, "M D"], index: Int[Tensor, " R"], inverse: Int[Tensor, " M"]) -> Float[Tensor, "R D"]:
@@ -32,3 +41,7 @@ class _Rearrange(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (inverse,) = ctx.saved_tensors
         return take(gradient, inverse, gaps=len(inverse) > len(gradient)), None, None
+
+
+def _followed_by_zeros(rows: Tensor, gaps: bool) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])]) if gaps else rows

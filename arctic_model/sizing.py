@@ -266,8 +266,8 @@ def _rows_made_again(config: ArcticConfig, spread: Spread) -> int:
 
 
 def _kept_by_router(config: ArcticConfig, spread: Spread) -> int:
-    """Beside what the gate reads: order and inverse of the assignments, and with expert parallelism the two
-    permutations of the arriving rows twice, are int64."""
+    """Beside what the gate reads: the token of each row and the row of each assignment, and with expert parallelism
+    the two permutations of the arriving rows twice, are int64."""
     assignments = spread.tokens * config.top_k
     permutations = 4 if spread.expert_parallel_size > 1 else 2
     weights_and_choices = assignments * (4 + 8)
