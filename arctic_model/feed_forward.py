@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model.row_groups import Groups, add_product, outer_product, product
+from arctic_model.group_products import add_narrow, narrow, outer_product, widen
+from arctic_model.row_groups import Groups
 
 
 class DenseMLP(nn.Module):
@@ -38,10 +39,10 @@ def swiglu_mlp(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups 
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups | None) -> Tensor:
-        gate, up = product(rows, w1.mT, groups), product(rows, w3.mT, groups)
+        gate, up = widen(rows, w1.mT, groups), widen(rows, w3.mT, groups)
         ctx.save_for_backward(rows, gate, up, w1, w2, w3)
         ctx.groups = groups
-        return product(F.silu(gate).mul_(up), w2.mT, groups)
+        return narrow(F.silu(gate).mul_(up), w2.mT, groups)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
@@ -50,12 +51,12 @@ class _SwiGLU(torch.autograd.Function):
         # The kernels of groups refuse a gradient without strides, such as that of a sum.
         gradient = gradient.contiguous()
         activated = F.silu(gate)
-        w2_gradient = outer_product(gradient, activated * up, groups)
-        inner_gradient = product(gradient, w2, groups)
+        w2_gradient = outer_product(gradient, activated * up, groups, inner="right")
+        inner_gradient = widen(gradient, w2, groups)
         up_gradient = activated.mul_(inner_gradient)
         gate_gradient = inner_gradient.mul_(up)
         torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
-        rows_gradient = add_product(product(gate_gradient, w1, groups), up_gradient, w3, groups)
-        w1_gradient = outer_product(gate_gradient, rows, groups)
-        w3_gradient = outer_product(up_gradient, rows, groups)
+        rows_gradient = add_narrow(narrow(gate_gradient, w1, groups), up_gradient, w3, groups)
+        w1_gradient = outer_product(gate_gradient, rows, groups, inner="left")
+        w3_gradient = outer_product(up_gradient, rows, groups, inner="left")
         return rows_gradient, w1_gradient, w2_gradient, w3_gradient, None

@@ -1,4 +1,4 @@
-"""Rows by group, and the products of each group's rows with its own matrix, in two layouts."""
+"""Rows by group, in the two layouts in which they are multiplied fastest (see `arctic_model.group_products`)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -74,8 +74,17 @@ class PaddedGroups:
         sources[places] = np.arange(len(places))
         return torch.from_numpy(places), torch.from_numpy(sources)
 
-    def batch(self, rows: Tensor) -> Float[Tensor, "E N _"]:
-        return rows[: len(self.counts) * self.length].unflatten(0, (len(self.counts), self.length))
+    def parts(self, values: Float[Tensor, "R A"], *, columns: bool = False) -> list[Tensor]:
+        """The rows of every group as views: [E, N, A] of the batch and [n, A] of each overflow. With `columns` those
+        of a part stand in memory column by column, where else they stand row by row."""
+        num_batched = len(self.counts) * self.length
+        parts = [values[:num_batched].unflatten(0, (len(self.counts), self.length))]
+        parts += [values[begin:end] for _, begin, end in self.overflows]
+        return [part.view(*part.shape[:-2], part.shape[-1], part.shape[-2]).mT for part in parts] if columns else parts
+
+    def matrices(self, stack: Float[Tensor, "E A B"]) -> list[Tensor]:
+        """The matrix of each of `parts`."""
+        return [stack, *(stack[group] for group, _, _ in self.overflows)]
 
 
 Groups: TypeAlias = Tensor | PaddedGroups
@@ -100,47 +109,3 @@ def arrange(
     places, sources = (index.to(order.device) for index in groups.places_and_sources())
     order, places = F.pad(order, (0, 1), value=filler), F.pad(places, (0, 1), value=groups.num_rows)
     return order.index_select(0, sources), places.index_select(0, inverse)
-
-
-def product(rows: Float[Tensor, "M A"], matrices: Float[Tensor, "*E A B"], groups: Groups | None) -> Tensor:
-    """Each row times its group's matrix, [M, B]; without groups there is one matrix, [A, B]."""
-    if groups is None:
-        return rows @ matrices
-    if isinstance(groups, Tensor):
-        return F.grouped_mm(rows, matrices, offs=groups)
-    products = rows.new_empty(len(rows), matrices.shape[2])
-    torch.bmm(groups.batch(rows), matrices, out=groups.batch(products))
-    for group, begin, end in groups.overflows:
-        torch.mm(rows[begin:end], matrices[group], out=products[begin:end])
-    return products
-
-
-def add_product(
-    total: Float[Tensor, "M B"],
-    rows: Float[Tensor, "M A"],
-    matrices: Float[Tensor, "*E A B"],
-    groups: Groups | None,
-) -> Float[Tensor, "M B"]:
-    """`product(rows, matrices, groups)` added to `total` in place, while the sum is at hand where the kernel can."""
-    if groups is None:
-        return total.addmm_(rows, matrices)
-    if isinstance(groups, Tensor):
-        return total.add_(product(rows, matrices, groups))
-    groups.batch(total).baddbmm_(groups.batch(rows), matrices)
-    for group, begin, end in groups.overflows:
-        total[begin:end].addmm_(rows[begin:end], matrices[group])
-    return total
-
-
-def outer_product(
-    rows: Float[Tensor, "M A"], others: Float[Tensor, "M B"], groups: Groups | None
-) -> Float[Tensor, "*E A B"]:
-    """`rows.T @ others` of each group: the gradient of its matrix. Without groups one matrix, [A, B]."""
-    if groups is None:
-        return rows.T @ others
-    if isinstance(groups, Tensor):
-        return F.grouped_mm(rows.T, others, offs=groups)
-    products = torch.bmm(groups.batch(rows).mT, groups.batch(others))
-    for group, begin, end in groups.overflows:
-        products[group].addmm_(rows[begin:end].T, others[begin:end])
-    return products
