@@ -183,11 +183,12 @@ class _Combine(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         rows, weights, tokens, inverse = ctx.saved_tensors
-        products = torch.linalg.vecdot(rows, gradient.index_select(0, tokens))
+        rows_gradient = gradient.index_select(0, tokens)
+        products = torch.linalg.vecdot(rows, rows_gradient)
         weights_gradient = take(products, inverse.flatten(), gaps=ctx.drops).view_as(weights)
         # What fills up a layout has no weight; one place more for assignments without a row.
         scale = weights.new_zeros(len(rows) + 1).index_copy_(0, inverse.flatten(), weights.flatten())[:-1]
-        rows_gradient = weighted_sum(gradient, tokens.unsqueeze(1), scale.unsqueeze(1), gaps=False)
+        rows_gradient.mul_(scale.to(gradient.dtype).unsqueeze(1))
         return rows_gradient, weights_gradient.to(weights.dtype), None, None, None
 
 
