@@ -1,6 +1,7 @@
 """Workers that are killed while a checkpoint is on its way, and resumed on as many workers or on others."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -11,16 +12,22 @@ import pytest
 
 WORKER = Path(__file__).with_name("train_worker.py")
 KILLED = Path(__file__).with_name("killed_worker.py")
+UNDER_TORCHRUN = Path(__file__).with_name("torchrun_worker.py")
 STEPS = 12
 
 
 def run_workers(folder: Path, world: int, job: dict, worker: Path = WORKER) -> list[int]:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "jobs.json").write_text(json.dumps([{"folder": str(folder), "steps": STEPS, **job}]), encoding="utf-8")
+    jobs = write_jobs(folder, job, "jobs.json")
     (folder / "rendezvous").unlink(missing_ok=True)
-    command = [str(world), str(folder / "rendezvous"), str(folder / "jobs.json")]
+    command = [str(world), str(folder / "rendezvous"), jobs]
     workers = [subprocess.Popen([sys.executable, str(worker), str(rank), *command]) for rank in range(world)]
     return [each.wait(timeout=500) for each in workers]
+
+
+def write_jobs(folder: Path, job: dict, name: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps([{"folder": str(folder), "steps": STEPS, **job}]), encoding="utf-8")
+    return str(folder / name)
 
 
 def records(folder: Path) -> list[dict]:
@@ -61,6 +68,21 @@ def test_workers_killed_in_a_checkpoint_go_on_bit_for_bit(
     assert records(tmp_path) == records(calm)
     assert last_checkpoint(tmp_path) == last_checkpoint(calm)
     assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_same_loop_and_restarts_it_where_a_worker_died(calm: Path, tmp_path: Path) -> None:
+    job = {"experts": 2}
+    jobs = [write_jobs(tmp_path, {**job, "kill_at": 7}, "killed.json"), write_jobs(tmp_path, job, "restarted.json")]
+    # Its agents meet at a file as well: its own way opens a port to everybody.
+    meeting = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={tmp_path / 'agents'}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", *meeting]
+    command = [*torchrun, str(UNDER_TORCHRUN), str(tmp_path / "rendezvous"), *jobs]
+    portless = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    subprocess.run(command, env=portless, check=True, timeout=300)
+    assert (tmp_path / "rendezvous-1").exists()
+    assert records(tmp_path) == records(calm)
+    assert last_checkpoint(tmp_path) == last_checkpoint(calm)
 
 
 MOVES = [
