@@ -1,4 +1,5 @@
-"""Reach a Ray cluster, or start one on this machine that dies with this process. Token authentication is always on."""
+"""Reach a Ray cluster, or start one on this machine that dies with this process. Token authentication is always on,
+and a cluster that was started here listens on loopback only."""
 
 import ipaddress
 import logging
@@ -47,6 +48,7 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
         return
     target = address or os.environ.get("RAY_ADDRESS") or LOCAL
     use_token(may_create=target == LOCAL)
+    _listen_to_others(target != LOCAL)
     if target == LOCAL:
         os.environ.update({name: os.environ.get(name, value) for name, value in ray_env().items()})
         options: dict[str, Any] = {
@@ -100,6 +102,19 @@ def use_token(*, may_create: bool) -> None:
 
         Config.initialize("")
         AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _listen_to_others(wanted: bool) -> None:
+    """Whether Ray's processes are there for other machines, or on loopback alone.
+
+    Its ports for metrics ask nobody for a token. The switch is the one by which Ray on Windows and macOS is local.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1" if wanted else "0"
+    if "ray" in sys.modules:
+        # Ray reads it once, at import.
+        from ray._private import ray_constants
+
+        ray_constants.ENABLE_RAY_CLUSTER = wanted
 
 
 def token_file() -> Path:

@@ -1,11 +1,14 @@
-"""Tokens are made once and privately; a cluster that cannot be used says why; a local one dies with its driver."""
+"""Tokens are made once and privately; a cluster that cannot be used says why; a local one is for this machine
+alone and dies with its driver."""
 
+import ipaddress
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -84,8 +87,9 @@ def test_loopback():
     assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "head.example", "127.evil.example"]))
 
 
-@pytest.mark.slow
-def test_killing_the_driver_leaves_no_process_that_holds_the_cluster(tmp_path: Path):
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[subprocess.Popen]:
+    """A process with a cluster of its own, which prints what it knows of it and the id of a worker."""
     code = (
         "import os, time; from infra.cluster import connect\n"
         "with connect(num_cpus=1) as cluster:\n"
@@ -96,7 +100,21 @@ def test_killing_the_driver_leaves_no_process_that_holds_the_cluster(tmp_path: P
     )
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     env |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-    driver = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_was_started_here_listens_on_loopback_only(driver: subprocess.Popen):
+    assert driver.stdout is not None and driver.stdout.readline().startswith("True")
+    listening = {place for pid, _ in [(driver.pid, ""), *_descendants(driver.pid)] for place in _listening(pid)}
+    assert listening and all(map(is_loopback, listening))
+
+
+@pytest.mark.slow
+def test_killing_the_driver_leaves_no_process_that_holds_the_cluster(driver: subprocess.Popen):
     assert driver.stdout is not None
     told = driver.stdout.readline().split()
     assert told[:2] == ["True", "1.0"]
@@ -115,3 +133,18 @@ def _descendants(pid: int) -> list[tuple[int, str]]:
     pids = [int(child) for file in children for child in file.read_text().split()]
     named = [(child, Path(f"/proc/{child}/comm").read_text().strip()) for child in pids]
     return named + [found for child in pids for found in _descendants(child)]
+
+
+def _listening(pid: int) -> list[str]:
+    """Addresses of the TCP ports that a process listens on, one each."""
+    links = (link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir())
+    sockets = {str(link)[len("socket:[") : -1] for link in links if str(link).startswith("socket:")}
+    rows = (row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines())
+    return [_address(row[1].split(":")[0]) for row in rows if row[3] == "0A" and row[9] in sockets]
+
+
+def _address(words: str) -> str:
+    """The kernel writes each word of four bytes as a number of this machine's byte order."""
+    numbers = [int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8)]
+    found = ipaddress.ip_address(b"".join(numbers))
+    return str(getattr(found, "ipv4_mapped", None) or found)
