@@ -94,7 +94,9 @@ def test_an_error_of_the_work_is_told_and_not_tried_again(workshops: Callable, c
     workshop = workshops("wrong")
     workshop.events = Events(Channel())
     with pytest.raises(RuntimeError, match=r"TrainingError: step \d+: the"):
-        workshop.run("phase", workshop.inputs(1), workshop.stage(**PAIR, peak_lr=1e18), parallel=True)
+        workshop.run(
+            "phase", workshop.inputs(1), workshop.stage(**PAIR, peak_lr=1e18, max_skipped_steps=3), parallel=True
+        )
     with pytest.raises(ValueError, match=r"needs 4 CPUs, the cluster has 2"):
         workshop.run("phase", workshop.inputs(1), workshop.stage(**PAIR | {"cpus_per_worker": 2.0}), parallel=True)
 
