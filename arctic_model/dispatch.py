@@ -118,7 +118,7 @@ class Exchange:
 
 
 def gather_tokens(x: Float[Tensor, "N D"], route: Route) -> Float[Tensor, "A D"]:
-    """One row per assignment, in the order of `route`."""
+    """The rows of `route`, each that of its token."""
     return cheap(_GatherTokens.apply, x, route.tokens, route.inverse, route.drops)
 
 
