@@ -89,8 +89,8 @@ class Batches(Protocol):
 class Observer(Protocol):
     """Hears from worker 0."""
 
-    def stepped(self, step: int) -> None:
-        """A step is done."""
+    def stepped(self, step: int, seconds: float) -> None:
+        """A step is done; it took `seconds`, without checkpoints."""
 
     def committed(self, records: Sequence[Record]) -> None:
         """A checkpoint holds every step of `records`; they were not told before by this process."""
@@ -222,9 +222,9 @@ class _Training:
         for name, mean, most in zip(self.layers, table.mean(1).tolist(), table.amax(1).tolist(), strict=True):
             record |= {f"{name}_mean": mean, f"{name}_max": most}
         self.records.append(record)
-        self.telemetry.end_step(record)
+        seconds = self.telemetry.end_step(record)
         if self.is_first:
-            self.observer.stepped(step)
+            self.observer.stepped(step, seconds)
 
     def _loss_by_corpus(self, sums: StepSums) -> dict[str, float]:
         """Of those corpora that this step read."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from arctic_model.dispatch import ExpertGroup
 from arctic_model.history import OpenRecord
@@ -72,8 +73,8 @@ class Telemetry:
         step.spans.append((name, begin, self._mark()))
         step.flights += [(name, flight) for flight in self._group.lane.take()]
 
-    def end_step(self, record: OpenRecord) -> None:
-        """The step is done. Its figures enter `record` when the next one is, or at `settle`."""
+    def end_step(self, record: OpenRecord) -> float:
+        """The step is done. Its figures enter `record` when the next one is, or at `settle`. Returns its seconds."""
         self.settle()
         step, self._current = self._current or _Step(), None
         step.record, step.seconds = record, time.perf_counter() - step.started
@@ -82,6 +83,7 @@ class Telemetry:
             record |= self._report(step)
         self._number += 1
         self._ended = step
+        return step.seconds
 
     def settle(self) -> None:
         """Enter the figures of the step that ended last. On a GPU this waits for its events."""
@@ -100,7 +102,8 @@ class Telemetry:
         rates = {"tokens_per_s": self._work.tokens / step.seconds}
         if self._work.peak_flops is not None:
             rates["mfu"] = self._work.flops / step.seconds / self._work.peak_flops
-        return {"step_s": step.seconds, **computed, "exposed_comm_s": spans["sums"] + waited.total(), **rates}
+        cost = {"step_s": step.seconds, "num_workers": dist.get_world_size()}
+        return cost | computed | {"exposed_comm_s": spans["sums"] + waited.total()} | rates
 
     def _report(self, step: _Step) -> dict[str, float]:
         """All workers' exchanges of this step. Without any there is nothing to report."""

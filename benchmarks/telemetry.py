@@ -84,7 +84,7 @@ def batches(step: int) -> list[Batch]:
 class Silent:
     """Nobody watches."""
 
-    def stepped(self, step: int) -> None:
+    def stepped(self, step: int, seconds: float) -> None:
         pass
 
     def committed(self, records: Any) -> None:

@@ -6,6 +6,8 @@ expert_load.parquet   EXPERT_LOAD: share of the assignments per layer and expert
 router.parquet        ROUTER: figures of each layer's router at the steps that a checkpoint was made after
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,3 +64,25 @@ EXPERT_LOAD = pa.schema(
 def checkpoint_folder(artifact: Path) -> Path:
     """Where the checkpoint is inside the artifact of `train`."""
     return artifact / CHECKPOINT
+
+
+@dataclass(frozen=True)
+class WorkerHours:
+    """Hours of all workers and attempts of a phase, metrics of `train`.
+
+    `worker_hours` is the whole; `lost_worker_hours` of it went into steps that were lost and trained again,
+    `waiting_worker_hours` into start-up, checkpoints and waiting; the rest into the steps of the history."""
+
+    worker_hours: float
+    lost_worker_hours: float
+    waiting_worker_hours: float
+
+    def metrics(self) -> dict[str, float]:
+        """By name, as a stage returns them."""
+        return asdict(self)
+
+    @classmethod
+    def total(cls, phases: Iterable[Mapping[str, float]]) -> "WorkerHours":
+        """The sum over the metrics of several phases."""
+        rows = list(phases)
+        return cls(*(sum(metrics[field.name] for metrics in rows) for field in fields(cls)))

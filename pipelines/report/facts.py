@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.store import Artifact, Manifest
-from pipelines.artifacts.checkpoint import EXPERT_LOAD_FILE, HISTORY_FILE
+from pipelines.artifacts.checkpoint import EXPERT_LOAD_FILE, HISTORY_FILE, WorkerHours
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
 from pipelines.artifacts.report import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
@@ -22,8 +22,8 @@ class PhaseFacts:
     """One phase: what was planned, how the loss went, how the experts were used, what it scores.
 
     `history`: step, tokens and loss of HISTORY; `expert_load`: [layers, experts], share of assignments times experts;
-    `evidence`: rows of EVIDENCE; `differences`: changes since the phase before, by measure; `worker_hours` and,
-    where a worker has a price, `cost` of training since the run's first phase.
+    `evidence`: rows of EVIDENCE; `differences`: changes since the phase before, by measure; `hours` and,
+    if a worker has a price, `cost` of training since the run's first phase.
     """
 
     number: int
@@ -35,7 +35,7 @@ class PhaseFacts:
     samples: Sequence[Mapping[str, Any]]
     evidence: Sequence[Mapping[str, Any]]
     differences: Mapping[str, Difference]
-    worker_hours: float
+    hours: WorkerHours
     cost: float | None
 
     @property
@@ -100,6 +100,6 @@ def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
         samples=pq.read_table(evaluate.path / SAMPLES_FILE).to_pylist(),
         evidence=pq.read_table(evaluate.path / EVIDENCE_FILE).to_pylist(),
         differences=read_differences(evaluate.path),
-        worker_hours=sum(metrics["worker_hours"] for metrics in trained),
+        hours=WorkerHours.total(trained),
         cost=sum(metrics["cost"] for metrics in trained) if all("cost" in metrics for metrics in trained) else None,
     )

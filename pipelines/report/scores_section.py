@@ -7,6 +7,12 @@ from pipelines.report.facts import PhaseFacts, RunFacts
 from pipelines.report.figures import measure_name
 from pipelines.report.markup import Html, element, section, table, text
 
+WORKER_HOURS = {
+    "worker_hours": "worker hours of training",
+    "lost_worker_hours": "of these: lost steps, trained again",
+    "waiting_worker_hours": "of these: start-up, checkpoints, waiting",
+}
+
 
 def scores_section(facts: RunFacts, drawings: Sequence[Html]) -> Html:
     """One row a measure, one column a phase; then what was not measured, and how the rest was."""
@@ -66,7 +72,10 @@ def _compute(phases: Sequence[PhaseFacts]) -> list[list[Html]]:
     if all(phase.scores.active_parameters for phase in phases):
         products = [phase.scores.active_parameters * phase.scores.tokens for phase in phases]
         rows.append([text("active parameters x tokens"), *(text(f"{product:.3g}") for product in products)])
-    rows.append([text("worker hours of training"), *(text(f"{phase.worker_hours:.3g}") for phase in phases)])
+    rows += [
+        [text(title), *(text(f"{getattr(phase.hours, name):.3g}") for phase in phases)]
+        for name, title in WORKER_HOURS.items()
+    ]
     costs = [phase.cost for phase in phases if phase.cost is not None]
     if len(costs) == len(phases):
         rows.append([text("cost of training"), *(text(f"{cost:,.2f}") for cost in costs)])

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ class Heartbeat:
     """The signs of worker `rank` of `world`. Use as a context: a thread beats while it is open.
 
     A sign counts beats, which go on while the process runs, and turns, which go on with its work; all workers take the
-    same turns. No clock is compared with another machine's.
+    same turns. No clock is compared with another machine's. `on_beat` is called with every sign.
     """
 
-    def __init__(self, folder: Path, rank: int, world: int) -> None:
+    def __init__(self, folder: Path, rank: int, world: int, on_beat: Callable[[], None] | None = None) -> None:
+        self._on_beat = on_beat
         self._folder = folder
         self._rank = rank
         self._world = world
@@ -84,6 +85,8 @@ class Heartbeat:
         partial = self._folder / f".{self._rank}.json"
         partial.write_text(json.dumps(self._sign | {"doing": self._doing, "ended": self._ended}), encoding="utf-8")
         partial.replace(self._file(self._rank))
+        if self._on_beat is not None:
+            self._on_beat()
 
     def _file(self, rank: int) -> Path:
         return self._folder / f"{rank}.json"

@@ -4,6 +4,7 @@ of this machine."""
 import os
 import secrets
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,10 @@ def _in_this_process(job: TrainJob, context: StageContext) -> None:
 
     from pipelines.train.worker import backend, work
 
+    started = time.monotonic()
     dist.init_process_group(backend(job.section), store=dist.HashStore(), rank=0, world_size=1)
     try:
-        work(job, context)
+        work(job, context, started)
     finally:
         dist.destroy_process_group()
 

@@ -24,9 +24,10 @@ from pipelines.artifacts.checkpoint import (
     checkpoint_folder,
 )
 from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.train.attempts import worker_hours
 from pipelines.train.job import TrainJob, require_fit, require_gpus, with_tokens
 
-VERSION = 2
+VERSION = 3
 SPREAD = {
     "num_workers",
     "expert_parallel_size",
@@ -152,7 +153,7 @@ def _collect(job: TrainJob, out: Path) -> Metrics:
     if not last:
         raise RuntimeError(f"every step was skipped, the last at step {job.last_step}. Lower train.peak_lr.")
     parameters = count_parameters(job.config)
-    hours = job.section.num_workers * sum(record["step_s"] for record in records) / 3600
+    hours = worker_hours(job.folder, records)
     price = job.section.price_per_worker_hour
     return {
         "loss": sum(last) / len(last),
@@ -160,8 +161,8 @@ def _collect(job: TrainJob, out: Path) -> Metrics:
         "tokens": (job.last_step - job.first_step) * job.tokens_per_step,
         "parameters": parameters.total,
         "active_parameters": parameters.active,
-        "worker_hours": hours,
-        **({} if price is None else {"cost": hours * price}),
+        **hours.metrics(),
+        **({} if price is None else {"cost": hours.worker_hours * price}),
     }
 
 

@@ -24,6 +24,7 @@ from infra.context import StageContext
 from infra.store import write_durably
 from pipelines.artifacts.checkpoint import ROUTER_COLUMNS
 from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.train.attempts import AttemptClock
 from pipelines.train.data import PhaseBatches, Prefetched
 from pipelines.train.heartbeat import Heartbeat, WorkerLostError
 from pipelines.train.job import TrainJob, require_gpus, with_tokens
@@ -45,8 +46,8 @@ GROUPS = {
 BY_CORPUS = {"loss_by_corpus": "train/loss_", "tokens_by_corpus": "train/tokens_"}
 
 
-def work(job: TrainJob, context: StageContext) -> None:
-    """Train as one worker of the default process group.
+def work(job: TrainJob, context: StageContext, started: float) -> None:
+    """Train as one worker of the default process group, whose time is counted from `started` on (`time.monotonic`).
 
     An error that another attempt would meet again is written down, and the next attempt ends at once. What a
     collective says when a peer died is not: that is worth a restart.
@@ -55,11 +56,12 @@ def work(job: TrainJob, context: StageContext) -> None:
         return
     torch.set_num_threads(job.section.threads_per_worker)
     rank, world = dist.get_rank(), dist.get_world_size()
-    with Heartbeat(job.folder / "heartbeats", rank, world) as heartbeat:
+    clock = AttemptClock(job.folder, world, started)
+    with Heartbeat(job.folder / "heartbeats", rank, world, None if rank else clock.write) as heartbeat:
         try:
             require_gpus(job.section)
             with Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches:
-                train(training_plan(job, world), _telling(batches, heartbeat), ContextObserver(job, context))
+                train(training_plan(job, world), _telling(batches, heartbeat), ContextObserver(job, context, clock))
         except Exception as error:
             told = _told(error, job, heartbeat)
             if not isinstance(told, WorkerLostError):
@@ -151,13 +153,15 @@ def _steps(span: str) -> tuple[int, int] | None:
 class ContextObserver:
     """Passes progress and metrics on to whoever watches the stage."""
 
-    def __init__(self, job: TrainJob, context: StageContext) -> None:
+    def __init__(self, job: TrainJob, context: StageContext, clock: AttemptClock) -> None:
+        self._clock = clock
         self._job = job
         self._context = context
         self._plan = PhasePlan.read(job.mix)
         self._told = 0.0
 
-    def stepped(self, step: int) -> None:
+    def stepped(self, step: int, seconds: float) -> None:
+        self._clock.stepped(seconds)
         now = time.monotonic()
         if now - self._told >= PROGRESS_S or step == self._job.last_step:
             self._told = now
@@ -166,6 +170,7 @@ class ContextObserver:
             self._context.progress(done * size, total * size, "tokens")
 
     def committed(self, records: Sequence[Record]) -> None:
+        self._clock.write()
         self._context.log_metrics([(int(record["step"]), self._metrics(record)) for record in records])
 
     def traced(self, file: Path) -> None:
@@ -194,6 +199,7 @@ def work_in_group(
     A file and not a port: torch's own meeting point listens on every interface and asks nobody for a token. On one
     machine the workers' connections stay on loopback as well.
     """
+    started = time.monotonic()
     # Ray shows each worker its own GPU alone, as number 0.
     os.environ["LOCAL_RANK"] = "0"
     if one_machine:
@@ -206,7 +212,7 @@ def work_in_group(
         timeout=timedelta(seconds=job.section.collective_timeout_s),
     )
     try:
-        work(job, context)
+        work(job, context, started)
     finally:
         dist.destroy_process_group()
 

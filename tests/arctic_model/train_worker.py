@@ -182,7 +182,7 @@ class Recorder:
     def __init__(self) -> None:
         self.records: list[dict] = []
 
-    def stepped(self, step: int) -> None:
+    def stepped(self, step: int, seconds: float) -> None:
         pass
 
     def committed(self, records: list[dict]) -> None:

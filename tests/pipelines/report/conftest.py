@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.store import Artifact, Manifest
-from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTORY, HISTORY_FILE
+from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTORY, HISTORY_FILE, WorkerHours
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, write_alarms, write_clusters
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
@@ -147,7 +147,8 @@ def add_phase(run: SmallRun, number: int, phase: str, percents: tuple[int, ...],
     mix = run.add("mix", str(number), tokens + earlier, epochs)
     PhasePlan(phase, LENGTH, 0, shares, seek_table(budgets)).write(mix)
     earlier = [f"train[{number - 1}]"] if number > 1 else []
-    train = run.add("train", str(number), [f"mix[{number}]", *tokens, *earlier], {"worker_hours": 0.25 * number})
+    hours = WorkerHours(0.25 * number, 0.05, 0.01).metrics()
+    train = run.add("train", str(number), [f"mix[{number}]", *tokens, *earlier], hours)
     write_training(run, train, number)
     questions = [f"source[{CORPORA[-1]}]"]
     evaluate = run.add("evaluate", str(number), [f"train[{number}]", "tokenizer", *tokens, *questions])

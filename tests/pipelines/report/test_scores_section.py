@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from pipelines.artifacts.checkpoint import WorkerHours
 from pipelines.artifacts.report import Difference, Score, Scores
 from pipelines.report.scores_section import scores_section
 
@@ -19,9 +20,14 @@ def test_each_kind_of_measure_is_written_in_its_unit_and_stands_beside_its_notes
         "bits_per_byte/web": Difference(-0.01, -0.02, 0.0, 0.2, None, 9),
         "piqa/acc": Difference(0.031, 0.01, 0.05, 0.001, 0.002, 1838),
     }
-    phase = SimpleNamespace(number=1, scores=scores, differences=changes, worker_hours=1.5, cost=1234.5)
+    phase = SimpleNamespace(
+        number=1, scores=scores, differences=changes, hours=WorkerHours(1.5, 0.25, 0.125), cost=1234.5
+    )
     page = scores_section(SimpleNamespace(phases=[phase], measures=list(scores.scores)), [])  # type: ignore[arg-type]
     for shown in (
+        'worker hours of training</td><td class="number">1.5<',
+        'of these: lost steps, trained again</td><td class="number">0.25<',
+        'of these: start-up, checkpoints, waiting</td><td class="number">0.125<',
         'cost of training</td><td class="number">1,234.50',
         "<b>1.234</b><small>1.200 to 1.300, n = 9</small><small>-0.010: noise (p = 0.2)</small>",
         "<b>62.0 %</b><small>60.0 to 64.0, n = 1,838</small><small>above chance (50.0 %), centred 24.0</small>"

@@ -234,7 +234,9 @@ def test_history_holds_no_clock(workshop) -> None:
     workshop.run("phase", workshop.inputs(1, steps=2), workshop.stage())
     line = (workshop.home / "phase-state" / "history.jsonl").read_text().splitlines()[0]
     columns = set(json.loads(line)) - {"router_layers"}
-    assert {name for name in columns if name.endswith(("_s", "_frac", "_bytes", "mfu"))} == columns - set(HISTORY.names)
+    assert {
+        name for name in columns if name.endswith(("_s", "_frac", "_bytes", "mfu", "num_workers"))
+    } == columns - set(HISTORY.names)
 
 
 def test_the_losses_of_the_corpora_make_up_the_loss(workshop) -> None:

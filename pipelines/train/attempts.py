@@ -1,0 +1,50 @@
+"""Worker time of a phase over all its attempts, whatever number of workers each had and however it ended.
+
+Worker 0 of each attempt keeps one small file up to date while it runs, so that an attempt that was killed is counted
+up to its last second. Time between attempts, in which no worker exists, is not counted.
+"""
+
+import json
+import math
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts.checkpoint import WorkerHours
+
+FOLDER = "attempts"
+
+
+class AttemptClock:
+    """Seconds of one attempt with `num_workers` workers that started at `started` (`time.monotonic`)."""
+
+    def __init__(self, folder: Path, num_workers: int, started: float) -> None:
+        self._file = folder / FOLDER / f"{secrets.token_hex(8)}.json"
+        self._started = started
+        self._num_workers = num_workers
+        self._steps_s = 0.0
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+
+    def stepped(self, seconds: float) -> None:
+        """A step took `seconds`."""
+        self._steps_s += seconds
+
+    def write(self) -> None:
+        """Bring the file up to now."""
+        elapsed = time.monotonic() - self._started
+        values = {"num_workers": self._num_workers, "elapsed_s": elapsed, "steps_s": self._steps_s}
+        partial = self._file.with_suffix(".partial")
+        partial.write_text(json.dumps(values), encoding="utf-8")
+        partial.replace(self._file)
+
+
+def worker_hours(folder: Path, records: Sequence[Mapping[str, Any]]) -> WorkerHours:
+    """Sum the attempts kept under `folder`; `records` are the steps that the last checkpoint holds."""
+    attempts = [json.loads(file.read_text(encoding="utf-8")) for file in (folder / FOLDER).glob("*.json")]
+    total = math.fsum(each["num_workers"] * each["elapsed_s"] for each in attempts)
+    taken = math.fsum(each["num_workers"] * each["steps_s"] for each in attempts)
+    counted = math.fsum(record["num_workers"] * record["step_s"] for record in records)
+    hours = [seconds / 3600 for seconds in (total, taken - counted, total - taken)]
+    return WorkerHours(*(max(0.0, value) for value in hours))

@@ -1,0 +1,105 @@
+"""Worker time is summed over attempts, each with the workers it had, and lost steps stand apart."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.train.attempts import AttemptClock, worker_hours
+from pipelines.train.data import PhaseBatches
+from pipelines.train.worker import ContextObserver
+
+STEP_S = st.floats(0.001, 1000.0)
+ATTEMPT = st.tuples(st.integers(1, 64), st.lists(STEP_S, max_size=8), st.integers(0, 8), st.floats(0.0, 500.0))
+"""Workers, seconds of each step, how many of them a checkpoint saved, and seconds beside the steps."""
+
+
+@given(st.lists(ATTEMPT, max_size=5))
+def test_hours_of_any_attempts_add_up(tmp_path_factory: pytest.TempPathFactory, attempts: list) -> None:
+    folder, records = tmp_path_factory.mktemp("state"), []
+    total = lost = waiting = 0.0
+    for workers, steps, saved, beside in attempts:
+        now = 0.0
+        with patch.object(time, "monotonic", lambda: now):  # noqa: B023
+            clock = AttemptClock(folder, workers, started=0.0)
+            for seconds in steps:
+                clock.stepped(seconds)
+            now = sum(steps) + beside
+            clock.write()
+        records += [{"num_workers": workers, "step_s": seconds} for seconds in steps[:saved]]
+        total += workers * (sum(steps) + beside)
+        lost += workers * sum(steps[saved:])
+        waiting += workers * beside
+    hours = worker_hours(folder, records)
+    assert hours.worker_hours * 3600 == pytest.approx(total, abs=1e-6)
+    assert hours.lost_worker_hours * 3600 == pytest.approx(lost, abs=1e-6)
+    assert hours.waiting_worker_hours * 3600 == pytest.approx(waiting, abs=1e-6)
+
+
+def test_a_phase_that_changes_its_workers_costs_what_each_attempt_took(workshop) -> None:
+    """One worker until an interruption in step 7, of which 4 are saved, then two."""
+    read = PhaseBatches.__call__
+
+    def fails(batches: PhaseBatches, step: int) -> list:
+        if step == 7:
+            raise KeyboardInterrupt
+        return read(batches, step)
+
+    section = {"micro_batch_sequences": 1, "price_per_worker_hour": 3600.0}
+    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+        workshop.run("phase", workshop.inputs(1), workshop.stage(**section))
+    (first,) = attempts(workshop)
+    _, metrics = workshop.run("phase", workshop.inputs(1), workshop.stage(num_workers=2, **section))
+    (second,) = [each for each in attempts(workshop) if each != first]
+    assert (first["num_workers"], second["num_workers"]) == (1, 2)
+    assert metrics["cost"] == pytest.approx(first["elapsed_s"] + 2 * second["elapsed_s"])
+    saved = sum(values["train/step_s"] for step, values in dict(workshop.points()).items() if step <= 4)
+    assert 3600 * metrics["lost_worker_hours"] == pytest.approx(first["steps_s"] - saved)
+    assert first["steps_s"] > saved
+    beside = first["elapsed_s"] - first["steps_s"] + 2 * (second["elapsed_s"] - second["steps_s"])
+    assert 3600 * metrics["waiting_worker_hours"] == pytest.approx(beside)
+
+
+def attempts(workshop) -> list[dict]:
+    files = (workshop.home / "phase-state" / "attempts").glob("*.json")
+    return [json.loads(file.read_text()) for file in files]
+
+
+def test_an_attempt_that_is_killed_counts_up_to_its_last_beat(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from pipelines.train.attempts import AttemptClock;"
+        "from pipelines.train.heartbeat import Heartbeat; home = Path(sys.argv[1]);"
+        "clock = AttemptClock(home, 3, time.monotonic()); clock.stepped(0.25);"
+        "Heartbeat(home / 'beats', 0, 3, clock.write).__enter__(); print('started', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        first = worker_hours(tmp_path, [])
+        while (later := worker_hours(tmp_path, [])) == first:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+    assert worker_hours(tmp_path, []).worker_hours >= later.worker_hours > first.worker_hours
+    assert 3600 * later.lost_worker_hours == pytest.approx(0.75)
+
+
+def test_steps_since_the_last_beat_are_written_with_their_checkpoint(workshop) -> None:
+    """A kill right after a commit leaves no saved step out of the attempt's time."""
+    committed, checks = ContextObserver.committed, []
+
+    def check(observer: ContextObserver, records: list) -> None:
+        committed(observer, records)
+        saved = sum(record["step_s"] for record in records)
+        checks.append(3600 * worker_hours(observer._job.folder, []).lost_worker_hours - saved)
+
+    with patch.object(ContextObserver, "committed", check):
+        workshop.run("phase", workshop.inputs(1), workshop.stage())
+    assert len(checks) == 3
+    assert min(checks) >= -1e-9
