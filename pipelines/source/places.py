@@ -10,6 +10,7 @@ import hashlib
 import json
 import tempfile
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ def pinned_files(
 
 def require_unique_names(names: Sequence[str], folder: Path) -> None:
     """Raise RecipeError where two files of a recipe in `folder` would give their documents the same origin."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise RecipeError(
             f"{folder}: source.inputs: two files have the name {twice[0]!r}, by which their documents would be traced. "

@@ -52,8 +52,9 @@ def plan_offers(corpora: Mapping[str, Sequence[KeptShard]], sample_bytes: int) -
     offers: list[Offered] = []
     for corpus, shards in corpora.items():
         sizes = [shard.documents.stat().st_size for shard in shards]
+        total = sum(sizes)
         for shard, size in zip(shards, sizes, strict=True):
-            share = sample_bytes * size // sum(sizes)
+            share = sample_bytes * size // total
             max_bytes = min(sample_bytes, SHARE_FACTOR * share + SHARE_SLACK_BYTES)
             offers.append(Offered(len(offers), corpus, shard, max_bytes))
     return offers
@@ -92,9 +93,9 @@ def choose(files: Sequence[Path], complete: Sequence[bool], sample_bytes: int) -
         return pa.table([[], [], []], schema=CHOSEN)
     ordered = pa.concat_tables(tables).sort_by([(name, "ascending") for name in ORDER])
     reached = np.cumsum(ordered["text_bytes"].to_numpy())
-    ends = [
-        int(np.flatnonzero(ordered["offer"].to_numpy() == index)[-1]) for index, all_ in enumerate(complete) if not all_
-    ]
+    last = np.zeros(len(files), np.int64)
+    np.maximum.at(last, ordered["offer"].to_numpy(), np.arange(len(ordered)))
+    ends = last[~np.array(complete, bool)].tolist()
     count = min([int(np.sum(reached < sample_bytes)), *ends]) + 1
     return ordered.slice(0, count).select(CHOSEN.names)
 

@@ -16,6 +16,9 @@ WORDS = (
 """Where merges may not cross: the rule of Qwen 2 (Llama 3's with single digits). One digit a token, because numbers
 of SQL and code then always break at the same places and a value can be copied digit by digit; indentation stays
 in runs, which code needs."""
+LONGEST_WORD = 1024
+"""Characters between two places where merges may not cross, in training alone: the library's time for one word grows
+with the square of its length, and a run of a million blanks or letters would take it minutes."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -25,12 +28,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     asked where the texts have no more pairs that occur twice.
     """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = training_splitter()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -40,4 +38,16 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = _split_at(WORDS)
     return tokenizer
+
+
+def training_splitter() -> pre_tokenizers.PreTokenizer:
+    """Cuts a text into the words that the trainer counts."""
+    return _split_at(WORDS, rf"[\s\S]{{1,{LONGEST_WORD}}}")
+
+
+def _split_at(*patterns: str) -> pre_tokenizers.PreTokenizer:
+    """Cuts a text into what matches the first of `patterns`, each piece into what matches the next, then into bytes."""
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
+    return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

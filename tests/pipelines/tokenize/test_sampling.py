@@ -98,3 +98,39 @@ def test_sample_ends_where_an_offer_does(tmp_path: Path, monkeypatch: pytest.Mon
     ]
     assert ids == order[: len(ids)]
     assert 10 <= len(ids) < 30
+
+
+def test_shards_are_looked_through_in_proportion_to_their_number(tmp_path: Path, monkeypatch) -> None:
+    """Counted: the rows that NumPy's searches and the sizes that sums go through, whatever the offers."""
+    touched = 0
+
+    def counting(function):
+        def counted(values, *others, **options):
+            nonlocal touched
+            touched += len(values)
+            return function(values, *others, **options)
+
+        return counted
+
+    for name in ("flatnonzero", "cumsum", "sum"):
+        monkeypatch.setattr(sampling.np, name, counting(getattr(sampling.np, name)))
+    monkeypatch.setattr(sampling, "sum", counting(sum), raising=False)
+    counts = []
+    for num_shards in (20, 40, 80):
+        folder = tmp_path / str(num_shards)
+        folder.mkdir()
+        shards = written(folder, documents([[3, 4]] * num_shards))
+        touched = 0
+        plan_offers({"web": shards}, 10**6)
+        files = []
+        for number in range(num_shards):
+            file = folder / f"offer-{number}.parquet"
+            ids = pa.array([f"{number}-{n}" for n in range(2)])
+            draws = pa.array([number, number + num_shards], pa.uint64())
+            texts = pa.array(["ab"] * 2, pa.large_string())
+            columns = [draws, ids, pa.array([2, 2], pa.int64()), texts]
+            sampling.pq.write_table(pa.Table.from_arrays(columns, schema=sampling.OFFER), file)
+            files.append(file)
+        choose(files, [False] * num_shards, 10**6)
+        counts.append(touched)
+    assert counts[1] < 2.2 * counts[0] and counts[2] < 2.2 * counts[1]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, write_config
-from pipelines.tokenize.vocabulary import END, SPECIAL_TOKENS, train_tokenizer
+from pipelines.tokenize import vocabulary
+from pipelines.tokenize.vocabulary import END, LONGEST_WORD, SPECIAL_TOKENS, train_tokenizer
 
 TEXTS = [
     f"def add_{n}(a, b):\n    return a + b + {n * 37}\n\nSELECT name FROM users WHERE id = {n};" for n in range(60)
@@ -34,6 +35,31 @@ def saved(folder: Path) -> TextTokenizer:
 
 
 SPECIAL_LOOKING = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|", "|>", "end", "\n", " ", "\r\n"])).map("".join)
+
+
+RUNS = [" ", "\n", "a", "-", "语", "\u0301", " \t", "ab"]
+
+
+def piece_lengths(text: str) -> list[int]:
+    """Characters of what the trainer sees as one word."""
+    cut = vocabulary.training_splitter().pre_tokenize_str(text)
+    return [end - start for _, (start, end) in cut]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_work_of_training_grows_with_a_run_and_not_with_its_square(run: str) -> None:
+    """The library's work on a word is the square of its length: what is summed here."""
+    works = [sum(n * n for n in piece_lengths(f"The end. {run * length}x{TEXTS[0]}")) for length in (4000, 8000, 16000)]
+    assert works[1] < 2.2 * works[0] and works[2] < 2.2 * works[1]
+
+
+def test_training_cuts_no_word_of_usual_length_and_encoding_none() -> None:
+    plain = train_tokenizer(TEXTS, 400)
+    run = " " * (LONGEST_WORD + 1)
+    for text in (*TEXTS, "x" * LONGEST_WORD, "\n" * LONGEST_WORD):
+        assert vocabulary.training_splitter().pre_tokenize_str(text) == plain.pre_tokenizer.pre_tokenize_str(text)
+    assert [end for _, (_, end) in plain.pre_tokenizer.pre_tokenize_str(run)] == [len(run)]
+    assert str(LONGEST_WORD) not in plain.to_str()
 
 
 @given(text=st.text() | st.text(st.characters(max_codepoint=0x9F)) | SPECIAL_LOOKING)
