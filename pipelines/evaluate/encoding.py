@@ -1,6 +1,6 @@
 """From requests to ids, as lm-evaluation-harness 0.4.13 does it (its TemplateLM and HFLM)."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pipelines.evaluate.models import LanguageModel, TextCodec
 from pipelines.evaluate.requests import Generation, LogLikelihood
@@ -21,8 +21,17 @@ class Prompt(NamedTuple):
     num_truncated: int
 
 
-def encode_pair(codec: TextCodec, request: LogLikelihood) -> tuple[list[int], list[int]]:
-    """Ids of context and continuation. Raises ValueError where the continuation has none."""
+class Pair(NamedTuple):
+    """Ids of context and continuation; `encoded` as in Likelihood."""
+
+    context: list[int]
+    continuation: list[int]
+    encoded: Literal["together", "alone", "not"]
+
+
+def encode_pair(codec: TextCodec, request: LogLikelihood) -> Pair:
+    """Ids of context and continuation: encoded together and split after the context's ids, or each alone if a token
+    that covers the end of both leaves nothing behind that place."""
     blanks = len(request.context) - len(request.context.rstrip())
     context = request.context[: len(request.context) - blanks]
     continuation = request.context[len(context) :] + request.continuation
@@ -35,12 +44,10 @@ def encode_pair(codec: TextCodec, request: LogLikelihood) -> tuple[list[int], li
         before = [codec.prefix_id]
         if after[:1] == before:
             after = after[1:]
-    if not after:
-        raise ValueError(
-            f"the continuation {request.continuation!r} has no ids of its own after the context "
-            f"...{request.context[-40:]!r}. Ask for a longer one."
-        )
-    return before, after
+    if after:
+        return Pair(before, after, "together")
+    alone = codec.encode(continuation, begin=False)
+    return Pair(before, alone, "alone" if alone else "not")
 
 
 def windows(context: list[int], continuation: list[int], max_positions: int) -> tuple[list[Window], int]:

@@ -12,6 +12,7 @@ from pipelines.evaluate.comparison import difference
 from pipelines.evaluate.enterprise import enterprise_bits_per_byte, enterprise_intelligence
 from pipelines.evaluate.intervals import by_cluster, score
 from pipelines.evaluate.journal import Journal
+from pipelines.evaluate.notes import is_complete
 from pipelines.evaluate.requests import Answer, Generation, LogLikelihood, Request
 from pipelines.evaluate.tasks.task import DataError, Item, Share, Task, Verdict, drawn
 
@@ -76,10 +77,14 @@ def shortened(item: Item, max_new_tokens: int | None) -> Item:
 def evaluate(
     chosen: Sequence[tuple[Task, Sequence[Item]]], answer: Answerer, journal: Journal, context: StageContext
 ) -> list[TaskResult]:
-    """Ask all tasks' requests at once, so that their batches are full, and judge task by task."""
+    """Ask all tasks' requests at once, so that their batches are full, and judge task by task.
+
+    An item without all of its numbers is left out, and a task without another item has no result.
+    """
     answers = iter(answer([item.requests for _, items in chosen for item in items]))
-    grouped = [(task, items, [next(answers) for _ in items]) for task, items in chosen]
-    total = sum(len(items) for _, items in chosen)
+    asked = [(task, *_complete(items, [next(answers) for _ in items])) for task, items in chosen]
+    grouped = [(task, items, given) for task, items, given in asked if items]
+    total = sum(len(items) for _, items, _ in grouped)
     results: list[TaskResult] = []
     for task, items, given in grouped:
         verdicts: list[Verdict] = []
@@ -133,6 +138,13 @@ def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str
                 pair = Share(*old[measure]), Share(*share), row["cluster"]
                 pairs.setdefault(f"{row['task']}/{measure}", []).append(pair)
     return {name: difference(*zip(*found, strict=True)) for name, found in pairs.items()}
+
+
+def _complete(
+    items: Sequence[Item], answers: Sequence[Sequence[Answer]]
+) -> tuple[list[Item], list[Sequence[Answer]]]:
+    pairs = [(item, given) for item, given in zip(items, answers, strict=True) if is_complete(given)]
+    return [item for item, _ in pairs], [given for _, given in pairs]
 
 
 def _judge(task: Task, items: Sequence[Item], answers: Sequence[Sequence[Answer]], journal: Journal) -> list[Verdict]:

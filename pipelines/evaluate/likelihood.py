@@ -1,17 +1,26 @@
 """Log-likelihoods of the continuations of one question, or of many questions in one pass."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from pipelines.evaluate.encoding import Window, encode_pair, windows
+from pipelines.evaluate.encoding import Pair, Window, encode_pair, windows
 from pipelines.evaluate.models import KeyValueCache, LanguageModel, added_mask
 from pipelines.evaluate.prefix_cache import MAX_ROWS, PrefixCache
 from pipelines.evaluate.prefix_tree import Tree, common_length, plant
 from pipelines.evaluate.requests import Likelihood, LogLikelihood
 
 Scored = tuple[float, bool]
+
+
+class _Encoded(NamedTuple):
+    """A request as the model reads it."""
+
+    windows: list[Window]
+    num_truncated: int
+    pair: Pair
 
 
 class LikelihoodScorer:
@@ -36,15 +45,17 @@ class LikelihoodScorer:
 
     @torch.inference_mode()
     def score(self, questions: Sequence[Sequence[LogLikelihood]]) -> list[list[Likelihood]]:
-        """The answers to the requests of each question. Raises ValueError where a continuation is empty or the model
-        gives no number."""
+        """The answers to the requests of each question. Raises ValueError if the model gives no number."""
         encoded = [[self._encode(request) for request in question] for question in questions]
-        flat = [[window for found, _ in question for window in found] for question in encoded]
+        flat = [[window for request in question for window in request.windows] for question in encoded]
         scores = self._together(flat) if self._batched else [self._alone(question) for question in flat]
         return [_likelihoods(question, iter(scored)) for question, scored in zip(encoded, scores, strict=True)]
 
-    def _encode(self, request: LogLikelihood) -> tuple[list[Window], int]:
-        return windows(*encode_pair(self._model.codec, request), self._model.max_positions)
+    def _encode(self, request: LogLikelihood) -> "_Encoded":
+        pair = encode_pair(self._model.codec, request)
+        if pair.encoded == "not":
+            return _Encoded([], 0, pair)
+        return _Encoded(*windows(pair.context, pair.continuation, self._model.max_positions), pair)
 
     def _alone(self, question: Sequence[Window]) -> list[Scored]:
         if not self._model.sees_masks:
@@ -158,9 +169,11 @@ def _split(trees: Sequence[tuple[Sequence[Window], Tree]], chosen: np.ndarray, b
     return scores
 
 
-def _likelihoods(question: Sequence[tuple[list[Window], int]], scores: Iterator[Scored]) -> list[Likelihood]:
+def _likelihoods(question: Sequence[_Encoded], scores: Iterator[Scored]) -> list[Likelihood]:
     answers = []
-    for found, num_truncated in question:
-        parts = [next(scores) for _ in found]
-        answers.append(Likelihood(sum(part[0] for part in parts), all(part[1] for part in parts), num_truncated))
+    for request in question:
+        parts = [next(scores) for _ in request.windows]
+        log_probability = sum(part[0] for part in parts) if parts else -np.inf
+        is_greedy = bool(parts) and all(part[1] for part in parts)
+        answers.append(Likelihood(log_probability, is_greedy, request.num_truncated, request.pair.encoded))
     return answers

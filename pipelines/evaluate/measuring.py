@@ -99,7 +99,10 @@ class Measuring:
         self._skipped |= skipped
         for language in sorted({task.runs for task, _ in chosen if task.runs} if not self._suite.unsafe else ()):
             preflight(language)
-        self._results += evaluate(chosen, partial(self._answer, chosen), self._journal, self._context)
+        found = evaluate(chosen, partial(self._answer, chosen), self._journal, self._context)
+        measured = {result.name for result in found}
+        empty = {task.name: "no item could be scored" for task, _ in chosen if task.name not in measured}
+        self._results, self._skipped = self._results + found, self._skipped | empty
 
     def write(self, corpora: Sequence[CorpusFindings], previous: Artifact | None) -> Metrics:
         """Write the artifact. `corpora`: what is known of items in the training corpora; `previous`: the evaluation to
@@ -170,6 +173,8 @@ def metrics_of(found: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> Metric
     for task, found_flaws in flaws.items():
         metrics[f"eval/{task}/num_truncated"] = found_flaws.num_truncated
         metrics[f"eval/{task}/num_undecodable"] = found_flaws.num_undecodable
+        metrics[f"eval/{task}/num_encoded_alone"] = found_flaws.num_encoded_alone
+        metrics[f"eval/{task}/num_left_out"] = found_flaws.num_left_out
     return metrics
 
 

@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipelines.evaluate.decoding import UNFINISHED
-from pipelines.evaluate.requests import Answer, Generation, Request, Text
+from pipelines.evaluate.requests import Answer, Generation, Likelihood, Request, Text
 from pipelines.evaluate.tasks.task import Item
 
 
 class Flaws(NamedTuple):
-    """Of `num_items` items, how many have a context that lost its beginning, and how many an answer that is no text."""
+    """Of `num_items` items, how many have a context that lost its beginning, how many an answer that is no text, how
+    many a continuation that was encoded without its context, and how many one without an id: these are left out."""
 
     num_items: int
     num_truncated: int
     num_undecodable: int
+    num_encoded_alone: int = 0
+    num_left_out: int = 0
 
 
 def flaws_of(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> Flaws:
@@ -22,7 +25,19 @@ def flaws_of(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> Flaw
     pairs = list(zip(items, answers, strict=True))
     truncated = sum(any(answer.num_truncated for answer in given) for _, given in pairs)
     undecodable = sum(any(map(is_undecodable, item.requests, given)) for item, given in pairs)
-    return Flaws(len(items), truncated, undecodable)
+    alone = sum(any(is_encoded(answer, "alone") for answer in given) for _, given in pairs)
+    left_out = sum(not is_complete(given) for _, given in pairs)
+    return Flaws(len(items), truncated, undecodable, alone, left_out)
+
+
+def is_complete(answers: Sequence[Answer]) -> bool:
+    """Whether an item has all of its numbers: no continuation was without an id."""
+    return not any(is_encoded(answer, "not") for answer in answers)
+
+
+def is_encoded(answer: Answer, how: str) -> bool:
+    """Whether `answer` is the likelihood of a continuation that was encoded in this way."""
+    return isinstance(answer, Likelihood) and answer.encoded == how
 
 
 def is_undecodable(request: Request, answer: Answer) -> bool:
@@ -49,5 +64,15 @@ def note(flaws: Flaws) -> str:
         told.append(
             f"{flaws.num_undecodable:,} of {flaws.num_items:,} answers hold what is no text, judged as U+FFFD or as "
             "nothing: see tables/samples.parquet. The model is hardly trained, or the tokenizer is another's."
+        )
+    if flaws.num_encoded_alone:
+        told.append(
+            f"{flaws.num_encoded_alone:,} of {flaws.num_items:,} questions have a continuation that the tokenizer joins "
+            "with the end of the context to one token: it was encoded alone."
+        )
+    if flaws.num_left_out:
+        told.append(
+            f"{flaws.num_left_out:,} of {flaws.num_items:,} questions are left out: the tokenizer gives a continuation "
+            "no token."
         )
     return " ".join(told)

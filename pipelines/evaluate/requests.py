@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 @dataclass(frozen=True)
 class LogLikelihood:
     """How probable `continuation` is after `context`. Both are encoded together, and split where lm-evaluation-harness
-    splits them: blanks at the end of the context belong to the continuation. An empty context is the end token.
+    splits them: blanks at the end of the context belong to the continuation. An empty context is the end token. A
+    continuation that has no ids of its own in that encoding is encoded alone.
 
     `templated`: the context came out of a chat template, so the special tokens written in it are read as such.
     """
@@ -39,11 +40,16 @@ Request = LogLikelihood | Generation
 
 class Likelihood(NamedTuple):
     """Natural log-probability of the continuation, and whether greedy decoding would write it. `num_truncated`: ids
-    that the context lost from its left because the model has no positions for them."""
+    that the context lost from its left because the model has no positions for them.
+
+    `encoded`: "together" with the context; "alone" if the continuation melts into the context's last id and so has no
+    id of its own there; "not" at all if the tokenizer gives it no id, and then the log-probability is -inf.
+    """
 
     log_probability: float
     is_greedy: bool
     num_truncated: int
+    encoded: Literal["together", "alone", "not"] = "together"
 
 
 class Text(NamedTuple):

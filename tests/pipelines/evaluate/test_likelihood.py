@@ -1,5 +1,6 @@
 """Log-likelihoods against full passes of the model, and to the bit against themselves in other company."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -136,9 +137,16 @@ def test_windows_predict_every_id_once_after_as_much_as_fits() -> None:
     assert windows([4, 5, 6, 7], [1], 3) == ([([5, 6, 7, 1], 1)], 1)
 
 
-def test_continuation_without_ids_is_refused(model: LanguageModel) -> None:
-    with pytest.raises(ValueError, match="continuation '' has no ids of its own"):
-        LikelihoodScorer(model).score([[LogLikelihood("Row 1:", "")]])
+@pytest.mark.parametrize("batched", [False, True])
+def test_continuation_without_ids_has_no_likelihood_and_costs_no_other(model: LanguageModel, batched: bool) -> None:
+    whole, empty = LogLikelihood("Row 1:", " x"), LogLikelihood("Row 1:", "")
+    ((expected,),) = LikelihoodScorer(model).score([[whole]])
+    found = LikelihoodScorer(model, batched=batched).score([[empty], [empty, whole], [whole]])
+    assert [answer.encoded for question in found for answer in question] == ["not", "not", "together", "together"]
+    assert found[0] == [Likelihood(-math.inf, False, 0, "not")]
+    assert [found[1][1].log_probability, found[2][0].log_probability] == [
+        pytest.approx(expected.log_probability, rel=1e-5)
+    ] * 2
 
 
 def test_model_whose_weights_diverged_gives_no_number(model: LanguageModel) -> None:

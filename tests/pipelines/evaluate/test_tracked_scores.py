@@ -36,7 +36,8 @@ def test_each_score_has_its_interval_its_n_and_where_it_knows_guessing_how_far_a
     assert METRICS["eval/piqa/acc_norm.centred"] == pytest.approx(0.24)
     assert METRICS["eval/humaneval_plus/num_truncated"] == 2
     assert METRICS["eval/humaneval_plus/num_undecodable"] == 1
-    assert len(METRICS) == 4 * len(MEASURED) + 2 + 2
+    assert METRICS["eval/humaneval_plus/num_encoded_alone"] == METRICS["eval/humaneval_plus/num_left_out"] == 0
+    assert len(METRICS) == 4 * len(MEASURED) + 2 + 4
 
 
 def test_no_name_has_to_be_changed_for_mlflow() -> None:
