@@ -10,12 +10,13 @@ so no text can end itself.
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
 
 from pipelines.artifacts.tokens import id_dtype
 
@@ -37,6 +38,9 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+SAMPLING = ("dropout", "alpha", "nbest_size")
+"""Fields of a tokenizer's model that make its encoding random: BPE-dropout (arXiv 1910.13267) and subword
+regularisation (arXiv 1804.10959)."""
 BATCH_TEXTS, BATCH_CHARACTERS = 64, 2**20
 """Texts of one call of the library end at either: enough for its batch speed, and its records of some 100 bytes a
 token stay small."""
@@ -75,20 +79,29 @@ class TextTokenizer:
         """Text of `ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
+    def gives_back(self, ids: Sequence[int], text: str) -> bool:
+        """Whether the bytes of `ids`, which have no special token, are those of `text`."""
+        return b"".join(map(self._token_bytes.__getitem__, ids)) == text.encode()
+
+    @cached_property
+    def _token_bytes(self) -> list[bytes]:
+        """The bytes of text that each id stands for, none for special tokens."""
+        table = [b""] * self.vocab_size
+        for name, index in self._tokenizer.get_vocab().items():
+            table[index] = _bytes_of(name)
+        for index, token in self._tokenizer.get_added_tokens_decoder().items():
+            table[index] = b"" if token.special else token.content.encode()
+        return table
+
     @cached_property
     def bytes_of_id(self) -> np.ndarray:
         """int64 [V]: how many bytes of text each id stands for; 0 for special tokens."""
-        # In a byte-level vocabulary every character of a token's name is one byte; added tokens are their own text.
-        table = np.zeros(self.vocab_size, dtype=np.int64)
-        for name, index in self._tokenizer.get_vocab().items():
-            table[index] = len(name)
-        for index, token in self._tokenizer.get_added_tokens_decoder().items():
-            table[index] = 0 if token.special else len(token.content.encode())
-        return table
+        return np.array([len(token) for token in self._token_bytes], dtype=np.int64)
 
 
 def read_tokenizer(file: Path) -> Tokenizer:
-    """The tokenizer in `file`, set to encode whole texts and to take special tokens in text as text.
+    """The tokenizer in `file`, set to encode whole texts, to give a text the same ids every time, and to take special
+    tokens in text as text.
 
     Raises ValueError where it cannot be read.
     """
@@ -99,7 +112,29 @@ def read_tokenizer(file: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
+    switch_off_sampling(tokenizer)
     return tokenizer
+
+
+def switch_off_sampling(tokenizer: Tokenizer) -> None:
+    """Let `tokenizer` choose the likeliest encoding of a text instead of drawing one."""
+    for name in SAMPLING:
+        if getattr(tokenizer.model, name, None):
+            setattr(tokenizer.model, name, None)
+
+
+def _bytes_of(name: str) -> bytes:
+    """What the name of a byte-level token stands for: each character is one byte (GPT-2)."""
+    letters = _byte_letters()
+    return b"".join(letters.get(letter, letter.encode()) for letter in name)
+
+
+@cache
+def _byte_letters() -> dict[str, bytes]:
+    alphabet = set(ByteLevel.alphabet())
+    # Printable bytes are their own letters; the others take those from U+0100 on, in order.
+    shifted = iter(range(256, 512))
+    return {(chr(b) if chr(b) in alphabet else chr(next(shifted))): bytes([b]) for b in range(256)}
 
 
 def vocab_size(tokenizer: Tokenizer) -> int:

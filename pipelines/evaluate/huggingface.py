@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.artifacts.tokenizer import switch_off_sampling
 from pipelines.evaluate.models import KeyValueCache, Messages, ModelSource, TextCodec, added_mask
 
 TOLERANCE = {torch.float32: 1e-3}
@@ -26,6 +27,8 @@ class HuggingFaceCodec:
             raise ValueError(
                 f"{folder}: transformers reads no tokenizer from it ({error}). Name its folder."
             ) from error
+        if backend := getattr(self._tokenizer, "backend_tokenizer", None):
+            switch_off_sampling(backend)
         begin, end = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if end is None:
             raise ValueError(f"{folder}: its tokenizer has no eos_token. Name one in tokenizer_config.json.")

@@ -36,13 +36,15 @@ class Shard:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one split holds: `tokens` without padding and repeats, `placed` with repeats."""
+    """What one split holds: `tokens` without padding and repeats, `placed` with repeats; `changed`: documents that their
+    tokens do not give back exactly."""
 
     documents: int = 0
     text_bytes: int = 0
     tokens: int = 0
     placed: int = 0
     sequences: int = 0
+    changed: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
@@ -50,11 +52,13 @@ class Counts:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The documents of a split, in order: their ids, the ids that each has, and the bytes of all texts."""
+    """The documents of a split, in order: their ids, the ids that each has, the bytes of all texts, and how many texts
+    their ids do not give back."""
 
     doc_ids: pa.Array
     lengths: np.ndarray
     text_bytes: int
+    changed: int
 
 
 def encode_shard(shard: Shard, folder: Path) -> ShardResult:
@@ -82,6 +86,7 @@ def _encode_split(shard: Shard, tokenizer: TextTokenizer, split: str, folder: Pa
         tokens=int(encoded.lengths.sum()),
         placed=int(placement.length.sum()),
         sequences=placement.num_rows,
+        changed=encoded.changed,
     )
 
 
@@ -89,14 +94,16 @@ def _encode(shard: Shard, tokenizer: TextTokenizer, split: str, file: BinaryIO) 
     """Write the ids of the split's documents end to end."""
     doc_ids = [pa.array([], pa.string())]
     lengths: list[int] = []
-    text_bytes = 0
+    text_bytes = changed = 0
     for batch in shard.kept.batches(split):
-        for ids in tokenizer.encode_documents(batch["text"].to_pylist()):
+        texts = batch["text"].to_pylist()
+        for text, ids in zip(texts, tokenizer.encode_documents(texts), strict=True):
             file.write(ids.data)
             lengths.append(len(ids))
+            changed += not tokenizer.gives_back(ids[1:-1].tolist(), text)
         doc_ids.append(batch["doc_id"])
         text_bytes += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
-    return Encoded(pa.concat_arrays(doc_ids), np.array(lengths, dtype=np.int64), text_bytes)
+    return Encoded(pa.concat_arrays(doc_ids), np.array(lengths, dtype=np.int64), text_bytes, changed)
 
 
 def _pieces(placement: Placement, doc_ids: pa.Array, documents: Path) -> pa.Table:

@@ -31,7 +31,7 @@ def tokenizer_stage(section: TokenizerSection, corpora: Mapping[str, tuple[Stage
         for side, corpus_stage in zip(SIDES, corpora[name], strict=True)
     }
     params = {"vocab_size": section.vocab_size, "sample_bytes_per_corpus": section.sample_bytes_per_corpus}
-    return Stage("tokenizer", "", 2, params, inputs, partial(_train, section, names))
+    return Stage("tokenizer", "", 3, params, inputs, partial(_train, section, names))
 
 
 def stage(name: str, section: TokenizeSection, tokenizer: Stage, source: Stage, filtered: Stage, dedup: Stage) -> Stage:
@@ -85,6 +85,11 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, inputs
             f"corpus {name} has no held-out document, so evaluate leaves out its bits per byte. "
             "Raise source.heldout_fraction to measure it."
         )
+    if changed := totals[TRAIN].changed + totals[HELDOUT].changed:
+        context.warn(
+            f"corpus {name}: {changed:,} of {totals[TRAIN].documents + totals[HELDOUT].documents:,} documents do not come "
+            "back from their tokens exactly, since the tokenizer changes text. Take one that keeps it."
+        )
     tokenizer = TextTokenizer(inputs["tokenizer"].path)
     TokensIndex(
         sequence_length=section.sequence_length,
@@ -106,6 +111,7 @@ def _metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
         "data/train_sequences": train.sequences,
         "data/heldout_documents": heldout.documents,
         "data/heldout_tokens": heldout.tokens,
+        "data/changed_documents": train.changed + heldout.changed,
         "data/bytes_per_token": train.text_bytes / train.tokens,
         "data/packed_fraction": train.placed / (train.sequences * row_length),
     }

@@ -1,15 +1,16 @@
 """An existing tokenizer is checked before anything starts, pinned by what it contains, and taken as it is."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from data_recipes.schema import TokenizerSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, TextTokenizer
-from pipelines.tokenize import existing_tokenizer_stage, pin
+from pipelines.artifacts.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
+from pipelines.tokenize import existing_tokenizer_stage, pin, probing
 
 END = "<|endoftext|>"
 
@@ -98,6 +99,125 @@ def accented() -> Tokenizer:
     tokenizer = byte_level()
     tokenizer.add_tokens(["<é>"])
     return tokenizer
+
+
+def adding(**fields: bool) -> Callable[[], Tokenizer]:
+    def made() -> Tokenizer:
+        tokenizer = byte_level()
+        tokenizer.add_tokens([AddedToken("<tool>", **fields)])
+        return tokenizer
+
+    return made
+
+
+def normalising(normalizer: normalizers.Normalizer) -> Callable[[], Tokenizer]:
+    def made() -> Tokenizer:
+        tokenizer = byte_level()
+        tokenizer.normalizer = normalizer
+        return tokenizer
+
+    return made
+
+
+def splitting(splitter: pre_tokenizers.PreTokenizer) -> Callable[[], Tokenizer]:
+    def made() -> Tokenizer:
+        tokenizer = byte_level()
+        byte_letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([splitter, byte_letters])
+        return tokenizer
+
+    return made
+
+
+def decoding(decoder: decoders.Decoder) -> Callable[[], Tokenizer]:
+    def made() -> Tokenizer:
+        tokenizer = byte_level()
+        tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoder])
+        return tokenizer
+
+    return made
+
+
+CHANGING = {
+    "lstrip": adding(lstrip=True),
+    "rstrip": adding(rstrip=True),
+    "both": adding(lstrip=True, rstrip=True),
+    "Strip": normalising(normalizers.Strip()),
+    "Strip left": normalising(normalizers.Strip(left=True, right=False)),
+    "Strip right": normalising(normalizers.Strip(left=False, right=True)),
+    "line ends": normalising(normalizers.Replace("\r\n", "\n")),
+    "blanks in one": normalising(normalizers.Replace(Regex(" {2,}"), " ")),
+    "quotes": normalising(normalizers.Replace("``", '"')),
+    "a rare literal": normalising(normalizers.Replace("quokka", "wombat")),
+    "a literal in a sequence": normalising(normalizers.Sequence([normalizers.NFC(), normalizers.Replace("zq", "")])),
+    "Prepend": normalising(normalizers.Prepend("▁")),
+    "Lowercase": normalising(normalizers.Lowercase()),
+    "StripAccents": normalising(normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])),
+    "NFKC": normalising(normalizers.NFKC()),
+    "Nmt": normalising(normalizers.Nmt()),
+    "BertNormalizer": normalising(normalizers.BertNormalizer(lowercase=False)),
+    "blanks removed": splitting(pre_tokenizers.WhitespaceSplit()),
+    "commas removed": splitting(pre_tokenizers.Split(",", "removed")),
+    "delimiter": splitting(pre_tokenizers.CharDelimiterSplit("|")),
+    "decoder's Replace": decoding(decoders.Replace("tion", "sion")),
+    "decoder's Strip": decoding(decoders.Strip(" ", 1, 0)),
+}
+
+
+@pytest.mark.parametrize("made", CHANGING.values(), ids=CHANGING)
+def test_a_tokenizer_that_changes_text_is_refused_with_a_text_that_it_changes(tmp_path: Path, made) -> None:
+    made().save(str(tmp_path / "made.json"))
+    with pytest.raises(RecipeError, match=r"does not give text back exactly: '.*' comes back as .*Take one that does"):
+        pin(section(), tmp_path)
+
+
+KEEPING = {
+    "added tokens": adding(),
+    "whole words": adding(single_word=True),
+    "NFC": normalising(normalizers.NFC()),
+    "NFD": normalising(normalizers.NFD()),
+    "isolated": splitting(pre_tokenizers.Split(Regex(r"\s+"), "isolated")),
+    "digits": splitting(pre_tokenizers.Digits(individual_digits=True)),
+}
+
+
+@pytest.mark.parametrize("made", KEEPING.values(), ids=KEEPING)
+def test_a_tokenizer_that_keeps_text_up_to_composition_is_taken(tmp_path: Path, made) -> None:
+    made().save(str(tmp_path / "made.json"))
+    assert pin(section(), tmp_path)
+
+
+def test_one_that_encodes_at_random_is_taken_without_that_and_with_a_note(tmp_path: Path) -> None:
+    made = byte_level()
+    made.model.dropout = 0.4
+    made.save(str(tmp_path / "made.json"))
+    out, events = take(tmp_path, section(), pin(section(), tmp_path))
+    assert "encodes at random (dropout 0.4)" in events[0]["message"]
+    tokenizer = TextTokenizer(out)
+    assert len({tuple(tokenizer.encode("ab ab cab" * 20)) for _ in range(20)}) == 1
+    # The library alone, as other engines use the file, is no more random.
+    plain = Tokenizer.from_file(str(out / TOKENIZER_FILE))
+    assert {tuple(plain.encode("ab ab cab" * 20).ids) for _ in range(20)} == {tuple(tokenizer.encode("ab ab cab" * 20))}
+    assert probing.is_random(made) and not probing.is_random(plain)
+
+
+def test_random_encoding_that_no_field_switches_off_is_refused(tmp_path: Path, monkeypatch) -> None:
+    made = byte_level()
+    made.model.dropout = 0.4
+    made.save(str(tmp_path / "made.json"))
+    monkeypatch.setattr("pipelines.artifacts.tokenizer.SAMPLING", ())
+    with pytest.raises(RecipeError, match="gives a text other ids each time"):
+        pin(section(), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "plain", "ab é\r\n 👩‍👩‍👧\x00", f"{END} <tool>"])
+def test_documents_that_their_ids_do_not_give_back_are_known(tmp_path: Path, text: str) -> None:
+    for made in (byte_level, CHANGING["Strip"]):
+        made().save(str(tmp_path / TOKENIZER_FILE))
+        write_config(made(), END, tmp_path)
+        tokenizer = TextTokenizer(tmp_path)
+        assert tokenizer.gives_back(tokenizer.encode(text), text)
+        assert tokenizer.gives_back(tokenizer.encode(f" {text} "), f" {text} ") is (made is byte_level)
 
 
 def by_words() -> Tokenizer:

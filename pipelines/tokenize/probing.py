@@ -1,0 +1,88 @@
+"""What a tokenizer does to hostile texts, by trying: whether it gives them back, and the same ids every time."""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from itertools import chain, product
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer
+
+CODE_POINTS = [*range(0x800), *range(0x800, 0xD800, 0x400), *range(0xE000, 0x110000, 0x8000)]
+EVERY_BYTE = unicodedata.normalize("NFC", "".join(map(chr, CODE_POINTS)))
+"""A text with every byte that UTF-8 can have."""
+BLANKS = (" ", "  ", "\t", "\n", "\n\n\n", "\r\n", "\r", "\v\f", "\u00a0", "\u2003", "\u3000", "\u2028", " " * 40)
+INVISIBLE = ("\ufeff", "\u200b", "\u200d", "\u00ad", "\u200f", "\x00", "\x1b", "\ufffd", "\U000e0061")
+WORDS = (
+    *("a", "The", "ÉCOLE", "naïve", "straße", "İı", "ǅ", "don't", "DON'T", "I 'm", "do n't", "1234567", "3.14", "-0"),
+    *(" .", " ,", " ?", " !", " ' ", " 's", "``q''", "“q”", "‘q’", "«q»", "…", "...", "—", "--", "#", "##a", "@a"),
+    *("<b>", "</s>", "[UNK]", "[MASK]", "<0x0A>", "<unk>", "▁a", "Ġa", "Ċ", "a</w>", "@@", "&amp;", "%20", "\\n"),
+    *("x²", "½", "ﬁ", "ＡＢＣ", "ﾊﾟ", "ﷺ", "Å", "Ω", "e\u0301", "\u1100\u1161", "ा", "हिन्दी", "ไทย", "한국어", "日本語。", "مرحبا"),
+    *("👩‍👩‍👧", "🇩🇪", "C:\\x", "https://a.b/?c=d&e=f#g", "{}", "aaaa", "AAAA", "====", "\t\tx = {1: 'a'};"),
+)
+NUM_TRIES = 8
+"""Times that a text is encoded to see whether its ids stay the same."""
+NUM_NAMES = 2048
+"""Names of ids in that text, spread over the vocabulary: their merges are what a random encoding leaves out."""
+LONGEST_LITERAL = 200
+
+
+class Change(NamedTuple):
+    """A text that comes back as another one."""
+
+    text: str
+    returned: str
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether both are the same characters for Unicode, composed in another way."""
+        return unicodedata.normalize("NFC", self.text) == unicodedata.normalize("NFC", self.returned)
+
+
+def changes(tokenizer: Tokenizer) -> list[Change]:
+    """Every hostile text that does not come back from `tokenizer` as it was."""
+    pairs = ((text, round_trip(tokenizer, text)) for text in hostile_texts(tokenizer))
+    return [Change(text, returned) for text, returned in pairs if text != returned]
+
+
+def is_random(tokenizer: Tokenizer) -> bool:
+    """Whether one text has other ids the next time."""
+    names = sorted(tokenizer.get_vocab())
+    text = " ".join(chain(WORDS, names[:: len(names) // NUM_NAMES + 1]))
+    first = tokenizer.encode(text, add_special_tokens=False).ids
+    return any(tokenizer.encode(text, add_special_tokens=False).ids != first for _ in range(NUM_TRIES - 1))
+
+
+def round_trip(tokenizer: Tokenizer, text: str) -> str:
+    """The text of the ids of `text`."""
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def hostile_texts(tokenizer: Tokenizer) -> Iterator[str]:
+    """Texts of all bytes, of blanks and marks around words, and of the strings that stand in the tokenizer itself."""
+    yield EVERY_BYTE
+    yield from BLANKS
+    for word, blank in product((*WORDS, *INVISIBLE), BLANKS):
+        yield f"{blank}{word}{blank}{word}"
+    yield from (f"x{mark}y" for mark in (*WORDS, *INVISIBLE))
+    for literal in _literals(tokenizer):
+        yield f"x{literal}y{literal}{literal}"
+        yield from (f"x{blank}{literal}{blank}y" for blank in BLANKS)
+
+
+def _literals(tokenizer: Tokenizer) -> list[str]:
+    """Added tokens, and strings of the parts that text goes through: each may be one that is replaced or removed."""
+    parts = json.loads(tokenizer.to_str())
+    added = [token["content"] for token in parts["added_tokens"]]
+    stages = (parts[name] for name in ("normalizer", "pre_tokenizer", "decoder"))
+    found = dict.fromkeys(chain(added, *map(_strings, stages)))
+    return [literal for literal in found if 0 < len(literal) <= LONGEST_LITERAL]
+
+
+def _strings(part: Any) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, dict | list):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from _strings(inner)
