@@ -140,9 +140,7 @@ def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str
     return {name: difference(*zip(*found, strict=True)) for name, found in pairs.items()}
 
 
-def _complete(
-    items: Sequence[Item], answers: Sequence[Sequence[Answer]]
-) -> tuple[list[Item], list[Sequence[Answer]]]:
+def _complete(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> tuple[list[Item], list[Sequence[Answer]]]:
     pairs = [(item, given) for item, given in zip(items, answers, strict=True) if is_complete(given)]
     return [item for item, _ in pairs], [given for _, given in pairs]
 

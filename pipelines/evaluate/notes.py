@@ -67,8 +67,8 @@ def note(flaws: Flaws) -> str:
         )
     if flaws.num_encoded_alone:
         told.append(
-            f"{flaws.num_encoded_alone:,} of {flaws.num_items:,} questions have a continuation that the tokenizer joins "
-            "with the end of the context to one token: it was encoded alone."
+            f"{flaws.num_encoded_alone:,} of {flaws.num_items:,} questions have a continuation that the tokenizer "
+            "joins with the end of the context to one token: it was encoded alone."
         )
     if flaws.num_left_out:
         told.append(

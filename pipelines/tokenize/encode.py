@@ -36,8 +36,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one split holds: `tokens` without padding and repeats, `placed` with repeats; `changed`: documents that their
-    tokens do not give back exactly."""
+    """What one split holds: `tokens` without padding and repeats, `placed` with repeats; `changed`: documents that
+    their tokens do not give back exactly."""
 
     documents: int = 0
     text_bytes: int = 0

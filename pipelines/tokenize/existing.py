@@ -18,7 +18,6 @@ from infra.store import Artifact, file_digest
 from pipelines.artifacts.tokenizer import SAMPLING, TOKENIZER_FILE, read_tokenizer, vocab_size, write_config
 from pipelines.tokenize.probing import changes, is_random
 
-
 SHOWN_CHARACTERS = 60
 
 
@@ -60,8 +59,8 @@ def _take(
         raise ValueError(f"tokenizer.path = {section.path!r} changed while the run was starting. Start it again.")
     if sampling := _switch_off_sampling(file):
         context.warn(
-            f"tokenizer.path = {section.path!r} encodes at random ({sampling}), so a text has other ids each time. That "
-            "is switched off in this run and in its checkpoints."
+            f"tokenizer.path = {section.path!r} encodes at random ({sampling}), so a text has other ids each time. "
+            "That is switched off in this run and in its checkpoints."
         )
     tokenizer = read_tokenizer(file)
     if changes(tokenizer):
@@ -89,8 +88,8 @@ def _faults(tokenizer: Tokenizer, section: TokenizerSection) -> Iterator[str]:
     if is_random(tokenizer):
         yield f"path = {section.path!r}: gives a text other ids each time. Take one that gives it the same."
     # What Unicode holds for the same text is taken with a warning: many tokenizers compose letters and accents.
-    changed = sorted((change for change in changes(tokenizer) if not change.is_canonical), key=lambda one: len(one.text))
-    for text, returned in changed[:1]:
+    changed = [change for change in changes(tokenizer) if not change.is_canonical]
+    for text, returned in sorted(changed, key=lambda change: len(change.text))[:1]:
         yield (
             f"path = {section.path!r}: does not give text back exactly: {_shown(text)} comes back as "
             f"{_shown(returned)}. Take one that does, without added tokens that strip blanks (lstrip, rstrip) and "

@@ -86,9 +86,10 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, inputs
             "Raise source.heldout_fraction to measure it."
         )
     if changed := totals[TRAIN].changed + totals[HELDOUT].changed:
+        num_documents = totals[TRAIN].documents + totals[HELDOUT].documents
         context.warn(
-            f"corpus {name}: {changed:,} of {totals[TRAIN].documents + totals[HELDOUT].documents:,} documents do not come "
-            "back from their tokens exactly, since the tokenizer changes text. Take one that keeps it."
+            f"corpus {name}: {changed:,} of {num_documents:,} documents do not come back from their tokens exactly, "
+            "since the tokenizer changes text. Take one that keeps it."
         )
     tokenizer = TextTokenizer(inputs["tokenizer"].path)
     TokensIndex(
