@@ -76,9 +76,9 @@ class TokenizerSection(Section):
     sample_bytes_per_corpus: PositiveInt | None = None
     """UTF-8 bytes of training text of each corpus to train on; needed without `path`."""
     path: str = ""
-    """An existing byte-level `tokenizer.json` to take instead of training one; relative to the recipe. It is tried on hostile
-    texts: one that changes them is refused, Unicode's composition of letters is only warned of, and random encoding
-    (BPE-dropout) is switched off."""
+    """An existing byte-level `tokenizer.json` to take instead of training one; relative to the recipe. It is tried on
+    hostile texts: one that changes them is refused, Unicode's composition of letters is only warned of, and random
+    encoding (BPE-dropout) is switched off."""
     end_token: str = ""
     """The special token of the tokenizer at `path` that ends a text; here one stands before each document too."""
 
