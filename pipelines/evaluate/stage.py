@@ -19,7 +19,7 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.evaluate.models import ModelSource
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pipelines.evaluate.sandbox.protocol import RETURNED
 from pipelines.evaluate.sandbox.python_sandbox import Running
 from pipelines.evaluate.tasks import code_program
 from pipelines.evaluate.tasks.code_problems import Arguments, Problem
-from pipelines.evaluate.tasks.code_values import view
+from pipelines.evaluate.tasks.code_values import Digest, view
 
 PROGRAM = Path(code_program.__file__).read_text(encoding="utf-8")
 LOAD_CPU_S = 5.0
@@ -22,7 +22,7 @@ MAX_ERROR_CHARACTERS = 300
 class Result(NamedTuple):
     """What a program says that it returned, and how long it says that it took."""
 
-    value: Plain
+    value: Plain | Digest
     cpu_s: float
 
 
@@ -54,7 +54,7 @@ class LoadedProgram:
         reply = self._running.call("call", [self._problem.entry_point, view(self._problem), list(inputs)], cpu_s)
         if reply.outcome != RETURNED:
             return Outcome((), _words(reply), len(inputs) == 1, reply.cpu_s)
-        results, fault = _read(reply.value)
+        results, fault = read_claims(reply.value)
         return Outcome(results[: len(inputs)], fault, True, reply.cpu_s)
 
 
@@ -65,14 +65,16 @@ def loaded(sandbox: PythonSandbox, problem: Problem, program: str) -> Iterator[L
         yield LoadedProgram(running, problem, program)
 
 
-def _read(claims: Plain) -> tuple[list[Result], str]:
+def read_claims(claims: Plain) -> tuple[list[Result], str]:
     """Results and fault of a reply, which may be forged."""
     results: list[Result] = []
     for claim in claims if isinstance(claims, list) else ():
         match claim:
-            case ["", value, float(cpu_s)]:
+            case ["", str(text), True, float(cpu_s)]:
+                results.append(Result(Digest(text), cpu_s))
+            case ["", value, False, float(cpu_s)]:
                 results.append(Result(value, cpu_s))
-            case [str(error), _, _] if error:
+            case [str(error), _, _, _] if error:
                 return results, f"raised, {_printable(error)}"
     return results, "" if results else "no result"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 MAX_LENGTH = 100_000
 """Characters and elements of the results in one reply."""
-EXACT, NUMBERS = frozenset({str, int}), frozenset({int, float, bool})
+EXACT, SCALARS = frozenset({str, int}), frozenset({str, int, float, bool, complex})
 _solution = ModuleType("solution")
 
 
@@ -26,51 +26,73 @@ def load(source: str) -> None:
 
 
 def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[list[Any]]:
-    """Of each input, in order: "" or the exception, what of the result is compared, and CPU seconds. Ends early after
-    an exception, and where results together grow too long for one reply.
+    """Of each input, in order: "" or the exception, what of the result is compared, whether that is a `digest`, and CPU
+    seconds. Ends early after an exception, and where results together grow too long for one reply.
 
-    What is compared is the "value", the "elements" of what may be in any order, or the "presence" of any answer, where
-    solutions may say yes by a truth value or by something that is not None.
+    What is compared is the "value", a "number" that may be close, the "elements" of what may be in any order, or the
+    "presence" of any answer, where solutions may say yes by a truth value or by something that is not None. Only a
+    "value" may travel as its digest.
     """
     replies, length = [], 0
     for arguments in inputs:
         began_s = time.process_time()
         try:
-            value, error = VIEWS[view](_solution.__dict__[entry_point](*arguments)), ""
+            (value, is_digest), error = _seen(view, _solution.__dict__[entry_point](*arguments)), ""
         except BaseException as raised:
-            value, error = None, f"{type(raised).__name__}: {raised}"
-        replies.append([error, value, time.process_time() - began_s])
+            value, is_digest, error = None, False, f"{type(raised).__name__}: {raised}"
+        replies.append([error, value, is_digest, time.process_time() - began_s])
         length += _length(value) if type(value) in (str, list, tuple) else 1
         if error or length > MAX_LENGTH:
             break
     return replies
 
 
-def digest(result: Any) -> str:
-    """Of a text, or a list or tuple of numbers, texts and lists or tuples of such: the same for results that are equal,
-    "" for any other. 1, 1.0 and True are equal."""
+def digest(result: Any) -> str | None:
+    """Of a text, or a list or tuple of numbers, texts and lists or tuples of such: the same for two results exactly
+    where they are equal, as 1, 1.0, True and 1+0j are. None for any other, and where a number equals nothing (nan)."""
     if type(result) not in (str, list, tuple):
-        return ""
-    content = hashlib.sha256()
+        return None
     is_flat = isinstance(result, str) or not {list, tuple} & set(map(type, result))
+    content = hashlib.sha256(b"flat" if is_flat else b"grouped")
     for group in [result] if is_flat else result:
         kind = type(group)
         parts: Any = group if kind in (list, tuple) else (group,)
         if not EXACT.issuperset(map(type, parts)):
-            if not NUMBERS.issuperset(map(type, parts)) or any(map(operator.ne, parts, parts)):
-                return ""
-            parts = [int(part) if part == part // 1 else part for part in parts]
+            if not SCALARS.issuperset(map(type, parts)) or any(map(operator.ne, parts, parts)):
+                return None
+            parts = list(map(_exact, parts))
+            if complex in set(map(type, parts)):
+                return None
         # The marshal version that says nothing of how texts are stored.
         content.update(marshal.dumps((kind.__name__ if kind in (list, tuple) else "", *parts), 0))
-    return f"<{type(result).__name__} of {len(result)}, sha256 {content.hexdigest()}>"
+    return f"{type(result).__name__} of {len(result)}, sha256 {content.hexdigest()}"
 
 
-def _value(result: Any) -> Any:
-    """A long result is told by its digest: one of Mbpp/255 has 1.7 million tuples of 77 texts. Floats alone are not,
-    since they need not be equal to be right."""
-    if type(result) in (str, list, tuple) and _length(result) > MAX_LENGTH and {float} != set(map(type, result)):
-        return digest(result) or _plain(result)
-    return _plain(result)
+def _exact(part: Any) -> Any:
+    """Of all values that are equal to a text or number always the same one; complex only where no other is equal."""
+    if type(part) is str:
+        return part
+    if type(part) is complex:
+        if part.imag:
+            return part
+        part = part.real
+    return int(part) if part == part // 1 else part
+
+
+def _seen(view: str, result: Any) -> tuple[Any, bool]:
+    """What of a result is compared, and whether that is its digest. Long results are told by it: one of Mbpp/255 has
+    1.7 million tuples of 77 texts. Those with floats are not, since they need not be equal to be right."""
+    if view == "value" and type(result) in (str, list, tuple) and _length(result) > MAX_LENGTH:
+        short = None if _has_float(result) else digest(result)
+        if short is not None:
+            return short, True
+    return VIEWS[view](result), False
+
+
+def _has_float(result: str | list[Any] | tuple[Any, ...]) -> bool:
+    return not isinstance(result, str) and any(
+        type(item) is float or (type(item) in (list, tuple) and float in map(type, item)) for item in result
+    )
 
 
 def _length(result: str | list[Any] | tuple[Any, ...]) -> int:
@@ -101,8 +123,11 @@ _MAKERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (float, float.__float__),
     (str, str.__str__),
 )
+GATHERED = (list, tuple, set, frozenset, dict, str)
+"""Whose type a comparison of their elements may ask for; anything else that can be gone through is a list of them."""
 VIEWS: dict[str, Callable[[Any], Any]] = {
-    "value": _value,
-    "elements": lambda result: _plain(list(result)),
+    "value": _plain,
+    "number": _plain,
+    "elements": lambda result: _plain(result if isinstance(result, GATHERED) else list(result)),
     "presence": lambda result: result if isinstance(result, bool) else result is not None,
 }

@@ -7,6 +7,7 @@ from typing import Literal
 from pipelines.evaluate.sandbox import Plain, PythonSandbox
 from pipelines.evaluate.tasks.code_calls import Outcome, Result, loaded
 from pipelines.evaluate.tasks.code_problems import Arguments, Problem
+from pipelines.evaluate.tasks.code_values import Digest
 from pipelines.evaluate.tasks.task import DataError
 
 INPUTS_AT_ONCE = 64
@@ -24,7 +25,7 @@ class Reference:
     """Inputs of one kind, with what the canonical solution returns for each and the CPU seconds that it takes."""
 
     inputs: Sequence[Arguments]
-    values: Sequence[Plain]
+    values: Sequence[Plain | Digest]
     cpu_s: Sequence[float]
 
 
