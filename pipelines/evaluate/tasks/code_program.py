@@ -81,18 +81,12 @@ def _exact(part: Any) -> Any:
 
 def _seen(view: str, result: Any) -> tuple[Any, bool]:
     """What of a result is compared, and whether that is its digest. Long results are told by it: one of Mbpp/255 has
-    1.7 million tuples of 77 texts. Those with floats are not, since they need not be equal to be right."""
+    1.7 million tuples of 77 texts. Floats alone are not, since they need not be equal to be right."""
     if view == "value" and type(result) in (str, list, tuple) and _length(result) > MAX_LENGTH:
-        short = None if _has_float(result) else digest(result)
+        short = None if {float} == set(map(type, result)) else digest(result)
         if short is not None:
             return short, True
     return VIEWS[view](result), False
-
-
-def _has_float(result: str | list[Any] | tuple[Any, ...]) -> bool:
-    return not isinstance(result, str) and any(
-        type(item) is float or (type(item) in (list, tuple) and float in map(type, item)) for item in result
-    )
 
 
 def _length(result: str | list[Any] | tuple[Any, ...]) -> int:
