@@ -287,7 +287,10 @@ class EvaluateSection(Section):
     """Scores of a checkpoint."""
 
     heldout_bytes_per_corpus: PositiveInt
-    """Bits per byte are measured on held-out documents up to this size."""
+    """Bits per byte are measured on held-out documents up to this size in all."""
+    heldout_bytes_per_document: PositiveInt = 4096
+    """Of a longer document only sequences spread evenly over it are scored, up to this size: many documents make a
+    score surer than a few whole ones."""
     text_to_sql_questions: Annotated[int, Field(ge=0)] = 0
     """Held-out questions to answer; 0 leaves the measure out."""
     max_new_tokens: PositiveInt = 64

@@ -16,7 +16,7 @@ from infra.stage import Stage
 from infra.store import MANIFEST, Artifact, Manifest, Store
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
-from pipelines.artifacts.report import Difference, Score, Scores, read_differences, score_text
+from pipelines.artifacts.report import Difference, Score, Scores, interval_text, read_differences, score_text
 from pipelines.commands import execute
 from pipelines.evaluate.data import data_files
 from pipelines.evaluate.fetch import fetch
@@ -99,13 +99,12 @@ def print_scores(folder: Path, terminal: Console) -> None:
 
 
 def _row(name: str, score: Score, change: Difference | None) -> tuple[str, ...]:
-    interval = f"{score_text(name, score.low)} to {score_text(name, score.high)}"
     above = " (above)" if score.is_above_chance else ""
-    chance = f"{score_text(name, score.chance)}{above}" if score.chance else ""
-    centred = score_text(name, score.centred) if score.chance and score.centred is not None else ""
+    chance = f"{score_text(score.chance)}{above}" if score.chance else ""
+    centred = score_text(score.centred) if score.chance and score.centred is not None else ""
     noise = " (noise)" if change and change.is_noise else ""
-    changed = f"{score_text(name, change.value, sign=True)}{noise}" if change else ""
-    return name, score_text(name, score.value), interval, f"{score.n:,}", chance, centred, changed
+    changed = f"{score_text(change.value, sign=True)}{noise}" if change else ""
+    return name, score_text(score.value), interval_text(score), f"{score.n:,}", chance, centred, changed
 
 
 def _check(order: Order) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from infra.plan import PlannedStage
 from infra.runner import Outcome
-from pipelines.artifacts.report import Scores
+from pipelines.artifacts.report import Scores, score_text
 
 
 def print_summary(
@@ -45,7 +45,7 @@ def _scores_table(evaluations: Sequence[Scores]) -> Table:
         table.add_column(scores.phase, justify="right", no_wrap=True)
     table.add_row("tokens seen", *(f"{scores.tokens:,}" for scores in evaluations))
     for name in evaluations[0].scores:
-        cells = [f"{found.scores[name].value:.3f}" for found in evaluations]
+        cells = [score_text(found.scores[name].value) for found in evaluations]
         table.add_row(name.replace("_", " ").replace("/", ", "), *cells)
     return table
 

@@ -54,13 +54,13 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Score:
-    """One measured number with how sure it is: `n` items, 95 % interval `low` .. `high`; `chance`: what guessing would
-    score, None where a measure knows no guessing."""
+    """One measured number with how sure it is: `n` items, 95 % interval `low` .. `high`, None where too few of them are
+    independent to say; `chance`: what guessing would score, None where a measure knows no guessing."""
 
     value: float
     n: int
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     chance: float | None = None
 
     @property
@@ -71,17 +71,18 @@ class Score:
     @property
     def is_above_chance(self) -> bool:
         """Whether the whole interval lies above guessing."""
-        return self.chance is not None and self.low > self.chance
+        return self.chance is not None and self.low is not None and self.low > self.chance
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A score minus the same score of the checkpoint before, over the `n` items that both have: 95 % interval and
-    p-value by paired bootstrap; `mcnemar`: the exact p-value of McNemar's test where every item is right or wrong."""
+    """A score minus the same score of the checkpoint before, over the `n` items that both have: 95 % interval, None
+    where too few of them are independent, and p-value of a paired test; `mcnemar`: the exact p-value of McNemar's test
+    where every item is right or wrong."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_value: float
     mcnemar: float | None
     n: int
@@ -92,21 +93,17 @@ class Difference:
         return max(self.p_value, self.mcnemar or 0.0) >= SIGNIFICANCE
 
 
-def score_text(measure: str, value: float, *, sign: bool = False) -> str:
-    """A score or a difference of `measure` as people read it: bits per byte with three digits, all else in per cent
-    with one; see `score_unit`. `sign`: a plus before what is not negative."""
-    scale, digits = (1, 3) if is_bits_per_byte(measure) else (100, 1)
-    return f"{value * scale:{'+' if sign else ''}.{digits}f}"
+def score_text(value: float, *, sign: bool = False) -> str:
+    """A score or a difference as people read it, on the scale that scores.json and MLflow hold it in: bits per byte as
+    they are, all else from 0 to 1. `sign`: a plus before what is not negative."""
+    return f"{value:{'+' if sign else ''}.3f}"
 
 
-def score_unit(measure: str) -> str:
-    """What stands behind `score_text`."""
-    return "" if is_bits_per_byte(measure) else " %"
-
-
-def is_bits_per_byte(measure: str) -> bool:
-    """Whether less is better, and there is no whole of which the score is a part."""
-    return "bits_per_byte" in measure
+def interval_text(score: Score | Difference) -> str:
+    """The 95 % interval as people read it."""
+    if score.low is None or score.high is None:
+        return "too few"
+    return f"{score_text(score.low)} to {score_text(score.high)}"
 
 
 @dataclass(frozen=True)

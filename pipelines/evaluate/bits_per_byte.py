@@ -19,14 +19,22 @@ if TYPE_CHECKING:
     from pipelines.evaluate.scorer import Scorer
 
 NAME = "bits_per_byte"
-PROTOCOL = "held-out documents, whole, from their start"
+
+
+def protocol(max_document_bytes: int) -> str:
+    """What is scored of a document."""
+    return f"held-out documents, {max_document_bytes:,} bytes of each at most, in sequences spread evenly over it"
 
 
 def measure(
-    scorer: "Scorer", corpora: Mapping[str, Sequence[ScoredPiece]], journal: Journal, context: StageContext
+    scorer: "Scorer",
+    corpora: Mapping[str, Sequence[ScoredPiece]],
+    max_document_bytes: int,
+    journal: Journal,
+    context: StageContext,
 ) -> TaskResult:
     """Bits and bytes of every document, the corpus' name being the measure. Documents are what was drawn, so they
-    carry the interval."""
+    carry the interval. `max_document_bytes`: what `corpora` hold of a document at most."""
     total = sum(len(piece.ids) - 1 for pieces in corpora.values() for piece in pieces)
     done = 0
     items: list[Item] = []
@@ -43,7 +51,7 @@ def measure(
         for doc_id, share in by_documents(pieces, nats).items():
             items.append(Item(doc_id, (), ""))
             verdicts.append(Verdict({name: share}, "", ""))
-    return TaskResult(NAME, "", PROTOCOL, items, verdicts)
+    return TaskResult(NAME, "", protocol(max_document_bytes), items, verdicts)
 
 
 def by_documents(pieces: Sequence[ScoredPiece], nats: Sequence[float]) -> dict[str, Share]:

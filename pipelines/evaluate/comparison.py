@@ -4,35 +4,48 @@ Pairing the items removes what is common to both, such as how hard each item is:
 overlap while the difference is certain.
 """
 
+import math
 from collections.abc import Sequence
 from math import comb
 
-import numpy as np
+from scipy.special import stdtr
 
 from pipelines.artifacts.report import Difference
-from pipelines.evaluate.intervals import by_cluster
+from pipelines.evaluate.intervals import MIN_UNITS, Spread, by_cluster, degrees_of_freedom, influences, num_units
 from pipelines.evaluate.tasks.task import Share
-
-RESAMPLES = 10_000
-RESAMPLES_AT_ONCE = 200
-SEED = 0
 
 
 def difference(before: Sequence[Share], after: Sequence[Share], clusters: Sequence[str]) -> Difference:
-    """Compare two runs over the same items in the same order. Items of one cluster are drawn together ("" is a cluster
-    of its own). Draws are seeded: the same answers give the same difference.
+    """Compare two runs over the same items in the same order. Items of one cluster count as one unit ("" is a cluster
+    of its own).
 
-    Paired bootstrap: Efron and Tibshirani 1993, chapter 16; the p-value is twice the smaller tail of the resampled
-    differences around 0, which counts the observed one as a draw, so that it is never 0; and never smaller than the
-    sign test's of as many clusters that all agree, for two documents prove nothing however they are drawn.
+    Interval and p-value are those of a paired t test on the units, with variance and degrees of freedom as in
+    `pipelines.evaluate.intervals`. The p-value is never smaller than the sign test's of as many units that all agree,
+    for two documents prove nothing; below `MIN_UNITS` there is no interval.
     """
-    tables = _by_cluster(before, after, clusters)
-    observed = float(_ratios(tables.sum(axis=0)))
-    drawn = _resampled(tables)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1
-    p_value = min(1.0, max(2 * float(tail) / (len(drawn) + 1), 2.0 ** (1 - len(tables))))
-    return Difference(observed, float(low), float(high), p_value, mcnemar(before, after), len(before))
+    old, new = by_cluster(before, clusters), by_cluster(after, clusters)
+    value = _ratio(new) - _ratio(old)
+    units = min(num_units(old), num_units(new))
+    least = min(1.0, 2.0 ** (1 - units))
+    if units < MIN_UNITS:
+        return Difference(value, None, None, 1.0 if not value else least, mcnemar(before, after), len(before))
+    pairs = zip(influences(old), influences(new), strict=True)
+    freedom = min(degrees_of_freedom(old), degrees_of_freedom(new))
+    spread = Spread(math.fsum((late - early) ** 2 for early, late in pairs), freedom)
+    half = spread.half_width
+    p_value = max(least, _two_sided(value, spread))
+    return Difference(value, value - half, value + half, p_value, mcnemar(before, after), len(before))
+
+
+def _two_sided(value: float, spread: Spread) -> float:
+    """p-value of Student's t; without any spread a difference is certain."""
+    if not spread.variance:
+        return 0.0 if value else 1.0
+    return float(2 * stdtr(spread.freedom, -abs(value) / math.sqrt(spread.variance)))
+
+
+def _ratio(sums: Sequence[Share]) -> float:
+    return math.fsum(share.part for share in sums) / math.fsum(share.whole for share in sums)
 
 
 def mcnemar(before: Sequence[Share], after: Sequence[Share]) -> float | None:
@@ -47,24 +60,3 @@ def mcnemar(before: Sequence[Share], after: Sequence[Share]) -> float | None:
     changed = better + worse
     tail = sum(comb(changed, k) for k in range(min(better, worse) + 1))
     return min(1.0, float(2 * tail / 2**changed))
-
-
-def _by_cluster(before: Sequence[Share], after: Sequence[Share], clusters: Sequence[str]) -> np.ndarray:
-    """float64 [clusters, 4]: parts and wholes before, parts and wholes after."""
-    sums = zip(by_cluster(before, clusters), by_cluster(after, clusters), strict=True)
-    return np.array([(*old, *new) for old, new in sums], dtype=np.float64)
-
-
-def _resampled(tables: np.ndarray) -> np.ndarray:
-    """float64 [RESAMPLES]: the difference on as many clusters drawn with replacement."""
-    draw = np.random.default_rng(SEED)
-    number = len(tables)
-    found = []
-    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        weights = draw.multinomial(number, np.full(number, 1 / number), size=RESAMPLES_AT_ONCE)
-        found.append(_ratios(weights @ tables))
-    return np.concatenate(found)
-
-
-def _ratios(sums: np.ndarray) -> np.ndarray:
-    return sums[..., 2] / sums[..., 3] - sums[..., 0] / sums[..., 1]

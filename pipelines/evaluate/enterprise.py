@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pipelines.artifacts.report import Score
-from pipelines.evaluate.intervals import Z95, influences
+from pipelines.evaluate.intervals import MIN_UNITS, Spread, degrees_of_freedom, influences, num_units
 from pipelines.evaluate.tasks.task import Share
 
 PARTS: Mapping[tuple[str, str], float] = {
@@ -53,17 +53,25 @@ def enterprise_bits_per_byte(shares: ItemShares) -> Score | None:
 
 def _combined(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Score:
     """A weighted sum of measures. Tasks are independent; measures of one task are taken item by item together, so that
-    what they share is counted (delta method). Its n is the number of items and clusters that are independent."""
+    what they share is counted (delta method); degrees of freedom are Welch's. Its n is the number of items and clusters
+    that are independent. There is no interval where one of the measures has too few."""
     value = math.fsum(weight * _value(shares[name]) for name, weight in weights.items())
-    variance, n = 0.0, 0
-    for task in dict.fromkeys(task for task, _ in weights):
-        own = [(weight, influences(shares[name])) for name, weight in weights.items() if name[0] == task]
-        items = [math.fsum(weight * parts[i] for weight, parts in own) for i in range(len(own[0][1]))]
-        n += len(items)
-        if len(items) > 1:
-            variance += math.fsum(item**2 for item in items) * len(items) / (len(items) - 1)
-    half = Z95 * math.sqrt(variance)
-    return Score(value, n, value - half, value + half)
+    tasks = dict.fromkeys(task for task, _ in weights)
+    n = sum(len(next(shares[name] for name in weights if name[0] == task)) for task in tasks)
+    if any(num_units(shares[name]) < MIN_UNITS for name in weights):
+        return Score(value, n, None, None)
+    spreads = [_spread({name: shares[name] for name in weights if name[0] == task}, weights) for task in tasks]
+    variance = math.fsum(spread.variance for spread in spreads)
+    doubt = math.fsum(spread.variance**2 / spread.freedom for spread in spreads)
+    half = Spread(variance, variance**2 / doubt).half_width if doubt else 0.0
+    return Score(value, n, max(0.0, value - half), value + half)
+
+
+def _spread(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Spread:
+    """Of the weighted sum of the measures of one task."""
+    parts = [[weights[name] * part for part in influences(own)] for name, own in shares.items()]
+    variance = math.fsum(math.fsum(item) ** 2 for item in zip(*parts, strict=True))
+    return Spread(variance, min(degrees_of_freedom(own) for own in shares.values()))
 
 
 def _value(shares: Sequence[Share]) -> float:

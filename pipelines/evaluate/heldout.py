@@ -20,11 +20,14 @@ class ScoredPiece:
     num_bytes: int
 
 
-def choose_pieces(sequences: TokenSequences, bytes_of_id: np.ndarray, max_bytes: int) -> list[ScoredPiece]:
-    """Pieces of the first whole documents by doc_id, a digest, that stay within `max_bytes`; at least one document.
+def choose_pieces(
+    sequences: TokenSequences, bytes_of_id: np.ndarray, max_bytes: int, max_document_bytes: int
+) -> list[ScoredPiece]:
+    """Pieces of the first documents by doc_id, a digest, that stay within `max_bytes`; of at least one document.
 
-    A document longer than a sequence is scored in the pieces that training would see, each without what stands
-    before it: their predicted ids are the document's, each once.
+    A document longer than a sequence is scored in pieces that training would see, each without what stands before it.
+    Of one longer than `max_document_bytes` only some are taken, spread evenly over it: many documents tell more than
+    all of a few, whose size would decide the score.
     """
     places: dict[str, list[tuple[int, int, int, int]]] = {}
     for number in range(len(sequences)):
@@ -37,11 +40,23 @@ def choose_pieces(sequences: TokenSequences, bytes_of_id: np.ndarray, max_bytes:
         for _, number, start, length in sorted(places[doc_id]):
             ids = sequences.ids(number)[start : start + length].astype(np.int64)
             document.append(ScoredPiece(doc_id, ids, int(bytes_of_id[ids[1:]].sum())))
-        total += sum(piece.num_bytes for piece in document)
+        excerpt = spread_evenly(document, max_document_bytes)
+        total += sum(piece.num_bytes for piece in excerpt)
         if chosen and total > max_bytes:
             break
-        chosen += document
+        chosen += excerpt
     return chosen
+
+
+def spread_evenly(document: Sequence[ScoredPiece], max_bytes: int) -> list[ScoredPiece]:
+    """Pieces of a document at equal distances that fit into `max_bytes`; at least one, which may be larger."""
+    size = sum(piece.num_bytes for piece in document)
+    count = len(document) if size <= max_bytes else max(1, len(document) * max_bytes // size)
+    while True:
+        pieces = [document[(2 * place + 1) * len(document) // (2 * count)] for place in range(count)]
+        if count == 1 or sum(piece.num_bytes for piece in pieces) <= max_bytes:
+            return pieces
+        count -= 1
 
 
 def batches(pieces: Sequence[ScoredPiece]) -> Iterator[list[int]]:

@@ -30,6 +30,7 @@ from pipelines.evaluate.answering import Execution, answer
 from pipelines.evaluate.contamination import CorpusFindings, contaminated
 from pipelines.evaluate.evaluation import TaskResult, differences, evaluate, read_items, samples, scores
 from pipelines.evaluate.heldout import choose_pieces
+from pipelines.evaluate.intervals import MIN_UNITS
 from pipelines.evaluate.journal import Journal
 from pipelines.evaluate.models import ModelSource
 from pipelines.evaluate.notes import Flaws, flaws_of, note
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from pipelines.evaluate.stage import Spread
 
 JOURNAL = "items.jsonl"
+MORE_DOCUMENTS = (
+    f"An interval needs {MIN_UNITS}: raise source.heldout_fraction of the corpus, or evaluate.heldout_bytes_per_corpus."
+)
 
 
 class Measuring:
@@ -63,6 +67,7 @@ class Measuring:
         self._results: list[TaskResult] = []
         self._skipped: dict[str, str] = {}
         self._flaws: dict[str, Flaws] = {}
+        self._notes: dict[str, str] = {}
 
     def __enter__(self) -> "Measuring":
         return self
@@ -70,14 +75,20 @@ class Measuring:
     def __exit__(self, *error: object) -> None:
         self._journal.__exit__(*error)
 
-    def read_heldout(self, tokens: Mapping[str, Path], max_bytes: int) -> None:
-        """Bits per byte of held-out documents of every corpus, whose packed sequences lie in `tokens`."""
+    def read_heldout(self, tokens: Mapping[str, Path], max_bytes: int, max_document_bytes: int) -> None:
+        """Bits per byte of held-out documents of every corpus, whose packed sequences lie in `tokens`. Tells which of
+        them have too few documents for an interval."""
         bytes_of_id = TextTokenizer(self._source.tokenizer_folder).bytes_of_id
         pieces = {
-            name: choose_pieces(TokenSequences(path, HELDOUT), bytes_of_id, max_bytes) for name, path in tokens.items()
+            name: choose_pieces(TokenSequences(path, HELDOUT), bytes_of_id, max_bytes, max_document_bytes)
+            for name, path in tokens.items()
         }
+        for name, chosen in pieces.items():
+            if (count := len({piece.doc_id for piece in chosen})) < MIN_UNITS:
+                self._tell(f"{bits_per_byte.NAME}/{name}", f"{count} held-out documents are too few. {MORE_DOCUMENTS}")
         scorer = Scorer(self._source)
-        self._results.append(bits_per_byte.measure(scorer, pieces, self._journal, self._context))
+        result = bits_per_byte.measure(scorer, pieces, max_document_bytes, self._journal, self._context)
+        self._results.append(result)
 
     def ask_suite(self) -> None:
         """Ask and judge the tasks of the suite, in the chat where the checkpoint's tokenizer has a chat template.
@@ -131,7 +142,7 @@ class Measuring:
             protocols={result.name: self._protocol(result) for result in results},
             skipped=self._skipped,
             contamination=dict(contamination.counts),
-            notes={task: told for task, flaws in self._flaws.items() if (told := note(flaws))},
+            notes=self._notes,
             active_parameters=active_parameters,
         ).write(out)
         return metrics_of(found, self._flaws)
@@ -153,8 +164,13 @@ class Measuring:
             self._flaws[task.name] = flaws_of(items, answers[start : start + len(items)])
             start += len(items)
             if told := note(self._flaws[task.name]):
-                self._context.warn(f"{task.name}: {told}")
+                self._tell(task.name, told)
         return answers
+
+    def _tell(self, name: str, text: str) -> None:
+        """Something that a score should be read with, now and in what is written."""
+        self._context.warn(f"{name}: {text}")
+        self._notes[name] = text
 
 
 def metrics_of(found: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> Metrics:
@@ -164,8 +180,9 @@ def metrics_of(found: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> Metric
         # MLflow takes no @ in a name.
         name = f"eval/{measure.replace('@', '_at_')}"
         metrics[name] = score.value
-        metrics[f"{name}.ci_low"] = score.low
-        metrics[f"{name}.ci_high"] = score.high
+        if score.low is not None and score.high is not None:
+            metrics[f"{name}.ci_low"] = score.low
+            metrics[f"{name}.ci_high"] = score.high
         metrics[f"{name}.n"] = score.n
         if score.chance and score.centred is not None:
             metrics[f"{name}.chance"] = score.chance

@@ -74,6 +74,7 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     params = {
         "phase": phase_name,
         "heldout_bytes_per_corpus": section.heldout_bytes_per_corpus,
+        "heldout_bytes_per_document": section.heldout_bytes_per_document,
         "text_to_sql_questions": section.text_to_sql_questions,
         "max_new_tokens": section.max_new_tokens,
         "suite": suite.params(),
@@ -135,7 +136,8 @@ def _evaluate_phase(
         for name in _paths(inputs, "score")
     ]
     with Measuring(phase, source, suite, spread, context) as measuring:
-        measuring.read_heldout(_paths(inputs, "tokens"), section.heldout_bytes_per_corpus)
+        limits = section.heldout_bytes_per_corpus, section.heldout_bytes_per_document
+        measuring.read_heldout(_paths(inputs, "tokens"), *limits)
         if section.text_to_sql_questions:
             sources = tuple(_paths(inputs, "source").values())
             task = TextToSql(sources, section.text_to_sql_questions, section.max_new_tokens, section.unsafe_execution)

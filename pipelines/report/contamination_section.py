@@ -45,7 +45,7 @@ def _mean(phase: PhaseFacts, name: str) -> list[Html]:
 
 
 def _score(phase: PhaseFacts, measure: str) -> Html:
-    return written(measure, phase.scores.scores[measure])
+    return written(phase.scores.scores[measure])
 
 
 def _evidence(phase: PhaseFacts) -> Html:

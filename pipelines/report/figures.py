@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from pipelines.artifacts.phase_plan import mixture
+from pipelines.artifacts.report import Score
 from pipelines.report.facts import PhaseFacts, RunFacts
 
 INK = "#1d2127"
@@ -139,8 +140,6 @@ def _scores(facts: RunFacts) -> Figure:
         axes.set_ylim(bottom=0)
         # Beside the panel: among many whiskers no corner is free.
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-        if measures is rights:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure
 
 
@@ -153,17 +152,15 @@ def _compute(facts: RunFacts) -> Figure:
     found = [scores.scores[INTELLIGENCE] for scores in phases]
     near, far = _row(figure, 2)
     for axes in (near, far):
-        values = [score.value for score in found]
-        spread = [[score.value - score.low for score in found], [score.high - score.value for score in found]]
         style: Any = {"color": COLOURS[0], "marker": "o", "capsize": 3}
-        axes.errorbar(places, values, np.maximum(spread, 0.0), label="this run, 95 % interval", **style)
+        values = [score.value for score in found]
+        axes.errorbar(places, values, _whiskers(found), label="this run, 95 % interval", **style)
         axes.set(xscale="log", xlabel="active parameters x training tokens")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     for place, score, scores in zip(places, found, phases, strict=True):
         # Above the interval, where neither a whisker nor the line to the next point runs.
         label = f"{scores.phase}\nn = {score.n:,}"
-        near.annotate(label, (place, score.high), (0, 5), textcoords="offset points", ha="center", fontsize=8)
-    top = max(0.01, *(score.high for score in found))
+        near.annotate(label, (place, _top(score)), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    top = max(0.01, *map(_top, found))
     # Room for the labels of the first and the last, and above the whiskers.
     near.set(xlim=(min(places) / 3, max(places) * 3), ylim=(0, 1.4 * top))
     near.set(title="this run", ylabel="enterprise intelligence")
@@ -179,10 +176,20 @@ def _draw_measure(
 ) -> None:
     found = [(x, phase.scores.scores[measure]) for x, phase in enumerate(phases) if measure in phase.scores.scores]
     values = [score.value for _, score in found]
-    spread = [[score.value - score.low for _, score in found], [score.high - score.value for _, score in found]]
     places = [x + shift for x, _ in found]
     look: Any = {"capsize": 3, "lw": 1.6, **style}
-    axes.errorbar(places, values, np.maximum(spread, 0.0), **look)
+    axes.errorbar(places, values, _whiskers([score for _, score in found]), **look)
+
+
+def _whiskers(found: Sequence[Score]) -> np.ndarray:
+    """float64 [2, scores]: how far the interval reaches below and above; no whisker where there is none."""
+    low = [score.value if score.low is None else score.low for score in found]
+    values = np.array([score.value for score in found])
+    return np.maximum([values - low, [_top(score) for score in found] - values], 0.0)
+
+
+def _top(score: Score) -> float:
+    return score.value if score.high is None else score.high
 
 
 def _mixture(facts: RunFacts) -> Figure:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipelines.artifacts.report import Difference, Score, score_text, score_unit
+from pipelines.artifacts.report import Difference, Score, interval_text, score_text
 from pipelines.report.facts import PhaseFacts, RunFacts
 from pipelines.report.figures import measure_name
 from pipelines.report.markup import Html, element, section, table, text
@@ -21,9 +21,10 @@ def scores_section(facts: RunFacts, drawings: Sequence[Html]) -> Html:
     return section(
         "scores",
         "Scores",
-        "Each phase's checkpoint on text and questions that training never saw; 95 % intervals. Lower is better for "
-        "bits per byte, higher for everything else. A change since the phase before is called noise where one as large "
-        "comes up by chance in more than one of twenty pairs of equal checkpoints.",
+        "Each phase's checkpoint on text and questions that training never saw, with 95 % intervals, but where fewer "
+        "than five units are independent. Lower is better for bits per byte, higher for everything else, from 0 to 1. "
+        "A change since the phase before is called noise where one as large comes up by chance in more than one of "
+        "twenty pairs of equal checkpoints.",
         table(header, [*rows, *_compute(facts.phases)], numbers=len(facts.phases)),
         *drawings,
         _notes(facts.phases[-1]),
@@ -41,30 +42,30 @@ def _cell(phase: PhaseFacts, measure: str) -> Html:
     score = phase.scores.scores.get(measure)
     if score is None:
         return text("not measured")
-    return written(measure, score, [*_chance(measure, score), *_change(measure, phase.differences.get(measure))])
+    return written(score, [*_chance(score), *_change(phase.differences.get(measure))])
 
 
-def written(measure: str, score: Score, notes: Sequence[str] = ()) -> Html:
+def written(score: Score, notes: Sequence[str] = ()) -> Html:
     """A score with its interval and n, and `notes` below."""
-    interval = f"{score_text(measure, score.low)} to {score_text(measure, score.high)}, n = {score.n:,}"
-    value = f"{score_text(measure, score.value)}{score_unit(measure)}"
-    return Html(f"<b>{value}</b>{''.join(element('small', text(note)) for note in (interval, *notes))}")
+    interval = f"{interval_text(score)}, n = {score.n:,}"
+    return Html(
+        f"<b>{score_text(score.value)}</b>{''.join(element('small', text(note)) for note in (interval, *notes))}"
+    )
 
 
-def _chance(measure: str, score: Score) -> list[str]:
+def _chance(score: Score) -> list[str]:
     """Nothing where a measure knows no guessing, or guessing is always wrong."""
     if not score.chance:
         return []
     where = "above" if score.is_above_chance else "not above"
-    chance = f"{score_text(measure, score.chance)}{score_unit(measure)}"
-    return [f"{where} chance ({chance}), centred {score_text(measure, score.centred or 0.0)}"]
+    return [f"{where} chance ({score_text(score.chance)}), centred {score_text(score.centred or 0.0)}"]
 
 
-def _change(measure: str, change: Difference | None) -> list[str]:
+def _change(change: Difference | None) -> list[str]:
     if change is None:
         return []
     verdict = "noise" if change.is_noise else "more than noise"
-    return [f"{score_text(measure, change.value, sign=True)}: {verdict} (p = {change.p_value:.2g})"]
+    return [f"{score_text(change.value, sign=True)}: {verdict} (p = {change.p_value:.2g})"]
 
 
 def _compute(phases: Sequence[PhaseFacts]) -> list[list[Html]]:

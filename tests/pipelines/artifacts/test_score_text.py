@@ -1,32 +1,70 @@
 """A score reads the same wherever people meet it."""
 
+import json
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipelines.artifacts.report import Difference, Score, Scores, score_text, score_unit, write_differences
+from infra.plan import PlannedStage
+from infra.runner import Outcome
+from infra.stage import Resources, Stage
+from infra.store import Artifact, Manifest
+from pipelines.artifacts.report import Difference, Score, Scores, interval_text, score_text, write_differences
+from pipelines.evaluate.measuring import metrics_of
 from pipelines.evaluation import print_scores
+from pipelines.report.scores_section import written
+from pipelines.summary import print_summary
 
 
 @pytest.mark.parametrize(
-    ("measure", "value", "plain", "signed", "unit"),
+    ("value", "plain", "signed"),
     [
-        ("bits_per_byte/web", 1.23456, "1.235", "+1.235", ""),
-        ("gsm8k/gold_bits_per_byte", -0.0004, "-0.000", "-0.000", ""),
-        ("enterprise_bits_per_byte", 2.0, "2.000", "+2.000", ""),
-        ("spider/execution_accuracy", 0.12345, "12.3", "+12.3", " %"),
-        ("humaneval_plus/pass@1", -0.061, "-6.1", "-6.1", " %"),
-        ("enterprise_intelligence", 0.0, "0.0", "+0.0", " %"),
+        (1.23456, "1.235", "+1.235"),
+        (-0.0004, "-0.000", "-0.000"),
+        (2.0, "2.000", "+2.000"),
+        (0.12345, "0.123", "+0.123"),
+        (-0.061, "-0.061", "-0.061"),
+        (0.0, "0.000", "+0.000"),
     ],
 )
-def test_bits_have_three_digits_and_shares_are_per_cent(
-    measure: str, value: float, plain: str, signed: str, unit: str
-) -> None:
-    assert score_text(measure, value) == plain
-    assert score_text(measure, value, sign=True) == signed
-    assert score_unit(measure) == unit
+def test_scores_have_three_digits_on_the_scale_that_they_are_stored_in(value: float, plain: str, signed: str) -> None:
+    assert score_text(value) == plain
+    assert score_text(value, sign=True) == signed
+
+
+def test_one_score_reads_the_same_on_every_surface(tmp_path: Path) -> None:
+    """Console of an evaluation, table of a run, page of the report, MLflow, scores.json."""
+    found = Score(0.4375, 32, 0.2815, 0.6068, 0.25)
+    folder = tmp_path / "store" / "stages" / "evaluate" / "1-aaaaaaaaaaaa"
+    folder.mkdir(parents=True)
+    Scores("toy", 1, 10, {"piqa/acc": found}).write(folder)
+    write_differences({}, folder)
+    console, end = (Console(width=200, record=True, file=StringIO()) for _ in range(2))
+    print_scores(folder, console)
+    stage = Stage("evaluate", "1", 1, {}, {}, lambda context, inputs: {}, Resources())
+    train = Stage("train", "1", 1, {}, {}, lambda context, inputs: {}, Resources())
+    manifest = Manifest(stage.id, "evaluate", "1", stage.key, 1, {}, {}, (), {}, (), 0.0, {})
+    artifact = Artifact(folder, manifest)
+    planned = [PlannedStage(train, "build", ""), PlannedStage(stage, "build", "")]
+    print_summary(Outcome({stage.id: artifact}, {}, {}), planned, tmp_path, 1.0, end)
+    read = float(score_text(metrics_of({"piqa/acc": found}, {})["eval/piqa/acc"]))
+    stored = json.loads((folder / "scores.json").read_text())["scores"]["piqa/acc"]["value"]
+    assert read == 0.438 == float(score_text(stored))
+    for surface in (console.export_text(), end.export_text(), written(found)):
+        assert "0.438" in surface
+        assert "43." not in surface
+        assert "%" not in surface.replace("95 %", "")
+
+
+@pytest.mark.parametrize("low", [None, 0.2])
+def test_without_an_interval_it_says_that_units_are_too_few(low: float | None) -> None:
+    found = Score(0.5, 3, low, None if low is None else 0.8)
+    assert interval_text(found) == ("too few" if low is None else "0.200 to 0.800")
+    assert ("too few" in written(found)) == (low is None)
+    assert not found.is_above_chance
+    assert ("eval/x.ci_low" in metrics_of({"x": found}, {})) == (low is not None)
 
 
 def test_printed_scores_stand_beside_how_they_were_measured_and_what_was_not(tmp_path: Path) -> None:
@@ -48,7 +86,7 @@ def test_printed_scores_stand_beside_how_they_were_measured_and_what_was_not(tmp
     print_scores(tmp_path, terminal)
     shown = " ".join(terminal.export_text().split())
     for part in (
-        "piqa/acc 62.0 60.0 to 64.0 1,838 50.0 (above) 24.0 -3.1 (noise)",
+        "piqa/acc 0.620 0.600 to 0.640 1,838 0.500 (above) 0.240 -0.031 (noise)",
         "piqa/gold_bits_per_byte 1.500 1.400 to 1.600 1,838",
         "piqa: 0-shot [a], without a chat template",
         "NOTE piqa: 2 of 1,838 questions were longer",

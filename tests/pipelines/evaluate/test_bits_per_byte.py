@@ -16,7 +16,7 @@ from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte, heldout
 from pipelines.evaluate.evaluation import scores
-from pipelines.evaluate.heldout import ScoredPiece, batches, choose_pieces, padded
+from pipelines.evaluate.heldout import ScoredPiece, batches, choose_pieces, padded, spread_evenly
 from pipelines.evaluate.journal import Journal
 
 
@@ -47,15 +47,18 @@ def texts(corpus: dict[str, Artifact]) -> dict[str, str]:
     return {row["doc_id"]: row["text"] for row in table if row["split"] == "heldout"}
 
 
-def pieces_of(corpus: dict[str, Artifact], tokenizer: TextTokenizer, max_bytes: int) -> list[ScoredPiece]:
-    return choose_pieces(TokenSequences(corpus["tokens"].path, "heldout"), tokenizer.bytes_of_id, max_bytes)
+def pieces_of(
+    corpus: dict[str, Artifact], tokenizer: TextTokenizer, max_bytes: int, max_document_bytes: int = 10**6
+) -> list[ScoredPiece]:
+    sequences = TokenSequences(corpus["tokens"].path, "heldout")
+    return choose_pieces(sequences, tokenizer.bytes_of_id, max_bytes, max_document_bytes)
 
 
 def measure(pieces: list[ScoredPiece], scorer: BitsOfId, folder: Path) -> dict:
     events: list[dict] = []
     with Journal(folder / "items.jsonl") as journal:
         context = StageContext("evaluate[1]", folder, folder, events.append)
-        result = bits_per_byte.measure(scorer, {"notes": pieces, "empty": []}, journal, context)
+        result = bits_per_byte.measure(scorer, {"notes": pieces, "empty": []}, 10**6, journal, context)
     assert events[-1]["done"] == events[-1]["total"] == sum(len(piece.ids) - 1 for piece in pieces)
     return scores([result], {})
 
@@ -83,6 +86,28 @@ def test_documents_are_whole_within_the_bytes_and_first_by_digest(
     assert 1 < len(chosen) < len(texts)
     assert sum(chosen.values()) <= 1500 < sum(chosen.values()) + len(texts[sorted(texts)[len(chosen)]].encode())
     assert len({piece.doc_id for piece in pieces_of(corpus, tokenizer, 1)}) == 1
+
+
+@given(
+    st.lists(st.integers(1, 900), min_size=1, max_size=200),
+    st.integers(1, 20_000),
+)
+def test_an_excerpt_is_spread_evenly_within_its_bytes(sizes: list[int], max_bytes: int) -> None:
+    document = [ScoredPiece("d", np.full(2, number), size) for number, size in enumerate(sizes)]
+    places = [int(piece.ids[0]) for piece in spread_evenly(document, max_bytes)]
+    assert places == sorted(set(places))
+    assert len(places) == 1 or sum(sizes[place] for place in places) <= max_bytes
+    assert sum(sizes) > max_bytes or places == list(range(len(sizes)))
+    gaps = np.diff([-places[0] - 1, *places, 2 * len(sizes) - places[-1]])
+    assert max(gaps) - min(gaps) <= 2, "ends count twice their distance"
+
+
+def test_long_documents_leave_room_for_others(corpus: dict[str, Artifact], tokenizer: TextTokenizer) -> None:
+    whole, excerpts = (pieces_of(corpus, tokenizer, 1500, size) for size in (10**6, 200))
+    assert len({piece.doc_id for piece in excerpts}) > len({piece.doc_id for piece in whole})
+    for doc_id in {piece.doc_id for piece in excerpts}:
+        taken = [piece.num_bytes for piece in excerpts if piece.doc_id == doc_id]
+        assert len(taken) == 1 or sum(taken) <= 200
 
 
 def test_killed_measurement_goes_on_and_ends_in_the_same_number(

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_rel
 
 from pipelines.evaluate.comparison import difference, mcnemar
+from pipelines.evaluate.intervals import MIN_UNITS
 from pipelines.evaluate.tasks.task import Share
 
 
@@ -32,12 +33,41 @@ def test_no_change_is_noise_and_bits_know_no_mcnemar() -> None:
 def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     draw = np.random.default_rng(1)
     hits = 0
-    for _ in range(40):
+    for _ in range(1000):
         hard = draw.random(60)
         before, after = draw.random(60) < 0.3 + 0.4 * hard, draw.random(60) < 0.4 + 0.4 * hard
         found = difference(answers(before), answers(after), [""] * 60)
         hits += found.low <= 0.1 <= found.high
-    assert 34 <= hits <= 40
+    assert 0.93 <= hits / 1000 <= 0.98
+
+
+@pytest.mark.parametrize("spread_of_sizes", [0.0, 1.0, 1.5])
+@pytest.mark.parametrize("n", [2, 4, 5, 6, 7, 10, 15, 20, 35, 50])
+def test_equal_checkpoints_differ_by_more_than_noise_in_one_of_twenty_pairs(n: int, spread_of_sizes: float) -> None:
+    draw = np.random.default_rng([n, int(10 * spread_of_sizes)])
+    alarms, hits = 0, 0
+    for _ in range(1000):
+        sizes = np.exp(7 + spread_of_sizes * draw.standard_normal(n))
+        rates = 1.5 + 0.4 * draw.standard_normal(n)
+        before, after = (
+            [Share(size * rate, size) for size, rate in zip(sizes, rates + 0.05 * draw.standard_normal(n), strict=True)]
+            for _ in range(2)
+        )
+        found = difference(before, after, [""] * n)
+        alarms += not found.is_noise
+        hits += found.low is not None and found.high is not None and found.low <= 0 <= found.high
+    assert alarms <= 70
+    assert hits >= 930 if n >= MIN_UNITS else hits == 0
+
+
+def test_an_equal_size_difference_is_students_paired_test() -> None:
+    draw = np.random.default_rng(5)
+    before, after = draw.normal(2.0, 0.5, 12), draw.normal(1.8, 0.5, 12)
+    found = difference([Share(value, 1.0) for value in before], [Share(value, 1.0) for value in after], [""] * 12)
+    expected = ttest_rel(after, before)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
 
 
 def test_pairing_finds_what_two_intervals_would_not() -> None:

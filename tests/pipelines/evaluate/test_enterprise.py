@@ -28,6 +28,7 @@ def test_it_is_the_published_formula() -> None:
     found = enterprise_intelligence(shares)
     assert found is not None
     assert 100 * found.value == pytest.approx(65.2)
+    assert (found.low, found.high) == (None, None), "one unit each"
     assert sum(PARTS.values()) == pytest.approx(1.0)
 
 
@@ -60,7 +61,7 @@ def test_its_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_bits_per_byte_count_code_sql_and_maths_once_each() -> None:
     bits = {"humaneval_plus": 1.0, "mbpp_plus": 2.0, "spider": 3.0, "gsm8k": 4.0}
-    shares = {(task, GOLD): [Share(10 * value, 10.0), Share(20 * value, 20.0)] for task, value in bits.items()}
+    shares = {(task, GOLD): [Share(10 * value, 10.0), Share(20 * value, 20.0)] * 3 for task, value in bits.items()}
     found = enterprise_bits_per_byte(shares)
     assert found is not None
     assert found.value == pytest.approx((1.5 + 3.0 + 4.0) / 3)

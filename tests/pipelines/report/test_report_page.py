@@ -14,7 +14,7 @@ from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import report
-from pipelines.artifacts.report import EVIDENCE, EVIDENCE_FILE, SAMPLES, SAMPLES_FILE, Scores, write_differences
+from pipelines.artifacts.report import EVIDENCE, EVIDENCE_FILE, SAMPLES, SAMPLES_FILE, Score, Scores, write_differences
 from pipelines.report.figures import INK
 
 FIGURES = {"compute", "expert_load", "funnel", "loss", "mixture", "scores"}
@@ -111,15 +111,15 @@ def test_text_of_the_run_is_escaped(page: str) -> None:
 
 def test_headline_shows_every_score_with_its_interval(page: str) -> None:
     texts = Outline(page).texts
-    for shown in ("2.400", "2.350 to 2.450, n = 31", "30.0 %", "20.0 to 40.0, n = 40", "2,949,120", "1.5"):
+    for shown in ("2.400", "2.350 to 2.450, n = 31", "0.300", "0.200 to 0.400, n = 40", "2,949,120", "1.5"):
         assert shown in texts
 
 
 def test_scores_say_what_is_chance_what_is_noise_and_what_was_not_measured(page: str) -> None:
     texts = Outline(page).texts
     for shown in (
-        "not above chance (50.0 %), centred 10.0",
-        "+15.0: more than noise (p = 0.001)",
+        "not above chance (0.500), centred 0.100",
+        "+0.150: more than noise (p = 0.001)",
         "-0.001: noise (p = 0.4)",
         "race/test.jsonl: missing. Bring it there by hand",
         "0-shot, <greedy>",
@@ -131,8 +131,8 @@ def test_contamination_says_how_many_items_where_they_stand_and_what_the_clean_o
     texts = Outline(page).texts
     for shown in (
         "4",
-        "53.1 %",
-        "43.0 to 63.0, n = 96",
+        "0.531",
+        "0.430 to 0.630, n = 96",
         "piqa/00003",
         "100%",
         "To open a <jar> of 0 pickles, turn the lid.",
@@ -167,7 +167,7 @@ def test_another_build_has_the_same_figures_whatever_the_clock_says(
     assert again != page
 
 
-def test_run_without_questions_or_quarantine_has_a_page_too(small_run, tmp_path: Path) -> None:
+def test_run_without_questions_quarantine_or_intervals_has_a_page_too(small_run, tmp_path: Path) -> None:
     plain = {
         stage_id: Artifact(artifact.path, dataclasses.replace(artifact.manifest, quarantined=()))
         for stage_id, artifact in small_run.artifacts.items()
@@ -175,7 +175,9 @@ def test_run_without_questions_or_quarantine_has_a_page_too(small_run, tmp_path:
     for stage_id in ("evaluate[1]", "evaluate[2]", "evaluate[3]"):
         scores = Scores.read(plain[stage_id].path)
         bits = {name: score for name, score in scores.scores.items() if name.startswith("bits")}
-        scores = dataclasses.replace(scores, scores=bits, headlines={}, protocols={}, skipped={}, contamination={})
+        intelligence = {"enterprise_intelligence": Score(0.1, 4, None, None)}
+        unsure = {name: dataclasses.replace(score, low=None, high=None) for name, score in bits.items()} | intelligence
+        scores = dataclasses.replace(scores, scores=unsure, headlines={}, protocols={}, skipped={}, contamination={})
         silent = tmp_path / stage_id
         (silent / SAMPLES_FILE).parent.mkdir(parents=True)
         scores.write(silent)
@@ -185,5 +187,7 @@ def test_run_without_questions_or_quarantine_has_a_page_too(small_run, tmp_path:
         plain[stage_id] = Artifact(silent, plain[stage_id].manifest)
     texts = Outline(build(plain, tmp_path / "plain")).texts
     assert "This run asks no questions." in texts
+    assert "too few, n = 31" in texts
+    assert "too few, n = 4" in texts
     assert any(text.startswith("Nobody looked: no corpus names an evaluation file") for text in texts)
     assert "0 records could not be read and went no further." in texts

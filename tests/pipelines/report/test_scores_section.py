@@ -7,7 +7,7 @@ from pipelines.artifacts.report import Difference, Score, Scores
 from pipelines.report.scores_section import scores_section
 
 
-def test_each_kind_of_measure_is_written_in_its_unit_and_stands_beside_its_notes_and_protocol() -> None:
+def test_each_kind_of_measure_is_written_on_its_scale_and_stands_beside_its_notes_and_protocol() -> None:
     scores = Scores(
         "code",
         7,
@@ -30,8 +30,8 @@ def test_each_kind_of_measure_is_written_in_its_unit_and_stands_beside_its_notes
         'of these: start-up, checkpoints, waiting</td><td class="number">0.125<',
         'cost of training</td><td class="number">1,234.50',
         "<b>1.234</b><small>1.200 to 1.300, n = 9</small><small>-0.010: noise (p = 0.2)</small>",
-        "<b>62.0 %</b><small>60.0 to 64.0, n = 1,838</small><small>above chance (50.0 %), centred 24.0</small>"
-        "<small>+3.1: more than noise (p = 0.001)</small>",
+        "<b>0.620</b><small>0.600 to 0.640, n = 1,838</small><small>above chance (0.500), centred 0.240</small>"
+        "<small>+0.031: more than noise (p = 0.001)</small>",
         "2 of 1,838 questions were longer than the model has positions",
         "0-shot, without a &lt;chat&gt; template",
     ):
