@@ -12,9 +12,8 @@ from infra.stage import digest
 from pipelines.evaluate.encoding import Prompt, encode_prompt
 from pipelines.evaluate.models import KeyValueCache, LanguageModel, added_mask
 from pipelines.evaluate.prefix_cache import PrefixCache
-from pipelines.evaluate.requests import Generation, Text, as_plain
+from pipelines.evaluate.requests import UNFINISHED, Generation, Text, as_plain
 
-UNFINISHED = "\ufffd"
 PENDING_IDS = 8
 """A character has four bytes, hence at most four ids; what is still none after twice as many never becomes one."""
 
