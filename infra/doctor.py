@@ -8,6 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from infra.machine import Facts, gather
+from infra.packages import USER_EXTRAS
 
 PYTHON = (3, 11)
 # The quickstart's needs, with room.
@@ -15,6 +16,7 @@ DISK_BYTES = 5 * 2**30
 MEMORY_BYTES = 6 * 2**30
 SHARED_MEMORY_BYTES = 256 * 2**20
 INSTALL = "Run: pip install -e . -c constraints.txt"
+INSTALL_EXTRAS = f"Run: pip install -e '.[{','.join(USER_EXTRAS)}]' -c constraints.txt"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ def _packages(facts: Facts) -> Iterator[Check]:
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version or 'missing'} (needs {requirement.specifier or 'any'})")
     yield Check("packages", not wrong, "; ".join(wrong) or f"{len(facts.versions)} as required", INSTALL)
+    lacking = [f"{extra}: {'; '.join(found)}" for extra, found in facts.extras.items() if found]
+    effect = f". Stages that need them will not start. {INSTALL_EXTRAS}"
+    yield Check("optional packages", True, ". ".join(lacking) + effect if lacking else "as required")
     broken = [f"{name}: {error}" for name, error in facts.broken_modules.items()]
     yield Check("imports", not broken, "; ".join(broken) or "all load, and gloo reduces on the CPU", INSTALL)
 

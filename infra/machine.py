@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 from infra.cluster import ClusterError, require_reachable, token_file
+from infra.packages import optional, problems
 from infra.provenance import version
 from infra.store import Store, StoreError
 
@@ -83,6 +84,8 @@ class Facts:
     sockets: tuple[ListeningSocket, ...]
     landlock_abi: int | None
     has_seccomp: bool
+    extras: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What is wrong with the packages of each extra that a run can need."""
 
 
 def gather(store_root: Path, address: str | None) -> Facts:
@@ -106,6 +109,7 @@ def gather(store_root: Path, address: str | None) -> Facts:
         sockets=tuple(listening_sockets(Path("/proc"), os.getuid())),
         landlock_abi=_landlock_abi(),
         has_seccomp=Path("/proc/sys/kernel/seccomp/actions_avail").exists(),
+        extras=_extras(),
     )
 
 
@@ -178,6 +182,13 @@ def _distribution(requirement: str) -> str | None:
 
     parsed = Requirement(requirement)
     return parsed.name if parsed.marker is None or parsed.marker.evaluate({"extra": ""}) else None
+
+
+def _extras() -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for extra, requirement in optional():
+        names.setdefault(extra, []).append(requirement.name)
+    return {extra: problems(found) for extra, found in names.items()}
 
 
 def _store_error(root: Path) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from infra.packages import mend, problems
 from infra.stage import Stage, walk
 from infra.store import Artifact, Manifest, Store
 
@@ -56,6 +57,15 @@ def select(stages: Mapping[str, Stage], until: str | None = None, only: str | No
             raise SelectionError(f"--only {only}: fits no stage. The stages are {', '.join(stages)}.")
         return chosen
     return list(stages.values())
+
+
+def missing_packages(planned: Sequence[PlannedStage]) -> list[str]:
+    """Stages to build that cannot start in this environment, one line for all that lack the same packages."""
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for step in planned:
+        if step.action == "build" and problems(step.stage.packages):
+            lacking.setdefault(step.stage.packages, []).append(step.stage.id)
+    return [f"{', '.join(ids)}: {'; '.join(problems(names))}. {mend(names)}" for names, ids in lacking.items()]
 
 
 def require_inputs(planned: Sequence[PlannedStage], chosen: Sequence[Stage]) -> None:

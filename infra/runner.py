@@ -16,6 +16,7 @@ from typing import Any
 
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
+from infra.packages import require
 from infra.plan import PlannedStage
 from infra.provenance import code_digest, provenance
 from infra.stage import Resources, Stage
@@ -109,6 +110,7 @@ def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Art
     context = StageContext(stage.id, scratch, state, emit, parallel, partial(store.siblings, stage, _code(stage)))
     started = time.monotonic()
     try:
+        require(stage.packages, stage.id)
         metrics = stage.work(context, dict(zip(stage.inputs, upstream, strict=True)))
         seconds = time.monotonic() - started
         artifact = store.commit(

@@ -44,6 +44,8 @@ class Stage:
     inputs: Mapping[str, "Stage"]
     work: Work = field(compare=False)
     resources: Resources = Resources()
+    packages: tuple[str, ...] = ()
+    """Distributions beyond the project's own requirements that the work needs where it runs."""
 
     @property
     def id(self) -> str:

@@ -60,6 +60,7 @@ def plan(
     ] = None,
 ) -> None:
     """Say what a run would reuse or build, and why, or what its phases would read. Starts nothing."""
+    from infra.plan import missing_packages
     from pipelines import commands, console
 
     terminal = _terminal()
@@ -72,6 +73,8 @@ def plan(
     terminal.print(
         f"\n{len(planned)} stages: {len(planned) - building} to reuse, {building} to build.", highlight=False
     )
+    for line in missing_packages(planned):
+        terminal.print(f"MISSING PACKAGE {line}", style="yellow", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -325,13 +328,14 @@ def main() -> None:
 def _user_errors() -> tuple[type[Exception], ...]:
     from data_recipes import RecipeError
     from infra.cluster import ClusterError
+    from infra.packages import PackageError
     from infra.plan import SelectionError
     from infra.store import StoreError
     from infra.tracking import TrackingError
     from pipelines.evaluate.tasks.task import DataError
     from pipelines.show import ShowError
 
-    return RecipeError, ClusterError, SelectionError, StoreError, TrackingError, ShowError, DataError
+    return RecipeError, PackageError, ClusterError, SelectionError, StoreError, TrackingError, ShowError, DataError
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from data_recipes import CorpusRecipe, RecipeError, load_recipe, load_run
 from data_recipes.lock import Lock
 from data_recipes.schema import MixSection
 from infra.events import EventLog
-from infra.plan import PlannedStage, plan, require_inputs, select
+from infra.packages import PackageError
+from infra.plan import PlannedStage, missing_packages, plan, require_inputs, select
 from infra.provenance import provenance
 from infra.runner import Outcome, run, run_inline
 from infra.store import Artifact, Store, write_durably
@@ -194,9 +195,13 @@ def ablate_recipe(
 
 
 def execute(graph: Graph, planned: list[PlannedStage], store: Store, address: str | None, terminal: Console) -> bool:
-    """Run what is planned of a graph, told on the terminal, in the event log and in MLflow; True where all came out."""
+    """Run what is planned of a graph, told on the terminal, in the event log and in MLflow; True where all came out.
+
+    Raises PackageError, before anything is built, if a stage cannot start on this machine for want of a package.
+    """
     from infra.tracking import Tracker, reconcile
 
+    _require_packages(planned, address, terminal)
     run_id = f"{graph.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = store.root / "runs" / run_id
     reconcile(store.root)
@@ -218,6 +223,16 @@ def execute(graph: Graph, planned: list[PlannedStage], store: Store, address: st
         tracker.stop()
     print_summary(outcome, planned, store.root, seconds, terminal)
     return outcome.ok
+
+
+def _require_packages(planned: list[PlannedStage], address: str | None, terminal: Console) -> None:
+    """Refuse what this machine cannot run. Another cluster may have packages that this machine lacks: there each stage
+    looks for them before it starts."""
+    lacking = missing_packages(planned)
+    if lacking and address is None and "RAY_ADDRESS" not in os.environ:
+        raise PackageError("\n".join(lacking))
+    for line in lacking:
+        terminal.print(f"MISSING PACKAGE on this machine, {line}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _run_stages(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infra.packages import broken, require
 from pipelines.artifacts.tokenizer import switch_off_sampling
 from pipelines.evaluate.models import KeyValueCache, Messages, ModelSource, TextCodec, added_mask
 
@@ -124,13 +125,12 @@ class HuggingFaceCache:
 
 
 def _library(source: ModelSource) -> Any:
+    user = f"{source.checkpoint}: a Hugging Face model"
+    require(source.packages, user)
     try:
         import transformers
     except ImportError as error:
-        raise ValueError(
-            f"{source.checkpoint}: a Hugging Face model needs the package transformers. Install it: "
-            "pip install 'arctic-pretraining[evaluate]'."
-        ) from error
+        raise broken("transformers", user, error) from error
     return transformers
 
 

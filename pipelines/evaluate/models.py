@@ -36,6 +36,11 @@ class ModelSource:
         return (self.checkpoint / INDEX).is_file()
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions of the extra `evaluate` that it needs."""
+        return () if self.is_ours else ("transformers",)
+
+    @property
     def tokenizer_folder(self) -> Path:
         return self.tokenizer or self.checkpoint
 

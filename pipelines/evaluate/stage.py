@@ -81,7 +81,8 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     }
     spread = Spread(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
     work = partial(_evaluate_phase, phase_name, section, suite, spread)
-    return Stage("evaluate", str(number), VERSION, params, _named(section, inputs), work, spread.resources)
+    named = _named(section, inputs)
+    return Stage("evaluate", str(number), VERSION, params, named, work, spread.resources, suite.packages())
 
 
 def checkpoint_stage(
@@ -102,7 +103,8 @@ def checkpoint_stage(
     params = {"model": source.digest(), "suite": suite.params()}
     inputs = {"previous": previous} if previous else {}
     work = partial(_evaluate_checkpoint, label, source, suite, spread)
-    return Stage("evaluate", label, VERSION, params, inputs, work, spread.resources)
+    packages = (*suite.packages(), *source.packages)
+    return Stage("evaluate", label, VERSION, params, inputs, work, spread.resources, packages)
 
 
 def _named(section: EvaluateSection, inputs: PhaseInputs) -> dict[str, Stage]:

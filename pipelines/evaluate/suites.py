@@ -69,6 +69,10 @@ class Suite:
         """The tasks for a model with a chat template, or for one without."""
         return [FACTORIES[name](self, chat) for name in self.tasks]
 
+    def packages(self) -> tuple[str, ...]:
+        """Distributions of the extra `evaluate` that the tasks need."""
+        return tuple(sorted({name for task in self.build(chat=False) for name in task.packages}))
+
     def params(self) -> dict[str, object]:
         """What results depend on, as plain data: how each task is asked and judged, how many items, and what the files
         say. That a file is missing is part of it, so that a task which was skipped is measured once it is there. Which

@@ -53,6 +53,13 @@ def test_ray_rejects_a_head_type_that_is_not_declared(cluster: dict[str, Any]):
         validate(cluster)
 
 
+def test_every_node_has_what_an_evaluation_needs(cluster: dict[str, Any]):
+    image = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
+    for text in (image, "\n".join(cluster["setup_commands"])):
+        (command,) = [line for line in text.split("\n") if re.search(r"pip install .*-e", line)]
+        assert "-c constraints.txt -e '.[evaluate]'" in command
+
+
 def test_no_work_lands_on_the_head_and_idle_pools_cost_nothing(cluster: dict[str, Any]):
     types = cluster["available_node_types"]
     assert types["head"]["resources"] == {"CPU": 0}

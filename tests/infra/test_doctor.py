@@ -64,6 +64,14 @@ def test_what_is_wrong_is_named_with_its_value(changes: dict[str, Any], name: st
     assert check.mend or name in ("store", "cluster"), "these messages carry their mend"
 
 
+def test_packages_of_an_extra_are_told_with_their_mend_and_make_no_machine_unfit():
+    lacking = {"evaluate": ["lm_eval missing (needs ==0.4.13)", "langdetect 1.0.8 (needs >=1.0.9)"]}
+    (check,) = [one for one in judge(replace(FIT, extras=lacking)) if one.name == "optional packages"]
+    assert check.ok
+    assert "evaluate: lm_eval missing (needs ==0.4.13); langdetect 1.0.8 (needs >=1.0.9)" in check.message
+    assert "Run: pip install -e '.[evaluate]' -c constraints.txt" in check.message
+
+
 def test_only_sockets_that_others_reach_without_a_token_are_refused():
     harmless = (
         ListeningSocket("gcs_server", "0.0.0.0", 6379, has_token=True),

@@ -56,6 +56,7 @@ class CodeTask:
     num_sandboxes: int | None = None
     headline: str = "pass@1"
     runs: Literal["", "python", "sql"] = "python"
+    packages: tuple[str, ...] = ()
     references: References = field(default_factory=References, repr=False)
 
     @property

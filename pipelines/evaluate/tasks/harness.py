@@ -12,11 +12,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from infra.packages import broken, require
 from pipelines.evaluate.data import read_rows
 from pipelines.evaluate.enterprise import GOLD
 from pipelines.evaluate.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
 
+PACKAGE, USER = "lm_eval", "a task of lm-evaluation-harness"
 FEWSHOT_SEED = 1234
 """The harness' own default."""
 MAX_NEW_TOKENS = 256
@@ -85,6 +87,7 @@ class HarnessTask:
     root: Path
     limit: int | None = None
     runs: Literal["", "python", "sql"] = ""
+    packages: tuple[str, ...] = (PACKAGE,)
 
     @property
     def headline(self) -> str:
@@ -99,7 +102,7 @@ class HarnessTask:
         return tuple(self._definition.files.values())
 
     def items(self) -> list[Item]:
-        """Raises DataError also where the harness is not installed."""
+        """Raises PackageError where the harness is not installed as it is pinned."""
         try:
             if not self._rows["test"]:
                 raise ValueError("no rows")
@@ -219,7 +222,8 @@ class _Gold:
 
 
 def _load(definition: Definition, value: str, splits: Mapping[str, list[Any]]) -> Any:
-    """The harness' task over local rows. Raises DataError where the harness is not installed."""
+    """The harness' task over local rows. Raises PackageError where the harness is not installed as it is pinned."""
+    require([PACKAGE], USER)
     # Set before its first import: nothing here may ask the network.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     try:
@@ -227,10 +231,8 @@ def _load(definition: Definition, value: str, splits: Mapping[str, list[Any]]) -
         from lm_eval import utils
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.tasks._yaml_loader import load_yaml
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"lm-evaluation-harness is not installed ({error}). Run: pip install 'lm_eval==0.4.13'"
-        ) from error
+    except ImportError as error:
+        raise broken(PACKAGE, USER, error) from error
     # Only after the harness: imported first, it meets itself half imported.
     import datasets
 

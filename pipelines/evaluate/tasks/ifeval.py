@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from infra.packages import require
 from pipelines.evaluate.data import read_rows
 from pipelines.evaluate.requests import Answer, Generation, Text
 from pipelines.evaluate.sql_answers import CORRECT
 from pipelines.evaluate.tasks.ifeval_checks import CHECKS
-from pipelines.evaluate.tasks.ifeval_text import language_detector
+from pipelines.evaluate.tasks.ifeval_text import PACKAGE, language_detector
 from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, form_of, way_of
 
 PROMPTS = "ifeval/input_data.jsonl"
@@ -38,6 +39,7 @@ class IFEval:
     headline: str = "prompt_strict"
     files: tuple[str, ...] = (PROMPTS,)
     runs: Literal["", "python", "sql"] = ""
+    packages: tuple[str, ...] = (PACKAGE,)
 
     @property
     def protocol(self) -> str:
@@ -48,6 +50,7 @@ class IFEval:
 
     def items(self) -> list[Item]:
         # Asked for now, and not when everything is answered.
+        require(self.packages, self.name)
         language_detector()
         return [ifeval_item(number, row, self.chat) for number, row in enumerate(read_rows(self.root, PROMPTS))]
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from pipelines.evaluate.tasks.task import DataError
+from infra.packages import broken
 
+PACKAGE = "langdetect"
+"""What IFEval's checks of languages are defined by."""
 ABBREVIATIONS = frozenset(
     """
     a.d a.m adm apr aug ave b.c capt co col corp d.c dec dr e.g feb gen gov hon i.e inc jan jr lt ltd maj mr mrs ms mt
@@ -81,14 +83,11 @@ def language_of(text: str) -> str | None:
 
 
 def language_detector() -> Any:
-    """The package langdetect. Raises DataError where it is not installed."""
+    """The package langdetect. Raises PackageError where it cannot be imported."""
     try:
         import langdetect
     except ImportError as error:
-        raise DataError(
-            "ifeval: the package langdetect, which its language checks are defined by, is not installed. "
-            "Run: pip install langdetect"
-        ) from error
+        raise broken(PACKAGE, "ifeval", error) from error
     return langdetect
 
 

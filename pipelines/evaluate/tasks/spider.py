@@ -53,6 +53,7 @@ class Spider:
     headline: str = "execution_accuracy"
     files: tuple[str, ...] = tuple(file for file in data_files() if file.startswith("spider/"))
     runs: Literal["", "python", "sql"] = "sql"
+    packages: tuple[str, ...] = ()
 
     @property
     def protocol(self) -> str:

@@ -50,7 +50,8 @@ class Verdict:
 class Task(Protocol):
     """`name` as in a suite ("humaneval_plus"); `headline`: the measure that stands for the task; `protocol`: shots,
     prompt and scoring in one line, beside every score; `files`: those of the data root that it reads; `runs`: the
-    language of answers that judging runs in the sandbox, "" where it runs none."""
+    language of answers that judging runs in the sandbox, "" where it runs none; `packages`: distributions of the extra
+    `evaluate` that it needs."""
 
     @property
     def name(self) -> str: ...
@@ -62,6 +63,8 @@ class Task(Protocol):
     def files(self) -> tuple[str, ...]: ...
     @property
     def runs(self) -> Literal["", "python", "sql"]: ...
+    @property
+    def packages(self) -> tuple[str, ...]: ...
 
     def items(self) -> list[Item]:
         """All items, in a fixed order. Raises DataError where a file is missing, altered or not as it should be."""

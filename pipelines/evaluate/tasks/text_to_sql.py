@@ -29,6 +29,7 @@ class TextToSql:
     protocol: str = "0-shot, greedy, asked as in training, without a chat template; rows equal the gold query's"
     files: tuple[str, ...] = ()
     runs: Literal["", "python", "sql"] = "sql"
+    packages: tuple[str, ...] = ()
 
     def items(self) -> list[Item]:
         questions = [question for source in self.sources for question in _read(source)]

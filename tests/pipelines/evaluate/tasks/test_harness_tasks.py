@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from infra.packages import PackageError
 from pipelines.evaluate import data
 from pipelines.evaluate.data import DataFile, content_digest
 from pipelines.evaluate.enterprise import GOLD
@@ -381,7 +382,9 @@ def test_altered_file_and_missing_harness_name_the_mend(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "lm_eval", None)
-        with pytest.raises(DataError, match=r"Run: pip install 'lm_eval==0\.4\.13'"):
+        with pytest.raises(
+            PackageError, match=r"lm_eval missing \(needs ==0\.4\.13\)\. Run: pip install -e '\.\[evaluate\]'"
+        ):
             HarnessTask("piqa", root).items()
     file = "piqa/validation.jsonl.gz"
     pinned[file] = replace(pinned[file], sha256="0" * 64)

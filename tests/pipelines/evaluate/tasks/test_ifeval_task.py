@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.packages import PackageError
 from pipelines.evaluate.requests import Generation, Text
 from pipelines.evaluate.tasks.ifeval import IFEval, Instruction, follows, ifeval_item, readings
 from pipelines.evaluate.tasks.task import DataError, Item
@@ -85,7 +86,9 @@ def test_unknown_instructions_and_arguments_are_told() -> None:
 
 def test_missing_detector_of_languages_is_told_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langdetect", None)
-    with pytest.raises(DataError, match="pip install langdetect"):
+    with pytest.raises(
+        PackageError, match=r"langdetect missing \(needs >=1\.0\.9\)\. Run: pip install -e '\.\[evaluate\]'"
+    ):
         IFEval(Path("nowhere")).items()
 
 

@@ -1,0 +1,69 @@
+"""Packages that only some stages need: whether this environment has them in the right version, and how to get them."""
+
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from importlib.util import find_spec
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = "arctic-pretraining"
+USER_EXTRAS = ("evaluate",)
+"""Extras that a run can need; the others are for work on the project itself."""
+
+
+class PackageError(Exception):
+    """A package that the work needs is missing, broken or of another version: the message names it and the mend."""
+
+
+def problems(names: Iterable[str]) -> list[str]:
+    """What is wrong with each of `names`, distributions that an extra of this project asks for, in a few words."""
+    return [problem for name in names if (problem := _problem(name))]
+
+
+def mend(names: Iterable[str]) -> str:
+    """How to install `names`."""
+    extras = sorted({extra for extra, requirement in optional() if _same(requirement.name, names)})
+    return f"Run: pip install -e '.[{','.join(extras)}]' -c constraints.txt"
+
+
+def require(names: Iterable[str], user: str) -> None:
+    """Raise PackageError where `user`, such as a task, cannot have one of `names`."""
+    wanted = list(names)
+    if found := problems(wanted):
+        raise PackageError(f"{user} needs {'; '.join(found)}. {mend(wanted)}")
+
+
+def broken(name: str, user: str, error: ImportError) -> PackageError:
+    """The error of `user`, whose package `name` is there and cannot be imported."""
+    return PackageError(f"{user} needs {name}, which cannot be imported ({error}). {mend([name])}")
+
+
+def optional() -> Iterator[tuple[str, Requirement]]:
+    """Each requirement of an extra that a run can need, with the extra."""
+    for text in metadata.requires(PROJECT) or ():
+        requirement = Requirement(text)
+        for extra in USER_EXTRAS:
+            if requirement.marker and not _applies(requirement, "") and _applies(requirement, extra):
+                yield extra, requirement
+
+
+def _problem(name: str) -> str:
+    requirement = next((found for _, found in optional() if _same(found.name, [name])), Requirement(name))
+    needed = f"needs {requirement.specifier or 'any'}"
+    try:
+        version = metadata.version(name)
+        is_there = find_spec(name.replace("-", "_")) is not None
+    except (metadata.PackageNotFoundError, ImportError, ValueError):
+        return f"{name} missing ({needed})"
+    if not is_there:
+        return f"{name} missing ({needed})"
+    return "" if requirement.specifier.contains(version, prereleases=True) else f"{name} {version} ({needed})"
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _same(name: str, names: Iterable[str]) -> bool:
+    return canonicalize_name(name) in map(canonicalize_name, names)
