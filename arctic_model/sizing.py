@@ -10,6 +10,7 @@ from typing import Literal
 from arctic_model.config import ArcticConfig
 from arctic_model.flops import count_parameters
 from arctic_model.muon_cost import MuonGroup, muon_groups
+from arctic_model.reserve import Reserve, reserve
 
 Dtype = Literal["float32", "bfloat16"]
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
@@ -134,22 +135,29 @@ class Host:
 
 @dataclass(frozen=True)
 class Memory:
+    """Bytes of one worker: its tensors by part, its machine's, and what its GPU must leave free beside the tensors."""
+
     states: States
     working: Working
     host: Host
+    reserve: Reserve
 
     @property
     def total(self) -> int:
+        """The most that tensors take at one moment."""
         return self.states.total + self.working.peak
 
     def fits(self, memory_bytes: float) -> bool:
-        return self.total <= memory_bytes
+        """Whether a GPU of `memory_bytes` holds the tensors and the reserve."""
+        return self.total + self.reserve.total <= memory_bytes
 
 
 def memory_per_worker(config: ArcticConfig, spread: Spread) -> Memory:
-    """Bytes of one worker. Raises ValueError where `config` cannot be spread like this."""
+    """Bytes of one worker. Raises ValueError if `config` cannot be spread like this."""
     spread.require_fit(config)
-    return Memory(states(config, spread), working(config, spread), host(config, spread))
+    held, added = states(config, spread), working(config, spread)
+    beside = reserve(held.total + added.peak, spread.num_workers, spread.expert_parallel_size)
+    return Memory(held, added, host(config, spread), beside)
 
 
 def states(config: ArcticConfig, spread: Spread) -> States:

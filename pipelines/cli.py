@@ -176,7 +176,7 @@ def fetch(
 
 @app.command()
 def size(
-    recipe: Recipe,
+    recipe: Annotated[Path, typer.Argument(help="A run recipe (.toml), or a preset such as arctic-480b.")],
     gpu: Annotated[str, typer.Option(help="a100, h100, h200 or b200.")] = "h100",
     gpus: Annotated[int | None, typer.Option(help="Workers, one GPU each. Default: as the recipe says.")] = None,
     ep: Annotated[int | None, typer.Option(help="Workers that share the experts. Default: as the recipe says.")] = None,

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arctic_model.presets import preset
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
 from data_recipes.inputs import TextToSqlInput
 from data_recipes.lock import Lock
 from infra.stage import Stage
 from pipelines import dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
+from pipelines.train.job import model_config
 
 Recipes = Mapping[str, tuple[Path, CorpusRecipe]]
 """Corpus recipes by name, each with the file it came from."""
@@ -141,7 +141,7 @@ def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any]
 def _phases(
     run: RunRecipe, corpora: Mapping[str, Corpus], tokenizer: Stage, tokens: Mapping[str, Stage], folder: Path
 ) -> list[Stage]:
-    model = _model(run)
+    model = model_config(run).to_dict()
     questions = {name: corpus.source for name, corpus in corpora.items() if corpus.has_questions}
     refined = {name: (corpus.score, corpus.filter, corpus.dedup) for name, corpus in corpora.items()}
     stages: list[Stage] = []
@@ -173,15 +173,6 @@ def schedule(run: RunRecipe, number: int) -> dict[str, Any]:
 
 def _points(warmup: int, start: int | None = None, end: int | None = None) -> dict[str, Any]:
     return {"warmup_tokens": warmup, "decay_start_tokens": start, "decay_end_tokens": end}
-
-
-def _model(run: RunRecipe) -> dict[str, Any]:
-    overrides = {"vocab_size": run.tokenizer.vocab_size, **run.model.overrides}
-    try:
-        return preset(run.model.preset, overrides).to_dict()
-    except (KeyError, TypeError, ValueError) as error:
-        reason = error.args[0] if error.args else error
-        raise RecipeError(f"run {run.name}: model: {reason}") from None
 
 
 def _beside(path: Path, name: str) -> tuple[Path, CorpusRecipe]:

@@ -1,5 +1,6 @@
 """`arctic size`: what a run would need on a number of GPUs, before one is rented."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from rich.table import Table
 
 from arctic_model.config import ArcticConfig
 from arctic_model.flops import count_parameters
-from arctic_model.presets import preset
+from arctic_model.presets import PRESETS
 from arctic_model.sizing import Host, Memory, Spread, memory_per_worker
 from arctic_model.step_time import GPUS, Gpu, bill, step_time, traffic, windows
 from data_recipes import RecipeError, RunRecipe, load_recipe
-from pipelines.train.job import spread_of
+from data_recipes.schema import TrainSection
+from pipelines.train.job import model_config, spread_of
 
 LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
     "none": ("selective", "layer"),
@@ -22,6 +24,8 @@ LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
     "layer": (),
 }
 """By activation checkpointing, the policies that keep less."""
+MOST_GPUS = 65_536
+"""The largest number of GPUs that a preset is tried on."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +53,86 @@ class Order:
         return [f"train.{name}={value}" for name, value in spread.items() if value is not None] + checkpointing
 
 
-def print_size(recipe: Path, overrides: Sequence[str], order: Order, terminal: Console) -> None:
-    """Memory by part, traffic, step time, days and cost of the run recipe at `recipe`. Raises RecipeError."""
-    run = load_recipe(recipe, [*overrides, *order.overrides()])
-    if not isinstance(run, RunRecipe):
-        raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
+@dataclass(frozen=True)
+class Sizing:
+    """The model to size and how it is spread; `tokens` of the whole run, None for a preset that no recipe trains."""
+
+    name: str
+    config: ArcticConfig
+    spread: Spread
+    tokens: int | None
+
+
+def print_size(target: Path, overrides: Sequence[str], order: Order, terminal: Console) -> None:
+    """Memory by part, traffic, step time, days and cost of the run recipe at `target`, or of the preset of that name.
+
+    Raises RecipeError.
+    """
     if order.gpu not in GPUS:
         raise RecipeError(f"--gpu {order.gpu!r}: no such GPU. There are {', '.join(GPUS)}.")
+    sizing = (
+        _of_preset(str(target), overrides, order) if str(target) in PRESETS else _of_recipe(target, overrides, order)
+    )
     try:
-        config = preset(run.model.preset, run.model.overrides)
-        spread = spread_of(run.train, run.tokenize.sequence_length, run.train.num_workers)
-        tables = list(_tables(config, spread, sum(phase.tokens for phase in run.phases), order))
+        tables = list(_tables(sizing, order))
     except ValueError as error:
-        raise RecipeError(f"{recipe}: {error}") from None
-    _print(terminal, _heading(run, config, spread, order))
+        raise RecipeError(f"{target}: {error}") from None
+    _print(terminal, _heading(sizing, order))
     for table in tables:
         terminal.print(table)
         terminal.print()
-    _print(terminal, _verdict(config, spread, order))
+    _print(terminal, _verdict(sizing, order))
 
 
-def _heading(run: RunRecipe, config: ArcticConfig, spread: Spread, order: Order) -> str:
+def _of_recipe(recipe: Path, overrides: Sequence[str], order: Order) -> Sizing:
+    if not recipe.suffix and not recipe.exists():
+        raise RecipeError(f"{recipe}: no such recipe or preset. The presets are {', '.join(PRESETS)}.")
+    run = load_recipe(recipe, [*overrides, *order.overrides()])
+    if not isinstance(run, RunRecipe):
+        raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
+    try:
+        spread = spread_of(run.train, run.tokenize.sequence_length, run.train.num_workers)
+    except ValueError as error:
+        raise RecipeError(f"{recipe}: {error}") from None
+    return Sizing(run.model.preset, model_config(run), spread, sum(phase.tokens for phase in run.phases))
+
+
+def _of_preset(name: str, overrides: Sequence[str], order: Order) -> Sizing:
+    """The preset trained in bfloat16 at ZeRO-2, on as many GPUs as `order` names, else on the fewest that hold it."""
+    if overrides:
+        raise RecipeError(
+            f"--set {overrides[0]}: {name} is a preset, not a recipe. Name a run recipe to change fields."
+        )
+    config = PRESETS[name]
+    try:
+        return Sizing(name, config, _spread_of_preset(config, order), None)
+    except ValueError as error:
+        raise RecipeError(f"{name}: {error}") from None
+
+
+def _spread_of_preset(config: ArcticConfig, order: Order) -> Spread:
+    numbers = [2**power for power in range(MOST_GPUS.bit_length())] if order.num_gpus is None else [order.num_gpus]
+    for num_gpus in numbers:
+        spread = Spread(
+            num_workers=num_gpus,
+            expert_parallel_size=order.expert_parallel_size or math.gcd(num_gpus, config.num_experts),
+            sequence_length=config.max_positions,
+            micro_batch_sequences=order.micro_batch_sequences or 1,
+            optimizer=TrainSection.model_fields["optimizer"].default,
+            activation_checkpointing="layer" if order.checkpoint_layers else "none",
+        )
+        if memory_per_worker(config, spread).fits(GPUS[order.gpu].memory_bytes):
+            break
+    return spread
+
+
+def _heading(sizing: Sizing, order: Order) -> str:
+    config, spread = sizing.config, sizing.spread
     count = count_parameters(config)
     policy = spread.activation_checkpointing
     checkpointing = "" if policy == "none" else f", {policy} checkpointing"
     return (
-        f"{run.model.preset}: {count.total:,} parameters, {count.active:,} active\n"
+        f"{sizing.name}: {count.total:,} parameters, {count.active:,} active\n"
         f"{spread.num_workers:,} x {order.gpu}, expert-parallel over {spread.expert_parallel_size}, ZeRO-"
         f"{spread.zero_stage}, {spread.dtype}, {spread.optimizer}{checkpointing}\n"
         f"a step: {spread.tokens_per_step:,} tokens = {spread.num_workers:,} GPUs x {spread.num_micro_batches:,} "
@@ -82,17 +140,20 @@ def _heading(run: RunRecipe, config: ArcticConfig, spread: Spread, order: Order)
     )
 
 
-def _tables(config: ArcticConfig, spread: Spread, tokens: int, order: Order) -> Iterable[Table]:
+def _tables(sizing: Sizing, order: Order) -> Iterable[Table]:
+    config, spread = sizing.config, sizing.spread
     gpu = GPUS[order.gpu]
     memory = memory_per_worker(config, spread)
-    yield _memory_table(memory)
+    yield _memory_table(memory, gpu)
     yield _host_table(memory.host)
     yield _traffic_table(config, spread)
     yield _time_table(config, spread, gpu, order.mfu)
-    yield _bill_table(config, spread, gpu, tokens, order)
+    yield _rate_table(sizing, gpu, order)
+    if sizing.tokens is not None:
+        yield _bill_table(sizing, sizing.tokens, gpu, order)
 
 
-def _memory_table(memory: Memory) -> Table:
+def _memory_table(memory: Memory, gpu: Gpu) -> Table:
     table = _table("memory per GPU", "")
     for part, value in asdict(memory.states).items():
         table.add_row(_words(part), _bytes(value))
@@ -100,6 +161,10 @@ def _memory_table(memory: Memory) -> Table:
     for part, value in asdict(memory.working).items():
         table.add_row(_words(part), _bytes(value))
     table.add_row("most at one moment, states with it", _bytes(memory.total), style="bold")
+    for part, value in asdict(memory.reserve).items():
+        table.add_row(f"reserve: {_words(part)}", _bytes(value))
+    table.add_row("needed, reserve included", _bytes(memory.total + memory.reserve.total), style="bold")
+    table.add_row("margin left", _bytes(gpu.memory_bytes - memory.total - memory.reserve.total))
     return table
 
 
@@ -135,35 +200,41 @@ def _time_table(config: ArcticConfig, spread: Spread, gpu: Gpu, mfu: float) -> T
     return table
 
 
-def _bill_table(config: ArcticConfig, spread: Spread, gpu: Gpu, tokens: int, order: Order) -> Table:
-    step = step_time(config, spread, gpu, order.mfu)
-    price = gpu.price_per_hour if order.price_per_hour is None else order.price_per_hour
-    total = bill(tokens, step.tokens_per_s, spread.num_workers, price)
-    table = _table(f"the run: {tokens:,} tokens", "")
+def _rate_table(sizing: Sizing, gpu: Gpu, order: Order) -> Table:
+    step = step_time(sizing.config, sizing.spread, gpu, order.mfu)
+    table = _table("throughput", "")
     table.add_row("tokens/s, all GPUs", f"{step.tokens_per_s:,.0f}")
-    table.add_row("tokens/s and GPU", f"{step.tokens_per_s / spread.num_workers:,.0f}")
-    table.add_row(f"MFU, of {gpu.peak_flops(spread.dtype) / 1e12:,.0f} TFLOP/s", f"{step.mfu:.1%}")
+    table.add_row("tokens/s and GPU", f"{step.tokens_per_s / sizing.spread.num_workers:,.0f}")
+    table.add_row(f"MFU, of {gpu.peak_flops(sizing.spread.dtype) / 1e12:,.0f} TFLOP/s", f"{step.mfu:.1%}")
+    return table
+
+
+def _bill_table(sizing: Sizing, tokens: int, gpu: Gpu, order: Order) -> Table:
+    rate = step_time(sizing.config, sizing.spread, gpu, order.mfu).tokens_per_s
+    price = gpu.price_per_hour if order.price_per_hour is None else order.price_per_hour
+    total = bill(tokens, rate, sizing.spread.num_workers, price)
+    table = _table(f"the run: {tokens:,} tokens", "")
     table.add_row("days", f"{total.days:,.1f}")
     table.add_row("GPU-hours", f"{total.gpu_hours:,.0f}")
     table.add_row(f"cost at ${price:.2f} an hour", f"${total.cost:,.0f}")
     return table
 
 
-def _verdict(config: ArcticConfig, spread: Spread, order: Order) -> str:
-    """Whether it fits, and where it does not, what to lower."""
-    gpu = GPUS[order.gpu]
+def _verdict(sizing: Sizing, order: Order) -> str:
+    """Whether it fits, by what margin, and if it does not, what to lower."""
+    config, spread, gpu = sizing.config, sizing.spread, GPUS[order.gpu]
     memory = memory_per_worker(config, spread)
-    need, there = _bytes(memory.total), _bytes(gpu.memory_bytes)
+    need = f"{_bytes(memory.total)} and a reserve of {_bytes(memory.reserve.total)} of {_bytes(gpu.memory_bytes)}"
     if memory.fits(gpu.memory_bytes):
-        return f"Fits: {need} of {there}."
-    if memory.states.total > gpu.memory_bytes:
+        return f"Fits: {need}."
+    if memory.states.total + memory.reserve.total > gpu.memory_bytes:
         mend = "The states alone are too large: raise --ep or --gpus, or zero_stage to 2."
     else:
         mend = "Lower --micro-batch or raise --ep." if spread.micro_batch_sequences > 1 else "Raise --ep or --gpus."
         for policy in LESS_KEPT[spread.activation_checkpointing]:
             smaller = memory_per_worker(config, replace(spread, activation_checkpointing=policy))
             mend += f" With {policy} checkpointing: {_bytes(smaller.total)}."
-    return f"DOES NOT FIT: {need} of {there}. {mend}"
+    return f"DOES NOT FIT: {need}. {mend}"
 
 
 def _table(*titles: str) -> Table:
@@ -182,7 +253,7 @@ def _words(name: str) -> str:
 
 
 def _bytes(number: float) -> str:
-    return f"{number / 1e9:,.2f} GB" if number >= 1e8 else f"{number / 1e6:,.2f} MB"
+    return f"{number / 1e9:,.2f} GB" if abs(number) >= 1e8 else f"{number / 1e6:,.2f} MB"
 
 
 def _seconds(seconds: float) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from arctic_model.config import ArcticConfig
+from arctic_model.presets import preset
 from arctic_model.sizing import Spread
+from data_recipes import RecipeError, RunRecipe
 from data_recipes.schema import TrainSection
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokenSequences
@@ -33,6 +35,15 @@ class TrainJob:
     def failure(self) -> Path:
         """Where a worker writes down an error that a restart would not mend."""
         return self.folder / "failure.txt"
+
+
+def model_config(run: RunRecipe) -> ArcticConfig:
+    """The architecture that `run` trains: its preset with the tokenizer's vocabulary and the overrides. Raises
+    RecipeError."""
+    try:
+        return preset(run.model.preset, {"vocab_size": run.tokenizer.vocab_size, **run.model.overrides})
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"run {run.name}: model: {error}") from None
 
 
 def spread_of(section: TrainSection, sequence_length: int, num_workers: int) -> Spread:

@@ -7,10 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
-from data_recipes import RecipeError
+from arctic_model.config import ArcticConfig
+from arctic_model.model import ArcticModel
+from arctic_model.presets import PRESETS
+from arctic_model.step_time import GPUS
+from data_recipes import RecipeError, RunRecipe, load_recipe
+from pipelines.commands import load_graph
 from pipelines.size import Order, print_size
+from pipelines.train.job import model_config
 
 RECIPES = Path(__file__).parents[2] / "data_recipes"
 ARCTIC = RECIPES / "runs" / "arctic_480b.toml"
@@ -34,6 +41,60 @@ def row(text: str, name: str) -> list[str]:
     return next(line.removeprefix(name).split("  ") for line in text.splitlines() if line.startswith(name + "  "))
 
 
+RUNS = sorted((RECIPES / "runs").glob("*.toml"))
+
+
+def built_parameters(config: ArcticConfig) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in ArcticModel(config).parameters())
+
+
+@pytest.mark.parametrize("recipe", RUNS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("overrides", [(), ("tokenizer.vocab_size=50_000",), ('model.preset="tiny"',)], ids=str)
+def test_the_size_is_that_of_the_model_which_the_run_builds(recipe: Path, overrides: tuple[str, ...]) -> None:
+    run = load_recipe(recipe, overrides)
+    assert isinstance(run, RunRecipe)
+    fits_tiny = ("train.num_workers=1", "train.expert_parallel_size=1", "tokenize.sequence_length=128")
+    more = fits_tiny if "tiny" in str(overrides) else ()
+    count = built_parameters(model_config(run))
+    assert f": {count:,} parameters," in printed(recipe, Order(), *overrides, *more)
+
+
+def test_the_train_stage_of_the_quickstart_has_the_model_that_is_sized() -> None:
+    stages = load_graph(RECIPES / "runs" / "quickstart.toml", ["tokenizer.vocab_size=3_000"]).stages
+    config = ArcticConfig.from_dict(stages["train[1]"].params["model"])
+    text = printed(RECIPES / "runs" / "quickstart.toml", Order(), "tokenizer.vocab_size=3_000")
+    assert f": {built_parameters(config):,} parameters," in text
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_sized_by_name_on_the_fewest_gpus_that_hold_it(name: str) -> None:
+    text = printed(Path(name), Order())
+    assert text.startswith(f"{name}: {built_parameters(PRESETS[name]):,} parameters,")
+    assert "Fits: " in text
+    gpus = int(text.splitlines()[1].split(" x ")[0].replace(",", ""))
+    if gpus > 1:
+        assert "DOES NOT FIT" in printed(Path(name), Order(num_gpus=gpus // 2))
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("sequences", [1, 2, 4])
+def test_a_verdict_leaves_room_for_context_nccl_and_fragmentation(gpu: str, sequences: int) -> None:
+    order = Order(gpu=gpu, num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=sequences)
+    text = printed(ARCTIC, order)
+    parts = [float(row(text, f"reserve: {part}")[-1].split()[0]) for part in ("cuda context", "nccl buffers")]
+    tensors = float(row(text, "most at one moment, states with it")[-1].split()[0])
+    fragmentation = float(row(text, "reserve: fragmentation")[-1].split()[0])
+    assert (parts, fragmentation) == ([1.0, 4.8], pytest.approx(0.04 * tensors, abs=0.01))
+    margin = GPUS[gpu].memory_bytes / 1e9 - tensors - sum(parts) - fragmentation
+    assert float(row(text, "margin left")[-1].split()[0]) == pytest.approx(margin, abs=0.02)
+    assert ("\nFits: " in text) == (margin > 0)
+
+
+def test_one_gpu_needs_no_room_for_nccl() -> None:
+    assert row(printed(Path("arctic-1.4b-a150m"), Order(num_gpus=1)), "reserve: nccl buffers")[-1].strip() == "0.00 MB"
+
+
 def test_arctic_on_a_thousand_h100() -> None:
     text = printed(ARCTIC, Order(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=1))
     assert "478,584,608,768 parameters, 17,318,647,808 active" in text
@@ -53,10 +114,11 @@ def test_muon_halves_the_moments_and_the_checkpoints_copy_shrinks_with_them() ->
 
 def test_what_does_not_fit_says_what_to_lower() -> None:
     order = Order(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
+    everything = 'train.activation_checkpointing="none"'
     assert "DOES NOT FIT" in printed(ARCTIC, order)
-    assert "Lower --micro-batch or raise --ep. With selective checkpointing:" in printed(ARCTIC, order)
+    assert "Lower --micro-batch or raise --ep. With selective checkpointing:" in printed(ARCTIC, order, everything)
     one = Order(num_gpus=512, expert_parallel_size=64, micro_batch_sequences=1)
-    assert "Raise --ep or --gpus. With selective checkpointing:" in printed(ARCTIC, one)
+    assert "Raise --ep or --gpus. With selective checkpointing:" in printed(ARCTIC, one, everything)
     few = Order(num_gpus=512, expert_parallel_size=16, micro_batch_sequences=1)
     assert "The states alone are too large: raise --ep or --gpus" in printed(ARCTIC, few)
     checkpointed = Order(
@@ -92,12 +154,19 @@ def test_the_price_is_that_of_the_order() -> None:
         (ARCTIC, Order(expert_parallel_size=256), "arctic_480b.toml: .* 256 does not divide num_experts 128"),
         (ARCTIC, Order(gpu="h300"), "--gpu 'h300': no such GPU. There are a100, h100, h200, b200"),
         (ARCTIC, Order(mfu=40.0), "mfu = 40: a share of the peak"),
+        (Path("arctic-490b"), Order(), "no such recipe or preset. The presets are tiny, quickstart, "),
+        (Path("arctic-480b"), Order(num_gpus=12, expert_parallel_size=5), "5 does not divide num_workers 12"),
         (RECIPES / "corpora" / "web.toml", Order(), "a corpus recipe has no model to size"),
     ],
 )
 def test_what_cannot_be_is_refused(recipe: Path, order: Order, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         printed(recipe, order)
+
+
+def test_a_preset_has_no_fields_to_set() -> None:
+    with pytest.raises(RecipeError, match="arctic-480b is a preset, not a recipe"):
+        printed(Path("arctic-480b"), Order(), "train.num_workers=8")
 
 
 def test_sizing_imports_neither_torch_nor_ray_nor_mlflow() -> None:
