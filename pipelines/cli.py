@@ -146,7 +146,13 @@ def evaluate(
         int | None, typer.Option(help="At most so many items of each task. Default: all, smoke 32.")
     ] = None,
     against: Annotated[Path | None, typer.Option(help="Another checkpoint to compare with, item by item.")] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="Folder of its tokenizer. Default: where it was made.")] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Folder of CHECKPOINT's tokenizer. Default: its own, or the one it was made with."),
+    ] = None,
+    against_tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of the tokenizer of --against. Default: as for --tokenizer.")
+    ] = None,
     actors: Annotated[int, typer.Option(help="Copies of the model that answer side by side.")] = 1,
     gpus_per_actor: Annotated[float, typer.Option(help="With one, bfloat16 and several items in a pass.")] = 0.0,
     unsafe: Annotated[
@@ -159,7 +165,7 @@ def evaluate(
     from pipelines.evaluation import Order, evaluate_checkpoint
 
     names = tuple(suite or ["smoke"])
-    order = Order(checkpoint, names, root, limit, against, tokenizer, actors, gpus_per_actor, unsafe)
+    order = Order(checkpoint, names, root, limit, against, tokenizer, actors, gpus_per_actor, unsafe, against_tokenizer)
     raise typer.Exit(0 if evaluate_checkpoint(order, store, address, _terminal()) else 1)
 
 

@@ -2,7 +2,7 @@
 tracked as every other."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Order:
     actors: int = 1
     gpus_per_actor: float = 0.0
     unsafe: str = ""
+    against_tokenizer: Path | None = None
 
 
 def evaluate_checkpoint(order: Order, store_path: Path, address: str | None, terminal: Console) -> bool:
@@ -50,7 +51,7 @@ def evaluate_checkpoint(order: Order, store_path: Path, address: str | None, ter
     if not order.root.is_dir():
         raise RecipeError(f"--root {order.root}: no such folder. Run: arctic eval-data fetch --root {order.root}")
     spread = evaluate.Spread(order.actors, 1.0, order.gpus_per_actor)
-    before = _stage(order.against, order.tokenizer, suite, spread, None) if order.against else None
+    before = _stage(order.against, order.against_tokenizer, suite, spread, None) if order.against else None
     stage = _stage(order.checkpoint, order.tokenizer, suite, spread, before)
     graph = Graph(
         f"evaluate-{stage.subject}", {each.id: each for each in (before, stage) if each}, Lock(None, {}, {}, {})
@@ -85,7 +86,7 @@ def print_scores(folder: Path, terminal: Console) -> None:
     for name in ("measure", "score", "95 % interval", "n", "chance", "centred", "change"):
         table.add_column(name, justify="left" if name == "measure" else "right", no_wrap=True)
     for name, score in sorted(scores.scores.items(), key=lambda item: ("/" in item[0], item[0])):
-        table.add_row(*_row(name, score, changes.get(name)))
+        table.add_row(*_row(name, score, _change(name, scores, changes)))
     terminal.print()
     terminal.print(table)
     terminal.print()
@@ -93,23 +94,34 @@ def print_scores(folder: Path, terminal: Console) -> None:
         terminal.print(f"{name}: {protocol}", style="dim", markup=False, soft_wrap=True)
     for name, note in scores.notes.items():
         terminal.print(f"NOTE {name}: {note}", style="yellow", markup=False, soft_wrap=True)
+    for name, asked in scores.asked_before.items():
+        line = f"ASKED DIFFERENTLY {name}: the other checkpoint, {asked}. No change can be told."
+        terminal.print(line, style="yellow", markup=False, soft_wrap=True)
     for name, reason in scores.skipped.items():
         terminal.print(f"NOT MEASURED {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
     terminal.print(f"\nAnswers: {folder}", markup=False, soft_wrap=True)
 
 
-def _row(name: str, score: Score, change: Difference | None) -> tuple[str, ...]:
+def _change(name: str, scores: Scores, changes: Mapping[str, Difference]) -> str:
+    """Since the other checkpoint, where both were asked the same."""
+    if name.partition("/")[0] in scores.asked_before:
+        return "asked differently"
+    change = changes.get(name)
+    return f"{score_text(change.value, sign=True)}{' (noise)' if change.is_noise else ''}" if change else ""
+
+
+def _row(name: str, score: Score, change: str) -> tuple[str, ...]:
     above = " (above)" if score.is_above_chance else ""
     chance = f"{score_text(score.chance)}{above}" if score.chance else ""
     centred = score_text(score.centred) if score.chance and score.centred is not None else ""
-    noise = " (noise)" if change and change.is_noise else ""
-    changed = f"{score_text(change.value, sign=True)}{noise}" if change else ""
-    return name, score_text(score.value), interval_text(score), f"{score.n:,}", chance, centred, changed
+    return name, score_text(score.value), interval_text(score), f"{score.n:,}", chance, centred, change
 
 
 def _check(order: Order) -> None:
     if order.limit is not None and order.limit < 1:
         raise RecipeError(f"--limit {order.limit}: it must be 1 or more. Leave it out for all items.")
+    if order.against_tokenizer and not order.against:
+        raise RecipeError("--against-tokenizer: there is no --against that it could belong to. Leave it out.")
     if order.actors < 1:
         raise RecipeError(f"--actors {order.actors}: it must be 1 or more.")
     if order.gpus_per_actor < 0:
@@ -122,9 +134,10 @@ def _stage(place: Path, tokenizer: Path | None, suite: Suite, spread: evaluate.S
     folder, made_with = _resolve(place)
     label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(place.resolve())).strip("-.")
     try:
-        return evaluate.checkpoint_stage(label, folder, tokenizer or made_with, suite, spread, before)
+        return evaluate.checkpoint_stage(label, folder, tokenizer, suite, spread, before, made_with)
     except (ValueError, OSError) as error:
-        raise RecipeError(f"{place}: {error}") from error
+        named = str(error).startswith((str(place), str(folder)))
+        raise RecipeError(str(error) if named else f"{place}: {error}") from error
 
 
 def _label(place: Path) -> str:

@@ -131,7 +131,8 @@ class Scores:
 
     `headlines`: the measure that stands for each task; `protocols`: shots, prompt and scoring of each task in one line;
     `skipped`: why a task was not measured; `notes`: what became of a task's questions and answers that its scores
-    should be read with; `contamination`: by task; `active_parameters`: of the model, 0 where they are not known.
+    should be read with; `asked_before`: how the checkpoint before was asked, by task, where that was another way, so
+    that no change can be told; `contamination`: by task; `active_parameters`: of the model, 0 where they are not known.
     """
 
     phase: str
@@ -144,6 +145,7 @@ class Scores:
     notes: dict[str, str] = field(default_factory=dict)
     contamination: dict[str, Contamination] = field(default_factory=dict)
     active_parameters: int = 0
+    asked_before: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         (folder / SCORES).write_text(json.dumps(asdict(self), indent=1, sort_keys=True), encoding="utf-8")

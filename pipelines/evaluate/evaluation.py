@@ -127,6 +127,22 @@ def samples(results: Sequence[TaskResult], contamination: Contamination) -> list
     ]
 
 
+def asked_otherwise(
+    protocols_before: Mapping[str, str],
+    protocols: Mapping[str, str],
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+) -> dict[str, str]:
+    """How the checkpoint before was asked, by task, where that differs from now, so that scores cannot be compared:
+    another protocol, or other prompts or gold answers of the same items (rows of SAMPLES)."""
+    found = {task: protocols_before[task] for task, now in protocols.items() if protocols_before.get(task, now) != now}
+    asked = {(row["task"], row["item_id"]): (row["prompt"], row["gold"]) for row in before}
+    for row in after:
+        if asked.get((row["task"], row["item_id"]), (row["prompt"], row["gold"])) != (row["prompt"], row["gold"]):
+            found.setdefault(row["task"], f"other prompts or gold answers, such as of {row['item_id']}")
+    return found
+
+
 def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Difference]:
     """How each measure changed between two checkpoints, over the items that both have, from their rows of SAMPLES."""
     earlier = {(row["task"], row["item_id"]): json.loads(row["shares"]) for row in before}

@@ -1,7 +1,7 @@
 """A Hugging Face directory as a language model: local files, safetensors, no code but the library's own."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,11 +37,25 @@ class HuggingFaceCodec:
         self.prefix_id = end if begin is None else begin
         self._prefix = self._tokenizer.decode([self.prefix_id])
         self.end_ids = frozenset({end} | _generation_ends(library, source))
+        self._num_ids = source.vocabulary_size
+        self._checkpoint = source.checkpoint
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        added = self._tokenizer.get_added_vocab()
+        return {token: number for token, number in self._tokenizer.get_vocab().items() if token not in added}
 
     def encode(self, text: str, *, begin: bool = True, marks: bool = False) -> list[int]:  # noqa: ARG002
         """As lm-evaluation-harness: special tokens written in a text are always read as such, and one that begins with
         the prefix gets no second one."""
-        return self._tokenizer.encode(text, add_special_tokens=begin and not text.startswith(self._prefix))
+        ids = self._tokenizer.encode(text, add_special_tokens=begin and not text.startswith(self._prefix))
+        if self._num_ids is not None and max(ids, default=0) >= self._num_ids:
+            token = self._tokenizer.convert_ids_to_tokens(max(ids))
+            raise ValueError(
+                f"{self._tokenizer.name_or_path}: a text holds {token!r}, whose id {max(ids)} is beyond the "
+                f"{self._num_ids} of {self._checkpoint}. Name the tokenizer of that model."
+            )
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)

@@ -1,7 +1,8 @@
 """One evaluation from the first question to the written scores. What stands in its journal is not done again."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,15 @@ from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.answering import Execution, answer
 from pipelines.evaluate.contamination import CorpusFindings, contaminated
-from pipelines.evaluate.evaluation import TaskResult, differences, evaluate, read_items, samples, scores
+from pipelines.evaluate.evaluation import (
+    TaskResult,
+    asked_otherwise,
+    differences,
+    evaluate,
+    read_items,
+    samples,
+    scores,
+)
 from pipelines.evaluate.heldout import choose_pieces
 from pipelines.evaluate.intervals import MIN_UNITS
 from pipelines.evaluate.journal import Journal
@@ -130,8 +139,10 @@ class Measuring:
         pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLES), target, compression="zstd")
         evidence = pa.Table.from_pylist(contamination.evidence(), schema=EVIDENCE)
         pq.write_table(evidence, out / EVIDENCE_FILE, compression="zstd")
+        protocols = {result.name: self._protocol(result) for result in results}
         before = pq.read_table(previous.path / SAMPLES_FILE).to_pylist() if previous else []
-        write_differences(differences(before, rows), out)
+        asked = asked_otherwise(Scores.read(previous.path).protocols if previous else {}, protocols, before, rows)
+        write_differences(differences([row for row in before if row["task"] not in asked], rows), out)
         step, tokens, active_parameters = _trained(self._source)
         Scores(
             self._label,
@@ -139,7 +150,8 @@ class Measuring:
             tokens,
             found,
             headlines={result.name: result.headline for result in results},
-            protocols={result.name: self._protocol(result) for result in results},
+            protocols=protocols,
+            asked_before=asked,
             skipped=self._skipped,
             contamination=dict(contamination.counts),
             notes=self._notes,
@@ -148,11 +160,19 @@ class Measuring:
         return metrics_of(found, self._flaws)
 
     def _protocol(self, result: TaskResult) -> str:
-        """How the task was asked and judged here, where answers may have been given fewer tokens than is its way."""
+        """How the task was asked and judged here: in which chat template, and where answers may have been given fewer
+        tokens than is its way."""
         limit = self._suite.max_new_tokens
-        requests = (request for item in result.items for request in item.requests)
-        is_cut = any(isinstance(request, Generation) and request.max_new_tokens == limit for request in requests)
-        return f"{result.protocol}; answers end after {limit} tokens" if is_cut else result.protocol
+        asked = [one for item in result.items for one in item.requests if isinstance(one, Generation)]
+        template = f"; chat template {self._template}" if any(one.form == "message" for one in asked) else ""
+        is_cut = any(request.max_new_tokens == limit for request in asked)
+        return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}"
+
+    @cached_property
+    def _template(self) -> str:
+        """Which one it is, by the digest of its text."""
+        template = self._source.load_codec().template or ""
+        return hashlib.sha256(template.encode()).hexdigest()[:12]
 
     def _answer(
         self, chosen: Sequence[tuple[Task, Sequence[Item]]], questions: Sequence[Sequence[Request]]

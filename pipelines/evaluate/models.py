@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arctic_model.checkpoint import INDEX
+from arctic_model.checkpoint import INDEX, Checkpoint
 from infra.store import file_digest
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -43,6 +43,14 @@ class ModelSource:
     @property
     def tokenizer_folder(self) -> Path:
         return self.tokenizer or self.checkpoint
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Rows of the embedding; None where a foreign configuration does not say."""
+        if self.is_ours:
+            return Checkpoint(self.checkpoint).config.vocab_size
+        config = json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
+        return config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
 
     def digest(self) -> str:
         """sha256 of weights, architecture and tokenizer, and of what rounds differently: dtype and kind of device."""
@@ -98,11 +106,15 @@ class KeyValueCache(Protocol):
 
 class TextCodec(Protocol):
     """From text to ids and back. `prefix_id` stands before a text that has no context; `end_ids` end an answer;
-    `template`: the chat template, None where the tokenizer has none."""
+    `template`: the chat template, None where the tokenizer has none; `vocabulary`: the id of each token, without tokens
+    that were added later."""
 
     prefix_id: int
     end_ids: frozenset[int]
     template: str | None
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]: ...
 
     def encode(self, text: str, *, begin: bool = True, marks: bool = False) -> list[int]:
         """Ids of `text`. `begin`: after what the tokenizer puts before every text; `marks`: special tokens written in

@@ -1,7 +1,7 @@
 """A checkpoint of this project as a language model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,10 @@ class ArcticCodec:
         chat_end = self._marked.token_to_id(CHAT_END)
         self.end_ids = frozenset({self.prefix_id} if chat_end is None else {self.prefix_id, chat_end})
         self.vocab_size = self._tokenizer.vocab_size
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        return self._marked.get_vocab()
 
     def encode(self, text: str, *, begin: bool = True, marks: bool = False) -> list[int]:
         ids = self._marked.encode(text, add_special_tokens=False).ids if marks else self._tokenizer.encode(text)

@@ -86,20 +86,28 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
 
 
 def checkpoint_stage(
-    label: str, checkpoint: Path, tokenizer: Path | None, suite: Suite, spread: Spread, previous: Stage | None = None
+    label: str,
+    checkpoint: Path,
+    tokenizer: Path | None,
+    suite: Suite,
+    spread: Spread,
+    previous: Stage | None = None,
+    made_with: Path | None = None,
 ) -> Stage:
     """Score the checkpoint in a folder, ours or Hugging Face's, on a suite, and compare it with `previous`.
 
-    `label` names it for people; `tokenizer` is the folder of its tokenizer, where that is not its own. Raises
-    ValueError where the folder holds no checkpoint.
+    `label` names it for people; `tokenizer` is the folder of its tokenizer, where that is not the one that it was
+    `made_with`, which a store may know, or has beside it. Raises ValueError where the folder holds no checkpoint or the
+    tokenizer is another model's, CheckpointError where it cannot be read.
     """
     # torch takes seconds to import, and building the graph of a run must not.
     from pipelines.evaluate.models import ModelSource
+    from pipelines.evaluate.tokenizer_fit import require_fit
 
-    source = ModelSource(checkpoint, tokenizer, spread.device, spread.dtype)
+    source = ModelSource(checkpoint, tokenizer or made_with, spread.device, spread.dtype)
     source.require()
-    # A tokenizer that cannot be read is told now, and not after a cluster was started.
-    source.load_codec()
+    # A tokenizer that does not fit is told now, and not after a cluster was started.
+    require_fit(source, made_with)
     params = {"model": source.digest(), "suite": suite.params()}
     inputs = {"previous": previous} if previous else {}
     work = partial(_evaluate_checkpoint, label, source, suite, spread)

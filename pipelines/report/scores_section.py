@@ -42,6 +42,8 @@ def _cell(phase: PhaseFacts, measure: str) -> Html:
     score = phase.scores.scores.get(measure)
     if score is None:
         return text("not measured")
+    if measure.partition("/")[0] in phase.scores.asked_before:
+        return written(score, [*_chance(score), "asked differently than before"])
     return written(score, [*_chance(score), *_change(phase.differences.get(measure))])
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ import pytest
 from arctic_model.checkpoint import STATE, TrainingState
 from infra.context import StageContext
 from pipelines import evaluate
-from pipelines.artifacts.report import SAMPLES_FILE, Scores
+from pipelines.artifacts.report import SAMPLES_FILE, Scores, read_differences
 from pipelines.evaluate import data, measuring, suites
 from pipelines.evaluate.data import DataFile, content_digest
 from pipelines.evaluate.decoding import Writer
@@ -30,6 +31,7 @@ from pipelines.evaluate.tasks.task import DataError, Item
 pytest.importorskip("langdetect")
 
 NEW_TOKENS = 8
+KINDS, WAYS = ("prompt", "instruction"), ("strict", "loose")
 ROWS = [
     {"key": key, "prompt": prompt, "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     for key, prompt in ((1, "Name a river."), (2, "Say it without a comma."), (3, "Row 7: naïve café. " * 200))
@@ -63,13 +65,16 @@ class Measured:
 
 @pytest.fixture
 def measure(root: Path, tmp_path: Path) -> Callable[..., Measured]:
-    def measure(source: ModelSource, name: str, tasks: tuple[str, ...] = ("ifeval",)) -> Measured:
+    def measure(
+        source: ModelSource, name: str, tasks: tuple[str, ...] = ("ifeval",), previous: str | None = None
+    ) -> Measured:
         suite = Suite(tasks, root, max_new_tokens=NEW_TOKENS)
         stage = evaluate.checkpoint_stage("toy", source.checkpoint, source.tokenizer, suite, evaluate.Spread())
         events: list[dict[str, Any]] = []
         out = tmp_path / name
         out.mkdir()
-        metrics = stage.work(StageContext(stage.id, out, tmp_path / f"{name}.state", events.append), {})
+        inputs = {"previous": SimpleNamespace(path=tmp_path / previous)} if previous else {}
+        metrics = stage.work(StageContext(stage.id, out, tmp_path / f"{name}.state", events.append), inputs)
         rows = pq.read_table(out / SAMPLES_FILE).to_pylist()
         answers = {row["item_id"]: row["answer"] for row in rows}
         warnings = [event["message"] for event in events if event["event"] == "warning"]
@@ -112,6 +117,25 @@ def test_the_tokenizer_decides_how_is_asked_and_the_protocol_says_so(
     chatted, as_text = Writer(model).write(asked)
     assert (chat.answers["1"], plain.answers["1"]) == (chatted.text, as_text.text)
     assert chatted.text != as_text.text
+
+
+def test_change_since_a_checkpoint_that_was_asked_in_another_way_is_not_told(
+    in_chat: ModelSource, without_template: ModelSource, measure: Callable[..., Measured], tmp_path: Path
+) -> None:
+    chat = measure(in_chat, "chat")
+    again, plain = measure(in_chat, "again", previous="chat"), measure(without_template, "plain", previous="chat")
+    assert set(read_differences(tmp_path / "again")) == {f"ifeval/{name}_{way}" for name in KINDS for way in WAYS}
+    assert again.scores.asked_before == {}
+    assert read_differences(tmp_path / "plain") == {}
+    assert plain.scores.asked_before == {"ifeval": chat.scores.protocols["ifeval"]}
+    (without_template.tokenizer_folder / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((without_template.tokenizer_folder / "tokenizer_config.json").read_text())
+    template = "{% for message in messages %}Q: {{ message['content'] }} A:{% endfor %}"
+    (without_template.tokenizer_folder / "tokenizer_config.json").write_text(
+        json.dumps(config | {"chat_template": template})
+    )
+    other = measure(without_template, "other", previous="chat")
+    assert other.scores.asked_before == {"ifeval": chat.scores.protocols["ifeval"]}, "another template is another way"
 
 
 def test_a_message_needs_a_template(without_template: ModelSource) -> None:
