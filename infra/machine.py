@@ -15,8 +15,8 @@ from pathlib import Path
 
 from infra.cluster import ClusterError, require_reachable, token_file
 from infra.packages import optional, problems
-from infra.provenance import version
 from infra.store import Store, StoreError
+from infra.versions import version
 
 PROBE_TIMEOUT_S = 180.0
 LANDLOCK_CREATE_RULESET = 444

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from infra.arithmetic import arithmetic
+from infra.arithmetic import differences as differences_of_machines
 from infra.packages import mend, problems
 from infra.stage import Stage, walk
 from infra.store import Artifact, Manifest, Store
@@ -31,13 +33,27 @@ def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
     for stage in walk(list(targets)):
         artifact = store.find(stage)
         if artifact:
-            planned[stage.key] = PlannedStage(stage, "reuse", "committed", artifact)
+            planned[stage.key] = PlannedStage(
+                stage, "reuse", "; ".join(["committed", *notes(artifact, stage)]), artifact
+            )
             continue
         reason = _why(stage, latest.get((stage.name, stage.subject)))
         if store.state(stage).exists():
             reason += "; goes on where an earlier attempt stopped"
         planned[stage.key] = PlannedStage(stage, "build", reason)
     return list(planned.values())
+
+
+def notes(artifact: Artifact, stage: Stage) -> list[str]:
+    """What to know before `artifact` is used for `stage`: that it was built on a machine that may give other bits."""
+    if not stage.machine_dependent:
+        return []
+    changed = differences_of_machines(artifact.manifest.provenance.get("arithmetic", {}), arithmetic())
+    return (
+        [f"built on another machine ({'; '.join(changed)}), so a build here may differ in its last bits"]
+        if changed
+        else []
+    )
 
 
 def select(stages: Mapping[str, Stage], until: str | None = None, only: str | None = None) -> list[Stage]:

@@ -7,10 +7,12 @@ import platform
 import subprocess
 import sys
 from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from infra.arithmetic import arithmetic
+from infra.versions import version
 
 DISTRIBUTIONS = (
     "arctic-pretraining",
@@ -40,18 +42,9 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in DISTRIBUTIONS},
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu_model": cpu_model(),
+        "arithmetic": arithmetic(),
         "num_cpus": os.cpu_count(),
     }
-
-
-def cpu_model() -> str:
-    """The processor's own name, by which results that depend on rounding may be compared bit for bit."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 @cache
@@ -61,14 +54,6 @@ def git_state() -> dict[str, Any] | None:
         return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))}
     told = os.environ.get(GIT_VARIABLE)
     return json.loads(told) if told else None
-
-
-def version(distribution: str) -> str | None:
-    """Installed version, read from metadata without importing the package; None where it is missing."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Any
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
 from infra.packages import require
-from infra.plan import PlannedStage
+from infra.plan import PlannedStage, notes
 from infra.provenance import code_digest, provenance
 from infra.stage import Resources, Stage
 from infra.store import Artifact, Store, StoreError, write_durably
@@ -153,6 +153,8 @@ def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, emit: Emit) -> No
     if artifact.manifest.provenance["code"] != _code(stage):
         message = f"the code of {stage.id} changed since this result was made; delete {artifact.path} to build it anew"
         emit({"event": "warning", "stage": stage.id, "message": message})
+    for note in notes(artifact, stage):
+        emit({"event": "warning", "stage": stage.id, "message": f"{stage.id} is reused: {note}"})
 
 
 def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit: Emit) -> None:

@@ -46,6 +46,9 @@ class Stage:
     resources: Resources = Resources()
     packages: tuple[str, ...] = ()
     """Distributions beyond the project's own requirements that the work needs where it runs."""
+    machine_dependent: bool = False
+    """Whether the last bits of the result depend on the machine, as sums in floating point do. No part of the key:
+    such a result is used on other machines too, and the plan says so."""
 
     @property
     def id(self) -> str:

@@ -55,7 +55,7 @@ def stage(number: int, mixtures: Sequence[Mapping[str, float]], seed: int, evalu
     params = {"phase": number, "mixtures": [dict(mixture) for mixture in mixtures], "seed": seed}
     inputs = {f"evaluate:{place:03d}": evaluation for place, evaluation in enumerate(evaluations)}
     work = partial(_ablate, number, mixtures, seed)
-    return Stage("ablate", str(number), 1, params, inputs, work, Resources(num_cpus=1))
+    return Stage("ablate", str(number), 1, params, inputs, work, Resources(num_cpus=1), machine_dependent=True)
 
 
 def _ablate(

@@ -82,7 +82,7 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     spread = Spread(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
     work = partial(_evaluate_phase, phase_name, section, suite, spread)
     named = _named(section, inputs)
-    return Stage("evaluate", str(number), VERSION, params, named, work, spread.resources, suite.packages())
+    return Stage("evaluate", str(number), VERSION, params, named, work, spread.resources, suite.packages(), True)
 
 
 def checkpoint_stage(
@@ -112,7 +112,7 @@ def checkpoint_stage(
     inputs = {"previous": previous} if previous else {}
     work = partial(_evaluate_checkpoint, label, source, suite, spread)
     packages = (*suite.packages(), *source.packages)
-    return Stage("evaluate", label, VERSION, params, inputs, work, spread.resources, packages)
+    return Stage("evaluate", label, VERSION, params, inputs, work, spread.resources, packages, True)
 
 
 def _named(section: EvaluateSection, inputs: PhaseInputs) -> dict[str, Stage]:

@@ -194,6 +194,12 @@ def _provenance(manifests: Sequence[Manifest]) -> Html:
             values.setdefault(name, {})[str(value)] = None
     rows = [[text(name), element("code", text(", ".join(found)))] for name, found in sorted(values.items())]
     lead = "The software behind these results. Several values: the stages were built at different times."
+    machines = {str(manifest.provenance.get("arithmetic")) for manifest in manifests}
+    if len(machines) > 1:
+        lead += (
+            f" They were also built on {len(machines)} kinds of machines (rows arithmetic.*): weights, scores and "
+            "other results in floating point have the same bytes on one kind only."
+        )
     return section("provenance", "Provenance", lead, table(["what", "which"], rows))
 
 

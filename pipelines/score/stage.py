@@ -27,7 +27,9 @@ READ_COLUMNS = ["doc_id", "text", "url", "opt_out"]
 def stage(name: str, section: ScoreSection, pins: Mapping[str, Any], folder: Path, source: Stage) -> Stage:
     """Scores of the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`."""
     work = partial(_score, section, pins, folder)
-    return Stage("score", name, 1, params(section, pins), {"source": source}, work)
+    fixed = params(section, pins)
+    # A classifier's probability is the one score that is computed with library functions in floating point.
+    return Stage("score", name, 1, fixed, {"source": source}, work, machine_dependent=bool(section.quality_model))
 
 
 def _score(

@@ -78,6 +78,7 @@ def stage(
         inputs=inputs,
         work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model)),
         resources=_resources(section),
+        machine_dependent=True,
     )
 
 

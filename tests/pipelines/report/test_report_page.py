@@ -191,3 +191,15 @@ def test_run_without_questions_quarantine_or_intervals_has_a_page_too(small_run,
     assert "too few, n = 4" in texts
     assert any(text.startswith("Nobody looked: no corpus names an evaluation file") for text in texts)
     assert "0 records could not be read and went no further." in texts
+
+
+@pytest.mark.parametrize(("kinds", "announced"), [(("Xeon",), False), (("Xeon", "EPYC"), True)])
+def test_results_from_several_kinds_of_machines_are_announced(
+    small_run, tmp_path: Path, kinds: tuple[str, ...], announced: bool
+) -> None:
+    artifacts = {}
+    for number, (name, artifact) in enumerate(small_run.artifacts.items()):
+        recorded = {"arithmetic": {"cpu_model": kinds[number % len(kinds)]}}
+        manifest = dataclasses.replace(artifact.manifest, provenance=recorded)
+        artifacts[name] = dataclasses.replace(artifact, manifest=manifest)
+    assert ("built on 2 kinds of machines" in build(artifacts, tmp_path / "out")) == announced
