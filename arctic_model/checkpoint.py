@@ -19,14 +19,16 @@ import json
 import logging
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from arctic_model.checkpoint_workers import CheckpointError, Progress, Workers
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.tensor_files import mapped_tensors
@@ -36,12 +38,10 @@ INDEX = "checkpoint.json"
 STATE = "training_state.json"
 CONFIG = "config.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
+CHUNK_BYTES = 2**22
+"""Read at once to be hashed."""
 
 logger = logging.getLogger(__name__)
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be used or written: the message names the file and the mend."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,29 @@ class Checkpoint:
     def config(self) -> ArcticConfig:
         return ArcticConfig.from_huggingface(_read_json(self.folder / CONFIG))
 
-    def verify(self) -> "Checkpoint":
-        """Hash every file again. Raises CheckpointError naming the first that is not as it was written."""
-        for name, digest in sorted(_read_json(self.folder / INDEX).items()):
-            file = self.folder / name
-            if not file.is_file() or file_sha256(file) != digest:
-                raise CheckpointError(f"{file}: not as it was written. Delete {self.folder} to use the one before.")
+    def verify(self, workers: Workers = Workers()) -> "Checkpoint":
+        """Hash every file again, each of `workers` its part of them; all call in step.
+
+        Raises CheckpointError, the same on every worker, naming the first file that is not as it was written.
+        """
+        damaged = workers.sum(workers.together(lambda progress: self._damaged(workers, progress)))
+        if damaged.any():
+            file = self.folder / self._digests[int(damaged.nonzero()[0])][0]
+            raise CheckpointError(f"{file}: not as it was written. Delete {self.folder} to use the one before.")
         return self
+
+    def _damaged(self, workers: Workers, progress: Progress) -> Int[Tensor, " files"]:
+        """1 for each file of this worker's part that is not as it was written, 0 for all others."""
+        damaged = torch.zeros(len(self._digests), dtype=torch.int64)
+        for number in range(workers.rank, len(self._digests), workers.size):
+            name, digest = self._digests[number]
+            file = self.folder / name
+            damaged[number] = not file.is_file() or file_sha256(file, progress) != digest
+        return damaged
+
+    @cached_property
+    def _digests(self) -> list[tuple[str, str]]:
+        return sorted(_read_json(self.folder / INDEX).items())
 
     def read(self, name: str, kind: str = WEIGHT) -> Tensor:
         """A tensor by the released model's name: its "weight", or what the optimizer keeps of it, as "exp_avg".
@@ -132,13 +148,14 @@ class Checkpoint:
         return found
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The valid checkpoint of `folder` with the most steps; newer ones are refused with a warning that names the bad
-    file. Raises CheckpointError where some are there and all are bad, naming the newest one's."""
+def newest_checkpoint(folder: Path, workers: Workers = Workers()) -> Checkpoint | None:
+    """The valid checkpoint of `folder` with the most steps, which all `workers` look for in step; newer ones are
+    refused with a warning that names the bad file. Raises CheckpointError where some are there and all are bad, naming
+    the newest one's."""
     first_error = None
-    for candidate in reversed(checkpoints(folder)):
+    for candidate in reversed(_checkpoints_of_first(folder, workers)):
         try:
-            return Checkpoint(candidate).verify()
+            return Checkpoint(candidate).verify(workers)
         except CheckpointError as error:
             logger.warning("%s", error)
             first_error = first_error or error
@@ -150,6 +167,17 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 def checkpoints(folder: Path) -> list[Path]:
     """Committed checkpoints of `folder`, oldest first."""
     return sorted(folder.glob("step-*"))
+
+
+def _checkpoints_of_first(folder: Path, workers: Workers) -> list[Path]:
+    """Those that worker 0 sees: all are to look at the same."""
+    steps = [int(found.name.removeprefix("step-")) for found in workers.only_first(lambda: checkpoints(folder)) or ()]
+    numbers = torch.zeros(int(workers.from_first(torch.tensor(len(steps)))), dtype=torch.int64)
+    if not len(numbers):
+        return []
+    if steps:
+        numbers = torch.tensor(steps)
+    return [folder / checkpoint_name(step) for step in workers.from_first(numbers).tolist()]
 
 
 def checkpoint_name(step: int) -> str:
@@ -184,9 +212,20 @@ def load_model(folder: Path) -> ArcticModel:
     return model.eval()
 
 
-def file_sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def file_sha256(file: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    for chunk in _chunks(file):
+        digest.update(chunk)
+        progress.moved()
+    return digest.hexdigest()
+
+
+def _chunks(file: Path) -> Iterator[memoryview]:
+    """The file's bytes, each chunk until the next is asked for."""
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    with file.open("rb", buffering=0) as stream:
+        while size := stream.readinto(buffer):
+            yield buffer[:size]
 
 
 def _mean_loss(folder: Path) -> float:

@@ -2,14 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.checkpoint import (
@@ -17,10 +15,10 @@ from arctic_model.checkpoint import (
     INDEX,
     STATE,
     WEIGHTS_INDEX,
-    CheckpointError,
     TrainingState,
     file_sha256,
 )
+from arctic_model.checkpoint_workers import CheckpointError, Progress, Workers
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.tensor_files import Piece, TensorFile, write_pieces
@@ -44,40 +42,6 @@ class Layout:
 
     files: Sequence[TensorFile]
     places: Mapping[tuple[str, str], Place]
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who writes together. `group` is a process group on the CPU that nothing else uses at the time; one process alone
-    needs none. `token`, the same for all, tells this attempt's unfinished files from a killed one's."""
-
-    rank: int = 0
-    size: int = 1
-    group: Any = None
-    token: str = "alone"
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Leave the block when all have. Where it failed for one, all raise: that one its own error, the others
-        CheckpointError."""
-        try:
-            yield
-        except Exception:
-            self.sum(torch.eye(self.size, dtype=torch.int64)[self.rank])
-            raise
-        failed = self.sum(torch.zeros(self.size, dtype=torch.int64)).nonzero().flatten().tolist()
-        if failed:
-            raise CheckpointError(f"A checkpoint failed on workers {failed}, whose own errors say why.")
-
-    def sum(self, numbers: Tensor) -> Tensor:
-        if self.size > 1:
-            dist.all_reduce(numbers, group=self.group)
-        return numbers
-
-    def from_first(self, number: Tensor) -> Tensor:
-        if self.size > 1:
-            dist.broadcast(number, src=0, group=self.group)
-        return number
 
 
 def layout(config: ArcticConfig, state_names: Callable[[str], Sequence[str]]) -> Layout:
@@ -123,20 +87,18 @@ def write_checkpoint(
     says where a file cannot be written.
     """
     scratch = folder.with_name(f".{folder.name}.{workers.token}")
-    with workers.together():
-        scratch.mkdir(parents=True, exist_ok=True)
-        written = _write_share(scratch, layout, share, with_headers=workers.rank == 0)
-    with workers.together():
-        digests = _digests(scratch, layout, workers.sum(written).tolist(), workers)
-    digests = workers.sum(digests)
-    with workers.together():
-        if workers.rank == 0:
-            names = [file.name for file in layout.files]
-            known = {name: bytes(digest).hex() for name, digest in zip(names, digests.tolist(), strict=True)}
-            _write_descriptions(scratch, config, state, layout, known)
-            before_commit()
-            scratch.rename(folder)
-            _flush(folder.parent)
+    written = workers.sum(workers.together(lambda progress: _write_share(scratch, layout, share, workers, progress)))
+    digests = workers.together(lambda progress: _digests(scratch, layout, written.tolist(), workers, progress))
+    names = [file.name for file in layout.files]
+    known = {name: bytes(digest).hex() for name, digest in zip(names, workers.sum(digests).tolist(), strict=True)}
+
+    def commit() -> None:
+        _write_descriptions(scratch, config, state, layout, known)
+        before_commit()
+        scratch.rename(folder)
+        _flush(folder.parent)
+
+    workers.only_first(commit)
 
 
 def _section(name: str) -> str:
@@ -158,20 +120,23 @@ def _stored(outside: str, kind: str) -> str:
     return outside if kind == WEIGHT else f"{outside}.{kind}"
 
 
-def _write_share(scratch: Path, layout: Layout, share: Iterable[Stretch], *, with_headers: bool) -> Tensor:
-    """Returns the bytes written to each file."""
+def _write_share(
+    scratch: Path, layout: Layout, share: Iterable[Stretch], workers: Workers, progress: Progress
+) -> Tensor:
+    """Returns the bytes written to each file. Worker 0 writes the headers too."""
+    scratch.mkdir(parents=True, exist_ok=True)
     pieces: list[list[Piece]] = [[] for _ in layout.files]
     for stretch in share:
         number, offset = layout.places[stretch.name, stretch.kind]
         pieces[number].append((offset + 4 * stretch.start, stretch.values))
     written = [
-        write_pieces(scratch / file.name, found, file.header if with_headers else b"")
+        write_pieces(scratch / file.name, found, progress, b"" if workers.rank else file.header)
         for file, found in zip(layout.files, pieces, strict=True)
     ]
     return torch.tensor(written, dtype=torch.int64)
 
 
-def _digests(scratch: Path, layout: Layout, written: list[int], workers: Workers) -> Tensor:
+def _digests(scratch: Path, layout: Layout, written: list[int], workers: Workers, progress: Progress) -> Tensor:
     """sha256 [files, 32] of the files that fall to this worker, zeros for the others'."""
     digests = torch.zeros(len(layout.files), 32, dtype=torch.uint8)
     for number in range(workers.rank, len(layout.files), workers.size):
@@ -181,7 +146,8 @@ def _digests(scratch: Path, layout: Layout, written: list[int], workers: Workers
                 f"{scratch / file.name}: the workers wrote {written[number]} bytes of {file.num_bytes}. The optimizer "
                 "does not hold what the layout expects."
             )
-        digests[number] = torch.frombuffer(bytearray.fromhex(file_sha256(scratch / file.name)), dtype=torch.uint8)
+        digest = file_sha256(scratch / file.name, progress)
+        digests[number] = torch.frombuffer(bytearray.fromhex(digest), dtype=torch.uint8)
     return digests
 
 
@@ -195,7 +161,7 @@ def _write_descriptions(
         (STATE, asdict(state)),
     ):
         _write_json(scratch / file, content)
-        digests[file] = file_sha256(scratch / file)
+        digests[file] = file_sha256(scratch / file, Progress())
     _write_json(scratch / INDEX, digests)
     _flush(scratch)
 

@@ -5,9 +5,11 @@ reads its rows waits for it. On a CPU the process group's own threads carry it.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -140,11 +142,16 @@ class CudaFlight:
         return Crossing(flight / 1000, waited / 1000, self._rows)
 
 
-def limit_waits(seconds: float) -> None:
-    """Let every collective of this process' groups fail after `seconds`. Groups that others made, as DeepSpeed does,
-    have torch's limit, half an hour, whatever the default group has."""
+@contextmanager
+def limited_waits(seconds: float) -> Iterator[None]:
+    """Let every collective of this process' groups fail after `seconds`: of those that exist, and of those that are
+    made inside. Groups that others make, as DeepSpeed does, have torch's limit, half an hour, whatever the default
+    group has."""
+    limit = timedelta(seconds=seconds)
     for group in distributed_c10d._world.pg_map:
-        distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
+        distributed_c10d._set_pg_timeout(limit, group)
+    with patch.object(distributed_c10d, "_get_default_timeout", lambda _: limit):
+        yield
 
 
 def hiding(crossings: list[Crossing], process_group: Any, device: torch.device) -> Hiding | None:

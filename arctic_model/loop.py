@@ -20,7 +20,7 @@ from arctic_model.engine import Engine
 from arctic_model.flops import training_flops_per_token
 from arctic_model.history import OpenRecord, Record
 from arctic_model.host_memory import keep_freed_memory
-from arctic_model.lane import limit_waits
+from arctic_model.lane import limited_waits
 from arctic_model.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
 from arctic_model.optimizer import Optimization
 from arctic_model.router import balance_loss, max_expert_load, router_figures, z_loss
@@ -110,14 +110,16 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
     torch.set_deterministic_debug_mode("error")
     # Filling every new tensor first would find reads of uninitialised memory, at a third of the speed.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    engine = Engine(plan.config, plan.optimization, plan.expert_parallel_size, plan.num_micro_batches, training_loss)
-    limit_waits(plan.collective_timeout_s)
-    try:
-        training = _Training(plan, engine, observer)
-        with training.saver:
-            training.run(batches)
-    finally:
-        engine.close()
+    with limited_waits(plan.collective_timeout_s):
+        engine = Engine(
+            plan.config, plan.optimization, plan.expert_parallel_size, plan.num_micro_batches, training_loss
+        )
+        try:
+            training = _Training(plan, engine, observer)
+            with training.saver:
+                training.run(batches)
+        finally:
+            engine.close()
 
 
 class _Training:
@@ -136,7 +138,7 @@ class _Training:
         self.updates = plan.first_step
         self.guard = SpikeGuard(plan.spikes)
         self.trace = Trace(plan.traced if self.is_first else None, plan.traces, observer.traced)
-        self.saver = Saver(engine, plan.folder, plan.retention, observer.committed)
+        self.saver = Saver(engine, plan.folder, plan.retention, observer.committed, plan.collective_timeout_s)
 
     def run(self, batches: Batches) -> None:
         self._resume()

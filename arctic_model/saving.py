@@ -8,16 +8,17 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from arctic_model import history
 from arctic_model.checkpoint import (
     Checkpoint,
-    CheckpointError,
     Retention,
     TrainingState,
     checkpoint_name,
@@ -25,7 +26,8 @@ from arctic_model.checkpoint import (
     newest_checkpoint,
     prune,
 )
-from arctic_model.checkpoint_writer import Workers, layout, write_checkpoint
+from arctic_model.checkpoint_workers import CheckpointError, Progress, Workers
+from arctic_model.checkpoint_writer import layout, write_checkpoint
 from arctic_model.engine import Engine
 from arctic_model.history import Record
 from arctic_model.tensor_names import Stretch
@@ -39,11 +41,17 @@ class Saver:
 
     `tell` hears, on worker 0 and from the caller's thread, the records of the steps that a committed checkpoint holds.
     Leaving the context waits for the checkpoint that is being written. Errors of the writing are raised by the next
-    call that finds them.
+    call that finds them. A worker that does not answer the others for `collective_timeout_s`, or whose disk does not
+    move for as long, ends the work of all.
     """
 
     def __init__(
-        self, engine: Engine, folder: Path, retention: Retention, tell: Callable[[Sequence[Record]], None]
+        self,
+        engine: Engine,
+        folder: Path,
+        retention: Retention,
+        tell: Callable[[Sequence[Record]], None],
+        collective_timeout_s: float = 600.0,
     ) -> None:
         self._engine = engine
         self._config = engine.model.config
@@ -52,7 +60,7 @@ class Saver:
         self._history = folder / HISTORY
         self._retention = retention
         self._tell = tell
-        self._workers = _new_workers()
+        self._workers = _new_workers(collective_timeout_s)
         self._is_first = self._workers.rank == 0
         self._staging = Staging(engine.device)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -78,15 +86,17 @@ class Saver:
     def resume(self, start_from: Path | None) -> TrainingState | None:
         """Load the newest checkpoint, or `start_from` where there is none yet. Returns where it stands, None where
         training starts afresh. Raises CheckpointError where all checkpoints are damaged."""
-        with self._workers.together():
-            newest = self._prepare(start_from) if self._is_first else None
-        step = int(self._workers.from_first(torch.tensor(newest.state.step if newest else -1)))
-        folder = self._checkpoints / checkpoint_name(step) if step >= 0 else start_from
-        if folder is None:
+        workers = self._workers
+        newest = newest_checkpoint(self._checkpoints, workers)
+        start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
+        records = workers.only_first(lambda: self._clean_up(newest, start))
+        if records:
+            self._tell(records)
+        if start is None:
             return None
-        checkpoint = newest or Checkpoint(folder)
-        self._load(checkpoint)
-        return checkpoint.state
+        workers.together(lambda progress: self._load(start, progress))
+        self._last_good = start.folder
+        return start.state
 
     def save(self, state: TrainingState, records: Sequence[Record]) -> None:
         """Copy what is to be written, and let it be written. Waits for the checkpoint before, if it is on its way."""
@@ -129,30 +139,27 @@ class Saver:
             self._workers,
             before_commit=lambda: history.append(self._history, records),
         )
-        if self._is_first:
-            prune(self._checkpoints, self._retention)
+        self._workers.only_first(lambda: prune(self._checkpoints, self._retention))
         return folder
 
-    def _prepare(self, start_from: Path | None) -> Checkpoint | None:
-        """Returns the newest checkpoint, None where `start_from` is to be taken. Either is verified, and what a killed
-        attempt left beyond it is removed."""
+    def _clean_up(self, newest: Checkpoint | None, start: Checkpoint | None) -> Sequence[Record]:
+        """Remove what a killed attempt left beyond `newest`, and cut the history to `start`. Returns what stays."""
         self._checkpoints.mkdir(parents=True, exist_ok=True)
-        newest = newest_checkpoint(self._checkpoints)
         clear(self._checkpoints, newest.folder if newest else None)
-        start = newest or (Checkpoint(start_from).verify() if start_from else None)
-        records = history.truncate(self._history, start.state.step if start else 0)
-        if records:
-            self._tell(records)
-        return newest
+        return history.truncate(self._history, start.state.step if start else 0)
 
-    def _load(self, checkpoint: Checkpoint) -> None:
+    def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
         if checkpoint.config != self._config:
             raise CheckpointError(
                 f"{checkpoint.folder}: was trained as {checkpoint.config}, the recipe says {self._config}. "
                 "Give the run its old model section back, or train from the start."
             )
-        self._engine.load(checkpoint.state.updates, checkpoint.stretch)
-        self._last_good = checkpoint.folder
+
+        def read(name: str, kind: str, start: int, length: int) -> Tensor:
+            progress.moved()
+            return checkpoint.stretch(name, kind, start, length)
+
+        self._engine.load(checkpoint.state.updates, read)
 
 
 class Staging:
@@ -182,10 +189,10 @@ def mean_loss(records: Sequence[Record]) -> float | None:
     return sum(losses) / len(losses) if losses else None
 
 
-def _new_workers() -> Workers:
+def _new_workers(collective_timeout_s: float) -> Workers:
     """All workers, in a process group of their own on the CPU: the thread uses it while training uses the other."""
-    size = dist.get_world_size()
-    group = dist.new_group(backend="gloo") if size > 1 else None
-    workers = Workers(dist.get_rank(), size, group)
+    size, limit = dist.get_world_size(), timedelta(seconds=collective_timeout_s)
+    group = dist.new_group(backend="gloo", timeout=limit) if size > 1 else None
+    workers = Workers(dist.get_rank(), size, group, patience_s=collective_timeout_s)
     token = workers.from_first(torch.tensor(secrets.randbits(31)))
     return replace(workers, token=f"{int(token):08x}")

@@ -16,6 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arctic_model.checkpoint_workers import Progress
+
+SYNC_BYTES = 2**28
+"""Written between two flushes to the disk, so that none takes long and a slow disk is seen to move."""
 Piece = tuple[int, Tensor]
 """Where in a file, in bytes, and the flat float32 values that go there."""
 
@@ -52,14 +56,20 @@ class TensorFile:
         return len(self.header) + sum(_num_bytes(shape) for shape in self.shapes.values())
 
 
-def write_pieces(file: Path, pieces: Iterable[Piece], header: bytes = b"") -> int:
+def write_pieces(file: Path, pieces: Iterable[Piece], progress: Progress, header: bytes = b"") -> int:
     """Put `header` at the file's begin and each piece at its place, flushed to disk; what others write there stays.
     Returns the bytes written."""
+    written = unsynced = 0
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        written = _write_at(descriptor, memoryview(header), 0)
-        for offset, values in pieces:
-            written += _write_at(descriptor, values.numpy().data.cast("B"), offset)
+        for offset, values in ((0, memoryview(header)), *((start, _bytes(part)) for start, part in pieces)):
+            for begin in range(0, len(values), SYNC_BYTES):
+                count = _write_at(descriptor, values[begin : begin + SYNC_BYTES], offset + begin)
+                written, unsynced = written + count, unsynced + count
+                if unsynced >= SYNC_BYTES:
+                    os.fsync(descriptor)
+                    unsynced = 0
+                progress.moved()
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -85,6 +95,10 @@ def _mapped(content: np.ndarray, entry: Mapping) -> Tensor:
 
 def _num_bytes(shape: tuple[int, ...]) -> int:
     return 4 * math.prod(shape)
+
+
+def _bytes(values: Tensor) -> memoryview:
+    return values.numpy().data.cast("B")
 
 
 def _write_at(descriptor: int, content: memoryview, offset: int) -> int:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from arctic_model.checkpoint import Retention
+from arctic_model.checkpoint_workers import PeerError, StalledError
 from arctic_model.history import Record
 from arctic_model.loop import Batches, TrainingPlan, train
 from arctic_model.objective import Batch
@@ -33,6 +34,8 @@ from pipelines.train.out_of_memory import OutOfMemoryError, explained, is_out_of
 PROGRESS_S = 1.0
 LOST_PEER = re.compile("gloo|nccl|connection|socket|timed out", re.IGNORECASE)
 """How torch's collectives word it: they raise RuntimeError, or a subclass of it, with the transport's own text."""
+PASSING = (WorkerLostError, PeerError, StalledError)
+"""Errors that another attempt may not meet again, or of which another worker writes down the cause."""
 GROUPS = {
     "train": (
         *("loss", "gradient_norm", "learning_rate", "skipped"),
@@ -64,7 +67,7 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
                 train(training_plan(job, world), _telling(batches, heartbeat), ContextObserver(job, context, clock))
         except Exception as error:
             told = _told(error, job, heartbeat)
-            if not isinstance(told, WorkerLostError):
+            if not isinstance(told, PASSING):
                 write_durably(job.failure, f"{type(told).__name__}: {told}")
             if told is error:
                 raise

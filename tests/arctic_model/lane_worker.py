@@ -2,13 +2,14 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from arctic_model.dispatch import ExpertGroup
-from arctic_model.lane import Crossing, hiding, limit_waits
+from arctic_model.lane import Crossing, hiding, limited_waits
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.weight_init import initialize
@@ -29,15 +30,20 @@ def measured(group: ExpertGroup) -> list[Crossing]:
     return [flight.crossing for flight in group.lane.take()]
 
 
-def late(rank: int) -> str:
-    """What worker 0 hears when worker 1 does not come."""
-    limit_waits(0.2)
-    try:
-        if rank == 0:
-            dist.all_reduce(torch.zeros(1), group=OTHERS)
-    except RuntimeError as error:
-        return str(error)
-    return "nobody was late"
+def late(rank: int) -> list[str]:
+    """What worker 0 hears when worker 1 does not come, by a group that was there and by one that is made inside."""
+    heard = []
+    with limited_waits(0.2):
+        for group in (OTHERS, dist.new_group([0, 1])):
+            try:
+                if rank == 0:
+                    dist.all_reduce(torch.zeros(1), group=group)
+            except RuntimeError as error:
+                heard.append(str(error))
+    if rank == 1:
+        # Not gone, which worker 0 would notice, but late.
+        time.sleep(1)
+    return heard
 
 
 rank, out = int(sys.argv[1]), Path(sys.argv[3])

@@ -9,21 +9,28 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from arctic_model import checkpoint_writer
-from arctic_model.checkpoint import CheckpointError, Retention, TrainingState, checkpoints
+from arctic_model import checkpoint, checkpoint_writer
+from arctic_model.checkpoint import Retention, TrainingState, checkpoints
+from arctic_model.checkpoint_workers import CheckpointError
 from arctic_model.engine import Engine
 from arctic_model.optimizer import Optimization
 from arctic_model.presets import preset
 from arctic_model.saving import Saver
 
 CONFIG = preset("tiny", {"router_bias": True})
+NUM_FILES = 11
+"""Of a checkpoint of this model: four of weights, four of the optimizer, and the three that describe them."""
+LIMIT_S = 1.5
+"""Of a collective where a disk is slow: three times what a worker may take to answer the others."""
 
 
 def main() -> None:
@@ -64,9 +71,9 @@ def save(engine: Engine, folder: Path) -> None:
         saver.save(state(3), [])
 
 
-def load(engine: Engine, folder: Path) -> list[str]:
+def load(engine: Engine, folder: Path, limit_s: float = 600.0) -> list[str]:
     """What does not have its value after loading, of the share and of the weights in use."""
-    with Saver(engine, folder, Retention(), print) as saver:
+    with Saver(engine, folder, Retention(), print, limit_s) as saver:
         found = saver.resume(None)
     wrong = [] if found == state(3) else [str(found)]
     for name, kind, start, own in engine.share():
@@ -127,11 +134,100 @@ def fail(engine: Engine, folder: Path) -> list[str]:
     return [raised, *(found.name for found in checkpoints(folder / "checkpoints"))]
 
 
+def slow_disk(engine: Engine, folder: Path) -> list:
+    """The last worker's disk takes several times the limit of a collective for every file that is written or hashed,
+    and never stands still for as long. What is wrong after loading, and the files that this worker hashed on resuming.
+    """
+    last = dist.get_rank() == dist.get_world_size() - 1
+    write, hashed = checkpoint_writer.write_pieces, checkpoint.file_sha256
+    names: list[str] = []
+
+    def slow(file: Path, pieces: list, progress: Any, header: bytes = b"") -> int:
+        crawl(progress)
+        return write(file, pieces, progress, header)
+
+    def watched(file: Path, progress: Any) -> str:
+        names.append(file.name)
+        if last:
+            crawl(progress)
+        return hashed(file, progress)
+
+    if last:
+        checkpoint_writer.write_pieces = slow
+    try:
+        fill(engine)
+        with Saver(engine, folder, Retention(), print, LIMIT_S) as saver:
+            saver.resume(None)
+            saver.save(state(3), [])
+        checkpoint.file_sha256 = watched
+        return [load(engine, folder, LIMIT_S), names]
+    finally:
+        checkpoint_writer.write_pieces, checkpoint.file_sha256 = write, hashed
+
+
+def crawl(progress: Any) -> None:
+    for _ in range(4):
+        time.sleep(0.6 * LIMIT_S)
+        progress.moved()
+
+
+def hung_disk(engine: Engine, folder: Path) -> str:
+    """The last worker's disk stands still in the middle of a file; what each worker raises on resuming."""
+    save(engine, folder)
+    chunks = checkpoint._chunks
+
+    def hung(file: Path) -> Iterator[memoryview]:
+        yield from chunks(file)
+        time.sleep(20 * LIMIT_S)
+
+    if dist.get_rank() == dist.get_world_size() - 1:
+        checkpoint._chunks = hung
+    try:
+        load(engine, folder, LIMIT_S)
+    except CheckpointError as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        checkpoint._chunks = chunks
+    return "nobody noticed"
+
+
+def damaged(engine: Engine, folder: Path) -> list:
+    """One byte of each file in turn is changed in the newer of two checkpoints, and in both. What each worker resumes
+    from or raises."""
+    answers: list = []
+    for number in range(NUM_FILES):
+        home = folder / str(number)
+        fill(engine)
+        with Saver(engine, home, Retention(), print) as saver:
+            saver.resume(None)
+            saver.save(state(3), [])
+            saver.save(state(4), [])
+        for found in reversed(checkpoints(home / "checkpoints")):
+            if dist.get_rank() == 0:
+                flip(sorted(found.iterdir())[number])
+            dist.barrier()
+            try:
+                with Saver(engine, home, Retention(), print) as saver:
+                    resumed = saver.resume(None)
+                answers.append(resumed and resumed.step)
+            except CheckpointError as error:
+                answers.append(str(error))
+            dist.barrier()
+    return answers
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 def full(file: Path, *_: object) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
 
 DO: dict[str, Callable] = {"save": save, "load": load, "change_meanwhile": change_meanwhile, "fail": fail}
+DO |= {"slow_disk": slow_disk, "hung_disk": hung_disk, "damaged": damaged}
 
 if __name__ == "__main__":
     main()

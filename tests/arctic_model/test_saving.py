@@ -110,6 +110,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[Any]
     return home, run_workers(home, 2, jobs)
 
 
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
+    """Two workers with disks that are slow, stand still, and lie."""
+    arrangement = {"zero": 1, "experts": 2}
+    jobs = [{"do": name, "folder": name, **arrangement} for name in ("slow_disk", "hung_disk", "damaged")]
+    return run_workers(tmp_path_factory.mktemp("disks"), 2, jobs)
+
+
 def test_two_workers_write_and_read_what_one_does(pair: tuple[Path, list[list[Any]]]) -> None:
     home, answers = pair
     require_as_alone(home, 2, AS_ONE, answers[2:])
@@ -128,6 +136,32 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on(pair: tuple[Path, l
     assert digests(home / "changed") == digests(home / "adamw")
     folder = str(home / "changed" / "checkpoints" / checkpoint_name(3))
     assert answers == [[[], [[{"step": 3}]], folder], [[], [], folder]]
+
+
+def test_a_disk_may_take_longer_than_a_collective_to_write_and_to_verify(
+    disks: list[list[Any]],
+) -> None:
+    """And each file is hashed by one worker, all by as many as there are."""
+    (wrong, first), (also_wrong, last) = disks[0]
+    assert wrong == also_wrong == []
+    assert len(first) + len(last) == worker.NUM_FILES == len({*first, *last})
+    assert abs(len(first) - len(last)) <= 1
+
+
+def test_a_disk_that_stands_still_ends_the_work_of_all(disks: list[list[Any]]) -> None:
+    first, last = disks[1]
+    assert first == "PeerError: A checkpoint failed on workers [1], whose own errors say why."
+    assert last.startswith("StalledError: worker 1: nothing was read or written for train.collective_timeout_s = 1.5.")
+
+
+def test_every_worker_takes_the_same_checkpoint_whichever_file_is_damaged(disks: list[list[Any]]) -> None:
+    first, last = disks[2]
+    assert first == last
+    assert len(first) == 2 * worker.NUM_FILES
+    for number, (fallen_back, refused) in enumerate(zip(first[::2], first[1::2], strict=True)):
+        assert fallen_back == 3
+        assert f"damaged/{number}/checkpoints/{checkpoint_name(3)}/" in refused
+        assert f"Delete {refused.split(': ')[0].rpartition('/')[0]} to use the one before." in refused
 
 
 def test_an_error_of_the_writing_is_raised_on_every_worker(pair: tuple[Path, list[list[Any]]]) -> None:
