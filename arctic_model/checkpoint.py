@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arctic_model.checkpoint_workers import CheckpointError, Progress, Workers
+from arctic_model.checkpoint_workers import ALONE, CheckpointError, Progress, Workers
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.tensor_files import mapped_tensors
@@ -94,7 +94,7 @@ class Checkpoint:
     def config(self) -> ArcticConfig:
         return ArcticConfig.from_huggingface(_read_json(self.folder / CONFIG))
 
-    def verify(self, workers: Workers = Workers()) -> "Checkpoint":
+    def verify(self, workers: Workers = ALONE) -> "Checkpoint":
         """Hash every file again, each of `workers` its part of them; all call in step.
 
         Raises CheckpointError, the same on every worker, naming the first file that is not as it was written.
@@ -148,7 +148,7 @@ class Checkpoint:
         return found
 
 
-def newest_checkpoint(folder: Path, workers: Workers = Workers()) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, workers: Workers = ALONE) -> Checkpoint | None:
     """The valid checkpoint of `folder` with the most steps, which all `workers` look for in step; newer ones are
     refused with a warning that names the bad file. Raises CheckpointError where some are there and all are bad, naming
     the newest one's."""

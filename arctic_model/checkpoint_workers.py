@@ -1,8 +1,8 @@
 """The workers that read or write a checkpoint together, however slow the disk of one of them is.
 
-A collective that waits for a slow disk would need a limit longer than any disk is slow, and one that finds a dead worker
-needs a short limit. So no collective waits for a disk: while a worker reads or writes, a thread of it goes on answering
-the others.
+A collective that waits for a slow disk would need a limit longer than any disk is slow, and one that finds a dead
+worker needs a short limit. So no collective waits for a disk: while a thread of a worker reads or writes, the worker
+goes on answering the others.
 """
 
 import threading
@@ -98,6 +98,10 @@ class Workers:
         if self.size > 1:
             dist.broadcast(numbers, src=0, group=self.group)
         return numbers
+
+
+ALONE = Workers()
+"""One process."""
 
 
 class _Task(Generic[T]):

@@ -18,7 +18,7 @@ from arctic_model.checkpoint import (
     TrainingState,
     file_sha256,
 )
-from arctic_model.checkpoint_workers import CheckpointError, Progress, Workers
+from arctic_model.checkpoint_workers import ALONE, CheckpointError, Progress, Workers
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.tensor_files import Piece, TensorFile, write_pieces
@@ -77,7 +77,7 @@ def write_checkpoint(
     state: TrainingState,
     layout: Layout,
     share: Iterable[Stretch],
-    workers: Workers = Workers(),
+    workers: Workers = ALONE,
     before_commit: Callable[[], None] = lambda: None,
 ) -> None:
     """Write this worker's `share` and commit the checkpoint as `folder` once every worker's part is on disk.

@@ -9,6 +9,10 @@
   is right but known only when the update is done. Here one norm is taken beforehand, and DeepSpeed takes none.
 - It allocates a bucket of 500 million elements for gradients on the way, however small the model; here no larger one
   than the model.
+- At ZeRO-1 with weights in bfloat16 and gradients in float32 it takes another optimizer, which knows no expert groups
+  of ours and refuses to leave the norm to somebody else. Its ZeRO optimizer adds up in float32 as well, if it is taken.
+- It divides gradients by the number of workers in the dtype in which they are reduced, at ZeRO-2 in bfloat16. Here it
+  takes the sum over workers.
 - With several parameter groups its optimizer states are linked to parameters after the first group's step only;
   here they are linked at the start.
 - `reduce_scatter` does not reduce-scatter in 0.19.8: gradients are all-reduced, each worker keeps its part. With
@@ -38,13 +42,17 @@ from arctic_model.dispatch import ExpertGroup
 from arctic_model.model import ArcticModel
 from arctic_model.muon import Partition, partition
 from arctic_model.optimizer import Optimization, new_optimizer
-from arctic_model.sizing import REDUCE_BUCKET_ELEMENTS
+from arctic_model.sizing import REDUCE_BUCKET_ELEMENTS, require_dtypes
 from arctic_model.tensor_names import WEIGHT, Stretch, is_expert, router_biases
 from arctic_model.weight_init import initialize
 
 ELEMENTS_PER_NORM = 2**16
 """Squared and added in float32 on a CPU; what follows is float64. It adds one after the other: of 2**16 elements the
 norm is right to 1e-5, of 2**24 to 1e-3, and adding all in float64 takes three times as long."""
+
+
+SHORT_NAMES = {"float32": "fp32", "bfloat16": "bf16"}
+"""Of dtypes, in DeepSpeed's configuration."""
 
 
 class Engine:
@@ -69,7 +77,7 @@ class Engine:
         initialize(self.model, settings.seed)
         self._mark_experts()
         optimizer = new_optimizer(self.model, settings, self._group_name)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _zero_optimizer(self._deepspeed, settings):
             warnings.simplefilter("ignore", FutureWarning)
             self._engine, *_ = self._deepspeed.initialize(
                 model=_Trained(self.model, loss, _marker(self._deepspeed, config, self.group, self._group_name)),
@@ -92,7 +100,8 @@ class Engine:
         return self._engine(*inputs)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of `loss`; the step takes their sum over micro-batches and mean over workers."""
+        """Add the gradients of `loss`; the step takes their sum over micro-batches and workers, both added up in
+        `gradient_dtype`."""
         self._engine.backward(loss, scale_wrt_gas=False)
 
     def end_micro_batch(self) -> None:
@@ -262,8 +271,7 @@ def _partitions(zero: Any) -> Iterator[tuple[Tensor, Partition]]:
 
 
 def _deepspeed_config(settings: Optimization, num_micro_batches: int, model: nn.Module) -> dict[str, Any]:
-    if settings.dtype == "bfloat16" and settings.zero_stage == 0:
-        raise ValueError("train.zero_stage = 0 with dtype bfloat16 has no float32 master weights. Use zero_stage 1.")
+    require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage)
     zero: dict[str, Any] = {"stage": settings.zero_stage, "overlap_comm": False}
     if settings.zero_stage:
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -274,11 +282,24 @@ def _deepspeed_config(settings: Optimization, num_micro_batches: int, model: nn.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": num_micro_batches,
         "gradient_clipping": 0.0,
+        "gradient_allreduce_op": "sum",
+        "communication_data_type": SHORT_NAMES[settings.gradient_dtype],
+        "data_types": {"grad_accum_dtype": SHORT_NAMES[settings.gradient_dtype]},
         "bf16": {"enabled": settings.dtype == "bfloat16", "check_grad_overflow": False},
         "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
         "steps_per_print": None,
     }
+
+
+@contextmanager
+def _zero_optimizer(deepspeed: Any, settings: Optimization) -> Iterator[None]:
+    """An engine that is made inside has DeepSpeed's ZeRO optimizer at every stage but 0."""
+    if settings.zero_stage == 0:
+        yield
+        return
+    zero = deepspeed.runtime.zero.config.ZERO_OPTIMIZATION
+    with patch.object(deepspeed.DeepSpeedEngine, "_do_optimizer_sanity_check", lambda *_: zero):
+        yield
 
 
 def _import_deepspeed() -> ModuleType:

@@ -186,8 +186,7 @@ class _Training:
         with self.telemetry.part("forward"):
             moved = Batch(*(part.to(self.engine.device, non_blocking=True) for part in batch))
             loss, sums = self.engine.forward(moved, scale, self.plan.optimization)
-        # DeepSpeed takes the mean over workers; the shares of the loss were made to be added.
-        return loss * dist.get_world_size(), sums
+        return loss, sums
 
     def _finish_step(self, sums: StepSums, scale: Scale) -> None:
         plan, step = self.plan, self.step + 1

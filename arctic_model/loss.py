@@ -7,7 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 LOGITS_PER_CHUNK = {"cpu": 2**18, "cuda": 2**26}
-"""Logits held at once by the fused loss: a core's cache on a CPU (1 MiB), a small part of memory on a GPU."""
+"""Logits that the fused loss makes at once: a core's cache on a CPU (1 MiB), a small part of memory on a GPU."""
+LOGITS_PER_PRODUCT = {"cpu": 2**24, "cuda": 2**26}
+"""Below float32, logits whose share of the head's gradient is one product: what each adds to it is rounded, and a
+product reads and writes the whole gradient."""
 
 
 def token_nll(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -36,15 +39,20 @@ class _HeadNll(torch.autograd.Function):
         rows = hidden * valid
         chosen = targets.clamp(min=0).unsqueeze(-1)
         hidden_gradient = torch.empty_like(hidden)
-        head_gradient = torch.zeros_like(head)
+        # In float32 whatever the head's dtype: in bfloat16 a sum of many parts stops growing.
+        head_gradient = torch.zeros_like(head, dtype=torch.float32)
         nll = torch.empty(len(rows), 1, device=rows.device)
-        size = max(16, LOGITS_PER_CHUNK[hidden.device.type] // len(head))
-        for start in range(0, len(rows), size):
-            chunk = slice(start, start + size)
-            logits = rows[chunk] @ head.T
-            nll[chunk], residual = _softmax_residual(logits, chosen[chunk])
-            torch.mm(residual, head, out=hidden_gradient[chunk])
-            head_gradient.addmm_(residual.T, rows[chunk])
+        chunk_rows, product_rows = _rows_at_once(head)
+        for begin in range(0, len(rows), product_rows):
+            part = rows[begin : begin + product_rows]
+            residual = rows.new_empty(len(part), len(head))
+            for start in range(0, len(part), chunk_rows):
+                inside = slice(start, start + chunk_rows)
+                chunk = slice(begin + start, begin + start + len(part[inside]))
+                nll[chunk] = _softmax_residual(rows[chunk] @ head.T, chosen[chunk], out=residual[inside])
+                torch.mm(residual[inside], head, out=hidden_gradient[chunk])
+            _add_product(head_gradient, residual.T, part)
+        head_gradient = head_gradient.to(head.dtype)
         ctx.save_for_backward(hidden_gradient.mul_(valid), head_gradient)
         terms = nll.mul_(valid).squeeze(-1)
         ctx.mark_non_differentiable(terms)
@@ -56,12 +64,30 @@ class _HeadNll(torch.autograd.Function):
         return hidden_gradient * gradient, head_gradient * gradient, None
 
 
-def _softmax_residual(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """nll [n, 1] in float32, and `softmax(logits) - one_hot(chosen)` in the dtype of the logits."""
+def _rows_at_once(head: Tensor) -> tuple[int, int]:
+    """Rows of a chunk of logits, and of a product for the head's gradient: a whole number of chunks."""
+    chunk = max(16, LOGITS_PER_CHUNK[head.device.type] // len(head))
+    if head.dtype == torch.float32:
+        return chunk, chunk
+    return chunk, chunk * max(1, LOGITS_PER_PRODUCT[head.device.type] // (chunk * len(head)))
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add `left @ right` in place to a total in float32."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total.add_(left @ right)
+
+
+def _softmax_residual(logits: Tensor, chosen: Tensor, *, out: Tensor) -> Tensor:
+    """nll [n, 1] in float32; `out`, in the dtype of the logits, becomes `softmax(logits) - one_hot(chosen)`."""
     wide = logits.float()
-    probabilities = wide.softmax(dim=-1)
+    probabilities = torch.softmax(wide, dim=-1, out=out if out.dtype == wide.dtype else None)
     # logsumexp by way of the largest probability, which is at least 1 / V: no second pass of exponentials.
     log_partition = wide.amax(dim=-1, keepdim=True) - probabilities.amax(dim=-1, keepdim=True).log()
     nll = log_partition - wide.gather(-1, chosen)
-    residual = probabilities.scatter_add_(-1, chosen, torch.full_like(nll, -1.0))
-    return nll, residual.to(logits.dtype)
+    probabilities.scatter_add_(-1, chosen, torch.full_like(nll, -1.0))
+    if probabilities is not out:
+        out.copy_(probabilities)
+    return nll

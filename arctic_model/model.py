@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from arctic_model.attention import LayerCache, Mask, cached_bias, document_mask, rotation
 from arctic_model.config import ArcticConfig
 from arctic_model.dispatch import ExpertGroup
+from arctic_model.embedding import TokenEmbedding
 from arctic_model.layer import ArcticLayer, ForwardPolicy
 from arctic_model.normalization import RMSNorm
 from arctic_model.recomputation import selective
@@ -30,7 +31,7 @@ class HiddenStates(NamedTuple):
 class Backbone(nn.Module):
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(ArcticLayer(config, group) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 

@@ -14,6 +14,8 @@ from arctic_model.tensor_names import is_expert
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 MOMENTUM_BUFFER = "momentum_buffer"
+LEFT_TO_ADAMW = {"embed_tokens": "embeddings", "lm_head": "head", ".gate.": "gates"}
+"""Matrices that Muon does not step, by a part of their name: groups of their own."""
 EPSILON = 1e-8
 """AdamW's, as in the paper and in torch."""
 
@@ -24,16 +26,23 @@ class Optimization:
     `arctic_model.muon`), clipping to a global gradient norm, and the weights of the router's two losses."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
+    embedding_lr_factor: float = 1.0
+    head_lr_factor: float = 1.0
+    gate_lr_factor: float = 1.0
+    norm_lr_factor: float = 1.0
+    """With Muon, the learning rates of what it leaves to AdamW, as shares of its own."""
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
     gradient_clip: float = 1.0
-    balance_loss_coefficient: float = 0.001
+    balance_loss_coefficient: float = 0.01
     z_loss_coefficient: float = 0.0
     balance_bias_rate: float = 0.0
     capacity_factor: float = 0.0
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    """In which gradients are added up, over micro-batches and over workers."""
     zero_stage: Literal[0, 1, 2] = 1
     seed: int = 0
 
@@ -52,8 +61,8 @@ class Optimization:
 
 
 class GroupedOptimizer(torch.optim.Optimizer):
-    """Steps each group by the rule that it names, at its learning rate `lr`, with gradients times `gradient_scale`;
-    without a scale it leaves weights and states as they are.
+    """Steps each group by the rule that it names, at `lr` (the step's rate times its `lr_factor`), with gradients times
+    `gradient_scale`; without a scale it leaves weights and states as they are.
 
     DeepSpeed replaces a group's parameters by one flat part of them and steps groups one by one. Where it did so,
     `partitions` says which matrices the flat part of a group with Muon is made of.
@@ -69,7 +78,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
     def prepare(self, learning_rate: float, gradient_scale: float | None) -> None:
         """What the next `step` takes; `gradient_scale` None skips it."""
         for group in self.param_groups:
-            group.update(lr=learning_rate, gradient_scale=gradient_scale)
+            group.update(lr=learning_rate * group["lr_factor"], gradient_scale=gradient_scale)
 
     def zero_states(self) -> None:
         """Make every state, zero, so that saving and loading know no special first step."""
@@ -135,12 +144,15 @@ def new_optimizer(model: ArcticModel, settings: Optimization, expert_group_name:
     workers that hold the same experts (`moe`, `name`: its words).
     """
     muon = settings.optimizer == "muon"
-    decay = settings.weight_decay
+    decaying = {"weight_decay": settings.weight_decay, "lr_factor": 1.0, "muon": False}
     kinds: dict[str, dict[str, Any]] = {
-        "layers": {"weight_decay": decay, "muon": True},
-        "matrices": {"weight_decay": decay, "muon": False},
-        "gains": {"weight_decay": 0.0, "muon": False},
-        expert_group_name: {"weight_decay": decay, "muon": muon, "moe": True},
+        "layers": decaying | {"muon": True},
+        "matrices": decaying,
+        "embeddings": decaying | {"lr_factor": settings.embedding_lr_factor},
+        "head": decaying | {"lr_factor": settings.head_lr_factor},
+        "gates": decaying | {"lr_factor": settings.gate_lr_factor},
+        "gains": {"weight_decay": 0.0, "lr_factor": settings.norm_lr_factor if muon else 1.0, "muon": False},
+        expert_group_name: decaying | {"muon": muon, "moe": True},
     }
     members: dict[str, list[Tensor]] = {name: [] for name in kinds}
     for name, parameter in model.named_parameters():
@@ -154,7 +166,9 @@ def _kind(name: str, parameter: Tensor, settings: Optimization, expert_group_nam
         return expert_group_name
     if parameter.dim() == 1:
         return "gains"
-    return "layers" if settings.uses_muon(name) else "matrices"
+    if settings.optimizer == "adamw":
+        return "matrices"
+    return next((kind for part, kind in LEFT_TO_ADAMW.items() if part in name), "layers")
 
 
 def _leave_methods_to_python() -> None:

@@ -28,7 +28,7 @@ PRESETS: Mapping[str, ArcticConfig] = {
     ),
     # A ladder for one GPU of 80 GB in Arctic's proportions: seven query heads to a key-value head (five in the middle),
     # experts two thirds as wide as the model. Named by total and active parameters; the larger the model, the fewer
-    # its experts, so that weights, gradients and optimizer states stay below 58 GB.
+    # its experts, so that weights, gradients and optimizer states stay below 65 GB.
     "arctic-1.4b-a150m": ArcticConfig(
         vocab_size=32_000,
         hidden_size=896,

@@ -23,6 +23,19 @@ def weighted_sum(
     return F.embedding_bag(index, _followed_by_zeros(rows, gaps), mode="sum", per_sample_weights=weights)
 
 
+def summed_by(rows: Float[Tensor, "M D"], index: Int[Tensor, " M"], num_sums: int) -> Float[Tensor, "S D"]:
+    """The sum of the rows of each index, zeros where there is none, in float32 below it.
+
+    torch's own for an embedding's gradient adds in the rows' dtype on a CPU, where in bfloat16 a sum of many rows stops
+    growing; on a GPU it adds in float32.
+    """
+    if rows.is_cuda:
+        return torch.ops.aten.embedding_dense_backward(rows, index, num_sums, -1, False)
+    counts = torch.bincount(index, minlength=num_sums)
+    order = torch.argsort(index, stable=True)
+    return F.embedding_bag(order, rows.contiguous(), counts.cumsum(0) - counts, mode="sum")
+
+
 def rearrange(rows: Float[Tensor, "M D"], index: Int[Tensor, " R"], inverse: Int[Tensor, " M"]) -> Float[Tensor, "R D"]:
     """`rows[index]`, where row m comes to stand at `inverse[m]`. Zeros where the index is M, or the inverse R for what
     is left out: the longer of the two has the gaps."""

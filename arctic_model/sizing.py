@@ -35,6 +35,7 @@ class Spread:
     num_micro_batches: int = 1
     zero_stage: Literal[0, 1, 2] = 2
     dtype: Dtype = "bfloat16"
+    gradient_dtype: Dtype = "float32"
     optimizer: Literal["adamw", "muon"] = "adamw"
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     """See `arctic_model.layer.ForwardPolicy`."""
@@ -48,10 +49,7 @@ class Spread:
                 f"expert_parallel_size {self.expert_parallel_size} does not divide num_workers {self.num_workers}. "
                 "Choose a divisor."
             )
-        if self.dtype == "bfloat16" and self.zero_stage == 0:
-            raise ValueError(
-                "train.zero_stage = 0 with dtype bfloat16 has no float32 master weights. Use zero_stage 1."
-            )
+        require_dtypes(self.dtype, self.gradient_dtype, self.zero_stage)
 
     @property
     def tokens(self) -> int:
@@ -67,6 +65,11 @@ class Spread:
         return ELEMENT_BYTES[self.dtype]
 
     @property
+    def gradient_bytes(self) -> int:
+        """Of one element of the gradients that are added up."""
+        return ELEMENT_BYTES[self.gradient_dtype]
+
+    @property
     def expert_replicas(self) -> int:
         """Workers that hold the same experts, and share their optimizer states under ZeRO."""
         return self.num_workers // self.expert_parallel_size
@@ -75,14 +78,25 @@ class Spread:
         """Raises ValueError where `config` cannot be spread like this."""
         if config.num_experts % self.expert_parallel_size:
             raise ValueError(
-                f"expert_parallel_size {self.expert_parallel_size} does not divide num_experts {config.num_experts}. "
-                "Choose a divisor."
+                f"train.expert_parallel_size {self.expert_parallel_size} does not divide model.num_experts "
+                f"{config.num_experts}. Choose a divisor."
             )
         if self.sequence_length > config.max_positions:
             raise ValueError(
-                f"sequence_length {self.sequence_length} is more than model.max_positions {config.max_positions}. "
-                "Shorten the sequences or raise max_positions."
+                f"tokenize.sequence_length {self.sequence_length} is more than model.max_positions "
+                f"{config.max_positions}. Shorten the sequences or raise max_positions."
             )
+
+
+def require_dtypes(dtype: Dtype, gradient_dtype: Dtype, zero_stage: int) -> None:
+    """Raises ValueError where weights and gradients of these dtypes cannot be trained."""
+    if dtype == "bfloat16" and zero_stage == 0:
+        raise ValueError("train.zero_stage = 0 with dtype bfloat16 has no float32 master weights. Use zero_stage 1.")
+    if dtype == "float32" and gradient_dtype == "bfloat16":
+        raise ValueError(
+            'train.gradient_dtype = "bfloat16" with dtype = "float32": gradients of float32 are float32. '
+            'Remove gradient_dtype, or set dtype = "bfloat16".'
+        )
 
 
 @dataclass(frozen=True)
@@ -174,8 +188,8 @@ def states(config: ArcticConfig, spread: Spread) -> States:
     return States(
         dense_weights=size * dense,
         expert_weights=size * experts,
-        dense_gradients=size * kept_dense,
-        expert_gradients=size * kept_experts,
+        dense_gradients=spread.gradient_bytes * kept_dense,
+        expert_gradients=spread.gradient_bytes * kept_experts,
         master_weights=4 * (own_dense + own_experts) if spread.zero_stage else 0,
         moments=8 * (own_dense + own_experts) - 4 * sum(group.owned for group in muon(config, spread)),
     )
@@ -313,8 +327,11 @@ def _logits_chunk(config: ArcticConfig, spread: Spread) -> int:
     """One chunk of the fused loss: logits and float32 probabilities, below float32 the logits in float32 and the
     residual too; and the last hidden states with their copy for the loss."""
     rows = min(spread.tokens, max(16, LOGITS_PER_CHUNK // config.vocab_size))
-    per_logit = 8 if spread.dtype == "float32" else 12
-    return rows * config.vocab_size * per_logit + 2 * _hidden(config, spread)
+    if spread.dtype == "float32":
+        return rows * config.vocab_size * 8 + 2 * _hidden(config, spread)
+    # The head's gradient is in float32 until all of it is there, and counted as what it is rounded to then.
+    widened = (4 - spread.element_bytes) * config.vocab_size * config.hidden_size
+    return rows * config.vocab_size * 12 + 2 * _hidden(config, spread) + widened
 
 
 def _layer_backward(config: ArcticConfig, spread: Spread) -> int:
@@ -326,10 +343,13 @@ def _layer_backward(config: ArcticConfig, spread: Spread) -> int:
 
 
 def _reduce_buckets(config: ArcticConfig, spread: Spread) -> int:
-    """DeepSpeed's bucket, no larger than the model, and the flat copy of what is in it that is sent."""
+    """DeepSpeed's bucket, no larger than the model, and the flat copy of what is in it that is sent. The bucket of
+    stage 2 is in the dtype of the weights, and so there may be another copy in that of the gradients."""
     if spread.zero_stage == 0:
         return 0
-    return 2 * spread.element_bytes * min(REDUCE_BUCKET_ELEMENTS, sum(local_parameters(config, spread)))
+    size = spread.gradient_bytes if spread.zero_stage == 1 else spread.element_bytes
+    widened = spread.gradient_bytes if size != spread.gradient_bytes else 0
+    return (2 * size + widened) * min(REDUCE_BUCKET_ELEMENTS, sum(local_parameters(config, spread)))
 
 
 def _exchange_buffers(config: ArcticConfig, spread: Spread) -> int:
@@ -339,11 +359,14 @@ def _exchange_buffers(config: ArcticConfig, spread: Spread) -> int:
 
 def _update(config: ArcticConfig, spread: Spread) -> int:
     """ZeRO's float32 gradient of one group of parameters at a time, with the flat copy it is made from, or with what
-    Muon makes of it. Without ZeRO gradients are there already, and Muon takes one parameter after the other."""
+    Muon makes of it. Gradients that are added up in float32 below it are flat already, and counted among the states.
+    Without ZeRO gradients are there already, and Muon takes one parameter after the other."""
     size, groups = spread.element_bytes, muon(config, spread)
     if spread.zero_stage == 0:
         stack = [(config.expert_size, config.hidden_size)] * (config.num_experts // spread.expert_parallel_size)
         largest = (MuonGroup(shapes, 1) for shapes in ([(config.hidden_size, config.hidden_size)], stack) if groups)
         return max((parameter.working_bytes(size) for parameter in largest), default=0)
+    if spread.gradient_dtype != spread.dtype:
+        return max((group.working_bytes(size) for group in groups), default=0)
     making = (4 + size) * max(owned_parameters(config, spread))
     return max([making, *(4 * group.owned + group.working_bytes(size) for group in groups)])

@@ -12,10 +12,10 @@ from arctic_model.sizing import Dtype, Spread, local_parameters, muon, owned_par
 
 GPUS_PER_NODE = 8
 """GPUs that NVLink joins, each with a network card of its own: the HGX board of all four kinds."""
-UPDATE_BYTES_PER_PARAMETER = 48
-"""Read and written in bfloat16 training: weight and moments in float32 24; the gradient flattened 4, widened 6, clipped
-8, read 4; the weight in bfloat16 2. Muon reads and writes as much: its mixed momentum goes where the second moment
-would."""
+UPDATE_BYTES_PER_PARAMETER = 50
+"""Read and written in bfloat16 training: weight and moments in float32 24; the reduced gradient added to this worker's
+part 12, clipped 8, read 4; the weight in bfloat16 2. Muon reads and writes as much: its mixed momentum goes where the
+second moment would."""
 
 
 @dataclass(frozen=True)
@@ -148,19 +148,19 @@ def traffic(config: ArcticConfig, spread: Spread) -> Traffic:
     rows = spread.tokens * config.top_k * spread.num_micro_batches * config.num_layers
     exchange = rows * config.hidden_size * size * peers
     forward = exchange * _forwards(spread)
-    dense, experts = (size * count for count in local_parameters(config, spread))
+    dense, experts = local_parameters(config, spread)
+    gradient = spread.gradient_bytes * _reductions(spread)
     all_dense, all_experts = _ring(spread.num_workers), _ring(spread.expert_replicas)
-    reductions = _reductions(spread)
-    gathers = 1 if spread.zero_stage else 0
+    weight = size if spread.zero_stage else 0
     return Traffic(
         dispatch_forward=forward,
         combine_forward=forward,
         combine_backward=exchange,
         dispatch_backward=exchange,
-        dense_gradients=2 * all_dense * dense * reductions,
-        expert_gradients=2 * all_experts * experts * reductions,
-        dense_weights=all_dense * dense * gathers,
-        expert_weights=all_experts * experts * gathers,
+        dense_gradients=2 * all_dense * dense * gradient,
+        expert_gradients=2 * all_experts * experts * gradient,
+        dense_weights=all_dense * dense * weight,
+        expert_weights=all_experts * experts * weight,
         cut_matrices=sum((2 * _ring(group.num_parts) * size * group.shared for group in muon(config, spread)), 0.0),
     )
 

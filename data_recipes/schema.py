@@ -214,6 +214,14 @@ class TrainSection(Section):
     optimizer: Literal["adamw", "muon"] = "muon"
     """Muon for the layers' matrices (each expert one) and AdamW for the rest, or AdamW for everything."""
     peak_lr: PositiveFloat
+    embedding_lr_factor: PositiveFloat = 1.0
+    """With Muon: rate of the embeddings, which AdamW steps, as a share of the schedule's."""
+    head_lr_factor: PositiveFloat = 1.0
+    """The same of the head."""
+    gate_lr_factor: PositiveFloat = 1.0
+    """The same of the routers' gates."""
+    norm_lr_factor: PositiveFloat = 1.0
+    """The same of the norms' gains."""
     schedule: Literal["wsd", "cosine"] = "wsd"
     """Stay at the peak and fall at the end, or fall by a cosine from the end of warm-up on. The cosine depends on the
     run's length from its first phase on: a later phase that grows builds every phase anew."""
@@ -232,7 +240,8 @@ class TrainSection(Section):
     """Taken steps that the median is over; nothing is above it before half of them are taken."""
     max_skipped_steps: Annotated[int, Field(ge=0)] = 10
     """Steps that may be skipped among any spike_window_steps; one more stops the run."""
-    balance_loss_coefficient: Annotated[float, Field(ge=0.0)] = 0.001
+    balance_loss_coefficient: Annotated[float, Field(ge=0.0)] = 0.01
+    """Weight of the router's balance loss."""
     z_loss_coefficient: Annotated[float, Field(ge=0.0)] = 0.0
     balance_bias_rate: Fraction = 0.0
     """Balance without a loss: each step moves every expert's bias in the choice of experts by this much, against its
@@ -241,6 +250,9 @@ class TrainSection(Section):
     """Of each sequence an expert takes the first ceil(capacity_factor x sequence_length x top_k / num_experts) tokens
     that choose it; later ones are dropped, and counted. 0: no token is dropped. Evaluation drops none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    """In which gradients are added up, over the passes of a step and over workers. bfloat16 halves their traffic, and
+    loses up to half of a sum that 1,024 workers agree on."""
     zero_stage: Literal[0, 1, 2] = 1
     checkpoint_every_steps: PositiveInt = 100
     keep_last_checkpoints: PositiveInt = 2

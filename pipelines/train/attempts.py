@@ -7,6 +7,7 @@ up to its last second. Time between attempts, in which no worker exists, is not 
 import json
 import math
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ class AttemptClock:
         self._started = started
         self._num_workers = num_workers
         self._steps_s = 0.0
+        self._lock = threading.Lock()
         self._file.parent.mkdir(parents=True, exist_ok=True)
 
     def stepped(self, seconds: float) -> None:
@@ -32,12 +34,13 @@ class AttemptClock:
         self._steps_s += seconds
 
     def write(self) -> None:
-        """Bring the file up to now."""
-        elapsed = time.monotonic() - self._started
-        values = {"num_workers": self._num_workers, "elapsed_s": elapsed, "steps_s": self._steps_s}
-        partial = self._file.with_suffix(".partial")
-        partial.write_text(json.dumps(values), encoding="utf-8")
-        partial.replace(self._file)
+        """Bring the file up to now. Threads may call it at the same time."""
+        with self._lock:
+            elapsed = time.monotonic() - self._started
+            values = {"num_workers": self._num_workers, "elapsed_s": elapsed, "steps_s": self._steps_s}
+            partial = self._file.with_suffix(".partial")
+            partial.write_text(json.dumps(values), encoding="utf-8")
+            partial.replace(self._file)
 
 
 def worker_hours(folder: Path, records: Sequence[Mapping[str, Any]]) -> WorkerHours:

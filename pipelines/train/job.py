@@ -39,11 +39,13 @@ class TrainJob:
 
 def model_config(run: RunRecipe) -> ArcticConfig:
     """The architecture that `run` trains: its preset with the tokenizer's vocabulary and the overrides. Raises
-    RecipeError."""
+    RecipeError where it contradicts itself, or cannot be trained as the recipe says."""
     try:
-        return preset(run.model.preset, {"vocab_size": run.tokenizer.vocab_size, **run.model.overrides})
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"run {run.name}: model: {error}") from None
+        config = preset(run.model.preset, {"vocab_size": run.tokenizer.vocab_size, **run.model.overrides})
+        spread_of(run.train, run.tokenize.sequence_length, run.train.num_workers).require_fit(config)
+    except ValueError as error:
+        raise RecipeError(f"run {run.name}: {error}") from None
+    return config
 
 
 def spread_of(section: TrainSection, sequence_length: int, num_workers: int) -> Spread:
@@ -56,6 +58,7 @@ def spread_of(section: TrainSection, sequence_length: int, num_workers: int) -> 
         num_micro_batches=section.global_batch_sequences // (num_workers * section.micro_batch_sequences),
         zero_stage=section.zero_stage,
         dtype=section.dtype,
+        gradient_dtype=section.gradient_dtype,
         optimizer=section.optimizer,
         activation_checkpointing=section.activation_checkpointing,
     )
@@ -81,19 +84,9 @@ def require_gpus(section: TrainSection) -> None:
 
 
 def require_fit(config: ArcticConfig, section: TrainSection, plan: PhasePlan, tokens: Mapping[str, Path]) -> None:
-    """Check before any worker starts that model, data and workers fit. Raises ValueError naming the mend."""
-    if section.dtype == "bfloat16" and section.zero_stage == 0:
-        raise ValueError("train.zero_stage = 0 with dtype bfloat16 has no float32 master weights. Use zero_stage 1.")
-    if config.num_experts % section.expert_parallel_size:
-        raise ValueError(
-            f"train.expert_parallel_size = {section.expert_parallel_size} does not divide model.num_experts = "
-            f"{config.num_experts}. Choose a divisor."
-        )
-    if plan.sequence_length > config.max_positions:
-        raise ValueError(
-            f"tokenize.sequence_length = {plan.sequence_length} is more than model.max_positions = "
-            f"{config.max_positions}. Shorten the sequences or raise max_positions."
-        )
+    """Check before any worker starts that model and workers fit the data that they are given. Raises ValueError naming
+    the mend. Contradictions inside a recipe are found when its graph is built, by the same rules."""
+    spread_of(section, plan.sequence_length, section.num_workers).require_fit(config)
     if plan.num_sequences % section.global_batch_sequences:
         raise ValueError(
             f"phase {plan.phase} has {plan.num_sequences} sequences, not a whole number of steps of "

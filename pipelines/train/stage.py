@@ -27,7 +27,7 @@ from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import worker_hours
 from pipelines.train.job import TrainJob, require_fit, require_gpus, with_tokens
 
-VERSION = 3
+VERSION = 4
 SPREAD = {
     "num_workers",
     "expert_parallel_size",
@@ -46,6 +46,8 @@ SPREAD = {
 """How the work is spread and watched: changes nothing but rounding, and is no part of the key."""
 SCHEDULED = {"schedule", "warmup_tokens", "decay_fraction"}
 """What a phase is told by its schedule, in tokens."""
+OF_MUON = {"embedding_lr_factor", "head_lr_factor", "gate_lr_factor", "norm_lr_factor"}
+"""What means nothing with AdamW."""
 FINAL_STEPS = 50
 """Steps whose mean is the stage's loss: one step's alone is mostly noise."""
 
@@ -64,7 +66,8 @@ def stage(
     `schedule` holds warmup_tokens, decay_start_tokens, decay_end_tokens and decay as far as they concern this phase
     (see `arctic_model.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
     """
-    params = {name: value for name, value in section.as_params().items() if name not in SPREAD | SCHEDULED}
+    unused = SPREAD | SCHEDULED | (OF_MUON if section.optimizer == "adamw" else set())
+    params = {name: value for name, value in section.as_params().items() if name not in unused}
     if schedule.get("decay_start_tokens") is None:
         del params["final_lr_fraction"]
     inputs = {"mix": mix, **{f"tokens:{corpus}": stage for corpus, stage in tokens.items()}}

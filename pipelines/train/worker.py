@@ -106,6 +106,10 @@ def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
         config=replace(job.config, router_bias=True) if section.balance_bias_rate else job.config,
         optimization=Optimization(
             optimizer=section.optimizer,
+            embedding_lr_factor=section.embedding_lr_factor,
+            head_lr_factor=section.head_lr_factor,
+            gate_lr_factor=section.gate_lr_factor,
+            norm_lr_factor=section.norm_lr_factor,
             weight_decay=section.weight_decay,
             beta1=section.beta1,
             beta2=section.beta2,
@@ -116,6 +120,7 @@ def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
             capacity_factor=section.capacity_factor,
             activation_checkpointing=section.activation_checkpointing,
             dtype=section.dtype,
+            gradient_dtype=section.gradient_dtype,
             zero_stage=section.zero_stage,
             seed=section.seed,
         ),

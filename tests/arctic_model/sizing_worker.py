@@ -25,15 +25,17 @@ from arctic_model.saving import Staging
 
 SEQUENCES, LENGTH, PASSES = 2, 16, 2
 ARRANGEMENTS = [
-    (0, "float32", 2, "adamw"),
-    (1, "bfloat16", 2, "adamw"),
-    (2, "bfloat16", 2, "adamw"),
-    (2, "bfloat16", 1, "adamw"),
-    (1, "float32", 1, "adamw"),
-    (0, "float32", 2, "muon"),
-    (1, "bfloat16", 1, "muon"),
+    (0, "float32", "float32", 2, "adamw"),
+    (1, "bfloat16", "float32", 2, "adamw"),
+    (2, "bfloat16", "float32", 2, "adamw"),
+    (2, "bfloat16", "float32", 1, "adamw"),
+    (1, "bfloat16", "bfloat16", 2, "adamw"),
+    (2, "bfloat16", "bfloat16", 2, "adamw"),
+    (1, "float32", "float32", 1, "adamw"),
+    (0, "float32", "float32", 2, "muon"),
+    (1, "bfloat16", "float32", 1, "muon"),
 ]
-"""ZeRO stage, dtype, expert_parallel_size, optimizer."""
+"""ZeRO stage, dtype, gradient_dtype, expert_parallel_size, optimizer."""
 
 INPUTS = {
     "all_reduce": "tensor",
@@ -62,10 +64,12 @@ def config() -> ArcticConfig:
     return preset("tiny", {"num_layers": 3, "init_std": 0.2})
 
 
-def measure(zero_stage: int, dtype: str, expert_parallel_size: int, optimizer: str) -> dict[str, Any]:
+def measure(
+    zero_stage: int, dtype: str, gradient_dtype: str, expert_parallel_size: int, optimizer: str
+) -> dict[str, Any]:
     """One step of two passes, and the copy that a checkpoint is written from. Gradients are looked at between the two
     passes."""
-    settings = Optimization(optimizer=optimizer, zero_stage=zero_stage, dtype=dtype)
+    settings = Optimization(optimizer=optimizer, zero_stage=zero_stage, dtype=dtype, gradient_dtype=gradient_dtype)
     engine = Engine(config(), settings, expert_parallel_size, PASSES, training_loss)
     parameters = list(engine.model.parameters())
     SENT.clear()
@@ -111,9 +115,12 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
 
 def gradients_of(engine: Engine, parameters: list[Tensor]) -> list[Tensor]:
     """What is kept from pass to pass: each parameter's gradient, at ZeRO-2 those of this worker's part only."""
+    separate = engine._settings.gradient_dtype != engine._settings.dtype
     if engine._settings.zero_stage < 2:
-        return [parameter.grad for parameter in parameters]
+        return [parameter.grad_accum if separate else parameter.grad for parameter in parameters]
     assert all(parameter.grad is None for parameter in parameters)
+    if separate:
+        return [parts.flat_partition for parts in engine._engine.optimizer.averaged_gradients.values()]
     return [part for parts in engine._engine.optimizer.all_grad_tensors.values() for part in parts]
 
 

@@ -108,6 +108,41 @@ def test_states_made_in_the_first_step_are_linked_for_the_first_group_only(
         assert state(parameter, "exp_avg") is not None
 
 
+RATE_FACTORS = {
+    "embed_tokens": "embedding_lr_factor",
+    "lm_head": "head_lr_factor",
+    ".gate.": "gate_lr_factor",
+    "norm.weight": "norm_lr_factor",
+}
+
+
+def changes(**settings: Any) -> dict[str, Tensor]:
+    """What one step does to each parameter."""
+    engine = new_engine(weight_decay=0.0, **settings)
+    before = {name: parameter.detach().clone() for name, parameter in engine.model.named_parameters()}
+    take_step(engine)
+    after = {name: parameter.detach() - before[name] for name, parameter in engine.model.named_parameters()}
+    engine.close()
+    return after
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2])
+@pytest.mark.parametrize(("part", "field"), RATE_FACTORS.items())
+def test_a_rate_factor_scales_the_steps_of_its_parameters_alone(part: str, field: str, zero_stage: Any) -> None:
+    whole = changes(optimizer="muon", zero_stage=zero_stage)
+    for name, change in changes(optimizer="muon", zero_stage=zero_stage, **{field: 0.25}).items():
+        factor = 0.25 if part in name else 1.0
+        torch.testing.assert_close(change, factor * whole[name], rtol=1e-3, atol=1e-6, msg=name)
+        assert whole[name].any(), name
+
+
+@pytest.mark.parametrize("field", RATE_FACTORS.values())
+def test_rate_factors_mean_nothing_without_muon(field: str) -> None:
+    whole = changes(optimizer="adamw")
+    for name, change in changes(optimizer="adamw", **{field: 0.25}).items():
+        assert torch.equal(change, whole[name]), name
+
+
 @pytest.mark.parametrize("zero_stage", [0, 1, 2])
 def test_experts_without_a_marker_are_not_understood(zero_stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "_marker", lambda *_: nn.Identity())

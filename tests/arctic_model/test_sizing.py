@@ -154,9 +154,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, An
 
 
 def spread_of(workers: Any, arrangement: tuple) -> Spread:
-    zero_stage, dtype, expert_parallel_size, optimizer = arrangement
+    zero_stage, dtype, gradient_dtype, expert_parallel_size, optimizer = arrangement
     sizes = (workers.LENGTH, workers.SEQUENCES, workers.PASSES)
-    return Spread(2, expert_parallel_size, *sizes, zero_stage=zero_stage, dtype=dtype, optimizer=optimizer)
+    kinds = {"dtype": dtype, "gradient_dtype": gradient_dtype, "optimizer": optimizer}
+    return Spread(2, expert_parallel_size, *sizes, zero_stage=zero_stage, **kinds)
 
 
 @pytest.mark.slow
@@ -198,7 +199,7 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
     """Of a tensor of n bytes on two workers: an all-reduce sends n, an all-gather n, an all-to-all half of n. Experts
     that only one worker holds are reduced by it alone."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
-        zero_stage, dtype, expert_parallel_size, _ = arrangement
+        zero_stage, dtype, gradient_dtype, expert_parallel_size, _ = arrangement
         spread = spread_of(workers, arrangement)
         expected = traffic(workers.config(), spread)
         exchanged = expected.dispatch_forward + expected.combine_forward
@@ -207,12 +208,14 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
         assert sum(sent) / 2 == exchanged
         alone = 0
         if expert_parallel_size == 2:
-            alone = states(workers.config(), spread).expert_weights * (workers.PASSES if zero_stage == 2 else 1)
-        gradients = expected.dense_gradients + expected.expert_gradients + alone
-        gradients += expected.cut_matrices
+            alone = sizing.local_parameters(workers.config(), spread)[1] * spread.gradient_bytes
+            alone *= workers.PASSES if zero_stage == 2 else 1
+        reduced = {gradient_dtype: expected.dense_gradients + expected.expert_gradients + alone}
+        reduced[dtype] = reduced.get(dtype, 0) + expected.cut_matrices
         weights = expected.dense_weights + expected.expert_weights
         for one in found:
-            assert one["sent"][f"all_reduce {dtype}"] == pytest.approx(gradients, abs=16)
+            for each, sent_bytes in reduced.items():
+                assert one["sent"].get(f"all_reduce {each}", 0) == pytest.approx(sent_bytes, abs=16)
             assert one["sent"].get(f"all_gather_into_tensor {dtype}", 0) == weights
 
 
@@ -264,12 +267,21 @@ def test_a_matrix_that_two_workers_share_is_made_orthogonal_by_both() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_workers", "expert_parallel_size", "gigabytes"),
-    [(512, 64, 47.7), (1024, 64, 41.2), (1024, 128, 33.9)],
+    ("num_workers", "expert_parallel_size", "gradient_dtype", "gigabytes"),
+    [
+        (512, 64, "bfloat16", 47.7),
+        (1024, 64, "bfloat16", 41.2),
+        (1024, 128, "bfloat16", 33.9),
+        (512, 64, "float32", 49.6),
+        (1024, 64, "float32", 42.1),
+        (1024, 128, "float32", 34.8),
+    ],
 )
-def test_arctics_states_per_gpu(num_workers: int, expert_parallel_size: int, gigabytes: float) -> None:
-    found = states(preset("arctic-480b"), Spread(num_workers, expert_parallel_size, sequence_length=4096))
-    assert found.total / 1e9 == pytest.approx(gigabytes, abs=0.05)
+def test_arctics_states_per_gpu(
+    num_workers: int, expert_parallel_size: int, gradient_dtype: Any, gigabytes: float
+) -> None:
+    spread = Spread(num_workers, expert_parallel_size, sequence_length=4096, gradient_dtype=gradient_dtype)
+    assert states(preset("arctic-480b"), spread).total / 1e9 == pytest.approx(gigabytes, abs=0.05)
 
 
 @pytest.mark.parametrize("num_workers", [512, 1024, 4096])
@@ -290,10 +302,11 @@ def test_arctics_payload_per_token_layer_and_direction() -> None:
     ("numbers", "message"),
     [
         ({"num_workers": 6, "expert_parallel_size": 4}, "expert_parallel_size 4 does not divide num_workers 6"),
-        ({"num_workers": 6, "expert_parallel_size": 3}, "expert_parallel_size 3 does not divide num_experts 4"),
+        ({"num_workers": 6, "expert_parallel_size": 3}, "expert_parallel_size 3 does not divide model.num_experts 4"),
         ({"num_workers": 0}, "num_workers = 0: must be at least 1"),
         ({"sequence_length": 256}, "sequence_length 256 is more than model.max_positions 128"),
         ({"zero_stage": 0}, "zero_stage = 0 with dtype bfloat16 has no float32 master weights"),
+        ({"dtype": "float32", "gradient_dtype": "bfloat16"}, "gradients of float32 are float32. Remove gradient_dtype"),
     ],
 )
 def test_what_cannot_be_is_refused(numbers: dict, message: str) -> None:

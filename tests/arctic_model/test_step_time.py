@@ -77,11 +77,15 @@ def test_reductions_take_the_rings_that_they_have() -> None:
     """All eight cards of a node for what all workers share; one card where the holders stand in different nodes."""
     count = count_parameters(ARCTIC)
     dense, experts = 2 * count.dense, 2 * count.experts / 8
-    inside = step_time(ARCTIC, Spread(8, 8, 4096), H100, 0.4)
+    narrow = Spread(8, 8, 4096, gradient_dtype="bfloat16")
+    inside = step_time(ARCTIC, narrow, H100, 0.4)
     assert inside.gradients_s == pytest.approx(2 * 7 / 8 * dense / 450e9)
-    outside = step_time(ARCTIC, Spread(16, 8, 4096), H100, 0.4)
+    outside = step_time(ARCTIC, replace(narrow, num_workers=16), H100, 0.4)
     assert outside.gradients_s == pytest.approx(2 * 15 / 16 * dense / 400e9 + experts / 50e9)
     assert outside.weights_s == pytest.approx(outside.gradients_s / 2)
+    widened = step_time(ARCTIC, Spread(16, 8, 4096), H100, 0.4)
+    assert widened.gradients_s == pytest.approx(2 * outside.gradients_s)
+    assert widened.weights_s == outside.weights_s
 
 
 def test_zero_two_reduces_in_every_pass() -> None:

@@ -3,7 +3,8 @@
 Each job trains the tiny model on random ids that depend on the step alone. Worker 0 writes losses.json beside the
 job's checkpoints. `kill_at` makes the last worker kill itself (SIGKILL) when it is asked for that step's batch,
 `spoiled` spoils one sequence of given steps' data, `left_out` leaves given steps' data out. A job with `gradients`
-trains nothing: it writes one step's gradients, of each of the workers or of one process.
+trains nothing: it writes one step's gradients, of each of the workers or of one process; or, where those of every pass
+are known, how far their sum over passes and workers is from that of float64.
 """
 
 import json
@@ -40,8 +41,9 @@ def main() -> None:
     rank, world = int(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
+    writers = {"workers": write_gradients, "one process": write_reference, "known": write_errors}
     for job in json.loads(Path(sys.argv[4]).read_text(encoding="utf-8")):
-        {"workers": write_gradients, "one process": write_reference}.get(job.get("gradients"), run)(job, rank, world)
+        writers.get(job.get("gradients"), run)(job, rank, world)
     dist.barrier()
     dist.destroy_process_group()
 
@@ -84,6 +86,7 @@ def optimization(job: dict) -> Optimization:
         optimizer=job.get("optimizer", "adamw"),
         zero_stage=job.get("zero", 1),
         dtype=job.get("dtype", "float32"),
+        gradient_dtype=job.get("gradient_dtype", "float32"),
         z_loss_coefficient=0.01,
         gradient_clip=0.5,
         **{"balance_loss_coefficient": 0.1} | job.get("routing", {}),
@@ -97,7 +100,7 @@ def write_gradients(job: dict, rank: int, world: int) -> None:
         if number:
             engine.end_micro_batch()
         loss, _ = engine.forward(batch, whole_scale(), optimization(job))
-        engine.backward(loss * world)
+        engine.backward(loss)
     found = {"norm": torch.tensor(engine.gradient_norm())}
     for name, parameter in engine.model.named_parameters():
         whole = engine._deepspeed.utils.safe_get_full_grad(parameter) if job["zero"] else parameter.grad
@@ -122,6 +125,40 @@ def write_reference(job: dict, rank: int, _: int) -> None:
             {name: tensor.contiguous() for name, tensor in found.items()},
             Path(job["folder"]) / "one_process.safetensors",
         )
+
+
+def write_errors(job: dict, rank: int, world: int) -> None:
+    """Relative error of the whole gradient of each parameter, and of its norm, whose passes bring known gradients."""
+    settings = optimization(job)
+    engine = Engine(preset("tiny"), settings, job["experts"], job["passes"], known_loss)
+    named = dict(engine.model.named_parameters())
+    for number in range(job["passes"]):
+        if number:
+            engine.end_micro_batch()
+        engine.backward(engine.forward({name: known(name, p, rank, number) for name, p in named.items()}))
+    found, squares = {}, 0.0
+    for name, parameter in named.items():
+        holders = range(rank % job["experts"], world, job["experts"]) if ".experts." in name else range(world)
+        sums = [known(name, parameter, each, number).double() for each in holders for number in range(job["passes"])]
+        expected = torch.stack(sums).sum(0)
+        difference = engine._deepspeed.utils.safe_get_full_grad(parameter).double() - expected
+        found[name] = float(difference.norm() / expected.norm())
+        squares += float(expected.square().sum()) * (1 / world if ".experts." not in name else job["experts"] / world)
+    total = torch.tensor(squares, dtype=torch.float64)
+    dist.all_reduce(total)
+    found["norm"] = abs(engine.gradient_norm() / float(total.sqrt()) - 1)
+    (Path(job["folder"]) / f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    engine.close()
+
+
+def known_loss(model: ArcticModel, gradients: dict[str, Tensor]) -> Tensor:
+    return sum((parameter * gradients[name]).sum() for name, parameter in model.named_parameters())
+
+
+def known(name: str, like: Tensor, rank: int, number: int) -> Tensor:
+    """A gradient in the dtype of the weights, all of one sign, as a gain's or a frequent token's is over a batch."""
+    generator = torch.Generator().manual_seed(sum(map(ord, name)) + 1000 * rank + 100_000 * number)
+    return (torch.rand(like.shape, generator=generator) + 0.5).to(like.dtype)
 
 
 def whole_scale() -> Scale:

@@ -95,7 +95,11 @@ def test_plan_of_the_quickstart_is_the_graph_of_the_chain(arctic, tmp_path):
     [
         (["plan", "gone.toml"], "error: gone.toml: no such recipe"),
         (["plan", QUICKSTART, "--set", "train.lr=1"], "train.lr = 1: unknown field"),
-        (["plan", QUICKSTART, "--set", 'model.preset="huge"'], "model: "),
+        (["plan", QUICKSTART, "--set", 'model.preset="huge"'], "model.preset = 'huge': no such preset"),
+        (["plan", QUICKSTART, "--set", "train.zero_stage=0", "--set", 'train.dtype="bfloat16"'], "no float32 master"),
+        (["plan", QUICKSTART, "--set", 'train.gradient_dtype="bfloat16"'], "gradients of float32 are float32"),
+        (["plan", QUICKSTART, "--set", "model.overrides={num_experts=9}"], "2 does not divide model.num_experts 9"),
+        (["plan", QUICKSTART, "--set", "model.overrides={max_positions=99}"], "is more than model.max_positions 99"),
         (["run", QUICKSTART, "--until", "trian"], "error: --until trian: no such stage. The stages are source"),
         (["run", QUICKSTART, "--only", "evaluate*"], "error: --only leaves out source["),
         (["run", QUICKSTART, "--store", "/proc/arctic"], "error: store /proc/arctic: cannot write there"),

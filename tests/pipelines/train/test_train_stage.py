@@ -129,15 +129,24 @@ def test_a_phase_of_skipped_steps_alone_is_no_result(workshop) -> None:
         workshop.run("second", workshop.inputs(2, previous=broken), workshop.stage(2, max_skipped_steps=20))
 
 
+def test_rate_factors_are_part_of_a_key_with_muon_only(workshop) -> None:
+    for field in ("embedding_lr_factor", "head_lr_factor", "gate_lr_factor", "norm_lr_factor"):
+        keys = {
+            optimizer: {workshop.stage(optimizer=optimizer, **{field: factor}).key for factor in (1.0, 0.5)}
+            for optimizer in ("adamw", "muon")
+        }
+        assert (len(keys["adamw"]), len(keys["muon"])) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("section", "model", "message"),
     [
         ({}, {"vocab_size": 300}, "the tokens of code come from a vocabulary of 384, the model has model.vocab_size"),
-        ({}, {"max_positions": 8}, r"sequence_length = 16 is more than model.max_positions = 8"),
+        ({}, {"max_positions": 8}, r"sequence_length 16 is more than model.max_positions 8"),
         (
             {"num_workers": 2, "expert_parallel_size": 2},
             {"num_experts": 3},
-            r"expert_parallel_size = 2 does not divide model.num_experts = 3",
+            r"expert_parallel_size 2 does not divide model.num_experts 3",
         ),
         ({"global_batch_sequences": 12}, {}, "has 40 sequences, not a whole number of steps"),
         ({"zero_stage": 0, "dtype": "bfloat16"}, {}, "no float32 master weights"),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.train.attempts import AttemptClock, worker_hours
+from pipelines.train.attempts import FOLDER, AttemptClock, worker_hours
 from pipelines.train.data import PhaseBatches
 from pipelines.train.worker import ContextObserver
 
@@ -103,3 +104,12 @@ def test_steps_since_the_last_beat_are_written_with_their_checkpoint(workshop) -
         workshop.run("phase", workshop.inputs(1), workshop.stage())
     assert len(checks) == 3
     assert min(checks) >= -1e-9
+
+
+def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
+    """As the heartbeat and the loop do."""
+    clock = AttemptClock(tmp_path, 2, time.monotonic())
+    with ThreadPoolExecutor(8) as pool:
+        for written in [pool.submit(clock.write) for _ in range(400)]:
+            written.result()
+    assert len(list((tmp_path / FOLDER).iterdir())) == 1
