@@ -28,7 +28,8 @@ from pipelines.source import (
     text_to_sql,
     warc_files,
 )
-from pipelines.source.places import require_unique_names
+from pipelines.source.local_files import broken_links
+from pipelines.source.places import Names, find_files, pin_files, require_unique_names
 from pipelines.source.reading import Part
 from pipelines.source.tables import TableFile
 from pipelines.source.warc_files import WarcFile
@@ -44,7 +45,10 @@ KINDS: Mapping[type[Input], ModuleType] = {
     TextToSqlInput: text_to_sql,
 }
 """The module that reads each kind of input. It has `pin(item, folder)`: plain data that fixes what the input holds, or
-RecipeError; and `parts(item, pinned, folder)`: its shards, in an order that no folder and no machine changes."""
+RecipeError; of inputs of files `file_type(item)` and `check(item, files)` instead; and `parts(item, pinned, folder)`:
+its shards, in an order that no folder and no machine changes."""
+FILES = WarcInput | TableInput
+"""Inputs of files, which have `paths`."""
 
 
 def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
@@ -52,14 +56,33 @@ def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
 
     Raises RecipeError where an input is missing.
     """
-    pins = []
+    pins, names = [], Names()
     for number, item in enumerate(section.inputs, start=1):
         try:
-            pins.append(KINDS[type(item)].pin(item, folder))
+            pins.append(_pin(item, folder, names))
         except RecipeError as error:
             raise RecipeError(f"{folder}: source.inputs[{number}].{error}") from None
-    require_unique_names([name for found in pins for name in found.get("files", {})], folder)
+    require_unique_names(names.given, folder)
     return {"inputs": pins}
+
+
+def _pin(item: Input, folder: Path, names: Names) -> dict[str, Any]:
+    reader = KINDS[type(item)]
+    if not isinstance(item, FILES):
+        return reader.pin(item, folder)
+    files = find_files(item.paths, folder, reader.file_type(item))
+    reader.check(item, files)
+    return {"files": pin_files(files, names)}
+
+
+def left_out(section: SourceSection, folder: Path) -> list[str]:
+    """Links to files of the inputs that lead nowhere."""
+    return [
+        link
+        for item in section.inputs
+        if isinstance(item, FILES)
+        for link in broken_links(item.paths, folder, KINDS[type(item)].file_type(item))
+    ]
 
 
 class PlannedPart(NamedTuple):

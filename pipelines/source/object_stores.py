@@ -55,6 +55,14 @@ class StoredFile:
         """The path in the store, without a revision of the Hub: `bucket/key`, `datasets/org/name/path`."""
         return re.sub(r"^(datasets/[^/]+/[^/@]+)@[^/]+", r"\1", self.path) if _scheme(self.place) == "hf" else self.path
 
+    def named(self, name: str) -> "StoredFile":
+        if name != self.name:
+            raise ValueError(f"{self.path}: an object is traced by its own path, not by {name}")
+        return self
+
+    def longer_names(self) -> Iterator[str]:
+        return iter(())
+
     def pin(self) -> dict[str, Any]:
         return {"version": self.version, "size_bytes": self.size_bytes}
 
@@ -97,7 +105,7 @@ def list_files(place: str, fits: Callable[[str], bool], field: str) -> list[Stor
                 infos = system.get_file_info(arrow.FileSelector(base, recursive=_is_deep(path, base)))
             else:
                 infos = [found]
-            chosen = [info for info in infos if info.type == arrow.FileType.File and _is_named(info.path, path)]
+            chosen = [info for info in infos if info.type == arrow.FileType.File and is_named(info.path, path)]
             return [
                 StoredFile(place, info.path, _version(system, info), info.size) for info in chosen if fits(info.path)
             ]
@@ -131,6 +139,19 @@ def copy_name(path: str) -> str:
     return path.rpartition("/")[2][-60:]
 
 
+def is_named(found: str, path: str) -> bool:
+    """Whether a file is `path`, lies below it, or is named by its glob: `**` for any folders, `*` and `?` within one
+    name."""
+    if not glob.has_magic(path):
+        return True
+    pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]/]*\])", path)
+    pattern = "".join(
+        part.replace("[!", "[^") if part.startswith("[") else pieces.get(part, re.escape(part)) for part in parts
+    )
+    return re.fullmatch(pattern, found, re.DOTALL) is not None
+
+
 def hub() -> Any:
     """The Hub as an fsspec file system."""
     from huggingface_hub import HfFileSystem
@@ -162,18 +183,6 @@ def _is_deep(path: str, base: str) -> bool:
     """Whether files below the folders of `base` are asked for too."""
     rest = path.removeprefix(base).lstrip("/")
     return not rest or "/" in rest or "**" in rest
-
-
-def _is_named(found: str, path: str) -> bool:
-    """Whether a file is `path`, lies below it, or is named by its glob: `**` for any folders, `*` within one name."""
-    if not glob.has_magic(path):
-        return True
-    pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\[[^]/]*\])", path)
-    pattern = "".join(
-        part.replace("[!", "[^") if part.startswith("[") else pieces.get(part, re.escape(part)) for part in parts
-    )
-    return re.fullmatch(pattern, found) is not None
 
 
 @contextmanager

@@ -5,14 +5,14 @@ A place is a path, a folder or a glob on this machine, an `http(s)://` URL, or a
 ETag, else Last-Modified, and size over HTTP; time of change and size in an object store; blob id and size on the Hub.
 """
 
-import glob
 import hashlib
 import json
 import tempfile
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,22 +20,9 @@ from data_recipes.section import RecipeError
 from infra.store import file_digest
 from pipelines.source import http_client, object_stores
 from pipelines.source.http_client import ChangedError, HttpError, Version
+from pipelines.source.local_files import FileType, LocalFile, local_files
 from pipelines.source.object_stores import StoreReadError, copy_name
 from pipelines.source.reading import Reading
-
-
-@dataclass(frozen=True)
-class FileType:
-    """What a place is searched for: `noun` as in "no WARC file", and the endings of its names."""
-
-    noun: str
-    suffixes: tuple[str, ...]
-
-    def fits(self, name: str) -> bool:
-        return name.endswith(self.suffixes)
-
-    def __str__(self) -> str:
-        return " or ".join(filter(None, (", ".join(self.suffixes[:-1]), self.suffixes[-1])))
 
 
 class PlacedFile(Protocol):
@@ -43,6 +30,12 @@ class PlacedFile(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    def named(self, name: str) -> "PlacedFile":
+        """The same file, traced by another name."""
+
+    def longer_names(self) -> Iterator[str]:
+        """Names that tell it from others of its name, each with more of its place."""
 
     def pin(self) -> Any:
         """Plain data that fixes the content. Raises RecipeError where the file cannot be reached."""
@@ -55,30 +48,17 @@ class PlacedFile(Protocol):
 
 
 @dataclass(frozen=True)
-class LocalFile:
-    """A file on this machine, or on a disk that all machines share."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    def pin(self) -> str:
-        return file_digest(self.path)
-
-    def fetch(self, pinned: str, folder: Path) -> Path:  # noqa: ARG002 - lies here already
-        if file_digest(self.path) != pinned:
-            raise ChangedError(f"{self.path}: changed since the run was planned. Start the run again.")
-        return self.path
-
-
-@dataclass(frozen=True)
 class WebFile:
     """A file behind a URL."""
 
     url: str
     name: str
+
+    def named(self, name: str) -> "WebFile":
+        return replace(self, name=name)
+
+    def longer_names(self) -> Iterator[str]:
+        return iter(())
 
     def pin(self) -> dict[str, Any]:
         try:
@@ -94,20 +74,48 @@ class WebFile:
         return copy
 
 
+@dataclass
+class Names:
+    """Names by which the files of one recipe are traced."""
+
+    given: list[str] = field(default_factory=list)
+    files: set[Any] = field(default_factory=set)
+
+    def give(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
+        """`files` with names that are their own: as short as they stand, with more of their place where another file
+        has the same, as far as that goes. Raises RecipeError where an earlier input has one of them too."""
+        for file in files:
+            if _identity(file) in self.files:
+                raise RecipeError(f"paths: {file.name} belongs to an earlier input too. Take it out of one of the two.")
+        self.files.update(map(_identity, files))
+        names = self._lengthened(files)
+        self.given += names
+        return [file.named(name) for file, name in zip(files, names, strict=True)]
+
+    def _lengthened(self, files: Sequence[PlacedFile]) -> list[str]:
+        names, taken = [file.name for file in files], set(self.given)
+        longer = [file.longer_names() for file in files]
+        is_longer = True
+        while is_longer:
+            counts, is_longer = Counter(names), False
+            for index, name in enumerate(names):
+                if (counts[name] > 1 or name in taken) and (other := next(longer[index], None)):
+                    names[index], is_longer = other, True
+        return names
+
+
 def find_files(paths: Sequence[str], folder: Path, wanted: FileType) -> list[PlacedFile]:
     """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises RecipeError."""
     found: dict[Any, PlacedFile] = {}
     for number, place in enumerate(paths, start=1):
         for file in _files_at(place, folder, wanted, f"paths[{number}] = {place!r}"):
-            found.setdefault(file.path.resolve() if isinstance(file, LocalFile) else file, file)
-    return sorted(found.values(), key=lambda file: file.name)
+            found.setdefault(_identity(file), file)
+    return sorted(found.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
 
 
-def pin_files(paths: Sequence[str], folder: Path, wanted: FileType) -> dict[str, Any]:
-    """What fixes the content of each file, by name. Raises RecipeError."""
-    files = find_files(paths, folder, wanted)
-    require_unique_names([file.name for file in files], folder)
-    return {file.name: file.pin() for file in files}
+def pin_files(files: Sequence[PlacedFile], names: Names) -> dict[str, Any]:
+    """What fixes the content of each file, by the name that it is given. Raises RecipeError."""
+    return {file.name: file.pin() for file in names.give(files)}
 
 
 def pinned_files(
@@ -117,11 +125,18 @@ def pinned_files(
 
     Raises ChangedError where one is gone.
     """
-    found = {file.name: file for file in find_files(paths, folder, wanted)}
+    claims: dict[str, list[PlacedFile]] = {}
+    for file in find_files(paths, folder, wanted):
+        known = [name for name in (file.name, *file.longer_names()) if name in pinned]
+        if known:
+            claims.setdefault(known[-1], []).append(file)
     for name in sorted(pinned):
-        if name not in found:
+        files = claims.get(name, [])
+        if len(files) > 1:
+            files = [file for file in files if file.pin() == pinned[name]]
+        if not files:
             raise ChangedError(f"{folder}: paths: {name} is gone since the run was planned. Bring it back.")
-        yield found[name], pinned[name]
+        yield files[0].named(name), pinned[name]
 
 
 def require_unique_names(names: Sequence[str], folder: Path) -> None:
@@ -177,7 +192,7 @@ def _files_at(text: str, folder: Path, wanted: FileType, place: str) -> Sequence
     if scheme:
         known = ", ".join(f"{name}://" for name in ("http", "https", *object_stores.SCHEMES))
         raise RecipeError(f"{place}: no place of a known kind. Places are paths, or start with {known}.")
-    return [LocalFile(path) for path in _local_files(text, folder, wanted, place)]
+    return local_files(text, folder, wanted, place)
 
 
 def _web_file(url: str, wanted: FileType, place: str) -> WebFile:
@@ -187,20 +202,6 @@ def _web_file(url: str, wanted: FileType, place: str) -> WebFile:
     return file
 
 
-def _local_files(text: str, folder: Path, wanted: FileType, place: str) -> list[Path]:
-    path = folder / text
-    if path.is_file():
-        if not wanted.fits(path.name):
-            raise RecipeError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. Name others.")
-        return [path]
-    if path.is_dir():
-        candidates, kind = path.rglob("*"), "folder"
-    elif glob.has_magic(text):
-        root = Path(Path(text).anchor)
-        candidates, kind = (folder / root).glob(str(Path(text).relative_to(root))), "glob"
-    else:
-        raise RecipeError(f"{place}: no such file or folder ({path}). Correct the path, or bring the file.")
-    files = [file for file in candidates if wanted.fits(file.name) and file.is_file()]
-    if not files:
-        raise RecipeError(f"{place}: the {kind} holds no {wanted.noun} ({path}). Files end in {wanted}.")
-    return files
+def _identity(file: PlacedFile) -> Any:
+    """What two mentions of one file have in common."""
+    return file.path.resolve() if isinstance(file, LocalFile) else file

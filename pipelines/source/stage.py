@@ -13,7 +13,7 @@ from infra.fanout import forget_shards, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.questions import write_questions
-from pipelines.source.inputs import identity, plan
+from pipelines.source.inputs import identity, left_out, plan
 from pipelines.source.shards import Shard, read_shard
 from pipelines.source.text_to_sql import sql_questions
 
@@ -28,7 +28,7 @@ def stage(name: str, section: SourceSection, pins: Mapping[str, Any], folder: Pa
     Where files lie is not in the key: what they contain is.
     """
     params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
-    return Stage("source", name, 2, params, {}, partial(_source, name, section, pins, folder))
+    return Stage("source", name, 3, params, {}, partial(_source, name, section, pins, folder))
 
 
 def _source(
@@ -40,6 +40,8 @@ def _source(
     inputs: Mapping[str, Artifact],  # noqa: ARG001 - a source has none
 ) -> Metrics:
     planned = plan(section, pins, folder)
+    for link in left_out(section, folder):
+        context.warn(f"corpus {name}: {link}: the link leads nowhere; it is left out. Mend it, or delete it.")
     how = (section.extractor, section.heldout_fraction)
     shards = [Shard(number, each.part, *how) for number, each in enumerate(planned)]
     keys = [shard_key(number, [*how, each.fixed_by]) for number, each in enumerate(planned)]

@@ -1,14 +1,15 @@
 """Crawled pages from WARC files: which files, and what each record gives."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from data_recipes.inputs import WarcInput
+from pipelines.source.local_files import FileType
 from pipelines.source.pages import NotAPage, page_document
-from pipelines.source.places import FileType, PlacedFile, pin_files, pinned_files, read_file
+from pipelines.source.places import PlacedFile, pinned_files, read_file
 from pipelines.source.reading import Reading
 from pipelines.source.warc import SUFFIXES, Damage, Response, read_responses
 
@@ -26,9 +27,13 @@ class WarcFile:
         read_file(self.file, self.pinned, reading, partial(read_pages, reading=reading, origin=self.file.name))
 
 
-def pin(item: WarcInput, folder: Path) -> dict[str, Any]:
-    """What fixes each file, by its name. Raises RecipeError."""
-    return {"files": pin_files(item.paths, folder, WARC)}
+def file_type(item: WarcInput) -> FileType:  # noqa: ARG001 - of one kind
+    """What the files of an input are."""
+    return WARC
+
+
+def check(item: WarcInput, files: Sequence[PlacedFile]) -> None:
+    """Nothing is known of a WARC file before it is read."""
 
 
 def parts(item: WarcInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[WarcFile]:

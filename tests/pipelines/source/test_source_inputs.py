@@ -1,6 +1,7 @@
 """What a recipe's inputs resolve to: digests that fix content and not place, and errors that name the mend."""
 
 import hashlib
+import os
 
 import pytest
 from pydantic import TypeAdapter
@@ -9,7 +10,7 @@ from data_recipes import RecipeError
 from data_recipes.schema import SourceSection
 from infra.stage import canonical_json
 from pipelines import source
-from pipelines.source.inputs import plan
+from pipelines.source.inputs import left_out, plan
 from pipelines.source.pydoc_pages import PydocPages
 from pipelines.source.text_to_sql import SqlSchemas
 from pipelines.source.warc_files import WarcFile
@@ -90,13 +91,77 @@ def test_the_plan_has_the_files_that_were_pinned_and_no_others(crawl):
         plan(chosen, pins, crawl)
 
 
-def test_two_files_of_one_name_are_an_error_in_one_input_or_in_two(crawl):
+def test_files_of_one_name_are_traced_by_their_folders(crawl):
     (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
-    with pytest.raises(RecipeError, match="two files have the name 'b.warc.gz'"):
-        source.pin(warc_paths("crawl"), crawl)
-    twice = section(*({"kind": "warc", "paths": [path]} for path in ("crawl/b.warc.gz", "crawl/deep/b.warc.gz")))
-    with pytest.raises(RecipeError, match="two files have the name 'b.warc.gz'"):
+    chosen = warc_paths("crawl")
+    pins = source.pin(chosen, crawl)
+    names = ["a.warc.gz", "b.warc.gz", "deep/b.warc.gz"]
+    assert list(pins["inputs"][0]["files"]) == names
+    parts = [each.part for each in plan(chosen, pins, crawl)]
+    assert [(part.file.name, part.file.path.relative_to(crawl / "crawl").as_posix()) for part in parts] == [
+        ("a.warc.gz", "deep/a.warc.gz"),
+        ("b.warc.gz", "b.warc.gz"),
+        ("deep/b.warc.gz", "deep/b.warc.gz"),
+    ]
+
+
+def test_files_of_one_name_in_two_inputs_or_two_places_have_names_of_their_own(crawl):
+    (crawl / "crawl/deep/b.warc.gz").write_bytes(b"another")
+    places = ("crawl/b.warc.gz", "crawl/deep/b.warc.gz")
+    twice = section(*({"kind": "warc", "paths": [path]} for path in places))
+    files = [list(found["files"]) for found in source.pin(twice, crawl)["inputs"]]
+    assert files == [["b.warc.gz"], ["deep/b.warc.gz"]]
+    assert [each.part.file.name for each in plan(twice, source.pin(twice, crawl), crawl)] == [
+        "b.warc.gz",
+        "deep/b.warc.gz",
+    ]
+    together = warc_paths(*places)
+    assert list(source.pin(together, crawl)["inputs"][0]["files"]) == ["crawl/b.warc.gz", "deep/b.warc.gz"]
+
+
+def test_a_file_of_two_inputs_is_an_error(crawl):
+    twice = section(*({"kind": "warc", "paths": [path]} for path in ("crawl/b.warc.gz", "crawl")))
+    with pytest.raises(RecipeError, match=r"inputs\[2\].paths: b.warc.gz belongs to an earlier input too"):
         source.pin(twice, crawl)
+
+
+def test_a_later_file_of_the_same_name_takes_no_pinned_name(crawl):
+    chosen = warc_paths("crawl")
+    pins = source.pin(chosen, crawl)
+    (crawl / "crawl/aa").mkdir()
+    (crawl / "crawl/aa/a.warc.gz").write_bytes(b"later")
+    parts = [each.part for each in plan(chosen, pins, crawl)]
+    assert [part.file.path.parent.name for part in parts] == ["deep", "crawl"]
+
+
+@pytest.mark.parametrize("path", ["crawl", "crawl/**/*.gz", "crawl/**"])
+def test_links_to_folders_are_followed_once_and_broken_ones_are_named(crawl, path):
+    (crawl / "elsewhere/more").mkdir(parents=True)
+    (crawl / "elsewhere/more/c.warc.gz").write_bytes(b"c")
+    for link, target in (("linked", "../elsewhere"), ("again", "../elsewhere"), ("deep/up", "..")):
+        (crawl / "crawl" / link).symlink_to(target)
+    (crawl / "elsewhere/loop").symlink_to("..")
+    (crawl / "crawl/gone.warc.gz").symlink_to("nothing.warc.gz")
+    chosen = warc_paths(path)
+    assert list(source.pin(chosen, crawl)["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "c.warc.gz"]
+    broken = left_out(warc_paths("crawl"), crawl)
+    assert [name.rpartition("/")[2] for name in broken] == ["gone.warc.gz"]
+
+
+def test_a_name_that_is_no_utf8_is_read_and_written_with_its_bytes_escaped(crawl):
+    name = b"caf\xe9.warc.gz"
+    (crawl / "crawl" / os.fsdecode(name)).write_bytes(b"c")
+    chosen = warc_paths("crawl")
+    pins = source.pin(chosen, crawl)
+    assert list(pins["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "caf\\xe9.warc.gz"]
+    source.stage("web", chosen, pins, crawl).key.encode()
+    part = plan(chosen, pins, crawl)[-1].part
+    assert part.file.fetch(part.pinned, crawl).read_bytes() == b"c"
+
+
+def test_endings_are_known_in_capitals_too(crawl):
+    (crawl / "crawl/C.WARC.GZ").write_bytes(b"c")
+    assert "C.WARC.GZ" in source.pin(warc_paths("crawl"), crawl)["inputs"][0]["files"]
 
 
 def test_a_distribution_that_is_not_installed_is_named_with_its_place(tmp_path):

@@ -1,5 +1,6 @@
 """Rows become documents: JSON Lines and Parquet give what was written; bad rows and torn files are set aside."""
 
+import bz2
 import datetime
 import gzip
 import json
@@ -66,6 +67,13 @@ def found(made) -> list[tuple]:
         ("a.ndjson", lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n")),
         ("a.json.gz", lambda data: gzip.compress(data[:5000]) + gzip.compress(data[5000:])),
         ("a.jsonl.zst", lambda data: zstandard.compress(data[:5000]) + zstandard.compress(data[5000:])),
+        ("a.jsonl.bz2", lambda data: bz2.compress(data[:5000]) + bz2.compress(data[5000:])),
+        ("padded.jsonl.gz", lambda data: gzip.compress(data) + bytes(10_000)),
+        ("members.jsonl.gz", lambda data: gzip.compress(b"") + gzip.compress(data) + bytes(3) + gzip.compress(b"")),
+        ("skippable.jsonl.zst", lambda data: b"\x50\x2a\x4d\x18\x02\x00\x00\x00ab" + zstandard.compress(data)),
+        ("unpacked.jsonl.gz", bytes),
+        ("packed.jsonl", gzip.compress),
+        ("marks.jsonl", lambda data: data.replace(b'{"', b'\xef\xbb\xbf{"')),
     ],
 )
 def test_json_lines_of_every_packing_give_every_row(build, tmp_path, name, pack):
