@@ -68,6 +68,8 @@ document that stands for this one; `cluster_size`: members of the cluster, 1 for
 `jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's n-grams that `kept_id`
 has; `shared_bands`: MinHash bands that the two have in common."""
 
+SECOND_CHOICE = "second choice: "
+"""What `extractor` starts with if the first text of a page held little of its prose, and another was chosen."""
 TRAIN, HELDOUT = "train", "heldout"
 READ_BATCH_ROWS = 1024
 ROW_GROUP_DOCUMENTS = 8192

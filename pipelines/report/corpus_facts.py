@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.store import Artifact
-from pipelines.artifacts.documents import redact, shard_paths
+from pipelines.artifacts.documents import SECOND_CHOICE, redact, shard_paths
 
 SAMPLES_PER_REASON = 3
 SAMPLE_CHARACTERS = 300
@@ -55,7 +55,8 @@ class CorpusFacts:
 
     `dropped`: documents by stage and reason, `samples` some of each, those with the smallest ids; `passed_over`:
     records that `source` made no document of, and `set_aside`, those that it could not read, by reason; `domains`:
-    sourced and kept documents by domain, for documents whose address has one; `clusters`: number by size.
+    sourced and kept documents by domain, for documents whose address has one; `chosen_again`: those among them whose
+    main part held little of the page's prose, so that another text was chosen; `clusters`: number by size.
     """
 
     name: str
@@ -68,6 +69,7 @@ class CorpusFacts:
     set_aside: Counter[str] = field(default_factory=Counter)
     domains: Counter[str] = field(default_factory=Counter)
     kept_domains: Counter[str] = field(default_factory=Counter)
+    chosen_again: Counter[str] = field(default_factory=Counter)
     clusters: Counter[int] = field(default_factory=Counter)
     tokens: Mapping[str, float] = field(default_factory=dict)
 
@@ -122,7 +124,7 @@ def _shards(name: str, by_kind: ByKind) -> Iterator[tuple[Shard, pa.Table]]:
     kinds = (("source", "documents"), ("score", "scores"), ("filter", "filtered"), ("dedup", "decisions"))
     paths = (shard_paths(by_kind[stage][name].path, kind) for stage, kind in kinds)
     for documents, scores, filtered, decisions in zip(*paths, strict=True):
-        table = pq.read_table(documents, columns=["doc_id", "url"])
+        table = pq.read_table(documents, columns=["doc_id", "url", "extractor"])
         table = table.append_column("text_bytes", pq.read_table(scores, columns=["text_bytes"])["text_bytes"])
         passed = pq.read_table(filtered, columns=["keep", "reason"])
         decided = pq.read_table(decisions, columns=["keep", "reason", "cluster_size"])
@@ -144,7 +146,12 @@ def _count(facts: CorpusFacts, table: pa.Table) -> None:
     facts.kept.add(sizes[kept])
     facts.clusters.update(table["cluster_size"].to_numpy()[kept].tolist())
     hosts = pc.struct_field(pc.extract_regex(pc.utf8_lower(table["url"]), HOST), "host")
-    for counter, found in ((facts.domains, hosts), (facts.kept_domains, hosts.filter(table["kept"]))):
+    again = pc.starts_with(table["extractor"], SECOND_CHOICE)
+    for counter, found in (
+        (facts.domains, hosts),
+        (facts.kept_domains, hosts.filter(table["kept"])),
+        (facts.chosen_again, hosts.filter(again)),
+    ):
         for pair in pc.value_counts(found.drop_null()).to_pylist():
             counter[pair["values"]] += pair["counts"]
 

@@ -26,6 +26,7 @@ def data_section(corpora: Sequence[CorpusFacts], drawing: Html) -> Html:
         drawing,
         _funnel(corpora),
         _passed_over(corpora),
+        _chosen_again(corpora),
         element("h3", text("Why documents were dropped")),
         _drop_reasons(corpora),
         _domains(corpora),
@@ -65,6 +66,23 @@ def _passed_over(corpora: Sequence[CorpusFacts]) -> Html:
         return Html("")
     title = element("h3", text("Records of the sources that gave no document"))
     return Html(f"{title}{table(['corpus', 'fate', 'reason', 'records'], _named_once(rows), numbers=1)}")
+
+
+def _chosen_again(corpora: Sequence[CorpusFacts]) -> Html:
+    rows = [
+        [text(value) for value in (corpus.name, domain, f"{count:,}", f"{count / corpus.domains[domain]:.1%}")]
+        for corpus in corpora
+        for domain, count in _most(corpus.chosen_again)[:DOMAINS_SHOWN]
+    ]
+    if not rows:
+        return Html("")
+    title = element("h3", text("Pages whose main part held little of their prose"))
+    lead = (
+        f"Another text was chosen for each of them. Read some pages of these domains, the {DOMAINS_SHOWN} with most of "
+        "them in each corpus, before you train on them."
+    )
+    header = ["corpus", "domain", "pages", "of the domain"]
+    return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, _named_once(rows), numbers=2)}")
 
 
 def _drop_reasons(corpora: Sequence[CorpusFacts]) -> Html:

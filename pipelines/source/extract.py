@@ -9,9 +9,14 @@ from itertools import accumulate
 from typing import Literal
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import ElementNode, HTMLTree
 
+from pipelines.source.extract_again import choose_again, is_little
 from pipelines.source.extract_boilerplate import keep_main_part, without_surroundings
+from pipelines.source.extract_code import CODE
+from pipelines.source.extract_dom import length
+from pipelines.source.extract_text import prose, tidy
+from pipelines.source.extract_visible import visible_tree
 
 Extractor = Literal["cascade", "main_content", "all_text"]
 MAX_CHARACTERS = 16 * 2**20
@@ -37,8 +42,6 @@ MIN_TEXT_CHARACTERS = 500
 """Text shorter than this may have lost its prose to pruning."""
 MIN_PROSE_SHARE = 0.2
 """Share of the text's characters in lines of prose below which it may be what surrounds the prose."""
-LINE_OF_PROSE = 100
-"""Characters of a line that is prose and no menu, title or cell (jusText's LENGTH_HIGH is 200, LENGTH_LOW 70)."""
 MIN_PROSE_CHARACTERS = 250
 """Prose in the HTML, in runs of 40 characters without a tag, below which trafilatura would find none either (its own
 MIN_EXTRACTED_SIZE)."""
@@ -61,8 +64,8 @@ def extract(html: str, extractor: Extractor) -> tuple[str, str]:
 
     `extractor`: "all_text" is every visible text; "main_content" is resiliparse's main content; "cascade" is the main
     part of the page without boilerplate, by trafilatura where that is in doubt. The engine is "resiliparse",
-    "trafilatura", "resiliparse (trafilatura: <error>)" where trafilatura broke down on the page, or "none" where the
-    page is beyond parsing and only its tags were cut out.
+    "trafilatura", "resiliparse (trafilatura: <error>)" if trafilatura broke down on the page, "none" if the page is
+    beyond parsing and only its tags were cut out, or starts with SECOND_CHOICE if the cascade left little of the prose.
     """
     html = html[:MAX_CHARACTERS]
     try:
@@ -71,28 +74,32 @@ def extract(html: str, extractor: Extractor) -> tuple[str, str]:
         return _extract(_without_surrogates(html), extractor)
 
 
-def tidy(text: str) -> str:
-    """`text` without trailing blanks and runs of empty lines; indentation, which code and lists live by, stays."""
-    lines = "\n".join(map(str.rstrip, text.replace("\xa0", " ").splitlines()))
-    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n")
-
-
 def _extract(html: str, extractor: Extractor) -> tuple[str, str]:
     num_tags = html.count("<")
     nesting = _nesting(html, num_tags)
     if num_tags > MAX_PARSED_TAGS or nesting > MAX_PARSED_NESTING:
         return _without_tags(html), "none"
-    tree = HTMLTree.parse(html)
+    tree = visible_tree(html)
     if extractor == "all_text" or num_tags > MAX_TAGS or nesting > MAX_NESTING:
         return _all_text(tree), "resiliparse"
     if extractor == "main_content":
         return _main_content(tree), "resiliparse"
-    text = _pruned(tree)
+    if tree.body is None:
+        return "", "resiliparse"
+    visible = length(tree.body)
+    text, engine = _cascade(html, tree, tree.body, visible)
+    again = choose_again(html, text, _main_content, _all_text) if is_little(text, visible) else None
+    return again or (text, engine)
+
+
+def _cascade(html: str, tree: HTMLTree, body: ElementNode, visible: int) -> tuple[str, str]:
+    keep_main_part(body, visible)
+    text = tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
     shorter = _without_tail(text)
     # The last lines of code look like buttons.
-    if len(shorter) < len(text) and "<pre" not in html:
+    if len(shorter) < len(text) and body.query_selector(CODE) is None:
         text = shorter
-    if not _is_doubtful(text) or not _worth_trafilatura(html, num_tags, text):
+    if not _is_doubtful(text) or not _worth_trafilatura(html, text):
         return text, "resiliparse"
     better, error = _trafilatura(html)
     if better:
@@ -128,11 +135,6 @@ def _main_content(tree: HTMLTree) -> str:
     )
 
 
-def _pruned(tree: HTMLTree) -> str:
-    keep_main_part(tree)
-    return tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
-
-
 def _without_tail(text: str) -> str:
     """`text` up to its last line that is a sentence, long, in a list or in a table; all of it where there is none."""
     lines = text.split("\n")
@@ -150,13 +152,12 @@ def _is_tail(line: str) -> bool:
 def _is_doubtful(text: str) -> bool:
     if len(text) < MIN_TEXT_CHARACTERS:
         return True
-    prose = sum(len(line) for line in text.split("\n") if len(line) >= LINE_OF_PROSE)
-    return prose < MIN_PROSE_SHARE * len(text)
+    return prose(text) < MIN_PROSE_SHARE * len(text)
 
 
-def _worth_trafilatura(html: str, num_tags: int, text: str) -> bool:
+def _worth_trafilatura(html: str, text: str) -> bool:
     """Whether a page is small enough, and has more prose than `text`, for trafilatura to find."""
-    if len(html) > MAX_CASCADE_CHARACTERS or num_tags > MAX_CASCADE_TAGS:
+    if len(html) > MAX_CASCADE_CHARACTERS or html.count("<") > MAX_CASCADE_TAGS:
         return False
     return sum(map(len, _PROSE.findall(html))) >= max(MIN_PROSE_CHARACTERS, len(text))
 

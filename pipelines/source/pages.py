@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.charsets import decode
-from pipelines.source.extract import Extractor, extract, tidy
+from pipelines.source.extract import Extractor, extract
+from pipelines.source.extract_text import tidy
 from pipelines.source.page_signals import licence, opt_out
 from pipelines.source.warc import Response
 

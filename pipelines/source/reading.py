@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.artifacts.documents import HELDOUT, Document, DocumentWriter
+from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, DocumentWriter
 from pipelines.source.extract import Extractor
 
 
@@ -27,6 +27,7 @@ class Reading:
         self.counts["bytes"] += self.writer.write(document)
         self.counts["documents"] += 1
         self.counts["heldout_documents"] += document.split == HELDOUT
+        self.counts["chosen_again"] += document.extractor.startswith(SECOND_CHOICE)
 
     def skip(self, reason: str, count: int = 1) -> None:
         """Count records that are sound and hold nothing to keep."""

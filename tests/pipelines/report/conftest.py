@@ -89,7 +89,12 @@ def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
     skipped = {"data/skipped_http_status": 7, "data/skipped_not_html": 0}
     source = run.add("source", corpus, [], skipped, quarantined=tuple(quarantined))
     texts = [
-        Document("word " * (20 + 7 * (n % 11)) + f"<b>{n}</b> ann@example.org", address(n), corpus)
+        Document(
+            "word " * (20 + 7 * (n % 11)) + f"<b>{n}</b> ann@example.org",
+            address(n),
+            corpus,
+            extractor="second choice: main content" if n % 8 == 2 else "resiliparse",
+        )
         for n in range(documents)
     ]
     shards = [slice(0, documents // 3), slice(documents // 3, documents)]

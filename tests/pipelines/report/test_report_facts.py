@@ -68,6 +68,15 @@ def test_domains_are_counted_without_www_port_and_case(small_run, facts: RunFact
         assert corpus.domains["big.example"] > 10
 
 
+def test_pages_that_were_chosen_again_are_counted_by_domain(small_run, facts: RunFacts) -> None:
+    for corpus in facts.corpora:
+        documents = rows(small_run, f"source[{corpus.name}]", "documents")
+        again = [row["url"] for row in documents if row["extractor"].startswith("second choice")]
+        hosts = [(urlsplit(url).hostname or "").removeprefix("www.") for url in again]
+        assert corpus.chosen_again == Counter(filter(None, hosts))
+        assert 0 < corpus.chosen_again["big.example"] < corpus.domains["big.example"]
+
+
 def test_tokens_before_encoding_are_estimated_by_the_bytes_per_token(facts: RunFacts) -> None:
     for corpus in facts.corpora:
         assert corpus.num_tokens == 123456 + 2345

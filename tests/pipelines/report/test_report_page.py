@@ -127,6 +127,11 @@ def test_scores_say_what_is_chance_what_is_noise_and_what_was_not_measured(page:
         assert shown in texts
 
 
+def test_domains_whose_pages_were_chosen_again_are_shown(page: str) -> None:
+    shown = page.partition("Pages whose main part held little of their prose")[2].partition("</table>")[0]
+    assert "big.example" in shown and "of the domain" in shown
+
+
 def test_contamination_says_how_many_items_where_they_stand_and_what_the_clean_ones_score(page: str) -> None:
     texts = Outline(page).texts
     for shown in (

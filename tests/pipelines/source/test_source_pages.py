@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.charsets import UndecodableError
-from pipelines.source.extract import MAX_NESTING, extract, tidy
+from pipelines.source.extract import MAX_NESTING, extract
+from pipelines.source.extract_text import tidy
 from pipelines.source.pages import NotAPage, page_document
 from pipelines.source.warc import Response
 

@@ -1,0 +1,36 @@
+"""What the modules of text extraction ask of the parsed page."""
+
+from collections.abc import Iterator
+from typing import cast
+
+from resiliparse.parse.html import ElementNode, ElementNodeList, HTMLTree, Node
+
+
+def length(element: ElementNode) -> int:
+    """Characters of an element's text that are not blank, without scripts and style sheets."""
+    return inked(element.inner_text or "")
+
+
+def inked(text: str) -> int:
+    """Characters of `text` that are not blank."""
+    return len(text) - text.count(" ") - text.count("\n") - text.count("\t")
+
+
+def one_by_one(found: ElementNodeList) -> Iterator[ElementNode]:
+    """The elements of a list that is rarely read to its end: Python's object for one costs several microseconds, and
+    iterating over the list itself makes those of all elements anew at each step."""
+    place = 0
+    while (element := found.item(place)) is not None:
+        yield element
+        place += 1
+
+
+def remove_all(element: ElementNode, selector: str) -> None:
+    """Remove what `selector` finds below `element`."""
+    for found in element.query_selector_all(selector).values():
+        found.remove()
+
+
+def new_text(tree: HTMLTree, text: str) -> Node:
+    """A text that belongs to `tree` and stands nowhere in it yet."""
+    return cast(Node, tree.create_text_node(text))
