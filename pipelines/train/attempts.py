@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.artifacts.checkpoint import WorkerHours
 
-FOLDER = "attempts"
+FOLDER = "worker_time"
 
 
 class AttemptClock:

@@ -14,6 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.context import StageContext
+from infra.runner import build
+from infra.stage import Stage
+from infra.store import Store
 from pipelines.train.attempts import FOLDER, AttemptClock, worker_hours
 from pipelines.train.data import PhaseBatches
 from pipelines.train.worker import ContextObserver
@@ -70,7 +74,7 @@ def test_a_phase_that_changes_its_workers_costs_what_each_attempt_took(workshop)
 
 
 def attempts(workshop) -> list[dict]:
-    files = (workshop.home / "phase-state" / "attempts").glob("*.json")
+    files = (workshop.home / "phase-state" / FOLDER).glob("*.json")
     return [json.loads(file.read_text()) for file in files]
 
 
@@ -113,3 +117,13 @@ def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
         for written in [pool.submit(clock.write) for _ in range(400)]:
             written.result()
     assert len(list((tmp_path / FOLDER).iterdir())) == 1
+
+
+def test_a_clock_keeps_its_files_in_the_state_folder_that_the_runner_made(tmp_path: Path):
+    def work(context: StageContext, _inputs: object) -> dict[str, float]:
+        AttemptClock(context.state, 2, time.monotonic() - 5).write()
+        return {"hours": worker_hours(context.state, []).worker_hours}
+
+    stage = Stage("train", "1", 1, {}, {}, work)
+    built = build(stage, Store(tmp_path / "store").open(), lambda _: None, False)
+    assert built.manifest.metrics["hours"] >= 2 * 5 / 3600
