@@ -20,6 +20,8 @@ from pipelines.source.extract_formulas import IMAGES_OF_FORMULAS, write_formulas
 
 MIN_VISIBLE_SHARE = 0.1
 """Share of a page's text that is visible below which a script reveals the page, and nothing hidden is taken out."""
+MAX_JOINED_CHARACTERS = 2000
+"""Characters of a text from which what follows a `ruby` is not joined to it, which would take quadratic time."""
 MIN_WRAPPED_SHARE = 0.5
 """Share of a page's text from which it is the page that stands in `noscript` or in a figure."""
 MAX_TEXT_READS = 20
@@ -200,7 +202,7 @@ def _join(tree: HTMLTree, ruby: ElementNode) -> None:
     if isinstance(after, TextNode):
         text += after.data or ""
         after.remove()
-    if isinstance(before, TextNode):
+    if isinstance(before, TextNode) and len(before.data or "") < MAX_JOINED_CHARACTERS:
         before.data = (before.data or "") + text
         ruby.remove()
     else:

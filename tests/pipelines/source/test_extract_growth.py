@@ -20,6 +20,13 @@ NESTED = {
     "spans": f"<span class='meta'>{SENTENCE}",
 }
 BESIDE = {
+    "hidden blocks": f"<div hidden><p>{SENTENCE}</p></div>",
+    "styled blocks": f"<div style='display:none'><p>{SENTENCE}</p></div><p>{SENTENCE}</p>",
+    "repetitions": f"<span aria-hidden='true'>{LINK}</span>",
+    "readings": "<ruby>a<rt>b</rt></ruby> c ",
+    "formulas": "<math alttext='x'><mi>x</mi></math>",
+    "listings": "<pre>a\n\n\nb</pre>",
+    "posts": f"<div class='post'><p>{SENTENCE}</p></div>",
     "suspects": f"<div class='meta'><p>{SENTENCE}{LINK}</p></div>",
     "boilerplate": f"<div class='share'><p>{SENTENCE}</p></div>",
     "lists": f"<ul class='links'><li>{LINK}</li></ul>",
