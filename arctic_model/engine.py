@@ -13,6 +13,8 @@
   of ours and refuses to leave the norm to somebody else. Its ZeRO optimizer adds up in float32 as well, if it is taken.
 - It divides gradients by the number of workers in the dtype in which they are reduced, at ZeRO-2 in bfloat16. Here it
   takes the sum over workers.
+- At ZeRO-0 it divides the gradient of a loss that comes straight from the model by the number of micro-batches,
+  whatever `scale_wrt_gas` says. Here it is given a copy.
 - With several parameter groups its optimizer states are linked to parameters after the first group's step only;
   here they are linked at the start.
 - `reduce_scatter` does not reduce-scatter in 0.19.8: gradients are all-reduced, each worker keeps its part. With
@@ -102,7 +104,7 @@ class Engine:
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss`; the step takes their sum over micro-batches and workers, both added up in
         `gradient_dtype`."""
-        self._engine.backward(loss, scale_wrt_gas=False)
+        self._engine.backward(loss.clone(), scale_wrt_gas=False)
 
     def end_micro_batch(self) -> None:
         """Between two micro-batches of a step: DeepSpeed counts them."""

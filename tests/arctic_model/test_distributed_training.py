@@ -88,7 +88,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(home / "muon_zero1", zero=1, experts=2, **MUON),
         job(home / "muon_skips", **guarded, steps=12, spoiled=SPOILED),
         job(home / "muon_left", **guarded, steps=8, left_out=LEFT_OUT),
-        *gradient_jobs(home / "gradients", [(1, 2)]),
+        *gradient_jobs(home / "gradients", [(0, 2), (1, 2)]),
     )
     alone = run_workers(
         home / "1",
@@ -244,7 +244,8 @@ def gradients_of_four(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_workers_have_the_gradients_of_one_process(trained: Path) -> None:
-    assert_gradients_of_one_process(trained / "gradients" / "zero1-ep2", 2)
+    for arrangement in ("zero0-ep2", "zero1-ep2"):
+        assert_gradients_of_one_process(trained / "gradients" / arrangement, 2)
 
 
 @pytest.mark.slow
