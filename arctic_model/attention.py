@@ -28,6 +28,9 @@ class Documents(NamedTuple):
     longest: int
 
 
+FLASH_DTYPES = (torch.bfloat16, torch.float16)
+FLASH_HEAD_MULTIPLE, FLASH_HEAD_LIMIT = 8, 256
+"""Head dimensions of torch's flash attention with documents, which pads none."""
 Mask: TypeAlias = Documents | Tensor
 """Which keys a query may see: documents, or a bias [B, 1, T, S] in the dtype of the queries (see `document_mask`)."""
 
@@ -118,16 +121,22 @@ def _turned(heads: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
     return turned.to(heads.dtype)
 
 
-def document_mask(segments: Int[Tensor, "B T"], dtype: torch.dtype) -> Mask:
+def document_mask(segments: Int[Tensor, "B T"], dtype: torch.dtype, head_dim: int) -> Mask:
     """What all layers of a pass share: query t sees key s where s is not later and in the same document.
 
-    Flash attention, on a GPU in half precision, takes the documents and computes no other pair. Elsewhere the mask is a
+    Flash attention, on a GPU in half precision and for heads of its sizes, takes the documents and computes no other
+    pair. Elsewhere the mask is a
     bias: on a CPU, document by document is slower below 1,024 tokens (256 tokens and 3 documents: 19.6 ms with a
     bias, 23.3 ms by documents in float32, 38 and 79 ms in bfloat16).
     """
-    if segments.is_cuda and dtype in (torch.bfloat16, torch.float16):
+    if segments.is_cuda and takes_documents(dtype, head_dim):
         return documents(segments)
     return document_bias(segments, dtype)
+
+
+def takes_documents(dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether flash attention's kernel on a GPU takes heads of this kind."""
+    return dtype in FLASH_DTYPES and head_dim % FLASH_HEAD_MULTIPLE == 0 and head_dim <= FLASH_HEAD_LIMIT
 
 
 def documents(segments: Int[Tensor, "B T"]) -> Documents:

@@ -1,5 +1,6 @@
 """The architecture in a dozen numbers. No torch here, so that planning a run stays quick."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -36,6 +37,13 @@ HUGGINGFACE_CONSTANTS = {
 ROUTER_BIAS = "router_bias"
 """Written only where it is true: the released model knows no such thing."""
 
+KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"),
+}
+"""What a field of a type may hold, and how it is called."""
+
 
 @dataclass(frozen=True)
 class ArcticConfig:
@@ -61,9 +69,11 @@ class ArcticConfig:
     """Whether each router adds a bias to its scores for the choice of experts (`arctic_model.router.route`)."""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            self._require_kind(field.name, field.type)
         for name in HUGGINGFACE_NAMES:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"model.{name} = {getattr(self, name)}: must be above 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"model.{name} = {getattr(self, name)}: must be above 0, and finite.")
         self._require_divisor("num_heads", "hidden_size")
         self._require_divisor("num_kv_heads", "num_heads")
         if self.head_dim % 2:
@@ -103,6 +113,13 @@ class ArcticConfig:
         """The inverse of `to_huggingface`."""
         numbers = {field: values[name] for field, name in HUGGINGFACE_NAMES.items()}
         return cls(**numbers, router_bias=values.get(ROUTER_BIAS, False))
+
+    def _require_kind(self, name: str, kind: Any) -> None:
+        """A float is no count, even a whole one, and neither is a truth value."""
+        value = getattr(self, name)
+        allowed, word = KINDS[kind]
+        if type(value) not in allowed:
+            raise ValueError(f"model.{name} = {value!r}: must be {word}.")
 
     def _require_divisor(self, divisor: str, whole: str) -> None:
         small, large = getattr(self, divisor), getattr(self, whole)

@@ -52,13 +52,13 @@ class Route:
         experts: Int[Tensor, "N K"],
         num_experts: int,
         group: ExpertGroup,
-        dtype: torch.dtype,
+        padded: bool,
         kept: Bool[Tensor, "N K"] | None = None,
     ) -> None:
         flat = experts.flatten()
         if kept is not None:
             flat = flat.masked_fill(~kept.flatten(), num_experts)
-        self._group, self._dtype = group, dtype
+        self._group, self._padded = group, padded
         self._counts = torch.bincount(flat, minlength=num_experts)[:num_experts]
         self._arriving_counts = torch.empty_like(self._counts)
         self._flight = self._exchange_counts() if group.size > 1 else None
@@ -66,7 +66,7 @@ class Route:
         num_rows = len(flat) if kept is None else int(kept.sum())
         tokens, inverse = order[:num_rows] // experts.shape[1], _inverse(order).clamp_(max=num_rows)
         if group.size == 1:
-            self.groups = lay_out(self._counts, num_rows, dtype)
+            self.groups = lay_out(self._counts, num_rows, padded=padded)
             tokens, inverse = arrange(self.groups, tokens, inverse, filler=0)
         self.tokens, self.inverse = tokens, inverse.view_as(experts)
         self.drops = kept is not None
@@ -80,7 +80,7 @@ class Route:
         self.num_sent = self._counts.view(self._group.size, -1).sum(1).tolist()
         self.num_received = arriving.sum(1).tolist()
         num_rows = sum(self.num_received)
-        self.groups = lay_out(arriving.sum(0), num_rows, self._dtype)
+        self.groups = lay_out(arriving.sum(0), num_rows, padded=self._padded)
         local = torch.arange(arriving.shape[1], device=arriving.device).repeat(self._group.size)
         regroup = torch.argsort(torch.repeat_interleave(local, arriving.flatten()), stable=True)
         self.regroup, self.ungroup = arrange(self.groups, regroup, _inverse(regroup), filler=num_rows)

@@ -23,6 +23,7 @@ from arctic_model.experts import Experts
 from arctic_model.feed_forward import DenseMLP
 from arctic_model.normalization import RMSNorm
 from arctic_model.router import Router, Routing, within_capacity
+from arctic_model.row_groups import are_padded
 
 
 class SparseMoE(nn.Module):
@@ -80,7 +81,8 @@ class ArcticLayer(nn.Module):
         if capacity_factor:
             kept = within_capacity(routing.experts, self.num_experts, x.shape[1], capacity_factor)
             routing = routing._replace(kept=kept)
-        route = Route(routing.experts, self.num_experts, group, tokens.dtype, routing.kept)
+        padded = are_padded(tokens, moe.experts.w1.shape[1])
+        route = Route(routing.experts, self.num_experts, group, padded, routing.kept)
         rows = dispatch.gather_tokens(tokens, route)
         route.finish()
         arriving, exchange = dispatch.start_dispatch(rows, route, group)

@@ -23,7 +23,7 @@ from arctic_model.host_memory import keep_freed_memory
 from arctic_model.lane import limited_waits
 from arctic_model.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
 from arctic_model.optimizer import Optimization
-from arctic_model.router import balance_loss, max_expert_load, router_figures, z_loss
+from arctic_model.router import balance_loss, imbalance, max_expert_load, router_figures, z_loss
 from arctic_model.saving import CHECKPOINTS, HISTORY, Saver, mean_loss
 from arctic_model.schedule import Schedule
 from arctic_model.spikes import SpikeGuard, SpikePolicy
@@ -267,6 +267,9 @@ class _Training:
     def _save(self) -> None:
         self.telemetry.settle()
         self.records[-1]["router_layers"] = {name: figure.tolist() for name, figure in self.layers.items()}
+        if (found := imbalance(self.assignments)) is not None:
+            self.records[-1]["imbalance"] = found._asdict()
+            self.records[-1] |= {"starved_experts": found.starved, "crowded_experts": found.crowded}
         state = TrainingState(
             self.step,
             self.step * self.plan.tokens_per_step,

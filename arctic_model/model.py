@@ -79,7 +79,7 @@ class ArcticModel(nn.Module):
         if mask is None and caches:
             mask = cached_bias(ids.shape[1], caches[0].length, hidden)
         elif mask is None:
-            mask = document_mask(segments, hidden.dtype)
+            mask = document_mask(segments, hidden.dtype, self.config.head_dim)
         routings = []
         for number, layer in enumerate(self.model.layers):
             inputs = (hidden, angles, mask, caches[number] if caches else None, policy.capacity_factor)

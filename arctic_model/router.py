@@ -142,6 +142,37 @@ def max_violation(assignments: Float[Tensor, "L E"]) -> Float[Tensor, " L"]:
     return assignments.amax(dim=-1) / assignments.mean(dim=-1).clamp(min=torch.finfo(assignments.dtype).tiny) - 1
 
 
+STARVED, CROWDED = 0.1, 3.0
+"""Loads, as multiples of an even share, below and above which an expert is starved or crowded."""
+JUDGED_ASSIGNMENTS = 100
+"""Assignments of an expert at an even load from which on chance alone starves none."""
+
+
+class Imbalance(NamedTuple):
+    """Experts of all layers that are starved or crowded, and the least and the greatest load as multiples of an even
+    share, each with its layer and expert."""
+
+    starved: int
+    crowded: int
+    least: tuple[float, int, int]
+    greatest: tuple[float, int, int]
+
+
+def imbalance(assignments: Float[Tensor, "L E"]) -> Imbalance | None:
+    """Of the assignments of some steps; None where they are too few to judge."""
+    even = assignments.double().mean(dim=-1, keepdim=True)
+    if float(even.min()) < JUDGED_ASSIGNMENTS:
+        return None
+    loads = assignments / even
+    least, greatest = (divmod(int(place), loads.shape[1]) for place in (loads.argmin(), loads.argmax()))
+    return Imbalance(
+        int((loads < STARVED).sum()),
+        int((loads > CROWDED).sum()),
+        (float(loads[least]), *least),
+        (float(loads[greatest]), *greatest),
+    )
+
+
 def router_figures(sums: RouterSums, num_tokens: float) -> Mapping[str, Float[Tensor, " L"]]:
     """One figure per layer, of sums over `num_tokens` real tokens.
 

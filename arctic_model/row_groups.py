@@ -15,6 +15,8 @@ PADDED = {("cpu", torch.bfloat16)}
 On a CPU in bfloat16 grouped_mm goes through oneDNN expert by expert and builds a kernel for every number of rows that
 it has not met. In float32 the two are about as fast. A GPU has one kernel for all groups in bfloat16; in float32 torch
 has none for it and multiplies group by group. To learn the numbers of rows, the host would wait for the GPU."""
+ALIGNED_BYTES = 16
+"""grouped_mm takes rows and matrices whose rows are a multiple of so many bytes, on a CPU as on a GPU."""
 ROWS_MULTIPLE = 16
 """A tile of a matrix unit (AMX: 16 rows), and few enough lengths that oneDNN meets each only once."""
 ROWS_PER_PRODUCT = 128
@@ -91,12 +93,17 @@ Groups: TypeAlias = Tensor | PaddedGroups
 """Group e ends before row `ends[e]` (int32) and the last with the rows; or rows in the layout of padded groups."""
 
 
-def lay_out(counts: Int[Tensor, " E"], num_rows: int, dtype: torch.dtype) -> Groups:
-    """The layout in which groups of `counts` rows, `num_rows` in all, are multiplied fastest."""
+def are_padded(rows: Float[Tensor, "N D"], inner_width: int) -> bool:
+    """Whether rows of this kind, multiplied to `inner_width` and back, are laid out as PaddedGroups: where that is
+    faster, and where grouped_mm would refuse one of the two widths."""
+    unaligned = any(width * rows.element_size() % ALIGNED_BYTES for width in (rows.shape[1], inner_width))
+    return unaligned or (rows.device.type, rows.dtype) in PADDED
+
+
+def lay_out(counts: Int[Tensor, " E"], num_rows: int, *, padded: bool) -> Groups:
+    """Groups of `counts` rows, `num_rows` in all, in one of the two layouts."""
     # grouped_mm refuses to multiply no rows at all.
-    if num_rows and (counts.device.type, dtype) not in PADDED:
-        return counts.cumsum(0).int()
-    return PaddedGroups.of(counts.tolist())
+    return PaddedGroups.of(counts.tolist()) if padded or not num_rows else counts.cumsum(0).int()
 
 
 def arrange(

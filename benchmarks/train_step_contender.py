@@ -28,6 +28,7 @@ from arctic_model.host_memory import keep_freed_memory
 from arctic_model.layer import ArcticLayer, LayerOutput
 from arctic_model.loss import head_nll
 from arctic_model.normalization import RMSNorm
+from arctic_model.row_groups import are_padded
 
 WARM_UP_STEPS = 3
 GPU_WORK = {
@@ -151,7 +152,7 @@ class Model(nn.Module):
         hidden = self.embed_tokens(ids)
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         angles = rotation(positions, self.config.head_dim, self.config.rope_theta)
-        mask = document_mask(torch.zeros_like(ids, dtype=torch.int32), hidden.dtype)
+        mask = document_mask(torch.zeros_like(ids, dtype=torch.int32), hidden.dtype, self.config.head_dim)
         for layer in self.layers:
             hidden = layer(hidden, angles, mask).hidden
         targets = ids.roll(-1, dims=1)
@@ -163,7 +164,8 @@ def our_experts(layer: ArcticLayer, tokens: Tensor) -> Tensor:
     """The expert block inside our layer, by itself."""
     moe = layer.block_sparse_moe
     routing = moe.gate(tokens)
-    route = Route(routing.experts, layer.num_experts, layer.group, tokens.dtype)
+    padded = are_padded(tokens, layer.block_sparse_moe.experts.w1.shape[1])
+    route = Route(routing.experts, layer.num_experts, layer.group, padded)
     rows = dispatch.gather_tokens(tokens, route)
     route.finish()
     return dispatch.wait_combine(moe.experts(rows, route.groups), None, route, routing.weights)

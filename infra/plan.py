@@ -57,22 +57,22 @@ def notes(artifact: Artifact, stage: Stage) -> list[str]:
 
 
 def select(stages: Mapping[str, Stage], until: str | None = None, only: str | None = None) -> list[Stage]:
-    """The stages to aim at: those named `until` (a stage's name), those whose id matches `only` (with `*` and `?`),
-    or all. Raises SelectionError where nothing fits."""
-    if until is not None:
-        chosen = [stage for stage in stages.values() if stage.name == until]
-        if not chosen:
-            names = dict.fromkeys(stage.name for stage in stages.values())
-            raise SelectionError(f"--until {until}: no such stage. The stages are {', '.join(names)}.")
-        return chosen
-    if only is not None:
-        # Ids carry brackets (train[2]), which are to be read as they stand.
-        pattern = only.replace("[", "[[]")
-        chosen = [stage for stage in stages.values() if fnmatch.fnmatchcase(stage.id, pattern)]
-        if not chosen:
-            raise SelectionError(f"--only {only}: fits no stage. The stages are {', '.join(stages)}.")
-        return chosen
-    return list(stages.values())
+    """The stages to aim at: those whose name or id matches `until` or `only` (with `*` and `?`), or all. Raises
+    SelectionError where nothing fits."""
+    option, wanted = ("--until", until) if until is not None else ("--only", only)
+    if wanted is None:
+        return list(stages.values())
+    # Ids carry brackets (train[2]), which are to be read as they stand.
+    pattern = wanted.replace("[", "[[]")
+    chosen = [
+        stage for stage in stages.values() if any(fnmatch.fnmatchcase(name, pattern) for name in (stage.name, stage.id))
+    ]
+    if not chosen:
+        raise SelectionError(
+            f"{option} {wanted}: no such stage. The stages are {', '.join(stages)}; {option} takes a name, such as "
+            f"{list(stages.values())[-1].name}, an id, or a pattern with * and ?."
+        )
+    return chosen
 
 
 def missing_packages(planned: Sequence[PlannedStage]) -> list[str]:

@@ -41,8 +41,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, value in TOML: --set train.peak_lr=0.002"),
 ]
-Until = Annotated[str | None, typer.Option(help="Stop after the stages of this name, such as mix.")]
-Only = Annotated[str | None, typer.Option(help="Build only stages whose id fits, such as 'evaluate*' or 'train[2]'.")]
+Until = Annotated[
+    str | None, typer.Option(help="Stop after the stages whose name or id fits, such as mix or 'train[1]'.")
+]
+Only = Annotated[
+    str | None, typer.Option(help="Build only stages whose name or id fits, such as 'evaluate*' or 'train[2]'.")
+]
 DEFAULT_STORE = Path("store")
 
 

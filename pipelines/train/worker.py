@@ -17,6 +17,7 @@ from arctic_model.history import Record
 from arctic_model.loop import Batches, TrainingPlan, train
 from arctic_model.objective import Batch
 from arctic_model.optimizer import Optimization
+from arctic_model.router import CROWDED, STARVED, Imbalance
 from arctic_model.schedule import Schedule
 from arctic_model.spikes import SpikePolicy
 from arctic_model.step_time import gpu_named
@@ -43,7 +44,10 @@ GROUPS = {
         *("step_s", "data_s", "forward_s", "backward_s", "optimizer_s", "exposed_comm_s"),
         *("comm_hidden_frac", "comm_wire_s", "comm_skew_s"),
     ),
-    "router": ("balance_loss", "z_loss", "max_expert_load", *ROUTER_COLUMNS),
+    "router": (
+        *("balance_loss", "z_loss", "max_expert_load", *ROUTER_COLUMNS),
+        *("starved_experts", "crowded_experts"),
+    ),
 }
 """The history's columns as metrics; the step is their axis. Not every step has every one."""
 BY_CORPUS = {"loss_by_corpus": "train/loss_", "tokens_by_corpus": "train/tokens_"}
@@ -167,6 +171,7 @@ class ContextObserver:
         self._context = context
         self._plan = PhasePlan.read(job.mix)
         self._told = 0.0
+        self._is_unbalanced = False
 
     def stepped(self, step: int, seconds: float) -> None:
         self._clock.stepped(seconds)
@@ -180,10 +185,21 @@ class ContextObserver:
     def committed(self, records: Sequence[Record]) -> None:
         self._clock.write()
         self._context.log_metrics([(int(record["step"]), self._metrics(record)) for record in records])
+        for record in records:
+            if "imbalance" in record:
+                self._warn_of_imbalance(record)
 
     def traced(self, file: Path) -> None:
         self._context.log_file(file)
         self._context.warn(f"the profiler's trace is {file}: open it at ui.perfetto.dev or chrome://tracing")
+
+    def _warn_of_imbalance(self, record: Record) -> None:
+        """Once, until the load has been even again."""
+        found = Imbalance(**record["imbalance"])
+        is_unbalanced = bool(found.starved or found.crowded)
+        if is_unbalanced and not self._is_unbalanced:
+            self._context.warn(imbalance_warning(int(record["step"]), found, self._job))
+        self._is_unbalanced = is_unbalanced
 
     def _metrics(self, record: Record) -> dict[str, float]:
         values = with_tokens(record, self._job, self._plan)
@@ -192,6 +208,20 @@ class ContextObserver:
         for column, prefix in BY_CORPUS.items():
             metrics |= {f"{prefix}{corpus}": value for corpus, value in values[column].items()}
         return metrics
+
+
+def imbalance_warning(step: int, found: Imbalance, job: TrainJob) -> str:
+    """What the user should know of the experts' load up to `step`, and can do about it."""
+    total = job.config.num_layers * job.config.num_experts
+    (least, *dull), (greatest, *busy) = found.least, found.greatest
+    rate = job.section.balance_bias_rate
+    bias = f"raise train.balance_bias_rate = {rate:g}" if rate else "set train.balance_bias_rate = 0.001"
+    return (
+        f"step {step}: the router is out of balance. Of {total} experts {found.starved} have less than {STARVED:g} of "
+        f"an even share and {found.crowded} more than {CROWDED:g} times it (least {least:.2f} in layer {dull[0]}, "
+        f"expert {dull[1]}; most {greatest:.2f} in layer {busy[0]}, expert {busy[1]}). If it lasts, raise "
+        f"train.balance_loss_coefficient = {job.section.balance_loss_coefficient:g}, or {bias}."
+    )
 
 
 def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: str) -> None:

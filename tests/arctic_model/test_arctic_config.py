@@ -1,5 +1,8 @@
 """The architecture in numbers: presets, counts, names, and errors that say what to do."""
 
+import ast
+import dataclasses
+import json
 import subprocess
 import sys
 
@@ -75,11 +78,46 @@ def test_only_a_model_balanced_by_a_bias_says_so_and_has_one() -> None:
         ({"top_k": 5}, r"model\.top_k = 5 is more than num_experts = 4"),
         ({"num_layers": 0}, r"model\.num_layers = 0: must be above 0"),
         ({"hidden_size": 12}, r"must be even"),
+        ({"rope_theta": float("inf")}, r"model\.rope_theta = inf: must be above 0, and finite"),
+        ({"init_std": float("nan")}, r"model\.init_std = nan: must be above 0, and finite"),
     ],
 )
 def test_impossible_numbers_are_refused(overrides: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         preset("tiny", overrides)
+
+
+OTHER_VALUES = (2.5, 2.0, 2, True, "2", None, [2], {})
+CONSTRUCT = f"""
+import dataclasses, json
+from arctic_model.config import ArcticConfig
+from arctic_model.presets import PRESETS
+
+answers = []
+for field in dataclasses.fields(ArcticConfig):
+    for value in {OTHER_VALUES!r}:
+        try:
+            ArcticConfig(**(PRESETS["tiny"].to_dict() | {{field.name: value}}))
+            answers.append([field.name, field.type.__name__, repr(value), ""])
+        except ValueError as error:
+            answers.append([field.name, field.type.__name__, repr(value), str(error)])
+print(json.dumps(answers))
+"""
+
+
+def test_no_field_takes_a_value_of_another_type() -> None:
+    """A whole number may stand for a number, and nothing else for anything else. In a process of its own: here every
+    argument is checked against its annotation before the model sees it."""
+    done = subprocess.run([sys.executable, "-c", CONSTRUCT], check=True, capture_output=True, text=True)
+    allowed = {"int": {"int"}, "float": {"int", "float"}, "bool": {"bool"}}
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    answers = json.loads(done.stdout)
+    assert len(answers) == len(dataclasses.fields(ArcticConfig)) * len(OTHER_VALUES)
+    for name, kind, value, message in answers:
+        if type(ast.literal_eval(value)).__name__ in allowed[kind]:
+            assert "must be" not in message
+        else:
+            assert message == f"model.{name} = {value}: must be {words[kind]}."
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:

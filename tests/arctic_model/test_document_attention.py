@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arctic_model import attention
-from arctic_model.attention import Attention, Documents, document_bias, document_mask, documents, rotation
+from arctic_model.attention import (
+    Attention,
+    Documents,
+    document_bias,
+    document_mask,
+    documents,
+    rotation,
+    takes_documents,
+)
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.weight_init import initialize
@@ -100,11 +108,24 @@ def test_a_pass_makes_one_mask_in_its_own_dtype_for_all_layers(monkeypatch: pyte
     assert len(used) == model.config.num_layers
 
 
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "taken"),
+    [
+        *((torch.bfloat16, size, True) for size in (8, 64, 72, 128, 256)),
+        *((torch.bfloat16, size, False) for size in (2, 10, 12, 100, 132, 264, 512)),
+        (torch.float16, 64, True),
+        (torch.float32, 64, False),
+    ],
+)
+def test_heads_that_flash_attention_refuses_have_a_bias(dtype: torch.dtype, head_dim: int, taken: bool) -> None:
+    assert takes_documents(dtype, head_dim) == taken
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="flash attention runs on a GPU only")
 @pytest.mark.parametrize("rows", SEGMENTS)
 def test_flash_attention_by_documents_is_attention_in_float64(rows: list) -> None:
     segments = torch.tensor(rows, dtype=torch.int32, device="cuda")
-    assert isinstance(document_mask(segments, torch.bfloat16), Documents)
+    assert isinstance(document_mask(segments, torch.bfloat16, 64), Documents)
     generator = torch.Generator().manual_seed(0)
     shapes = [(*segments.shape, heads, 64) for heads in (4, 2, 2, 4)]
     q, k, v, upstream = (torch.randn(shape, generator=generator).cuda().bfloat16() for shape in shapes)

@@ -12,7 +12,7 @@ from torch import Tensor
 from arctic_model import row_groups
 from arctic_model.experts import Experts
 from arctic_model.feed_forward import DenseMLP
-from arctic_model.row_groups import PaddedGroups, arrange, lay_out
+from arctic_model.row_groups import PaddedGroups, are_padded, arrange, lay_out
 from arctic_model.rows import rearrange
 
 EXPERTS, WIDTH, INNER = 5, 24, 8
@@ -47,9 +47,45 @@ def test_idle_experts_and_all_rows_on_one(counts: list[int], dtype: torch.dtype,
     check(counts, 0, dtype, padded)
 
 
-def check(counts: list[int], seed: int, dtype: torch.dtype, padded: Kinds) -> None:
+@pytest.mark.parametrize("padded", [PADDED, GROUPED])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(
+    widths=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    counts=st.lists(st.integers(0, 20), min_size=EXPERTS, max_size=EXPERTS).filter(any),
+)
+@settings(max_examples=25, deadline=None)
+def test_any_widths(counts: list[int], widths: tuple[int, int], dtype: torch.dtype, padded: Kinds) -> None:
+    """Those too that grouped_mm refuses, in the layout of a GPU as in that of a CPU."""
+    check(counts, 0, dtype, padded, widths)
+
+
+def test_widths_are_padded_only_where_grouped_products_refuse_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch's own kernel says, of every width up to 40."""
+    monkeypatch.setattr(row_groups, "PADDED", GROUPED)
+    for dtype in (torch.float32, torch.bfloat16):
+        for width in range(1, 41):
+            refused = any(refuses(*sizes, dtype) for sizes in ((width, 16), (16, width)))
+            assert are_padded(torch.zeros(8, width, dtype=dtype), 16) == refused, (dtype, width)
+            assert are_padded(torch.zeros(8, 16, dtype=dtype), width) == refused, (dtype, width)
+
+
+def refuses(inner: int, outer: int, dtype: torch.dtype) -> bool:
+    ends = torch.tensor([4, 8], dtype=torch.int32)
+    try:
+        torch.nn.functional.grouped_mm(
+            torch.zeros(8, inner, dtype=dtype), torch.zeros(2, outer, inner, dtype=dtype).mT, offs=ends
+        )
+    except RuntimeError as error:
+        assert "16 bytes" in str(error)
+        return True
+    return False
+
+
+def check(
+    counts: list[int], seed: int, dtype: torch.dtype, padded: Kinds, widths: tuple[int, int] = (WIDTH, INNER)
+) -> None:
     """Outputs and all gradients within the bound, and gradients of idle experts exactly zero."""
-    experts, rows, upstream = random_case(sum(counts), seed, dtype)
+    experts, rows, upstream = random_case(sum(counts), seed, dtype, widths)
     wide = [tensor.detach().double().requires_grad_() for tensor in (rows, experts.w1, experts.w2, experts.w3)]
     expected = loop_over_experts(*wide, counts)
     wanted = torch.autograd.grad(expected, wide, upstream.double())
@@ -67,19 +103,22 @@ def check(counts: list[int], seed: int, dtype: torch.dtype, padded: Kinds) -> No
         assert not gradient[idle].any()
 
 
-def random_case(num_rows: int, seed: int, dtype: torch.dtype) -> tuple[Experts, Tensor, Tensor]:
+def random_case(
+    num_rows: int, seed: int, dtype: torch.dtype, widths: tuple[int, int] = (WIDTH, INNER)
+) -> tuple[Experts, Tensor, Tensor]:
     """Experts, their rows, and the gradient of their outputs."""
     generator = torch.Generator().manual_seed(seed)
-    experts = Experts(EXPERTS, WIDTH, INNER).to(dtype)
+    width, inner = widths
+    experts = Experts(EXPERTS, width, inner).to(dtype)
     for parameter in experts.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-    rows, upstream = torch.randn(2, num_rows, WIDTH, generator=generator).to(dtype).unbind()
+    rows, upstream = torch.randn(2, num_rows, width, generator=generator).to(dtype).unbind()
     return experts, rows.requires_grad_(), upstream
 
 
 def outputs(experts: Experts, rows: Tensor, counts: list[int]) -> Tensor:
     """Of `rows` that stand one expert's behind the other's, in that order, by way of the layout that is chosen."""
-    groups = lay_out(torch.tensor(counts), len(rows), rows.dtype)
+    groups = lay_out(torch.tensor(counts), len(rows), padded=are_padded(rows, experts.w1.shape[1]))
     numbers = torch.arange(len(rows))
     sources, places = arrange(groups, numbers, numbers, filler=len(rows))
     return rearrange(experts(rearrange(rows, sources, places), groups), places, sources)

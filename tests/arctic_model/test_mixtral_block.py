@@ -62,7 +62,7 @@ def output_of(block: SparseMoE, x: torch.Tensor) -> torch.Tensor:
     """What a layer adds for its experts, without the dense path beside it."""
     tokens = x.flatten(0, 1)
     routing = block.gate(tokens)
-    route = Route(routing.experts, block.gate.weight.shape[0], ExpertGroup(), x.dtype)
+    route = Route(routing.experts, block.gate.weight.shape[0], ExpertGroup(), padded=False)
     rows = gather_tokens(tokens, route)
     route.finish()
     return wait_combine(block.experts(rows, route.groups), None, route, routing.weights).view_as(x)

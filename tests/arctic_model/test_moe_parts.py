@@ -14,6 +14,7 @@ from arctic_model.experts import Experts
 from arctic_model.loss import head_nll, token_nll
 from arctic_model.normalization import rms_norm
 from arctic_model.router import Routing, balance_loss, max_expert_load, route, router_sums, z_loss
+from arctic_model.row_groups import are_padded
 from arctic_model.schedule import Schedule
 
 EXPERTS, WIDTH, INNER = 4, 16, 8
@@ -81,7 +82,7 @@ def check_routing(chosen: torch.Tensor, kept: torch.Tensor | None = None) -> Non
     wide = [tensor.detach().double().requires_grad_() for tensor in (x, weights, *experts.parameters())]
     expected = loop_over_experts(wide[0], chosen, wide[1] if kept is None else wide[1] * kept, wide[2:])
 
-    path = Route(chosen, EXPERTS, group, x.dtype, kept)
+    path = Route(chosen, EXPERTS, group, are_padded(x, INNER), kept)
     rows = gather_tokens(x, path)
     path.finish()
     rows, _ = start_dispatch(rows, path, group)

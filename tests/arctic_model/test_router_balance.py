@@ -159,8 +159,8 @@ def test_gradients_with_drops_are_those_of_weights_set_to_zero(monkeypatch: pyte
     (dropping.hidden_states(*random_pass(config), policy=policy).hidden * upstream).sum().backward()
 
     class WholeRoute(layers.Route):
-        def __init__(self, experts: Tensor, num_experts: int, group: object, dtype: torch.dtype, kept: Tensor) -> None:
-            super().__init__(experts, num_experts, group, dtype)
+        def __init__(self, experts: Tensor, num_experts: int, group: object, padded: bool, kept: Tensor) -> None:
+            super().__init__(experts, num_experts, group, padded)
             self.kept = kept
 
     combine = layers.dispatch.wait_combine

@@ -189,9 +189,17 @@ def test_selection_by_name_and_by_pattern(store):
     assert [stage.id for stage in select(stages, until="dedup")] == ["dedup[web]"]
     assert [stage.id for stage in select(stages, only="*[web]")] == ["source[web]", "filter[web]", "dedup[web]"]
     assert [stage.id for stage in select(stages, only="mix[1]")] == ["mix[1]"]
-    with pytest.raises(SelectionError, match="--until train: no such stage. The stages are source, filter, dedup, mix"):
+    for option in ("until", "only"):
+        for stage in stages.values():
+            assert select(stages, **{option: stage.id}) == [stage]
+            assert select(stages, **{option: stage.name}) == [
+                each for each in stages.values() if each.name == stage.name
+            ]
+        assert select(stages, **{option: "mi?"}) == [stages["mix[1]"]]
+        assert select(stages, **{option: "*"}) == list(stages.values())
+    with pytest.raises(SelectionError, match=r"--until train: no such stage. The stages are source\[web\], "):
         select(stages, until="train")
-    with pytest.raises(SelectionError, match=r"--only train\*: fits no stage"):
+    with pytest.raises(SelectionError, match=r"--only train\*: no such stage"):
         select(stages, only="train*")
 
 
