@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import Event
+from infra.masking import masked_plain
 
 EVENTS = "events.jsonl"
 LIVE_ONLY = frozenset({"progress"})
@@ -27,8 +28,8 @@ class EventLog:
         self._file = (folder / EVENTS).open("a", encoding="utf-8")
 
     def append(self, event: Event) -> Event:
-        """Write an event so that it survives this process; returns it with its time."""
-        stamped = {"time": time.time(), **event}
+        """Write an event so that it survives this process, without credentials in URLs; returns it with its time."""
+        stamped = {"time": time.time(), **masked_plain(event)}
         if event["event"] not in LIVE_ONLY:
             self._file.write(json.dumps(stamped, ensure_ascii=False) + "\n")
             self._file.flush()

@@ -16,6 +16,7 @@ from typing import Any
 
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
+from infra.masking import masked
 from infra.packages import require
 from infra.plan import PlannedStage, notes
 from infra.provenance import code_digest, provenance
@@ -168,9 +169,8 @@ def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit
         outcome.artifacts[stage.id] = result()
     except Exception as error:
         cause = _cause(error)
-        outcome.failed[stage.id] = (
-            f"{type(cause).__name__}: {cause}" if not isinstance(cause, StoreError) else str(cause)
-        )
+        text = str(cause) if isinstance(cause, StoreError) else f"{type(cause).__name__}: {cause}"
+        outcome.failed[stage.id] = masked(text)
         detail = "".join(traceback.format_exception(error))
         emit({"event": "stage_failed", "stage": stage.id, "error": outcome.failed[stage.id], "detail": detail})
 

@@ -331,7 +331,9 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _user_errors()):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from infra.masking import masked
+
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -15,6 +15,7 @@ from data_recipes import CorpusRecipe, RecipeError, load_recipe, load_run
 from data_recipes.lock import Lock
 from data_recipes.schema import MixSection
 from infra.events import EventLog
+from infra.masking import masked
 from infra.packages import PackageError
 from infra.plan import PlannedStage, missing_packages, plan, require_inputs, select
 from infra.provenance import provenance
@@ -206,7 +207,7 @@ def execute(graph: Graph, planned: list[PlannedStage], store: Store, address: st
     folder = store.root / "runs" / run_id
     reconcile(store.root)
     log = EventLog(folder)
-    write_durably(folder / "lock.json", graph.lock.to_json())
+    write_durably(folder / "lock.json", masked(graph.lock.to_json()))
     log.append(_run_started(run_id, graph, planned))
     tracker = Tracker(store.root, run_id)
     tracker.start()

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from infra.masking import masked
 from infra.store import Artifact, Store, StoreError
 from pipelines.show_cluster import ClusterError, show_cluster
 from pipelines.show_document import describe, find_document
@@ -25,7 +26,8 @@ def show(what: str, which: str | None, position: int | None, store_path: Path, t
     if what == "lock":
         from pipelines.commands import load_graph
 
-        terminal.print(load_graph(Path(_needed(which, "a recipe"))).lock.to_json(), markup=False, soft_wrap=True)
+        lock = load_graph(Path(_needed(which, "a recipe"))).lock
+        terminal.print(masked(lock.to_json()), markup=False, soft_wrap=True)
         return
     artifacts = list(_store(store_path).artifacts())
     match what:

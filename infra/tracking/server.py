@@ -12,6 +12,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from infra.masking import masked
 from infra.store import Store, StoreError
 from infra.tracking.tracker import (
     CURSOR,
@@ -39,7 +40,7 @@ def serve(store_root: Path, port: int) -> None:
         _require_free(port)
     _fill_in(store_root)
     if is_remote:
-        print(f"MLflow: {_link(uri, store_root)}")
+        print(f"MLflow: {masked(_link(uri, store_root))}")
         return
     # A terminated `arctic ui` stops its server as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.context import Event
 from infra.events import EVENTS, EventLog
+from infra.masking import masked
 from infra.store import write_durably
 from infra.tracking.shapes import batches, shorten
 
@@ -120,8 +121,8 @@ class Tracker:
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
-                f"MLflow at {tracking_uri(self._root)}: {shorten(reason, 200)}. The run goes on; its event log fills "
-                "MLflow in with the next `arctic run` or `arctic ui`."
+                f"MLflow at {masked(tracking_uri(self._root))}: {shorten(masked(reason), 200)}. The run goes on; "
+                "its event log fills MLflow in with the next `arctic run` or `arctic ui`."
             )
 
 

@@ -127,9 +127,16 @@ class DocumentWriter:
         self._writer.close()
 
     def write(self, document: Document) -> int:
-        """Add a document; returns the UTF-8 bytes of its text."""
+        """Add a document; returns the UTF-8 bytes of its text.
+
+        Raises UnicodeEncodeError, and adds nothing, where a field has halves of characters, which no encoding has.
+        """
         size = len(document.text.encode())
-        self._rows.append({"doc_id": document.doc_id, **asdict(document)})
+        row = {"doc_id": document.doc_id, **asdict(document)}
+        for name, value in row.items():
+            if name != "text" and isinstance(value, str):
+                value.encode()
+        self._rows.append(row)
         self._held_bytes += size
         if len(self._rows) >= ROW_GROUP_DOCUMENTS or self._held_bytes >= ROW_GROUP_BYTES:
             self._flush()

@@ -13,12 +13,18 @@ import pyarrow.parquet as pq
 from data_recipes.refining import FilterSection
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
+from infra.masking import masked
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
 from pipelines.filter.redactions import redaction_column
 from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
-from pipelines.filter.takedown import Takedown, load_takedown
+from pipelines.filter.takedown import Takedown, idle_entries, load_takedown
+
+NAMED = "takedown_entries"
+"""Keys of the takedown entries that named a document of a shard."""
+IDLE_ENTRIES = "takedown_without_document.txt"
+SHOWN_ENTRIES = 20
 
 Shard = tuple[int, tuple[Path, Path, Path]]
 """Number, and paths of the shards of documents, scores and findings."""
@@ -39,7 +45,7 @@ def stage(
     del params["takedown"]
     inputs = {"source": source, "score": scored}
     return Stage(
-        "filter", name, 2, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
+        "filter", name, 3, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
     )
 
 
@@ -56,8 +62,11 @@ def _filter(
     sidecars = (shard_paths(inputs["score"].path, kind) for kind in ("scores", "pii"))
     shards = list(enumerate(zip(documents, *sidecars, strict=True)))
     totals: Counter[str] = Counter()
+    named: set[str] = set()
     for result in map_shards(context, partial(filter_shard, section, takedown), shards):
-        totals.update(result.metrics)
+        named.update(result.metrics[NAMED])
+        totals.update({count: value for count, value in result.metrics.items() if count != NAMED})
+    _report_idle(name, idle_entries(takedown, named), context)
     if not totals["documents"]:
         dropped = ", ".join(
             f"{reason} {totals[f'dropped_{reason}']}" for reason in RULES if totals[f"dropped_{reason}"]
@@ -80,7 +89,19 @@ def filter_shard(section: FilterSection, takedown: Takedown, shard: Shard, folde
     redactions = redaction_column(found["doc_id"], pq.read_table(pii), section.redact)
     columns = [found["doc_id"], pa.array(reasons == ""), pa.array(reasons, pa.string()), found["quality"], redactions]
     write_shard(pa.table(columns, schema=FILTERED), folder / "filtered", number)
-    return ShardResult(_count(found, reasons, redactions))
+    gone = known.filter(pa.array(reasons == "takedown"))
+    pairs = zip(gone["doc_id"].to_pylist(), gone["url"].to_pylist(), strict=True)
+    named = set().union(*(takedown.naming(doc_id, url) for doc_id, url in pairs))
+    return ShardResult({**_count(found, reasons, redactions), NAMED: sorted(named)})
+
+
+def _report_idle(name: str, entries: list[str], context: StageContext) -> None:
+    """Say which takedown entries named no document, all of them in a file of the result."""
+    if not entries:
+        return
+    (context.out / IDLE_ENTRIES).write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+    shown = ", ".join(entries[:SHOWN_ENTRIES]) + (", ..." if len(entries) > SHOWN_ENTRIES else "")
+    context.warn(f"corpus {name}: takedown: {len(entries)} entries name no document of it: {masked(shown)}")
 
 
 def _count(scores: pa.Table, reasons: np.ndarray, redactions: pa.Array) -> Counter[str]:

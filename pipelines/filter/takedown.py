@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from data_recipes.refining import FilterSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
+from pipelines.artifacts.line_lists import list_lines
+from pipelines.artifacts.urls import host_key, host_of, page_key
 
 _DOC_ID = re.compile(r"[0-9a-f]{32}")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", re.IGNORECASE)
@@ -19,35 +20,44 @@ _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", 
 
 @dataclass(frozen=True)
 class Takedown:
-    """What has to go: documents, pages (every document of a URL), domains with their subdomains."""
+    """What has to go: documents, pages (every document of a URL, however it is spelled), domains with their subdomains.
+    `entries`: each as it was written, by what it is compared as."""
 
     doc_ids: frozenset[str]
     urls: frozenset[str]
     domains: frozenset[str]
+    entries: Mapping[str, str]
 
     @classmethod
     def of(cls, lines: Iterable[str], place: str = "takedown") -> "Takedown":
         """One entry a line: 32 hex digits, a URL with its scheme, or a domain; empty lines and lines from `#` on are
         passed over. Raises ValueError, naming the line, where it is none of the three."""
         found: dict[str, set[str]] = {"doc_ids": set(), "urls": set(), "domains": set()}
+        entries: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
             entry = line.strip()
             if entry and not entry.startswith("#"):
-                found[_kind(entry, f"{place}:{number}")].add(entry if "://" in entry else entry.lower())
-        return cls(**{kind: frozenset(entries) for kind, entries in found.items()})
+                kind, key = _read(entry, f"{place}:{number}")
+                found[kind].add(key)
+                entries.setdefault(key, entry)
+        return cls(**{kind: frozenset(keys) for kind, keys in found.items()}, entries=entries)
 
     def has(self, doc_ids: Sequence[str], urls: Sequence[str]) -> np.ndarray:
         """bool: whether each document, by its id and URL, has to go."""
-        if not (self.doc_ids or self.urls or self.domains):
+        if not self.entries:
             return np.zeros(len(doc_ids), bool)
-        gone = (doc_id in self.doc_ids or self._has_url(url) for doc_id, url in zip(doc_ids, urls, strict=True))
+        gone = (bool(self.naming(doc_id, url)) for doc_id, url in zip(doc_ids, urls, strict=True))
         return np.fromiter(gone, bool, len(doc_ids))
 
-    def _has_url(self, url: str) -> bool:
-        if url in self.urls:
-            return True
-        labels = _host(url).split(".")
-        return any(".".join(labels[start:]) in self.domains for start in range(len(labels)))
+    def naming(self, doc_id: str, url: str) -> set[str]:
+        """Keys of the entries that name a document."""
+        named = {doc_id} & self.doc_ids
+        if self.urls:
+            named |= {page_key(url)} & self.urls
+        if self.domains:
+            labels = host_of(url).split(".")
+            named |= {".".join(labels[start:]) for start in range(len(labels))} & self.domains
+        return named
 
 
 def pin(section: FilterSection, folder: Path) -> dict[str, Any]:
@@ -76,27 +86,24 @@ def load_takedown(section: FilterSection, pins: Mapping[str, Any], folder: Path)
     return Takedown.of(lines)
 
 
+def idle_entries(takedown: Takedown, named: Iterable[str]) -> list[str]:
+    """Entries of `takedown`, as they were written, that are not among the keys of those that named a document."""
+    used = set(named)
+    return sorted(entry for key, entry in takedown.entries.items() if key not in used)
+
+
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8. Save it as UTF-8.") from None
+    return list_lines(path.read_bytes())
 
 
-def _kind(entry: str, place: str) -> str:
+def _read(entry: str, place: str) -> tuple[str, str]:
+    """Kind of an entry, and what it is compared as."""
     if _DOC_ID.fullmatch(entry.lower()):
-        return "doc_ids"
-    if "://" in entry and _host(entry):
-        return "urls"
-    if _DOMAIN.fullmatch(entry):
-        return "domains"
+        return "doc_ids", entry.lower()
+    if "://" in entry and host_of(entry):
+        return "urls", page_key(entry)
+    if _DOMAIN.fullmatch(entry.removesuffix(".")):
+        return "domains", host_key(entry)
     raise ValueError(
         f"{place}: {entry!r} is no doc id (32 hex digits), URL (https://...) or domain (example.org). Mend the line."
     )
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from infra.masking import masked
 from pipelines.report.corpus_facts import CorpusFacts, Sample
 from pipelines.report.markup import Html, element, section, table, text
 
@@ -103,7 +104,7 @@ def _drop_reasons(corpora: Sequence[CorpusFacts]) -> Html:
 def _samples(samples: Sequence[Sample]) -> Html:
     shown = [
         Html(
-            element("small", element("code", text(sample.doc_id)), text(f" {sample.url}"))
+            element("small", element("code", text(sample.doc_id)), text(f" {masked(sample.url)}"))
             + element("pre", text(sample.beginning))
         )
         for sample in samples

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infra.masking import masked
 from infra.store import Artifact
 from pipelines.artifacts.documents import redact
 from pipelines.artifacts.duplicates import Alarm, find_members, read_alarms, read_clusters, read_document
@@ -91,7 +92,7 @@ def _add_samples(clusters: Sequence[Cluster], source: Artifact, filtered: Artifa
 def _samples(cluster: Cluster) -> Iterator[str]:
     for sample in cluster.samples:
         yield element("div", text(sample.beginning))
-        yield element("small", text(f"{sample.url} · Jaccard {sample.jaccard:.3f}"))
+        yield element("small", text(f"{masked(sample.url)} · Jaccard {sample.jaccard:.3f}"))
 
 
 def _alarms(alarms: Mapping[str, Sequence[Alarm]]) -> Html:

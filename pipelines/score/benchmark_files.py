@@ -44,7 +44,7 @@ def _items(path: Path) -> Iterable[Any]:
     text = data.decode("utf-8-sig")
     match plain.suffix:
         case ".jsonl":
-            return (json.loads(line) for line in text.splitlines() if line.strip())
+            return (json.loads(line) for line in text.split("\n") if line.strip())
         case ".tsv":
             return csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
         case ".json":

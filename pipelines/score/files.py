@@ -8,9 +8,9 @@ from typing import Any
 from data_recipes.refining import BenchmarkSection, ScoreSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
+from pipelines.artifacts.line_lists import list_entries
 from pipelines.score.benchmark_files import read_benchmark
 from pipelines.score.classifier import load_classifier
-from pipelines.score.lists import entries
 
 
 def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _pin(folder: Path, path: str, place: str, check: Callable[[Path], object]) -
 
 
 def _require_entries(path: Path) -> None:
-    if not entries(path.read_text(encoding="utf-8")):
+    if not list_entries(path.read_bytes()):
         raise ValueError("the list is empty. Write an entry a line, or name no list.")
 
 

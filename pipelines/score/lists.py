@@ -1,17 +1,15 @@
 """The user's own lists: domains and URLs, words and phrases."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from pipelines.artifacts.urls import page_key
 from pipelines.score.characters import Characters, Words
 
-
-def entries(text: str) -> list[str]:
-    """The entries of a list file, one a line; empty lines and lines from `#` on are passed over."""
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+_HOST = re.compile(r"^(?:www\.)?([^/?:\[]*|\[[^\]]*\])(?::\d+)?(?=[/?]|$)")
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,6 @@ def _members(values: np.ndarray, listed: np.ndarray) -> np.ndarray:
 
 
 def _plain(url: str) -> str:
-    """Host and path in lower case, without scheme, user, port, fragment and a slash at the end."""
-    try:
-        parts = urlsplit(url if "://" in url else f"//{url}")
-        host = (parts.hostname or "").removeprefix("www.")
-    except ValueError:
-        return url.lower()  # no URL at all, such as http://[: it is on no list but by these very characters
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{host}{parts.path.rstrip('/')}{query}".lower()
+    """Host, path and query of one spelling in lower case, without the port."""
+    _, _, plain = page_key(url if "://" in url else f"http://{url}").partition("://")
+    return _HOST.sub(r"\1", plain.lower() or url.lower(), count=1)

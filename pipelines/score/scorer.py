@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from data_recipes.refining import ScoreSection
 from infra.stage import canonical_json
+from pipelines.artifacts.line_lists import list_entries
 from pipelines.artifacts.scores import PII_KINDS
 from pipelines.score.benchmark_files import read_benchmark
 from pipelines.score.characters import Characters
@@ -16,7 +17,7 @@ from pipelines.score.contamination import BenchmarkIndex, Hit, build_index
 from pipelines.score.files import pinned_file
 from pipelines.score.language import detect
 from pipelines.score.layout import layout
-from pipelines.score.lists import UrlList, WordList, entries
+from pipelines.score.lists import UrlList, WordList
 from pipelines.score.opt_out import opt_out_scores
 from pipelines.score.pii import Finding, find_pii
 from pipelines.score.prose import prose_scores
@@ -77,8 +78,8 @@ def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
 
     def listed(field: str) -> list[str]:
         files = zip(getattr(section, field), pins[field], strict=True)
-        texts = [pinned_file(folder, path, digest).read_text(encoding="utf-8") for path, digest in files]
-        return [entry for text in texts for entry in entries(text)]
+        contents = [pinned_file(folder, path, digest).read_bytes() for path, digest in files]
+        return [entry for content in contents for entry in list_entries(content)]
 
     quality = None
     if section.quality_model:

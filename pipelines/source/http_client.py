@@ -14,6 +14,8 @@ from typing import BinaryIO, TypeVar
 import urllib3
 from urllib3 import exceptions
 
+from infra.masking import masked
+
 Answer = TypeVar("Answer")
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 """Answers after which the same request may succeed (RFC 9110, 15.5 and 15.6; RFC 6585, 4; RFC 8470, 5.2)."""
@@ -32,9 +34,15 @@ _FAILURES: Mapping[type[Exception], str] = {
 class HttpError(OSError):
     """The bytes cannot be had: refused for good, or still failing after the last attempt."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(masked(reason))
+
 
 class ChangedError(RuntimeError):
     """The server has other bytes under a URL than those that were pinned."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(masked(reason))
 
 
 class _TransientError(Exception):

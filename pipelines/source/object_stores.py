@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.fs as arrow
 
 from data_recipes.section import RecipeError
+from infra.masking import masked
 from pipelines.source.http_client import ChangedError
 
 COPY_BYTES = 2**20
@@ -39,6 +40,9 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 
 class StoreReadError(OSError):
     """An object cannot be read: the store's own reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(masked(reason))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.charsets import decode
 from pipelines.source.extract import Extractor, extract
 from pipelines.source.extract_text import tidy
+from pipelines.source.media_types import media_type
 from pipelines.source.page_signals import licence, opt_out
 from pipelines.source.warc import Response
 
@@ -36,7 +37,7 @@ def page_document(
     converted = response.record_type == "conversion"
     if not converted and not _is_html(response):
         return NotAPage("not_html")
-    content = decode(response.body, "charset=utf-8" if converted else response.headers.get("content-type", ""))
+    content = decode(response.body, "charset=utf-8" if converted else _stated(response))
     text, engine = (tidy(content), "wet") if converted else extract(content, extractor)
     if not text:
         return NotAPage("no_text")
@@ -56,7 +57,14 @@ def page_document(
 
 
 def _is_html(response: Response) -> bool:
-    stated = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    stated = media_type(response.headers.get("content-type", "")).essence
     if stated:
         return stated in HTML_TYPES
     return _LOOKS_LIKE_HTML.search(response.body[:_SNIFFED_BYTES]) is not None
+
+
+def _stated(response: Response) -> str:
+    """What the header says of the charset: of several types that of the one which counts."""
+    stated = response.headers.get("content-type", "")
+    charset = media_type(stated).charset if "," in stated else ""
+    return f"charset={charset}" if charset else stated

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_recipes.section import RecipeError
+from infra.masking import MASK, masked
 from infra.store import file_digest
 from pipelines.source import http_client, object_stores
 from pipelines.source.http_client import ChangedError, HttpError, Version
@@ -108,7 +109,7 @@ def find_files(paths: Sequence[str], folder: Path, wanted: FileType) -> list[Pla
     """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises RecipeError."""
     found: dict[Any, PlacedFile] = {}
     for number, place in enumerate(paths, start=1):
-        for file in _files_at(place, folder, wanted, f"paths[{number}] = {place!r}"):
+        for file in _files_at(place, folder, wanted, f"paths[{number}] = {masked(place)!r}"):
             found.setdefault(_identity(file), file)
     return sorted(found.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
 
@@ -182,6 +183,8 @@ def _record_copy(name: str, path: Path, folder: Path) -> None:
 
 def _files_at(text: str, folder: Path, wanted: FileType, place: str) -> Sequence[PlacedFile]:
     scheme = text.partition("://")[0] if "://" in text else ""
+    if scheme and (f"={MASK}" in text or f"://{MASK}@" in text):
+        raise RecipeError(f"{place}: its credentials are masked, as in every lock. Write them there again.")
     if scheme in ("http", "https"):
         return [_web_file(text, wanted, place)]
     if scheme in object_stores.SCHEMES:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from infra.masking import masked
 from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, DocumentWriter
 from pipelines.source.extract import Extractor
 
@@ -23,8 +24,13 @@ class Reading:
     counts: Counter[str] = field(default_factory=Counter)
 
     def keep(self, document: Document) -> None:
-        """Write a document."""
-        self.counts["bytes"] += self.writer.write(document)
+        """Write a document, or set it aside where one of its fields is no text that can be stored."""
+        try:
+            self.counts["bytes"] += self.writer.write(document)
+        except UnicodeEncodeError as error:
+            place = document.origin if document.offset is None else f"{document.origin}:{document.offset}"
+            self.quarantine(place, f"undecodable text: {error.reason} at character {error.start}")
+            return
         self.counts["documents"] += 1
         self.counts["heldout_documents"] += document.split == HELDOUT
         self.counts["chosen_again"] += document.extractor.startswith(SECOND_CHOICE)
@@ -35,7 +41,7 @@ class Reading:
 
     def quarantine(self, origin: str, reason: str) -> None:
         """Set aside a record that could not be read."""
-        self.quarantined.append({"origin": origin, "reason": reason})
+        self.quarantined.append({"origin": masked(origin), "reason": masked(reason)})
 
 
 class Part(Protocol):

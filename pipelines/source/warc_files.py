@@ -58,6 +58,10 @@ def take_page(response: Response | Damage, reading: Reading, origin: str) -> Non
     except ValueError as error:
         reading.quarantine(_place(response, origin), str(error))
         return
+    # What the parsers of others raise on a page made to break them is not known beforehand.
+    except Exception as error:
+        reading.quarantine(_place(response, origin), f"page cannot be read: {type(error).__name__}: {error}")
+        return
     if isinstance(page, NotAPage):
         reading.skip(page.reason)
     else:

@@ -38,6 +38,8 @@ _TYPED_BYTES = 1024
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _RECORD_END = b"\r\n\r\n"
 _NO_RECORD = "no WARC record starts here"
+_PADDING = re.compile(rb"[^\0]")
+_SINGLE_FIELDS = ("warc-type", "warc-target-uri", "warc-date")
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,12 @@ def _stored(window: Window, start: int, limit: int, dictionary: bytes | None) ->
         whole = unzstd_whole(window, start, limit, dictionary)
     elif _SKIPPABLE.match(magic):
         return _skipped(window, start, magic)
+    elif start and magic == bytes(_MAGIC_BYTES):
+        return _padded(window, start)
     else:
         return (yield from _plain(window, start, limit))
-    if whole and (record := _only_record(whole[1], start, whole[0])):
+    # Of an empty member the fast way does not show whether it is sound.
+    if whole and whole[1].strip(b"\r\n") and (record := _only_record(whole[1], start, whole[0])):
         yield record
         return whole[0]
     member = GzipMember(window, start) if magic.startswith(GZIP) else ZstdFrame(window, start, dictionary)
@@ -151,9 +156,19 @@ def _skipped(window: Window, start: int, magic: bytes) -> int:
     return end
 
 
+def _padded(window: Window, start: int) -> int:
+    """Where the zeros end with which tapes and file systems pad what they hold."""
+    end = window.find(_PADDING, start)
+    if window.take(end, 1) and not _ANY_START.match(window.take(end, _MAGIC_BYTES)):
+        raise UnsoundError(_NO_RECORD)
+    return end
+
+
 def _inside(member: GzipMember | ZstdFrame, start: int, limit: int) -> Generator[Found, None, int]:
     """The records of a compressed member: one as a rule, or a whole file of them."""
     content = member.read(limit + 1)
+    if not content.strip(b"\r\n") and not member.error:
+        return member.end
     if not _WARC.match(content):
         raise UnsoundError(member.error or _NO_RECORD)
     if len(content) <= limit and not member.error:
@@ -254,7 +269,24 @@ def _parse_head(content: bytes) -> tuple[dict[str, str], int]:
     another = _WARC_LINE.search(head, _MAGIC_BYTES)
     if another and b"warc-type:" in head[another.end() :].lower():
         raise UnsoundError("WARC header breaks off where another starts")
-    return parse_fields(head), blank_line.end()
+    fields = parse_fields(head)
+    for name in _SINGLE_FIELDS:
+        if fields.get(name, "").count(", "):
+            fields[name] = _single(name, fields[name])
+    return fields, blank_line.end()
+
+
+def _single(name: str, joined: str) -> str:
+    """The value of a field that a header has once, or several times alike. Raises UnsoundError where a type or date
+    is another each time; a URL may have commas of its own."""
+    values = joined.split(", ")
+    for size in range(1, len(values) // 2 + 1):
+        value = ", ".join(values[:size])
+        if joined == ", ".join([value] * (len(values) // size)):
+            return value
+    if name == "warc-target-uri":
+        return joined
+    raise UnsoundError(f"several fields {name} that differ: {joined[:80]}")
 
 
 def _stated_length(headers: Mapping[str, str]) -> int | None:

@@ -8,8 +8,9 @@ import pytest
 
 from data_recipes import CorpusRecipe, RecipeError
 from data_recipes.refining import FilterSection, ScoreSection
+from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact
+from infra.store import Artifact, Store
 from pipelines import filter as filter_
 from pipelines import score
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, iter_kept, write_documents, write_shard
@@ -138,6 +139,28 @@ def test_a_takedown_list_is_pinned_by_what_it_says(attempt, made, tmp_path):
     (tmp_path / "gone.txt").write_text("1-0.example.org\n")
     with pytest.raises(RuntimeError, match="gone.txt: changed since the run was planned"):
         attempt(planned, "late", **made)
+
+
+def test_an_entry_that_names_no_document_is_reported_once_and_listed(attempt, made, tmp_path):
+    url = next(row["url"] for row in rows(made["source"], "documents") if "2-1.example.org" in row["url"])
+    entries = [
+        "2-1.example.org",
+        url.replace("://", "://USER@").upper(),
+        "nowhere.example",
+        "https://other.example/?sig=abc",
+    ]
+    (tmp_path / "gone.txt").write_bytes(
+        "\ufeff# note\u2028nothing.example\r\n".encode() + "\r\n".join(entries).encode()
+    )
+    planned, events = stage(SECTION.model_copy(update={"takedown": ["gone.txt"]}), tmp_path), []
+    store = Store(tmp_path / "idle")
+    store.open()
+    artifact = build(planned, store, events.append, False, *(made[name] for name in planned.inputs))
+    assert [row["reason"] for row in rows(artifact, "filtered")][-1] == "takedown"
+    listed = (artifact.path / "takedown_without_document.txt").read_text().splitlines()
+    assert {"nowhere.example", "https://other.example/?sig=abc"} <= set(listed) and "2-1.example.org" not in listed
+    (warning,) = [event["message"] for event in events if event["event"] == "warning"]
+    assert warning.startswith("corpus notes: takedown: ") and "nowhere.example" in warning and "abc" not in warning
 
 
 def test_a_wrong_takedown_list_is_told_before_anything_starts(tmp_path):

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from pipelines.artifacts.line_lists import list_entries
 from pipelines.score.characters import Characters
 from pipelines.score.language import detect
-from pipelines.score.lists import UrlList, WordList, entries
+from pipelines.score.lists import UrlList, WordList
 from pipelines.score.opt_out import opt_out_scores
 
 TEXTS = {
@@ -67,7 +68,7 @@ def test_a_url_is_listed_by_host_by_domain_or_by_path(url, listed):
 
 
 def test_words_are_counted_whole_in_any_case_and_phrases_in_order():
-    listed = WordList.of(entries("# a comment\n\nbad\nVery Bad\nschön\n"))
+    listed = WordList.of(list_entries("# a comment\n\nbad\nVery Bad\nschön\n".encode()))
     text = "Bad badly BAD! It is very bad, bad very; wie SCHÖN."
     assert listed.count(Characters(text).words) == 4 + 1 + 1
     assert WordList.of([]).count(Characters(text).words) == 0

@@ -195,3 +195,29 @@ def test_real_pages_are_read_as_fastwarc_reads_them():
         peer = ArchiveIterator(str(file), record_types=WarcRecordType.response, auto_decode="all")
         expected = [(r.headers["WARC-Target-URI"], r.stream_pos, r.reader.read()) for r in peer]
         assert [(r.url, r.offset, r.body) for r in read_responses(file)] == expected
+
+
+@pytest.mark.parametrize("packing", ["gzip", "zstd"])
+@pytest.mark.parametrize("num_zeros", [0, 8, 500, 100_000])
+def test_empty_members_and_padding_are_no_records(read, warc, packing, num_zeros):
+    pages, pack = warc.crawl(4, packing)[1:], warc.pack[packing]
+    between = pack(b"") + pack(b"\r\n\r\n") + bytes(num_zeros)
+    responses, damages = read(pack(b"") + between.join(pages) + between)
+    assert [r.body for r in responses] == [warc.html(n) for n in range(4)] and not damages
+
+
+def test_padding_that_hides_a_loss_is_damage(read, warc):
+    first, second, third = warc.crawl(3)[1:]
+    for data in (first + bytes(600) + second[300:] + third, bytes(600) + first + third, first[:-9] + bytes(9) + third):
+        responses, damages = read(data)
+        assert damages and warc.html(2) in [r.body for r in responses]
+
+
+def test_a_field_that_is_repeated_alike_counts_once_and_another_type_is_damage(read, warc):
+    page = warc.record(warc.http(warc.html(1)), "http://example.org/a, b")
+    twice = page.replace(b"WARC-Type", b"WARC-Date: 2020-02-02T00:00:00Z\r\nWARC-Type: response\r\nWARC-Type", 1)
+    twice = twice.replace(b"WARC-Target", b"WARC-Target-URI: http://example.org/a, b\r\nWARC-Target", 1)
+    ((response,), damages) = read(twice)
+    assert (response.url, response.date) == ("http://example.org/a, b", "2020-02-02T00:00:00Z") and not damages
+    _, (damage,) = read(warc.pack["gzip"](page.replace(b"WARC-Type", b"WARC-Type: request\r\nWARC-Type", 1)))
+    assert damage.reason == "several fields warc-type that differ: request, response"

@@ -1,0 +1,41 @@
+"""Credentials and signatures in URLs, masked wherever a text is written down or shown."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+MASK = "***"
+_USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")
+_PARAMETER = re.compile(r"(?<=[?&;#])([^=&?#;\s\"'<>]{1,200})=[^&#;\s\"'<>]+(?:;(?![^=&#;\s\"'<>]*=)[^&#;\s\"'<>]*)*")
+_SIGNED = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-ms-", "x-bz-")
+"""Prefixes of all that makes a presigned address."""
+_SECRET = re.compile(
+    r"token|secret|signature|credential|passw|passphrase|api[-_]?key|access[-_]?key|private[-_]?key|key[-_]?pair"
+    r"|auth(?!or(?!iz))|session|jwt|hmac|bearer|hdnea|hdnts|accessid"
+)
+"""Parts of names of query parameters whose value opens what it belongs to."""
+_SECRET_NAMES = frozenset(("sig", "sign", "key", "pwd", "pass", "policy", "sas", "ticket", "code", "otp", "pin"))
+
+
+def masked(text: str) -> str:
+    """`text` with user and password of each URL in it, and the values of query parameters that give access (signatures,
+    tokens, keys; presigned addresses of S3, GCS and others, SAS of Azure), replaced by MASK."""
+    if "@" in text:
+        text = _USERINFO.sub(f"{MASK}@", text)
+    return _PARAMETER.sub(_masked_parameter, text) if "=" in text else text
+
+
+def masked_plain(value: Any) -> Any:
+    """Plain data with every text in it masked."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        return {masked(name) if isinstance(name, str) else name: masked_plain(item) for name, item in value.items()}
+    return [masked_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _masked_parameter(found: re.Match[str]) -> str:
+    name = unquote(found[1]).lower().removeprefix("amp;")
+    is_secret = name.startswith(_SIGNED) or name in _SECRET_NAMES or _SECRET.search(name)
+    return f"{found[1]}={MASK}" if is_secret else found[0]

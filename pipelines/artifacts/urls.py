@@ -1,0 +1,92 @@
+"""One spelling for the URLs of one page (RFC 3986, 6.2.2 and 6.2.3), so that they can be compared."""
+
+import ipaddress
+import re
+import string
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import idna
+
+_UNRESERVED = frozenset((string.ascii_letters + string.digits + "-._~").encode())
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?%[]")
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
+
+
+def page_key(url: str) -> str:
+    """The same text for every spelling of the URL of one page; the URL as it is where it has no host.
+
+    Case, escapes, default port, dot segments, internationalised names, the dot behind the host, the slash behind the
+    path, user and fragment tell no pages apart, nor do http and https. Queries do, as they stand.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host, port = host_key(parts.hostname or ""), parts.port
+    except ValueError:
+        return url
+    if not host:
+        return url
+    scheme = parts.scheme.lower()
+    behind = "" if port is None or port == _DEFAULT_PORTS.get(scheme) else f":{port}"
+    if scheme in ("http", "https"):
+        scheme = "web"
+    path = _without_dot_segments(_escaped(parts.path.replace("\\", "/"))).removesuffix("/")
+    query = f"?{_escaped(parts.query)}" if parts.query else ""
+    return f"{scheme}://{host}{behind}{path}{query}"
+
+
+def host_of(url: str) -> str:
+    """The host of a URL as `host_key` writes it, "" where it has none."""
+    try:
+        return host_key(urlsplit(url.strip()).hostname or "")
+    except ValueError:
+        return ""
+
+
+def host_key(host: str) -> str:
+    """The same text for every spelling of one host: lower case, ASCII (UTS 46), without the dot behind it."""
+    try:
+        name = unquote_to_bytes(host).decode()
+    except UnicodeDecodeError:
+        name = host
+    name = name.strip().rstrip(".\u3002\uff0e\uff61").lower()
+    try:
+        return ipaddress.ip_address(name.strip("[]")).compressed
+    except ValueError:
+        pass
+    if name.isascii():
+        return name
+    try:
+        return idna.encode(name, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        return ".".join(map(_punycode, name.split(".")))
+
+
+def _punycode(label: str) -> str:
+    """A label that no registry gives out, such as one with an underscore."""
+    return label if label.isascii() else f"xn--{label.encode('punycode', 'replace').decode()}"
+
+
+def _escaped(text: str) -> str:
+    """`text` with escapes in capitals, none for what needs none, and one for all that does."""
+    decoded = _ESCAPE.sub(_plainer, text)
+    return "".join(
+        each if each in _ALLOWED else "".join(f"%{byte:02X}" for byte in each.encode(errors="surrogatepass"))
+        for each in decoded
+    )
+
+
+def _plainer(escape: re.Match[str]) -> str:
+    byte = int(escape[1], 16)
+    return chr(byte) if byte in _UNRESERVED else escape[0].upper()
+
+
+def _without_dot_segments(path: str) -> str:
+    """RFC 3986, 5.2.4, but for a slash at the end."""
+    kept: list[str] = []
+    for segment in path.split("/")[1:]:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    return "/".join(["", *kept])

@@ -1,0 +1,33 @@
+"""The type of a body by its Content-Type, of which servers send several at times."""
+
+import re
+from typing import NamedTuple
+
+_VALUES = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+"""Values of a list whose quoted strings may have commas (RFC 9110, 5.6.1)."""
+_TYPE = re.compile(r"\s*([!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+)\s*(?:;|$)", re.ASCII)
+_CHARSET = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"?|'?([^\s;,'\"]+))", re.IGNORECASE)
+
+
+class MediaType(NamedTuple):
+    """Such as "text/html" in lower case, and the charset's label; each "" where none is stated."""
+
+    essence: str
+    charset: str
+
+
+def media_type(content_type: str) -> MediaType:
+    """The type that a browser takes from a Content-Type whose repeated values are joined by commas: the last valid one,
+    with the charset that was stated for it (Fetch standard, "extract a MIME type")."""
+    essence, charset = "", ""
+    for value in _VALUES.findall(content_type):
+        found = _TYPE.match(value)
+        if not found or found[1] == "*/*":
+            continue
+        stated = _CHARSET.search(value)
+        label = (stated[1] or stated[2] or "") if stated else ""
+        if found[1].lower() != essence:
+            essence, charset = found[1].lower(), label
+        else:
+            charset = label or charset
+    return MediaType(essence, charset)
