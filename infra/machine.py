@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 
 from infra.cluster import ClusterError, require_reachable, token_file
-from infra.memory import available_memory_bytes
 from infra.packages import optional, problems
 from infra.store import Store, StoreError
 from infra.versions import version
@@ -101,7 +100,7 @@ def gather(store_root: Path, address: str | None) -> Facts:
         broken_modules=_probe(),
         store_error=_store_error(store_root),
         free_disk_bytes=shutil.disk_usage(_existing(store_root)).free,
-        available_memory_bytes=available_memory_bytes(),
+        available_memory_bytes=_available_memory(),
         free_shared_memory_bytes=shutil.disk_usage("/dev/shm").free,
         token_path=str(token),
         token_mode=token.stat().st_mode & 0o777 if token.exists() else None,
@@ -203,6 +202,15 @@ def _store_error(root: Path) -> str | None:
 
 def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.parent)
+
+
+def _available_memory() -> int:
+    """What new processes may take: the kernel's estimate, or this container's limit where that is less."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    [available] = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return available if text == "max" else min(available, int(text))
 
 
 def _cluster_error(address: str | None) -> str | None:

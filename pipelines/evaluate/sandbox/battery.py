@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.evaluate.sandbox.limits import Limits
-from pipelines.evaluate.sandbox.lockdown import EVERYTHING, Isolation
 from pipelines.evaluate.sandbox.protocol import RETURNED
 from pipelines.evaluate.sandbox.python_attacks import PYTHON_ATTACKS, Attack
 from pipelines.evaluate.sandbox.python_sandbox import NOT_RUN, CallReply, PythonSandbox
@@ -43,16 +42,10 @@ def preflight(language: Literal["python", "sql"]) -> None:
         )
 
 
-def python_failures(attacks: tuple[Attack, ...], most: Isolation = EVERYTHING) -> list[str]:
-    """What became of each attack that was not stopped; [] if all were.
-
-    Args:
-        attacks: those that need a protection which this machine lacks are left out.
-        most: protections to use at most, to try out an older machine.
-    """
+def python_failures(attacks: tuple[Attack, ...]) -> list[str]:
+    """What became of each attack that was not stopped; [] where all were."""
     failures = []
-    with tempfile.TemporaryDirectory() as folder, PythonSandbox(ATTACK_LIMITS, most=most) as sandbox:
-        attacks = tuple(attack for attack in attacks if not attack.needs or getattr(sandbox.isolation, attack.needs))
+    with tempfile.TemporaryDirectory() as folder, PythonSandbox(ATTACK_LIMITS) as sandbox:
         facts = make_facts(Path(folder))
         before = _contents(Path(folder))
         _answer_once(sandbox)
@@ -81,13 +74,7 @@ def make_facts(folder: Path) -> dict[str, object]:
     """What attacks are told, with a secret in `folder`."""
     secret = folder / "secret"
     secret.write_text("kept")
-    return {
-        "caller": os.getpid(),
-        "secret": str(secret),
-        "folder": str(folder),
-        "source": str(Path(__file__)),
-        "host": os.uname().nodename,
-    }
+    return {"caller": os.getpid(), "secret": str(secret), "folder": str(folder), "source": str(Path(__file__))}
 
 
 def run_attack(sandbox: PythonSandbox, attack: Attack, facts: dict[str, object]) -> CallReply:

@@ -9,12 +9,10 @@ import signal
 import time
 from dataclasses import dataclass
 
-from pipelines.evaluate.sandbox.limits import Limits
 from pipelines.evaluate.sandbox.protocol import ASLEEP, DIED, PREFIX_BYTES, RETURNED, TIMEOUT, UNUSABLE
 
 IDLE_FACTOR = 10.0
-"""A call that waits instead of computing gets its budget this many times in seconds, and all calls together
-`Limits.total_idle_s`."""
+"""A program that waits instead of computing gets its budget this many times in seconds."""
 MIN_PATIENCE_S = 0.001
 
 
@@ -35,12 +33,11 @@ class Child:
         pid: a child of this process.
         requests: descriptor to write.
         replies: descriptor to read.
-        limits: of these the longest reply, and the idle time of all exchanges together.
+        reply_bytes: the longest reply.
     """
 
-    def __init__(self, pid: int, requests: int, replies: int, limits: Limits) -> None:
-        self._pid, self._requests, self._replies = pid, requests, replies
-        self._reply_bytes, self._idle_left_s = limits.reply_bytes, limits.total_idle_s
+    def __init__(self, pid: int, requests: int, replies: int, reply_bytes: int) -> None:
+        self._pid, self._requests, self._replies, self._reply_bytes = pid, requests, replies, reply_bytes
         self._end: tuple[int, float] | None = None
         self._schedule = _open_schedule(pid)
         os.set_blocking(requests, False)
@@ -51,7 +48,6 @@ class Child:
         Raises EOFError where the caller left in the meantime.
         """
         usage = _Usage(self._pid, self._schedule)
-        most_idle_s = min(IDLE_FACTOR * cpu_s, self._idle_left_s)
         reply = bytearray()
         patience_s = cpu_s
         while True:
@@ -64,14 +60,13 @@ class Child:
                 if length > self._reply_bytes:
                     return self._ended(UNUSABLE, f"a reply of more than {self._reply_bytes} bytes", usage)
                 if len(reply) - PREFIX_BYTES >= length:
-                    self._idle_left_s -= usage.idle_s()
                     return Outcome(RETURNED, "", usage.cpu_s(), bytes(reply[PREFIX_BYTES : PREFIX_BYTES + length]))
             used_s, idle_s = usage.cpu_s(), usage.idle_s()
             if used_s >= cpu_s:
                 return self._ended(TIMEOUT, f"more than {cpu_s:.3g} s of CPU time", usage)
-            if idle_s >= most_idle_s:
-                return self._ended(ASLEEP, f"waited for {most_idle_s:.3g} s", usage)
-            patience_s = max(MIN_PATIENCE_S, min(cpu_s - used_s, most_idle_s - idle_s))
+            if idle_s >= IDLE_FACTOR * cpu_s:
+                return self._ended(ASLEEP, f"waited for {IDLE_FACTOR * cpu_s:.3g} s", usage)
+            patience_s = max(MIN_PATIENCE_S, min(cpu_s - used_s, IDLE_FACTOR * cpu_s - idle_s))
 
     def kill(self) -> tuple[int, float]:
         """Ends the process; returns its exit code (minus the signal, where one ended it) and all its CPU seconds."""

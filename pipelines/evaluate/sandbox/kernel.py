@@ -22,17 +22,6 @@ def prctl(option: int, *arguments: Any) -> int:
     return _checked(_libc.prctl(option, *map(_wide, padded)), f"prctl {option}")
 
 
-def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    """Raises OSError with the kernel's reason."""
-    texts = [text.encode() for text in (source, target, kind)]
-    _checked(_libc.mount(*texts, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
-
-
-def sethostname(name: bytes) -> None:
-    """Raises OSError with the kernel's reason."""
-    _checked(_libc.sethostname(name, ctypes.c_size_t(len(name))), "sethostname")
-
-
 def unshare(flags: int) -> None:
     """Raises OSError where the machine does not allow it."""
     _checked(_libc.unshare(flags), "unshare")

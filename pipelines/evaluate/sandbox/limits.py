@@ -24,7 +24,6 @@ class Limits:
         num_threads: RLIMIT_NPROC; holds for users other than root, where user namespaces are allowed (elsewhere it
             would count every process of the user, so it is left alone and memory bounds the number of threads).
         reply_bytes: the longest reply to one call; a longer one ends the program.
-        total_idle_s: seconds that the program may wait in all its calls, without computing or waiting for a processor.
     """
 
     memory_bytes: int = 1 << 30
@@ -32,4 +31,3 @@ class Limits:
     num_open_files: int = 64
     num_threads: int = 64
     reply_bytes: int = 8 << 20
-    total_idle_s: float = 60.0

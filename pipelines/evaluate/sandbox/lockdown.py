@@ -1,6 +1,5 @@
 """A process locks itself up, for good: what it may read, call, use and see."""
 
-import contextlib
 import ctypes
 import os
 import resource
@@ -9,33 +8,26 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.evaluate.sandbox import kernel, landlock, new_root, seccomp
+from pipelines.evaluate.sandbox import kernel, landlock, seccomp
 from pipelines.evaluate.sandbox.limits import Limits
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
-    1 << bit for bit in (17, 26, 27, 28, 29, 30)
-)
-HOST_NAME = b"sandbox"
+CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (1 << bit for bit in (26, 27, 28, 29, 30))
 CAPABILITY_VERSION = 0x20080522
 NUM_CAPABILITIES = 64
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPSET = {"x86_64": 126, "aarch64": 91}
 NO_LIBRARY = ("site-packages", "dist-packages", "test", "idlelib", "ensurepip")
 """Of the standard library's folder: installed packages may hold benchmarks with their answers; the others are data."""
-NOT_SHOWN = ("site-packages", "dist-packages")
-EXTRA = ("/dev/null", "/dev/urandom", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/etc/localtime")
-"""Beside the libraries."""
+DEVICES = ("/dev/null", "/dev/urandom")
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """What this machine offers: landlock's ABI (0: none), seccomp filters, namespaces for this user, and mounts in
-    them, so that a program has a root folder with the standard library alone."""
+    """What this machine offers: landlock's ABI (0: none), seccomp filters, namespaces for this user."""
 
     landlock_abi: int
     seccomp: bool
     namespaces: bool
-    mounts: bool
 
     def missing(self) -> list[str]:
         """What is needed and not there, in words; namespaces are welcome but not needed."""
@@ -49,41 +41,14 @@ class Isolation:
         ]
 
 
-EVERYTHING = Isolation(landlock_abi=1 << 16, seccomp=True, namespaces=True, mounts=True)
-
-
-def enter_namespaces(most: Isolation) -> Isolation:
-    """Leaves this machine's network, System V queues, host name and mounts if the user may.
-
-    Args:
-        most: protections to use at most, so that an older machine can be tried out on this one.
-
-    Returns:
-        The protections that there are.
-    """
-    namespaces = most.namespaces and _leave()
-    mounts = namespaces and most.mounts and new_root.build(standard_library(), NOT_SHOWN)
-    version = min(landlock.abi(), most.landlock_abi)
-    return Isolation(version, most.seccomp and seccomp.is_available(), namespaces, mounts)
-
-
-def _leave() -> bool:
-    user, group = os.getuid(), os.getgid()
+def enter_namespaces() -> Isolation:
+    """Leaves this machine's network, System V queues and host name where the user may, and says what else there is."""
     try:
-        kernel.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS)
+        kernel.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
+        namespaces = True
     except (OSError, AttributeError):
-        return False
-    new_root.map_user(user, group)
-    with contextlib.suppress(OSError):  # some machines grant the namespace and no rights in it
-        kernel.sethostname(HOST_NAME)
-    return True
-
-
-def standard_library() -> list[Path]:
-    """Folders and files that a Python needs which computes with the standard library alone."""
-    folders = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    libraries = {path.parent for path in _mapped_libraries()}
-    return [path for path in sorted({*folders, *libraries, *map(Path, EXTRA)}) if path.exists()]
+        namespaces = False
+    return Isolation(landlock.abi(), seccomp.is_available(), namespaces)
 
 
 def readable_library() -> dict[Path, int]:
@@ -97,7 +62,8 @@ def readable_library() -> dict[Path, int]:
             rights |= dict.fromkeys(folder.glob("*.so*"), landlock.READ_FILE)
         else:
             rights[folder] = landlock.READ_FILE
-    return rights | {Path(path): landlock.READ_FILE for path in EXTRA}
+    extra = (*DEVICES, "/etc/ld.so.cache", "/usr/share/zoneinfo", "/etc/localtime")
+    return rights | {Path(path): landlock.READ_FILE for path in extra}
 
 
 def lock(isolation: Isolation, limits: Limits, rules: int) -> None:
@@ -107,6 +73,7 @@ def lock(isolation: Isolation, limits: Limits, rules: int) -> None:
         rules: descriptor of landlock's rules, closed here; of no meaning where there is no landlock.
     """
     kernel.die_with_parent()
+    _die_first()
     _limit(limits, isolation.namespaces)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
@@ -118,7 +85,7 @@ def lock(isolation: Isolation, limits: Limits, rules: int) -> None:
         seccomp.restrict()
 
 
-def die_first() -> None:
+def _die_first() -> None:
     """Where memory runs out, the kernel's choice should be this process, not the one that trains a model."""
     Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluate.sandbox import kernel, landlock, new_root, python_driver, sql_driver
+from pipelines.evaluate.sandbox import kernel, landlock, python_driver, sql_driver
 from pipelines.evaluate.sandbox.child import Child, Outcome
 from pipelines.evaluate.sandbox.limits import Limits
-from pipelines.evaluate.sandbox.lockdown import CLONE_NEWPID, Isolation, die_first, lock
+from pipelines.evaluate.sandbox.lockdown import CLONE_NEWPID, Isolation, lock
 from pipelines.evaluate.sandbox.protocol import DIED, READY, RETURNED, frame, receive, receive_headed, send, send_headed
 
 DRIVERS: dict[str, Callable[[int, int], None]] = {"python": python_driver.serve, "sql": sql_driver.serve}
@@ -62,14 +62,14 @@ def _start(job: dict[str, Any], isolation: Isolation, library: int) -> Child:
     if isolation.namespaces:
         kernel.unshare(CLONE_NEWPID)
     if isolation.landlock_abi and job["readable"] is not None:
-        library = landlock.ruleset({Path(path): landlock.READ_FILE for path in job["readable"]}, isolation.landlock_abi)
+        library = landlock.ruleset({Path(path): landlock.READ_FILE for path in job["readable"]})
     (requests, request_end), (reply_end, replies) = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
         _become_child(job, isolation, (requests, replies, library))
     os.close(requests)
     os.close(replies)
-    return Child(pid, request_end, reply_end, Limits(**job["limits"]))
+    return Child(pid, request_end, reply_end, job["limits"]["reply_bytes"])
 
 
 def _become_child(job: dict[str, Any], isolation: Isolation, descriptors: tuple[int, int, int]) -> None:
@@ -77,9 +77,6 @@ def _become_child(job: dict[str, Any], isolation: Isolation, descriptors: tuple[
     try:
         _keep(descriptors)
         try:
-            die_first()
-            if job["readable"] is None and isolation.mounts:
-                new_root.enter()
             lock(isolation, Limits(**job["limits"]), RULES)
         except OSError as error:
             send(REPLIES, str(error).encode())

@@ -3,19 +3,15 @@
 Each is the body of `def attack(facts)`. It returns "escaped" where it got its way, so that the battery can tell an
 attack that was stopped from one that is merely wrong; the tests run the harmless ones outside the sandbox, where they
 must escape. `facts`: "caller" (process id), "secret" (a file to read), "folder" (one to write in), "source" (a file of
-this project), "host" (this machine's name).
+this project).
 """
 
 import textwrap
 from dataclasses import dataclass
 
-DENIED = r"raised (PermissionError|FileNotFoundError|OSError: \[Errno (1|25|38)\])"
-"""The kernel says no: EACCES, EPERM, ENOSYS, ENOTTY to any control of a device, or ENOENT where the program's root
-folder holds no such path."""
+DENIED = r"raised (PermissionError|OSError: \[Errno (1|38)\])"
+"""The kernel says no: EACCES, EPERM or ENOSYS."""
 HARMLESS = "returned 'nothing'"
-SEND = "while content:\n    content = content[os.write(4, content):]"
-COLLIDING = "keys = [b'%d' % ((2 ** 61 - 1) * key) for key in range(9000)]"
-"""Integers of one hash."""
 PRELUDE = """
 import ctypes, os, platform, signal, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -32,14 +28,12 @@ def attack(facts):
 
 @dataclass(frozen=True)
 class Attack:
-    """`expected`: a pattern that "outcome text" of the reply begins with. `cpu_s`: budget in CPU seconds. `needs`: the
-    field of `lockdown.Isolation` without which nothing stops this one, "" if the sandbox always does."""
+    """`expected`: a pattern that "outcome text" of the reply begins with. `cpu_s`: budget in CPU seconds."""
 
     name: str
     body: str
     expected: str = DENIED
     cpu_s: float = 2.0
-    needs: str = ""
 
     @property
     def program(self) -> str:
@@ -77,31 +71,6 @@ FILES = [
     Attack("open a secret file to all", "os.chmod(facts['secret'], 0o777)\nreturn 'escaped'"),
     Attack("make a folder", "os.mkdir(facts['folder'] + '/made')\nreturn 'escaped'"),
     Attack("make a file in memory", "os.memfd_create('x')\nreturn 'escaped'"),
-    # A device that may be read, so that what stops it is the flag alone, and nothing is lost where nothing stops it.
-    *(
-        Attack(f"open what may be read with {flag}", f"os.open('/dev/null', os.O_RDONLY | os.{flag})\nreturn 'escaped'")
-        for flag in ("O_TRUNC", "O_CREAT", "O_APPEND", "O_WRONLY", "O_RDWR", "O_ASYNC", "O_PATH")
-    ),
-    Attack("open a folder that may not be read by O_PATH", "os.open('/', os.O_PATH)\nreturn 'escaped'"),
-]
-METADATA = [
-    Attack(
-        f"see {name}",
-        f"{body}\nreturn 'escaped'",
-        r"raised (FileNotFoundError|AssertionError|ProcessLookupError)",
-        needs=needs,
-    )
-    for name, body, needs in (
-        ("whether a secret file exists", "os.stat(facts['secret'])", "mounts"),
-        ("when this project was changed", "os.lstat(facts['source'])", "mounts"),
-        ("who runs the caller", "os.stat(f'/proc/{facts[\"caller\"]}')", "mounts"),
-        ("the machine's processes", "os.stat('/proc/1')", "mounts"),
-        ("where a link leads", "os.readlink('/proc/self/exe')", "mounts"),
-        ("which packages are installed", "os.stat(os.path.dirname(os.__file__) + '/site-packages/pip')", "mounts"),
-        ("the session of the caller", "os.getsid(facts['caller'])", "namespaces"),
-        ("the group of the caller", "os.getpgid(facts['caller'])", "namespaces"),
-        ("the host's name", "assert os.uname().nodename == facts['host']", "namespaces"),
-    )
 ]
 NETWORK = [
     Attack("connect by TCP", _connects("AF_INET", "SOCK_STREAM", "('127.0.0.1', 22)")),
@@ -127,30 +96,6 @@ PROCESSES = [
     Attack("hold the caller by descriptor", "return kernel(434, 434, facts['caller'], 0)"),
     Attack("trace the caller", "return kernel(101, 117, 16, facts['caller'], 0, 0)"),
     Attack("read the caller by process_vm_readv", "return kernel(310, 270, facts['caller'], 0, 0, 0, 0, 0)"),
-    *(
-        Attack(
-            f"have the kernel signal the caller: {command}",
-            f"import fcntl\nread, write = os.pipe()\n{call}\nreturn 'escaped'",
-        )
-        for command, call in (
-            ("F_SETOWN", "fcntl.fcntl(read, fcntl.F_SETOWN, facts['caller'])"),
-            ("F_SETOWN_EX", "fcntl.fcntl(read, 15, (1).to_bytes(4, 'little') + facts['caller'].to_bytes(4, 'little'))"),
-            ("F_SETSIG", "fcntl.fcntl(read, 10, 9)"),
-            ("O_ASYNC", "fcntl.fcntl(read, fcntl.F_SETFL, os.O_ASYNC)"),
-            ("FIOASYNC", "fcntl.ioctl(read, 0x5452, (1).to_bytes(4, 'little'))"),
-            ("F_SETLEASE", "fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), 1024, fcntl.F_RDLCK)"),
-            ("F_NOTIFY", "fcntl.fcntl(os.open(os.path.dirname(os.__file__), os.O_RDONLY), 1026, 1)"),
-        )
-    ),
-    Attack(
-        "lock a file of the library", "import fcntl\nfcntl.lockf(open(os.__file__), fcntl.LOCK_SH)\nreturn 'escaped'"
-    ),
-    Attack("fill memory with pipes", "import fcntl\nfcntl.fcntl(os.pipe()[0], 1031, 1 << 20)\nreturn 'escaped'"),
-    Attack(
-        "watch the caller's CPU time",
-        "time.clock_gettime((~facts['caller'] << 3) | 2)\nreturn 'escaped'",
-        r"raised OSError: \[Errno 22\]",
-    ),
     Attack(
         "limit the caller",
         "import resource\nresource.prlimit(facts['caller'], resource.RLIMIT_CORE)\nreturn 'escaped'",
@@ -327,25 +272,6 @@ while content:
     content = content[os.write(4, content):]""",
         "unusable",
     ),
-    *(
-        Attack(
-            f"forge {name}", f"{made}\ncontent = frame(b'{{\"value\": [%s]}}' % b','.join(parts))\n{SEND}", "unusable"
-        )
-        for name, made in (
-            ("two million empty lists", "parts = [b'[]'] * 2_000_000"),
-            ("many empty sets", "parts = [b'{\"set\":[]}'] * 600_000"),
-            ("many sets", "parts = [b'{\"set\": [%s]}' % b','.join(b'%d' % key for key in range(1000))] * 101"),
-            (
-                "many sets of colliding keys",
-                f"{COLLIDING}\nparts = [b'{{\"set\": [%s]}}' % b','.join(keys[:4000])] * 20",
-            ),
-            (
-                "a dict of colliding tuples",
-                f"{COLLIDING}\nkeys = b','.join(b'{{\"tuple\": [%s]}}' % key for key in keys)\n"
-                "parts = [b'{\"dict\": [[%s], [%s]]}' % (keys, b','.join([b'0'] * 9000))]",
-            ),
-        )
-    ),
     Attack("forge a reply of four gigabytes", "os.write(4, b'\\xff' * 4)\ntime.sleep(1000)", "unusable"),
     Attack(
         "raise a long and unprintable error", "raise ValueError('\\ud800' * 100_000)", r"raised ValueError: \?{988}$"
@@ -360,4 +286,4 @@ builtins.isinstance = lambda *_: True""",
         "unusable",
     ),
 ]
-PYTHON_ATTACKS = tuple(FILES + METADATA + NETWORK + PROCESSES + KERNEL + RESOURCES + CHEATS)
+PYTHON_ATTACKS = tuple(FILES + NETWORK + PROCESSES + KERNEL + RESOURCES + CHEATS)

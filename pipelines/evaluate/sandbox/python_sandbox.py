@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipelines.evaluate.sandbox.limits import Limits
-from pipelines.evaluate.sandbox.lockdown import EVERYTHING, Isolation
 from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE
 from pipelines.evaluate.sandbox.session import Answer, Session, Zygote
 from pipelines.evaluate.sandbox.values import Plain, PlainError, decode, encode
@@ -69,26 +68,18 @@ class PythonSandbox:
     Args:
         limits: what one program may use.
         unsafe: `UNSAFE` to run where the kernel offers no isolation; without it, entering raises.
-        most: protections to use at most, so that an older machine can be tried out on this one.
 
     Raises:
         SandboxUnavailableError: this machine cannot isolate; says what is missing.
     """
 
-    def __init__(self, limits: Limits | None = None, unsafe: str = "", most: Isolation = EVERYTHING) -> None:
+    def __init__(self, limits: Limits | None = None, unsafe: str = "") -> None:
         self._limits = limits or Limits()
-        self._zygote = Zygote(unsafe, most)
+        self._zygote = Zygote(unsafe)
 
     def __enter__(self) -> "PythonSandbox":
         self._zygote.start()
         return self
-
-    @property
-    def isolation(self) -> Isolation:
-        """The protections that this machine offers. Starts the sandbox."""
-        self._zygote.start()
-        assert self._zygote.isolation is not None
-        return self._zygote.isolation
 
     def __exit__(self, *_: object) -> None:
         self._zygote.stop()

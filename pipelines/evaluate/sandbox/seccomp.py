@@ -7,8 +7,6 @@ Numbers from the kernel's syscall_64.tbl (x86-64) and asm-generic/unistd.h (aarc
 
 import ctypes
 import errno
-import fcntl
-import os
 import platform
 import struct
 
@@ -21,6 +19,9 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "alarm": (37, None),
     "arch_prctl": (158, None),
     "brk": (12, 214),
+    "clock_getres": (229, 114),
+    "clock_gettime": (228, 113),
+    "clock_nanosleep": (230, 115),
     "close": (3, 57),
     "close_range": (436, 436),
     "dup": (32, 23),
@@ -35,6 +36,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "faccessat": (269, 48),
     "faccessat2": (439, 439),
     "fadvise64": (221, 223),
+    "fcntl": (72, 25),
     "fstat": (5, 80),
     "futex": (202, 98),
     "getcpu": (309, 168),
@@ -65,6 +67,8 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "munmap": (11, 215),
     "nanosleep": (35, 101),
     "newfstatat": (262, 79),
+    "open": (2, None),
+    "openat": (257, 56),
     "pause": (34, None),
     "pipe": (22, None),
     "pipe2": (293, 59),
@@ -100,71 +104,15 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "writev": (20, 66),
 }
 """x86-64 and aarch64 number of each call that is allowed with any arguments."""
+CLONE, IOCTL, PRLIMIT = (56, 220), (16, 29), (302, 261)
 CLONE_THREAD = 0x10000
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-"""Landlock refuses writing by right and knows truncation from ABI 3 (Linux 6.2) on; these flags need neither."""
-NOT_READING = WRITING | os.O_PATH | getattr(os, "O_ASYNC", 0o20000)
-FCNTL_COMMANDS = (fcntl.F_DUPFD, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_DUPFD_CLOEXEC)
-"""Left out on purpose: owners, signals and leases, by which the kernel signals any process of the user (F_SETOWN,
-F_SETSIG, F_SETLEASE, F_NOTIFY), locks, seals and the sizes of pipes."""
-CLOCK_OF_A_PROCESS = 1 << 31
-"""Negative clocks are the CPU time of any process, or of a device."""
 
 LOAD_WORD, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN = 0x20, 0x15, 0x45, 0x06
 """BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_JMP|BPF_JSET|BPF_K, BPF_RET|BPF_K of linux/bpf_common.h."""
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
 """Offsets into struct seccomp_data; the low half of an argument comes first on both machines."""
 ALLOW, FAIL, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 MODE_FILTER = 2
-
-
-Instruction = tuple[int, int, int, int]
-"""Operation, instructions to skip where it holds and where it does not, constant."""
-
-
-def _returns(action: int) -> Instruction:
-    return RETURN, 0, 0, action
-
-
-def _load(argument: int) -> Instruction:
-    return LOAD_WORD, 0, 0, ARGUMENTS + 8 * argument
-
-
-def _without(argument: int, bits: int, error: int) -> list[Instruction]:
-    """Allow the call if none of `bits` is set in its argument."""
-    return [_load(argument), (JUMP_IF_SET, 0, 1, bits), _returns(FAIL | error), _returns(ALLOW)]
-
-
-def _with(argument: int, bits: int, error: int) -> list[Instruction]:
-    """Allow the call if one of `bits` is set in its argument."""
-    return [_load(argument), (JUMP_IF_SET, 0, 1, bits), _returns(ALLOW), _returns(FAIL | error)]
-
-
-def _one_of(argument: int, values: tuple[int, ...], otherwise: list[Instruction]) -> list[Instruction]:
-    """Allow the call if its argument is one of `values`; what else it may be, `otherwise` decides."""
-    tests = [test for value in values for test in ((JUMP_IF_EQUAL, 0, 1, value), _returns(ALLOW))]
-    return [_load(argument), *tests, *otherwise]
-
-
-def _fcntl() -> list[Instruction]:
-    flags = [(JUMP_IF_EQUAL, 0, 4, fcntl.F_SETFL), *_without(2, NOT_READING & ~WRITING, errno.EPERM)]
-    return _one_of(1, FCNTL_COMMANDS, [*flags, _returns(FAIL | errno.EPERM)])
-
-
-CHECKED: dict[str, tuple[tuple[int | None, int | None], list[Instruction]]] = {
-    # "Not a terminal" is an answer that every caller expects; "no such call" is not.
-    "ioctl": ((16, 29), [_returns(FAIL | errno.ENOTTY)]),
-    "clone": ((56, 220), _with(0, CLONE_THREAD, errno.EPERM)),
-    "prlimit64": ((302, 261), _one_of(0, (0,), [_returns(FAIL | errno.EPERM)])),
-    "fcntl": ((72, 25), _fcntl()),
-    "open": ((2, None), _without(1, NOT_READING, errno.EACCES)),
-    "openat": ((257, 56), _without(2, NOT_READING, errno.EACCES)),
-    "clock_getres": ((229, 114), _without(0, CLOCK_OF_A_PROCESS, errno.EINVAL)),
-    "clock_gettime": ((228, 113), _without(0, CLOCK_OF_A_PROCESS, errno.EINVAL)),
-    "clock_nanosleep": ((230, 115), _without(0, CLOCK_OF_A_PROCESS, errno.EINVAL)),
-}
-"""Numbers of each call that is allowed with some arguments, and what decides about them. Only the low half of an
-argument is read, which is all that the kernel takes of these."""
 
 
 class _Program(ctypes.Structure):
@@ -190,18 +138,30 @@ def restrict() -> None:
 
 
 def filter_program(machine: str) -> bytes:
-    """The filter as BPF: the calls of NUMBERS with any arguments, those of CHECKED with some."""
+    """The filter as BPF: threads but no processes, no limits of others, no device control, and the calls of NUMBERS."""
     column = list(ARCHITECTURES).index(machine)
-    instructions: list[Instruction] = [
+    instructions = [
         (LOAD_WORD, 0, 0, ARCHITECTURE),
         (JUMP_IF_EQUAL, 1, 0, ARCHITECTURES[machine]),
-        _returns(KILL_PROCESS),
+        (RETURN, 0, 0, KILL_PROCESS),
         (LOAD_WORD, 0, 0, NUMBER),
+        (JUMP_IF_EQUAL, 0, 1, IOCTL[column]),
+        # "Not a terminal" is an answer that every caller expects; "no such call" is not.
+        (RETURN, 0, 0, FAIL | errno.ENOTTY),
+        (JUMP_IF_EQUAL, 0, 4, CLONE[column]),
+        (LOAD_WORD, 0, 0, FIRST_ARGUMENT),
+        (JUMP_IF_SET, 0, 1, CLONE_THREAD),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, FAIL | errno.EPERM),
+        (JUMP_IF_EQUAL, 0, 4, PRLIMIT[column]),
+        (LOAD_WORD, 0, 0, FIRST_ARGUMENT),
+        (JUMP_IF_EQUAL, 0, 1, 0),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, FAIL | errno.EPERM),
     ]
-    allowed = [(numbers, [_returns(ALLOW)]) for numbers in NUMBERS.values()]
-    for numbers, decision in [*CHECKED.values(), *allowed]:
+    for numbers in NUMBERS.values():
         number = numbers[column]
         if number is not None:
-            instructions += [(JUMP_IF_EQUAL, 0, len(decision), number), *decision]
-    instructions.append(_returns(FAIL | errno.ENOSYS))
+            instructions += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, ALLOW)]
+    instructions.append((RETURN, 0, 0, FAIL | errno.ENOSYS))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluate.sandbox.limits import Limits
-from pipelines.evaluate.sandbox.lockdown import EVERYTHING, Isolation
+from pipelines.evaluate.sandbox.lockdown import Isolation
 from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
-from pipelines.evaluate.sandbox.values import parse
 
 UNSAFE = "i accept unsafe execution"
 START = Path(__file__).with_name("start.py")
@@ -41,17 +40,15 @@ class Zygote:
 
     Args:
         unsafe: UNSAFE to run programs where a protection is missing.
-        most: protections to use at most.
 
     Raises:
         ValueError: `unsafe` is neither empty nor UNSAFE.
     """
 
-    def __init__(self, unsafe: str = "", most: Isolation = EVERYTHING) -> None:
+    def __init__(self, unsafe: str = "") -> None:
         if unsafe not in ("", UNSAFE):
             raise ValueError(f'unsafe={unsafe!r}: say "{UNSAFE}" to run without isolation, or leave it out.')
         self._unsafe = unsafe == UNSAFE
-        self._most = json.dumps(asdict(most))
         self._process: subprocess.Popen[bytes] | None = None
         self.isolation: Isolation | None = None
 
@@ -64,7 +61,7 @@ class Zygote:
                 f"What a model wrote runs on Linux only, isolated or not; this is {sys.platform}."
             )
         self._process = subprocess.Popen(
-            (*COMMAND, self._most),
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=ENVIRONMENT,
@@ -170,6 +167,6 @@ def _explained() -> Iterator[None]:
 def _parsed(answer: Answer) -> Answer:
     """`answer` with its reply read as JSON, which the program may have written itself."""
     try:
-        return replace(answer, reply=parse(answer.reply))
+        return replace(answer, reply=json.loads(answer.reply))
     except (ValueError, RecursionError) as error:
         return replace(answer, reply={"unusable": f"{UNUSABLE} reply: {error}"})

@@ -1,10 +1,9 @@
-"""Starts the zygote: `python -P -s -S start.py ISOLATION`, standard library only; ISOLATION, as JSON, is used at most.
+"""Starts the zygote: `python -P -s -S start.py`, standard library only.
 
 The packages above this one import torch and more. Stand-ins for them let the sandbox's modules be imported here by the
 names that they have everywhere, and nothing else.
 """
 
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +14,6 @@ if __name__ == "__main__":
         sys.modules[name] = package = ModuleType(name)
         package.__path__ = [str([here, *here.parents][depth])]
 
-    from pipelines.evaluate.sandbox.lockdown import Isolation
     from pipelines.evaluate.sandbox.zygote import serve
 
-    serve(Isolation(**json.loads(sys.argv[1])))
+    serve()

@@ -25,17 +25,12 @@ PRELOADED = """
 """Any other module of the standard library can be imported too, and takes its time."""
 
 
-def serve(most: lockdown.Isolation) -> None:
-    """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails.
-
-    Args:
-        most: protections to use at most.
-    """
+def serve() -> None:
+    """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails."""
     for name in PRELOADED:
         importlib.import_module(name)
-    readable = lockdown.readable_library()
-    isolation = lockdown.enter_namespaces(most)
-    library = landlock.ruleset(readable, isolation.landlock_abi) if isolation.landlock_abi else NO_RULES
+    isolation = lockdown.enter_namespaces()
+    library = landlock.ruleset(lockdown.readable_library()) if isolation.landlock_abi else NO_RULES
     send(1, json.dumps(asdict(isolation)).encode())
     gc.collect()
     gc.freeze()

@@ -8,12 +8,11 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
-from infra.memory import available_memory_bytes
 from pipelines.evaluate.sandbox import Limits, PythonSandbox, budget_s
 from pipelines.evaluate.sandbox.limits import BUDGET_FACTOR, MIN_BUDGET_S
 from pipelines.evaluate.tasks import code_extraction
@@ -26,8 +25,6 @@ EXTRACTION = Path(code_extraction.__file__).read_text(encoding="utf-8")
 EXTRACTION_CPU_S = 30.0
 LIMITS = Limits(memory_bytes=4 << 30, reply_bytes=64 << 20)
 """EvalPlus's memory; a right answer may have 7 MB (HumanEval/15)."""
-MEMORY_SHARE = 0.8
-"""Of the machine's free memory, for all programs together."""
 PROGRAM_CPU_S = 60.0
 """For all inputs of one kind, unless the canonical solution takes long itself (EvalPlus's limit for a program)."""
 CORRECT = "correct"
@@ -106,14 +103,9 @@ def side_by_side(
     unsafe: str,
     num_sandboxes: int | None = None,
 ) -> list[Decision]:
-    """What `decide` makes of each of `works`, in their order.
-
-    Args:
-        num_sandboxes: at most; None means one for each processor that this process may use. There are no more than the
-            machine's free memory holds at once, since each program may use all that it is allowed.
-    """
-    wanted = min(num_sandboxes or len(os.sched_getaffinity(0)), _num_fitting(available_memory_bytes()), len(works))
-    limits = replace(LIMITS, memory_bytes=min(LIMITS.memory_bytes, int(MEMORY_SHARE * available_memory_bytes())))
+    """What `decide` makes of each of `works`, in their order. None sandboxes means one for each processor that this
+    process may use."""
+    wanted = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
     free: SimpleQueue[PythonSandbox] = SimpleQueue()
 
     def one(work: Work) -> Decision:
@@ -125,7 +117,7 @@ def side_by_side(
 
     with ExitStack() as stack:
         for _ in range(wanted):
-            free.put(stack.enter_context(PythonSandbox(limits, unsafe)))
+            free.put(stack.enter_context(PythonSandbox(LIMITS, unsafe)))
         with ThreadPoolExecutor(max(wanted, 1)) as pool:
             return list(pool.map(one, works))
 
@@ -141,9 +133,3 @@ def _ends(cpu_s: Sequence[float]) -> list[int]:
             used_s = 0.0
         used_s += seconds
     return ends + [len(cpu_s)] * (len(cpu_s) - len(ends))
-
-
-def _num_fitting(memory_bytes: int) -> int:
-    """Programs that may use all of their memory at once. Fewer of them, not less for each: a verdict should not depend
-    on the machine."""
-    return max(1, int(MEMORY_SHARE * memory_bytes) // LIMITS.memory_bytes)

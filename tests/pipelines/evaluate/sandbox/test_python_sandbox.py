@@ -52,18 +52,6 @@ def test_call_that_ends_the_program_leaves_the_later_ones_out(sandbox: PythonSan
     assert outcomes(sandbox, "return x", [[1]]) == [RETURNED]
 
 
-def test_waiting_adds_up_over_the_calls_of_a_program() -> None:
-    """Each wait is short enough for its own call; together they are not."""
-    program = "import time\ndef f(x):\n    time.sleep(0.2)\n    return x"
-    with PythonSandbox(Limits(total_idle_s=1.0)) as sandbox:
-        replies = sandbox.call(program, "f", [[n] for n in range(12)], cpu_s=1.0).calls
-        again = sandbox.call(program, "f", [[0]], cpu_s=1.0).calls
-    ends = [reply.outcome for reply in replies]
-    assert 1 <= ends.count(RETURNED) <= 5
-    assert ends[ends.count(RETURNED) :] == [ASLEEP] + [NOT_RUN] * (11 - ends.count(RETURNED))
-    assert again[0].outcome == RETURNED, "each program has its own"
-
-
 def test_each_call_has_its_own_budget(sandbox: PythonSandbox) -> None:
     program = "import time\ndef f(s):\n    end = time.process_time() + s\n    while time.process_time() < end: pass"
     reply = sandbox.call(program, "f", [[0.2], [0.2], [0.2]], cpu_s=[2.0, 2.0, 0.1])

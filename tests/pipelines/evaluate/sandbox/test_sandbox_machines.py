@@ -47,8 +47,8 @@ def light(script: str, python: str = sys.executable, **options: object) -> str:
 
 
 def test_what_is_missing_is_named() -> None:
-    assert Isolation(landlock_abi=1, seccomp=True, namespaces=False, mounts=False).missing() == []
-    landlock, seccomp = Isolation(landlock_abi=0, seccomp=False, namespaces=True, mounts=False).missing()
+    assert Isolation(landlock_abi=1, seccomp=True, namespaces=False).missing() == []
+    landlock, seccomp = Isolation(landlock_abi=0, seccomp=False, namespaces=True).missing()
     assert landlock.startswith("landlock")
     assert seccomp.startswith("seccomp")
 
