@@ -118,15 +118,31 @@ def _listen_to_others(wanted: bool) -> None:
 
 
 def token_file() -> Path:
-    """Where the token is or will be: RAY_AUTH_TOKEN_PATH, Ray's own ~/.ray/auth_token if it exists, else this user's
-    state folder."""
+    """Where the token is or will be: RAY_AUTH_TOKEN_PATH, else this user's state folder, unless only Ray's own
+    ~/.ray/auth_token exists. Ray makes that file unasked, for clusters that are not ours."""
     if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return Path(path)
-    rays_own = Path.home() / ".ray" / "auth_token"
-    if rays_own.exists():
-        return rays_own
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return state / "arctic" / "ray_token"
+    ours, rays_own = state / "arctic" / "ray_token", _rays_token()
+    return rays_own if rays_own.exists() and not ours.exists() else ours
+
+
+def refused_token(address: str) -> str:
+    """What to do where the cluster at `address` refuses the token of this process."""
+    if "RAY_AUTH_TOKEN" in os.environ:
+        where = "the variable RAY_AUTH_TOKEN"
+    else:
+        where = str(token_file())
+        if _rays_token().exists() and _rays_token() != token_file():
+            where += f" (Ray's own, {_rays_token()}, was not tried)"
+    return (
+        f"{address}: the cluster refuses the token of {where}. Use the token that its head was started with: "
+        "RAY_AUTH_TOKEN_PATH names its file."
+    )
+
+
+def _rays_token() -> Path:
+    return Path.home() / ".ray" / "auth_token"
 
 
 def require_reachable(address: str) -> None:
@@ -167,8 +183,7 @@ def _write_token(path: Path) -> None:
 def _explain(address: str, error: BaseException) -> str:
     # Ray wraps a refusal in its general errors, as their cause or as text.
     if any("AuthenticationError" in f"{type(cause).__name__}: {cause}" for cause in _causes(error)):
-        where = "RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else str(token_file())
-        return f"{address}: the cluster refuses the token of {where}. Use the token that its head was started with."
+        return refused_token(address)
     if isinstance(error, SystemExit) and address == LOCAL:
         return "Ray was stopped while it started on this machine. Run the same command again."
     if isinstance(error, SystemExit):

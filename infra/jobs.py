@@ -13,35 +13,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from infra.cluster import ClusterError, is_loopback, use_token
+from infra.capacity import PATIENCE_VARIABLE
+from infra.cluster import ClusterError, is_loopback, refused_token, use_token
 from infra.provenance import GIT_VARIABLE, git_state
+from infra.upload import LIMIT_BYTES, UploadError, excludes, measure
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-EXCLUDES = (".git", ".venv", "*.pem", "*.key", ".env", ".env.*", "__pycache__", ".*_cache", "*.egg-info")
-"""Never sent, whatever .gitignore says: secrets, results, and what can be made again."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 POLL_S = 0.5
 STOP_TIMEOUT_S = 30.0
 
 
-def submit(address: str, arguments: Sequence[str], working_dir: Path, *, python: str | None = None) -> int:
+def submit(
+    address: str,
+    arguments: Sequence[str],
+    working_dir: Path,
+    *,
+    needed: Sequence[str] = (),
+    python: str | None = None,
+) -> int:
     """Run `python *arguments` on the cluster whose dashboard is at `address`, in a copy of `working_dir`; print its log
     until it ends and return its exit code. Ctrl-C stops the job and returns 130.
 
-    `python` defaults to this interpreter for a head on this machine, else to "python" there. Raises ClusterError.
+    The copy is without secrets, results and data, but for what is `needed` (see `infra.upload`), and measured before it
+    is sent. `python` defaults to this interpreter for a head on this machine, else to "python" there. Raises
+    ClusterError.
     """
     url = dashboard_url(address)
     use_token(may_create=False)
     is_here = is_loopback(str(urlsplit(url).hostname))
     if url.startswith("http:") and not is_here:
         print(_unencrypted(url), flush=True)
+    env = runtime_env(working_dir, needed)
+    _measure(working_dir, env["excludes"], url)
     client = _client(url)
     _quiet()
-    print(f"sending {working_dir} to {url}", flush=True)
-    job_id = _send(client, [python or (sys.executable if is_here else "python"), *arguments], working_dir, url)
+    job_id = _send(client, [python or (sys.executable if is_here else "python"), *arguments], env, url)
     print(f"job {job_id}; Ctrl-C stops it", flush=True)
     try:
         asyncio.run(_follow(client, job_id))
@@ -64,14 +74,23 @@ def dashboard_url(address: str) -> str:
     return url.rstrip("/")
 
 
-def runtime_env(working_dir: Path) -> dict[str, Any]:
-    """What the job gets: the folder without secrets and results, and the commit. Anyone who may list jobs reads this,
-    so no secret goes in."""
-    stores = [f"/{folder.parent.name}/" for folder in working_dir.glob("*/stages")]
-    env: dict[str, Any] = {"working_dir": str(working_dir), "excludes": [*EXCLUDES, *sorted(stores)]}
+def runtime_env(working_dir: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """What the job gets: the folder without what stays at home, the commit, and the patience with which it waits for
+    machines. Anyone who may list jobs reads this, so no secret goes in."""
+    variables = {name: os.environ[name] for name in (PATIENCE_VARIABLE,) if name in os.environ}
     if git := git_state():
-        env["env_vars"] = {GIT_VARIABLE: json.dumps(git)}
-    return env
+        variables[GIT_VARIABLE] = json.dumps(git)
+    env: dict[str, Any] = {"working_dir": str(working_dir), "excludes": excludes(working_dir, needed)}
+    return env | ({"env_vars": variables} if variables else {})
+
+
+def _measure(working_dir: Path, patterns: Sequence[str], url: str) -> None:
+    upload = measure(working_dir, patterns)
+    try:
+        upload.require_sendable()
+    except UploadError as error:
+        raise ClusterError(str(error)) from None
+    print(f"sending {upload} to {url}", flush=True)
 
 
 def _client(url: str) -> "JobSubmissionClient":
@@ -82,19 +101,21 @@ def _client(url: str) -> "JobSubmissionClient":
         with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             return JobSubmissionClient(url)
     except AuthenticationError:
-        raise ClusterError(
-            f"{url}: the cluster refuses the token. Use the token that its head was started with: "
-            "RAY_AUTH_TOKEN_PATH names the file."
-        ) from None
+        raise ClusterError(refused_token(url)) from None
     except ConnectionError:
         raise ClusterError(f"{url}: no dashboard answers there. Is the head running, and the tunnel open?") from None
 
 
-def _send(client: "JobSubmissionClient", command: list[str], working_dir: Path, url: str) -> str:
+def _send(client: "JobSubmissionClient", command: list[str], env: dict[str, Any], url: str) -> str:
     try:
-        return str(client.submit_job(entrypoint=shlex.join(command), runtime_env=runtime_env(working_dir)))
+        return str(client.submit_job(entrypoint=shlex.join(command), runtime_env=env))
     except RuntimeError as error:
         hint = "See the head's logs."
+        if "status code 413" in str(error):
+            hint = (
+                f"It takes less than {LIMIT_BYTES // 2**20} MiB, or what a proxy before it allows: name in .gitignore "
+                "what the job does not need."
+            )
         if "No available agent" in str(error):
             hint = (
                 "Another Ray on the head's machine holds the port of its job agent. Start the head with a "

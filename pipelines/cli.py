@@ -271,13 +271,16 @@ def submit(
 ) -> None:
     """Send the same run to a Ray cluster as a job and follow its log. The exit code is the job's."""
     from infra.jobs import submit as submit_job
+    from pipelines.submission import needed_files
 
     arguments = ["run", _relative(recipe), "--store", str(store.resolve()), "--address", "auto"]
     for override in overrides or []:
         arguments += ["--set", override]
     arguments += ["--until", until] if until else []
     arguments += ["--only", only] if only else []
-    raise typer.Exit(submit_job(address, ["-m", "pipelines.cli", *arguments], Path.cwd(), python=python))
+    needed = needed_files(recipe, overrides or [], Path.cwd())
+    command = ["-m", "pipelines.cli", *arguments]
+    raise typer.Exit(submit_job(address, command, Path.cwd(), needed=needed, python=python))
 
 
 @app.command()

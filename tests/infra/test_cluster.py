@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.cluster import ClusterError, connect, is_loopback, token_file, use_token
+from infra.cluster import ClusterError, connect, is_loopback, refused_token, token_file, use_token
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,11 +55,40 @@ def test_processes_that_start_together_share_one_token(home: Path):
     assert [path.name for path in token_file().parent.iterdir()] == ["ray_token"]
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize("rays", [False, True])
+def test_a_refusal_names_the_token_that_was_used(
+    home: Path, monkeypatch: pytest.MonkeyPatch, rays: bool, ours: bool, named: bool
+):
+    files = {name: home / name for name in (".ray/auth_token", ".local/state/arctic/ray_token", "named")}
+    for there, file in zip((rays, ours, named), files.values(), strict=True):
+        if there:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("a" * 64)
+    if named:
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(files["named"]))
+    use_token(may_create=True)
+    used = (
+        files["named"] if named else files[".ray/auth_token" if rays and not ours else ".local/state/arctic/ray_token"]
+    )
+    told = refused_token("http://head:8265")
+    assert told.startswith(f"http://head:8265: the cluster refuses the token of {used}")
+    assert ("Ray's own" in told) == (rays and used != files[".ray/auth_token"])
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)
+    assert "the variable RAY_AUTH_TOKEN." in refused_token("http://head:8265")
+
+
 def test_a_token_that_exists_is_used(home: Path, monkeypatch: pytest.MonkeyPatch):
     rays_own = home / ".ray" / "auth_token"
     rays_own.parent.mkdir()
     rays_own.write_text("a" * 64)
     assert token_file() == rays_own
+    # Ray makes its own unasked: one that was there before goes on being used.
+    ours = home / ".local" / "state" / "arctic" / "ray_token"
+    ours.parent.mkdir(parents=True)
+    ours.write_text("c" * 64)
+    assert token_file() == ours
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "named"))
     assert token_file() == home / "named"
     monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)

@@ -156,7 +156,7 @@ def test_a_wrong_token_is_refused(head: Head, working_dir: Path, tmp_path: Path)
     wrong.write_text("0" * 64)
     returned, output = _submit(head.url, ["job.py", "0"], working_dir, wrong)
     assert returned == 1
-    assert "ClusterError" in output and "refuses the token" in output
+    assert "ClusterError" in output and f"refuses the token of {wrong}." in output
 
 
 @pytest.mark.slow
@@ -212,13 +212,37 @@ def test_what_travels_holds_no_secret(working_dir: Path, monkeypatch: pytest.Mon
     assert "/results/" in env["excludes"]
 
 
-def test_a_head_whose_job_agent_has_no_port_is_explained(working_dir: Path):
+@pytest.mark.parametrize(
+    ("reason", "mend"),
+    [
+        ("500: No available agent to submit job", "--dashboard-agent-listen-port"),
+        ("413: Maximum request body size 104857600 exceeded", r"less than 100 MiB.*\.gitignore"),
+    ],
+)
+def test_a_job_that_the_head_does_not_take_is_explained(working_dir: Path, reason: str, mend: str):
     class Client:
         def submit_job(self, **_: object) -> str:
-            raise RuntimeError("Request failed with status code 500: No available agent to submit job")
+            raise RuntimeError(f"Request failed with status code {reason}")
 
-    with pytest.raises(ClusterError, match="--dashboard-agent-listen-port"):
-        jobs._send(Client(), ["python"], working_dir, "http://127.0.0.1:8265")
+    with pytest.raises(ClusterError, match=mend):
+        jobs._send(Client(), ["python"], runtime_env(working_dir), "http://127.0.0.1:8265")
+
+
+def test_a_folder_that_is_too_large_is_refused_before_anything_is_asked_of_the_head(
+    working_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)
+    (working_dir / "recordings").mkdir()
+    with (working_dir / "recordings" / "one.wav").open("wb") as file:
+        file.truncate(120 * 10**6)
+    monkeypatch.setattr(jobs, "use_token", lambda **_: None)
+    with pytest.raises(ClusterError, match=r"114\.4 MiB; largest folders: recordings/ 114\.4 MiB.*less than 100 MiB"):
+        jobs.submit("http://192.0.2.1:8265", ["job.py"], working_dir)
+
+
+def test_the_patience_of_this_shell_goes_along(working_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ARCTIC_PATIENCE_MINUTES", "90")
+    assert runtime_env(working_dir)["env_vars"]["ARCTIC_PATIENCE_MINUTES"] == "90"
 
 
 def test_without_a_token_nothing_is_sent(tmp_path: Path, working_dir: Path):
