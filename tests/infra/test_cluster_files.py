@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
+from infra.capacity import PATIENCE_MINUTES, PATIENCE_VARIABLE
+
 ROOT = Path(__file__).parents[2]
 RAY = metadata.version("ray")
 OURS = metadata.version("arctic-pretraining")
@@ -109,6 +111,34 @@ def test_the_kubernetes_job_uses_tokens_and_our_image(job: dict[str, Any]):
     images = [pod["template"]["spec"]["containers"][0]["image"] for pod in pods]
     assert images == [f"arctic-pretraining:{OURS}"] * 2 + [f"arctic-pretraining:{OURS}-gpu"]
     assert job["spec"]["backoffLimit"] > 0
+
+
+def test_every_node_may_write_the_store(cluster: dict[str, Any], job: dict[str, Any]):
+    mounted, owned = cluster["initialization_commands"][-2:]
+    assert "mount.nfs4" in cluster["initialization_commands"][0]
+    assert mounted.endswith(" /mnt/arctic") and owned.endswith("chown 1000:100 /mnt/arctic/store")
+    spec = job["spec"]["rayClusterSpec"]
+    for pod in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
+        security = pod["template"]["spec"]["securityContext"]
+        assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (1000, 100, 100)
+
+
+def test_mlflows_database_lies_on_no_network_file_system(cluster: dict[str, Any], job: dict[str, Any]):
+    [start] = [command for command in cluster["head_start_ray_commands"] if "ray start" in command]
+    [head] = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    uris = [
+        re.search(r"export MLFLOW_TRACKING_URI=(\S+);.*ray start", start)[1],
+        next(each["value"] for each in head["env"] if each["name"] == "MLFLOW_TRACKING_URI"),
+    ]
+    for uri, machine in zip(uris, ("$(hostname)", "$(POD_NAME)"), strict=True):
+        assert uri.startswith("sqlite:////home/ray/") and machine in uri
+    assert not any(mount["mountPath"].startswith("/home") for mount in head["volumeMounts"])
+
+
+def test_the_kubernetes_job_waits_longer_than_a_cloud_takes_to_start_a_machine(job: dict[str, Any]):
+    [head] = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    [patience] = [each["value"] for each in head["env"] if each["name"] == PATIENCE_VARIABLE]
+    assert float(patience) >= PATIENCE_MINUTES
 
 
 def test_the_kubernetes_job_runs_a_recipe_that_exists_on_a_volume_that_is_mounted_everywhere(job: dict[str, Any]):
