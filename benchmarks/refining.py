@@ -61,7 +61,7 @@ def ours(files: list[Path], extractor: str) -> dict[str, float]:
 
 def run(stage: Stage, folder: Path, made: dict[str, Artifact]) -> dict[str, float]:
     """One attempt of `stage`, its artifact added to `made`."""
-    made[stage.name] = build(stage, Store(folder), lambda event: None, False, *(made[name] for name in stage.inputs))
+    made[stage.name] = build(stage, Store(folder), lambda event: None, None, *(made[name] for name in stage.inputs))
     return dict(made[stage.name].manifest.metrics)
 
 

@@ -3,10 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from infra.capacity import Capacity, Wait
+from infra.context import StageContext
+from infra.stage import Demand
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Worker = Callable[[Task], Result]
 
+POLL_S = 1.0
+"""Between two looks at the cluster while no actor answers."""
 TASKS_AHEAD = 2
 """Tasks that an actor has at a time: the one it works on, and one so that it never waits for the next."""
 
@@ -14,23 +20,26 @@ TASKS_AHEAD = 2
 def spread(
     make: Callable[[], Worker[Task, Result]],
     tasks: Sequence[Task],
+    context: StageContext,
     *,
     num_actors: int,
-    parallel: bool,
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
     preemptions: int = 20,
 ) -> Iterator[tuple[int, Result]]:
     """Yield (index, worker(task)) for every task as it is finished; each actor calls `make()` once for its worker.
 
-    Without `parallel`, in this process, one after the other. With it, on Ray: an actor that the cluster has no room
-    for gets no task and holds nobody up; one that dies is replaced, up to `preemptions` times in all, and its tasks go
-    to whoever is free. An exception of `make` or of a worker is raised here. Tasks are handed out in order.
+    Without `context.parallel`, or with one actor, in this process, one after the other: the stage's own task holds the
+    resources of one. Else on Ray: an actor that the cluster has no room for gets no task and holds nobody up; one that
+    dies is replaced, up to `preemptions` times in all, and its tasks go to whoever is free. An exception of `make` or
+    of a worker is raised here. Tasks are handed out in order. While no machine has room for an actor this waits and
+    says so. Raises CapacityError if the wait is in vain.
     """
     if not tasks:
         return
-    if parallel:
-        yield from _on_cluster(make, tasks, min(num_actors, len(tasks)), num_cpus, num_gpus, preemptions)
+    if context.parallel and num_actors > 1:
+        demand = Demand(1, num_cpus, num_gpus)
+        yield from _on_cluster(make, tasks, context, min(num_actors, len(tasks)), demand, preemptions)
         return
     worker = make()
     for index, task in enumerate(tasks):
@@ -51,10 +60,12 @@ class _Crew:
     """Actors and what they are at. Ray itself restarts none: a restarted one would keep its tasks while it waits for
     room."""
 
-    def __init__(self, make: Callable[[], Worker[Any, Any]], num_tasks: int, num_cpus: float, num_gpus: float) -> None:
+    def __init__(self, make: Callable[[], Worker[Any, Any]], num_tasks: int, demand: Demand) -> None:
         import ray
 
-        self._remote: Any = ray.remote(_Actor).options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0)
+        self._remote: Any = ray.remote(_Actor).options(
+            num_cpus=demand.num_cpus, num_gpus=demand.num_gpus, max_restarts=0
+        )
         self._make = make
         self.waiting = list(reversed(range(num_tasks)))
         # By reference, the actor and its task, None where it starts; of those that have started, free places.
@@ -64,6 +75,11 @@ class _Crew:
     def start(self) -> None:
         actor = self._remote.remote()
         self.running[actor.start.remote(self._make)] = actor, None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no actor has started."""
+        return not self._places
 
     def hand_out(self, tasks: Sequence[Any]) -> None:
         """Fill free places, in order of the tasks."""
@@ -93,21 +109,30 @@ class _Crew:
 def _on_cluster(
     make: Callable[[], Worker[Task, Result]],
     tasks: Sequence[Task],
+    context: StageContext,
     num_actors: int,
-    num_cpus: float,
-    num_gpus: float,
+    demand: Demand,
     preemptions: int,
 ) -> Iterator[tuple[int, Result]]:
     import ray
     from ray.exceptions import RayActorError
 
-    crew = _Crew(make, len(tasks), num_cpus, num_gpus)
+    capacity = context.capacity or Capacity.look()
+    capacity.require(f"a worker of {context.stage_id}", demand)
+    wait = Wait(context.stage_id, demand, capacity, context.emit)
+    crew = _Crew(make, len(tasks), demand)
     num_left = len(tasks)
     try:
         for _ in range(num_actors):
             crew.start()
         while num_left:
-            reference = ray.wait(list(crew.running))[0][0]
+            if not (done := ray.wait(list(crew.running), timeout=POLL_S)[0]):
+                # An actor that starts may take long to make its worker: that is no wait for a machine.
+                if crew.is_waiting and not wait.fits():
+                    wait.check()
+                continue
+            wait.restart()
+            reference = done[0]
             actor, index = crew.running.pop(reference)
             try:
                 result = ray.get(reference)

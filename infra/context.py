@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infra.capacity import Capacity
     from infra.store import Artifact
 
 Event = dict[str, Any]
@@ -17,8 +18,9 @@ class StageContext:
 
     `out`: scratch folder whose files are committed when the work returns. `state`: folder that survives attempts.
     `emit`: takes events; in a run they reach the event log, the live table and MLflow. `parallel`: whether shards
-    may be spread over the cluster, or run one after the other in this process. `siblings`: other results of this stage,
-    whose shards may be taken over. `shards`: what is recorded of each shard that has a key.
+    may be spread over the cluster, or run one after the other in this process. `capacity`: what the driver knows of the
+    cluster's size; None where the stage looks for itself. `siblings`: other results of this stage, whose shards may be
+    taken over. `shards`: what is recorded of each shard that has a key.
     """
 
     stage_id: str
@@ -26,6 +28,7 @@ class StageContext:
     state: Path
     emit: Callable[[Event], None]
     parallel: bool = False
+    capacity: "Capacity | None" = None
     siblings: Callable[[], Iterable["Artifact"]] = tuple
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     shards: dict[str, Mapping[str, Any]] = field(default_factory=dict)

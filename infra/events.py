@@ -15,7 +15,7 @@ from infra.context import Event
 from infra.masking import masked_plain
 
 EVENTS = "events.jsonl"
-LIVE_ONLY = frozenset({"progress"})
+LIVE_ONLY = frozenset({"progress", "waiting"})
 """Events for the one who watches now; they are not kept."""
 
 
@@ -67,11 +67,15 @@ class Channel:
 
     def __init__(self) -> None:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._buffer: Any = ray.remote(_Buffer).options(num_cpus=0, max_concurrency=1).remote()
+        # Beside the driver: elsewhere it would end with a machine that leaves, and the run with it.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "max_concurrency": 1, "scheduling_strategy": here}
+        self._buffer: Any = ray.remote(_Buffer).options(**options).remote()
 
     def __call__(self, event: Event) -> None:
-        """Send one event. All but progress are delivered when this returns, so none is lost with its sender."""
+        """Send one event. All but live ones are delivered when this returns, so none is lost with its sender."""
         import ray
 
         sent = self._buffer.put.remote(event)

@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from infra.capacity import Capacity, Wait
 from infra.context import StageContext
-from infra.stage import digest
+from infra.stage import Demand, digest
 from infra.store import file_digest, rename_durably, write_durably
 
 Descriptor = TypeVar("Descriptor")
 RESULT = "shard.json"
+POLL_S = 1.0
+"""Between two looks at the size of the cluster while no shard is finished."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def map_shards(
         context.progress(len(shards) - len(todo) + count, len(shards), unit)
 
     if context.parallel:
-        _run_on_cluster(work, shards, folders, todo, finished, num_cpus, preemptions)
+        post = _poster(work, shards, folders, num_cpus, preemptions)
+        _run_on_cluster(context, post, todo, Demand(1, num_cpus), finished)
     else:
         for count, index in enumerate(todo, start=1):
             _commit_shard(work, shards[index], folders[index])
@@ -108,31 +112,50 @@ def _link(home: Path, files: Sequence[Path], result: ShardResult, folder: Path) 
     return result
 
 
-def _run_on_cluster(
+def _poster(
     work: ShardWork[Descriptor],
     shards: Sequence[Descriptor],
     folders: Sequence[Path],
-    todo: Sequence[int],
-    finished: Callable[[int], None],
     num_cpus: float,
     preemptions: int,
-) -> None:
+) -> Callable[[int], Any]:
+    """Posts the shard of an index to Ray and returns the reference of its task."""
     import ray
 
     task: Any = ray.remote(_commit_shard).options(num_cpus=num_cpus, max_retries=preemptions, retry_exceptions=False)
-    # A bounded window keeps the head's memory flat however many shards there are.
-    window = max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
+    return lambda index: task.remote(work, shards[index], folders[index])
+
+
+def _run_on_cluster(
+    context: StageContext,
+    post: Callable[[int], Any],
+    todo: Sequence[int],
+    demand: Demand,
+    finished: Callable[[int], None],
+) -> None:
+    import ray
+
+    capacity = context.capacity or Capacity.look()
+    capacity.require(f"a shard of {context.stage_id}", demand)
+    wait = Wait(context.stage_id, demand, capacity, context.emit)
     waiting = list(reversed(todo))
     running: list[Any] = []
-    count = 0
-    while waiting or running:
-        while waiting and len(running) < window:
-            index = waiting.pop()
-            running.append(task.remote(work, shards[index], folders[index]))
-        done, running = ray.wait(running, fetch_local=False)
-        ray.get(done)
-        count += len(done)
-        finished(count)
+    try:
+        while waiting or running:
+            room = capacity.shards_ahead(wait.machines()) - len(running)
+            running += [post(waiting.pop()) for _ in range(min(room, len(waiting)))]
+            done, running = ray.wait(running, timeout=POLL_S, fetch_local=False)
+            ray.get(done)
+            if done:
+                finished(len(todo) - len(waiting) - len(running))
+            # Behind other work a shard waits its turn; with no machine for it, the stage waits.
+            if done or wait.fits():
+                wait.restart()
+            else:
+                wait.check()
+    finally:
+        for reference in running:
+            ray.cancel(reference)
 
 
 def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path) -> None:

@@ -1,26 +1,28 @@
 """Run a planned graph: each stage a Ray task that waits for the manifests of its inputs; bytes stay in the store.
 
 A stage that raises fails its own descendants and nobody else. A worker or node that dies is replaced on another
-budget than an error. Whatever was committed stays, so resuming is running again.
+budget than an error. Whatever was committed stays, so resuming is running again. A stage that no machine can hold yet
+waits for one: see `infra.capacity`.
 """
 
 import errno
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from infra.capacity import Capacity, CapacityError, Wait
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
 from infra.masking import masked
 from infra.packages import require
 from infra.plan import PlannedStage, notes
 from infra.provenance import code_digest, provenance
-from infra.stage import Resources, Stage
+from infra.stage import Demand, Stage
 from infra.store import Artifact, Store, StoreError, write_durably
 
 PREEMPTIONS = 20
@@ -52,14 +54,14 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
     emit = _emitter(log, watch)
     pending: dict[Any, Stage] = {}
     results: dict[str, Any] = {}
-    there = ray.cluster_resources()
+    capacity = Capacity.look()
     for step in planned:
         if step.artifact:
             results[step.stage.key] = step.artifact
             _reuse(step.stage, step.artifact, outcome, emit)
             continue
-        if _blockers(step.stage, outcome) or _shortage(step.stage.resources, there):
-            _settle(step.stage, partial(_refuse, step.stage, there), outcome, emit)
+        if refusal := _refusal(step.stage, capacity, outcome):
+            _settle(step.stage, partial(_raise, refusal), outcome, emit)
             continue
         task = ray.remote(build).options(
             name=step.stage.id,
@@ -69,14 +71,9 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
             retry_exceptions=False,
         )
         upstream = [results[stage.key] for stage in step.stage.inputs.values()]
-        results[step.stage.key] = task.remote(step.stage, store, channel, True, *upstream)
+        results[step.stage.key] = task.remote(step.stage, store, channel, capacity, *upstream)
         pending[results[step.stage.key]] = step.stage
-    while pending:
-        done, _ = ray.wait(list(pending), timeout=POLL_S, fetch_local=False)
-        for event in channel.take():
-            emit(event)
-        for reference in done:
-            _settle(pending.pop(reference), partial(_fetch, reference), outcome, emit)
+    _follow(pending, channel, _Waits(capacity, emit), outcome, emit)
     return outcome
 
 
@@ -91,14 +88,17 @@ def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, wat
 
         def settle(stage: Stage = step.stage) -> Artifact:
             upstream = [outcome.artifacts[needed.id] for needed in stage.inputs.values()]
-            return build(stage, store, emit, False, *upstream)
+            return build(stage, store, emit, None, *upstream)
 
         _settle(step.stage, settle, outcome, emit)
     return outcome
 
 
-def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Artifact) -> Artifact:
-    """One attempt of one stage: work into scratch, commit by rename. Raises what the work raises."""
+def build(stage: Stage, store: Store, emit: Emit, capacity: Capacity | None, *upstream: Artifact) -> Artifact:
+    """One attempt of one stage: work into scratch, commit by rename. Raises what the work raises.
+
+    `capacity` of the cluster that shards may be spread over; None where all is done in this process.
+    """
     committed = store.find(stage)
     if committed:
         return committed
@@ -108,7 +108,8 @@ def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Art
     identity = _identity(stage)
     emit({"event": "stage_started", **identity, "attempt": attempt, "params": dict(stage.params)})
     scratch = store.scratch(stage)
-    context = StageContext(stage.id, scratch, state, emit, parallel, partial(store.siblings, stage, _code(stage)))
+    siblings = partial(store.siblings, stage, _code(stage))
+    context = StageContext(stage.id, scratch, state, emit, capacity is not None, capacity, siblings)
     started = time.monotonic()
     try:
         require(stage.packages, stage.id)
@@ -133,6 +134,49 @@ def build(stage: Stage, store: Store, emit: Emit, parallel: bool, *upstream: Art
         raise _explain(error, stage, store) from error
     emit({"event": "stage_finished", **identity, "seconds": round(seconds, 3), "path": str(artifact.path)})
     return artifact
+
+
+class _Waits:
+    """The stages whose inputs are there and whose tasks Ray has not started yet."""
+
+    def __init__(self, capacity: Capacity, emit: Emit) -> None:
+        self._capacity, self._emit = capacity, emit
+        self._started: set[str] = set()
+        self._waits: dict[str, Wait] = {}
+
+    def see(self, event: Event) -> None:
+        """Note which stages have started."""
+        if event["event"] == "stage_started":
+            self._started.add(event["stage"])
+
+    def check(self, stage: Stage, outcome: Outcome) -> None:
+        """Tell how long `stage` waits for a machine, if it does. Raises CapacityError where that is in vain."""
+        is_ready = all(needed.id in outcome.artifacts for needed in stage.inputs.values())
+        # A task without resources has room anywhere: it starts as soon as its worker process does.
+        if stage.id in self._started or not is_ready or stage.resources.task == Demand():
+            return
+        if stage.id not in self._waits:
+            self._waits[stage.id] = Wait(stage.id, stage.resources.task, self._capacity, self._emit)
+        self._waits[stage.id].check()
+
+
+def _follow(pending: dict[Any, Stage], channel: Channel, waits: _Waits, outcome: Outcome, emit: Emit) -> None:
+    """Pass on what the stages tell, until each of them has its result or none."""
+    import ray
+
+    while pending:
+        done, _ = ray.wait(list(pending), timeout=POLL_S, fetch_local=False)
+        for event in channel.take():
+            waits.see(event)
+            emit(event)
+        for reference in done:
+            _settle(pending.pop(reference), partial(_fetch, reference), outcome, emit)
+        for reference, stage in list(pending.items()):
+            try:
+                waits.check(stage, outcome)
+            except CapacityError as error:
+                ray.cancel(reference)
+                _settle(pending.pop(reference), partial(_raise, error), outcome, emit)
 
 
 def _emitter(log: EventLog, watch: Emit) -> Emit:
@@ -180,16 +224,20 @@ def _blockers(stage: Stage, outcome: Outcome) -> list[str]:
     return [needed.id for needed in stage.inputs.values() if needed.id in {**outcome.failed, **outcome.skipped}]
 
 
-def _shortage(needs: Resources, there: Mapping[str, float]) -> str:
-    """What the cluster has too little of: such a task would wait for ever. "" where it has enough."""
-    for name, amount in (("CPU", needs.num_cpus), ("GPU", needs.num_gpus)):
-        if amount > there.get(name, 0.0):
-            return f"needs {amount:g} {name}s, the cluster has {there.get(name, 0.0):g}"
-    return ""
+def _refusal(stage: Stage, capacity: Capacity, outcome: Outcome) -> Exception | None:
+    """Why the task of `stage` is not posted: it would wait for ever, for an input or for a machine."""
+    if blocked := _blockers(stage, outcome):
+        return RuntimeError(f"{blocked[0]} has no result")
+    try:
+        for demand in stage.resources.demands:
+            capacity.require(stage.id, demand)
+    except CapacityError as error:
+        return error
+    return None
 
 
-def _refuse(stage: Stage, there: Mapping[str, float]) -> Artifact:
-    raise ValueError(f"{stage.id} {_shortage(stage.resources, there)}. Lower what its section asks for, or add nodes.")
+def _raise(error: Exception) -> Artifact:
+    raise error
 
 
 def _fetch(reference: Any) -> Artifact:

@@ -15,6 +15,8 @@ from infra.plan import PlannedStage
 
 LINE_EVERY_S = 10.0
 """Between two progress lines of one stage where there is no live table."""
+WAIT_LINE_EVERY_S = 60.0
+"""The same, of a stage that waits for machines."""
 
 
 class View(Protocol):
@@ -35,6 +37,12 @@ class _Row:
     first: tuple[float, float] | None = None
     """When progress of this attempt was first seen, and how far it was then."""
     last_line: float = field(default=0.0)
+    last_wait_line: float = field(default=0.0)
+
+    def resume(self) -> None:
+        """A stage that waited for machines works again."""
+        if self.status == "waiting":
+            self.status, self.note = "running", ""
 
     def rate(self, now: float) -> float | None:
         """Units per second of this attempt, once there is something to measure."""
@@ -89,10 +97,14 @@ def _apply(rows: dict[str, _Row], event: Event) -> None:
             row.status, row.started = "running", event["time"]
             row.first = None
             row.note = f"attempt {event['attempt']}" if event["attempt"] > 1 else ""
+        case "waiting":
+            row.status, row.note = "waiting", f"for {event['needs']}, {_duration(event['seconds'])}"
         case "progress":
+            row.resume()
             row.done, row.total, row.unit = event["done"], event["total"], event["unit"]
             row.first = row.first or (event["time"], event["done"])
         case "metrics":
+            row.resume()
             values = event["points"][-1][1] if event["points"] else {}
             if "train/loss" in values:
                 row.note = f"loss {values['train/loss']:.3f}"
@@ -131,6 +143,11 @@ def _print_line(console: Console, rows: dict[str, _Row], event: Event) -> None:
     _apply(rows, event)
     row = rows.get(event.get("stage", ""))
     if event["event"] in ("metrics", "file") or row is None:
+        return
+    if event["event"] == "waiting":
+        if event["time"] - row.last_wait_line >= WAIT_LINE_EVERY_S:
+            row.last_wait_line = event["time"]
+            console.print(f"{event['stage']}: waiting {row.note}", markup=False, highlight=False, soft_wrap=True)
         return
     if event["event"] == "progress":
         now = event["time"]

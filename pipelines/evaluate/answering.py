@@ -67,8 +67,8 @@ def answer(
     found = spread(
         partial(Worker, source, batched),
         batches,
+        context,
         num_actors=execution.num_actors,
-        parallel=context.parallel,
         num_cpus=execution.cpus_per_actor,
         num_gpus=execution.gpus_per_actor,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from data_recipes.schema import EvaluateSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
-from infra.stage import Metrics, Resources, Stage
+from infra.stage import Demand, Metrics, Resources, Stage
 from infra.store import Artifact
 from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.evaluate.contamination import CorpusFindings
@@ -56,7 +56,10 @@ class Spread:
     @property
     def resources(self) -> Resources:
         """One actor works in the stage's own task; several bring their own GPUs."""
-        return Resources(self.cpus_per_actor, self.gpus_per_actor if self.num_actors == 1 else 0.0)
+        if self.num_actors == 1:
+            return Resources(self.cpus_per_actor, self.gpus_per_actor)
+        # One actor is enough to begin with.
+        return Resources(self.cpus_per_actor, group=Demand(1, self.cpus_per_actor, self.gpus_per_actor))
 
 
 def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs) -> Stage:

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from infra.capacity import Capacity, Wait
 from infra.context import Event, StageContext
+from infra.stage import Demand
 from pipelines.train.job import TrainJob
 
 WORKER_DEATHS = 20
@@ -39,7 +41,7 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     section = job.section
-    _require_resources(section.num_workers, section.cpus_per_worker, section.gpus_per_worker)
+    await_machines(context, Demand(section.num_workers, section.cpus_per_worker, section.gpus_per_worker))
     trainer = _trainer_without_datasets()(
         _ray_train_worker,
         train_loop_config={"job": job, "context": context},
@@ -93,17 +95,23 @@ def _resources(cpus: float, gpus: float) -> dict[str, float]:
     return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
 
 
-def _require_resources(num_workers: int, cpus: float, gpus: float) -> None:
-    """A worker group that no cluster of this size can hold would wait for ever."""
-    import ray
+def await_machines(context: StageContext, demand: Demand) -> None:
+    """Wait until the cluster has room for a whole group of workers, and say so meanwhile.
 
-    there = ray.cluster_resources()
-    for name, per_worker, field in (("CPU", cpus, "cpus_per_worker"), ("GPU", gpus, "gpus_per_worker")):
-        if num_workers * per_worker > there.get(name, 0.0):
-            raise ValueError(
-                f"train.num_workers = {num_workers} x {field} = {per_worker:g} needs {num_workers * per_worker:g} "
-                f"{name}s, the cluster has {there.get(name, 0.0):g}. Lower one of the two or add nodes."
-            )
+    Posts the group to Ray as it will be, so that an autoscaler starts what is missing, and gives the room back at the
+    end: Ray Train takes it again. Raises CapacityError where the wait is in vain.
+    """
+    from ray.util import placement_group, remove_placement_group
+
+    capacity = context.capacity or Capacity.look()
+    capacity.require(context.stage_id, demand)
+    wait = Wait(context.stage_id, demand, capacity, context.emit)
+    group = placement_group([_resources(demand.num_cpus, demand.num_gpus)] * demand.count)
+    try:
+        while not group.wait(POLL_S):
+            wait.check()
+    finally:
+        remove_placement_group(group)
 
 
 def _in_this_process(job: TrainJob, context: StageContext) -> None:

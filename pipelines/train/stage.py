@@ -12,7 +12,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.flops import count_parameters
 from data_recipes.schema import TrainSection
 from infra.context import StageContext
-from infra.stage import Metrics, Resources, Stage
+from infra.stage import Demand, Metrics, Resources, Stage
 from infra.store import Artifact
 from pipelines.artifacts.checkpoint import (
     EXPERT_LOAD,
@@ -88,7 +88,7 @@ def stage(
 def _resources(section: TrainSection) -> Resources:
     """A single worker works in the stage's own task; several bring their own resources."""
     if section.num_workers > 1:
-        return Resources()
+        return Resources(group=Demand(section.num_workers, section.cpus_per_worker, section.gpus_per_worker))
     return Resources(num_cpus=section.cpus_per_worker, num_gpus=section.gpus_per_worker)
 
 

@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from infra.actors import spread
+from infra.context import StageContext
+
+
+def context(folder: Path, *, parallel: bool) -> StageContext:
+    return StageContext("evaluate[1]", folder, folder, [].append, parallel)
 
 
 class Squares:
@@ -23,9 +28,10 @@ class Squares:
 
 
 def test_tasks_run_here_in_order_and_nothing_is_made_for_none(tmp_path):
-    assert list(spread(lambda: Squares(tmp_path), [2, 5], num_actors=4, parallel=False)) == [(0, 4), (1, 25)]
+    here = context(tmp_path, parallel=False)
+    assert list(spread(lambda: Squares(tmp_path), [2, 5], here, num_actors=4)) == [(0, 4), (1, 25)]
     assert len(list(tmp_path.iterdir())) == 1
-    assert list(spread(lambda: 1 // 0, [], num_actors=1, parallel=False)) == []
+    assert list(spread(lambda: 1 // 0, [], here, num_actors=1)) == []
 
 
 @pytest.mark.slow
@@ -33,16 +39,17 @@ def test_tasks_on_ray(tmp_path):
     import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    on_ray = context(tmp_path, parallel=True)
     try:
         for name in ("plain", "deadly"):
             folder = tmp_path / name
             folder.mkdir()
             # more actors than there is room for: those that never start hold nobody up
-            found = spread(lambda: Squares(folder, name == "deadly"), range(9), num_actors=3, parallel=True)  # noqa: B023
+            found = spread(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
             assert sorted(found) == [(n, n * n) for n in range(9)]
         assert len(list((tmp_path / "plain").iterdir())) <= 2
         assert (tmp_path / "deadly" / "died").exists()
         with pytest.raises(ZeroDivisionError):
-            list(spread(lambda: 1 // 0, [1], num_actors=1, parallel=True))
+            list(spread(lambda: 1 // 0, [1, 2], on_ray, num_actors=2))
     finally:
         ray.shutdown()

@@ -7,6 +7,7 @@ import time
 import pytest
 import ray
 
+from infra.capacity import Capacity
 from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
@@ -145,11 +146,103 @@ def test_progress_reaches_the_watcher_while_the_work_goes_on(tmp_path):
     assert seen.is_set()
 
 
+@pytest.fixture
+def unknown(monkeypatch):
+    """A cluster of which nobody knows how large it can be; a demand is given up after 8 s."""
+    monkeypatch.setattr(Capacity, "look", staticmethod(lambda: Capacity(None, 8.0)))
+
+
+class Machine:
+    """A simulated machine, which joins in a while and can leave at once."""
+
+    def __init__(self, after_s, num_cpus, num_gpus=0):
+        self._thread = threading.Thread(target=self._join, args=(after_s, num_cpus, num_gpus))
+        self._thread.start()
+
+    def _join(self, after_s, num_cpus, num_gpus):
+        from ray._private.node import Node
+        from ray._private.parameter import RayParams
+
+        time.sleep(after_s)
+        address = ray.get_runtime_context().gcs_address
+        ports = {"min_worker_port": 0, "max_worker_port": 0, "dashboard_agent_listen_port": 0, "dashboard_port": None}
+        memory = {"object_store_memory": 80 * 2**20}
+        place = {"redis_address": address, "gcs_address": address}
+        parameters = RayParams(num_cpus=num_cpus, num_gpus=num_gpus, **place, **ports, **memory)
+        self._node = Node(parameters, head=False, shutdown_at_exit=False, spawn_reaper=False)
+
+    def leave(self):
+        self._thread.join()
+        self._node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+@pytest.fixture
+def machine():
+    joined = []
+
+    def machine(*arguments):
+        joined.append(Machine(*arguments))
+        return joined[-1]
+
+    yield machine
+    for one in joined:
+        one.leave()
+
+
+def test_shards_follow_a_machine_that_joins_and_leaves(go, unknown, machine, tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def slow(number, folder):
+        (marks / f"{number}-{ray.get_runtime_context().get_node_id()}").touch()
+        time.sleep(0.3)
+        return squares(number, folder)
+
+    def work(context, inputs):
+        return {"sum": float(sum(result.metrics["square"] for result in map_shards(context, slow, list(range(60)))))}
+
+    def leave():
+        deadline = time.monotonic() + 60
+        while len({path.name.split("-")[1] for path in marks.iterdir()}) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        guest.leave()
+
+    guest = machine(0, 2)
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    outcome, _ = go([Stage("source", "web", 1, {}, {}, work)])
+    leaving.join()
+    assert outcome.ok, outcome.failed
+    assert outcome.artifacts["source[web]"].manifest.metrics == {"sum": float(sum(n * n for n in range(60)))}
+    assert len({path.name.split("-")[1] for path in marks.iterdir()}) == 2
+
+
+def test_a_stage_waits_for_a_machine_that_joins_late(go, unknown, machine):
+    machine(3, 1, 4)
+    waiting = Stage("train", "1", 1, {}, {}, lambda context, inputs: {"gpus": len(ray.get_gpu_ids())}, Resources(1, 4))
+    outcome, _ = go([waiting, Stage("mix", "1", 1, {}, {"train": waiting}, copy_all)])
+    assert outcome.ok, outcome.failed
+    assert outcome.artifacts["train[1]"].manifest.metrics == {"gpus": 4}
+
+
+def test_a_stage_no_machine_comes_for_is_given_up_and_says_so_meanwhile(go, unknown):
+    waiting = Stage("train", "1", 1, {}, {}, copy_all, Resources(num_gpus=4))
+    behind = Stage("evaluate", "1", 1, {}, {"train": waiting}, copy_all)
+    outcome, events = go([waiting, behind, Stage("source", "left", 1, {}, {}, sum_of_squares)])
+    assert "train[1] needs 4 GPUs, and no machines that could hold it came up" in outcome.failed["train[1]"]
+    assert "ARCTIC_PATIENCE_MINUTES" in outcome.failed["train[1]"]
+    assert outcome.skipped == {"evaluate[1]": "train[1]"}
+    assert set(outcome.artifacts) == {"source[left]"}
+    waits = [event for event in events if event["event"] == "waiting"]
+    assert {(event["stage"], event["needs"]) for event in waits} == {("train[1]", "4 GPUs")}
+    assert waits[0]["seconds"] >= 5
+
+
 def test_a_stage_that_no_node_can_hold_fails_at_once_and_those_behind_it_are_skipped(go):
     huge = Stage("train", "1", 1, {}, {}, copy_all, Resources(num_cpus=64))
     behind = Stage("evaluate", "1", 1, {}, {"train": huge}, copy_all)
     beside = Stage("source", "left", 1, {}, {}, sum_of_squares)
     outcome, _ = go([huge, behind, beside])
-    assert "train[1] needs 64 CPUs, the cluster has 2" in outcome.failed["train[1]"]
+    assert "train[1] needs 64 CPUs, the cluster can have 2 CPUs" in outcome.failed["train[1]"]
     assert outcome.skipped == {"evaluate[1]": "train[1]"}
     assert set(outcome.artifacts) == {"source[left]"}

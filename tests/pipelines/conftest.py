@@ -33,7 +33,7 @@ def attempt(tmp_path: Path) -> Callable[..., Attempt]:
     def attempt(stage: Stage, name: str, **inputs: Artifact) -> Attempt:
         store = Store(tmp_path / name)
         store.open()
-        return Attempt(build(stage, store, [].append, False, *(inputs[name] for name in stage.inputs)))
+        return Attempt(build(stage, store, [].append, None, *(inputs[name] for name in stage.inputs)))
 
     return attempt
 

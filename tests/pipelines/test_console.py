@@ -1,6 +1,7 @@
 """What is printed while a run goes on."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -57,6 +58,30 @@ def test_the_rate_is_of_this_attempt_not_of_what_was_done_before(lines):
     output = lines([(0, {"event": "stage_started", "attempt": 2}), (0, progress(500)), (20, progress(600))])
     assert output[0] == "train[1]: started (attempt 2)"
     assert output[-1] == "train[1]: 600/1000 tokens, 5/s, 1 min 20 s left"
+
+
+def test_a_wait_for_machines_is_a_line_a_minute_until_the_stage_works(lines):
+    waits = [(s, {"event": "waiting", "needs": "4 GPUs", "seconds": float(s)}) for s in range(5, 131, 5)]
+    assert lines([*waits, (132, {"event": "stage_started", "attempt": 1})]) == [
+        "train[1]: waiting for 4 GPUs, 5.0 s",
+        "train[1]: waiting for 4 GPUs, 1 min 05 s",
+        "train[1]: waiting for 4 GPUs, 2 min 05 s",
+        "train[1]: started",
+    ]
+
+
+def test_a_table_shows_a_wait_until_there_is_progress():
+    out = io.StringIO()
+    with view(Console(file=out, width=100, force_terminal=True, color_system=None), planned(("train", "1"))) as show:
+        show({"time": 1.0, "stage": "train[1]", "event": "stage_started", "attempt": 1})
+        show({"time": 9.0, "stage": "train[1]", "event": "waiting", "needs": "4 GPUs", "seconds": 130.0})
+        time.sleep(0.6)
+        assert "for 4 GPUs, 2 min 10 s" in out.getvalue()
+        show({"time": 9.5, "stage": "train[1]", "event": "progress", "done": 1, "total": 2, "unit": "steps"})
+        out.seek(0)
+        out.truncate()
+        time.sleep(0.6)
+        assert "1/2 steps" in out.getvalue() and "for 4 GPUs" not in out.getvalue()
 
 
 def test_failures_and_warnings_are_said_whole(lines):

@@ -118,12 +118,12 @@ def test_the_bytes_do_not_depend_on_how_often_or_in_what_portions_it_runs(
 
 def test_a_changed_shard_of_documents_is_scored_and_no_other(committed, source, recipe, tmp_path):
     store = Store(tmp_path / "store").open()
-    build(stage(*recipe), store, [].append, False, source)
+    build(stage(*recipe), store, [].append, None, source)
     write_documents([Document("another text", "https://b.example/", "test")], tmp_path / "source", 1)
     changed = replace(stage(*recipe), inputs={"source": replace(SOURCE, params={"changed": True})})
-    manifest = build(changed, store, [].append, False, committed(tmp_path / "source")).manifest
+    manifest = build(changed, store, [].append, None, committed(tmp_path / "source")).manifest
     assert manifest.provenance["shards_reused"] == 2
-    fresh = build(changed, Store(tmp_path / "fresh").open(), [].append, False, committed(tmp_path / "source")).manifest
+    fresh = build(changed, Store(tmp_path / "fresh").open(), [].append, None, committed(tmp_path / "source")).manifest
     assert (manifest.digests(), manifest.metrics) == (fresh.digests(), fresh.metrics)
 
 

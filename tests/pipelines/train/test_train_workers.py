@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.capacity import CapacityError
 from infra.store import file_digest
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,7 @@ def test_an_error_of_the_work_is_told_and_not_tried_again(workshops: Callable, c
         workshop.run(
             "phase", workshop.inputs(1), workshop.stage(**PAIR, peak_lr=1e18, max_skipped_steps=3), parallel=True
         )
-    with pytest.raises(ValueError, match=r"needs 4 CPUs, the cluster has 2"):
+    with pytest.raises(CapacityError, match=r"needs 2 x 2 CPUs, the cluster can have 2 CPUs"):
         workshop.run("phase", workshop.inputs(1), workshop.stage(**PAIR | {"cpus_per_worker": 2.0}), parallel=True)
 
 
