@@ -35,8 +35,11 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, folder: Path, number: int, 
     evaluations = []
     for place, mixture in enumerate(mixtures, start=1):
         candidate = _candidate(chain(_variant(run, number, mixture), corpora, tokenizer, folder), number, place)
-        stages |= candidate
-        evaluations.append(candidate[f"evaluate[{number}.{place:02d}]"])
+        evaluated = candidate[f"evaluate[{number}.{place:02d}]"]
+        if evaluations:
+            evaluated = replace(evaluated, inputs={**evaluated.inputs, "previous": evaluations[0]})
+        stages |= candidate | {evaluated.id: evaluated}
+        evaluations.append(evaluated)
     searched = ablate.stage(number, mixtures, seed, evaluations)
     lock = lock_run(run, known, list(recipes), pins, tokenizer, folder)
     return Graph(f"{run.name}-ablate", {**stages, searched.id: searched}, lock)
@@ -60,11 +63,21 @@ def print_ablation(found: Ablation, folder: Path, recipe: Path, terminal: Consol
         f"rank correlation on held-out mixtures: {correlations}",
         f"mean bits per byte: recipe {found.measured_recipe:.4f}, best tried {found.measured_best:.4f}, "
         f"best predicted {found.predicted_best:.4f} ({found.method})",
+        f"best tried against the recipe: {_gain_text(found)}",
         f"best mixture of phase {found.phase}: {mixture}",
         f"figure: {folder / 'figures' / 'ablation.png'}",
         f"new recipe: {recipe}",
     ]
     terminal.print("\n" + "\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _gain_text(found: Ablation) -> str:
+    if found.measured_best == found.measured_recipe:
+        return "the recipe's own mixture is the best that was tried"
+    if found.gain is None:
+        return "too few held-out documents to tell them apart"
+    value, low, high = found.gain
+    return f"{value:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}{'' if found.is_better else ' (noise)'}"
 
 
 def _require_sense(run: RunRecipe, number: int, count: int) -> None:

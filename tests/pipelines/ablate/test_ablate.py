@@ -1,12 +1,15 @@
 """Mixtures that are drawn, and what a regression over them finds where the truth is known."""
 
 import json
+import re
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from data_recipes import load_run
 from infra.stage import Stage
@@ -15,8 +18,8 @@ from pipelines import ablate
 from pipelines.ablate.mixtures import dirichlet, draw_mixtures
 from pipelines.ablate.regression import regress
 from pipelines.ablate.stage import Ablation
-from pipelines.ablation import write_best
-from pipelines.artifacts.report import Score, Scores
+from pipelines.ablation import ablation_graph, print_ablation, write_best
+from pipelines.artifacts.report import Difference, Score, Scores, write_differences
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 OWN = {"code": 0.3, "docs": 0.5, "sql": 0.2, "unused": 0.0}
@@ -77,7 +80,7 @@ def test_a_held_out_prediction_has_not_seen_its_own_score():
 def search(attempt, tmp_path):
     """Run the stage on planted scores of `count` mixtures."""
 
-    def search(count: int, name: str = "search"):
+    def search(count: int, name: str = "search", half: float | None = 0.01):
         mixtures = draw_mixtures(OWN, count, 1)
         table = np.array([list(mixture.values()) for mixture in mixtures])
         stages, inputs = [], {}
@@ -88,6 +91,12 @@ def search(attempt, tmp_path):
                 f"bits_per_byte/{name}": Score(value, 9, 0, 9) for name, value in zip("ab", scores, strict=True)
             }
             Scores("sql", 1, 1, {**measured, "sql_execution_accuracy": Score(0.5, 9, 0, 1)}).write(folder)
+            own = planted(table)[0]
+            intervals = {
+                f"bits_per_byte/{corpus}": Difference(value, half and value - half, half and value + half, 0.5, None, 9)
+                for corpus, value in zip("ab", scores - own, strict=True)
+            }
+            write_differences(intervals if place else {}, folder)
             stages.append(Stage("evaluate", f"3.{place:02d}", 1, {}, {}, lambda context, inputs: {}))
             inputs[f"evaluate:{place:03d}"] = Artifact(folder, None)
         return attempt(ablate.stage(3, mixtures, 1, stages), name, **inputs)
@@ -105,6 +114,40 @@ def test_the_search_finds_where_the_planted_optimum_lies(search):
     assert found.predicted_best == pytest.approx(truth, abs=1e-6)
     assert made.metrics["ablate/rank_correlation_linear"] == pytest.approx(1.0)
     assert (made.artifact.path / "figures" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("half", "is_better", "words"),
+    [
+        (1e-4, True, r"^-0\.\d{4}, 95 % interval -0\.\d{4} to -0\.\d{4}$"),
+        (2.0, False, r"\(noise\)$"),
+        (None, False, "too few held-out documents"),
+    ],
+)
+def test_the_best_tried_mixture_is_better_only_beyond_the_noise_of_documents(search, half, is_better, words, tmp_path):
+    made = search(6, half=half)
+    found = Ablation.read(made.artifact.path)
+    assert found.is_better == is_better
+    if half is not None:
+        assert found.gain[0] == pytest.approx(found.measured_best - found.measured_recipe)
+        assert found.gain[2] - found.gain[1] == pytest.approx(2 * half / 2**0.5), "two independent corpora"
+        assert made.metrics["ablate/gain.ci_high"] == found.gain[2]
+    terminal = Console(width=200, record=True, file=StringIO())
+    print_ablation(found, made.artifact.path, tmp_path / "new.toml", terminal)
+    (line,) = [
+        line for line in terminal.export_text().splitlines() if line.startswith("best tried against the recipe: ")
+    ]
+    assert re.search(words, line.removeprefix("best tried against the recipe: "))
+
+
+def test_candidates_are_compared_with_the_recipes_own_mixture():
+    run, recipes = load_run(QUICKSTART)
+    graph = ablation_graph(run, recipes, QUICKSTART.parent, 2, 4, 0)
+    first, *others = graph.stages["ablate[2]"].inputs.values()
+    assert first.id == "evaluate[2.01]"
+    assert first.inputs["previous"].id == "evaluate[1]"
+    assert [each.inputs["previous"] for each in others] == [first] * 3
+    assert all(graph.stages[each.id] is each for each in (first, *others))
 
 
 def test_two_searches_are_the_same_bytes(search):
