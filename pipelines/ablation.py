@@ -32,7 +32,7 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, folder: Path, number: int, 
     tokenizer = tokenize.pin(run.tokenizer, folder)
     corpora = {name: corpus for name, corpus in build_corpora(known, pins).items() if name in recipes}
     stages: dict[str, Stage] = {}
-    evaluations = []
+    evaluations: list[Stage] = []
     for place, mixture in enumerate(mixtures, start=1):
         candidate = _candidate(chain(_variant(run, number, mixture), corpora, tokenizer, folder), number, place)
         evaluated = candidate[f"evaluate[{number}.{place:02d}]"]
