@@ -3,20 +3,32 @@
 import os
 import re
 import secrets
+import subprocess
+import sys
 import tempfile
-from functools import cache
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
 from pipelines.evaluate.sandbox.limits import Limits
+from pipelines.evaluate.sandbox.lockdown import Ceiling
 from pipelines.evaluate.sandbox.protocol import RETURNED
 from pipelines.evaluate.sandbox.python_attacks import PYTHON_ATTACKS, Attack
 from pipelines.evaluate.sandbox.python_sandbox import NOT_RUN, CallReply, PythonSandbox
+from pipelines.evaluate.sandbox.session import ALL
 from pipelines.evaluate.sandbox.sql_attacks import SCRIPT, SQL_ATTACKS, SqlAttack
 from pipelines.evaluate.sandbox.sql_sandbox import SqlSandbox
 
 ATTACK_LIMITS = Limits(memory_bytes=256 << 20)
 SQL_CPU_S = 0.2
+WEAKEST = Ceiling(landlock_abi=1, namespaces=False)
+"""The least that a sandbox is used with. What holds here must hold without what newer kernels add, so that a machine
+that lacks it, or loses it by an update of its settings, is as safe."""
+CEILINGS = {ALL: "with all that this machine offers", WEAKEST: "with landlock's first ABI and without namespaces"}
+VICTIM = "import sys; sys.stdin.read()"
 
 
 class PreflightError(RuntimeError):
@@ -25,43 +37,67 @@ class PreflightError(RuntimeError):
 
 @cache
 def preflight(language: Literal["python", "sql"]) -> None:
-    """Runs every attack of a language in a sandbox of its own, once in a process that asks.
+    """Runs every attack of a language in a sandbox as this machine has it, and in one of the oldest kernel that is
+    allowed, once in a process that asks.
 
     Raises:
         PreflightError: some attack was not stopped; the message lists them with what became of them.
         SandboxUnavailableError: this machine cannot isolate.
     """
     if language == "python":
-        total, failures = len(PYTHON_ATTACKS), python_failures(PYTHON_ATTACKS)
+        total, attack = len(PYTHON_ATTACKS), partial(python_failures, PYTHON_ATTACKS)
     else:
-        total, failures = len(SQL_ATTACKS), sql_failures(SQL_ATTACKS)
-    if failures:
-        raise PreflightError(
-            f"{len(failures)} of {total} attacks were not stopped as they must be, so "
-            "nothing that a model wrote is run on this machine:\n" + "\n".join(failures)
-        )
+        total, attack = len(SQL_ATTACKS), partial(sql_failures, SQL_ATTACKS)
+    with ThreadPoolExecutor(len(CEILINGS)) as pool:
+        for words, failures in zip(CEILINGS.values(), pool.map(attack, CEILINGS), strict=True):
+            if failures:
+                raise PreflightError(
+                    f"{len(failures)} of {total} attacks were not stopped as they must be {words}, so "
+                    "nothing that a model wrote is run on this machine:\n" + "\n".join(failures)
+                )
 
 
-def python_failures(attacks: tuple[Attack, ...]) -> list[str]:
+def python_failures(attacks: tuple[Attack, ...], ceiling: Ceiling = ALL) -> list[str]:
     """What became of each attack that was not stopped; [] where all were."""
     failures = []
-    with tempfile.TemporaryDirectory() as folder, PythonSandbox(ATTACK_LIMITS) as sandbox:
-        facts = make_facts(Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        victim() as alive,
+        PythonSandbox(ATTACK_LIMITS, ceiling=ceiling) as sandbox,
+    ):
+        facts = make_facts(Path(folder), alive.pid)
         before = _contents(Path(folder))
         _answer_once(sandbox)
-        for attack in attacks:
+        for attack in attacks_for(sandbox, attacks):
             reply = run_attack(sandbox, attack, facts)
             ending = describe(reply)
             if not re.match(attack.expected, ending):
                 failures.append(f"{attack.name}: {ending}")
         if _contents(Path(folder)) != before:
             failures.append("some attack wrote a file that is not its own")
+        if alive.poll() is not None:
+            failures.append("some attack ended a process that is not its own")
     return failures
 
 
-def sql_failures(attacks: tuple[SqlAttack, ...]) -> list[str]:
+def attacks_for(sandbox: PythonSandbox, attacks: tuple[Attack, ...]) -> list[Attack]:
+    """Those that this sandbox must stop: all, or all but those that only see what is there."""
+    return [attack for attack in attacks if sandbox.has_own_root or not attack.needs_own_root]
+
+
+@contextmanager
+def victim() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process of this user that attacks try to reach. Ends on leaving."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", VICTIM], stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def sql_failures(attacks: tuple[SqlAttack, ...], ceiling: Ceiling = ALL) -> list[str]:
     """What became of each attack that was not stopped; [] where all were."""
-    with SqlSandbox(cpu_s=SQL_CPU_S) as sandbox:
+    with SqlSandbox(cpu_s=SQL_CPU_S, ceiling=ceiling) as sandbox:
         replies = [(attack, sandbox.run(SCRIPT, attack.query)) for attack in attacks]
     return [
         f"{attack.name}: {reply.error or reply.rows[:3]}"
@@ -70,11 +106,18 @@ def sql_failures(attacks: tuple[SqlAttack, ...]) -> list[str]:
     ]
 
 
-def make_facts(folder: Path) -> dict[str, object]:
+def make_facts(folder: Path, victim_id: int) -> dict[str, object]:
     """What attacks are told, with a secret in `folder`."""
     secret = folder / "secret"
     secret.write_text("kept")
-    return {"caller": os.getpid(), "secret": str(secret), "folder": str(folder), "source": str(Path(__file__))}
+    return {
+        "caller": os.getpid(),
+        "victim": victim_id,
+        "host": os.uname().nodename,
+        "secret": str(secret),
+        "folder": str(folder),
+        "source": str(Path(__file__)),
+    }
 
 
 def run_attack(sandbox: PythonSandbox, attack: Attack, facts: dict[str, object]) -> CallReply:

@@ -7,12 +7,15 @@ import os
 import select
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.evaluate.sandbox.limits import Limits
 from pipelines.evaluate.sandbox.protocol import ASLEEP, DIED, PREFIX_BYTES, RETURNED, TIMEOUT, UNUSABLE
 
 IDLE_FACTOR = 10.0
-"""A program that waits instead of computing gets its budget this many times in seconds."""
+"""A call that waits instead of computing gets its budget this many times in seconds, as far as `Limits.idle_s` of its
+program lasts."""
 MIN_PATIENCE_S = 0.001
 
 
@@ -33,13 +36,14 @@ class Child:
         pid: a child of this process.
         requests: descriptor to write.
         replies: descriptor to read.
-        reply_bytes: the longest reply.
+        limits: the longest reply, and how long it may wait in all exchanges.
     """
 
-    def __init__(self, pid: int, requests: int, replies: int, reply_bytes: int) -> None:
-        self._pid, self._requests, self._replies, self._reply_bytes = pid, requests, replies, reply_bytes
+    def __init__(self, pid: int, requests: int, replies: int, limits: Limits) -> None:
+        self._pid, self._requests, self._replies, self._reply_bytes = pid, requests, replies, limits.reply_bytes
+        self._idle_left_s = limits.idle_s
         self._end: tuple[int, float] | None = None
-        self._schedule = _open_schedule(pid)
+        self._schedules = [_open_schedule(pid), _open_schedule(os.getpid())]
         os.set_blocking(requests, False)
 
     def exchange(self, request: bytes, cpu_s: float) -> Outcome:
@@ -47,9 +51,10 @@ class Child:
 
         Raises EOFError where the caller left in the meantime.
         """
-        usage = _Usage(self._pid, self._schedule)
-        reply = bytearray()
+        usage = _Usage(self._pid, self._schedules)
         patience_s = cpu_s
+        max_idle_s = min(IDLE_FACTOR * cpu_s, self._idle_left_s)
+        reply = bytearray()
         while True:
             try:
                 request = self._move(request, reply, patience_s)
@@ -60,13 +65,14 @@ class Child:
                 if length > self._reply_bytes:
                     return self._ended(UNUSABLE, f"a reply of more than {self._reply_bytes} bytes", usage)
                 if len(reply) - PREFIX_BYTES >= length:
+                    self._idle_left_s -= max(0.0, usage.idle_s())
                     return Outcome(RETURNED, "", usage.cpu_s(), bytes(reply[PREFIX_BYTES : PREFIX_BYTES + length]))
             used_s, idle_s = usage.cpu_s(), usage.idle_s()
             if used_s >= cpu_s:
                 return self._ended(TIMEOUT, f"more than {cpu_s:.3g} s of CPU time", usage)
-            if idle_s >= IDLE_FACTOR * cpu_s:
-                return self._ended(ASLEEP, f"waited for {IDLE_FACTOR * cpu_s:.3g} s", usage)
-            patience_s = max(MIN_PATIENCE_S, min(cpu_s - used_s, IDLE_FACTOR * cpu_s - idle_s))
+            if idle_s >= max_idle_s:
+                return self._ended(ASLEEP, f"waited for {idle_s:.3g} s", usage)
+            patience_s = max(MIN_PATIENCE_S, min(cpu_s - used_s, max_idle_s - idle_s))
 
     def kill(self) -> tuple[int, float]:
         """Ends the process; returns its exit code (minus the signal, where one ended it) and all its CPU seconds."""
@@ -98,12 +104,12 @@ class Child:
 
 
 class _Usage:
-    """CPU seconds and idle seconds of a process since now. Time in which it was ready to run and had to wait for a
-    processor is neither, so that a busy machine ends no program."""
+    """CPU seconds and idle seconds of a process since now. Time in which it, or this process that it waits for, was
+    ready to run and had to wait for a processor is neither, so that a busy machine ends no program."""
 
-    def __init__(self, pid: int, schedule: int | None) -> None:
+    def __init__(self, pid: int, schedules: Sequence[int | None]) -> None:
         self._clock = (~pid << 3) | 2  # CPUCLOCK_SCHED of that process, as the kernel's posix-timers.h encodes it
-        self._schedule = schedule
+        self._schedules = schedules
         self._began_s = time.monotonic()
         self.before_s = time.clock_gettime(self._clock)
         self._queued_before_s = self._queued_s()
@@ -115,7 +121,8 @@ class _Usage:
         return time.monotonic() - self._began_s - self.cpu_s() - (self._queued_s() - self._queued_before_s)
 
     def _queued_s(self) -> float:
-        return int(os.pread(self._schedule, 100, 0).split()[1]) / 1e9 if self._schedule is not None else 0.0
+        known = [schedule for schedule in self._schedules if schedule is not None]
+        return sum(int(os.pread(schedule, 100, 0).split()[1]) for schedule in known) / 1e9
 
 
 def _open_schedule(pid: int) -> int | None:

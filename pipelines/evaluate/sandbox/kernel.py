@@ -27,6 +27,17 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(flags), "unshare")
 
 
+def mount(source: str, target: str, kind: str, flags: int) -> None:
+    """Raises OSError where the machine does not allow it."""
+    _checked(_libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None), "mount")
+
+
+def set_host_name(name: str) -> None:
+    """Raises OSError outside a namespace of this process's own."""
+    for function in (_libc.sethostname, _libc.setdomainname):
+        _checked(function(name.encode(), ctypes.c_size_t(len(name))), "sethostname")
+
+
 def die_with_parent() -> None:
     """The kernel kills this process when the thread that forked it ends."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

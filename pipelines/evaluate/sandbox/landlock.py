@@ -43,14 +43,14 @@ def abi() -> int:
         return 0
 
 
-def ruleset(rights: Mapping[Path, int]) -> int:
+def ruleset(rights: Mapping[Path, int], version: int) -> int:
     """A file descriptor of rules that leave these rights to files and no others, no TCP port, and (ABI 6) no signal to
     and no abstract socket of a process outside.
 
     Args:
         rights: READ_FILE, READ_DIR of each path and what is below; paths that do not exist are left out.
+        version: the kernel's ABI, or an older one, which leaves more to the process.
     """
-    version = abi()
     handled = _Ruleset(
         (1 << FILE_RIGHTS_BY_ABI[min(version, max(FILE_RIGHTS_BY_ABI))]) - 1,
         BIND_AND_CONNECT_TCP if version >= NETWORK_ABI else 0,

@@ -1,6 +1,8 @@
 """What a program may use, and the budget of one call."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 MIN_BUDGET_S = 1.0
 """EvalPlus's `min_time_limit`."""
@@ -13,12 +15,20 @@ def budget_s(reference_cpu_s: float) -> float:
     return max(MIN_BUDGET_S, BUDGET_FACTOR * reference_cpu_s)
 
 
+MEMORY_SHARE = 0.75
+"""Of the machine's memory that all sandboxes together may use; the rest is for those who started them."""
+MIN_MEMORY_BYTES = 1 << 30
+"""Of one of several sandboxes: EvalPlus's canonical solutions all answer with less."""
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one program may use, all its calls together.
 
     Args:
         memory_bytes: address space, as RLIMIT_AS counts it.
+        idle_s: seconds that it may wait in all its calls, neither computing nor kept from it by a busy machine.
         total_cpu_s: RLIMIT_CPU, in case the process that watches each call's budget is stopped.
         num_open_files: RLIMIT_NOFILE.
         num_threads: RLIMIT_NPROC; holds for users other than root, where user namespaces are allowed (elsewhere it
@@ -27,7 +37,28 @@ class Limits:
     """
 
     memory_bytes: int = 1 << 30
+    idle_s: float = 60.0
     total_cpu_s: int = 3600
     num_open_files: int = 64
     num_threads: int = 64
     reply_bytes: int = 8 << 20
+
+
+def machine_memory_bytes() -> int:
+    """Memory of this machine, or of its container where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.exists()]
+    return min([total, *(int(text) for text in texts if text != "max")])
+
+
+def divided(limits: Limits, num_sandboxes: int, memory_bytes: int) -> tuple[Limits, int]:
+    """Limits of each of several sandboxes, and how many there may be, so that together they fit into the machine.
+
+    Args:
+        limits: of one sandbox that has the machine to itself.
+        num_sandboxes: at most; fewer where less than MIN_MEMORY_BYTES would be left for each, but at least one.
+        memory_bytes: the machine's memory.
+    """
+    usable = int(memory_bytes * MEMORY_SHARE)
+    number = max(1, min(num_sandboxes, usable // MIN_MEMORY_BYTES))
+    return replace(limits, memory_bytes=min(limits.memory_bytes, usable // number)), number

@@ -8,10 +8,11 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.evaluate.sandbox import kernel, landlock, seccomp
+from pipelines.evaluate.sandbox import kernel, landlock, root, seccomp
 from pipelines.evaluate.sandbox.limits import Limits
 
 CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (1 << bit for bit in (26, 27, 28, 29, 30))
+HOST_NAME = "sandbox"
 CAPABILITY_VERSION = 0x20080522
 NUM_CAPABILITIES = 64
 PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -23,11 +24,13 @@ DEVICES = ("/dev/null", "/dev/urandom")
 
 @dataclass(frozen=True)
 class Isolation:
-    """What this machine offers: landlock's ABI (0: none), seccomp filters, namespaces for this user."""
+    """What this machine offers, or what of it is used: landlock's ABI (0: none), seccomp filters, namespaces of users,
+    networks, queues, host names and processes for this user, and a root folder of the sandbox's own."""
 
     landlock_abi: int
     seccomp: bool
     namespaces: bool
+    own_root: bool = False
 
     def missing(self) -> list[str]:
         """What is needed and not there, in words; namespaces are welcome but not needed."""
@@ -41,19 +44,45 @@ class Isolation:
         ]
 
 
-def enter_namespaces() -> Isolation:
-    """Leaves this machine's network, System V queues and host name where the user may, and says what else there is."""
+@dataclass(frozen=True)
+class Ceiling:
+    """The most that is used of what a machine offers, so that one machine can show how safe others are.
+
+    Args:
+        landlock_abi: as an older kernel has it; None for this kernel's own.
+        namespaces: False as where the user may make none.
+    """
+
+    landlock_abi: int | None = None
+    namespaces: bool = True
+
+
+def enter_namespaces(ceiling: Ceiling) -> Isolation:
+    """Leaves this machine's network, System V queues, host name and files where the user may, and returns what else the
+    machine offers, up to `ceiling`."""
+    abi = landlock.abi()
+    owner = os.geteuid(), os.getegid()
+    namespaces = ceiling.namespaces and _leave_machine()
+    return Isolation(
+        landlock_abi=abi if ceiling.landlock_abi is None else min(abi, ceiling.landlock_abi),
+        seccomp=seccomp.is_available(),
+        namespaces=namespaces,
+        own_root=namespaces and root.prepare(owner, readable_library(), _packages()),
+    )
+
+
+def _leave_machine() -> bool:
     try:
         kernel.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
-        namespaces = True
+        kernel.set_host_name(HOST_NAME)
     except (OSError, AttributeError):
-        namespaces = False
-    return Isolation(landlock.abi(), seccomp.is_available(), namespaces)
+        return False
+    return True
 
 
 def readable_library() -> dict[Path, int]:
     """Rights to read the standard library, without packages, and the C libraries below it."""
-    standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    standard = _standard_library()
     rights = dict.fromkeys(standard, landlock.READ_DIR)
     for folder in standard:
         rights |= {path: landlock.READ_FILE for path in folder.iterdir() if path.name not in NO_LIBRARY}
@@ -66,14 +95,26 @@ def readable_library() -> dict[Path, int]:
     return rights | {Path(path): landlock.READ_FILE for path in extra}
 
 
-def lock(isolation: Isolation, limits: Limits, rules: int) -> None:
+def _standard_library() -> set[Path]:
+    return {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+
+
+def _packages() -> list[Path]:
+    return [(folder / name).resolve() for folder in _standard_library() for name in NO_LIBRARY]
+
+
+def lock(isolation: Isolation, limits: Limits, rules: int, folder: str) -> None:
     """Locks this process, which has one thread, as far as `isolation` goes.
 
     Args:
         rules: descriptor of landlock's rules, closed here; of no meaning where there is no landlock.
+        folder: becomes the root folder where `isolation` has one.
     """
     kernel.die_with_parent()
     _die_first()
+    if isolation.own_root:
+        os.chroot(folder)
+        os.chdir("/")
     _limit(limits, isolation.namespaces)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)

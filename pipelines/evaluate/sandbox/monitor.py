@@ -1,6 +1,6 @@
 """The process between the caller and one program: it starts it, passes messages on, and ends it.
 
-What comes from the program is passed on unread.
+What comes from the program is passed on as it is; whether a long reply can be read is tried in a process of its own.
 """
 
 import contextlib
@@ -11,11 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluate.sandbox import kernel, landlock, python_driver, sql_driver
+from pipelines.evaluate.sandbox import kernel, landlock, python_driver, root, sql_driver
 from pipelines.evaluate.sandbox.child import Child, Outcome
 from pipelines.evaluate.sandbox.limits import Limits
 from pipelines.evaluate.sandbox.lockdown import CLONE_NEWPID, Isolation, lock
-from pipelines.evaluate.sandbox.protocol import DIED, READY, RETURNED, frame, receive, receive_headed, send, send_headed
+from pipelines.evaluate.sandbox.protocol import (
+    DIED,
+    READY,
+    RETURNED,
+    UNUSABLE,
+    frame,
+    receive,
+    receive_headed,
+    send,
+    send_headed,
+)
+from pipelines.evaluate.sandbox.reading import is_readable
 
 DRIVERS: dict[str, Callable[[int, int], None]] = {"python": python_driver.serve, "sql": sql_driver.serve}
 START_CPU_S = 30.0
@@ -49,6 +60,8 @@ def _converse(child: Child) -> None:
         if not header:
             break
         outcome = child.exchange(frame(request), header["cpu_s"])
+        if outcome.outcome == RETURNED and not is_readable(outcome.reply):
+            outcome = Outcome(UNUSABLE, "a reply that takes too much memory or time to read", outcome.cpu_s)
         _tell(outcome)
 
 
@@ -61,23 +74,28 @@ def _start(job: dict[str, Any], isolation: Isolation, library: int) -> Child:
     """Forks the program's process; it locks itself before it answers for the first time."""
     if isolation.namespaces:
         kernel.unshare(CLONE_NEWPID)
-    if isolation.landlock_abi and job["readable"] is not None:
-        library = landlock.ruleset({Path(path): landlock.READ_FILE for path in job["readable"]})
+    folder = root.LIBRARY
+    if job["readable"] is not None:
+        paths, folder = [Path(path) for path in job["readable"]], root.FILES
+        if isolation.own_root and paths:
+            root.with_files(paths)
+        if isolation.landlock_abi:
+            library = landlock.ruleset(dict.fromkeys(paths, landlock.READ_FILE), isolation.landlock_abi)
     (requests, request_end), (reply_end, replies) = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become_child(job, isolation, (requests, replies, library))
+        _become_child(job, isolation, folder, (requests, replies, library))
     os.close(requests)
     os.close(replies)
-    return Child(pid, request_end, reply_end, job["limits"]["reply_bytes"])
+    return Child(pid, request_end, reply_end, Limits(**job["limits"]))
 
 
-def _become_child(job: dict[str, Any], isolation: Isolation, descriptors: tuple[int, int, int]) -> None:
+def _become_child(job: dict[str, Any], isolation: Isolation, folder: str, descriptors: tuple[int, int, int]) -> None:
     """Keeps `descriptors` and nothing else that its parents had open, locks itself, serves, and never returns."""
     try:
         _keep(descriptors)
         try:
-            lock(isolation, Limits(**job["limits"]), RULES)
+            lock(isolation, Limits(**job["limits"]), RULES, folder)
         except OSError as error:
             send(REPLIES, str(error).encode())
         else:

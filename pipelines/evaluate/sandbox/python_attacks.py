@@ -3,17 +3,18 @@
 Each is the body of `def attack(facts)`. It returns "escaped" where it got its way, so that the battery can tell an
 attack that was stopped from one that is merely wrong; the tests run the harmless ones outside the sandbox, where they
 must escape. `facts`: "caller" (process id), "secret" (a file to read), "folder" (one to write in), "source" (a file of
-this project).
+this project), "victim" (id of a process of the same user that must stay alive), "host" (the machine's name).
 """
 
 import textwrap
 from dataclasses import dataclass
 
-DENIED = r"raised (PermissionError|OSError: \[Errno (1|38)\])"
-"""The kernel says no: EACCES, EPERM or ENOSYS."""
+DENIED = r"raised (PermissionError|FileNotFoundError|OSError: \[Errno (1|38)\])"
+"""The kernel refuses: EACCES, EPERM, ENOENT (in a root folder of its own) or ENOSYS."""
+INVALID = r"raised OSError: \[Errno 22\]"
 HARMLESS = "returned 'nothing'"
 PRELUDE = """
-import ctypes, os, platform, signal, sys, threading, time
+import ctypes, os, platform, signal, struct as struct_, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 def kernel(x86_64, aarch64, *arguments):
     number = aarch64 if platform.machine() == "aarch64" else x86_64
@@ -28,12 +29,14 @@ def attack(facts):
 
 @dataclass(frozen=True)
 class Attack:
-    """`expected`: a pattern that "outcome text" of the reply begins with. `cpu_s`: budget in CPU seconds."""
+    """`expected`: a pattern that "outcome text" of the reply begins with; `cpu_s`: budget in CPU seconds;
+    `needs_own_root`: whether it is stopped only where the sandbox has a root folder of its own."""
 
     name: str
     body: str
     expected: str = DENIED
     cpu_s: float = 2.0
+    needs_own_root: bool = False
 
     @property
     def program(self) -> str:
@@ -71,6 +74,33 @@ FILES = [
     Attack("open a secret file to all", "os.chmod(facts['secret'], 0o777)\nreturn 'escaped'"),
     Attack("make a folder", "os.mkdir(facts['folder'] + '/made')\nreturn 'escaped'"),
     Attack("make a file in memory", "os.memfd_create('x')\nreturn 'escaped'"),
+    # A device, so that nothing is lost on a machine where this works; its rule is that of the standard library's files.
+    Attack("empty a file that it may read", "os.open('/dev/null', os.O_RDONLY | os.O_TRUNC)\nreturn 'escaped'"),
+    Attack("make a file that it may read", "os.open('/dev/null', os.O_RDONLY | os.O_CREAT)\nreturn 'escaped'"),
+    Attack("open a file to append", "os.open('/dev/null', os.O_WRONLY | os.O_APPEND)\nreturn 'escaped'"),
+    Attack("hold a path by descriptor", "os.open('/', os.O_PATH)\nreturn 'escaped'"),
+    Attack("open a folder without a name in it", "os.open('/tmp', os.O_TMPFILE | os.O_RDWR)\nreturn 'escaped'"),
+]
+SIGHTS = [
+    Attack("see a secret file", "os.stat(facts['secret'])\nreturn 'escaped'", DENIED, needs_own_root=True),
+    Attack("see whether it may", "return 'escaped' if os.access('/etc/passwd', 0) else 'nothing'", HARMLESS, 2.0, True),
+    Attack("see the caller", "os.stat(f'/proc/{facts[\"caller\"]}')\nreturn 'escaped'", DENIED, needs_own_root=True),
+    Attack("see the victim", "os.stat(f'/proc/{facts[\"victim\"]}')\nreturn 'escaped'", DENIED, needs_own_root=True),
+    Attack("see where links lead", "os.readlink('/proc/self')\nreturn 'escaped'", DENIED, needs_own_root=True),
+    Attack(
+        "see installed packages",
+        "import sysconfig\nfolder = sysconfig.get_path('stdlib')\n"
+        "return 'escaped' if any(os.listdir(f'{folder}/site-packages')) else 'nothing'",
+        f"{DENIED}|{HARMLESS}",
+        needs_own_root=True,
+    ),
+    Attack(
+        "see the machine's name",
+        "return 'escaped' if os.uname()[1] == facts['host'] else 'nothing'",
+        HARMLESS,
+        2.0,
+        True,
+    ),
 ]
 NETWORK = [
     Attack("connect by TCP", _connects("AF_INET", "SOCK_STREAM", "('127.0.0.1', 22)")),
@@ -102,6 +132,54 @@ PROCESSES = [
     ),
     Attack("slow the caller", "os.setpriority(os.PRIO_PROCESS, facts['caller'], 19)\nreturn 'escaped'"),
     Attack("move the caller", "os.sched_setaffinity(facts['caller'], {0})\nreturn 'escaped'"),
+]
+SIGNALS = [
+    Attack("own a pipe for a victim", "import fcntl\nfcntl.fcntl(os.pipe()[0], 8, facts['victim'])\nreturn 'escaped'"),
+    Attack(
+        "own a pipe for a victim by F_SETOWN_EX",
+        "import fcntl\nfcntl.fcntl(os.pipe()[0], 15, struct_.pack('ii', 1, facts['victim']))\nreturn 'escaped'",
+    ),
+    Attack("choose the signal of a pipe", "import fcntl\nfcntl.fcntl(os.pipe()[0], 10, 9)\nreturn 'escaped'"),
+    Attack(
+        "have a pipe send signals",
+        "import fcntl\nfcntl.fcntl(os.pipe()[0], 4, os.O_NONBLOCK | 0o20000)\nreturn 'escaped'",
+    ),
+    Attack(
+        "have a pipe send signals by ioctl",
+        "import fcntl\nfcntl.ioctl(os.pipe()[0], 0x5452, struct_.pack('i', 1))\nreturn 'escaped'",
+        r"raised OSError: \[Errno 25\]",
+    ),
+    Attack(
+        "kill a victim by a pipe",
+        """
+import fcntl
+reader, writer = os.pipe()
+for command, value in ((8, facts["victim"]), (10, 9), (4, 0o20000)):
+    try:
+        fcntl.fcntl(reader, command, value)
+    except OSError:
+        pass
+os.write(writer, b"x")
+return "nothing" """,
+        HARMLESS,
+    ),
+    Attack("lease a file", "import fcntl\nfcntl.fcntl(os.open('/dev/null', 0), 1024, 0)\nreturn 'escaped'"),
+    Attack("watch a folder", "import fcntl\nfcntl.fcntl(3, 1026, 1)\nreturn 'escaped'"),
+    Attack("lock a file", "import fcntl\nfcntl.lockf(os.open('/dev/null', 0), 1 | 4)\nreturn 'escaped'"),
+    Attack("grow a pipe", "import fcntl\nfcntl.fcntl(os.pipe()[0], 1031, 1 << 20)\nreturn 'escaped'"),
+    Attack("choose its name by prctl", "return kernel(157, 167, 15, 0, 0, 0, 0)"),
+    Attack("take children of others by prctl", "return kernel(157, 167, 36, 1, 0, 0, 0)"),
+    Attack("session of a victim", "os.getsid(facts['victim'])\nreturn 'escaped'"),
+    Attack("group of a victim", "os.getpgid(facts['victim'])\nreturn 'escaped'"),
+    Attack("processors of a victim", "os.sched_getaffinity(facts['victim'])\nreturn 'escaped'"),
+    Attack(
+        "clock of a victim",
+        "time.clock_gettime((~facts['victim'] << 3) | 2)\nreturn 'escaped'",
+        INVALID,
+    ),
+    Attack("interrupt all processors", "return kernel(324, 283, 1, 0, 0)"),
+    Attack("run a file by descriptor", "return kernel(322, 281, 3, 0, 0, 0, 0x1000)"),
+    Attack("share its memory with others'", "return kernel(28, 233, id(facts) & -4096, 4096, 12)", INVALID),
 ]
 KERNEL = [
     Attack("mount", "return kernel(165, 40, 0, 0, 0, 0, 0)"),
@@ -272,6 +350,24 @@ while content:
     content = content[os.write(4, content):]""",
         "unusable",
     ),
+    Attack(
+        "forge a reply of a million empty lists",
+        """
+content = frame(b'{"value": [' + b'[],' * 1_100_000 + b'[]]}')
+while content:
+    content = content[os.write(4, content):]""",
+        "unusable",
+    ),
+    Attack(
+        "forge many sets of colliding keys",
+        """
+import json
+keys = {"set": [{"int": hex((2 ** 61 - 1) * key)} for key in range(15_000)]}
+content = frame(json.dumps({"value": [keys] * 4}).encode())
+while content:
+    content = content[os.write(4, content):]""",
+        "unusable",
+    ),
     Attack("forge a reply of four gigabytes", "os.write(4, b'\\xff' * 4)\ntime.sleep(1000)", "unusable"),
     Attack(
         "raise a long and unprintable error", "raise ValueError('\\ud800' * 100_000)", r"raised ValueError: \?{988}$"
@@ -286,4 +382,4 @@ builtins.isinstance = lambda *_: True""",
         "unusable",
     ),
 ]
-PYTHON_ATTACKS = tuple(FILES + NETWORK + PROCESSES + KERNEL + RESOURCES + CHEATS)
+PYTHON_ATTACKS = tuple(FILES + SIGHTS + NETWORK + PROCESSES + SIGNALS + KERNEL + RESOURCES + CHEATS)

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipelines.evaluate.sandbox.limits import Limits
+from pipelines.evaluate.sandbox.lockdown import Ceiling
 from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE
-from pipelines.evaluate.sandbox.session import Answer, Session, Zygote
+from pipelines.evaluate.sandbox.session import ALL, Answer, Session, Zygote
 from pipelines.evaluate.sandbox.values import Plain, PlainError, decode, encode
 
 RAISED, NOT_RUN = "raised", "not run"
@@ -68,14 +69,20 @@ class PythonSandbox:
     Args:
         limits: what one program may use.
         unsafe: `UNSAFE` to run where the kernel offers no isolation; without it, entering raises.
+        ceiling: what is used at most of what the machine offers, to find out how safe others are.
 
     Raises:
         SandboxUnavailableError: this machine cannot isolate; says what is missing.
     """
 
-    def __init__(self, limits: Limits | None = None, unsafe: str = "") -> None:
+    def __init__(self, limits: Limits | None = None, unsafe: str = "", ceiling: Ceiling = ALL) -> None:
         self._limits = limits or Limits()
-        self._zygote = Zygote(unsafe)
+        self._zygote = Zygote(unsafe, ceiling)
+
+    @property
+    def has_own_root(self) -> bool:
+        """Whether programs see a root folder of the sandbox's own, instead of the metadata of this machine's paths."""
+        return self._zygote.isolation is not None and self._zygote.isolation.own_root
 
     def __enter__(self) -> "PythonSandbox":
         self._zygote.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluate.sandbox.limits import Limits
-from pipelines.evaluate.sandbox.lockdown import Isolation
+from pipelines.evaluate.sandbox.lockdown import Ceiling, Isolation
 from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
 
 UNSAFE = "i accept unsafe execution"
@@ -19,6 +19,7 @@ COMMAND = (sys.executable, "-P", "-s", "-S", str(START))
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 """All of it. A constant seed, so that a program that lists a set gives one answer in every run."""
 STOP_S = 5.0
+ALL = Ceiling()
 
 
 class SandboxUnavailableError(RuntimeError):
@@ -40,15 +41,17 @@ class Zygote:
 
     Args:
         unsafe: UNSAFE to run programs where a protection is missing.
+        ceiling: what is used at most of what the machine offers.
 
     Raises:
         ValueError: `unsafe` is neither empty nor UNSAFE.
     """
 
-    def __init__(self, unsafe: str = "") -> None:
+    def __init__(self, unsafe: str = "", ceiling: Ceiling = ALL) -> None:
         if unsafe not in ("", UNSAFE):
             raise ValueError(f'unsafe={unsafe!r}: say "{UNSAFE}" to run without isolation, or leave it out.')
         self._unsafe = unsafe == UNSAFE
+        self._command = (*COMMAND, json.dumps(asdict(ceiling)))
         self._process: subprocess.Popen[bytes] | None = None
         self.isolation: Isolation | None = None
 
@@ -61,7 +64,7 @@ class Zygote:
                 f"What a model wrote runs on Linux only, isolated or not; this is {sys.platform}."
             )
         self._process = subprocess.Popen(
-            COMMAND,
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=ENVIRONMENT,
@@ -73,7 +76,9 @@ class Zygote:
             self.isolation = Isolation(**json.loads(receive(self._pipes()[1])))
         except EOFError:
             self.stop()
-            raise SandboxUnavailableError(f"The sandbox's process ended as it started: {' '.join(COMMAND)}") from None
+            raise SandboxUnavailableError(
+                f"The sandbox's process ended as it started: {' '.join(self._command)}"
+            ) from None
         if (missing := self.isolation.missing()) and not self._unsafe:
             self.stop()
             raise SandboxUnavailableError(

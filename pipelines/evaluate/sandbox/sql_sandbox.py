@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluate.sandbox.limits import Limits
+from pipelines.evaluate.sandbox.lockdown import Ceiling
 from pipelines.evaluate.sandbox.protocol import ASLEEP, RETURNED, TIMEOUT
-from pipelines.evaluate.sandbox.session import Answer, Zygote
+from pipelines.evaluate.sandbox.session import ALL, Answer, Zygote
 from pipelines.evaluate.sandbox.values import Plain, PlainError, decode
 
 CPU_S = 2.0
@@ -36,19 +37,24 @@ class SqlSandbox:
         cpu_s: CPU seconds of one query.
         max_rows: a query with more is an error.
         text_errors: what becomes of text that is not UTF-8, as in `bytes.decode`. Spider's evaluator ignores it.
-        unsafe: as for `PythonSandbox`.
+        unsafe, ceiling: as for `PythonSandbox`.
 
     Raises:
         SandboxUnavailableError: as for `PythonSandbox`.
     """
 
     def __init__(
-        self, cpu_s: float = CPU_S, max_rows: int = MAX_ROWS, text_errors: str = "replace", unsafe: str = ""
+        self,
+        cpu_s: float = CPU_S,
+        max_rows: int = MAX_ROWS,
+        text_errors: str = "replace",
+        unsafe: str = "",
+        ceiling: Ceiling = ALL,
     ) -> None:
         self._cpu_s = cpu_s
         self._options = {"max_rows": max_rows, "text_errors": text_errors}
         self._limits = replace(SQL_LIMITS, total_cpu_s=int(cpu_s) + 2)
-        self._zygote = Zygote(unsafe)
+        self._zygote = Zygote(unsafe, ceiling)
 
     def __enter__(self) -> "SqlSandbox":
         self._zygote.start()
@@ -80,7 +86,7 @@ def _reply(answer: Answer) -> Reply:
     match answer.reply:
         case {"columns": int(columns), "rows": list(rows)}:
             try:
-                return Reply(columns, tuple(tuple(decode(row)) for row in rows))
+                return Reply(columns, tuple(map(tuple, decode(rows))))
             except PlainError as error:
                 return Reply(error=str(error))
         case {"error": str(error)}:

@@ -1,9 +1,10 @@
-"""Starts the zygote: `python -P -s -S start.py`, standard library only.
+"""Starts the zygote: `python -P -s -S start.py CEILING` (JSON of a `Ceiling`), standard library only.
 
 The packages above this one import torch and more. Stand-ins for them let the sandbox's modules be imported here by the
 names that they have everywhere, and nothing else.
 """
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ if __name__ == "__main__":
         sys.modules[name] = package = ModuleType(name)
         package.__path__ = [str([here, *here.parents][depth])]
 
+    from pipelines.evaluate.sandbox.lockdown import Ceiling
     from pipelines.evaluate.sandbox.zygote import serve
 
-    serve()
+    serve(Ceiling(**json.loads(sys.argv[1])))

@@ -6,7 +6,14 @@ from typing import Any
 Plain = Any
 """None, bool, int, float, complex, str, bytes, and list, tuple, dict, set, frozenset of such."""
 MAX_HASHED = 20_000
-"""Keys of one dict or set: a forged reply whose keys all collide costs the reader the square of it, some seconds."""
+"""Keys of one dict or set."""
+MAX_HASH_WORK = MAX_HASHED**2
+"""Comparisons of a reader whose dicts and sets have colliding keys, all of them together: some seconds. A forged reply
+can make them collide."""
+MAX_ELEMENTS = 1_000_000
+"""Items of all lists, tuples, dicts and sets of one value together, which bounds the reader's memory."""
+DIGITS_PER_ELEMENT = 16
+"""Hexadecimal digits that count as another element: the work of comparing long integers."""
 JSON_INT_BITS = 1024
 """Longer integers travel as hexadecimal digits: decimal ones cost the square of their number, and Python refuses them
 beyond 4,300."""
@@ -14,6 +21,10 @@ beyond 4,300."""
 
 class PlainError(ValueError):
     """A value that is not plain, with the reason."""
+
+
+class TooLargeError(PlainError):
+    """A value that costs its reader too much."""
 
 
 def encode(value: object) -> Plain:
@@ -32,12 +43,14 @@ def decode(tagged: Plain) -> Plain:
     """The value that `encode` was given. `tagged` may come from a stranger.
 
     Raises:
-        PlainError: nothing that `encode` makes.
+        PlainError: nothing that `encode` makes, or (TooLargeError) something that costs too much to make.
     """
     try:
-        return _decode(tagged)
+        return _Decoder().value(tagged)
     except RecursionError:
         raise PlainError("nested too deeply") from None
+    except PlainError:
+        raise
     except (TypeError, ValueError, KeyError) as error:
         raise PlainError(f"not an encoded value: {error}") from None
 
@@ -71,37 +84,58 @@ ENCODERS: dict[type, Callable[[Any], Plain]] = {
 }
 
 
-def _decode(tagged: Plain) -> Plain:
-    if isinstance(tagged, list):
-        return [_decode(item) for item in tagged]
-    if not isinstance(tagged, dict):
-        return tagged
-    ((kind, content),) = tagged.items()
-    return DECODERS[kind](content)
+class _Decoder:
+    """Makes one value, and counts what that costs over all its parts."""
 
+    def __init__(self) -> None:
+        self._elements = self._hash_work = 0
+        self._makers: dict[str, Callable[[Plain], Plain]] = {
+            "int": self._int,
+            "tuple": lambda content: tuple(self._items(content)),
+            "dict": self._dict,
+            "set": lambda content: set(self._keys(content)),
+            "frozenset": lambda content: frozenset(self._keys(content)),
+            "bytes": bytes.fromhex,
+            "complex": _complex,
+        }
 
-def _unique(content: Plain) -> list[Plain]:
-    if len(content) > MAX_HASHED:
-        raise PlainError(f"{len(content)} elements, more than {MAX_HASHED}")
-    return [_decode(item) for item in content]
+    def value(self, tagged: Plain) -> Plain:
+        if isinstance(tagged, list):
+            return self._items(tagged)
+        if not isinstance(tagged, dict):
+            return tagged
+        ((kind, content),) = tagged.items()
+        return self._makers[kind](content)
 
+    def _items(self, content: Plain) -> list[Plain]:
+        self._spend(len(content))
+        return [self.value(item) for item in content]
 
-def _dict(content: Plain) -> Plain:
-    keys, values = content
-    return dict(zip(_unique(keys), [_decode(item) for item in values], strict=True))
+    def _keys(self, content: Plain) -> list[Plain]:
+        """Items that are about to be hashed, and compared with each other if their hashes are equal."""
+        before, count = self._elements, len(content)
+        if count > MAX_HASHED:
+            raise TooLargeError(f"{count} elements, more than {MAX_HASHED}")
+        keys = self._items(content)
+        self._hash_work += count * (self._elements - before)
+        if self._hash_work > MAX_HASH_WORK:
+            raise TooLargeError("more keys of sets and dicts than can be compared in time")
+        return keys
+
+    def _dict(self, content: Plain) -> Plain:
+        keys, values = content
+        return dict(zip(self._keys(keys), self._items(values), strict=True))
+
+    def _int(self, content: Plain) -> int:
+        self._spend(len(content) // DIGITS_PER_ELEMENT)
+        return int(content, 16)
+
+    def _spend(self, elements: int) -> None:
+        self._elements += elements
+        if self._elements > MAX_ELEMENTS:
+            raise TooLargeError(f"more than {MAX_ELEMENTS} elements")
 
 
 def _complex(content: Plain) -> complex:
     real, imag = content
     return complex(float(real), float(imag))
-
-
-DECODERS: dict[str, Callable[[Plain], Plain]] = {
-    "int": lambda content: int(content, 16),
-    "tuple": lambda content: tuple(_decode(item) for item in content),
-    "dict": _dict,
-    "set": lambda content: set(_unique(content)),
-    "frozenset": lambda content: frozenset(_unique(content)),
-    "bytes": bytes.fromhex,
-    "complex": _complex,
-}

@@ -25,12 +25,13 @@ PRELOADED = """
 """Any other module of the standard library can be imported too, and takes its time."""
 
 
-def serve() -> None:
+def serve(ceiling: lockdown.Ceiling) -> None:
     """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails."""
     for name in PRELOADED:
         importlib.import_module(name)
-    isolation = lockdown.enter_namespaces()
-    library = landlock.ruleset(lockdown.readable_library()) if isolation.landlock_abi else NO_RULES
+    isolation = lockdown.enter_namespaces(ceiling)
+    abi = isolation.landlock_abi
+    library = landlock.ruleset(lockdown.readable_library(), abi) if abi else NO_RULES
     send(1, json.dumps(asdict(isolation)).encode())
     gc.collect()
     gc.freeze()

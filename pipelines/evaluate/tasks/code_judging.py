@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from pipelines.evaluate.sandbox import Limits, PythonSandbox, budget_s
-from pipelines.evaluate.sandbox.limits import BUDGET_FACTOR, MIN_BUDGET_S
+from pipelines.evaluate.sandbox.limits import BUDGET_FACTOR, MIN_BUDGET_S, divided, machine_memory_bytes
 from pipelines.evaluate.tasks import code_extraction
 from pipelines.evaluate.tasks.code_calls import loaded
 from pipelines.evaluate.tasks.code_problems import Problem
@@ -24,7 +24,7 @@ from pipelines.evaluate.tasks.code_values import is_right
 EXTRACTION = Path(code_extraction.__file__).read_text(encoding="utf-8")
 EXTRACTION_CPU_S = 30.0
 LIMITS = Limits(memory_bytes=4 << 30, reply_bytes=64 << 20)
-"""EvalPlus's memory; a right answer may have 7 MB (HumanEval/15)."""
+"""EvalPlus's memory, where the machine has that much for each sandbox; a right answer may have 7 MB (HumanEval/15)."""
 PROGRAM_CPU_S = 60.0
 """For all inputs of one kind, unless the canonical solution takes long itself (EvalPlus's limit for a program)."""
 CORRECT = "correct"
@@ -104,8 +104,9 @@ def side_by_side(
     num_sandboxes: int | None = None,
 ) -> list[Decision]:
     """What `decide` makes of each of `works`, in their order. None sandboxes means one for each processor that this
-    process may use."""
+    process may use, as far as its memory suffices (`divided`)."""
     wanted = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
+    limits, wanted = divided(LIMITS, wanted, machine_memory_bytes())
     free: SimpleQueue[PythonSandbox] = SimpleQueue()
 
     def one(work: Work) -> Decision:
@@ -116,9 +117,9 @@ def side_by_side(
             free.put(sandbox)
 
     with ExitStack() as stack:
-        for _ in range(wanted):
-            free.put(stack.enter_context(PythonSandbox(LIMITS, unsafe)))
-        with ThreadPoolExecutor(max(wanted, 1)) as pool:
+        for _ in range(wanted if works else 0):
+            free.put(stack.enter_context(PythonSandbox(limits, unsafe)))
+        with ThreadPoolExecutor(wanted) as pool:
             return list(pool.map(one, works))
 
 

@@ -89,7 +89,7 @@ from pipelines.evaluate.sandbox.battery import describe, make_facts, run_attack
 from pipelines.evaluate.sandbox.python_attacks import PYTHON_ATTACKS
 chosen = [one for one in PYTHON_ATTACKS if one.name.startswith(("read", "list the root")) and "caller" not in one.name]
 with tempfile.TemporaryDirectory() as folder, PythonSandbox(unsafe=UNSAFE) as sandbox:
-    facts = make_facts(Path(folder))
+    facts = make_facts(Path(folder), 0)
     ends = {one.name: describe(run_attack(sandbox, one, facts)) for one in chosen}
 print(json.dumps(sorted(name for name, end in ends.items() if end == "returned 'escaped'")))
 """

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evaluate.sandbox.values import MAX_HASHED, PlainError, decode, encode
+from pipelines.evaluate.sandbox.values import MAX_ELEMENTS, MAX_HASHED, PlainError, TooLargeError, decode, encode
 
 hashable = st.recursive(
     st.one_of(
@@ -100,4 +100,43 @@ def test_nesting_and_size_have_ends() -> None:
 )
 def test_what_no_encoder_wrote_is_refused(forged: object) -> None:
     with pytest.raises(PlainError):
+        decode(forged)
+
+
+COLLIDING = [{"int": hex((2**61 - 1) * key)} for key in range(1, 15_001)]
+"""Keys whose hashes are all 0 in Python."""
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"set": COLLIDING},
+        {"frozenset": COLLIDING},
+        {"dict": [COLLIDING, [0] * len(COLLIDING)]},
+        {"set": [{"tuple": [0, key]} for key in COLLIDING[:8000]]},
+    ],
+)
+def test_keys_are_counted_over_the_whole_reply(forged: object) -> None:
+    """One such set is read in seconds; a reply of a few megabytes could hold hundreds."""
+    for shape in ([forged] * 200, {"tuple": [forged] * 200}, {"dict": [[1, 2], [[forged] * 3, [forged] * 3]]}):
+        with pytest.raises(TooLargeError):
+            decode([shape])
+
+
+def test_many_small_sets_and_dicts_are_no_reason_to_refuse() -> None:
+    value = [{"a": {1, 2, 3}, "b": n} for n in range(50_000)]
+    assert carried(value) == value
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        [0] * (MAX_ELEMENTS + 1),
+        [[0] * (MAX_ELEMENTS // 4)] * 5,
+        {"tuple": [{"dict": [[1], [[[]] * (MAX_ELEMENTS // 2)]]}] * 3},
+        [{"int": "0x" + "f" * 2_000_000}] * 9,
+    ],
+)
+def test_elements_are_counted_over_the_whole_reply(forged: object) -> None:
+    with pytest.raises(TooLargeError, match=f"more than {MAX_ELEMENTS} elements"):
         decode(forged)
