@@ -17,8 +17,8 @@ def budget_s(reference_cpu_s: float) -> float:
 
 MEMORY_SHARE = 0.75
 """Of the machine's memory that all sandboxes together may use; the rest is for those who started them."""
-MIN_MEMORY_BYTES = 1 << 30
-"""Of one of several sandboxes: EvalPlus's canonical solutions all answer with less."""
+MIN_MEMORY_BYTES = 2 << 30
+"""Of one of several sandboxes: the canonical solution of Mbpp/255 needs more than 1 GiB."""
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 

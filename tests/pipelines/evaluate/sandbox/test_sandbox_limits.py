@@ -62,9 +62,7 @@ def f(start, part, times, end):
 FORGED = {
     "empty lists": (b'{"value": [', b"[],", 20_000_000, b"0]}"),
     "empty dicts": (b'{"value": [', b"{},", 20_000_000, b"0]}"),
-    "small numbers": (b'{"value": [', b"257,", 16_000_000, b"0]}"),
     "of no shape": (b"[", b"[],", 20_000_000, b"0]"),
-    "under another name": (b'{"raised": [', b"[],", 20_000_000, b"0]}"),
 }
 
 
@@ -92,7 +90,7 @@ def test_program_sees_its_files_alone_where_a_root_of_its_own_is_allowed(tmp_pat
     with PythonSandbox() as sandbox:
         if not sandbox.has_own_root:
             pytest.skip("this machine allows no mount namespace")
-        paths = [str(tmp_path), "/proc/1", "/root", __file__, "/sys", "/dev/null", resource.__file__]
+        paths = [str(tmp_path), "/proc/1", "/usr/bin", __file__, "/sys", "/dev/null", resource.__file__]
         (reply,) = sandbox.call(program, "f", [[paths]], cpu_s=1.0).calls
     assert reply.value == [False] * 5 + [True, True]
 
