@@ -79,7 +79,9 @@ def show(found: dict[str, list[Result]]) -> None:
 def work(rank: int, home: Path, repeats: int) -> None:
     """One worker: every contender once untimed, then all in turn."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{home}/meet", rank=rank, world_size=NUM_WORKERS)
+    dist.init_process_group(
+        "gloo", store=dist.FileStore(f"{home}/meet", NUM_WORKERS), rank=rank, world_size=NUM_WORKERS
+    )
     settings = Optimization()
     engine = Engine(CONFIG, settings, NUM_WORKERS, 1, cross_entropy)
     step = training_step(engine)

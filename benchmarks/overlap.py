@@ -244,7 +244,7 @@ def worker(rank: int, rendezvous: str, delays_ms: Sequence[int], repeats: int, r
 
 @contextmanager
 def process_group(backend: str, rendezvous: str, rank: int, world: int) -> Iterator[None]:
-    dist.init_process_group(backend, init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+    dist.init_process_group(backend, store=dist.FileStore(str(rendezvous), world), rank=rank, world_size=world)
     try:
         yield
     finally:

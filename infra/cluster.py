@@ -1,6 +1,7 @@
 """Reach a Ray cluster, or start one on this machine that dies with this process. Token authentication is always on,
 and a cluster that was started here listens on loopback only."""
 
+import fcntl
 import ipaddress
 import logging
 import os
@@ -8,11 +9,13 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from infra.surroundings import home_folder, prepare, private_folder, ray_folder
 
 LOCAL = "local"
 NAMESPACE = "arctic"
@@ -46,10 +49,13 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield _describe("connected before", is_local=False)
         return
+    prepare()
     target = address or os.environ.get("RAY_ADDRESS") or LOCAL
     use_token(may_create=target == LOCAL)
     _listen_to_others(target != LOCAL)
     if target == LOCAL:
+        if folder := ray_folder():
+            os.environ["RAY_TMPDIR"] = folder
         os.environ.update({name: os.environ.get(name, value) for name, value in ray_env().items()})
         options: dict[str, Any] = {
             "num_cpus": num_cpus,
@@ -122,7 +128,7 @@ def token_file() -> Path:
     ~/.ray/auth_token exists. Ray makes that file unasked, for clusters that are not ours."""
     if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return Path(path)
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    state = Path(os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state")
     ours, rays_own = state / "arctic" / "ray_token", _rays_token()
     return rays_own if rays_own.exists() and not ours.exists() else ours
 
@@ -142,7 +148,11 @@ def refused_token(address: str) -> str:
 
 
 def _rays_token() -> Path:
-    return Path.home() / ".ray" / "auth_token"
+    return _home() / ".ray" / "auth_token"
+
+
+def _home() -> Path:
+    return home_folder() or private_folder()
 
 
 def require_reachable(address: str) -> None:
@@ -170,14 +180,31 @@ def is_loopback(host: str) -> bool:
 
 def _write_token(path: Path) -> None:
     """Make the token under its name at once and whole, so that two processes never use two tokens."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
-    with suppress(FileExistsError):
-        path.hardlink_to(draft)
-    draft.unlink()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked_folder(path.parent):
+            if path.exists():
+                return
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            draft.rename(path)
+    except OSError as error:
+        raise ClusterError(
+            f"{path}: the token of this user's clusters cannot be made ({error.strerror}). Set RAY_AUTH_TOKEN_PATH to "
+            "a file in a folder that you can write, or XDG_STATE_HOME to such a folder."
+        ) from None
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _explain(address: str, error: BaseException) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from infra.context import Event
 from infra.masking import masked_plain
+from infra.store import disk_full
 
 EVENTS = "events.jsonl"
 LIVE_ONLY = frozenset({"progress", "waiting"})
@@ -25,16 +26,29 @@ class EventLog:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._file = (folder / EVENTS).open("a", encoding="utf-8")
+        self._file = (folder / EVENTS).open("ab", buffering=0)
 
     def append(self, event: Event) -> Event:
-        """Write an event so that it survives this process, without credentials in URLs; returns it with its time."""
+        """Write an event so that it survives this process, without credentials in URLs; returns it with its time.
+        Raises StoreError if the disk is full."""
         stamped = {"time": time.time(), **masked_plain(event)}
         if event["event"] not in LIVE_ONLY:
-            self._file.write(json.dumps(stamped, ensure_ascii=False) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._write((json.dumps(stamped, ensure_ascii=False) + "\n").encode())
         return stamped
+
+    def _write(self, line: bytes) -> None:
+        """A whole line or none: half of one would run into the next."""
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._file.fileno(), line[written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), before)
+            if full := disk_full(error, self.folder.parents[1], "writing the event log"):
+                raise full from None
+            raise
 
     def close(self) -> None:
         self._file.close()

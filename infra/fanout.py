@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from infra.capacity import Capacity, Wait
 from infra.context import StageContext
 from infra.stage import Demand, digest
-from infra.store import file_digest, rename_durably, write_durably
+from infra.store import file_digest, link_or_copy, rename_durably, write_durably
 
 Descriptor = TypeVar("Descriptor")
 RESULT = "shard.json"
@@ -108,7 +108,7 @@ def _link(home: Path, files: Sequence[Path], result: ShardResult, folder: Path) 
     for file in files:
         target = folder / file.relative_to(home)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.hardlink_to(file)
+        link_or_copy(file, target)
     return result
 
 

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from infra.capacity import PATIENCE_VARIABLE
 from infra.cluster import ClusterError, is_loopback, refused_token, use_token
 from infra.provenance import GIT_VARIABLE, git_state
+from infra.surroundings import prepare, without_credentials
 from infra.upload import LIMIT_BYTES, UploadError, excludes, measure
+from infra.web import proxy_of
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -43,6 +45,7 @@ def submit(
     ClusterError.
     """
     url = dashboard_url(address)
+    prepare()
     use_token(may_create=False)
     is_here = is_loopback(str(urlsplit(url).hostname))
     if url.startswith("http:") and not is_here:
@@ -103,7 +106,11 @@ def _client(url: str) -> "JobSubmissionClient":
     except AuthenticationError:
         raise ClusterError(refused_token(url)) from None
     except ConnectionError:
-        raise ClusterError(f"{url}: no dashboard answers there. Is the head running, and the tunnel open?") from None
+        proxy = proxy_of(url)
+        way = f" Asked through the proxy {without_credentials(proxy)}; no_proxy names hosts without." if proxy else ""
+        raise ClusterError(
+            f"{url}: no dashboard answers there. Is the head running, and the tunnel open?{way}"
+        ) from None
 
 
 def _send(client: "JobSubmissionClient", command: list[str], env: dict[str, Any], url: str) -> str:

@@ -44,7 +44,7 @@ for name in {MODULES!r}:
 try:
     import torch, torch.distributed as dist
     with tempfile.TemporaryDirectory() as folder:
-        dist.init_process_group("gloo", init_method=f"file://{{folder}}/meet", rank=0, world_size=1)
+        dist.init_process_group("gloo", store=dist.FileStore(f"{{folder}}/meet", 1), rank=0, world_size=1)
         total = torch.ones(2)
         dist.all_reduce(total)
         assert total.tolist() == [1.0, 1.0]

@@ -5,7 +5,6 @@ budget than an error. Whatever was committed stays, so resuming is running again
 waits for one: see `infra.capacity`.
 """
 
-import errno
 import shutil
 import time
 import traceback
@@ -23,7 +22,7 @@ from infra.packages import require
 from infra.plan import PlannedStage, notes
 from infra.provenance import code_digest, provenance
 from infra.stage import Demand, Stage
-from infra.store import Artifact, Store, StoreError, write_durably
+from infra.store import Artifact, Store, StoreError, disk_full, write_durably
 
 PREEMPTIONS = 20
 """How often one stage may lose its worker before it counts as failed."""
@@ -255,13 +254,8 @@ def _cause(error: BaseException) -> BaseException:
 
 def _explain(error: Exception, stage: Stage, store: Store) -> Exception:
     cause = _cause(error)
-    if isinstance(cause, OSError) and (cause.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(cause)):
-        free = shutil.disk_usage(store.root).free
-        return StoreError(
-            f"store {store.root}: the disk is full ({free:,} bytes free) while building {stage.id}. "
-            "Free space or give --store on another disk, then run the same command: finished shards are kept."
-        )
-    return error
+    full = disk_full(cause, store.root, f"building {stage.id}") if isinstance(cause, OSError) else None
+    return full or error
 
 
 def _count_attempt(state: Path) -> int:

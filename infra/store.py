@@ -7,13 +7,16 @@
 <root>/lock                                       held by the one writing process
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import pwd
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,7 +29,8 @@ import pyarrow.parquet as pq
 from infra.stage import Stage
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SHARED = stat.S_ISGID | stat.S_IWGRP
 
 
 class StoreError(RuntimeError):
@@ -35,12 +39,13 @@ class StoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One committed file. `rows` is known for Parquet."""
+    """One committed file. `rows` and `footer_sha256`, of what places its pages, are known for Parquet."""
 
     path: str
     bytes: int
     sha256: str
     rows: int | None = None
+    footer_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,17 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
+        fields = asdict(self)
+        return json.dumps({**fields, "sha256": _fields_digest(fields)}, indent=1, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         fields = json.loads(text)
+        stated = fields.pop("sha256", None)
+        if fields["schema_version"] not in (1, SCHEMA_VERSION):
+            raise ValueError(f"schema_version is {fields['schema_version']}")
+        if stated != (None if fields["schema_version"] == 1 else _fields_digest(fields)):
+            raise ValueError("it differs from what was committed")
         fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
         fields["quarantined"] = tuple(fields["quarantined"])
         return cls(**fields)
@@ -107,7 +118,8 @@ class Store:
         self.root = Path(root).resolve()
 
     def open(self) -> "Store":
-        """This store, made if missing and tried by a write. Raises StoreError."""
+        """This store, made if missing and tried by a write. What is made in a folder that its group shares (setgid and
+        group-writable) is the group's to change as well. Raises StoreError."""
         try:
             (self.root / "stages").mkdir(parents=True, exist_ok=True)
             (self.root / "runs").mkdir(exist_ok=True)
@@ -118,11 +130,37 @@ class Store:
             raise StoreError(
                 f"store {self.root}: cannot write there ({error.strerror}). Choose another folder with --store."
             ) from error
+        if self.root.stat().st_mode & SHARED == SHARED:
+            os.umask(os.umask(0o077) & ~stat.S_IRWXG)
+        self._require_writable()
         return self
+
+    def _require_writable(self) -> None:
+        """Find what another user made here and this one cannot change, before a stage meets it."""
+        parts = [self.root / name for name in ("stages", "runs", "lock", "mlflow.db", "mlartifacts")]
+        parts += [*(self.root / "stages").iterdir(), *(self.root / "runs").iterdir()]
+        closed = [path for path in parts if path.exists() and not os.access(path, os.W_OK)]
+        if closed:
+            owner = _user_name(closed[0].stat().st_uid)
+            raise StoreError(
+                f"store {self.root}: {closed[0]} belongs to {owner}, and this user cannot write it. Give this run its "
+                f"own folder with --store, or let {owner} share the store with a group: chgrp -R GROUP, "
+                "chmod -R g+rwX, and chmod g+s on its folders."
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store for writing; the kernel frees it however this process ends. Raises StoreError."""
+        try:
+            with self._lock():
+                yield
+        except OSError as error:
+            if full := disk_full(error, self.root, "writing the run's files"):
+                raise full from None
+            raise
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
         with (self.root / "lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,6 +169,10 @@ class Store:
                 raise StoreError(
                     f"store {self.root}: another run holds it ({file.read().strip() or 'it is just starting'}). "
                     "Wait for it, stop it, or give this run its own folder with --store."
+                ) from None
+            except OSError as error:
+                raise StoreError(
+                    f"store {self.root}: its file system cannot lock files ({error.strerror}). Give --store on another."
                 ) from None
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -233,6 +275,11 @@ class Store:
         return f"{stage.subject}-{stage.key}" if stage.subject else stage.key
 
 
+def _fields_digest(fields: Mapping[str, Any]) -> str:
+    """sha256 of a manifest's fields: its own files have theirs in it, it has nobody else."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def write_durably(path: Path, content: str | bytes) -> None:
     """Write a whole file, text as UTF-8, so that after a crash it has the old content or the new."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -257,15 +304,56 @@ def rename_durably(source: Path, target: Path) -> None:
     _fsync(target.parent)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it if the file system or its rules refuse hard links. `target` is new."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:
+        # SMB, exFAT and FUSE folders know no links, and Linux protects other users' files from them.
+        shutil.copyfile(source, target)
+
+
+def disk_full(error: OSError, root: Path, doing: str) -> StoreError | None:
+    """The message for a full disk or an exhausted quota; None for any other error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left" not in str(error):
+        return None
+    free = shutil.disk_usage(root).free
+    return StoreError(
+        f"store {root}: the disk is full ({free:,} bytes free) while {doing}. "
+        "Free space or give --store on another disk, then run the same command: finished shards are kept."
+    )
+
+
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def footer_digest(file: Path) -> str:
+    """sha256 of a Parquet file's metadata, their length and the closing magic (parquet-format, README)."""
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 8))
+        length = int.from_bytes(stream.read(4), "little")
+        stream.seek(max(0, size - 8 - length))
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
 def _entry(file: Path, folder: Path) -> FileEntry:
-    rows = pq.read_metadata(file).num_rows if file.suffix == ".parquet" else None
-    return FileEntry(file.relative_to(folder).as_posix(), file.stat().st_size, file_digest(file), rows)
+    path, size, sha256 = file.relative_to(folder).as_posix(), file.stat().st_size, file_digest(file)
+    if file.suffix != ".parquet":
+        return FileEntry(path, size, sha256)
+    return FileEntry(path, size, sha256, pq.read_metadata(file).num_rows, footer_digest(file))
 
 
 def _fsync(path: Path) -> None:

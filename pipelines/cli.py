@@ -329,7 +329,10 @@ def _terminal() -> Console:
 
 def main() -> None:
     """Entry point: the user's mistakes end in one message and exit code 2, with no traceback."""
+    from infra.surroundings import prepare
+
     try:
+        prepare()
         app()
     except Exception as error:
         if not isinstance(error, _user_errors()):
@@ -346,11 +349,13 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from infra.packages import PackageError
     from infra.plan import SelectionError
     from infra.store import StoreError
+    from infra.surroundings import SurroundingsError
     from infra.tracking import TrackingError
     from pipelines.evaluate.tasks.task import DataError
     from pipelines.show import ShowError
 
-    return RecipeError, PackageError, ClusterError, SelectionError, StoreError, TrackingError, ShowError, DataError
+    mistakes = RecipeError, PackageError, SelectionError, ShowError, DataError
+    return *mistakes, ClusterError, StoreError, SurroundingsError, TrackingError
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from infra.packages import PackageError
 from infra.plan import PlannedStage, missing_packages, plan, require_inputs, select
 from infra.provenance import provenance
 from infra.runner import Outcome, run, run_inline
-from infra.store import Artifact, Store, write_durably
+from infra.store import Artifact, Store, StoreError, write_durably
 from pipelines import console
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.graph import Graph, corpus_graph, run_graph
@@ -219,7 +220,9 @@ def execute(graph: Graph, planned: list[PlannedStage], store: Store, address: st
         status = "finished" if outcome.ok else "failed"
     finally:
         seconds = time.monotonic() - started
-        log.append({"event": "run_finished", "status": status, "seconds": round(seconds, 3)})
+        # A full disk has been reported by then, and the next run closes a log without an end.
+        with suppress(StoreError):
+            log.append({"event": "run_finished", "status": status, "seconds": round(seconds, 3)})
         log.close()
         tracker.stop()
     print_summary(outcome, planned, store.root, seconds, terminal)

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.integrity import require_intact
 from pipelines.artifacts.tokens import TokenSequences
 
 EXPORTED = pa.schema(
@@ -145,6 +146,7 @@ def _write_ids(sequences: TokenSequences, file: BinaryIO, dtype: str) -> None:
     for shard in range(sequences.num_shards):
         pieces = _in_order(sequences, shard)
         if len(pieces):
+            require_intact(sequences.folder / f"{shard:05d}.bin")
             rows = np.asarray(sequences.rows(shard))
             columns = (pieces[name].to_pylist() for name in ("sequence", "start", "length"))
             for sequence, start, length in zip(*columns, strict=True):

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from infra.runner import Outcome
 from infra.store import Artifact, Manifest
 from pipelines.artifacts.checkpoint import HISTORY_FILE
+from pipelines.artifacts.parquet import read_table
 from pipelines.artifacts.report import Scores
 
 LOSS_BAND = 0.005
@@ -68,5 +68,5 @@ def _within_band(original: Artifact, again: Artifact) -> tuple[str, bool]:
 
 
 def _mean_loss(artifact: Path) -> float:
-    losses = pq.read_table(artifact / HISTORY_FILE, columns=["loss"])["loss"].to_pylist()
+    losses = read_table(artifact / HISTORY_FILE, columns=["loss"])["loss"].to_pylist()
     return sum(losses) / len(losses)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from infra.store import Artifact
 from pipelines.artifacts.documents import DOCUMENTS, shard_paths
 from pipelines.artifacts.duplicates import read_document
+from pipelines.artifacts.parquet import ParquetFile, read_table
 
 TEXT_SHOWN = 600
 """Characters of a document's text."""
@@ -73,7 +74,7 @@ def describe(place: Place, doc_id: str, artifacts: Sequence[Artifact]) -> Fields
 
 def _row(shard: Path, doc_id: str) -> int | None:
     """The row of a document in a shard, or None; memory holds the ids of one row group."""
-    file, before = pq.ParquetFile(shard), 0
+    file, before = ParquetFile(shard), 0
     for number in range(file.num_row_groups):
         ids = file.read_row_group(number, columns=["doc_id"])["doc_id"]
         place = pc.index(ids, pa.scalar(doc_id, ids.type)).as_py()
@@ -123,7 +124,7 @@ def _findings(artifact: Artifact, place: Place, doc_id: str) -> Fields:
 
 def _rows(artifact: Artifact, kind: str, place: Place, doc_id: str) -> list[Fields]:
     """Rows of a table with any number of rows a document."""
-    rows: list[Fields] = pq.read_table(
+    rows: list[Fields] = read_table(
         artifact.path / kind / place.shard, filters=pc.field("doc_id") == doc_id
     ).to_pylist()
     return rows

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from infra.store import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
+from pipelines.artifacts.parquet import ParquetFile
 from pipelines.artifacts.tokens import Piece, TokenSequences
 
 PROVENANCE = ("url", "origin", "offset", "length", "date", "licence", "opt_out", "extractor", "attributes")
@@ -105,7 +104,7 @@ def _tokens_of(corpus: str, candidates: list[Artifact]) -> Artifact:
 
 def _provenance(source: Artifact, shard: int, piece: Piece) -> dict[str, Any]:
     """The document's columns but its text, from the one row group that has its row."""
-    file = pq.ParquetFile(shard_paths(source.path, "documents")[shard])
+    file = ParquetFile(shard_paths(source.path, "documents")[shard])
     row = piece.doc_row
     for group in range(file.num_row_groups):
         num_rows = file.metadata.row_group(group).num_rows

@@ -6,9 +6,11 @@ changes nothing. Loading this module loads MLflow.
 
 import getpass
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  MLflow would import it later, in the tracking thread
 from mlflow import MlflowClient
@@ -21,6 +23,7 @@ from mlflow.entities import (
     Metric,
     Param,
 )
+from mlflow.entities.lifecycle_stage import LifecycleStage
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from infra.context import Event
@@ -263,7 +266,7 @@ class Projection:
         found = self._search(identity)
         if found:
             return str(found[0].info.run_id)
-        tags = {"mlflow.user": getpass.getuser(), **identity, **tags}
+        tags = {"mlflow.user": _user_name(), **identity, **tags}
         return str(self._client.create_run(self.experiment_id, _milliseconds(event), tags, name).info.run_id)
 
     def _search(self, tags: Mapping[str, str]) -> Sequence[Any]:
@@ -290,9 +293,19 @@ class Projection:
 def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found:
+        # MLflow keeps a deleted experiment's name taken. It shows what the store holds, so it comes back.
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
-    location = f"{artifact_root}/{name}" if artifact_root else None
+    location = f"{artifact_root}/{quote(name)}" if artifact_root else None
     return str(client.create_experiment(name, location, {"mlflow.experimentKind": "custom_model_development"}))
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def _manifest(path: Path) -> Manifest:

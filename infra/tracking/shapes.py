@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.context import Event
+from infra.integrity import require_intact
 
 Item = TypeVar("Item")
 
@@ -49,6 +50,7 @@ def legal_name(name: str) -> str:
 def split_table(parquet: Path) -> str:
     """A table as MLflow reads it (JSON, columns and rows): every k-th row, for the smallest k that leaves at most
     MAX_TABLE_ROWS."""
+    require_intact(parquet)
     table = pq.read_table(parquet)
     stride = -(-table.num_rows // MAX_TABLE_ROWS) or 1
     table = table.take(pa.array(range(0, table.num_rows, stride), pa.int64()))

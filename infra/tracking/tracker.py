@@ -30,13 +30,20 @@ class TrackingError(RuntimeError):
 
 def tracking_uri(store_root: Path) -> str:
     """MLFLOW_TRACKING_URI where it is set, else a SQLite file inside the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root.resolve()}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(store_root.resolve() / "mlflow.db")
 
 
 def artifact_root(store_root: Path) -> str | None:
     """Folder inside the store for the files of new experiments; None where a server has its own place."""
     is_server = tracking_uri(store_root).startswith(("http:", "https:", "databricks"))
-    return None if is_server else str(store_root.resolve() / "mlartifacts")
+    return None if is_server else (store_root.resolve() / "mlartifacts").as_uri()
+
+
+def _sqlite_uri(file: Path) -> str:
+    """SQLAlchemy ends the path at "?" and decodes "%". Where these are quoted the driver is named as well, since MLflow
+    makes the folder of a plain `sqlite:///` path without decoding it."""
+    quoted = str(file).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{file}" if quoted == str(file) else f"sqlite+pysqlite:///{quoted}"
 
 
 def reconcile(store_root: Path) -> list[str]:
@@ -187,6 +194,8 @@ def _projection_class() -> "type[Projection]":
     os.environ.update({name: os.environ.get(name, value) for name, value in MLFLOW_ENVIRONMENT.items()})
     from infra.tracking.projection import Projection
 
+    # It logs a traceback of each error that it raises as well.
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
     return Projection
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.context import StageContext
+from infra.integrity import read_committed
 from infra.stage import Metrics, Resources, Stage
 from infra.store import Artifact
 from pipelines.ablate.mixtures import corpora_of
 from pipelines.ablate.regression import Regression, best_mixture, regress
+from pipelines.artifacts.parquet import write_table
 from pipelines.artifacts.report import DIFFERENCES, Scores, read_differences
 
 RESULT = "ablation.json"
@@ -55,7 +56,7 @@ class Ablation:
 
     @classmethod
     def read(cls, folder: Path) -> "Ablation":
-        fields = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        fields = json.loads(read_committed(folder / RESULT))
         return cls(**fields | {"gain": tuple(fields["gain"]) if fields["gain"] else None})
 
 
@@ -65,7 +66,7 @@ def stage(number: int, mixtures: Sequence[Mapping[str, float]], seed: int, evalu
     params = {"phase": number, "mixtures": [dict(mixture) for mixture in mixtures], "seed": seed}
     inputs = {f"evaluate:{place:03d}": evaluation for place, evaluation in enumerate(evaluations)}
     work = partial(_ablate, number, mixtures, seed)
-    return Stage("ablate", str(number), 2, params, inputs, work, Resources(num_cpus=1), machine_dependent=True)
+    return Stage("ablate", str(number), 3, params, inputs, work, Resources(num_cpus=1), machine_dependent=True)
 
 
 def _ablate(
@@ -135,7 +136,7 @@ def _write_candidates(
 ) -> None:
     columns: dict[str, Any] = {f"weight/{name}": table[:, place] for place, name in enumerate(names)}
     columns |= {name: scores[:, place] for place, name in enumerate(measures)}
-    pq.write_table(pa.table({**columns, "objective": objective}), out / "candidates.parquet", compression="zstd")
+    write_table(pa.table({**columns, "objective": objective}), out / "candidates.parquet")
 
 
 def _ablation(

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from pipelines.artifacts.parquet import ParquetFile, parquet_writer, read_table, write_table
 
 DOCUMENTS = pa.schema(
     [
@@ -115,7 +116,7 @@ class DocumentWriter:
     def __init__(self, folder: Path, shard: int) -> None:
         path = folder / "documents" / f"{shard:05d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = pq.ParquetWriter(path, DOCUMENTS, compression="zstd")
+        self._writer = parquet_writer(path, DOCUMENTS)
         self._rows: list[dict[str, object]] = []
         self._held_bytes = 0
 
@@ -157,7 +158,7 @@ def write_documents(documents: Iterable[Document], folder: Path, shard: int) -> 
 def write_shard(table: pa.Table, folder: Path, shard: int) -> None:
     """Write `table` as shard number `shard` of `folder`; the same table gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / f"{shard:05d}.parquet", compression="zstd")
+    write_table(table, folder / f"{shard:05d}.parquet")
 
 
 def shard_paths(artifact: Path, kind: str) -> list[Path]:
@@ -167,10 +168,10 @@ def shard_paths(artifact: Path, kind: str) -> list[Path]:
 
 def iter_kept(documents: Path, filtered: Path, decisions: Path, split: str) -> Iterator[pa.RecordBatch]:
     """Kept documents of one split, in order, their text redacted, from a shard of documents and its two sidecars."""
-    keep = pq.read_table(decisions, columns=["doc_id", "keep"])
-    redactions = pq.read_table(filtered, columns=["doc_id", "redactions"])
+    keep = read_table(decisions, columns=["doc_id", "keep"])
+    redactions = read_table(filtered, columns=["doc_id", "redactions"])
     row = 0
-    for batch in pq.ParquetFile(documents).iter_batches(READ_BATCH_ROWS):
+    for batch in ParquetFile(documents).iter_batches(READ_BATCH_ROWS):
         sidecars = [sidecar.slice(row, batch.num_rows).combine_chunks() for sidecar in (keep, redactions)]
         for sidecar, path in zip(sidecars, (decisions, filtered), strict=True):
             if sidecar["doc_id"].to_pylist() != batch["doc_id"].to_pylist():

@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from infra.integrity import read_committed
 from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.parquet import ParquetFile, read_table, write_table
 
 CLUSTERS_FILE = "clusters.parquet"
 CLUSTERS = pa.schema([pa.field("kept_id", pa.string(), nullable=False), pa.field("size", pa.int32(), nullable=False)])
@@ -47,12 +48,12 @@ class Member:
 
 
 def write_clusters(table: pa.Table, folder: Path) -> None:
-    pq.write_table(table, folder / CLUSTERS_FILE, compression="zstd")
+    write_table(table, folder / CLUSTERS_FILE)
 
 
 def read_clusters(artifact: Path) -> list[tuple[str, int]]:
     """(kept_id, size) of the largest clusters, the largest first."""
-    table = pq.read_table(artifact / CLUSTERS_FILE)
+    table = read_table(artifact / CLUSTERS_FILE)
     return list(zip(table["kept_id"].to_pylist(), table["size"].to_pylist(), strict=True))
 
 
@@ -62,14 +63,14 @@ def write_alarms(alarms: Sequence[Alarm], folder: Path) -> None:
 
 
 def read_alarms(artifact: Path) -> list[Alarm]:
-    return [Alarm(**fields) for fields in json.loads((artifact / ALARMS_FILE).read_text(encoding="utf-8"))]
+    return [Alarm(**fields) for fields in json.loads(read_committed(artifact / ALARMS_FILE))]
 
 
 def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
     """Documents of a dedup artifact that are named in `kept_ids` or that one of those stands for, in order."""
     wanted = pa.array(sorted(kept_ids), pa.string())
     for shard in shard_paths(artifact, "decisions"):
-        table = pq.read_table(shard)
+        table = read_table(shard)
         found = pc.or_kleene(pc.is_in(table["doc_id"], wanted), pc.is_in(table["kept_id"], wanted))
         rows = pc.indices_nonzero(found)
         for row, decision in zip(rows.to_pylist(), table.take(rows).to_pylist(), strict=True):
@@ -78,7 +79,7 @@ def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
 
 def read_document(documents: Path, row: int, columns: Sequence[str]) -> dict[str, Any]:
     """One row of a shard of documents; only its row group is read."""
-    file = pq.ParquetFile(documents)
+    file = ParquetFile(documents)
     for number in range(file.num_row_groups):
         size = file.metadata.row_group(number).num_rows
         if row < size:

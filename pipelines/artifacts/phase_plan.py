@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infra.integrity import read_committed, require_intact
 from pipelines.artifacts.due_order import BLOCK, DueOrder, Seek, seek_table
 from pipelines.artifacts.permutation import permute
 
@@ -120,7 +121,7 @@ class PhasePlan:
     @classmethod
     def read(cls, folder: Path) -> "PhasePlan":
         """The plan in `folder`; its files are mapped, not loaded."""
-        numbers = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        numbers = json.loads(read_committed(folder / PLAN))
         numbers["shares"] = tuple(CorpusShare(**share) for share in numbers["shares"])
         numbers["seek"] = tuple(tuple(row) for row in numbers["seek"])
         return cls(**numbers, copies=_columns(folder / "copies"), ranked=_columns(folder / "ranked"))
@@ -164,4 +165,7 @@ class PhasePlan:
 
 
 def _columns(folder: Path) -> dict[str, np.ndarray]:
-    return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
+    files = sorted(folder.glob("*.npy"))
+    for file in files:
+        require_intact(file)
+    return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}

@@ -7,7 +7,8 @@ databases.parquet   DATABASES: the SQL script that makes each database
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from pipelines.artifacts.parquet import read_table, write_table
 
 QUESTIONS = pa.schema(
     [
@@ -37,14 +38,14 @@ QUERY_END = ";"
 
 def write_questions(questions: list[dict[str, str]], databases: list[dict[str, str]], folder: Path) -> None:
     """Write both tables under the output folder of `source`."""
-    pq.write_table(pa.Table.from_pylist(questions, schema=QUESTIONS), folder / "questions.parquet", compression="zstd")
-    pq.write_table(pa.Table.from_pylist(databases, schema=DATABASES), folder / "databases.parquet", compression="zstd")
+    write_table(pa.Table.from_pylist(questions, schema=QUESTIONS), folder / "questions.parquet")
+    write_table(pa.Table.from_pylist(databases, schema=DATABASES), folder / "databases.parquet")
 
 
 def read_questions(folder: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Questions in order, and script by database id."""
-    questions = pq.read_table(folder / "questions.parquet").to_pylist()
-    databases = pq.read_table(folder / "databases.parquet").to_pylist()
+    questions = read_table(folder / "questions.parquet").to_pylist()
+    databases = read_table(folder / "databases.parquet").to_pylist()
     return questions, {row["database_id"]: row["script"] for row in databases}
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from infra.integrity import read_committed
+
 SCORES = "scores.json"
 DIFFERENCES = "differences.json"
 SAMPLES_FILE = "tables/samples.parquet"
@@ -121,7 +123,7 @@ def write_differences(found: Mapping[str, Difference], folder: Path) -> None:
 
 
 def read_differences(folder: Path) -> dict[str, Difference]:
-    found = json.loads((folder / DIFFERENCES).read_text(encoding="utf-8"))
+    found = json.loads(read_committed(folder / DIFFERENCES))
     return {name: Difference(**difference) for name, difference in found.items()}
 
 
@@ -152,7 +154,7 @@ class Scores:
 
     @classmethod
     def read(cls, folder: Path) -> "Scores":
-        fields = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        fields = json.loads(read_committed(folder / SCORES))
         fields["scores"] = {name: Score(**score) for name, score in fields["scores"].items()}
         fields["contamination"] = {task: Contamination(**found) for task, found in fields["contamination"].items()}
         return cls(**fields)

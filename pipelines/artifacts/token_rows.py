@@ -25,10 +25,8 @@ def read_rows(corpora: Sequence[TokenSequences], which: np.ndarray, sequences: n
     ends = []
     for row, (corpus, sequence) in enumerate(zip(which.tolist(), sequences.tolist(), strict=True)):
         source = corpora[corpus]
-        shard, place = source.locate(sequence)
-        raw[row] = source.rows(shard)[place]
-        offsets, cu_seqlens = source.bounds(shard)
-        ends.append(cu_seqlens[offsets[place] : offsets[place + 1]])
+        raw[row] = source.ids(sequence)
+        ends.append(source.cu_seqlens(sequence))
     return _rows(raw, ends)
 
 

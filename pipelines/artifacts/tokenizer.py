@@ -18,6 +18,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
+from infra.integrity import DamageError, read_committed
 from pipelines.artifacts.tokens import id_dtype
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -53,7 +54,7 @@ class TextTokenizer:
         file = artifact / CONFIG_FILE
         self._tokenizer = read_tokenizer(artifact / TOKENIZER_FILE)
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config = json.loads(read_committed(file))
             ids = self._tokenizer.get_vocab()
             self.end_id, self.pad_id = ids[config["eos_token"]], ids[config["pad_token"]]
         except (OSError, ValueError, KeyError) as error:
@@ -106,7 +107,9 @@ def read_tokenizer(file: Path) -> Tokenizer:
     Raises ValueError where it cannot be read.
     """
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_buffer(read_committed(file))
+    except DamageError:
+        raise
     except Exception as error:  # the library raises plain Exception for every fault
         raise ValueError(f"{file}: not a readable tokenizer ({error}).") from error
     tokenizer.no_truncation()

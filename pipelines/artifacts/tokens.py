@@ -1,7 +1,8 @@
 """Packed tokens of one corpus, with the way back from any token to its document.
 
     <split>/NNNNN.bin         little-endian uint16 (uint32 above 65,536 ids), `num_sequences` rows of T + 1 ids
-    <split>/NNNNN.bounds.npy  int32: `num_sequences` + 1 offsets, then what they point into: each sequence's cu_seqlens
+    <split>/NNNNN.bounds.npy  int32: `num_sequences` + 1 offsets; CRC-32 of each sequence's ids, then of each one's
+                              cu_seqlens; then what the offsets point into: each sequence's cu_seqlens
     <split>/NNNNN.parquet     PIECES: which part of which document stands where, by sequence and start
     tokens.json               T, dtype, pad id, end id, and per split the sequences of each shard
 
@@ -15,15 +16,18 @@ A position names one id of a split: sequence * (T + 1) + offset, its place in th
 
 import bisect
 import json
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from infra.integrity import damage_named, read_committed, require_intact
+from pipelines.artifacts.parquet import ParquetFile, read_table, write_table
 
 PIECES = pa.schema(
     [
@@ -71,15 +75,14 @@ def write_token_shard(rows: Iterable[np.ndarray], pieces: pa.Table, folder: Path
     are written; `pieces` is PIECES in row order."""
     home = folder / split
     home.mkdir(parents=True, exist_ok=True)
-    num_sequences = 0
+    checksums: list[int] = []
     with (home / f"{shard:05d}.bin").open("wb") as file:
         for block in rows:
-            file.write(np.ascontiguousarray(block).data)
-            num_sequences += len(block) if block.ndim == 2 else 1
-    np.save(home / f"{shard:05d}.bounds.npy", _bounds(pieces, num_sequences))
-    pq.write_table(
-        pieces.cast(PIECES), home / f"{shard:05d}.parquet", compression="zstd", row_group_size=PIECES_PER_GROUP
-    )
+            content = np.ascontiguousarray(block)
+            file.write(content.data)
+            checksums += map(zlib.crc32, content if content.ndim == 2 else [content])
+    np.save(home / f"{shard:05d}.bounds.npy", _bounds(pieces, checksums))
+    write_table(pieces.cast(PIECES), home / f"{shard:05d}.parquet", row_group_size=PIECES_PER_GROUP)
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,11 @@ class TokenSequences:
 
     def __init__(self, folder: Path, split: str) -> None:
         self.folder = folder / split
-        self.index = TokensIndex(**json.loads((folder / INDEX).read_text(encoding="utf-8")))
+        self.index = TokensIndex(**json.loads(read_committed(folder / INDEX)))
         self._sizes = self.index.shards[split]
         self._ends = list(accumulate(self._sizes))
         self._rows: dict[int, np.ndarray] = {}
-        self._bounds: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._bounds: dict[int, _Bounds] = {}
         self._tables: dict[int, pa.Table] = {}
 
     def __len__(self) -> int:
@@ -111,13 +114,22 @@ class TokenSequences:
     def ids(self, sequence: int) -> np.ndarray:
         """The T + 1 ids of a sequence, uint16 or uint32, mapped from disk."""
         shard, row = self.locate(sequence)
-        return self.rows(shard)[row]
+        ids = self.rows(shard)[row]
+        if zlib.crc32(ids.data) != self.bounds(shard).ids_checksums[row]:
+            self._raise_damage(shard, row)
+        return ids
 
     def cu_seqlens(self, sequence: int) -> np.ndarray:
         """int32 [pieces + 1]: where each piece of a sequence ends, after a 0; padding starts at the last. From disk."""
         shard, row = self.locate(sequence)
-        offsets, cu_seqlens = self.bounds(shard)
-        return cu_seqlens[offsets[row] : offsets[row + 1]]
+        bounds = self.bounds(shard)
+        first, last = bounds.offsets[row], bounds.offsets[row + 1]
+        cu_seqlens = bounds.cu_seqlens[first:last]
+        # A slice takes offsets before the begin or beyond the end for these.
+        is_inside = 0 <= first <= last <= len(bounds.cu_seqlens)
+        if not is_inside or zlib.crc32(cu_seqlens.data) != bounds.cu_seqlens_checksums[row]:
+            self._raise_damage(shard, row)
+        return cu_seqlens
 
     def segments(self, sequence: int) -> np.ndarray:
         """int32 [T + 1]: 0, 1, ... for the piece that each id belongs to, -1 for padding."""
@@ -131,6 +143,8 @@ class TokenSequences:
         shard, row = self.locate(sequence)
         if shard not in self._tables:
             self._tables[shard] = self.shard_pieces(shard)
+        # Checks the offsets that lead to the rows.
+        self.cu_seqlens(sequence)
         first, last = self._piece_rows(shard, row)
         return [_piece(found) for found in self._tables[shard].slice(first, last - first).to_pylist()]
 
@@ -142,7 +156,7 @@ class TokenSequences:
         if first + number >= last:
             return None
         group, within = divmod(first + number, PIECES_PER_GROUP)
-        return _piece(pq.ParquetFile(self._pieces_file(shard)).read_row_group(group).slice(within, 1).to_pylist()[0])
+        return _piece(ParquetFile(self._pieces_file(shard)).read_row_group(group).slice(within, 1).to_pylist()[0])
 
     def locate(self, sequence: int) -> tuple[int, int]:
         """(shard, row in the shard) of a sequence. Raises IndexError."""
@@ -157,28 +171,36 @@ class TokenSequences:
 
     def shard_pieces(self, shard: int) -> pa.Table:
         """PIECES of a shard, from disk."""
-        return pq.read_table(self._pieces_file(shard)).combine_chunks()
+        return read_table(self._pieces_file(shard)).combine_chunks()
 
     def rows(self, shard: int) -> np.ndarray:
         """[num_sequences, T + 1] ids of a shard, mapped from disk."""
         if shard not in self._rows:
             # Plain arrays over the mapped bytes: slicing np.memmap takes several times as long.
-            flat = np.asarray(np.memmap(self.folder / f"{shard:05d}.bin", dtype=self.index.dtype, mode="r"))
-            self._rows[shard] = flat.reshape(-1, self.index.sequence_length + 1)
+            file = self.folder / f"{shard:05d}.bin"
+            with damage_named(file):
+                flat = np.asarray(np.memmap(file, dtype=self.index.dtype, mode="r"))
+                self._rows[shard] = flat.reshape(-1, self.index.sequence_length + 1)
         return self._rows[shard]
 
-    def bounds(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets [num_sequences + 1] and all cu_seqlens of a shard, end to end, int32, mapped from disk: those of row
-        r are `cu_seqlens[offsets[r] : offsets[r + 1]]`."""
+    def bounds(self, shard: int) -> "_Bounds":
+        """Where the pieces of a shard's sequences end, with what they are checked by; mapped from disk."""
         if shard not in self._bounds:
-            bounds = np.asarray(np.load(self.folder / f"{shard:05d}.bounds.npy", mmap_mode="r", allow_pickle=False))
-            num_offsets = self._sizes[shard] + 1
-            self._bounds[shard] = bounds[:num_offsets], bounds[num_offsets:]
+            file, count = self.folder / f"{shard:05d}.bounds.npy", self._sizes[shard]
+            with damage_named(file):
+                content = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+                offsets, checksums = content[: count + 1], content[count + 1 : 3 * count + 1].view(np.uint32)
+            self._bounds[shard] = _Bounds(offsets, checksums[:count], checksums[count:], content[3 * count + 1 :])
         return self._bounds[shard]
+
+    def _raise_damage(self, shard: int, row: int) -> NoReturn:
+        for file in (self.folder / f"{shard:05d}.bin", self.folder / f"{shard:05d}.bounds.npy"):
+            require_intact(file)
+        raise ValueError(f"{self.folder}/{shard:05d}.bin: sequence {row} does not fit its checksum. Tokenize again.")
 
     def _piece_rows(self, shard: int, row: int) -> tuple[int, int]:
         """First and last + 1 row of a sequence in PIECES: its cu_seqlens have one number more than it has pieces."""
-        offsets, _ = self.bounds(shard)
+        offsets = self.bounds(shard).offsets
         return int(offsets[row]) - row, int(offsets[row + 1]) - row - 1
 
     def _pieces_file(self, shard: int) -> Path:
@@ -199,12 +221,25 @@ def _piece(row: dict[str, Any]) -> Piece:
     return Piece(row["start"], row["length"], row["doc_id"], row["doc_start"], row["doc_row"])
 
 
-def _bounds(pieces: pa.Table, num_sequences: int) -> np.ndarray:
+class _Bounds(NamedTuple):
+    """`offsets` [n + 1] point into `cu_seqlens`: those of row r are `cu_seqlens[offsets[r] : offsets[r + 1]]`; CRC-32
+    [n] of each row's ids and cu_seqlens."""
+
+    offsets: np.ndarray
+    ids_checksums: np.ndarray
+    cu_seqlens_checksums: np.ndarray
+    cu_seqlens: np.ndarray
+
+
+def _bounds(pieces: pa.Table, ids_checksums: Sequence[int]) -> np.ndarray:
     """Content of a .bounds.npy."""
-    per_sequence = np.bincount(pieces["sequence"].to_numpy(), minlength=num_sequences)
+    per_sequence = np.bincount(pieces["sequence"].to_numpy(), minlength=len(ids_checksums))
     offsets = np.concatenate([[0], np.cumsum(per_sequence + 1)])
     cu_seqlens = np.zeros(offsets[-1], dtype=np.int32)
     is_end = np.ones(len(cu_seqlens), dtype=bool)
     is_end[offsets[:-1]] = False
     cu_seqlens[is_end] = pieces["start"].to_numpy() + pieces["length"].to_numpy()
-    return np.concatenate([offsets, cu_seqlens]).astype(np.int32)
+    checksums = np.zeros((2, len(per_sequence)), dtype=np.uint32)
+    checksums[0, : len(ids_checksums)] = ids_checksums
+    checksums[1] = [zlib.crc32(part.data) for part in np.split(cu_seqlens, offsets[1:-1])] if len(per_sequence) else []
+    return np.concatenate([offsets.astype(np.int32), checksums.view(np.int32).ravel(), cu_seqlens])

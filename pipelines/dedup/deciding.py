@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import DECISIONS, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, CLUSTERS_LISTED
+from pipelines.artifacts.parquet import read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import Unit
 from pipelines.dedup.resolving import VERDICT
@@ -33,7 +33,7 @@ class DecideShard:
         records, words = self.unit.records(), self.unit.words()
         fates = self._fates(records)
         copies = np.load(self.copies, allow_pickle=False)
-        documents = pq.read_table(self.unit.documents, columns=["doc_id", "origin"])
+        documents = read_table(self.unit.documents, columns=["doc_id", "origin"])
         table = _decisions(documents["doc_id"], records, fates, copies, self.num_bands)
         write_shard(table, folder / "decisions", self.number)
         kept = fates["kept"] == fates["ordinal"]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from pipelines.artifacts.parquet import read_table
 from pipelines.dedup.minhash import bucket_keys
 
 RECORD = np.dtype(
@@ -88,7 +88,7 @@ def first_with_same(digests: np.ndarray) -> np.ndarray:
 
 def doc_ids(documents: Path) -> np.ndarray:
     """uint64 [documents, 2]: the ids of a shard of documents, 32 hex digits each, as numbers."""
-    return ids_to_numbers(pq.read_table(documents, columns=["doc_id"])["doc_id"].to_pylist())
+    return ids_to_numbers(read_table(documents, columns=["doc_id"])["doc_id"].to_pylist())
 
 
 def ids_to_numbers(ids: list[str]) -> np.ndarray:

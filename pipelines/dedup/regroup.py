@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.fanout import ShardResult
+from pipelines.artifacts.parquet import ParquetFile
 from pipelines.dedup.buckets import bucket_starts, load_rows, save_rows
 from pipelines.dedup.components import Groups
 from pipelines.dedup.index import RECORD, Unit
@@ -96,7 +96,7 @@ def _texts(documents: Path, rows: np.ndarray) -> Iterator[pa.LargeStringArray]:
     """Texts in `rows`, ascending, by row group; what holds none of them is not read."""
     if not len(rows):
         return
-    file = pq.ParquetFile(documents)
+    file = ParquetFile(documents)
     first = 0
     for number in range(file.num_row_groups):
         after = first + file.metadata.row_group(number).num_rows

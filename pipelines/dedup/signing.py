@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_recipes.schema import DedupSection
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import READ_BATCH_ROWS
+from pipelines.artifacts.parquet import ParquetFile, read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import RECORD
 from pipelines.dedup.minhash import band_words, portions, shingle, signatures
@@ -30,7 +30,7 @@ class SignShard:
     filtered: Path
 
     def run(self, folder: Path) -> ShardResult:
-        passed = pq.read_table(self.filtered, columns=["keep", "quality"])
+        passed = read_table(self.filtered, columns=["keep", "quality"])
         rows = np.flatnonzero(passed["keep"].to_numpy())
         records = np.zeros(len(rows), RECORD)
         records["row"], records["size"] = rows, 1
@@ -80,7 +80,7 @@ class SortIndex:
 def _passed_texts(documents: Path, keep: pa.BooleanArray) -> Iterator[pa.LargeStringArray]:
     """Texts that passed the filter, in order, a portion at a time."""
     row = 0
-    for batch in pq.ParquetFile(documents).iter_batches(READ_BATCH_ROWS, columns=["text"]):
+    for batch in ParquetFile(documents).iter_batches(READ_BATCH_ROWS, columns=["text"]):
         texts = batch["text"].filter(keep.slice(row, batch.num_rows))
         row += batch.num_rows
         for start, stop in portions(texts):

@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow.parquet as pq
-
 from data_recipes import RecipeError
 from data_recipes.schema import DedupSection
 from infra.context import StageContext
@@ -28,6 +26,7 @@ from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_alarms, write_clusters
+from pipelines.artifacts.parquet import read_table
 from pipelines.dedup.buckets import JoinRange, num_ranges
 from pipelines.dedup.components import group_components
 from pipelines.dedup.deciding import DecideShard, largest_clusters
@@ -68,7 +67,7 @@ def stage(
     for earlier in section.against:
         inputs[f"{earlier}.source"], inputs[f"{earlier}.dedup"] = (against or {})[earlier]
         _require_comparable(name, section, earlier, inputs[f"{earlier}.dedup"])
-    return Stage("dedup", name, 2, section.as_params(), inputs, partial(_dedup, name, section))
+    return Stage("dedup", name, 3, section.as_params(), inputs, partial(_dedup, name, section))
 
 
 def _require_comparable(name: str, section: DedupSection, earlier: str, deduped: Stage) -> None:
@@ -184,7 +183,7 @@ def _merge_clusters(out: Path) -> dict[str, int]:
     """Merge what the shards list to the largest clusters of the corpus; returns their sizes, largest first."""
     table = largest_clusters([])
     for part in shard_paths(out, "largest"):
-        table = largest_clusters([table, pq.read_table(part)])
+        table = largest_clusters([table, read_table(part)])
     shutil.rmtree(out / "largest")
     write_clusters(table, out)
     return dict(zip(table["kept_id"].to_pylist(), table["size"].to_pylist(), strict=True))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.store import Artifact, file_digest
 from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.parquet import read_table
 from pipelines.artifacts.report import Contamination
 from pipelines.evaluate.evaluation import TaskResult
 
@@ -53,7 +53,7 @@ class CorpusFindings:
         kinds = [(self.score, "contamination"), (self.filter, "filtered"), (self.dedup, "decisions")]
         shards = zip(*(shard_paths(artifact.path, kind) for artifact, kind in kinds), strict=True)
         for contamination, filtered, decisions in shards if self.looked_for else ():
-            hits = pq.read_table(contamination)
+            hits = read_table(contamination)
             kept = _kept(filtered) & _kept(decisions) if hits.num_rows else set()
             for hit in hits.to_pylist():
                 if hit["doc_id"] in kept:
@@ -107,5 +107,5 @@ def _by_share(leak: Leak) -> tuple[float, Leak]:
 
 
 def _kept(shard: Path) -> set[str]:
-    table: pa.Table = pq.read_table(shard, columns=["doc_id"], filters=[("keep", "=", True)])
+    table: pa.Table = read_table(shard, columns=["doc_id"], filters=[("keep", "=", True)])
     return set(table["doc_id"].to_pylist())

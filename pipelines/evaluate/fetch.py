@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.store import write_durably
+from infra.web import connections, proxy_of
 from pipelines.evaluate.data import BY_HAND, DataFile, content_digest, data_files
 from pipelines.evaluate.tasks.task import DataError
 
@@ -91,7 +92,7 @@ def _download(address: str) -> bytes:
 
     retries = urllib3.Retry(RETRIES, backoff_factor=BACKOFF_S, status_forcelist=(429, 500, 502, 503, 504))
     try:
-        answer = urllib3.PoolManager(retries=retries).request("GET", address)
+        answer = connections(proxy_of(address), retries=retries).request("GET", address)
     except urllib3.exceptions.HTTPError as error:
         raise DataError(f"{address}: cannot be reached ({error}). Try again, or bring the file by hand.") from error
     if answer.status != 200:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arctic_model.checkpoint import Checkpoint
 from arctic_model.flops import count_parameters
@@ -15,6 +14,7 @@ from infra.context import StageContext
 from infra.stage import Metrics
 from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT
+from pipelines.artifacts.parquet import read_table, write_table
 from pipelines.artifacts.report import (
     EVIDENCE,
     EVIDENCE_FILE,
@@ -136,11 +136,11 @@ class Measuring:
         rows = samples(results, contamination.shares())
         target = out / SAMPLES_FILE
         target.parent.mkdir()
-        pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLES), target, compression="zstd")
+        write_table(pa.Table.from_pylist(rows, schema=SAMPLES), target)
         evidence = pa.Table.from_pylist(contamination.evidence(), schema=EVIDENCE)
-        pq.write_table(evidence, out / EVIDENCE_FILE, compression="zstd")
+        write_table(evidence, out / EVIDENCE_FILE)
         protocols = {result.name: self._protocol(result) for result in results}
-        before = pq.read_table(previous.path / SAMPLES_FILE).to_pylist() if previous else []
+        before = read_table(previous.path / SAMPLES_FILE).to_pylist() if previous else []
         asked = asked_otherwise(Scores.read(previous.path).protocols if previous else {}, protocols, before, rows)
         write_differences(differences([row for row in before if row["task"] not in asked], rows), out)
         step, tokens, active_parameters = _trained(self._source)

@@ -12,6 +12,7 @@ from torch import Tensor
 from arctic_model.attention import LayerCache
 from arctic_model.checkpoint import load_model
 from arctic_model.next_token import next_state
+from infra.integrity import damage_named, read_committed
 from pipelines.artifacts.tokenizer import CHAT_END, CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, read_tokenizer
 from pipelines.evaluate.models import KeyValueCache, Messages, ModelSource, TextCodec
 
@@ -29,7 +30,7 @@ class ArcticCodec:
         self._tokenizer = TextTokenizer(folder)
         self._marked = read_tokenizer(folder / TOKENIZER_FILE)
         self._marked.encode_special_tokens = False
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = json.loads(read_committed(folder / CONFIG_FILE))
         self._begins = bool(config.get("add_bos_token", False))
         self._folder = folder
         self.template = config.get("chat_template")
@@ -68,7 +69,9 @@ class ArcticLM:
         codec = ArcticCodec(source.tokenizer_folder)
         self.codec: TextCodec = codec
         self.device = torch.device(source.device)
-        self._model = load_model(source.checkpoint).to(self.device, getattr(torch, source.dtype))
+        with damage_named(source.checkpoint):
+            model = load_model(source.checkpoint)
+        self._model = model.to(self.device, getattr(torch, source.dtype))
         self.max_positions = self._model.config.max_positions
         if codec.vocab_size > self._model.config.vocab_size:
             raise ValueError(

@@ -19,7 +19,7 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.evaluate.models import ModelSource
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_recipes.refining import FilterSection
 from infra.context import StageContext
@@ -17,6 +16,7 @@ from infra.masking import masked
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
+from pipelines.artifacts.parquet import read_table
 from pipelines.filter.redactions import redaction_column
 from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
 from pipelines.filter.takedown import Takedown, idle_entries, load_takedown
@@ -45,7 +45,7 @@ def stage(
     del params["takedown"]
     inputs = {"source": source, "score": scored}
     return Stage(
-        "filter", name, 3, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
+        "filter", name, 4, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
     )
 
 
@@ -81,12 +81,12 @@ def _filter(
 def filter_shard(section: FilterSection, takedown: Takedown, shard: Shard, folder: Path) -> ShardResult:
     """Write filtered/NNNNN.parquet for one shard."""
     number, (documents, scores, pii) = shard
-    found = pq.read_table(scores)
-    known = pq.read_table(documents, columns=["doc_id", *DOCUMENT_COLUMNS])
+    found = read_table(scores)
+    known = read_table(documents, columns=["doc_id", *DOCUMENT_COLUMNS])
     if not known["doc_id"].equals(found["doc_id"]):
         raise ValueError(f"{scores}: rows are not those of {documents}; build score again")
     reasons = decide(found, known, section, takedown)
-    redactions = redaction_column(found["doc_id"], pq.read_table(pii), section.redact)
+    redactions = redaction_column(found["doc_id"], read_table(pii), section.redact)
     columns = [found["doc_id"], pa.array(reasons == ""), pa.array(reasons, pa.string()), found["quality"], redactions]
     write_shard(pa.table(columns, schema=FILTERED), folder / "filtered", number)
     gone = known.filter(pa.array(reasons == "takedown"))

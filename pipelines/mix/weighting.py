@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.artifacts.documents import TRAIN, shard_paths
+from pipelines.artifacts.parquet import read_table
 
 QUALITY, CLUSTER_SIZE = "quality", "cluster_size"
 
@@ -26,7 +27,7 @@ def sequence_means(
         if len(table):
             sizes, found = np.array(table, dtype=np.float64).T
             values = found[np.searchsorted(sizes, values, side="right") - 1]
-        pieces = pq.read_table(pieces_file, columns=["sequence", "length", "doc_row"])
+        pieces = read_table(pieces_file, columns=["sequence", "length", "doc_row"])
         sequence, length = pieces["sequence"].to_numpy(), pieces["length"].to_numpy()
         weighted = np.bincount(sequence, length * values[pieces["doc_row"].to_numpy()])
         means.append(weighted / np.bincount(sequence, length))
@@ -59,4 +60,4 @@ def _column(sidecar: Path, column: str) -> np.ndarray:
     numeric = [field.name for field in pq.read_schema(sidecar) if any(kind(field.type) for kind in is_number)]
     if column not in numeric:
         raise ValueError(f"there is no numeric score {column!r}. Choose one of {', '.join(numeric)}.")
-    return pq.read_table(sidecar, columns=[column])[column].to_numpy().astype(np.float64)
+    return read_table(sidecar, columns=[column])[column].to_numpy().astype(np.float64)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from infra.store import Artifact
 from pipelines.artifacts.documents import SECOND_CHOICE, redact, shard_paths
+from pipelines.artifacts.parquet import ParquetFile, read_table
 
 SAMPLES_PER_REASON = 3
 SAMPLE_CHARACTERS = 300
@@ -124,10 +124,10 @@ def _shards(name: str, by_kind: ByKind) -> Iterator[tuple[Shard, pa.Table]]:
     kinds = (("source", "documents"), ("score", "scores"), ("filter", "filtered"), ("dedup", "decisions"))
     paths = (shard_paths(by_kind[stage][name].path, kind) for stage, kind in kinds)
     for documents, scores, filtered, decisions in zip(*paths, strict=True):
-        table = pq.read_table(documents, columns=["doc_id", "url", "extractor"])
-        table = table.append_column("text_bytes", pq.read_table(scores, columns=["text_bytes"])["text_bytes"])
-        passed = pq.read_table(filtered, columns=["keep", "reason"])
-        decided = pq.read_table(decisions, columns=["keep", "reason", "cluster_size"])
+        table = read_table(documents, columns=["doc_id", "url", "extractor"])
+        table = table.append_column("text_bytes", read_table(scores, columns=["text_bytes"])["text_bytes"])
+        passed = read_table(filtered, columns=["keep", "reason"])
+        decided = read_table(decisions, columns=["keep", "reason", "cluster_size"])
         for column, found in (
             ("passed", passed["keep"]),
             ("filter", passed["reason"]),
@@ -187,8 +187,8 @@ def _read_samples(candidates: Mapping[Dropped, list[_Candidate]]) -> dict[Droppe
 def _samples_of(shard: Shard, rows: Sequence[int]) -> Iterator[Sample]:
     """Samples as training would have read them: with what the filter blacks out."""
     documents, filtered = shard
-    redactions = pq.read_table(filtered, columns=["redactions"])["redactions"]
-    file, first = pq.ParquetFile(documents), 0
+    redactions = read_table(filtered, columns=["redactions"])["redactions"]
+    file, first = ParquetFile(documents), 0
     for number in range(file.num_row_groups):
         size = file.metadata.row_group(number).num_rows
         inside = [row for row in rows if first <= row < first + size]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from infra.store import Artifact, Manifest
 from pipelines.artifacts.checkpoint import EXPERT_LOAD_FILE, HISTORY_FILE, WorkerHours
+from pipelines.artifacts.parquet import read_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
 from pipelines.artifacts.report import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
@@ -82,8 +82,8 @@ def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
     mix, train, evaluate = (by_kind[kind][str(number)] for kind in ("mix", "train", "evaluate"))
     trained = [by_kind["train"][str(earlier)].manifest.metrics for earlier in range(1, number + 1)]
     taken = pc.field("skipped") == 0
-    history = pq.read_table(train.path / HISTORY_FILE, columns=["step", "tokens", "loss"], filters=taken)
-    load = pq.read_table(train.path / EXPERT_LOAD_FILE)
+    history = read_table(train.path / HISTORY_FILE, columns=["step", "tokens", "loss"], filters=taken)
+    load = read_table(train.path / EXPERT_LOAD_FILE)
     layers, experts = (int(pc.max(load[column]).as_py()) + 1 for column in ("layer", "expert"))
     relative = np.zeros((layers, experts))
     relative[load["layer"].to_numpy(), load["expert"].to_numpy()] = load["share"].to_numpy() * experts
@@ -97,8 +97,8 @@ def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
         history={name: history[name].to_numpy() for name in history.column_names},
         expert_load=relative,
         scores=Scores.read(evaluate.path),
-        samples=pq.read_table(evaluate.path / SAMPLES_FILE).to_pylist(),
-        evidence=pq.read_table(evaluate.path / EVIDENCE_FILE).to_pylist(),
+        samples=read_table(evaluate.path / SAMPLES_FILE).to_pylist(),
+        evidence=read_table(evaluate.path / EVIDENCE_FILE).to_pylist(),
         differences=read_differences(evaluate.path),
         hours=WorkerHours.total(trained),
         cost=sum(metrics["cost"] for metrics in trained) if all("cost" in metrics for metrics in trained) else None,

@@ -15,6 +15,7 @@ from infra.fanout import ShardResult, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.parquet import ParquetFile, parquet_writer
 from pipelines.artifacts.scores import CONTAMINATION, PII, PII_KINDS, SCORES
 from pipelines.score.contamination import EXCERPT_CHARACTERS, Hit
 from pipelines.score.files import params
@@ -29,7 +30,7 @@ def stage(name: str, section: ScoreSection, pins: Mapping[str, Any], folder: Pat
     work = partial(_score, section, pins, folder)
     fixed = params(section, pins)
     # A classifier's probability is the one score that is computed with library functions in floating point.
-    return Stage("score", name, 2, fixed, {"source": source}, work, machine_dependent=bool(section.quality_model))
+    return Stage("score", name, 3, fixed, {"source": source}, work, machine_dependent=bool(section.quality_model))
 
 
 def _score(
@@ -54,7 +55,7 @@ def score_shard(
     number, path = shard
     scorer = load_scorer(section, pins, folder)
     counts: Counter[str] = Counter()
-    documents = pq.ParquetFile(path)
+    documents = ParquetFile(path)
     writers = {kind: _writer(out / kind, number, schema) for kind, schema in KINDS.items()}
     try:
         for group in range(documents.num_row_groups):
@@ -69,7 +70,7 @@ def score_shard(
 
 def _writer(folder: Path, number: int, schema: pa.Schema) -> pq.ParquetWriter:
     folder.mkdir(parents=True, exist_ok=True)
-    return pq.ParquetWriter(folder / f"{number:05d}.parquet", schema, compression="zstd")
+    return parquet_writer(folder / f"{number:05d}.parquet", schema)
 
 
 def _score_rows(scorer: Scorer, documents: pa.Table, counts: Counter[str]) -> dict[str, list[dict[str, Any]]]:

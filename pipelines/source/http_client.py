@@ -15,6 +15,8 @@ import urllib3
 from urllib3 import exceptions
 
 from infra.masking import masked
+from infra.surroundings import without_credentials
+from infra.web import connections, proxy_of
 
 Answer = TypeVar("Answer")
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -149,7 +151,7 @@ class HttpClient:
     @contextmanager
     def _open(self, url: str, headers: Mapping[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer before its body. The connection serves the next request where the body is read to its end."""
-        response = self._pool.request(
+        response = self._pool(url).request(
             "GET",
             url,
             headers={"Accept-Encoding": "identity", **headers},
@@ -186,12 +188,20 @@ class HttpClient:
             return 0.0
         return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - self.now())
 
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        proxy = proxy_of(url)
+        if proxy not in self._pools:
+            self._pools[proxy] = connections(
+                proxy,
+                timeout=urllib3.Timeout(connect=self.connect_timeout_s, read=self.read_timeout_s),
+                retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
+            )
+        return self._pools[proxy]
+
     @cached_property
-    def _pool(self) -> urllib3.PoolManager:
-        return urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=self.connect_timeout_s, read=self.read_timeout_s),
-            retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
-        )
+    def _pools(self) -> dict[str | None, urllib3.PoolManager]:
+        """By the proxy that they go through."""
+        return {}
 
 
 CLIENT = HttpClient()
@@ -237,4 +247,6 @@ def _failure(url: str, error: exceptions.HTTPError) -> str:
     cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
     if isinstance(cause, exceptions.LocationValueError | exceptions.ResponseError):
         raise HttpError(f"{url}: {cause}")
+    if isinstance(cause, exceptions.ProxyError):
+        return f"no connection through the proxy {without_credentials(proxy_of(url) or '')}"
     return next((words for kind, words in _FAILURES.items() if isinstance(cause, kind)), type(cause).__name__)

@@ -20,6 +20,7 @@ import pyarrow.fs as arrow
 
 from data_recipes.section import RecipeError
 from infra.masking import masked
+from infra.web import proxy_of
 from pipelines.source.http_client import ChangedError
 
 COPY_BYTES = 2**20
@@ -135,7 +136,14 @@ def open_store(place: str) -> arrow.FileSystem:
         return arrow.GcsFileSystem(retry_time_limit=GS_RETRY_LIMIT, **options)
     if not {"region", "endpoint_override"} & set(options) and not os.environ.get("AWS_ENDPOINT_URL"):
         options["region"] = arrow.resolve_s3_region(_path(place).partition("/")[0])
-    return arrow.S3FileSystem(**options)
+    return arrow.S3FileSystem(proxy_options=_s3_proxy(options), **options)
+
+
+def _s3_proxy(options: Mapping[str, Any]) -> str | None:
+    """Amazon's library reads no proxy variables by itself."""
+    endpoint = options.get("endpoint_override") or f"s3.{options.get('region', 'us-east-1')}.amazonaws.com"
+    host = endpoint.partition("://")[2] or endpoint
+    return proxy_of(f"{options.get('scheme', 'https')}://{host}")
 
 
 def copy_name(path: str) -> str:

@@ -11,10 +11,10 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import HELDOUT, TRAIN
+from pipelines.artifacts.parquet import read_table
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import id_dtype, write_token_shard
 from pipelines.tokenize.kept import KeptShard
@@ -108,7 +108,7 @@ def _encode(shard: Shard, tokenizer: TextTokenizer, split: str, file: BinaryIO) 
 
 def _pieces(placement: Placement, doc_ids: pa.Array, documents: Path) -> pa.Table:
     """PIECES of a shard whose documents are numbered as in `doc_ids` and stand in the file `documents`."""
-    every_doc_id = pq.read_table(documents, columns=["doc_id"])["doc_id"]
+    every_doc_id = read_table(documents, columns=["doc_id"])["doc_id"]
     return pa.table(
         {
             "sequence": placement.row,

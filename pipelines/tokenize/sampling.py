@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import TRAIN
+from pipelines.artifacts.parquet import ParquetFile, read_table, write_table
 from pipelines.tokenize.kept import KeptShard
 
 OFFER = pa.schema(
@@ -72,7 +73,7 @@ def offer(shard: Offered, folder: Path) -> ShardResult:
     chosen = _first(held, shard.max_bytes)
     file = offer_file(folder, shard.number)
     file.parent.mkdir()
-    pq.write_table(chosen, file, compression="zstd", row_group_size=TEXT_ROWS)
+    write_table(chosen, file, row_group_size=TEXT_ROWS)
     return ShardResult({"complete": len(chosen) == num_documents})
 
 
@@ -85,7 +86,7 @@ def choose(files: Sequence[Path], complete: Sequence[bool], sample_bytes: int) -
     """The sample of one corpus: its first documents by draw, up to the one that reaches `sample_bytes`, and nothing
     after the end of an offer that is not complete, as CHOSEN."""
     tables = [
-        pq.read_table(file, columns=["draw", *CHOSEN.names[1:]]).append_column("offer", pa.array([index] * rows))
+        read_table(file, columns=["draw", *CHOSEN.names[1:]]).append_column("offer", pa.array([index] * rows))
         for index, file in enumerate(files)
         if (rows := pq.read_metadata(file).num_rows)
     ]
@@ -104,7 +105,7 @@ def iter_texts(files: Sequence[Path], sample: pa.Table) -> Iterator[str]:
     """The texts of `sample`, offer by offer: what was chosen of an offer is its beginning."""
     counts = np.bincount(sample["offer"].to_numpy(), minlength=len(files)).tolist()
     for file, count in zip(files, counts, strict=True):
-        for batch in pq.ParquetFile(file).iter_batches(TEXT_ROWS, columns=["text"]) if count else ():
+        for batch in ParquetFile(file).iter_batches(TEXT_ROWS, columns=["text"]) if count else ():
             yield from batch["text"].slice(0, count).to_pylist()
             count -= min(count, batch.num_rows)
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-import pyarrow.parquet as pq
-
 from data_recipes.schema import TokenizerSection, TokenizeSection
 from infra.context import StageContext
 from infra.fanout import map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT, TRAIN
+from pipelines.artifacts.parquet import read_table
 from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import TokensIndex, id_dtype
 from pipelines.tokenize.encode import SPLITS, Counts, Shard, encode_shard
@@ -31,7 +30,7 @@ def tokenizer_stage(section: TokenizerSection, corpora: Mapping[str, tuple[Stage
         for side, corpus_stage in zip(SIDES, corpora[name], strict=True)
     }
     params = {"vocab_size": section.vocab_size, "sample_bytes_per_corpus": section.sample_bytes_per_corpus}
-    return Stage("tokenizer", "", 3, params, inputs, partial(_train, section, names))
+    return Stage("tokenizer", "", 4, params, inputs, partial(_train, section, names))
 
 
 def stage(name: str, section: TokenizeSection, tokenizer: Stage, source: Stage, filtered: Stage, dedup: Stage) -> Stage:
@@ -40,7 +39,7 @@ def stage(name: str, section: TokenizeSection, tokenizer: Stage, source: Stage, 
     The work raises ValueError where the corpus has no training document left.
     """
     inputs = {"tokenizer": tokenizer, "source": source, "filter": filtered, "dedup": dedup}
-    return Stage("tokenize", name, 2, section.as_params(), inputs, partial(_tokenize, section, name))
+    return Stage("tokenize", name, 3, section.as_params(), inputs, partial(_tokenize, section, name))
 
 
 def _train(
@@ -134,8 +133,8 @@ def _nothing_left(name: str, corpus: Sequence[KeptShard]) -> str:
     """Where the documents of an empty corpus went, and what to do."""
     fates: Counter[str] = Counter()
     for documents, _, decisions in corpus:
-        splits = pq.read_table(documents, columns=["split"])["split"].to_pylist()
-        reasons = pq.read_table(decisions, columns=["reason"])["reason"].to_pylist()
+        splits = read_table(documents, columns=["split"])["split"].to_pylist()
+        reasons = read_table(decisions, columns=["reason"])["reason"].to_pylist()
         fates.update(reason or split for split, reason in zip(splits, reasons, strict=True))
     total = fates.total()
     if not total:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from infra.fanout import ShardResult
+from pipelines.artifacts.parquet import write_table
 from pipelines.artifacts.tokenizer import SAMPLE, SAMPLE_FILE, TOKENIZER_FILE, vocab_size, write_config
 from pipelines.tokenize.sampling import choose, iter_texts
 from pipelines.tokenize.vocabulary import END, train_tokenizer
@@ -43,7 +43,7 @@ def train(training: Training, folder: Path) -> ShardResult:
     tokenizer = train_tokenizer(chain.from_iterable(texts), training.vocab_size)
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=True)
     write_config(tokenizer, END, folder)
-    pq.write_table(_stated(training.corpora, samples), folder / SAMPLE_FILE, compression="zstd")
+    write_table(_stated(training.corpora, samples), folder / SAMPLE_FILE)
     metrics = {"data/vocab_size": vocab_size(tokenizer), "data/sample_documents": 0, "data/sample_bytes": 0}
     for corpus, sample in zip(training.corpora, samples, strict=True):
         text_bytes = pc.sum(sample["text_bytes"], min_count=0).as_py()

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arctic_model.config import ArcticConfig
 from arctic_model.flops import count_parameters
 from data_recipes.schema import TrainSection
 from infra.context import StageContext
+from infra.integrity import require_intact
 from infra.stage import Demand, Metrics, Resources, Stage
-from infra.store import Artifact
+from infra.store import Artifact, link_or_copy
 from pipelines.artifacts.checkpoint import (
     EXPERT_LOAD,
     EXPERT_LOAD_FILE,
@@ -23,11 +23,12 @@ from pipelines.artifacts.checkpoint import (
     ROUTER_FILE,
     checkpoint_folder,
 )
+from pipelines.artifacts.parquet import write_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import worker_hours
 from pipelines.train.job import TrainJob, require_fit, require_gpus, with_tokens
 
-VERSION = 4
+VERSION = 5
 SPREAD = {
     "num_workers",
     "expert_parallel_size",
@@ -121,6 +122,8 @@ def _job(
     if not context.parallel:
         require_gpus(section)
     start_from = checkpoint_folder(inputs["previous"].path) if "previous" in inputs else None
+    for file in sorted(start_from.glob("*.json")) if start_from else ():
+        require_intact(file)
     first_step = Checkpoint(start_from).state.step if start_from else 0
     return TrainJob(
         config=config,
@@ -147,7 +150,7 @@ def _collect(job: TrainJob, out: Path) -> Metrics:
     target = checkpoint_folder(out)
     target.mkdir()
     for file in sorted(checkpoint.folder.iterdir()):
-        (target / file.name).hardlink_to(file)
+        link_or_copy(file, target / file.name)
     records = history.read(plan.history, job.last_step)
     phase = PhasePlan.read(job.mix)
     _write([with_tokens(record, job, phase) for record in records], HISTORY, out / HISTORY_FILE)
@@ -190,4 +193,4 @@ def _router(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _write(rows: Any, schema: pa.Schema, file: Path) -> None:
     columns = [{name: row[name] for name in schema.names} for row in rows]
-    pq.write_table(pa.Table.from_pylist(columns, schema=schema), file, compression="zstd")
+    write_table(pa.Table.from_pylist(columns, schema=schema), file)

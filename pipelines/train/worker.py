@@ -244,7 +244,8 @@ def work_in_group(
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     dist.init_process_group(
         backend(job.section),
-        init_method=f"file://{rendezvous}",
+        # Not by a URL: a "#" or "?" in the folder's name would end its path.
+        store=dist.FileStore(rendezvous, world),
         rank=rank,
         world_size=world,
         timeout=timedelta(seconds=job.section.collective_timeout_s),

@@ -1,6 +1,6 @@
 """Plans and runs of small graphs, in this process: what is reused, what is built, what a failure takes with it."""
 
-import json
+from dataclasses import replace
 
 import pytest
 
@@ -217,10 +217,9 @@ def test_only_refuses_to_build_what_it_leaves_out(store, run):
 def test_reusing_a_result_of_other_code_is_a_warning(store, run):
     stages = {"source[web]": node("source", "web")}
     outcome, _ = run(stages)
-    path = outcome.artifacts["source[web]"].path / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["provenance"]["code"] = "0" * 64
-    path.write_text(json.dumps(manifest))
+    artifact = outcome.artifacts["source[web]"]
+    other = replace(artifact.manifest, provenance={**artifact.manifest.provenance, "code": "0" * 64})
+    (artifact.path / "manifest.json").write_text(other.to_json())
     _, events = run(stages)
     assert [event["event"] for event in events] == ["stage_reused", "warning"]
     assert "the code of source[web] changed" in events[1]["message"]

@@ -102,9 +102,8 @@ def test_hundred_million_tokens_cost_two_row_groups(tmp_path: Path, monkeypatch:
         "doc_start": np.zeros(count, dtype=np.int64),
         "doc_row": np.arange(count),
     }
-    write_token_shard([], pa.table(pieces), tmp_path / "tokens", "train", 0)
-    with (tmp_path / "tokens" / "train" / "00000.bin").open("r+b") as file:
-        file.truncate(sequences * row_length * 2)
+    zeros = (np.zeros(row_length, np.uint16) for _ in range(sequences))
+    write_token_shard(zeros, pa.table(pieces), tmp_path / "tokens", "train", 0)
     TokensIndex(row_length - 1, "uint16", 300, 0, 1, {"train": [sequences]}, {}, {}).write(tmp_path / "tokens")
     (tmp_path / "source" / "documents").mkdir(parents=True)
     empty = {field.name: pa.nulls(count, field.type) for field in DOCUMENTS if field.nullable}

@@ -1,0 +1,108 @@
+"""Committed files are read as they were written, or not at all.
+
+A reader of committed bytes looks up their digest in the manifest above them. Files that belong to no committed result
+(an input of the user's, a shard that is being made) have no digest and pass.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from infra.store import MANIFEST, FileEntry, Store, StoreError, file_digest, footer_digest
+
+_intact: set[tuple[Path, int, int]] = set()
+
+
+class DamageError(StoreError):
+    """A committed file has other bytes than were committed: the message names the result and the mend."""
+
+
+def read_committed(file: Path) -> bytes:
+    """The bytes of a file. Raises DamageError if it is committed and they are not those of its manifest."""
+    content = file.read_bytes()
+    entry = committed_entry(file)
+    if entry is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise damage(file)
+    return content
+
+
+def require_intact(file: Path) -> None:
+    """Hash a committed file, once in this process. Raises DamageError if it is not as it was committed."""
+    entry = committed_entry(file)
+    if entry is None:
+        return
+    state = (file, *_state(file))
+    if state not in _intact:
+        if state[1:] == (-1, -1) or file_digest(file) != entry.sha256:
+            raise damage(file)
+        _intact.add(state)
+
+
+def require_intact_footer(file: Path) -> None:
+    """Check size and footer of a committed Parquet file, which place its pages; these carry checksums themselves.
+    Raises DamageError."""
+    entry = committed_entry(file)
+    if entry is None:
+        return
+    if entry.footer_sha256 is None:
+        require_intact(file)
+    elif _state(file)[0] != entry.bytes or footer_digest(file) != entry.footer_sha256:
+        raise damage(file)
+
+
+@contextmanager
+def damage_named(*places: Path) -> Iterator[None]:
+    """Whatever reading these files (or folders of them) raises is damage, if one is not as it was committed."""
+    try:
+        yield
+    except DamageError:
+        raise
+    except Exception:
+        for place in places:
+            for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+                if not file.is_dir():
+                    require_intact(file)
+        raise
+
+
+def damage(file: Path) -> DamageError:
+    """The error for a damaged committed file."""
+    folder = committed_folder(file)
+    return DamageError(
+        f"{file}: damaged, it differs from what was committed. Delete {folder} and run the same command again to build "
+        "that result anew."
+    )
+
+
+def committed_entry(file: Path) -> FileEntry | None:
+    """The entry of a file in the manifest of its result; None if it belongs to none. Raises StoreError."""
+    folder = committed_folder(file)
+    if folder is None:
+        return None
+    entries = _entries(folder, *_state(folder / MANIFEST))
+    return entries.get(file.absolute().relative_to(folder).as_posix())
+
+
+def committed_folder(file: Path) -> Path | None:
+    """The committed result that a file lies in: `<store>/stages/<name>/<result>`, if that has a manifest."""
+    for folder in file.absolute().parents:
+        if folder.parent.parent.name == "stages" and (folder / MANIFEST).is_file():
+            return folder
+    return None
+
+
+@lru_cache(maxsize=64)
+def _entries(folder: Path, _size: int, _changed_ns: int) -> Mapping[str, FileEntry]:
+    artifact = Store(folder.parents[2]).read(folder)
+    return {entry.path: entry for entry in artifact.manifest.files}
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Size and time of change; (-1, -1) if it is missing."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
