@@ -51,7 +51,8 @@ class CommonCrawlInput(Section):
 
 
 class TableInput(Section):
-    """Rows of JSON Lines files (plain, .gz, .zst) or of Parquet files, one document each."""
+    """Rows of JSON Lines files (plain, .gz, .zst, .bz2) or of Parquet files, one document each. Dots in the name of a
+    field lead into nested fields, such as `metadata.url`. A row that cannot be read is set aside with its number."""
 
     kind: Literal["jsonl", "parquet"]
     paths: Places

@@ -45,7 +45,8 @@ class FilterSection(Section):
     (2406.17557, section 3.6), lists and signals."""
 
     takedown: list[str] = []
-    """Files of doc ids, URLs and domains to remove, one a line."""
+    """Files of doc ids, URLs and domains to remove, one a line. A URL removes its page however it is spelled (RFC 3986,
+    6.2.2 and 6.2.3; http and https alike); the filter warns of entries that name no document."""
     respect_opt_out: bool = True
     """Drop what says `noai` or reserves text and data mining (`tdm-reservation: 1`)."""
     drop_noindex: bool = False

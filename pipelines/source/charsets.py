@@ -20,6 +20,13 @@ _SUPERSETS = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
 _SINGLE_BYTE = ("cp125", "cp866", "iso8859", "koi8", "mac-")
 
 
+_WESTERN = ("cp1252", "iso8859-1", "iso8859-15")
+_LETTERS = rb"[\x80-\x84\x86-\x90\x98-\x9f\xa1-\xff]"
+"""Bytes beyond ASCII but for blanks, dashes and quotes, of which Western texts have runs."""
+_LETTER, _RUN = re.compile(_LETTERS), re.compile(_LETTERS + b"{3,}")
+_MIN_LETTERS = 16
+
+
 class UndecodableError(ValueError):
     """A body that claims to be text and is not text in any charset."""
 
@@ -51,6 +58,9 @@ def _decode(body: bytes, content_type: str) -> str:
     utf8, is_utf8 = _as_utf8(body)
     if is_utf8 and all(charset.startswith(_SINGLE_BYTE) for charset in stated[:1]):
         return utf8
+    if stated and stated[0] in _WESTERN and not _may_be_western(body):
+        detected = _codec(detect_encoding(body))
+        stated = [*stated[1:], *([detected] if detected else []), stated[0]]
     for charset in stated:
         text = body.decode(charset, "replace")
         if text.count("\ufffd") <= MAX_UNREADABLE_FRACTION * len(text):
@@ -59,6 +69,15 @@ def _decode(body: bytes, content_type: str) -> str:
         return utf8
     told = body.decode(_codec(detect_encoding(body)) or "utf-8", "replace")
     return min(told, utf8, key=lambda text: text.count("\ufffd"))
+
+
+def _may_be_western(body: bytes) -> bool:
+    """Whether the letters beyond ASCII stand one by one, as in Western languages; in other scripts most stand in runs.
+
+    Servers state ISO-8859-1 of whatever they send, because they are set up so.
+    """
+    letters = len(_LETTER.findall(body))
+    return letters < _MIN_LETTERS or 2 * sum(map(len, _RUN.findall(body))) <= letters
 
 
 def _stated_charsets(body: bytes, content_type: str) -> list[str]:

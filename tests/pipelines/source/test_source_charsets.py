@@ -112,3 +112,30 @@ def test_any_bytes_are_text_that_can_be_stored_or_refused(body, content_type):
         decode(body, content_type).encode()
     except UndecodableError:
         return
+
+
+FOREIGN = {
+    "gb18030": "这条河在夜里涨水了，镇上的人们提着灯走到桥上去看。",
+    "cp1251": "Река поднялась ночью, и люди города пришли на мост, чтобы посмотреть на неё.",
+    "koi8-r": "Река поднялась ночью, и люди города пришли на мост, чтобы посмотреть на неё.",
+    "euc_jp": "夜に川が増水して、町の人々は明かりを持って橋へ見に行きました。",
+}
+WESTERN = [
+    "Der Fluß stieg über die Ufer, und die Bürger kamen mit Lampen zur Brücke, ihn zu sehen. Äußerst übel, größer.",
+    "L'été, la rivière était montée; les élèves étaient là, à côté, près du café où ça a commencé. Créée, âgées.",
+    "\xa0\xa0\xa0\xa0\u201cO rio subiu\u201d \u2013 \xa0\xa0\xa0\xa0 a população foi à ponte não então ação.",
+]
+
+
+@pytest.mark.parametrize("charset", FOREIGN)
+@pytest.mark.parametrize("header", ["text/html; charset=ISO-8859-1", "text/html; charset=windows-1252"])
+def test_a_header_of_the_servers_default_does_not_outweigh_the_bytes(charset, header):
+    body = f"<html><body><p>{FOREIGN[charset]}</p></body></html>"
+    assert decode(body.encode(charset), header) == body
+    with_meta = f'<meta charset="{charset}">{body}'
+    assert decode(with_meta.encode(charset), header) == with_meta
+
+
+@pytest.mark.parametrize("text", WESTERN)
+def test_western_text_is_read_by_its_header(text):
+    assert decode(f"<p>{text * 3}</p>".encode("cp1252"), "text/html; charset=ISO-8859-1") == f"<p>{text * 3}</p>"
