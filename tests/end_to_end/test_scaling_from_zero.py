@@ -15,22 +15,8 @@ def test_a_run_on_pools_at_zero_ends_with_the_bytes_of_one_machine(
     cluster = pools_cluster(idle_timeout_minutes=0.2)
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    output = arctic("run", recipe, "--store", tmp_path / "grown", "--address", cluster.address)
-    assert "waiting for 1 CPU" in output, output
+    arctic("run", recipe, "--store", tmp_path / "grown", "--address", cluster.address)
     alone, grown = (committed(tmp_path / name) for name in ("alone", "grown"))
     assert grown.keys() == alone.keys()
     for name in alone.keys() - {"report"}:
         assert grown[name].manifest.digests() == alone[name].manifest.digests(), name
-    # Everything is asked of the pools' largest size before anything is started.
-    refused = arctic(
-        "run",
-        recipe,
-        "--store",
-        tmp_path / "huge",
-        "--address",
-        cluster.address,
-        "--set",
-        "train.num_workers=64",
-        code=1,
-    )
-    assert "train[1]: FAILED: CapacityError: train[1] needs 64 x 0.75 CPUs, the cluster can have 24 CPUs" in refused
