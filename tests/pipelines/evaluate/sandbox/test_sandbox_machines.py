@@ -86,9 +86,11 @@ ESCAPES = """
 import tempfile
 from pathlib import Path
 from pipelines.evaluate.sandbox.battery import describe, make_facts, run_attack
+from pipelines.evaluate.sandbox.lockdown import Ceiling
 from pipelines.evaluate.sandbox.python_attacks import PYTHON_ATTACKS
 chosen = [one for one in PYTHON_ATTACKS if one.name.startswith(("read", "list the root")) and "caller" not in one.name]
-with tempfile.TemporaryDirectory() as folder, PythonSandbox(unsafe=UNSAFE) as sandbox:
+options = {"unsafe": UNSAFE, "ceiling": Ceiling(namespaces=False)}
+with tempfile.TemporaryDirectory() as folder, PythonSandbox(**options) as sandbox:
     facts = make_facts(Path(folder), 0)
     ends = {one.name: describe(run_attack(sandbox, one, facts)) for one in chosen}
 print(json.dumps(sorted(name for name, end in ends.items() if end == "returned 'escaped'")))
