@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from infra.store import Artifact
 from pipelines.artifacts.documents import SECOND_CHOICE, redact, shard_paths
+from pipelines.artifacts.losses import loss_note
 from pipelines.artifacts.parquet import ParquetFile, read_table
 
 SAMPLES_PER_REASON = 3
@@ -77,6 +78,12 @@ class CorpusFacts:
     def steps(self) -> list[tuple[str, Count]]:
         """From all that was found to what is left."""
         return [("sourced", self.sourced), ("after filter", self.filtered), ("after dedup", self.kept)]
+
+    @property
+    def loss_note(self) -> str:
+        """That its filter dropped more than half of the documents; "" if it did not."""
+        dropped = {reason: count.documents for (stage, reason), count in self.dropped.items() if stage == "filter"}
+        return loss_note(self.name, self.sourced.documents, dropped)
 
     @property
     def num_tokens(self) -> int:

@@ -29,6 +29,7 @@ def data_section(corpora: Sequence[CorpusFacts], drawing: Html) -> Html:
         _passed_over(corpora),
         _chosen_again(corpora),
         element("h3", text("Why documents were dropped")),
+        *(element("p", text(corpus.loss_note)) for corpus in corpora if corpus.loss_note),
         _drop_reasons(corpora),
         _domains(corpora),
         element("h3", text("Clusters of duplicates by size")),

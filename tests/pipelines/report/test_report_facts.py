@@ -1,14 +1,18 @@
 """Numbers on the page are those of the artifacts, counted here row by row."""
 
 from collections import Counter
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.report.corpus_facts import Count
+from pipelines.report.data_section import data_section
 from pipelines.report.facts import RunFacts, read_facts
 from pipelines.report.figures import running_mean
+from pipelines.report.markup import Html
 
 
 @pytest.fixture
@@ -112,3 +116,13 @@ def test_running_mean_equals_slices() -> None:
     expected = [values[max(0, place - 5) : place + 6].mean() for place in range(200)]
     np.testing.assert_allclose(running_mean(values), expected)
     assert running_mean(np.array([3.0])).tolist() == [3.0]
+
+
+def test_a_filter_that_dropped_more_than_half_is_named_on_the_page(facts: RunFacts) -> None:
+    corpus = facts.corpora[0]
+    assert corpus.loss_note == ""
+    lost = Count(documents=corpus.sourced.documents // 2 + 1)
+    heavy = replace(corpus, dropped={("filter", "stop_words"): lost}, samples={("filter", "stop_words"): []})
+    assert f"{lost.documents:,} of them by the rule stop_words" in data_section([heavy], Html(""))
+    light = replace(heavy, dropped={("dedup", "near_duplicate"): lost}, samples={("dedup", "near_duplicate"): []})
+    assert "the filter dropped" not in data_section([light], Html(""))
