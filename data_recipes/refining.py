@@ -63,8 +63,15 @@ class FilterSection(Section):
     min_language_margin: Fraction = 0.0
     """How much farther the second language is than the first, as a share."""
     min_words: int = 50
+    """In scripts without blanks between words (Chinese, Japanese, Thai ...) estimated from the letters."""
     max_words: int = 100_000
+    max_code_lines_fraction: Fraction = 1.0
+    """Lines of program code. The limits from `min_mean_word_length` to `max_newlines_per_word` hold for the other
+    lines, and not at all if most lines are code and fewer than 50 words are left."""
+    max_duplicate_code_characters_fraction: Fraction = 0.5
+    """Characters of lines of code that stood before, as a share of all characters."""
     min_mean_word_length: float = 3.0
+    """Of words between blanks; not asked of scripts without them. A syllable of Korean counts as two letters."""
     max_mean_word_length: float = 10.0
     max_symbol_to_word_ratio: float = 0.1
     """`#` and ellipses per word."""
@@ -73,7 +80,8 @@ class FilterSection(Section):
     min_alpha_words_fraction: Fraction = 0.8
     """Words with at least one letter."""
     min_stop_words: int = 2
-    """Different ones of: the, be, to, of, and, that, have, with."""
+    """Different ones of the commonest words of the document's language or of English, whichever are more; in English:
+    the, be, to, of, and, that, have, with. Not asked of a language without such a list (some 40 have one)."""
     max_duplicate_line_fraction: Fraction = 0.3
     max_duplicate_paragraph_fraction: Fraction = 0.3
     max_duplicate_line_characters_fraction: Fraction = 0.2
@@ -94,7 +102,7 @@ class FilterSection(Section):
     drop_curly_brackets: bool = False
     """C4's rule against code in prose; wrong for corpora of documentation or code."""
     min_c4_sentences: int = 0
-    """C4: 5, in the lines that C4 would keep. 0: off."""
+    """C4: 5, in the lines that C4 would keep. 0: off. Not asked of scripts without such marks, as Thai."""
     max_c4_dropped_lines_fraction: Fraction = 1.0
     """Lines that C4 would cut out of a page. Text is never rewritten here, so they count against the document."""
     max_javascript_lines_fraction: Fraction = 1.0

@@ -23,16 +23,17 @@ SCORES = pa.schema(
         *_columns(pa.string(), "language"),
         *_columns(pa.float64(), "language_margin"),
         *_columns(pa.bool_(), "language_arbitrated"),
-        *_columns(pa.int64(), "words"),
+        *_columns(pa.int64(), "words", "prose_words"),
+        *_columns(pa.float64(), "code_lines_fraction", "duplicate_code_characters_fraction"),
+        pa.field("mean_word_length", pa.float64()),
         *_columns(
             pa.float64(),
-            "mean_word_length",
             "symbol_to_word_ratio",
             "bullet_lines_fraction",
             "ellipsis_lines_fraction",
             "alpha_words_fraction",
         ),
-        *_columns(pa.int32(), "stop_words"),
+        pa.field("stop_words", pa.int32()),
         *_columns(
             pa.float64(),
             "duplicate_line_fraction",
@@ -43,16 +44,11 @@ SCORES = pa.schema(
             *(f"duplicate_{n}gram_fraction" for n in DUPLICATE_NGRAMS),
         ),
         *_columns(pa.bool_(), "lorem_ipsum", "curly_brackets"),
-        *_columns(pa.int32(), "c4_sentences"),
-        *_columns(
-            pa.float64(),
-            "c4_dropped_lines_fraction",
-            "javascript_lines_fraction",
-            "policy_lines_fraction",
-            "punctuated_lines_fraction",
-            "short_lines_fraction",
-            "newlines_per_word",
-        ),
+        pa.field("c4_sentences", pa.int32()),
+        pa.field("c4_dropped_lines_fraction", pa.float64()),
+        *_columns(pa.float64(), "javascript_lines_fraction", "policy_lines_fraction"),
+        pa.field("punctuated_lines_fraction", pa.float64()),
+        *_columns(pa.float64(), "short_lines_fraction", "newlines_per_word"),
         *_columns(pa.bool_(), "listed_url"),
         *_columns(pa.int32(), "listed_words"),
         *_columns(pa.bool_(), "noai", "noimageai", "noindex", "nosnippet", "tdm_reserved"),
@@ -61,10 +57,15 @@ SCORES = pa.schema(
     ]
 )
 """`language`: ISO 639-1, "unknown" where no profile is near; `language_margin`: how much farther the second language
-is, as a share; `symbol_to_word_ratio`: hashes or ellipses per word, whichever is more; `stop_words`: how many different
-ones; `listed_url`, `listed_words`: found on the recipe's lists; `noai` ... `tdm_reserved`: what the document's opt-out
-signals say; `quality`: probability of the classifier, 0 without one; `contamination`: largest share of an evaluation
-item that stands in the text."""
+is, as a share; `words`: of all lines, in scripts without blanks estimated from the letters; `prose_words`: of the
+lines that are not code; `code_lines_fraction`: lines that are; `duplicate_code_characters_fraction`: characters of
+lines of code that stood before, of all of the text. What follows up to `newlines_per_word` is measured on the other
+lines, `lorem_ipsum` and `curly_brackets` on all. `symbol_to_word_ratio`: hashes or ellipses per word, whichever is
+more; `stop_words`: how many different ones of the language. Null is what a text cannot have: `mean_word_length`
+without blanks between words, `stop_words` in a language without a list, `c4_sentences`, `c4_dropped_lines_fraction`
+and `punctuated_lines_fraction` in a script that ends no sentence with a mark. `listed_url`, `listed_words`: found on
+the recipe's lists; `noai` ... `tdm_reserved`: what the document's opt-out signals say; `quality`: probability of the
+classifier, 0 without one; `contamination`: largest share of an evaluation item that stands in the text."""
 
 PII = pa.schema(
     [*_columns(pa.string(), "doc_id"), *_columns(pa.int32(), "start", "end"), *_columns(pa.string(), "kind")]

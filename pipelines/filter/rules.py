@@ -16,6 +16,13 @@ DOCUMENT_COLUMNS = ("url", "licence")
 """What decisions need of a document besides its scores."""
 
 
+MOSTLY_CODE = 0.5
+"""Share of lines above which a document is one of code."""
+MIN_PROSE_WORDS = 50
+"""Words of prose in such a document from which on the prose is judged: Gopher's shortest document."""
+
+
+# A score that is null, because the text cannot have it, is NaN here: neither above nor below any limit.
 def _above(score: str, limit: str) -> Drops:
     return lambda found, section: found[score] > getattr(section, limit)
 
@@ -38,6 +45,8 @@ RULES: Mapping[str, Drops] = {
     "language_margin": _below("language_margin", "min_language_margin"),
     "min_words": _below("words", "min_words"),
     "max_words": _above("words", "max_words"),
+    "code_lines": _above("code_lines_fraction", "max_code_lines_fraction"),
+    "duplicate_code": _above("duplicate_code_characters_fraction", "max_duplicate_code_characters_fraction"),
     "min_mean_word_length": _below("mean_word_length", "min_mean_word_length"),
     "max_mean_word_length": _above("mean_word_length", "max_mean_word_length"),
     "symbol_to_word_ratio": _above("symbol_to_word_ratio", "max_symbol_to_word_ratio"),
@@ -77,14 +86,29 @@ RULES: Mapping[str, Drops] = {
 not be used first, then what is no text worth reading."""
 
 
+PROSE_RULES = frozenset(
+    {
+        *("min_mean_word_length", "max_mean_word_length", "symbol_to_word_ratio", "bullet_lines", "ellipsis_lines"),
+        *("alpha_words", "stop_words", "duplicate_lines", "duplicate_paragraphs", "duplicate_line_characters"),
+        *("duplicate_paragraph_characters", "c4_sentences", "c4_dropped_lines", "javascript_lines", "policy_lines"),
+        *("punctuated_lines", "short_lines", "newlines"),
+        *(f"top_{n}gram" for n in TOP_NGRAMS),
+        *(f"duplicate_{n}gram" for n in DUPLICATE_NGRAMS),
+    }
+)
+"""Rules about lines that are no code: they say nothing of a document of code with a few words of prose."""
+
+
 def decide(scores: pa.Table, documents: pa.Table, section: FilterSection, takedown: Takedown) -> np.ndarray:
     """For each row of SCORES and DOCUMENT_COLUMNS: the first rule that drops it, "" where it is kept (object array)."""
     found = {name: scores[name].to_numpy() for name in scores.column_names}
     found["licence"] = documents["licence"].to_numpy()
     found["takedown"] = takedown.has(scores["doc_id"].to_pylist(), documents["url"].to_pylist())
+    has_prose = (found["code_lines_fraction"] <= MOSTLY_CODE) | (found["prose_words"] >= MIN_PROSE_WORDS)
     reasons = np.full(scores.num_rows, "", dtype=object)
     for name, drops in RULES.items():
-        reasons[(reasons == "") & drops(found, section)] = name
+        asked = has_prose if name in PROSE_RULES else True
+        reasons[(reasons == "") & asked & drops(found, section)] = name
     return reasons
 
 

@@ -16,6 +16,7 @@ from infra.masking import masked
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
+from pipelines.artifacts.losses import loss_note
 from pipelines.artifacts.parquet import read_table
 from pipelines.filter.redactions import redaction_column
 from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
@@ -67,14 +68,15 @@ def _filter(
         named.update(result.metrics[NAMED])
         totals.update({count: value for count, value in result.metrics.items() if count != NAMED})
     _report_idle(name, idle_entries(takedown, named), context)
+    dropped = {reason: count for reason in RULES if (count := totals[f"dropped_{reason}"])}
     if not totals["documents"]:
-        dropped = ", ".join(
-            f"{reason} {totals[f'dropped_{reason}']}" for reason in RULES if totals[f"dropped_{reason}"]
-        )
+        listed = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
         raise FilterError(
-            f"corpus {name}: the rules dropped all {totals['documents_in']} documents ({dropped}). "
+            f"corpus {name}: the rules dropped all {totals['documents_in']} documents ({listed}). "
             "Loosen these thresholds of [filter]."
         )
+    if note := loss_note(name, totals["documents_in"], dropped):
+        context.warn(note)
     return {f"data/{count}": value for count, value in totals.items()}
 
 

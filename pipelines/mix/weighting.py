@@ -60,4 +60,10 @@ def _column(sidecar: Path, column: str) -> np.ndarray:
     numeric = [field.name for field in pq.read_schema(sidecar) if any(kind(field.type) for kind in is_number)]
     if column not in numeric:
         raise ValueError(f"there is no numeric score {column!r}. Choose one of {', '.join(numeric)}.")
-    return read_table(sidecar, columns=[column])[column].to_numpy().astype(np.float64)
+    values = read_table(sidecar, columns=[column])[column]
+    if values.null_count:
+        raise ValueError(
+            f"the score {column!r} is not measured on every document: {values.null_count} are in a language that "
+            "cannot have it. Choose another score."
+        )
+    return values.to_numpy().astype(np.float64)

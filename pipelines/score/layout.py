@@ -7,18 +7,37 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.score.characters import BLANK, BULLET, C4_END, CLOSER, LETTER, MULTIPLIER, SENTENCE_END, STOP, kinds
+from pipelines.score.characters import (
+    BLANK,
+    BULLET,
+    C4_END,
+    CLOSER,
+    IDEOGRAPH,
+    LETTER,
+    MULTIPLIER,
+    SENTENCE_END,
+    STOP,
+    SYLLABLE,
+    WIDE_CLOSER,
+    kinds,
+)
 
 C4_MAX_WORD_CHARACTERS = 1000
 C4_MIN_WORDS_PER_LINE = 3
+SPACED = np.uint16(0)
+IDEOGRAPHS_PER_WORD, SYLLABLES_PER_WORD = 2, 3
+"""Letters of a word in scripts without blanks between words, about: most words of Chinese have two, of Japanese two to
+three; a Thai word has three consonants or vowels that are letters of their own."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Words are what stands between blanks: `word_keys` equal where words are, `word_starts` and `word_lengths` in
-    characters, `word_letters` whether one has a letter.
+    """Words are what stands between blanks, and each letter of a script without blanks between words, with the marks
+    that follow it: `word_keys` equal where words are, `word_starts` and `word_lengths` in characters, `word_letters`
+    whether one has a letter, `word_scripts` SPACED, IDEOGRAPH or SYLLABLE.
 
-    Lines are those with more than blanks: `line_keys`, `line_lengths` with the blanks around; whether each starts with
+    Lines are those with more than blanks: `line_keys`, `line_starts` and `line_lengths` with the blanks around; whether
+    each starts with
     a bullet, ends with an ellipsis, ends a sentence; and `line_sentences`, -1 where C4 would not keep it for its form.
     Paragraphs are what stands between empty lines.
     """
@@ -27,7 +46,9 @@ class Layout:
     word_starts: np.ndarray
     word_lengths: np.ndarray
     word_letters: np.ndarray
+    word_scripts: np.ndarray
     line_keys: np.ndarray
+    line_starts: np.ndarray
     line_lengths: np.ndarray
     line_bullet: np.ndarray
     line_ellipsis: np.ndarray
@@ -57,21 +78,30 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
 
     @compiled
     def words(codes: Any, table: Any) -> Any:
-        size = len(codes) // 2 + 1
-        keys, letters = np.empty(size, np.uint64), np.empty(size, np.bool_)
+        size = len(codes) + 1
+        keys, letters, scripts = np.empty(size, np.uint64), np.empty(size, np.bool_), np.empty(size, np.uint16)
         starts, lengths = np.empty(size, np.int64), np.empty(size, np.int64)
-        count, start, key, letter = 0, -1, np.uint64(0), False
+        count, start, key, letter, script = 0, -1, np.uint64(0), False, SPACED
         for place in range(len(codes) + 1):
-            if place < len(codes) and not table[codes[place]] & BLANK:
-                if start < 0:
-                    start, key, letter = place, np.uint64(0), False
-                key = mix(key, codes[place])
-                letter |= (table[codes[place]] & LETTER) != 0
-            elif start >= 0:
+            kind = table[codes[place]] if place < len(codes) else BLANK
+            unspaced = kind & (IDEOGRAPH | SYLLABLE)
+            if start >= 0 and (kind & BLANK or (letter and (unspaced or (script and kind & LETTER)))):
                 keys[count], letters[count], starts[count], lengths[count] = key, letter, start, place - start
+                scripts[count] = script
                 count += 1
                 start = -1
-        return keys[:count], starts[:count], lengths[:count], letters[:count]
+            if not kind & BLANK:
+                if start < 0:
+                    start, key, letter, script = place, np.uint64(0), False, SPACED
+                key = mix(key, codes[place])
+                letter |= (kind & LETTER) != 0
+                script |= unspaced
+        return keys[:count], starts[:count], lengths[:count], letters[:count], scripts[:count]
+
+    @compiled
+    def ends_without_blank(codes: Any, table: Any, place: int) -> bool:
+        """Whether a mark ends a sentence wherever it stands, as those of other scripts than Latin do."""
+        return codes[place] > 127 and (table[codes[place]] & SENTENCE_END) != 0
 
     @compiled
     def sentences(codes: Any, table: Any, start: int, end: int) -> int:
@@ -85,6 +115,12 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
                     place += 1
                 if place == end or table[codes[place]] & BLANK:
                     count, last = count + 1, place
+            elif ends_without_blank(codes, table, place):
+                while place < end and ends_without_blank(codes, table, place):
+                    place += 1
+                while place < end and table[codes[place]] & (CLOSER | WIDE_CLOSER):
+                    place += 1
+                count, last = count + 1, place
             else:
                 place += 1
         return count if last == end else count + 1
@@ -92,14 +128,22 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
     @compiled
     def c4_sentences(codes: Any, table: Any, start: int, end: int) -> int:
         """Sentences of a line without blanks around, -1 where its form is not what C4 keeps."""
-        num_words, longest, length = 0, 0, 0
+        num_words, num_letters, longest, length = 0, 0, 0, 0
         for place in range(start, end):
-            length = 0 if table[codes[place]] & BLANK else length + 1
-            num_words += length == 1
+            if table[codes[place]] & (IDEOGRAPH | SYLLABLE):
+                num_letters, length = num_letters + 1, 0
+            else:
+                length = 0 if table[codes[place]] & BLANK else length + 1
+                num_words += length == 1
             longest = max(longest, length)
+        num_words += num_letters // IDEOGRAPHS_PER_WORD
         if num_words < C4_MIN_WORDS_PER_LINE or longest > C4_MAX_WORD_CHARACTERS:
             return -1
-        if not table[codes[end - 1]] & C4_END or dots(codes, start, end):
+        last = end - 1
+        while last > start and table[codes[last]] & (CLOSER | WIDE_CLOSER):
+            last -= 1
+        ended = table[codes[end - 1]] & C4_END or ends_without_blank(codes, table, last)
+        if not ended or dots(codes, start, end):
             return -1
         return sentences(codes, table, start, end)
 
@@ -113,6 +157,7 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
         for code in codes:
             size += code == 10
         keys, lengths, ended = np.empty(size, np.uint64), np.empty(size, np.int64), np.empty(size, np.int64)
+        starts = np.empty(size, np.int64)
         bullet, ellipsis, punctuated = np.empty(size, np.bool_), np.empty(size, np.bool_), np.empty(size, np.bool_)
         count, line, first, last, key = 0, 0, -1, -1, np.uint64(0)
         for place in range(len(codes) + 1):
@@ -122,14 +167,15 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
                     first, last = place if first < 0 else first, place + 1
                 continue
             if first >= 0:
-                keys[count], lengths[count] = key, place - line
+                keys[count], starts[count], lengths[count] = key, line, place - line
                 bullet[count] = (table[codes[first]] & BULLET) != 0
                 ellipsis[count] = codes[last - 1] == 0x2026 or dots(codes, first, last)
                 punctuated[count] = (table[codes[place - 1]] & SENTENCE_END) != 0
                 ended[count] = c4_sentences(codes, table, first, last)
                 count += 1
             line, first, key = place + 1, -1, np.uint64(0)
-        return keys[:count], lengths[:count], bullet[:count], ellipsis[:count], punctuated[:count], ended[:count]
+        marks = bullet[:count], ellipsis[:count], punctuated[:count], ended[:count]
+        return keys[:count], starts[:count], lengths[:count], *marks
 
     @compiled
     def paragraphs(codes: Any, table: Any) -> Any:

@@ -54,7 +54,7 @@ class Scorer:
             "language": language.code,
             "language_margin": language.margin,
             "language_arbitrated": language.arbitrated,
-            **prose_scores(characters, found),
+            **prose_scores(characters, found, language),
             "listed_url": self.url_list.has(url),
             "listed_words": self.word_list.count(characters.words),
             **opt_out_scores(opt_out),

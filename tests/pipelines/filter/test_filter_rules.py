@@ -10,7 +10,7 @@ from data_recipes.refining import FilterSection
 from pipelines.artifacts.documents import redact
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter.redactions import choose_redactions
-from pipelines.filter.rules import RULES, decide
+from pipelines.filter.rules import PROSE_RULES, RULES, decide
 from pipelines.filter.takedown import Takedown
 
 IDS = ["a" * 32, "b" * 32]
@@ -41,6 +41,7 @@ STRICT = FilterSection(
     max_short_lines_fraction=0.67,
     max_newlines_per_word=0.3,
     min_quality=0.5,
+    max_code_lines_fraction=0.95,
 )
 BREAKS = {
     "opt_out": {"noai": True},
@@ -50,6 +51,8 @@ BREAKS = {
     "language_margin": {"language_margin": 0.05},
     "min_words": {"words": 49},
     "max_words": {"words": 100_001},
+    "code_lines": {"code_lines_fraction": 0.96, "prose_words": 200},
+    "duplicate_code": {"duplicate_code_characters_fraction": 0.51},
     "min_mean_word_length": {"mean_word_length": 2.9},
     "max_mean_word_length": {"mean_word_length": 10.1},
     "symbol_to_word_ratio": {"symbol_to_word_ratio": 0.11},
@@ -101,6 +104,30 @@ def test_every_rule_has_its_case():
 @pytest.mark.parametrize("reason", BREAKS)
 def test_each_rule_drops_what_it_is_made_for(reason):
     assert reasons(STRICT, {}, BREAKS[reason]) == ["", reason]
+
+
+@pytest.mark.parametrize("reason", sorted(PROSE_RULES))
+def test_rules_of_prose_say_nothing_of_code_with_a_few_words_of_prose(reason):
+    code = {"code_lines_fraction": 0.9, "prose_words": 49}
+    assert reasons(STRICT, BREAKS[reason] | code) == [""]
+    assert reasons(STRICT, BREAKS[reason] | code | {"prose_words": 50}) == [reason]
+    assert reasons(STRICT, BREAKS[reason] | code | {"code_lines_fraction": 0.5}) == [reason]
+
+
+@pytest.mark.parametrize("reason", sorted(set(BREAKS) - PROSE_RULES))
+def test_all_other_rules_hold_for_code_as_well(reason):
+    code = {"code_lines_fraction": 0.9, "prose_words": 49}
+    assert reasons(STRICT, code | BREAKS[reason]) == [reason]
+
+
+NULLABLE = [field.name for field in SCORES if field.nullable and field.name != "doc_id"]
+
+
+def test_a_score_that_a_text_cannot_have_drops_nothing():
+    assert {"stop_words", "mean_word_length", "c4_sentences", "punctuated_lines_fraction"} < set(NULLABLE)
+    assert reasons(STRICT, dict.fromkeys(NULLABLE), {}) == ["", ""]
+    assert reasons(STRICT, dict.fromkeys(NULLABLE), {"stop_words": 1}) == ["", "stop_words"]
+    assert reasons(STRICT, dict.fromkeys(NULLABLE) | {"words": 10}) == ["min_words"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from infra.store import Artifact, Store
 from pipelines import filter as filter_
 from pipelines import score
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, iter_kept, write_documents, write_shard
+from pipelines.artifacts.losses import loss_note
 from pipelines.filter.stage import FilterError
 from pipelines.graph import corpus_graph
 
@@ -168,6 +169,29 @@ def test_a_wrong_takedown_list_is_told_before_anything_starts(tmp_path):
     for name, message in (("gone.txt", "no such file"), ("wrong.txt", "wrong.txt:2: 'no domain at all' is no doc id")):
         with pytest.raises(RecipeError, match=rf"filter.takedown\[1\] = '{name}': .*{message}"):
             filter_.pin(FilterSection(takedown=[name]), tmp_path)
+
+
+@pytest.mark.parametrize(("kept", "total", "warns"), [(5, 10, False), (4, 10, True), (1, 1000, True), (1, 1, False)])
+def test_a_loss_of_more_than_half_is_told_with_its_top_reason(kept, total, warns):
+    lost = {"min_words": (total - kept) // 3, "stop_words": total - kept - (total - kept) // 3}
+    note = loss_note("notes", total, lost)
+    assert bool(note) == warns
+    if warns:
+        assert note.startswith(f"corpus notes: the filter dropped {total - kept:,} of {total:,} documents (")
+        assert f"{lost['stop_words']:,} of them by the rule stop_words." in note
+
+
+@pytest.mark.parametrize(("min_words", "warns"), [(50, False), (95, True)])
+def test_a_heavy_loss_is_a_warning_of_the_stage(made, tmp_path, min_words, warns):
+    """The console prints warnings, MLflow has them as tags."""
+    events: list[dict] = []
+    store = Store(tmp_path / "run")
+    store.open()
+    section = SECTION.model_copy(update={"min_words": min_words})
+    metrics = build(stage(section), store, events.append, False, *made.values()).manifest.metrics
+    told = [event["message"] for event in events if event["event"] == "warning"]
+    assert len(told) == warns
+    assert all(f"{metrics['data/dropped_min_words']} of them by the rule min_words" in message for message in told)
 
 
 def test_a_corpus_that_is_dropped_whole_fails_with_the_reasons(attempt, made):

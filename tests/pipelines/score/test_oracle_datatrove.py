@@ -1,8 +1,8 @@
 """Decisions on real pages against datatrove's filters, rule by rule.
 
 datatrove splits words and sentences with spaCy, which is no dependency here: its splitters are replaced by ours, so
-that the rule is what is compared. Where the two rules differ on purpose, the test says how, and every differing
-decision must be of that kind.
+that the rule is what is compared, and both read the lines that are no code. Where the two rules differ on purpose,
+the test says how, and every differing decision must be of that kind.
 """
 
 import re
@@ -18,8 +18,10 @@ from infra.context import StageContext
 from pipelines import source
 from pipelines.artifacts.documents import shard_paths
 from pipelines.score.characters import SENTENCE_ENDS, Characters
+from pipelines.score.code_lines import code_lines
+from pipelines.score.language import Language
 from pipelines.score.layout import layout
-from pipelines.score.prose import prose_scores
+from pipelines.score.prose import prose_scores, without_lines
 
 datatrove = pytest.importorskip("datatrove", reason="datatrove is not installed: the oracle of these rules")
 import pyarrow.parquet as pq  # noqa: E402
@@ -42,19 +44,22 @@ pytestmark = [
     pytest.mark.skipif(not WEB.is_dir(), reason=f"real web pages are not on this machine: {WEB}"),
 ]
 LIMITS = FilterSection()
+ENGLISH = Language("en", 1.0, False)
+"""datatrove asks every page for English stop words."""
 STOP_WORDS = set(gopher_quality_filter.STOP_WORDS)
 BULLETS = set("‣◦▪●○*–·")
 
 
 class Rule(NamedTuple):
     """`theirs`: datatrove's filter with this rule alone; `drops`: our decision from the scores; `explained`: whether a
-    text is one on which the two rules differ on purpose, `why`: how."""
+    text is one on which the two rules differ on purpose, `why`: how; `reads_code`: whether it is about all lines."""
 
     name: str
     theirs: Callable[[], object]
     drops: Callable[[dict], bool]
     explained: Callable[[str], bool] = lambda text: False
     why: str = ""
+    reads_code: bool = False
 
 
 def repetition(**rule) -> Callable[[], object]:
@@ -117,6 +122,13 @@ def repeats(words: list[str], n: int) -> bool:
     return len(set(runs)) < len(runs)
 
 
+UNSPACED = "Chinese has more words than blanks"
+
+
+def is_unspaced(text: str) -> bool:
+    return len(re.findall("[\u3040-\u30ff\u4e00-\u9fff]", text)) > len(text) / 2
+
+
 def has_symbol_words(text: str) -> bool:
     return any(map(symbols_only, text.split()))
 
@@ -158,16 +170,16 @@ RULES = [
     Rule(
         "min_words",
         quality(min_doc_words=50),
-        lambda s: s["words"] < 50,
-        has_symbol_words,
-        "datatrove leaves out words of signs alone",
+        lambda s: s["prose_words"] < 50,
+        lambda text: has_symbol_words(text) or is_unspaced(text),
+        f"datatrove leaves out words of signs alone; {UNSPACED}",
     ),
     Rule(
         "mean_word_length",
         quality(min_avg_word_length=3, max_avg_word_length=10),
-        lambda s: not 3 <= s["mean_word_length"] <= 10,
-        has_symbol_words,
-        "datatrove leaves out words of signs alone",
+        lambda s: s["mean_word_length"] is not None and not 3 <= s["mean_word_length"] <= 10,
+        lambda text: has_symbol_words(text) or is_unspaced(text),
+        f"datatrove leaves out words of signs alone; {UNSPACED}",
     ),
     Rule("symbols", quality(max_symbol_word_ratio=0.1), lambda s: s["symbol_to_word_ratio"] > 0.1),
     Rule(
@@ -188,20 +200,25 @@ RULES = [
     Rule(
         "stop_words",
         quality(min_stop_words=2),
-        lambda s: s["stop_words"] < 2,
-        lambda text: set(re.findall(r"\w+", text.lower())) & STOP_WORDS != set(text.split()) & STOP_WORDS,
-        "ours are found in any case and before a comma",
+        lambda s: s["stop_words"] is not None and s["stop_words"] < 2,
+        lambda text: (
+            is_unspaced(text) or set(re.findall(r"\w+", text.lower())) & STOP_WORDS != set(text.split()) & STOP_WORDS
+        ),
+        f"ours are found in any case and before a comma; {UNSPACED}",
     ),
     Rule(
         "lorem_ipsum",
         c4(filter_lorem_ipsum=True),
         lambda s: s["lorem_ipsum"],
+        reads_code=True,
     ),
-    Rule("curly_brackets", c4(filter_curly_bracket=True), lambda s: s["curly_brackets"]),
+    Rule("curly_brackets", c4(filter_curly_bracket=True), lambda s: s["curly_brackets"], reads_code=True),
     Rule(
         "c4_sentences",
         lambda: C4QualityFilter(filter_lorem_ipsum=False, filter_curly_bracket=False),
         lambda s: s["c4_sentences"] < 5,
+        lambda text: any(ord(character) > 127 for character in set(text) & set(SENTENCE_ENDS)),
+        "datatrove knows no end of a sentence but that of Latin",
     ),
     Rule(
         "punctuated_lines",
@@ -214,7 +231,13 @@ RULES = [
         fineweb(char_duplicates_ratio=0.01),
         lambda s: s["duplicate_line_characters_fraction"] > 0.01,
     ),
-    Rule("newlines", fineweb(new_line_ratio=0.3), lambda s: s["newlines_per_word"] > 0.3),
+    Rule(
+        "newlines",
+        fineweb(new_line_ratio=0.3),
+        lambda s: s["newlines_per_word"] > 0.3,
+        lambda text: is_unspaced(text),
+        UNSPACED,
+    ),
 ]
 
 
@@ -224,8 +247,8 @@ def sentences(line: str, language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> list[tuple[str, dict]]:
-    """(text, scores) of every real page."""
+def pages(tmp_path_factory) -> list[tuple[str, str, dict]]:
+    """(text, lines of prose, scores) of every real page."""
     folder = tmp_path_factory.mktemp("pages")
     section = SourceSection(inputs=[{"kind": "warc", "paths": [str(WEB / "*.warc.gz")]}], extractor="main_content")
     for part in ("out", "state"):
@@ -237,7 +260,14 @@ def pages(tmp_path_factory) -> list[tuple[str, dict]]:
         for path in shard_paths(folder / "out", "documents")
         for text in pq.read_table(path, columns=["text"])["text"].to_pylist()
     ]
-    return [(text, prose_scores(Characters(text), layout(Characters(text).codes))) for text in texts]
+    return [judged(text) for text in texts]
+
+
+def judged(text: str) -> tuple[str, str, dict]:
+    characters = Characters(text)
+    found = layout(characters.codes)
+    prose = without_lines(characters, code_lines(characters.codes, found))
+    return text, prose.text, prose_scores(characters, found, ENGLISH)
 
 
 @pytest.fixture(autouse=True)
@@ -251,7 +281,8 @@ def our_words(monkeypatch):
 def test_the_rule_decides_as_datatroves(rule, pages):
     theirs = rule.theirs()
     dropped, differing = 0, []
-    for text, scores in pages:
+    for whole, prose, scores in pages:
+        text = whole if rule.reads_code else prose
         decision = theirs.filter(Document(text=text, id=""))
         their_drop = decision is not True and decision[0] is not True
         dropped += their_drop
@@ -265,7 +296,7 @@ def test_the_rule_decides_as_datatroves(rule, pages):
 def test_line_characters_are_shares_of_the_lines_without_their_breaks(pages):
     """datatrove has two rules here: FineWeb's, as ours, and Gopher's, which counts line breaks among the characters."""
     gopher = repetition(dup_line_char_frac=0.2)()
-    for text, scores in pages:
+    for _, text, scores in pages:
         characters = len(text) - text.count("\n")
         with_breaks = scores["duplicate_line_characters_fraction"] * characters / len(text)
         assert (gopher.filter(Document(text=text, id="")) is not True) == (with_breaks > 0.2)

@@ -3,24 +3,26 @@
 import re
 import unicodedata
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, SCORES, TOP_NGRAMS
-from pipelines.score.characters import Characters
+from pipelines.score.characters import IDEOGRAPH, SYLLABLE, Characters, kinds
+from pipelines.score.language import Language
 from pipelines.score.layout import layout
 from pipelines.score.prose import prose_scores
 from pipelines.score.repetition import ngram_characters
 
 COLUMNS = SCORES.names[SCORES.names.index("words") : SCORES.names.index("listed_url")]
-LOOKS = "a\nb \n\n\n\tB-·•…... #.!?\"')]([1] é中_\u00a0\u2003\u2028 7,{"
+LOOKS = "a\nb \n\n\n\tB-·•…... #.!?\"')]([1] é中文かกข\u0e31。_\u00a0\u2003\u2028 7,{"
 texts = st.text(st.sampled_from(LOOKS) | st.characters(), max_size=120)
 
 
-def score(text: str) -> dict[str, float]:
+def score(text: str, language: str = "en") -> dict[str, float | None]:
     characters = Characters(text)
-    return prose_scores(characters, layout(characters.codes))
+    return prose_scores(characters, layout(characters.codes), Language(language, 1.0, False))
 
 
 @pytest.mark.parametrize(
@@ -28,13 +30,14 @@ def score(text: str) -> dict[str, float]:
     [
         ("one two three", "words", 3),
         ("one two three", "mean_word_length", 11 / 3),
+        ("한국 말", "mean_word_length", 6 / 2),
         ("# a b c", "symbol_to_word_ratio", 1 / 4),
         ("a... b… c d", "symbol_to_word_ratio", 2 / 4),
         ("# a... # b", "symbol_to_word_ratio", 2 / 4),
         ("• a\n- b\n\nc\n  * d", "bullet_lines_fraction", 3 / 4),
         ("a...\nb …\nc", "ellipsis_lines_fraction", 2 / 3),
         ("a 1 (b) 2-c-3 --- 4", "alpha_words_fraction", 3 / 6),
-        ("naïve 中文 _x_ __ 7_8", "alpha_words_fraction", 3 / 5),
+        ("naïve 中文 _x_ __ 7_8", "alpha_words_fraction", 4 / 6),
         ("The cat and THE dog have that", "stop_words", 4),
         ("a\nb\na\n\na\n", "duplicate_line_fraction", 2 / 4),
         ("aa\nb\naa\n\naa\n", "duplicate_line_characters_fraction", 4 / 7),
@@ -80,14 +83,56 @@ def test_a_text_without_words_scores_nothing():
     for text in ("", " \n\t\n"):
         found = score(text)
         assert list(found) == COLUMNS
-        assert set(found.values()) == {0} or found["newlines_per_word"] == 0
+        assert set(found.values()) == {0}
+
+
+UNSPACED = (
+    *("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HENTAIGANA", "HALFWIDTH KATAKANA"),
+    *("BOPOMOFO", "THAI", "LAO", "TIBETAN", "MYANMAR", "KHMER", "TAI LE", "NEW TAI LUE", "TAI THAM", "TAI VIET"),
+    *(
+        "BALINESE",
+        "JAVANESE",
+        "AHOM",
+        "VERTICAL KANA",
+        "VERTICAL IDEOGRAPHIC",
+        "IDEOGRAPHIC ITERATION",
+        "IDEOGRAPHIC CLOSING",
+        "MASU",
+    ),
+    *("HALFWIDTH KATAKANA-HIRAGANA", "KATAKANA-HIRAGANA"),
+)
+
+
+def is_unspaced(character: str) -> bool:
+    """By its name in Unicode."""
+    return character.isalpha() and unicodedata.name(character, "").startswith(UNSPACED)
+
+
+def units(text: str) -> list[str]:
+    """Words between blanks, cut before each letter that is no part of a longer word."""
+    found: list[str] = []
+    for word in text.split():
+        found.append("")
+        for character in word:
+            ends = is_unspaced(character) or (character.isalpha() and any(map(is_unspaced, found[-1])))
+            if ends and any(map(str.isalpha, found[-1])):
+                found.append("")
+            found[-1] += character
+    return found
+
+
+def test_scripts_without_blanks_are_those_of_their_names():
+    told = (kinds() & (IDEOGRAPH | SYLLABLE)) != 0
+    named = np.array([is_unspaced(chr(code)) for code in range(0x20000)])
+    # Python's names are of another version of Unicode than the blocks: what has no name there is no letter either.
+    assert [hex(code) for code in np.flatnonzero(told[:0x20000] != named)] == []
 
 
 @settings(max_examples=200, deadline=None)
 @given(texts)
 def test_words_lines_and_paragraphs_are_those_of_python_strings(text):
     found = layout(Characters(text).codes)
-    words = text.split()
+    words = units(text)
     assert found.word_lengths.tolist() == [len(word) for word in words]
     assert [text[a : a + n] for a, n in zip(found.word_starts, found.word_lengths, strict=True)] == words
     assert found.word_letters.tolist() == [any(map(str.isalpha, word)) for word in words]
@@ -113,15 +158,19 @@ def test_folded_words_are_runs_of_letters_digits_and_underscores(text):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=40))
-def test_repeated_ngrams_are_found_as_by_looking_at_all(words):
-    found = layout(Characters(" ".join(words)).codes)
-    top, duplicate = ngram_characters(found.word_keys, found.word_lengths)
-    for n, characters in zip(TOP_NGRAMS, top, strict=True):
-        runs = [" ".join(words[start : start + n]) for start in range(len(words) - n + 1)]
+@given(st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=40), st.just(1))
+@example(["天", "地"] * 15 + ["人"] * 9, 2)
+@example(["ก", "ขา"] * 20, 3)
+def test_repeated_ngrams_are_found_as_by_looking_at_all(words, letters_per_word):
+    blank = " " if letters_per_word == 1 else ""
+    found = layout(Characters(blank.join(words)).codes)
+    top, duplicate = ngram_characters(found.word_keys, found.word_lengths, letters_per_word)
+    words = units(blank.join(words))
+    for n, characters in zip((n * letters_per_word for n in TOP_NGRAMS), top, strict=True):
+        runs = [blank.join(words[start : start + n]) for start in range(len(words) - n + 1)]
         most = max(map(runs.count, runs), default=0)
         assert characters == (most * len(next(run for run in runs if runs.count(run) == most)) if most > 1 else 0)
-    for n, characters in zip(DUPLICATE_NGRAMS, duplicate, strict=True):
+    for n, characters in zip((n * letters_per_word for n in DUPLICATE_NGRAMS), duplicate, strict=True):
         seen, start, repeated = set(), 0, 0
         while start <= len(words) - n:
             run = tuple(words[start : start + n])
