@@ -156,7 +156,7 @@ def test_an_entry_that_names_no_document_is_reported_once_and_listed(attempt, ma
     planned, events = stage(SECTION.model_copy(update={"takedown": ["gone.txt"]}), tmp_path), []
     store = Store(tmp_path / "idle")
     store.open()
-    artifact = build(planned, store, events.append, False, *(made[name] for name in planned.inputs))
+    artifact = build(planned, store, events.append, None, *(made[name] for name in planned.inputs))
     assert [row["reason"] for row in rows(artifact, "filtered")][-1] == "takedown"
     listed = (artifact.path / "takedown_without_document.txt").read_text().splitlines()
     assert {"nowhere.example", "https://other.example/?sig=abc"} <= set(listed) and "2-1.example.org" not in listed
@@ -188,7 +188,7 @@ def test_a_heavy_loss_is_a_warning_of_the_stage(made, tmp_path, min_words, warns
     store = Store(tmp_path / "run")
     store.open()
     section = SECTION.model_copy(update={"min_words": min_words})
-    metrics = build(stage(section), store, events.append, False, *made.values()).manifest.metrics
+    metrics = build(stage(section), store, events.append, None, *made.values()).manifest.metrics
     told = [event["message"] for event in events if event["event"] == "warning"]
     assert len(told) == warns
     assert all(f"{metrics['data/dropped_min_words']} of them by the rule min_words" in message for message in told)
