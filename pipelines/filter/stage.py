@@ -46,7 +46,7 @@ def stage(
     del params["takedown"]
     inputs = {"source": source, "score": scored}
     return Stage(
-        "filter", name, 4, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
+        "filter", name, 5, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
     )
 
 
