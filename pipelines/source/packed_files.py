@@ -1,6 +1,5 @@
 """The bytes of a file that is plain or compressed, which its first bytes show: names are wrong now and then."""
 
-import gzip
 import re
 import zlib
 from collections.abc import Iterator
@@ -10,6 +9,10 @@ from typing import BinaryIO
 import pyarrow as pa
 
 _MAGIC_BYTES = 64
+_READ_BYTES = 1 << 18
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_HEADER = 16
+"""Added to zlib's window bits: the stream has a gzip header and a checksum."""
 _PACKINGS = {
     "gzip": re.compile(rb"\x1f\x8b"),
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
@@ -45,10 +48,7 @@ def unpacked_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
 
 def _unpack(file: BinaryIO, packing: str | None, block_bytes: int) -> Iterator[bytes]:
     if packing == "gzip":
-        # Unlike Arrow's, this reader takes zeros behind a member for the padding that they are.
-        with gzip.GzipFile(fileobj=file) as stream:
-            while block := stream.read1(block_bytes):
-                yield block
+        yield from _gunzip(file, block_bytes)
     elif packing:
         with pa.input_stream(file, compression=packing) as stream:
             while block := stream.read(block_bytes):
@@ -56,6 +56,32 @@ def _unpack(file: BinaryIO, packing: str | None, block_bytes: int) -> Iterator[b
     else:
         while block := file.read(block_bytes):
             yield block
+
+
+def _gunzip(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+    """The members of a gzip file one after the other. Zeros behind a member are padding, as in Python's `gzip`, which
+    reads 8 KiB at a time; Arrow's reader refuses them."""
+    packed = file.read(_READ_BYTES)
+    while packed:
+        if packed[:2] != _GZIP_MAGIC[: len(packed)]:
+            raise OSError(f"Not a gzipped file ({packed[:2]!r})")
+        member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP_HEADER)
+        while not member.eof:
+            if not packed:
+                raise EOFError
+            if block := member.decompress(packed, block_bytes):
+                yield block
+            packed = member.unconsumed_tail or (b"" if member.eof else file.read(_READ_BYTES))
+        packed = _after_padding(file, member.unused_data)
+
+
+def _after_padding(file: BinaryIO, packed: bytes) -> bytes:
+    """`packed`, read on past zeros; empty at the end of the file."""
+    while not (rest := packed.lstrip(b"\0")):
+        packed = file.read(_READ_BYTES)
+        if not packed:
+            return b""
+    return rest
 
 
 def _require_text(path: Path, start: bytes) -> None:
