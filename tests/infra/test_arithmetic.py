@@ -11,6 +11,7 @@ from infra import arithmetic as module
 from infra.arithmetic import SWITCHES, arithmetic, differences
 from infra.events import EventLog
 from infra.plan import plan
+from infra.provenance import provenance
 from infra.runner import run_inline
 from infra.stage import Stage
 from infra.store import Store
@@ -39,11 +40,16 @@ def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             (folder / str(number) / "information").write_text(f"Model: \t\t {model}\nIRQ: 11\n")
         monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
         monkeypatch.setattr(module, "GPUS", folder)
-        arithmetic.cache_clear()
+        _forget()
         return arithmetic()
 
     yield machine
+    _forget()
+
+
+def _forget() -> None:
     arithmetic.cache_clear()
+    provenance.cache_clear()
 
 
 def test_the_processor_gpus_and_switches_are_read_from_the_machine(on) -> None:

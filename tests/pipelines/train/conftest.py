@@ -28,8 +28,10 @@ SECTION = {
 SCHEDULE = {"warmup_tokens": 128, "decay_start_tokens": None, "decay_end_tokens": None}
 
 
-def write_corpus(folder: Path, seed: int, vocabulary: int = VOCABULARY, length: int = LENGTH) -> None:
-    """Sequences of two documents and two ids of padding."""
+def write_corpus(
+    folder: Path, seed: int, vocabulary: int = VOCABULARY, length: int = LENGTH, token: int | None = None
+) -> None:
+    """Sequences of two documents and two ids of padding; each with `token` at place 5, if it is given."""
     rows = np.random.default_rng(seed).integers(2, 50, (SEQUENCES, length + 1)).astype(np.uint16)
     pieces = {
         "sequence": np.repeat(np.arange(SEQUENCES), 2),
@@ -40,6 +42,8 @@ def write_corpus(folder: Path, seed: int, vocabulary: int = VOCABULARY, length: 
         "doc_row": [0, 1] * SEQUENCES,
     }
     rows[:, -2:] = 1
+    if token is not None:
+        rows[:, 5] = token
     write_token_shard(rows, pa.table(pieces), folder, "train", 0)
     index = TokensIndex(length, "uint16", vocabulary, 0, 1, {"train": [SEQUENCES]}, {"train": 1}, {"train": 1})
     index.write(folder)
@@ -70,6 +74,10 @@ class Workshop:
         if previous:
             found["previous"] = previous
         return {name: artifact(path) for name, path in found.items()}
+
+    def plant(self, corpus: str, token: int) -> None:
+        """Write the corpus anew with `token` in each sequence."""
+        write_corpus(self.home / corpus, 1, token=token)
 
     def stage(self, number: int = 1, model: dict | None = None, schedule: dict | None = None, **section: Any) -> Stage:
         upstream = Stage("mix", str(number), 1, {}, {}, work=unused)

@@ -299,10 +299,7 @@ def test_a_trace_of_some_steps_is_written_beside_the_checkpoints(workshop) -> No
 
 def test_a_token_that_the_model_has_no_row_for_is_refused_by_name(workshop) -> None:
     inputs = workshop.inputs(1)
-    (shard,) = (workshop.home / "web" / "train").glob("*.bin")
-    ids = np.fromfile(shard, dtype=np.uint16)
-    ids[5::17] = 384
-    ids.tofile(shard)
+    workshop.plant("web", 384)
     with pytest.raises(ValueError, match=r"step 1: sequence \d+ of corpus web holds token 384.*vocab_size = 384"):
         workshop.run("phase", inputs, workshop.stage())
 
