@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from infra.environment import Environment
 from infra.machine import Facts, gather
 from infra.packages import USER_EXTRAS
 
@@ -53,6 +54,7 @@ def judge(facts: Facts) -> list[Check]:
         Check("cluster", facts.cluster_error is None, facts.cluster_error or "reachable, or this machine"),
         _sockets(facts),
         _kernel(facts),
+        *_environment(facts.environment),
     ]
 
 
@@ -118,6 +120,66 @@ def _kernel(facts: Facts) -> Check:
     """Only told: model-written queries run in a process of their own with or without these."""
     landlock = f"Landlock version {facts.landlock_abi}" if facts.landlock_abi else "no Landlock"
     return Check("sandbox", True, f"{landlock}, {'seccomp' if facts.has_seccomp else 'no seccomp'}")
+
+
+def _environment(facts: Environment) -> Iterator[Check]:
+    yield _account(facts)
+    yield _ray_folder(facts)
+    yield _proxies(facts)
+    yield from _file_system(facts)
+    yield _experiments(facts)
+    yield _upload(facts)
+
+
+def _account(facts: Environment) -> Check:
+    """Runs go on without either: `infra.surroundings.prepare` gives them a name and folders for caches."""
+    named = "" if facts.has_name else f"user id {facts.uid} has no name; uid-{facts.uid} is used"
+    lacking = [text for text in (named, facts.home_error) if text]
+    mend = "Runs keep caches in a temporary folder; to keep them for good, set HOME to a folder that you can write"
+    return Check("account", True, f"{'; '.join(lacking)}. {mend}" if lacking else "has a name and a home folder")
+
+
+def _ray_folder(facts: Environment) -> Check:
+    """A run takes another temporary folder by itself, `ray start` does not."""
+    if facts.ray_folder_error is None:
+        return Check("ray folder", True, f"{facts.ray_choice} is writable and short enough for sockets")
+    mend = "`arctic run` uses another; for `ray start`, set RAY_TMPDIR to a short folder that you can write: /tmp"
+    return Check("ray folder", True, f"{facts.ray_folder_error}. {mend}")
+
+
+def _proxies(facts: Environment) -> Check:
+    listed = ", ".join(f"{name} {address}" for name, address in facts.proxies.items())
+    use = "sources are fetched through them, this machine's own addresses are reached directly"
+    return Check("proxies", True, f"{listed}: {use}" if listed else "none set")
+
+
+def _file_system(facts: Environment) -> Iterator[Check]:
+    found = facts.file_system
+    if found is None:
+        return
+    copies = "no hard links: files are copied, which takes their size again"
+    yield Check("store links", True, "hard links work" if found.has_links else copies)
+    refused = "the store's file system cannot lock files"
+    yield Check("store locks", found.has_locks, "work" if found.has_locks else refused, "Give --store on another disk.")
+    shared = f"belongs to {found.other_owner}, and you can write it. New files are yours: share them by a common group"
+    mend = "(chgrp -R GROUP, chmod -R g+rwX, chmod g+s on its folders), or give --store a folder of your own"
+    yield Check("store owner", True, f"{shared} {mend}" if found.other_owner else "this user")
+
+
+def _experiments(facts: Environment) -> Check:
+    if facts.tracking_error:
+        mend = "Move this file away: the next run writes a new one from the store."
+        return Check("experiments", False, facts.tracking_error, mend)
+    deleted = ", ".join(facts.deleted_experiments)
+    message = f"deleted in MLflow: {deleted}. The next run of that name restores it" if deleted else "none deleted"
+    return Check("experiments", True, message)
+
+
+def _upload(facts: Environment) -> Check:
+    """Only `arctic submit` sends the folder, so its size makes no machine unfit."""
+    if facts.upload_fits is None:
+        return Check("submit", True, f"{facts.upload}. Before `arctic submit`, change to the folder of the recipes")
+    return Check("submit", True, facts.upload if facts.upload_fits else f"`arctic submit` would refuse {facts.upload}")
 
 
 def _gib(count: int) -> str:

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from infra.cluster import ClusterError, require_reachable, token_file
+from infra.environment import Environment, look_around
 from infra.packages import optional, problems
 from infra.store import Store, StoreError
 from infra.versions import version
@@ -86,6 +87,7 @@ class Facts:
     has_seccomp: bool
     extras: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What is wrong with the packages of each extra that a run can need."""
+    environment: Environment = field(default_factory=Environment)
 
 
 def gather(store_root: Path, address: str | None) -> Facts:
@@ -93,12 +95,13 @@ def gather(store_root: Path, address: str | None) -> Facts:
     requirements = tuple(metadata.requires("arctic-pretraining") or ())
     names = [name for name in map(_distribution, requirements) if name]
     token = token_file()
+    store_error = _store_error(store_root)
     return Facts(
         python=sys.version_info[:2],
         versions={name: version(name) for name in names},
         requirements=requirements,
         broken_modules=_probe(),
-        store_error=_store_error(store_root),
+        store_error=store_error,
         free_disk_bytes=shutil.disk_usage(_existing(store_root)).free,
         available_memory_bytes=_available_memory(),
         free_shared_memory_bytes=shutil.disk_usage("/dev/shm").free,
@@ -110,6 +113,7 @@ def gather(store_root: Path, address: str | None) -> Facts:
         landlock_abi=_landlock_abi(),
         has_seccomp=Path("/proc/sys/kernel/seccomp/actions_avail").exists(),
         extras=_extras(),
+        environment=look_around(store_root, Path.cwd()),
     )
 
 

@@ -1,6 +1,7 @@
 """Each check judges given facts; open sockets are found in the kernel's tables as they really are."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from infra.doctor import Check, judge
+from infra.environment import Environment, FileSystem, deleted_experiments, file_system, measured_upload
 from infra.machine import Facts, ListeningSocket, gather, listening_sockets
 
 FIT = Facts(
@@ -62,6 +64,71 @@ def test_what_is_wrong_is_named_with_its_value(changes: dict[str, Any], name: st
     assert check.name == name
     assert words in check.message
     assert check.mend or name in ("store", "cluster"), "these messages carry their mend"
+
+
+@pytest.mark.parametrize(
+    ("environment", "name", "is_ok", "words"),
+    [
+        (Environment(), "account", True, "has a name"),
+        (Environment(uid=4711, has_name=False), "account", True, "user id 4711 has no name; uid-4711 is used"),
+        (Environment(home_error="HOME is /x, which is no folder"), "account", True, "/x, which is no folder. Runs"),
+        (Environment(ray_choice="/scratch"), "ray folder", True, "/scratch is writable"),
+        (Environment(ray_folder_error="/deep is longer"), "ray folder", True, "set RAY_TMPDIR to a short"),
+        (Environment(proxies={"http_proxy": "http://p:1"}), "proxies", True, "http_proxy http://p:1: sources"),
+        (Environment(file_system=FileSystem()), "store links", True, "hard links work"),
+        (Environment(file_system=FileSystem(has_links=False)), "store links", True, "files are copied"),
+        (Environment(file_system=FileSystem(has_locks=False)), "store locks", False, "cannot lock"),
+        (Environment(file_system=FileSystem(other_owner="ann")), "store owner", True, "belongs to ann"),
+        (Environment(deleted_experiments=("web", "wiki")), "experiments", True, "web, wiki. The next run"),
+        (Environment(tracking_error="mlflow.db: malformed"), "experiments", False, "malformed"),
+        (Environment(upload="/w: 3 files; largest"), "submit", True, "/w: 3 files"),
+        (Environment(upload="/w: 300 MiB", upload_fits=False), "submit", True, "would refuse /w: 300 MiB"),
+        (Environment(upload="/w: not measured", upload_fits=None), "submit", True, "change to the folder"),
+    ],
+)
+def test_the_environment_is_judged_with_its_mend(environment: Environment, name: str, is_ok: bool, words: str):
+    (check,) = [one for one in judge(replace(FIT, environment=environment)) if one.name == name]
+    assert check.ok == is_ok
+    assert words in check.message
+    assert check.ok or check.mend
+
+
+def test_links_and_locks_are_tried_in_the_store_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    assert file_system(tmp_path) == FileSystem()
+    assert file_system(tmp_path / "missing") is None
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert file_system(tmp_path) == FileSystem(has_links=False)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert file_system(tmp_path) == FileSystem(has_links=False, has_locks=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_deleted_experiments_are_read_from_the_database(tmp_path: Path):
+    file = tmp_path / "a#b.db"
+    assert deleted_experiments(file) == ((), None)
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE experiments (name TEXT, lifecycle_stage TEXT)")
+        rows = [("web", "deleted"), ("books", "active"), ("code", "deleted")]
+        connection.executemany("INSERT INTO experiments VALUES (?, ?)", rows)
+    connection.close()
+    assert deleted_experiments(file) == (("code", "web"), None)
+    file.write_bytes(b"no database" * 100)
+    assert "not a database" in str(deleted_experiments(file)[1])
+
+
+def test_the_upload_is_measured_against_the_limit_and_the_clock(tmp_path: Path):
+    (tmp_path / "big").mkdir()
+    with (tmp_path / "big" / "blob").open("wb") as file:
+        file.truncate(101 * 2**20)
+    fits, text = measured_upload(tmp_path)
+    assert fits is False
+    assert "big/ 101.0 MiB" in text
+    fits, text = measured_upload(tmp_path, timeout_s=0.01)
+    assert fits is None
+    assert "took more than 0.01 s" in text
 
 
 def test_packages_of_an_extra_are_told_with_their_mend_and_make_no_machine_unfit():
