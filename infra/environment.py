@@ -130,7 +130,8 @@ def _locks(file: Path) -> bool:
 
 
 def deleted_experiments(database: Path) -> tuple[tuple[str, ...], str | None]:
-    """Names of the deleted experiments in the store's MLflow database, and why it cannot be read."""
+    """Names of the deleted experiments in the store's MLflow database, and how it is damaged. A database that a run has
+    locked, or has not filled yet, is not damaged: it must stay where it is."""
     if not database.is_file():
         return (), None
     query = "SELECT name FROM experiments WHERE lifecycle_stage = 'deleted' ORDER BY name"
@@ -138,7 +139,8 @@ def deleted_experiments(database: Path) -> tuple[tuple[str, ...], str | None]:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
             return tuple(name for (name,) in connection.execute(query)), None
     except sqlite3.Error as error:
-        return (), f"{database}: {error}"
+        is_damaged = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        return (), f"{database}: {error}" if is_damaged else None
 
 
 def measured_upload(folder: Path, timeout_s: float = UPLOAD_TIMEOUT_S) -> tuple[bool | None, str]:

@@ -119,6 +119,17 @@ def test_deleted_experiments_are_read_from_the_database(tmp_path: Path):
     assert "not a database" in str(deleted_experiments(file)[1])
 
 
+def test_a_database_in_use_or_not_filled_yet_is_not_called_damaged(tmp_path: Path):
+    file = tmp_path / "mlflow.db"
+    file.touch()
+    assert deleted_experiments(file) == ((), None)
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE experiments (name TEXT, lifecycle_stage TEXT)")
+    connection.execute("BEGIN EXCLUSIVE")
+    assert deleted_experiments(file) == ((), None)
+    connection.close()
+
+
 def test_the_upload_is_measured_against_the_limit_and_the_clock(tmp_path: Path):
     (tmp_path / "big").mkdir()
     with (tmp_path / "big" / "blob").open("wb") as file:
