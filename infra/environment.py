@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import pwd
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.surroundings import home_error, home_folder, proxies, ray_choice, ray_folder_error
+from infra.surroundings import account_name, home_error, home_folder, proxies, ray_choice, ray_folder_error
 
 UPLOAD_TIMEOUT_S = 20.0
 MEASURE = """
@@ -79,14 +78,6 @@ def look_around(store_root: Path, folder: Path) -> Environment:
 def has_account(uid: int) -> bool:
     """Whether the system's list of users names this id."""
     return account_name(uid) is not None
-
-
-def account_name(uid: int) -> str | None:
-    """Name of a user id in the system's list, None if it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return None
 
 
 def replaced_home() -> str | None:

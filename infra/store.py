@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import pwd
 import secrets
 import shutil
 import socket
@@ -27,6 +26,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from infra.stage import Stage
+from infra.surroundings import account_name
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
@@ -141,7 +141,8 @@ class Store:
         parts += [*(self.root / "stages").iterdir(), *(self.root / "runs").iterdir()]
         closed = [path for path in parts if path.exists() and not os.access(path, os.W_OK)]
         if closed:
-            owner = _user_name(closed[0].stat().st_uid)
+            uid = closed[0].stat().st_uid
+            owner = account_name(uid) or f"user {uid}"
             raise StoreError(
                 f"store {self.root}: {closed[0]} belongs to {owner}, and this user cannot write it. Give this run its "
                 f"own folder with --store, or let {owner} share the store with a group: chgrp -R GROUP, "
@@ -340,13 +341,6 @@ def footer_digest(file: Path) -> str:
         length = int.from_bytes(stream.read(4), "little")
         stream.seek(max(0, size - 8 - length))
         return hashlib.sha256(stream.read()).hexdigest()
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def _entry(file: Path, folder: Path) -> FileEntry:

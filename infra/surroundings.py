@@ -43,6 +43,14 @@ def has_user_name() -> bool:
         return False
 
 
+def account_name(uid: int) -> str | None:
+    """Name of a user id in the system's list, None if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
 def home_error() -> str | None:
     """Why the home folder cannot be used, None if it can."""
     home = home_folder()
