@@ -294,13 +294,15 @@ return "escaped" if found else "nothing" """,
     Attack(
         "find the answers in freed memory",
         """
-import re
+import gc, re
 libc.sbrk.restype = ctypes.c_void_p
 mark = re.compile(b"ans" + b"wer:[0-9a-f]{32}")
 read, write = os.pipe()
 pages = {}
 texts = [chr(97 + n % 26) * 39 for n in range(256)]  # as long as an answer: allocated where an answer would be
-for start in (libc.sbrk(0) - 4096, id(facts), id(pages), id("x" * 2000), id([None] * 100), *map(id, texts)):
+live = gc.get_objects()
+nearby = map(id, (*live, *gc.get_referents(*live), *texts, "x" * 2000, [None] * 100))  # in every arena
+for start in (libc.sbrk(0) - 4096, *nearby):
     for step in (-4096, 4096):
         page = start & -4096
         while page not in pages and libc.write(write, ctypes.c_void_p(page), 4096) == 4096:
