@@ -66,7 +66,7 @@ class ArcticConfig:
     rms_norm_eps: float = 1e-5
     init_std: float = 0.02
     router_bias: bool = False
-    """Whether each router adds a bias to its scores for the choice of experts (`arctic_model.router.route`)."""
+    """Whether each router adds a bias to its scores for the choice of experts (`arctic_model.moe.router.route`)."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -15,15 +15,15 @@ from typing import Literal, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model import dispatch
-from arctic_model.attention import Attention, LayerCache, Mask, Rotation
 from arctic_model.config import ArcticConfig
-from arctic_model.dispatch import ExpertGroup, Route
-from arctic_model.experts import Experts
-from arctic_model.feed_forward import DenseMLP
-from arctic_model.normalization import RMSNorm
-from arctic_model.router import Router, Routing, within_capacity
-from arctic_model.row_groups import are_padded
+from arctic_model.kernels.row_groups import are_padded
+from arctic_model.layers.attention import Attention, LayerCache, Mask, Rotation
+from arctic_model.layers.feed_forward import DenseMLP
+from arctic_model.layers.normalization import RMSNorm
+from arctic_model.moe import dispatch
+from arctic_model.moe.dispatch import ExpertGroup, Route
+from arctic_model.moe.experts import Experts
+from arctic_model.moe.router import Router, Routing, within_capacity
 
 
 class SparseMoE(nn.Module):
@@ -39,10 +39,10 @@ class SparseMoE(nn.Module):
 class ForwardPolicy:
     """How a training pass differs from a plain one.
 
-    `capacity_factor`: see `arctic_model.router.within_capacity`; 0 drops nothing. What is dropped adds nothing to the
-    layer's output, and the other weight of the token stays as it was. `activation_checkpointing`: "selective"
-    makes the cheap parts again in backward (`arctic_model.recomputation`); "layer" keeps each layer's input only and
-    computes the layer again (Chen et al. 2016, arXiv 1604.06174).
+    `capacity_factor`: see `arctic_model.moe.router.within_capacity`; 0 drops nothing. A dropped choice adds nothing
+    to the layer's output, and the other weight of the token stays as it was. `activation_checkpointing`: "selective"
+    recomputes the cheap parts in backward (`arctic_model.layers.recomputation`); "layer" keeps each layer's input only
+    and recomputes the layer (Chen et al. 2016, arXiv 1604.06174).
     """
 
     capacity_factor: float = 0.0

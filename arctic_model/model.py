@@ -8,14 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from arctic_model.attention import LayerCache, Mask, cached_bias, document_mask, rotation
 from arctic_model.config import ArcticConfig
-from arctic_model.dispatch import ExpertGroup
-from arctic_model.embedding import TokenEmbedding
 from arctic_model.layer import ArcticLayer, ForwardPolicy
-from arctic_model.normalization import RMSNorm
-from arctic_model.recomputation import selective
-from arctic_model.router import Router, Routing, updated_bias
+from arctic_model.layers.attention import LayerCache, Mask, cached_bias, document_mask, rotation
+from arctic_model.layers.embedding import TokenEmbedding
+from arctic_model.layers.normalization import RMSNorm
+from arctic_model.layers.recomputation import selective
+from arctic_model.moe.dispatch import ExpertGroup
+from arctic_model.moe.router import Router, Routing, updated_bias
 
 PLAIN = ForwardPolicy()
 """Nothing dropped, everything kept: inference, as the released model's."""
@@ -94,7 +94,7 @@ class ArcticModel(nn.Module):
 
     @torch.no_grad()
     def balance(self, assignments: Float[Tensor, "L E"], rate: float) -> None:
-        """Move the routers' biases against the load of a step (see `arctic_model.router.updated_bias`).
+        """Move the routers' biases against the load of a step (see `arctic_model.moe.router.updated_bias`).
 
         Raises ValueError where the model was built without `router_bias`.
         """

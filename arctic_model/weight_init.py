@@ -5,8 +5,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from arctic_model.checkpoint.tensor_names import logical_tensors
 from arctic_model.model import ArcticModel
-from arctic_model.tensor_names import logical_tensors
 
 
 def initialize(model: ArcticModel, seed: int) -> None:

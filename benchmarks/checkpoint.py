@@ -32,13 +32,13 @@ from harness import arguments, machine, report
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arctic_model.checkpoint import Retention, TrainingState
-from arctic_model.engine import Engine
-from arctic_model.flops import count_parameters
-from arctic_model.optimizer import MOMENTS, Optimization
+from arctic_model.checkpoint.reading import Retention, TrainingState
+from arctic_model.checkpoint.tensor_names import is_expert
 from arctic_model.presets import preset
-from arctic_model.saving import Saver, Staging
-from arctic_model.tensor_names import is_expert
+from arctic_model.sizing.flops import count_parameters
+from arctic_model.training.engine import Engine
+from arctic_model.training.optimizer import MOMENTS, Optimization
+from arctic_model.training.saving import Saver, Staging
 
 CONFIG = replace(preset("quickstart"), hidden_size=256, num_layers=6, num_experts=16, expert_size=480)
 NUM_WORKERS = 2

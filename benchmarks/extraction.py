@@ -20,9 +20,9 @@ from pathlib import Path
 import trafilatura
 from harness import arguments, interleave, machine, one_core, report
 
-from pipelines.source.charsets import decode
-from pipelines.source.extract import extract
-from pipelines.source.warc import Response, read_responses
+from pipelines.source.web.charsets import decode
+from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.warc.responses import Response, read_responses
 
 WEB = Path(__file__).parents[1] / ".." / "shared" / "data" / "web"
 QUICK_PAGES = 6

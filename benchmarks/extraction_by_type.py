@@ -23,8 +23,8 @@ from pathlib import Path
 import trafilatura
 from harness import interleave, machine, one_core, report
 
-from pipelines.source.charsets import decode
-from pipelines.source.extract import extract
+from pipelines.source.web.charsets import decode
+from pipelines.source.web.extraction.extract import extract
 
 WCXB = Path(__file__).parents[1] / ".." / "shared" / "data" / "wcxb"
 QUICK_PAGES = 6

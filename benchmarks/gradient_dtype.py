@@ -19,9 +19,9 @@ from optimizers import SEPARATOR, batch_of, packed
 from torch import Tensor
 
 from arctic_model.model import ArcticModel
-from arctic_model.objective import Scale, training_loss
-from arctic_model.optimizer import Optimization
 from arctic_model.presets import preset
+from arctic_model.training.objective import Scale, training_loss
+from arctic_model.training.optimizer import Optimization
 from arctic_model.weight_init import initialize
 
 DTYPES = (torch.float32, torch.bfloat16)

@@ -24,10 +24,10 @@ from harness import arguments, interleave, machine, one_core, report
 from machine_text import machine_texts
 
 from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
-from pipelines.evaluate.decoding import Writer
-from pipelines.evaluate.likelihood import LikelihoodScorer
-from pipelines.evaluate.models import LanguageModel, ModelSource
-from pipelines.evaluate.requests import Generation, LogLikelihood
+from pipelines.evaluate.engine.decoding import Writer
+from pipelines.evaluate.engine.likelihood import LikelihoodScorer
+from pipelines.evaluate.engine.models import LanguageModel, ModelSource
+from pipelines.evaluate.engine.requests import Generation, LogLikelihood
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 
 VOCABULARY = 4096

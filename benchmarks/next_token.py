@@ -1,4 +1,4 @@
-"""One more token on one CPU core: `arctic_model.next_token` against a pass of the whole model's code over one token.
+"""One more token on one CPU core: `arctic_model.inference.next_token` against a pass of the whole model over one token.
 
 The quickstart's model with random weights, float32, after 0 to 512 tokens in the cache; and for a scale what a Llama of
 `transformers` with as many layers of the same width takes.
@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from harness import arguments, interleave, machine, one_core, report
 
+from arctic_model.inference.next_token import next_state
 from arctic_model.model import ArcticModel
-from arctic_model.next_token import next_state
 from arctic_model.presets import preset
 
 OURS, WHOLE, LLAMA = "next_token", "a pass of the layers' own code", "transformers' Llama"

@@ -27,14 +27,14 @@ import torch
 import torch.distributed as dist
 from harness import arguments, machine, report
 
-from arctic_model import history
-from arctic_model.checkpoint import checkpoint_name, load_model
-from arctic_model.loop import TrainingPlan, train
-from arctic_model.loss import head_nll
-from arctic_model.objective import Batch
-from arctic_model.optimizer import Optimization
+from arctic_model.checkpoint.reading import checkpoint_name, load_model
 from arctic_model.presets import preset
-from arctic_model.schedule import Schedule
+from arctic_model.training import history
+from arctic_model.training.loop import TrainingPlan, train
+from arctic_model.training.loss import head_nll
+from arctic_model.training.objective import Batch
+from arctic_model.training.optimizer import Optimization
+from arctic_model.training.schedule import Schedule
 
 T, SEQUENCES = 128, 16
 SEPARATOR = 256

@@ -29,9 +29,9 @@ from harness import arguments, machine, report
 from torch import Tensor
 
 from arctic_model.config import ArcticConfig
-from arctic_model.dispatch import ExpertGroup
-from arctic_model.lane import Hiding, hiding
 from arctic_model.model import ArcticModel
+from arctic_model.moe.comm_stream import Hiding, hiding
+from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.weight_init import initialize
 
 DELAYS_MS = (0, 10, 20, 30)

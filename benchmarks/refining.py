@@ -136,8 +136,8 @@ def sourced_texts(files: list[Path]) -> tuple[list[tuple[str, str]], list[str], 
     """(url, text) of every page, its HTML, and bytes of all HTML."""
     import pyarrow.parquet as pq
 
-    from pipelines.source.charsets import decode
-    from pipelines.source.warc import Response, read_responses
+    from pipelines.source.web.charsets import decode
+    from pipelines.source.web.warc.responses import Response, read_responses
 
     responses = [found for file in files for found in read_responses(file) if isinstance(found, Response)]
     folder = Path(tempfile.mkdtemp())

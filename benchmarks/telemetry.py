@@ -18,15 +18,15 @@ import torch
 import torch.distributed as dist
 from harness import arguments, machine, one_core, report
 
-from arctic_model import loop
-from arctic_model.dispatch import ExpertGroup
-from arctic_model.engine import Engine
-from arctic_model.loop import TrainingPlan, train
-from arctic_model.objective import Batch
-from arctic_model.optimizer import Optimization
+from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
-from arctic_model.schedule import Schedule
-from arctic_model.telemetry import PARTS, Telemetry, Work
+from arctic_model.training import loop
+from arctic_model.training.engine import Engine
+from arctic_model.training.loop import TrainingPlan, train
+from arctic_model.training.objective import Batch
+from arctic_model.training.optimizer import Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.telemetry import PARTS, Telemetry, Work
 
 SEQUENCES, LENGTH, VOCABULARY = 4, 256, 2048
 """Of one worker of the quickstart run, in one pass."""

@@ -30,8 +30,8 @@ import torch
 from harness import Timing, arguments, machine, report, times_as_fast
 
 from arctic_model.config import ArcticConfig
-from arctic_model.flops import training_flops_per_token
 from arctic_model.presets import preset
+from arctic_model.sizing.flops import training_flops_per_token
 
 NEEDED = {"ours": None, "mixtral": "transformers", "deepspeed": "deepspeed", "dense": None}
 """Contenders and the package that each needs."""

@@ -19,16 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arctic_model import dispatch
-from arctic_model.attention import Attention, document_mask, rotation
 from arctic_model.config import ArcticConfig
-from arctic_model.dispatch import ExpertGroup, Route
-from arctic_model.feed_forward import DenseMLP, swiglu_mlp
-from arctic_model.host_memory import keep_freed_memory
+from arctic_model.kernels.row_groups import are_padded
 from arctic_model.layer import ArcticLayer, LayerOutput
-from arctic_model.loss import head_nll
-from arctic_model.normalization import RMSNorm
-from arctic_model.row_groups import are_padded
+from arctic_model.layers.attention import Attention, document_mask, rotation
+from arctic_model.layers.feed_forward import DenseMLP, swiglu_mlp
+from arctic_model.layers.normalization import RMSNorm
+from arctic_model.moe import dispatch
+from arctic_model.moe.dispatch import ExpertGroup, Route
+from arctic_model.training.host_memory import keep_freed_memory
+from arctic_model.training.loss import head_nll
 
 WARM_UP_STEPS = 3
 GPU_WORK = {
@@ -70,7 +70,7 @@ class DeepSpeedBlock(nn.Module):
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
         # What makes it importable without a compiler.
-        from arctic_model.engine import _import_deepspeed
+        from arctic_model.training.engine import _import_deepspeed
 
         expert = SwiGLUModule(config.hidden_size, config.expert_size)
         self.block = _import_deepspeed().moe.layer.MoE(

@@ -15,8 +15,8 @@ import zstandard
 from fastwarc import ArchiveIterator, WarcRecordType
 from harness import Timing, arguments, interleave, machine, one_core, report
 
-from pipelines.source.warc import read_responses
-from pipelines.source.warc_records import Record, cut_records
+from pipelines.source.web.warc.records import Record, cut_records
+from pipelines.source.web.warc.responses import read_responses
 
 PAGES = Path(__file__).parents[1] / ".." / "shared" / "data" / "web"
 LIMIT = 2**24

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from infra.capacity import Capacity, Wait
+from infra.cluster.capacity import Capacity, Wait
 from infra.context import StageContext
 from infra.stage import Demand
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infra.capacity import Capacity
+    from infra.cluster.capacity import Capacity
     from infra.store import Artifact
 
 Event = dict[str, Any]

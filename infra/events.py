@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import Event
-from infra.masking import masked_plain
+from infra.host.masking import masked_plain
 from infra.store import disk_full
 
 EVENTS = "events.jsonl"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from infra.capacity import Capacity, Wait
+from infra.cluster.capacity import Capacity, Wait
 from infra.context import StageContext
 from infra.stage import Demand, digest
 from infra.store import file_digest, link_or_copy, rename_durably, write_durably

@@ -1,4 +1,4 @@
-"""Facts about this machine, read from /proc and the installed packages: what `infra.doctor` judges."""
+"""Facts about this machine, read from /proc and the installed packages: what `infra.host.doctor` judges."""
 
 import ctypes
 import ipaddress
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from infra.cluster import ClusterError, require_reachable, token_file
-from infra.environment import Environment, look_around
-from infra.packages import optional, problems
+from infra.cluster.connection import ClusterError, require_reachable, token_file
+from infra.host.environment import Environment, look_around
+from infra.host.packages import optional, problems
+from infra.host.versions import version
 from infra.store import Store, StoreError
-from infra.versions import version
 
 PROBE_TIMEOUT_S = 180.0
 LANDLOCK_CREATE_RULESET = 444

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infra.arithmetic import arithmetic
-from infra.arithmetic import differences as differences_of_machines
-from infra.packages import mend, problems
+from infra.host.arithmetic import arithmetic
+from infra.host.arithmetic import differences as differences_of_machines
+from infra.host.packages import mend, problems
 from infra.stage import Stage, walk
 from infra.store import Artifact, Manifest, Store
 

@@ -2,7 +2,7 @@
 
 A stage that raises fails its own descendants and nobody else. A worker or node that dies is replaced on another
 budget than an error. Whatever was committed stays, so resuming is running again. A stage that no machine can hold yet
-waits for one: see `infra.capacity`.
+waits for one: see `infra.cluster.capacity`.
 """
 
 import shutil
@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from infra.capacity import Capacity, CapacityError, Wait
+from infra.cluster.capacity import Capacity, CapacityError, Wait
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
-from infra.masking import masked
-from infra.packages import require
+from infra.host.masking import masked
+from infra.host.packages import require
+from infra.host.provenance import code_digest, provenance
 from infra.plan import PlannedStage, notes
-from infra.provenance import code_digest, provenance
 from infra.stage import Demand, Stage
 from infra.store import Artifact, Store, StoreError, disk_full, write_durably
 

@@ -25,8 +25,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from infra.host.surroundings import account_name
 from infra.stage import Stage
-from infra.surroundings import account_name
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2

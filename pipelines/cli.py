@@ -270,7 +270,7 @@ def submit(
     ] = None,
 ) -> None:
     """Send the same run to a Ray cluster as a job and follow its log. The exit code is the job's."""
-    from infra.jobs import submit as submit_job
+    from infra.cluster.jobs import submit as submit_job
     from pipelines.submission import needed_files
 
     arguments = ["run", _relative(recipe), "--store", str(store.resolve()), "--address", "auto"]
@@ -297,7 +297,7 @@ def ui(
 @app.command()
 def doctor(store: StoreFolder = DEFAULT_STORE, address: Address = None) -> None:
     """Check this machine, the store and the cluster's safety; exit code 1 where something must be mended."""
-    from infra.doctor import checks
+    from infra.host.doctor import checks
 
     terminal = _terminal()
     found = checks(store.resolve(), address)
@@ -329,7 +329,7 @@ def _terminal() -> Console:
 
 def main() -> None:
     """Entry point: the user's mistakes end in one message and exit code 2, with no traceback."""
-    from infra.surroundings import prepare
+    from infra.host.surroundings import prepare
 
     try:
         prepare()
@@ -337,7 +337,7 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _user_errors()):
             raise
-        from infra.masking import masked
+        from infra.host.masking import masked
 
         print(f"error: {masked(str(error))}", file=sys.stderr)
         sys.exit(2)
@@ -345,11 +345,11 @@ def main() -> None:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     from data_recipes import RecipeError
-    from infra.cluster import ClusterError
-    from infra.packages import PackageError
+    from infra.cluster.connection import ClusterError
+    from infra.host.packages import PackageError
+    from infra.host.surroundings import SurroundingsError
     from infra.plan import SelectionError
     from infra.store import StoreError
-    from infra.surroundings import SurroundingsError
     from infra.tracking import TrackingError
     from pipelines.evaluate.tasks.task import DataError
     from pipelines.show import ShowError

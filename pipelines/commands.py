@@ -16,10 +16,10 @@ from data_recipes import CorpusRecipe, RecipeError, load_recipe, load_run
 from data_recipes.lock import Lock
 from data_recipes.schema import MixSection
 from infra.events import EventLog
-from infra.masking import masked
-from infra.packages import PackageError
+from infra.host.masking import masked
+from infra.host.packages import PackageError
+from infra.host.provenance import provenance
 from infra.plan import PlannedStage, missing_packages, plan, require_inputs, select
-from infra.provenance import provenance
 from infra.runner import Outcome, run, run_inline
 from infra.store import Artifact, Store, StoreError, write_durably
 from pipelines import console
@@ -107,7 +107,7 @@ def plan_mix(
     recipe: Path, store: Path, overrides: Sequence[str], assumptions: Sequence[str], terminal: Console
 ) -> None:
     """Simulate the phases of a run over its built corpora and those whose tokens are assumed. Raises RecipeError."""
-    from pipelines.mix_simulator import assumed_sequences, print_mix, simulate
+    from pipelines.mix.simulator import assumed_sequences, print_mix, simulate
 
     run, recipes = load_run(recipe, overrides)
     available = assumed_sequences(assumptions, run.tokenize.sequence_length)
@@ -120,7 +120,7 @@ def plan_mix(
 
 def export_corpus(corpus: str, out: Path, form: str, split: str, store: Path, terminal: Console) -> None:
     """Write the packed tokens of a corpus that was built last, or of a result by its key. Raises RecipeError."""
-    from pipelines.export_tokens import export_tokens
+    from pipelines.tokenize.export import export_tokens
 
     named = [
         artifact
@@ -244,7 +244,7 @@ def _run_stages(
 ) -> Outcome:
     if all(step.artifact for step in planned):
         return run_inline(planned, store, log, watch)
-    from infra.cluster import connect
+    from infra.cluster.connection import connect
 
     with connect(address):
         return run(planned, store, log, watch)
@@ -284,7 +284,7 @@ def replay_recipe(
             f"{recipe}: nothing to compare with: {', '.join(missing)} not committed in {store_path}. "
             f"Run it first: arctic run {recipe} --store {store_path}"
         )
-    from infra.cluster import connect
+    from infra.cluster.connection import connect
 
     with tempfile.TemporaryDirectory(prefix="arctic-replay-") as folder:
         fresh = Store(Path(folder)).open()

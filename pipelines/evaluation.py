@@ -16,10 +16,10 @@ from infra.stage import Stage
 from infra.store import MANIFEST, Artifact, Manifest, Store
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
-from pipelines.artifacts.report import Difference, Score, Scores, interval_text, read_differences, score_text
+from pipelines.artifacts.evaluation import Difference, Score, Scores, interval_text, read_differences, score_text
 from pipelines.commands import execute
-from pipelines.evaluate.data import data_files
-from pipelines.evaluate.fetch import fetch
+from pipelines.evaluate.data.fetch import fetch
+from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph import Graph

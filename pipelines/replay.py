@@ -8,8 +8,8 @@ from rich.console import Console
 from infra.runner import Outcome
 from infra.store import Artifact, Manifest
 from pipelines.artifacts.checkpoint import HISTORY_FILE
-from pipelines.artifacts.parquet import read_table
-from pipelines.artifacts.report import Scores
+from pipelines.artifacts.evaluation import Scores
+from pipelines.artifacts.formats.parquet import read_table
 
 LOSS_BAND = 0.005
 """Relative difference of the mean loss of a phase that other hardware's rounding may bring."""

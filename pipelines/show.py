@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from infra.masking import masked
+from infra.host.masking import masked
 from infra.store import Artifact, Store, StoreError
 from pipelines.show_cluster import ClusterError, show_cluster
 from pipelines.show_document import describe, find_document

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from infra.store import Artifact
 from pipelines.artifacts.documents import DOCUMENTS, shard_paths
 from pipelines.artifacts.duplicates import read_document
-from pipelines.artifacts.parquet import ParquetFile, read_table
+from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 
 TEXT_SHOWN = 600
 """Characters of a document's text."""

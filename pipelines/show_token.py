@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.store import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
-from pipelines.artifacts.parquet import ParquetFile
+from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.artifacts.tokens import Piece, TokenSequences
 
 PROVENANCE = ("url", "origin", "offset", "length", "date", "licence", "opt_out", "extractor", "attributes")

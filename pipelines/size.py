@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from arctic_model.config import ArcticConfig
-from arctic_model.flops import count_parameters
 from arctic_model.presets import PRESETS
-from arctic_model.sizing import Host, Memory, Spread, memory_per_worker
-from arctic_model.step_time import GPUS, Gpu, bill, step_time, traffic, windows
+from arctic_model.sizing.flops import count_parameters
+from arctic_model.sizing.memory import Host, Memory, Spread, memory_per_worker
+from arctic_model.sizing.step_time import GPUS, Gpu, bill, step_time, traffic, windows
 from data_recipes import RecipeError, RunRecipe, load_recipe
 from data_recipes.schema import TrainSection
 from pipelines.train.job import model_config, spread_of
@@ -31,7 +31,7 @@ MOST_GPUS = 65_536
 @dataclass(frozen=True)
 class Order:
     """What `arctic size` is asked for beside the recipe; None leaves what the recipe says, and for the price what
-    `arctic_model.step_time.GPUS` assumes."""
+    `arctic_model.sizing.step_time.GPUS` assumes."""
 
     gpu: str = "h100"
     num_gpus: int | None = None

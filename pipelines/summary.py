@@ -9,7 +9,7 @@ from rich.table import Table
 
 from infra.plan import PlannedStage
 from infra.runner import Outcome
-from pipelines.artifacts.report import Scores, score_text
+from pipelines.artifacts.evaluation import Scores, score_text
 
 
 def print_summary(

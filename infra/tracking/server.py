@@ -12,7 +12,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from infra.masking import masked
+from infra.host.masking import masked
 from infra.store import Store, StoreError
 from infra.tracking.tracker import (
     CURSOR,

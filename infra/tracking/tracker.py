@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.context import Event
 from infra.events import EVENTS, EventLog
-from infra.masking import masked
+from infra.host.masking import masked
 from infra.store import write_durably
 from infra.tracking.shapes import batches, shorten
 

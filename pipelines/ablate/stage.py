@@ -22,8 +22,8 @@ from infra.stage import Metrics, Resources, Stage
 from infra.store import Artifact
 from pipelines.ablate.mixtures import corpora_of
 from pipelines.ablate.regression import Regression, best_mixture, regress
-from pipelines.artifacts.parquet import write_table
-from pipelines.artifacts.report import DIFFERENCES, Scores, read_differences
+from pipelines.artifacts.evaluation import DIFFERENCES, Scores, read_differences
+from pipelines.artifacts.formats.parquet import write_table
 
 RESULT = "ablation.json"
 MEASURE = "bits_per_byte/"

@@ -1,6 +1,6 @@
 """The output of `train`: a checkpoint, the training history behind it, and the record of what was read.
 
-checkpoint/           safetensors and JSON as `arctic_model.checkpoint` writes them
+checkpoint/           safetensors and JSON as `arctic_model.checkpoint.reading` writes them
 history.parquet       HISTORY: one row per optimizer step of this phase
 expert_load.parquet   EXPERT_LOAD: share of the assignments per layer and expert over the phase's last steps
 router.parquet        ROUTER: figures of each layer's router at the steps that a checkpoint was made after
@@ -50,7 +50,7 @@ ROUTER = pa.schema(
         *(pa.field(name, pa.float64(), nullable=False) for name in ROUTER_FIGURES),
     ]
 )
-"""`arctic_model.router.router_figures` of one step."""
+"""`arctic_model.moe.router.router_figures` of one step."""
 
 EXPERT_LOAD = pa.schema(
     [

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.artifacts.parquet import ParquetFile, parquet_writer, read_table, write_table
+from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer, read_table, write_table
 
 DOCUMENTS = pa.schema(
     [

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from infra.integrity import read_committed
 from pipelines.artifacts.documents import shard_paths
-from pipelines.artifacts.parquet import ParquetFile, read_table, write_table
+from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 
 CLUSTERS_FILE = "clusters.parquet"
 CLUSTERS = pa.schema([pa.field("kept_id", pa.string(), nullable=False), pa.field("size", pa.int32(), nullable=False)])

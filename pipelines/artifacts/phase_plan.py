@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from infra.integrity import read_committed, require_intact
-from pipelines.artifacts.due_order import BLOCK, DueOrder, Seek, seek_table
-from pipelines.artifacts.permutation import permute
+from pipelines.artifacts.sequence_order.due_order import BLOCK, DueOrder, Seek, seek_table
+from pipelines.artifacts.sequence_order.permutation import permute
 
 __all__ = ["CorpusShare", "PhasePlan", "mixture", "seek_table"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.artifacts.parquet import read_table, write_table
+from pipelines.artifacts.formats.parquet import read_table, write_table
 
 QUESTIONS = pa.schema(
     [

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.integrity import damage_named, read_committed, require_intact
-from pipelines.artifacts.parquet import ParquetFile, read_table, write_table
+from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 
 PIECES = pa.schema(
     [

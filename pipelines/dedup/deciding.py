@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import DECISIONS, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, CLUSTERS_LISTED
-from pipelines.artifacts.parquet import read_table
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import Unit
 from pipelines.dedup.resolving import VERDICT

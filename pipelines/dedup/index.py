@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.artifacts.parquet import read_table
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.minhash import bucket_keys
 
 RECORD = np.dtype(

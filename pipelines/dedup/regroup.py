@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.fanout import ShardResult
-from pipelines.artifacts.parquet import ParquetFile
+from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.dedup.buckets import bucket_starts, load_rows, save_rows
 from pipelines.dedup.components import Groups
 from pipelines.dedup.index import RECORD, Unit

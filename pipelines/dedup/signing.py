@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from data_recipes.schema import DedupSection
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import READ_BATCH_ROWS
-from pipelines.artifacts.parquet import ParquetFile, read_table
+from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import RECORD
 from pipelines.dedup.minhash import band_words, portions, shingle, signatures

@@ -26,7 +26,7 @@ from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_alarms, write_clusters
-from pipelines.artifacts.parquet import read_table
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.buckets import JoinRange, num_ranges
 from pipelines.dedup.components import group_components
 from pipelines.dedup.deciding import DecideShard, largest_clusters

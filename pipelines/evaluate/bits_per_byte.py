@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.context import StageContext
+from pipelines.evaluate.data.heldout import ScoredPiece, batches
+from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.evaluation import TaskResult
-from pipelines.evaluate.heldout import ScoredPiece, batches
-from pipelines.evaluate.journal import Journal
 from pipelines.evaluate.tasks.task import Item, Share, Verdict
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from infra.context import StageContext
-from pipelines.artifacts.report import Difference, Score
-from pipelines.evaluate.comparison import difference
-from pipelines.evaluate.enterprise import enterprise_bits_per_byte, enterprise_intelligence
-from pipelines.evaluate.intervals import by_cluster, score
-from pipelines.evaluate.journal import Journal
+from pipelines.artifacts.evaluation import Difference, Score
+from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request
 from pipelines.evaluate.notes import is_complete
-from pipelines.evaluate.requests import Answer, Generation, LogLikelihood, Request
+from pipelines.evaluate.statistics.comparison import difference
+from pipelines.evaluate.statistics.enterprise import enterprise_bits_per_byte, enterprise_intelligence
+from pipelines.evaluate.statistics.intervals import by_cluster, score
 from pipelines.evaluate.tasks.task import DataError, Item, Share, Task, Verdict, drawn
 
 ITEMS_JUDGED_AT_ONCE = 32

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from arctic_model.checkpoint import Checkpoint
-from arctic_model.flops import count_parameters
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.sizing.flops import count_parameters
 from infra.context import StageContext
 from infra.stage import Metrics
 from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT
-from pipelines.artifacts.parquet import read_table, write_table
-from pipelines.artifacts.report import (
+from pipelines.artifacts.evaluation import (
     EVIDENCE,
     EVIDENCE_FILE,
     SAMPLES,
@@ -24,11 +23,15 @@ from pipelines.artifacts.report import (
     Scores,
     write_differences,
 )
+from pipelines.artifacts.formats.parquet import read_table, write_table
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
-from pipelines.evaluate.answering import Execution, answer
-from pipelines.evaluate.contamination import CorpusFindings, contaminated
+from pipelines.evaluate.data.heldout import choose_pieces
+from pipelines.evaluate.engine.answering import Execution, answer
+from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.models import ModelSource
+from pipelines.evaluate.engine.requests import Answer, Generation, Request
 from pipelines.evaluate.evaluation import (
     TaskResult,
     asked_otherwise,
@@ -38,14 +41,11 @@ from pipelines.evaluate.evaluation import (
     samples,
     scores,
 )
-from pipelines.evaluate.heldout import choose_pieces
-from pipelines.evaluate.intervals import MIN_UNITS
-from pipelines.evaluate.journal import Journal
-from pipelines.evaluate.models import ModelSource
 from pipelines.evaluate.notes import Flaws, flaws_of, note
-from pipelines.evaluate.requests import Answer, Generation, Request
 from pipelines.evaluate.sandbox import preflight
 from pipelines.evaluate.scorer import Scorer
+from pipelines.evaluate.statistics.contamination import CorpusFindings, contaminated
+from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tasks.task import DataError, Item, Task
 

@@ -4,7 +4,7 @@ silence."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipelines.evaluate.requests import UNFINISHED, Answer, Generation, Likelihood, Request, Text
+from pipelines.evaluate.engine.requests import UNFINISHED, Answer, Generation, Likelihood, Request, Text
 from pipelines.evaluate.tasks.task import Item
 
 

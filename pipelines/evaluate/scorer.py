@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from arctic_model.checkpoint import load_model
-from arctic_model.loss import token_nll
-from pipelines.evaluate.heldout import ScoredPiece, padded
-from pipelines.evaluate.models import ModelSource
+from arctic_model.checkpoint.reading import load_model
+from arctic_model.training.loss import token_nll
+from pipelines.evaluate.data.heldout import ScoredPiece, padded
+from pipelines.evaluate.engine.models import ModelSource
 
 
 class Scorer:

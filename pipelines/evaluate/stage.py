@@ -13,11 +13,11 @@ from infra.context import StageContext
 from infra.stage import Demand, Metrics, Resources, Stage
 from infra.store import Artifact
 from pipelines.artifacts.checkpoint import checkpoint_folder
-from pipelines.evaluate.contamination import CorpusFindings
+from pipelines.evaluate.statistics.contamination import CorpusFindings
 from pipelines.evaluate.suites import Suite
 
 if TYPE_CHECKING:
-    from pipelines.evaluate.models import ModelSource
+    from pipelines.evaluate.engine.models import ModelSource
 
 VERSION = 5
 
@@ -104,7 +104,7 @@ def checkpoint_stage(
     tokenizer is another model's, CheckpointError where it cannot be read.
     """
     # torch takes seconds to import, and building the graph of a run must not.
-    from pipelines.evaluate.models import ModelSource
+    from pipelines.evaluate.engine.models import ModelSource
     from pipelines.evaluate.tokenizer_fit import require_fit
 
     source = ModelSource(checkpoint, tokenizer or made_with, spread.device, spread.dtype)
@@ -138,8 +138,8 @@ def _evaluate_phase(
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
+    from pipelines.evaluate.engine.models import ModelSource
     from pipelines.evaluate.measuring import Measuring
-    from pipelines.evaluate.models import ModelSource
     from pipelines.evaluate.tasks.text_to_sql import TextToSql
 
     checkpoint = checkpoint_folder(inputs["train"].path)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data_recipes.section import RecipeError
 from infra.store import file_digest
-from pipelines.evaluate.data import data_files
-from pipelines.evaluate.tasks.code import TASKS as CODE_TASKS
+from pipelines.evaluate.data.files import data_files
+from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
 from pipelines.evaluate.tasks.task import Task
 
 ENTERPRISE = ("humaneval_plus", "mbpp_plus", "spider", "ifeval")
@@ -102,13 +102,13 @@ def _code(name: str) -> Factory:
 
 
 def _spider(suite: Suite, chat: bool) -> Task:
-    from pipelines.evaluate.tasks.spider import Spider
+    from pipelines.evaluate.tasks.spider.task import Spider
 
     return Spider(suite.root, suite.unsafe, chat)
 
 
 def _ifeval(suite: Suite, chat: bool) -> Task:
-    from pipelines.evaluate.tasks.ifeval import IFEval
+    from pipelines.evaluate.tasks.ifeval.task import IFEval
 
     return IFEval(suite.root, chat)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.evaluate.models import ModelSource
+from pipelines.evaluate.engine.models import ModelSource
 
 
 def require_fit(source: ModelSource, made_with: Path | None) -> None:

@@ -12,12 +12,12 @@ import pyarrow as pa
 from data_recipes.refining import FilterSection
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
-from infra.masking import masked
+from infra.host.masking import masked
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.losses import loss_note
-from pipelines.artifacts.parquet import read_table
 from pipelines.filter.redactions import redaction_column
 from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
 from pipelines.filter.takedown import Takedown, idle_entries, load_takedown

@@ -11,8 +11,8 @@ import numpy as np
 from data_recipes.refining import FilterSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
-from pipelines.artifacts.line_lists import list_lines
-from pipelines.artifacts.urls import host_key, host_of, page_key
+from pipelines.artifacts.formats.line_lists import list_lines
+from pipelines.artifacts.formats.urls import host_key, host_of, page_key
 
 _DOC_ID = re.compile(r"[0-9a-f]{32}")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", re.IGNORECASE)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.artifacts.documents import TRAIN, shard_paths
-from pipelines.artifacts.parquet import read_table
+from pipelines.artifacts.formats.parquet import read_table
 
 QUALITY, CLUSTER_SIZE = "quality", "cluster_size"
 

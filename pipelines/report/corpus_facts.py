@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from infra.store import Artifact
 from pipelines.artifacts.documents import SECOND_CHOICE, redact, shard_paths
+from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.artifacts.losses import loss_note
-from pipelines.artifacts.parquet import ParquetFile, read_table
 
 SAMPLES_PER_REASON = 3
 SAMPLE_CHARACTERS = 300

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from infra.masking import masked
+from infra.host.masking import masked
 from pipelines.report.corpus_facts import CorpusFacts, Sample
 from pipelines.report.markup import Html, element, section, table, text
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra.masking import masked
+from infra.host.masking import masked
 from infra.store import Artifact
 from pipelines.artifacts.documents import redact
 from pipelines.artifacts.duplicates import Alarm, find_members, read_alarms, read_clusters, read_document

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from infra.store import Artifact, Manifest
 from pipelines.artifacts.checkpoint import EXPERT_LOAD_FILE, HISTORY_FILE, WorkerHours
-from pipelines.artifacts.parquet import read_table
+from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
-from pipelines.artifacts.report import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
 from pipelines.report.corpus_facts import ByKind, CorpusFacts, read_corpus
 from pipelines.report.duplicates import Duplicates, read_duplicates
 

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
+from pipelines.artifacts.evaluation import Score
 from pipelines.artifacts.phase_plan import mixture
-from pipelines.artifacts.report import Score
 from pipelines.report.facts import PhaseFacts, RunFacts
 
 INK = "#1d2127"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipelines.artifacts.report import Difference, Score, interval_text, score_text
+from pipelines.artifacts.evaluation import Difference, Score, interval_text, score_text
 from pipelines.report.facts import PhaseFacts, RunFacts
 from pipelines.report.figures import measure_name
 from pipelines.report.markup import Html, element, section, table, text

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.score.characters import MULTIPLIER, Characters
+from pipelines.score.text.characters import MULTIPLIER, Characters
 
 SEED_WORDS = 5
 MIN_ITEM_WORDS = 8

@@ -8,9 +8,9 @@ from typing import Any
 from data_recipes.refining import BenchmarkSection, ScoreSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
-from pipelines.artifacts.line_lists import list_entries
+from pipelines.artifacts.formats.line_lists import list_entries
 from pipelines.score.benchmark_files import read_benchmark
-from pipelines.score.classifier import load_classifier
+from pipelines.score.quality.classifier import load_classifier
 
 
 def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:

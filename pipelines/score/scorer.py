@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 
 from data_recipes.refining import ScoreSection
 from infra.stage import canonical_json
-from pipelines.artifacts.line_lists import list_entries
+from pipelines.artifacts.formats.line_lists import list_entries
 from pipelines.artifacts.scores import PII_KINDS
 from pipelines.score.benchmark_files import read_benchmark
-from pipelines.score.characters import Characters
-from pipelines.score.classifier import Classifier, load_classifier
 from pipelines.score.contamination import BenchmarkIndex, Hit, build_index
 from pipelines.score.files import pinned_file
-from pipelines.score.language import detect
-from pipelines.score.layout import layout
-from pipelines.score.lists import UrlList, WordList
-from pipelines.score.opt_out import opt_out_scores
-from pipelines.score.pii import Finding, find_pii
-from pipelines.score.prose import prose_scores
+from pipelines.score.quality.classifier import Classifier, load_classifier
+from pipelines.score.safety.lists import UrlList, WordList
+from pipelines.score.safety.opt_out import opt_out_scores
+from pipelines.score.safety.pii import Finding, find_pii
+from pipelines.score.text.characters import Characters
+from pipelines.score.text.language import detect
+from pipelines.score.text.layout import layout
+from pipelines.score.text.prose import prose_scores
 
 
 class Scored(NamedTuple):

@@ -15,7 +15,7 @@ from infra.fanout import ShardResult, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import shard_paths
-from pipelines.artifacts.parquet import ParquetFile, parquet_writer
+from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer
 from pipelines.artifacts.scores import CONTAMINATION, PII, PII_KINDS, SCORES
 from pipelines.score.contamination import EXCERPT_CHARACTERS, Hit
 from pipelines.score.files import params

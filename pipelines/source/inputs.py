@@ -18,21 +18,17 @@ from data_recipes.inputs import (
 )
 from data_recipes.schema import SourceSection
 from data_recipes.section import RecipeError
-from pipelines.source import (
-    common_crawl,
-    distributions,
-    pydoc_pages,
-    python_sources,
-    repositories,
-    tables,
-    text_to_sql,
-    warc_files,
-)
-from pipelines.source.local_files import broken_links
-from pipelines.source.places import Names, find_files, pin_files, require_unique_names
+from pipelines.source.code import repositories
+from pipelines.source.io.local_files import broken_links
+from pipelines.source.io.locations import Names, find_files, pin_files, require_unique_names
+from pipelines.source.python import distributions, pydoc_pages, python_sources
 from pipelines.source.reading import Part
-from pipelines.source.tables import TableFile
-from pipelines.source.warc_files import WarcFile
+from pipelines.source.tables import table_files as tables
+from pipelines.source.tables.table_files import TableFile
+from pipelines.source.text_to_sql import generator as text_to_sql
+from pipelines.source.web import common_crawl
+from pipelines.source.web.warc import files as warc_files
+from pipelines.source.web.warc.files import WarcFile
 
 KINDS: Mapping[type[Input], ModuleType] = {
     WarcInput: warc_files,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from infra.masking import masked
+from infra.host.masking import masked
 from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, DocumentWriter
-from pipelines.source.extract import Extractor
+from pipelines.source.web.extraction.extract import Extractor
 
 
 @dataclass

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import DocumentWriter
-from pipelines.source.extract import Extractor
 from pipelines.source.reading import Part, Reading
+from pipelines.source.web.extraction.extract import Extractor
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from infra.store import Artifact
 from pipelines.artifacts.questions import write_questions
 from pipelines.source.inputs import identity, left_out, plan
 from pipelines.source.shards import Shard, read_shard
-from pipelines.source.text_to_sql import sql_questions
+from pipelines.source.text_to_sql.generator import sql_questions
 
 
 class SourceError(RuntimeError):

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.parquet import read_table
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import id_dtype, write_token_shard
 from pipelines.tokenize.kept import KeptShard

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import TRAIN
-from pipelines.artifacts.parquet import ParquetFile, read_table, write_table
+from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 from pipelines.tokenize.kept import KeptShard
 
 OFFER = pa.schema(

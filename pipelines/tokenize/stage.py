@@ -12,7 +12,7 @@ from infra.fanout import map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.parquet import read_table
+from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import TokensIndex, id_dtype
 from pipelines.tokenize.encode import SPLITS, Counts, Shard, encode_shard

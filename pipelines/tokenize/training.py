@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.fanout import ShardResult
-from pipelines.artifacts.parquet import write_table
+from pipelines.artifacts.formats.parquet import write_table
 from pipelines.artifacts.tokenizer import SAMPLE, SAMPLE_FILE, TOKENIZER_FILE, vocab_size, write_config
 from pipelines.tokenize.sampling import choose, iter_texts
 from pipelines.tokenize.vocabulary import END, train_tokenizer

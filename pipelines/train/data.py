@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from arctic_model.objective import Batch
+from arctic_model.training.objective import Batch
 from pipelines.artifacts.documents import TRAIN
 from pipelines.artifacts.phase_plan import PhasePlan
-from pipelines.artifacts.token_rows import Rows, read_rows
+from pipelines.artifacts.sequence_order.token_rows import Rows, read_rows
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.train.job import TrainJob
 

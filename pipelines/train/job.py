@@ -8,7 +8,7 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.presets import preset
-from arctic_model.sizing import Spread
+from arctic_model.sizing.memory import Spread
 from data_recipes import RecipeError, RunRecipe
 from data_recipes.schema import TrainSection
 from pipelines.artifacts.phase_plan import PhasePlan
@@ -49,7 +49,7 @@ def model_config(run: RunRecipe) -> ArcticConfig:
 
 
 def spread_of(section: TrainSection, sequence_length: int, num_workers: int) -> Spread:
-    """The section's work on `num_workers` workers, as `arctic_model.sizing` reckons with it. Raises ValueError."""
+    """The section's work on `num_workers` workers, as `arctic_model.sizing.memory` counts it. Raises ValueError."""
     return Spread(
         num_workers=num_workers,
         expert_parallel_size=section.expert_parallel_size,

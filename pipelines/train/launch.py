@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from infra.capacity import Capacity, Wait
+from infra.cluster.capacity import Capacity, Wait
 from infra.context import Event, StageContext
 from infra.stage import Demand
 from pipelines.train.job import TrainJob

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from arctic_model.sizing import States, Working, memory_per_worker
+from arctic_model.sizing.memory import States, Working, memory_per_worker
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.job import TrainJob, spread_of
 

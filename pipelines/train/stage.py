@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from arctic_model.config import ArcticConfig
-from arctic_model.flops import count_parameters
+from arctic_model.sizing.flops import count_parameters
 from data_recipes.schema import TrainSection
 from infra.context import StageContext
 from infra.integrity import require_intact
@@ -23,7 +23,7 @@ from pipelines.artifacts.checkpoint import (
     ROUTER_FILE,
     checkpoint_folder,
 )
-from pipelines.artifacts.parquet import write_table
+from pipelines.artifacts.formats.parquet import write_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import worker_hours
 from pipelines.train.job import TrainJob, require_fit, require_gpus, with_tokens
@@ -65,7 +65,7 @@ def stage(
     """Phase `number` of the curriculum, from the checkpoint of `previous`.
 
     `schedule` holds warmup_tokens, decay_start_tokens, decay_end_tokens and decay as far as they concern this phase
-    (see `arctic_model.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
+    (see `arctic_model.training.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
     """
     unused = SPREAD | SCHEDULED | (OF_MUON if section.optimizer == "adamw" else set())
     params = {name: value for name, value in section.as_params().items() if name not in unused}
@@ -114,7 +114,7 @@ def _job(
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> TrainJob:
-    from arctic_model.checkpoint import Checkpoint
+    from arctic_model.checkpoint.reading import Checkpoint
 
     plan = PhasePlan.read(inputs["mix"].path)
     tokens = {name.split(":", 1)[1]: found.path for name, found in inputs.items() if name.startswith("tokens:")}
@@ -141,8 +141,8 @@ def _job(
 
 def _collect(job: TrainJob, out: Path) -> Metrics:
     """Link the last checkpoint, and write the tables, into the stage's output."""
-    from arctic_model import history
-    from arctic_model.checkpoint import Checkpoint, checkpoint_name
+    from arctic_model.checkpoint.reading import Checkpoint, checkpoint_name
+    from arctic_model.training import history
     from pipelines.train.worker import training_plan
 
     plan = training_plan(job, job.section.num_workers)

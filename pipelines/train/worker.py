@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from arctic_model.checkpoint import Retention
-from arctic_model.checkpoint_workers import PeerError, StalledError
-from arctic_model.history import Record
-from arctic_model.loop import Batches, TrainingPlan, train
-from arctic_model.objective import Batch
-from arctic_model.optimizer import Optimization
-from arctic_model.router import CROWDED, STARVED, Imbalance
-from arctic_model.schedule import Schedule
-from arctic_model.spikes import SpikePolicy
-from arctic_model.step_time import gpu_named
+from arctic_model.checkpoint.reading import Retention
+from arctic_model.checkpoint.workers import PeerError, StalledError
+from arctic_model.moe.router import CROWDED, STARVED, Imbalance
+from arctic_model.sizing.step_time import gpu_named
+from arctic_model.training.history import Record
+from arctic_model.training.loop import Batches, TrainingPlan, train
+from arctic_model.training.objective import Batch
+from arctic_model.training.optimizer import Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.spikes import SpikePolicy
 from data_recipes.schema import TrainSection
 from infra.context import StageContext
 from infra.store import write_durably

@@ -9,11 +9,11 @@ import sys
 import pytest
 import torch
 
+from arctic_model.checkpoint.tensor_names import logical_tensors
 from arctic_model.config import ArcticConfig
-from arctic_model.flops import count_parameters
 from arctic_model.model import ArcticModel
 from arctic_model.presets import PRESETS, preset
-from arctic_model.tensor_names import logical_tensors
+from arctic_model.sizing.flops import count_parameters
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -48,7 +48,7 @@ def test_tensors_have_the_released_models_names_and_shapes() -> None:
 
 
 def test_planning_a_run_does_not_import_torch() -> None:
-    code = "import sys, arctic_model.presets, arctic_model.step_time; sys.exit('torch' in sys.modules)"
+    code = "import sys, arctic_model.presets, arctic_model.sizing.step_time; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from arctic_model.checkpoint.tensor_names import is_expert, logical_tensors
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.tensor_names import is_expert, logical_tensors
 from arctic_model.weight_init import initialize
 
 CONFIG = preset("tiny", {"init_std": 0.2})
@@ -140,7 +140,7 @@ def test_a_row_of_padding_gives_numbers(model: ArcticModel) -> None:
 
 
 def test_first_weights_do_not_depend_on_how_experts_are_split() -> None:
-    from arctic_model.dispatch import ExpertGroup
+    from arctic_model.moe.dispatch import ExpertGroup
 
     whole, second = ArcticModel(CONFIG), ArcticModel(CONFIG, ExpertGroup(size=2, rank=1))
     initialize(whole, seed=5)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from arctic_model.flops import count_parameters
 from arctic_model.presets import preset
-from arctic_model.sizing import Spread, memory_per_worker
+from arctic_model.sizing.flops import count_parameters
+from arctic_model.sizing.memory import Spread, memory_per_worker
 
 COUNTS = {
     "arctic-1.4b-a150m": (1_430_192_512, 150_274_432),

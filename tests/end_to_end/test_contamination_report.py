@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.artifacts.report import EVIDENCE_FILE, SAMPLES_FILE, Contamination, Scores
+from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Contamination, Scores
 from pipelines.report.stage import PAGE
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness asks the questions of this test: pip install lm_eval")

@@ -14,13 +14,13 @@ import psutil
 import pytest
 import torch
 
-from arctic_model.checkpoint import TrainingState
-from arctic_model.checkpoint_writer import layout, write_checkpoint
+from arctic_model.checkpoint.reading import TrainingState
+from arctic_model.checkpoint.tensor_names import Stretch
+from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.tensor_names import Stretch
 from infra.store import Store
-from pipelines.artifacts.report import DIFFERENCES, SAMPLES_FILE, SCORES
+from pipelines.artifacts.evaluation import DIFFERENCES, SAMPLES_FILE, SCORES
 from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 

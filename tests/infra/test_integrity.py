@@ -10,9 +10,9 @@ import pytest
 from infra.integrity import DamageError, read_committed, require_intact
 from infra.stage import Stage
 from infra.store import MANIFEST, Artifact, Store, StoreError
-from pipelines.artifacts.parquet import ParquetFile, read_table, write_table
+from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
-from pipelines.artifacts.token_rows import read_rows
+from pipelines.artifacts.sequence_order.token_rows import read_rows
 from pipelines.artifacts.tokens import PIECES, TokenSequences, TokensIndex, write_token_shard
 
 ROWS = 2000

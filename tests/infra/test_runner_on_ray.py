@@ -7,7 +7,7 @@ import time
 import pytest
 import ray
 
-from infra.capacity import Capacity
+from infra.cluster.capacity import Capacity
 from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards

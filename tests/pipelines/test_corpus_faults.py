@@ -12,7 +12,7 @@ from infra import fanout
 from infra.context import StageContext
 from infra.store import file_digest
 from pipelines.graph import corpus_graph
-from pipelines.source.warc import write_responses
+from pipelines.source.web.warc.responses import write_responses
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TEXT = "the river of time and a town that has to be with its people when they have water at the bridge"

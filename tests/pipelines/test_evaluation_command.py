@@ -15,7 +15,7 @@ from rich.console import Console
 from data_recipes import RecipeError
 from infra.store import Store
 from infra.tracking import tracking_uri
-from pipelines.artifacts.report import Scores
+from pipelines.artifacts.evaluation import Scores
 from pipelines.cli import main
 from pipelines.evaluate.tasks.task import DataError
 from pipelines.evaluation import Order, evaluate_checkpoint, fetch_data
@@ -53,11 +53,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of a few thousand parameters with random weights."""
     import torch
 
-    from arctic_model.checkpoint import TrainingState
-    from arctic_model.checkpoint_writer import layout, write_checkpoint
+    from arctic_model.checkpoint.reading import TrainingState
+    from arctic_model.checkpoint.tensor_names import Stretch
+    from arctic_model.checkpoint.writing import layout, write_checkpoint
     from arctic_model.model import ArcticModel
     from arctic_model.presets import preset
-    from arctic_model.tensor_names import Stretch
 
     folder = tmp_path_factory.mktemp("models") / "toy"
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from rich.console import Console
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import PRESETS
-from arctic_model.step_time import GPUS
+from arctic_model.sizing.step_time import GPUS
 from data_recipes import RecipeError, RunRecipe, load_recipe
 from pipelines.commands import load_graph
 from pipelines.size import Order, print_size

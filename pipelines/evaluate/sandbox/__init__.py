@@ -7,11 +7,11 @@ attack works.
 """
 
 from pipelines.evaluate.sandbox.battery import PreflightError, preflight
-from pipelines.evaluate.sandbox.limits import Limits, budget_s
-from pipelines.evaluate.sandbox.python_sandbox import CallReply, ProgramReply, PythonSandbox
-from pipelines.evaluate.sandbox.session import UNSAFE, SandboxUnavailableError
-from pipelines.evaluate.sandbox.sql_sandbox import Reply, Row, SqlSandbox
-from pipelines.evaluate.sandbox.values import Plain
+from pipelines.evaluate.sandbox.confinement.limits import Limits, budget_s
+from pipelines.evaluate.sandbox.process.session import UNSAFE, SandboxUnavailableError
+from pipelines.evaluate.sandbox.python.sandbox import CallReply, ProgramReply, PythonSandbox
+from pipelines.evaluate.sandbox.python.values import Plain
+from pipelines.evaluate.sandbox.sql.sandbox import Reply, Row, SqlSandbox
 
 __all__ = [
     "UNSAFE",

@@ -13,14 +13,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from pipelines.evaluate.sandbox.limits import Limits
-from pipelines.evaluate.sandbox.lockdown import Ceiling
-from pipelines.evaluate.sandbox.protocol import RETURNED
-from pipelines.evaluate.sandbox.python_attacks import PYTHON_ATTACKS, Attack
-from pipelines.evaluate.sandbox.python_sandbox import NOT_RUN, CallReply, PythonSandbox
-from pipelines.evaluate.sandbox.session import ALL
-from pipelines.evaluate.sandbox.sql_attacks import SCRIPT, SQL_ATTACKS, SqlAttack
-from pipelines.evaluate.sandbox.sql_sandbox import SqlSandbox
+from pipelines.evaluate.sandbox.confinement.limits import Limits
+from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
+from pipelines.evaluate.sandbox.process.protocol import RETURNED
+from pipelines.evaluate.sandbox.process.session import ALL
+from pipelines.evaluate.sandbox.python.attacks import PYTHON_ATTACKS, Attack
+from pipelines.evaluate.sandbox.python.sandbox import NOT_RUN, CallReply, PythonSandbox
+from pipelines.evaluate.sandbox.sql.attacks import SCRIPT, SQL_ATTACKS, SqlAttack
+from pipelines.evaluate.sandbox.sql.sandbox import SqlSandbox
 
 ATTACK_LIMITS = Limits(memory_bytes=256 << 20)
 SQL_CPU_S = 0.2

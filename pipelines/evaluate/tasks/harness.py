@@ -12,10 +12,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.packages import broken, require
-from pipelines.evaluate.data import read_rows
-from pipelines.evaluate.enterprise import GOLD
-from pipelines.evaluate.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from infra.host.packages import broken, require
+from pipelines.evaluate.data.files import read_rows
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
 
 PACKAGE, USER = "lm_eval", "a task of lm-evaluation-harness"

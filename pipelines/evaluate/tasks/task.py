@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pipelines.evaluate.requests import Answer, Likelihood, Request
+from pipelines.evaluate.engine.requests import Answer, Likelihood, Request
 
 
 @dataclass(frozen=True)

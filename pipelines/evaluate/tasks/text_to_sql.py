@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.artifacts.questions import QUERY_END, read_questions
-from pipelines.evaluate.requests import Answer, Generation, text_of
+from pipelines.evaluate.engine.requests import Answer, Generation, text_of
 from pipelines.evaluate.sandbox import SqlSandbox
 from pipelines.evaluate.sql_answers import CORRECT, Judge, Question, extract_query
 from pipelines.evaluate.tasks.task import Item, Share, Verdict, drawn

@@ -19,7 +19,7 @@ from pipelines.ablate.mixtures import dirichlet, draw_mixtures
 from pipelines.ablate.regression import regress
 from pipelines.ablate.stage import Ablation
 from pipelines.ablation import ablation_graph, print_ablation, write_best
-from pipelines.artifacts.report import Difference, Score, Scores, write_differences
+from pipelines.artifacts.evaluation import Difference, Score, Scores, write_differences
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 OWN = {"code": 0.3, "docs": 0.5, "sql": 0.2, "unused": 0.0}

@@ -11,7 +11,7 @@ from infra.plan import PlannedStage
 from infra.runner import Outcome
 from infra.stage import Resources, Stage
 from infra.store import Artifact, Manifest
-from pipelines.artifacts.report import Difference, Score, Scores, interval_text, score_text, write_differences
+from pipelines.artifacts.evaluation import Difference, Score, Scores, interval_text, score_text, write_differences
 from pipelines.evaluate.measuring import metrics_of
 from pipelines.evaluation import print_scores
 from pipelines.report.scores_section import written

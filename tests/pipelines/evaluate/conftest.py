@@ -10,17 +10,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from arctic_model.checkpoint import INDEX
+from arctic_model.checkpoint.reading import INDEX
+from arctic_model.checkpoint.tensor_names import logical_tensors
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.tensor_names import logical_tensors
 from data_recipes.schema import TokenizerSection, TokenizeSection
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
-from pipelines.evaluate.models import ModelSource
+from pipelines.evaluate.engine.models import ModelSource
 
 TEXTS = [f"Row {n}: naïve café {n * n}.\nSELECT x{n} FROM t;\n" * (1 + n % 9) for n in range(30)]
 

@@ -12,20 +12,21 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from arctic_model.checkpoint import STATE, TrainingState
+from arctic_model.checkpoint.reading import STATE, TrainingState
 from infra.context import StageContext
 from pipelines import evaluate
-from pipelines.artifacts.report import SAMPLES_FILE, Scores, read_differences
-from pipelines.evaluate import data, measuring, suites
-from pipelines.evaluate.data import DataFile, content_digest
-from pipelines.evaluate.decoding import Writer
-from pipelines.evaluate.models import ModelSource
+from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_differences
+from pipelines.evaluate import measuring, suites
+from pipelines.evaluate.data import files as data
+from pipelines.evaluate.data.files import DataFile, content_digest
+from pipelines.evaluate.engine.decoding import Writer
+from pipelines.evaluate.engine.models import ModelSource
+from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.notes import Flaws, flaws_of, note
-from pipelines.evaluate.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.sandbox import SandboxUnavailableError
 from pipelines.evaluate.suites import Suite
-from pipelines.evaluate.tasks.code import HUMANEVAL_PLUS
-from pipelines.evaluate.tasks.ifeval import PROMPTS
+from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS
+from pipelines.evaluate.tasks.ifeval.task import PROMPTS
 from pipelines.evaluate.tasks.task import DataError, Item
 
 pytest.importorskip("langdetect")

@@ -14,10 +14,11 @@ from infra.context import StageContext
 from infra.store import Artifact
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
-from pipelines.evaluate import bits_per_byte, heldout
+from pipelines.evaluate import bits_per_byte
+from pipelines.evaluate.data import heldout
+from pipelines.evaluate.data.heldout import ScoredPiece, batches, choose_pieces, padded, spread_evenly
+from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.evaluation import scores
-from pipelines.evaluate.heldout import ScoredPiece, batches, choose_pieces, padded, spread_evenly
-from pipelines.evaluate.journal import Journal
 
 
 class BitsOfId:

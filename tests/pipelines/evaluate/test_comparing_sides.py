@@ -13,9 +13,9 @@ from rich.console import Console
 
 from data_recipes import RecipeError
 from pipelines import evaluation
-from pipelines.artifacts.report import Score, Scores, write_differences
+from pipelines.artifacts.evaluation import Score, Scores, write_differences
+from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.evaluation import asked_otherwise, differences
-from pipelines.evaluate.models import ModelSource
 from pipelines.evaluate.stage import Spread
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tokenizer_fit import require_fit

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from arctic_model.checkpoint import TrainingState
-from arctic_model.checkpoint_writer import layout, write_checkpoint
+from arctic_model.checkpoint.reading import TrainingState
+from arctic_model.checkpoint.tensor_names import Stretch
+from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.tensor_names import Stretch
 from data_recipes.schema import EvaluateSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
@@ -20,12 +20,12 @@ from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import checkpoint_folder
+from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_differences
 from pipelines.artifacts.questions import write_questions
-from pipelines.artifacts.report import SAMPLES_FILE, Scores, read_differences
 from pipelines.artifacts.tokenizer import TextTokenizer
-from pipelines.evaluate.heldout import ScoredPiece
-from pipelines.evaluate.journal import Journal
-from pipelines.evaluate.models import ModelSource
+from pipelines.evaluate.data.heldout import ScoredPiece
+from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.scorer import Scorer
 
 ACCURACY = "text_to_sql/execution_accuracy"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from data_recipes.section import RecipeError
-from pipelines.evaluate import data
-from pipelines.evaluate.data import data_files
-from pipelines.evaluate.enterprise import BITS_PER_BYTE_PARTS, PARTS
+from pipelines.evaluate.data import files as data
+from pipelines.evaluate.data.files import data_files
+from pipelines.evaluate.statistics.enterprise import BITS_PER_BYTE_PARTS, PARTS
 from pipelines.evaluate.suites import FACTORIES, Suite
 
 ELEVEN = "arc_easy arc_challenge boolq commonsense_qa copa hellaswag lambada_openai openbookqa piqa race winogrande"

@@ -9,7 +9,7 @@ from infra.stage import Stage
 from infra.store import Store
 from infra.tracking import catch_up, tracking_uri
 from infra.tracking.shapes import legal_name
-from pipelines.artifacts.report import Score
+from pipelines.artifacts.evaluation import Score
 from pipelines.evaluate.measuring import metrics_of
 from pipelines.evaluate.notes import Flaws
 from pipelines.evaluate.suites import FACTORIES, Suite

@@ -12,10 +12,11 @@ from data_recipes.schema import MixSection
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact
-from pipelines import mix, mix_simulator
+from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
-from pipelines.mix_simulator import assumed_sequences, draw_mix, print_mix, simulate
+from pipelines.mix import simulator as mix_simulator
+from pipelines.mix.simulator import assumed_sequences, draw_mix, print_mix, simulate
 
 ARCTIC = Path(__file__).parents[3] / "data_recipes" / "runs" / "arctic_480b.toml"
 LENGTH, PER_STEP = 8, 4  # as in run_recipe

@@ -14,8 +14,7 @@ from infra.store import Artifact, Manifest
 from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTORY, HISTORY_FILE, WorkerHours
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, write_alarms, write_clusters
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
-from pipelines.artifacts.report import (
+from pipelines.artifacts.evaluation import (
     EVIDENCE,
     EVIDENCE_FILE,
     SAMPLES,
@@ -26,6 +25,7 @@ from pipelines.artifacts.report import (
     Scores,
     write_differences,
 )
+from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
 
 CORPORA = ("python_code", "python_docs", "text_to_sql")
 PHASES = {"general": (60, 30, 10), "code": (45, 25, 30), "enterprise": (35, 10, 55)}

@@ -14,7 +14,15 @@ from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact
 from pipelines import report
-from pipelines.artifacts.report import EVIDENCE, EVIDENCE_FILE, SAMPLES, SAMPLES_FILE, Score, Scores, write_differences
+from pipelines.artifacts.evaluation import (
+    EVIDENCE,
+    EVIDENCE_FILE,
+    SAMPLES,
+    SAMPLES_FILE,
+    Score,
+    Scores,
+    write_differences,
+)
 from pipelines.report.figures import INK
 
 FIGURES = {"compute", "expert_load", "funnel", "loss", "mixture", "scores"}

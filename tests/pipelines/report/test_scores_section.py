@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from pipelines.artifacts.checkpoint import WorkerHours
-from pipelines.artifacts.report import Difference, Score, Scores
+from pipelines.artifacts.evaluation import Difference, Score, Scores
 from pipelines.report.scores_section import scores_section
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from data_recipes.refining import BenchmarkSection, FilterSection
 from pipelines.score.benchmark_files import read_benchmark
-from pipelines.score.characters import Characters
 from pipelines.score.contamination import MIN_ITEM_WORDS, BenchmarkIndex, build_index
+from pipelines.score.text.characters import Characters
 
 EVAL = Path(__file__).parents[3] / ".." / "shared" / "data" / "eval"
 THRESHOLD = FilterSection().max_contamination

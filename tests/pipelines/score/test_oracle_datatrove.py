@@ -17,11 +17,11 @@ from data_recipes.schema import SourceSection
 from infra.context import StageContext
 from pipelines import source
 from pipelines.artifacts.documents import shard_paths
-from pipelines.score.characters import SENTENCE_ENDS, Characters
-from pipelines.score.code_lines import code_lines
-from pipelines.score.language import Language
-from pipelines.score.layout import layout
-from pipelines.score.prose import prose_scores, without_lines
+from pipelines.score.text.characters import SENTENCE_ENDS, Characters
+from pipelines.score.text.code_lines import code_lines
+from pipelines.score.text.language import Language
+from pipelines.score.text.layout import layout
+from pipelines.score.text.prose import prose_scores, without_lines
 
 datatrove = pytest.importorskip("datatrove", reason="datatrove is not installed: the oracle of these rules")
 import pyarrow.parquet as pq  # noqa: E402

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from pipelines.artifacts.line_lists import list_entries
-from pipelines.score.characters import Characters
-from pipelines.score.language import detect
-from pipelines.score.lists import UrlList, WordList
-from pipelines.score.opt_out import opt_out_scores
+from pipelines.artifacts.formats.line_lists import list_entries
+from pipelines.score.safety.lists import UrlList, WordList
+from pipelines.score.safety.opt_out import opt_out_scores
+from pipelines.score.text.characters import Characters
+from pipelines.score.text.language import detect
 
 TEXTS = {
     "en": "In the night the river had risen, and in the morning many people stood on the bridge to look at it. " * 2,

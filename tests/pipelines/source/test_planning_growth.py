@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_recipes.section import RecipeError
-from pipelines.source.places import require_unique_names
+from pipelines.source.io.locations import require_unique_names
 
 
 class CountedName(str):

@@ -11,9 +11,9 @@ from data_recipes.schema import SourceSection
 from infra.stage import canonical_json
 from pipelines import source
 from pipelines.source.inputs import left_out, plan
-from pipelines.source.pydoc_pages import PydocPages
-from pipelines.source.text_to_sql import SqlSchemas
-from pipelines.source.warc_files import WarcFile
+from pipelines.source.python.pydoc_pages import PydocPages
+from pipelines.source.text_to_sql.generator import SqlSchemas
+from pipelines.source.web.warc.files import WarcFile
 
 
 def section(*inputs: dict, **fields: object) -> SourceSection:

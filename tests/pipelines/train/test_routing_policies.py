@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from arctic_model.checkpoint import load_model
+from arctic_model.checkpoint.reading import load_model
 from data_recipes import RecipeError, load_recipe
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import checkpoint_folder

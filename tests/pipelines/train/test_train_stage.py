@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from arctic_model.checkpoint import Checkpoint, load_model
-from arctic_model.engine import Engine
-from arctic_model.flops import training_flops_per_token
+from arctic_model.checkpoint.reading import Checkpoint, load_model
 from arctic_model.presets import preset
+from arctic_model.sizing.flops import training_flops_per_token
+from arctic_model.training.engine import Engine
 from data_recipes.schema import TrainSection
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import (

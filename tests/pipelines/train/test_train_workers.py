@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.capacity import CapacityError
+from infra.cluster.capacity import CapacityError
 from infra.store import file_digest
 
 pytestmark = pytest.mark.slow

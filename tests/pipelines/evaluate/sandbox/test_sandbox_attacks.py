@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluate.sandbox import PreflightError, PythonSandbox, landlock, preflight
+from pipelines.evaluate.sandbox import PreflightError, PythonSandbox, preflight
 from pipelines.evaluate.sandbox.battery import (
     ATTACK_LIMITS,
     WEAKEST,
@@ -22,10 +22,11 @@ from pipelines.evaluate.sandbox.battery import (
     sql_failures,
     victim,
 )
-from pipelines.evaluate.sandbox.lockdown import Ceiling
-from pipelines.evaluate.sandbox.python_attacks import CHEATS, FILES, PYTHON_ATTACKS, SIGNALS, Attack
-from pipelines.evaluate.sandbox.python_sandbox import Running
-from pipelines.evaluate.sandbox.sql_attacks import SqlAttack
+from pipelines.evaluate.sandbox.confinement import landlock
+from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
+from pipelines.evaluate.sandbox.python.attacks import CHEATS, FILES, PYTHON_ATTACKS, SIGNALS, Attack
+from pipelines.evaluate.sandbox.python.sandbox import Running
+from pipelines.evaluate.sandbox.sql.attacks import SqlAttack
 
 
 @pytest.fixture(scope="module")

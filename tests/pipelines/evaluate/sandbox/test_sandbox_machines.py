@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.evaluate import sandbox as package
 from pipelines.evaluate.sandbox import PythonSandbox
-from pipelines.evaluate.sandbox.lockdown import Isolation
+from pipelines.evaluate.sandbox.confinement.lockdown import Isolation
 
 NOBODY = 65534
 FOLDER = Path(package.__file__).parent
@@ -86,8 +86,8 @@ ESCAPES = """
 import tempfile
 from pathlib import Path
 from pipelines.evaluate.sandbox.battery import describe, make_facts, run_attack
-from pipelines.evaluate.sandbox.lockdown import Ceiling
-from pipelines.evaluate.sandbox.python_attacks import PYTHON_ATTACKS
+from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
+from pipelines.evaluate.sandbox.python.attacks import PYTHON_ATTACKS
 chosen = [one for one in PYTHON_ATTACKS if one.name.startswith(("read", "list the root")) and "caller" not in one.name]
 options = {"unsafe": UNSAFE, "ceiling": Ceiling(namespaces=False)}
 with tempfile.TemporaryDirectory() as folder, PythonSandbox(**options) as sandbox:

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from infra.packages import PackageError
-from pipelines.evaluate import data
-from pipelines.evaluate.data import DataFile, content_digest
-from pipelines.evaluate.enterprise import GOLD
+from infra.host.packages import PackageError
+from pipelines.evaluate.data import files as data
+from pipelines.evaluate.data.files import DataFile, content_digest
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.evaluation import TaskResult, read_items, scores
-from pipelines.evaluate.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.suites import LANGUAGE
 from pipelines.evaluate.tasks.harness import DEFINITIONS, HarnessTask
 from pipelines.evaluate.tasks.task import DataError, Item, Verdict

@@ -1,0 +1,1 @@
+"""Checkpoints: tensor names, files, reading and writing."""

@@ -1,0 +1,255 @@
+"""Checkpoints: safetensors and JSON, one tensor per name of the released model, for any number of workers.
+
+    <folder>/config.json                              the architecture in Hugging Face's words
+    <folder>/model.safetensors.index.json             name of tensor -> file
+    <folder>/model-NNNNN-of-NNNNN.safetensors         float32 weights: embeddings, each layer, norm and head
+    <folder>/optimizer-NNNNN-of-NNNNN.safetensors     what the optimizer keeps: `<tensor>.exp_avg` and the like
+    <folder>/training_state.json                      step, tokens, router load
+    <folder>/checkpoint.json                          sha256 of every other file
+
+Files and places in them follow from the architecture alone. So every worker writes the stretches that it holds
+straight to where they belong, nothing is gathered, and a file is the same whatever the number of workers, the experts'
+split or the ZeRO stage; each worker reads back the stretches that it needs. The folder must be one that all workers
+see. A checkpoint is written beside its name, flushed, and renamed: it exists whole or not at all. Other engines read
+the first three as a released model.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from arctic_model.checkpoint.tensor_files import mapped_tensors
+from arctic_model.checkpoint.tensor_names import WEIGHT, expert_name, is_expert, logical_tensors
+from arctic_model.checkpoint.workers import ALONE, CheckpointError, Progress, Workers
+from arctic_model.config import ArcticConfig
+from arctic_model.model import ArcticModel
+
+INDEX = "checkpoint.json"
+STATE = "training_state.json"
+CONFIG = "config.json"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+CHUNK_BYTES = 2**22
+"""Read at once to be hashed."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What training needs besides tensors.
+
+    `load` [L, E]: assignments per token and expert in the last step; `assignments` [L, E] and `mean_loss` (None
+    where all were skipped): over the steps since the checkpoint before; `updates`: steps less those skipped;
+    `gradient_norms`, `skipped_steps`: see `arctic_model.training.spikes.SpikeGuard`.
+    """
+
+    step: int
+    tokens: int
+    load: list[list[float]]
+    assignments: list[list[int]]
+    updates: int
+    gradient_norms: list[float]
+    skipped_steps: list[int]
+    mean_loss: float | None
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which checkpoints stay when one is added: the `last`, and of all there were the `best` by lowest mean_loss.
+
+    The newest always stays; with `last` = 1 and `best` = 0 there is none to fall back on where it turns out damaged.
+    """
+
+    last: int = 2
+    best: int = 0
+
+
+class Checkpoint:
+    """A committed checkpoint, read piece by piece. Raises CheckpointError where a piece cannot be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def state(self) -> TrainingState:
+        content = _read_json(self.folder / STATE)
+        try:
+            return TrainingState(**content)
+        except TypeError as error:
+            raise CheckpointError(
+                f"{self.folder / STATE}: of another version ({error}). Train again from the start."
+            ) from error
+
+    @cached_property
+    def config(self) -> ArcticConfig:
+        return ArcticConfig.from_huggingface(_read_json(self.folder / CONFIG))
+
+    def verify(self, workers: Workers = ALONE) -> "Checkpoint":
+        """Hash every file again, each of `workers` its part of them; all call in step.
+
+        Raises CheckpointError, the same on every worker, naming the first file that is not as it was written.
+        """
+        damaged = workers.sum(workers.together(lambda progress: self._damaged(workers, progress)))
+        if damaged.any():
+            file = self.folder / self._digests[int(damaged.nonzero()[0])][0]
+            raise CheckpointError(f"{file}: not as it was written. Delete {self.folder} to use the one before.")
+        return self
+
+    def _damaged(self, workers: Workers, progress: Progress) -> Int[Tensor, " files"]:
+        """1 for each file of this worker's part that is not as it was written, 0 for all others."""
+        damaged = torch.zeros(len(self._digests), dtype=torch.int64)
+        for number in range(workers.rank, len(self._digests), workers.size):
+            name, digest = self._digests[number]
+            file = self.folder / name
+            damaged[number] = not file.is_file() or file_sha256(file, progress) != digest
+        return damaged
+
+    @cached_property
+    def _digests(self) -> list[tuple[str, str]]:
+        return sorted(_read_json(self.folder / INDEX).items())
+
+    def read(self, name: str, kind: str = WEIGHT) -> Tensor:
+        """A tensor by the released model's name: its "weight", or what the optimizer keeps of it, as "exp_avg".
+
+        Its bytes come from disk where they are looked at."""
+        stored = name if kind == WEIGHT else f"{name}.{kind}"
+        if stored not in self._tensors:
+            raise CheckpointError(f"{self.folder}: holds no tensor {stored}. Train again from the start.")
+        return self._tensors[stored]
+
+    def stretch(self, name: str, kind: str, start: int, length: int) -> Float[Tensor, " S"]:
+        """`length` values from `start` on of the parameter `name`, flat; of a stack, as of that of all experts."""
+        if not is_expert(name):
+            return self.read(name, kind).view(-1)[start : start + length]
+        size = self.read(expert_name(name, 0), kind).numel()
+        experts = range(start // size, -(-(start + length) // size))
+        parts = [self.read(expert_name(name, expert), kind).view(-1) for expert in experts]
+        first = start - experts[0] * size
+        return parts[0][first : first + length] if len(parts) == 1 else torch.cat(parts)[first : first + length]
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for file in sorted(self.folder.glob("*.safetensors")):
+            try:
+                found |= mapped_tensors(file)
+            except (OSError, ValueError) as error:
+                raise _unreadable(file, error) from error
+        return found
+
+
+def newest_checkpoint(folder: Path, workers: Workers = ALONE) -> Checkpoint | None:
+    """The valid checkpoint of `folder` with the most steps, which all `workers` look for in step; newer ones are
+    refused with a warning that names the bad file. Raises CheckpointError where some are there and all are bad, naming
+    the newest one's."""
+    first_error = None
+    for candidate in reversed(_checkpoints_of_first(folder, workers)):
+        try:
+            return Checkpoint(candidate).verify(workers)
+        except CheckpointError as error:
+            logger.warning("%s", error)
+            first_error = first_error or error
+    if first_error:
+        raise first_error
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Committed checkpoints of `folder`, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def _checkpoints_of_first(folder: Path, workers: Workers) -> list[Path]:
+    """Those that worker 0 sees: all are to look at the same."""
+    steps = [int(found.name.removeprefix("step-")) for found in workers.only_first(lambda: checkpoints(folder)) or ()]
+    numbers = torch.zeros(int(workers.from_first(torch.tensor(len(steps)))), dtype=torch.int64)
+    if not len(numbers):
+        return []
+    if steps:
+        numbers = torch.tensor(steps)
+    return [folder / checkpoint_name(step) for step in workers.from_first(numbers).tolist()]
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def prune(folder: Path, retention: Retention) -> None:
+    """Remove the checkpoints that `retention` does not keep."""
+    found = checkpoints(folder)
+    kept = {*found[-retention.last :], *sorted(found, key=_mean_loss)[: retention.best]}
+    for old in found:
+        if old not in kept:
+            _remove(old)
+
+
+def clear(folder: Path, newest: Path | None) -> None:
+    """Remove the checkpoints after `newest`, which were refused, and what a killed writer left."""
+    for refused in checkpoints(folder):
+        if newest is None or refused.name > newest.name:
+            _remove(refused)
+    for left in folder.glob(".step-*"):
+        shutil.rmtree(left)
+
+
+def load_model(folder: Path) -> ArcticModel:
+    """The model of a checkpoint in evaluation mode, all experts in this process."""
+    checkpoint = Checkpoint(folder).verify()
+    model = ArcticModel(checkpoint.config)
+    with torch.no_grad():
+        for name, tensor in logical_tensors(model):
+            tensor.copy_(checkpoint.read(name))
+    return model.eval()
+
+
+def file_sha256(file: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    for chunk in _chunks(file):
+        digest.update(chunk)
+        progress.moved()
+    return digest.hexdigest()
+
+
+def _chunks(file: Path) -> Iterator[memoryview]:
+    """The file's bytes, each chunk until the next is asked for."""
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    with file.open("rb", buffering=0) as stream:
+        while size := stream.readinto(buffer):
+            yield buffer[:size]
+
+
+def _mean_loss(folder: Path) -> float:
+    """One that cannot be read is never the best."""
+    try:
+        loss = Checkpoint(folder).state.mean_loss
+    except CheckpointError:
+        loss = None
+    return math.inf if loss is None else loss
+
+
+def _remove(folder: Path) -> None:
+    # By way of another name: half a removed checkpoint must not look like one.
+    hidden = folder.with_name(f".{folder.name}.removed")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def _read_json(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{file}: unreadable ({error}). Delete {file.parent} to use the one before.")

@@ -1,0 +1,86 @@
+"""One more token through the whole model: what writing text on a CPU spends its time on.
+
+The layers' own code is made for thousands of tokens and for training: it sorts rows by expert and keeps what backward
+needs. For a single token that costs several times the arithmetic. Here a token is a vector, and its experts are
+multiplied one by one. The arithmetic is that of `ArcticModel.hidden_states`, equal but for rounding.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from arctic_model.layer import ArcticLayer, SparseMoE
+from arctic_model.layers.attention import Attention, LayerCache, rotation
+from arctic_model.layers.normalization import RMSNorm
+from arctic_model.model import ArcticModel
+
+
+@torch.inference_mode()
+def next_state(
+    model: ArcticModel, token: int, position: int, mask: Float[Tensor, "1 1 1 S"], caches: list[LayerCache]
+) -> Float[Tensor, " D"]:
+    """The final hidden state of `token`, which goes on from what `caches` hold and joins them.
+
+    `mask` is added to the attention scores of its S keys, the last of which is its own. The model is on a CPU and holds
+    all experts.
+    """
+    turn = _Turn(position, model)
+    x = model.model.embed_tokens.weight[token]
+    for layer, cache in zip(model.model.layers, caches, strict=True):
+        assert isinstance(layer, ArcticLayer)
+        x = _layer(layer, x, turn, mask, cache)
+    return _norm(model.model.norm, x)
+
+
+class _Turn:
+    """The rotation of one position, see `arctic_model.layers.attention.rotation`, over whole heads."""
+
+    def __init__(self, position: int, model: ArcticModel) -> None:
+        self._half = model.config.head_dim // 2
+        turned = rotation(torch.tensor([[position]]), model.config.head_dim, model.config.rope_theta)
+        cos, sin = turned.cos.flatten(), turned.sin.flatten()
+        self._cos, self._sin = cos.repeat(2), torch.cat([-sin, sin])
+
+    def __call__(self, heads: Float[Tensor, "H C"]) -> Float[Tensor, "H C"]:
+        wide = heads.float()
+        return torch.addcmul(wide * self._cos, wide.roll(self._half, -1), self._sin).to(heads.dtype)
+
+
+def _layer(layer: ArcticLayer, x: Tensor, turn: _Turn, mask: Tensor, cache: LayerCache) -> Tensor:
+    attended = x + _attend(layer.self_attn, _norm(layer.input_layernorm, x), turn, mask, cache)
+    mlp = layer.residual_mlp
+    normed = _norm(layer.residual_layernorm, attended)
+    dense = attended + _swiglu(normed, mlp.w1.weight, mlp.w2.weight, mlp.w3.weight)
+    return dense + _mixture(layer.block_sparse_moe, _norm(layer.post_attention_layernorm, x))
+
+
+def _norm(norm: RMSNorm, x: Tensor) -> Tensor:
+    # torch's own rms_norm takes twice as long on so short a vector.
+    wide = x.float()
+    scale = (torch.dot(wide, wide).item() / len(x) + norm.eps) ** -0.5
+    return (wide * norm.weight).mul_(scale).to(x.dtype)
+
+
+def _attend(attention: Attention, x: Tensor, turn: _Turn, mask: Tensor, cache: LayerCache) -> Tensor:
+    queries, keys, values = (
+        torch.mv(projection.weight, x).view(-1, attention.head_dim)
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    by_group = turn(queries).view(1, len(keys), -1, attention.head_dim)
+    keys, values = cache.append(turn(keys)[None, :, None], values[None, :, None])
+    # The queries of a group stand where the queries of a sequence would: its keys are read once, and none is repeated.
+    mixed = F.scaled_dot_product_attention(by_group, keys, values, attn_mask=mask)
+    return torch.mv(attention.o_proj.weight, mixed.flatten())
+
+
+def _mixture(moe: SparseMoE, x: Tensor) -> Tensor:
+    routing, experts = moe.gate(x[None]), moe.experts
+    total = torch.zeros_like(x)
+    for weight, number in zip(routing.weights[0].tolist(), routing.experts[0].tolist(), strict=True):
+        total.add_(_swiglu(x, experts.w1[number], experts.w2[number], experts.w3[number]), alpha=weight)
+    return total
+
+
+def _swiglu(x: Tensor, w1: Tensor, w2: Tensor, w3: Tensor) -> Tensor:
+    return torch.mv(w2, F.silu(torch.mv(w1, x)).mul_(torch.mv(w3, x)))

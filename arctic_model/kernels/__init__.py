@@ -1,0 +1,1 @@
+"""Matrix products over groups of rows, and the layouts of rows that they read."""

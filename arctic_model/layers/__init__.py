@@ -1,0 +1,1 @@
+"""Attention, embedding, feed-forward, normalization, and recomputation."""

@@ -1,0 +1,31 @@
+"""The embedding of tokens, with a backward that adds in float32."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from arctic_model.kernels.rows import summed_by
+
+
+class TokenEmbedding(nn.Embedding):
+    """A row of `weight` [V, D] for each token. The gradient of a row is the sum over all of its tokens, which are many
+    of a frequent one: taken in float32 whatever the dtype."""
+
+    def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch D"]:
+        return _Embed.apply(ids, self.weight)
+
+
+class _Embed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.num_rows = len(weight)
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        (ids,) = ctx.saved_tensors
+        return None, summed_by(gradient.flatten(0, -2), ids.flatten(), ctx.num_rows)

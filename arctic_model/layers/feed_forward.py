@@ -1,0 +1,62 @@
+"""SwiGLU: the dense path's MLP, and the one function that computes it there and in the experts."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from arctic_model.kernels.grouped_products import add_narrow, narrow, outer_product, widen
+from arctic_model.kernels.row_groups import Groups
+
+
+class DenseMLP(nn.Module):
+    """Arctic's residual MLP: gate `w1`, up `w3`, down `w2`, each D x D, no bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(width, width, bias=False)
+        self.w2 = nn.Linear(width, width, bias=False)
+        self.w3 = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        return swiglu_mlp(x.flatten(0, -2), self.w1.weight, self.w2.weight, self.w3.weight).view_as(x)
+
+
+def swiglu_mlp(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups | None = None) -> Float[Tensor, "M D"]:
+    """`(silu(rows @ w1.T) * (rows @ w3.T)) @ w2.T` (Shazeer 2020, arXiv 2002.05202, equation 6, without biases).
+
+    One MLP: rows [M, D], gate w1 and up w3 [F, D], down w2 [D, F]. With `groups` of rows every matrix is a stack,
+    [E, F, D] and [E, D, F].
+
+    Its own backward makes the gradients of the weights in the weights' layout, where torch's makes those of their
+    transposes and copies them, and computes the inner activations again instead of keeping them.
+    """
+    return _SwiGLU.apply(rows, w1, w2, w3, groups)
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups | None) -> Tensor:
+        gate, up = widen(rows, w1.mT, groups), widen(rows, w3.mT, groups)
+        ctx.save_for_backward(rows, gate, up, w1, w2, w3)
+        ctx.groups = groups
+        return narrow(F.silu(gate).mul_(up), w2.mT, groups)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        rows, gate, up, w1, w2, w3 = ctx.saved_tensors
+        groups = ctx.groups
+        # The kernels of groups refuse a gradient without strides, such as that of a sum.
+        gradient = gradient.contiguous()
+        activated = F.silu(gate)
+        w2_gradient = outer_product(gradient, activated * up, groups, inner="right")
+        inner_gradient = widen(gradient, w2, groups)
+        up_gradient = activated.mul_(inner_gradient)
+        gate_gradient = inner_gradient.mul_(up)
+        torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
+        rows_gradient = add_narrow(narrow(gate_gradient, w1, groups), up_gradient, w3, groups)
+        w1_gradient = outer_product(gate_gradient, rows, groups, inner="left")
+        w3_gradient = outer_product(up_gradient, rows, groups, inner="left")
+        return rows_gradient, w1_gradient, w2_gradient, w3_gradient, None

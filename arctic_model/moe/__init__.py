@@ -1,0 +1,1 @@
+"""Router, experts, dispatch, and the communication stream."""

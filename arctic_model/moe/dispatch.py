@@ -1,0 +1,217 @@
+"""Tokens to their experts and back: sort, exchange between the workers of an expert group, and undo both.
+
+An exchange is a pair of autograd functions. `start` launches an all-to-all and `wait` finishes it, and what stands
+between the two hides it. In backward their roles swap: `wait` launches the reverse exchange and `start` finishes
+it. Autograd runs ready nodes in the reverse order of their creation, so what hid the exchange in forward hides it
+in backward as well.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from arctic_model.kernels.row_groups import arrange, lay_out
+from arctic_model.kernels.rows import rearrange, take, weighted_sum
+from arctic_model.layers.recomputation import cheap
+from arctic_model.moe.comm_stream import CpuFlight, CudaFlight, Lane
+
+
+@dataclass(frozen=True)
+class ExpertGroup:
+    """The workers that hold one copy of all experts between them: `size` of them, this one has number `rank`. Its
+    exchanges go through `lane`."""
+
+    size: int = 1
+    rank: int = 0
+    process_group: Any = None
+    lane: Lane = field(default_factory=Lane, compare=False)
+
+    def num_local(self, num_experts: int) -> int:
+        """Experts per worker. Raises ValueError where they cannot be split evenly."""
+        if num_experts % self.size:
+            raise ValueError(
+                f"expert_parallel_size {self.size} does not divide num_experts {num_experts}. Choose a divisor."
+            )
+        return num_experts // self.size
+
+
+class Route:
+    """Where the K * N assignments of one layer go. Built in two halves: the exchange of counts runs meanwhile.
+
+    Assignments are numbered token * K + slot, and rows travel by expert, ties by number. A worker receives one block
+    per sender, each by expert, and brings them into one order by expert, in the layout of `groups`; one that holds
+    all experts makes its rows in that layout. `tokens` [A] are those of the rows, any where the layout is only filled
+    up, and `inverse` [N, K] the rows of the assignments. Those that are not `kept` have none: the number of rows.
+    """
+
+    def __init__(
+        self,
+        experts: Int[Tensor, "N K"],
+        num_experts: int,
+        group: ExpertGroup,
+        padded: bool,
+        kept: Bool[Tensor, "N K"] | None = None,
+    ) -> None:
+        flat = experts.flatten()
+        if kept is not None:
+            flat = flat.masked_fill(~kept.flatten(), num_experts)
+        self._group, self._padded = group, padded
+        self._counts = torch.bincount(flat, minlength=num_experts)[:num_experts]
+        self._arriving_counts = torch.empty_like(self._counts)
+        self._flight = self._exchange_counts() if group.size > 1 else None
+        order = torch.argsort(flat, stable=True)
+        num_rows = len(flat) if kept is None else int(kept.sum())
+        tokens, inverse = order[:num_rows] // experts.shape[1], _inverse(order).clamp_(max=num_rows)
+        if group.size == 1:
+            self.groups = lay_out(self._counts, num_rows, padded=padded)
+            tokens, inverse = arrange(self.groups, tokens, inverse, filler=0)
+        self.tokens, self.inverse = tokens, inverse.view_as(experts)
+        self.drops = kept is not None
+
+    def finish(self) -> None:
+        """Learn how many rows come from where. The first point at which a worker waits for the others."""
+        if self._flight is None:
+            return
+        self._flight.wait()
+        arriving = self._arriving_counts.view(self._group.size, -1)
+        self.num_sent = self._counts.view(self._group.size, -1).sum(1).tolist()
+        self.num_received = arriving.sum(1).tolist()
+        num_rows = sum(self.num_received)
+        self.groups = lay_out(arriving.sum(0), num_rows, padded=self._padded)
+        local = torch.arange(arriving.shape[1], device=arriving.device).repeat(self._group.size)
+        regroup = torch.argsort(torch.repeat_interleave(local, arriving.flatten()), stable=True)
+        self.regroup, self.ungroup = arrange(self.groups, regroup, _inverse(regroup), filler=num_rows)
+
+    def _exchange_counts(self) -> CpuFlight | CudaFlight:
+        group = self._group
+        return group.lane.launch(self._arriving_counts, self._counts, None, None, group.process_group, rows=False)
+
+
+@dataclass
+class Exchange:
+    """One all-to-all of rows in flight, and its reverse in backward."""
+
+    group: ExpertGroup
+    num_sent: list[int]
+    num_received: list[int]
+    flight: tuple[CpuFlight | CudaFlight, Tensor] | None = field(default=None, init=False)
+
+    def launch(self, rows: Tensor, *, reverse: bool) -> Tensor:
+        """Send `rows`. The returned tensor holds the arriving rows only after `finish`."""
+        leaving, arriving = (self.num_received, self.num_sent) if reverse else (self.num_sent, self.num_received)
+        received = rows.new_empty(sum(arriving), rows.shape[1])
+        lane, process_group = self.group.lane, self.group.process_group
+        flight = lane.launch(received, rows.contiguous(), arriving, leaving, process_group, rows=True)
+        self.flight = (flight, received)
+        return received
+
+    def finish(self) -> Tensor:
+        """Wait for the rows that `launch` sent for, and return them."""
+        assert self.flight is not None
+        flight, received = self.flight
+        flight.wait()
+        self.flight = None
+        return received
+
+
+def gather_tokens(x: Float[Tensor, "N D"], route: Route) -> Float[Tensor, "A D"]:
+    """The rows of `route`, each that of its token."""
+    return cheap(_GatherTokens.apply, x, route.tokens, route.inverse, route.drops)
+
+
+def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
+    """Launch the rows to the workers that hold their experts."""
+    if group.size == 1:
+        return rows, None
+    exchange = Exchange(group, route.num_sent, route.num_received)
+    return _Start.apply(rows, exchange), exchange
+
+
+def wait_dispatch(arriving: Tensor, exchange: Exchange | None, route: Route) -> Float[Tensor, "M D"]:
+    """The rows of this worker's experts, in the layout of `route.groups`."""
+    if exchange is None:
+        return arriving
+    return rearrange(_Wait.apply(arriving, exchange), route.regroup, route.ungroup)
+
+
+def start_combine(rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
+    """Launch the experts' outputs back to the workers that the tokens came from."""
+    if group.size == 1:
+        return rows, None
+    exchange = Exchange(group, route.num_received, route.num_sent)
+    return _Start.apply(rearrange(rows, route.ungroup, route.regroup), exchange), exchange
+
+
+def wait_combine(
+    arriving: Tensor, exchange: Exchange | None, route: Route, weights: Float[Tensor, "N K"]
+) -> Float[Tensor, "N D"]:
+    """Each token's weighted sum of its experts' outputs."""
+    rows = arriving if exchange is None else _Wait.apply(arriving, exchange)
+    return _Combine.apply(rows, weights, route.tokens, route.inverse, route.drops)
+
+
+def _inverse(permutation: Tensor) -> Tensor:
+    numbers = torch.arange(len(permutation), device=permutation.device)
+    return torch.empty_like(permutation).scatter_(0, permutation, numbers)
+
+
+class _GatherTokens(torch.autograd.Function):
+    """Backward gathers too: a scatter-add would be slower, and on a GPU its order is not fixed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tokens: Tensor, inverse: Tensor, drops: bool) -> Tensor:
+        ctx.save_for_backward(inverse)
+        ctx.drops = drops
+        return x.index_select(0, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return weighted_sum(gradient, inverse, None, gaps=ctx.drops), None, None, None
+
+
+class _Combine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weights: Tensor, tokens: Tensor, inverse: Tensor, drops: bool) -> Tensor:
+        ctx.save_for_backward(rows, weights, tokens, inverse)
+        ctx.drops = drops
+        return weighted_sum(rows, inverse, weights, gaps=drops)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        rows, weights, tokens, inverse = ctx.saved_tensors
+        rows_gradient = gradient.index_select(0, tokens)
+        products = torch.linalg.vecdot(rows, rows_gradient)
+        weights_gradient = take(products, inverse.flatten(), gaps=ctx.drops).view_as(weights)
+        # What fills up a layout has no weight; one place more for assignments without a row.
+        scale = weights.new_zeros(len(rows) + 1).index_copy_(0, inverse.flatten(), weights.flatten())[:-1]
+        rows_gradient.mul_(scale.to(gradient.dtype).unsqueeze(1))
+        return rows_gradient, weights_gradient.to(weights.dtype), None, None, None
+
+
+class _Start(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, exchange: Exchange) -> Tensor:
+        ctx.exchange = exchange
+        return exchange.launch(rows, reverse=False)
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
+        return ctx.exchange.finish(), None
+
+
+class _Wait(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, arriving: Tensor, exchange: Exchange) -> Tensor:
+        ctx.exchange = exchange
+        return exchange.finish().view_as(arriving)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.exchange.launch(gradient, reverse=True)
+        # A gradient has the shape of its input, which is that of the rows before the exchange: this one only keeps
+        # the order, and `_Start` takes what arrives from the exchange.
+        return gradient, None

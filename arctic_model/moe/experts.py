@@ -1,0 +1,22 @@
+"""The experts of one layer as stacked matrices, multiplied all at once."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from arctic_model.kernels.row_groups import Groups
+from arctic_model.layers.feed_forward import swiglu_mlp
+
+
+class Experts(nn.Module):
+    """E' local SwiGLU experts: gate `w1` and up `w3` [E', F, D], down `w2` [E', D, F]."""
+
+    def __init__(self, num_local: int, width: int, expert_size: int) -> None:
+        super().__init__()
+        self.w1 = nn.Parameter(torch.empty(num_local, expert_size, width))
+        self.w2 = nn.Parameter(torch.empty(num_local, width, expert_size))
+        self.w3 = nn.Parameter(torch.empty(num_local, expert_size, width))
+
+    def forward(self, rows: Float[Tensor, "M D"], groups: Groups) -> Float[Tensor, "M D"]:
+        """Each expert's output for its own group of rows."""
+        return swiglu_mlp(rows, self.w1, self.w2, self.w3, groups)

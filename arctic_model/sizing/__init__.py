@@ -1,0 +1,1 @@
+"""FLOPs, memory, step time and cost, without torch."""

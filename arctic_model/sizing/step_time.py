@@ -1,0 +1,282 @@
+"""How long a step takes on GPUs, by formula: computation, exchanges hidden behind it, and what waits. No torch here.
+
+docs/sizing.md derives every formula. A prediction assumes an even load of the experts and no waiting for data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+
+from arctic_model.config import ArcticConfig
+from arctic_model.sizing.flops import forward_flops_per_token, training_flops_per_token
+from arctic_model.sizing.memory import Dtype, Spread, local_parameters, muon, owned_parameters
+
+GPUS_PER_NODE = 8
+"""GPUs that NVLink joins, each with a network card of its own: the HGX board of all four kinds."""
+UPDATE_BYTES_PER_PARAMETER = 50
+"""Read and written in bfloat16 training: weight and moments in float32 24; the reduced gradient added to this worker's
+part 12, clipped 8, read 4; the weight in bfloat16 2. Muon reads and writes as much: its mixed momentum goes where the
+second moment would."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One kind of GPU: dense peaks without sparsity and without TF32, memory, and bytes per second in one direction;
+    price in US dollars."""
+
+    bfloat16_flops: float
+    float32_flops: float
+    memory_bytes: float
+    memory_bytes_per_s: float
+    nvlink_bytes_per_s: float
+    network_bytes_per_s: float
+    price_per_hour: float
+
+    def peak_flops(self, dtype: Dtype) -> float:
+        return self.bfloat16_flops if dtype == "bfloat16" else self.float32_flops
+
+
+GPUS: Mapping[str, Gpu] = {
+    "a100": Gpu(312e12, 19.5e12, 80e9, 2.04e12, 300e9, 25e9, 1.5),
+    "h100": Gpu(989e12, 67e12, 80e9, 3.35e12, 450e9, 50e9, 2.5),
+    "h200": Gpu(989e12, 67e12, 141e9, 4.8e12, 450e9, 50e9, 3.0),
+    "b200": Gpu(2250e12, 75e12, 180e9, 7.7e12, 900e9, 50e9, 5.0),
+}
+"""NVIDIA's data sheets of the SXM boards; HDR InfiniBand for the A100, NDR for the others. The prices are assumptions
+to start from, not quotations."""
+
+
+def gpu_named(name: str) -> Gpu | None:
+    """The GPU behind a driver's name such as "NVIDIA H100 80GB HBM3"; None where it is not one of GPUS, or a weaker
+    board of the same chip (PCIe and NVL have other clocks)."""
+    words = name.lower().replace("-", " ").split()
+    if {"pcie", "nvl"} & set(words):
+        return None
+    return next((gpu for kind, gpu in GPUS.items() if kind in words), None)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that one worker sends in a step, to other workers, by kind."""
+
+    dispatch_forward: float
+    combine_forward: float
+    combine_backward: float
+    dispatch_backward: float
+    dense_gradients: float
+    expert_gradients: float
+    dense_weights: float
+    expert_weights: float
+    cut_matrices: float
+
+    @property
+    def total(self) -> float:
+        return sum(astuple(self))
+
+
+@dataclass(frozen=True)
+class Window:
+    """One exchange of one pass through one layer, and the computation that runs meanwhile."""
+
+    compute_s: float
+    exchange_s: float
+
+    @property
+    def hidden_s(self) -> float:
+        return min(self.compute_s, self.exchange_s)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Dispatch behind attention and combine behind the dense MLP; in backward the reverse exchanges behind theirs."""
+
+    dispatch_forward: Window
+    combine_forward: Window
+    combine_backward: Window
+    dispatch_backward: Window
+
+    @property
+    def all(self) -> tuple[Window, ...]:
+        return (self.dispatch_forward, self.combine_forward, self.combine_backward, self.dispatch_backward)
+
+    @property
+    def hidden_share(self) -> float:
+        """Of the time of all exchanges; 1 where there are none."""
+        total = sum(window.exchange_s for window in self.all)
+        return sum(window.hidden_s for window in self.all) / total if total else 1.0
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one step by what they are spent on, and what follows from them. `mfu` counts the operations of
+    `training_flops_per_token` only, not what checkpointing computes again (Chowdhery et al. 2022, arXiv 2204.02311)."""
+
+    compute_s: float
+    exposed_exchange_s: float
+    gradients_s: float
+    weights_s: float
+    update_s: float
+    tokens: int
+    mfu: float
+
+    @property
+    def total_s(self) -> float:
+        return self.compute_s + self.exposed_exchange_s + self.gradients_s + self.weights_s + self.update_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.total_s
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a number of tokens takes."""
+
+    days: float
+    gpu_hours: float
+    cost: float
+
+
+def traffic(config: ArcticConfig, spread: Spread) -> Traffic:
+    """Bytes sent per step and worker. Raises ValueError where `config` cannot be spread like this.
+
+    An assignment's row travels out and back, D elements each, unless its expert is here: 1 / expert_parallel_size of
+    them at an even load. DeepSpeed reduces gradients by all-reduce, which sends 2 (n - 1) / n of them in a ring of n,
+    at stage 2 in every pass; the weights' all-gather sends (n - 1) / n. Muon all-reduces the matrices that ZeRO cuts.
+    """
+    spread.require_fit(config)
+    size, peers = spread.element_bytes, 1 - 1 / spread.expert_parallel_size
+    rows = spread.tokens * config.top_k * spread.num_micro_batches * config.num_layers
+    exchange = rows * config.hidden_size * size * peers
+    forward = exchange * _forwards(spread)
+    dense, experts = local_parameters(config, spread)
+    gradient = spread.gradient_bytes * _reductions(spread)
+    all_dense, all_experts = _ring(spread.num_workers), _ring(spread.expert_replicas)
+    weight = size if spread.zero_stage else 0
+    return Traffic(
+        dispatch_forward=forward,
+        combine_forward=forward,
+        combine_backward=exchange,
+        dispatch_backward=exchange,
+        dense_gradients=2 * all_dense * dense * gradient,
+        expert_gradients=2 * all_experts * experts * gradient,
+        dense_weights=all_dense * dense * weight,
+        expert_weights=all_experts * experts * weight,
+        cut_matrices=sum((2 * _ring(group.num_parts) * size * group.shared for group in muon(config, spread)), 0.0),
+    )
+
+
+def windows(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> Windows:
+    """The exchanges of one layer and pass, and what they hide behind, at `efficiency` of the peak."""
+    flops = forward_flops_per_token(config, spread.sequence_length)
+    scale = spread.tokens / config.num_layers / (efficiency * gpu.peak_flops(spread.dtype))
+    attention, mlp = flops.attention * scale, flops.dense_mlp * scale
+    exchange = _exchange_s(spread.tokens * config.top_k * config.hidden_size * spread.element_bytes, spread, gpu)
+    return Windows(
+        dispatch_forward=Window(attention, exchange),
+        combine_forward=Window(mlp, exchange),
+        combine_backward=Window(2 * mlp, exchange),
+        dispatch_backward=Window(2 * attention, exchange),
+    )
+
+
+def step_time(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> StepTime:
+    """One step, if computation reaches `efficiency` of the peak while it runs. Raises ValueError.
+
+    DeepSpeed runs with `overlap_comm` off: reductions and all-gathers wait for nothing and hide behind nothing. The
+    update with Muon has its products too, and the exchange of the matrices that ZeRO cuts.
+    """
+    if not 0 < efficiency <= 1:
+        raise ValueError(f"mfu = {efficiency:g}: a share of the peak, above 0 and at most 1.")
+    spread.require_fit(config)
+    passes = spread.tokens * spread.num_micro_batches
+    peak_flops = gpu.peak_flops(spread.dtype)
+    model_s = passes * training_flops_per_token(config, spread.sequence_length) / peak_flops
+    again = _layers_forward_flops(config, spread) * passes * (_forwards(spread) - 1)
+    compute_s = (model_s + again / peak_flops) / efficiency
+    gradients_s, weights_s = _collectives_s(config, spread, gpu)
+    parts = {
+        "compute_s": compute_s,
+        "exposed_exchange_s": _exposed_s(config, spread, windows(config, spread, gpu, efficiency)),
+        "gradients_s": gradients_s,
+        "weights_s": weights_s,
+        "update_s": _update_s(config, spread, gpu, efficiency),
+    }
+    return StepTime(**parts, tokens=spread.tokens_per_step, mfu=model_s / sum(parts.values()))
+
+
+def bill(tokens: int, tokens_per_s: float, num_workers: int, price_per_hour: float) -> Bill:
+    """Days, GPU-hours and dollars of `tokens` at `tokens_per_s` of all workers together."""
+    hours = tokens / tokens_per_s / 3600
+    return Bill(hours / 24, hours * num_workers, hours * num_workers * price_per_hour)
+
+
+def _reductions(spread: Spread) -> int:
+    """How often gradients are reduced in a step: stage 2 keeps no whole gradients from pass to pass."""
+    return spread.num_micro_batches if spread.zero_stage == 2 else 1
+
+
+def _forwards(spread: Spread) -> int:
+    """How often a layer's forward is computed; selective checkpointing makes no product and no exchange again."""
+    return 2 if spread.activation_checkpointing == "layer" else 1
+
+
+def _ring(members: int) -> float:
+    return (members - 1) / members
+
+
+def _layers_forward_flops(config: ArcticConfig, spread: Spread) -> int:
+    """Per token; the head is no part of a layer."""
+    flops = forward_flops_per_token(config, spread.sequence_length)
+    return flops.total - flops.head
+
+
+def _exposed_s(config: ArcticConfig, spread: Spread, layer: Windows) -> float:
+    """What of a step's exchanges nothing hides. Checkpointing runs forward, and its exchanges, twice."""
+    exposed = [window.exchange_s - window.hidden_s for window in layer.all]
+    per_layer = _forwards(spread) * sum(exposed[:2]) + sum(exposed[2:])
+    return per_layer * config.num_layers * spread.num_micro_batches
+
+
+def _exchange_s(row_bytes: int, spread: Spread, gpu: Gpu) -> float:
+    """An all-to-all: what stays in the node goes by NVLink while the rest goes through the network."""
+    members = spread.expert_parallel_size
+    near = min(members, GPUS_PER_NODE)
+    inside, outside = (near - 1) / members * row_bytes, (members - near) / members * row_bytes
+    return max(inside / gpu.nvlink_bytes_per_s, outside / gpu.network_bytes_per_s)
+
+
+def _update_s(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> float:
+    moved = UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, spread)) / gpu.memory_bytes_per_s
+    products = sum(group.flops for group in muon(config, spread)) / (efficiency * gpu.peak_flops(spread.dtype))
+    cut = sum(
+        2 * _ring(group.num_parts) * spread.element_bytes * group.shared / bytes_per_s
+        for group, bytes_per_s in zip(muon(config, spread), _gradient_rings(spread, gpu), strict=False)
+    )
+    return moved + products + cut
+
+
+def _collectives_s(config: ArcticConfig, spread: Spread, gpu: Gpu) -> tuple[float, float]:
+    """Seconds of a step's gradient reductions, and of its weights' all-gather."""
+    sent = traffic(config, spread)
+    dense, experts = _gradient_rings(spread, gpu)
+    return (
+        sent.dense_gradients / dense + sent.expert_gradients / experts,
+        sent.dense_weights / dense + sent.expert_weights / experts,
+    )
+
+
+def _gradient_rings(spread: Spread, gpu: Gpu) -> tuple[float, float]:
+    """Bytes per second and member of the rings over all workers, and over those that hold the same experts: expert
+    groups are neighbours, so these stand expert_parallel_size apart."""
+    near = max(1, GPUS_PER_NODE // spread.expert_parallel_size)
+    return (
+        _ring_bytes_per_s(spread.num_workers, GPUS_PER_NODE, gpu),
+        _ring_bytes_per_s(spread.expert_replicas, near, gpu),
+    )
+
+
+def _ring_bytes_per_s(members: int, members_per_node: int, gpu: Gpu) -> float:
+    """What each member of a ring sends per second: a node's rings leave it through the cards of all its members."""
+    if members <= members_per_node:
+        return gpu.nvlink_bytes_per_s
+    return min(gpu.nvlink_bytes_per_s, members_per_node * gpu.network_bytes_per_s)

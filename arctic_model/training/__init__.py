@@ -1,0 +1,1 @@
+"""Training: engine, loop, optimizers, schedule, losses, telemetry, and saving."""

@@ -1,0 +1,198 @@
+"""Saving and resuming: what ties the training loop to its checkpoints and its history.
+
+At a checkpoint's step training waits for one thing: a copy of this worker's share of weights and optimizer state. A
+thread then writes it while training goes on. At most one checkpoint is on its way.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from arctic_model.checkpoint.reading import (
+    Checkpoint,
+    Retention,
+    TrainingState,
+    checkpoint_name,
+    clear,
+    newest_checkpoint,
+    prune,
+)
+from arctic_model.checkpoint.tensor_names import Stretch
+from arctic_model.checkpoint.workers import CheckpointError, Progress, Workers
+from arctic_model.checkpoint.writing import layout, write_checkpoint
+from arctic_model.training import history
+from arctic_model.training.engine import Engine
+from arctic_model.training.history import Record
+
+CHECKPOINTS = "checkpoints"
+HISTORY = "history.jsonl"
+
+
+class Saver:
+    """Checkpoints of `engine` under `folder`, which survives attempts. Every method is called by all workers in step.
+
+    `tell` hears, on worker 0 and from the caller's thread, the records of the steps that a committed checkpoint holds.
+    Leaving the context waits for the checkpoint that is being written. Errors of the writing are raised by the next
+    call that finds them. A worker that does not answer the others for `collective_timeout_s`, or whose disk does not
+    move for as long, ends the work of all.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        folder: Path,
+        retention: Retention,
+        tell: Callable[[Sequence[Record]], None],
+        collective_timeout_s: float = 600.0,
+    ) -> None:
+        self._engine = engine
+        self._config = engine.model.config
+        self._layout = layout(self._config, engine.state_names)
+        self._checkpoints = folder / CHECKPOINTS
+        self._history = folder / HISTORY
+        self._retention = retention
+        self._tell = tell
+        self._workers = _new_workers(collective_timeout_s)
+        self._is_first = self._workers.rank == 0
+        self._staging = Staging(engine.device)
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._written: Future[Path] | None = None
+        self._records: Sequence[Record] = []
+        self._last_good: Path | None = None
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, _: type | None, error: BaseException | None, __: TracebackType | None) -> None:
+        try:
+            self._settle()
+        except Exception as late:
+            if error is None:
+                raise
+            error.add_note(f"The checkpoint that was being written is lost as well: {late}")
+        finally:
+            self._thread.shutdown()
+            if self._workers.group is not None:
+                dist.destroy_process_group(self._workers.group)
+
+    def resume(self, start_from: Path | None) -> TrainingState | None:
+        """Load the newest checkpoint, or `start_from` where there is none yet. Returns where it stands, None where
+        training starts afresh. Raises CheckpointError where all checkpoints are damaged."""
+        workers = self._workers
+        newest = newest_checkpoint(self._checkpoints, workers)
+        start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
+        records = workers.only_first(lambda: self._clean_up(newest, start))
+        if records:
+            self._tell(records)
+        if start is None:
+            return None
+        workers.together(lambda progress: self._load(start, progress))
+        self._last_good = start.folder
+        return start.state
+
+    def save(self, state: TrainingState, records: Sequence[Record]) -> None:
+        """Copy what is to be written, and let it be written. Waits for the checkpoint before, if it is on its way."""
+        self._settle()
+        share = self._staging.copied(self._engine.share())
+        self._records = records
+        self._written = self._thread.submit(self._write, state, share, records)
+
+    def poll(self) -> None:
+        """Tell of the checkpoint on its way if it is committed by now, and raise what went wrong with it."""
+        if self._written is not None and self._written.done():
+            self._settle()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no checkpoint is on its way, as of the last poll."""
+        return self._written is None
+
+    def last_good(self) -> Path | None:
+        """The newest checkpoint, once the one on its way is committed."""
+        self._settle()
+        return self._last_good
+
+    def _settle(self) -> None:
+        if self._written is not None:
+            written, self._written = self._written, None
+            self._last_good = written.result()
+            if self._is_first:
+                self._tell(self._records)
+
+    def _write(self, state: TrainingState, share: Iterable[Stretch], records: Sequence[Record]) -> Path:
+        """History first: a checkpoint without its history is never seen, history without its checkpoint is cut."""
+        folder = self._checkpoints / checkpoint_name(state.step)
+        write_checkpoint(
+            folder,
+            self._config,
+            state,
+            self._layout,
+            share,
+            self._workers,
+            before_commit=lambda: history.append(self._history, records),
+        )
+        self._workers.only_first(lambda: prune(self._checkpoints, self._retention))
+        return folder
+
+    def _clean_up(self, newest: Checkpoint | None, start: Checkpoint | None) -> Sequence[Record]:
+        """Remove what a killed attempt left beyond `newest`, and cut the history to `start`. Returns what stays."""
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        clear(self._checkpoints, newest.folder if newest else None)
+        return history.truncate(self._history, start.state.step if start else 0)
+
+    def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        if checkpoint.config != self._config:
+            raise CheckpointError(
+                f"{checkpoint.folder}: was trained as {checkpoint.config}, the recipe says {self._config}. "
+                "Give the run its old model section back, or train from the start."
+            )
+
+        def read(name: str, kind: str, start: int, length: int) -> Tensor:
+            progress.moved()
+            return checkpoint.stretch(name, kind, start, length)
+
+        self._engine.load(checkpoint.state.updates, read)
+
+
+class Staging:
+    """Memory on the host for a copy of this worker's share, allocated once; pinned where the share is on a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._memory = torch.empty(0)
+
+    @torch.no_grad()
+    def copied(self, share: Iterable[Stretch]) -> list[Stretch]:
+        """Copies, which the next call overwrites."""
+        views = list(share)
+        sizes = [view.values.numel() for view in views]
+        if self._memory.numel() != sum(sizes):
+            self._memory = torch.empty(sum(sizes), pin_memory=self._device.type == "cuda")
+        copies = self._memory.split(sizes)
+        torch._foreach_copy_(copies, [view.values for view in views], non_blocking=True)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return [view._replace(values=copy) for view, copy in zip(views, copies, strict=True)]
+
+
+def mean_loss(records: Sequence[Record]) -> float | None:
+    """Over the steps that were not skipped, None where all were."""
+    losses = [loss for record in records if not record["skipped"] and isinstance(loss := record["loss"], float)]
+    return sum(losses) / len(losses) if losses else None
+
+
+def _new_workers(collective_timeout_s: float) -> Workers:
+    """All workers, in a process group of their own on the CPU: the thread uses it while training uses the other."""
+    size, limit = dist.get_world_size(), timedelta(seconds=collective_timeout_s)
+    group = dist.new_group(backend="gloo", timeout=limit) if size > 1 else None
+    workers = Workers(dist.get_rank(), size, group, patience_s=collective_timeout_s)
+    token = workers.from_first(torch.tensor(secrets.randbits(31)))
+    return replace(workers, token=f"{int(token):08x}")

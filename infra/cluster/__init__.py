@@ -1,0 +1,1 @@
+"""Ray clusters: connection, jobs, uploads, and capacity."""

@@ -1,0 +1,1 @@
+"""The order of sequences as arithmetic: permutations, due order, and token rows by position."""

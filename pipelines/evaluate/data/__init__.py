@@ -1,0 +1,1 @@
+"""Files that tasks read: pinned digests, download, held-out text."""

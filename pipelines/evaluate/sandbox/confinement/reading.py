@@ -1,0 +1,53 @@
+"""Tries in a process of its own whether a long reply can be read, so that a forged one exhausts nobody else.
+
+A few bytes of JSON can become a hundred times as much memory, and keys that collide cost the square of their number.
+Whoever reads a reply after this has the same work once more, and no more than that.
+"""
+
+import json
+import os
+import resource
+
+from pipelines.evaluate.sandbox.confinement import kernel
+from pipelines.evaluate.sandbox.python.values import PlainError, TooLargeError, decode
+
+CHECKED_BYTES = 1 << 16
+"""Shorter replies are read without a trial: the worst of them costs 2 MB and a tenth of a second."""
+MEMORY_BYTES, CPU_S = 1 << 30, 10
+"""Address space and CPU seconds of a trial: several times what the largest right answers need."""
+
+
+def is_readable(reply: bytes) -> bool:
+    """Whether `reply`, JSON of a program's process, can be parsed and decoded within MEMORY_BYTES and CPU_S."""
+    if len(reply) <= CHECKED_BYTES:
+        return True
+    pid = os.fork()
+    if pid == 0:
+        _try(reply)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _try(reply: bytes) -> None:
+    """Ends this process: with 0 where `reply` can be read, or is refused soon by whoever reads it."""
+    code = 1
+    try:
+        kernel.die_with_parent()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        code = 1 if _is_too_large(json.loads(reply)) else 0
+    except (ValueError, RecursionError):
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _is_too_large(parsed: object) -> bool:
+    for part in parsed.values() if isinstance(parsed, dict) else [parsed]:
+        try:
+            decode(part)
+        except TooLargeError:
+            return True
+        except PlainError:
+            continue
+    return False

@@ -1,0 +1,110 @@
+"""A root folder of the sandbox's own, made of bind mounts: paths besides what a program may read do not exist in it.
+
+Landlock keeps a program from the contents of files, not from their metadata (names, sizes, times, and processes by
+/proc). Where the user may make a mount namespace, `prepare` builds two trees in it; a program's process enters one by
+chroot, which it cannot leave again: it has no capability, no descriptor of a folder outside, and no such system call.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.evaluate.sandbox.confinement import kernel
+
+CLONE_NEWNS = 1 << 17
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
+    1 << bit for bit in (0, 1, 2, 3, 5, 12, 14, 18)
+)
+NOBODY = 65534
+MOUNT_POINT = "/sys"
+"""A folder of every machine that nobody keeps files in. Only this process and its children see what covers it."""
+LIBRARY, FILES, HIDDEN = f"{MOUNT_POINT}/library", f"{MOUNT_POINT}/files", f"{MOUNT_POINT}/hidden"
+"""The trees of programs that read the standard library, and of those that read named files; an empty folder."""
+LOADER_LINKS = (Path("/lib"), Path("/lib64"))
+"""What the dynamic loader's cache and the interpreter's header name files by; links on many systems."""
+
+
+def prepare(owner: tuple[int, int], readable: Iterable[Path], hidden: Iterable[Path]) -> bool:
+    """Builds LIBRARY of `readable` without the contents of `hidden`, and an empty FILES; False where this user may not.
+
+    Needs a user namespace of this process's own, and changes nothing outside of it.
+
+    Args:
+        owner: user and group of this process outside its user namespace.
+    """
+    try:
+        _become_nobody(*owner)
+        kernel.unshare(CLONE_NEWNS)
+        kernel.mount("none", "/", "", MS_REC | MS_PRIVATE)
+        kernel.mount("sandbox", MOUNT_POINT, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        for folder in (LIBRARY, FILES, HIDDEN):
+            Path(folder).mkdir()
+        add(LIBRARY, readable)
+        for link in LOADER_LINKS:
+            if link.is_symlink():
+                _copy_link(LIBRARY, link)
+        for path in hidden:
+            if Path(f"{LIBRARY}{path}").is_dir():
+                kernel.mount(HIDDEN, f"{LIBRARY}{path}", "", MS_BIND)
+        kernel.mount("sandbox", MOUNT_POINT, "", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def with_files(paths: Iterable[Path]) -> None:
+    """Makes FILES, for this process and its children, hold `paths` and nothing else."""
+    kernel.unshare(CLONE_NEWNS)
+    kernel.mount("sandbox", FILES, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    add(FILES, paths)
+
+
+def add(tree: str, paths: Iterable[Path]) -> None:
+    """Makes `paths` exist in `tree` by the names that they have outside, links on the way included. Paths that do not
+    exist are left out.
+
+    Raises OSError where a mount is not allowed.
+    """
+    targets = {target for path in paths if (target := _link(tree, path)) is not None}
+    # Short paths first: a folder that is mounted brings what is below it along.
+    mounted: set[Path] = set()
+    for target in sorted(targets, key=lambda path: (len(path.parts), path)):
+        if mounted.isdisjoint((target, *target.parents)):
+            _mount_onto(tree, target)
+            mounted.add(target)
+
+
+def _mount_onto(tree: str, target: Path) -> None:
+    place = Path(f"{tree}{target}")
+    if target.is_dir():
+        place.mkdir(parents=True, exist_ok=True)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    kernel.mount(str(target), str(place), "", MS_BIND | MS_REC)
+
+
+def _link(tree: str, path: Path) -> Path | None:
+    """Copies the links that lead along `path` into `tree`; returns where they lead, None where that does not exist."""
+    if not path.exists():
+        return None
+    for folder in (*reversed(path.parents), path):
+        if folder.is_symlink():
+            _copy_link(tree, folder)
+            target = folder.parent / folder.readlink() / path.relative_to(folder)
+            return _link(tree, Path(os.path.normpath(target)))
+    return path
+
+
+def _copy_link(tree: str, link: Path) -> None:
+    copy = Path(f"{tree}{link}")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if not copy.is_symlink():
+        copy.symlink_to(link.readlink())
+
+
+def _become_nobody(user: int, group: int) -> None:
+    """Files in a new file system need an owner whom the user namespace knows."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{NOBODY} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1")

@@ -1,0 +1,52 @@
+"""The process that all programs descend from.
+
+It imports what programs may want, so that they start in milliseconds, and then only forks: each session gets a monitor,
+which reads the session's first bytes itself. So nothing of any session is ever in the zygote's memory, and whatever a
+program finds in its own is of its own session.
+"""
+
+import gc
+import importlib
+import json
+import os
+import select
+from dataclasses import asdict
+
+from pipelines.evaluate.sandbox.confinement import landlock, lockdown
+from pipelines.evaluate.sandbox.process import monitor
+from pipelines.evaluate.sandbox.process.protocol import send
+
+NO_RULES = -1
+PRELOADED = """
+    abc array ast base64 bisect calendar cmath collections collections.abc contextlib copy csv dataclasses datetime
+    decimal difflib enum fractions functools hashlib heapq inspect io itertools json locale math numbers operator pprint
+    queue random re secrets statistics string struct textwrap threading time timeit traceback types typing unicodedata
+    warnings zlib
+    """.split()  # noqa: SIM905 - a paragraph instead of fifty lines
+"""Any other module of the standard library can be imported too, and takes its time."""
+
+
+def serve(ceiling: lockdown.Ceiling) -> None:
+    """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    isolation = lockdown.enter_namespaces(ceiling)
+    abi = isolation.landlock_abi
+    library = landlock.ruleset(lockdown.readable_library(), abi) if abi else NO_RULES
+    send(1, json.dumps(asdict(isolation)).encode())
+    gc.collect()
+    gc.freeze()
+    while _session_begins():
+        pid = os.fork()
+        if pid == 0:
+            monitor.run_session(isolation, library)
+            os._exit(0)
+        if os.waitpid(pid, 0)[1]:
+            return  # the monitor failed, and only the zygote's own end tells the caller who waits for it
+
+
+def _session_begins() -> bool:
+    """Waits for the first byte of a session without reading it; False where the other side is gone."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    return bool(poll.poll()[0][1] & select.POLLIN)

@@ -1,0 +1,1 @@
+"""Queries: a database of their own, opened and run inside the sandbox."""

@@ -1,0 +1,1 @@
+"""Confidence intervals, paired comparisons, contamination, and the scores computed from several measures."""

@@ -1,0 +1,111 @@
+"""Which items stand in the training corpora, by what `score` found there.
+
+`score` looks for the evaluation files that a corpus' [score] section names. A task's item is one of theirs where its
+file of the data root has the same bytes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from infra.store import Artifact, file_digest
+from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.evaluation import Contamination
+from pipelines.artifacts.formats.parquet import read_table
+from pipelines.evaluate.evaluation import TaskResult
+
+Place = tuple[str, int]
+"""An evaluation item: sha256 of its file, and its row there."""
+
+
+class Leak(NamedTuple):
+    """`share` of the words of an item's `field` stand in the kept document `doc_id` of `corpus`, as in `excerpt`."""
+
+    corpus: str
+    doc_id: str
+    field: str
+    share: float
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class CorpusFindings:
+    """The artifacts that say what `score` found in the corpus `name`, and which of its documents were kept."""
+
+    name: str
+    score: Artifact
+    filter: Artifact
+    dedup: Artifact
+
+    @cached_property
+    def looked_for(self) -> dict[str, str]:
+        """sha256 of each evaluation file that was looked for, by its name in the recipe."""
+        params = self.score.manifest.params
+        names = [benchmark["name"] for benchmark in params["decontaminate"]]
+        return dict(zip(names, params["pins"]["decontaminate"], strict=True))
+
+    def leaks(self) -> Iterator[tuple[Place, Leak]]:
+        """Every item that a kept document holds, in the order of the corpus."""
+        kinds = [(self.score, "contamination"), (self.filter, "filtered"), (self.dedup, "decisions")]
+        shards = zip(*(shard_paths(artifact.path, kind) for artifact, kind in kinds), strict=True)
+        for contamination, filtered, decisions in shards if self.looked_for else ():
+            hits = read_table(contamination)
+            kept = _kept(filtered) & _kept(decisions) if hits.num_rows else set()
+            for hit in hits.to_pylist():
+                if hit["doc_id"] in kept:
+                    leak = Leak(self.name, hit["doc_id"], hit["field"], hit["share"], hit["excerpt"])
+                    yield (self.looked_for[hit["benchmark"]], int(hit["item"])), leak
+
+
+@dataclass(frozen=True)
+class Contaminated:
+    """`counts` by task; `leaks`: where each item stands that is known to stand in a corpus, by task and item id, the
+    largest share first."""
+
+    counts: Mapping[str, Contamination]
+    leaks: Mapping[tuple[str, str], Sequence[Leak]]
+
+    def shares(self) -> dict[tuple[str, str], float]:
+        """Largest share of each item that one document holds."""
+        return {item: leaks[0].share for item, leaks in self.leaks.items()}
+
+    def evidence(self) -> list[dict[str, Any]]:
+        """Rows of EVIDENCE."""
+        return [
+            {"task": task, "item_id": item_id, **leak._asdict()}
+            for (task, item_id), leaks in self.leaks.items()
+            for leak in leaks
+        ]
+
+
+def contaminated(results: Sequence[TaskResult], root: Path, corpora: Sequence[CorpusFindings]) -> Contaminated:
+    """Which items of `results`, whose files lie under `root`, stand in which of `corpora`."""
+    known: dict[Place, list[Leak]] = {}
+    for corpus in corpora:
+        for place, leak in corpus.leaks():
+            known.setdefault(place, []).append(leak)
+    looked_for = {digest for corpus in corpora for digest in corpus.looked_for.values()}
+    named = {item.place[0] for result in results for item in result.items if item.place} if looked_for else set()
+    digests = {file: file_digest(root / file) for file in sorted(named)}
+    counts: dict[str, Contamination] = {}
+    leaks: dict[tuple[str, str], list[Leak]] = {}
+    for result in results:
+        places = {item.item_id: (digests.get(item.place[0], ""), item.place[1]) for item in result.items if item.place}
+        found = {item_id: known[place] for item_id, place in places.items() if place in known}
+        leaks |= {(result.name, item_id): sorted(each, key=_by_share) for item_id, each in found.items()}
+        num_looked_for = sum(digest in looked_for for digest, _ in places.values())
+        counts[result.name] = Contamination(len(result.items), num_looked_for, len(found))
+    return Contaminated(counts, leaks)
+
+
+def _by_share(leak: Leak) -> tuple[float, Leak]:
+    return -leak.share, leak
+
+
+def _kept(shard: Path) -> set[str]:
+    table: pa.Table = read_table(shard, columns=["doc_id"], filters=[("keep", "=", True)])
+    return set(table["doc_id"].to_pylist())

@@ -1,0 +1,78 @@
+"""Enterprise intelligence: Snowflake's mean of coding, SQL and instruction following, with its interval.
+
+    ((HumanEval+ + MBPP+) / 2 + Spider + (IFEval prompts strict + IFEval instructions strict) / 2) / 3
+
+Coding counts once (README of the released Arctic, "Enterprise intelligence"). Four benchmarks, 2,117 items in all: two
+checkpoints closer than about three points cannot be told apart without pairing their items.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from pipelines.artifacts.evaluation import Score
+from pipelines.evaluate.statistics.intervals import MIN_UNITS, Spread, degrees_of_freedom, influences, num_units
+from pipelines.evaluate.tasks.task import Share
+
+PARTS: Mapping[tuple[str, str], float] = {
+    ("humaneval_plus", "pass@1"): 1 / 6,
+    ("mbpp_plus", "pass@1"): 1 / 6,
+    ("spider", "execution_accuracy"): 1 / 3,
+    ("ifeval", "prompt_strict"): 1 / 6,
+    ("ifeval", "instruction_strict"): 1 / 6,
+}
+"""Weight of each measure by task and measure; they sum to 1."""
+BITS_PER_BYTE_PARTS: Mapping[str, tuple[str, ...]] = {
+    "code": ("humaneval_plus", "mbpp_plus"),
+    "SQL": ("spider",),
+    "maths": ("gsm8k",),
+}
+"""Tasks whose gold answers make up enterprise bits per byte, each kind counting once."""
+GOLD = "gold_bits_per_byte"
+
+ItemShares = Mapping[tuple[str, str], Sequence[Share]]
+"""What each item adds, by task and measure; the items of one task in one order for all its measures. Items of one
+cluster as one: see `pipelines.evaluate.statistics.intervals.by_cluster`."""
+
+
+def enterprise_intelligence(shares: ItemShares) -> Score | None:
+    """The mean over what `shares` hold, None unless all four benchmarks are among them."""
+    return _combined(shares, PARTS) if PARTS.keys() <= shares.keys() else None
+
+
+def enterprise_bits_per_byte(shares: ItemShares) -> Score | None:
+    """Mean of code, SQL and maths of the gold answers' bits per byte: what moves where all accuracies are still 0.
+
+    None unless all its tasks are there."""
+    weights = {
+        (task, GOLD): 1 / len(BITS_PER_BYTE_PARTS) / len(tasks)
+        for tasks in BITS_PER_BYTE_PARTS.values()
+        for task in tasks
+    }
+    return _combined(shares, weights) if weights.keys() <= shares.keys() else None
+
+
+def _combined(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Score:
+    """A weighted sum of measures. Tasks are independent; measures of one task are taken item by item together, so that
+    what they share is counted (delta method); degrees of freedom are Welch's. Its n is the number of items and clusters
+    that are independent. There is no interval where one of the measures has too few."""
+    value = math.fsum(weight * _value(shares[name]) for name, weight in weights.items())
+    tasks = dict.fromkeys(task for task, _ in weights)
+    n = sum(len(next(shares[name] for name in weights if name[0] == task)) for task in tasks)
+    if any(num_units(shares[name]) < MIN_UNITS for name in weights):
+        return Score(value, n, None, None)
+    spreads = [_spread({name: shares[name] for name in weights if name[0] == task}, weights) for task in tasks]
+    variance = math.fsum(spread.variance for spread in spreads)
+    doubt = math.fsum(spread.variance**2 / spread.freedom for spread in spreads)
+    half = Spread(variance, variance**2 / doubt).half_width if doubt else 0.0
+    return Score(value, n, max(0.0, value - half), value + half)
+
+
+def _spread(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Spread:
+    """Of the weighted sum of the measures of one task."""
+    parts = [[weights[name] * part for part in influences(own)] for name, own in shares.items()]
+    variance = math.fsum(math.fsum(item) ** 2 for item in zip(*parts, strict=True))
+    return Spread(variance, min(degrees_of_freedom(own) for own in shares.values()))
+
+
+def _value(shares: Sequence[Share]) -> float:
+    return math.fsum(share.part for share in shares) / math.fsum(share.whole for share in shares)

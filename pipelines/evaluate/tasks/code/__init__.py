@@ -1,0 +1,1 @@
+"""HumanEval+ and MBPP+: programs judged by running them."""

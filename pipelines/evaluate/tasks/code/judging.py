@@ -1,0 +1,136 @@
+"""Judges programs by what they return, each in a sandboxed process of its own, several side by side.
+
+No expected value ever enters a process with a model's code in it, and no verdict depends on how busy the machine is:
+budgets are CPU seconds, and follow from those that the canonical solution uses in the same run.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
+
+from pipelines.evaluate.sandbox import Limits, PythonSandbox, budget_s
+from pipelines.evaluate.sandbox.confinement.limits import BUDGET_FACTOR, MIN_BUDGET_S, divided, machine_memory_bytes
+from pipelines.evaluate.tasks.code import extraction as code_extraction
+from pipelines.evaluate.tasks.code.calls import loaded
+from pipelines.evaluate.tasks.code.problems import Problem
+from pipelines.evaluate.tasks.code.references import Kind, Reference, References
+from pipelines.evaluate.tasks.code.values import is_right
+
+EXTRACTION = Path(code_extraction.__file__).read_text(encoding="utf-8")
+EXTRACTION_CPU_S = 30.0
+LIMITS = Limits(memory_bytes=4 << 30, reply_bytes=64 << 20)
+"""EvalPlus's memory, where the machine has that much for each sandbox; a right answer may have 7 MB (HumanEval/15)."""
+PROGRAM_CPU_S = 60.0
+"""For all inputs of one kind, unless the canonical solution takes long itself (EvalPlus's limit for a program)."""
+CORRECT = "correct"
+
+Work = TypeVar("Work")
+Decision = TypeVar("Decision")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a program: `reason` is CORRECT, or the first thing that is wrong; base inputs come first."""
+
+    program: str
+    is_base_right: bool
+    is_right: bool
+    reason: str
+
+
+class Judge:
+    """Decides about programs in one sandbox, which has no other user meanwhile."""
+
+    def __init__(self, sandbox: PythonSandbox, references: References) -> None:
+        self._sandbox, self._references = sandbox, references
+
+    def extract(self, texts: Sequence[str], entry_point: str) -> str:
+        """The program in `texts`, see `code_extraction.extract`; the first of them where none can be found in time."""
+        with self._sandbox.open(EXTRACTION) as running:
+            reply = running.call("extract", [list(texts), entry_point], EXTRACTION_CPU_S)
+        return reply.value if isinstance(reply.value, str) else texts[0]
+
+    def judge(self, problem: Problem, program: str) -> Finding:
+        """EvalPlus's verdict: base inputs and its own must all be answered, each kind in a fresh process."""
+        if reason := self._fault(problem, program, "base"):
+            return Finding(program, False, False, reason)
+        reason = self._fault(problem, program, "plus")
+        return Finding(program, True, not reason, reason or CORRECT)
+
+    def _fault(self, problem: Problem, program: str, kind: Kind) -> str:
+        """The first thing that is wrong, "" where nothing is.
+
+        Quick inputs are tried many at once, with the budget of one: what stays within it would have done so one by
+        one. Where that fails, or nobody knows at which of them, all are tried one by one in a fresh process.
+        """
+        reference = self._references.get(problem, kind, self._sandbox)
+        fault = self._attempt(problem, program, kind, reference, _ends(reference.cpu_s))
+        if fault is None:
+            fault = self._attempt(problem, program, kind, reference, range(1, len(reference.inputs) + 1))
+        return fault or ""
+
+    def _attempt(
+        self, problem: Problem, program: str, kind: Kind, reference: Reference, ends: Sequence[int]
+    ) -> str | None:
+        """As `_fault`, input n being tried with those before `ends[n]`; None where one of several inputs failed, and
+        nobody knows which."""
+        left_s = max(PROGRAM_CPU_S, BUDGET_FACTOR * sum(reference.cpu_s))
+        n = 0
+        with loaded(self._sandbox, problem, program) as running:
+            if running.fault:
+                return f"program: {running.fault}"
+            while n < len(reference.inputs):
+                part = slice(n, ends[n])
+                outcome = running.call(reference.inputs[part], min(left_s, *map(budget_s, reference.cpu_s[part])))
+                left_s -= outcome.cpu_s
+                for result in outcome.results:
+                    if not is_right(problem, reference.inputs[n], reference.values[n], result.value):
+                        return f"{kind} input {n + 1}: wrong result"
+                    n += 1
+                if outcome.fault:
+                    return f"{kind} input {n + 1}: {outcome.fault}" if outcome.is_certain else None
+        return ""
+
+
+def side_by_side(
+    decide: Callable[[PythonSandbox, Work], Decision],
+    works: Sequence[Work],
+    unsafe: str,
+    num_sandboxes: int | None = None,
+) -> list[Decision]:
+    """What `decide` makes of each of `works`, in their order. None sandboxes means one for each processor that this
+    process may use, as far as its memory suffices (`divided`)."""
+    wanted = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
+    limits, wanted = divided(LIMITS, wanted, machine_memory_bytes())
+    free: SimpleQueue[PythonSandbox] = SimpleQueue()
+
+    def one(work: Work) -> Decision:
+        sandbox = free.get()
+        try:
+            return decide(sandbox, work)
+        finally:
+            free.put(sandbox)
+
+    with ExitStack() as stack:
+        for _ in range(wanted if works else 0):
+            free.put(stack.enter_context(PythonSandbox(limits, unsafe)))
+        with ThreadPoolExecutor(wanted) as pool:
+            return list(pool.map(one, works))
+
+
+def _ends(cpu_s: Sequence[float]) -> list[int]:
+    """For each input the end of its run: of inputs that the canonical solution answers together in the time of one, so
+    that one budget fits all."""
+    ends: list[int] = []
+    used_s = 0.0
+    for n, seconds in enumerate(cpu_s):
+        if used_s + seconds > MIN_BUDGET_S / BUDGET_FACTOR:
+            ends += [n] * (n - len(ends))
+            used_s = 0.0
+        used_s += seconds
+    return ends + [len(cpu_s)] * (len(cpu_s) - len(ends))

@@ -1,0 +1,164 @@
+"""HumanEval+ and MBPP+: does a program that the model writes do what it should, by EvalPlus's tests and rules."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from pipelines.evaluate.data.files import data_files
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from pipelines.evaluate.sandbox import PythonSandbox
+from pipelines.evaluate.statistics.enterprise import GOLD
+from pipelines.evaluate.tasks.code.judging import Finding, Judge, side_by_side
+from pipelines.evaluate.tasks.code.problems import Problem, read_problems
+from pipelines.evaluate.tasks.code.prompts import Style, styles
+from pipelines.evaluate.tasks.code.references import References
+from pipelines.evaluate.tasks.task import Item, Share, Verdict, bits_of
+
+PASS_AT = (1, 10, 100)
+"""The k of pass@k, as far as there are as many samples."""
+SAMPLES, TEMPERATURE = 20, 0.2
+"""BigCode's, where an answer is drawn instead of chosen."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """`prefix`: of its problems' ids; `version` and `file` of its data."""
+
+    prefix: str
+    title: str
+    version: str
+    file: str
+
+
+HUMANEVAL_PLUS = Benchmark("HumanEval", "HumanEval+", "v0.1.10", "humanevalplus/v0.1.10/HumanEvalPlus.jsonl.gz")
+MBPP_PLUS = Benchmark("Mbpp", "MBPP+", "v0.2.0", "mbppplus/v0.2.0/MbppPlus.jsonl.gz")
+MBPP_PLUS_FIRST = Benchmark("Mbpp", "MBPP+", "v0.1.0", "mbppplus/v0.1.0/MbppPlus.jsonl.gz")
+
+
+@dataclass
+class CodeTask:
+    """One benchmark, asked in one style; a greedy answer to each problem, or `num_samples` drawn ones.
+
+    An item's measures are pass@1 (EvalPlus's: base inputs and its own), pass@10 and pass@100 with as many samples, the
+    same over base inputs alone, and bits per byte of the canonical solution. `num_sandboxes`: see `side_by_side`.
+    """
+
+    name: str
+    benchmark: Benchmark
+    style: Style
+    root: Path
+    unsafe: str = ""
+    num_samples: int = 1
+    num_sandboxes: int | None = None
+    headline: str = "pass@1"
+    runs: Literal["", "python", "sql"] = "python"
+    packages: tuple[str, ...] = ()
+    references: References = field(default_factory=References, repr=False)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.benchmark.file,)
+
+    @property
+    def protocol(self) -> str:
+        way = "greedy" if self.num_samples == 1 else f"{self.num_samples} samples at {TEMPERATURE}"
+        digest = data_files()[self.benchmark.file].sha256[:12]
+        return (
+            f"0-shot, {way}, {self.style.description}, {self.benchmark.title} {self.benchmark.version} ({digest}), "
+            "all base and plus inputs"
+        )
+
+    def items(self) -> list[Item]:
+        problems = read_problems(self.root, self.benchmark.file)
+        return [self._item(row, problem) for row, problem in enumerate(problems)]
+
+    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+        pairs = list(zip(items, answers, strict=True))
+        return side_by_side(self._verdict, pairs, self.unsafe, self.num_sandboxes)
+
+    def _item(self, row: int, problem: Problem) -> Item:
+        generations = [
+            Generation(
+                self.style.prompt(problem),
+                self.style.stops,
+                self.style.max_new_tokens,
+                0.0 if self.num_samples == 1 else TEMPERATURE,
+                sample,
+                self.style.form,
+            )
+            for sample in range(self.num_samples)
+        ]
+        requests: tuple[Request, ...] = (*generations, LogLikelihood(*_gold(problem)))
+        place = (self.benchmark.file, row)
+        text = problem.canonical_program
+        return Item(problem.problem_id, requests, text, problem, problem.canonical_solution, place=place)
+
+    def _verdict(self, sandbox: PythonSandbox, pair: tuple[Item, Sequence[Answer]]) -> Verdict:
+        item, answers = pair
+        judge = Judge(sandbox, self.references)
+        found = [self._finding(judge, item.gold, answer.text) for answer in answers if isinstance(answer, Text)]
+        shares = {
+            f"pass@{k}{suffix}": Share(pass_at_k(len(found), sum(map(is_right, found)), k), 1.0)
+            for suffix, is_right in (("", _is_right), ("_base", _is_base_right))
+            for k in PASS_AT
+            if k <= len(found)
+        }
+        (gold,) = [answer for answer in answers if isinstance(answer, Likelihood)]
+        shares[GOLD] = bits_of(gold, _gold(item.gold)[1])
+        return Verdict(shares, found[0].program, found[0].reason)
+
+    def _finding(self, judge: Judge, problem: Problem, answer: str) -> Finding:
+        texts = self.style.texts(problem, answer)
+        return judge.judge(problem, judge.extract(texts, problem.entry_point) if self.style.extracts else texts[0])
+
+
+def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
+    """Probability that one of `k` samples is right, without bias (arXiv 2107.03374, equation 1)."""
+    return 1.0 - math.prod(1.0 - k / i for i in range(num_samples - num_right + 1, num_samples + 1))
+
+
+def _gold(problem: Problem) -> tuple[str, str]:
+    """Context and continuation of the canonical solution. Blanks between them are predicted with it, and so counted;
+    blanks behind it are nobody's answer."""
+    context = problem.prompt.rstrip()
+    return context, problem.canonical_program.rstrip()[len(context) :]
+
+
+def _is_right(finding: Finding) -> bool:
+    return finding.is_right
+
+
+def _is_base_right(finding: Finding) -> bool:
+    return finding.is_base_right
+
+
+def _variants(name: str, benchmark: Benchmark) -> dict[str, "Factory"]:
+    """All ways of asking for the programs of a benchmark, the one that suits the model under its plain name."""
+    found: dict[str, Factory] = {}
+    for way, num_samples in product(("", "base", "bigcode"), (1, SAMPLES)):
+        parts = [name, *([way] if way else []), *([] if num_samples == 1 else [f"{num_samples}_samples"])]
+        variant = "-".join(parts)
+        found[variant] = partial(_task, variant, benchmark, way, num_samples)
+    return found
+
+
+def _task(name: str, benchmark: Benchmark, way: str, num_samples: int, root: Path, unsafe: str, chat: bool) -> CodeTask:
+    style = styles(benchmark.prefix)[way or ("chat" if chat else "base")]
+    return CodeTask(name, benchmark, style, root, unsafe, num_samples)
+
+
+Factory = Callable[[Path, str, bool], CodeTask]
+"""A task of the data root; the user's words where code may run without isolation; whether the model has a chat
+template."""
+TASKS: Mapping[str, Factory] = {
+    **_variants("humaneval_plus", HUMANEVAL_PLUS),
+    **_variants("mbpp_plus", MBPP_PLUS),
+    **_variants("mbpp_plus-v0.1.0", MBPP_PLUS_FIRST),
+}
+"""By name: "humaneval_plus", "mbpp_plus" and "mbpp_plus-v0.1.0" as EvalPlus asks a model that has a chat template, or
+one that has none; with "-base" as it asks the latter in any case, with "-bigcode" as BigCode does; with "-20_samples"
+drawn answers. Names are of the kind that a recipe may hold."""

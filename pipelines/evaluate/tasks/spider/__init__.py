@@ -1,0 +1,1 @@
+"""Spider: text to SQL, judged by execution."""

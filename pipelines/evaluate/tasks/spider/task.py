@@ -1,0 +1,127 @@
+"""Spider (Yu et al. 2018, arXiv 1809.08887): questions on 20 databases, none of which its training questions are about,
+answered in SQL and judged by what the queries return."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pipelines.evaluate.data.files import checked, data_files, read_rows
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Text
+from pipelines.evaluate.sandbox import Reply, SqlSandbox
+from pipelines.evaluate.sql_answers import CORRECT, NO_QUERY, TIMEOUT, WRONG_ROWS
+from pipelines.evaluate.statistics.enterprise import GOLD
+from pipelines.evaluate.tasks.spider.execution import is_ordered, prepared, same_result, with_values
+from pipelines.evaluate.tasks.spider.hardness import hardness
+from pipelines.evaluate.tasks.spider.prompt import extract_query, question_prompt
+from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of, form_of, way_of
+
+QUESTIONS, SCHEMAS, DATABASES = "spider/dev.json", "spider/tables.json", "spider/database/"
+STOPS = (";", "\n\n/*")
+"""End of the query, and what DAIL-SQL's prompts begin a next question with."""
+MAX_NEW_TOKENS = 256
+"""DAIL-SQL's 200 with room for a fence; the longest gold query has 422 characters."""
+CPU_S = 10.0
+"""CPU seconds of a query. Gold queries take up to 0.07 s; the official limit of 60 s cannot stop a query."""
+MAX_ROWS = 100_000
+"""Gold queries give up to 20,662 rows."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What judging needs: the gold query, its database and its hardness."""
+
+    query: str
+    database: str
+    hardness: str
+
+
+@dataclass(frozen=True)
+class Spider:
+    """All 1,034 questions of the development set. `unsafe`: see `pipelines.evaluate.sandbox`; `chat`: whether the model
+    is asked in its chat template.
+
+    Eight of them read the table `rankings` of wta_1. Copies of the databases that were built again from their schemas
+    have it empty: there any query without rows answers those eight.
+    """
+
+    root: Path
+    unsafe: str = ""
+    chat: bool = False
+    name: str = "spider"
+    headline: str = "execution_accuracy"
+    files: tuple[str, ...] = tuple(file for file in data_files() if file.startswith("spider/"))
+    runs: Literal["", "python", "sql"] = "sql"
+    packages: tuple[str, ...] = ()
+
+    @property
+    def protocol(self) -> str:
+        return (
+            f"0-shot, greedy, DAIL-SQL code representation with rule, schema from tables.json, {way_of(self.chat)}; "
+            f"execution accuracy of the test-suite evaluator without DISTINCT; SQLite {sqlite3.sqlite_version}"
+        )
+
+    def items(self) -> list[Item]:
+        for file in self.files:
+            checked(self.root, file)
+        schemas = {schema["db_id"]: schema for schema in read_rows(self.root, SCHEMAS)}
+        rows = read_rows(self.root, QUESTIONS)
+        return [spider_item(number, row, schemas[row["db_id"]], self.chat) for number, row in enumerate(rows)]
+
+    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+        # Spider's evaluator drops bytes that are not UTF-8.
+        with SqlSandbox(CPU_S, MAX_ROWS, text_errors="ignore", unsafe=self.unsafe) as sandbox:
+            return [self._verdict(sandbox, item, given) for item, given in zip(items, answers, strict=True)]
+
+    def _verdict(self, sandbox: SqlSandbox, item: Item, given: Sequence[Answer]) -> Verdict:
+        question, scored = cast(Question, item.gold), cast(LogLikelihood, item.requests[1])
+        written, gold = cast(Text, given[0]), cast(Likelihood, given[1])
+        query = extract_query(written.text)
+        reason = self._reason(sandbox, question, query)
+        share = Share(float(reason == CORRECT), 1.0)
+        return Verdict(
+            {
+                self.headline: share,
+                f"{self.headline}/{question.hardness}": share,
+                GOLD: bits_of(gold, scored.continuation),
+            },
+            query,
+            reason,
+        )
+
+    def _reason(self, sandbox: SqlSandbox, question: Question, query: str) -> str:
+        if not query:
+            return NO_QUERY
+        path = self.root / DATABASES / question.database / f"{question.database}.sqlite"
+        gold = sandbox.run_file(path, prepared(question.query))
+        if gold.error:
+            raise DataError(
+                f"{path}: a gold query fails ({gold.error}): {question.query}. Bring the database of Spider's release."
+            )
+        reply = sandbox.run_file(path, prepared(with_values(query)))
+        return _compared(gold, reply, ordered=is_ordered(question.query))
+
+
+def spider_item(number: int, row: Mapping[str, Any], schema: Mapping[str, Any], chat: bool) -> Item:
+    """The item of row `number` of dev.json, from 0, and of its database's row of tables.json; in the chat or not."""
+    prompt, query = question_prompt(schema, row["question"]), row["query"]
+    return Item(
+        str(number),
+        # Before a word the tokenizer keeps the blank with the word, so there is none after SELECT.
+        (
+            Generation(f"{prompt}\nSELECT", STOPS, MAX_NEW_TOKENS, form=form_of(chat)),
+            LogLikelihood(prompt, f"\n{query}"),
+        ),
+        f"{row['question']}\n{query}",
+        Question(query, row["db_id"], hardness(row["sql"])),
+        query,
+        cluster=row["db_id"],
+        place=(QUESTIONS, number),
+    )
+
+
+def _compared(gold: Reply, reply: Reply, *, ordered: bool) -> str:
+    if reply.error:
+        return TIMEOUT if reply.error == TIMEOUT else f"error: {reply.error}"
+    return CORRECT if same_result(gold.rows, reply.rows, ordered=ordered) else WRONG_ROWS

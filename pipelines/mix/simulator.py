@@ -1,0 +1,231 @@
+"""What a run will read, from its recipe and the sizes of its corpora alone: the run's own plans, without tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_recipes import RecipeError, RunRecipe
+from data_recipes.schema import MixSection
+from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, mixture
+from pipelines.artifacts.sequence_order.due_order import cycle, window_of
+from pipelines.mix import all_shares
+from pipelines.mix.budgets import epochs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHART_COLUMNS, CHART_ROWS = 72, 12
+FIGURE_POINTS = 33
+"""Points of a phase that are drawn."""
+COLOURS = ("blue", "yellow", "green", "magenta", "cyan", "red", "bright_blue", "bright_yellow", "bright_green",
+           "bright_magenta", "bright_cyan", "bright_red")  # fmt: skip
+WALKED_POSITIONS = 1_500_000
+"""Positions whose order is walked, in about a second, to tell a step exactly."""
+Steps = tuple[int, int]
+"""First and last step that something can happen in: the same where it is known exactly."""
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class CorpusOfPhase:
+    """One corpus in one phase. `epochs`: passes over it up to the phase's end; `first_repeat`: step at which its first
+    sequence is read again (where a pass reads each once), `runs_out`: step at which max_epochs would be passed, both
+    counted from the run's start, None where neither happens in this phase."""
+
+    corpus: str
+    tokens: int
+    epochs: float
+    first_repeat: Steps | None
+    runs_out: Steps | None
+
+
+@dataclass(frozen=True)
+class SimulatedPhase:
+    """One phase: its steps (first to last, counted from 1 in the run), and its corpora. `shares` are its plan's."""
+
+    name: str
+    first_step: int
+    last_step: int
+    sequences_per_step: int
+    sequence_length: int
+    seed: int
+    shares: tuple[CorpusShare, ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(share.budget for share in self.shares) * self.sequence_length
+
+    @cached_property
+    def plan(self) -> PhasePlan:
+        """The plan that the run would follow, sequence for sequence, but for orders and copies that scores decide."""
+        return PhasePlan.of(self.name, self.sequence_length, self.seed, self.shares)
+
+    def step_of(self, share: CorpusShare, draw: int) -> Steps | None:
+        """The step that reads draw number `draw` of a corpus, None where it is not this phase's.
+
+        The sequence's window nearly always lies in one step. Where not, the order is walked, or, in a phase too long
+        for that, every step of the window is named.
+        """
+        if not share.start <= draw < share.start + share.budget:
+            return None
+        budgets, initial = zip(*((other.budget, other.initial_rate) for other in self.shares), strict=True)
+        window = window_of(share.budget, share.initial_rate, sum(budgets), draw - share.start)
+        first, last = (self.first_step + position // self.sequences_per_step for position in window)
+        if first != last and sum(cycle(budgets, initial)[0]) <= WALKED_POSITIONS:
+            first = last = self.first_step + self.plan.position_of(share.corpus, draw) // self.sequences_per_step
+        return first, last
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a run reads: each phase with what happens to its corpora."""
+
+    phases: tuple[tuple[SimulatedPhase, tuple[CorpusOfPhase, ...]], ...]
+
+    @property
+    def corpora(self) -> list[str]:
+        """Every corpus that is read, sorted."""
+        return sorted({corpus.corpus for _, corpora in self.phases for corpus in corpora})
+
+
+def simulate(run: RunRecipe, available: Mapping[str, int]) -> Simulation:
+    """Plan every phase of `run` over corpora of `available` training sequences each, copies counted.
+
+    A corpus that runs out is read again here; `pipelines.mix.check_budgets` refuses it. Raises RecipeError where the
+    size of a corpus is not given.
+    """
+    missing = sorted({name for phase in run.phases for name in phase.corpora} - set(available))
+    if missing:
+        raise RecipeError(
+            f"run {run.name}: the size of {', '.join(missing)} is not known. Build it (arctic run RECIPE --until "
+            f"tokenize) or assume its tokens, as --assume {missing[0]}=2e12."
+        )
+    phases = []
+    first_step, per_step = 1, run.train.global_batch_sequences
+    for section, shares in zip(run.phases, all_shares(run, available), strict=True):
+        last_step = first_step - 1 + sum(share.budget for share in shares) // per_step
+        phase = SimulatedPhase(
+            section.name, first_step, last_step, per_step, run.tokenize.sequence_length, run.mix.seed, shares
+        )
+        phases.append((phase, tuple(_corpus(run.mix, phase, share) for share in shares if share.budget)))
+        first_step = last_step + 1
+    return Simulation(tuple(phases))
+
+
+def assumed_sequences(assumptions: Sequence[str], sequence_length: int) -> dict[str, int]:
+    """Sequences by corpus of options such as `web=2e12` (tokens). Raises RecipeError."""
+    found = {}
+    for assumption in assumptions:
+        name, _, tokens = assumption.partition("=")
+        try:
+            sequences = int(Fraction(tokens)) // sequence_length
+        except (ValueError, ZeroDivisionError):
+            sequences = -1
+        if not name or sequences < 0:
+            raise RecipeError(f"--assume {assumption!r} is not CORPUS=TOKENS, such as web=2e12.")
+        found[name] = sequences
+    return found
+
+
+def print_mix(simulation: Simulation, console: Console) -> None:
+    """A table of every phase and corpus, and the mixture over tokens."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("phase", "steps", "corpus", "tokens", "share", "epochs", "first repeat", "runs out"):
+        table.add_column(title, justify="left" if title in ("phase", "corpus") else "right", no_wrap=True)
+    for phase, corpora in simulation.phases:
+        heading = [phase.name, f"{phase.first_step:,} - {phase.last_step:,}"]
+        for corpus in corpora:
+            table.add_row(*heading, *_cells(corpus, phase.tokens))
+            heading = ["", ""]
+        table.add_section()
+    console.print(table)
+    console.print(_chart(simulation))
+
+
+def draw_mix(simulation: Simulation) -> "Figure":
+    """The mixture over tokens, stacked, as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    tokens, shares = _mixture_over_tokens(simulation)
+    figure = Figure(figsize=(9.2, 3.3), layout="constrained")
+    axes = figure.subplots()
+    axes.stackplot(tokens, shares.T, labels=simulation.corpora)
+    done = 0
+    for phase, _ in simulation.phases:
+        axes.axvline(done, color="black", lw=0.6)
+        axes.text(done + phase.tokens / 2, 1.03, phase.name, ha="center")
+        done += phase.tokens
+    axes.set(xlim=(0, done), ylim=(0, 1), xlabel="training tokens", ylabel="share")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=True)
+    return figure
+
+
+def _corpus(section: MixSection, phase: SimulatedPhase, share: CorpusShare) -> CorpusOfPhase:
+    weighed = share.corpus in section.rehydrate or share.corpus in section.quality_power
+    most = int(Fraction(str(section.epochs_of(share.corpus))) * share.available)
+    return CorpusOfPhase(
+        corpus=share.corpus,
+        tokens=share.budget * phase.sequence_length,
+        epochs=epochs(share),
+        first_repeat=None if weighed else phase.step_of(share, share.available),
+        runs_out=phase.step_of(share, most),
+    )
+
+
+def _cells(corpus: CorpusOfPhase, tokens: int) -> list[str | Text]:
+    repeat, runs_out = _named(corpus.first_repeat), Text(_named(corpus.runs_out), style="bold red")
+    share = f"{corpus.tokens / tokens:.2%}"
+    return [corpus.corpus, f"{corpus.tokens:,}", share, f"{corpus.epochs:.3f}", repeat, runs_out]
+
+
+def _named(steps: Steps | None) -> str:
+    if steps is None:
+        return ""
+    first, last = steps
+    return f"step {first:,}" if first == last else f"step {first:,} to {last:,}"
+
+
+def _chart(simulation: Simulation) -> Text:
+    """Stacked shares: a column is a slice of the tokens, each corpus has a letter and a colour."""
+    names = simulation.corpora
+    tokens, shares = _mixture_over_tokens(simulation)
+    middles = (np.arange(CHART_COLUMNS) + 0.5) / CHART_COLUMNS * tokens[-1]
+    # Phases meet at two points of the same tokens, so a middle is looked up between points, never across a border.
+    columns = np.stack([np.interp(middles, tokens, shares[:, index]) for index in range(len(names))])
+    tops = np.cumsum(columns, axis=0)
+    chart = Text("\nmixture over tokens\n")
+    for row in range(CHART_ROWS):
+        height = 1 - (row + 0.5) / CHART_ROWS
+        chart.append("100% " if row == 0 else "  0% " if row == CHART_ROWS - 1 else "     ")
+        for column in range(CHART_COLUMNS):
+            index = min(int((tops[:, column] <= height).sum()), len(names) - 1)
+            chart.append(LETTERS[index % len(LETTERS)], style=f"reverse {COLOURS[index % len(COLOURS)]}")
+        chart.append("\n")
+    chart.append(f"     0{f'{tokens[-1]:.3g} tokens':>{CHART_COLUMNS - 1}}\n     ")
+    for index, name in enumerate(names):
+        chart.append(LETTERS[index % len(LETTERS)], style=f"reverse {COLOURS[index % len(COLOURS)]}")
+        chart.append(f" {name}   ")
+    return chart
+
+
+def _mixture_over_tokens(simulation: Simulation) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens [points], and the share of each of `simulation.corpora` [points, corpora] there."""
+    names = simulation.corpora
+    points = np.linspace(0, 1, FIGURE_POINTS)
+    tokens, shares = [], []
+    done = 0
+    for phase, _ in simulation.phases:
+        here = np.zeros((FIGURE_POINTS, len(names)))
+        read = [share for share in phase.shares if share.budget]
+        here[:, [names.index(share.corpus) for share in read]] = mixture(read, points)
+        tokens.append(done + points * phase.tokens)
+        shares.append(here)
+        done += phase.tokens
+    return np.concatenate(tokens), np.concatenate(shares)

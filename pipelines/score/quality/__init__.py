@@ -1,0 +1,1 @@
+"""Quality classifiers: a linear model of our own, fastText models, and training."""

@@ -1,0 +1,1 @@
+"""Personal data, secrets, opt-outs, and block lists."""

@@ -1,0 +1,1 @@
+"""Statistics of text: characters, words, lines, repetition, language, code."""

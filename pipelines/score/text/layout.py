@@ -1,0 +1,204 @@
+"""Words, lines and paragraphs of a text, measured in compiled passes over its code points."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from pipelines.score.text.characters import (
+    BLANK,
+    BULLET,
+    C4_END,
+    CLOSER,
+    IDEOGRAPH,
+    LETTER,
+    MULTIPLIER,
+    SENTENCE_END,
+    STOP,
+    SYLLABLE,
+    WIDE_CLOSER,
+    kinds,
+)
+
+C4_MAX_WORD_CHARACTERS = 1000
+C4_MIN_WORDS_PER_LINE = 3
+SPACED = np.uint16(0)
+IDEOGRAPHS_PER_WORD, SYLLABLES_PER_WORD = 2, 3
+"""Letters of a word in scripts without blanks between words, about: most words of Chinese have two, of Japanese two to
+three; a Thai word has three consonants or vowels that are letters of their own."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Words are what stands between blanks, and each letter of a script without blanks between words, with the marks
+    that follow it: `word_keys` equal where words are, `word_starts` and `word_lengths` in characters, `word_letters`
+    whether one has a letter, `word_scripts` SPACED, IDEOGRAPH or SYLLABLE.
+
+    Lines are those with more than blanks: `line_keys`, `line_starts` and `line_lengths` with the blanks around; whether
+    each starts with
+    a bullet, ends with an ellipsis, ends a sentence; and `line_sentences`, -1 where C4 would not keep it for its form.
+    Paragraphs are what stands between empty lines.
+    """
+
+    word_keys: np.ndarray
+    word_starts: np.ndarray
+    word_lengths: np.ndarray
+    word_letters: np.ndarray
+    word_scripts: np.ndarray
+    line_keys: np.ndarray
+    line_starts: np.ndarray
+    line_lengths: np.ndarray
+    line_bullet: np.ndarray
+    line_ellipsis: np.ndarray
+    line_punctuated: np.ndarray
+    line_sentences: np.ndarray
+    paragraph_keys: np.ndarray
+    paragraph_lengths: np.ndarray
+
+
+def layout(codes: np.ndarray) -> Layout:
+    """The layout of a text given as code points."""
+    words, lines, paragraphs = _kernels()
+    return Layout(*words(codes, kinds()), *lines(codes, kinds()), *paragraphs(codes, kinds()))
+
+
+@cache
+def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    # Imported here: numba takes longer to import than most commands that score nothing take to run.
+    from numba import njit
+
+    compiled = njit(nogil=True)
+
+    @compiled
+    def mix(key: Any, code: Any) -> Any:
+        key = (key ^ np.uint64(code)) * MULTIPLIER
+        return key ^ (key >> np.uint64(32))
+
+    @compiled
+    def words(codes: Any, table: Any) -> Any:
+        size = len(codes) + 1
+        keys, letters, scripts = np.empty(size, np.uint64), np.empty(size, np.bool_), np.empty(size, np.uint16)
+        starts, lengths = np.empty(size, np.int64), np.empty(size, np.int64)
+        count, start, key, letter, script = 0, -1, np.uint64(0), False, SPACED
+        for place in range(len(codes) + 1):
+            kind = table[codes[place]] if place < len(codes) else BLANK
+            unspaced = kind & (IDEOGRAPH | SYLLABLE)
+            if start >= 0 and (kind & BLANK or (letter and (unspaced or (script and kind & LETTER)))):
+                keys[count], letters[count], starts[count], lengths[count] = key, letter, start, place - start
+                scripts[count] = script
+                count += 1
+                start = -1
+            if not kind & BLANK:
+                if start < 0:
+                    start, key, letter, script = place, np.uint64(0), False, SPACED
+                key = mix(key, codes[place])
+                letter |= (kind & LETTER) != 0
+                script |= unspaced
+        return keys[:count], starts[:count], lengths[:count], letters[:count], scripts[:count]
+
+    @compiled
+    def ends_without_blank(codes: Any, table: Any, place: int) -> bool:
+        """Whether a mark ends a sentence wherever it stands, as those of other scripts than Latin do."""
+        return codes[place] > 127 and (table[codes[place]] & SENTENCE_END) != 0
+
+    @compiled
+    def sentences(codes: Any, table: Any, start: int, end: int) -> int:
+        """How many sentences end in a line; the last one may end with the line alone."""
+        count, last, place = 0, -1, start
+        while place < end:
+            if table[codes[place]] & STOP:
+                while place < end and table[codes[place]] & STOP:
+                    place += 1
+                while place < end and table[codes[place]] & CLOSER:
+                    place += 1
+                if place == end or table[codes[place]] & BLANK:
+                    count, last = count + 1, place
+            elif ends_without_blank(codes, table, place):
+                while place < end and ends_without_blank(codes, table, place):
+                    place += 1
+                while place < end and table[codes[place]] & (CLOSER | WIDE_CLOSER):
+                    place += 1
+                count, last = count + 1, place
+            else:
+                place += 1
+        return count if last == end else count + 1
+
+    @compiled
+    def c4_sentences(codes: Any, table: Any, start: int, end: int) -> int:
+        """Sentences of a line without blanks around, -1 where its form is not what C4 keeps."""
+        num_words, num_letters, longest, length = 0, 0, 0, 0
+        for place in range(start, end):
+            if table[codes[place]] & (IDEOGRAPH | SYLLABLE):
+                num_letters, length = num_letters + 1, 0
+            else:
+                length = 0 if table[codes[place]] & BLANK else length + 1
+                num_words += length == 1
+            longest = max(longest, length)
+        num_words += num_letters // IDEOGRAPHS_PER_WORD
+        if num_words < C4_MIN_WORDS_PER_LINE or longest > C4_MAX_WORD_CHARACTERS:
+            return -1
+        last = end - 1
+        while last > start and table[codes[last]] & (CLOSER | WIDE_CLOSER):
+            last -= 1
+        ended = table[codes[end - 1]] & C4_END or ends_without_blank(codes, table, last)
+        if not ended or dots(codes, start, end):
+            return -1
+        return sentences(codes, table, start, end)
+
+    @compiled
+    def dots(codes: Any, start: int, end: int) -> bool:
+        return end - start >= 3 and codes[end - 1] == 46 and codes[end - 2] == 46 and codes[end - 3] == 46
+
+    @compiled
+    def lines(codes: Any, table: Any) -> Any:
+        size = 1
+        for code in codes:
+            size += code == 10
+        keys, lengths, ended = np.empty(size, np.uint64), np.empty(size, np.int64), np.empty(size, np.int64)
+        starts = np.empty(size, np.int64)
+        bullet, ellipsis, punctuated = np.empty(size, np.bool_), np.empty(size, np.bool_), np.empty(size, np.bool_)
+        count, line, first, last, key = 0, 0, -1, -1, np.uint64(0)
+        for place in range(len(codes) + 1):
+            if place < len(codes) and codes[place] != 10:
+                key = mix(key, codes[place])
+                if not table[codes[place]] & BLANK:
+                    first, last = place if first < 0 else first, place + 1
+                continue
+            if first >= 0:
+                keys[count], starts[count], lengths[count] = key, line, place - line
+                bullet[count] = (table[codes[first]] & BULLET) != 0
+                ellipsis[count] = codes[last - 1] == 0x2026 or dots(codes, first, last)
+                punctuated[count] = (table[codes[place - 1]] & SENTENCE_END) != 0
+                ended[count] = c4_sentences(codes, table, first, last)
+                count += 1
+            line, first, key = place + 1, -1, np.uint64(0)
+        marks = bullet[:count], ellipsis[:count], punctuated[:count], ended[:count]
+        return keys[:count], starts[:count], lengths[:count], *marks
+
+    @compiled
+    def paragraphs(codes: Any, table: Any) -> Any:
+        begin, end = 0, len(codes)
+        while begin < end and table[codes[begin]] & BLANK:
+            begin += 1
+        while begin < end and table[codes[end - 1]] & BLANK:
+            end -= 1
+        size = 1
+        for place in range(begin + 1, end):
+            size += codes[place] == 10 and codes[place - 1] == 10
+        keys, lengths = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+        count, newlines = 0, 0
+        for place in range(begin, end):
+            if codes[place] == 10:
+                newlines += 1
+                continue
+            if newlines > 1:
+                count += 1
+            elif newlines == 1:
+                keys[count], lengths[count] = mix(keys[count], np.uint32(10)), lengths[count] + 1
+            newlines = 0
+            keys[count], lengths[count] = mix(keys[count], codes[place]), lengths[count] + 1
+        return keys[: count + 1], lengths[: count + 1]
+
+    return words, lines, paragraphs

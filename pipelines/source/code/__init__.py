@@ -1,0 +1,1 @@
+"""Repositories: files, languages, licences, and the order of imports."""

@@ -1,0 +1,1 @@
+"""Bytes from folders, the web and object stores."""

@@ -1,0 +1,133 @@
+"""Files on this machine: below folders and links to folders, with names of any bytes."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_recipes.section import RecipeError
+from infra.store import file_digest
+from pipelines.source.io.http_client import ChangedError
+from pipelines.source.io.object_stores import StoreReadError, is_named
+
+
+@dataclass(frozen=True)
+class FileType:
+    """What a place is searched for: `noun` as in "no WARC file", and the endings of its names."""
+
+    noun: str
+    suffixes: tuple[str, ...]
+
+    def fits(self, name: str) -> bool:
+        return name.lower().endswith(self.suffixes)
+
+    def __str__(self) -> str:
+        return " or ".join(filter(None, (", ".join(self.suffixes[:-1]), self.suffixes[-1])))
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine, or on a disk that all machines share. `depth`: parts of its path below the place that led
+    to it."""
+
+    path: Path
+    name: str
+    depth: int = 1
+
+    def named(self, name: str) -> "LocalFile":
+        return replace(self, name=name)
+
+    def longer_names(self) -> Iterator[str]:
+        parts = self.path.absolute().parts[1:]
+        for count in range(self.depth, len(parts) + 1):
+            yield printable("/".join(parts[-count:]))
+
+    def pin(self) -> str:
+        try:
+            return file_digest(self.path)
+        except OSError as error:
+            raise RecipeError(
+                f"paths: {printable(self.path)}: cannot be read ({error.strerror}). Make it readable, or take it out."
+            ) from None
+
+    def fetch(self, pinned: str, folder: Path) -> Path:  # noqa: ARG002 - lies here already
+        try:
+            digest = file_digest(self.path)
+        except OSError as error:
+            raise StoreReadError(f"{printable(self.path)}: cannot be read here ({error.strerror})") from None
+        if digest != pinned:
+            raise ChangedError(f"{printable(self.path)}: changed since the run was planned. Start the run again.")
+        return self.path
+
+
+def local_files(text: str, folder: Path, wanted: FileType, place: str) -> list[LocalFile]:
+    """The files that a path, a folder or a glob of a recipe in `folder` names. `place` starts the message of the
+    RecipeError that is raised where there are none."""
+    path = folder / text
+    if path.is_file():
+        if not wanted.fits(path.name):
+            raise RecipeError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. Name others.")
+        return [_local_file(path, path.parent)]
+    if path.is_dir():
+        base, candidates, kind = path, _walk(path, place), "folder"
+    elif glob.has_magic(text):
+        base, candidates, kind = *_glob(text, folder, place), "glob"
+    else:
+        raise RecipeError(f"{place}: no such file or folder ({path}). Correct the path, or bring the file.")
+    files = [file for file in candidates if wanted.fits(file.name) and file.is_file()]
+    if not files:
+        raise RecipeError(f"{place}: the {kind} holds no {wanted.noun} ({path}). Files end in {wanted}.")
+    # A file that links lead to as well goes by its own path.
+    return [_local_file(file, base) for file in sorted(files, key=lambda file: (file != file.resolve(), file))]
+
+
+def broken_links(paths: Sequence[str], folder: Path, wanted: FileType) -> list[str]:
+    """Links below the folders that `paths` name which lead nowhere, where a file of the type should be."""
+    folders = [folder / text for text in paths if "://" not in text and (folder / text).is_dir()]
+    files = (file for root in folders for file in _walk(root, str(root)))
+    return sorted(printable(file) for file in files if wanted.fits(file.name) and not file.exists())
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that every file and terminal takes: bytes that are not UTF-8 as `\\xe9`."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _local_file(path: Path, base: Path) -> LocalFile:
+    return LocalFile(path, printable(path.name), len(path.relative_to(base).parts))
+
+
+def _glob(text: str, folder: Path, place: str) -> tuple[Path, Iterator[Path]]:
+    """The folder at which the magic of a glob begins, and what the glob names."""
+    parts = Path(text).parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    base, pattern = folder.joinpath(*parts[:first]), "/".join(parts[first:])
+    if "**" not in pattern:
+        return base, iter(base.glob(pattern))
+    files = _walk(base, place) if base.is_dir() else ()
+    return base, (file for file in files if is_named(file.relative_to(base).as_posix(), pattern))
+
+
+def _walk(root: Path, place: str) -> Iterator[Path]:
+    """Every file below `root`, also below links to folders, each of which is entered once. Raises RecipeError."""
+    entered, waiting = [root.resolve()], [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                below = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            raise RecipeError(
+                f"{place}: {printable(folder)} cannot be read ({error.strerror}). Make it readable, or name others."
+            ) from None
+        for entry in below:
+            path = folder / entry.name
+            if not entry.is_dir():
+                yield path
+            elif entry.is_symlink():
+                if not any(path.resolve().is_relative_to(known) for known in entered):
+                    entered.append(path.resolve())
+                    waiting.append(path)
+            elif len(entered) == 1 or path.resolve() not in entered:
+                waiting.append(path)

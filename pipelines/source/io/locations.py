@@ -1,0 +1,210 @@
+"""Places that a recipe names, the files that lie there, and copies of them on this machine's disk.
+
+A place is a path, a folder or a glob on this machine, an `http(s)://` URL, or a path, folder or glob in an object store
+(`s3://`, `gs://`) or a dataset repository (`hf://datasets/`). What fixes a file's content: its sha256 on this machine;
+ETag, else Last-Modified, and size over HTTP; time of change and size in an object store; blob id and size on the Hub.
+"""
+
+import hashlib
+import json
+import tempfile
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from data_recipes.section import RecipeError
+from infra.host.masking import MASK, masked
+from infra.store import file_digest
+from pipelines.source.io import http_client, object_stores
+from pipelines.source.io.http_client import ChangedError, HttpError, Version
+from pipelines.source.io.local_files import FileType, LocalFile, local_files
+from pipelines.source.io.object_stores import StoreReadError, copy_name
+from pipelines.source.reading import Reading
+
+
+class PlacedFile(Protocol):
+    """A file somewhere. `name` is what documents are traced by: the file's own on this machine, its path elsewhere."""
+
+    @property
+    def name(self) -> str: ...
+
+    def named(self, name: str) -> "PlacedFile":
+        """The same file, traced by another name."""
+
+    def longer_names(self) -> Iterator[str]:
+        """Names that tell it from others of its name, each with more of its place."""
+
+    def pin(self) -> Any:
+        """Plain data that fixes the content. Raises RecipeError where the file cannot be reached."""
+
+    def fetch(self, pinned: Any, folder: Path) -> Path:
+        """The file on this machine's disk, copied into `folder` where it lies elsewhere.
+
+        Raises ChangedError where it is not `pinned`, HttpError or StoreReadError where it cannot be had.
+        """
+
+
+@dataclass(frozen=True)
+class WebFile:
+    """A file behind a URL."""
+
+    url: str
+    name: str
+
+    def named(self, name: str) -> "WebFile":
+        return replace(self, name=name)
+
+    def longer_names(self) -> Iterator[str]:
+        return iter(())
+
+    def pin(self) -> dict[str, Any]:
+        try:
+            return asdict(http_client.PLANNING_CLIENT.version(self.url))
+        except HttpError as error:
+            raise RecipeError(
+                f"paths: {error}. Correct the URL, or bring its host within reach of this machine."
+            ) from None
+
+    def fetch(self, pinned: Mapping[str, Any] | None, folder: Path) -> Path:
+        copy = folder / copy_name(self.name)
+        http_client.CLIENT.download(self.url, copy, Version(**pinned) if pinned else None)
+        return copy
+
+
+@dataclass
+class Names:
+    """Names by which the files of one recipe are traced."""
+
+    given: list[str] = field(default_factory=list)
+    files: set[Any] = field(default_factory=set)
+
+    def give(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
+        """`files` with names that are their own: as short as they stand, with more of their place where another file
+        has the same, as far as that goes. Raises RecipeError where an earlier input has one of them too."""
+        for file in files:
+            if _identity(file) in self.files:
+                raise RecipeError(f"paths: {file.name} belongs to an earlier input too. Take it out of one of the two.")
+        self.files.update(map(_identity, files))
+        names = self._lengthened(files)
+        self.given += names
+        return [file.named(name) for file, name in zip(files, names, strict=True)]
+
+    def _lengthened(self, files: Sequence[PlacedFile]) -> list[str]:
+        names, taken = [file.name for file in files], set(self.given)
+        longer = [file.longer_names() for file in files]
+        is_longer = True
+        while is_longer:
+            counts, is_longer = Counter(names), False
+            for index, name in enumerate(names):
+                if (counts[name] > 1 or name in taken) and (other := next(longer[index], None)):
+                    names[index], is_longer = other, True
+        return names
+
+
+def find_files(paths: Sequence[str], folder: Path, wanted: FileType) -> list[PlacedFile]:
+    """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises RecipeError."""
+    found: dict[Any, PlacedFile] = {}
+    for number, place in enumerate(paths, start=1):
+        for file in _files_at(place, folder, wanted, f"paths[{number}] = {masked(place)!r}"):
+            found.setdefault(_identity(file), file)
+    return sorted(found.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
+
+
+def pin_files(files: Sequence[PlacedFile], names: Names) -> dict[str, Any]:
+    """What fixes the content of each file, by the name that it is given. Raises RecipeError."""
+    return {file.name: file.pin() for file in names.give(files)}
+
+
+def pinned_files(
+    paths: Sequence[str], folder: Path, wanted: FileType, pinned: Mapping[str, Any]
+) -> Iterator[tuple[PlacedFile, Any]]:
+    """The pinned files at the places with their pins, by name; files that came later are none of them.
+
+    Raises ChangedError where one is gone.
+    """
+    claims: dict[str, list[PlacedFile]] = {}
+    for file in find_files(paths, folder, wanted):
+        known = [name for name in (file.name, *file.longer_names()) if name in pinned]
+        if known:
+            claims.setdefault(known[-1], []).append(file)
+    for name in sorted(pinned):
+        files = claims.get(name, [])
+        if len(files) > 1:
+            files = [file for file in files if file.pin() == pinned[name]]
+        if not files:
+            raise ChangedError(f"{folder}: paths: {name} is gone since the run was planned. Bring it back.")
+        yield files[0].named(name), pinned[name]
+
+
+def require_unique_names(names: Sequence[str], folder: Path) -> None:
+    """Raise RecipeError where two files of a recipe in `folder` would give their documents the same origin."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise RecipeError(
+            f"{folder}: source.inputs: two files have the name {twice[0]!r}, by which their documents would be traced. "
+            "Rename one, or take one out."
+        )
+
+
+def read_file(file: PlacedFile, pinned: Any, reading: Reading, read: Callable[[Path], None]) -> None:
+    """`read` a file from this machine's disk; one that cannot be had is set aside whole and counted as lost.
+
+    What was copied is gone afterwards; its size and sha256 stay in the result, under `fetched`.
+    """
+    reading.counts["files"] += 1
+    with tempfile.TemporaryDirectory(dir=reading.folder, prefix=".copy-") as scratch:
+        try:
+            path = file.fetch(pinned, Path(scratch))
+        except (HttpError, StoreReadError) as error:
+            lose_file(reading, file.name, str(error))
+            return
+        if path.is_relative_to(scratch):
+            _record_copy(file.name, path, reading.folder)
+        read(path)
+
+
+def lose_file(reading: Reading, name: str, reason: str) -> None:
+    """Set aside a whole file. The stage holds the share of lost files against the same limit as that of records."""
+    reading.counts["lost_files"] += 1
+    reading.quarantine(name, reason)
+
+
+def _record_copy(name: str, path: Path, folder: Path) -> None:
+    # A name that another machine gave, such as one with "..", leads nowhere here.
+    note = folder / "fetched" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{path.name}.json"
+    note.parent.mkdir(exist_ok=True)
+    facts = {"name": name, "bytes": path.stat().st_size, "sha256": file_digest(path)}
+    note.write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _files_at(text: str, folder: Path, wanted: FileType, place: str) -> Sequence[PlacedFile]:
+    scheme = text.partition("://")[0] if "://" in text else ""
+    if scheme and (f"={MASK}" in text or f"://{MASK}@" in text):
+        raise RecipeError(f"{place}: its credentials are masked, as in every lock. Write them there again.")
+    if scheme in ("http", "https"):
+        return [_web_file(text, wanted, place)]
+    if scheme in object_stores.SCHEMES:
+        files = object_stores.list_files(text, wanted.fits, place)
+        if not files:
+            raise RecipeError(f"{place}: holds no {wanted.noun}. Files end in {wanted}.")
+        return files
+    if scheme:
+        known = ", ".join(f"{name}://" for name in ("http", "https", *object_stores.SCHEMES))
+        raise RecipeError(f"{place}: no place of a known kind. Places are paths, or start with {known}.")
+    return local_files(text, folder, wanted, place)
+
+
+def _web_file(url: str, wanted: FileType, place: str) -> WebFile:
+    file = WebFile(url, urllib.parse.unquote(urllib.parse.urlsplit(url).path).lstrip("/"))
+    if not wanted.fits(file.name):
+        raise RecipeError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. A URL names one file.")
+    return file
+
+
+def _identity(file: PlacedFile) -> Any:
+    """What two mentions of one file have in common."""
+    return file.path.resolve() if isinstance(file, LocalFile) else file

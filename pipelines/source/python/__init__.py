@@ -1,0 +1,1 @@
+"""Python on this machine: the standard library, installed distributions, and pydoc pages."""

@@ -1,0 +1,88 @@
+"""The standard library's documentation as a small crawl: pydoc's pages in WARC files."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_recipes.inputs import PydocInput
+from pipelines.source.python.standard_library import module_names, pin_library
+from pipelines.source.reading import Reading
+from pipelines.source.web.warc.files import read_pages
+from pipelines.source.web.warc.responses import write_responses
+
+NUM_WARC_FILES = 8
+PAGE_DATE = "1970-01-01T00:00:00Z"
+"""WARC-Date of rendered pages: their content has no date, and a clock would make every build another one."""
+RENDERER = Path(__file__).resolve().with_name("render_pydoc.py")
+RENDER_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class PydocPages:
+    """Modules whose pages become one WARC file named `file_name`, which is part of the result."""
+
+    file_name: str
+    modules: Sequence[str]
+
+    def read(self, reading: Reading) -> None:
+        path = reading.folder / "warc" / self.file_name
+        path.parent.mkdir()
+        reading.skip("not_importable", write_pages(self.modules, path))
+        read_pages(path, reading)
+
+
+def pin(item: PydocInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
+    """Version and digest of the standard library."""
+    return {"library": pin_library()}
+
+
+def parts(item: PydocInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[PydocPages]:  # noqa: ARG001
+    """As many shards on every machine."""
+    for number, modules in enumerate(module_shards()):
+        yield PydocPages(f"pydoc-{number:05d}.warc.gz", modules)
+
+
+def module_shards() -> list[list[str]]:
+    """`module_names` dealt out evenly, one list a WARC file."""
+    names = module_names()
+    return [names[start::NUM_WARC_FILES] for start in range(NUM_WARC_FILES)]
+
+
+def write_pages(modules: Sequence[str], path: Path) -> int:
+    """Render the pages of `modules` into the WARC file `path`: the same bytes on each run of one Python.
+
+    Returns how many of them cannot be imported here.
+    """
+    results = [json.loads(line) for line in _render(modules).splitlines()]
+    pages = [(page_url(result["module"]), result["html"].encode()) for result in results if "html" in result]
+    write_responses(pages, path, PAGE_DATE)
+    return len(results) - len(pages)
+
+
+def page_url(module: str) -> str:
+    """Where a module's page would stand if pydoc's own server ran."""
+    return f"http://pydoc.invalid/{module}.html"
+
+
+def _render(modules: Sequence[str]) -> str:
+    """The renderer's output, from a process whose environment is the same everywhere."""
+    environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/nonexistent", "PATH": "/usr/bin"}
+    # -P and -S rather than -I, which would ignore PYTHONHASHSEED.
+    command = [sys.executable, "-s", "-S", "-P", "-X", "utf8", str(RENDERER)]
+    finished = subprocess.run(
+        command,
+        input="\n".join(modules),
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=RENDER_TIMEOUT_S,
+        check=False,
+    )
+    if finished.returncode:
+        raise RuntimeError(f"pydoc pages: {RENDERER.name} ended with {finished.returncode}: {finished.stderr[-500:]}")
+    return finished.stdout

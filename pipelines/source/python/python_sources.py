@@ -1,0 +1,128 @@
+"""`.py` files that stand on this machine: the standard library's and those of installed distributions."""
+
+import json
+import platform
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, distribution
+from pathlib import Path, PurePath
+from typing import Any
+
+from data_recipes.inputs import PythonSourcesInput
+from data_recipes.section import RecipeError
+from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.python.packages import licence, package_url, text_digest
+from pipelines.source.python.standard_library import library_files, pin_library, standard_library
+from pipelines.source.reading import Reading
+
+PYTHON_LICENCE = "Python-2.0"
+"""SPDX id of the Python Software Foundation's licence stack, which covers the standard library."""
+TEST_FOLDERS = {"test", "tests", "testing", "_test", "_tests", "_testing", "testdata"}
+FILES_PER_SHARD = 256
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One `.py` file and where it belongs; `url` is a package URL (purl) with the file as its subpath."""
+
+    path: Path
+    url: str
+    origin: str
+    licence: str | None
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """Python files; those larger than `max_file_bytes` are passed over."""
+
+    files: Sequence[SourceFile]
+    max_file_bytes: int
+
+    def read(self, reading: Reading) -> None:
+        for file in self.files:
+            if file.path.stat().st_size > self.max_file_bytes:
+                reading.skip("too_large")
+                continue
+            try:
+                document = read_source(file, reading.heldout_fraction)
+            except (SyntaxError, UnicodeDecodeError) as error:
+                reading.quarantine(file.url, f"undecodable text: {error}")
+                continue
+            if document.text.strip():
+                reading.keep(document)
+            else:
+                reading.skip("no_text")
+
+
+def pin(item: PythonSourcesInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
+    """What fixes the standard library and each distribution. Raises RecipeError."""
+    library = {"library": pin_library()} if item.standard_library else {}
+    return {**library, "sources": {name: pin_sources(name) for name in item.distributions}}
+
+
+def parts(item: PythonSourcesInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[SourceFiles]:  # noqa: ARG001
+    """Shards of files, the standard library's first."""
+    files = library_sources() if item.standard_library else []
+    files += [file for name in item.distributions for file in distribution_sources(name)]
+    for start in range(0, len(files), FILES_PER_SHARD):
+        yield SourceFiles(files[start : start + FILES_PER_SHARD], item.max_file_bytes)
+
+
+def library_sources() -> list[SourceFile]:
+    """The standard library's files."""
+    root, version = standard_library(), platform.python_version()
+    return [
+        SourceFile(file, f"pkg:generic/python@{version}#{place}", f"python {version}", PYTHON_LICENCE)
+        for file in library_files()
+        if _is_product(place := file.relative_to(root).as_posix())
+    ]
+
+
+def distribution_sources(name: str) -> list[SourceFile]:
+    """The `.py` files of an installed distribution. Raises RecipeError."""
+    found = _installed(name)
+    url, origin, terms = package_url(found), f"{name} {found.version}", licence(found)
+    return [
+        SourceFile(Path(str(file.locate())), f"{url}#{file.as_posix()}", origin, terms) for file in _python_files(found)
+    ]
+
+
+def pin_sources(name: str) -> str:
+    """Version of a distribution and a digest over its `.py` files as RECORD has them. Raises RecipeError."""
+    found = _installed(name)
+    lines = [f"{file.as_posix()} {file.hash.value if file.hash else ''}" for file in _python_files(found)]
+    return f"{found.version} {text_digest(json.dumps(lines))}"
+
+
+def read_source(file: SourceFile, heldout_fraction: float) -> Document:
+    """A source file as a document, decoded by its own coding line (PEP 263). Raises SyntaxError, UnicodeDecodeError."""
+    with tokenize.open(file.path) as lines:
+        text = lines.read()
+    split = draw_split(file.url, heldout_fraction)
+    return Document(text, file.url, file.origin, split, licence=file.licence, extractor="python")
+
+
+def _installed(name: str) -> Distribution:
+    try:
+        found = distribution(name)
+    except PackageNotFoundError:
+        raise RecipeError(
+            f"distributions has {name!r}, which is not installed in this environment. Install it or take it out."
+        ) from None
+    if found.files is None:
+        raise RecipeError(f"distributions has {name!r}, whose list of files (RECORD) is missing. Install it again.")
+    return found
+
+
+def _python_files(found: Distribution) -> list[PackagePath]:
+    # The importlib_metadata package, which other libraries bring in and which then answers instead of the standard
+    # library, leaves files out that do not exist; both must name the same ones.
+    files = (file for file in found.files or () if file.suffix == ".py" and Path(str(file.locate())).is_file())
+    return sorted((file for file in files if ".." not in file.parts and _is_product(file.as_posix())), key=str)
+
+
+def _is_product(place: str) -> bool:
+    """Whether a file is part of what a package does, not of its tests."""
+    *folders, name = PurePath(place).parts
+    return TEST_FOLDERS.isdisjoint(folders) and not name.startswith("test_") and name != "conftest.py"

@@ -1,0 +1,1 @@
+"""Rows of JSON Lines and Parquet files as documents."""

@@ -1,0 +1,238 @@
+"""Rows of JSON Lines and Parquet files, streamed: memory depends on the largest row, not on the file."""
+
+import json
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.source.tables.arrow_values import Unreadable, exact_int96, plain_values
+from pipelines.source.tables.packed_files import PackingError, unpacked_blocks
+
+MAX_LINE_BYTES = 16 * 2**20
+"""Longer lines are set aside unread, as WARC records of this size are."""
+READ_BYTES = 2**20
+BATCH_ROWS = 128
+_INT96 = "INT96"
+_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The wanted fields that row `number`, counted from 1, has."""
+
+    number: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read."""
+
+    number: int
+    reason: str
+
+
+class BrokenFileError(Exception):
+    """A file cannot be read from some place on: the reason."""
+
+
+class MissingColumnError(BrokenFileError):
+    """A Parquet file is sound, and has not the columns that the recipe asks for."""
+
+
+Reader = Callable[[Path, Sequence[str]], Iterator[Row | BadRow]]
+
+
+def read_json_lines(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRow]:
+    """`fields` of every line of a JSON Lines file, plain or compressed (.gz, .zst, .bz2); blank lines are passed over.
+
+    Dots in the name of a field lead into nested objects, where no field has that very name. Raises BrokenFileError
+    where a compressed file ends early or is damaged.
+    """
+    for number, line in enumerate(_lines(_blocks(path)), start=1):
+        if line is None:
+            yield BadRow(number, f"line of more than the {MAX_LINE_BYTES} bytes that are read")
+        elif line.strip():
+            yield _parse(number, line, fields)
+
+
+def read_parquet_rows(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRow]:
+    """The columns `fields` of every row; dots lead into nested fields, where no column has that very name.
+
+    Raises BrokenFileError for a damaged file or one without these columns.
+    """
+    with _errors_as_broken_file_error():
+        content = _mapped(path)
+        file = _open(content, "ns")
+        columns = _find_columns(file, fields)
+        seconds = {column.field: _seconds(content, column) for column in columns if column.is_int96}
+        number = 1
+        for batch in file.iter_batches(BATCH_ROWS, columns=list(fields)):
+            values = [
+                exact_int96(column.values(batch), seconds[column.field])
+                if column.is_int96
+                else plain_values(column.values(batch))
+                for column in columns
+            ]
+            for row in zip(*values, strict=True):
+                yield _row(number, fields, row)
+                number += 1
+
+
+def require_parquet_columns(path: Path, fields: Sequence[str]) -> None:
+    """Raise BrokenFileError where one of `fields` is missing from a Parquet file that can be read."""
+    with _errors_as_broken_file_error():
+        _find_columns(_open(_mapped(path), "ns"), fields)
+
+
+def require_columns(names: Sequence[str], fields: Sequence[str]) -> None:
+    """Raise MissingColumnError where one of `fields` is missing from a table's columns."""
+    for field in fields:
+        if field not in names:
+            raise MissingColumnError(f"no column {field!r}; the columns are {', '.join(names)}")
+
+
+def nested_value(content: Mapping[str, Any], name: str) -> tuple[bool, Any]:
+    """Whether `content` has the field `name`, and its value. Below a null all is null."""
+    if name in content:
+        return True, content[name]
+    head, dot, rest = name.partition(".")
+    inner = content.get(head)
+    if dot and isinstance(inner, Mapping):
+        return nested_value(inner, rest)
+    return bool(dot) and head in content and inner is None, None
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        yield from unpacked_blocks(path, READ_BYTES)
+    except PackingError as error:
+        raise BrokenFileError(f"damaged file: {error}") from None
+
+
+def _lines(blocks: Iterable[bytes]) -> Iterator[bytes | None]:
+    """Lines without their ends; None for one that is too long, of which no more than that is held."""
+    held: bytes | None = b""
+    for block in blocks:
+        first, *others = block.split(b"\n")
+        held = _joined(held, first)
+        for line in others:
+            yield held
+            held = _joined(b"", line)
+    yield held
+
+
+def _joined(held: bytes | None, more: bytes) -> bytes | None:
+    return None if held is None or len(held) + len(more) > MAX_LINE_BYTES else held + more
+
+
+def _parse(number: int, line: bytes, fields: Sequence[str]) -> Row | BadRow:
+    try:
+        # Files that were put together from others have a mark within.
+        content = json.loads(line.removeprefix(_MARK).decode())
+    except (ValueError, RecursionError) as error:
+        return BadRow(number, f"no JSON: {_first_line(error)}")
+    if not isinstance(content, dict):
+        return BadRow(number, f"no JSON object, but {type(content).__name__}")
+    found = ((field, nested_value(content, field)) for field in fields)
+    return Row(number, {field: value for field, (has_field, value) in found if has_field})
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Where a field's values are: the name of a column and those of nested fields below it."""
+
+    field: str
+    path: tuple[str, ...]
+    is_int96: bool = False
+
+    def values(self, batch: pa.RecordBatch) -> pa.Array:
+        array = batch.column(self.path[0])
+        for name in self.path[1:]:
+            array = pc.struct_field(array, array.type.get_field_index(name))
+        return array
+
+
+def _find_columns(file: pq.ParquetFile, fields: Sequence[str]) -> list[_Column]:
+    """The columns of `fields`. Raises MissingColumnError."""
+    schema = file.schema_arrow
+    stored = {column.path: column.physical_type for column in map(file.schema.column, range(len(file.schema)))}
+    columns = []
+    for field in fields:
+        path = _path(schema, field)
+        inner = [kind for name, kind in stored.items() if name == field or name.startswith(f"{field}.")]
+        if _INT96 in inner and len(inner) > 1:
+            raise MissingColumnError(f"{field}: timestamps of the old kind INT96 within lists or structs are not read")
+        columns.append(_Column(field, path, inner == [_INT96]))
+    return columns
+
+
+def _path(schema: pa.Schema, field: str) -> tuple[str, ...]:
+    if schema.names.count(field) > 1:
+        raise MissingColumnError(f"{schema.names.count(field)} columns are named {field!r}. Rename all but one")
+    path = _nested_path(schema, schema.names, field)
+    if path is None:
+        require_columns(schema.names, [field])
+    return path or (field,)
+
+
+def _nested_path(parent: Any, names: Sequence[str], field: str) -> tuple[str, ...] | None:
+    if field in names:
+        return (field,)
+    head, dot, rest = field.partition(".")
+    if not dot or names.count(head) != 1:
+        return None
+    kind = parent.field(head).type
+    if not pa.types.is_struct(kind):
+        return None
+    below = _nested_path(kind, [kind.field(index).name for index in range(kind.num_fields)], rest)
+    return (head, *below) if below else None
+
+
+def _row(number: int, fields: Sequence[str], values: Sequence[Any]) -> Row | BadRow:
+    for field, value in zip(fields, values, strict=True):
+        if isinstance(value, Unreadable):
+            return BadRow(number, f"{field}: {value.reason}")
+    return Row(number, dict(zip(fields, values, strict=True)))
+
+
+def _seconds(content: pa.Buffer, column: _Column) -> Iterator[int | None]:
+    """The whole seconds of INT96 timestamps, which no date overflows."""
+    for batch in _open(content, "s").iter_batches(BATCH_ROWS, columns=[column.field]):
+        yield from column.values(batch).cast(pa.int64()).to_pylist()
+
+
+def _open(content: pa.Buffer, int96_unit: str) -> pq.ParquetFile:
+    # Without pre-buffering pages are read as they are needed, so a row group may be larger than memory.
+    return pq.ParquetFile(
+        pa.BufferReader(content),
+        pre_buffer=False,
+        coerce_int96_timestamp_unit=int96_unit,
+        page_checksum_verification=True,
+    )
+
+
+def _mapped(path: Path) -> pa.Buffer:
+    """The file's bytes as the disk has them. Arrow itself opens no file whose name is not UTF-8."""
+    with path.open("rb") as file:
+        return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+@contextmanager
+def _errors_as_broken_file_error() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, LookupError, OverflowError, TypeError, pa.ArrowException) as error:
+        raise BrokenFileError(f"damaged Parquet file: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,180 @@
+"""Documents that stand as rows in JSON Lines and Parquet files, which is how datasets are published."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from data_recipes.inputs import TableInput
+from data_recipes.section import RecipeError
+from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.io.local_files import FileType, LocalFile, printable
+from pipelines.source.io.locations import PlacedFile, lose_file, pinned_files, read_file
+from pipelines.source.reading import Reading
+from pipelines.source.tables.rows import (
+    BadRow,
+    BrokenFileError,
+    MissingColumnError,
+    Reader,
+    Row,
+    read_json_lines,
+    read_parquet_rows,
+    require_parquet_columns,
+)
+
+FILES: Mapping[str, FileType] = {
+    "jsonl": FileType(
+        "JSON Lines file",
+        tuple(f".{name}{packed}" for name in ("jsonl", "ndjson", "json") for packed in ("", ".bz2", ".gz", ".zst")),
+    ),
+    "parquet": FileType("Parquet file", (".parquet",)),
+}
+READERS: Mapping[str, Reader] = {"jsonl": read_json_lines, "parquet": read_parquet_rows}
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file of rows with what fixes its content."""
+
+    file: PlacedFile
+    pinned: Any
+    section: TableInput
+
+    def read(self, reading: Reading) -> None:
+        read_file(self.file, self.pinned, reading, partial(self._read_rows, reading))
+
+    def _read_rows(self, reading: Reading, path: Path) -> None:
+        try:
+            for row in READERS[self.section.kind](path, wanted_fields(self.section)):
+                take_row(row, self.section, self.file.name, reading)
+        except BrokenFileError as error:
+            lose_file(reading, self.file.name, str(error))
+
+
+def file_type(item: TableInput) -> FileType:
+    """What the files of an input are."""
+    return FILES[item.kind]
+
+
+def check(item: TableInput, files: Sequence[PlacedFile]) -> None:
+    """Raise RecipeError where a Parquet file here has not the columns. A damaged one is set aside when it is read."""
+    if item.kind != "parquet":
+        return
+    for file in files:
+        if isinstance(file, LocalFile):
+            _require_columns(file.path, item)
+
+
+def parts(item: TableInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[TableFile]:
+    """One shard a file, by name."""
+    for file, pin_of_file in pinned_files(item.paths, folder, file_type(item), pinned["files"]):
+        yield TableFile(file, pin_of_file, item)
+
+
+def wanted_fields(section: TableInput) -> list[str]:
+    """Names of the fields that are read, each once."""
+    named = (section.text_field, section.url_field, section.date_field, section.licence_field, section.id_field)
+    return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def take_row(row: Row | BadRow, section: TableInput, origin: str, reading: Reading) -> None:
+    """Keep, skip or quarantine one row of the file that is known as `origin`."""
+    place = f"{origin}#{row.number}"
+    if isinstance(row, BadRow):
+        reading.quarantine(place, row.reason)
+        return
+    text = row.values.get(section.text_field)
+    if _is_missing(text):
+        text = None
+    if text is not None and not isinstance(text, str):
+        reading.quarantine(place, f"{section.text_field} is no text, but {type(text).__name__}")
+    elif section.text_field not in row.values:
+        reading.quarantine(place, f"no field {section.text_field!r}")
+    elif not text or text.isspace():
+        reading.skip("no_text")
+    else:
+        try:
+            document = _document(text, row, section, origin, reading.heldout_fraction)
+        except _UnreadableFieldError as error:
+            reading.quarantine(place, str(error))
+        else:
+            reading.keep(document)
+
+
+class _UnreadableFieldError(ValueError):
+    """A field that is no text and cannot be written as one."""
+
+
+def _document(text: str, row: Row, section: TableInput, origin: str, heldout_fraction: float) -> Document:
+    """Raises _UnreadableFieldError."""
+
+    def text_of(field: str | None) -> str | None:
+        return _stored(field, row.values.get(field)) if field else None
+
+    url, row_id = text_of(section.url_field) or f"{origin}#{row.number}", text_of(section.id_field)
+    return Document(
+        text=_stored(section.text_field, text) or "",
+        url=url,
+        origin=origin,
+        split=draw_split(url, heldout_fraction),
+        offset=row.number,
+        date=text_of(section.date_field),
+        licence=text_of(section.licence_field),
+        attributes=json.dumps({"id": row_id}, ensure_ascii=False) if row_id else None,
+    )
+
+
+def _stored(field: str, value: Any) -> str | None:
+    """A field as text in UTF-8, None where it is missing or blank. Raises _UnreadableFieldError."""
+    try:
+        text = _as_text(value)
+        return text.encode().decode() if text and not text.isspace() else None
+    except UnicodeEncodeError as error:
+        # JSON can escape halves of a character, which no encoding has.
+        raise _UnreadableFieldError(f"undecodable text: {error.reason} at character {error.start} of {field}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _UnreadableFieldError(f"{field}: {error}") from None
+
+
+def _as_text(value: Any) -> str | None:
+    """A field as the metadata's own words: text as it is, dates in ISO 8601, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if _is_missing(value):
+        return None
+    plain = _plain(value) if isinstance(value, _WRITTEN_AS_TEXT) else value
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False, default=_plain)
+
+
+_WRITTEN_AS_TEXT = (bytes, date, time, Decimal, UUID)
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no kind for, as text. Raises TypeError where it has no text that is read one way only."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    raise TypeError(f"no text, but {type(value).__name__}")
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value says that there is none: null, or the NaN that pandas writes instead."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _require_columns(path: Path, item: TableInput) -> None:
+    try:
+        require_parquet_columns(path, wanted_fields(item))
+    except MissingColumnError as error:
+        raise RecipeError(f"paths: {printable(path)}: {error}. Correct the fields or the file.") from None
+    except BrokenFileError:
+        return

@@ -1,0 +1,1 @@
+"""Generated text-to-SQL documents: schemas, rows, questions and queries."""

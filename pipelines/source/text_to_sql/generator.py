@@ -1,0 +1,100 @@
+"""Generated text-to-SQL: documents to learn from, and questions about databases that no document shows."""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_recipes.inputs import TextToSqlInput
+from pipelines.artifacts.documents import HELDOUT, TRAIN, Document
+from pipelines.artifacts.questions import DIFFICULTIES
+from pipelines.source.reading import Reading
+from pipelines.source.text_to_sql.questions import Pair, document_text, draw_pairs, prompt
+from pipelines.source.text_to_sql.schemas import GENERATOR_VERSION, Schema, schema_slice, with_rows
+
+ORIGIN = f"text_to_sql {GENERATOR_VERSION}"
+SCHEMAS_PER_SHARD = 1500
+
+
+@dataclass(frozen=True)
+class SqlSchemas:
+    """Schemas `first` to `last` - 1 of one side of a text-to-SQL input."""
+
+    section: TextToSqlInput
+    heldout: bool
+    first: int
+    last: int
+
+    def read(self, reading: Reading) -> None:
+        for document in sql_documents(self.section, self.heldout, self.first, self.last):
+            reading.keep(document)
+
+
+def pin(item: TextToSqlInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
+    """The generator's version."""
+    return {"generator": GENERATOR_VERSION}
+
+
+def parts(item: TextToSqlInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[SqlSchemas]:  # noqa: ARG001
+    """Shards of schemas, those for training first."""
+    for heldout, count in ((False, item.num_schemas), (True, item.num_heldout_schemas)):
+        for first in range(0, count, SCHEMAS_PER_SHARD):
+            yield SqlSchemas(item, heldout, first, min(first + SCHEMAS_PER_SHARD, count))
+
+
+def sql_documents(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[Document]:
+    """Documents `first` to `last` - 1 of one side, one a schema."""
+    documents = []
+    for schema, pairs in _generate(section, heldout, first, last):
+        name = hashlib.sha256(schema.text.encode()).hexdigest()[:16]
+        documents.append(
+            Document(
+                text=document_text(schema, pairs),
+                url=f"generated:text_to_sql/{section.seed}/{name}",
+                origin=ORIGIN,
+                split=HELDOUT if heldout else TRAIN,
+                licence="CC0-1.0",
+                extractor="generator",
+                attributes=json.dumps({"difficulty": _levels(pairs)}),
+            )
+        )
+    return documents
+
+
+def sql_questions(section: TextToSqlInput, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Rows of QUESTIONS and DATABASES for the held-out schemas; `prefix` starts every database id."""
+    questions, databases = [], []
+    for number, (schema, pairs) in enumerate(_generate(section, True, 0, section.num_heldout_schemas)):
+        database_id = f"{prefix}-{number:05d}"
+        databases.append({"database_id": database_id, "script": schema.script})
+        questions += [
+            {
+                "question_id": f"{database_id}-{place:02d}",
+                "database_id": database_id,
+                "prompt": prompt(schema, pair.question),
+                "query": pair.query,
+                "kind": pair.kind,
+                "difficulty": pair.difficulty,
+            }
+            for place, pair in enumerate(pairs)
+        ]
+    return questions, databases
+
+
+def _levels(pairs: list[Pair]) -> dict[str, int]:
+    """Number of queries by Spider's level, of the levels that there are."""
+    counts = Counter(pair.difficulty for pair in pairs)
+    return {level: counts[level] for level in DIFFICULTIES if counts[level]}
+
+
+def _generate(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
+    generated = []
+    for number, schema in enumerate(schema_slice(section.seed, heldout, first, last), start=first):
+        draw = random.Random(f"rows/{section.seed}/{heldout}/{number}")
+        filled = with_rows(schema, draw)
+        generated.append((filled, draw_pairs(filled, section.pairs_per_schema, draw)))
+    return generated

@@ -1,0 +1,1 @@
+"""Web pages: WARC, Common Crawl, character sets, page signals, and text extraction."""

@@ -1,0 +1,230 @@
+"""Takes out of a parsed page what is not prose: navigation, teasers, share buttons, link lists.
+
+The rules are those of published extractors, as CSS selectors over the DOM of resiliparse: link density and short blocks
+after boilerpipe (C. Kohlschütter et al., "Boilerplate Detection using Shallow Text Features", WSDM 2010) and jusText
+(J. Pomikálek, "Removing Boilerplate and Duplicate Content from Web Corpora", 2011). No rule removes what most of a page
+consists of, and none but invisibility looks inside code. Figures are in benchmarks/RESULTS.md.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from resiliparse.parse.html import ElementNode, HTMLTree
+
+from pipelines.source.web.extraction.code import CODE
+from pipelines.source.web.extraction.dom import inked, length, one_by_one, remove_all
+from pipelines.source.web.extraction.main_part import main_part
+from pipelines.source.web.extraction.names import judge_names, kind_of
+
+MAX_AROUND_SHARE = 0.4
+"""Share of a page's text above which what its tag calls navigation, a form or an aside stands around the page itself:
+one form around all (ASP.NET), an aside that nobody closed."""
+MIN_LEFT_AROUND = 0.05
+"""Share of a page's text that is left of it without what its tags call navigation, forms and asides."""
+MAX_NAMED_SHARE = 0.5
+"""Share of the main part above which a block is never boilerplate, whatever its name says."""
+MAX_SUSPECT_SHARE = 0.2
+"""As MAX_NAMED_SHARE, for names that boilerplate and content both bear."""
+MIN_LEFT_SHARE = 0.2
+"""Share of the main part that pruning leaves: above all the blocks that are called the same, answers called comments or
+entries that are links, are the page's content."""
+MIN_SPARED_SHARE = 0.5
+"""Prose of blocks that are called the same, as a share of that of the largest such kind, from which they are content
+too if the largest is."""
+MIN_CODE_SHARE = 0.5
+"""Share of a block's text that is code from which the block is a listing."""
+MIN_TITLE_CHARACTERS = 25
+"""Characters of a link from which it is a title and no entry of a menu."""
+SHORT_CHARACTERS = 140
+"""A suspect block shorter than this goes."""
+MAX_SUSPECT_LINK_DENSITY = 0.4
+"""Share of a longer suspect block's characters that are links above which it goes."""
+MAX_LINK_DENSITY = 0.5
+"""Share of characters that are links above which any block is a list of links and goes."""
+MAX_LINK_LIST_CHARACTERS = 2600
+"""A longer block of links may be what the page is for."""
+MAX_TEXT_READS = 20
+"""Times that the text of one page is read, all blocks together, before pruning stops: blocks inside blocks inside
+blocks would cost time quadratic in their nesting."""
+MIN_HEADED_BLOCKS = 3
+"""Blocks of a page whose ids repeat their headings from which its ids are made of headings and name nothing."""
+
+_AROUND = (
+    "nav,footer,aside,menu,dialog,"
+    # Asked once whether there is such an attribute: most elements have none.
+    "[role]:is([role=navigation],[role=contentinfo],[role=dialog],[role=search],[role=menu]),"
+    "form:not(:has(p,article,main))"
+)
+_NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,label,textarea"
+_ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
+_NAMED = ":is(div,section,ul,ol,p,span,header,h2,h3,h4,h5,a):is([class],[id])"
+_LINKED = ":is(ul,ol,table,div,p,h2,h3,h4,h5):has(a)"
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+
+
+def keep_main_part(body: ElementNode, visible: int) -> None:
+    """Reduce the body of a page, of `visible` characters that are not blank, to its main part without boilerplate."""
+    whole = _remove_around(body, visible)
+    main = main_part(body, whole)
+    remove_all(main, f"{_NO_PROSE},{_ASIDES}")
+    # resiliparse prints no figure; many a table and listing stands in one.
+    for figure in main.query_selector_all("figure:has(table,pre)").values():
+        figure.replace_with(*figure.children.values())
+    if main is not body:
+        body.replace_children(main)
+    _Pruning(main).run()
+
+
+def without_surroundings(html: str) -> str:
+    """HTML without the elements that never hold prose: less work for whoever parses it next."""
+    tree = HTMLTree.parse(html)
+    if tree.body is not None:
+        remove_surroundings(tree.body)
+    return str(tree)
+
+
+def remove_surroundings(body: ElementNode) -> None:
+    """Remove the elements that never hold prose."""
+    remove_all(body, f"{_NO_PROSE},noscript")
+    _remove_around(body, length(body))
+
+
+def _remove_around(body: ElementNode, visible: int) -> int:
+    """Remove what stands around the page's main part; returns how many of the `visible` characters are left."""
+    doomed: list[_Doomed] = []
+    for found in body.query_selector_all(_AROUND).values():
+        # In the order of the page, what stands inside an element follows it.
+        if doomed and doomed[-1].element.contains(found):
+            continue
+        characters = length(found)
+        if characters <= MAX_AROUND_SHARE * visible:
+            doomed.append(_Doomed(found, characters, found.tag))
+    spared = _spared(doomed, visible, MIN_LEFT_AROUND)
+    for each in spared:
+        each.element.remove()
+    return visible - sum(each.characters for each in spared)
+
+
+@dataclass(frozen=True)
+class _Doomed:
+    """An element that a rule removes, its characters, and what others like it have in common with it."""
+
+    element: ElementNode
+    characters: int
+    kind: object
+
+
+class _Pruning:
+    """Removes boilerplate below one element, and counts the characters read on the way."""
+
+    def __init__(self, main: ElementNode) -> None:
+        self._main = main
+        text = main.text or ""
+        self._total = inked(text)
+        self._readable = MAX_TEXT_READS * len(text)
+        self._has_code = main.query_selector(CODE) is not None
+        self._headed: bool | None = None
+
+    def run(self) -> None:
+        if self._remove(_NAMED, self._is_named_boilerplate):
+            self._total = length(self._main)
+        self._remove(_LINKED, self._is_link_list)
+
+    def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> bool:
+        """Remove what `selector` finds and `goes` picks, unless it is the content of the page; what stands inside is
+        not asked any more. Returns whether there was any."""
+        found = self._main.query_selector_all(selector)
+        doomed: list[_Doomed] = []
+        place = 0
+        while (element := found.item(place)) is not None:
+            place += 1
+            if goes(element) and not (self._has_code and element.closest(CODE) is not None):
+                # In the order of the page, what stands inside an element follows it.
+                place += len(element.query_selector_all(selector))
+                doomed.append(_Doomed(element, self._length(element), kind_of(element.tag, element.class_name)))
+        for each in _spared(doomed, self._total, MIN_LEFT_SHARE):
+            each.element.remove()
+        return bool(doomed)
+
+    def _is_named_boilerplate(self, element: ElementNode) -> bool:
+        boilerplate, suspect = judge_names(element.class_name, element.id)
+        if not boilerplate and not suspect:
+            return False
+        if element.id and self._is_named_after_its_heading(element):
+            boilerplate, suspect = judge_names(element.class_name, None)
+        if boilerplate and self._length(element) <= MAX_NAMED_SHARE * self._total:
+            return not self._is_listing(element)
+        return suspect and self._is_boilerplate(element) and not self._is_listing(element)
+
+    def _is_boilerplate(self, suspect: ElementNode) -> bool:
+        characters = self._length(suspect)
+        if characters > MAX_SUSPECT_SHARE * self._total:
+            return False
+        return characters < SHORT_CHARACTERS or self._has_links(suspect, MAX_SUSPECT_LINK_DENSITY * characters)
+
+    def _is_link_list(self, element: ElementNode) -> bool:
+        characters = self._length(element)
+        if not 0 < characters < MAX_LINK_LIST_CHARACTERS:
+            return False
+        if not self._has_links(element, MAX_LINK_DENSITY * characters) or self._is_listing(element):
+            return False
+        return element.closest("table:has(th)") is None
+
+    def _is_listing(self, element: ElementNode) -> bool:
+        """Whether most of the element's text is code, as in the blocks that highlighters make."""
+        code = element.query_selector(CODE) if self._has_code else None
+        return code is not None and self._length(code) >= MIN_CODE_SHARE * self._length(element)
+
+    def _has_links(self, element: ElementNode, min_characters: float) -> bool:
+        """Whether more than `min_characters` of the element's text are links."""
+        characters = 0
+        for link in one_by_one(element.get_elements_by_tag_name("a")):
+            characters += self._length(link)
+            if characters > min_characters:
+                return True
+        return False
+
+    def _is_named_after_its_heading(self, element: ElementNode) -> bool:
+        if not _repeats_heading(element):
+            return False
+        if self._headed is None:
+            blocks = self._main.query_selector_all(f":is(section,div,{','.join(_HEADINGS)})[id]")
+            headed = (True for block in one_by_one(blocks) if _repeats_heading(block))
+            self._headed = sum(1 for _, _ in zip(headed, range(MIN_HEADED_BLOCKS), strict=False)) == MIN_HEADED_BLOCKS
+        return self._headed
+
+    def _length(self, element: ElementNode) -> int:
+        """Characters of the element's text; once the page was read too often, more than any rule removes."""
+        if self._readable < 0:
+            return self._total + MAX_LINK_LIST_CHARACTERS
+        text = element.text or ""
+        self._readable -= len(text)
+        return inked(text)
+
+
+def _spared(doomed: list[_Doomed], total: int, min_left: float) -> list[_Doomed]:
+    """`doomed` without the kinds that hold prose, if less than `min_left` of `total` characters would stay."""
+    if total - sum(each.characters for each in doomed) >= min_left * total:
+        return doomed
+    prose: Counter[object] = Counter()
+    for each in doomed:
+        links = one_by_one(each.element.get_elements_by_tag_name("a"))
+        prose[each.kind] += each.characters - sum(map(_menu_characters, links))
+    least = MIN_SPARED_SHARE * max(prose.values(), default=0)
+    return [each for each in doomed if prose[each.kind] <= 0 or prose[each.kind] < least]
+
+
+def _menu_characters(link: ElementNode) -> int:
+    """Characters of a link that are an entry of a menu, and no title or sentence."""
+    characters = length(link)
+    return characters if characters < MIN_TITLE_CHARACTERS else 0
+
+
+def _repeats_heading(element: ElementNode) -> bool:
+    """Whether the id of an element is what a generator makes of its heading."""
+    heading = element if element.tag in _HEADINGS else element.first_element_child
+    if heading is None or heading.tag not in _HEADINGS:
+        return False
+    slug = "".join(filter(str.isalnum, (heading.text or "").lower()))
+    return bool(slug) and "".join(filter(str.isalnum, (element.id or "").lower())) == slug

@@ -1,0 +1,52 @@
+"""Code on a page: where it stands, and how its lines and blank lines outlast text extraction."""
+
+import re
+from typing import cast
+
+from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
+
+from pipelines.source.web.extraction.dom import new_text
+
+CODE = (
+    "pre,code,samp,kbd,tt,xmp,.highlight,.CodeMirror,.cm-editor,.cm-content,.ace_editor,.monaco-editor,.blob-code,"
+    ".syntaxhighlighter,.crayon-syntax"
+)
+"""Elements that hold code: HTML's own, and what highlighters and editors that use none of them call theirs."""
+BLANK_LINE = "\ufdd0"
+"""Stands on a blank line that text extraction must not take for white space; a noncharacter of Unicode."""
+
+_LINES = {
+    "div.cm-content": ".cm-line",
+    "div.CodeMirror-code": ".CodeMirror-line",
+    "div.ace_text-layer": ".ace_line",
+    "div.view-lines": ".view-line",
+    "table.js-file-line-container": ".blob-code",
+    "div.crayon-pre": ".crayon-line",
+}
+"""Elements of editors and viewers that print each line in a block of its own, and those blocks."""
+EDITORS = ",".join(_LINES)
+_BEFORE_BLANK_LINE = re.compile(r"\n(?=[ \t]*\n)")
+
+
+def write_editors(tree: HTMLTree, body: ElementNode) -> None:
+    """Put the lines that editors print in `pre`."""
+    for editor, line in _LINES.items():
+        for found in body.query_selector_all(f"{editor}:has({line})").values():
+            lines = (each.text or "" for each in found.query_selector_all(line).values())
+            found.replace_with(_listing(tree, "\n".join(each.rstrip("\n\u200b") for each in lines)))
+
+
+def mark_blank_lines(block: ElementNode) -> None:
+    """Put BLANK_LINE on the blank lines of a `pre`."""
+    if not _BEFORE_BLANK_LINE.search(block.text or ""):
+        return
+    for element in (block, *block.query_selector_all("*").values()):
+        for node in element.child_nodes.values():
+            if isinstance(node, TextNode):
+                node.data = _BEFORE_BLANK_LINE.sub(f"\n{BLANK_LINE}", node.data or "")
+
+
+def _listing(tree: HTMLTree, code: str) -> ElementNode:
+    block = cast(ElementNode, tree.create_element("pre"))
+    block.append_child(new_text(tree, code))
+    return block

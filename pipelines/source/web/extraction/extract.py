@@ -1,0 +1,173 @@
+"""HTML to text: a pruned DOM for every page, trafilatura for the pages where pruning left little of the prose.
+
+Figures on 481 annotated pages are in benchmarks/RESULTS.md.
+"""
+
+import re
+from html import unescape
+from itertools import accumulate
+from typing import Literal
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import ElementNode, HTMLTree
+
+from pipelines.source.web.extraction.boilerplate import keep_main_part, without_surroundings
+from pipelines.source.web.extraction.code import CODE
+from pipelines.source.web.extraction.dom import length
+from pipelines.source.web.extraction.second_choice import choose_again, is_little
+from pipelines.source.web.extraction.text import prose, tidy
+from pipelines.source.web.extraction.visible import visible_tree
+
+Extractor = Literal["cascade", "main_content", "all_text"]
+MAX_CHARACTERS = 16 * 2**20
+"""Characters of a page that are looked at, the bytes of the largest WARC record that is read: what follows is cut
+off. Of 481 pages the largest has 1.4 million."""
+MAX_TAGS = 200_000
+"""A page with more tags is not searched for its main part, which costs some ten microseconds per tag; its whole text
+is taken. Of 481 pages the largest has 12,000."""
+MAX_NESTING = 500
+"""Elements inside elements above which a page's whole text is taken: finding the main part takes time quadratic in
+the nesting, a second for 10,000 levels. Browsers stop at 512."""
+MIN_COUNTED_TAGS = 8_000
+"""Tags below which a page is not looked at for its nesting."""
+MAX_PARSED_TAGS = 1_000_000
+"""A page with more tags is not parsed, at up to 800 bytes of memory per tag; its tags are cut out."""
+MAX_PARSED_NESTING = 10_000
+"""As MAX_PARSED_TAGS: HTML's rules for links inside links take time quadratic in the nesting, 8 s for 100,000."""
+MAX_CASCADE_CHARACTERS = 150_000
+"""Above this much HTML trafilatura, at a quarter of a second per million characters, is not worth its time."""
+MAX_CASCADE_TAGS = 3_500
+"""As MAX_CASCADE_CHARACTERS, at up to 70 microseconds per tag."""
+MIN_TEXT_CHARACTERS = 500
+"""Text shorter than this may have lost its prose to pruning."""
+MIN_PROSE_SHARE = 0.2
+"""Share of the text's characters in lines of prose below which it may be what surrounds the prose."""
+MIN_PROSE_CHARACTERS = 250
+"""Prose in the HTML, in runs of 40 characters without a tag, below which trafilatura would find none either (its own
+MIN_EXTRACTED_SIZE)."""
+SHORT_LINE = 60
+"""A shorter line without a sentence's end, below the last line of prose, is a button or the title of a list."""
+
+_TAG = re.compile(
+    r"<(/?)(?!(?:p|br|img|input|meta|link|hr|li|td|th|tr|dt|dd|option|source|col|wbr|thead|tbody|tfoot)\b)[a-z]",
+    re.IGNORECASE,
+)
+_PROSE = re.compile(r"<(?:p|div|td|li|br|span|section|article)\b[^<>]*>([^<]{40,})", re.IGNORECASE)
+_SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>(?:[^<]++|<(?!/\1))*+", re.IGNORECASE)
+_ANY_TAG = re.compile(r"<[^<>]*+>")
+_SENTENCE_END = re.compile(r"[.!?…:;\"”»'’)。！？]\s*$")
+_BULLETS = ("•", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+
+
+def extract(html: str, extractor: Extractor) -> tuple[str, str]:
+    """Text of a page and the name of the engine that made it.
+
+    `extractor`: "all_text" is every visible text; "main_content" is resiliparse's main content; "cascade" is the main
+    part of the page without boilerplate, by trafilatura where that is in doubt. The engine is "resiliparse",
+    "trafilatura", "resiliparse (trafilatura: <error>)" if trafilatura broke down on the page, "none" if the page is
+    beyond parsing and only its tags were cut out, or starts with SECOND_CHOICE if the cascade left little of the prose.
+    """
+    html = html[:MAX_CHARACTERS]
+    try:
+        return _extract(html, extractor)
+    except UnicodeEncodeError:  # lone surrogates, which the parser refuses
+        return _extract(_without_surrogates(html), extractor)
+
+
+def _extract(html: str, extractor: Extractor) -> tuple[str, str]:
+    num_tags = html.count("<")
+    nesting = _nesting(html, num_tags)
+    if num_tags > MAX_PARSED_TAGS or nesting > MAX_PARSED_NESTING:
+        return _without_tags(html), "none"
+    tree = visible_tree(html)
+    if extractor == "all_text" or num_tags > MAX_TAGS or nesting > MAX_NESTING:
+        return _all_text(tree), "resiliparse"
+    if extractor == "main_content":
+        return _main_content(tree), "resiliparse"
+    if tree.body is None:
+        return "", "resiliparse"
+    visible = length(tree.body)
+    text, engine = _cascade(html, tree, tree.body, visible)
+    again = choose_again(html, text, _main_content, _all_text) if is_little(text, visible) else None
+    return again or (text, engine)
+
+
+def _cascade(html: str, tree: HTMLTree, body: ElementNode, visible: int) -> tuple[str, str]:
+    keep_main_part(body, visible)
+    text = tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
+    shorter = _without_tail(text)
+    # The last lines of code look like buttons.
+    if len(shorter) < len(text) and body.query_selector(CODE) is None:
+        text = shorter
+    if not _is_doubtful(text) or not _worth_trafilatura(html, text):
+        return text, "resiliparse"
+    better, error = _trafilatura(html)
+    if better:
+        return better, "trafilatura"
+    return text, f"resiliparse (trafilatura: {error})" if error else "resiliparse"
+
+
+def _nesting(html: str, num_tags: int) -> int:
+    """The most tags that stand open at one place, or 0 where there are too few tags to count."""
+    # Each level takes at least one tag, and 8,000 levels are still searched in well under a second.
+    if not MIN_COUNTED_TAGS < num_tags <= MAX_PARSED_TAGS:
+        return 0
+    return max(accumulate(-1 if closing else 1 for closing in _TAG.findall(html)), default=0)
+
+
+def _without_tags(html: str) -> str:
+    return tidy(unescape(_ANY_TAG.sub("\n", _SCRIPT.sub("\n", _without_surrogates(html)))))
+
+
+def _without_surrogates(html: str) -> str:
+    return html.encode("utf-8", "replace").decode()
+
+
+def _all_text(tree: HTMLTree) -> str:
+    return tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False, comments=True, post_meta=True))
+
+
+def _main_content(tree: HTMLTree) -> str:
+    return tidy(
+        extract_plain_text(
+            tree, preserve_formatting=True, main_content=True, alt_texts=False, comments=False, post_meta=False
+        )
+    )
+
+
+def _without_tail(text: str) -> str:
+    """`text` up to its last line that is a sentence, long, in a list or in a table; all of it where there is none."""
+    lines = text.split("\n")
+    kept = len(lines)
+    while kept and _is_tail(lines[kept - 1].strip()):
+        kept -= 1
+    return "\n".join(lines[:kept]) or text
+
+
+def _is_tail(line: str) -> bool:
+    whole = _SENTENCE_END.search(line) or line.startswith(_BULLETS) or "\t" in line
+    return len(line) < SHORT_LINE and not whole
+
+
+def _is_doubtful(text: str) -> bool:
+    if len(text) < MIN_TEXT_CHARACTERS:
+        return True
+    return prose(text) < MIN_PROSE_SHARE * len(text)
+
+
+def _worth_trafilatura(html: str, text: str) -> bool:
+    """Whether a page is small enough, and has more prose than `text`, for trafilatura to find."""
+    if len(html) > MAX_CASCADE_CHARACTERS or html.count("<") > MAX_CASCADE_TAGS:
+        return False
+    return sum(map(len, _PROSE.findall(html))) >= max(MIN_PROSE_CHARACTERS, len(text))
+
+
+def _trafilatura(html: str) -> tuple[str, str]:
+    """trafilatura's text, "" where it finds none, and the name of the error that it broke down with, if any."""
+    # Imported here: it takes longer to import than most commands that never extract a page take to run.
+    import trafilatura
+
+    try:
+        return tidy(trafilatura.extract(without_surroundings(html), include_comments=False) or ""), ""
+    except (RecursionError, ValueError) as error:
+        return "", type(error).__name__

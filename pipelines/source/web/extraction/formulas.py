@@ -1,0 +1,73 @@
+"""Formulas of a page as LaTeX between dollars, each of them once.
+
+Wikipedia, MathJax, KaTeX and MathML in general keep the LaTeX that a formula was made from beside one or two renderings
+of it, for eyes and for screen readers. A formula without its LaTeX is left as it stands.
+"""
+
+import re
+
+from resiliparse.parse.html import ElementNode, HTMLTree
+
+from pipelines.source.web.extraction.dom import new_text, one_by_one
+
+_RENDERED = (
+    ".katex-display,.katex,.mwe-math-element,mjx-container,.MathJax_Display,.MathJax_Preview,"
+    ".MathJax,.MathJax_SVG,.MathJax_CHTML,math"
+)
+IMAGES_OF_FORMULAS = (
+    "img:is(.tex,.latex,.mwe-math-fallback-image-inline,.mwe-math-fallback-image-display,[class*=quicklatex])[alt]"
+)
+_FORMULAS = f"{_RENDERED},{IMAGES_OF_FORMULAS},script[type^='math/tex']"
+_DISPLAYED = (
+    ".katex-display,.MathJax_Display,math[display=block],mjx-container[display=true],"
+    ".mwe-math-fallback-image-display,script[type*='mode=display']"
+)
+_ANNOTATION = "annotation:is([encoding*=tex i])"
+_DISPLAY_STYLE = re.compile(r"^\{\s*\\(?:display|text)style\s*(.*)\}$", re.DOTALL)
+
+
+def write_formulas(tree: HTMLTree, body: ElementNode) -> None:
+    """Replace the formulas of `tree` by their LaTeX."""
+    done: ElementNode | None = None
+    for element in body.query_selector_all(_FORMULAS).values():
+        # In the order of the page, what stands in an element follows it.
+        if done is not None and done.contains(element):
+            continue
+        if _is_rendering_of_script(element):
+            element.remove()
+        elif latex := _latex(element):
+            done = element
+            mark = "$$" if _is_displayed(element) else "$"
+            element.replace_with(new_text(tree, f"{mark}{latex}{mark}"))
+
+
+def _is_rendering_of_script(element: ElementNode) -> bool:
+    """Whether MathJax made the element from a script that follows it."""
+    if "MathJax" not in (element.class_name or ""):
+        return False
+    following = element.next_element_sibling
+    while following is not None and "MathJax" in (following.class_name or ""):
+        following = following.next_element_sibling
+    return following is not None and following.matches("script[type^='math/']")
+
+
+def _latex(element: ElementNode) -> str:
+    annotation = element.query_selector(_ANNOTATION)
+    if annotation is not None:
+        return _plain(annotation.text or "")
+    if element.tag == "script":
+        return _plain(element.text or "")
+    inside = (element, *one_by_one(element.query_selector_all(f"math,{IMAGES_OF_FORMULAS}")))
+    stated = (each.get_attribute("alttext") or each.get_attribute("alt") for each in inside)
+    return _plain(next(filter(None, stated), ""))
+
+
+def _is_displayed(element: ElementNode) -> bool:
+    return element.matches(_DISPLAYED) or element.query_selector(_DISPLAYED) is not None
+
+
+def _plain(latex: str) -> str:
+    """`latex` on one line, without dollars and the style that Wikipedia writes around it."""
+    latex = " ".join(latex.split()).strip("$").strip()
+    styled = _DISPLAY_STYLE.match(latex)
+    return styled[1].strip() if styled else latex

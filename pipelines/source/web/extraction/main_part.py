@@ -1,0 +1,136 @@
+"""Finds the main part of a page: the block, or the smallest block around several alike, that holds its prose.
+
+Where the main part is and what its class names are called by is after trafilatura's XPath expressions (A. Barbaresi,
+"Trafilatura: A Web Scraping Library and Command-Line Tool for Text Discovery and Extraction", ACL 2021).
+"""
+
+from collections.abc import Sequence
+
+from resiliparse.parse.html import ElementNode, ElementNodeList
+
+from pipelines.source.web.extraction.dom import length, one_by_one
+from pipelines.source.web.extraction.names import judge_names, kind_of
+
+MIN_MAIN_CHARACTERS = 1000
+"""Prose below which a candidate is a teaser or a first paragraph, not the main part of its page."""
+MAX_CANDIDATES = 200
+"""Elements that one selector finds which are looked at."""
+_PROSE = "p,li"
+
+
+def _containing(attribute: str, *parts: str) -> str:
+    return ",".join(f"[{attribute}*={part}]" for part in parts)
+
+
+def _containers(selectors: str) -> str:
+    return f":is(article,div,main,section):is({selectors})"
+
+
+_MAIN_PARTS = (
+    "[itemprop=articleBody],[itemprop=articlebody],[property='content:encoded']",
+    _containers(
+        ".post,.entry,#articleContent,"
+        + _containing("id", "article-content", "article-body", "articleBody", "entry-content", "body-text")
+        + ","
+        + _containing("class", "post-text", "post_text", "post-body", "postentry", "post-entry", "post-content")
+        + ","
+        + _containing("class", "post_content", "postcontent", "postContent", "article-text", "articletext")
+        + ","
+        + _containing("class", "articleText", "entry-content", "page-content", "text-content", "article-content")
+        + ","
+        + _containing("class", "article__content", "article-body", "article__body", "articlebody", "articleBody")
+        + ","
+        + _containing("class", "ArticleContent", "body-text")
+    ),
+    "article",
+    _containers(
+        "[role=article],#article,#story,.postarea,.text,.story,[id^=primary],[class*=fulltext i],[class^='article '],"
+        + _containing("class", "story-content", "storycontent", "theme-content", "blog-content", "section-content")
+        + ","
+        + _containing("class", "single-content", "single-post", "main-column", "wpb_text_column", "story-body")
+        + ",[class*=field-body]"
+    ),
+    _containers(
+        "#content,.content,[id*=main-content i],[class*=main-content i],[class*=page-content i],"
+        + _containing("id", "content-main", "content-body")
+        + ","
+        + _containing("class", "content-main", "content_main", "content-body", "content__body")
+    ),
+    "main,[role^=main],:is(article,div,section):is([class^=main],[id^=main])",
+)
+"""Where the main part of a page is, most certain first."""
+
+MIN_ALIKE_SHARE = 0.25
+"""Text of the blocks that are alike the main one, as a share of its own, from which they belong to it: the article goes
+on below an advertisement, or each post of a thread is one."""
+MIN_MAIN_SHARE = 0.1
+"""Share of a page's text below which a block is one of many parts."""
+MIN_GROUP_SHARE = 0.5
+"""Share of a page's text from which blocks are its main part together, though none is so by itself."""
+
+
+def main_part(body: ElementNode, whole: int) -> ElementNode:
+    """The main part of a page of `whole` characters that are not blank; all of it if no block is known for one."""
+    for selector in _MAIN_PARTS:
+        candidates = [each for each in _outermost(body.query_selector_all(selector)) if not _is_boilerplate(each)]
+        for group in _alike(candidates):
+            found = _main_of(group)
+            if found is None or length(found) < MIN_MAIN_SHARE * whole:
+                continue
+            if found is candidates[0] or length(found) >= MIN_GROUP_SHARE * whole:
+                return found
+    return body
+
+
+def _is_boilerplate(element: ElementNode) -> bool:
+    return judge_names(element.class_name, element.id)[0]
+
+
+def _outermost(found: ElementNodeList) -> list[ElementNode]:
+    """The first MAX_CANDIDATES elements of a list, without those that stand in another of them."""
+    chosen: list[ElementNode] = []
+    for number, element in enumerate(one_by_one(found)):
+        if number == MAX_CANDIDATES:
+            break
+        # In the order of the page, an element that stands in another follows it.
+        if not chosen or not chosen[-1].contains(element):
+            chosen.append(element)
+    return chosen
+
+
+def _alike(candidates: Sequence[ElementNode]) -> list[list[ElementNode]]:
+    """`candidates` in groups of one kind, in the order of the page."""
+    groups: dict[object, list[ElementNode]] = {}
+    for element in candidates:
+        groups.setdefault(kind_of(element.tag, element.class_name), []).append(element)
+    return list(groups.values())
+
+
+def _main_of(group: Sequence[ElementNode]) -> ElementNode | None:
+    """The first of `group` if it has prose and is most of them, else the element around all of them that has."""
+    first = group[0]
+    lengths = [length(element) for element in group]
+    if sum(lengths[1:]) < MIN_ALIKE_SHARE * lengths[0]:
+        return first if _has_prose(first) else None
+    around = _common_ancestor(group)
+    return around if _has_prose(around) else None
+
+
+def _common_ancestor(elements: Sequence[ElementNode]) -> ElementNode:
+    ancestor = elements[0]
+    while not (ancestor.contains(elements[-1]) and all(map(ancestor.contains, elements))):
+        parent = ancestor.parent_element
+        if parent is None:
+            return ancestor
+        ancestor = parent
+    return ancestor
+
+
+def _has_prose(element: ElementNode) -> bool:
+    """Whether MIN_MAIN_CHARACTERS stand in its blocks of prose; no more of them are read, for lists stand in lists."""
+    characters = 0
+    for block in one_by_one(element.query_selector_all(_PROSE)):
+        characters += len(block.text or "")
+        if characters >= MIN_MAIN_CHARACTERS:
+            return True
+    return False

@@ -1,0 +1,54 @@
+"""A second choice for a page of which the first left little: the guard against layouts that no rule foresaw."""
+
+from collections.abc import Callable, Iterator
+
+from resiliparse.parse.html import HTMLTree
+
+from pipelines.artifacts.documents import SECOND_CHOICE
+from pipelines.source.web.extraction.boilerplate import remove_surroundings
+from pipelines.source.web.extraction.dom import inked, length, remove_all
+from pipelines.source.web.extraction.visible import visible_tree
+
+MIN_KEPT_SHARE = 0.07
+"""Share of a page's prose that its text holds; a share below has lost what the page is for."""
+
+
+def is_little(text: str, of_characters: int) -> bool:
+    """Whether `text` holds less than MIN_KEPT_SHARE of that many characters."""
+    return inked(text) < MIN_KEPT_SHARE * of_characters
+
+
+def choose_again(
+    html: str, text: str, main_content: Callable[[HTMLTree], str], all_text: Callable[[HTMLTree], str]
+) -> tuple[str, str] | None:
+    """Another text of a page, and its engine, if `text` holds too little of the page's prose; None if it does not.
+
+    Prose is what stands neither in links nor in navigation, footers and controls. resiliparse's main content is taken
+    if it holds enough of it, and else all text of the page outside of navigation, footers and controls.
+    """
+    prose = _prose(html)
+    if not is_little(text, prose):
+        return None
+    for engine, candidate in _candidates(html, main_content, all_text):
+        if not is_little(candidate, prose):
+            return candidate, SECOND_CHOICE + engine
+    return None
+
+
+def _prose(html: str) -> int:
+    body = visible_tree(html).body
+    if body is None:
+        return 0
+    remove_surroundings(body)
+    remove_all(body, "a")
+    return length(body)
+
+
+def _candidates(
+    html: str, main_content: Callable[[HTMLTree], str], all_text: Callable[[HTMLTree], str]
+) -> Iterator[tuple[str, str]]:
+    tree = visible_tree(html)
+    yield "main content", main_content(tree)
+    if tree.body is not None:
+        remove_surroundings(tree.body)
+    yield "all text", all_text(tree)

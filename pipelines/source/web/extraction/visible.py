@@ -1,0 +1,281 @@
+"""The tree of a page as a browser shows it, as far as its HTML says so without style sheets.
+
+Invisible is an element with the attribute `hidden` or `popover`, a dialog that is not open, and an element whose inline
+style does not display it, hides it, gives it no size, cuts it away or moves it off the screen. An element that a page
+keeps from screen readers (`aria-hidden`) is visible; it goes if the text beside it says the same. The headings of an
+accordion are buttons, which text extraction takes for controls: they are opened. Readings above characters (furigana)
+go, as they would stand in the middle of their words.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Self
+
+from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
+
+from pipelines.source.web.extraction.code import EDITORS, mark_blank_lines, write_editors
+from pipelines.source.web.extraction.dom import length, new_text
+from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
+
+MIN_VISIBLE_SHARE = 0.1
+"""Share of a page's text that is visible below which a script reveals the page, and nothing hidden is taken out."""
+MAX_JOINED_CHARACTERS = 2000
+"""Characters of a text from which what follows a `ruby` is not joined to it, which would take quadratic time."""
+MIN_WRAPPED_SHARE = 0.5
+"""Share of a page's text from which it is the page that stands in `noscript` or in a figure."""
+MAX_TEXT_READS = 20
+"""Times that the text of a page is read to find what it repeats."""
+MAX_ON_SCREEN = 900
+"""Pixels that an element is moved by and may still be seen."""
+
+_UNPRINTED = ("template", "rt", "rp", "rtc")
+_ATTRIBUTES = "[hidden]:not([hidden=until-found i]),[popover],dialog:not([open])"
+_STYLES = "[style]:is({})".format(
+    ",".join(
+        f"[style*={part} i]"
+        for part in (
+            *("none", "hidden", "collapse", "clip", "scale", "'-9'", "'-1'", "'-2'", "'-3'", "'-5'"),
+            *("'size:0'", "'size: 0'", "'height:0'", "'height: 0'", "'width:0'", "'width: 0'", "'height:1px'"),
+            *("'height: 1px'", "'width:1px'", "'width: 1px'"),
+        )
+    )
+)
+"""Inline styles that may hide something: a test in the parser, which spares Python most of them."""
+_HEADED = ":is(h1,h2,h3,h4,h5,h6,summary,dt,th,legend,caption,[role=heading])"
+_NO_CONTROLS = f"{_HEADED} :is(button,label),button:has(h1,h2,h3,h4,h5,h6),label:has(p,pre,table,ul)"
+"""Buttons and labels that are headings, or stand around what is no control."""
+_FORMULAS_OR_EDITORS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS},{EDITORS}"
+_SPECIAL = ",".join(
+    (
+        *(
+            *_UNPRINTED,
+            "ruby",
+            "figure:has(p)",
+            "figcaption:has(p)",
+            "iframe",
+            "pre",
+            _NO_CONTROLS,
+            _FORMULAS_OR_EDITORS,
+            _STYLES,
+        ),
+        *("[hidden]", "[popover]", "dialog", "[aria-hidden=true]:not(:empty)"),
+    )
+)
+_OPEN_IFRAME = re.compile(r"<iframe\b[^<>]*>(?!\s*</iframe)", re.IGNORECASE)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)
+_LENGTH = re.compile(r"(-?\d*\.?\d+)\s*(px|r?em|ex|ch|pt|%|v[wh])?")
+_NOTHING = re.compile(r"0*\.?0+(?:px|r?em|pt|%)?")
+_CLIPPED = re.compile(r"rect\(\s*[01](?:px)?(?:[\s,]+[01](?:px)?){3}\s*\)|inset\(\s*(?:50|100)%\s*\)|circle\(\s*0\b")
+_PIXELS: Mapping[str, float] = {
+    "": 1,
+    "px": 1,
+    "pt": 1.3,
+    "%": 9,
+    "vw": 9,
+    "vh": 9,
+    "ch": 8,
+    "ex": 8,
+    "em": 16,
+    "rem": 16,
+}
+_OFFSETS = (
+    "left",
+    "right",
+    "top",
+    "bottom",
+    "inset",
+    "text-indent",
+    "margin",
+    "margin-left",
+    "margin-top",
+    "transform",
+)
+
+
+def visible_tree(html: str) -> HTMLTree:
+    """The tree of a page without what is not visible, its formulas and listings made plain."""
+    tree = HTMLTree.parse(html)
+    body = tree.body
+    if body is None:
+        return tree
+    special = _Special.below(body)
+    if special.swallows_page:
+        # To a browser that runs scripts `noscript` is text that ends with its end tag; to the parser an `iframe` in it
+        # that is not closed goes on to the end of the page.
+        return visible_tree(_OPEN_IFRAME.sub("", html))
+    if special.has_formulas:
+        write_formulas(tree, body)
+    if special.has_editors:
+        write_editors(tree, body)
+    for listing in special.listings:
+        mark_blank_lines(listing)
+    for element in special.unprinted:
+        element.remove()
+    _remove_hidden(body, special.maybe_hidden)
+    _remove_repeated(body, special.not_for_screen_readers)
+    for wrapper in special.wrappers:
+        wrapper.replace_with(*wrapper.child_nodes.values())
+    for ruby in special.rubies:
+        _join(tree, ruby)
+    _open_most_of_the_page(body, special.figures)
+    _open_most_of_the_page(body, body.query_selector_all("noscript:has(p,li,h1,h2)").values())
+    return tree
+
+
+class _Special:
+    """Elements of a page that are not printed as they stand, sorted by why: one search of the page for all of them."""
+
+    def __init__(self) -> None:
+        self.unprinted: list[ElementNode] = []
+        self.maybe_hidden: list[ElementNode] = []
+        self.not_for_screen_readers: list[ElementNode] = []
+        self.wrappers: list[ElementNode] = []
+        self.rubies: list[ElementNode] = []
+        self.figures: list[ElementNode] = []
+        self.listings: list[ElementNode] = []
+        self.has_formulas = self.has_editors = self.swallows_page = False
+
+    @classmethod
+    def below(cls, body: ElementNode) -> Self:
+        special = cls()
+        for element in body.query_selector_all(_SPECIAL).values():
+            special._sort(element)
+        return special
+
+    def _sort(self, element: ElementNode) -> None:
+        tag = element.tag or ""
+        if tag == "iframe":
+            self.swallows_page |= "</noscript" in (element.text or "").lower()
+        elif tag == "script":
+            self.has_formulas = True
+        elif tag in _UNPRINTED:
+            self.unprinted.append(element)
+        elif tag == "pre":
+            self.listings.append(element)
+        else:
+            self._sort_by_attributes(element, tag)
+
+    def _sort_by_attributes(self, element: ElementNode, tag: str) -> None:
+        if tag == "ruby":
+            self.rubies.append(element)
+        elif tag in ("figure", "figcaption"):
+            self.figures.append(element)
+        elif tag in ("button", "label"):
+            self.wrappers.append(element)
+        self.has_editors |= tag in ("div", "table") and element.matches(EDITORS)
+        self.has_formulas |= tag in ("math", "mjx-container", "img")
+        style = element.get_attribute("style")
+        if (style is not None and is_hiding(style)) or element.matches(_ATTRIBUTES):
+            self.maybe_hidden.append(element)
+        elif element.get_attribute("aria-hidden") == "true":
+            self.not_for_screen_readers.append(element)
+
+
+@lru_cache(maxsize=2**14)
+def is_hiding(style: str) -> bool:
+    """Whether an inline style makes its element invisible."""
+    rules = _declarations(style)
+    if rules.get("display") == "none" or rules.get("visibility") in ("hidden", "collapse"):
+        return True
+    if rules.get("content-visibility") == "hidden":
+        return True
+    if _CLIPPED.search(rules.get("clip", "") + rules.get("clip-path", "")):
+        return True
+    return _has_no_size(rules) or _is_off_screen(rules)
+
+
+def _open_most_of_the_page(body: ElementNode, wrappers: Sequence[ElementNode]) -> None:
+    """Put the contents of `wrappers` in their place if they are most of the page: a forum's page for crawlers stands in
+    `noscript`, and what follows a figure that nobody closed stands in it."""
+    if not wrappers:
+        return
+    most = MIN_WRAPPED_SHARE * length(body)
+    for wrapper in wrappers:
+        if length(wrapper) >= most:
+            wrapper.replace_with(*wrapper.child_nodes.values())
+
+
+def _join(tree: HTMLTree, ruby: ElementNode) -> None:
+    """Put the text of `ruby` into the text around it: resiliparse's main content loses texts beside it."""
+    before, text, after = ruby.previous_sibling, ruby.text or "", ruby.next_sibling
+    if isinstance(after, TextNode):
+        text += after.data or ""
+        after.remove()
+    if isinstance(before, TextNode) and len(before.data or "") < MAX_JOINED_CHARACTERS:
+        before.data = (before.data or "") + text
+        ruby.remove()
+    else:
+        ruby.replace_with(new_text(tree, text))
+
+
+def _remove_hidden(body: ElementNode, found: Sequence[ElementNode]) -> None:
+    hidden: list[ElementNode] = []
+    for element in found:
+        # In the order of the page, an element that stands in another follows it.
+        if not (hidden and hidden[-1].contains(element)):
+            hidden.append(element)
+    if hidden and sum(map(length, hidden)) <= (1 - MIN_VISIBLE_SHARE) * length(body):
+        for element in hidden:
+            element.replace_with(*_visible_again(element))
+
+
+def _remove_repeated(body: ElementNode, found: Sequence[ElementNode]) -> None:
+    """Remove the elements whose text stands a second time in the element around them."""
+    readable = MAX_TEXT_READS * len(body.text or "") if found else 0
+    for element in found:
+        text, parent = _words(element), element.parent_element
+        around = _words(parent) if text and parent is not None else ""
+        readable -= len(around)
+        if readable < 0:
+            return
+        if around.count(text) > 1:
+            element.remove()
+
+
+def _visible_again(element: ElementNode) -> list[ElementNode]:
+    """Of what stands in an element of `visibility: hidden`, that which is visible again."""
+    if _declarations(element.get_attribute("style") or "").get("visibility") != "hidden":
+        return []
+    return [
+        inner
+        for inner in element.query_selector_all("[style*=visible i]").values()
+        if _declarations(inner.get_attribute("style") or "").get("visibility") == "visible"
+    ]
+
+
+@lru_cache(maxsize=2**14)
+def _declarations(style: str) -> Mapping[str, str]:
+    """Properties of an inline style, the last of each that is no weaker than another."""
+    rules: dict[str, str] = {}
+    important: set[str] = set()
+    for declaration in _COMMENT.sub("", style.lower()).split(";"):
+        name, _, value = declaration.partition(":")
+        name = name.strip()
+        value, _, strength = value.partition("!")
+        if strength.strip() == "important":
+            important.add(name)
+        elif name in important:
+            continue
+        rules[name] = value.strip()
+    return rules
+
+
+def _has_no_size(rules: Mapping[str, str]) -> bool:
+    if _NOTHING.fullmatch(rules.get("font-size", "1")):
+        return True
+    sizes = [rules.get(name, "auto") for name in ("height", "width", "max-height", "max-width")]
+    return rules.get("overflow") in ("hidden", "clip") and any(
+        _NOTHING.fullmatch(size) or size == "1px" for size in sizes
+    )
+
+
+def _is_off_screen(rules: Mapping[str, str]) -> bool:
+    if rules.get("transform", "").startswith("scale(0)"):
+        return True
+    lengths = [found for name in _OFFSETS for found in _LENGTH.findall(rules.get(name, ""))]
+    return any(float(number) * _PIXELS[unit] < -MAX_ON_SCREEN for number, unit in lengths)
+
+
+def _words(element: ElementNode) -> str:
+    return " ".join((element.text or "").split())

@@ -1,0 +1,1 @@
+"""WARC: members, records, HTTP responses, and files of them as an input."""

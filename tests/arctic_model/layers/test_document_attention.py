@@ -1,0 +1,141 @@
+"""Which tokens see each other: the two ways to say it agree, and attention computes the same by either."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from arctic_model.layers import attention
+from arctic_model.layers.attention import (
+    Attention,
+    Documents,
+    document_bias,
+    document_mask,
+    documents,
+    rotation,
+    takes_documents,
+)
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
+from arctic_model.weight_init import initialize
+
+SEGMENTS = [
+    [[0] * 12],
+    [[0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 4], [0] * 5 + [1] * 7],
+    [[0] * 9 + [-1] * 3, [-1] * 12, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, -1, -1]],
+]
+
+
+def sees(segments: Tensor, t: int, s: int) -> bool:
+    """By the flat numbers of two tokens: not later, in the same row and document."""
+    length = segments.shape[1]
+    flat = segments.flatten()
+    return s <= t and s // length == t // length and bool(flat[s] == flat[t])
+
+
+@pytest.mark.parametrize("rows", SEGMENTS)
+def test_documents_and_bias_let_the_same_tokens_see_each_other(rows: list) -> None:
+    segments = torch.tensor(rows, dtype=torch.int32)
+    batch, length = segments.shape
+    offsets, longest = documents(segments)
+    bias = document_bias(segments, torch.float32)
+    document = torch.bucketize(torch.arange(batch * length), offsets, right=True)
+    assert offsets.dtype == torch.int32
+    assert int(offsets.diff().max()) <= longest
+    for t in range(batch * length):
+        for s in range(batch * length):
+            expected = sees(segments, t, s)
+            assert (s <= t and bool(document[t] == document[s])) == expected
+            if s // length == t // length:
+                assert float(bias[t // length, 0, t % length, s % length]) == (0.0 if expected else -torch.inf)
+
+
+def per_document(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    begins: Tensor,
+    _: Tensor,
+    longest: int,
+    __: int,
+    *,
+    window_size: tuple,
+    **rest: bool,
+) -> Tensor:
+    """What torch documents of its kernel for sequences of unequal length, which runs on a GPU only."""
+    assert window_size == (-1, 0), "causal"
+    assert rest == {"enable_gqa": True}
+    out = torch.empty_like(q)
+    for begin, end in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True):
+        assert end - begin <= longest
+        parts = (tensor[begin:end].transpose(0, 1) for tensor in (q, k, v))
+        out[begin:end] = F.scaled_dot_product_attention(*parts, is_causal=True, enable_gqa=True).transpose(0, 1)
+    return out
+
+
+@pytest.mark.parametrize("rows", SEGMENTS)
+def test_attention_by_documents_is_attention_with_a_bias(rows: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", SimpleNamespace(varlen_attn=per_document))
+    config = preset("tiny")
+    module = Attention(config)
+    segments = torch.tensor(rows, dtype=torch.int32)
+    x = torch.randn(*segments.shape, config.hidden_size, generator=torch.Generator().manual_seed(0))
+    angles = rotation(torch.arange(12).repeat(len(rows), 1), config.head_dim, config.rope_theta)
+    expected = module(x, angles, document_bias(segments, x.dtype))
+    torch.testing.assert_close(module(x, angles, documents(segments)), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_pass_makes_one_mask_in_its_own_dtype_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Tensor] = []
+    used: list[Tensor | Documents] = []
+
+    def noted(segments: Tensor, dtype: torch.dtype) -> Tensor:
+        made.append(document_bias(segments, dtype))
+        return made[-1]
+
+    monkeypatch.setattr(attention, "document_bias", noted)
+    model = ArcticModel(preset("tiny")).bfloat16()
+    initialize(model, 0)
+    for layer in model.model.layers:
+        layer.self_attn.register_forward_pre_hook(lambda _, inputs: used.append(inputs[2]))
+    ids = torch.zeros(1, 12, dtype=torch.long)
+    model(ids, torch.arange(12)[None], torch.tensor(SEGMENTS[0]))
+    assert [mask.dtype for mask in made] == [torch.bfloat16]
+    assert all(mask is made[0] for mask in used)
+    assert len(used) == model.config.num_layers
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "taken"),
+    [
+        *((torch.bfloat16, size, True) for size in (8, 64, 72, 128, 256)),
+        *((torch.bfloat16, size, False) for size in (2, 10, 12, 100, 132, 264, 512)),
+        (torch.float16, 64, True),
+        (torch.float32, 64, False),
+    ],
+)
+def test_heads_that_flash_attention_refuses_have_a_bias(dtype: torch.dtype, head_dim: int, taken: bool) -> None:
+    assert takes_documents(dtype, head_dim) == taken
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flash attention runs on a GPU only")
+@pytest.mark.parametrize("rows", SEGMENTS)
+def test_flash_attention_by_documents_is_attention_in_float64(rows: list) -> None:
+    segments = torch.tensor(rows, dtype=torch.int32, device="cuda")
+    assert isinstance(document_mask(segments, torch.bfloat16, 64), Documents)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(*segments.shape, heads, 64) for heads in (4, 2, 2, 4)]
+    q, k, v, upstream = (torch.randn(shape, generator=generator).cuda().bfloat16() for shape in shapes)
+    inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
+    wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    found = attention.attend_in_documents(*inputs, documents(segments))
+    heads = (tensor.transpose(1, 2) for tensor in wide)
+    bias = document_bias(segments, torch.float64)
+    expected = F.scaled_dot_product_attention(*heads, attn_mask=bias, enable_gqa=True).transpose(1, 2)
+    torch.testing.assert_close(found.double(), expected, atol=2e-2, rtol=2e-2)
+    wanted = torch.autograd.grad(expected, wide, upstream.double())
+    for mine, theirs in zip(torch.autograd.grad(found, inputs, upstream), wanted, strict=True):
+        torch.testing.assert_close(mine.double(), theirs, atol=4e-2, rtol=2e-2)

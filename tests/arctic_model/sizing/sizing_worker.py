@@ -1,0 +1,143 @@
+"""One of two workers that measure what a step allocates and sends: `sizing_worker.py RANK RENDEZVOUS OUT`.
+
+Writes OUT-RANK.json: bytes by part for every arrangement of `test_sizing.ARRANGEMENTS`.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from arctic_model.config import ArcticConfig
+from arctic_model.kernels.row_groups import PADDED
+from arctic_model.presets import preset
+from arctic_model.training.engine import Engine
+from arctic_model.training.objective import Batch, Scale, training_loss
+from arctic_model.training.optimizer import Optimization
+from arctic_model.training.saving import Staging
+
+SEQUENCES, LENGTH, PASSES = 2, 16, 2
+ARRANGEMENTS = [
+    (0, "float32", "float32", 2, "adamw"),
+    (1, "bfloat16", "float32", 2, "adamw"),
+    (2, "bfloat16", "float32", 2, "adamw"),
+    (2, "bfloat16", "float32", 1, "adamw"),
+    (1, "bfloat16", "bfloat16", 2, "adamw"),
+    (2, "bfloat16", "bfloat16", 2, "adamw"),
+    (1, "float32", "float32", 1, "adamw"),
+    (0, "float32", "float32", 2, "muon"),
+    (1, "bfloat16", "float32", 1, "muon"),
+]
+"""ZeRO stage, dtype, gradient_dtype, expert_parallel_size, optimizer."""
+
+INPUTS = {
+    "all_reduce": "tensor",
+    "all_to_all_single": "input",
+    "all_gather": "tensor",
+    "all_gather_into_tensor": "input_tensor",
+}
+"""The collectives that are counted, and which of their arguments is sent."""
+SENT: Counter[str] = Counter()
+"""Bytes that went into each kind of collective and dtype since the counter was cleared."""
+
+
+def main() -> None:
+    rank, rendezvous, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    torch.set_num_threads(1)
+    PADDED.clear()  # as on a GPU, which the formulas are for
+    count_collectives()
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    measured = [measure(*arrangement) for arrangement in ARRANGEMENTS]
+    Path(f"{out}-{rank}.json").write_text(json.dumps(measured), encoding="utf-8")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def config() -> ArcticConfig:
+    return preset("tiny", {"num_layers": 3, "init_std": 0.2})
+
+
+def measure(
+    zero_stage: int, dtype: str, gradient_dtype: str, expert_parallel_size: int, optimizer: str
+) -> dict[str, Any]:
+    """One step of two passes, and the copy that a checkpoint is written from. Gradients are looked at between the two
+    passes."""
+    settings = Optimization(optimizer=optimizer, zero_stage=zero_stage, dtype=dtype, gradient_dtype=gradient_dtype)
+    engine = Engine(config(), settings, expert_parallel_size, PASSES, training_loss)
+    parameters = list(engine.model.parameters())
+    SENT.clear()
+    loss, kept = forward(engine, settings)
+    engine.backward(loss)
+    gradients = sum(tensor.nbytes for tensor in gradients_of(engine, parameters))
+    engine.end_micro_batch()
+    engine.backward(forward(engine, settings)[0])
+    engine.step(0.001, 1.0)
+    sent = dict(SENT)
+    states = engine._optimizer.state
+    staged = Staging(engine.device).copied(engine.share())
+    masters = [p for group in engine._optimizer.param_groups for p in group["params"]] if zero_stage else []
+    engine.close()
+    return {
+        "weights": storage_bytes(parameters),
+        "gradients": gradients,
+        "master_weights": storage_bytes(masters),
+        "moments": storage_bytes(kept for state in states.values() for name, kept in state.items() if name != "step"),
+        "staged": storage_bytes(stretch.values for stretch in staged),
+        "kept": kept,
+        "sent": sent,
+    }
+
+
+def forward(engine: Engine, settings: Optimization) -> tuple[Tensor, int]:
+    """The loss of a pass, and the bytes that it keeps for backward beside the parameters."""
+    ids = torch.randint(0, 60, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(dist.get_rank()))
+    positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
+    batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
+    scale = Scale(1.0, 1.0, torch.ones(config().num_layers, config().num_experts))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in engine.model.parameters()}
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        loss, _ = engine.forward(batch, scale, settings)
+    return loss, storage_bytes(tensor for tensor in kept if tensor.untyped_storage().data_ptr() not in weights)
+
+
+def storage_bytes(tensors: Iterable[Tensor]) -> int:
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def gradients_of(engine: Engine, parameters: list[Tensor]) -> list[Tensor]:
+    """What is kept from pass to pass: each parameter's gradient, at ZeRO-2 those of this worker's part only."""
+    separate = engine._settings.gradient_dtype != engine._settings.dtype
+    if engine._settings.zero_stage < 2:
+        return [parameter.grad_accum if separate else parameter.grad for parameter in parameters]
+    assert all(parameter.grad is None for parameter in parameters)
+    if separate:
+        return [parts.flat_partition for parts in engine._engine.optimizer.averaged_gradients.values()]
+    return [part for parts in engine._engine.optimizer.all_grad_tensors.values() for part in parts]
+
+
+def count_collectives() -> None:
+    """From now on. Before the first engine is made: DeepSpeed keeps the functions that it finds then."""
+    for name, argument in INPUTS.items():
+        setattr(dist, name, counting(getattr(dist, name), name, argument))
+
+
+def counting(function: Any, name: str, argument: str) -> Any:
+    def counted(*args: Any, **options: Any) -> Any:
+        tensor = signature(function).bind(*args, **options).arguments[argument]
+        SENT[f"{name} {tensor.dtype}".replace("torch.", "")] += tensor.nbytes
+        return function(*args, **options)
+
+    return counted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""No credential of a URL reaches what is written or shown."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.events import EventLog, read_events
+from infra.host.masking import masked, masked_plain
+
+SECRET = "Zx9-secret_Value"
+ADDRESSES = [
+    "https://{0}@host.example/a.jsonl",
+    "https://name:{0}@host.example/a.jsonl",
+    "https://name:p@{0}@host.example/a.jsonl",
+    "s3://bucket/a.jsonl?endpoint_override=http://name:{0}@host:9000",
+    "https://b.example/a.jsonl?X-Amz-Algorithm=A&X-Amz-Credential={0}&X-Amz-Signature={0}&X-Amz-Security-Token={0}",
+    "https://b.example/a.jsonl?X%2DAmz%2DSignature={0}",
+    "https://b.example/a.jsonl?AWSAccessKeyId={0}&Signature={0}&Expires=1",
+    "https://storage.example/b/a.jsonl?GoogleAccessId={0}&Signature={0}",
+    "https://storage.example/b/a.jsonl?X-Goog-Credential={0}&X-Goog-Signature={0}",
+    "https://a.blob.example/c/a.jsonl?sv=2024-01-01&sr=b&sig={0}",
+    "https://cdn.example/a.jsonl?Policy={0}&Key-Pair-Id={0}",
+    "https://host.example/a.jsonl?page=1&access_token={0}",
+    "https://host.example/a.jsonl?api_key={0}#b",
+    "https://host.example/a.jsonl?apikey={0}",
+    "https://host.example/a.jsonl?a=1&amp;token={0}",
+    "https://host.example/a.jsonl?a=1;password={0}",
+    "https://host.example/a.jsonl#id_token={0}",
+    "HTTPSConnectionPool(host='h'): failed with url: /a.jsonl?client_secret={0} (Caused by X)",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_the_secret_is_gone_and_the_rest_stays(address):
+    text = masked(f"error: '{address.format(SECRET)}': status 403")
+    assert SECRET not in text and text.startswith("error: '") and text.endswith("': status 403")
+    assert masked(text) == text
+    assert "a.jsonl" not in address or "a.jsonl" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://host.example/a.jsonl?page=2&region=eu-west-1",
+        "mail someone@example.org about https://host.example/a",
+        "source.max_quarantined_fraction = 0.05; author=Ann",
+        "https://host.example/@someone/post?author=ann",
+    ],
+)
+def test_what_is_no_secret_stays(text):
+    assert masked(text) == text
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_plain_data_keeps_its_shape(value):
+    assert masked_plain(masked_plain(value)) == masked_plain(value)
+    json.dumps(masked_plain(value))
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_the_event_log_has_no_secret(tmp_path, address):
+    log = EventLog(tmp_path)
+    shown = log.append({"event": "warning", "nested": {"paths": [address.format(SECRET)]}})
+    log.close()
+    assert SECRET not in str(shown) + str(list(read_events(tmp_path)))

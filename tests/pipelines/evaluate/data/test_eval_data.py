@@ -1,0 +1,174 @@
+"""The data root: what is missing, altered or unreadable is told with its mend; only what was pinned is kept."""
+
+import gzip
+import hashlib
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines.evaluate.data import fetch as fetching
+from pipelines.evaluate.data import files as data
+from pipelines.evaluate.data.fetch import fetch
+from pipelines.evaluate.data.files import DataFile, checked, content_digest, data_files, read_rows
+from pipelines.evaluate.tasks.task import DataError
+
+REAL = Path(__file__).parents[4] / ".." / "shared" / "data" / "eval"
+ROWS = [{"question": "What is\u2028here?", "n": 1}, {"question": "naïve", "n": 2}]
+QUESTION = {"id": "q1", "query": "Question: Why?\nAnswer:", "choices": ["this", "that"], "gold": 1}
+ANSWERED = {
+    "id": "q1",
+    "question": "Why?",
+    "choices": {"text": ["this", "that"], "label": ["A", "B"]},
+    "answerKey": "B",
+}
+
+
+def canonical(rows: list[dict]) -> str:
+    lines = "".join(json.dumps(row, sort_keys=True, separators=(",", ":")) + "\n" for row in rows)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+PINNED = {
+    item.file: item
+    for item in (
+        DataFile("plain/test.jsonl", canonical(ROWS), 2, "bytes", "github:some/where@abc/data/test.jsonl", "MIT"),
+        DataFile(
+            "joined/test.jsonl.gz",
+            canonical([{"text": "one two"}]),
+            1,
+            "context_and_continuation",
+            "github:some/where@abc/data/pairs.jsonl",
+            "MIT",
+        ),
+        DataFile("streams/dev.jsonl.gz", canonical(ROWS), 2, "arrow", "wheel:package==1/inside/*/dev", "MIT"),
+        DataFile("asked/test.jsonl.gz", canonical([ANSWERED]), 1, "requests", "wheel:package==1/asked.gz", "MIT"),
+        DataFile("race/test.jsonl", "", 0, "by hand", "from its authors", "non-commercial research"),
+    )
+}
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (data, fetching):
+        monkeypatch.setattr(module, "data_files", lambda: PINNED)
+    monkeypatch.setattr(fetching, "BACKOFF_S", 0.0)
+
+
+class Server:
+    """A stand-in for the raw files of GitHub, which fails as often as it is told to before it answers."""
+
+    def __init__(self) -> None:
+        self.files = {
+            "/some/where@abc/data/test.jsonl".replace("@", "/"): "".join(json.dumps(row) + "\n" for row in ROWS),
+            "/some/where/abc/data/pairs.jsonl": json.dumps({"context": "one ", "continuation": "two"}) + "\n",
+        }
+        self.failures = 2
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = outer.files.get(self.path, "").encode()
+                status = 404 if not body else 200
+                if outer.failures:
+                    outer.failures -= 1
+                    status = 503
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def wheel(requirement: str, folder: Path) -> Path:
+    path = folder / f"{requirement}.whl"
+    with zipfile.ZipFile(path, "w") as package:
+        for name, row in zip(("b", "a"), reversed(ROWS), strict=True):
+            buffer = io.BytesIO()
+            table = pa.Table.from_pylist([row])
+            with pa.ipc.new_stream(buffer, table.schema) as stream:
+                stream.write_table(table)
+            package.writestr(f"inside/{name}/dev/data.arrow", buffer.getvalue())
+        twice = "".join(json.dumps({"doc": QUESTION}) + "\n" for _ in range(2))
+        package.writestr("asked.gz", gzip.compress(twice.encode()))
+    return path
+
+
+def test_everything_arrives_as_pinned_and_a_second_fetch_asks_nobody(
+    pinned: None, server: Server, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    by_hand = fetch(tmp_path, tell=told.append, github=server.address, wheel=wheel)
+    assert [item.file for item in by_hand] == ["race/test.jsonl"]
+    for name in PINNED.keys() - {"race/test.jsonl"}:
+        assert content_digest(checked(tmp_path, name)) == PINNED[name].sha256
+    assert read_rows(tmp_path, "plain/test.jsonl") == ROWS
+    assert read_rows(tmp_path, "asked/test.jsonl.gz") == [ANSWERED]
+    assert "package==1: downloading" in told
+
+    def nobody(*_: object) -> Path:
+        raise AssertionError("asked again")
+
+    fetch(tmp_path, tell=told.append, github="http://127.0.0.1:9", wheel=nobody)
+
+
+def test_another_content_is_refused_and_nothing_is_kept(pinned: None, server: Server, tmp_path: Path) -> None:
+    server.files["/some/where/abc/data/test.jsonl"] += '{"question": "added"}\n'
+    with pytest.raises(DataError, match=r"plain/test.jsonl: .* gives other content"):
+        fetch(tmp_path, ["plain/test.jsonl"], github=server.address)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_a_source_that_is_gone_says_so(pinned: None, server: Server, tmp_path: Path) -> None:
+    server.files.clear()
+    with pytest.raises(DataError, match=r"HTTP 404\. Try again, or bring the file by hand"):
+        fetch(tmp_path, ["plain/test.jsonl"], github=server.address)
+
+
+def test_missing_altered_and_broken_files_are_told_with_their_mend(pinned: None, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"missing\. Run: arctic eval-data fetch"):
+        checked(tmp_path, "plain/test.jsonl")
+    with pytest.raises(DataError, match=r"missing\. Bring it there by hand: from its authors"):
+        checked(tmp_path, "race/test.jsonl")
+    path = tmp_path / "plain/test.jsonl"
+    path.parent.mkdir()
+    # the same rows with other spacing are the same content
+    path.write_text("".join(json.dumps(row, indent=None, separators=(", ", " : ")) + "\n\n" for row in ROWS))
+    assert checked(tmp_path, "plain/test.jsonl") == path
+    path.write_text(json.dumps(ROWS[0]) + "\n")
+    with pytest.raises(DataError, match="not the pinned version"):
+        checked(tmp_path, "plain/test.jsonl")
+    path.write_text('{"question": ')
+    with pytest.raises(DataError, match="unreadable"):
+        checked(tmp_path, "plain/test.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the evaluation data is not on this machine")
+def test_real_files_are_as_pinned() -> None:
+    names = [name for name, item in data_files().items() if item.sha256 and (REAL / name).is_file()]
+    assert len(names) > 20
+    for name in names:
+        assert checked(REAL, name).is_file()
+        if data_files()[name].rows < 2000:
+            assert len(read_rows(REAL, name)) == data_files()[name].rows

@@ -1,0 +1,152 @@
+"""Generated text against decoding without a cache, and against itself in other company."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arctic_model.checkpoint.reading import load_model
+from arctic_model.model import ArcticModel
+from pipelines.evaluate.engine.decoding import StopFinder, Writer, choose, first_stop
+from pipelines.evaluate.engine.models import LanguageModel, ModelSource
+from pipelines.evaluate.engine.own_model import ArcticCodec
+from pipelines.evaluate.engine.prefix_cache import BLOCK
+from pipelines.evaluate.engine.requests import Generation
+
+LONG = "Row 1: naïve café. SELECT x FROM t; " * 20
+REQUESTS = [
+    *(Generation(LONG[: 50 * n], ("zz",), 4 + n % 3) for n in range(1, 9)),
+    *(Generation("Row 7:", (), 6, temperature=1.0, sample=n) for n in range(4)),
+]
+
+
+@pytest.fixture(scope="module")
+def model(our_model: ModelSource) -> LanguageModel:
+    return our_model.load()
+
+
+@pytest.fixture(scope="module")
+def weights(our_model: ModelSource) -> ArcticModel:
+    return load_model(our_model.checkpoint)
+
+
+def continued(weights: ArcticModel, ids: list[int], count: int) -> list[int]:
+    """Greedy ids, each by a full pass over everything before it."""
+    new: list[int] = []
+    for _ in range(count):
+        tensor = torch.tensor([ids + new])
+        with torch.inference_mode():
+            logits = weights(tensor, torch.arange(tensor.shape[1])[None], torch.zeros_like(tensor))
+        new.append(int(logits[0, -1].argmax()))
+    return new
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_greedy_text_is_that_of_full_passes(weights: ArcticModel, model: LanguageModel, batched: bool) -> None:
+    requests = [request for request in REQUESTS if not request.temperature]
+    assert len(model.codec.encode(requests[-1].prompt)) > BLOCK
+    for request, found in zip(requests, Writer(model, batched=batched).write(requests), strict=True):
+        ids = continued(weights, model.codec.encode(request.prompt), request.max_new_tokens)
+        assert found == (model.codec.decode(ids), "length", 0)
+
+
+def test_no_answer_depends_on_company_or_order(model: LanguageModel) -> None:
+    expected = Writer(model).write(REQUESTS)
+    assert Writer(model).write(REQUESTS[::-1])[::-1] == expected
+    assert [Writer(model).write([request])[0] for request in REQUESTS] == expected
+
+
+def test_draws_of_one_prompt_differ_and_follow_from_the_request(model: LanguageModel) -> None:
+    draws = Writer(model).write(REQUESTS[-4:])
+    assert len({draw.text for draw in draws}) == 4
+    assert Writer(model, batched=True).write(REQUESTS) == Writer(model).write(REQUESTS)
+
+
+def test_draws_have_the_model_s_frequencies() -> None:
+    logits = torch.tensor([0.0, 2.0, 1.0, -1.0])
+    drawn = torch.bincount(torch.tensor([choose(logits, 0.5, f"seed/{n}") for n in range(4000)]), minlength=4) / 4000
+    expected = (logits / 0.5).softmax(-1)
+    assert (drawn - expected).abs().max() < 3 * (expected * (1 - expected) / 4000).sqrt().max()
+
+
+def test_text_ends_before_the_first_stop_wherever_ids_divide_it(model: LanguageModel) -> None:
+    (whole,) = Writer(model).write([Generation("Row 3:", (), 12)])
+    for start in range(1, len(whole.text) - 2):
+        stop = whole.text[start : start + 3]
+        (cut,) = Writer(model).write([Generation("Row 3:", ("never", stop), 12)])
+        assert cut == (whole.text[: whole.text.index(stop)], "stop", 0)
+
+
+def test_end_token_ends_the_answer(model: LanguageModel, weights: ArcticModel) -> None:
+    class Ending:
+        """Says `script`, then the end token."""
+
+        codec, max_positions, sees_masks, device = model.codec, model.max_positions, True, model.device
+        new_cache = staticmethod(model.new_cache)
+        script = iter(model.codec.encode("SELECT;", begin=False))
+
+        def logits(self, ids: torch.Tensor, *rest: object) -> torch.Tensor:
+            logits = torch.zeros_like(model.logits(ids, *rest))
+            logits[:, next(self.script, model.codec.prefix_id)] = 1.0
+            return logits
+
+    assert Writer(Ending()).write([Generation("Row 3:", (), 12)]) == [("SELECT;", "end", 0)]
+
+
+def test_prompt_too_long_loses_its_beginning_and_is_counted(model: LanguageModel, weights: ArcticModel) -> None:
+    prompt = LONG * 3
+    ids = model.codec.encode(prompt)
+    room = model.max_positions - 5
+    (found,) = Writer(model).write([Generation(prompt, (), 5)])
+    assert found == (model.codec.decode(continued(weights, ids[-room:], 5)), "length", len(ids) - room)
+    # Half of the positions is room enough, and an answer ends where positions do.
+    (found,) = Writer(model).write([Generation(prompt, (), 10**6)])
+    assert found.num_truncated == len(ids) - model.max_positions // 2
+
+
+def test_empty_prompt_begins_a_document_and_empty_stop_is_refused(weights: ArcticModel, model: LanguageModel) -> None:
+    (found,) = Writer(model).write([Generation("", (), 3)])
+    assert found.text == model.codec.decode(continued(weights, [model.codec.prefix_id], 3))
+    with pytest.raises(ValueError, match="a stop is empty"):
+        Writer(model).write([Generation("Row", ("x", ""), 3)])
+
+
+def test_chat_marks_are_read_in_what_a_template_wrote_and_nowhere_else(our_model: ModelSource, tmp_path: Path) -> None:
+    for file in our_model.tokenizer_folder.glob("tokenizer*.json"):
+        shutil.copy(file, tmp_path)
+    codec = ArcticCodec(tmp_path)
+    prompt = codec.chat([{"role": "user", "content": "hi"}])
+    assert prompt == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    (end,) = codec.end_ids - {codec.prefix_id}
+    assert codec.encode(prompt, marks=True).count(end) == 1
+    assert end not in codec.encode(prompt)
+    assert codec.encode("hi")[0] == codec.prefix_id != codec.encode("hi", begin=False)[0]
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"add_bos_token": False}))
+    plain = ArcticCodec(tmp_path)
+    assert plain.encode("hi") == codec.encode("hi", begin=False)
+    with pytest.raises(ValueError, match="no chat template"):
+        plain.chat([])
+
+
+TEXTS = st.text(st.sampled_from("ab é€😀\n"), min_size=1, max_size=12)
+
+
+@given(TEXTS, st.lists(st.text(st.sampled_from("ab é€"), min_size=1, max_size=3), max_size=3))
+def test_stop_is_found_with_the_id_that_completes_it(text: str, stops: list[str]) -> None:
+    """Ids are bytes, so characters come in pieces."""
+
+    def decode(ids: Sequence[int]) -> str:
+        return bytes(ids).decode("utf-8", errors="replace")
+
+    finder = StopFinder(decode, stops)
+    data = text.encode()
+    found = [finder.push(byte) for byte in data]
+    expected = [first_stop(decode(data[:count]), stops) is not None for count in range(1, len(data) + 1)]
+    assert [*found, True].index(True) == [*expected, True].index(True)

@@ -1,0 +1,70 @@
+"""Enterprise intelligence against Snowflake's formula and simulation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from pipelines.evaluate.statistics.enterprise import GOLD, PARTS, enterprise_bits_per_byte, enterprise_intelligence
+from pipelines.evaluate.tasks.task import Share
+
+CODE, MBPP, SPIDER = ("humaneval_plus", "pass@1"), ("mbpp_plus", "pass@1"), ("spider", "execution_accuracy")
+PROMPT, INSTRUCTION = ("ifeval", "prompt_strict"), ("ifeval", "instruction_strict")
+
+
+def rights(values: Sequence[float]) -> list[Share]:
+    return [Share(float(value), 1.0) for value in values]
+
+
+def test_it_is_the_published_formula() -> None:
+    # the four published parts of the released Arctic: coding 64.3, Spider 78.9, IFEval 52.4, and 65.2 in all
+    shares = {
+        CODE: [Share(64.3, 100)],
+        MBPP: [Share(64.3, 100)],
+        SPIDER: [Share(78.9, 100)],
+        PROMPT: [Share(52.4, 100)],
+        INSTRUCTION: [Share(52.4, 100)],
+    }
+    found = enterprise_intelligence(shares)
+    assert found is not None
+    assert 100 * found.value == pytest.approx(65.2)
+    assert (found.low, found.high) == (None, None), "one unit each"
+    assert sum(PARTS.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("missing", [CODE, SPIDER, INSTRUCTION])
+def test_without_a_part_there_is_no_mean(missing: tuple[str, str]) -> None:
+    shares = {name: rights([0, 1]) for name in PARTS if name != missing}
+    assert enterprise_intelligence(shares) is None
+
+
+def test_its_interval_covers_the_truth_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        # a prompt is followed where all of its instructions are
+        followed = draw.random((150, 2)) < draw.choice([0.9, 0.2], size=150)[:, None]
+        shares = {
+            CODE: rights(draw.random(164) < 0.3),
+            MBPP: rights(draw.random(378) < 0.4),
+            SPIDER: rights(draw.random(300) < 0.6),
+            PROMPT: rights(followed.all(axis=1)),
+            INSTRUCTION: [Share(float(row.sum()), 2.0) for row in followed],
+        }
+        found = enterprise_intelligence(shares)
+        assert found is not None
+        prompt = (0.9**2 + 0.2**2) / 2
+        truth = ((0.3 + 0.4) / 2 + 0.6 + (prompt + 0.55) / 2) / 3
+        hits += found.low <= truth <= found.high
+    assert 0.9 < hits / 200 < 0.99
+
+
+def test_bits_per_byte_count_code_sql_and_maths_once_each() -> None:
+    bits = {"humaneval_plus": 1.0, "mbpp_plus": 2.0, "spider": 3.0, "gsm8k": 4.0}
+    shares = {(task, GOLD): [Share(10 * value, 10.0), Share(20 * value, 20.0)] * 3 for task, value in bits.items()}
+    found = enterprise_bits_per_byte(shares)
+    assert found is not None
+    assert found.value == pytest.approx((1.5 + 3.0 + 4.0) / 3)
+    assert found.low == pytest.approx(found.high)
+    del shares[("gsm8k", GOLD)]
+    assert enterprise_bits_per_byte(shares) is None

@@ -1,0 +1,157 @@
+"""Personal data and secrets: what must be found, and what must stay, kind by kind."""
+
+import random
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.score.safety.pii import find_pii
+from pipelines.score.text.characters import Characters
+from pipelines.score.text.layout import layout
+
+REGIONS = ["US", "GB", "DE", "FR", "ES"]
+LETTERS = random.Random(7)
+
+
+def token(length: int, alphabet: str = string.ascii_letters + string.digits) -> str:
+    """Assembled here, so that no file holds a string that looks like somebody's key."""
+    return "".join(LETTERS.choices(alphabet, k=length))
+
+
+PEM = "-----BEGIN {0}PRIVATE KEY-----\n{1}\n{1}\n-----END {0}PRIVATE KEY-----"
+JWT_HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+TRUE = {
+    "email": [
+        "jane.doe@gmail.com",
+        "j+news@mail.uni-koeln.de",
+        "o'neil_7@sub.domain.co.uk",
+        "UPPER@HOST.ORG",
+    ],
+    "ip": ["93.184.216.34", "8.8.4.42", "2606:2800:220:1:248:1893:25c8:1946", "2a00:1450:4001:81b::200e"],
+    "phone": [
+        "+49 431 5362267",
+        "+1 (212) 555-2368",
+        "+44 20 7946 0018",
+        "Tel.: 0341 696290",
+        "Telefon 07 11/97 81-0",
+        "(212) 736-5000",
+        "Call us: 212-736-5000",
+        "fax 01 42 68 53 00",
+    ],
+    "iban": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "FR14 2004 1010 0505 0001 3M02 606"],
+    "secret": [
+        "AKIA" + token(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+        "ghp_" + token(36),
+        "github_pat_" + token(22) + "_" + token(59),
+        "glpat-" + token(20),
+        "xoxb-" + token(12, string.digits) + "-" + token(24),
+        "AIza" + token(35),
+        "sk_live_" + token(24),
+        "sk-proj-" + token(40) + "T3BlbkFJ" + token(40),
+        "npm_" + token(36),
+        f"{JWT_HEADER}.eyJ{token(30)}.{token(43)}",
+        PEM.format("RSA ", token(64)),
+        PEM.format("", token(64)),
+    ],
+}
+FALSE = {
+    "email": [
+        "user@example.com",
+        "git@github.com:a/b",
+        "logo@2x.png",
+        "@decorator",
+        "a @ b",
+        "x@localhost",
+        "@user.name",
+    ],
+    "ip": [
+        "192.168.1.10",
+        "10.0.0.1",
+        "127.0.0.1",
+        "1.2.3.4",
+        "version 12.34.56.78",
+        "v10.20.30.40",
+        "999.10.10.10",
+        "1.22.333.44.5",
+        "std::vector",
+        "fe80::1",
+        "::1",
+        "12:30:45",
+        "a::b",
+        "2001:db8::1",
+    ],
+    "phone": [
+        "2019-2020",
+        "12.03.2019 14:30",
+        "2024-05-17",
+        "ISBN 978-3-16-148410-0",
+        "1234567",
+        "3.14159265358979",
+        "1,234,567,890",
+        "$1234567890",
+        "0x12345678",
+        "order 4711-0815-42",
+        "99 100 101 102 103",
+        "+1 000 000 0000",
+        "pi = 31415926535",
+    ],
+    "iban": ["DE89 3704 0044 0532 0130 01", "GB82WEST1234569876543", "AB12 3456 7890 1234", "ISO 13616 2007 2020 1997"],
+    "secret": [
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_" + "x" * 36,
+        "sk_test_" + token(24),
+        "task-list-of-the-week-and-more",
+        "eyJhbGciOi",
+        f"eyJ{token(30)}.eyJ{token(30)}.{token(43)}",
+        "-----BEGIN PUBLIC KEY-----\n" + token(64) + "\n-----END PUBLIC KEY-----",
+        token(40),
+        "https://example.org/a/very/long/path/that/says/nothing",
+    ],
+}
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    characters = Characters(text)
+    findings = find_pii(characters, layout(characters.codes), REGIONS)
+    return [(finding.kind, text[finding.start : finding.end]) for finding in findings]
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, cases in TRUE.items() for text in cases])
+def test_it_is_found_and_nothing_else(kind, text):
+    said = f"Words before {text}, and words after. Nothing else here."
+    assert [name for name, _ in found(said)] == [kind]
+    spot = found(said)[0][1]
+    assert spot in text and (kind == "phone" or spot == text)
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, cases in FALSE.items() for text in cases])
+def test_it_stays(kind, text):
+    assert kind not in [name for name, _ in found(f"Words before {text} and words after.")]
+
+
+def test_national_numbers_need_their_region():
+    text = "Tel.: 0341 696290"
+    characters = Characters(text)
+    assert find_pii(characters, layout(characters.codes), []) == []
+    assert find_pii(characters, layout(characters.codes), ["US"]) == []
+    assert find_pii(characters, layout(characters.codes), ["DE"]) == [(6, 17, "phone")]
+
+
+def test_several_stand_in_the_order_of_the_text():
+    text = "Write to jane@gmail.com or +49 431 5362267; the server is 93.184.216.34, mine joe@web.de."
+    assert found(text) == [
+        ("email", "jane@gmail.com"),
+        ("phone", "+49 431 5362267"),
+        ("ip", "93.184.216.34"),
+        ("email", "joe@web.de"),
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("@.:/+-() 0123456789abcDE\n") | st.characters(), max_size=80))
+def test_every_text_has_findings_inside_it(text):
+    characters = Characters(text)
+    for finding in find_pii(characters, layout(characters.codes), REGIONS):
+        assert 0 <= finding.start < finding.end <= len(text)

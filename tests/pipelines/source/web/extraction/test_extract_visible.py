@@ -1,0 +1,215 @@
+"""Invisible text stays out of the corpus, by every extractor, and what is visible stays in."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.extraction.text import tidy
+from pipelines.source.web.extraction.visible import is_hiding
+
+SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
+STORY = f"<p>{SENTENCE * 4}</p>" * 4
+EXTRACTORS = ["cascade", "main_content", "all_text"]
+
+
+def page(inside: str) -> str:
+    return f"<html><body><article><h1>The flood</h1>{STORY}{inside}<p>{SENTENCE}</p></article></body></html>"
+
+
+HIDING = (
+    "display:none",
+    "DISPLAY : None !important",
+    "display:none!important;display:block",
+    "color:red;display:none",
+    "display:block;display:none",
+    "display/**/:/* x */none",
+    "visibility:hidden",
+    "visibility: collapse",
+    "content-visibility:hidden",
+    "position:absolute;left:-9999px",
+    "position:fixed; top:-1000em",
+    "text-indent:-9999px",
+    "text-indent: -5000%",
+    "margin-left:-2000px",
+    "position:absolute;inset:-9999px auto auto",
+    "clip:rect(0,0,0,0);position:absolute",
+    "clip: rect(1px, 1px, 1px, 1px)",
+    "clip:rect(0 0 0 0)",
+    "clip-path:inset(50%)",
+    "font-size:0",
+    "font-size: 0px",
+    "height:0;overflow:hidden",
+    "width:1px;height:1px;overflow:hidden",
+    "max-height:0px;overflow:hidden",
+    "transform:scale(0)",
+    "transform:translateX(-9999px)",
+)
+SHOWING = (
+    "",
+    "display:block",
+    "display:none;display:block",
+    "color:none",
+    "visibility:visible",
+    "left:-20px",
+    "margin-left:-15px",
+    "text-indent:-2em",
+    "font-size:0.9em",
+    "font-size:10px",
+    "height:100px;overflow:hidden",
+    "overflow:hidden",
+    "line-height:0",
+    "clip:auto",
+    "transform:translateY(-20px)",
+    "background:url(none.png)",
+    "pointer-events:none;text-decoration:none",
+    "opacity:0;transform:translateY(20px)",
+)
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize("style", HIDING)
+@pytest.mark.parametrize("tag", ["p", "div", "span", "section"])
+def test_what_an_inline_style_hides_is_left_out(style, tag, extractor):
+    block = f'<{tag} style="{style}">Praise the sponsor and buy lamp oil, the best of all the oils in town.</{tag}>'
+    text, _ = extract(page(block), extractor)
+    assert "sponsor" not in text and text.count(SENTENCE.strip()) >= 13
+
+
+@pytest.mark.parametrize("style", SHOWING)
+def test_other_styles_hide_nothing(style):
+    assert not is_hiding(style)
+    text, _ = extract(page(f'<p style="{style}">The mayor spoke of the bridge, and {SENTENCE}</p>'), "cascade")
+    assert "The mayor spoke" in text
+
+
+@given(st.text("display:none;visibilityhidden!important/* -9px", max_size=60))
+def test_any_style_is_judged(style):
+    assert is_hiding(style) in (True, False)
+
+
+HIDDEN = {
+    "hidden": "<p hidden>{}</p>",
+    "hidden with a value": "<div hidden='hidden'><p>{}</p></div>",
+    "popover": "<div popover>{}</div>",
+    "a closed dialog": "<dialog><p>{}</p></dialog>",
+    "template": "<template><p>{}</p></template>",
+    "script": "<script type='text/plain'>{}</script>",
+    "inside": "<div hidden><div><p style='display:block'>{}</p></div></div>",
+}
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_what_the_html_hides_is_left_out(kind, extractor):
+    assert "sponsor" not in extract(page(HIDDEN[kind].format(f"Praise the sponsor. {SENTENCE}")), extractor)[0]
+
+
+@pytest.mark.parametrize("length", [1, 4, 20])
+def test_hidden_text_is_left_out_however_much_it_is(length):
+    spam = (
+        "<p style='display:none'>Praise the sponsor. </p>"
+        + f"<div hidden>{'Praise the sponsor once more. ' * 60}</div>"
+    )
+    text, _ = extract(page(spam * length), "cascade")
+    assert "sponsor" not in text or length == 20
+
+
+def test_what_a_page_finds_for_a_search_is_visible():
+    assert "The mayor" in extract(page(f"<p hidden='until-found'>The mayor. {SENTENCE}</p>"), "cascade")[0]
+
+
+@pytest.mark.parametrize("wrapper", ["<div style='visibility:hidden'>{}</div>", "<main hidden>{}</main>"])
+def test_a_page_that_a_script_reveals_is_visible(wrapper):
+    html = f"<html><body>{wrapper.format(STORY)}<p>Loading</p></body></html>"
+    assert SENTENCE.strip() in extract(html, "cascade")[0]
+
+
+def test_what_is_visible_again_inside_of_hidden_text_stays():
+    block = f"<div style='visibility:hidden'>sponsor<p style='visibility:visible'>The mayor. {SENTENCE}</p></div>"
+    text, _ = extract(page(block), "cascade")
+    assert "The mayor." in text and "sponsor" not in text
+
+
+def test_a_text_that_screen_readers_get_twice_is_written_once():
+    twice = (
+        "<p>The lamp costs <span aria-hidden='true'>five crowns</span><span class='read'>five crowns</span> now.</p>"
+    )
+    once = "<p>It was <span aria-hidden='true'>seven</span> crowns before.</p>"
+    text, _ = extract(page(f"{twice}{once}<p>{SENTENCE}</p>"), "cascade")
+    assert text.count("five crowns") == 1 and "It was seven crowns before." in text
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "<h3><button type='button' aria-expanded='false'>{}</button></h3>",
+        "<h2 class='accordion'><span><button>{}</button></span></h2>",
+        "<button><h3>{}</h3></button>",
+        "<h4><label for='x'>{}</label></h4>",
+        "<details><summary><button>{}</button></summary></details>",
+        "<div role='heading'><button>{}</button></div>",
+        "<dl><dt><button>{}</button></dt><dd>An answer of some length, which is text.</dd></dl>",
+    ],
+)
+def test_a_heading_that_is_a_button_is_text(heading, extractor):
+    assert "When did the river rise?" in extract(page(heading.format("When did the river rise?")), extractor)[0]
+
+
+def test_an_iframe_that_noscript_leaves_open_does_not_swallow_the_page():
+    html = f"<html><body><noscript><iframe src='/x' height=0 /></noscript><main>{STORY}</main></body></html>"
+    assert all(SENTENCE.strip() in extract(html, extractor)[0] for extractor in EXTRACTORS)
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize(
+    "ruby",
+    [
+        "<ruby>川<rp>(</rp><rt>かわ</rt><rp>)</rp></ruby>",
+        "<ruby>川<rt>かわ</rt></ruby>",
+        "<ruby><rb>川</rb><rtc><rt>かわ</rt></rtc></ruby>",
+    ],
+)
+def test_readings_above_characters_do_not_stand_in_their_words(ruby, extractor):
+    text, _ = extract(page(f"<p>町の{ruby}が増えた。{'水が橋まで来た。' * 30}</p>"), extractor)
+    assert "町の川が増えた。" in text
+
+
+@pytest.mark.parametrize("character", ["\xad", "\u200b", "\ufeff", "\u2060", "\u200c", "\u200d", "\u200b\xad"])
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+def test_characters_that_cannot_be_seen_do_not_split_a_word(character, extractor):
+    text, _ = extract(page(f"<p>{character}The har{character}bour{character}. {SENTENCE}</p>"), extractor)
+    assert "The harbour. " in text
+
+
+@pytest.mark.parametrize("word", ["می\u200cخواهم", "क्\u200dष", "👩\u200d🚀", "❤\ufe0f\u200d🔥", "ශ්\u200dරී"])
+def test_joiners_that_shape_what_is_read_stay(word):
+    assert tidy(word) == word
+
+
+@given(st.text("a \n\xad\u200b\ufeff\u200cب", max_size=40))
+def test_tidy_is_done_once_it_is_done(text):
+    assert tidy(tidy(text)) == tidy(text)
+    assert not set(tidy(text)) & set("\xad\u200b\ufeff")
+
+
+FORMULAS = {
+    "KaTeX": "<span class='katex'><span class='katex-mathml'><math><semantics><mrow><mi>x</mi></mrow>"
+    "<annotation encoding='application/x-tex'>\\sqrt{x}+1</annotation></semantics></math></span>"
+    "<span class='katex-html' aria-hidden='true'><span>x</span><span>+1</span></span></span>",
+    "MathML": "<math alttext='\\sqrt{x}+1'><msqrt><mi>x</mi></msqrt><mo>+</mo><mn>1</mn></math>",
+    "Wikipedia": "<span class='mwe-math-element'><span style='display: none;'>"
+    "<math alttext='{\\displaystyle \\sqrt{x}+1}'><mi>x</mi></math></span>"
+    "<img class='mwe-math-fallback-image-inline' alt='{\\displaystyle \\sqrt{x}+1}'></span>",
+    "MathJax 2": "<span class='MathJax_Preview'></span><span class='MathJax'><span>√x+1</span></span>"
+    "<script type='math/tex'>\\sqrt{x}+1</script>",
+    "a picture": "<img class='latex' alt='\\sqrt{x}+1' src='/latex.php'>",
+}
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_a_formula_is_its_latex_once(kind, extractor):
+    text, _ = extract(page(f"<p>The height is {FORMULAS[kind]} metres. {SENTENCE}</p>"), extractor)
+    assert "The height is $\\sqrt{x}+1$ metres." in text

@@ -1,0 +1,141 @@
+"""Bytes to text: the charset that they are in is found, whatever header and meta tag claim."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.source.web.charsets import UndecodableError, decode
+
+GERMAN = "<html><head>{meta}</head><body><p>Der Müller wohnt über dem Fluß, wo er schöne Brötchen bäckt.</p></body>"
+LANGUAGES = {
+    "de": GERMAN.format(meta=""),
+    "ru": "<p>Река поднялась ночью, и люди вышли на мост с фонарями, чтобы посмотреть на неё.",
+    "ja": "<p>夜のうちに川の水が増え、町の人々はランプを持って橋へ見に行きました。①",
+    "zh": "<p>夜里河水上涨，镇上的人们提着灯到桥上去看。",
+    "ko": "<p>밤사이 강물이 불어나자 마을 사람들이 등불을 들고 다리로 구경하러 갔다.",
+}
+CHARSETS = {
+    "de": ["utf-8", "iso-8859-1", "windows-1252", "utf-16le", "utf-16be"],
+    "ru": ["utf-8", "windows-1251", "koi8-r", "iso-8859-5", "utf-16le"],
+    "ja": ["utf-8", "shift_jis", "utf-16be"],
+    "zh": ["utf-8", "gb2312", "gb18030", "big5", "utf-16le"],
+    "ko": ["utf-8", "euc-kr", "utf-16be"],
+}
+CASES = [
+    (language, charset)
+    for language, charsets in CHARSETS.items()
+    for charset in charsets
+    if (language, charset) != ("zh", "big5")
+]
+PYTHON = {"shift_jis": "cp932"}
+
+
+def packed(language: str, charset: str) -> bytes:
+    return LANGUAGES[language].encode(PYTHON.get(charset, charset))
+
+
+@pytest.mark.parametrize(("language", "charset"), CASES)
+@pytest.mark.parametrize("stated", ["header", "meta", "both"])
+def test_the_charset_is_taken_from_header_or_meta_tag(language, charset, stated):
+    meta = f'<meta http-equiv="Content-Type" content="text/html; charset={charset}">'
+    html = (meta if stated != "header" else "") + LANGUAGES[language]
+    content_type = f'text/html; charset="{charset.upper()}"' if stated != "meta" else "text/html"
+    assert decode(html.encode(PYTHON.get(charset, charset)), content_type) == html
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "windows-1252", "utf-16le"])
+def test_where_nothing_is_stated_the_bytes_tell(charset):
+    assert decode(packed("de", charset), "text/html") == LANGUAGES["de"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "claim", ["iso-8859-1", "windows-1252", "latin-1", "windows-1251", "utf-16", "nonsense", "utf8"]
+)
+def test_utf8_is_read_as_utf8_against_every_claim_that_is_no_evidence(language, claim):
+    html = f'<meta charset="{claim}">{LANGUAGES[language]}'
+    assert decode(html.encode(), f"text/html; charset={claim}") == html
+
+
+@pytest.mark.parametrize("claim", ["utf-8", "utf-16", "nonsense"])
+@pytest.mark.parametrize(
+    ("language", "charset"), [("ru", "windows-1251"), ("ru", "koi8-r"), ("ja", "shift_jis"), ("zh", "gb2312")]
+)
+def test_where_the_header_lies_the_meta_tag_decides(language, charset, claim):
+    html = f"<meta charset={charset}>{LANGUAGES[language]}"
+    assert decode(html.encode(PYTHON.get(charset, charset)), f"text/html; charset={claim}") == html
+
+
+def test_where_both_lie_the_statistics_decide():
+    html = GERMAN.format(meta="<meta charset=utf-8>")
+    assert decode(html.encode("latin-1"), "text/html; charset=utf-8") == html
+
+
+def test_latin1_is_what_browsers_mean_by_it():
+    assert decode("<p>“fünf” €".encode("windows-1252"), "text/html; charset=latin-1") == "<p>“fünf” €"
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_byte_order_mark_decides_and_is_no_text(codec):
+    mark = "\ufeff" if codec == "utf-16-be" else ""
+    assert decode((mark + LANGUAGES["ru"]).encode(codec), "text/html; charset=windows-1252") == LANGUAGES["ru"]
+
+
+def test_a_few_bad_bytes_do_not_turn_a_page_in_utf8_into_another_charset():
+    text = LANGUAGES["ru"] * 20
+    found = decode(text.encode() + b"\xff" + "конец".encode()[:-1], "text/html; charset=utf-8")
+    assert found.startswith(text) and found.count("\ufffd") == 2
+
+
+@pytest.mark.parametrize("body", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" + bytes(2000), bytes(2000)])
+def test_bytes_that_are_no_text_in_any_charset_are_refused(body):
+    with pytest.raises(UndecodableError, match="undecodable text"):
+        decode(body, "text/html")
+
+
+@pytest.mark.parametrize("code", range(128))
+def test_more_than_a_few_controls_are_no_text_and_blanks_are_no_controls(code):
+    body = b"text " * 20 + bytes([code]) * 2
+    if chr(code).isprintable() or code in b"\t\n\v\f\r":
+        assert decode(body, "text/html") == body.decode()
+    else:
+        with pytest.raises(UndecodableError, match="2 of 102 characters"):
+            decode(body, "text/html")
+
+
+@given(
+    st.lists(st.binary(max_size=60) | st.sampled_from([packed(*case) for case in CASES]), max_size=5).map(b"".join),
+    st.sampled_from(["", "charset=", *(f"charset={charset}" for _, charset in CASES)]),
+)
+def test_any_bytes_are_text_that_can_be_stored_or_refused(body, content_type):
+    try:
+        decode(body, content_type).encode()
+    except UndecodableError:
+        return
+
+
+FOREIGN = {
+    "gb18030": "这条河在夜里涨水了，镇上的人们提着灯走到桥上去看。",
+    "cp1251": "Река поднялась ночью, и люди города пришли на мост, чтобы посмотреть на неё.",
+    "koi8-r": "Река поднялась ночью, и люди города пришли на мост, чтобы посмотреть на неё.",
+    "euc_jp": "夜に川が増水して、町の人々は明かりを持って橋へ見に行きました。",
+}
+WESTERN = [
+    "Der Fluß stieg über die Ufer, und die Bürger kamen mit Lampen zur Brücke, ihn zu sehen. Äußerst übel, größer.",
+    "L'été, la rivière était montée; les élèves étaient là, à côté, près du café où ça a commencé. Créée, âgées.",
+    "\xa0\xa0\xa0\xa0\u201cO rio subiu\u201d \u2013 \xa0\xa0\xa0\xa0 a população foi à ponte não então ação.",
+]
+
+
+@pytest.mark.parametrize("charset", FOREIGN)
+@pytest.mark.parametrize("header", ["text/html; charset=ISO-8859-1", "text/html; charset=windows-1252"])
+def test_a_header_of_the_servers_default_does_not_outweigh_the_bytes(charset, header):
+    body = f"<html><body><p>{FOREIGN[charset]}</p></body></html>"
+    assert decode(body.encode(charset), header) == body
+    with_meta = f'<meta charset="{charset}">{body}'
+    assert decode(with_meta.encode(charset), header) == with_meta
+
+
+@pytest.mark.parametrize("text", WESTERN)
+def test_western_text_is_read_by_its_header(text):
+    assert decode(f"<p>{text * 3}</p>".encode("cp1252"), "text/html; charset=ISO-8859-1") == f"<p>{text * 3}</p>"

@@ -1,0 +1,139 @@
+"""From a stored response to a document: which are pages, in which charset, and what they refuse."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.web.charsets import UndecodableError
+from pipelines.source.web.extraction.extract import MAX_NESTING, extract
+from pipelines.source.web.extraction.text import tidy
+from pipelines.source.web.pages import NotAPage, page_document
+from pipelines.source.web.warc.responses import Response
+
+MARKUP = [
+    b"<p>",
+    b"</div>",
+    b"<div ",
+    b"<!--",
+    b"<pre>\n",
+    b"&nbsp;",
+    b'<meta charset="utf-16">',
+    b"<svg",
+    b"text and words ",
+]
+
+
+def response(body: bytes, content_type: str | None = "text/html", status: int = 200, **headers: str) -> Response:
+    stated = {"content-type": content_type} if content_type else {}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(7, 99, "http://example.org/a", "2020-02-02T00:00:00Z", status, stated | named, body)
+
+
+def document(page: Response) -> Document:
+    found = page_document(page, "crawl.warc.gz", "all_text", 0.5)
+    assert isinstance(found, Document)
+    return found
+
+
+def test_a_document_knows_where_it_came_from():
+    found = document(response(b"<p>Hello there"))
+    assert (found.text, found.url, found.origin) == ("Hello there", "http://example.org/a", "crawl.warc.gz")
+    assert (found.offset, found.length, found.date) == (7, 99, "2020-02-02T00:00:00Z")
+    assert found.split == draw_split("http://example.org/a", 0.5)
+    assert found.opt_out is None
+
+
+def test_opt_outs_and_licence_are_taken_from_headers_and_page():
+    page = b"<meta name=robots content=noai><a rel=license href=//creativecommons.org/licenses/by/4.0/>CC</a> <p>Hi"
+    found = document(response(page, x_robots_tag="noai", tdm_reservation="1", server="nginx"))
+    assert json.loads(found.opt_out or "") == {"tdm-reservation": "1", "x-robots-tag": "noai", "meta:robots": "noai"}
+    assert found.licence == "CC-BY-4.0"
+
+
+def test_the_text_of_a_wet_record_is_taken_as_it_is():
+    text = "Fluß  \n  <b>not markup</b> <meta name=robots content=noai>"
+    found = document(replace(response(text.encode(), "text/plain"), record_type="conversion"))
+    assert found.text == "Fluß\n  <b>not markup</b> <meta name=robots content=noai>"
+    assert (found.extractor, found.opt_out, found.licence) == ("wet", None, None)
+
+
+def test_a_document_from_a_member_of_several_records_tells_where_the_member_is():
+    assert document(response(b"<p>Hi")).attributes is None
+    found = document(replace(response(b"<p>Hi"), member=1234))
+    assert (found.offset, json.loads(found.attributes or "")) == (7, {"member_offset": 1234})
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        (response(b"<p>gone", status=404), "http_status"),
+        (response(b"<p>moved", status=301), "http_status"),
+        (response(b"%PDF-1.4", "application/pdf"), "not_html"),
+        (response(b'{"a": 1}', None), "not_html"),
+        (response(b"<html><body><script>1</script></body></html>"), "no_text"),
+        (response(b""), "no_text"),
+    ],
+)
+def test_sound_responses_without_a_page_are_passed_over(page, reason):
+    assert page_document(page, "crawl.warc.gz", "all_text", 0.0) == NotAPage(reason)
+
+
+def test_a_missing_content_type_is_told_from_the_body():
+    assert document(response(b"\n <!DOCTYPE html><title>t</title><p>Hello", None)).text.endswith("Hello")
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from(MARKUP), max_size=12).map(b"".join), st.booleans())
+def test_any_body_is_a_document_no_page_or_refused(body, main_content):
+    try:
+        found = page_document(response(body), "x.warc.gz", "main_content" if main_content else "all_text", 0.0)
+    except UndecodableError:
+        return
+    if isinstance(found, Document):
+        assert found.text.strip() and found.doc_id
+    else:
+        assert found == NotAPage("no_text")
+
+
+def test_lists_and_code_stay_readable():
+    html = "<ul><li>one</li><li>two</li></ul><pre>def f(x):\n    if x:\n        return 1</pre>"
+    text, engine = extract(html, "all_text")
+    assert engine == "resiliparse"
+    assert [line.strip() for line in text.splitlines()[:2]] == ["• one", "• two"]
+    assert "def f(x):\n    if x:\n        return 1" in text
+
+
+def test_the_cascade_leaves_navigation_out_and_keeps_a_page_of_one_line():
+    story = "<p>" + "The river rose in the night, and the people went to the bridge with their lamps. " * 6 + "</p>"
+    html = (
+        f"<html><body><nav><a href='/x'>Subscribe now</a></nav><article><h1>Flood</h1>{story}</article></body></html>"
+    )
+    text, engine = extract(html, "cascade")
+    assert engine == "resiliparse" and "The river rose" in text and "Subscribe" not in text
+    short, engine = extract("<p>A line.</p>", "cascade")
+    assert (short, engine) == ("A line.", "resiliparse")
+
+
+@pytest.mark.parametrize("extractor", ["cascade", "main_content", "all_text"])
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<div>" * (20 * MAX_NESTING) + "deep " * 100,
+        "<table><tr><td>" * 2000 + "x",
+        "<!--" * 10_000,
+        '<a href="' * 10_000,
+        "&#xD800;&#0;&#x110000; text \x00 more",
+        "\ufeff" * 50,
+    ],
+    ids=["deep", "tables", "comments", "quotes", "entities", "marks"],
+)
+def test_hostile_pages_give_text_that_can_be_stored(html, extractor):
+    text, _ = extract(html, extractor)
+    text.encode()
+
+
+def test_tidy_drops_blanks_that_say_nothing_and_keeps_indentation():
+    assert tidy("\n\n  a\xa0 \t\n\n\n\n    b  \n") == "  a\n\n    b"
