@@ -61,9 +61,8 @@ def damage_named(*places: Path) -> Iterator[None]:
         raise
     except Exception:
         for place in places:
-            for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
-                if not file.is_dir():
-                    require_intact(file)
+            for file in committed_files(place):
+                require_intact(file)
         raise
 
 
@@ -83,6 +82,16 @@ def committed_entry(file: Path) -> FileEntry | None:
         return None
     entries = _entries(folder, *_state(folder / MANIFEST))
     return entries.get(file.absolute().relative_to(folder).as_posix())
+
+
+def committed_files(place: Path) -> list[Path]:
+    """The committed files at or below a path, with those that are missing; none if it lies in no committed result."""
+    folder = committed_folder(place / MANIFEST)
+    if folder is None:
+        return []
+    inside = place.absolute().relative_to(folder)
+    paths = map(Path, _entries(folder, *_state(folder / MANIFEST)))
+    return [folder / path for path in paths if inside in (path, *path.parents)]
 
 
 def committed_folder(file: Path) -> Path | None:

@@ -154,7 +154,7 @@ def _resolve(place: Path) -> tuple[Path, Path | None]:
     artifact = place.parent if place.name == CHECKPOINT else place
     if not (artifact / MANIFEST).is_file():
         return place, None
-    manifest = Manifest.from_json((artifact / MANIFEST).read_text(encoding="utf-8"))
+    manifest = Store(artifact.parents[2]).read(artifact).manifest
     if manifest.name != "train":
         raise RecipeError(f"{place}: the result of {manifest.id}, which is no checkpoint. Give one of a train stage.")
     made = {each.manifest.key: each for each in Store(artifact.parents[2]).artifacts()}

@@ -102,7 +102,7 @@ class Checkpoint:
         damaged = workers.sum(workers.together(lambda progress: self._damaged(workers, progress)))
         if damaged.any():
             file = self.folder / self._digests[int(damaged.nonzero()[0])][0]
-            raise CheckpointError(f"{file}: not as it was written. Delete {self.folder} to use the one before.")
+            raise CheckpointError(f"{file}: not as it was written. Delete {self.folder} to use the one before.", file)
         return self
 
     def _damaged(self, workers: Workers, progress: Progress) -> Int[Tensor, " files"]:
@@ -252,4 +252,4 @@ def _read_json(file: Path) -> dict:
 
 
 def _unreadable(file: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{file}: unreadable ({error}). Delete {file.parent} to use the one before.")
+    return CheckpointError(f"{file}: unreadable ({error}). Delete {file.parent} to use the one before.", file)

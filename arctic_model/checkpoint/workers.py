@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -22,7 +23,14 @@ T = TypeVar("T")
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be used or written: the message names the file and the mend."""
+    """A checkpoint cannot be used or written: the message names the file and the mend.
+
+    `damaged` is the file that is not as it was written, if that is the reason.
+    """
+
+    def __init__(self, message: str, damaged: Path | None = None) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 class PeerError(CheckpointError):

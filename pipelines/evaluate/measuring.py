@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.checkpoint.reading import CONFIG, STATE, Checkpoint
 from arctic_model.sizing.flops import count_parameters
 from infra.context import StageContext
+from infra.integrity import require_intact
 from infra.stage import Metrics
 from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT
@@ -220,5 +221,7 @@ def _trained(source: ModelSource) -> tuple[int, int, int]:
     them."""
     if not source.is_ours:
         return 0, 0, 0
+    for name in (STATE, CONFIG):
+        require_intact(source.checkpoint / name)
     checkpoint = Checkpoint(source.checkpoint)
     return checkpoint.state.step, checkpoint.state.tokens, count_parameters(checkpoint.config).active

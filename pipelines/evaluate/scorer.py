@@ -6,6 +6,7 @@ import torch
 
 from arctic_model.checkpoint.reading import load_model
 from arctic_model.training.loss import token_nll
+from infra.integrity import damage_named
 from pipelines.evaluate.data.heldout import ScoredPiece, padded
 from pipelines.evaluate.engine.models import ModelSource
 
@@ -16,7 +17,9 @@ class Scorer:
     def __init__(self, source: ModelSource) -> None:
         # Sums split over another number of threads would differ in the last digits.
         torch.set_num_threads(1)
-        self._model = load_model(source.checkpoint).to(source.device, getattr(torch, source.dtype))
+        with damage_named(source.checkpoint):
+            model = load_model(source.checkpoint)
+        self._model = model.to(source.device, getattr(torch, source.dtype))
         self._device = source.device
 
     @torch.inference_mode()

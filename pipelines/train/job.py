@@ -34,7 +34,7 @@ class TrainJob:
     @property
     def failure(self) -> Path:
         """Where a worker writes down an error that a restart would not mend."""
-        return self.folder / "failure.txt"
+        return self.folder / "failure.json"
 
 
 def model_config(run: RunRecipe) -> ArcticConfig:

@@ -11,6 +11,7 @@ from typing import Any
 from infra.cluster.capacity import Capacity, Wait
 from infra.context import Event, StageContext
 from infra.stage import Demand
+from pipelines.train.failure import raise_failure
 from pipelines.train.job import TrainJob
 
 WORKER_DEATHS = 20
@@ -26,7 +27,7 @@ starts one more process that warns of preemptions; a worker lost to one starts a
 
 
 def launch(job: TrainJob, context: StageContext) -> None:
-    """Train the phase to its last checkpoint. Raises RuntimeError with what a worker said."""
+    """Train the phase to its last checkpoint. Raises the error that ended a worker."""
     job.failure.unlink(missing_ok=True)
     if job.section.num_workers == 1:
         _in_this_process(job, context)
@@ -59,7 +60,7 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
     try:
         trainer.fit()
     finally:
-        _raise_failure(job)
+        raise_failure(job.failure)
 
 
 def _trainer_without_datasets() -> Any:
@@ -150,7 +151,7 @@ def _in_local_processes(job: TrainJob, context: StageContext) -> None:
                 _forward(events, context)
         finally:
             _forward(events, context)
-            _raise_failure(job)
+            raise_failure(job.failure)
 
 
 class _Sender:
@@ -166,8 +167,3 @@ class _Sender:
 def _forward(events: Any, context: StageContext) -> None:
     while not events.empty():
         context.emit(events.get())
-
-
-def _raise_failure(job: TrainJob) -> None:
-    if job.failure.exists():
-        raise RuntimeError(job.failure.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters
 from data_recipes.schema import TrainSection
 from infra.context import StageContext
-from infra.integrity import require_intact
+from infra.integrity import committed_files, require_intact
 from infra.stage import Demand, Metrics, Resources, Stage
 from infra.store import Artifact, link_or_copy
 from pipelines.artifacts.checkpoint import (
@@ -122,8 +122,9 @@ def _job(
     if not context.parallel:
         require_gpus(section)
     start_from = checkpoint_folder(inputs["previous"].path) if "previous" in inputs else None
-    for file in sorted(start_from.glob("*.json")) if start_from else ():
-        require_intact(file)
+    for file in committed_files(start_from) if start_from else ():
+        if file.suffix == ".json":
+            require_intact(file)
     first_step = Checkpoint(start_from).state.step if start_from else 0
     return TrainJob(
         config=config,

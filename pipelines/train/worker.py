@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from arctic_model.checkpoint.reading import Retention
-from arctic_model.checkpoint.workers import PeerError, StalledError
+from arctic_model.checkpoint.workers import CheckpointError, PeerError, StalledError
 from arctic_model.moe.router import CROWDED, STARVED, Imbalance
 from arctic_model.sizing.step_time import gpu_named
 from arctic_model.training.history import Record
@@ -23,11 +23,12 @@ from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 from data_recipes.schema import TrainSection
 from infra.context import StageContext
-from infra.store import write_durably
+from infra.integrity import committed_folder, damage
 from pipelines.artifacts.checkpoint import ROUTER_COLUMNS
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import AttemptClock
 from pipelines.train.data import PhaseBatches, Prefetched
+from pipelines.train.failure import write_failure
 from pipelines.train.heartbeat import Heartbeat, WorkerLostError
 from pipelines.train.job import TrainJob, require_gpus, with_tokens
 from pipelines.train.out_of_memory import OutOfMemoryError, explained, is_out_of_memory
@@ -72,7 +73,7 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
         except Exception as error:
             told = _told(error, job, heartbeat)
             if not isinstance(told, PASSING):
-                write_durably(job.failure, f"{type(told).__name__}: {told}")
+                write_failure(job.failure, told)
             if told is error:
                 raise
             raise told from error
@@ -100,6 +101,9 @@ def _told(error: Exception, job: TrainJob, heartbeat: Heartbeat) -> Exception:
             f"{job.section.collective_timeout_s:g} and stopped; run again to go on from the last checkpoint. torch "
             f"says: {str(error).splitlines()[0]}"
         )
+    if isinstance(error, CheckpointError) and error.damaged and committed_folder(error.damaged):
+        # The result of the phase before: there is no checkpoint before it to use.
+        return damage(error.damaged)
     return error
 
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arctic_model.checkpoint.reading import INDEX, Checkpoint
+from arctic_model.checkpoint.reading import CONFIG, INDEX, Checkpoint
+from infra.integrity import require_intact
 from infra.store import file_digest
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -48,6 +49,7 @@ class ModelSource:
     def vocabulary_size(self) -> int | None:
         """Rows of the embedding; None where a foreign configuration does not say."""
         if self.is_ours:
+            require_intact(self.checkpoint / CONFIG)
             return Checkpoint(self.checkpoint).config.vocab_size
         config = json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
         return config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))

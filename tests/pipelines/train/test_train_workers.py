@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from arctic_model.training.loop import TrainingError
 from infra.cluster.capacity import CapacityError
 from infra.store import file_digest
 
@@ -99,7 +100,7 @@ def test_an_error_of_the_work_is_told_and_not_tried_again(workshops: Callable, c
 
     workshop = workshops("wrong")
     workshop.events = Events(Channel())
-    with pytest.raises(RuntimeError, match=r"TrainingError: step \d+: the"):
+    with pytest.raises(TrainingError, match=r"step \d+: the"):
         workshop.run(
             "phase", workshop.inputs(1), workshop.stage(**PAIR, peak_lr=1e18, max_skipped_steps=3), parallel=True
         )
