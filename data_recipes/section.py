@@ -4,13 +4,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from arctic_errors import UserError
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError, ValueError):
     """A recipe is wrong: the message names the file, the field, the value and the mend."""
 
 

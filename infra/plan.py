@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from arctic_errors import UserError
 from infra.host.arithmetic import arithmetic
 from infra.host.arithmetic import differences as differences_of_machines
 from infra.host.packages import mend, problems
@@ -12,7 +13,7 @@ from infra.stage import Stage, walk
 from infra.store import Artifact, Manifest, Store
 
 
-class SelectionError(ValueError):
+class SelectionError(UserError, ValueError):
     """`--until` or `--only` names nothing, or leaves out what is needed."""
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from arctic_errors import UserError
 from infra.host.surroundings import account_name
 from infra.stage import Stage
 
@@ -33,7 +34,7 @@ SCHEMA_VERSION = 2
 SHARED = stat.S_ISGID | stat.S_IWGRP
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError, RuntimeError):
     """The store cannot be used: the message says why and what to do."""
 
 

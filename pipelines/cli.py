@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from arctic_errors import UserError
+
 app = typer.Typer(
     help="Web data to an evaluated Arctic model: one durable chain on Ray, followed in MLflow.",
     no_args_is_help=True,
@@ -328,34 +330,17 @@ def _terminal() -> Console:
 
 
 def main() -> None:
-    """Entry point: the user's mistakes end in one message and exit code 2, with no traceback."""
+    """Entry point: a UserError becomes one message and exit code 2, without a traceback."""
     from infra.host.surroundings import prepare
 
     try:
         prepare()
         app()
-    except Exception as error:
-        if not isinstance(error, _user_errors()):
-            raise
+    except UserError as error:
         from infra.host.masking import masked
 
         print(f"error: {masked(str(error))}", file=sys.stderr)
         sys.exit(2)
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    from data_recipes import RecipeError
-    from infra.cluster.connection import ClusterError
-    from infra.host.packages import PackageError
-    from infra.host.surroundings import SurroundingsError
-    from infra.plan import SelectionError
-    from infra.store import StoreError
-    from infra.tracking import TrackingError
-    from pipelines.evaluate.tasks.task import DataError
-    from pipelines.show import ShowError
-
-    mistakes = RecipeError, PackageError, SelectionError, ShowError, DataError
-    return *mistakes, ClusterError, StoreError, SurroundingsError, TrackingError
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from arctic_errors import UserError
 from infra.host.masking import masked
 from infra.store import Artifact, Store, StoreError
-from pipelines.show_cluster import ClusterError, show_cluster
+from pipelines.show_cluster import DuplicatesError, show_cluster
 from pipelines.show_document import describe, find_document
 from pipelines.show_token import TokenError, find_token
 
 
-class ShowError(ValueError):
+class ShowError(UserError, ValueError):
     """What was asked for is not there."""
 
 
@@ -40,7 +41,7 @@ def show(what: str, which: str | None, position: int | None, store_path: Path, t
         case "cluster":
             try:
                 found = show_cluster(_needed(which, "the id of a cluster"), Store(store_path))
-            except ClusterError as error:
+            except DuplicatesError as error:
                 raise ShowError(str(error)) from None
             terminal.print(found, markup=False, highlight=False, soft_wrap=True)
         case "token":

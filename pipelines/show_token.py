@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from arctic_errors import UserError
 from infra.store import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile
@@ -15,7 +16,7 @@ from pipelines.artifacts.tokens import Piece, TokenSequences
 PROVENANCE = ("url", "origin", "offset", "length", "date", "licence", "opt_out", "extractor", "attributes")
 
 
-class TokenError(ValueError):
+class TokenError(UserError, ValueError):
     """There is no such token: the message says what there is."""
 
 

@@ -16,13 +16,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from arctic_errors import ArcticError
+
 POLL_S = 0.5
 """Between two answers of a worker that still reads or writes."""
 RUNNING, DONE, FAILED = 0, 1, 2
 T = TypeVar("T")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(ArcticError, RuntimeError):
     """A checkpoint cannot be used or written: the message names the file and the mend.
 
     `damaged` is the file that is not as it was written, if that is the reason.

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from arctic_errors import ArcticError
 from arctic_model.checkpoint.reading import Retention, TrainingState
 from arctic_model.config import ArcticConfig
 from arctic_model.moe.comm_stream import limited_waits
@@ -33,7 +34,7 @@ from arctic_model.training.trace import Trace
 logger = logging.getLogger(__name__)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(ArcticError, RuntimeError):
     """Training cannot go on: the message names the step and the last good checkpoint."""
 
 

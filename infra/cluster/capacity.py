@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arctic_errors import UserError
 from infra.context import Event
 from infra.stage import Demand
 
@@ -29,7 +30,7 @@ MIN_SHARDS_AHEAD = 64
 """Shards offered to a cluster that may grow, however small it is now: an autoscaler sees only what is posted."""
 
 
-class CapacityError(RuntimeError):
+class CapacityError(UserError, RuntimeError):
     """A demand that the cluster cannot meet: the message says what it needs, what the cluster has, and the mend."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from arctic_errors import UserError
 from infra.host.surroundings import home_folder, prepare, private_folder, ray_folder
 
 LOCAL = "local"
@@ -24,7 +25,7 @@ OBJECT_STORE_BYTES = 256 * 2**20
 """For a local cluster: only manifests travel through Ray, so its default of 30 % of the memory is too much."""
 
 
-class ClusterError(RuntimeError):
+class ClusterError(UserError, RuntimeError):
     """A cluster cannot be used: the message says why and what to do."""
 
 

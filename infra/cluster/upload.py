@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from arctic_errors import UserError
+
 LIMIT_BYTES = 100 * 2**20
 """The largest request that the dashboard of a Ray head takes (`DASHBOARD_CLIENT_MAX_SIZE`)."""
 ENTRY_BYTES = 76
@@ -29,7 +31,7 @@ SHOWN = 5
 FOLDER_LEVELS = 2
 
 
-class UploadError(RuntimeError):
+class UploadError(UserError, RuntimeError):
     """A folder that cannot be sent: the message names its size, the limit, what is large, and the mend."""
 
 

@@ -7,12 +7,14 @@ from importlib.util import find_spec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from arctic_errors import UserError
+
 PROJECT = "arctic-pretraining"
 USER_EXTRAS = ("evaluate",)
 """Extras that a run can need; the others are for work on the project itself."""
 
 
-class PackageError(Exception):
+class PackageError(UserError):
     """A package that the work needs is missing, broken or of another version: the message names it and the mend."""
 
 

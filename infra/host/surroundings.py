@@ -13,6 +13,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from arctic_errors import UserError
+
 LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]")
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket (sun_path of unix(7), less the closing zero)."""
@@ -22,7 +24,7 @@ SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 CACHES = ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "TRITON_HOME")
 
 
-class SurroundingsError(RuntimeError):
+class SurroundingsError(UserError, RuntimeError):
     """This account or machine lacks something that a run needs: the message names it and the mend."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arctic_errors import UserError
 from infra.context import Event
 from infra.events import EVENTS, EventLog
 from infra.host.masking import masked
@@ -24,7 +25,7 @@ LINES_PER_SAVE = 1000
 logger = logging.getLogger(__name__)
 
 
-class TrackingError(RuntimeError):
+class TrackingError(UserError, RuntimeError):
     """MLflow cannot be served: the message says why and what to do."""
 
 

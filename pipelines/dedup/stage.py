@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from arctic_errors import UserError
 from data_recipes import RecipeError
 from data_recipes.schema import DedupSection
 from infra.context import StageContext
@@ -40,7 +41,7 @@ COMPARABLE = ("ngram", "num_bands", "rows_per_band", "seed")
 """Fields in which corpora must agree to be compared by what is stored of them."""
 
 
-class DedupError(RuntimeError):
+class DedupError(UserError, RuntimeError):
     """A guard stopped the stage: the message lists the alarms."""
 
 

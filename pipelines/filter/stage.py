@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from arctic_errors import UserError
 from data_recipes.refining import FilterSection
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
@@ -31,7 +32,7 @@ Shard = tuple[int, tuple[Path, Path, Path]]
 """Number, and paths of the shards of documents, scores and findings."""
 
 
-class FilterError(RuntimeError):
+class FilterError(UserError, RuntimeError):
     """The rules leave nothing: the message says which dropped how many."""
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arctic_errors import UserError
 from data_recipes.inputs import TextToSqlInput
 from data_recipes.schema import SourceSection
 from infra.context import StageContext
@@ -18,7 +19,7 @@ from pipelines.source.shards import Shard, read_shard
 from pipelines.source.text_to_sql.generator import sql_questions
 
 
-class SourceError(RuntimeError):
+class SourceError(UserError, RuntimeError):
     """The inputs give no usable corpus: the message says what was found and what to do."""
 
 

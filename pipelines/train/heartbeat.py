@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from arctic_errors import ArcticError
+
 BEAT_S = 0.5
 BEATS_TO_WAIT = 4
 """A worker that misses so many is silent."""
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(ArcticError, RuntimeError):
     """A worker does not answer; the message names it. Another attempt may do better."""
 
 

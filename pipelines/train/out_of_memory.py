@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from arctic_errors import ArcticError
 from arctic_model.sizing.memory import States, Working, memory_per_worker
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.job import TrainJob, spread_of
@@ -30,7 +31,7 @@ MENDS = {
 }
 
 
-class OutOfMemoryError(RuntimeError):
+class OutOfMemoryError(ArcticError, RuntimeError):
     """Memory ran out: the message says where, for what, and what to lower."""
 
 

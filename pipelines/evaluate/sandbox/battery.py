@@ -13,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
+from arctic_errors import ArcticError
 from pipelines.evaluate.sandbox.confinement.limits import Limits
 from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
 from pipelines.evaluate.sandbox.process.protocol import RETURNED
@@ -31,7 +32,7 @@ CEILINGS = {ALL: "with all that this machine offers", WEAKEST: "with landlock's 
 VICTIM = "import sys; sys.stdin.read()"
 
 
-class PreflightError(RuntimeError):
+class PreflightError(ArcticError, RuntimeError):
     """Attacks that were not stopped as they must be."""
 
 

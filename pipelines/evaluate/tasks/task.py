@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from arctic_errors import UserError
 from pipelines.evaluate.engine.requests import Answer, Likelihood, Request
 
 
@@ -97,5 +98,5 @@ def bits_of(answer: Answer, text: str) -> Share:
     return Share(-answer.log_probability / math.log(2), float(len(text.encode())))
 
 
-class DataError(Exception):
+class DataError(UserError):
     """Evaluation data cannot be used: the message names the file and the mend."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from arctic_errors import ArcticError
 from pipelines.score.text.characters import Characters
 
 MAGIC = struct.pack("<i", 793712314)
@@ -45,7 +46,7 @@ class _Arguments(NamedTuple):
     max_length: int
 
 
-class _UnreadableError(ValueError):
+class _UnreadableError(ArcticError, ValueError):
     """Why a file is no model that can be read."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.source.code.language import detect, may_be_code
 from pipelines.source.code.licences import METADATA, is_licence_file
 from pipelines.source.code.rules import (
-    UndecodableError,
+    UndecodableCodeError,
     decode,
     has_generated_name,
     is_generated,
@@ -59,7 +59,7 @@ def read_code(file: File) -> Code | str:
         return "no_language"
     try:
         text = decode(file.content)
-    except UndecodableError as error:
+    except UndecodableCodeError as error:
         return error.reason
     language = detect(file.path, text)
     if language is None:

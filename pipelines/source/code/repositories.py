@@ -17,7 +17,7 @@ from pipelines.source.code.imports import Index, Reference, references, resolve
 from pipelines.source.code.language import LANGUAGES
 from pipelines.source.code.licences import METADATA, is_licence_file, repository_licence, stated_licence
 from pipelines.source.code.order import import_order
-from pipelines.source.code.rules import UndecodableError, decode
+from pipelines.source.code.rules import UndecodableCodeError, decode
 from pipelines.source.reading import Reading
 
 BYTES_PER_SHARD = 64 * 2**20
@@ -175,7 +175,7 @@ def _note_about(file: File, survey: Survey) -> None:
     if not file.reason and (name == GO_MODULE or file.path in METADATA or is_licence_file(file.path)):
         try:
             text = decode(file.content)
-        except UndecodableError:
+        except UndecodableCodeError:
             return  # it is counted where it is read as code
         if name == GO_MODULE:
             survey.index.add_go_module(file.path, text)

@@ -8,6 +8,8 @@ import codecs
 import re
 from pathlib import PurePosixPath
 
+from arctic_errors import ArcticError
+
 VENDOR_FOLDERS = {
     "node_modules",
     "bower_components",
@@ -77,7 +79,7 @@ _GENERATED = re.compile(
 _COMMENT_LINE = re.compile(r"^\s*(//|/\*|\*|#|--|;|%|<!--|\"\"\"|'''|!|rem\b|dnl\b|\(\*|\{-)", re.IGNORECASE)
 
 
-class UndecodableError(ValueError):
+class UndecodableCodeError(ArcticError, ValueError):
     """A file that is no text: `reason` is "binary" or "undecodable"."""
 
     def __init__(self, reason: str) -> None:
@@ -97,14 +99,14 @@ def has_generated_name(path: str) -> bool:
 
 
 def decode(content: bytes) -> str:
-    """The text of a file in UTF-8, or in the encoding of its byte order mark. Raises UndecodableError."""
+    """The text of a file in UTF-8, or in the encoding of its byte order mark. Raises UndecodableCodeError."""
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if not marked and b"\0" in content[:BINARY_BYTES]:
-        raise UndecodableError("binary")
+        raise UndecodableCodeError("binary")
     try:
         text = content.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError:
-        raise UndecodableError("undecodable") from None
+        raise UndecodableCodeError("undecodable") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeVar
 import urllib3
 from urllib3 import exceptions
 
+from arctic_errors import ArcticError
 from infra.host.masking import masked
 from infra.host.surroundings import without_credentials
 from infra.host.web import connections, proxy_of
@@ -33,21 +34,21 @@ _FAILURES: Mapping[type[Exception], str] = {
 }
 
 
-class HttpError(OSError):
+class HttpError(ArcticError, OSError):
     """The bytes cannot be had: refused for good, or still failing after the last attempt."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(masked(reason))
 
 
-class ChangedError(RuntimeError):
+class ChangedError(ArcticError, RuntimeError):
     """The server has other bytes under a URL than those that were pinned."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(masked(reason))
 
 
-class _TransientError(Exception):
+class _TransientError(ArcticError):
     """One attempt failed; another may not. `retry_after_s`: the wait that the server asked for."""
 
     def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:

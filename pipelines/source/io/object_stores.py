@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as arrow
 
+from arctic_errors import ArcticError
 from data_recipes.section import RecipeError
 from infra.host.masking import masked
 from infra.host.web import proxy_of
@@ -39,7 +40,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class StoreReadError(OSError):
+class StoreReadError(ArcticError, OSError):
     """An object cannot be read: the store's own reason."""
 
     def __init__(self, reason: str) -> None:

@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from arctic_errors import ArcticError
+
 _MAGIC_BYTES = 64
 _READ_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -24,7 +26,7 @@ _PACKED_NAMES = (".gz", ".zst", ".bz2")
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-class PackingError(ValueError):
+class PackingError(ArcticError, ValueError):
     """A compressed file is damaged or ends early: the reason."""
 
 

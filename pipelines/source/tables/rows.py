@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from arctic_errors import ArcticError
 from pipelines.source.tables.arrow_values import Unreadable, exact_int96, plain_values
 from pipelines.source.tables.packed_files import PackingError, unpacked_blocks
 
@@ -39,7 +40,7 @@ class BadRow:
     reason: str
 
 
-class BrokenFileError(Exception):
+class BrokenFileError(ArcticError):
     """A file cannot be read from some place on: the reason."""
 
 

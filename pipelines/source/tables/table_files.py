@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from arctic_errors import ArcticError
 from data_recipes.inputs import TableInput
 from data_recipes.section import RecipeError
 from pipelines.artifacts.documents import Document, draw_split
@@ -107,7 +108,7 @@ def take_row(row: Row | BadRow, section: TableInput, origin: str, reading: Readi
             reading.keep(document)
 
 
-class _UnreadableFieldError(ValueError):
+class _UnreadableFieldError(ArcticError, ValueError):
     """A field that is no text and cannot be written as one."""
 
 

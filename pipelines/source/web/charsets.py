@@ -6,6 +6,8 @@ import re
 import numpy as np
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
+from arctic_errors import ArcticError
+
 MAX_UNREADABLE_FRACTION = 0.01
 """Share of replacement and control characters above which decoded bytes are no text."""
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -27,13 +29,13 @@ _LETTER, _RUN = re.compile(_LETTERS), re.compile(_LETTERS + b"{3,}")
 _MIN_LETTERS = 16
 
 
-class UndecodableError(ValueError):
+class UndecodablePageError(ArcticError, ValueError):
     """A body that claims to be text and is not text in any charset."""
 
 
 def decode(body: bytes, content_type: str) -> str:
     """`body` as text without its byte order mark, by the charset of the mark, of `content_type`, of the page's meta tag
-    or of the bytes' statistics, the first that fits. Raises UndecodableError where none does.
+    or of the bytes' statistics, the first that fits. Raises UndecodablePageError where none does.
 
     A single-byte charset fits all bytes, which is no evidence: bytes that are UTF-8 are read as UTF-8.
     """
@@ -44,7 +46,7 @@ def decode(body: bytes, content_type: str) -> str:
     if replaced + _num_controls(body) > limit:
         unreadable = replaced + _num_controls(text.encode())
         if unreadable > limit:
-            raise UndecodableError(f"undecodable text: {unreadable} of {len(text)} characters are not text")
+            raise UndecodablePageError(f"undecodable text: {unreadable} of {len(text)} characters are not text")
     return text
 
 

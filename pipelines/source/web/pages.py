@@ -27,7 +27,7 @@ class NotAPage:
 def page_document(
     response: Response, origin: str, extractor: Extractor, heldout_fraction: float
 ) -> Document | NotAPage:
-    """The document that a response holds; `origin` is the WARC file's name. Raises charsets.UndecodableError.
+    """The document that a response holds; `origin` is the WARC file's name. Raises charsets.UndecodablePageError.
 
     The text of a WET record is taken as it is. A record that shares its compressed member with others has the member's
     own offset in `attributes`, as a range of the file does not give it.

@@ -12,7 +12,7 @@ from infra.store import Store
 from pipelines import dedup
 from pipelines.artifacts.documents import FILTERED, Document, write_documents, write_shard
 from pipelines.report.duplicates import duplicates_section, read_duplicates
-from pipelines.show_cluster import ClusterError, show_cluster, word_changes
+from pipelines.show_cluster import DuplicatesError, show_cluster, word_changes
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_cluster_may_be_kept_in_an_earlier_corpus(store, corpora):
 
 
 def test_an_unknown_cluster_is_an_error_that_says_where_names_are(store):
-    with pytest.raises(ClusterError, match=r"no cluster 'f00'.*kept_id of clusters.parquet"):
+    with pytest.raises(DuplicatesError, match=r"no cluster 'f00'.*kept_id of clusters.parquet"):
         show_cluster("f00", store)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arctic_errors import ArcticError
 from pipelines.evaluate.sandbox.confinement.limits import Limits
 from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling, Isolation
 from pipelines.evaluate.sandbox.process.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
@@ -22,7 +23,7 @@ STOP_S = 5.0
 ALL = Ceiling()
 
 
-class SandboxUnavailableError(RuntimeError):
+class SandboxUnavailableError(ArcticError, RuntimeError):
     """This machine cannot isolate a program, or its sandbox ended by itself."""
 
 

@@ -1,11 +1,13 @@
 """Starts the zygote: `python -P -s -S start.py CEILING` (JSON of a `Ceiling`), standard library only.
 
 The packages above this one import torch and more. Stand-ins for them let the sandbox's modules be imported here by the
-names that they have everywhere, and nothing else.
+names that they have everywhere, and nothing else; `arctic_errors` is loaded from its file, because its folder holds all
+packages.
 """
 
 import json
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,10 @@ if __name__ == "__main__":
     for depth, name in enumerate(("pipelines.evaluate.sandbox", "pipelines.evaluate", "pipelines")):
         sys.modules[name] = package = ModuleType(name)
         package.__path__ = [str([sandbox, *sandbox.parents][depth])]
+    spec = spec_from_file_location("arctic_errors", sandbox.parents[2] / "arctic_errors.py")
+    assert spec and spec.loader
+    sys.modules["arctic_errors"] = errors = module_from_spec(spec)
+    spec.loader.exec_module(errors)
 
     from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
     from pipelines.evaluate.sandbox.process.zygote import serve

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from arctic_errors import ArcticError
+
 Plain = Any
 """None, bool, int, float, complex, str, bytes, and list, tuple, dict, set, frozenset of such."""
 MAX_HASHED = 20_000
@@ -19,7 +21,7 @@ JSON_INT_BITS = 1024
 beyond 4,300."""
 
 
-class PlainError(ValueError):
+class PlainError(ArcticError, ValueError):
     """A value that is not plain, with the reason."""
 
 

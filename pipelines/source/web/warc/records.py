@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from fastwarc.stream_io import ZstdReader
 
+from arctic_errors import ArcticError
 from pipelines.source.web.warc.members import (
     GZIP,
     ZSTD,
@@ -66,7 +67,7 @@ class Damage:
 Found = Record | Damage
 
 
-class UnsoundError(ValueError):
+class UnsoundError(ArcticError, ValueError):
     """No record can be read here. `resume`: where the next one starts, if that is known in spite of it."""
 
     def __init__(self, reason: str, resume: int | None = None) -> None:

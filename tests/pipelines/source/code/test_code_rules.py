@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.source.code.rules import (
-    UndecodableError,
+    UndecodableCodeError,
     decode,
     has_generated_name,
     is_generated,
@@ -95,6 +95,6 @@ def test_text_is_decoded_by_its_mark_and_bytes_are_refused_with_a_reason() -> No
     assert decode(b"\xef\xbb\xbfint x;") == "int x;"
     assert decode("int ä;".encode("utf-16")) == "int ä;"
     for content, reason in ((b"\x7fELF\0\0", "binary"), ("ä".encode("latin-1"), "undecodable")):
-        with pytest.raises(UndecodableError) as error:
+        with pytest.raises(UndecodableCodeError) as error:
             decode(content)
         assert error.value.reason == reason

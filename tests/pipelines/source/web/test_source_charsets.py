@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.source.web.charsets import UndecodableError, decode
+from pipelines.source.web.charsets import UndecodablePageError, decode
 
 GERMAN = "<html><head>{meta}</head><body><p>Der Müller wohnt über dem Fluß, wo er schöne Brötchen bäckt.</p></body>"
 LANGUAGES = {
@@ -89,7 +89,7 @@ def test_a_few_bad_bytes_do_not_turn_a_page_in_utf8_into_another_charset():
 
 @pytest.mark.parametrize("body", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" + bytes(2000), bytes(2000)])
 def test_bytes_that_are_no_text_in_any_charset_are_refused(body):
-    with pytest.raises(UndecodableError, match="undecodable text"):
+    with pytest.raises(UndecodablePageError, match="undecodable text"):
         decode(body, "text/html")
 
 
@@ -99,7 +99,7 @@ def test_more_than_a_few_controls_are_no_text_and_blanks_are_no_controls(code):
     if chr(code).isprintable() or code in b"\t\n\v\f\r":
         assert decode(body, "text/html") == body.decode()
     else:
-        with pytest.raises(UndecodableError, match="2 of 102 characters"):
+        with pytest.raises(UndecodablePageError, match="2 of 102 characters"):
             decode(body, "text/html")
 
 
@@ -110,7 +110,7 @@ def test_more_than_a_few_controls_are_no_text_and_blanks_are_no_controls(code):
 def test_any_bytes_are_text_that_can_be_stored_or_refused(body, content_type):
     try:
         decode(body, content_type).encode()
-    except UndecodableError:
+    except UndecodablePageError:
         return
 
 

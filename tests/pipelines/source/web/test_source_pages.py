@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts.documents import Document, draw_split
-from pipelines.source.web.charsets import UndecodableError
+from pipelines.source.web.charsets import UndecodablePageError
 from pipelines.source.web.extraction.extract import MAX_NESTING, extract
 from pipelines.source.web.extraction.text import tidy
 from pipelines.source.web.pages import NotAPage, page_document
@@ -90,7 +90,7 @@ def test_a_missing_content_type_is_told_from_the_body():
 def test_any_body_is_a_document_no_page_or_refused(body, main_content):
     try:
         found = page_document(response(body), "x.warc.gz", "main_content" if main_content else "all_text", 0.0)
-    except UndecodableError:
+    except UndecodablePageError:
         return
     if isinstance(found, Document):
         assert found.text.strip() and found.doc_id

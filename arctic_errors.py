@@ -1,0 +1,48 @@
+"""The root of every exception that this project raises on purpose; it imports nothing, so every package may import it.
+
+    ArcticError                       whatever this project raises on purpose
+      UserError                       you can mend it: the message names the place, the field, the value and the mend
+        RecipeError                   a recipe, a lock or an option is wrong
+        SelectionError                --until or --only fits no stage
+        ShowError, TokenError, DuplicatesError  the store does not hold what you asked for
+        StoreError                    the store cannot be used
+          DamageError                 a committed file has other bytes than were committed
+        ClusterError                  a Ray cluster cannot be used
+        CapacityError                 the cluster cannot hold a stage
+        UploadError                   a working folder is too large to send with a job
+        PackageError                  a package is missing or has the wrong version
+        SurroundingsError             the account or the machine lacks something
+        TrackingError                 MLflow cannot be served
+        SourceError                   the inputs give no usable corpus
+        FilterError                   the rules drop every document
+        DedupError                    a guard against over-merging stopped deduplication
+        DataError                     evaluation data is missing or damaged
+      TrainingError                   training diverged
+      CheckpointError                 a checkpoint cannot be read or written
+      OutOfMemoryError                a worker ran out of memory
+      WorkerLostError                 a worker stopped answering
+      SandboxUnavailableError         this machine cannot isolate a program
+      PreflightError                  the sandbox let an attack through
+      HttpError, StoreReadError       bytes cannot be fetched
+      ChangedError                    an input changed after the run was planned
+      BrokenFileError, ...            one input file or document cannot be read; it is set aside, and the run goes on
+
+Example:
+    >>> from arctic_errors import ArcticError, UserError
+    >>> try:
+    ...     raise UserError("train.peak_lr = -1: must be positive. Change the value.")
+    ... except ArcticError as error:
+    ...     print(error)
+    train.peak_lr = -1: must be positive. Change the value.
+"""
+
+
+class ArcticError(Exception):
+    """Root of every exception that this project raises on purpose."""
+
+
+class UserError(ArcticError):
+    """Something that you can mend; the message names the place, the field, the value and the mend.
+
+    The command line prints the message without a traceback and exits with code 2.
+    """
