@@ -13,31 +13,35 @@ class WarcInput(Section):
     """Crawled pages: HTML response records of WARC files."""
 
     kind: Literal["warc"]
+    """Kind of input: `"warc"`."""
     paths: Places
-    """Files, directories or globs, relative ones from the recipe's own folder; `http(s)://` URLs; `s3://`, `gs://` and
-    `hf://` addresses, also of folders and globs."""
+    """Files, folders or globs, relative to the recipe's folder; `http(s)://` URLs of files; `s3://`, `gs://` and
+    `hf://` addresses of files, folders and globs."""
 
 
 class CommonCrawlInput(Section):
-    """A sample of one crawl of Common Crawl, drawn by seed; the same sample whenever and wherever it is drawn."""
+    """A sample of one crawl of Common Crawl. The same seed draws the same sample on every machine."""
 
     kind: Literal["common_crawl"]
+    """Kind of input: `"common_crawl"`."""
     crawl: Annotated[str, Field(pattern=r"^CC-MAIN-\d{4}-\d{2}$")]
-    """Such as "CC-MAIN-2024-51"."""
+    """Name of the crawl, such as "CC-MAIN-2024-51"."""
     base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://data.commoncrawl.org/"
-    """Where the crawl's files are: Common Crawl's own server or a mirror."""
+    """URL of the server that holds the crawl: Common Crawl's own or a mirror."""
     subset: Literal["warc", "wet"] = "warc"
-    """Pages as they were fetched, or the plain text that Common Crawl took from them."""
+    """Records to read: fetched pages ("warc") or the plain text that Common Crawl extracted from them ("wet")."""
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    """Share of the crawl's files; either this or num_files."""
+    """Fraction of the crawl's files to sample. Set either `fraction` or `num_files`."""
     num_files: PositiveInt | None = None
+    """Number of the crawl's files to sample. Set either `num_files` or `fraction`."""
     seed: int = 0
-    """With one seed a larger sample has the smaller ones in it."""
+    """Random seed of the sample. With the same seed, a larger sample contains every smaller one."""
     domains: list[Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")]] = []
-    """Registered domains, such as "example.co.uk"; of the sampled files only records of these are read, found by the
-    columnar index. Empty takes every domain."""
+    """Registered domains to read from the sampled files, such as "example.co.uk", looked up in the crawl's columnar
+    index. Empty reads every domain."""
     languages: list[Annotated[str, Field(pattern=r"^[a-z]{3}$")]] = []
-    """ISO 639-3 codes, such as "deu"; of the sampled files only records with text in one of these, by the index."""
+    """ISO 639-3 codes of the languages to read from the sampled files, such as "deu", looked up in the crawl's columnar
+    index. Empty reads every language."""
 
     @model_validator(mode="after")
     def _sample_has_a_size(self) -> Self:
@@ -51,68 +55,85 @@ class CommonCrawlInput(Section):
 
 
 class TableInput(Section):
-    """Rows of JSON Lines files (plain, .gz, .zst, .bz2) or of Parquet files, one document each. Dots in the name of a
-    field lead into nested fields, such as `metadata.url`. A row that cannot be read is set aside with its number."""
+    """Rows of JSON Lines files (plain, .gz, .zst, .bz2) or of Parquet files, one document each. Dots in a field name
+    address nested fields, such as `metadata.url`. Unreadable rows are quarantined with their row number."""
 
     kind: Literal["jsonl", "parquet"]
+    """Kind of input: `"jsonl"` or `"parquet"`."""
     paths: Places
-    """Places as of kind "warc", such as `hf://datasets/org/name@revision/data/*.parquet` of the Hugging Face Hub."""
+    """Files, folders, globs or addresses, as for the kind "warc"; for example
+    `hf://datasets/org/name@revision/data/*.parquet` on the Hugging Face Hub."""
     text_field: str = "text"
-    """Field or column of the document's text."""
+    """Field or column that holds the document's text."""
     url_field: str | None = None
-    """Where it was found; without one it is the file's name and the row, counted from 1: `part-0.jsonl#12`."""
+    """Field or column that holds the document's URL. If unset, the URL is the file name and the row, counted from 1:
+    `part-0.jsonl#12`."""
     date_field: str | None = None
+    """Field or column that holds the document's date. If unset, documents have no date."""
     licence_field: str | None = None
+    """Field or column that holds the document's licence. If unset, documents have no licence."""
     id_field: str | None = None
-    """The dataset's own id of the row; it goes into `attributes`."""
+    """Field or column that holds the dataset's own row id, which is stored in `attributes`."""
 
 
 class PydocInput(Section):
-    """HTML pages that `pydoc` renders for every importable standard-library module, written as WARC first."""
+    """HTML pages that `pydoc` renders for every importable standard-library module, read back from WARC."""
 
     kind: Literal["pydoc"]
+    """Kind of input: `"pydoc"`."""
 
 
 class DistributionsInput(Section):
     """Long descriptions of the Python distributions installed in this environment."""
 
     kind: Literal["distributions"]
+    """Kind of input: `"distributions"`."""
 
 
 class PythonSourcesInput(Section):
-    """`.py` files of the standard library and of installed distributions, licence from their metadata."""
+    """`.py` files of the standard library and of installed distributions, with the licence from their metadata."""
 
     kind: Literal["python_sources"]
+    """Kind of input: `"python_sources"`."""
     standard_library: bool = True
+    """Read the standard library as well."""
     distributions: list[str] = []
-    """Distribution names, such as `rich`; each must be installed."""
+    """Names of installed distributions to read, such as `rich`."""
     max_file_bytes: PositiveInt = 200_000
+    """Size in bytes above which a file is left out."""
 
 
 class RepositoriesInput(Section):
-    """Code of checked-out repositories, files in the order of their imports, licence per repository and file."""
+    """Code of checked-out repositories: files in import order, with a licence per repository and file."""
 
     kind: Literal["repositories"]
+    """Kind of input: `"repositories"`."""
     paths: Annotated[list[str], Field(min_length=1)]
-    """Folders or globs; relative ones start at the recipe's own folder. A folder with `.git` is a repository; of any
-    other folder each subfolder is one."""
+    """Folders or globs, relative to the recipe's folder. A folder with `.git` is one repository; in any other folder,
+    each subfolder is one."""
     languages: list[str] = []
-    """Languages to keep, by their names on GitHub, such as "Python" and "C++"; empty keeps all that are known."""
+    """Programming languages to keep, by their GitHub names, such as "Python" and "C++". Empty keeps every recognized
+    language."""
     max_file_bytes: PositiveInt = 1_000_000
+    """Size in bytes above which a file is left out."""
     join_files: bool = False
-    """Join the files of a repository into documents of up to a million characters, each under a line with its path."""
+    """Join the files of a repository into documents of up to a million characters, each file under a line with its
+    path."""
 
 
 class TextToSqlInput(Section):
-    """Generated SQLite schemas with rows, questions and queries; kept only where the query returns rows."""
+    """Generated SQLite schemas with rows, questions and queries. A query that returns no rows is discarded."""
 
     kind: Literal["text_to_sql"]
+    """Kind of input: `"text_to_sql"`."""
     num_schemas: PositiveInt
-    """Schemas for training; each becomes one document with several question and query pairs."""
+    """Number of training schemas. Each becomes one document with several question-query pairs."""
     num_heldout_schemas: PositiveInt
-    """Schemas that no training document has, for evaluation."""
+    """Number of schemas held out for evaluation. No training document contains them."""
     pairs_per_schema: PositiveInt
+    """Number of question-query pairs per schema."""
     seed: int
+    """Random seed of the generator."""
 
 
 Input = Annotated[

@@ -11,112 +11,140 @@ PiiKind = Literal["email", "iban", "ip", "phone", "secret"]
 
 
 class BenchmarkSection(Section):
-    """One evaluation file whose items must not stand in the corpus."""
+    """One evaluation file whose items must not occur in the corpus."""
 
     name: Name
+    """Name of the benchmark in scores and reports."""
     path: str
-    """.jsonl, .json (a list), .tsv (with a header line), each also as .gz, or .parquet; relative to the recipe."""
+    """Evaluation file, relative to the recipe: .jsonl, .json (a list) or .tsv (with a header line), each optionally
+    .gz, or .parquet."""
     fields: Annotated[list[str], Field(min_length=1)]
-    """Fields with text; each is looked for on its own. Dots lead into nested fields."""
+    """Fields that hold text. Each is searched for separately. Dots address nested fields."""
 
 
 class ScoreSection(Section):
-    """What is measured beyond the text rules, which are always measured. No threshold stands here."""
+    """Measurements beyond the text scores, which are always computed. Thresholds belong to `[filter]`."""
 
     url_lists: list[str] = []
-    """Files of domains (with their subdomains) and URL prefixes, one a line."""
+    """Files with one entry per line: domains (which include their subdomains) or URL prefixes."""
     word_lists: list[str] = []
-    """Files of words and phrases, one a line; they are counted whole and in any case."""
+    """Files with one word or phrase per line, matched as whole words, case-insensitively."""
     arbitrate_language: bool = True
-    """Ask a second, slower engine where the first is not sure of the language."""
+    """Ask a second, slower language detector if the first one is uncertain."""
     phone_regions: list[str] = []
-    """ISO 3166 codes whose national phone numbers are found; international ones (+49 ...) always are."""
+    """ISO 3166 codes of the countries whose national phone numbers are detected. International numbers (+49 ...) are
+    always detected."""
     quality_model: str = ""
-    """File of a classifier whose probability is the score `quality`: .safetensors from `arctic train-quality`, or the
-    .bin of a fastText classifier (`fasttext supervised`)."""
+    """File of a classifier whose probability becomes the score `quality`: .safetensors from `arctic train-quality`, or
+    the .bin of a fastText classifier (`fasttext supervised`)."""
     quality_label: str = ""
-    """Label of a fastText classifier that is the good one, as `__label__hq`."""
+    """Label of the fastText classifier's positive class, such as `__label__hq`."""
     decontaminate: list[BenchmarkSection] = []
-    """Evaluation files to look for."""
+    """Evaluation files whose items are searched for in the corpus."""
 
 
 class FilterSection(Section):
-    """Limits on the scores of a document: Gopher (arXiv 2112.11446, table A1), C4 (1910.10683, section 2.2), FineWeb
-    (2406.17557, section 3.6), lists and signals."""
+    """Limits on a document's scores: Gopher (arXiv 2112.11446, table A1), C4 (1910.10683, section 2.2), FineWeb
+    (2406.17557, section 3.6), lists and opt-out signals."""
 
     takedown: list[str] = []
-    """Files of doc ids, URLs and domains to remove, one a line. A URL removes its page however it is spelled (RFC 3986,
-    6.2.2 and 6.2.3; http and https alike); the filter warns of entries that name no document."""
+    """Files with one document id, URL or domain per line; matching documents are removed. A URL matches every
+    equivalent spelling (RFC 3986, 6.2.2 and 6.2.3; http and https alike). Entries that match no document raise a
+    warning."""
     respect_opt_out: bool = True
-    """Drop what says `noai` or reserves text and data mining (`tdm-reservation: 1`)."""
+    """Drop documents that declare `noai` or reserve text and data mining (`tdm-reservation: 1`)."""
     drop_noindex: bool = False
-    """Drop what says `noindex` or `none`: asked of search engines, stricter than the law on training."""
+    """Drop documents that declare `noindex` or `none`. Both address search engines, so this is stricter than the law on
+    training requires."""
     allowed_licences: list[str] = []
-    """Licences to keep, as in the licence column; empty keeps every licence and none."""
+    """Licences to keep, as in the column `licence`. Empty keeps every document, with or without a licence."""
     denied_licences: list[str] = []
+    """Licences to drop, as in the column `licence`."""
     drop_listed_urls: bool = True
-    """Drop what stands on `score.url_lists`."""
+    """Drop documents whose URL matches `score.url_lists`."""
     max_listed_words: int = 0
-    """Occurrences of entries of `score.word_lists`; C4 drops a page for one."""
+    """Maximum number of matches of `score.word_lists`. C4 drops a page at the first match (0)."""
     languages: list[str] = []
-    """ISO 639-1 codes to keep; empty keeps every language."""
+    """ISO 639-1 codes of the languages to keep. Empty keeps every language."""
     min_language_margin: Fraction = 0.0
-    """How much farther the second language is than the first, as a share."""
+    """Minimum relative distance between the detected language and the runner-up."""
     min_words: int = 50
-    """In scripts without blanks between words (Chinese, Japanese, Thai ...) estimated from the letters."""
+    """Minimum number of words. In scripts without spaces between words (Chinese, Japanese, Thai ...), words are
+    estimated from the letters."""
     max_words: int = 100_000
+    """Maximum number of words."""
     max_code_lines_fraction: Fraction = 1.0
-    """Lines of program code. The limits from `min_mean_word_length` to `max_newlines_per_word` hold for the other
-    lines, and not at all if most lines are code and fewer than 50 words are left."""
+    """Maximum fraction of lines that are program code. The limits from `min_mean_word_length` to
+    `max_newlines_per_word` apply to the other lines only, and not at all if most lines are code and fewer than 50 words
+    remain."""
     max_duplicate_code_characters_fraction: Fraction = 0.5
-    """Characters of lines of code that stood before, as a share of all characters."""
+    """Maximum fraction of the document's characters in repeated lines of code."""
     min_mean_word_length: float = 3.0
-    """Of words between blanks; not asked of scripts without them. A syllable of Korean counts as two letters."""
+    """Minimum mean word length in letters. Not applied to scripts without spaces. A Korean syllable counts as two
+    letters."""
     max_mean_word_length: float = 10.0
+    """Maximum mean word length in letters. Not applied to scripts without spaces."""
     max_symbol_to_word_ratio: float = 0.1
-    """`#` and ellipses per word."""
+    """Maximum number of `#` or of ellipses per word, whichever is larger."""
     max_bullet_lines_fraction: Fraction = 0.9
+    """Maximum fraction of lines that start with a bullet."""
     max_ellipsis_lines_fraction: Fraction = 0.3
+    """Maximum fraction of lines that end with an ellipsis."""
     min_alpha_words_fraction: Fraction = 0.8
-    """Words with at least one letter."""
+    """Minimum fraction of words with at least one letter."""
     min_stop_words: int = 2
-    """Different ones of the commonest words of the document's language or of English, whichever are more; in English:
-    the, be, to, of, and, that, have, with. Not asked of a language without such a list (some 40 have one)."""
+    """Minimum number of distinct stop words of the document's language or of English, whichever is larger; for English:
+    the, be, to, of, and, that, have, with. Not applied to languages without a stop-word list (some 40 have one)."""
     max_duplicate_line_fraction: Fraction = 0.3
+    """Maximum fraction of lines that repeat an earlier line."""
     max_duplicate_paragraph_fraction: Fraction = 0.3
+    """Maximum fraction of paragraphs that repeat an earlier paragraph."""
     max_duplicate_line_characters_fraction: Fraction = 0.2
-    """FineWeb: 0.01."""
+    """Maximum fraction of characters in repeated lines. FineWeb uses 0.01."""
     max_duplicate_paragraph_characters_fraction: Fraction = 0.2
+    """Maximum fraction of characters in repeated paragraphs."""
     max_top_2gram_fraction: Fraction = 0.2
-    """Characters inside the most frequent word 2-gram, as a share of all."""
+    """Maximum fraction of characters in the most frequent 2-gram of words."""
     max_top_3gram_fraction: Fraction = 0.18
+    """Maximum fraction of characters in the most frequent 3-gram of words."""
     max_top_4gram_fraction: Fraction = 0.16
+    """Maximum fraction of characters in the most frequent 4-gram of words."""
     max_duplicate_5gram_fraction: Fraction = 0.15
-    """Characters inside word 5-grams that stood before, as a share of all."""
+    """Maximum fraction of characters in repeated 5-grams of words."""
     max_duplicate_6gram_fraction: Fraction = 0.14
+    """Maximum fraction of characters in repeated 6-grams of words."""
     max_duplicate_7gram_fraction: Fraction = 0.13
+    """Maximum fraction of characters in repeated 7-grams of words."""
     max_duplicate_8gram_fraction: Fraction = 0.12
+    """Maximum fraction of characters in repeated 8-grams of words."""
     max_duplicate_9gram_fraction: Fraction = 0.11
+    """Maximum fraction of characters in repeated 9-grams of words."""
     max_duplicate_10gram_fraction: Fraction = 0.1
+    """Maximum fraction of characters in repeated 10-grams of words."""
     drop_lorem_ipsum: bool = True
+    """Drop documents that contain "lorem ipsum"."""
     drop_curly_brackets: bool = False
-    """C4's rule against code in prose; wrong for corpora of documentation or code."""
+    """Drop documents that contain a curly bracket: C4's rule against code in prose. Not suitable for documentation or
+    code."""
     min_c4_sentences: int = 0
-    """C4: 5, in the lines that C4 would keep. 0: off. Not asked of scripts without such marks, as Thai."""
+    """Minimum number of sentences in the lines that C4 would keep; C4 uses 5, and 0 disables the limit. Not applied to
+    scripts without sentence marks, such as Thai."""
     max_c4_dropped_lines_fraction: Fraction = 1.0
-    """Lines that C4 would cut out of a page. Text is never rewritten here, so they count against the document."""
+    """Maximum fraction of lines that C4 would delete. Text is never rewritten here; such lines count against the
+    document instead."""
     max_javascript_lines_fraction: Fraction = 1.0
+    """Maximum fraction of lines that mention JavaScript."""
     max_policy_lines_fraction: Fraction = 1.0
-    """Lines about cookies, terms of use and privacy."""
+    """Maximum fraction of lines about cookies, terms of use and privacy."""
     min_punctuated_lines_fraction: Fraction = 0.0
-    """Lines that end a sentence. FineWeb: 0.12. 0: off."""
+    """Minimum fraction of lines that end a sentence; FineWeb uses 0.12, and 0 disables the limit."""
     max_short_lines_fraction: Fraction = 1.0
-    """Lines of up to 30 characters. FineWeb: 0.67."""
+    """Maximum fraction of lines of up to 30 characters. FineWeb uses 0.67."""
     max_newlines_per_word: float | None = None
-    """FineWeb: 0.3. Unset: off."""
+    """Maximum number of line breaks per word; FineWeb uses 0.3. Disabled if unset."""
     min_quality: Fraction = 0.0
-    """Probability that `score.quality_model` gives."""
+    """Minimum probability from `score.quality_model`."""
     max_contamination: Fraction = 0.75
-    """Share of an evaluation item's words that stand in the document in their order."""
+    """Maximum fraction of an evaluation item's words that occur in the document in the item's order."""
     redact: list[PiiKind] = ["email", "iban", "ip", "phone", "secret"]
-    """Kinds that are replaced by their name, as <EMAIL>, whenever the text is read for training."""
+    """Kinds of personal data to replace by their name, such as <EMAIL>, whenever the text is read for training."""

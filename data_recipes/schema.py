@@ -3,10 +3,11 @@
 Sections carry the names of the stages they configure. Units are in the field names.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from data_recipes.curriculum import MixSection, PhaseSection
 from data_recipes.inputs import Input
 from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import Fraction, Name, PositiveFloat, PositiveInt, Section
@@ -15,72 +16,85 @@ from data_recipes.section import Fraction, Name, PositiveFloat, PositiveInt, Sec
 
 
 class SourceSection(Section):
-    """Where the raw bytes come from and how text is taken from them."""
+    """Where raw bytes come from and how text is extracted from them."""
 
     inputs: Annotated[list[Input], Field(min_length=1)]
+    """Inputs of the corpus, read in order. The field `kind` selects the type of each."""
     extractor: Literal["cascade", "main_content", "all_text"] = "cascade"
-    """HTML to text: the page's main part without what surrounds it, by trafilatura where that is in doubt ("cascade");
-    resiliparse's main content alone; or all visible text."""
+    """How to extract text from HTML: the main content, with trafilatura as the second opinion in doubtful cases
+    ("cascade"); resiliparse's main content alone ("main_content"); or all visible text ("all_text")."""
     heldout_fraction: Fraction = 0.01
-    """Share of documents kept from training for bits per byte (drawn by the digest of their group)."""
+    """Fraction of documents held out from training to measure bits per byte, selected by the hash of their group."""
     max_quarantined_fraction: Fraction = 0.05
-    """Share of unreadable records above which the stage fails; the share of whole files that cannot be had is held
-    against it too."""
+    """Fraction of unreadable records above which the stage fails. The fraction of unavailable files is checked
+    separately against the same limit."""
 
 
 # ---------------------------------------------------------------- corpus: dedup
 
 
 class DedupSection(Section):
-    """Exact digests, then MinHash of word n-grams with verification on text."""
+    """Exact digests, then MinHash over word n-grams, verified on the text."""
 
     ngram: PositiveInt = 5
+    """Length of a shingle in words."""
     num_bands: PositiveInt = 16
+    """Number of LSH bands. Each band indexes every document once."""
     rows_per_band: Annotated[int, Field(gt=0, le=32)] = 8
+    """Number of MinHash values per band. A larger value lists fewer, more similar pairs."""
     seed: int = 1
+    """Random seed of the hash permutations."""
     jaccard_threshold: Fraction = 0.8
-    """Verified Jaccard of n-gram sets from which the lower-ranked document is a duplicate."""
+    """Jaccard similarity of the n-gram sets, verified on the text, at which the lower-ranked document is a
+    duplicate."""
     containment_threshold: Fraction | None = None
-    """Share of a document's n-grams that a better-ranked one has, from which it is a duplicate too; none: no share."""
+    """Fraction of a document's n-grams that a better-ranked document contains, at which it is also a duplicate.
+    Disabled if unset."""
     max_bucket: PositiveInt = 1000
-    """Kept documents of one band bucket that are compared; further ones only where a second signature agrees."""
+    """Maximum number of kept documents compared per LSH bucket; beyond it, a second signature must also match."""
     against: list[Name] = []
-    """Earlier corpora, best first, whose kept documents rank before all of this one."""
+    """Names of earlier corpora, best first. Their kept documents rank above every document of this corpus."""
     max_removed_fraction: Fraction = 0.5
-    """Share of the documents of an origin, or of all, above which their removal raises an alarm."""
+    """Fraction of an origin's documents, or of all documents, above which their removal raises an alarm."""
     max_cluster_size: PositiveInt = 10_000
-    """Members above which a cluster raises an alarm."""
+    """Number of documents in a cluster above which the cluster raises an alarm."""
     on_alarm: Literal["warn", "stop"] = "warn"
-    """What an alarm does: it stands in the report ("warn"), or fails the stage as well ("stop")."""
+    """Effect of an alarm: report it ("warn") or also fail the stage ("stop")."""
 
 
 class CorpusRecipe(Section):
     """One corpus: source, score, filter, dedup."""
 
     name: Name
+    """Name of the corpus: 1 to 64 lower-case letters, digits, dots, hyphens or underscores."""
     description: str
+    """One line about the corpus, shown in the report and in MLflow."""
     source: SourceSection
+    """Where raw bytes come from and how text is extracted."""
     score: ScoreSection = ScoreSection()
+    """Measurements on every document."""
     filter: FilterSection = FilterSection()
+    """Limits on the scores."""
     dedup: DedupSection = DedupSection()
+    """Exact and near-duplicate removal."""
 
 
 # ---------------------------------------------------------------- run
 
 
 class TokenizerSection(Section):
-    """Byte-level BPE, trained on a sample of all corpora or taken as it is."""
+    """Byte-level BPE, trained on a sample of all corpora or loaded from a file."""
 
     vocab_size: Annotated[int, Field(ge=260, le=1_048_576)]
-    """Ids that the model has; the tokenizer has as many or fewer."""
+    """Number of token ids of the model. The tokenizer has at most this many."""
     sample_bytes_per_corpus: PositiveInt | None = None
-    """UTF-8 bytes of training text of each corpus to train on; needed without `path`."""
+    """UTF-8 bytes of training text to sample from each corpus. Required unless `path` is set."""
     path: str = ""
-    """An existing byte-level `tokenizer.json` to take instead of training one; relative to the recipe. It is tried on
-    hostile texts: one that changes them is refused, Unicode's composition of letters is only warned of, and random
-    encoding (BPE-dropout) is switched off."""
+    """Existing byte-level `tokenizer.json` to use instead of training one, relative to the recipe. It is tested on
+    adversarial text: a tokenizer that alters text is rejected, Unicode composition only raises a warning, and random
+    encoding (BPE dropout) is switched off."""
     end_token: str = ""
-    """The special token of the tokenizer at `path` that ends a text; here one stands before each document too."""
+    """Special token of the tokenizer at `path` that ends a text. Here, one also precedes each document."""
 
     @model_validator(mode="after")
     def _trained_or_taken(self) -> Self:
@@ -101,182 +115,114 @@ class TokenizeSection(Section):
     """Encoding and packing."""
 
     sequence_length: Annotated[int, Field(ge=8)]
-    """T: tokens the model predicts per sequence; stored sequences have T + 1."""
-
-
-class PhaseSection(Section):
-    """One segment of the curriculum: `weights` of `tokens`, or `tokens_per_corpus`."""
-
-    name: Name
-    tokens: PositiveInt
-    """Training tokens of the phase; a multiple of sequence_length x global_batch_sequences. With `tokens_per_corpus`
-    it is their sum and may be left out."""
-    weights: dict[str, Fraction] = {}
-    """Share of the phase's tokens per corpus; they sum to 1."""
-    weights_to: dict[str, Fraction] = {}
-    """Shares at the phase's end: they move in a straight line from `weights`, by tokens read. Empty: they stay."""
-    tokens_per_corpus: dict[str, Annotated[int, Field(ge=0)]] = {}
-    """Exact training tokens per corpus, each a multiple of sequence_length; instead of `weights`."""
-    order: Literal["shuffled", "easy_to_hard"] = "shuffled"
-    """Order of a corpus' sequences: a keyed permutation, or by the score `order_by`, lowest first, pass by pass."""
-    order_by: str = ""
-    """Numeric column of the stage `score`, such as `words`; a sequence has the mean over its tokens."""
-
-    @property
-    def corpora(self) -> list[str]:
-        """Names of the corpora that the phase reads, sorted."""
-        shares = (self.weights, self.weights_to, self.tokens_per_corpus)
-        return sorted({name for share in shares for name, value in share.items() if value})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tokens_are_the_sum(cls, page: Any) -> Any:
-        if isinstance(page, dict) and "tokens" not in page and isinstance(page.get("tokens_per_corpus"), dict):
-            return page | {"tokens": sum(page["tokens_per_corpus"].values())}
-        return page
-
-    @model_validator(mode="after")
-    def _budgets_are_given_once(self) -> Self:
-        if bool(self.weights) == bool(self.tokens_per_corpus):
-            given = "both" if self.weights else "neither"
-            raise ValueError(f"weights or tokens_per_corpus: {given} is given. Give one of them.")
-        if self.weights_to and not self.weights:
-            raise ValueError("weights_to: there is no weights for it to start from. Add weights.")
-        total = sum(self.tokens_per_corpus.values())
-        if self.tokens_per_corpus and total != self.tokens:
-            raise ValueError(f"tokens = {self.tokens}, but tokens_per_corpus sum to {total}. Leave tokens out.")
-        if (self.order == "easy_to_hard") != bool(self.order_by):
-            raise ValueError(
-                f"order_by = {self.order_by!r} with order = {self.order!r}: a column belongs to easy_to_hard. "
-                "Give both or neither."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _weights_sum_to_one(self) -> Self:
-        for field, weights in (("weights", self.weights), ("weights_to", self.weights_to)):
-            total = sum(weights.values())
-            if weights and abs(total - 1.0) > 1e-9:
-                parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
-                mend = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
-                raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
-        return self
-
-
-class MixSection(Section):
-    """Rules that hold for every phase's order."""
-
-    max_epochs: PositiveFloat = 4.0
-    """Passes over one corpus, all phases together, above which the plan is refused."""
-    max_epochs_per_corpus: dict[str, PositiveFloat] = {}
-    """The same for single corpora, by name."""
-    quality_power: dict[str, PositiveFloat] = {}
-    """By corpus: how often a pass reads a sequence, in whole times, follows the power p of its quality (the score
-    `quality`, mean over tokens); a pass stays as long as it is, so the worst sequences are left out."""
-    rehydrate: list[str] = []
-    """Corpora whose sequences a pass reads as often as `copies_by_cluster_size` says of their documents."""
-    copies_by_cluster_size: list[Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]] = [
-        [1, 1],
-        [2, 2],
-        [3, 3],
-        [5, 5],
-        [100, 8],
-        [1000, 1],
-    ]
-    """Pairs of a cluster's size, before dedup, and copies from that size on (FineWeb-2, arXiv 2506.20920)."""
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _sizes_ascend_from_one(self) -> Self:
-        sizes = [size for size, _ in self.copies_by_cluster_size]
-        if sizes != sorted(set(sizes)) or sizes[:1] != [1]:
-            raise ValueError(f"copies_by_cluster_size has the sizes {sizes}; they must ascend from 1. Sort them.")
-        return self
-
-    def epochs_of(self, corpus: str) -> float:
-        """Passes over a corpus above which the plan is refused."""
-        return self.max_epochs_per_corpus.get(corpus, self.max_epochs)
+    """Number of tokens T that the model predicts per sequence. Stored sequences have T + 1 tokens."""
 
 
 class ModelSection(Section):
-    """The architecture: a preset of `arctic_model.presets`, with fields replaced by name."""
+    """The architecture: a preset of `arctic_model.presets` with individual fields replaced."""
 
     preset: Name
+    """Name of the preset, such as `quickstart` or `arctic-480b`."""
     overrides: dict[str, int | float | bool] = {}
+    """Fields of `ArcticConfig` to replace, such as `{num_layers = 8, num_experts = 16}`."""
 
 
 class TrainSection(Section):
-    """Optimisation, and how the work is spread. The spread never enters a stage's key."""
+    """Optimization, and the parallel layout, which never enters a stage's key."""
 
     global_batch_sequences: PositiveInt
+    """Sequences per optimizer step, over all workers."""
     micro_batch_sequences: PositiveInt
     """Sequences per worker and forward pass."""
     optimizer: Literal["adamw", "muon"] = "muon"
-    """Muon for the layers' matrices (each expert one) and AdamW for the rest, or AdamW for everything."""
+    """Optimizer of the layers' matrices: Muon, with each expert as a matrix of its own and AdamW for all other
+    parameters ("muon"), or AdamW for everything ("adamw")."""
     peak_lr: PositiveFloat
+    """Peak learning rate. Muon's updates are scaled to the size of AdamW's, so the value means the same for both."""
     embedding_lr_factor: PositiveFloat = 1.0
-    """With Muon: rate of the embeddings, which AdamW steps, as a share of the schedule's."""
+    """Learning rate of the embeddings relative to the schedule. With Muon only; AdamW updates them."""
     head_lr_factor: PositiveFloat = 1.0
-    """The same of the head."""
+    """Learning rate of the output head relative to the schedule. With Muon only."""
     gate_lr_factor: PositiveFloat = 1.0
-    """The same of the routers' gates."""
+    """Learning rate of the router gates relative to the schedule. With Muon only."""
     norm_lr_factor: PositiveFloat = 1.0
-    """The same of the norms' gains."""
+    """Learning rate of the norm gains relative to the schedule. With Muon only."""
     schedule: Literal["wsd", "cosine"] = "wsd"
-    """Stay at the peak and fall at the end, or fall by a cosine from the end of warm-up on. The cosine depends on the
-    run's length from its first phase on: a later phase that grows builds every phase anew."""
+    """Learning-rate schedule: constant with a linear decay at the end ("wsd"), or a cosine from the end of warm-up
+    ("cosine"). The cosine depends on the length of the whole run: extending a later phase rebuilds every phase."""
     final_lr_fraction: Fraction = 0.1
-    """The rate at the end of the run as a share of peak_lr."""
+    """Learning rate at the end of the run as a fraction of `peak_lr`."""
     warmup_tokens: Annotated[int, Field(ge=0)] = 0
+    """Tokens over which the learning rate rises linearly from zero."""
     decay_fraction: Fraction = 0.2
-    """WSD: share of all tokens, at the end of the run, over which the rate falls linearly."""
+    """Fraction of the run's tokens, at its end, over which the learning rate decays linearly. With `wsd` only."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+    """Decoupled weight decay of matrices. Norm gains do not decay."""
     beta1: Fraction = 0.9
+    """Decay rate of AdamW's first moment."""
     beta2: Fraction = 0.95
+    """Decay rate of AdamW's second moment."""
     gradient_clip: PositiveFloat = 1.0
+    """Maximum norm of the gradient over all workers and experts; a larger gradient is scaled down to it."""
     spike_factor: Annotated[float, Field(gt=1.0)] = 10.0
-    """A step is skipped where its gradient norm is above this many times the median, or it or the loss is no number."""
+    """Skip a step if its gradient norm exceeds `spike_factor` times the running median, or if the norm or the loss is
+    not finite."""
     spike_window_steps: Annotated[int, Field(ge=4)] = 128
-    """Taken steps that the median is over; nothing is above it before half of them are taken."""
+    """Number of recent accepted steps in the running median. No norm is too large until half of the window is
+    filled."""
     max_skipped_steps: Annotated[int, Field(ge=0)] = 10
-    """Steps that may be skipped among any spike_window_steps; one more stops the run."""
+    """Maximum number of skipped steps among any `spike_window_steps` steps. One more stops the run."""
     balance_loss_coefficient: Annotated[float, Field(ge=0.0)] = 0.01
-    """Weight of the router's balance loss."""
+    """Weight of the router's load-balancing loss."""
     z_loss_coefficient: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the router's z-loss (mean squared log-partition)."""
     balance_bias_rate: Fraction = 0.0
-    """Balance without a loss: each step moves every expert's bias in the choice of experts by this much, against its
-    load (the paper: 0.001). 0: no bias. Set balance_loss_coefficient = 0 to leave the balance to it alone."""
+    """Loss-free balancing: amount by which each step moves every expert's selection bias against its load (the paper
+    uses 0.001); 0 disables it. Set `balance_loss_coefficient` to 0 to rely on the bias alone."""
     capacity_factor: Annotated[float, Field(ge=0.0)] = 0.0
-    """Of each sequence an expert takes the first ceil(capacity_factor x sequence_length x top_k / num_experts) tokens
-    that choose it; later ones are dropped, and counted. 0: no token is dropped. Evaluation drops none."""
+    """Expert capacity: of each sequence, an expert takes the first ceil(capacity_factor x sequence_length x top_k /
+    num_experts) tokens that select it; later ones are dropped and counted. 0 drops no token. Evaluation never drops
+    tokens."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Data type of the forward and backward passes."""
     gradient_dtype: Literal["float32", "bfloat16"] = "float32"
-    """In which gradients are added up, over the passes of a step and over workers. bfloat16 halves their traffic, and
-    loses up to half of a sum that 1,024 workers agree on."""
+    """Data type in which gradients are summed over the passes of a step and over workers. bfloat16 halves the traffic
+    but loses up to half of a sum that 1,024 workers agree on."""
     zero_stage: Literal[0, 1, 2] = 1
+    """DeepSpeed ZeRO stage: partition nothing (0), optimizer states (1), or gradients as well (2)."""
     checkpoint_every_steps: PositiveInt = 100
+    """Number of optimizer steps between two checkpoints."""
     keep_last_checkpoints: PositiveInt = 2
-    """While a phase trains; at its end its last one is kept for good. With 1 there is none to fall back on."""
+    """Number of most recent checkpoints to keep during a phase; its last checkpoint is kept for good. With 1, a damaged
+    checkpoint has no predecessor to fall back on."""
     keep_best_checkpoints: Annotated[int, Field(ge=0)] = 0
-    """Beside the last: those with the lowest mean training loss over the steps since the checkpoint before."""
+    """Number of additional checkpoints to keep during a phase: those with the lowest mean training loss since the
+    preceding checkpoint. They are deleted when the phase is done."""
     seed: int = 0
+    """Random seed of the initial weights."""
     num_workers: PositiveInt = 1
+    """Number of training workers. Each is a process with its own GPU or CPUs."""
     expert_parallel_size: PositiveInt = 1
+    """Number of workers that share one copy of the experts."""
     cpus_per_worker: PositiveFloat = 1.0
+    """CPUs that each worker reserves."""
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0.0
+    """GPUs that each worker reserves."""
     threads_per_worker: PositiveInt = 1
+    """CPU threads per worker."""
     collective_timeout_s: PositiveFloat = 600.0
-    """Workers that wait longer for another one stop, and name it."""
+    """Seconds that a worker waits for another one before it stops and names it."""
     peak_tflops: PositiveFloat | None = None
-    """Peak of one worker in TFLOP/s, which MFU is a share of. Without it that of the GPU, if it is known; else there
-    is no MFU."""
+    """Peak of one worker in TFLOP/s, the denominator of MFU. If unset, the data sheet of a recognized GPU is used;
+    otherwise MFU is not reported."""
     price_per_worker_hour: PositiveFloat | None = None
-    """What a worker costs an hour, in your currency: with it the report says what each checkpoint cost."""
+    """Price per worker-hour in your currency, from which the report computes the cost of each checkpoint."""
     profile_steps: Annotated[str, Field(pattern=r"^(\d+:\d+)?$")] = ""
-    """First and last step (10:13) of a profiler's trace of worker 0, written beside the result and to MLflow."""
+    """First and last step of a profiler trace of worker 0, such as "10:13", written beside the result and to MLflow.
+    Empty disables it."""
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
-    """"selective" makes norms, casts and gathers again in backward, no product and no exchange; "layer" keeps each
-    layer's input only and computes the layer again, about a third more work. Less memory, the same bits."""
+    """Recomputation in backward: of norms, casts and gathers, but of no product and no exchange ("selective"), or of
+    whole layers from their input, about a third more work ("layer"). Saves memory; results are identical to the bit."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
@@ -299,44 +245,57 @@ class EvaluateSection(Section):
     """Scores of a checkpoint."""
 
     heldout_bytes_per_corpus: PositiveInt
-    """Bits per byte are measured on held-out documents up to this size in all."""
+    """Total size in bytes of the held-out documents per corpus on which bits per byte are measured."""
     heldout_bytes_per_document: PositiveInt = 4096
-    """Of a longer document only sequences spread evenly over it are scored, up to this size: many documents make a
-    score surer than a few whole ones."""
+    """Maximum size in bytes of each held-out document. Of a longer one, evenly spaced sequences are scored: many
+    documents give a narrower interval than a few whole ones."""
     text_to_sql_questions: Annotated[int, Field(ge=0)] = 0
-    """Held-out questions to answer; 0 leaves the measure out."""
+    """Number of held-out text-to-SQL questions to answer. 0 disables the measure."""
     max_new_tokens: PositiveInt = 64
-    """Of an answer to such a question; tasks have their own."""
+    """Maximum number of tokens of an answer to a text-to-SQL question. Tasks define their own limit."""
     tasks: list[Name] = []
-    """Tasks and suites (enterprise, academic, smoke) to measure as well."""
+    """Additional tasks and suites to measure (suites: enterprise, academic, smoke)."""
     data_root: str = "../../eval_data"
-    """Folder of their data (see `arctic eval-data`); relative to the recipe."""
+    """Folder of the evaluation data (see `arctic eval-data`), relative to the recipe."""
     items_per_task: PositiveInt | None = None
-    """At most so many items of each task, drawn by the digest of their id; none: all (32 in the suite smoke)."""
+    """Maximum number of items per task, selected by the hash of their id. If unset, all items (32 in the suite
+    smoke)."""
     num_actors: PositiveInt = 1
-    """Copies of the model that answer side by side; one alone works in the stage's own process."""
+    """Number of model replicas that answer in parallel. A single one runs in the stage's own process."""
     cpus_per_actor: PositiveFloat = 0.5
+    """CPUs that each replica reserves."""
     gpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.0
+    """GPUs that each replica reserves."""
     tokens_per_batch: PositiveInt = 8192
-    """Of what an actor is given at a time: what a kill costs at most."""
+    """Tokens per batch of questions: the most work that a kill can lose per replica."""
     unsafe_execution: Literal["", "i accept unsafe execution"] = ""
-    """These words let answers run on a machine that cannot confine them; without them it is refused there."""
+    """Set to "i accept unsafe execution" to run model-written code on a machine that cannot sandbox it. Otherwise such
+    a machine is refused."""
 
 
 class RunRecipe(Section):
     """One model: corpora, tokenizer, curriculum, architecture, training, evaluation."""
 
     name: Name
+    """Name of the run: 1 to 64 lower-case letters, digits, dots, hyphens or underscores."""
     description: str
+    """One line about the run, shown in the report and in MLflow."""
     corpora: Annotated[list[str], Field(min_length=1)]
-    """Corpus recipes as paths relative to this recipe's folder."""
+    """Paths of the corpus recipes, relative to this recipe's folder."""
     tokenizer: TokenizerSection
+    """Tokenizer to train or to load."""
     tokenize: TokenizeSection
+    """Encoding and packing."""
     mix: MixSection = MixSection()
+    """Settings that apply to the order of every phase."""
     phases: Annotated[list[PhaseSection], Field(min_length=1)]
+    """Phases of the curriculum, in order."""
     model: ModelSection
+    """Architecture."""
     train: TrainSection
+    """Optimization and parallel layout."""
     evaluate: EvaluateSection
+    """Scores to measure after every phase."""
 
     @model_validator(mode="after")
     def _phases_are_whole_steps(self) -> Self:

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from data_recipes import CorpusRecipe, RecipeError, load_recipe, load_run
+from data_recipes.curriculum import MixSection
 from data_recipes.lock import Lock
-from data_recipes.schema import MixSection
 from infra.events import EventLog
 from infra.host.masking import masked
 from infra.host.packages import PackageError

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from data_recipes import RecipeError, RunRecipe
-from data_recipes.schema import MixSection, PhaseSection
+from data_recipes.curriculum import MixSection, PhaseSection
 from pipelines.artifacts.phase_plan import CorpusShare
 
 

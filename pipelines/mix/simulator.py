@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_recipes import RecipeError, RunRecipe
-from data_recipes.schema import MixSection
+from data_recipes.curriculum import MixSection
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, mixture
 from pipelines.artifacts.sequence_order.due_order import cycle, window_of
 from pipelines.mix import all_shares

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from data_recipes import RecipeError
-from data_recipes.schema import MixSection, PhaseSection
+from data_recipes.curriculum import MixSection, PhaseSection
 from infra.context import StageContext
 from infra.stage import Metrics, Stage, walk
 from infra.store import Artifact

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from data_recipes import RecipeError, RunRecipe, load_run
-from data_recipes.schema import MixSection
+from data_recipes.curriculum import MixSection
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_recipes import RecipeError
-from data_recipes.schema import MixSection, PhaseSection
+from data_recipes.curriculum import MixSection, PhaseSection
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact

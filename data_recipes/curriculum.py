@@ -1,0 +1,108 @@
+"""The curriculum: phases, and the settings that apply to the order of all of them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from data_recipes.section import Fraction, Name, PositiveFloat, PositiveInt, Section
+
+
+class PhaseSection(Section):
+    """One segment of the curriculum: a budget in `tokens` with `weights`, or `tokens_per_corpus`."""
+
+    name: Name
+    """Name of the phase in tables and figures, unique within the run."""
+    tokens: PositiveInt
+    """Training tokens of the phase: a multiple of sequence_length x global_batch_sequences. Optional with
+    `tokens_per_corpus`, whose sum it is."""
+    weights: dict[str, Fraction] = {}
+    """Fraction of the phase's tokens per corpus; the fractions sum to 1."""
+    weights_to: dict[str, Fraction] = {}
+    """Fractions at the end of the phase, reached linearly from `weights` by tokens read. Empty keeps `weights`
+    constant."""
+    tokens_per_corpus: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Exact training tokens per corpus, each a multiple of sequence_length. Replaces `weights`."""
+    order: Literal["shuffled", "easy_to_hard"] = "shuffled"
+    """Order of a corpus' sequences: a keyed permutation ("shuffled"), or ascending by the score `order_by`, in every
+    epoch ("easy_to_hard")."""
+    order_by: str = ""
+    """Numeric column of the stage `score`, such as `words`, averaged over the tokens of a sequence. Required with
+    `easy_to_hard`."""
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora that the phase reads, sorted."""
+        shares = (self.weights, self.weights_to, self.tokens_per_corpus)
+        return sorted({name for share in shares for name, value in share.items() if value})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokens_are_the_sum(cls, page: Any) -> Any:
+        if isinstance(page, dict) and "tokens" not in page and isinstance(page.get("tokens_per_corpus"), dict):
+            return page | {"tokens": sum(page["tokens_per_corpus"].values())}
+        return page
+
+    @model_validator(mode="after")
+    def _budgets_are_given_once(self) -> Self:
+        if bool(self.weights) == bool(self.tokens_per_corpus):
+            given = "both" if self.weights else "neither"
+            raise ValueError(f"weights or tokens_per_corpus: {given} is given. Give one of them.")
+        if self.weights_to and not self.weights:
+            raise ValueError("weights_to: there is no weights for it to start from. Add weights.")
+        total = sum(self.tokens_per_corpus.values())
+        if self.tokens_per_corpus and total != self.tokens:
+            raise ValueError(f"tokens = {self.tokens}, but tokens_per_corpus sum to {total}. Leave tokens out.")
+        if (self.order == "easy_to_hard") != bool(self.order_by):
+            raise ValueError(
+                f"order_by = {self.order_by!r} with order = {self.order!r}: a column belongs to easy_to_hard. "
+                "Give both or neither."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_sum_to_one(self) -> Self:
+        for field, weights in (("weights", self.weights), ("weights_to", self.weights_to)):
+            total = sum(weights.values())
+            if weights and abs(total - 1.0) > 1e-9:
+                parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+                mend = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
+                raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
+        return self
+
+
+class MixSection(Section):
+    """Settings that apply to the order of every phase."""
+
+    max_epochs: PositiveFloat = 4.0
+    """Maximum number of epochs over one corpus in all phases together. A plan that exceeds it is rejected."""
+    max_epochs_per_corpus: dict[str, PositiveFloat] = {}
+    """Maximum number of epochs for individual corpora, by name."""
+    quality_power: dict[str, PositiveFloat] = {}
+    """Exponent p per corpus: an epoch repeats a sequence a whole number of times in proportion to its quality to the
+    power p (the score `quality`, averaged over tokens). The length of an epoch stays the same, so the worst sequences
+    are left out."""
+    rehydrate: list[str] = []
+    """Corpora whose sequences an epoch repeats according to `copies_by_cluster_size`."""
+    copies_by_cluster_size: list[Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]] = [
+        [1, 1],
+        [2, 2],
+        [3, 3],
+        [5, 5],
+        [100, 8],
+        [1000, 1],
+    ]
+    """Pairs of a cluster size before dedup and the number of repeats from that size on (FineWeb-2, arXiv
+    2506.20920)."""
+    seed: int = 0
+    """Random seed of the order of sequences."""
+
+    @model_validator(mode="after")
+    def _sizes_ascend_from_one(self) -> Self:
+        sizes = [size for size, _ in self.copies_by_cluster_size]
+        if sizes != sorted(set(sizes)) or sizes[:1] != [1]:
+            raise ValueError(f"copies_by_cluster_size has the sizes {sizes}; they must ascend from 1. Sort them.")
+        return self
+
+    def epochs_of(self, corpus: str) -> float:
+        """Passes over a corpus above which the plan is refused."""
+        return self.max_epochs_per_corpus.get(corpus, self.max_epochs)
