@@ -2,6 +2,6 @@
 
 from data_recipes.load import load_corpus, load_recipe, load_run
 from data_recipes.schema import CorpusRecipe, RunRecipe
-from data_recipes.section import RecipeError
+from data_recipes.section import RecipeError, Section
 
-__all__ = ["CorpusRecipe", "RecipeError", "RunRecipe", "load_corpus", "load_recipe", "load_run"]
+__all__ = ["CorpusRecipe", "RecipeError", "RunRecipe", "Section", "load_corpus", "load_recipe", "load_run"]

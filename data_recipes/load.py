@@ -109,11 +109,12 @@ def _validate(path: Path, page: Mapping[str, Any], model: type[Recipe]) -> Recip
     try:
         return model.model_validate(page)
     except ValidationError as error:
-        lines = [f"{path}: {_explain(detail, model)}" for detail in error.errors()]
+        lines = [f"{path}: {explain(detail, model)}" for detail in error.errors()]
         raise RecipeError("\n".join(lines)) from None
 
 
-def _explain(detail: Any, model: type[BaseModel]) -> str:
+def explain(detail: Any, model: type[BaseModel]) -> str:
+    """One of pydantic's error details about a page of `model` as field, value and mend."""
     location: tuple[str | int, ...] = detail["loc"]
     field = _dotted(location)
     match detail["type"]:

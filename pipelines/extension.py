@@ -1,0 +1,167 @@
+"""Classes of your own, named in a recipe as "package.module:Class".
+
+    [[filter.rules]]
+    kind = "own_rules:EnoughLinks"      # class EnoughLinks of own_rules.py, beside the recipe
+    min_links = 3                       # a field of the class, which is a data_recipes.Section
+
+The module is looked for in the environment, in the recipe's folder, and in the folder in which the command runs. The
+digest of its code (of its whole package, or of the file alone if it is in no package) belongs to a stage's key, so a
+changed class builds its stage again.
+"""
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from data_recipes.load import explain
+from infra.host.provenance import code_digest
+from infra.stage import canonical_json
+
+Extended = TypeVar("Extended")
+
+
+class ExtensionError(ValueError):
+    """A class of the user's cannot be used: the message names it and the mend."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A class that a recipe names, as it travels to workers. `folders`: where its module may be; `code`: digest of the
+    code that the run was planned with."""
+
+    reference: str
+    folders: tuple[str, ...]
+    code: str
+
+    @classmethod
+    def find(cls, reference: str, protocol: type, folder: Path) -> "Extension":
+        """The class that a recipe in `folder` names, with the digest of its code now. Raises ExtensionError."""
+        folders = tuple(str(path.absolute()) for path in (folder, Path()))
+        module = load_class(reference, protocol, folders).__module__
+        return cls(reference, folders, code_digest(module))
+
+    def make(self, protocol: type[Extended], fields: Mapping[str, Any]) -> Extended:
+        """An instance with `fields` (plain data). Raises ExtensionError, also if the code changed since the plan."""
+        made = load_class(self.reference, protocol, self.folders)
+        if code_digest(made.__module__) != self.code:
+            raise ExtensionError(f"{self.reference}: its code changed since the run was planned. Start the run again.")
+        return with_fields(made, fields)
+
+
+def load_class(reference: str, protocol: type[Extended], folders: Sequence[str] = ()) -> type[Extended]:
+    """The class "package.module:Class" with the members of `protocol`, such as a method `filter(self, scores)`.
+
+    `folders` are searched after the environment. Raises ExtensionError if there is no such module or class, if the
+    module cannot be imported, or if the class lacks a member.
+    """
+    module_name, separator, class_name = reference.partition(":")
+    if not (separator and class_name.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
+        raise ExtensionError(f"{reference}: not a class. Write it as package.module:Class.")
+    module = _import(reference, module_name, folders)
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+        near = get_close_matches(class_name, classes, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Its classes are {', '.join(classes) or 'none'}."
+        raise ExtensionError(f"{reference}: {_file(module)} has no class {class_name}. {hint}")
+    for problem in _lacking(found, protocol):
+        raise ExtensionError(f"{reference}: {problem}, which {protocol.__name__} asks for. Add it to the class.")
+    return found
+
+
+def with_fields(found: type[Extended], fields: Mapping[str, Any]) -> Extended:
+    """An instance of `found`, its `fields` checked as those of every section are. Raises ExtensionError with a line for
+    each field that is wrong."""
+    name = f"{found.__module__}:{found.__name__}"
+    if not issubclass(found, BaseModel):
+        raise ExtensionError(f"{name}: its fields cannot be checked. Derive the class from data_recipes.Section.")
+    try:
+        return found.model_validate_json(canonical_json(dict(fields)))
+    except ValidationError as error:
+        raise ExtensionError("\n".join(explain(detail, found) for detail in error.errors())) from None
+
+
+def _import(reference: str, module_name: str, folders: Sequence[str]) -> ModuleType:
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            searched = " or ".join(dict.fromkeys(folders))
+            raise ExtensionError(
+                f"{reference}: no module {error.name!r} in this environment or in {searched}. Correct the name, or put "
+                "the module beside the recipe."
+            ) from None
+        raise _import_error(reference, error) from error
+    # The user's module may raise anything while it is imported.
+    except Exception as error:
+        raise _import_error(reference, error) from error
+    _require_own(reference, module, folders)
+    return module
+
+
+def _import_error(reference: str, error: Exception) -> ExtensionError:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    is_syntax = isinstance(error, SyntaxError)
+    line = (error.filename, error.lineno) if is_syntax else (frames[-1].filename, frames[-1].lineno)  # type: ignore[attr-defined]
+    return ExtensionError(
+        f"{reference}: its module cannot be imported: {type(error).__name__}: {error} ({line[0]}, line {line[1]}). "
+        "Correct that line."
+    )
+
+
+def _require_own(reference: str, module: ModuleType, folders: Sequence[str]) -> None:
+    """Raise ExtensionError if the first of `folders` that has such a module has another: a process holds one of a
+    name."""
+    path = Path(*module.__name__.split("."))
+    for folder in folders:
+        for file in (Path(folder, path).with_suffix(".py"), Path(folder, path, "__init__.py")):
+            if file.is_file():
+                if not (module.__file__ and file.samefile(module.__file__)):
+                    raise ExtensionError(
+                        f"{reference}: two modules are called {module.__name__}: {_file(module)}, which is in use, and "
+                        f"{file}. Rename one."
+                    )
+                return
+
+
+def _lacking(found: type, protocol: type) -> Iterator[str]:
+    """What `found` lacks of the public members of `protocol`."""
+    fields = set(found.model_fields) if issubclass(found, BaseModel) else set()
+    for name in dict.fromkeys([*inspect.get_annotations(protocol), *vars(protocol)]):
+        if name.startswith("_"):
+            continue
+        asked, member = vars(protocol).get(name), getattr(found, name, None)
+        if not isinstance(asked, FunctionType):
+            if name not in fields and not hasattr(found, name):
+                yield f"it has no {name!r}"
+        elif not callable(member):
+            yield f"it has no method {name}{_parameters(asked)}"
+        elif not _takes(member, asked):
+            yield f"its {name}{_parameters(member)} is not {name}{_parameters(asked)}"
+
+
+def _takes(member: Any, asked: FunctionType) -> bool:
+    try:
+        inspect.signature(member).bind(*inspect.signature(asked).parameters)
+    except TypeError:
+        return False
+    return True
+
+
+def _parameters(function: Any) -> str:
+    return f"({', '.join(inspect.signature(function).parameters)})"
+
+
+def _file(module: ModuleType) -> str:
+    return str(module.__file__)
