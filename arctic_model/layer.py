@@ -16,23 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.kernels.row_groups import are_padded
 from arctic_model.layers.attention import Attention, LayerCache, Mask, Rotation
 from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
-from arctic_model.moe import dispatch
-from arctic_model.moe.dispatch import ExpertGroup, Route
-from arctic_model.moe.experts import Experts
-from arctic_model.moe.router import Router, Routing, within_capacity
-
-
-class SparseMoE(nn.Module):
-    """The router and this worker's experts."""
-
-    def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
-        super().__init__()
-        self.gate = Router(config.hidden_size, config.num_experts, config.top_k, biased=config.router_bias)
-        self.experts = Experts(group.num_local(config.num_experts), config.hidden_size, config.expert_size)
+from arctic_model.moe.dispatch import ExpertGroup
+from arctic_model.moe.router import Routing
+from arctic_model.moe.sparse_moe import SparseMoE
 
 
 @dataclass(frozen=True)
@@ -58,8 +47,6 @@ class ArcticLayer(nn.Module):
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()
         width, eps = config.hidden_size, config.rms_norm_eps
-        self.group = group
-        self.num_experts = config.num_experts
         self.input_layernorm = RMSNorm(width, eps)
         self.self_attn = Attention(config)
         self.residual_layernorm = RMSNorm(width, eps)
@@ -75,24 +62,14 @@ class ArcticLayer(nn.Module):
         cache: LayerCache | None = None,
         capacity_factor: float = 0.0,
     ) -> LayerOutput:
-        moe, group = self.block_sparse_moe, self.group
-        tokens = self.post_attention_layernorm(x).flatten(0, 1)
-        routing = moe.gate(tokens)
-        if capacity_factor:
-            kept = within_capacity(routing.experts, self.num_experts, x.shape[1], capacity_factor)
-            routing = routing._replace(kept=kept)
-        padded = are_padded(tokens, moe.experts.w1.shape[1])
-        route = Route(routing.experts, self.num_experts, group, padded, routing.kept)
-        rows = dispatch.gather_tokens(tokens, route)
-        route.finish()
-        arriving, exchange = dispatch.start_dispatch(rows, route, group)
+        moe = self.block_sparse_moe
+        in_flight = moe.start_dispatch(self.post_attention_layernorm(x), capacity_factor)
 
         attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
 
-        rows = dispatch.wait_dispatch(arriving, exchange, route)
-        arriving, exchange = dispatch.start_combine(moe.experts(rows, route.groups), route, group)
+        in_flight = moe.start_combine(in_flight)
 
         dense = attended + self.residual_mlp(self.residual_layernorm(attended))
 
-        mixed = dispatch.wait_combine(arriving, exchange, route, routing.weights)
-        return LayerOutput(dense + mixed.view_as(dense), routing)
+        mixed, routing = moe.wait_combine(in_flight)
+        return LayerOutput(dense + mixed, routing)

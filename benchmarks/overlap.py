@@ -30,7 +30,7 @@ from torch import Tensor
 
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
-from arctic_model.moe.comm_stream import Hiding, hiding
+from arctic_model.moe.comm_stream import OverlapStatistics, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.weight_init import initialize
 
@@ -194,12 +194,12 @@ class Trial:
 
     serial_s: list[float]
     ours_s: list[float]
-    hidings: list[Hiding]
+    overlaps: list[OverlapStatistics]
     equal: bool
 
     @property
     def hidden(self) -> float:
-        return 1 - sum(each.exposed_s for each in self.hidings) / sum(each.wire_s for each in self.hidings)
+        return 1 - sum(each.exposed_s for each in self.overlaps) / sum(each.wire_s for each in self.overlaps)
 
 
 def trial(passes: Passes, serial: Exchange, ours: Exchange, repeats: int) -> Trial:
@@ -209,15 +209,15 @@ def trial(passes: Passes, serial: Exchange, ours: Exchange, repeats: int) -> Tri
     for repeat in range(repeats + 1):
         serial_s = timed(passes, serial)
         expected = passes.results()
-        group.lane.take()
+        group.comm_stream.take_finished()
         ours_s = timed(passes, ours)
-        crossings = [flight.crossing for flight in group.lane.take()]
+        timings = [handle.timing for handle in group.comm_stream.take_finished()]
         found.equal &= all(torch.equal(tensor, expected[name]) for name, tensor in passes.results().items())
-        seen = hiding(crossings, group.process_group, passes.ids.device)
-        if repeat and seen:
+        overlap = overlap_statistics(timings, group.process_group, passes.ids.device)
+        if repeat and overlap:
             found.serial_s.append(serial_s)
             found.ours_s.append(ours_s)
-            found.hidings.append(seen)
+            found.overlaps.append(overlap)
     return found
 
 
@@ -265,7 +265,7 @@ def on_two_processes(delays_ms: Sequence[int], repeats: int) -> dict[int, Trial]
             found[delay_ms] = Trial(
                 [max(pair) for pair in zip(mine.serial_s, other.serial_s, strict=True)],
                 [max(pair) for pair in zip(mine.ours_s, other.ours_s, strict=True)],
-                mine.hidings,
+                mine.overlaps,
                 mine.equal and other.equal,
             )
         while not workers.join():
@@ -283,7 +283,7 @@ def on_one_gpu(repeats: int) -> Trial:
 
 def row(name: str, found: Trial) -> str:
     serial, ours = (median(seconds) * 1000 for seconds in (found.serial_s, found.ours_s))
-    wire, exposed, skew = (sum(column) / len(found.hidings) * 1000 for column in zip(*found.hidings, strict=True))
+    wire, exposed, skew = (sum(column) / len(found.overlaps) * 1000 for column in zip(*found.overlaps, strict=True))
     return (
         f"| {name} | {serial:,.0f} | {ours:,.0f} | {wire:,.1f} | {exposed:,.1f} | {skew:,.1f} | {found.hidden:.1%} | "
         f"{'yes' if found.equal else 'NO'} |"
@@ -304,12 +304,12 @@ def main() -> None:
     trials = on_two_processes(delays_ms, repeats)
     for delay_ms, found in sorted(trials.items()):
         print(row(f"{delay_ms} ms", found), flush=True)
-    lanes: Mapping[str, Trial] = {}
+    gpu_trials: Mapping[str, Trial] = {}
     if torch.cuda.is_available():
-        lanes = {f"loopback on {torch.cuda.get_device_name()} (proxy)": on_one_gpu(repeats)}
-        for name, found in lanes.items():
+        gpu_trials = {f"loopback on {torch.cuda.get_device_name()} (proxy)": on_one_gpu(repeats)}
+        for name, found in gpu_trials.items():
             print(row(name, found))
-    if not all(found.equal for found in (*trials.values(), *lanes.values())):
+    if not all(found.equal for found in (*trials.values(), *gpu_trials.values())):
         sys.exit("the two orders differ")
     ten = trials[10]
     report(

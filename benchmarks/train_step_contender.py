@@ -20,13 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.kernels.row_groups import are_padded
 from arctic_model.layer import ArcticLayer, LayerOutput
 from arctic_model.layers.attention import Attention, document_mask, rotation
 from arctic_model.layers.feed_forward import DenseMLP, swiglu_mlp
 from arctic_model.layers.normalization import RMSNorm
-from arctic_model.moe import dispatch
-from arctic_model.moe.dispatch import ExpertGroup, Route
+from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.training.host_memory import keep_freed_memory
 from arctic_model.training.loss import head_nll
 
@@ -160,17 +158,6 @@ class Model(nn.Module):
         return nll / ids.numel()
 
 
-def our_experts(layer: ArcticLayer, tokens: Tensor) -> Tensor:
-    """The expert block inside our layer, by itself."""
-    moe = layer.block_sparse_moe
-    routing = moe.gate(tokens)
-    padded = are_padded(tokens, layer.block_sparse_moe.experts.w1.shape[1])
-    route = Route(routing.experts, layer.num_experts, layer.group, padded)
-    rows = dispatch.gather_tokens(tokens, route)
-    route.finish()
-    return dispatch.wait_combine(moe.experts(rows, route.groups), None, route, routing.weights)
-
-
 @dataclass
 class Contender:
     """A model under training with random ids, new ones each step."""
@@ -216,7 +203,7 @@ class Contender:
         tokens, upstream = torch.randn(2, *shape, device=self.device).to(self.dtype).unbind()
         tokens.requires_grad_()
         started = self._now()
-        outputs = our_experts(layer, tokens) if self.name == "ours" else layer.block(tokens)
+        outputs = layer.block_sparse_moe(tokens) if self.name == "ours" else layer.block(tokens)
         outputs.backward(upstream)
         seconds = self._now() - started
         self.optimizer.zero_grad()

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from arctic_model.layer import ArcticLayer, SparseMoE
+from arctic_model.layer import ArcticLayer
 from arctic_model.layers.attention import Attention, LayerCache, rotation
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.model import ArcticModel
+from arctic_model.moe.sparse_moe import SparseMoE
 
 
 @torch.inference_mode()

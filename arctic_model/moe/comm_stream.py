@@ -1,7 +1,7 @@
-"""The transport of one worker's exchanges, and how long each took.
+"""The communication stream of one worker: it starts all-to-alls and times them.
 
-On a GPU a lane is a stream of its own: an exchange runs beside the computation from its launch on, and only what
-reads its rows waits for it. On a CPU the process group's own threads carry it.
+On a GPU the stream is a CUDA stream: an exchange runs beside the computation from its launch on, and only the kernels
+that read its rows wait for it. On a CPU the threads of the process group carry the exchange.
 """
 
 import time
@@ -17,18 +17,21 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 
 
-class Crossing(NamedTuple):
-    """Seconds of one all-to-all: from this worker's launch to its completion, and how long this worker stood still for
-    it. `rows` tells the exchange of rows, which can hide, from that of their counts, which cannot."""
+class TransferTiming(NamedTuple):
+    """Timing of one all-to-all on one worker, in seconds.
 
-    flight_s: float
+    `transfer_s` runs from this worker's launch to the completion, `waited_s` is how long this worker was idle for it.
+    `has_rows` is False for an exchange of row counts, which nothing can hide.
+    """
+
+    transfer_s: float
     waited_s: float
-    rows: bool
+    has_rows: bool
 
 
-class Hiding(NamedTuple):
-    """Seconds of exchanges of rows: on the wire, the part of it that workers stood still for, and what they stood still
-    for because another worker launched later."""
+class OverlapStatistics(NamedTuple):
+    """Seconds of the exchanges of rows, summed over workers: time on the wire, the part of it that workers waited for,
+    and the waits caused by a worker that launched late."""
 
     wire_s: float
     exposed_s: float
@@ -36,76 +39,79 @@ class Hiding(NamedTuple):
 
     @property
     def hidden_share(self) -> float:
-        """1 where every exchange was over before anybody asked for it."""
+        """Share of the wire time that computation hid; 1 if no worker ever waited for a transfer."""
         return 1 - self.exposed_s / self.wire_s
 
 
-class Lane:
-    """Launches all-to-alls and remembers those that are over until they are taken."""
+class CommStream:
+    """Launches all-to-alls and collects the handles of the finished ones."""
 
     def __init__(self) -> None:
-        self._over: list[CpuFlight | CudaFlight] = []
+        self._finished: list[CpuHandle | CudaHandle] = []
         self._stream: torch.cuda.Stream | None = None
 
     def launch(
         self,
         received: Tensor,
         sent: Tensor,
-        arriving: list[int] | None,
-        leaving: list[int] | None,
+        receive_sizes: list[int] | None,
+        send_sizes: list[int] | None,
         process_group: Any,
         *,
-        rows: bool,
-    ) -> "CpuFlight | CudaFlight":
-        """Start an exchange. `received` holds what arrives only after the flight's `wait`."""
+        has_rows: bool,
+    ) -> "CpuHandle | CudaHandle":
+        """Start an exchange. `received` is valid only after `wait` of the returned handle."""
 
         def exchange() -> Any:
-            return dist.all_to_all_single(received, sent, arriving, leaving, group=process_group, async_op=True)
+            return dist.all_to_all_single(received, sent, receive_sizes, send_sizes, group=process_group, async_op=True)
 
         if not received.is_cuda:
-            return CpuFlight(exchange, sent, self._over, rows)
+            return CpuHandle(exchange, sent, self._finished, has_rows)
         if self._stream is None:
             self._stream = torch.cuda.Stream(received.device, priority=-1)
-        return CudaFlight(exchange, sent, received, self._stream, self._over, rows)
+        return CudaHandle(exchange, sent, received, self._stream, self._finished, has_rows)
 
-    def take(self) -> "list[CpuFlight | CudaFlight]":
-        """The flights that ended since the last call, in the order in which this worker waited for them."""
-        taken = self._over.copy()
-        self._over.clear()
-        return taken
+    def take_finished(self) -> "list[CpuHandle | CudaHandle]":
+        """The handles of the exchanges that ended since the last call, in the order in which this worker waited."""
+        finished = self._finished.copy()
+        self._finished.clear()
+        return finished
 
 
-class CpuFlight:
-    def __init__(self, exchange: Callable[[], Any], sent: Tensor, over: list[Any], rows: bool) -> None:
-        # `sent` is kept until the exchange is over: the transport reads it after this function has returned.
+class CpuHandle:
+    """Handle of one exchange on a CPU."""
+
+    def __init__(self, exchange: Callable[[], Any], sent: Tensor, finished: list[Any], has_rows: bool) -> None:
+        # `sent` is held until the exchange is over: the transport reads it after this function has returned.
         self._sent: Tensor | None = sent
-        self._over = over
-        self._rows = rows
-        self._landed = 0.0
+        self._finished = finished
+        self._has_rows = has_rows
+        self._completed = 0.0
         self._launched = time.perf_counter()
         self._work = exchange()
-        self._work.get_future().add_done_callback(self._note_landing)
+        self._work.get_future().add_done_callback(self._note_completion)
 
     def wait(self) -> None:
-        asked = time.perf_counter()
+        """Block until the rows are here."""
+        wait_begin = time.perf_counter()
         self._work.wait()
-        self._ended = time.perf_counter()
-        self._waited_s = self._ended - asked
+        self._wait_end = time.perf_counter()
+        self._waited_s = self._wait_end - wait_begin
         self._sent = self._work = None
-        self._over.append(self)
+        self._finished.append(self)
 
     @property
-    def crossing(self) -> Crossing:
-        # Who waits may be woken before the thread that notes the landing.
-        landed = min(self._landed or self._ended, self._ended)
-        return Crossing(landed - self._launched, self._waited_s, self._rows)
+    def timing(self) -> TransferTiming:
+        # A waiting thread may wake up before the thread that notes the completion.
+        completed = min(self._completed or self._wait_end, self._wait_end)
+        return TransferTiming(completed - self._launched, self._waited_s, self._has_rows)
 
-    def _note_landing(self, _: Any) -> None:
-        self._landed = time.perf_counter()
+    def _note_completion(self, _: Any) -> None:
+        self._completed = time.perf_counter()
 
 
-class CudaFlight:
-    """Four events instead of clocks: nothing on the host waits for the GPU, until somebody asks for `crossing`."""
+class CudaHandle:
+    """Handle of one exchange on a GPU, timed by four events: the host waits for the GPU only in `timing`."""
 
     def __init__(
         self,
@@ -113,40 +119,44 @@ class CudaFlight:
         sent: Tensor,
         received: Tensor,
         stream: torch.cuda.Stream,
-        over: list[Any],
-        rows: bool,
+        finished: list[Any],
+        has_rows: bool,
     ) -> None:
-        self._over = over
-        self._rows = rows
+        self._finished = finished
+        self._has_rows = has_rows
         events = (torch.cuda.Event(enable_timing=True) for _ in range(4))
-        self._launched, self._landed, self._asked, self._ended = events
+        self._launched, self._completed, self._wait_begin, self._wait_end = events
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._launched.record()
             exchange().wait()
-            self._landed.record()
-        # Their memory belongs to the stream that made them; it may not be given away while this one still uses it.
+            self._completed.record()
+        # The allocator must not reuse the memory of these tensors while this stream still reads or writes them.
         for tensor in (sent, received):
             tensor.record_stream(stream)
 
     def wait(self) -> None:
-        self._asked.record()
-        torch.cuda.current_stream().wait_event(self._landed)
-        self._ended.record()
-        self._over.append(self)
+        """Let the current stream wait for the rows; the host goes on."""
+        self._wait_begin.record()
+        torch.cuda.current_stream().wait_event(self._completed)
+        self._wait_end.record()
+        self._finished.append(self)
 
     @property
-    def crossing(self) -> Crossing:
-        self._ended.synchronize()
-        flight, waited = self._launched.elapsed_time(self._landed), self._asked.elapsed_time(self._ended)
-        return Crossing(flight / 1000, waited / 1000, self._rows)
+    def timing(self) -> TransferTiming:
+        self._wait_end.synchronize()
+        transfer_ms = self._launched.elapsed_time(self._completed)
+        waited_ms = self._wait_begin.elapsed_time(self._wait_end)
+        return TransferTiming(transfer_ms / 1000, waited_ms / 1000, self._has_rows)
 
 
 @contextmanager
-def limited_waits(seconds: float) -> Iterator[None]:
-    """Let every collective of this process' groups fail after `seconds`: of those that exist, and of those that are
-    made inside. Groups that others make, as DeepSpeed does, have torch's limit, half an hour, whatever the default
-    group has."""
+def collective_timeout(seconds: float) -> Iterator[None]:
+    """Make every collective of this process fail after `seconds`, in existing groups and in groups made inside.
+
+    Groups made by other libraries, such as DeepSpeed, otherwise have torch's limit of half an hour, whatever the limit
+    of the default group.
+    """
     limit = timedelta(seconds=seconds)
     for group in distributed_c10d._world.pg_map:
         distributed_c10d._set_pg_timeout(limit, group)
@@ -154,21 +164,30 @@ def limited_waits(seconds: float) -> Iterator[None]:
         yield
 
 
-def hiding(crossings: list[Crossing], process_group: Any, device: torch.device) -> Hiding | None:
-    """How much of these exchanges of rows was hidden, over all workers; None where there were none.
+def overlap_statistics(
+    timings: list[TransferTiming], process_group: Any, device: torch.device
+) -> OverlapStatistics | None:
+    """How much of these exchanges of rows was hidden, over all workers.
 
-    All workers call it with the same exchanges in the same order. Who launches last waits for nobody, so an exchange's
-    time on the wire is the shortest over its workers; what another's took longer is skew, a late launch. No clock is
-    compared with another's. Exposed is what a worker would have waited if all had launched with it: what is left of
-    the wire's time once it had nothing else to do.
+    The worker that launches last waits for nobody, so the wire time of an exchange is its shortest transfer time over
+    the workers. Whatever another worker's transfer took longer is skew. No two clocks are compared. Exposed is the time
+    a worker would have waited if all workers had launched together.
+
+    Args:
+        timings: this worker's exchanges. Every worker passes the same exchanges in the same order.
+        process_group: the workers that took part in each exchange.
+        device: the device of the collectives.
+
+    Returns:
+        Sums over the default process group, None if `timings` holds no exchange of rows.
     """
-    rows = [crossing for crossing in crossings if crossing.rows]
-    if not rows:
+    pairs = [(timing.transfer_s, timing.waited_s) for timing in timings if timing.has_rows]
+    if not pairs:
         return None
-    flights, waits = torch.tensor([crossing[:2] for crossing in rows], dtype=torch.float64, device=device).unbind(1)
-    wire = flights.clone()
+    transfers, waits = torch.tensor(pairs, dtype=torch.float64, device=device).unbind(1)
+    wire = transfers.clone()
     dist.all_reduce(wire, dist.ReduceOp.MIN, group=process_group)
-    exposed = (waits - (flights - wire)).clamp(min=0)
+    exposed = (waits - (transfers - wire)).clamp(min=0)
     sums = torch.stack([wire.sum(), exposed.sum(), (waits - exposed).sum()])
     dist.all_reduce(sums)
-    return Hiding(*sums.tolist())
+    return OverlapStatistics(*sums.tolist())

@@ -1,9 +1,9 @@
-"""Tokens to their experts and back: sort, exchange between the workers of an expert group, and undo both.
+"""Send tokens to their experts and back: sort, exchange between the workers of an expert group, and undo both.
 
-An exchange is a pair of autograd functions. `start` launches an all-to-all and `wait` finishes it, and what stands
+An exchange is a pair of autograd functions. `start` launches an all-to-all and `wait` finishes it; the computation
 between the two hides it. In backward their roles swap: `wait` launches the reverse exchange and `start` finishes
-it. Autograd runs ready nodes in the reverse order of their creation, so what hid the exchange in forward hides it
-in backward as well.
+it. Autograd runs ready nodes in the reverse order of their creation, so the computation that hides an exchange in
+forward hides its reverse in backward as well.
 """
 
 from dataclasses import dataclass, field
@@ -16,21 +16,31 @@ from torch import Tensor
 from arctic_model.kernels.row_groups import arrange, lay_out
 from arctic_model.kernels.rows import rearrange, take, weighted_sum
 from arctic_model.layers.recomputation import cheap
-from arctic_model.moe.comm_stream import CpuFlight, CudaFlight, Lane
+from arctic_model.moe.comm_stream import CommStream, CpuHandle, CudaHandle
 
 
 @dataclass(frozen=True)
 class ExpertGroup:
-    """The workers that hold one copy of all experts between them: `size` of them, this one has number `rank`. Its
-    exchanges go through `lane`."""
+    """The workers that hold one copy of all experts between them.
+
+    Args:
+        size: number of workers in the group.
+        rank: number of this worker in it.
+        process_group: the torch process group of these workers; not used if `size` is 1.
+        comm_stream: launches this worker's exchanges.
+    """
 
     size: int = 1
     rank: int = 0
     process_group: Any = None
-    lane: Lane = field(default_factory=Lane, compare=False)
+    comm_stream: CommStream = field(default_factory=CommStream, compare=False)
 
     def num_local(self, num_experts: int) -> int:
-        """Experts per worker. Raises ValueError where they cannot be split evenly."""
+        """Experts per worker.
+
+        Raises:
+            ValueError: if `num_experts` cannot be split evenly.
+        """
         if num_experts % self.size:
             raise ValueError(
                 f"expert_parallel_size {self.size} does not divide num_experts {num_experts}. Choose a divisor."
@@ -39,12 +49,25 @@ class ExpertGroup:
 
 
 class Route:
-    """Where the K * N assignments of one layer go. Built in two halves: the exchange of counts runs meanwhile.
+    """Order and destinations of the K * N assignments of one layer. Built in two halves, so that the exchange of row
+    counts runs between them.
 
-    Assignments are numbered token * K + slot, and rows travel by expert, ties by number. A worker receives one block
-    per sender, each by expert, and brings them into one order by expert, in the layout of `groups`; one that holds
-    all experts makes its rows in that layout. `tokens` [A] are those of the rows, any where the layout is only filled
-    up, and `inverse` [N, K] the rows of the assignments. Those that are not `kept` have none: the number of rows.
+    Assignments are numbered token * K + slot. Rows travel sorted by expert, ties by number. A worker receives one
+    block per sender, each sorted by expert, and merges them into one order by expert, in the layout of `groups`; a
+    worker that holds all experts gathers its rows in that layout directly.
+
+    Args:
+        experts: experts of each token.
+        num_experts: E, over all workers.
+        group: the workers that share the experts.
+        padded: whether rows are laid out as `PaddedGroups`.
+        keep_mask: False for dropped assignments; None keeps all.
+
+    Attributes:
+        tokens: [A] the token of each row; arbitrary for rows that pad the layout.
+        inverse: [N, K] the row of each assignment; the number of rows for a dropped assignment.
+        drops: whether assignments may be dropped.
+        groups: the rows of each local expert, known after `finish`.
     """
 
     def __init__(
@@ -53,29 +76,29 @@ class Route:
         num_experts: int,
         group: ExpertGroup,
         padded: bool,
-        kept: Bool[Tensor, "N K"] | None = None,
+        keep_mask: Bool[Tensor, "N K"] | None = None,
     ) -> None:
         flat = experts.flatten()
-        if kept is not None:
-            flat = flat.masked_fill(~kept.flatten(), num_experts)
+        if keep_mask is not None:
+            flat = flat.masked_fill(~keep_mask.flatten(), num_experts)
         self._group, self._padded = group, padded
         self._counts = torch.bincount(flat, minlength=num_experts)[:num_experts]
         self._arriving_counts = torch.empty_like(self._counts)
-        self._flight = self._exchange_counts() if group.size > 1 else None
+        self._counts_handle = self._exchange_counts() if group.size > 1 else None
         order = torch.argsort(flat, stable=True)
-        num_rows = len(flat) if kept is None else int(kept.sum())
+        num_rows = len(flat) if keep_mask is None else int(keep_mask.sum())
         tokens, inverse = order[:num_rows] // experts.shape[1], _inverse(order).clamp_(max=num_rows)
         if group.size == 1:
             self.groups = lay_out(self._counts, num_rows, padded=padded)
             tokens, inverse = arrange(self.groups, tokens, inverse, filler=0)
         self.tokens, self.inverse = tokens, inverse.view_as(experts)
-        self.drops = kept is not None
+        self.drops = keep_mask is not None
 
     def finish(self) -> None:
-        """Learn how many rows come from where. The first point at which a worker waits for the others."""
-        if self._flight is None:
+        """Wait for the row counts of the other workers. The first point at which a worker waits for the others."""
+        if self._counts_handle is None:
             return
-        self._flight.wait()
+        self._counts_handle.wait()
         arriving = self._arriving_counts.view(self._group.size, -1)
         self.num_sent = self._counts.view(self._group.size, -1).sum(1).tolist()
         self.num_received = arriving.sum(1).tolist()
@@ -85,35 +108,36 @@ class Route:
         regroup = torch.argsort(torch.repeat_interleave(local, arriving.flatten()), stable=True)
         self.regroup, self.ungroup = arrange(self.groups, regroup, _inverse(regroup), filler=num_rows)
 
-    def _exchange_counts(self) -> CpuFlight | CudaFlight:
+    def _exchange_counts(self) -> CpuHandle | CudaHandle:
         group = self._group
-        return group.lane.launch(self._arriving_counts, self._counts, None, None, group.process_group, rows=False)
+        stream = group.comm_stream
+        return stream.launch(self._arriving_counts, self._counts, None, None, group.process_group, has_rows=False)
 
 
 @dataclass
 class Exchange:
-    """One all-to-all of rows in flight, and its reverse in backward."""
+    """One all-to-all of rows on its way, and its reverse in backward."""
 
     group: ExpertGroup
     num_sent: list[int]
     num_received: list[int]
-    flight: tuple[CpuFlight | CudaFlight, Tensor] | None = field(default=None, init=False)
+    pending: tuple[CpuHandle | CudaHandle, Tensor] | None = field(default=None, init=False)
 
     def launch(self, rows: Tensor, *, reverse: bool) -> Tensor:
         """Send `rows`. The returned tensor holds the arriving rows only after `finish`."""
         leaving, arriving = (self.num_received, self.num_sent) if reverse else (self.num_sent, self.num_received)
         received = rows.new_empty(sum(arriving), rows.shape[1])
-        lane, process_group = self.group.lane, self.group.process_group
-        flight = lane.launch(received, rows.contiguous(), arriving, leaving, process_group, rows=True)
-        self.flight = (flight, received)
+        stream, process_group = self.group.comm_stream, self.group.process_group
+        handle = stream.launch(received, rows.contiguous(), arriving, leaving, process_group, has_rows=True)
+        self.pending = (handle, received)
         return received
 
     def finish(self) -> Tensor:
-        """Wait for the rows that `launch` sent for, and return them."""
-        assert self.flight is not None
-        flight, received = self.flight
-        flight.wait()
-        self.flight = None
+        """Wait for the rows that `launch` asked for, and return them."""
+        assert self.pending is not None
+        handle, received = self.pending
+        handle.wait()
+        self.pending = None
         return received
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from arctic_errors import ArcticError
 from arctic_model.checkpoint.reading import Retention, TrainingState
 from arctic_model.config import ArcticConfig
-from arctic_model.moe.comm_stream import limited_waits
-from arctic_model.moe.router import balance_loss, imbalance, max_expert_load, router_figures, z_loss
+from arctic_model.moe.balance import balance_loss, imbalance, max_expert_load, router_figures, z_loss
+from arctic_model.moe.comm_stream import collective_timeout
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
 from arctic_model.training.history import OpenRecord, Record
@@ -111,7 +111,7 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
     torch.set_deterministic_debug_mode("error")
     # Filling every new tensor first would find reads of uninitialised memory, at a third of the speed.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    with limited_waits(plan.collective_timeout_s):
+    with collective_timeout(plan.collective_timeout_s):
         engine = Engine(
             plan.config, plan.optimization, plan.expert_parallel_size, plan.num_micro_batches, training_loss
         )

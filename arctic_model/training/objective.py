@@ -8,7 +8,7 @@ from torch import Tensor
 
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
-from arctic_model.moe.router import RouterSums, balance_loss, router_sums, z_loss
+from arctic_model.moe.balance import RouterSums, balance_loss, router_sums, z_loss
 from arctic_model.training.loss import head_nll
 from arctic_model.training.optimizer import Optimization
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from arctic_model.moe.comm_stream import CpuFlight, CudaFlight, hiding
+from arctic_model.moe.comm_stream import CpuHandle, CudaHandle, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.training.history import OpenRecord
 
@@ -42,7 +42,7 @@ class _Step:
 
     started: float = field(default_factory=time.perf_counter)
     spans: list[tuple[str, Any, Any]] = field(default_factory=list)
-    flights: list[tuple[str, CpuFlight | CudaFlight]] = field(default_factory=list)
+    exchanges: list[tuple[str, CpuHandle | CudaHandle]] = field(default_factory=list)
     seconds: float = 0.0
     record: OpenRecord = field(default_factory=dict)
 
@@ -57,7 +57,7 @@ class Telemetry:
         self._number = first_step
         self._current: _Step | None = None
         self._ended: _Step | None = None
-        group.lane.take()
+        group.comm_stream.take_finished()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -71,7 +71,7 @@ class Telemetry:
             error.add_note(f"in step {self._number}, {name}")
             raise
         step.spans.append((name, begin, self._mark()))
-        step.flights += [(name, flight) for flight in self._group.lane.take()]
+        step.exchanges += [(name, handle) for handle in self._group.comm_stream.take_finished()]
 
     def end_step(self, record: OpenRecord) -> float:
         """The step is done. Its figures enter `record` when the next one is, or at `settle`. Returns its seconds."""
@@ -93,8 +93,8 @@ class Telemetry:
 
     def _figures(self, step: _Step) -> dict[str, float]:
         waited: Counter[str] = Counter()
-        for name, flight in step.flights:
-            waited[name] += flight.crossing.waited_s  # type: ignore[assignment]
+        for name, handle in step.exchanges:
+            waited[name] += handle.timing.waited_s  # type: ignore[assignment]
         spans: Counter[str] = Counter()
         for name, begin, end in step.spans:
             spans[name] += _seconds(begin, end)  # type: ignore[assignment]
@@ -107,11 +107,11 @@ class Telemetry:
 
     def _report(self, step: _Step) -> dict[str, float]:
         """All workers' exchanges of this step. Without any there is nothing to report."""
-        crossings = [flight.crossing for _, flight in step.flights]
-        found = hiding(crossings, self._group.process_group, self._device)
-        if found is None:
+        timings = [handle.timing for _, handle in step.exchanges]
+        overlap = overlap_statistics(timings, self._group.process_group, self._device)
+        if overlap is None:
             return {}
-        return {"comm_hidden_frac": found.hidden_share, "comm_wire_s": found.wire_s, "comm_skew_s": found.skew_s}
+        return {"comm_hidden_frac": overlap.hidden_share, "comm_wire_s": overlap.wire_s, "comm_skew_s": overlap.skew_s}
 
     def _mark(self) -> Any:
         if self._device.type != "cuda":

@@ -50,7 +50,7 @@ ROUTER = pa.schema(
         *(pa.field(name, pa.float64(), nullable=False) for name in ROUTER_FIGURES),
     ]
 )
-"""`arctic_model.moe.router.router_figures` of one step."""
+"""`arctic_model.moe.balance.router_figures` of one step."""
 
 EXPERT_LOAD = pa.schema(
     [

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from arctic_model.checkpoint.reading import Retention
 from arctic_model.checkpoint.workers import CheckpointError, PeerError, StalledError
-from arctic_model.moe.router import CROWDED, STARVED, Imbalance
+from arctic_model.moe.balance import CROWDED, STARVED, Imbalance
 from arctic_model.sizing.step_time import gpu_named
 from arctic_model.training.history import Record
 from arctic_model.training.loop import Batches, TrainingPlan, train

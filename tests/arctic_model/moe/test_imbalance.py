@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arctic_model.moe.router import JUDGED_ASSIGNMENTS, imbalance
+from arctic_model.moe.balance import JUDGED_ASSIGNMENTS, imbalance
 
 NUM_EXPERTS = 8
 LAYER = st.lists(st.integers(0, 4000), min_size=NUM_EXPERTS, max_size=NUM_EXPERTS)

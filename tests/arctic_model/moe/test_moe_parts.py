@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from arctic_model.kernels import row_groups
 from arctic_model.kernels.row_groups import are_padded
 from arctic_model.layers.normalization import rms_norm
+from arctic_model.moe.balance import balance_loss, max_expert_load, router_sums, z_loss
 from arctic_model.moe.dispatch import ExpertGroup, Route, gather_tokens, start_combine, start_dispatch, wait_combine
 from arctic_model.moe.experts import Experts
-from arctic_model.moe.router import Routing, balance_loss, max_expert_load, route, router_sums, z_loss
+from arctic_model.moe.router import Routing, route
 from arctic_model.training.loss import head_nll, token_nll
 from arctic_model.training.schedule import Schedule
 

@@ -10,15 +10,9 @@ from torch import Tensor
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
-from arctic_model.moe.router import (
-    Routing,
-    max_violation,
-    route,
-    router_figures,
-    router_sums,
-    updated_bias,
-    within_capacity,
-)
+from arctic_model.moe import sparse_moe
+from arctic_model.moe.balance import max_violation, router_figures, router_sums
+from arctic_model.moe.router import Routing, route, updated_bias, within_capacity
 from arctic_model.presets import preset
 from arctic_model.training.objective import Batch, Scale, training_loss, unpacked
 from arctic_model.training.optimizer import Optimization
@@ -136,7 +130,7 @@ def test_a_dropped_token_has_no_part_of_its_expert() -> None:
             model.hidden_states(ids, positions, segments, policy=ForwardPolicy(capacity_factor=factor))
         tokens = layer.post_attention_layernorm(model.model.embed_tokens(ids)).flatten(0, 1)
         whole, dropping = outputs
-        kept = dropping.routing.kept
+        kept = dropping.routing.keep_mask
         assert 0 < int((~kept).sum()) < kept.numel()
         expected = whole.hidden.flatten(0, 1).clone()
         experts = layer.block_sparse_moe.experts
@@ -150,25 +144,23 @@ def test_a_dropped_token_has_no_part_of_its_expert() -> None:
 
 def test_gradients_with_drops_are_those_of_weights_set_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows travel in the second model; what the first drops is weighted with nothing there."""
-    from arctic_model import layer as layers
-
     config = preset("tiny", {"init_std": 0.2})
     dropping, weighing = model_of(config), model_of(config)
     policy = ForwardPolicy(capacity_factor=0.75)
     upstream = random_logits(2, 12, config.hidden_size, seed=5)
     (dropping.hidden_states(*random_pass(config), policy=policy).hidden * upstream).sum().backward()
 
-    class WholeRoute(layers.Route):
+    class WholeRoute(sparse_moe.Route):
         def __init__(self, experts: Tensor, num_experts: int, group: object, padded: bool, kept: Tensor) -> None:
             super().__init__(experts, num_experts, group, padded)
             self.kept = kept
 
-    combine = layers.dispatch.wait_combine
-    monkeypatch.setattr(layers, "Route", WholeRoute)
+    combine = sparse_moe.dispatch.wait_combine
+    monkeypatch.setattr(sparse_moe, "Route", WholeRoute)
     monkeypatch.setattr(
-        layers.dispatch,
+        sparse_moe.dispatch,
         "wait_combine",
-        lambda rows, flight, path, weights: combine(rows, flight, path, weights * path.kept),
+        lambda rows, exchange, path, weights: combine(rows, exchange, path, weights * path.kept),
     )
     (weighing.hidden_states(*random_pass(config), policy=policy).hidden * upstream).sum().backward()
     for (name, mine), theirs in zip(dropping.named_parameters(), weighing.parameters(), strict=True):
@@ -184,7 +176,7 @@ def test_a_capacity_that_holds_all_changes_nothing() -> None:
     plain = model.hidden_states(*random_pass(config))
     roomy = model.hidden_states(*random_pass(config), policy=ForwardPolicy(capacity_factor=float(EXPERTS)))
     assert torch.equal(plain.hidden, roomy.hidden)
-    assert roomy.routing.kept.all()
+    assert roomy.routing.keep_mask.all()
 
 
 def test_figures_are_their_definitions_layer_by_layer() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-WORKER = Path(__file__).with_name("lane_worker.py")
+WORKER = Path(__file__).with_name("comm_stream_worker.py")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    home = tmp_path_factory.mktemp("lane")
+    home = tmp_path_factory.mktemp("comm_stream")
     command = [str(home / "rendezvous"), str(home)]
     workers = [subprocess.Popen([sys.executable, str(WORKER), str(rank), *command]) for rank in (0, 1)]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
@@ -36,7 +36,7 @@ def test_every_exchange_is_timed_once_and_in_order(results: list[dict]) -> None:
     layer = [False, True, True]
     for result in results:
         assert [rows for _, _, rows in result["measured"]] == layer * 2 + [True, True] * 2
-        assert all(flight > 0 and waited >= 0 for flight, waited, _ in result["measured"])
+        assert all(transfer > 0 and waited >= 0 for transfer, waited, _ in result["measured"])
 
 
 def test_a_collective_fails_after_its_limit_in_groups_that_others_made(results: list[dict]) -> None:

@@ -1,4 +1,4 @@
-"""One of two workers that time exchanges: `lane_worker.py RANK RENDEZVOUS OUT` writes OUT/RANK.json."""
+"""One of two workers that time exchanges: `comm_stream_worker.py RANK RENDEZVOUS OUT` writes OUT/RANK.json."""
 
 import json
 import sys
@@ -9,31 +9,31 @@ import torch
 import torch.distributed as dist
 
 from arctic_model.model import ArcticModel
-from arctic_model.moe.comm_stream import Crossing, hiding, limited_waits
+from arctic_model.moe.comm_stream import TransferTiming, collective_timeout, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 from arctic_model.weight_init import initialize
 
 KNOWN = (
-    [Crossing(1.5, 1.3, True), Crossing(9.0, 9.0, False), Crossing(1.25, 0.1, True)],
-    [Crossing(0.5, 0.2, True), Crossing(9.0, 9.0, False), Crossing(0.25, 0.0, True)],
+    [TransferTiming(1.5, 1.3, True), TransferTiming(9.0, 9.0, False), TransferTiming(1.25, 0.1, True)],
+    [TransferTiming(0.5, 0.2, True), TransferTiming(9.0, 9.0, False), TransferTiming(0.25, 0.0, True)],
 )
 CPU = torch.device("cpu")
 
 
-def measured(group: ExpertGroup) -> list[Crossing]:
+def measured(group: ExpertGroup) -> list[TransferTiming]:
     """The exchanges of one pass forward and backward."""
     model = ArcticModel(preset("tiny"), group)
     initialize(model, seed=0)
     ids = torch.arange(24).view(2, 12)
     model(ids, torch.arange(12).repeat(2, 1), torch.zeros_like(ids)).sum().backward()
-    return [flight.crossing for flight in group.lane.take()]
+    return [handle.timing for handle in group.comm_stream.take_finished()]
 
 
 def late(rank: int) -> list[str]:
     """What worker 0 hears when worker 1 does not come, by a group that was there and by one that is made inside."""
     heard = []
-    with limited_waits(0.2):
+    with collective_timeout(0.2):
         for group in (OTHERS, dist.new_group([0, 1])):
             try:
                 if rank == 0:
@@ -51,8 +51,8 @@ torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 OTHERS = dist.new_group([0, 1])
 result = {
-    "known": hiding(KNOWN[rank], dist.group.WORLD, CPU),
-    "counts_alone": hiding(KNOWN[rank][1:2], dist.group.WORLD, CPU),
+    "known": overlap_statistics(KNOWN[rank], dist.group.WORLD, CPU),
+    "counts_alone": overlap_statistics(KNOWN[rank][1:2], dist.group.WORLD, CPU),
     "measured": measured(ExpertGroup(2, rank, dist.group.WORLD)),
     "late": late(rank),
 }

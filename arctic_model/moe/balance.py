@@ -1,0 +1,170 @@
+"""How evenly the experts are loaded: the losses that keep them so, and the figures that show it."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from arctic_model.moe.router import Routing
+
+
+class RouterSums(NamedTuple):
+    """Sums over tokens for each layer, by which losses and telemetry are computed on any number of workers.
+
+    `probabilities` [L, E]: softmax over all experts; `assignments` [L, E]: how often each was chosen, dropped or not;
+    `z` [L]: squared log-partition; `dropped` [L]: assignments beyond the capacity; `top_weight` [L]: the larger of a
+    token's weights. Probabilities and z carry gradients.
+    """
+
+    probabilities: Tensor
+    assignments: Tensor
+    z: Tensor
+    dropped: Tensor
+    top_weight: Tensor
+
+
+class RoutingBalance(NamedTuple):
+    """Losses and figures of the routing of some tokens, means over tokens and layers; the losses carry gradients.
+
+    `balance_loss` is top_k at perfect balance and larger otherwise; `z_loss` keeps the logits small;
+    `max_expert_load` is the busiest expert's load as a multiple of an even one; `dropped_share` is the share of
+    assignments beyond the capacity; `assignments` [L, E] counts the tokens of each expert.
+    """
+
+    balance_loss: Tensor
+    z_loss: Tensor
+    max_expert_load: float
+    dropped_share: float
+    assignments: Tensor
+
+
+def routing_balance(routing: Routing, valid: Bool[Tensor, " N"] | None = None) -> RoutingBalance:
+    """Losses and figures of `routing`, as one process sees it.
+
+    Training over several workers adds up `router_sums` instead, so that the load covers the whole step.
+
+    Args:
+        routing: of one layer or of all layers.
+        valid: False for padding, which counts for nothing. None: every token counts.
+
+    Example:
+        >>> import torch
+        >>> from arctic_model import SparseMoE, preset, routing_balance
+        >>> moe = SparseMoE(preset("tiny"))
+        >>> hidden, routing = moe.routed(torch.randn(2, 16, 32))
+        >>> balance = routing_balance(routing)
+        >>> (0.01 * balance.balance_loss + 0.001 * balance.z_loss).backward()
+        >>> balance.assignments.sum().item()  # two experts for each of 32 tokens
+        64
+    """
+    if routing.logits.dim() == 2:
+        logits, experts, weights, mask = routing
+        routing = Routing(logits[None], experts[None], weights[None], None if mask is None else mask[None])
+    if valid is None:
+        valid = torch.ones(routing.logits.shape[1], dtype=torch.bool, device=routing.logits.device)
+    sums = router_sums(routing, valid)
+    num_tokens = float(valid.sum())
+    assignments = sums.assignments.float()
+    return RoutingBalance(
+        balance_loss(assignments / num_tokens, sums.probabilities, num_tokens),
+        z_loss(sums.z, num_tokens),
+        max_expert_load(assignments),
+        float(sums.dropped.sum() / assignments.sum()),
+        sums.assignments,
+    )
+
+
+def router_sums(routing: Routing, valid: Bool[Tensor, " N"]) -> RouterSums:
+    """Sums of all layers' `routing` over the tokens that are `valid` (padding is routed, but nobody's load)."""
+    logits, experts, weights, keep_mask = routing
+    num_layers, _, num_experts = logits.shape
+    weight = valid.float()
+    # The softmax, of which both need the log-partition: torch's own over so short an axis takes four times as long.
+    partition = logits.logsumexp(dim=-1)
+    probabilities = weight @ (logits - partition.unsqueeze(-1)).exp()
+    z = partition.square() @ weight
+    slots = experts[:, valid] + num_experts * torch.arange(num_layers, device=experts.device)[:, None, None]
+    assignments = torch.bincount(slots.flatten(), minlength=num_layers * num_experts)
+    dropped = z.new_zeros(num_layers) if keep_mask is None else (~keep_mask).sum(-1).float() @ weight
+    top_weight = weights.detach().amax(-1) @ weight
+    return RouterSums(probabilities, assignments.view(num_layers, num_experts), z, dropped, top_weight)
+
+
+def balance_loss(
+    load: Float[Tensor, "L E"], probabilities: Float[Tensor, "L E"], num_tokens: float
+) -> Float[Tensor, ""]:
+    """`E * sum_e f_e * P_e`, mean over layers: top_k at perfect balance, more the more uneven.
+
+    `load` is f: assignments per token of each expert, both choices counted; `probabilities` are sums over tokens
+    and `num_tokens` their number, so the sums of several workers or micro-batches add up to the loss of all. As in
+    the released Arctic's modelling code (Fedus et al. 2021, arXiv 2101.03961, equation 4, for top-k).
+    """
+    return (load * probabilities).sum(dim=-1).mean() * (load.shape[-1] / num_tokens)
+
+
+def z_loss(z: Float[Tensor, " L"], num_tokens: float) -> Float[Tensor, ""]:
+    """Mean over tokens and layers of the squared log-partition (Zoph et al. 2022, arXiv 2202.08906, equation 5)."""
+    return z.mean() / num_tokens
+
+
+def max_expert_load(assignments: Float[Tensor, "L E"]) -> float:
+    """The busiest expert's share of the assignments times E, mean over layers: 1 is perfect balance."""
+    return float((max_violation(assignments) + 1).mean())
+
+
+def max_violation(assignments: Float[Tensor, "L E"]) -> Float[Tensor, " L"]:
+    """MaxVio, `max_e load_e / mean load - 1`: 0 is perfect balance (Wang et al. 2024, arXiv 2408.15664)."""
+    return assignments.amax(dim=-1) / assignments.mean(dim=-1).clamp(min=torch.finfo(assignments.dtype).tiny) - 1
+
+
+STARVED, CROWDED = 0.1, 3.0
+"""Loads, as multiples of an even share, below and above which an expert is starved or crowded."""
+JUDGED_ASSIGNMENTS = 100
+"""Assignments of an expert at an even load from which on chance alone starves none."""
+
+
+class Imbalance(NamedTuple):
+    """Experts of all layers that are starved or crowded, and the least and the greatest load as multiples of an even
+    share, each with its layer and expert."""
+
+    starved: int
+    crowded: int
+    least: tuple[float, int, int]
+    greatest: tuple[float, int, int]
+
+
+def imbalance(assignments: Float[Tensor, "L E"]) -> Imbalance | None:
+    """Of the assignments of some steps; None where they are too few to judge."""
+    even = assignments.double().mean(dim=-1, keepdim=True)
+    if float(even.min()) < JUDGED_ASSIGNMENTS:
+        return None
+    loads = assignments / even
+    least, greatest = (divmod(int(place), loads.shape[1]) for place in (loads.argmin(), loads.argmax()))
+    return Imbalance(
+        int((loads < STARVED).sum()),
+        int((loads > CROWDED).sum()),
+        (float(loads[least]), *least),
+        (float(loads[greatest]), *greatest),
+    )
+
+
+def router_figures(sums: RouterSums, num_tokens: float) -> Mapping[str, Float[Tensor, " L"]]:
+    """One figure per layer, of sums over `num_tokens` real tokens.
+
+    `load_entropy`: of the experts' shares of the assignments, 1 at perfect balance, 0 where one takes all;
+    `max_violation`: see there; `dropped_share`: of all assignments; `top_weight`: mean of the larger of a token's
+    weights; `z`: mean squared log-partition.
+    """
+    assignments = sums.assignments.double()
+    total = assignments.sum(dim=-1).clamp(min=1)
+    entropy = torch.special.entr(assignments / total[:, None]).sum(dim=-1)
+    return {
+        "load_entropy": entropy / math.log(max(2, assignments.shape[-1])),
+        "max_violation": max_violation(assignments),
+        "dropped_share": sums.dropped / total,
+        "top_weight": sums.top_weight / num_tokens,
+        "z": sums.z / num_tokens,
+    }
