@@ -3,6 +3,7 @@
     ArcticError                       whatever this project raises on purpose
       UserError                       you can mend it: the message names the place, the field, the value and the mend
         RecipeError                   a recipe, a lock or an option is wrong
+        ConfigError                   the numbers of a model or of its training cannot work together
         SelectionError                --until or --only fits no stage
         ShowError, TokenError, DuplicatesError  the store does not hold what you asked for
         StoreError                    the store cannot be used

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from arctic_errors import UserError
+
 HUGGINGFACE_NAMES = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
@@ -45,12 +47,38 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
 """What a field of a type may hold, and how it is called."""
 
 
+class ConfigError(UserError, ValueError):
+    """Numbers of a model, or of its training, that cannot work.
+
+    `rule` has each of `values` in braces, so that a caller whose user knows them by longer names can say so.
+    """
+
+    def __init__(self, rule: str, **values: Any) -> None:
+        self.rule = rule
+        self.values = values
+        super().__init__(self.text({}))
+
+    def text(self, places: Mapping[str, str]) -> str:
+        """The message, with the place from `places` before the names of values that have one: `train.` for `dtype`."""
+        text = self.rule
+        for name, value in self.values.items():
+            text = text.replace(f"{{{name}}}", f"{places.get(name, '')}{name} = {value!r}")
+        return text
+
+
+def require_divisor(**numbers: int) -> None:
+    """Takes two numbers by name. Raises ConfigError unless the first divides the second."""
+    (divisor, small), (whole, large) = numbers.items()
+    if large % small:
+        raise ConfigError(f"{{{divisor}}} does not divide {{{whole}}}. Choose a divisor.", **numbers)
+
+
 @dataclass(frozen=True)
 class ArcticConfig:
     """A dense transformer with a mixture of experts beside it in every layer.
 
     The dense MLP is as wide as the model (`hidden_size`), as in the released Arctic; `expert_size` is the inner
-    width F of one expert. Raises ValueError where the numbers cannot make a model.
+    width F of one expert. Raises ConfigError if the numbers cannot make a model.
     """
 
     vocab_size: int
@@ -73,16 +101,21 @@ class ArcticConfig:
             self._require_kind(field.name, field.type)
         for name in HUGGINGFACE_NAMES:
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"model.{name} = {getattr(self, name)}: must be above 0, and finite.")
-        self._require_divisor("num_heads", "hidden_size")
-        self._require_divisor("num_kv_heads", "num_heads")
+                raise ConfigError(f"{{{name}}}: must be above 0, and finite.", **{name: getattr(self, name)})
+        require_divisor(num_heads=self.num_heads, hidden_size=self.hidden_size)
+        require_divisor(num_kv_heads=self.num_kv_heads, num_heads=self.num_heads)
         if self.head_dim % 2:
-            raise ValueError(
-                f"model.hidden_size / num_heads = {self.head_dim}: rotary positions turn pairs, so it must be even."
+            raise ConfigError(
+                f"{{hidden_size}} over {{num_heads}} gives heads of width {self.head_dim}; it must be even, as "
+                "rotary positions turn pairs. Change one of the two.",
+                hidden_size=self.hidden_size,
+                num_heads=self.num_heads,
             )
         if self.top_k > self.num_experts:
-            raise ValueError(
-                f"model.top_k = {self.top_k} is more than num_experts = {self.num_experts}. Lower it or add experts."
+            raise ConfigError(
+                "{top_k} is more than {num_experts}. Lower it or add experts.",
+                top_k=self.top_k,
+                num_experts=self.num_experts,
             )
 
     @property
@@ -95,11 +128,12 @@ class ArcticConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArcticConfig":
-        """The inverse of `to_dict`. Raises ValueError on a name that is no field."""
+        """The inverse of `to_dict`. Raises ConfigError for a name that is no field."""
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                raise ValueError(f"model.{name}: no such field. The fields are {', '.join(known)}.")
+                rule = f"{{{name}}}: no such field. The fields are {', '.join(known)}."
+                raise ConfigError(rule, **{name: values[name]})
         return cls(**values)
 
     def to_huggingface(self) -> dict[str, Any]:
@@ -119,9 +153,4 @@ class ArcticConfig:
         value = getattr(self, name)
         allowed, word = KINDS[kind]
         if type(value) not in allowed:
-            raise ValueError(f"model.{name} = {value!r}: must be {word}.")
-
-    def _require_divisor(self, divisor: str, whole: str) -> None:
-        small, large = getattr(self, divisor), getattr(self, whole)
-        if large % small:
-            raise ValueError(f"model.{divisor} = {small} does not divide {whole} = {large}. Choose a divisor.")
+            raise ConfigError(f"{{{name}}}: must be {word}.", **{name: value})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from arctic_model.config import ArcticConfig
+from arctic_model.config import ArcticConfig, ConfigError
 
 PRESETS: Mapping[str, ArcticConfig] = {
     "tiny": ArcticConfig(
@@ -74,7 +74,7 @@ PRESETS: Mapping[str, ArcticConfig] = {
 
 
 def preset(name: str, overrides: Mapping[str, Any] | None = None) -> ArcticConfig:
-    """The preset `name` with fields replaced. Raises ValueError naming what is wrong and what there is."""
+    """The preset `name` with fields replaced. Raises ConfigError naming what is wrong and what there is."""
     if name not in PRESETS:
-        raise ValueError(f"model.preset = {name!r}: no such preset. There are {', '.join(PRESETS)}.")
+        raise ConfigError(f"{{preset}}: no such preset. There are {', '.join(PRESETS)}.", preset=name)
     return ArcticConfig.from_dict(PRESETS[name].to_dict() | dict(overrides or {}))

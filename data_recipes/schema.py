@@ -233,11 +233,6 @@ class TrainSection(Section):
                 f"num_workers = {self.micro_batch_sequences} x {self.num_workers} = {per_pass}. "
                 f"Use {-(-self.global_batch_sequences // per_pass) * per_pass}."
             )
-        if self.num_workers % self.expert_parallel_size:
-            raise ValueError(
-                f"expert_parallel_size {self.expert_parallel_size} does not divide num_workers {self.num_workers}. "
-                "Choose a divisor."
-            )
         return self
 
 

@@ -16,16 +16,19 @@ from pipelines import ablate, tokenize
 from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
-from pipelines.graph import Graph, Recipes, build_corpora, chain, lock_run, pin_corpora, with_earlier
+from pipelines.fit import Recipes, require_fit
+from pipelines.graph import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
 
 VARIED = ("mix", "train", "evaluate")
 """Stages of the phase that each candidate has of its own; all others are shared."""
 
 
-def ablation_graph(run: RunRecipe, recipes: Recipes, folder: Path, number: int, count: int, seed: int) -> Graph:
-    """Phase `number` of `run`, whose recipe stands in `folder`, with each of `count` mixtures, on one worker each so
+def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, count: int, seed: int) -> Graph:
+    """Phase `number` of the run recipe at `path` with each of `count` mixtures, on one worker each so
     that several train side by side, and the regression over them. Raises RecipeError."""
+    require_fit(run, path)
     _require_sense(run, number, count)
+    folder = path.parent
     mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
     known = with_earlier(recipes, {})
     pins = pin_corpora(known)

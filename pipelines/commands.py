@@ -24,6 +24,7 @@ from infra.runner import Outcome, run, run_inline
 from infra.store import Artifact, Store, StoreError, write_durably
 from pipelines import console
 from pipelines.artifacts.documents import HELDOUT, TRAIN
+from pipelines.fit import require_fit
 from pipelines.graph import Graph, corpus_graph, run_graph
 from pipelines.mix import check_budgets, pass_length
 from pipelines.replay import compare
@@ -45,7 +46,7 @@ def load_graph(recipe: Path, overrides: Sequence[str] = ()) -> Graph:
     loaded = load_recipe(recipe, overrides)
     if isinstance(loaded, CorpusRecipe):
         return corpus_graph(loaded, recipe)
-    return run_graph(*load_run(recipe, overrides), recipe.parent)
+    return run_graph(*load_run(recipe, overrides), recipe)
 
 
 def _locked_graph(path: Path, overrides: Sequence[str]) -> Graph:
@@ -64,7 +65,7 @@ def _locked_graph(path: Path, overrides: Sequence[str]) -> Graph:
         for corpora in (lock.corpora, lock.earlier)
     )
     if lock.run:
-        graph = run_graph(lock.run, recipes, Path(lock.folders[""]), earlier)
+        graph = run_graph(lock.run, recipes, Path(lock.folders[""], f"{lock.run.name}.toml"), earlier)
     else:
         ((origin, recipe),) = recipes.values()
         graph = corpus_graph(recipe, origin, earlier)
@@ -110,9 +111,10 @@ def plan_mix(
     from pipelines.mix.simulator import assumed_sequences, print_mix, simulate
 
     run, recipes = load_run(recipe, overrides)
+    require_fit(run, recipe)
     available = assumed_sequences(assumptions, run.tokenize.sequence_length)
     if not available.keys() >= recipes.keys():
-        graph = run_graph(run, recipes, recipe.parent)
+        graph = run_graph(run, recipes, recipe)
         available = _built_sequences(run.mix, plan(Store(store), list(graph.stages.values()))) | available
     check_budgets(run, available)
     print_mix(simulate(run, available), terminal)
@@ -182,7 +184,7 @@ def ablate_recipe(
     from pipelines.ablate.stage import Ablation
     from pipelines.ablation import ablation_graph, print_ablation, write_best
 
-    graph = ablation_graph(*load_run(recipe, overrides), recipe.parent, phase, candidates, seed)
+    graph = ablation_graph(*load_run(recipe, overrides), recipe, phase, candidates, seed)
     store = Store(store_path).open()
     with store.locked():
         store.remove_scratch()

@@ -11,10 +11,7 @@ from data_recipes.lock import Lock
 from infra.stage import Stage
 from pipelines import dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
-from pipelines.train.job import model_config
-
-Recipes = Mapping[str, tuple[Path, CorpusRecipe]]
-"""Corpus recipes by name, each with the file it came from."""
+from pipelines.fit import Recipes, model_config, require_fit
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,11 @@ def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = Non
     return Graph(recipe.name, _by_id(corpus.stages), _lock_corpora(known, [recipe.name], pins))
 
 
-def run_graph(run: RunRecipe, recipes: Recipes, folder: Path, earlier: Recipes | None = None) -> Graph:
-    """The graph of a run whose recipe stands in `folder`; `recipes` are its corpora by name with the file each came
-    from; `earlier` as in `corpus_graph`. Raises RecipeError."""
+def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | None = None) -> Graph:
+    """The graph of the run recipe at `path`; `recipes` are its corpora by name with the file each came from; `earlier`
+    as in `corpus_graph`. Raises RecipeError if the run cannot work, or an input is missing."""
+    require_fit(run, path)
+    folder = path.parent
     known = with_earlier(recipes, earlier or {})
     pins = pin_corpora(known)
     tokenizer = tokenize.pin(run.tokenizer, folder)

@@ -12,11 +12,12 @@ from rich.table import Table
 from arctic_model.config import ArcticConfig
 from arctic_model.presets import PRESETS
 from arctic_model.sizing.flops import count_parameters
-from arctic_model.sizing.memory import Host, Memory, Spread, memory_per_worker
+from arctic_model.sizing.memory import Host, Memory, memory_per_worker
+from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.sizing.step_time import GPUS, Gpu, bill, step_time, traffic, windows
 from data_recipes import RecipeError, RunRecipe, load_recipe
 from data_recipes.schema import TrainSection
-from pipelines.train.job import model_config, spread_of
+from pipelines.fit import model_config, require_fit, run_parallel_config
 
 LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
     "none": ("selective", "layer"),
@@ -44,22 +45,22 @@ class Order:
 
     def overrides(self) -> list[str]:
         """As `--set` would say it, so that the recipe's own checks apply."""
-        spread = {
+        numbers = {
             "num_workers": self.num_gpus,
             "expert_parallel_size": self.expert_parallel_size,
             "micro_batch_sequences": self.micro_batch_sequences,
         }
         checkpointing = ['train.activation_checkpointing="layer"'] if self.checkpoint_layers else []
-        return [f"train.{name}={value}" for name, value in spread.items() if value is not None] + checkpointing
+        return [f"train.{name}={value}" for name, value in numbers.items() if value is not None] + checkpointing
 
 
 @dataclass(frozen=True)
 class Sizing:
-    """The model to size and how it is spread; `tokens` of the whole run, None for a preset that no recipe trains."""
+    """The model to size and its parallel config; `tokens` of the whole run, None for a preset that no recipe trains."""
 
     name: str
     config: ArcticConfig
-    spread: Spread
+    parallel: ParallelConfig
     tokens: int | None
 
 
@@ -90,11 +91,9 @@ def _of_recipe(recipe: Path, overrides: Sequence[str], order: Order) -> Sizing:
     run = load_recipe(recipe, [*overrides, *order.overrides()])
     if not isinstance(run, RunRecipe):
         raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
-    try:
-        spread = spread_of(run.train, run.tokenize.sequence_length, run.train.num_workers)
-    except ValueError as error:
-        raise RecipeError(f"{recipe}: {error}") from None
-    return Sizing(run.model.preset, model_config(run), spread, sum(phase.tokens for phase in run.phases))
+    require_fit(run, recipe)
+    tokens = sum(phase.tokens for phase in run.phases)
+    return Sizing(run.model.preset, model_config(run), run_parallel_config(run), tokens)
 
 
 def _of_preset(name: str, overrides: Sequence[str], order: Order) -> Sizing:
@@ -105,15 +104,15 @@ def _of_preset(name: str, overrides: Sequence[str], order: Order) -> Sizing:
         )
     config = PRESETS[name]
     try:
-        return Sizing(name, config, _spread_of_preset(config, order), None)
+        return Sizing(name, config, _preset_parallel_config(config, order), None)
     except ValueError as error:
         raise RecipeError(f"{name}: {error}") from None
 
 
-def _spread_of_preset(config: ArcticConfig, order: Order) -> Spread:
+def _preset_parallel_config(config: ArcticConfig, order: Order) -> ParallelConfig:
     numbers = [2**power for power in range(MOST_GPUS.bit_length())] if order.num_gpus is None else [order.num_gpus]
     for num_gpus in numbers:
-        spread = Spread(
+        parallel = ParallelConfig(
             num_workers=num_gpus,
             expert_parallel_size=order.expert_parallel_size or math.gcd(num_gpus, config.num_experts),
             sequence_length=config.max_positions,
@@ -121,33 +120,33 @@ def _spread_of_preset(config: ArcticConfig, order: Order) -> Spread:
             optimizer=TrainSection.model_fields["optimizer"].default,
             activation_checkpointing="layer" if order.checkpoint_layers else "none",
         )
-        if memory_per_worker(config, spread).fits(GPUS[order.gpu].memory_bytes):
+        if memory_per_worker(config, parallel).fits(GPUS[order.gpu].memory_bytes):
             break
-    return spread
+    return parallel
 
 
 def _heading(sizing: Sizing, order: Order) -> str:
-    config, spread = sizing.config, sizing.spread
+    config, parallel = sizing.config, sizing.parallel
     count = count_parameters(config)
-    policy = spread.activation_checkpointing
+    policy = parallel.activation_checkpointing
     checkpointing = "" if policy == "none" else f", {policy} checkpointing"
     return (
         f"{sizing.name}: {count.total:,} parameters, {count.active:,} active\n"
-        f"{spread.num_workers:,} x {order.gpu}, expert-parallel over {spread.expert_parallel_size}, ZeRO-"
-        f"{spread.zero_stage}, {spread.dtype}, {spread.optimizer}{checkpointing}\n"
-        f"a step: {spread.tokens_per_step:,} tokens = {spread.num_workers:,} GPUs x {spread.num_micro_batches:,} "
-        f"passes x {spread.micro_batch_sequences:,} sequences x {spread.sequence_length:,}\n"
+        f"{parallel.num_workers:,} x {order.gpu}, expert-parallel over {parallel.expert_parallel_size}, ZeRO-"
+        f"{parallel.zero_stage}, {parallel.dtype}, {parallel.optimizer}{checkpointing}\n"
+        f"a step: {parallel.tokens_per_step:,} tokens = {parallel.num_workers:,} GPUs x {parallel.num_micro_batches:,} "
+        f"passes x {parallel.micro_batch_sequences:,} sequences x {parallel.sequence_length:,}\n"
     )
 
 
 def _tables(sizing: Sizing, order: Order) -> Iterable[Table]:
-    config, spread = sizing.config, sizing.spread
+    config, parallel = sizing.config, sizing.parallel
     gpu = GPUS[order.gpu]
-    memory = memory_per_worker(config, spread)
+    memory = memory_per_worker(config, parallel)
     yield _memory_table(memory, gpu)
     yield _host_table(memory.host)
-    yield _traffic_table(config, spread)
-    yield _time_table(config, spread, gpu, order.mfu)
+    yield _traffic_table(config, parallel)
+    yield _time_table(config, parallel, gpu, order.mfu)
     yield _rate_table(sizing, gpu, order)
     if sizing.tokens is not None:
         yield _bill_table(sizing, sizing.tokens, gpu, order)
@@ -176,8 +175,8 @@ def _host_table(host: Host) -> Table:
     return table
 
 
-def _traffic_table(config: ArcticConfig, spread: Spread) -> Table:
-    sent = traffic(config, spread)
+def _traffic_table(config: ArcticConfig, parallel: ParallelConfig) -> Table:
+    sent = traffic(config, parallel)
     table = _table("sent per step and GPU", "")
     for part, value in asdict(sent).items():
         table.add_row(_words(part), _bytes(value))
@@ -185,9 +184,9 @@ def _traffic_table(config: ArcticConfig, spread: Spread) -> Table:
     return table
 
 
-def _time_table(config: ArcticConfig, spread: Spread, gpu: Gpu, mfu: float) -> Table:
-    step = step_time(config, spread, gpu, mfu)
-    layer = windows(config, spread, gpu, mfu)
+def _time_table(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, mfu: float) -> Table:
+    step = step_time(config, parallel, gpu, mfu)
+    layer = windows(config, parallel, gpu, mfu)
     table = _table("step", "", "share")
     for part in (field.name for field in fields(step) if field.name.endswith("_s")):
         seconds = getattr(step, part)
@@ -201,18 +200,18 @@ def _time_table(config: ArcticConfig, spread: Spread, gpu: Gpu, mfu: float) -> T
 
 
 def _rate_table(sizing: Sizing, gpu: Gpu, order: Order) -> Table:
-    step = step_time(sizing.config, sizing.spread, gpu, order.mfu)
+    step = step_time(sizing.config, sizing.parallel, gpu, order.mfu)
     table = _table("throughput", "")
     table.add_row("tokens/s, all GPUs", f"{step.tokens_per_s:,.0f}")
-    table.add_row("tokens/s and GPU", f"{step.tokens_per_s / sizing.spread.num_workers:,.0f}")
-    table.add_row(f"MFU, of {gpu.peak_flops(sizing.spread.dtype) / 1e12:,.0f} TFLOP/s", f"{step.mfu:.1%}")
+    table.add_row("tokens/s and GPU", f"{step.tokens_per_s / sizing.parallel.num_workers:,.0f}")
+    table.add_row(f"MFU, of {gpu.peak_flops(sizing.parallel.dtype) / 1e12:,.0f} TFLOP/s", f"{step.mfu:.1%}")
     return table
 
 
 def _bill_table(sizing: Sizing, tokens: int, gpu: Gpu, order: Order) -> Table:
-    rate = step_time(sizing.config, sizing.spread, gpu, order.mfu).tokens_per_s
+    rate = step_time(sizing.config, sizing.parallel, gpu, order.mfu).tokens_per_s
     price = gpu.price_per_hour if order.price_per_hour is None else order.price_per_hour
-    total = bill(tokens, rate, sizing.spread.num_workers, price)
+    total = bill(tokens, rate, sizing.parallel.num_workers, price)
     table = _table(f"the run: {tokens:,} tokens", "")
     table.add_row("days", f"{total.days:,.1f}")
     table.add_row("GPU-hours", f"{total.gpu_hours:,.0f}")
@@ -222,17 +221,17 @@ def _bill_table(sizing: Sizing, tokens: int, gpu: Gpu, order: Order) -> Table:
 
 def _verdict(sizing: Sizing, order: Order) -> str:
     """Whether it fits, by what margin, and if it does not, what to lower."""
-    config, spread, gpu = sizing.config, sizing.spread, GPUS[order.gpu]
-    memory = memory_per_worker(config, spread)
+    config, parallel, gpu = sizing.config, sizing.parallel, GPUS[order.gpu]
+    memory = memory_per_worker(config, parallel)
     need = f"{_bytes(memory.total)} and a reserve of {_bytes(memory.reserve.total)} of {_bytes(gpu.memory_bytes)}"
     if memory.fits(gpu.memory_bytes):
         return f"Fits: {need}."
     if memory.states.total + memory.reserve.total > gpu.memory_bytes:
         mend = "The states alone are too large: raise --ep or --gpus, or zero_stage to 2."
     else:
-        mend = "Lower --micro-batch or raise --ep." if spread.micro_batch_sequences > 1 else "Raise --ep or --gpus."
-        for policy in LESS_KEPT[spread.activation_checkpointing]:
-            smaller = memory_per_worker(config, replace(spread, activation_checkpointing=policy))
+        mend = "Lower --micro-batch or raise --ep." if parallel.micro_batch_sequences > 1 else "Raise --ep or --gpus."
+        for policy in LESS_KEPT[parallel.activation_checkpointing]:
+            smaller = memory_per_worker(config, replace(parallel, activation_checkpointing=policy))
             mend += f" With {policy} checkpointing: {_bytes(smaller.total)}."
     return f"DOES NOT FIT: {need}. {mend}"
 

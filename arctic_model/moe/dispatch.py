@@ -17,6 +17,7 @@ from arctic_model.kernels.row_groups import arrange, lay_out
 from arctic_model.kernels.rows import rearrange, take, weighted_sum
 from arctic_model.layers.recomputation import cheap
 from arctic_model.moe.comm_stream import CommStream, CpuHandle, CudaHandle
+from arctic_model.sizing.parallel import require_divided_experts
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,9 @@ class ExpertGroup:
         """Experts per worker.
 
         Raises:
-            ValueError: if `num_experts` cannot be split evenly.
+            ConfigError: if `num_experts` cannot be divided evenly.
         """
-        if num_experts % self.size:
-            raise ValueError(
-                f"expert_parallel_size {self.size} does not divide num_experts {num_experts}. Choose a divisor."
-            )
+        require_divided_experts(self.size, num_experts)
         return num_experts // self.size
 
 

@@ -5,98 +5,17 @@ docs/sizing.md derives every formula; the tests hold them against what torch and
 
 import math
 from dataclasses import astuple, dataclass, replace
-from typing import Literal
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters
 from arctic_model.sizing.muon_cost import MuonGroup, muon_groups
+from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.sizing.reserve import Reserve, reserve
 
-Dtype = Literal["float32", "bfloat16"]
-ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
 REDUCE_BUCKET_ELEMENTS = 500_000_000
 """DeepSpeed's own `reduce_bucket_size`: gradients on the way at once. It allocates the bucket whole."""
 LOGITS_PER_CHUNK = 2**26
 """Logits that the fused loss holds at once on a GPU (`arctic_model.training.loss`)."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How a run is spread over workers (one GPU each) and passes.
-
-    A step is `num_micro_batches` passes of `micro_batch_sequences` sequences of `sequence_length` tokens on every
-    worker. Raises ValueError where the numbers contradict each other.
-    """
-
-    num_workers: int
-    expert_parallel_size: int
-    sequence_length: int
-    micro_batch_sequences: int = 1
-    num_micro_batches: int = 1
-    zero_stage: Literal[0, 1, 2] = 2
-    dtype: Dtype = "bfloat16"
-    gradient_dtype: Dtype = "float32"
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
-    """See `arctic_model.layer.ForwardPolicy`."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_workers", "expert_parallel_size", "sequence_length", "micro_batch_sequences"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1.")
-        if self.num_workers % self.expert_parallel_size:
-            raise ValueError(
-                f"expert_parallel_size {self.expert_parallel_size} does not divide num_workers {self.num_workers}. "
-                "Choose a divisor."
-            )
-        require_dtypes(self.dtype, self.gradient_dtype, self.zero_stage)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of one pass of one worker."""
-        return self.micro_batch_sequences * self.sequence_length
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self.tokens * self.num_micro_batches * self.num_workers
-
-    @property
-    def element_bytes(self) -> int:
-        return ELEMENT_BYTES[self.dtype]
-
-    @property
-    def gradient_bytes(self) -> int:
-        """Of one element of the gradients that are added up."""
-        return ELEMENT_BYTES[self.gradient_dtype]
-
-    @property
-    def expert_replicas(self) -> int:
-        """Workers that hold the same experts, and share their optimizer states under ZeRO."""
-        return self.num_workers // self.expert_parallel_size
-
-    def require_fit(self, config: ArcticConfig) -> None:
-        """Raises ValueError where `config` cannot be spread like this."""
-        if config.num_experts % self.expert_parallel_size:
-            raise ValueError(
-                f"train.expert_parallel_size {self.expert_parallel_size} does not divide model.num_experts "
-                f"{config.num_experts}. Choose a divisor."
-            )
-        if self.sequence_length > config.max_positions:
-            raise ValueError(
-                f"tokenize.sequence_length {self.sequence_length} is more than model.max_positions "
-                f"{config.max_positions}. Shorten the sequences or raise max_positions."
-            )
-
-
-def require_dtypes(dtype: Dtype, gradient_dtype: Dtype, zero_stage: int) -> None:
-    """Raises ValueError where weights and gradients of these dtypes cannot be trained."""
-    if dtype == "bfloat16" and zero_stage == 0:
-        raise ValueError("train.zero_stage = 0 with dtype bfloat16 has no float32 master weights. Use zero_stage 1.")
-    if dtype == "float32" and gradient_dtype == "bfloat16":
-        raise ValueError(
-            'train.gradient_dtype = "bfloat16" with dtype = "float32": gradients of float32 are float32. '
-            'Remove gradient_dtype, or set dtype = "bfloat16".'
-        )
 
 
 @dataclass(frozen=True)
@@ -166,207 +85,207 @@ class Memory:
         return self.total + self.reserve.total <= memory_bytes
 
 
-def memory_per_worker(config: ArcticConfig, spread: Spread) -> Memory:
-    """Bytes of one worker. Raises ValueError if `config` cannot be spread like this."""
-    spread.require_fit(config)
-    held, added = states(config, spread), working(config, spread)
-    beside = reserve(held.total + added.peak, spread.num_workers, spread.expert_parallel_size)
-    return Memory(held, added, host(config, spread), beside)
+def memory_per_worker(config: ArcticConfig, parallel: ParallelConfig) -> Memory:
+    """Bytes of one worker. Raises ConfigError if `config` cannot be trained like this."""
+    parallel.validate(config)
+    held, added = states(config, parallel), working(config, parallel)
+    beside = reserve(held.total + added.peak, parallel.num_workers, parallel.expert_parallel_size)
+    return Memory(held, added, host(config, parallel), beside)
 
 
-def states(config: ArcticConfig, spread: Spread) -> States:
+def states(config: ArcticConfig, parallel: ParallelConfig) -> States:
     """Weights, gradients, float32 master weights and moments (Rajbhandari et al. 2019, arXiv 1910.02054, 3.1): two of
     each value with AdamW, one of those that Muon steps.
 
     ZeRO splits dense states over all workers and experts' over the workers that hold the same experts. At stage 0
     nothing is split, and the float32 weights are their own masters.
     """
-    dense, experts = local_parameters(config, spread)
-    own_dense, own_experts = owned_parameters(config, spread)
-    kept_dense, kept_experts = (own_dense, own_experts) if spread.zero_stage == 2 else (dense, experts)
-    size = spread.element_bytes
+    dense, experts = local_parameters(config, parallel)
+    own_dense, own_experts = owned_parameters(config, parallel)
+    kept_dense, kept_experts = (own_dense, own_experts) if parallel.zero_stage == 2 else (dense, experts)
+    size = parallel.element_bytes
     return States(
         dense_weights=size * dense,
         expert_weights=size * experts,
-        dense_gradients=spread.gradient_bytes * kept_dense,
-        expert_gradients=spread.gradient_bytes * kept_experts,
-        master_weights=4 * (own_dense + own_experts) if spread.zero_stage else 0,
-        moments=8 * (own_dense + own_experts) - 4 * sum(group.owned for group in muon(config, spread)),
+        dense_gradients=parallel.gradient_bytes * kept_dense,
+        expert_gradients=parallel.gradient_bytes * kept_experts,
+        master_weights=4 * (own_dense + own_experts) if parallel.zero_stage else 0,
+        moments=8 * (own_dense + own_experts) - 4 * sum(group.owned for group in muon(config, parallel)),
     )
 
 
-def muon(config: ArcticConfig, spread: Spread) -> tuple[MuonGroup, ...]:
+def muon(config: ArcticConfig, parallel: ParallelConfig) -> tuple[MuonGroup, ...]:
     """The groups that Muon steps, none with AdamW."""
-    if spread.optimizer == "adamw":
+    if parallel.optimizer == "adamw":
         return ()
-    parts = (spread.num_workers, spread.expert_replicas) if spread.zero_stage else (1, 1)
-    return muon_groups(config, config.num_experts // spread.expert_parallel_size, parts)
+    parts = (parallel.num_workers, parallel.expert_replicas) if parallel.zero_stage else (1, 1)
+    return muon_groups(config, config.num_experts // parallel.expert_parallel_size, parts)
 
 
-def host(config: ArcticConfig, spread: Spread) -> Host:
+def host(config: ArcticConfig, parallel: ParallelConfig) -> Host:
     """Of a checkpoint, workers copy weights and moments in float32, every value once over all of them."""
-    dense, experts = local_parameters(config, spread)
-    share = math.ceil(dense / spread.num_workers) + math.ceil(experts / spread.expert_replicas)
-    stepped = muon(config, replace(spread, zero_stage=2))
+    dense, experts = local_parameters(config, parallel)
+    share = math.ceil(dense / parallel.num_workers) + math.ceil(experts / parallel.expert_replicas)
+    stepped = muon(config, replace(parallel, zero_stage=2))
     return Host(
         first_weights=4 * (dense + experts),
         checkpoint_copy=12 * share - 4 * sum(group.owned for group in stepped),
     )
 
 
-def local_parameters(config: ArcticConfig, spread: Spread) -> tuple[int, int]:
+def local_parameters(config: ArcticConfig, parallel: ParallelConfig) -> tuple[int, int]:
     """Dense parameters and experts' that one worker computes with."""
     count = count_parameters(config)
-    return count.dense, count.experts // spread.expert_parallel_size
+    return count.dense, count.experts // parallel.expert_parallel_size
 
 
-def owned_parameters(config: ArcticConfig, spread: Spread) -> tuple[int, int]:
+def owned_parameters(config: ArcticConfig, parallel: ParallelConfig) -> tuple[int, int]:
     """Dense parameters and experts' that one worker updates, padded to equal parts."""
-    dense, experts = local_parameters(config, spread)
-    if spread.zero_stage == 0:
+    dense, experts = local_parameters(config, parallel)
+    if parallel.zero_stage == 0:
         return dense, experts
-    return math.ceil(dense / spread.num_workers), math.ceil(experts / spread.expert_replicas)
+    return math.ceil(dense / parallel.num_workers), math.ceil(experts / parallel.expert_replicas)
 
 
-def working(config: ArcticConfig, spread: Spread) -> Working:
+def working(config: ArcticConfig, parallel: ParallelConfig) -> Working:
     """What one pass, and the update, need beside the states."""
     return Working(
-        activations=activation_bytes(config, spread),
-        logits_chunk=_logits_chunk(config, spread),
-        layer_backward=_layer_backward(config, spread),
-        communication_buffers=_reduce_buckets(config, spread) + _exchange_buffers(config, spread),
-        update=_update(config, spread),
+        activations=activation_bytes(config, parallel),
+        logits_chunk=_logits_chunk(config, parallel),
+        layer_backward=_layer_backward(config, parallel),
+        communication_buffers=_reduce_buckets(config, parallel) + _exchange_buffers(config, parallel),
+        update=_update(config, parallel),
     )
 
 
-def activation_bytes(config: ArcticConfig, spread: Spread) -> int:
+def activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """What backward needs, when all of forward is done and the experts' load is even.
 
     With checkpointed layers, the inputs of all layers and everything of the one that is computed again.
     """
-    if spread.activation_checkpointing != "layer":
-        return config.num_layers * kept_by_layer(config, spread) + kept_beside_layers(config, spread)
-    return kept_with_checkpoints(config, spread) + kept_by_layer(config, spread) - _hidden(config, spread)
+    if parallel.activation_checkpointing != "layer":
+        return config.num_layers * kept_by_layer(config, parallel) + kept_beside_layers(config, parallel)
+    return kept_with_checkpoints(config, parallel) + kept_by_layer(config, parallel) - _hidden(config, parallel)
 
 
-def kept_with_checkpoints(config: ArcticConfig, spread: Spread) -> int:
+def kept_with_checkpoints(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """What is kept between forward and backward where each layer keeps its input only."""
-    return config.num_layers * _hidden(config, spread) + kept_beside_layers(config, spread)
+    return config.num_layers * _hidden(config, parallel) + kept_beside_layers(config, parallel)
 
 
-def kept_by_layer(config: ArcticConfig, spread: Spread) -> int:
+def kept_by_layer(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """Bytes that one layer keeps for backward.
 
     In units of N * D elements: the layer's input, the normed input, queries, attention's output, attention's sum,
     the normed sum, gate and up of the dense MLP: 8. Keys and values are G / H of that each. An assignment keeps the
     row it sends and the row it gets back (2 * D), and 2 * F inside its expert. Selective checkpointing leaves some out.
     """
-    tokens, size, width = spread.tokens, spread.element_bytes, config.hidden_size
+    tokens, size, width = parallel.tokens, parallel.element_bytes, config.hidden_size
     assignments = tokens * config.top_k
     dense = 8 * tokens * width + 2 * tokens * config.num_kv_heads * config.head_dim
     experts = assignments * (2 * width + 2 * config.expert_size)
     return (
         size * (dense + experts)
-        + _kept_by_router(config, spread)
-        + _kept_by_attention(config, spread)
-        - _left_out(config, spread)
+        + _kept_by_router(config, parallel)
+        + _kept_by_attention(config, parallel)
+        - _left_out(config, parallel)
     )
 
 
-def _left_out(config: ArcticConfig, spread: Spread) -> int:
+def _left_out(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """What selective checkpointing does not keep of a layer: the two normed inputs of the dense path, the router's
     tokens and its weights in float32, and the rows for the experts, unless an exchange brought them."""
-    if spread.activation_checkpointing != "selective":
+    if parallel.activation_checkpointing != "selective":
         return 0
-    return 2 * _hidden(config, spread) + _router_inputs(config, spread) + _rows_made_again(config, spread)
+    return 2 * _hidden(config, parallel) + _router_inputs(config, parallel) + _rows_made_again(config, parallel)
 
 
-def _rows_made_again(config: ArcticConfig, spread: Spread) -> int:
-    if spread.activation_checkpointing != "selective" or spread.expert_parallel_size > 1:
+def _rows_made_again(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    if parallel.activation_checkpointing != "selective" or parallel.expert_parallel_size > 1:
         return 0
-    return config.top_k * _hidden(config, spread)
+    return config.top_k * _hidden(config, parallel)
 
 
-def _kept_by_router(config: ArcticConfig, spread: Spread) -> int:
+def _kept_by_router(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """Beside what the gate reads: the token of each row and the row of each assignment, and with expert parallelism
     the two permutations of the arriving rows twice, are int64."""
-    assignments = spread.tokens * config.top_k
-    permutations = 4 if spread.expert_parallel_size > 1 else 2
+    assignments = parallel.tokens * config.top_k
+    permutations = 4 if parallel.expert_parallel_size > 1 else 2
     weights_and_choices = assignments * (4 + 8)
-    return _router_inputs(config, spread) + permutations * 8 * assignments + weights_and_choices
+    return _router_inputs(config, parallel) + permutations * 8 * assignments + weights_and_choices
 
 
-def _router_inputs(config: ArcticConfig, spread: Spread) -> int:
+def _router_inputs(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The gate reads its tokens, and its weights where these are not so already, in float32."""
-    gate_weight = 0 if spread.dtype == "float32" else 4 * config.num_experts * config.hidden_size
-    return 4 * spread.tokens * config.hidden_size + gate_weight
+    gate_weight = 0 if parallel.dtype == "float32" else 4 * config.num_experts * config.hidden_size
+    return 4 * parallel.tokens * config.hidden_size + gate_weight
 
 
-def _kept_by_attention(config: ArcticConfig, spread: Spread) -> int:
+def _kept_by_attention(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The three norms' scales and the scores' log-sums, in float32."""
-    return 4 * spread.tokens * (3 + config.num_heads)
+    return 4 * parallel.tokens * (3 + config.num_heads)
 
 
-def kept_beside_layers(config: ArcticConfig, spread: Spread) -> int:
+def kept_beside_layers(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """Bytes that are kept once: the token ids, the rotation, the document mask [B, 1, T, T], the last norm, the two
     gradients that the fused loss has already made, and the router's logits and probabilities of all layers."""
-    tokens, size = spread.tokens, spread.element_bytes
+    tokens, size = parallel.tokens, parallel.element_bytes
     rotation = 4 * tokens * config.head_dim
-    final_norm = _hidden(config, spread) + 4 * tokens
-    head = _hidden(config, spread) + size * config.vocab_size * config.hidden_size
+    final_norm = _hidden(config, parallel) + 4 * tokens
+    head = _hidden(config, parallel) + size * config.vocab_size * config.hidden_size
     router = 4 * config.num_layers * (2 * tokens * config.num_experts + tokens + config.num_experts) + 4 * tokens
-    mask = size * tokens * spread.sequence_length
+    mask = size * tokens * parallel.sequence_length
     return 8 * tokens + rotation + mask + final_norm + head + router
 
 
-def _hidden(config: ArcticConfig, spread: Spread) -> int:
-    return spread.element_bytes * spread.tokens * config.hidden_size
+def _hidden(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    return parallel.element_bytes * parallel.tokens * config.hidden_size
 
 
-def _logits_chunk(config: ArcticConfig, spread: Spread) -> int:
+def _logits_chunk(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """One chunk of the fused loss: logits and float32 probabilities, below float32 the logits in float32 and the
     residual too; and the last hidden states with their copy for the loss."""
-    rows = min(spread.tokens, max(16, LOGITS_PER_CHUNK // config.vocab_size))
-    if spread.dtype == "float32":
-        return rows * config.vocab_size * 8 + 2 * _hidden(config, spread)
+    rows = min(parallel.tokens, max(16, LOGITS_PER_CHUNK // config.vocab_size))
+    if parallel.dtype == "float32":
+        return rows * config.vocab_size * 8 + 2 * _hidden(config, parallel)
     # The head's gradient is in float32 until all of it is there, and counted as what it is rounded to then.
-    widened = (4 - spread.element_bytes) * config.vocab_size * config.hidden_size
-    return rows * config.vocab_size * 12 + 2 * _hidden(config, spread) + widened
+    widened = (4 - parallel.element_bytes) * config.vocab_size * config.hidden_size
+    return rows * config.vocab_size * 12 + 2 * _hidden(config, parallel) + widened
 
 
-def _layer_backward(config: ArcticConfig, spread: Spread) -> int:
+def _layer_backward(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The larger of two: a norm's backward in float32 with the gradients around it, about 20 bytes per token and
     width, and the gradients of all rows inside the experts, with the rows where these are made again."""
-    norm = 20 * spread.tokens * config.hidden_size
-    rows = spread.tokens * config.top_k * (3 * config.hidden_size + 2 * config.expert_size)
-    return max(norm, spread.element_bytes * rows + _rows_made_again(config, spread))
+    norm = 20 * parallel.tokens * config.hidden_size
+    rows = parallel.tokens * config.top_k * (3 * config.hidden_size + 2 * config.expert_size)
+    return max(norm, parallel.element_bytes * rows + _rows_made_again(config, parallel))
 
 
-def _reduce_buckets(config: ArcticConfig, spread: Spread) -> int:
+def _reduce_buckets(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """DeepSpeed's bucket, no larger than the model, and the flat copy of what is in it that is sent. The bucket of
     stage 2 is in the dtype of the weights, and so there may be another copy in that of the gradients."""
-    if spread.zero_stage == 0:
+    if parallel.zero_stage == 0:
         return 0
-    size = spread.gradient_bytes if spread.zero_stage == 1 else spread.element_bytes
-    widened = spread.gradient_bytes if size != spread.gradient_bytes else 0
-    return (2 * size + widened) * min(REDUCE_BUCKET_ELEMENTS, sum(local_parameters(config, spread)))
+    size = parallel.gradient_bytes if parallel.zero_stage == 1 else parallel.element_bytes
+    widened = parallel.gradient_bytes if size != parallel.gradient_bytes else 0
+    return (2 * size + widened) * min(REDUCE_BUCKET_ELEMENTS, sum(local_parameters(config, parallel)))
 
 
-def _exchange_buffers(config: ArcticConfig, spread: Spread) -> int:
+def _exchange_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The rows that leave and those that arrive, of the one exchange that is in flight."""
-    return 2 * config.top_k * _hidden(config, spread) if spread.expert_parallel_size > 1 else 0
+    return 2 * config.top_k * _hidden(config, parallel) if parallel.expert_parallel_size > 1 else 0
 
 
-def _update(config: ArcticConfig, spread: Spread) -> int:
+def _update(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """ZeRO's float32 gradient of one group of parameters at a time, with the flat copy it is made from, or with what
     Muon makes of it. Gradients that are added up in float32 below it are flat already, and counted among the states.
     Without ZeRO gradients are there already, and Muon takes one parameter after the other."""
-    size, groups = spread.element_bytes, muon(config, spread)
-    if spread.zero_stage == 0:
-        stack = [(config.expert_size, config.hidden_size)] * (config.num_experts // spread.expert_parallel_size)
+    size, groups = parallel.element_bytes, muon(config, parallel)
+    if parallel.zero_stage == 0:
+        stack = [(config.expert_size, config.hidden_size)] * (config.num_experts // parallel.expert_parallel_size)
         largest = (MuonGroup(shapes, 1) for shapes in ([(config.hidden_size, config.hidden_size)], stack) if groups)
         return max((parameter.working_bytes(size) for parameter in largest), default=0)
-    if spread.gradient_dtype != spread.dtype:
+    if parallel.gradient_dtype != parallel.dtype:
         return max((group.working_bytes(size) for group in groups), default=0)
-    making = (4 + size) * max(owned_parameters(config, spread))
+    making = (4 + size) * max(owned_parameters(config, parallel))
     return max([making, *(4 * group.owned + group.working_bytes(size) for group in groups)])

@@ -8,7 +8,8 @@ from dataclasses import astuple, dataclass
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import forward_flops_per_token, training_flops_per_token
-from arctic_model.sizing.memory import Dtype, Spread, local_parameters, muon, owned_parameters
+from arctic_model.sizing.memory import local_parameters, muon, owned_parameters
+from arctic_model.sizing.parallel import Dtype, ParallelConfig
 
 GPUS_PER_NODE = 8
 """GPUs that NVLink joins, each with a network card of its own: the HGX board of all four kinds."""
@@ -136,22 +137,22 @@ class Bill:
     cost: float
 
 
-def traffic(config: ArcticConfig, spread: Spread) -> Traffic:
-    """Bytes sent per step and worker. Raises ValueError where `config` cannot be spread like this.
+def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
+    """Bytes sent per step and worker. Raises ConfigError if `config` cannot be trained like this.
 
     An assignment's row travels out and back, D elements each, unless its expert is here: 1 / expert_parallel_size of
     them at an even load. DeepSpeed reduces gradients by all-reduce, which sends 2 (n - 1) / n of them in a ring of n,
     at stage 2 in every pass; the weights' all-gather sends (n - 1) / n. Muon all-reduces the matrices that ZeRO cuts.
     """
-    spread.require_fit(config)
-    size, peers = spread.element_bytes, 1 - 1 / spread.expert_parallel_size
-    rows = spread.tokens * config.top_k * spread.num_micro_batches * config.num_layers
+    parallel.validate(config)
+    size, peers = parallel.element_bytes, 1 - 1 / parallel.expert_parallel_size
+    rows = parallel.tokens * config.top_k * parallel.num_micro_batches * config.num_layers
     exchange = rows * config.hidden_size * size * peers
-    forward = exchange * _forwards(spread)
-    dense, experts = local_parameters(config, spread)
-    gradient = spread.gradient_bytes * _reductions(spread)
-    all_dense, all_experts = _ring(spread.num_workers), _ring(spread.expert_replicas)
-    weight = size if spread.zero_stage else 0
+    forward = exchange * _forwards(parallel)
+    dense, experts = local_parameters(config, parallel)
+    gradient = parallel.gradient_bytes * _reductions(parallel)
+    all_dense, all_experts = _ring(parallel.num_workers), _ring(parallel.expert_replicas)
+    weight = size if parallel.zero_stage else 0
     return Traffic(
         dispatch_forward=forward,
         combine_forward=forward,
@@ -161,16 +162,16 @@ def traffic(config: ArcticConfig, spread: Spread) -> Traffic:
         expert_gradients=2 * all_experts * experts * gradient,
         dense_weights=all_dense * dense * weight,
         expert_weights=all_experts * experts * weight,
-        cut_matrices=sum((2 * _ring(group.num_parts) * size * group.shared for group in muon(config, spread)), 0.0),
+        cut_matrices=sum((2 * _ring(group.num_parts) * size * group.shared for group in muon(config, parallel)), 0.0),
     )
 
 
-def windows(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> Windows:
+def windows(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficiency: float) -> Windows:
     """The exchanges of one layer and pass, and what they hide behind, at `efficiency` of the peak."""
-    flops = forward_flops_per_token(config, spread.sequence_length)
-    scale = spread.tokens / config.num_layers / (efficiency * gpu.peak_flops(spread.dtype))
+    flops = forward_flops_per_token(config, parallel.sequence_length)
+    scale = parallel.tokens / config.num_layers / (efficiency * gpu.peak_flops(parallel.dtype))
     attention, mlp = flops.attention * scale, flops.dense_mlp * scale
-    exchange = _exchange_s(spread.tokens * config.top_k * config.hidden_size * spread.element_bytes, spread, gpu)
+    exchange = _exchange_s(parallel.tokens * config.top_k * config.hidden_size * parallel.element_bytes, parallel, gpu)
     return Windows(
         dispatch_forward=Window(attention, exchange),
         combine_forward=Window(mlp, exchange),
@@ -179,7 +180,7 @@ def windows(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -
     )
 
 
-def step_time(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> StepTime:
+def step_time(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficiency: float) -> StepTime:
     """One step, if computation reaches `efficiency` of the peak while it runs. Raises ValueError.
 
     DeepSpeed runs with `overlap_comm` off: reductions and all-gathers wait for nothing and hide behind nothing. The
@@ -187,21 +188,21 @@ def step_time(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float)
     """
     if not 0 < efficiency <= 1:
         raise ValueError(f"mfu = {efficiency:g}: a share of the peak, above 0 and at most 1.")
-    spread.require_fit(config)
-    passes = spread.tokens * spread.num_micro_batches
-    peak_flops = gpu.peak_flops(spread.dtype)
-    model_s = passes * training_flops_per_token(config, spread.sequence_length) / peak_flops
-    again = _layers_forward_flops(config, spread) * passes * (_forwards(spread) - 1)
+    parallel.validate(config)
+    passes = parallel.tokens * parallel.num_micro_batches
+    peak_flops = gpu.peak_flops(parallel.dtype)
+    model_s = passes * training_flops_per_token(config, parallel.sequence_length) / peak_flops
+    again = _layers_forward_flops(config, parallel) * passes * (_forwards(parallel) - 1)
     compute_s = (model_s + again / peak_flops) / efficiency
-    gradients_s, weights_s = _collectives_s(config, spread, gpu)
+    gradients_s, weights_s = _collectives_s(config, parallel, gpu)
     parts = {
         "compute_s": compute_s,
-        "exposed_exchange_s": _exposed_s(config, spread, windows(config, spread, gpu, efficiency)),
+        "exposed_exchange_s": _exposed_s(config, parallel, windows(config, parallel, gpu, efficiency)),
         "gradients_s": gradients_s,
         "weights_s": weights_s,
-        "update_s": _update_s(config, spread, gpu, efficiency),
+        "update_s": _update_s(config, parallel, gpu, efficiency),
     }
-    return StepTime(**parts, tokens=spread.tokens_per_step, mfu=model_s / sum(parts.values()))
+    return StepTime(**parts, tokens=parallel.tokens_per_step, mfu=model_s / sum(parts.values()))
 
 
 def bill(tokens: int, tokens_per_s: float, num_workers: int, price_per_hour: float) -> Bill:
@@ -210,68 +211,68 @@ def bill(tokens: int, tokens_per_s: float, num_workers: int, price_per_hour: flo
     return Bill(hours / 24, hours * num_workers, hours * num_workers * price_per_hour)
 
 
-def _reductions(spread: Spread) -> int:
+def _reductions(parallel: ParallelConfig) -> int:
     """How often gradients are reduced in a step: stage 2 keeps no whole gradients from pass to pass."""
-    return spread.num_micro_batches if spread.zero_stage == 2 else 1
+    return parallel.num_micro_batches if parallel.zero_stage == 2 else 1
 
 
-def _forwards(spread: Spread) -> int:
+def _forwards(parallel: ParallelConfig) -> int:
     """How often a layer's forward is computed; selective checkpointing makes no product and no exchange again."""
-    return 2 if spread.activation_checkpointing == "layer" else 1
+    return 2 if parallel.activation_checkpointing == "layer" else 1
 
 
 def _ring(members: int) -> float:
     return (members - 1) / members
 
 
-def _layers_forward_flops(config: ArcticConfig, spread: Spread) -> int:
+def _layers_forward_flops(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """Per token; the head is no part of a layer."""
-    flops = forward_flops_per_token(config, spread.sequence_length)
+    flops = forward_flops_per_token(config, parallel.sequence_length)
     return flops.total - flops.head
 
 
-def _exposed_s(config: ArcticConfig, spread: Spread, layer: Windows) -> float:
+def _exposed_s(config: ArcticConfig, parallel: ParallelConfig, layer: Windows) -> float:
     """What of a step's exchanges nothing hides. Checkpointing runs forward, and its exchanges, twice."""
     exposed = [window.exchange_s - window.hidden_s for window in layer.all]
-    per_layer = _forwards(spread) * sum(exposed[:2]) + sum(exposed[2:])
-    return per_layer * config.num_layers * spread.num_micro_batches
+    per_layer = _forwards(parallel) * sum(exposed[:2]) + sum(exposed[2:])
+    return per_layer * config.num_layers * parallel.num_micro_batches
 
 
-def _exchange_s(row_bytes: int, spread: Spread, gpu: Gpu) -> float:
+def _exchange_s(row_bytes: int, parallel: ParallelConfig, gpu: Gpu) -> float:
     """An all-to-all: what stays in the node goes by NVLink while the rest goes through the network."""
-    members = spread.expert_parallel_size
+    members = parallel.expert_parallel_size
     near = min(members, GPUS_PER_NODE)
     inside, outside = (near - 1) / members * row_bytes, (members - near) / members * row_bytes
     return max(inside / gpu.nvlink_bytes_per_s, outside / gpu.network_bytes_per_s)
 
 
-def _update_s(config: ArcticConfig, spread: Spread, gpu: Gpu, efficiency: float) -> float:
-    moved = UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, spread)) / gpu.memory_bytes_per_s
-    products = sum(group.flops for group in muon(config, spread)) / (efficiency * gpu.peak_flops(spread.dtype))
+def _update_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficiency: float) -> float:
+    moved = UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, parallel)) / gpu.memory_bytes_per_s
+    products = sum(group.flops for group in muon(config, parallel)) / (efficiency * gpu.peak_flops(parallel.dtype))
     cut = sum(
-        2 * _ring(group.num_parts) * spread.element_bytes * group.shared / bytes_per_s
-        for group, bytes_per_s in zip(muon(config, spread), _gradient_rings(spread, gpu), strict=False)
+        2 * _ring(group.num_parts) * parallel.element_bytes * group.shared / bytes_per_s
+        for group, bytes_per_s in zip(muon(config, parallel), _gradient_rings(parallel, gpu), strict=False)
     )
     return moved + products + cut
 
 
-def _collectives_s(config: ArcticConfig, spread: Spread, gpu: Gpu) -> tuple[float, float]:
+def _collectives_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu) -> tuple[float, float]:
     """Seconds of a step's gradient reductions, and of its weights' all-gather."""
-    sent = traffic(config, spread)
-    dense, experts = _gradient_rings(spread, gpu)
+    sent = traffic(config, parallel)
+    dense, experts = _gradient_rings(parallel, gpu)
     return (
         sent.dense_gradients / dense + sent.expert_gradients / experts,
         sent.dense_weights / dense + sent.expert_weights / experts,
     )
 
 
-def _gradient_rings(spread: Spread, gpu: Gpu) -> tuple[float, float]:
+def _gradient_rings(parallel: ParallelConfig, gpu: Gpu) -> tuple[float, float]:
     """Bytes per second and member of the rings over all workers, and over those that hold the same experts: expert
     groups are neighbours, so these stand expert_parallel_size apart."""
-    near = max(1, GPUS_PER_NODE // spread.expert_parallel_size)
+    near = max(1, GPUS_PER_NODE // parallel.expert_parallel_size)
     return (
-        _ring_bytes_per_s(spread.num_workers, GPUS_PER_NODE, gpu),
-        _ring_bytes_per_s(spread.expert_replicas, near, gpu),
+        _ring_bytes_per_s(parallel.num_workers, GPUS_PER_NODE, gpu),
+        _ring_bytes_per_s(parallel.expert_replicas, near, gpu),
     )
 
 

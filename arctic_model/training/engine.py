@@ -43,7 +43,8 @@ from arctic_model.checkpoint.tensor_names import WEIGHT, Stretch, is_expert, rou
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
-from arctic_model.sizing.memory import REDUCE_BUCKET_ELEMENTS, require_dtypes
+from arctic_model.sizing.memory import REDUCE_BUCKET_ELEMENTS
+from arctic_model.sizing.parallel import require_dtypes, require_expert_groups
 from arctic_model.training.muon import Partition, partition
 from arctic_model.training.optimizer import Optimization, new_optimizer
 from arctic_model.weight_init import initialize
@@ -60,7 +61,7 @@ SHORT_NAMES = {"float32": "fp32", "bfloat16": "bf16"}
 class Engine:
     """A model under training on the workers of the default process group, which must exist.
 
-    Every method is called by all workers in step. Raises ValueError where workers and experts do not fit.
+    Every method is called by all workers in step. Raises ConfigError if workers and experts do not fit.
     """
 
     def __init__(
@@ -168,9 +169,7 @@ class Engine:
         self._engine.destroy()
 
     def _expert_group(self, config: ArcticConfig, size: int) -> ExpertGroup:
-        world = dist.get_world_size()
-        if world % size:
-            raise ValueError(f"expert_parallel_size {size} does not divide num_workers {world}. Choose a divisor.")
+        require_expert_groups(size, dist.get_world_size())
         ExpertGroup(size).num_local(config.num_experts)
         groups = self._deepspeed.utils.groups
         # What an earlier engine of this process remembers went with the process group it was made in.

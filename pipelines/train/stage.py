@@ -26,7 +26,7 @@ from pipelines.artifacts.checkpoint import (
 from pipelines.artifacts.formats.parquet import write_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import worker_hours
-from pipelines.train.job import TrainJob, require_fit, require_gpus, with_tokens
+from pipelines.train.job import TrainJob, require_gpus, with_tokens
 
 VERSION = 5
 SPREAD = {
@@ -118,7 +118,6 @@ def _job(
 
     plan = PhasePlan.read(inputs["mix"].path)
     tokens = {name.split(":", 1)[1]: found.path for name, found in inputs.items() if name.startswith("tokens:")}
-    require_fit(config, section, plan, tokens)
     if not context.parallel:
         require_gpus(section)
     start_from = checkpoint_folder(inputs["previous"].path) if "previous" in inputs else None

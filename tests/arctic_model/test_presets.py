@@ -4,7 +4,8 @@ import pytest
 
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import count_parameters
-from arctic_model.sizing.memory import Spread, memory_per_worker
+from arctic_model.sizing.memory import memory_per_worker
+from arctic_model.sizing.parallel import ParallelConfig
 
 COUNTS = {
     "arctic-1.4b-a150m": (1_430_192_512, 150_274_432),
@@ -34,7 +35,7 @@ def test_proportions_are_arctics(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "states_gb"), [(LADDER[0], 25.7), (LADDER[1], 44.3), (LADDER[2], 64.8)])
 def test_the_ladder_trains_on_one_gpu_of_80_gb(name: str, states_gb: float) -> None:
-    spread = Spread(1, 1, sequence_length=4096, zero_stage=1, activation_checkpointing="selective")
-    memory = memory_per_worker(preset(name), spread)
+    parallel = ParallelConfig(1, 1, sequence_length=4096, zero_stage=1, activation_checkpointing="selective")
+    memory = memory_per_worker(preset(name), parallel)
     assert memory.states.total / 1e9 == pytest.approx(states_gb, abs=0.05)
     assert memory.fits(80e9)

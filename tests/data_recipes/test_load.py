@@ -118,11 +118,6 @@ def test_every_recipe_of_the_project_loads():
             "/tiny.toml: train.global_batch_sequences 4 is not a multiple of micro_batch_sequences x num_workers = "
             "3 x 1 = 3. Use 6.",
         ),
-        (
-            "peak_lr = 0.001",
-            "peak_lr = 0.001\nnum_workers = 1\nexpert_parallel_size = 2",
-            "/tiny.toml: train.expert_parallel_size 2 does not divide num_workers 1. Choose a divisor.",
-        ),
     ],
 )
 def test_a_mistake_in_a_run_is_named_with_its_mend(pages, old, new, message):

@@ -98,8 +98,14 @@ def test_plan_of_the_quickstart_is_the_graph_of_the_chain(arctic, tmp_path):
         (["plan", QUICKSTART, "--set", 'model.preset="huge"'], "model.preset = 'huge': no such preset"),
         (["plan", QUICKSTART, "--set", "train.zero_stage=0", "--set", 'train.dtype="bfloat16"'], "no float32 master"),
         (["plan", QUICKSTART, "--set", 'train.gradient_dtype="bfloat16"'], "gradients of float32 are float32"),
-        (["plan", QUICKSTART, "--set", "model.overrides={num_experts=9}"], "2 does not divide model.num_experts 9"),
-        (["plan", QUICKSTART, "--set", "model.overrides={max_positions=99}"], "is more than model.max_positions 99"),
+        (
+            ["plan", QUICKSTART, "--set", "model.overrides.num_experts=9"],
+            "= 2 does not divide model.overrides.num_experts = 9",
+        ),
+        (
+            ["plan", QUICKSTART, "--set", "model.overrides.max_positions=99"],
+            "than model.overrides.max_positions = 99",
+        ),
         (["run", QUICKSTART, "--until", "trian"], "error: --until trian: no such stage. The stages are source"),
         (["run", QUICKSTART, "--only", "evaluate*"], "error: --only leaves out source["),
         (["run", QUICKSTART, "--store", "/proc/arctic"], "error: store /proc/arctic: cannot write there"),
@@ -130,4 +136,4 @@ def test_the_size_of_a_run_is_told_without_starting_anything(arctic):
     told = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 128)
     assert "478,584,608,768 parameters" in told.stdout and "Fits: " in told.stdout
     refused = arctic("size", ARCTIC_480B, "--gpus", 1024, "--ep", 96)
-    assert refused.exit_code == 2 and "expert_parallel_size 96 does not divide num_workers 1024" in refused.stderr
+    assert refused.exit_code == 2 and "= 96 does not divide train.num_workers = 1024" in refused.stderr

@@ -77,8 +77,8 @@ def test_a_lock_gives_the_same_keys_from_another_folder(corpora, tmp_path):
 
 def test_a_search_for_a_mixture_shares_all_but_the_phase(monkeypatch):
     run, recipes = load_run(QUICKSTART)
-    searched = ablation_graph(run, recipes, QUICKSTART.parent, 2, 5, 0)
-    own = run_graph(run, recipes, QUICKSTART.parent)
+    searched = ablation_graph(run, recipes, QUICKSTART, 2, 5, 0)
+    own = run_graph(run, recipes, QUICKSTART)
     candidates = [name for name in searched.stages if "[2." in name]
     assert len(candidates) == 15 and not {name for name in searched.stages if "[3" in name or name == "report"}
     for name in ("tokenizer", "dedup[python_code]", "mix[1]", "train[1]"):
@@ -95,6 +95,6 @@ def test_a_search_for_a_mixture_shares_all_but_the_phase(monkeypatch):
 def test_a_search_that_makes_no_sense_is_an_error():
     run, recipes = load_run(QUICKSTART)
     with pytest.raises(RecipeError, match="--phase 4: quickstart has the phases 1 to 3"):
-        ablation_graph(run, recipes, QUICKSTART.parent, 4, 5, 0)
+        ablation_graph(run, recipes, QUICKSTART, 4, 5, 0)
     with pytest.raises(RecipeError, match="--candidates 3: a regression needs at least 4"):
-        ablation_graph(run, recipes, QUICKSTART.parent, 1, 3, 0)
+        ablation_graph(run, recipes, QUICKSTART, 1, 3, 0)

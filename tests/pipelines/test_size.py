@@ -16,8 +16,8 @@ from arctic_model.presets import PRESETS
 from arctic_model.sizing.step_time import GPUS
 from data_recipes import RecipeError, RunRecipe, load_recipe
 from pipelines.commands import load_graph
+from pipelines.fit import model_config
 from pipelines.size import Order, print_size
-from pipelines.train.job import model_config
 
 RECIPES = Path(__file__).parents[2] / "data_recipes"
 ARCTIC = RECIPES / "runs" / "arctic_480b.toml"
@@ -150,12 +150,16 @@ def test_the_price_is_that_of_the_order() -> None:
     ("recipe", "order", "message"),
     [
         (ARCTIC, Order(num_gpus=1000), "global_batch_sequences 4096 is not a multiple of .* 1 x 1000"),
-        (ARCTIC, Order(expert_parallel_size=3), "expert_parallel_size 3 does not divide num_workers 1024"),
-        (ARCTIC, Order(expert_parallel_size=256), "run arctic_480b: .* 256 does not divide model.num_experts 128"),
+        (ARCTIC, Order(expert_parallel_size=3), "expert_parallel_size = 3 does not divide train.num_workers = 1024"),
+        (
+            ARCTIC,
+            Order(expert_parallel_size=256),
+            "480b.toml: .* = 256 does not divide model.overrides.num_experts = 128",
+        ),
         (ARCTIC, Order(gpu="h300"), "--gpu 'h300': no such GPU. There are a100, h100, h200, b200"),
         (ARCTIC, Order(mfu=40.0), "mfu = 40: a share of the peak"),
         (Path("arctic-490b"), Order(), "no such recipe or preset. The presets are tiny, quickstart, "),
-        (Path("arctic-480b"), Order(num_gpus=12, expert_parallel_size=5), "5 does not divide num_workers 12"),
+        (Path("arctic-480b"), Order(num_gpus=12, expert_parallel_size=5), "= 5 does not divide num_workers = 12"),
         (RECIPES / "corpora" / "web.toml", Order(), "a corpus recipe has no model to size"),
     ],
 )

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arctic_model.layers.recomputation import cheap, selective
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.sizing.memory import Spread, kept_by_layer
+from arctic_model.sizing.memory import kept_by_layer
+from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
 from arctic_model.weight_init import initialize
@@ -73,9 +74,9 @@ def test_no_bit_changes_and_no_product_is_made_again(dtype: str) -> None:
 @DTYPES
 def test_what_is_held_for_backward_is_less_by_what_the_formula_says(dtype: Any) -> None:
     held = {policy: held_bytes(dtype, policy) for policy in POLICIES}
-    spread = Spread(1, 1, *SHAPE[::-1], zero_stage=1, dtype=dtype)
+    parallel = ParallelConfig(1, 1, *SHAPE[::-1], zero_stage=1, dtype=dtype)
     whole, less = (
-        kept_by_layer(CONFIG, replace(spread, activation_checkpointing=policy)) for policy in ("none", "selective")
+        kept_by_layer(CONFIG, replace(parallel, activation_checkpointing=policy)) for policy in ("none", "selective")
     )
     assert held["none"] - held["selective"] == CONFIG.num_layers * (whole - less) > 0.25 * held["none"]
     assert held["layer"] < held["selective"]

@@ -24,8 +24,6 @@ from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 from arctic_model.sizing import memory as sizing
 from arctic_model.sizing.memory import (
-    ELEMENT_BYTES,
-    Spread,
     activation_bytes,
     kept_with_checkpoints,
     memory_per_worker,
@@ -34,6 +32,7 @@ from arctic_model.sizing.memory import (
     working,
 )
 from arctic_model.sizing.muon_cost import MuonGroup, orthogonalization_flops
+from arctic_model.sizing.parallel import ELEMENT_BYTES, ParallelConfig
 from arctic_model.sizing.step_time import traffic
 from arctic_model.training import loss
 from arctic_model.training.muon import muon_step, orthogonalized, partition
@@ -92,18 +91,18 @@ SHAPES = [
 @pytest.mark.parametrize(("overrides", "shape"), SHAPES)
 def test_activations_are_what_autograd_keeps(overrides: dict, shape: tuple[int, int], dtype: Any) -> None:
     config = preset("tiny", overrides)
-    spread = Spread(1, 1, shape[1], shape[0], zero_stage=1, dtype=dtype)
-    assert kept_bytes(*pass_of(config, dtype, shape)) == activation_bytes(config, spread)
+    parallel = ParallelConfig(1, 1, shape[1], shape[0], zero_stage=1, dtype=dtype)
+    assert kept_bytes(*pass_of(config, dtype, shape)) == activation_bytes(config, parallel)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_checkpointed_layers_keep_their_inputs(dtype: Any) -> None:
     config = preset("tiny", {"num_layers": 4})
     model, forward = pass_of(config, dtype, (2, 64), Optimization(activation_checkpointing="layer"))
-    spread = Spread(1, 1, 64, 2, zero_stage=1, dtype=dtype, activation_checkpointing="layer")
+    parallel = ParallelConfig(1, 1, 64, 2, zero_stage=1, dtype=dtype, activation_checkpointing="layer")
     # A checkpoint holds what is inside a tuple without telling the hooks.
     rotation = 4 * 2 * 64 * config.head_dim
-    assert kept_bytes(model, forward) + rotation == kept_with_checkpoints(config, spread)
+    assert kept_bytes(model, forward) + rotation == kept_with_checkpoints(config, parallel)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -115,7 +114,7 @@ def test_the_peak_of_a_pass_is_within_one_percent(dtype: Any, monkeypatch: pytes
     model, forward = pass_of(config, dtype, (2, 128))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    needed = working(config, Spread(1, 1, 128, 2, zero_stage=1, dtype=dtype))
+    needed = working(config, ParallelConfig(1, 1, 128, 2, zero_stage=1, dtype=dtype))
     assert peak_bytes(lambda: forward().backward()) == pytest.approx(needed.activations + needed.logits_chunk, rel=0.01)
 
 
@@ -154,18 +153,18 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, An
     return [list(pair) for pair in zip(*found, strict=True)]
 
 
-def spread_of(workers: Any, arrangement: tuple) -> Spread:
+def parallel_of(workers: Any, arrangement: tuple) -> ParallelConfig:
     zero_stage, dtype, gradient_dtype, expert_parallel_size, optimizer = arrangement
     sizes = (workers.LENGTH, workers.SEQUENCES, workers.PASSES)
     kinds = {"dtype": dtype, "gradient_dtype": gradient_dtype, "optimizer": optimizer}
-    return Spread(2, expert_parallel_size, *sizes, zero_stage=zero_stage, **kinds)
+    return ParallelConfig(2, expert_parallel_size, *sizes, zero_stage=zero_stage, **kinds)
 
 
 @pytest.mark.slow
 def test_states_are_what_an_engine_allocates(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
     """To the byte; ZeRO-2 keeps whole tensors where its part ends inside one, so up to a matrix more of each."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
-        expected = states(workers.config(), spread_of(workers, arrangement))
+        expected = states(workers.config(), parallel_of(workers, arrangement))
         for one in found:
             assert one["weights"] == expected.dense_weights + expected.expert_weights
             assert one["master_weights"] == expected.master_weights
@@ -183,7 +182,7 @@ def test_the_copy_for_a_checkpoint_is_what_a_saver_allocates(
 ) -> None:
     """To the byte, as the mean: parts of an odd number of elements differ by one."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
-        expected = memory_per_worker(workers.config(), spread_of(workers, arrangement)).host.checkpoint_copy
+        expected = memory_per_worker(workers.config(), parallel_of(workers, arrangement)).host.checkpoint_copy
         assert sum(one["staged"] for one in found) / len(found) == expected
 
 
@@ -192,7 +191,7 @@ def test_activations_hold_with_expert_parallelism(workers: Any, measured: list[l
     """The mean of both workers: their experts' loads differ, and add up to all assignments."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
         kept = sum(one["kept"] for one in found) / len(found)
-        assert kept == activation_bytes(workers.config(), spread_of(workers, arrangement))
+        assert kept == activation_bytes(workers.config(), parallel_of(workers, arrangement))
 
 
 @pytest.mark.slow
@@ -201,15 +200,15 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
     that only one worker holds are reduced by it alone."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
         zero_stage, dtype, gradient_dtype, expert_parallel_size, _ = arrangement
-        spread = spread_of(workers, arrangement)
-        expected = traffic(workers.config(), spread)
+        parallel = parallel_of(workers, arrangement)
+        expected = traffic(workers.config(), parallel)
         exchanged = expected.dispatch_forward + expected.combine_forward
         exchanged += expected.combine_backward + expected.dispatch_backward
         sent = [one["sent"].get(f"all_to_all_single {dtype}", 0) / 2 for one in found]
         assert sum(sent) / 2 == exchanged
         alone = 0
         if expert_parallel_size == 2:
-            alone = sizing.local_parameters(workers.config(), spread)[1] * spread.gradient_bytes
+            alone = sizing.local_parameters(workers.config(), parallel)[1] * parallel.gradient_bytes
             alone *= workers.PASSES if zero_stage == 2 else 1
         reduced = {gradient_dtype: expected.dense_gradients + expected.expert_gradients + alone}
         reduced[dtype] = reduced.get(dtype, 0) + expected.cut_matrices
@@ -229,16 +228,16 @@ def test_muon_keeps_one_moment_of_what_it_steps(preset_name: str, expert_paralle
     with torch.device("meta"):
         model = ArcticModel(config, ExpertGroup(expert_parallel_size))
     stepped = [(name, p) for name, p in model.named_parameters() if Optimization("muon").uses_muon(name)]
-    spread = Spread(num_workers, expert_parallel_size, 64, optimizer="muon")
-    for of_experts, group in zip((False, True), muon(config, spread), strict=True):
+    parallel = ParallelConfig(num_workers, expert_parallel_size, 64, optimizer="muon")
+    for of_experts, group in zip((False, True), muon(config, parallel), strict=True):
         members = [parameter for name, parameter in stepped if is_expert(name) == of_experts]
         numel = sum(parameter.numel() for parameter in members)
         assert numel <= group.owned * group.num_parts < numel + 2 * group.num_parts
         offsets = itertools.accumulate((parameter.numel() for parameter in members), initial=0)
         cut = partition(zip(offsets, (parameter.shape for parameter in members), strict=False), group.owned, 0)
         assert cut.num_shared == group.shared
-    saved = states(config, replace(spread, optimizer="adamw")).moments - states(config, spread).moments
-    assert saved == 4 * sum(group.owned for group in muon(config, spread))
+    saved = states(config, replace(parallel, optimizer="adamw")).moments - states(config, parallel).moments
+    assert saved == 4 * sum(group.owned for group in muon(config, parallel))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -281,37 +280,38 @@ def test_a_matrix_that_two_workers_share_is_made_orthogonal_by_both() -> None:
 def test_arctics_states_per_gpu(
     num_workers: int, expert_parallel_size: int, gradient_dtype: Any, gigabytes: float
 ) -> None:
-    spread = Spread(num_workers, expert_parallel_size, sequence_length=4096, gradient_dtype=gradient_dtype)
-    assert states(preset("arctic-480b"), spread).total / 1e9 == pytest.approx(gigabytes, abs=0.05)
+    parallel = ParallelConfig(num_workers, expert_parallel_size, sequence_length=4096, gradient_dtype=gradient_dtype)
+    assert states(preset("arctic-480b"), parallel).total / 1e9 == pytest.approx(gigabytes, abs=0.05)
 
 
 @pytest.mark.parametrize("num_workers", [512, 1024, 4096])
 def test_arctic_sixteen_ways_does_not_fit_80_gb(num_workers: int) -> None:
-    memory = memory_per_worker(preset("arctic-480b"), Spread(num_workers, 16, sequence_length=4096))
+    memory = memory_per_worker(preset("arctic-480b"), ParallelConfig(num_workers, 16, sequence_length=4096))
     assert memory.states.total > 80e9
     assert not memory.fits(80e9)
 
 
 def test_arctics_payload_per_token_layer_and_direction() -> None:
-    config, spread = preset("arctic-480b"), Spread(128, 128, sequence_length=4096)
+    config, parallel = preset("arctic-480b"), ParallelConfig(128, 128, sequence_length=4096)
     remote = 127 / 128
-    per_token = traffic(config, spread).dispatch_forward / (4096 * config.num_layers * remote)
+    per_token = traffic(config, parallel).dispatch_forward / (4096 * config.num_layers * remote)
     assert per_token == pytest.approx(28_672)
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"num_workers": 6, "expert_parallel_size": 4}, "expert_parallel_size 4 does not divide num_workers 6"),
-        ({"num_workers": 6, "expert_parallel_size": 3}, "expert_parallel_size 3 does not divide model.num_experts 4"),
+        ({"num_workers": 6, "expert_parallel_size": 4}, "expert_parallel_size = 4 does not divide num_workers = 6"),
+        ({"num_workers": 6, "expert_parallel_size": 3}, "expert_parallel_size = 3 does not divide num_experts = 4"),
         ({"num_workers": 0}, "num_workers = 0: must be at least 1"),
-        ({"sequence_length": 256}, "sequence_length 256 is more than model.max_positions 128"),
-        ({"zero_stage": 0}, "zero_stage = 0 with dtype bfloat16 has no float32 master weights"),
+        ({"sequence_length": 256}, "sequence_length = 256 is more than max_positions = 128"),
+        ({"zero_stage": 0}, "zero_stage = 0 with dtype = 'bfloat16' has no float32 master weights"),
         ({"dtype": "float32", "gradient_dtype": "bfloat16"}, "gradients of float32 are float32. Remove gradient_dtype"),
     ],
 )
 def test_what_cannot_be_is_refused(numbers: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         memory_per_worker(
-            preset("tiny"), Spread(**{"num_workers": 2, "expert_parallel_size": 1, "sequence_length": 64} | numbers)
+            preset("tiny"),
+            ParallelConfig(**{"num_workers": 2, "expert_parallel_size": 1, "sequence_length": 64} | numbers),
         )

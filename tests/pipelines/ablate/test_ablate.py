@@ -142,7 +142,7 @@ def test_the_best_tried_mixture_is_better_only_beyond_the_noise_of_documents(sea
 
 def test_candidates_are_compared_with_the_recipes_own_mixture():
     run, recipes = load_run(QUICKSTART)
-    graph = ablation_graph(run, recipes, QUICKSTART.parent, 2, 4, 0)
+    graph = ablation_graph(run, recipes, QUICKSTART, 2, 4, 0)
     first, *others = graph.stages["ablate[2]"].inputs.values()
     assert first.id == "evaluate[2.01]"
     assert first.inputs["previous"].id == "evaluate[1]"

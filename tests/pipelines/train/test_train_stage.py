@@ -138,25 +138,6 @@ def test_rate_factors_are_part_of_a_key_with_muon_only(workshop) -> None:
         assert (len(keys["adamw"]), len(keys["muon"])) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("section", "model", "message"),
-    [
-        ({}, {"vocab_size": 300}, "the tokens of code come from a vocabulary of 384, the model has model.vocab_size"),
-        ({}, {"max_positions": 8}, r"sequence_length 16 is more than model.max_positions 8"),
-        (
-            {"num_workers": 2, "expert_parallel_size": 2},
-            {"num_experts": 3},
-            r"expert_parallel_size 2 does not divide model.num_experts 3",
-        ),
-        ({"global_batch_sequences": 12}, {}, "has 40 sequences, not a whole number of steps"),
-        ({"zero_stage": 0, "dtype": "bfloat16"}, {}, "no float32 master weights"),
-    ],
-)
-def test_what_does_not_fit_is_refused_at_the_start(workshop, section: dict, model: dict, message: str) -> None:
-    with pytest.raises((ValueError, RuntimeError), match=message):
-        workshop.run("phase", workshop.inputs(1), workshop.stage(model=model, **section))
-
-
 def test_a_checkpoint_of_another_architecture_is_refused(workshop) -> None:
     first, _ = workshop.run("first", workshop.inputs(1, steps=2), workshop.stage())
     with pytest.raises(RuntimeError, match="was trained as"):

@@ -1,0 +1,100 @@
+"""How training is divided over workers and passes, and the rules about which divisions can work. No torch here.
+
+Each rule is one function: a recipe's check, `arctic size`, the engine and the exchange of tokens all call it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from arctic_model.config import ArcticConfig, ConfigError, require_divisor
+
+Dtype = Literal["float32", "bfloat16"]
+ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """Workers (one GPU each) and passes of one run.
+
+    A step is `num_micro_batches` passes of `micro_batch_sequences` sequences of `sequence_length` tokens on every
+    worker. Raises ConfigError if the numbers contradict each other.
+    """
+
+    num_workers: int
+    expert_parallel_size: int
+    sequence_length: int
+    micro_batch_sequences: int = 1
+    num_micro_batches: int = 1
+    zero_stage: Literal[0, 1, 2] = 2
+    dtype: Dtype = "bfloat16"
+    gradient_dtype: Dtype = "float32"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
+    """See `arctic_model.layer.ForwardPolicy`."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_workers", "expert_parallel_size", "sequence_length", "micro_batch_sequences"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{{{name}}}: must be at least 1.", **{name: getattr(self, name)})
+        require_expert_groups(self.expert_parallel_size, self.num_workers)
+        require_dtypes(self.dtype, self.gradient_dtype, self.zero_stage)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one pass of one worker."""
+        return self.micro_batch_sequences * self.sequence_length
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.tokens * self.num_micro_batches * self.num_workers
+
+    @property
+    def element_bytes(self) -> int:
+        return ELEMENT_BYTES[self.dtype]
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Of one element of the gradients that are added up."""
+        return ELEMENT_BYTES[self.gradient_dtype]
+
+    @property
+    def expert_replicas(self) -> int:
+        """Workers that hold the same experts, and share their optimizer states under ZeRO."""
+        return self.num_workers // self.expert_parallel_size
+
+    def validate(self, model: ArcticConfig) -> None:
+        """Raises ConfigError if `model` cannot be trained like this."""
+        require_divided_experts(self.expert_parallel_size, model.num_experts)
+        if self.sequence_length > model.max_positions:
+            raise ConfigError(
+                "{sequence_length} is more than {max_positions}. Shorten the sequences or raise max_positions.",
+                sequence_length=self.sequence_length,
+                max_positions=model.max_positions,
+            )
+
+
+def require_expert_groups(expert_parallel_size: int, num_workers: int) -> None:
+    """Raises ConfigError unless the workers form whole groups that each hold every expert."""
+    require_divisor(expert_parallel_size=expert_parallel_size, num_workers=num_workers)
+
+
+def require_divided_experts(expert_parallel_size: int, num_experts: int) -> None:
+    """Raises ConfigError unless each worker of a group holds equally many experts."""
+    require_divisor(expert_parallel_size=expert_parallel_size, num_experts=num_experts)
+
+
+def require_dtypes(dtype: Dtype, gradient_dtype: Dtype, zero_stage: int) -> None:
+    """Raises ConfigError if weights and gradients of these dtypes cannot be trained."""
+    if dtype == "bfloat16" and zero_stage == 0:
+        raise ConfigError(
+            "{zero_stage} with {dtype} has no float32 master weights. Set zero_stage = 1.",
+            zero_stage=zero_stage,
+            dtype=dtype,
+        )
+    if dtype == "float32" and gradient_dtype == "bfloat16":
+        raise ConfigError(
+            "{gradient_dtype} with {dtype}: gradients of float32 are float32. "
+            'Remove gradient_dtype, or set dtype = "bfloat16".',
+            gradient_dtype=gradient_dtype,
+            dtype=dtype,
+        )
