@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from infra.cluster.connection import ClusterError, require_reachable, token_file
-from infra.host.environment import Environment, look_around
+from infra.host.environment import Environment, Upload, look_around
 from infra.host.packages import optional, problems
 from infra.host.versions import version
 from infra.store import Store, StoreError
@@ -90,12 +90,13 @@ class Facts:
     environment: Environment = field(default_factory=Environment)
 
 
-def gather(store_root: Path, address: str | None) -> Facts:
+def gather(store_root: Path, address: str | None, upload: Upload) -> Facts:
     """Look at this machine. Imports the heavy packages in a process of its own; takes some ten seconds."""
     requirements = tuple(metadata.requires("arctic-pretraining") or ())
     names = [name for name in map(_distribution, requirements) if name]
-    token = token_file()
     store_error = _store_error(store_root)
+    environment = look_around(store_root, upload)
+    token = token_file()
     return Facts(
         python=sys.version_info[:2],
         versions={name: version(name) for name in names},
@@ -113,7 +114,7 @@ def gather(store_root: Path, address: str | None) -> Facts:
         landlock_abi=_landlock_abi(),
         has_seccomp=Path("/proc/sys/kernel/seccomp/actions_avail").exists(),
         extras=_extras(),
-        environment=look_around(store_root, Path.cwd()),
+        environment=environment,
     )
 
 

@@ -300,14 +300,18 @@ def ui(
 def doctor(store: StoreFolder = DEFAULT_STORE, address: Address = None) -> None:
     """Check this machine, the store and the cluster's safety; exit code 1 where something must be mended."""
     from infra.host.doctor import checks
+    from infra.host.environment import Upload
+    from pipelines.submission import measured_upload
 
     terminal = _terminal()
-    found = checks(store.resolve(), address)
+    found = checks(store.resolve(), address, Upload(*measured_upload(Path.cwd())))
     for check in found:
         mark = "[green]ok  [/]" if check.ok else "[red]BAD [/]"
         terminal.print(f"{mark} {check.name}: ", end="")
         terminal.print(
-            check.message if check.ok else f"{check.message.rstrip('.')}. {check.mend}", markup=False, highlight=False
+            check.message if check.ok else f"{check.message.rstrip('.')}. {check.mend}".rstrip(),
+            markup=False,
+            highlight=False,
         )
     raise typer.Exit(0 if all(check.ok for check in found) else 1)
 
@@ -334,7 +338,9 @@ def main() -> None:
     from infra.host.surroundings import prepare
 
     try:
-        prepare()
+        if sys.argv[1:2] != ["doctor"]:
+            # Doctor shows what is lacking beside its other checks.
+            prepare()
         app()
     except UserError as error:
         from infra.host.masking import masked

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from infra.host.environment import Environment
+from infra.host.environment import Environment, Upload
 from infra.host.packages import USER_EXTRAS
 from infra.machine import Facts, gather
 
@@ -30,9 +30,9 @@ class Check:
     mend: str = ""
 
 
-def checks(store_root: Path, address: str | None = None) -> list[Check]:
-    """Every check on this machine, for a store at `store_root` and a cluster at `address`."""
-    return judge(gather(store_root, address))
+def checks(store_root: Path, address: str | None, upload: Upload) -> list[Check]:
+    """Every check on this machine, for a store at `store_root`, a cluster at `address` and a measured `upload`."""
+    return judge(gather(store_root, address, upload))
 
 
 def judge(facts: Facts) -> list[Check]:
@@ -132,7 +132,9 @@ def _environment(facts: Environment) -> Iterator[Check]:
 
 
 def _account(facts: Environment) -> Check:
-    """Runs go on without either: `infra.host.surroundings.prepare` gives them a name and folders for caches."""
+    """Most runs go on without either: `infra.host.surroundings.prepare` gives them a name and folders for caches."""
+    if facts.refusal is not None:
+        return Check("account", False, facts.refusal)
     named = "" if facts.has_name else f"user id {facts.uid} has no name; uid-{facts.uid} is used"
     lacking = [text for text in (named, facts.home_error) if text]
     mend = "Runs keep caches in a temporary folder; to keep them for good, set HOME to a folder that you can write"
@@ -140,7 +142,9 @@ def _account(facts: Environment) -> Check:
 
 
 def _ray_folder(facts: Environment) -> Check:
-    """A run takes another temporary folder by itself, `ray start` does not."""
+    """A run takes another temporary folder by itself if there is one, `ray start` does not."""
+    if facts.ray_refusal is not None:
+        return Check("ray folder", False, facts.ray_refusal)
     if facts.ray_folder_error is None:
         return Check("ray folder", True, f"{facts.ray_choice} is writable and short enough for sockets")
     mend = "`arctic run` uses another; for `ray start`, set RAY_TMPDIR to a short folder that you can write: /tmp"
@@ -167,19 +171,25 @@ def _file_system(facts: Environment) -> Iterator[Check]:
 
 
 def _experiments(facts: Environment) -> Check:
-    if facts.tracking_error:
+    found = facts.experiments
+    if found.damage:
         mend = "Move this file away: the next run writes a new one from the store."
-        return Check("experiments", False, facts.tracking_error, mend)
-    deleted = ", ".join(facts.deleted_experiments)
-    message = f"deleted in MLflow: {deleted}. The next run of that name restores it" if deleted else "none deleted"
-    return Check("experiments", True, message)
+        return Check("experiments", False, found.damage, mend)
+    at = f" at {found.place}" if found.place else ""
+    if found.silence:
+        later = "A run goes on without it, and a later `arctic run` or `arctic ui` that reaches it fills it in"
+        return Check("experiments", True, f"MLflow{at} does not answer: {found.silence.rstrip('.')}. {later}")
+    deleted = ", ".join(found.deleted)
+    restored = f"deleted in MLflow{at}: {deleted}. The next run of that name restores it"
+    return Check("experiments", True, restored if deleted else f"none deleted{at}")
 
 
 def _upload(facts: Environment) -> Check:
     """Only `arctic submit` sends the folder, so its size makes no machine unfit."""
-    if facts.upload_fits is None:
-        return Check("submit", True, f"{facts.upload}. Before `arctic submit`, change to the folder of the recipes")
-    return Check("submit", True, facts.upload if facts.upload_fits else f"`arctic submit` would refuse {facts.upload}")
+    text, fits = facts.upload.text, facts.upload.fits
+    if fits is None:
+        return Check("submit", True, f"{text}. Before `arctic submit`, change to the folder of the recipes")
+    return Check("submit", True, text if fits else f"`arctic submit` would refuse {text}")
 
 
 def _gib(count: int) -> str:

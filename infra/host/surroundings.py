@@ -31,18 +31,24 @@ class SurroundingsError(UserError, RuntimeError):
 def prepare() -> None:
     """Give this process a home it can write, a user name, and a direct way to loopback. Raises SurroundingsError."""
     bypass_proxies_on_loopback(os.environ)
-    if not has_user_name():
-        os.environ["USER"] = f"uid-{os.getuid()}"
+    if user_name() is None:
+        os.environ["USER"] = stand_in_name()
     if home_error() is not None:
         _use_other_home(os.environ, private_folder())
 
 
-def has_user_name() -> bool:
-    """Whether this user id has a name, in the environment or in the system's list of users."""
+def user_name() -> str | None:
+    """Name of this user as Python has it: of LOGNAME, USER, LNAME and USERNAME the first that is set, else as in the
+    system's list of users; None if it is in none of them."""
     try:
-        return bool(getpass.getuser())
+        return getpass.getuser() or None
     except (KeyError, OSError):
-        return False
+        return None
+
+
+def stand_in_name() -> str:
+    """The name of a user who has none."""
+    return f"uid-{os.getuid()}"
 
 
 def account_name(uid: int) -> str | None:
@@ -75,7 +81,10 @@ def home_folder() -> Path | None:
 
 def private_folder(temporary: str | None = None) -> Path:
     """A folder of this user's own among the temporary ones, which no other user can read. Raises SurroundingsError."""
-    folder = Path(temporary or tempfile.gettempdir()) / f"arctic-{os.getuid()}"
+    try:
+        folder = Path(temporary or tempfile.gettempdir()) / f"arctic-{os.getuid()}"
+    except FileNotFoundError as error:
+        raise SurroundingsError(f"{error.strerror}. Set HOME and TMPDIR to folders that you can write.") from None
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
