@@ -1,12 +1,11 @@
 """From sorted runs to buckets: the documents that share a band key, one range of keys at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from infra.fanout import ShardResult
 from pipelines.dedup.index import Unit, read_run
 
 ROWS_PER_RANGE = 2**23
@@ -27,7 +26,7 @@ class JoinRange:
     runs: Path
     units: Sequence[Unit]
 
-    def run(self, folder: Path) -> ShardResult:
+    def run(self, folder: Path) -> Mapping[str, int]:
         low, high = (2**64 * bound // self.count for bound in (self.number, self.number + 1))
         parts = [(unit.first, *read_run(self.runs / f"{unit.number:05d}", low, high)) for unit in self.units]
         keys = np.concatenate([keys for _, keys, _ in parts])
@@ -41,7 +40,7 @@ class JoinRange:
         rows = np.repeat(wanted, sizes)
         (folder / "buckets").mkdir()
         save_rows(folder / "buckets" / f"{self.number:05d}", keys[rows], owners[rows])
-        return ShardResult({"rows": int(rows.sum()), "largest_bucket": int(sizes.max(initial=0))})
+        return {"rows": int(rows.sum()), "largest_bucket": int(sizes.max(initial=0))}
 
 
 def num_ranges(num_rows: int) -> int:

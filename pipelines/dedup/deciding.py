@@ -1,7 +1,7 @@
 """What is written of one shard in the end: decisions row by row, the index of what is kept, its largest clusters."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.fanout import ShardResult
 from pipelines.artifacts.documents import DECISIONS, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, CLUSTERS_LISTED
 from pipelines.artifacts.formats.parquet import read_table
@@ -29,7 +28,7 @@ class DecideShard:
     copies: Path
     verdicts: Sequence[Path]
 
-    def run(self, folder: Path) -> ShardResult:
+    def run(self, folder: Path) -> Mapping[str, Any]:
         records, words = self.unit.records(), self.unit.words()
         fates = self._fates(records)
         copies = np.load(self.copies, allow_pickle=False)
@@ -42,7 +41,7 @@ class DecideShard:
         index.save(folder / "index" / f"{self.number:05d}", remaining, words[kept])
         write_shard(largest_clusters([table]), folder / "largest", self.number)
         counts = _counts(table, records, kept, copies)
-        return ShardResult(counts | {"origins": _losses(table, documents["origin"])})
+        return counts | {"origins": _losses(table, documents["origin"])}
 
     def _fates(self, records: np.ndarray) -> np.ndarray:
         """VERDICT of every record: kept and alone, unless a group decided otherwise."""

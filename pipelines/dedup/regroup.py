@@ -1,13 +1,12 @@
 """Bring what belongs to one group together: bucket rows, records, and the shingle sets of texts, each read once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from infra.fanout import ShardResult
 from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.dedup.buckets import bucket_starts, load_rows, save_rows
 from pipelines.dedup.components import Groups
@@ -37,7 +36,7 @@ class GatherUnit:
     ngram: int
     groups: Groups
 
-    def run(self, folder: Path) -> ShardResult:
+    def run(self, folder: Path) -> Mapping[str, int]:
         ids, group_of = self.groups.load()
         every_record = self.unit.records()
         start, stop = np.searchsorted(ids, [self.unit.first, self.unit.first + len(every_record)])
@@ -54,7 +53,7 @@ class GatherUnit:
         order = np.argsort(members["group"], kind="stable")
         np.save(stem.with_suffix(".npy"), members[order])
         np.save(stem.with_suffix(".words.npy"), self.unit.words()[places[order]])
-        return ShardResult()
+        return {}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class RouteRange:
     rows: Path
     groups: Groups
 
-    def run(self, folder: Path) -> ShardResult:
+    def run(self, folder: Path) -> Mapping[str, int]:
         ids, group_of = self.groups.load()
         keys, owners = load_rows(self.rows)
         groups = group_of[np.searchsorted(ids, owners)]
@@ -74,7 +73,7 @@ class RouteRange:
         stem = folder / "routed" / f"{self.number:05d}"
         save_rows(stem, keys[order], owners[order])
         np.save(stem.with_suffix(".groups.npy"), groups[order])
-        return ShardResult()
+        return {}
 
 
 def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path) -> list[int]:

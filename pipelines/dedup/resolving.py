@@ -5,7 +5,7 @@ removes one, so a document never depends on those that rank after it, and chains
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 from pathlib import Path
@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from data_recipes.schema import DedupSection
-from infra.fanout import ShardResult
 from pipelines.dedup.buckets import load_rows
 from pipelines.dedup.index import first_with_same, rank
 from pipelines.dedup.minhash import FIELD_BITS, bucket_keys
+from pipelines.dedup.options import DedupOptions
 
 MARGIN = 5.0
 """Standard errors below the threshold that a signature's estimate may be for the texts to be compared: fewer than one
@@ -49,18 +48,18 @@ class ResolveGroup:
     """Group `number` of components; writes verdicts/NNNNN.npy, by ordinal."""
 
     number: int
-    section: DedupSection
+    options: DedupOptions
     members: Sequence[Path]
     ranges: Sequence[Path]
 
-    def run(self, folder: Path) -> ShardResult:
+    def run(self, folder: Path) -> Mapping[str, int]:
         members, words, origins = self._load_members()
         order = rank(members["corpus"], members["quality"], members["length"], members["doc_id"])
         members, words, origins = members[order], words[order], origins[order]
         kept, shared, compared, rejected = self._resolve(members, words, origins, folder)
         (folder / "verdicts").mkdir()
         np.save(folder / "verdicts" / f"{self.number:05d}.npy", _verdicts(members, kept, shared))
-        return ShardResult({"compared": compared, "rejected": rejected})
+        return {"compared": compared, "rejected": rejected}
 
     def _load_members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Members and band words of this group, with the number of the file that each comes from."""
@@ -102,11 +101,11 @@ class ResolveGroup:
                 members["fixed"][alone],
                 *rows,
                 words[alone],
-                self.section.rows_per_band,
-                min_equal_fields(self.section),
+                self.options.rows_per_band,
+                min_equal_fields(self.options),
                 set_starts,
                 sets,
-                np.array([self.section.jaccard_threshold, _containment_limit(self.section)]),
+                np.array([self.options.jaccard_threshold, _containment_limit(self.options)]),
                 np.empty(rows[-1][-1], np.int64),
                 np.zeros(len(rows[-1]) - 1, np.int64),
                 np.full(len(alone), -1),
@@ -117,7 +116,7 @@ class ResolveGroup:
         evidence = shared[everyone]
         copies = (best != np.arange(len(best))) & (kept[everyone] == everyone)
         size = members["set_size"]
-        evidence[copies] = np.stack([size, size, np.full_like(size, self.section.num_bands)], axis=1)[copies]
+        evidence[copies] = np.stack([size, size, np.full_like(size, self.options.num_bands)], axis=1)[copies]
         return alone[kept[everyone]], evidence, int(compared), int(rejected)
 
     def _rows_by_rank(self, members: np.ndarray, place: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -128,13 +127,13 @@ class ResolveGroup:
         keys, owner = keys[place[owner] >= 0], owner[place[owner] >= 0]
         _, buckets, sizes = np.unique(keys, return_inverse=True, return_counts=True)
         overflows = np.full(len(keys), -1, np.int64)
-        large = np.flatnonzero(sizes[buckets] > self.section.max_bucket)
+        large = np.flatnonzero(sizes[buckets] > self.options.max_bucket)
         second = np.stack(
             [buckets[large].astype(np.uint64), _second_signature(keys[large], words[owner[large]])], axis=1
         )
         _, split, split_sizes = np.unique(second, axis=0, return_inverse=True, return_counts=True)
         overflows[large] = len(sizes) + split.reshape(-1)
-        room = np.minimum(np.concatenate([sizes, split_sizes]), self.section.max_bucket)
+        room = np.minimum(np.concatenate([sizes, split_sizes]), self.options.max_bucket)
         order = np.lexsort((buckets, place[owner]))
         counts = np.bincount(place[owner], minlength=int((place >= 0).sum()))
         return (
@@ -156,18 +155,18 @@ class ResolveGroup:
         return sets
 
 
-def min_equal_fields(section: DedupSection) -> int:
+def min_equal_fields(options: DedupOptions) -> int:
     """Signature fields in which two documents must agree to be compared on text."""
-    if section.containment_threshold is not None:
+    if options.containment_threshold is not None:
         return 0
-    fields = section.num_bands * section.rows_per_band
-    chance = 2.0 ** -min(64 // section.rows_per_band, FIELD_BITS)
-    expected = section.jaccard_threshold + (1 - section.jaccard_threshold) * chance
+    fields = options.num_bands * options.rows_per_band
+    chance = 2.0 ** -min(64 // options.rows_per_band, FIELD_BITS)
+    expected = options.jaccard_threshold + (1 - options.jaccard_threshold) * chance
     return max(0, ceil(fields * expected - MARGIN * sqrt(fields * expected * (1 - expected))))
 
 
-def _containment_limit(section: DedupSection) -> float:
-    return NEVER if section.containment_threshold is None else section.containment_threshold
+def _containment_limit(options: DedupOptions) -> float:
+    return NEVER if options.containment_threshold is None else options.containment_threshold
 
 
 def _second_signature(keys: np.ndarray, words: np.ndarray) -> np.ndarray:

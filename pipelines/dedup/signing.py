@@ -1,6 +1,6 @@
 """What is worked out once for each document that passed the filter: its index record, band words and sorted run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_recipes.schema import DedupSection
-from infra.fanout import ShardResult
 from pipelines.artifacts.documents import READ_BATCH_ROWS
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import RECORD
 from pipelines.dedup.minhash import band_words, portions, shingle, signatures
+from pipelines.dedup.options import DedupOptions
 
 COPY = np.dtype([("row", "u4"), ("record", "u4"), ("length", "i8")])
 """An exact duplicate inside its shard: its row, the number of the record that stands for it, bytes of its text."""
@@ -25,29 +24,29 @@ class SignShard:
     """One shard of the corpus, `number` among all units; writes index/, runs/ and copies/ under that number."""
 
     number: int
-    section: DedupSection
+    options: DedupOptions
     documents: Path
     filtered: Path
 
-    def run(self, folder: Path) -> ShardResult:
+    def run(self, folder: Path) -> Mapping[str, int]:
         passed = read_table(self.filtered, columns=["keep", "quality"])
         rows = np.flatnonzero(passed["keep"].to_numpy())
         records = np.zeros(len(rows), RECORD)
         records["row"], records["size"] = rows, 1
         records["quality"] = passed["quality"].to_numpy()[rows]
         records["doc_id"] = index.doc_ids(self.documents)[rows]
-        words = np.empty((len(rows), self.section.num_bands), np.uint64)
+        words = np.empty((len(rows), self.options.num_bands), np.uint64)
         done = 0
         for texts in _passed_texts(self.documents, passed["keep"].combine_chunks()):
             part = slice(done, done + len(texts))
             records["length"][part] = pc.binary_length(texts).to_numpy()
-            shingles = shingle(texts, self.section.ngram)
+            shingles = shingle(texts, self.options.ngram)
             records["digest"][part] = shingles.digests
-            signed = signatures(shingles, self.section.num_bands * self.section.rows_per_band, self.section.seed)
-            words[part] = band_words(signed, self.section.num_bands)
+            signed = signatures(shingles, self.options.num_bands * self.options.rows_per_band, self.options.seed)
+            words[part] = band_words(signed, self.options.num_bands)
             done += len(texts)
         self._write(folder, records, words)
-        return ShardResult({"documents": len(records), "bytes": int(records["length"].sum())})
+        return {"documents": len(records), "bytes": int(records["length"].sum())}
 
     def _write(self, folder: Path, records: np.ndarray, words: np.ndarray) -> None:
         """One record for all documents of a digest, the best of them; the others go to copies/."""
@@ -71,10 +70,10 @@ class SortIndex:
     number: int
     index: Path
 
-    def run(self, folder: Path) -> ShardResult:
+    def run(self, folder: Path) -> Mapping[str, int]:
         words = np.load(self.index.with_name(f"{self.index.name}.words.npy"), allow_pickle=False)
         index.save_run(folder / "runs" / f"{self.number:05d}", words)
-        return ShardResult({"documents": len(words)})
+        return {"documents": len(words)}
 
 
 def _passed_texts(documents: Path, keep: pa.BooleanArray) -> Iterator[pa.LargeStringArray]:

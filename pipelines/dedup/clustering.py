@@ -1,0 +1,176 @@
+"""Deduplication of sharded documents, pass by pass; who runs the tasks of a pass is the caller's business.
+
+    sign      each shard      index records, band words, sorted runs of bucket keys
+    join      each key range  runs -> buckets of several documents
+    (here)                    buckets -> components -> groups of components
+    regroup   both            shingle sets of the texts and bucket rows, by group
+    resolve   each group      keep or remove, with evidence
+    decide    each shard      decisions, and the index of the kept documents
+
+Only descriptors and counts go through the calling process; everything else is in files.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.duplicates import write_clusters
+from pipelines.artifacts.formats.parquet import read_table
+from pipelines.dedup.buckets import JoinRange, num_ranges
+from pipelines.dedup.components import group_components
+from pipelines.dedup.deciding import DecideShard, largest_clusters
+from pipelines.dedup.index import Unit
+from pipelines.dedup.options import DedupOptions
+from pipelines.dedup.regroup import GatherUnit, RouteRange
+from pipelines.dedup.resolving import ResolveGroup
+from pipelines.dedup.signing import SignShard, SortIndex
+
+Counts = Mapping[str, Any]
+"""Plain counts that a task returns beside its files."""
+
+
+class Task(Protocol):
+    """One piece of work: a frozen dataclass of plain data, so that it can travel to a worker."""
+
+    def run(self, folder: Path) -> Counts:
+        """Write files under `folder`, named by the task's own number."""
+
+
+class Passes(Protocol):
+    """Runs the tasks of each pass, here or on a cluster."""
+
+    def folder(self, name: str) -> Path:
+        """The folder with the files of pass `name`."""
+
+    def run(self, name: str, tasks: Sequence[Task], unit: str, out: Path | None = None) -> Sequence[Counts]:
+        """Run `tasks` and return their counts in order; files go under `out`, or under the folder of the pass.
+
+        `unit` names the tasks in progress reports.
+        """
+
+
+class NewShard(NamedTuple):
+    """A shard to deduplicate: Parquet files with `doc_id` (32 hex digits), `text`, `origin`; and with `keep`,
+    `quality` for the same rows."""
+
+    documents: Path
+    filtered: Path
+
+
+class EarlierShard(NamedTuple):
+    """A shard of an earlier result: its documents, and the index that was written for them."""
+
+    documents: Path
+    index_stem: Path
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """The outcome: counts by name; documents compared and removed, by origin; sizes of the largest clusters by the
+    id of the kept document, largest first."""
+
+    counts: Mapping[str, int]
+    losses: Mapping[str, Sequence[int]]
+    clusters: Mapping[str, int]
+
+
+def cluster_shards(
+    options: DedupOptions,
+    shards: Sequence[NewShard],
+    earlier: Sequence[Sequence[EarlierShard]],
+    passes: Passes,
+    out: Path,
+) -> Clustering:
+    """Deduplicate `shards` and write `decisions/`, `index/` and the largest clusters under `out`.
+
+    Args:
+        options: The rules.
+        shards: Shards of the corpus.
+        earlier: Shards of the corpora whose kept documents rank before all new ones, best corpus first.
+        passes: Runs the tasks.
+        out: Folder of the result.
+    """
+    units = _sign(options, shards, earlier, passes)
+    ranges = _join(units, passes)
+    groups, num_groups = group_components(ranges, units, passes.folder("group"))
+    gather = [GatherUnit(unit, options.ngram, groups) for unit in units]
+    route = [RouteRange(number, stem, groups) for number, stem in enumerate(ranges)]
+    passes.run("regroup", [*gather, *route], "parts regrouped")
+    members = [passes.folder("regroup") / "members" / f"{unit.number:05d}" for unit in units]
+    routed = [passes.folder("regroup") / "routed" / stem.name for stem in ranges]
+    resolve = [ResolveGroup(number, options, members, routed) for number in range(num_groups)]
+    resolved = passes.run("resolve", resolve, "groups compared")
+    counts, losses = _decide(options, passes, units, num_groups, out)
+    counts["pairs_compared"] = sum(each["compared"] for each in resolved)
+    counts["pairs_rejected"] = sum(each["rejected"] for each in resolved)
+    clusters = _merge_clusters(out)
+    counts["largest_cluster"] = max(clusters.values(), default=1)
+    return Clustering(counts, losses, clusters)
+
+
+def _sign(
+    options: DedupOptions, shards: Sequence[NewShard], earlier: Sequence[Sequence[EarlierShard]], passes: Passes
+) -> list[Unit]:
+    """Units of the earlier corpora, whose runs are sorted again, and of this one, whose documents are signed."""
+    tasks: list[Task] = []
+    units: list[Unit] = []
+    for corpus, indexed in enumerate(earlier):
+        for documents, index in indexed:
+            units.append(Unit(len(units), corpus, 0, True, documents, index))
+            tasks.append(SortIndex(len(tasks), index))
+    for documents, filtered in shards:
+        index = passes.folder("sign") / "index" / f"{len(units):05d}"
+        units.append(Unit(len(units), len(earlier), 0, False, documents, index))
+        tasks.append(SignShard(len(tasks), options, documents, filtered))
+    passes.run("sign", tasks, "shards signed")
+    first = 0
+    for number, unit in enumerate(units):
+        units[number] = replace(unit, first=first)
+        first += len(unit.records())
+    return units
+
+
+def _join(units: Sequence[Unit], passes: Passes) -> list[Path]:
+    num_bands = units[0].words().shape[1]
+    last = units[-1]
+    count = num_ranges((last.first + len(last.records())) * num_bands)
+    first_new = next(unit.first for unit in units if not unit.fixed)
+    runs = passes.folder("sign") / "runs"
+    passes.run("join", [JoinRange(number, count, first_new, runs, units) for number in range(count)], "key ranges")
+    return [passes.folder("join") / "buckets" / f"{number:05d}" for number in range(count)]
+
+
+def _decide(
+    options: DedupOptions, passes: Passes, units: Sequence[Unit], num_groups: int, out: Path
+) -> tuple[Counter[str], dict[str, list[int]]]:
+    """Write decisions and index; returns counts, and documents compared and removed by origin."""
+    verdicts = [passes.folder("resolve") / "verdicts" / f"{number:05d}.npy" for number in range(num_groups)]
+    copies = passes.folder("sign") / "copies"
+    new = [unit for unit in units if not unit.fixed]
+    tasks = [
+        DecideShard(number, options.num_bands, unit, copies / f"{unit.number:05d}.npy", verdicts)
+        for number, unit in enumerate(new)
+    ]
+    counts: Counter[str] = Counter()
+    losses: dict[str, list[int]] = {}
+    for result in passes.run("decide", tasks, "shards decided", out):
+        of_shard = dict(result)
+        for origin, (compared, removed) in of_shard.pop("origins").items():
+            before = losses.get(origin, (0, 0))
+            losses[origin] = [before[0] + compared, before[1] + removed]
+        counts.update(of_shard)
+    return counts, losses
+
+
+def _merge_clusters(out: Path) -> dict[str, int]:
+    """Merge what the shards list to the largest clusters of the corpus; returns their sizes, largest first."""
+    table = largest_clusters([])
+    for part in shard_paths(out, "largest"):
+        table = largest_clusters([table, read_table(part)])
+    shutil.rmtree(out / "largest")
+    write_clusters(table, out)
+    return dict(zip(table["kept_id"].to_pylist(), table["size"].to_pylist(), strict=True))

@@ -1,0 +1,33 @@
+"""What counts as a duplicate."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DedupOptions:
+    """Rules of deduplication: exact digests, then MinHash of word n-grams (Broder 1997), verified on the text.
+
+    Args:
+        ngram: Words per shingle.
+        num_bands: Bands of the signature (LSH).
+        rows_per_band: Rows per band, 1 to 32. With the default 16 x 8, a pair with a Jaccard similarity of 0.8 shares
+            a band with a probability of 0.95.
+        seed: Seed of the hash functions.
+        jaccard_threshold: Verified Jaccard similarity of the shingle sets from which the lower-ranked document is a
+            duplicate.
+        containment_threshold: Fraction of a document's shingles that a better-ranked document has, from which it is a
+            duplicate too. None: not used.
+        max_bucket: Maximum kept documents compared per LSH bucket; beyond it, a second signature must also match.
+        max_removed_fraction: Fraction of the documents of an origin, or of all, whose removal raises an alarm.
+        max_cluster_size: Number of members above which a cluster raises an alarm.
+    """
+
+    ngram: int = 5
+    num_bands: int = 16
+    rows_per_band: int = 8
+    seed: int = 1
+    jaccard_threshold: float = 0.8
+    containment_threshold: float | None = None
+    max_bucket: int = 1000
+    max_removed_fraction: float = 0.5
+    max_cluster_size: int = 10_000

@@ -1,0 +1,98 @@
+"""Deduplication as a function: the same decisions as the definition, whatever the form of the input."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.dedup import deduplicate as module
+from pipelines.dedup.deduplicate import Columns, DedupInputError, deduplicate
+from pipelines.dedup.options import DedupOptions
+
+
+def by_definition(texts: list[str], options: DedupOptions, oracle) -> list[bool]:
+    """Keep by brute force: longer texts first; removed if a kept one is near. Needs texts of different lengths."""
+    sets = [oracle.shingles(text, options.ngram) for text in texts]
+    kept: list[int] = []
+    for place in sorted(range(len(texts)), key=lambda place: -len(texts[place].encode())):
+        if all(oracle.jaccard(sets[place], sets[other]) < options.jaccard_threshold for other in kept):
+            kept.append(place)
+    return [place in kept for place in range(len(texts))]
+
+
+@pytest.fixture
+def corpus(texts) -> list[str]:
+    """Originals, slightly edited copies of some of them, strangers; all of different lengths."""
+    originals = [texts.some(number, 200 + 3 * number) for number in range(12)]
+    copies = [f"{texts.edited(text, number, 2)} end" for number, text in enumerate(originals[:6])]
+    return [*originals, *copies, "short", "another text of a few words"]
+
+
+def test_decisions_are_those_of_the_definition(corpus, oracle):
+    options = DedupOptions()
+    decisions = deduplicate(pa.table({"text": corpus}), options)
+    assert decisions["keep"].to_pylist() == by_definition(corpus, options, oracle)
+    assert decisions["doc_id"].to_pylist() == [str(row) for row in range(1, len(corpus) + 1)]
+    for row in decisions.to_pylist():
+        if not row["keep"]:
+            pair = [oracle.shingles(corpus[int(row[name]) - 1], options.ngram) for name in ("doc_id", "kept_id")]
+            assert row["jaccard"] == pytest.approx(oracle.jaccard(*pair))
+
+
+def test_files_and_threads_and_portions_change_nothing(corpus, tmp_path, monkeypatch):
+    expected = deduplicate(pa.table({"text": corpus}), num_threads=1)["keep"].to_pylist()
+    for number in range(3):
+        pq.write_table(pa.table({"text": corpus[7 * number : 7 * number + 7]}), tmp_path / f"part-{number}.parquet")
+    files = deduplicate(tmp_path)
+    assert files["keep"].to_pylist() == expected
+    assert files["doc_id"][7].as_py() == "part-1.parquet#1"
+    assert deduplicate(sorted(tmp_path.iterdir()), num_threads=5).equals(files)
+    monkeypatch.setattr(module, "SHARD_ROWS", 4)
+    assert deduplicate(pa.table({"text": corpus}))["keep"].to_pylist() == expected
+
+
+def test_the_better_quality_stands_for_the_others(corpus):
+    table = pa.table({"body": [corpus[0], corpus[0]], "name": ["a", "b"], "stars": [1, 5]})
+    decisions = deduplicate(table, columns=Columns(text="body", doc_id="name", quality="stars"))
+    assert decisions.select(["doc_id", "keep", "reason", "kept_id", "cluster_size"]).to_pylist() == [
+        {"doc_id": "a", "keep": False, "reason": "exact_duplicate", "kept_id": "b", "cluster_size": 2},
+        {"doc_id": "b", "keep": True, "reason": "", "kept_id": None, "cluster_size": 2},
+    ]
+
+
+def test_a_document_without_text_is_dropped_by_name():
+    decisions = deduplicate(pa.table({"text": pa.array([None, "one text"], pa.string())}))
+    assert decisions["reason"].to_pylist() == ["no_text", ""]
+    assert deduplicate(pa.table({"text": pa.array([None, None], pa.string())}))["keep"].to_pylist() == [False, False]
+
+
+def test_nothing_gives_nothing(tmp_path):
+    assert len(deduplicate(pa.table({"text": pa.array([], pa.string())}))) == 0
+
+
+@pytest.mark.parametrize(
+    ("documents", "columns", "message"),
+    [
+        (pa.table({"body": ["a"]}), None, "documents: no column 'text'. There are body"),
+        (pa.table({"text": ["a", "b"], "id": ["x", "x"]}), Columns(doc_id="id"), "doc_id = 'x': given twice"),
+        (pa.table({"text": ["a", "b"], "id": ["x", None]}), Columns(doc_id="id"), "a document has no id"),
+        ("no/such/folder", None, "no/such/folder: no Parquet file"),
+    ],
+)
+def test_an_input_that_cannot_be_used_is_named(documents, columns, message):
+    with pytest.raises(DedupInputError, match=message):
+        deduplicate(documents, columns=columns)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.text(max_size=12), max_size=12))
+def test_equal_texts_leave_one(texts):
+    decisions = deduplicate(pa.table({"text": pa.array(texts, pa.string())}), num_threads=2)
+    others = [texts[int(row["doc_id"]) - 1] for row in decisions.to_pylist() if row["reason"] != "exact_duplicate"]
+    assert len(decisions) == len(texts)
+    assert len(others) == len(set(others)), "every further copy of a text is an exact duplicate"
+    for row in decisions.to_pylist():
+        assert row["keep"] == (row["kept_id"] is None)
+        if row["kept_id"]:
+            assert decisions["keep"][int(row["kept_id"]) - 1].as_py()
