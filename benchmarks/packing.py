@@ -32,8 +32,8 @@ from pipelines.artifacts.tokenizer import BATCH_TEXTS, TOKENIZER_FILE, read_toke
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard
 from pipelines.show_token import find_token
 from pipelines.tokenize.encode import Shard, encode_shard
-from pipelines.tokenize.kept import KeptShard
 from pipelines.tokenize.packing import pack
+from pipelines.tokenize.training_documents import KeptShard
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 
 ROW = 4097
@@ -194,7 +194,7 @@ def memory(folder: Path, copies: tuple[int, int]) -> None:
         code = (
             "import resource, sys; from pathlib import Path\n"
             "from pipelines.tokenize.encode import Shard, encode_shard\n"
-            "from pipelines.tokenize.kept import KeptShard\n"
+            "from pipelines.tokenize.training_documents import KeptShard\n"
             "*kept, tokenizer, out = map(Path, sys.argv[1:])\n"
             f"encode_shard(Shard(0, KeptShard(*kept), tokenizer, {ROW - 1}), out)\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"

@@ -26,7 +26,7 @@ from pipelines import console
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.fit import require_fit
 from pipelines.graph import Graph, corpus_graph, run_graph
-from pipelines.mix import check_budgets, pass_length
+from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.replay import compare
 from pipelines.summary import print_summary
 
@@ -91,16 +91,15 @@ def _plan(graph: Graph, store: Store, until: str | None, only: str | None) -> li
 
 def _built_sequences(section: MixSection, planned: Sequence[PlannedStage]) -> dict[str, int]:
     """Sequences that a pass over each corpus reads, of those of which all is built that says so."""
-    inputs: dict[str, Artifact] = {}
+    built: dict[str, dict[str, Artifact]] = {"tokenize": {}, "dedup": {}}
     for step in planned:
-        if step.artifact:
-            kind = "tokens" if step.stage.name == "tokenize" else step.stage.name
-            inputs[f"{kind}:{step.stage.subject}"] = step.artifact
-    known = [name.removeprefix("tokens:") for name in inputs if name.startswith("tokens:")]
+        if step.artifact and step.stage.name in built:
+            built[step.stage.name][step.stage.subject] = step.artifact
+    inputs = MixInputs(tokens=built["tokenize"], dedup=built["dedup"])
     return {
         name: pass_length(name, section, inputs)
-        for name in known
-        if name not in section.rehydrate or f"dedup:{name}" in inputs
+        for name in inputs.tokens
+        if name not in section.rehydrate or name in inputs.dedup
     }
 
 

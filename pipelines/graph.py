@@ -38,9 +38,14 @@ class Corpus:
         return self.source, self.score, self.filter, self.dedup
 
     @property
-    def kept(self) -> tuple[Stage, Stage, Stage]:
-        """Where its kept documents, as they are read for training, come from."""
-        return self.source, self.filter, self.dedup
+    def training_documents(self) -> tokenize.TrainingDocuments[Stage]:
+        """The stages whose results are read for training."""
+        return tokenize.TrainingDocuments(self.source, self.filter, self.dedup)
+
+    @property
+    def decisions(self) -> evaluate.CorpusDecisions[Stage]:
+        """The stages that measure its documents and decide about them."""
+        return evaluate.CorpusDecisions(self.score, self.filter, self.dedup)
 
 
 def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = None) -> Graph:
@@ -129,8 +134,12 @@ def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any]
     if run.tokenizer.path:
         tokenizer = tokenize.existing_tokenizer_stage(run.tokenizer, pins, folder)
     else:
-        tokenizer = tokenize.tokenizer_stage(run.tokenizer, {name: corpus.kept for name, corpus in corpora.items()})
-    tokens = {name: tokenize.stage(name, run.tokenize, tokenizer, *corpus.kept) for name, corpus in corpora.items()}
+        documents = {name: corpus.training_documents for name, corpus in corpora.items()}
+        tokenizer = tokenize.tokenizer_stage(run.tokenizer, documents)
+    tokens = {
+        name: tokenize.stage(name, run.tokenize, tokenize.TokenizeInputs(tokenizer, corpus.training_documents))
+        for name, corpus in corpora.items()
+    }
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
     stages += [tokenizer, *tokens.values(), *_phases(run, corpora, tokenizer, tokens, folder)]
     stages.append(report.stage(run.name, _by_id(stages)))
@@ -142,15 +151,19 @@ def _phases(
 ) -> list[Stage]:
     model = model_config(run).to_dict()
     questions = {name: corpus.source for name, corpus in corpora.items() if corpus.has_questions}
-    refined = {name: (corpus.score, corpus.filter, corpus.dedup) for name, corpus in corpora.items()}
+    decisions = {name: corpus.decisions for name, corpus in corpora.items()}
+    scored = {name: corpus.score for name, corpus in corpora.items()}
+    deduped = {name: corpus.dedup for name, corpus in corpora.items()}
     stages: list[Stage] = []
     evaluated: Stage | None = None
     mixed: Stage | None = None
     trained: Stage | None = None
     for number, phase in enumerate(run.phases, start=1):
-        mixed = mix.stage(number, phase, run.mix, run.tokenize.sequence_length, tokens, mixed)
-        trained = train.stage(number, run.train, schedule(run, number), model, mixed, tokens, trained)
-        inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, refined, evaluated)
+        order = mix.MixInputs(tokens, scored, deduped, mixed)
+        mixed = mix.stage(number, phase, run.mix, run.tokenize.sequence_length, order)
+        read = train.TrainInputs(mixed, tokens, trained)
+        trained = train.stage(number, run.train, schedule(run, number), model, read)
+        inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
         evaluated = evaluate.stage(number, phase.name, run.evaluate, folder, inputs)
         stages += [mixed, trained, evaluated]
     return stages
@@ -199,8 +212,8 @@ def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: 
     sourced = source.stage(recipe.name, recipe.source, {"inputs": pins["inputs"]}, folder)
     scored = score.stage(recipe.name, recipe.score, pins["score"], folder, sourced)
     filtered = filter_.stage(recipe.name, recipe.filter, pins["filter"], folder, sourced, scored)
-    against = {name: (built[name].source, built[name].dedup) for name in recipe.dedup.against}
-    deduped = dedup.stage(recipe.name, recipe.dedup, sourced, filtered, against)
+    against = {name: dedup.Deduplicated(built[name].source, built[name].dedup) for name in recipe.dedup.against}
+    deduped = dedup.stage(recipe.name, recipe.dedup, dedup.DedupInputs(sourced, filtered, against))
     has_questions = any(isinstance(item, TextToSqlInput) for item in recipe.source.inputs)
     return Corpus(sourced, scored, filtered, deduped, has_questions)
 

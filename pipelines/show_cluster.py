@@ -70,10 +70,10 @@ def _kept_document(
     if own is not None:
         return _document(_by_key(artifacts, inputs["source"]), own)
     for earlier in artifact.manifest.params["against"]:
-        deduped = _by_key(artifacts, inputs[f"{earlier}.dedup"])
+        deduped = _by_key(artifacts, inputs[f"dedup:{earlier}"])
         for member in find_members(deduped.path, [cluster_id]):
             if member.decision["doc_id"] == cluster_id:
-                return _document(_by_key(artifacts, inputs[f"{earlier}.source"]), member)
+                return _document(_by_key(artifacts, inputs[f"source:{earlier}"]), member)
     raise DuplicatesError(f"{artifact.path}: no document {cluster_id}, though decisions name it; build dedup again")
 
 

@@ -1,5 +1,5 @@
 """Exact and near duplicates: clusters, evidence, decisions."""
 
-from pipelines.dedup.stage import stage
+from pipelines.dedup.stage import DedupInputs, Deduplicated, stage
 
-__all__ = ["stage"]
+__all__ = ["DedupInputs", "Deduplicated", "stage"]

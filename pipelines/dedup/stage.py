@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from data_recipes import RecipeError
 from data_recipes.schema import DedupSection
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
+from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import shard_paths
@@ -27,31 +28,40 @@ class DedupError(UserError, RuntimeError):
     """A guard stopped the stage: the message lists the alarms."""
 
 
-def stage(
-    name: str,
-    section: DedupSection,
-    source: Stage,
-    filtered: Stage,
-    against: Mapping[str, tuple[Stage, Stage]] | None = None,
-) -> Stage:
+@dataclass(frozen=True)
+class Deduplicated(Inputs[Node]):
+    """An earlier corpus: its documents and the decisions about them."""
+
+    source: Node
+    dedup: Node
+
+
+@dataclass(frozen=True)
+class DedupInputs(Inputs[Node]):
+    """The documents, what the filter decided, and by name the corpora in `dedup.against`."""
+
+    source: Node
+    filter: Node
+    against: Mapping[str, Deduplicated[Node]] = field(default_factory=dict)
+
+
+def stage(name: str, section: DedupSection, inputs: DedupInputs[Stage]) -> Stage:
     """Decisions on the documents of corpus `name` that passed the filter.
 
-    `against`: stages `source` and `dedup` of every corpus in `section.against`, whose kept documents rank before all
-    of this corpus. Raises RecipeError if one was made with other shingles or signatures.
+    Kept documents of the corpora in `section.against` rank before all of this corpus. Raises RecipeError if one was
+    made with other shingles or signatures.
     """
-    inputs = {"source": source, "filter": filtered}
     for earlier in section.against:
-        inputs[f"{earlier}.source"], inputs[f"{earlier}.dedup"] = (against or {})[earlier]
-        _require_comparable(name, section, earlier, inputs[f"{earlier}.dedup"])
-    return Stage("dedup", name, 3, section.as_params(), inputs, partial(_dedup, name, section))
+        _require_comparable(name, section, earlier, inputs.against[earlier].dedup)
+    return Stage("dedup", name, 3, section.as_params(), inputs.named(), partial(_dedup, name, section))
 
 
 def _require_comparable(name: str, section: DedupSection, earlier: str, deduped: Stage) -> None:
-    for field in COMPARABLE:
-        ours, theirs = getattr(section, field), deduped.params[field]
+    for rule in COMPARABLE:
+        ours, theirs = getattr(section, rule), deduped.params[rule]
         if ours != theirs:
             raise RecipeError(
-                f"corpus {name}: dedup.{field} = {ours}, but {earlier}, which dedup.against names, has {theirs}. "
+                f"corpus {name}: dedup.{rule} = {ours}, but {earlier}, which dedup.against names, has {theirs}. "
                 f"Use {theirs} here, or {ours} there."
             )
 
@@ -78,21 +88,21 @@ def run_task(task: Task, folder: Path) -> ShardResult:
     return ShardResult(task.run(folder))
 
 
-def _dedup(name: str, section: DedupSection, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
-    options = DedupOptions(**{field.name: getattr(section, field.name) for field in fields(DedupOptions)})
-    earlier = [
-        [
-            EarlierShard(documents, inputs[f"{corpus}.dedup"].path / "index" / documents.stem)
-            for documents in shard_paths(inputs[f"{corpus}.source"].path, "documents")
-        ]
-        for corpus in section.against
-    ]
-    documents = shard_paths(inputs["source"].path, "documents")
-    filtered = shard_paths(inputs["filter"].path, "filtered")
+def _dedup(name: str, section: DedupSection, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
+    inputs: DedupInputs[Artifact] = DedupInputs.of(artifacts)
+    options = DedupOptions(**{option.name: getattr(section, option.name) for option in fields(DedupOptions)})
+    earlier = [_indexed(inputs.against[corpus]) for corpus in section.against]
+    documents = shard_paths(inputs.source.path, "documents")
+    filtered = shard_paths(inputs.filter.path, "filtered")
     shards = [NewShard(*files) for files in zip(documents, filtered, strict=True)]
     clustering = cluster_shards(options, shards, earlier, StagePasses(context), context.out)
     _guard(name, section, options, context, clustering)
     return {f"data/{count}": value for count, value in clustering.counts.items()}
+
+
+def _indexed(corpus: Deduplicated[Artifact]) -> list[EarlierShard]:
+    indexes = corpus.dedup.path / "index"
+    return [EarlierShard(file, indexes / file.stem) for file in shard_paths(corpus.source.path, "documents")]
 
 
 def _guard(

@@ -2,7 +2,7 @@
 checkpoint alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from data_recipes.schema import EvaluateSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
+from infra.inputs import Inputs, Node
 from infra.stage import Demand, Metrics, Resources, Stage
 from infra.store import Artifact
 from pipelines.artifacts.checkpoint import checkpoint_folder
@@ -23,16 +24,25 @@ VERSION = 5
 
 
 @dataclass(frozen=True)
-class PhaseInputs:
-    """The stages that an evaluation after a phase reads: `tokens` by corpus, `questions` the source stages that bring
-    SQL questions, `refined` (score, filter, dedup) by corpus, and the evaluation of the phase before."""
+class CorpusDecisions(Inputs[Node]):
+    """What is known and decided about the documents of a corpus."""
 
-    train: Stage
-    tokenizer: Stage
-    tokens: Mapping[str, Stage]
-    questions: Mapping[str, Stage] = field(default_factory=dict)
-    refined: Mapping[str, tuple[Stage, Stage, Stage]] = field(default_factory=dict)
-    previous: Stage | None = None
+    score: Node
+    filter: Node
+    dedup: Node
+
+
+@dataclass(frozen=True)
+class PhaseInputs(Inputs[Node]):
+    """The checkpoint and its tokenizer; by corpus, packed tokens, sources with SQL questions, and decisions about its
+    documents; and the evaluation of the phase before."""
+
+    train: Node
+    tokenizer: Node
+    tokens: Mapping[str, Node]
+    source: Mapping[str, Node] = field(default_factory=dict)
+    corpora: Mapping[str, CorpusDecisions[Node]] = field(default_factory=dict)
+    previous: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -62,13 +72,13 @@ class Spread:
         return Resources(self.cpus_per_actor, group=Demand(1, self.cpus_per_actor, self.gpus_per_actor))
 
 
-def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs) -> Stage:
+def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs[Stage]) -> Stage:
     """Score the checkpoint of phase `number` on held-out documents of every corpus, on the SQL questions that corpora
     bring, and on the tasks that `section` of a recipe in `folder` names.
 
     Raises RecipeError where questions are asked and none are brought, or a task is not known.
     """
-    if section.text_to_sql_questions and not inputs.questions:
+    if section.text_to_sql_questions and not inputs.source:
         raise RecipeError(
             f"evaluate.text_to_sql_questions = {section.text_to_sql_questions}, but no corpus of this run has an "
             "input of kind text_to_sql. Add such a corpus or set 0."
@@ -84,7 +94,7 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     }
     spread = Spread(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
     work = partial(_evaluate_phase, phase_name, section, suite, spread)
-    named = _named(section, inputs)
+    named = _read(section, inputs).named()
     return Stage("evaluate", str(number), VERSION, params, named, work, spread.resources, suite.packages(), True)
 
 
@@ -118,16 +128,14 @@ def checkpoint_stage(
     return Stage("evaluate", label, VERSION, params, inputs, work, spread.resources, packages, True)
 
 
-def _named(section: EvaluateSection, inputs: PhaseInputs) -> dict[str, Stage]:
-    """Only what is read is an input, so that a change to anything else leaves the key alone."""
-    named = {"train": inputs.train, "tokenizer": inputs.tokenizer}
-    named |= {f"tokens:{name}": inputs.tokens[name] for name in sorted(inputs.tokens)}
-    if section.text_to_sql_questions:
-        named |= {f"source:{name}": inputs.questions[name] for name in sorted(inputs.questions)}
-    if section.tasks:
-        for name in sorted(inputs.refined):
-            named |= {f"{refined.name}:{name}": refined for refined in inputs.refined[name]}
-    return named | ({"previous": inputs.previous} if inputs.previous else {})
+def _read(section: EvaluateSection, inputs: PhaseInputs[Stage]) -> PhaseInputs[Stage]:
+    """The inputs that are read, so that a change to anything else leaves the key alone."""
+    return replace(
+        inputs,
+        tokens=dict(sorted(inputs.tokens.items())),
+        source=dict(sorted(inputs.source.items())) if section.text_to_sql_questions else {},
+        corpora=dict(sorted(inputs.corpora.items())) if section.tasks else {},
+    )
 
 
 def _evaluate_phase(
@@ -136,23 +144,21 @@ def _evaluate_phase(
     suite: Suite,
     spread: Spread,
     context: StageContext,
-    inputs: Mapping[str, Artifact],
+    artifacts: Mapping[str, Artifact],
 ) -> Metrics:
     from pipelines.evaluate.engine.models import ModelSource
     from pipelines.evaluate.measuring import Measuring
     from pipelines.evaluate.tasks.text_to_sql import TextToSql
 
-    checkpoint = checkpoint_folder(inputs["train"].path)
-    source = ModelSource(checkpoint, inputs["tokenizer"].path, spread.device, spread.dtype)
-    corpora = [
-        CorpusFindings(name, inputs[f"score:{name}"], inputs[f"filter:{name}"], inputs[f"dedup:{name}"])
-        for name in _paths(inputs, "score")
-    ]
+    inputs: PhaseInputs[Artifact] = PhaseInputs.of(artifacts)
+    checkpoint = checkpoint_folder(inputs.train.path)
+    source = ModelSource(checkpoint, inputs.tokenizer.path, spread.device, spread.dtype)
+    corpora = [CorpusFindings(name, each.score, each.filter, each.dedup) for name, each in inputs.corpora.items()]
     with Measuring(phase, source, suite, spread, context) as measuring:
         limits = section.heldout_bytes_per_corpus, section.heldout_bytes_per_document
-        measuring.read_heldout(_paths(inputs, "tokens"), *limits)
+        measuring.read_heldout({name: tokens.path for name, tokens in inputs.tokens.items()}, *limits)
         if section.text_to_sql_questions:
-            sources = tuple(_paths(inputs, "source").values())
+            sources = tuple(artifact.path for artifact in inputs.source.values())
             task = TextToSql(sources, section.text_to_sql_questions, section.max_new_tokens, section.unsafe_execution)
             if (there := len(task.items())) < task.count:
                 context.warn(
@@ -161,7 +167,7 @@ def _evaluate_phase(
                 )
             measuring.ask([task], None)
         measuring.ask_suite()
-        return measuring.write(corpora, inputs.get("previous"))
+        return measuring.write(corpora, inputs.previous)
 
 
 def _evaluate_checkpoint(
@@ -177,9 +183,3 @@ def _evaluate_checkpoint(
     with Measuring(label, source, suite, spread, context) as measuring:
         measuring.ask_suite()
         return measuring.write([], inputs.get("previous"))
-
-
-def _paths(inputs: Mapping[str, Artifact], kind: str) -> dict[str, Path]:
-    """Folders of the inputs `kind:<corpus>` by corpus."""
-    prefix = f"{kind}:"
-    return {name.removeprefix(prefix): item.path for name, item in inputs.items() if name.startswith(prefix)}

@@ -1,7 +1,7 @@
 """One phase of the curriculum: budgets, and the plan that fixes every position."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy as np
 from data_recipes import RecipeError
 from data_recipes.curriculum import MixSection, PhaseSection
 from infra.context import StageContext
-from infra.stage import Metrics, Stage, walk
+from infra.inputs import Inputs, Node
+from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
 from pipelines.artifacts.phase_plan import PhasePlan
@@ -17,40 +18,46 @@ from pipelines.artifacts.tokens import TokenSequences
 from pipelines.mix.budgets import budget_faults, epochs, phase_shares
 from pipelines.mix.weighting import CLUSTER_SIZE, QUALITY, sequence_means, summed_copies
 
-SIDECARS = {"score": "scores", "dedup": "decisions"}
-"""Folder of the stage's files that have one row for each document."""
+
+@dataclass(frozen=True)
+class MixInputs(Inputs[Node]):
+    """By corpus: packed tokens, scores to order or weigh sequences by, decisions with cluster sizes; and the phase
+    before."""
+
+    tokens: Mapping[str, Node]
+    score: Mapping[str, Node] = field(default_factory=dict)
+    dedup: Mapping[str, Node] = field(default_factory=dict)
+    previous: Node | None = None
 
 
 def stage(
-    number: int,
-    phase: PhaseSection,
-    section: MixSection,
-    sequence_length: int,
-    tokens: Mapping[str, Stage],
-    previous: Stage | None,
+    number: int, phase: PhaseSection, section: MixSection, sequence_length: int, inputs: MixInputs[Stage]
 ) -> Stage:
-    """Plan phase `number` (from 1) over the packed `tokens` of its corpora, going on where `previous` stopped.
+    """Plan phase `number` (from 1) over the packed tokens of its corpora, after the phase before.
 
-    Corpora that this phase does not read are no input, so changing them leaves its key. Scores and cluster sizes are
-    inputs where the recipe orders or weighs by them. The work raises ValueError where a corpus cannot give what the
-    phase asks.
+    Of `inputs` the stage takes what this phase reads, so that a change to anything else leaves its key: scores and
+    cluster sizes only if the recipe orders or weighs by them. The work raises ValueError if a corpus cannot give the
+    tokens that the phase needs.
     """
-    inputs = {f"tokens:{name}": tokens[name] for name in phase.corpora}
-    for name in phase.corpora:
-        inputs |= {f"{kind}:{name}": _upstream(tokens[name], kind, name) for kind in _sidecars(name, phase, section)}
-    if previous is not None:
-        inputs["previous"] = previous
+    scored = [name for name in phase.corpora if phase.order_by or name in section.quality_power]
+    rehydrated = [name for name in phase.corpora if name in section.rehydrate]
+    read = MixInputs(
+        tokens={name: inputs.tokens[name] for name in phase.corpora},
+        score={name: _sidecar(inputs.score, "score", name) for name in scored},
+        dedup={name: _sidecar(inputs.dedup, "dedup", name) for name in rehydrated},
+        previous=inputs.previous,
+    )
     work = partial(_plan, phase, section, sequence_length)
-    return Stage("mix", str(number), 2, _params(phase, section, sequence_length), inputs, work)
+    return Stage("mix", str(number), 2, _params(phase, section, sequence_length), read.named(), work)
 
 
-def pass_length(name: str, section: MixSection, inputs: Mapping[str, Artifact]) -> int:
+def pass_length(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> int:
     """Sequences that one pass over the built corpus `name` reads, copies counted: quality shares them out among the
     sequences and makes none. `inputs` are a mix stage's."""
     if name in section.rehydrate:
-        rehydration = _means(name, "dedup", CLUSTER_SIZE, inputs, section.copies_by_cluster_size)
+        rehydration = _cluster_means(name, section, inputs)
         return int(summed_copies(rehydration, np.ones(len(rehydration)), 0.0)[-1])
-    return len(TokenSequences(inputs[f"tokens:{name}"].path, TRAIN))
+    return len(TokenSequences(inputs.tokens[name].path, TRAIN))
 
 
 def _params(phase: PhaseSection, section: MixSection, sequence_length: int) -> dict[str, object]:
@@ -61,26 +68,18 @@ def _params(phase: PhaseSection, section: MixSection, sequence_length: int) -> d
     corpora = phase.corpora
     params = phase.as_params() | {"phase": phase.name, "sequence_length": sequence_length, "seed": section.seed}
     del params["name"]
-    for field in ("weights", "weights_to", "tokens_per_corpus"):
-        params[field] = {name: params[field][name] for name in corpora if params[field].get(name)}
+    for by_corpus in ("weights", "weights_to", "tokens_per_corpus"):
+        params[by_corpus] = {name: params[by_corpus][name] for name in corpora if params[by_corpus].get(name)}
     params["quality_power"] = {name: section.quality_power[name] for name in corpora if name in section.quality_power}
     params["rehydrate"] = [name for name in corpora if name in section.rehydrate]
     params["copies_by_cluster_size"] = section.copies_by_cluster_size if params["rehydrate"] else []
     return params
 
 
-def _sidecars(name: str, phase: PhaseSection, section: MixSection) -> list[str]:
-    """Stages of a corpus whose columns this phase needs."""
-    needs = {"score": phase.order_by or name in section.quality_power, "dedup": name in section.rehydrate}
-    return [kind for kind, needed in needs.items() if needed]
-
-
-def _upstream(tokens: Stage, kind: str, name: str) -> Stage:
-    """The stage `kind` of corpus `name` among those that its tokens are made from."""
-    for stage in walk([tokens]):
-        if (stage.name, stage.subject) == (kind, name):
-            return stage
-    raise RecipeError(f"corpus {name} has no stage {kind}, by which its sequences are to be ordered or weighed.")
+def _sidecar(stages: Mapping[str, Stage], kind: str, name: str) -> Stage:
+    if name not in stages:
+        raise RecipeError(f"corpus {name} has no stage {kind}, by which its sequences are to be ordered or weighed.")
+    return stages[name]
 
 
 def _plan(
@@ -88,16 +87,17 @@ def _plan(
     section: MixSection,
     sequence_length: int,
     context: StageContext,
-    inputs: Mapping[str, Artifact],
+    artifacts: Mapping[str, Artifact],
 ) -> Metrics:
-    sizes = {name: len(TokenSequences(inputs[f"tokens:{name}"].path, TRAIN)) for name in phase.corpora}
+    inputs: MixInputs[Artifact] = MixInputs.of(artifacts)
+    sizes = {name: len(TokenSequences(inputs.tokens[name].path, TRAIN)) for name in phase.corpora}
     copies = {
         name: _copies(name, section, inputs)
         for name in phase.corpora
         if sizes[name] and (name in section.rehydrate or name in section.quality_power)
     }
     available = sizes | {name: int(summed[-1]) for name, summed in copies.items()}
-    earlier = PhasePlan.read(inputs["previous"].path).shares if "previous" in inputs else ()
+    earlier = PhasePlan.read(inputs.previous.path).shares if inputs.previous else ()
     shares = phase_shares(phase, sequence_length, available, earlier)
     if faults := budget_faults(shares, phase, sequence_length, section):
         raise ValueError("\n".join(faults))
@@ -110,33 +110,37 @@ def _plan(
     return metrics
 
 
-def _copies(name: str, section: MixSection, inputs: Mapping[str, Artifact]) -> np.ndarray:
+def _copies(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> np.ndarray:
     """How often a pass over corpus `name` reads each sequence, summed."""
-    rehydration = np.ones(len(TokenSequences(inputs[f"tokens:{name}"].path, TRAIN)))
+    rehydration = np.ones(len(TokenSequences(inputs.tokens[name].path, TRAIN)))
     quality = np.ones(len(rehydration))
     if name in section.rehydrate:
-        rehydration = _means(name, "dedup", CLUSTER_SIZE, inputs, section.copies_by_cluster_size)
+        rehydration = _cluster_means(name, section, inputs)
     if name in section.quality_power:
-        quality = _means(name, "score", QUALITY, inputs)
+        quality = _score_means(name, QUALITY, inputs)
     try:
         return summed_copies(rehydration, quality, section.quality_power.get(name, 0.0))
     except ValueError as error:
         raise ValueError(f"mix.quality_power.{name}: {error}") from None
 
 
-def _ranked(plan: PhasePlan, phase: PhaseSection, inputs: Mapping[str, Artifact]) -> PhasePlan:
+def _ranked(plan: PhasePlan, phase: PhaseSection, inputs: MixInputs[Artifact]) -> PhasePlan:
     """`plan` with the order of its sequences, where that is by a score."""
     if not phase.order_by:
         return plan
     try:
-        ranked = {name: plan.ordered_by(name, _means(name, "score", phase.order_by, inputs)) for name in phase.corpora}
+        ranked = {name: plan.ordered_by(name, _score_means(name, phase.order_by, inputs)) for name in phase.corpora}
     except ValueError as error:
         raise ValueError(f"phase {phase.name}: order_by: {error}") from None
     return replace(plan, ranked=ranked)
 
 
-def _means(
-    name: str, kind: str, column: str, inputs: Mapping[str, Artifact], table: list[list[int]] | None = None
-) -> np.ndarray:
-    sidecars = shard_paths(inputs[f"{kind}:{name}"].path, SIDECARS[kind])
-    return sequence_means(inputs[f"tokens:{name}"].path, sidecars, column, table or ())
+def _score_means(name: str, column: str, inputs: MixInputs[Artifact]) -> np.ndarray:
+    """The mean of a score over the tokens of each sequence of a corpus."""
+    return sequence_means(inputs.tokens[name].path, shard_paths(inputs.score[name].path, "scores"), column, ())
+
+
+def _cluster_means(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> np.ndarray:
+    """How often the cluster sizes of its documents let a pass read each sequence of a corpus, on average."""
+    decisions = shard_paths(inputs.dedup[name].path, "decisions")
+    return sequence_means(inputs.tokens[name].path, decisions, CLUSTER_SIZE, section.copies_by_cluster_size)

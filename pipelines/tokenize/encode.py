@@ -17,8 +17,8 @@ from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import id_dtype, write_token_shard
-from pipelines.tokenize.kept import KeptShard
 from pipelines.tokenize.packing import Placement, fill_rows, pack
+from pipelines.tokenize.training_documents import KeptShard
 
 SPLITS = (TRAIN, HELDOUT)
 NO_IDS = np.empty(0, dtype=np.uint16)

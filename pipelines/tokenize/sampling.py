@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import TRAIN
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
-from pipelines.tokenize.kept import KeptShard
+from pipelines.tokenize.training_documents import KeptShard
 
 OFFER = pa.schema(
     [

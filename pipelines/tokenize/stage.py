@@ -3,12 +3,13 @@
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from data_recipes.schema import TokenizerSection, TokenizeSection
 from infra.context import StageContext
 from infra.fanout import map_shards, shard_key
+from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT, TRAIN
@@ -16,40 +17,48 @@ from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import TokensIndex, id_dtype
 from pipelines.tokenize.encode import SPLITS, Counts, Shard, encode_shard
-from pipelines.tokenize.kept import SIDES, KeptShard, kept_shards
 from pipelines.tokenize.sampling import offer, offer_file, plan_offers
 from pipelines.tokenize.training import CorpusOffers, Training, train
+from pipelines.tokenize.training_documents import KeptShard, TrainingDocuments, kept_shards
 
 
-def tokenizer_stage(section: TokenizerSection, corpora: Mapping[str, tuple[Stage, Stage, Stage]]) -> Stage:
-    """Train the run's tokenizer on kept training documents of `corpora`: (source, filter, dedup) by corpus name."""
-    names = sorted(corpora)
-    inputs = {
-        f"{side}:{name}": corpus_stage
-        for name in names
-        for side, corpus_stage in zip(SIDES, corpora[name], strict=True)
-    }
+@dataclass(frozen=True)
+class TokenizerInputs(Inputs[Node]):
+    """The training documents of every corpus, by name."""
+
+    corpora: Mapping[str, TrainingDocuments[Node]]
+
+
+@dataclass(frozen=True)
+class TokenizeInputs(Inputs[Node]):
+    """The tokenizer, and the training documents of one corpus."""
+
+    tokenizer: Node
+    documents: TrainingDocuments[Node]
+
+
+def tokenizer_stage(section: TokenizerSection, corpora: Mapping[str, TrainingDocuments[Stage]]) -> Stage:
+    """Train the run's tokenizer on the training documents of `corpora`, by name."""
+    inputs = TokenizerInputs({name: corpora[name] for name in sorted(corpora)})
     params = {"vocab_size": section.vocab_size, "sample_bytes_per_corpus": section.sample_bytes_per_corpus}
-    return Stage("tokenizer", "", 4, params, inputs, partial(_train, section, names))
+    return Stage("tokenizer", "", 4, params, inputs.named(), partial(_train, section))
 
 
-def stage(name: str, section: TokenizeSection, tokenizer: Stage, source: Stage, filtered: Stage, dedup: Stage) -> Stage:
+def stage(name: str, section: TokenizeSection, inputs: TokenizeInputs[Stage]) -> Stage:
     """Encode and pack the kept documents of corpus `name`, training and held-out, into sequences of T + 1 ids.
 
-    The work raises ValueError where the corpus has no training document left.
+    The work raises ValueError if the corpus has no training document left.
     """
-    inputs = {"tokenizer": tokenizer, "source": source, "filter": filtered, "dedup": dedup}
-    return Stage("tokenize", name, 3, section.as_params(), inputs, partial(_tokenize, section, name))
+    return Stage("tokenize", name, 3, section.as_params(), inputs.named(), partial(_tokenize, section, name))
 
 
-def _train(
-    section: TokenizerSection, names: Sequence[str], context: StageContext, inputs: Mapping[str, Artifact]
-) -> Metrics:
+def _train(section: TokenizerSection, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
     assert section.sample_bytes_per_corpus
-    corpora = {name: kept_shards({side: inputs[f"{side}:{name}"] for side in SIDES}) for name in names}
+    inputs: TokenizerInputs[Artifact] = TokenizerInputs.of(artifacts)
+    corpora = {name: kept_shards(documents) for name, documents in sorted(inputs.corpora.items())}
     offers = plan_offers(corpora, section.sample_bytes_per_corpus)
     complete = [bool(result.metrics["complete"]) for result in map_shards(context, offer, offers)]
-    by_corpus = {name: [shard.number for shard in offers if shard.corpus == name] for name in names}
+    by_corpus = {name: [shard.number for shard in offers if shard.corpus == name] for name in corpora}
     offered = tuple(
         CorpusOffers(name, tuple(offer_file(context.out, n) for n in numbers), tuple(complete[n] for n in numbers))
         for name, numbers in by_corpus.items()
@@ -68,11 +77,10 @@ def _train(
     return metrics
 
 
-def _tokenize(section: TokenizeSection, name: str, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
-    corpus = kept_shards(inputs)
-    shards = [
-        Shard(number, kept, inputs["tokenizer"].path, section.sequence_length) for number, kept in enumerate(corpus)
-    ]
+def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
+    inputs: TokenizeInputs[Artifact] = TokenizeInputs.of(artifacts)
+    corpus = kept_shards(inputs.documents)
+    shards = [Shard(number, kept, inputs.tokenizer.path, section.sequence_length) for number, kept in enumerate(corpus)]
     keys = [_key(section, shard, inputs) for shard in shards]
     results = map_shards(context, encode_shard, shards, keys=keys)
     counts = {split: [Counts(**result.metrics[split]) for result in results] for split in SPLITS}
@@ -90,7 +98,7 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, inputs
             f"corpus {name}: {changed:,} of {num_documents:,} documents do not come back from their tokens exactly, "
             "since the tokenizer changes text. Take one that keeps it."
         )
-    tokenizer = TextTokenizer(inputs["tokenizer"].path)
+    tokenizer = TextTokenizer(inputs.tokenizer.path)
     TokensIndex(
         sequence_length=section.sequence_length,
         dtype=id_dtype(tokenizer.vocab_size),
@@ -117,15 +125,17 @@ def _metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
     }
 
 
-def _key(section: TokenizeSection, shard: Shard, inputs: Mapping[str, Artifact]) -> str:
+def _key(section: TokenizeSection, shard: Shard, inputs: TokenizeInputs[Artifact]) -> str:
     """What the tokens of `shard` are made from: so a document taken down costs its own shard, unless it was in the
     tokenizer's sample."""
-    tokenizer = inputs["tokenizer"]
+    tokenizer, documents = inputs.tokenizer, inputs.documents
     return shard_key(
         shard.number,
         section.as_params(),
         *(tokenizer.digest(tokenizer.path / file) for file in (TOKENIZER_FILE, CONFIG_FILE)),
-        *(inputs[side].digest(file) for side, file in zip(SIDES, shard.kept, strict=True)),
+        documents.source.digest(shard.kept.documents),
+        documents.filter.digest(shard.kept.filtered),
+        documents.dedup.digest(shard.kept.decisions),
     )
 
 

@@ -1,5 +1,5 @@
 """One phase of pretraining: from a checkpoint, or nothing, to the next checkpoint."""
 
-from pipelines.train.stage import stage
+from pipelines.train.stage import TrainInputs, stage
 
-__all__ = ["stage"]
+__all__ = ["TrainInputs", "stage"]

@@ -1,6 +1,7 @@
 """The stage: builds the phase's job, lets it be trained, and turns what it left into the artifact."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters
 from data_recipes.schema import TrainSection
 from infra.context import StageContext
+from infra.inputs import Inputs, Node
 from infra.integrity import committed_files, require_intact
 from infra.stage import Demand, Metrics, Resources, Stage
 from infra.store import Artifact, link_or_copy
@@ -53,16 +55,23 @@ FINAL_STEPS = 50
 """Steps whose mean is the stage's loss: one step's alone is mostly noise."""
 
 
+@dataclass(frozen=True)
+class TrainInputs(Inputs[Node]):
+    """The order of the phase, the packed tokens of all corpora, and the phase before."""
+
+    mix: Node
+    tokens: Mapping[str, Node]
+    previous: Node | None = None
+
+
 def stage(
     number: int,
     section: TrainSection,
     schedule: Mapping[str, Any],
     model: Mapping[str, Any],
-    mix: Stage,
-    tokens: Mapping[str, Stage],
-    previous: Stage | None,
+    inputs: TrainInputs[Stage],
 ) -> Stage:
-    """Phase `number` of the curriculum, from the checkpoint of `previous`.
+    """Phase `number` of the curriculum, from the checkpoint of the phase before.
 
     `schedule` holds warmup_tokens, decay_start_tokens, decay_end_tokens and decay as far as they concern this phase
     (see `arctic_model.training.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
@@ -71,15 +80,12 @@ def stage(
     params = {name: value for name, value in section.as_params().items() if name not in unused}
     if schedule.get("decay_start_tokens") is None:
         del params["final_lr_fraction"]
-    inputs = {"mix": mix, **{f"tokens:{corpus}": stage for corpus, stage in tokens.items()}}
-    if previous is not None:
-        inputs["previous"] = previous
     return Stage(
         name="train",
         subject=str(number),
         version=VERSION,
         params={"train": params, "schedule": dict(schedule), "model": dict(model)},
-        inputs=inputs,
+        inputs=inputs.named(),
         work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model)),
         resources=_resources(section),
         machine_dependent=True,
@@ -102,7 +108,7 @@ def _work(
 ) -> Metrics:
     from pipelines.train.launch import launch
 
-    job = _job(section, schedule, config, context, inputs)
+    job = _job(section, schedule, config, context, TrainInputs.of(inputs))
     launch(job, context)
     return _collect(job, context.out)
 
@@ -112,15 +118,15 @@ def _job(
     schedule: Mapping[str, Any],
     config: ArcticConfig,
     context: StageContext,
-    inputs: Mapping[str, Artifact],
+    inputs: TrainInputs[Artifact],
 ) -> TrainJob:
     from arctic_model.checkpoint.reading import Checkpoint
 
-    plan = PhasePlan.read(inputs["mix"].path)
-    tokens = {name.split(":", 1)[1]: found.path for name, found in inputs.items() if name.startswith("tokens:")}
+    plan = PhasePlan.read(inputs.mix.path)
+    tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
     if not context.parallel:
         require_gpus(section)
-    start_from = checkpoint_folder(inputs["previous"].path) if "previous" in inputs else None
+    start_from = checkpoint_folder(inputs.previous.path) if inputs.previous else None
     for file in committed_files(start_from) if start_from else ():
         if file.suffix == ".json":
             require_intact(file)
@@ -129,7 +135,7 @@ def _job(
         config=config,
         section=section,
         schedule=schedule,
-        mix=inputs["mix"].path,
+        mix=inputs.mix.path,
         tokens=tokens,
         folder=context.state,
         start_from=start_from,

@@ -39,10 +39,10 @@ def test_a_corpus_brings_the_earlier_ones_that_lie_beside_it(corpora):
     assert {name: stage.id for name, stage in inputs.items()} == {
         "source": "source[new]",
         "filter": "filter[new]",
-        "old.source": "source[old]",
-        "old.dedup": "dedup[old]",
+        "source:old": "source[old]",
+        "dedup:old": "dedup[old]",
     }
-    assert inputs["old.dedup"].inputs["older.dedup"].id == "dedup[older]"
+    assert inputs["dedup:old"].inputs["dedup:older"].id == "dedup[older]"
     assert (list(graph.lock.corpora), sorted(graph.lock.earlier)) == (["new"], ["old", "older"])
 
 

@@ -105,12 +105,12 @@ def deduplicate(attempt, tmp_path):
         write_inputs(home, shards, dropped, quality or {})
         source = Stage("source", name, 1, {"home": folder}, {}, lambda context, inputs: {})
         filtered = Stage("filter", name, 1, {}, {"source": source}, lambda context, inputs: {})
-        earlier = {made.dedup.subject: (made.source, made.dedup) for made in against}
-        stage = dedup.stage(name, section or DedupSection(), source, filtered, earlier)
+        earlier = {made.dedup.subject: dedup.Deduplicated(made.source, made.dedup) for made in against}
+        stage = dedup.stage(name, section or DedupSection(), dedup.DedupInputs(source, filtered, earlier))
         inputs = {"source": Artifact(home, None), "filter": Artifact(home, None)}
         for made in against:
-            inputs[f"{made.dedup.subject}.source"] = Artifact(made.home, None)
-            inputs[f"{made.dedup.subject}.dedup"] = Artifact(made.path, None)
+            inputs[f"source:{made.dedup.subject}"] = Artifact(made.home, None)
+            inputs[f"dedup:{made.dedup.subject}"] = Artifact(made.path, None)
         done = attempt(stage, folder, **inputs)
         return Made(source, stage, home, done.artifact.path, dict(done.metrics))
 

@@ -47,7 +47,8 @@ def store(tmp_path, corpora) -> Store:
         source = Stage("source", name, 1, {}, {}, write)
         filtered = Stage("filter", name, 1, {}, {"source": source}, pass_all)
         section = DedupSection(against=list(stages))
-        stages[name] = source, dedup.stage(name, section, source, filtered, stages)
+        against = {earlier: dedup.Deduplicated(*pair) for earlier, pair in stages.items()}
+        stages[name] = source, dedup.stage(name, section, dedup.DedupInputs(source, filtered, against))
     store = Store(tmp_path / "store").open()
     log = EventLog(store.root / "runs" / "test")
     outcome = run_inline(

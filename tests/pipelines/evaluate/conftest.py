@@ -47,11 +47,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, committed: Callable[[Path],
     kept = [Stage(name, "notes", 1, {}, {}, lambda context, inputs: {}) for name in ("source", "filter", "dedup")]
     inputs = {stage.name: committed(folder / stage.name) for stage in kept}
     trained = tokenize.tokenizer_stage(
-        TokenizerSection(vocab_size=320, sample_bytes_per_corpus=10**6), {"notes": tuple(kept)}
+        TokenizerSection(vocab_size=320, sample_bytes_per_corpus=10**6), {"notes": tokenize.TrainingDocuments(*kept)}
     )
     named = {f"{name}:notes": artifact for name, artifact in inputs.items()}
     inputs["tokenizer"] = run(trained, folder / "tokenizer", named)
-    packed = tokenize.stage("notes", TokenizeSection(sequence_length=32), trained, *kept)
+    packed = tokenize.stage(
+        "notes",
+        TokenizeSection(sequence_length=32),
+        tokenize.TokenizeInputs(trained, tokenize.TrainingDocuments(*kept)),
+    )
     return inputs | {"tokens": run(packed, folder / "tokens", inputs)}
 
 

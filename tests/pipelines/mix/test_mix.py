@@ -17,6 +17,7 @@ from infra.store import Artifact
 from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
+from pipelines.mix import MixInputs
 from pipelines.mix.budgets import phase_shares, whole_sequences
 
 LENGTH = 4
@@ -72,7 +73,7 @@ def run_phases(phases: list[PhaseSection], corpora: dict[str, Artifact], tmp_pat
     previous: Stage | None = None
     inputs = {f"tokens:{name}": artifact for name, artifact in corpora.items()}
     for number, section_of_phase in enumerate(phases, start=1):
-        stage = mix.stage(number, section_of_phase, MixSection(**section), LENGTH, stages, previous)
+        stage = mix.stage(number, section_of_phase, MixSection(**section), LENGTH, MixInputs(stages, previous=previous))
         out = tmp_path / f"mix-{number}"
         out.mkdir()
         metrics = stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), inputs)
@@ -102,11 +103,11 @@ def test_three_phases_repeat_nothing_within_an_epoch(corpora: dict[str, Artifact
 
 def test_corpora_without_weight_are_no_input_of_a_phase() -> None:
     stages = {name: tokens_stage(name) for name in ("web", "sql")}
-    one = mix.stage(1, phase("one", 4, {"web": 1.0, "sql": 0.0}), MixSection(), LENGTH, stages, None)
+    one = mix.stage(1, phase("one", 4, {"web": 1.0, "sql": 0.0}), MixSection(), LENGTH, MixInputs(stages))
     assert list(one.inputs) == ["tokens:web"]
-    two = mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(), LENGTH, stages, None)
+    two = mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(), LENGTH, MixInputs(stages))
     assert one.key == two.key
-    assert mix.stage(1, phase("one", 5, {"web": 1.0}), MixSection(), LENGTH, stages, None).key != one.key
+    assert mix.stage(1, phase("one", 5, {"web": 1.0}), MixSection(), LENGTH, MixInputs(stages)).key != one.key
 
 
 def test_more_than_max_epochs_is_refused_with_numbers_and_mend(corpora: dict[str, Artifact], tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_epochs_may_be_limited_for_a_corpus_of_its_own(corpora: dict[str, Artifa
 def test_a_raised_limit_leaves_what_is_planned() -> None:
     stages = {"web": tokens_stage("web")}
     keys = [
-        mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(max_epochs=most), LENGTH, stages, None).key
+        mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(max_epochs=most), LENGTH, MixInputs(stages)).key
         for most in (1.0, 4.0)
     ]
     assert keys[0] == keys[1]

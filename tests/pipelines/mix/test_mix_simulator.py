@@ -15,6 +15,7 @@ from infra.store import Artifact
 from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
+from pipelines.mix import MixInputs
 from pipelines.mix import simulator as mix_simulator
 from pipelines.mix.simulator import assumed_sequences, draw_mix, print_mix, simulate
 
@@ -43,7 +44,7 @@ def run_plans(run: RunRecipe, home: Path) -> list[PhasePlan]:
         tokens[name] = Stage("tokenize", name, 1, {}, {}, lambda *_: {})
     plans, previous = [], None
     for number, phase in enumerate(run.phases, start=1):
-        previous = mix.stage(number, phase, run.mix, LENGTH, tokens, previous)
+        previous = mix.stage(number, phase, run.mix, LENGTH, MixInputs(tokens, previous=previous))
         out = home / f"mix-{number}"
         out.mkdir()
         previous.work(StageContext(previous.id, out, home, [].append), inputs)

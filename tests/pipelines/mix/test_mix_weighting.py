@@ -19,6 +19,7 @@ from pipelines import mix
 from pipelines.artifacts import tokens
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard
+from pipelines.mix import MixInputs
 from pipelines.mix.weighting import sequence_means, summed_copies
 
 LENGTH = 9
@@ -60,18 +61,16 @@ def write(table: pa.Table, folder: Path, shard: int) -> None:
     pq.write_table(table, folder / f"{shard:05d}.parquet")
 
 
-def web_stage() -> Stage:
-    """The tokens of corpus web, with what they are made from."""
-    score = Stage("score", "web", 1, {}, {}, work)
-    dedup = Stage("dedup", "web", 1, {}, {"filter": Stage("filter", "web", 1, {}, {"score": score}, work)}, work)
-    return Stage("tokenize", "web", 1, {}, {"dedup": dedup}, work)
+def web_stages() -> MixInputs[Stage]:
+    """The tokens of corpus web, its scores and its decisions."""
+    return MixInputs(*({"web": Stage(name, "web", 1, {}, {}, work)} for name in ("tokenize", "score", "dedup")))
 
 
 def plan(
     artifacts: dict[str, Artifact], tmp_path: Path, sequences: int, section: MixSection, **fields: str
 ) -> PhasePlan:
     phase = PhaseSection(name="one", tokens=sequences * LENGTH, weights={"web": 1.0}, **fields)
-    stage = mix.stage(1, phase, section, LENGTH, {"web": web_stage()}, None)
+    stage = mix.stage(1, phase, section, LENGTH, web_stages())
     out = tmp_path / "mix"
     out.mkdir()
     stage.work(StageContext(stage.id, out, tmp_path, [].append), {name: artifacts[name] for name in stage.inputs})
@@ -110,8 +109,8 @@ def test_rehydration_reads_sequences_as_often_as_their_clusters_say(
     wanted = {0: 2, 1: 2, 2: 1, 3: 8, 4: 8}
     found = read(plan(artifacts, tmp_path, 42, section))
     assert Counter(found[:21]) == Counter(found[21:]) == wanted
-    assert mix.pass_length("web", section, artifacts) == 21
-    assert mix.pass_length("web", MixSection(), artifacts) == 5
+    assert mix.pass_length("web", section, MixInputs.of(artifacts)) == 21
+    assert mix.pass_length("web", MixSection(), MixInputs.of(artifacts)) == 5
 
 
 def test_quality_decides_how_often_a_pass_of_the_same_length_reads(
@@ -143,12 +142,12 @@ def test_a_corpus_without_quality_cannot_be_weighed_by_it() -> None:
 
 def test_scores_are_inputs_only_of_the_phases_that_ask_for_them() -> None:
     weights = {"web": 1.0}
-    corpora = {"web": web_stage()}
+    corpora = web_stages()
     shuffled = PhaseSection(name="one", tokens=LENGTH, weights=weights)
     ordered = PhaseSection(name="two", tokens=LENGTH, weights=weights, order="easy_to_hard", order_by="words")
-    assert set(mix.stage(1, shuffled, MixSection(), LENGTH, corpora, None).inputs) == {"tokens:web"}
-    assert set(mix.stage(2, ordered, MixSection(), LENGTH, corpora, None).inputs) == {"tokens:web", "score:web"}
-    rehydrated = mix.stage(1, shuffled, MixSection(rehydrate=["web"]), LENGTH, corpora, None)
+    assert set(mix.stage(1, shuffled, MixSection(), LENGTH, corpora).inputs) == {"tokens:web"}
+    assert set(mix.stage(2, ordered, MixSection(), LENGTH, corpora).inputs) == {"tokens:web", "score:web"}
+    rehydrated = mix.stage(1, shuffled, MixSection(rehydrate=["web"]), LENGTH, corpora)
     assert set(rehydrated.inputs) == {"tokens:web", "dedup:web"}
     with pytest.raises(RecipeError, match="corpus web has no stage score"):
-        mix.stage(2, ordered, MixSection(), LENGTH, {"web": Stage("tokenize", "web", 1, {}, {}, work)}, None)
+        mix.stage(2, ordered, MixSection(), LENGTH, MixInputs(corpora.tokens))

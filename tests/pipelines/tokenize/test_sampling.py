@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.tokenize import sampling
-from pipelines.tokenize.kept import KeptShard
 from pipelines.tokenize.sampling import choose, iter_texts, offer, offer_file, plan_offers
+from pipelines.tokenize.training_documents import KeptShard
 
 sizes = st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_size=5)
 

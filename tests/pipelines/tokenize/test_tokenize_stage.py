@@ -16,6 +16,7 @@ from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.artifacts.tokenizer import CONFIG_FILE, SAMPLE_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
+from pipelines.tokenize import TokenizeInputs, TrainingDocuments
 
 LENGTH = 32
 KEPT = ("source", "filter", "dedup")
@@ -82,15 +83,15 @@ def documents(tmp_path: Path) -> list[list[tuple[Document, str]]]:
 def artifacts(documents: list, tmp_path: Path) -> dict[str, Artifact]:
     kept = corpus(tmp_path / "corpus", documents)
     section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10_000)
-    stage = tokenize.tokenizer_stage(section, {"code": tuple(map(stand_in, KEPT))})
+    stage = tokenize.tokenizer_stage(section, {"code": TrainingDocuments(*map(stand_in, KEPT))})
     tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": kept[name] for name in KEPT})
     return kept | {"tokenizer": tokenizer}
 
 
 def tokenize_stage(name: str = "code", build: int = 0) -> Stage:
     section = TokenizeSection(sequence_length=LENGTH)
-    upstream = (stand_in(name, build) for name in ("tokenizer", *KEPT))
-    return tokenize.stage(name, section, *upstream)
+    tokenizer, *documents = (stand_in(name, build) for name in ("tokenizer", *KEPT))
+    return tokenize.stage(name, section, TokenizeInputs(tokenizer, TrainingDocuments(*documents)))
 
 
 def rebuilt(tokens: Artifact, split: str) -> dict[str, list[int]]:
@@ -123,7 +124,7 @@ def test_every_kept_document_comes_back_from_its_sequences(
 def test_what_the_filter_blacks_out_reaches_neither_tokenizer_nor_tokens(tmp_path: Path) -> None:
     kept = corpus(tmp_path / "corpus", [[(document(f"say SECRET {n} twice SECRET"), "") for n in range(9)]])
     section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=10_000)
-    stage = tokenize.tokenizer_stage(section, {"code": tuple(map(stand_in, KEPT))})
+    stage = tokenize.tokenizer_stage(section, {"code": TrainingDocuments(*map(stand_in, KEPT))})
     tokenizer, _, _ = run(stage, tmp_path / "tokenizer", {f"{name}:code": kept[name] for name in KEPT})
     tokens, _, _ = run(tokenize_stage(), tmp_path / "tokens", kept | {"tokenizer": tokenizer})
     texts = [TextTokenizer(tokenizer.path).decode(ids[1:-1]) for ids in rebuilt(tokens, "train").values()]
@@ -189,7 +190,9 @@ def test_boundaries_are_those_of_the_pieces(artifacts: dict[str, Artifact], tmp_
 def test_sample_is_stated_in_the_tokenizer(documents: list, tmp_path: Path) -> None:
     kept = corpus(tmp_path / "corpus", documents)
     section = TokenizerSection(vocab_size=300, sample_bytes_per_corpus=500)
-    stage = tokenize.tokenizer_stage(section, {name: tuple(map(stand_in, KEPT)) for name in ("code", "more")})
+    stage = tokenize.tokenizer_stage(
+        section, {name: TrainingDocuments(*map(stand_in, KEPT)) for name in ("code", "more")}
+    )
     inputs = {f"{side}:{name}": kept[side] for side in KEPT for name in ("code", "more")}
     tokenizer, metrics, _ = run(stage, tmp_path / "tokenizer", inputs)
     sample = pq.read_table(tokenizer.path / SAMPLE_FILE).to_pylist()
@@ -207,7 +210,7 @@ def test_tokenizer_reads_training_documents_only(documents: list, tmp_path: Path
     heldout = [(document("ŵ" * 500, "heldout"), "")]
     kept = corpus(tmp_path / "corpus", [*documents, heldout])
     section = TokenizerSection(vocab_size=5000, sample_bytes_per_corpus=10_000)
-    stage = tokenize.tokenizer_stage(section, {"code": tuple(map(stand_in, KEPT))})
+    stage = tokenize.tokenizer_stage(section, {"code": TrainingDocuments(*map(stand_in, KEPT))})
     inputs = {f"{name}:code": kept[name] for name in KEPT}
     tokenizer, metrics, events = run(stage, tmp_path / "tokenizer", inputs)
     assert len(TextTokenizer(tokenizer.path).encode("ŵ" * 10)) == 20

@@ -87,9 +87,7 @@ class Workshop:
             TrainSection(**(SECTION | section)),
             SCHEDULE | (schedule or {}),
             preset("tiny", model).to_dict(),
-            upstream,
-            tokens,
-            upstream if number > 1 else None,
+            train.TrainInputs(upstream, tokens, upstream if number > 1 else None),
         )
 
     def run(

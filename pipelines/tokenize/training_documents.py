@@ -1,0 +1,40 @@
+"""The documents of a corpus as they are read for training: kept by filter and dedup, with redactions applied."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from infra.inputs import Inputs, Node
+from infra.store import Artifact
+from pipelines.artifacts.documents import iter_kept, shard_paths
+
+
+@dataclass(frozen=True)
+class TrainingDocuments(Inputs[Node]):
+    """The results that make up the training documents of a corpus."""
+
+    source: Node
+    filter: Node
+    dedup: Node
+
+
+class KeptShard(NamedTuple):
+    """Files of one shard."""
+
+    documents: Path
+    filtered: Path
+    decisions: Path
+
+    def batches(self, split: str) -> Iterator[pa.RecordBatch]:
+        """Kept documents of one split, in order, redacted."""
+        return iter_kept(self.documents, self.filtered, self.decisions, split)
+
+
+def kept_shards(corpus: TrainingDocuments[Artifact]) -> list[KeptShard]:
+    """The shards of one corpus, in order."""
+    folders = ((corpus.source, "documents"), (corpus.filter, "filtered"), (corpus.dedup, "decisions"))
+    columns = (shard_paths(artifact.path, kind) for artifact, kind in folders)
+    return [KeptShard(*paths) for paths in zip(*columns, strict=True)]
