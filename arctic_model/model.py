@@ -1,6 +1,8 @@
 """The whole model, with the released Arctic's own tensor names."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -8,6 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, logical_tensors
+from arctic_model.checkpoint.workers import CheckpointError
+from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ArcticLayer, ForwardPolicy
 from arctic_model.layers.attention import LayerCache, Mask, cached_bias, document_mask, rotation
@@ -16,9 +22,10 @@ from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.recomputation import selective
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.router import Router, Routing, updated_bias
+from arctic_model.weight_init import initialize
 
 PLAIN = ForwardPolicy()
-"""Nothing dropped, everything kept: inference, as the released model's."""
+"""Drops no assignment and recomputes nothing: inference, as in the released model."""
 
 
 class HiddenStates(NamedTuple):
@@ -29,6 +36,8 @@ class HiddenStates(NamedTuple):
 
 
 class Backbone(nn.Module):
+    """Embedding, layers and final norm."""
+
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()
         self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size)
@@ -37,43 +46,135 @@ class Backbone(nn.Module):
 
 
 class ArcticModel(nn.Module):
-    """A causal language model. Holds all experts, or this worker's share of them under an expert group.
+    """A causal language model: Arctic's dense-MoE hybrid (Snowflake, 2024).
 
-    Weights are not set here: they come from `weight_init.initialize` or from a checkpoint.
+    Args:
+        config: the architecture.
+        group: the workers that share the experts; each holds E / size of them. None: this process holds all.
+        seed: seed of the initial weights. Equal seeds give equal weights for any number of workers. None draws from
+            torch's default generator; workers of one group need the same seed.
+
+    Raises:
+        ValueError: if the group cannot split the experts evenly.
+
+    Example:
+        >>> import torch
+        >>> from arctic_model import ArcticModel, preset
+        >>> model = ArcticModel(preset("tiny"), seed=0)
+        >>> model(torch.tensor([[1, 2, 3]])).shape  # logits of the next token, [B, T, V]
+        torch.Size([1, 3, 384])
     """
 
-    def __init__(self, config: ArcticConfig, group: ExpertGroup | None = None) -> None:
+    def __init__(self, config: ArcticConfig, group: ExpertGroup | None = None, *, seed: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.group = group or ExpertGroup()
-        self.model = Backbone(config, self.group)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        # Torch's own initial values would be computed only to be overwritten.
+        with torch.device("meta"):
+            self.model = Backbone(config, self.group)
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.to_empty(device=torch.empty(0).device)
+        initialize(self, config.init_std, self.local_experts, seed)
+
+    @staticmethod
+    def from_pretrained(
+        folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> "ArcticModel":
+        """The model of a checkpoint in evaluation mode, with all experts in this process.
+
+        Reads safetensors and JSON only; never pickle. Every file of the checkpoint is checked against its hash.
+
+        Args:
+            folder: a checkpoint as training or `save_pretrained` writes it, with its `checkpoint.json`.
+            dtype: of the weights. The router's biases stay float32.
+            device: of the weights.
+
+        Raises:
+            CheckpointError: if the folder holds no checkpoint, or one of its files is damaged.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from pathlib import Path
+            >>> from arctic_model import ArcticModel, preset
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     ArcticModel(preset("tiny"), seed=0).save_pretrained(Path(folder) / "model")
+            ...     model = ArcticModel.from_pretrained(Path(folder) / "model", dtype=torch.bfloat16)
+            >>> model.lm_head.weight.dtype
+            torch.bfloat16
+        """
+        stored = Checkpoint(Path(folder)).verify()
+        with torch.device("meta"):
+            model = ArcticModel(stored.config)
+        model.to(dtype).to_empty(device=device)
+        with torch.no_grad():
+            for name, tensor in model.logical_tensors():
+                tensor.copy_(stored.read(name))
+        biases = [stored.read(name) for name, _ in model.named_buffers()]
+        if biases:
+            model.set_router_biases(torch.stack(biases))
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a checkpoint of the weights in float32, which `from_pretrained` reads. It appears whole or not at all.
+
+        Args:
+            folder: must not exist; its parents are created.
+
+        Raises:
+            CheckpointError: if `folder` exists, or this process does not hold all experts.
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise CheckpointError(f"{folder}: exists already. Remove it, or choose another folder.")
+        if self.group.size > 1:
+            raise CheckpointError(f"{folder}: this process holds 1 / {self.group.size} of the experts. Train and save.")
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        slices = (ParameterSlice(name, WEIGHT, 0, tensor.detach().float().cpu().view(-1)) for name, tensor in tensors)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(folder, self.config, None, layout(self, lambda _: ()), slices)
 
     def forward(
         self,
         ids: Int[Tensor, "B T"],
-        positions: Int[Tensor, "B T"],
-        segments: Int[Tensor, "B T"],
+        positions: Int[Tensor, "B T"] | None = None,
+        segments: Int[Tensor, "B T"] | None = None,
         caches: list[LayerCache] | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Logits of the next token at every position.
 
-        `positions` count from 0 in each document; `segments` number the documents of a row, -1 is padding.
-        With `caches` (see `new_caches`), `ids` go on from what they hold: one document, so segments have no say.
+        Args:
+            ids: token ids.
+            positions: of each token in its document. None: 0 to T - 1, or after the cached tokens.
+            segments: number of each token's document in its row, -1 for padding. A token attends to its own document
+                only. None: every row is one document.
+            caches: see `new_caches`; the ids continue the cached document, and `segments` are ignored.
+
+        Returns:
+            Logits in the dtype of the weights.
         """
         return self.lm_head(self.hidden_states(ids, positions, segments, caches).hidden)
 
     def hidden_states(
         self,
         ids: Int[Tensor, "B T"],
-        positions: Int[Tensor, "B T"],
-        segments: Int[Tensor, "B T"],
+        positions: Int[Tensor, "B T"] | None = None,
+        segments: Int[Tensor, "B T"] | None = None,
         caches: list[LayerCache] | None = None,
         policy: ForwardPolicy = PLAIN,
         mask: Mask | None = None,
     ) -> HiddenStates:
-        """What the head and the router's losses read. Arguments as in `forward`; `policy` is that of training; `mask`
-        says which keys each query sees where that does not follow from segments or caches."""
+        """The input of the head, and the routing for the router's losses.
+
+        Args:
+            ids, positions, segments, caches: as in `forward`.
+            policy: capacity and recomputation of a training pass.
+            mask: the keys that each query sees, if neither segments nor caches describe them.
+        """
+        if positions is None:
+            first = caches[0].length if caches else 0
+            positions = torch.arange(first, first + ids.shape[1], device=ids.device).expand_as(ids)
+        if segments is None:
+            segments = torch.zeros_like(ids)
         angles = rotation(positions, self.config.head_dim, self.config.rope_theta)
         hidden = self.model.embed_tokens(ids)
         if mask is None and caches:
@@ -96,7 +197,8 @@ class ArcticModel(nn.Module):
     def balance(self, assignments: Float[Tensor, "L E"], rate: float) -> None:
         """Move the routers' biases against the load of a step (see `arctic_model.moe.router.updated_bias`).
 
-        Raises ValueError where the model was built without `router_bias`.
+        Raises:
+            ValueError: if the model was built without `router_bias`.
         """
         if not self.config.router_bias:
             raise ValueError(
@@ -106,10 +208,19 @@ class ArcticModel(nn.Module):
         self.set_router_biases(updated_bias(biases.double(), assignments.to(biases.device), rate))
 
     def set_router_biases(self, biases: Float[Tensor, "L E"]) -> None:
-        """Take the biases of all layers, in float32 whatever the model's dtype: a step of 0.001 is lost in bfloat16."""
+        """Set the biases of all layers, in float32 whatever the model's dtype: bfloat16 loses a step of 0.001."""
         for router, bias in zip(self._routers, biases.float().to(self.lm_head.weight.device), strict=True):
-            # Assigned and not copied: whoever casts the model, as DeepSpeed does, casts its buffers too.
+            # Assigned and not copied: a cast of the model, such as DeepSpeed's, casts its buffers too.
             router.e_score_correction_bias = bias.clone()
+
+    @property
+    def local_experts(self) -> range:
+        """Numbers of the experts that this process holds."""
+        return self.group.local_experts(self.config.num_experts)
+
+    def logical_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor that this process holds, by the released model's names, sharing memory with the model."""
+        return logical_tensors(self, self.local_experts)
 
     @property
     def _routers(self) -> list[Router]:

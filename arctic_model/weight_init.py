@@ -1,28 +1,37 @@
-"""First weights, drawn by tensor name: the same for any number of workers and any split of the experts."""
+"""Initial weights, drawn by tensor name: the same for any number of workers and any split of the experts."""
 
 import hashlib
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arctic_model.checkpoint.tensor_names import logical_tensors
-from arctic_model.model import ArcticModel
 
 
-def initialize(model: ArcticModel, seed: int) -> None:
-    """Gains of norms to 1, biases of routers to 0, every matrix from N(0, init_std^2) (the released config's
-    `initializer_range`)."""
+def initialize(module: nn.Module, std: float, experts: range, seed: int | None = None) -> None:
+    """Set gains of norms to 1, biases of routers to 0, and draw every matrix from N(0, std^2).
+
+    Args:
+        module: any module of this package. Tensors on the meta device are left alone.
+        std: `init_std` of the config (the released config's `initializer_range`).
+        experts: numbers of the experts that `module` holds.
+        seed: equal seeds give equal weights. None draws one from torch's default generator, which
+            `torch.manual_seed` controls; workers that share experts need the same seed.
+    """
+    tensors = [(name, tensor) for name, tensor in logical_tensors(module, experts) if not tensor.is_meta]
+    if seed is None and tensors:
+        seed = int(torch.randint(2**31, ()))
     with torch.no_grad():
-        for name, tensor in logical_tensors(model):
+        for name, tensor in tensors:
             if name.endswith("bias"):
                 tensor.zero_()
             elif tensor.dim() == 1:
                 tensor.fill_(1.0)
             else:
-                tensor.copy_(_normal(name, tensor, seed).mul_(model.config.init_std))
+                tensor.copy_(_normal(name, tensor, seed).mul_(std))
 
 
-def _normal(name: str, like: Tensor, seed: int) -> Tensor:
+def _normal(name: str, like: Tensor, seed: int | None) -> Tensor:
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
-    return torch.randn(like.shape, generator=generator, dtype=torch.float32)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float32, device="cpu")

@@ -198,14 +198,14 @@ def dcp_async(engine: Engine, folder: Path) -> Callable[[], Callable[[], bool]]:
 
 def named_share(engine: Engine) -> dict[str, Tensor]:
     rank = dist.get_rank()
-    return {f"{rank}.{name}.{kind}": values for name, kind, _, values in engine.share()}
+    return {f"{rank}.{name}.{kind}": values for name, kind, _, values in engine.parameter_slices()}
 
 
 def copied(engine: Engine) -> Callable[[], Callable[[], bool]]:
     staging = Staging(engine.device)
 
     def contender() -> Callable[[], bool]:
-        staging.copied(engine.share())
+        staging.copied(engine.parameter_slices())
         return lambda: True
 
     return contender

@@ -22,7 +22,6 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.objective import Scale, training_loss
 from arctic_model.training.optimizer import Optimization
-from arctic_model.weight_init import initialize
 
 DTYPES = (torch.float32, torch.bfloat16)
 NUM_ELEMENTS = 4096
@@ -62,8 +61,7 @@ def pass_errors(numbers: list[int]) -> Iterator[tuple[int, dict[torch.dtype, flo
 def gradients(num_passes: int) -> Iterator[Tensor]:
     """Of each pass, all parameters in one flat tensor in bfloat16."""
     config = preset("quickstart", {"vocab_size": SEPARATOR + 1, "num_layers": 2})
-    model = ArcticModel(config)
-    initialize(model, seed=0)
+    model = ArcticModel(config, seed=0)
     model = model.bfloat16()
     parameters = list(model.parameters())
     for row in packed(False)[:num_passes]:

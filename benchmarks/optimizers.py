@@ -27,7 +27,8 @@ import torch
 import torch.distributed as dist
 from harness import arguments, machine, report
 
-from arctic_model.checkpoint.reading import checkpoint_name, load_model
+from arctic_model.checkpoint.reading import checkpoint_name
+from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import history
 from arctic_model.training.loop import TrainingPlan, train
@@ -199,7 +200,7 @@ def batch_of(rows: np.ndarray) -> Batch:
 
 @torch.no_grad()
 def bits_per_byte(checkpoint: Path) -> float:
-    model = load_model(checkpoint)
+    model = ArcticModel.from_pretrained(checkpoint)
     rows = packed(True)[:: max(1, len(packed(True)) // HELD_OUT_ROWS)]
     nll = num_bytes = 0.0
     for part in np.array_split(rows, -(-len(rows) // SEQUENCES)):

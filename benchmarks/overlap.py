@@ -32,7 +32,6 @@ from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.moe.comm_stream import OverlapStatistics, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
-from arctic_model.weight_init import initialize
 
 DELAYS_MS = (0, 10, 20, 30)
 QUICK_DELAYS_MS = (10, 20)
@@ -164,13 +163,9 @@ class Passes:
 
     @classmethod
     def of(cls, config: ArcticConfig, group: ExpertGroup, shape: tuple[int, int], device: str) -> "Passes":
-        model = ArcticModel(config, group)
-        dtype = torch.float32
-        if device == "cuda":
-            dtype = torch.bfloat16
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
         with torch.device(device):
-            model = model.to(dtype=dtype).to_empty(device=device) if device == "cuda" else model
-        initialize(model, seed=0)
+            model = ArcticModel(config, group, seed=0).to(dtype)
         generator = torch.Generator().manual_seed(group.rank)
         ids = torch.randint(0, config.vocab_size, shape, generator=generator).to(device)
         gradient = torch.randn(*shape, config.hidden_size, generator=generator).to(device, dtype)

@@ -7,9 +7,9 @@
     <folder>/training_state.json                      step, tokens, router load
     <folder>/checkpoint.json                          sha256 of every other file
 
-Files and places in them follow from the architecture alone. So every worker writes the stretches that it holds
-straight to where they belong, nothing is gathered, and a file is the same whatever the number of workers, the experts'
-split or the ZeRO stage; each worker reads back the stretches that it needs. The folder must be one that all workers
+Files and places in them follow from the architecture alone. So every worker writes the slices that it holds
+straight to their positions, nothing is gathered, and a file is the same whatever the number of workers, the experts'
+split or the ZeRO stage; each worker reads back the slices that it needs. The folder must be one that all workers
 see. A checkpoint is written beside its name, flushed, and renamed: it exists whole or not at all. Other engines read
 the first three as a released model.
 """
@@ -29,10 +29,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from arctic_model.checkpoint.tensor_files import mapped_tensors
-from arctic_model.checkpoint.tensor_names import WEIGHT, expert_name, is_expert, logical_tensors
+from arctic_model.checkpoint.tensor_names import WEIGHT, expert_name, is_expert
 from arctic_model.checkpoint.workers import ALONE, CheckpointError, Progress, Workers
 from arctic_model.config import ArcticConfig
-from arctic_model.model import ArcticModel
 
 INDEX = "checkpoint.json"
 STATE = "training_state.json"
@@ -127,7 +126,7 @@ class Checkpoint:
             raise CheckpointError(f"{self.folder}: holds no tensor {stored}. Train again from the start.")
         return self._tensors[stored]
 
-    def stretch(self, name: str, kind: str, start: int, length: int) -> Float[Tensor, " S"]:
+    def read_slice(self, name: str, kind: str, start: int, length: int) -> Float[Tensor, " S"]:
         """`length` values from `start` on of the parameter `name`, flat; of a stack, as of that of all experts."""
         if not is_expert(name):
             return self.read(name, kind).view(-1)[start : start + length]
@@ -200,16 +199,6 @@ def clear(folder: Path, newest: Path | None) -> None:
             _remove(refused)
     for left in folder.glob(".step-*"):
         shutil.rmtree(left)
-
-
-def load_model(folder: Path) -> ArcticModel:
-    """The model of a checkpoint in evaluation mode, all experts in this process."""
-    checkpoint = Checkpoint(folder).verify()
-    model = ArcticModel(checkpoint.config)
-    with torch.no_grad():
-        for name, tensor in logical_tensors(model):
-            tensor.copy_(checkpoint.read(name))
-    return model.eval()
 
 
 def file_sha256(file: Path, progress: Progress) -> str:

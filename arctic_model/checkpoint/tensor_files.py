@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ from arctic_model.checkpoint.workers import Progress
 
 SYNC_BYTES = 2**28
 """Written between two flushes to the disk, so that none takes long and a slow disk is seen to move."""
-Piece = tuple[int, Tensor]
-"""Where in a file, in bytes, and the flat float32 values that go there."""
+FileSlice: TypeAlias = tuple[int, Tensor]
+"""An offset in a file, in bytes, and the flat float32 values that go there."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,25 @@ class TensorFile:
 
     @cached_property
     def offsets(self) -> dict[str, int]:
-        """Where each tensor begins, in bytes from the file's begin."""
-        found, end = {}, len(self.header)
+        """The first byte of each tensor, counted from the start of the file."""
+        offsets, end = {}, len(self.header)
         for name, shape in self.shapes.items():
-            found[name] = end
+            offsets[name] = end
             end += _num_bytes(shape)
-        return found
+        return offsets
 
     @property
     def num_bytes(self) -> int:
         return len(self.header) + sum(_num_bytes(shape) for shape in self.shapes.values())
 
 
-def write_pieces(file: Path, pieces: Iterable[Piece], progress: Progress, header: bytes = b"") -> int:
-    """Put `header` at the file's begin and each piece at its place, flushed to disk; what others write there stays.
-    Returns the bytes written."""
+def write_slices(file: Path, slices: Iterable[FileSlice], progress: Progress, header: bytes = b"") -> int:
+    """Write `header` at the start of the file and each slice at its offset, flushed to disk. Other bytes of the file
+    stay. Returns the number of bytes written."""
     written = unsynced = 0
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        for offset, values in ((0, memoryview(header)), *((start, _bytes(part)) for start, part in pieces)):
+        for offset, values in ((0, memoryview(header)), *((start, _bytes(part)) for start, part in slices)):
             for begin in range(0, len(values), SYNC_BYTES):
                 count = _write_at(descriptor, values[begin : begin + SYNC_BYTES], offset + begin)
                 written, unsynced = written + count, unsynced + count

@@ -1,25 +1,24 @@
 """The released model's names for tensors, and ours for stacks of experts.
 
 In the model all local experts of a layer are one stacked parameter; outside, in checkpoints and in the draw of
-first weights, each expert has its own tensor with the released model's name.
+initial weights, each expert has its own tensor with the released model's name.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from arctic_model.model import ArcticModel
-
-EXPERTS = ".block_sparse_moe.experts."
+EXPERTS = "experts"
+"""Name of the module that holds the stacks."""
 WEIGHT = "weight"
-"""Kind of a tensor beside what the optimizer keeps of it."""
+"""Kind of a tensor beside those that the optimizer stores for it."""
 
 
-class Stretch(NamedTuple):
-    """Values of the parameter `name`, or of what the optimizer keeps of it (`kind`), flat and in float32, from
-    `start` on; of a stack, as of that of all experts."""
+class ParameterSlice(NamedTuple):
+    """A contiguous part of the parameter `name`, or of its optimizer state (`kind`): flat float32 values from element
+    `start` on. A stack of experts counts as the stack of all experts, over all workers."""
 
     name: str
     kind: str
@@ -29,23 +28,21 @@ class Stretch(NamedTuple):
 
 def is_expert(name: str) -> bool:
     """Whether the parameter `name` is a stack of experts."""
-    return EXPERTS in name
+    return name.rpartition(".")[0].rpartition(".")[2] == EXPERTS
 
 
 def expert_name(name: str, expert: int) -> str:
-    """`...experts.w1` and 5 to `...experts.5.w1.weight`."""
+    """The name of one expert's matrix in the stack `name`.
+
+    >>> expert_name("model.layers.0.block_sparse_moe.experts.w1", 5)
+    'model.layers.0.block_sparse_moe.experts.5.w1.weight'
+    """
     prefix, matrix = name.rsplit(".", 1)
     return f"{prefix}.{expert}.{matrix}.weight"
 
 
-def local_experts(model: ArcticModel) -> range:
-    """Numbers of the experts that this worker holds."""
-    number = model.group.num_local(model.config.num_experts)
-    return range(model.group.rank * number, (model.group.rank + 1) * number)
-
-
 def unstacked(name: str, tensor: Tensor, experts: range) -> Iterator[tuple[str, Tensor]]:
-    """The parameter by outside names: a stack as one view per expert, anything else as it is."""
+    """The parameter by released names: a stack as one view per expert, anything else as it is."""
     if is_expert(name):
         for expert, matrix in zip(experts, tensor.unbind(0), strict=True):
             yield expert_name(name, expert), matrix
@@ -53,14 +50,11 @@ def unstacked(name: str, tensor: Tensor, experts: range) -> Iterator[tuple[str, 
         yield name, tensor
 
 
-def logical_tensors(model: ArcticModel) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor that this worker holds, by outside names, sharing memory with the model."""
-    experts = local_experts(model)
-    for name, parameter in model.named_parameters():
+def logical_tensors(module: nn.Module, experts: range) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of `module` by released names, sharing memory with it; `experts` are the numbers of those it holds.
+
+    The router's biases [E], its only buffers, come last.
+    """
+    for name, parameter in module.named_parameters():
         yield from unstacked(name, parameter.detach(), experts)
-    yield from router_biases(model)
-
-
-def router_biases(model: ArcticModel) -> Iterator[tuple[str, Tensor]]:
-    """The router's bias [E] of each layer, sharing memory with the model: its only buffers, none in most models."""
-    yield from model.named_buffers()
+    yield from module.named_buffers()

@@ -1,14 +1,14 @@
-"""Writing a checkpoint: every worker its own stretches, to their places in files that all share."""
+"""Writing a checkpoint: every worker writes its own slices to their positions in files that all share."""
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arctic_model.checkpoint.reading import (
     CONFIG,
@@ -18,82 +18,98 @@ from arctic_model.checkpoint.reading import (
     TrainingState,
     file_sha256,
 )
-from arctic_model.checkpoint.tensor_files import Piece, TensorFile, write_pieces
-from arctic_model.checkpoint.tensor_names import WEIGHT, Stretch, router_biases, unstacked
+from arctic_model.checkpoint.tensor_files import FileSlice, TensorFile, write_slices
+from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, unstacked
 from arctic_model.checkpoint.workers import ALONE, CheckpointError, Progress, Workers
 from arctic_model.config import ArcticConfig
-from arctic_model.model import ArcticModel
 
 
-class Place(NamedTuple):
-    """Number of the file, and the byte at which the flat parameter begins."""
+class TensorPosition(NamedTuple):
+    """Number of the file that holds a flat parameter, and the byte at which it begins."""
 
     file: int
     offset: int
 
 
-_Content = tuple[str, str, Tensor]
-"""Parameter, kind, and a tensor of its shape."""
+class _Entry(NamedTuple):
+    """A tensor that a file holds: parameter, kind, and a tensor of its shape."""
+
+    name: str
+    kind: str
+    tensor: Tensor
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a checkpoint, weights' before the optimizer's, and where in them each (parameter, kind) lies."""
+    """The files of a checkpoint, weights before optimizer, and the position of each (parameter, kind)."""
 
     files: Sequence[TensorFile]
-    places: Mapping[tuple[str, str], Place]
+    positions: Mapping[tuple[str, str], TensorPosition]
 
 
-def layout(config: ArcticConfig, state_names: Callable[[str], Sequence[str]]) -> Layout:
-    """Where everything of a model lies, given what the optimizer keeps of each parameter.
+def layout(model: nn.Module, state_names: Callable[[str], Sequence[str]]) -> Layout:
+    """The files that hold `model` and its optimizer state.
 
-    Two files, weights and optimizer, for the embeddings, each layer, norm and head. All experts of a parameter lie
-    one after the other, so a stack is one stretch.
+    Two files, weights and optimizer, for each of: the embeddings, every layer, and norm with head. All experts of a
+    parameter lie one after the other, so a stack is one contiguous slice.
+
+    Args:
+        model: a model that holds all experts, on any device. Only names and shapes are read.
+        state_names: the kinds of tensors that the optimizer stores for a parameter, by the parameter's name.
     """
-    with torch.device("meta"):
-        model = ArcticModel(config)
-    weights: dict[str, list[_Content]] = {}
-    states: dict[str, list[_Content]] = {}
+    weights: dict[str, list[_Entry]] = {}
+    states: dict[str, list[_Entry]] = {}
     for name, parameter in model.named_parameters():
         for kind in (WEIGHT, *state_names(name)):
-            (weights if kind == WEIGHT else states).setdefault(_section(name), []).append((name, kind, parameter))
-    for name, bias in router_biases(model):
-        weights[_section(name)].append((name, WEIGHT, bias))
+            sections = weights if kind == WEIGHT else states
+            sections.setdefault(_section(name), []).append(_Entry(name, kind, parameter))
+    for name, bias in model.named_buffers():
+        weights[_section(name)].append(_Entry(name, WEIGHT, bias))
     files: list[TensorFile] = []
-    places: dict[tuple[str, str], Place] = {}
-    for title, contents in (("model", weights), ("optimizer", states)):
-        for number, content in enumerate(contents.values()):
-            file = TensorFile(f"{title}-{number + 1:05d}-of-{len(contents):05d}.safetensors", _shapes(content, config))
-            for name, kind, tensor in content:
-                first, _ = next(unstacked(name, tensor, range(config.num_experts)))
-                places[name, kind] = Place(len(files), file.offsets[_stored(first, kind)])
+    positions: dict[tuple[str, str], TensorPosition] = {}
+    for title, sections in (("model", weights), ("optimizer", states)):
+        for number, entries in enumerate(sections.values()):
+            file = TensorFile(f"{title}-{number + 1:05d}-of-{len(sections):05d}.safetensors", _shapes(entries))
+            for entry in entries:
+                positions[entry.name, entry.kind] = TensorPosition(len(files), file.offsets[_stored_names(entry)[0]])
             files.append(file)
-    return Layout(files, places)
+    return Layout(files, positions)
 
 
 def write_checkpoint(
     folder: Path,
     config: ArcticConfig,
-    state: TrainingState,
+    state: TrainingState | None,
     layout: Layout,
-    share: Iterable[Stretch],
+    slices: Iterable[ParameterSlice],
     workers: Workers = ALONE,
     before_commit: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write this worker's `share` and commit the checkpoint as `folder` once every worker's part is on disk.
+    """Write this worker's slices, and commit the checkpoint as `folder` once those of every worker are on disk.
 
-    All of `workers` call in step; over all of them every value must come once. Worker 0 calls `before_commit` before
-    the checkpoint can be seen. Raises CheckpointError where the parts do not make up the files, and what the system
-    says where a file cannot be written.
+    All of `workers` call in step.
+
+    Args:
+        folder: where the checkpoint appears, whole or not at all.
+        config: the architecture.
+        state: what training resumes from. None for a checkpoint of weights alone.
+        layout: the files.
+        slices: over all workers every value must come exactly once.
+        workers: the processes that write together.
+        before_commit: worker 0 calls it right before the checkpoint becomes visible.
+
+    Raises:
+        CheckpointError: if the slices do not fill the files.
+        OSError: if a file cannot be written.
     """
     scratch = folder.with_name(f".{folder.name}.{workers.token}")
-    written = workers.sum(workers.together(lambda progress: _write_share(scratch, layout, share, workers, progress)))
+    written = workers.sum(workers.together(lambda progress: _write_slices(scratch, layout, slices, workers, progress)))
     digests = workers.together(lambda progress: _digests(scratch, layout, written.tolist(), workers, progress))
     names = [file.name for file in layout.files]
-    known = {name: bytes(digest).hex() for name, digest in zip(names, workers.sum(digests).tolist(), strict=True)}
+    hashes = {name: bytes(digest).hex() for name, digest in zip(names, workers.sum(digests).tolist(), strict=True)}
 
     def commit() -> None:
-        _write_descriptions(scratch, config, state, layout, known)
+        _write_descriptions(scratch, config, state, layout, hashes)
         before_commit()
         scratch.rename(folder)
         _flush(folder.parent)
@@ -108,30 +124,36 @@ def _section(name: str) -> str:
     return "embeddings" if "embed_tokens" in name else "head"
 
 
-def _shapes(content: list[_Content], config: ArcticConfig) -> dict[str, tuple[int, ...]]:
+def _shapes(entries: list[_Entry]) -> dict[str, tuple[int, ...]]:
     return {
-        _stored(outside, kind): tuple(part.shape)
-        for name, kind, tensor in content
-        for outside, part in unstacked(name, tensor, range(config.num_experts))
+        stored: tuple(part.shape)
+        for entry in entries
+        for stored, (_, part) in zip(_stored_names(entry), _unstacked(entry), strict=True)
     }
 
 
-def _stored(outside: str, kind: str) -> str:
-    return outside if kind == WEIGHT else f"{outside}.{kind}"
+def _stored_names(entry: _Entry) -> list[str]:
+    """Names in the file: those of the released model, with the kind behind them for optimizer state."""
+    suffix = "" if entry.kind == WEIGHT else f".{entry.kind}"
+    return [name + suffix for name, _ in _unstacked(entry)]
 
 
-def _write_share(
-    scratch: Path, layout: Layout, share: Iterable[Stretch], workers: Workers, progress: Progress
+def _unstacked(entry: _Entry) -> Iterator[tuple[str, Tensor]]:
+    return unstacked(entry.name, entry.tensor, range(len(entry.tensor)))
+
+
+def _write_slices(
+    scratch: Path, layout: Layout, slices: Iterable[ParameterSlice], workers: Workers, progress: Progress
 ) -> Tensor:
     """Returns the bytes written to each file. Worker 0 writes the headers too."""
     scratch.mkdir(parents=True, exist_ok=True)
-    pieces: list[list[Piece]] = [[] for _ in layout.files]
-    for stretch in share:
-        number, offset = layout.places[stretch.name, stretch.kind]
-        pieces[number].append((offset + 4 * stretch.start, stretch.values))
+    by_file: list[list[FileSlice]] = [[] for _ in layout.files]
+    for part in slices:
+        number, offset = layout.positions[part.name, part.kind]
+        by_file[number].append((offset + 4 * part.start, part.values))
     written = [
-        write_pieces(scratch / file.name, found, progress, b"" if workers.rank else file.header)
-        for file, found in zip(layout.files, pieces, strict=True)
+        write_slices(scratch / file.name, parts, progress, b"" if workers.rank else file.header)
+        for file, parts in zip(layout.files, by_file, strict=True)
     ]
     return torch.tensor(written, dtype=torch.int64)
 
@@ -152,14 +174,16 @@ def _digests(scratch: Path, layout: Layout, written: list[int], workers: Workers
 
 
 def _write_descriptions(
-    scratch: Path, config: ArcticConfig, state: TrainingState, layout: Layout, digests: dict[str, str]
+    scratch: Path, config: ArcticConfig, state: TrainingState | None, layout: Layout, digests: dict[str, str]
 ) -> None:
     names = {name: file.name for file in layout.files if file.name.startswith("model") for name in file.shapes}
-    for file, content in (
-        (CONFIG, config.to_huggingface()),
-        (WEIGHTS_INDEX, {"metadata": {}, "weight_map": names}),
-        (STATE, asdict(state)),
-    ):
+    contents: dict[str, object] = {
+        CONFIG: config.to_huggingface(),
+        WEIGHTS_INDEX: {"metadata": {}, "weight_map": names},
+    }
+    if state is not None:
+        contents[STATE] = asdict(state)
+    for file, content in contents.items():
         _write_json(scratch / file, content)
         digests[file] = file_sha256(scratch / file, Progress())
     _write_json(scratch / INDEX, digests)

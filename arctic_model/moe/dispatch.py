@@ -45,6 +45,11 @@ class ExpertGroup:
         require_divided_experts(self.size, num_experts)
         return num_experts // self.size
 
+    def local_experts(self, num_experts: int) -> range:
+        """Numbers of the experts that this worker holds."""
+        number = self.num_local(num_experts)
+        return range(self.rank * number, (self.rank + 1) * number)
+
 
 class Route:
     """Order and destinations of the K * N assignments of one layer. Built in two halves, so that the exchange of row

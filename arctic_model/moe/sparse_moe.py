@@ -16,6 +16,7 @@ from arctic_model.moe import dispatch
 from arctic_model.moe.dispatch import Exchange, ExpertGroup, Route
 from arctic_model.moe.experts import Experts
 from arctic_model.moe.router import Router, Routing, within_capacity
+from arctic_model.weight_init import initialize
 
 
 class MoEOutput(NamedTuple):
@@ -38,22 +39,32 @@ class RowsInFlight(NamedTuple):
 class SparseMoE(nn.Module):
     """Top-k mixture of SwiGLU experts (Shazeer et al. 2017, arXiv 1701.06538), dropless unless a capacity is given.
 
-    Of `config` it reads `hidden_size`, `num_experts`, `top_k`, `expert_size` and `router_bias`.
+    Of `config` it reads `hidden_size`, `num_experts`, `top_k`, `expert_size`, `router_bias` and `init_std`.
 
     Args:
         config: the sizes D, E, K and F.
         group: the workers that share the experts; each holds E / size of them. None: this process holds all.
+        seed: seed of the initial weights, the same on all workers of the group. None draws from torch's default
+            generator.
 
     Raises:
         ValueError: if the group cannot split the experts evenly.
+
+    Example:
+        >>> import torch
+        >>> from arctic_model import SparseMoE, preset
+        >>> moe = SparseMoE(preset("tiny"))  # width 32, 2 of 4 experts per token
+        >>> moe(torch.randn(2, 16, 32)).shape
+        torch.Size([2, 16, 32])
     """
 
-    def __init__(self, config: ArcticConfig, group: ExpertGroup | None = None) -> None:
+    def __init__(self, config: ArcticConfig, group: ExpertGroup | None = None, *, seed: int | None = None) -> None:
         super().__init__()
         self.group = group or ExpertGroup()
         self.num_experts = config.num_experts
         self.gate = Router(config.hidden_size, config.num_experts, config.top_k, biased=config.router_bias)
         self.experts = Experts(self.group.num_local(config.num_experts), config.hidden_size, config.expert_size)
+        initialize(self, config.init_std, self.group.local_experts(config.num_experts), seed)
 
     def forward(self, x: Float[Tensor, "*batch T D"]) -> Float[Tensor, "*batch T D"]:
         """The weighted sum of each token's experts. With a group, all of its workers call in step.

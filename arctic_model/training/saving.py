@@ -1,6 +1,6 @@
 """Saving and resuming: what ties the training loop to its checkpoints and its history.
 
-At a checkpoint's step training waits for one thing: a copy of this worker's share of weights and optimizer state. A
+At a checkpoint's step training waits for one thing: a copy of this worker's slices of weights and optimizer state. A
 thread then writes it while training goes on. At most one checkpoint is on its way.
 """
 
@@ -25,9 +25,10 @@ from arctic_model.checkpoint.reading import (
     newest_checkpoint,
     prune,
 )
-from arctic_model.checkpoint.tensor_names import Stretch
+from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.workers import CheckpointError, Progress, Workers
 from arctic_model.checkpoint.writing import layout, write_checkpoint
+from arctic_model.model import ArcticModel
 from arctic_model.training import history
 from arctic_model.training.engine import Engine
 from arctic_model.training.history import Record
@@ -55,7 +56,8 @@ class Saver:
     ) -> None:
         self._engine = engine
         self._config = engine.model.config
-        self._layout = layout(self._config, engine.state_names)
+        with torch.device("meta"):
+            self._layout = layout(ArcticModel(self._config), engine.state_names)
         self._checkpoints = folder / CHECKPOINTS
         self._history = folder / HISTORY
         self._retention = retention
@@ -101,9 +103,9 @@ class Saver:
     def save(self, state: TrainingState, records: Sequence[Record]) -> None:
         """Copy what is to be written, and let it be written. Waits for the checkpoint before, if it is on its way."""
         self._settle()
-        share = self._staging.copied(self._engine.share())
+        slices = self._staging.copied(self._engine.parameter_slices())
         self._records = records
-        self._written = self._thread.submit(self._write, state, share, records)
+        self._written = self._thread.submit(self._write, state, slices, records)
 
     def poll(self) -> None:
         """Tell of the checkpoint on its way if it is committed by now, and raise what went wrong with it."""
@@ -127,7 +129,7 @@ class Saver:
             if self._is_first:
                 self._tell(self._records)
 
-    def _write(self, state: TrainingState, share: Iterable[Stretch], records: Sequence[Record]) -> Path:
+    def _write(self, state: TrainingState, slices: Iterable[ParameterSlice], records: Sequence[Record]) -> Path:
         """History first: a checkpoint without its history is never seen, history without its checkpoint is cut."""
         folder = self._checkpoints / checkpoint_name(state.step)
         write_checkpoint(
@@ -135,7 +137,7 @@ class Saver:
             self._config,
             state,
             self._layout,
-            share,
+            slices,
             self._workers,
             before_commit=lambda: history.append(self._history, records),
         )
@@ -157,22 +159,22 @@ class Saver:
 
         def read(name: str, kind: str, start: int, length: int) -> Tensor:
             progress.moved()
-            return checkpoint.stretch(name, kind, start, length)
+            return checkpoint.read_slice(name, kind, start, length)
 
         self._engine.load(checkpoint.state.updates, read)
 
 
 class Staging:
-    """Memory on the host for a copy of this worker's share, allocated once; pinned where the share is on a GPU."""
+    """Host memory for a copy of this worker's slices, allocated once; pinned if the slices are on a GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._memory = torch.empty(0)
 
     @torch.no_grad()
-    def copied(self, share: Iterable[Stretch]) -> list[Stretch]:
+    def copied(self, slices: Iterable[ParameterSlice]) -> list[ParameterSlice]:
         """Copies, which the next call overwrites."""
-        views = list(share)
+        views = list(slices)
         sizes = [view.values.numel() for view in views]
         if self._memory.numel() != sum(sizes):
             self._memory = torch.empty(sum(sizes), pin_memory=self._device.type == "cuda")

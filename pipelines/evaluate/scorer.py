@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from arctic_model.checkpoint.reading import load_model
+from arctic_model.model import ArcticModel
 from arctic_model.training.loss import token_nll
 from infra.integrity import damage_named
 from pipelines.evaluate.data.heldout import ScoredPiece, padded
@@ -18,7 +18,7 @@ class Scorer:
         # Sums split over another number of threads would differ in the last digits.
         torch.set_num_threads(1)
         with damage_named(source.checkpoint):
-            model = load_model(source.checkpoint)
+            model = ArcticModel.from_pretrained(source.checkpoint)
         self._model = model.to(source.device, getattr(torch, source.dtype))
         self._device = source.device
 

@@ -6,21 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from arctic_model.checkpoint.tensor_names import is_expert, logical_tensors
+from arctic_model.checkpoint.tensor_names import is_expert
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.weight_init import initialize
 
 CONFIG = preset("tiny", {"init_std": 0.2})
 
 
 @pytest.fixture
 def model() -> ArcticModel:
-    model = ArcticModel(CONFIG)
-    initialize(model, seed=1)
-    return model
+    return ArcticModel(CONFIG, seed=1)
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor]:
@@ -36,7 +33,7 @@ class Reference:
 
     def __init__(self, model: ArcticModel) -> None:
         self.config: ArcticConfig = model.config
-        self.weights = {name: w.double().requires_grad_() for name, w in logical_tensors(model)}
+        self.weights = {name: w.double().requires_grad_() for name, w in model.logical_tensors()}
 
     def logits(self, ids: Tensor, positions: Tensor, segments: Tensor) -> Tensor:
         return torch.stack([self.row(*row) for row in zip(ids, positions, segments, strict=True)])
@@ -109,8 +106,7 @@ def test_logits_and_gradients_are_those_of_the_definition(model: ArcticModel) ->
 def test_layers_computed_again_change_no_bit(capacity_factor: float) -> None:
     found = []
     for policy in (ForwardPolicy(capacity_factor), ForwardPolicy(capacity_factor, "layer")):
-        model = ArcticModel(CONFIG)
-        initialize(model, seed=1)
+        model = ArcticModel(CONFIG, seed=1)
         hidden, routing = model.hidden_states(*batch(), policy=policy)
         (hidden * torch.linspace(0, 1, hidden.numel()).view_as(hidden)).sum().backward()
         found.append([hidden, *routing[:3], *(p.grad for p in model.model.parameters())])
@@ -120,7 +116,7 @@ def test_layers_computed_again_change_no_bit(capacity_factor: float) -> None:
 def gradients(model: ArcticModel) -> dict[str, Tensor]:
     for parameter in model.parameters():
         parameter.data = parameter.grad
-    return dict(logical_tensors(model))
+    return dict(model.logical_tensors())
 
 
 def test_documents_do_not_see_each_other_nor_their_place_in_the_row(model: ArcticModel) -> None:
@@ -142,16 +138,14 @@ def test_a_row_of_padding_gives_numbers(model: ArcticModel) -> None:
 def test_first_weights_do_not_depend_on_how_experts_are_split() -> None:
     from arctic_model.moe.dispatch import ExpertGroup
 
-    whole, second = ArcticModel(CONFIG), ArcticModel(CONFIG, ExpertGroup(size=2, rank=1))
-    initialize(whole, seed=5)
-    initialize(second, seed=5)
+    whole = ArcticModel(CONFIG, seed=5)
+    second = ArcticModel(CONFIG, ExpertGroup(size=2, rank=1), seed=5)
     for (name, mine), other in zip(second.named_parameters(), whole.parameters(), strict=True):
         assert torch.equal(mine, other[2:] if is_expert(name) else other), name
 
 
 def test_first_weights_have_the_spread_of_the_config() -> None:
-    model = ArcticModel(preset("tiny", {"vocab_size": 4096}))
-    initialize(model, seed=0)
+    model = ArcticModel(preset("tiny", {"vocab_size": 4096}), seed=0)
     assert float(model.model.embed_tokens.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
     assert torch.equal(model.model.norm.weight, torch.ones(32))
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from arctic_model.checkpoint.reading import TrainingState
-from arctic_model.checkpoint.tensor_names import Stretch
+from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -60,12 +60,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = ArcticModel(preset("tiny", {"max_positions": 512}))
     generator = torch.Generator().manual_seed(0)
     parts = [
-        Stretch(name, "weight", 0, 0.3 * torch.randn(parameter.numel(), generator=generator))
+        ParameterSlice(name, "weight", 0, 0.3 * torch.randn(parameter.numel(), generator=generator))
         for name, parameter in model.named_parameters()
     ]
     layers, experts = model.config.num_layers, model.config.num_experts
     state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers, 7, [], [], None)
-    write_checkpoint(folder, model.config, state, layout(model.config, lambda name: ()), parts)
+    write_checkpoint(folder, model.config, state, layout(model, lambda name: ()), parts)
     tokenizer = train_tokenizer([ARTICLE.format(n=n) for n in range(50)], 300)
     tokenizer.save(str(folder / TOKENIZER_FILE))
     write_config(tokenizer, END, folder)

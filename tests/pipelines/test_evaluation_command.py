@@ -54,7 +54,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from arctic_model.checkpoint.reading import TrainingState
-    from arctic_model.checkpoint.tensor_names import Stretch
+    from arctic_model.checkpoint.tensor_names import ParameterSlice
     from arctic_model.checkpoint.writing import layout, write_checkpoint
     from arctic_model.model import ArcticModel
     from arctic_model.presets import preset
@@ -67,8 +67,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parameter.data = torch.from_numpy(generator.normal(0, 0.3, tuple(parameter.shape)).astype(np.float32))
     layers, experts = model.config.num_layers, model.config.num_experts
     state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers, 7, [], [], None)
-    parts = [Stretch(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
-    write_checkpoint(folder, model.config, state, layout(model.config, lambda name: ()), parts)
+    parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
+    write_checkpoint(folder, model.config, state, layout(model, lambda name: ()), parts)
     return folder
 
 

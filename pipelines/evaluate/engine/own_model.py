@@ -9,9 +9,9 @@ import torch
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from torch import Tensor
 
-from arctic_model.checkpoint.reading import load_model
 from arctic_model.inference.next_token import next_state
 from arctic_model.layers.attention import LayerCache
+from arctic_model.model import ArcticModel
 from infra.integrity import damage_named, read_committed
 from pipelines.artifacts.tokenizer import CHAT_END, CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, read_tokenizer
 from pipelines.evaluate.engine.models import KeyValueCache, Messages, ModelSource, TextCodec
@@ -70,7 +70,7 @@ class ArcticLM:
         self.codec: TextCodec = codec
         self.device = torch.device(source.device)
         with damage_named(source.checkpoint):
-            model = load_model(source.checkpoint)
+            model = ArcticModel.from_pretrained(source.checkpoint)
         self._model = model.to(self.device, getattr(torch, source.dtype))
         self.max_positions = self._model.config.max_positions
         if codec.vocab_size > self._model.config.vocab_size:

@@ -20,34 +20,30 @@ from arctic_model.checkpoint.reading import (
     checkpoint_name,
     checkpoints,
     clear,
-    load_model,
     newest_checkpoint,
     prune,
 )
-from arctic_model.checkpoint.tensor_names import Stretch, logical_tensors
+from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import history
 from arctic_model.training.optimizer import Optimization
-from arctic_model.weight_init import initialize
 
 CONFIG = preset("tiny")
 STATES = ("exp_avg", "exp_avg_sq")
 
 
 def new_model(seed: int = 0) -> ArcticModel:
-    model = ArcticModel(CONFIG)
-    initialize(model, seed)
-    return model
+    return ArcticModel(CONFIG, seed=seed)
 
 
-def share(model: ArcticModel) -> Iterator[Stretch]:
+def share(model: ArcticModel) -> Iterator[ParameterSlice]:
     """Everything, in stretches of at most 1000 values and in no useful order."""
     for factor, kind in enumerate(("weight", *STATES), 1):
         for name, parameter in reversed(list(model.named_parameters())):
             values = parameter.detach().view(-1) * factor
-            yield from (Stretch(name, kind, 1000 * n, part) for n, part in enumerate(values.split(1000)))
+            yield from (ParameterSlice(name, kind, 1000 * n, part) for n, part in enumerate(values.split(1000)))
 
 
 def state(step: int, mean_loss: float | None = None) -> TrainingState:
@@ -56,7 +52,7 @@ def state(step: int, mean_loss: float | None = None) -> TrainingState:
 
 def write(folder: Path, step: int, mean_loss: float | None = None) -> ArcticModel:
     model = new_model(step)
-    places = layout(CONFIG, lambda name: STATES)
+    places = layout(new_model(), lambda name: STATES)
     write_checkpoint(folder / checkpoint_name(step), CONFIG, state(step, mean_loss), places, share(model))
     return model
 
@@ -66,7 +62,7 @@ def test_a_checkpoint_gives_back_weights_moments_and_state(tmp_path: Path) -> No
     found = newest_checkpoint(tmp_path)
     assert found is not None
     assert (found.config, found.state) == (CONFIG, state(7))
-    for name, tensor in logical_tensors(model):
+    for name, tensor in model.logical_tensors():
         assert torch.equal(found.read(name), tensor)
         assert torch.equal(found.read(name, "exp_avg"), tensor * 2)
     with pytest.raises(CheckpointError, match="holds no tensor"):
@@ -79,12 +75,12 @@ def test_any_stretch_of_a_parameter_is_read_alone(tmp_path: Path) -> None:
     for name, parameter in model.named_parameters():
         whole, size = parameter.detach().view(-1), parameter.numel()
         for start, length in ((0, size), (size // 3, size // 2), (size - 1, 1), (size // 4, size // 4)):
-            assert torch.equal(found.stretch(name, "weight", start, length), whole[start : start + length])
+            assert torch.equal(found.read_slice(name, "weight", start, length), whole[start : start + length])
 
 
 def test_a_loaded_model_computes_what_the_written_one_did(tmp_path: Path) -> None:
     model = write(tmp_path, 7)
-    loaded = load_model(tmp_path / checkpoint_name(7))
+    loaded = ArcticModel.from_pretrained(tmp_path / checkpoint_name(7))
     ids = torch.arange(20)[None]
     arguments = (ids, ids, torch.zeros_like(ids))
     assert not loaded.training
@@ -97,7 +93,7 @@ def test_other_engines_find_the_released_models_layout(tmp_path: Path) -> None:
     index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
     read = {file.name: load_file(file) for file in folder.glob("model-*-of-00004.safetensors")}
     assert {name: file for file, tensors in read.items() for name in tensors} == index
-    for name, tensor in logical_tensors(model):
+    for name, tensor in model.logical_tensors():
         assert torch.equal(read[index[name]][name], tensor)
     config = json.loads((folder / "config.json").read_text())
     assert (config["model_type"], config["num_local_experts"]) == ("arctic", 4)
@@ -105,17 +101,16 @@ def test_other_engines_find_the_released_models_layout(tmp_path: Path) -> None:
 
 def test_the_router_biases_are_weights_of_their_own(tmp_path: Path) -> None:
     config = replace(CONFIG, router_bias=True)
-    model = ArcticModel(config)
-    initialize(model, 0)
+    model = ArcticModel(config, seed=0)
     model.set_router_biases(torch.arange(8.0).view(2, 4))
-    parts = [Stretch(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.state_dict().items()]
-    write_checkpoint(tmp_path / "step-1", config, state(1), layout(config, lambda name: ()), parts)
-    read = dict(load_model(tmp_path / "step-1").named_buffers())
+    parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.state_dict().items()]
+    write_checkpoint(tmp_path / "step-1", config, state(1), layout(model, lambda name: ()), parts)
+    read = dict(ArcticModel.from_pretrained(tmp_path / "step-1").named_buffers())
     assert [bias.tolist() for bias in read.values()] == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
 
 
 def test_each_parameter_has_what_its_optimizer_keeps() -> None:
-    files = layout(CONFIG, Optimization(optimizer="muon").state_names).files
+    files = layout(new_model(), Optimization(optimizer="muon").state_names).files
     stored = {name for file in files for name in file.shapes}
     assert {name.rsplit(".", 1)[1] for name in stored if ".experts.0.w1" in name} == {"weight", "momentum_buffer"}
     assert {name.rsplit(".", 1)[1] for name in stored if "lm_head" in name} == {"weight", *STATES}
@@ -168,7 +163,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_is_used(
 def test_parts_that_do_not_make_up_the_files_are_no_checkpoint(tmp_path: Path) -> None:
     parts = [stretch for stretch in share(new_model()) if stretch.name != "model.norm.weight"]
     with pytest.raises(CheckpointError, match=r"model-00004-of-00004.safetensors: the workers wrote \d+ bytes of"):
-        write_checkpoint(tmp_path / "step-3", CONFIG, state(3), layout(CONFIG, lambda name: STATES), parts)
+        write_checkpoint(tmp_path / "step-3", CONFIG, state(3), layout(new_model(), lambda name: STATES), parts)
     assert newest_checkpoint(tmp_path) is None
 
 
@@ -197,8 +192,9 @@ def killed_at(last: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
 
 
 def replace_seven_by_eight(folder: Path, monkeypatch: pytest.MonkeyPatch, last: float = float("inf")) -> list[str]:
-    parts = [Stretch(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in new_model(8).named_parameters()]
-    places = layout(CONFIG, lambda name: ())
+    model = new_model(8)
+    parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
+    places = layout(model, lambda name: ())
     with killed_at(last, monkeypatch) as calls:
         write_checkpoint(folder / checkpoint_name(8), CONFIG, state(8), places, parts)
         prune(folder, Retention(last=1))

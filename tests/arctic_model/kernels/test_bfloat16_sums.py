@@ -12,7 +12,6 @@ from arctic_model.presets import preset
 from arctic_model.training.loss import head_nll
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
-from arctic_model.weight_init import initialize
 
 ONE_ROUNDING = 2.5e-3
 """Relative, of a tensor: a number of bfloat16 is off by 2**-9 at most, and by about 1.6e-3 in the mean square."""
@@ -81,8 +80,7 @@ def errors(num_sequences: int) -> dict[str, float]:
 
 def gradients(dtype: torch.dtype, num_sequences: int, length: int = 64) -> dict[str, Tensor]:
     config = preset("tiny", {"hidden_size": 64, "vocab_size": 257, "top_k": 4})
-    model = ArcticModel(config)
-    initialize(model, seed=0)
+    model = ArcticModel(config, seed=0)
     model = model.bfloat16().to(dtype)
     ids = zipf(num_sequences * (length + 1), config.vocab_size).view(num_sequences, length + 1)
     positions, segments = torch.arange(length).repeat(num_sequences, 1), torch.zeros(num_sequences, length)

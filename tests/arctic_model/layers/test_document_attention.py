@@ -20,7 +20,6 @@ from arctic_model.layers.attention import (
 )
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.weight_init import initialize
 
 SEGMENTS = [
     [[0] * 12],
@@ -97,8 +96,7 @@ def test_a_pass_makes_one_mask_in_its_own_dtype_for_all_layers(monkeypatch: pyte
         return made[-1]
 
     monkeypatch.setattr(attention, "document_bias", noted)
-    model = ArcticModel(preset("tiny")).bfloat16()
-    initialize(model, 0)
+    model = ArcticModel(preset("tiny"), seed=0).bfloat16()
     for layer in model.model.layers:
         layer.self_attn.register_forward_pre_hook(lambda _, inputs: used.append(inputs[2]))
     ids = torch.zeros(1, 12, dtype=torch.long)

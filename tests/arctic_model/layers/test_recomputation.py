@@ -16,7 +16,6 @@ from arctic_model.sizing.memory import kept_by_layer
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
-from arctic_model.weight_init import initialize
 
 CONFIG = preset("tiny", {"hidden_size": 64, "num_layers": 3, "init_std": 0.2})
 POLICIES = ("none", "selective", "layer")
@@ -31,8 +30,7 @@ def kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model_of(dtype: str) -> ArcticModel:
-    model = ArcticModel(CONFIG)
-    initialize(model, seed=0)
+    model = ArcticModel(CONFIG, seed=0)
     return model.to(getattr(torch, dtype))
 
 

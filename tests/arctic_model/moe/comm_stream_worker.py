@@ -12,7 +12,6 @@ from arctic_model.model import ArcticModel
 from arctic_model.moe.comm_stream import TransferTiming, collective_timeout, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
-from arctic_model.weight_init import initialize
 
 KNOWN = (
     [TransferTiming(1.5, 1.3, True), TransferTiming(9.0, 9.0, False), TransferTiming(1.25, 0.1, True)],
@@ -23,8 +22,7 @@ CPU = torch.device("cpu")
 
 def measured(group: ExpertGroup) -> list[TransferTiming]:
     """The exchanges of one pass forward and backward."""
-    model = ArcticModel(preset("tiny"), group)
-    initialize(model, seed=0)
+    model = ArcticModel(preset("tiny"), group, seed=0)
     ids = torch.arange(24).view(2, 12)
     model(ids, torch.arange(12).repeat(2, 1), torch.zeros_like(ids)).sum().backward()
     return [handle.timing for handle in group.comm_stream.take_finished()]

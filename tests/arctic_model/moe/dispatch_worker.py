@@ -19,7 +19,6 @@ from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import Exchange, ExpertGroup
 from arctic_model.presets import preset
-from arctic_model.weight_init import initialize
 
 EVENTS: list[str] = []
 
@@ -47,8 +46,7 @@ LAUNCH, FINISH, ALL_TO_ALL = Exchange.launch, Exchange.finish, dist.all_to_all_s
 def gradients(
     group: ExpertGroup, ids: torch.Tensor, policy: ForwardPolicy = ForwardPolicy()
 ) -> dict[str, torch.Tensor]:
-    model = ArcticModel(preset("tiny", {"init_std": 0.2}), group)
-    initialize(model, seed=0)
+    model = ArcticModel(preset("tiny", {"init_std": 0.2}), group, seed=0)
     for layer in model.model.layers:
         layer.self_attn.register_forward_hook(lambda *_: EVENTS.append("attention"))
         layer.residual_mlp.register_forward_hook(lambda *_: EVENTS.append("dense"))

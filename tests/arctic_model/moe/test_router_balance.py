@@ -16,7 +16,6 @@ from arctic_model.moe.router import Routing, route, updated_bias, within_capacit
 from arctic_model.presets import preset
 from arctic_model.training.objective import Batch, Scale, training_loss, unpacked
 from arctic_model.training.optimizer import Optimization
-from arctic_model.weight_init import initialize
 
 EXPERTS, TOP_K = 4, 2
 
@@ -112,9 +111,7 @@ def random_pass(config: ArcticConfig, seed: int = 4) -> tuple[Tensor, Tensor, Te
 
 
 def model_of(config: ArcticConfig) -> ArcticModel:
-    model = ArcticModel(config)
-    initialize(model, 3)
-    return model
+    return ArcticModel(config, seed=3)
 
 
 def test_a_dropped_token_has_no_part_of_its_expert() -> None:
@@ -231,8 +228,7 @@ def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
 
 
 def test_a_models_biases_are_float32_even_where_the_model_is_not() -> None:
-    model = ArcticModel(preset("tiny", {"router_bias": True})).bfloat16()
-    initialize(model, 0)
+    model = ArcticModel(preset("tiny", {"router_bias": True}), seed=0).bfloat16()
     biases = [next(model.buffers()).clone()]
     for _ in range(3):
         model.balance(torch.tensor([[4.0, 2.0, 2.0, 0.0]] * 2), 0.001)

@@ -13,7 +13,6 @@ from arctic_model.presets import preset
 from arctic_model.sizing.flops import count_parameters, forward_flops_per_token, training_flops_per_token
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
-from arctic_model.weight_init import initialize
 
 CONFIG = preset("tiny", {"vocab_size": 512, "expert_size": 40, "top_k": 3, "num_layers": 3})
 SEQUENCES, LENGTH = 2, 64
@@ -52,8 +51,7 @@ UNKNOWN_TO_TORCH = {
 @pytest.fixture(scope="module")
 def counted() -> tuple[Counter[str], Counter[str]]:
     """Operations by kind in forward (which makes the head's gradients too) and in backward."""
-    model = ArcticModel(CONFIG)
-    initialize(model, seed=0)
+    model = ArcticModel(CONFIG, seed=0)
     ids = torch.randint(0, 512, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(0))
     positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
     batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)

@@ -38,7 +38,6 @@ from arctic_model.training import loss
 from arctic_model.training.muon import muon_step, orthogonalized, partition
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
-from arctic_model.weight_init import initialize
 
 WORKER = Path(__file__).with_name("sizing_worker.py")
 
@@ -53,8 +52,7 @@ def pass_of(
     config: ArcticConfig, dtype: str, shape: tuple[int, int], settings: Optimization = Optimization()
 ) -> tuple[ArcticModel, Callable[[], Tensor]]:
     """A model, and its loss on a batch of [B, T] random ids."""
-    model = ArcticModel(config)
-    initialize(model, seed=0)
+    model = ArcticModel(config, seed=0)
     model = model.to(getattr(torch, dtype))
     ids = torch.randint(0, config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     positions = torch.arange(shape[1]).repeat(shape[0], 1)

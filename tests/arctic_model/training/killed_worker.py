@@ -1,6 +1,6 @@
 """A worker of a training run that kills itself (SIGKILL) in the middle of a checkpoint: `killed_worker.py RANK WORLD
 RENDEZVOUS JOBS`, as `train_worker.py`, whose first job says `dies_in` (rank, call, number): before that call of
-`write_pieces`, `rename` (the commit) or `append` (the history), counted over the run from 0."""
+`write_slices`, `rename` (the commit) or `append` (the history), counted over the run from 0."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import train_worker
 from arctic_model.checkpoint import writing as checkpoint_writer
 from arctic_model.training import history
 
-OWNERS = {"write_pieces": checkpoint_writer, "rename": os, "append": history}
+OWNERS = {"write_slices": checkpoint_writer, "rename": os, "append": history}
 
 
 def main() -> None:

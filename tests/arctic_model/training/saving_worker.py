@@ -57,7 +57,7 @@ def values(name: str, kind: str, places: Tensor) -> Tensor:
 
 def fill(engine: Engine, change: float = 0.0) -> None:
     with torch.no_grad():
-        for name, kind, start, own in engine.share():
+        for name, kind, start, own in engine.parameter_slices():
             own.copy_(values(name, kind, torch.arange(start, start + own.numel())) + change)
 
 
@@ -77,7 +77,7 @@ def load(engine: Engine, folder: Path, limit_s: float = 600.0) -> list[str]:
     with Saver(engine, folder, Retention(), print, limit_s) as saver:
         found = saver.resume(None)
     wrong = [] if found == state(3) else [str(found)]
-    for name, kind, start, own in engine.share():
+    for name, kind, start, own in engine.parameter_slices():
         if not torch.equal(own, values(name, kind, torch.arange(start, start + own.numel()))):
             wrong.append(f"{name} {kind}")
     for name, parameter in [*engine.model.named_parameters(), *engine.model.named_buffers()]:
@@ -92,13 +92,13 @@ def change_meanwhile(engine: Engine, folder: Path) -> list:
     """Weights change while the checkpoint is on its way; what is told before and after it is committed."""
     may_write = threading.Event()
     told: list = []
-    write = checkpoint_writer.write_pieces
+    write = checkpoint_writer.write_slices
 
     def held(*arguments: object) -> int:
         may_write.wait()
         return write(*arguments)
 
-    checkpoint_writer.write_pieces = held
+    checkpoint_writer.write_slices = held
     try:
         fill(engine)
         with Saver(engine, folder, Retention(), told.append) as saver:
@@ -110,13 +110,13 @@ def change_meanwhile(engine: Engine, folder: Path) -> list:
             may_write.set()
             committed = str(saver.last_good())
     finally:
-        checkpoint_writer.write_pieces = write
+        checkpoint_writer.write_slices = write
     return [before, told, committed]
 
 
 def fail(engine: Engine, folder: Path) -> list[str]:
     """The disk of the last worker is full at the second checkpoint; what each worker raises, and what is left."""
-    write = checkpoint_writer.write_pieces
+    write = checkpoint_writer.write_slices
     fill(engine)
     try:
         with Saver(engine, folder, Retention(), print) as saver:
@@ -124,14 +124,14 @@ def fail(engine: Engine, folder: Path) -> list[str]:
             saver.save(state(3), [{"step": 3}])
             saver.last_good()
             if dist.get_rank() == dist.get_world_size() - 1:
-                checkpoint_writer.write_pieces = full
+                checkpoint_writer.write_slices = full
             saver.save(state(4), [{"step": 4}])
             while True:
                 saver.poll()
     except (OSError, CheckpointError) as error:
         raised = str(error)
     finally:
-        checkpoint_writer.write_pieces = write
+        checkpoint_writer.write_slices = write
     return [raised, *(found.name for found in checkpoints(folder / "checkpoints"))]
 
 
@@ -140,7 +140,7 @@ def slow_disk(engine: Engine, folder: Path) -> list:
     and never stands still for as long. What is wrong after loading, and the files that this worker hashed on resuming.
     """
     last = dist.get_rank() == dist.get_world_size() - 1
-    write, hashed = checkpoint_writer.write_pieces, checkpoint.file_sha256
+    write, hashed = checkpoint_writer.write_slices, checkpoint.file_sha256
     names: list[str] = []
 
     def slow(file: Path, pieces: list, progress: Any, header: bytes = b"") -> int:
@@ -154,7 +154,7 @@ def slow_disk(engine: Engine, folder: Path) -> list:
         return hashed(file, progress)
 
     if last:
-        checkpoint_writer.write_pieces = slow
+        checkpoint_writer.write_slices = slow
     try:
         fill(engine)
         with Saver(engine, folder, Retention(), print, LIMIT_S) as saver:
@@ -163,7 +163,7 @@ def slow_disk(engine: Engine, folder: Path) -> list:
         checkpoint.file_sha256 = watched
         return [load(engine, folder, LIMIT_S), names]
     finally:
-        checkpoint_writer.write_pieces, checkpoint.file_sha256 = write, hashed
+        checkpoint_writer.write_slices, checkpoint.file_sha256 = write, hashed
 
 
 def crawl(progress: Any) -> None:

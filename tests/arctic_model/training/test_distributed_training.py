@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from arctic_model.checkpoint.reading import load_model
+from arctic_model.model import ArcticModel
 
 SPOILED = {"5": "spike", "6": "gradient", "8": "loss", "10": "spike"}
 LEFT_OUT = [5, 6, 8, 10]
@@ -174,7 +174,7 @@ def test_biases_and_drops_are_those_of_one_worker(trained: Path, folder: Path, n
 
 def biases(folder: Path) -> dict[str, torch.Tensor]:
     """As an evaluation loads them from the last checkpoint."""
-    return dict(load_model(sorted((folder / "checkpoints").iterdir())[-1]).named_buffers())
+    return dict(ArcticModel.from_pretrained(sorted((folder / "checkpoints").iterdir())[-1]).named_buffers())
 
 
 @pytest.mark.parametrize("name", ["muon_zero1", *also_slow("muon_zero0", "muon_zero2", "muon_moved")])

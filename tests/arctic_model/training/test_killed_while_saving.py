@@ -51,7 +51,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kills() -> list[tuple[int, str, int]]:
     """Either worker, in any file of the three checkpoints; and around the commit of each."""
     generator = random.Random(0)
-    writing = [(generator.randrange(2), "write_pieces", generator.randrange(24)) for _ in range(3)]
+    writing = [(generator.randrange(2), "write_slices", generator.randrange(24)) for _ in range(3)]
     return [*writing, (0, "append", 1), (0, "rename", 2), (0, "rename", 4)]
 
 

@@ -10,7 +10,6 @@ import torch
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.loss import token_nll
-from arctic_model.weight_init import initialize
 from pipelines.artifacts.tokens import TokenSequences, TokensIndex, positions_and_targets, write_token_shard
 from pipelines.tokenize.packing import fill_rows, pack
 
@@ -20,9 +19,7 @@ LENGTH = 64
 
 @pytest.fixture
 def model() -> ArcticModel:
-    model = ArcticModel(CONFIG)
-    initialize(model, seed=3)
-    return model
+    return ArcticModel(CONFIG, seed=3)
 
 
 @pytest.fixture

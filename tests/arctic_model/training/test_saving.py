@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from arctic_model.checkpoint.reading import WEIGHTS_INDEX, Checkpoint, checkpoint_name
-from arctic_model.checkpoint.tensor_names import Stretch
+from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.training.optimizer import Optimization
@@ -69,10 +69,10 @@ def write_alone(folder: Path, optimizer: str) -> None:
     tensors = [(name, kind, p) for name, p in model.named_parameters() for kind in ("weight", *names(name))]
     tensors += [(name, "weight", bias) for name, bias in model.named_buffers()]
     parts = [
-        Stretch(name, kind, 0, worker.values(name, kind, torch.arange(tensor.numel())))
+        ParameterSlice(name, kind, 0, worker.values(name, kind, torch.arange(tensor.numel())))
         for name, kind, tensor in tensors
     ]
-    places = layout(worker.CONFIG, names)
+    places = layout(model, names)
     write_checkpoint(folder / "checkpoints" / checkpoint_name(3), worker.CONFIG, worker.state(3), places, parts)
 
 

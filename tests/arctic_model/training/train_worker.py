@@ -18,7 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arctic_model.checkpoint.tensor_names import local_experts, unstacked
+from arctic_model.checkpoint.tensor_names import unstacked
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import loop
@@ -28,7 +28,6 @@ from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
-from arctic_model.weight_init import initialize
 
 SPOILS = {"spike": 61, "gradient": 62, "loss": 63}
 """Ids that no other data has, by what they do: a huge gradient, one that is no number, and a loss that is none."""
@@ -104,7 +103,7 @@ def write_gradients(job: dict, rank: int, world: int) -> None:
     found = {"norm": torch.tensor(engine.gradient_norm())}
     for name, parameter in engine.model.named_parameters():
         whole = engine._deepspeed.utils.safe_get_full_grad(parameter) if job["zero"] else parameter.grad
-        found |= unstacked(name, whole, local_experts(engine.model))
+        found |= unstacked(name, whole, engine.model.local_experts)
     folder = Path(job["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{rank}.safetensors")
@@ -115,12 +114,11 @@ def write_reference(job: dict, rank: int, _: int) -> None:
     """The same gradients by torch's autograd alone, in one pass over the whole batch."""
     if rank == 0:
         Path(job["folder"]).mkdir(parents=True, exist_ok=True)
-        model = ArcticModel(preset("tiny"))
-        initialize(model, 0)
+        model = ArcticModel(preset("tiny"), seed=0)
         training_loss(model, whole_batch(1), whole_scale(), optimization({}))[0].backward()
         found = {}
         for name, parameter in model.named_parameters():
-            found |= unstacked(name, parameter.grad, local_experts(model))
+            found |= unstacked(name, parameter.grad, model.local_experts)
         save_file(
             {name: tensor.contiguous() for name, tensor in found.items()},
             Path(job["folder"]) / "one_process.safetensors",

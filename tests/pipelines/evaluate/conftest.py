@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from arctic_model.checkpoint.reading import INDEX
-from arctic_model.checkpoint.tensor_names import logical_tensors
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from data_recipes.schema import TokenizerSection, TokenizeSection
@@ -65,7 +64,7 @@ def our_model(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("our_model")
     model = ArcticModel(preset("tiny", {"max_positions": 512}))
     generator = torch.Generator().manual_seed(0)
-    weights = {name: 0.3 * torch.randn(tensor.shape, generator=generator) for name, tensor in logical_tensors(model)}
+    weights = {name: 0.3 * torch.randn(tensor.shape, generator=generator) for name, tensor in model.logical_tensors()}
     save_file(weights, folder / "model-00001-of-00001.safetensors")
     (folder / "config.json").write_text(json.dumps(model.config.to_huggingface()))
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}

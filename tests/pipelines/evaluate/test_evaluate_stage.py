@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from arctic_model.checkpoint.reading import TrainingState
-from arctic_model.checkpoint.tensor_names import Stretch
+from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -51,10 +51,10 @@ def inputs(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.fill_(1.0)
-    parts = [Stretch(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
+    parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
     layers, experts = model.config.num_layers, model.config.num_experts
     state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers, 7, [], [], None)
-    places = layout(model.config, lambda name: ())
+    places = layout(model, lambda name: ())
     write_checkpoint(checkpoint_folder(folder / "train"), model.config, state, places, parts)
     questions = [
         {

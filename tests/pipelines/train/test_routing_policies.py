@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from arctic_model.checkpoint.reading import load_model
+from arctic_model.model import ArcticModel
 from data_recipes import RecipeError, load_recipe
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import checkpoint_folder
@@ -15,7 +15,7 @@ BIASED = {"balance_loss_coefficient": 0.0, "balance_bias_rate": 0.01, "capacity_
 
 
 def biases(out: Path) -> torch.Tensor:
-    return torch.stack(list(load_model(checkpoint_folder(out)).buffers()))
+    return torch.stack(list(ArcticModel.from_pretrained(checkpoint_folder(out)).buffers()))
 
 
 def test_biases_go_on_from_phase_to_phase(workshop) -> None:
@@ -38,7 +38,7 @@ def test_activations_made_again_leave_the_same_bytes(workshop, policy: str) -> N
 
 def test_a_model_without_a_rate_has_no_biases(workshop) -> None:
     out, _ = workshop.run("plain", workshop.inputs(1, steps=1), workshop.stage())
-    assert list(load_model(checkpoint_folder(out)).buffers()) == []
+    assert list(ArcticModel.from_pretrained(checkpoint_folder(out)).buffers()) == []
 
 
 def test_only_what_changes_a_bit_is_in_the_key(workshop) -> None:

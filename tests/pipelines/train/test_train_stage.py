@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from arctic_model.checkpoint.reading import Checkpoint, load_model
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
@@ -48,7 +49,7 @@ def test_a_phase_leaves_a_checkpoint_its_history_and_the_experts_load(workshop) 
     shares = np.array(load["share"].to_pylist()).reshape(2, 4)
     assert shares.sum(axis=1) == pytest.approx([1, 1])
     assert Checkpoint(checkpoint_folder(out)).verify().state.step == 10
-    assert load_model(checkpoint_folder(out)).config == preset("tiny")
+    assert ArcticModel.from_pretrained(checkpoint_folder(out)).config == preset("tiny")
 
 
 def test_whoever_watches_hears_of_every_step_once(workshop) -> None:

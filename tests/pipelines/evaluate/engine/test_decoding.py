@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arctic_model.checkpoint.reading import load_model
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.decoding import StopFinder, Writer, choose, first_stop
 from pipelines.evaluate.engine.models import LanguageModel, ModelSource
@@ -32,7 +31,7 @@ def model(our_model: ModelSource) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def weights(our_model: ModelSource) -> ArcticModel:
-    return load_model(our_model.checkpoint)
+    return ArcticModel.from_pretrained(our_model.checkpoint)
 
 
 def continued(weights: ArcticModel, ids: list[int], count: int) -> list[int]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from arctic_model.checkpoint.reading import load_model
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.encoding import windows
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
@@ -30,7 +29,7 @@ def model(our_model: ModelSource) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def weights(our_model: ModelSource) -> ArcticModel:
-    return load_model(our_model.checkpoint)
+    return ArcticModel.from_pretrained(our_model.checkpoint)
 
 
 def full_pass(weights: ArcticModel, ids: list[int]) -> torch.Tensor:
