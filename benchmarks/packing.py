@@ -143,7 +143,7 @@ def encoding(folder: Path, num_texts: int, repeats: int) -> tuple[float, float, 
     counts = {}
 
     def ours() -> None:
-        counts.update(encode_shard(Shard(0, kept, folder / "tokenizer", ROW - 1), folder / "out").metrics["train"])
+        counts.update(encode_shard(Shard(0, kept, folder / "tokenizer", ROW - 1), folder / "out")["train"])
 
     def library() -> None:
         # Read anew, as a worker does: the library keeps the words that it has seen.

@@ -27,7 +27,8 @@ class ShardResult:
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
 
 
-ShardWork = Callable[[Descriptor, Path], ShardResult]
+ShardWork = Callable[[Descriptor, Path], ShardResult | Mapping[str, Any]]
+"""Writes files under a folder; returns plain metrics, or a ShardResult if records were set aside."""
 
 
 def map_shards(
@@ -164,6 +165,8 @@ def _commit_shard(work: ShardWork[Descriptor], shard: Descriptor, folder: Path) 
     scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     scratch.mkdir()
     result = work(shard, scratch)
+    if not isinstance(result, ShardResult):
+        result = ShardResult(result)
     write_durably(
         scratch / RESULT,
         json.dumps({"metrics": dict(result.metrics), "quarantined": list(result.quarantined)}),

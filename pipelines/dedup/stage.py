@@ -10,7 +10,7 @@ from arctic_errors import UserError
 from data_recipes import RecipeError
 from data_recipes.schema import DedupSection
 from infra.context import StageContext
-from infra.fanout import ShardResult, map_shards
+from infra.fanout import map_shards
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
@@ -84,8 +84,8 @@ class StagePasses:
         return [result.metrics for result in map_shards(context, run_task, tasks, unit=unit)]
 
 
-def run_task(task: Task, folder: Path) -> ShardResult:
-    return ShardResult(task.run(folder))
+def run_task(task: Task, folder: Path) -> Counts:
+    return task.run(folder)
 
 
 def _dedup(name: str, section: DedupSection, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:

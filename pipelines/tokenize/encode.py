@@ -6,13 +6,12 @@ Ids go to a file as they are made, and rows are gathered from it, so memory hold
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.fanout import ShardResult
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokenizer import TextTokenizer
@@ -61,12 +60,12 @@ class Encoded:
     changed: int
 
 
-def encode_shard(shard: Shard, folder: Path) -> ShardResult:
-    """Write both splits of `shard` under `folder`; the metrics are Counts by split."""
+def encode_shard(shard: Shard, folder: Path) -> dict[str, Any]:
+    """Write both splits of `shard` under `folder`; returns Counts by split."""
     # Shards are what runs in parallel; threads below them would only compete for the same cores.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer = TextTokenizer(shard.tokenizer)
-    return ShardResult({split: asdict(_encode_split(shard, tokenizer, split, folder)) for split in SPLITS})
+    return {split: asdict(_encode_split(shard, tokenizer, split, folder)) for split in SPLITS}
 
 
 def _encode_split(shard: Shard, tokenizer: TextTokenizer, split: str, folder: Path) -> Counts:

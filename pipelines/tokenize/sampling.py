@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.fanout import ShardResult
 from pipelines.artifacts.documents import TRAIN
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 from pipelines.tokenize.training_documents import KeptShard
@@ -61,8 +60,8 @@ def plan_offers(corpora: Mapping[str, Sequence[KeptShard]], sample_bytes: int) -
     return offers
 
 
-def offer(shard: Offered, folder: Path) -> ShardResult:
-    """Write OFFER in the order of draws; the metric is whether it has every document of the shard."""
+def offer(shard: Offered, folder: Path) -> dict[str, bool]:
+    """Write OFFER in the order of draws; returns whether it has every document of the shard, as "complete"."""
     held = [OFFER.empty_table()]
     num_documents = 0
     for batch in shard.kept.batches(TRAIN):
@@ -74,7 +73,7 @@ def offer(shard: Offered, folder: Path) -> ShardResult:
     file = offer_file(folder, shard.number)
     file.parent.mkdir()
     write_table(chosen, file, row_group_size=TEXT_ROWS)
-    return ShardResult({"complete": len(chosen) == num_documents})
+    return {"complete": len(chosen) == num_documents}
 
 
 def offer_file(folder: Path, number: int) -> Path:

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.fanout import ShardResult
 from pipelines.artifacts.formats.parquet import write_table
 from pipelines.artifacts.tokenizer import SAMPLE, SAMPLE_FILE, TOKENIZER_FILE, vocab_size, write_config
 from pipelines.tokenize.sampling import choose, iter_texts
@@ -35,8 +34,8 @@ class Training:
     vocab_size: int
 
 
-def train(training: Training, folder: Path) -> ShardResult:
-    """Write tokenizer.json, its configuration and SAMPLE; the metrics are the stage's."""
+def train(training: Training, folder: Path) -> dict[str, float]:
+    """Write tokenizer.json, its configuration and SAMPLE; returns the metrics of the stage."""
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     samples = [choose(corpus.files, corpus.complete, training.sample_bytes_per_corpus) for corpus in training.corpora]
     texts = (iter_texts(corpus.files, sample) for corpus, sample in zip(training.corpora, samples, strict=True))
@@ -44,13 +43,17 @@ def train(training: Training, folder: Path) -> ShardResult:
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=True)
     write_config(tokenizer, END, folder)
     write_table(_stated(training.corpora, samples), folder / SAMPLE_FILE)
-    metrics = {"data/vocab_size": vocab_size(tokenizer), "data/sample_documents": 0, "data/sample_bytes": 0}
+    metrics: dict[str, float] = {
+        "data/vocab_size": vocab_size(tokenizer),
+        "data/sample_documents": 0,
+        "data/sample_bytes": 0,
+    }
     for corpus, sample in zip(training.corpora, samples, strict=True):
         text_bytes = pc.sum(sample["text_bytes"], min_count=0).as_py()
         metrics[f"data/sample_bytes_{corpus.corpus}"] = text_bytes
         metrics["data/sample_bytes"] += text_bytes
         metrics["data/sample_documents"] += len(sample)
-    return ShardResult(metrics)
+    return metrics
 
 
 def _stated(corpora: Sequence[CorpusOffers], samples: Sequence[pa.Table]) -> pa.Table:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from infra.context import StageContext
-from infra.fanout import ShardResult
 from infra.store import MANIFEST, Artifact, file_digest
 from pipelines.artifacts.documents import Document
 
@@ -65,7 +64,7 @@ def test_an_attempt_that_dies_anywhere_is_gone_on_with(deduplicate, texts, tmp_p
         if len(done) == limit:
             raise MemoryError("killed")
         done.append(repr(task))
-        return ShardResult(task.run(folder))
+        return task.run(folder)
 
     monkeypatch.setattr(import_module("pipelines.dedup.stage"), "run_task", run_some)
     state = tmp_path / "state"

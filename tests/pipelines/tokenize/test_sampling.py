@@ -44,7 +44,7 @@ def sampled(folder: Path, shards: list[KeptShard], sample_bytes: int) -> tuple[l
     for shard in reversed(offers):
         out = folder / f"out-{shard.number}"
         out.mkdir()
-        complete.insert(0, offer(shard, out).metrics["complete"])
+        complete.insert(0, offer(shard, out)["complete"])
     files = [offer_file(folder / f"out-{shard.number}", shard.number) for shard in offers]
     sample = choose(files, complete, sample_bytes)
     return sample["doc_id"].to_pylist(), list(iter_texts(files, sample))
