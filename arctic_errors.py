@@ -2,10 +2,12 @@
 
     ArcticError                       whatever this project raises on purpose
       UserError                       you can mend it: the message names the place, the field, the value and the mend
-        RecipeError                   a recipe, a lock or an option is wrong
+        RecipeError                   a recipe or a lock is wrong
         ConfigError                   the numbers of a model or of its training cannot work together
+        OptionError                   an option or an argument is wrong
+        ExtensionError                a class of yours, named as "package.module:Class", cannot be used
         SelectionError                --until or --only fits no stage
-        ShowError, TokenError, DuplicatesError  the store does not hold what you asked for
+        NotInStoreError               the store does not hold what you asked for
         StoreError                    the store cannot be used
           DamageError                 a committed file has other bytes than were committed
         ClusterError                  a Ray cluster cannot be used
@@ -16,6 +18,7 @@
         TrackingError                 MLflow cannot be served
         SourceError                   the inputs give no usable corpus
         FilterError                   the rules drop every document
+        DedupInputError               documents that were given to `deduplicate` are not as it needs them
         DedupError                    a guard against over-merging stopped deduplication
         DataError                     evaluation data is missing or damaged
       TrainingError                   training diverged

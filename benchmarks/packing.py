@@ -30,7 +30,7 @@ from infra.store import Artifact, Manifest
 from pipelines.artifacts.documents import DECISIONS, DOCUMENTS, FILTERED, Document
 from pipelines.artifacts.tokenizer import BATCH_TEXTS, TOKENIZER_FILE, read_tokenizer, write_config
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard
-from pipelines.show_token import find_token
+from pipelines.lineage.tokens import find_token
 from pipelines.tokenize.encode import Shard, encode_shard
 from pipelines.tokenize.packing import pack
 from pipelines.tokenize.training_documents import KeptShard

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -46,13 +46,18 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
                 f"{path}: corpora[{number}] = {relative!r} has the name {corpus.name!r} a second time. Rename one."
             )
         corpora[corpus.name] = (corpus_path, corpus)
+    require_corpora(run, corpora, path)
+    return run, corpora
+
+
+def require_corpora(run: RunRecipe, corpora: Collection[str], path: Path) -> None:
+    """Raise RecipeError if the run recipe at `path` names a corpus that is not among `corpora`."""
     for field, name in _named_corpora(run):
         if name not in corpora:
             raise RecipeError(
                 f"{path}: {field}: no such corpus. The corpora of this run are "
                 f"{', '.join(corpora)}. {_did_you_mean(name, corpora)}".rstrip()
             )
-    return run, corpora
 
 
 def _named_corpora(run: RunRecipe) -> Iterator[tuple[str, str]]:
@@ -162,7 +167,7 @@ def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     return [section for argument in get_args(annotation) for section in _sections_in(argument)]
 
 
-def _did_you_mean(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def _did_you_mean(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"Did you mean {near[0]}?" if near else ""
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from arctic_errors import UserError
 from data_recipes.load import explain
 from infra.host.provenance import code_digest
 from infra.stage import canonical_json
@@ -29,7 +30,7 @@ from infra.stage import canonical_json
 Extended = TypeVar("Extended")
 
 
-class ExtensionError(ValueError):
+class ExtensionError(UserError, ValueError):
     """A class of the user's cannot be used: the message names it and the mend."""
 
 

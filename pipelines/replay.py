@@ -1,15 +1,22 @@
-"""Compare a second build with the committed one: data byte for byte, training within a stated band elsewhere."""
+"""Build a recipe a second time and compare with the committed results: data byte for byte; training on other hardware
+within a stated band."""
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
+from infra.plan import plan as plan_stages
+from infra.plan import select
 from infra.runner import Outcome
-from infra.store import Artifact, Manifest
+from infra.session import OnEvent, ignore
+from infra.store import Artifact, Manifest, Store
 from pipelines.artifacts.checkpoint import HISTORY_FILE
 from pipelines.artifacts.evaluation import Scores
 from pipelines.artifacts.formats.parquet import read_table
+from pipelines.errors import NotInStoreError
+from pipelines.recipes import as_recipe
+from pipelines.session import AnyRecipe, plan
 
 LOSS_BAND = 0.005
 """Relative difference of the mean loss of a phase that other hardware's rounding may bring."""
@@ -19,16 +26,63 @@ FREE = frozenset({"report"})
 """Stages whose pages carry the seconds of the run."""
 
 
-def compare(originals: Mapping[str, Artifact], outcome: Outcome, terminal: Console) -> bool:
-    """Print one line per stage; True where nothing differs by more than it may."""
-    verdicts = []
-    for stage, original in originals.items():
-        again = outcome.artifacts.get(stage)
-        verdict, same = _verdict(original, again) if again else (outcome.failed.get(stage, "not built"), False)
-        verdicts.append(same)
-        terminal.print(f"{'same  ' if same else 'DIFFERS'} {stage}: {verdict}", markup=False, soft_wrap=True)
-    terminal.print(f"\n{sum(verdicts)} of {len(verdicts)} stages replayed the same.")
-    return all(verdicts)
+@dataclass(frozen=True)
+class Comparison:
+    """How the second build of a stage compares with the committed one."""
+
+    stage: str
+    is_same: bool
+    verdict: str
+
+
+def replay(
+    recipe: AnyRecipe,
+    store: Path | str,
+    address: str | None = None,
+    on_event: OnEvent | None = None,
+    *,
+    until: str | None = None,
+) -> list[Comparison]:
+    """Build a recipe in a fresh store and compare every file with that of `store`.
+
+    Raises NotInStoreError if `store` lacks a stage.
+    """
+    from infra.cluster.connection import connect
+    from infra.events import EventLog
+    from infra.runner import run as run_on_cluster
+
+    loaded = as_recipe(recipe)
+    committed = plan(loaded, store, until=until)
+    if committed.to_build:
+        missing = ", ".join(stage.id for stage in committed.to_build)
+        raise NotInStoreError(
+            f"{loaded.path}: nothing to compare with: {missing} not committed in {store}. "
+            f"Run it first: arctic run {loaded.path} --store {store}"
+        )
+    with tempfile.TemporaryDirectory(prefix="arctic-replay-") as folder:
+        fresh = Store(Path(folder)).open()
+        planned = plan_stages(fresh, select(committed.graph.stages, until))
+        log = EventLog(fresh.root / "runs" / "replay")
+        watch = on_event or ignore
+        watch({"event": "run_started", "stages": [{"id": each.stage.id} for each in planned]})
+        with connect(address):
+            outcome = run_on_cluster(planned, fresh, log, watch)
+        log.close()
+        originals = {each.stage.id: each.artifact for each in committed.stages if each.artifact}
+        return compare(originals, outcome)
+
+
+def compare(originals: Mapping[str, Artifact], outcome: Outcome) -> list[Comparison]:
+    """One comparison for each committed stage."""
+    return [_comparison(stage, original, outcome) for stage, original in originals.items()]
+
+
+def _comparison(stage: str, original: Artifact, outcome: Outcome) -> Comparison:
+    again = outcome.artifacts.get(stage)
+    if again is None:
+        return Comparison(stage, False, outcome.failed.get(stage, "not built"))
+    verdict, is_same = _verdict(original, again)
+    return Comparison(stage, is_same, verdict)
 
 
 def _verdict(original: Artifact, again: Artifact) -> tuple[str, bool]:

@@ -31,7 +31,7 @@ DISTRIBUTIONS = (
 """Those whose version can change a result."""
 GIT_VARIABLE = "ARCTIC_GIT"
 """Carries the commit to a cluster, where the code arrives without its repository."""
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache

@@ -7,9 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from data_recipes import RecipeError, RunRecipe
 from data_recipes.curriculum import MixSection
@@ -21,16 +18,12 @@ from pipelines.mix.budgets import epochs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHART_COLUMNS, CHART_ROWS = 72, 12
 FIGURE_POINTS = 33
 """Points of a phase that are drawn."""
-COLOURS = ("blue", "yellow", "green", "magenta", "cyan", "red", "bright_blue", "bright_yellow", "bright_green",
-           "bright_magenta", "bright_cyan", "bright_red")  # fmt: skip
 WALKED_POSITIONS = 1_500_000
 """Positions whose order is walked, in about a second, to tell a step exactly."""
 Steps = tuple[int, int]
 """First and last step that something can happen in: the same where it is known exactly."""
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
@@ -134,26 +127,11 @@ def assumed_sequences(assumptions: Sequence[str], sequence_length: int) -> dict[
     return found
 
 
-def print_mix(simulation: Simulation, console: Console) -> None:
-    """A table of every phase and corpus, and the mixture over tokens."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("phase", "steps", "corpus", "tokens", "share", "epochs", "first repeat", "runs out"):
-        table.add_column(title, justify="left" if title in ("phase", "corpus") else "right", no_wrap=True)
-    for phase, corpora in simulation.phases:
-        heading = [phase.name, f"{phase.first_step:,} - {phase.last_step:,}"]
-        for corpus in corpora:
-            table.add_row(*heading, *_cells(corpus, phase.tokens))
-            heading = ["", ""]
-        table.add_section()
-    console.print(table)
-    console.print(_chart(simulation))
-
-
 def draw_mix(simulation: Simulation) -> "Figure":
     """The mixture over tokens, stacked, as a matplotlib figure."""
     from matplotlib.figure import Figure
 
-    tokens, shares = _mixture_over_tokens(simulation)
+    tokens, shares = mixture_over_tokens(simulation)
     figure = Figure(figsize=(9.2, 3.3), layout="constrained")
     axes = figure.subplots()
     axes.stackplot(tokens, shares.T, labels=simulation.corpora)
@@ -179,43 +157,7 @@ def _corpus(section: MixSection, phase: SimulatedPhase, share: CorpusShare) -> C
     )
 
 
-def _cells(corpus: CorpusOfPhase, tokens: int) -> list[str | Text]:
-    repeat, runs_out = _named(corpus.first_repeat), Text(_named(corpus.runs_out), style="bold red")
-    share = f"{corpus.tokens / tokens:.2%}"
-    return [corpus.corpus, f"{corpus.tokens:,}", share, f"{corpus.epochs:.3f}", repeat, runs_out]
-
-
-def _named(steps: Steps | None) -> str:
-    if steps is None:
-        return ""
-    first, last = steps
-    return f"step {first:,}" if first == last else f"step {first:,} to {last:,}"
-
-
-def _chart(simulation: Simulation) -> Text:
-    """Stacked shares: a column is a slice of the tokens, each corpus has a letter and a colour."""
-    names = simulation.corpora
-    tokens, shares = _mixture_over_tokens(simulation)
-    middles = (np.arange(CHART_COLUMNS) + 0.5) / CHART_COLUMNS * tokens[-1]
-    # Phases meet at two points of the same tokens, so a middle is looked up between points, never across a border.
-    columns = np.stack([np.interp(middles, tokens, shares[:, index]) for index in range(len(names))])
-    tops = np.cumsum(columns, axis=0)
-    chart = Text("\nmixture over tokens\n")
-    for row in range(CHART_ROWS):
-        height = 1 - (row + 0.5) / CHART_ROWS
-        chart.append("100% " if row == 0 else "  0% " if row == CHART_ROWS - 1 else "     ")
-        for column in range(CHART_COLUMNS):
-            index = min(int((tops[:, column] <= height).sum()), len(names) - 1)
-            chart.append(LETTERS[index % len(LETTERS)], style=f"reverse {COLOURS[index % len(COLOURS)]}")
-        chart.append("\n")
-    chart.append(f"     0{f'{tokens[-1]:.3g} tokens':>{CHART_COLUMNS - 1}}\n     ")
-    for index, name in enumerate(names):
-        chart.append(LETTERS[index % len(LETTERS)], style=f"reverse {COLOURS[index % len(COLOURS)]}")
-        chart.append(f" {name}   ")
-    return chart
-
-
-def _mixture_over_tokens(simulation: Simulation) -> tuple[np.ndarray, np.ndarray]:
+def mixture_over_tokens(simulation: Simulation) -> tuple[np.ndarray, np.ndarray]:
     """Tokens [points], and the share of each of `simulation.corpora` [points, corpora] there."""
     names = simulation.corpora
     points = np.linspace(0, 1, FIGURE_POINTS)

@@ -25,7 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.integrity import require_intact
+from infra.store import Store
+from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.tokens import TokenSequences
+from pipelines.errors import NotInStoreError, OptionError
 
 EXPORTED = pa.schema(
     [
@@ -49,6 +52,29 @@ class Export:
     files: tuple[Path, ...]
     documents: int
     tokens: int
+
+
+def export_corpus(store: Store, corpus: str, out: Path, form: str, split: str) -> Export:
+    """Write the packed tokens of the corpus `corpus` that was built last, or of a result by its key.
+
+    Raises NotInStoreError if the store has no such tokens, OptionError for another split or form.
+    """
+    named = [
+        artifact
+        for artifact in store.artifacts()
+        if artifact.manifest.name == "tokenize" and corpus in (artifact.manifest.subject, artifact.manifest.key)
+    ]
+    if not named:
+        raise NotInStoreError(
+            f"store {store.root}: no tokens of {corpus!r}. Run a recipe with this corpus until tokenize."
+        )
+    if split not in (TRAIN, HELDOUT):
+        raise OptionError(f"--split {split!r}: there are {TRAIN} and {HELDOUT}.")
+    latest = max(named, key=lambda artifact: artifact.made)
+    try:
+        return export_tokens(latest.path, split, form, out)
+    except ValueError as error:
+        raise OptionError(str(error)) from None
 
 
 def export_tokens(artifact: Path, split: str, form: str, target: Path) -> Export:

@@ -8,7 +8,13 @@ from rich.console import Console
 
 from infra.plan import PlannedStage
 from infra.stage import Stage
-from pipelines.console import plan_table, view
+from pipelines.cli.plan import plan_table
+from pipelines.cli.terminal.live import view
+
+
+def begin(*ids):
+    """The first event of a run with these stages."""
+    return {"event": "run_started", "stages": [{"id": name} for name in ids]}
 
 
 def planned(*ids):
@@ -22,7 +28,8 @@ def lines():
 
     def lines(events):
         out = io.StringIO()
-        with view(Console(file=out, width=200), planned(("train", "1"))) as show:
+        with view(Console(file=out, width=200)) as show:
+            show(begin("train[1]"))
             for seconds, event in events:
                 show({"time": 1000.0 + seconds, "stage": "train[1]", **event})
         return out.getvalue().splitlines()
@@ -72,7 +79,8 @@ def test_a_wait_for_machines_is_a_line_a_minute_until_the_stage_works(lines):
 
 def test_a_table_shows_a_wait_until_there_is_progress():
     out = io.StringIO()
-    with view(Console(file=out, width=100, force_terminal=True, color_system=None), planned(("train", "1"))) as show:
+    with view(Console(file=out, width=100, force_terminal=True, color_system=None)) as show:
+        show(begin("train[1]"))
         show({"time": 1.0, "stage": "train[1]", "event": "stage_started", "attempt": 1})
         show({"time": 9.0, "stage": "train[1]", "event": "waiting", "needs": "4 GPUs", "seconds": 130.0})
         time.sleep(0.6)
@@ -97,7 +105,8 @@ def test_failures_and_warnings_are_said_whole(lines):
 def test_a_terminal_gets_a_table_with_every_stage():
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120)
-    with view(console, planned(("mix", "1"), ("train", "1"))) as show:
+    with view(console) as show:
+        show(begin("mix[1]", "train[1]"))
         show({"event": "stage_started", "stage": "mix[1]", "time": 1.0, "attempt": 1})
         show({"event": "stage_finished", "stage": "mix[1]", "time": 3.0, "seconds": 2.0})
     assert "mix[1]" in out.getvalue()

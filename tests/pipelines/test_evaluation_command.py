@@ -5,26 +5,25 @@ import json
 import os
 import subprocess
 import sys
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from typer.testing import CliRunner
 
+from arctic_errors import UserError
 from data_recipes import RecipeError
 from infra.store import Store
 from infra.tracking import tracking_uri
 from pipelines.artifacts.evaluation import Scores
-from pipelines.cli import main
+from pipelines.cli import app, main
+from pipelines.errors import OptionError
+from pipelines.evaluate.data.fetch import fetch_known
 from pipelines.evaluate.tasks.task import DataError
-from pipelines.evaluation import Order, evaluate_checkpoint, fetch_data
+from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
+from pipelines.session import run_graph
 
 TEXTS = [f"Row {number}: SELECT x FROM t WHERE y = {number};" for number in range(50)]
-
-
-def terminal() -> Console:
-    return Console(file=StringIO(), width=200)
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +111,14 @@ def test_mistakes_are_told_with_their_mend_before_a_cluster_is_started(
     change: dict[str, object], message: str, checkpoint: Path, tokenizer: Path, root: Path, tmp_path: Path
 ) -> None:
     fields = {"checkpoint": checkpoint, "suite": ("race",), "root": root, "tokenizer": tokenizer} | change
-    with pytest.raises(RecipeError, match=message):
-        evaluate_checkpoint(Order(**fields), tmp_path / "store", None, terminal())
+    with pytest.raises(UserError, match=message):
+        run_graph(evaluation_graph(EvaluationOptions(**fields)), tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
 
 def test_folder_that_is_no_checkpoint_says_what_one_holds(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no checkpoint. It holds neither checkpoint\.json .* nor config\.json"):
-        evaluate_checkpoint(Order(root, ("race",), root), tmp_path / "store", None, terminal())
+    with pytest.raises(OptionError, match=r"no checkpoint. It holds neither checkpoint\.json .* nor config\.json"):
+        evaluation_graph(EvaluationOptions(root, ("race",), root))
 
 
 def test_tokenizer_without_the_tokens_that_it_names_is_told(
@@ -130,30 +129,30 @@ def test_tokenizer_without_the_tokens_that_it_names_is_told(
     (folder / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
     config = json.loads((tokenizer / "tokenizer_config.json").read_text()) | {"eos_token": "</s>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    order = Order(checkpoint, ("race",), root, tokenizer=folder)
-    with pytest.raises(RecipeError, match=r"tokenizer_config\.json: does not fit tokenizer\.json \(KeyError\('</s>'\)"):
-        evaluate_checkpoint(order, tmp_path / "store", None, terminal())
+    options = EvaluationOptions(checkpoint, ("race",), root, tokenizer=folder)
+    with pytest.raises(OptionError, match=r"tokenizer_config\.json: does not fit tokenizer\.json \(KeyError\('</s>'\)"):
+        evaluation_graph(options)
 
 
 def test_unknown_file_is_told_with_all_that_there_are(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"gsm8k\.json: no file of the data root. There are .*gsm8k/test\.jsonl"):
-        fetch_data(["gsm8k/test.jsonl", "gsm8k.json"], tmp_path, terminal())
+    with pytest.raises(OptionError, match=r"gsm8k\.json: no file of the data root. There are .*gsm8k/test\.jsonl"):
+        fetch_known(["gsm8k/test.jsonl", "gsm8k.json"], tmp_path, print)
 
 
 def test_file_that_is_given_out_by_its_owner_alone_is_named_and_nothing_is_asked(tmp_path: Path) -> None:
-    shown = terminal()
-    fetch_data(["race/test.jsonl"], tmp_path, shown)
-    assert "race/test.jsonl: bring it by hand: " in shown.file.getvalue()  # type: ignore[attr-defined]
+    done = CliRunner().invoke(app, ["eval-data", "fetch", "race/test.jsonl", "--root", str(tmp_path)])
+    assert done.exit_code == 0
+    assert "race/test.jsonl: bring it by hand: " in done.stdout
 
 
 @pytest.mark.parametrize("error", [RecipeError("--limit 0: it must be 1 or more."), DataError("race: missing. Mend.")])
 def test_a_mistake_is_one_line_and_exit_code_two(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def refuse(*_: object) -> bool:
+    def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("pipelines.evaluation.evaluate_checkpoint", refuse)
+    monkeypatch.setattr("pipelines.graph.evaluation.evaluation_graph", refuse)
     monkeypatch.setattr(sys, "argv", ["arctic", "evaluate", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         main()

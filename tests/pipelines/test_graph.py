@@ -7,8 +7,8 @@ import pytest
 
 from data_recipes import RecipeError, load_corpus, load_run
 from data_recipes.lock import Lock
-from pipelines.ablation import ablation_graph
 from pipelines.graph import corpus_graph, run_graph
+from pipelines.graph.ablation import ablation_graph
 
 QUICKSTART = Path(__file__).parents[2] / "data_recipes" / "runs" / "quickstart.toml"
 
@@ -63,16 +63,16 @@ def test_a_lock_gives_the_same_keys_from_another_folder(corpora, tmp_path):
     elsewhere = tmp_path / "runs" / "lock.json"
     elsewhere.parent.mkdir()
     elsewhere.write_text(graph.lock.to_json())
-    from pipelines.commands import load_graph
+    from pipelines.recipes import load_recipe
 
-    again = load_graph(elsewhere)
+    again = load_recipe(elsewhere).graph()
     assert {name: stage.key for name, stage in again.stages.items()} == {
         name: stage.key for name, stage in graph.stages.items()
     }
     assert Lock.from_json(elsewhere.read_text(), elsewhere) == again.lock
     (tmp_path / "old.jsonl").write_text(json.dumps({"text": "another page"}))
     with pytest.raises(RecipeError, match="the inputs of old are not the ones that were locked"):
-        load_graph(elsewhere)
+        load_recipe(elsewhere).graph()
 
 
 def test_a_search_for_a_mixture_shares_all_but_the_phase(monkeypatch):

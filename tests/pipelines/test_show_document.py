@@ -13,8 +13,9 @@ from infra.stage import Stage
 from infra.store import Artifact, Store
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, DocumentWriter
 from pipelines.artifacts.scores import CONTAMINATION, PII, SCORES
-from pipelines.show import ShowError, show
-from pipelines.show_document import TEXT_SHOWN, describe, find_document
+from pipelines.cli.show import show
+from pipelines.errors import NotInStoreError
+from pipelines.lineage.documents import TEXT_SHOWN, describe, find_document
 
 DOCUMENTS = [
     Document(f"text {number} " * 100, f"https://a.example/{number}", "crawl.warc.gz", offset=100 * number, length=50)
@@ -157,5 +158,5 @@ def test_the_command_prints_it_and_says_where_ids_stand(store: Store) -> None:
     show("document", COPY.doc_id, None, store.root, terminal)
     printed = terminal.file.getvalue()
     assert KEPT.url in printed and "near_duplicate" in printed and "https://a.example/5" in printed
-    with pytest.raises(ShowError, match="no document 'nothing'. Ids are 32 hex digits"):
+    with pytest.raises(NotInStoreError, match="no document 'nothing'. Ids are 32 hex digits"):
         show("document", "nothing", None, store.root, terminal)

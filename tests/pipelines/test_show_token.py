@@ -10,7 +10,8 @@ import pytest
 from infra.store import Artifact, Manifest
 from pipelines.artifacts.documents import DOCUMENTS, Document, write_documents
 from pipelines.artifacts.tokens import PIECES, Piece, TokensIndex, write_token_shard
-from pipelines.show_token import TokenError, find_token
+from pipelines.errors import NotInStoreError
+from pipelines.lineage.tokens import find_token
 
 
 def artifact(path: Path, name: str, key: str, **inputs: str) -> Artifact:
@@ -73,20 +74,22 @@ def test_padding_has_no_document(store: list[Artifact]) -> None:
 
 
 def test_what_is_not_there_is_said_with_what_is(store: list[Artifact]) -> None:
-    with pytest.raises(TokenError, match=r"no training token 15: there are 3 sequences of 5, so positions end at 14"):
+    with pytest.raises(
+        NotInStoreError, match=r"no training token 15: there are 3 sequences of 5, so positions end at 14"
+    ):
         find_token(store, "web", 15)
-    with pytest.raises(TokenError, match=r"corpus sql: not tokenized in this store\. It has web \(t1\)"):
+    with pytest.raises(NotInStoreError, match=r"corpus sql: not tokenized in this store\. It has web \(t1\)"):
         find_token(store, "sql", 0)
     again = artifact(store[1].path, "tokenize", "t2", source="s1")
-    with pytest.raises(TokenError, match=r"corpus web: tokenized 2 times: web \(t1\), web \(t2\)\. Name one"):
+    with pytest.raises(NotInStoreError, match=r"corpus web: tokenized 2 times: web \(t1\), web \(t2\)\. Name one"):
         find_token([*store, again], "web", 0)
-    with pytest.raises(TokenError, match="its source s1 is not in this store"):
+    with pytest.raises(NotInStoreError, match="its source s1 is not in this store"):
         find_token(store[1:], "web", 0)
 
 
 def test_source_of_another_build_is_not_mistaken_for_the_document(store: list[Artifact], tmp_path: Path) -> None:
     write_documents([crawled(3), crawled(2)], tmp_path / "source", 1)
-    with pytest.raises(TokenError, match=f"document {crawled(2).doc_id}: not in row 0 of shard 1"):
+    with pytest.raises(NotInStoreError, match=f"document {crawled(2).doc_id}: not in row 0 of shard 1"):
         find_token(store, "web", 5)
 
 

@@ -15,8 +15,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import PRESETS
 from arctic_model.sizing.step_time import GPUS
 from data_recipes import RecipeError, RunRecipe, load_recipe
-from pipelines.commands import load_graph
 from pipelines.fit import model_config
+from pipelines.recipes import load_recipe as load_run_recipe
 from pipelines.size import Order, print_size
 
 RECIPES = Path(__file__).parents[2] / "data_recipes"
@@ -61,7 +61,7 @@ def test_the_size_is_that_of_the_model_which_the_run_builds(recipe: Path, overri
 
 
 def test_the_train_stage_of_the_quickstart_has_the_model_that_is_sized() -> None:
-    stages = load_graph(RECIPES / "runs" / "quickstart.toml", ["tokenizer.vocab_size=3_000"]).stages
+    stages = load_run_recipe(RECIPES / "runs" / "quickstart.toml", ["tokenizer.vocab_size=3_000"]).graph().stages
     config = ArcticConfig.from_dict(stages["train[1]"].params["model"])
     text = printed(RECIPES / "runs" / "quickstart.toml", Order(), "tokenizer.vocab_size=3_000")
     assert f": {built_parameters(config):,} parameters," in text

@@ -17,6 +17,7 @@ from typing import Any
 
 from infra.host.web import connections, proxy_of
 from infra.store import write_durably
+from pipelines.errors import OptionError
 from pipelines.evaluate.data.files import BY_HAND, DataFile, content_digest, data_files
 from pipelines.evaluate.tasks.task import DataError
 
@@ -25,6 +26,14 @@ RETRIES = 5
 BACKOFF_S = 0.5
 LABELS = "ABCDE"
 Row = Mapping[str, Any]
+
+
+def fetch_known(files: Sequence[str], root: Path, tell: Callable[[str], None]) -> list[DataFile]:
+    """As `fetch`, all files if `files` is empty. Raises OptionError for a file that the data root does not have."""
+    unknown = [name for name in files if name not in data_files()]
+    if unknown:
+        raise OptionError(f"{unknown[0]}: no file of the data root. There are {', '.join(data_files())}.")
+    return fetch(root, files or None, tell)
 
 
 def fetch(

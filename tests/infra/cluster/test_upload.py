@@ -102,7 +102,7 @@ def test_a_folder_is_refused_from_the_limit_on_and_its_largest_parts_are_named(f
 
 
 def test_a_recipe_needs_itself_its_corpora_and_the_files_they_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from pipelines.submission import needed_files
+    from data_recipes.files import needed_files
 
     monkeypatch.chdir(tmp_path)
     for name in ("recipes/pages/a.warc.gz", "recipes/pages/b.warc.gz", "recipes/other.warc.gz"):

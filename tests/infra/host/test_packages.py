@@ -19,7 +19,7 @@ from infra.stage import Stage
 from infra.store import Store
 
 ROOT = Path(__file__).parents[3]
-OURS = {"pipelines", "infra", "arctic_model", "data_recipes"}
+OURS = {"arctic_errors", "pipelines", "infra", "arctic_model", "data_recipes"}
 TRANSITIVE = {"jinja2": "torch", "datasets": "lm_eval", "requests": "mlflow", "filelock": "torch", "fsspec": "torch"}
 """Modules of packages that another, required or optional, one always brings."""
 OPTIONAL = {found.name for _, found in optional()}

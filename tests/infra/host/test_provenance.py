@@ -74,6 +74,10 @@ def test_a_module_that_does_not_exist_is_named():
         code_digest("no_such_module")
 
 
+def test_the_code_is_looked_for_in_the_folder_of_the_four_packages():
+    assert {"arctic_model", "data_recipes", "infra", "pipelines"} <= {path.name for path in module.ROOT.iterdir()}
+
+
 def test_git_is_that_of_the_code_and_not_of_a_repository_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def git(*arguments: str) -> None:
         subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)

@@ -18,8 +18,9 @@ from pipelines import ablate
 from pipelines.ablate.mixtures import dirichlet, draw_mixtures
 from pipelines.ablate.regression import regress
 from pipelines.ablate.stage import Ablation
-from pipelines.ablation import ablation_graph, print_ablation, write_best
 from pipelines.artifacts.evaluation import Difference, Score, Scores, write_differences
+from pipelines.cli.terminal.ablation import print_ablation
+from pipelines.graph.ablation import ablation_graph, write_best
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 OWN = {"code": 0.3, "docs": 0.5, "sql": 0.2, "unused": 0.0}

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from infra.plan import PlannedStage
-from infra.runner import Outcome
+from infra.session import RunResult, StageResult
 from infra.stage import Resources, Stage
 from infra.store import Artifact, Manifest
 from pipelines.artifacts.evaluation import Difference, Score, Scores, interval_text, score_text, write_differences
+from pipelines.cli.terminal.scores import print_scores
+from pipelines.cli.terminal.summary import print_summary
 from pipelines.evaluate.measuring import metrics_of
-from pipelines.evaluation import print_scores
 from pipelines.report.scores_section import written
-from pipelines.summary import print_summary
 
 
 @pytest.mark.parametrize(
@@ -47,8 +46,8 @@ def test_one_score_reads_the_same_on_every_surface(tmp_path: Path) -> None:
     train = Stage("train", "1", 1, {}, {}, lambda context, inputs: {}, Resources())
     manifest = Manifest(stage.id, "evaluate", "1", stage.key, 1, {}, {}, (), {}, (), 0.0, {})
     artifact = Artifact(folder, manifest)
-    planned = [PlannedStage(train, "build", ""), PlannedStage(stage, "build", "")]
-    print_summary(Outcome({stage.id: artifact}, {}, {}), planned, tmp_path, 1.0, end)
+    stages = {train.id: StageResult(train, "failed", error="no GPU"), stage.id: StageResult(stage, "built", artifact)}
+    print_summary(RunResult("toy", "toy-1", tmp_path, stages, 1.0, ""), end)
     read = float(score_text(metrics_of({"piqa/acc": found}, {})["eval/piqa/acc"]))
     stored = json.loads((folder / "scores.json").read_text())["scores"]["piqa/acc"]["value"]
     assert read == 0.438 == float(score_text(stored))

@@ -11,8 +11,9 @@ from infra.stage import Stage
 from infra.store import Store
 from pipelines import dedup
 from pipelines.artifacts.documents import FILTERED, Document, write_documents, write_shard
+from pipelines.errors import NotInStoreError
+from pipelines.lineage.duplicates import describe_cluster, word_changes
 from pipelines.report.duplicates import duplicates_section, read_duplicates
-from pipelines.show_cluster import DuplicatesError, show_cluster, word_changes
 
 
 @pytest.fixture
@@ -66,35 +67,35 @@ def _with_inputs(pair: tuple[Stage, Stage]) -> list[Stage]:
 
 def kept_of(store: Store, corpora) -> str:
     """The document that the shop's cluster is named by."""
-    shown = show_cluster(corpora["notes"][0].doc_id, store)
+    shown = describe_cluster(corpora["notes"][0].doc_id, store)
     return shown.split()[1]
 
 
 def test_a_cluster_is_shown_by_its_own_id_and_by_that_of_any_member(store, corpora):
     kept = kept_of(store, corpora)
-    shown = show_cluster(kept, store)
+    shown = describe_cluster(kept, store)
     assert shown.startswith(f"cluster {kept} of dedup[notes] ") and "121 documents, one kept" in shown
-    assert show_cluster(corpora["notes"][5].doc_id, store) == shown
+    assert describe_cluster(corpora["notes"][5].doc_id, store) == shown
     assert "and 100 more" in shown and "exact duplicate: Jaccard 1.000, containment 1.000, 16 bands shared" in shown
 
 
 def test_what_differs_is_shown_word_by_word(store, corpora, monkeypatch):
-    monkeypatch.setattr("pipelines.show_cluster.MEMBERS_SHOWN", 1000)
-    shown = show_cluster(corpora["notes"][120].doc_id, store)
+    monkeypatch.setattr("pipelines.lineage.duplicates.MEMBERS_SHOWN", 1000)
+    shown = describe_cluster(corpora["notes"][120].doc_id, store)
     word = corpora["notes"][0].text.split()[30]
     assert f"[-{word}-] {{+x+}}" in shown and shown.count("the same words") == 119
 
 
 def test_a_cluster_may_be_kept_in_an_earlier_corpus(store, corpora):
     gone, kept = corpora["notes"][121], corpora["snapshot"][0]
-    shown = show_cluster(gone.doc_id, store)
+    shown = describe_cluster(gone.doc_id, store)
     assert f"kept {kept.doc_id}  old/0" in shown and f"gone {gone.doc_id}  page/old" in shown
     assert "{+and more+}" in shown
 
 
 def test_an_unknown_cluster_is_an_error_that_says_where_names_are(store):
-    with pytest.raises(DuplicatesError, match=r"no cluster 'f00'.*kept_id of clusters.parquet"):
-        show_cluster("f00", store)
+    with pytest.raises(NotInStoreError, match=r"no cluster 'f00'.*kept_id of clusters.parquet"):
+        describe_cluster("f00", store)
 
 
 def test_changes_are_marked_in_their_surroundings():

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from data_recipes import RecipeError
-from pipelines import evaluation
 from pipelines.artifacts.evaluation import Score, Scores, write_differences
+from pipelines.cli.terminal.scores import print_scores
+from pipelines.errors import OptionError
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.evaluation import asked_otherwise, differences
 from pipelines.evaluate.stage import Spread
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tokenizer_fit import require_fit
-from pipelines.evaluation import Order, evaluate_checkpoint, print_scores
+from pipelines.graph import evaluation
+from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
 
 transformers = pytest.importorskip("transformers")
 PROTOCOL = "5-shot, in the chat template; chat template 0123456789ab; answers end after 64 tokens"
@@ -86,7 +87,7 @@ def test_a_tokenizer_is_that_of_one_side(
     for name in ("new", "old", "root", "mine", "theirs"):
         (tmp_path / name).mkdir()
     own, against = (tmp_path / name if name else None for name in (tokenizer, other))
-    order = Order(
+    options = EvaluationOptions(
         tmp_path / "new",
         ("race",),
         tmp_path / "root",
@@ -94,15 +95,15 @@ def test_a_tokenizer_is_that_of_one_side(
         tokenizer=own,
         against_tokenizer=against,
     )
-    with pytest.raises(RecipeError, match="enough"):
-        evaluate_checkpoint(order, tmp_path / "store", None, Console(file=StringIO()))
+    with pytest.raises(OptionError, match="enough"):
+        evaluation_graph(options)
     assert staged == [(tmp_path / "old", against), (tmp_path / "new", own)]
 
 
 def test_a_tokenizer_for_nobody_is_refused(tmp_path: Path) -> None:
-    order = Order(tmp_path, ("race",), tmp_path, against_tokenizer=tmp_path)
-    with pytest.raises(RecipeError, match="--against-tokenizer: there is no --against"):
-        evaluate_checkpoint(order, tmp_path / "store", None, Console(file=StringIO()))
+    options = EvaluationOptions(tmp_path, ("race",), tmp_path, against_tokenizer=tmp_path)
+    with pytest.raises(OptionError, match="--against-tokenizer: there is no --against"):
+        evaluation_graph(options)
 
 
 def test_the_tokenizer_of_the_model_fits_whoever_made_the_model(our_model: ModelSource, llama: Path) -> None:

@@ -15,9 +15,10 @@ from infra.store import Artifact
 from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
+from pipelines.cli.terminal.mixture import print_mix
 from pipelines.mix import MixInputs
 from pipelines.mix import simulator as mix_simulator
-from pipelines.mix.simulator import assumed_sequences, draw_mix, print_mix, simulate
+from pipelines.mix.simulator import assumed_sequences, draw_mix, simulate
 
 ARCTIC = Path(__file__).parents[3] / "data_recipes" / "runs" / "arctic_480b.toml"
 LENGTH, PER_STEP = 8, 4  # as in run_recipe

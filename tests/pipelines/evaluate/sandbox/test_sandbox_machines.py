@@ -29,7 +29,7 @@ from pipelines.evaluate.sandbox import *
 """A caller without torch: the sandbox needs the standard library alone."""
 WITHOUT_LANDLOCK = """
 import ctypes, struct
-from pipelines.evaluate.sandbox import kernel, seccomp
+from pipelines.evaluate.sandbox.confinement import kernel, seccomp
 rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7FFF0000)]
 code = b"".join(struct.pack("=HBBI", *rule) for rule in rules)
 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -111,7 +111,7 @@ def test_whole_battery_as_nobody() -> None:
 
 def _runs(python: str) -> bool:
     """Whether nobody can start it and read this project."""
-    check = f"import sys; assert sys.version_info >= (3, 11); open({str(FOLDER / 'start.py')!r})"
+    check = f"import sys; assert sys.version_info >= (3, 11); open({str(FOLDER / 'process' / 'start.py')!r})"
     try:
         done = subprocess.run(
             [python, "-c", check], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", capture_output=True

@@ -1,28 +1,22 @@
 """What the user sees of a run: a live table in a terminal, one line per event elsewhere."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from infra.context import Event
-from infra.plan import PlannedStage
+from infra.session import OnEvent
+from pipelines.cli.terminal.console import print_text
 
 LINE_EVERY_S = 10.0
 """Between two progress lines of one stage where there is no live table."""
 WAIT_LINE_EVERY_S = 60.0
 """The same, of a stage that waits for machines."""
-
-
-class View(Protocol):
-    """Takes the events of a run as they come."""
-
-    def __call__(self, event: Event) -> None: ...
 
 
 @dataclass
@@ -61,31 +55,30 @@ class _Row:
 
 
 @contextmanager
-def view(console: Console, planned: Sequence[PlannedStage]) -> Iterator[View]:
-    """A view of these stages: live where `console` is a terminal."""
-    rows = {step.stage.id: _Row() for step in planned}
-    if not console.is_terminal:
-        yield lambda event: _print_line(console, rows, event)
-        return
-    with Live(console=console, refresh_per_second=4, get_renderable=lambda: _table(rows)) as live:
+def view(console: Console) -> Iterator[OnEvent]:
+    """Show the events of a run: a live table if `console` is a terminal, else one line per event."""
+    rows: dict[str, _Row] = {}
+    live = Live(console=console, refresh_per_second=4, get_renderable=lambda: _table(rows))
 
-        def show(event: Event) -> None:
-            _apply(rows, event)
-            if event["event"] in ("warning", "stage_failed"):
-                live.console.print(_line(event), style="yellow" if event["event"] == "warning" else "red")
+    def show(event: Event) -> None:
+        match event["event"]:
+            case "run_started":
+                rows.update({stage["id"]: _Row() for stage in event["stages"]})
+                if console.is_terminal:
+                    live.start(refresh=True)
+            case "missing_package":
+                print_text(console, f"MISSING PACKAGE on this machine, {event['message']}", "yellow")
+            case _ if not console.is_terminal:
+                _print_line(console, rows, event)
+            case name:
+                _apply(rows, event)
+                if name in ("warning", "stage_failed"):
+                    print_text(console, _line(event), "yellow" if name == "warning" else "red")
 
+    try:
         yield show
-
-
-def plan_table(planned: Sequence[PlannedStage]) -> Table:
-    """What a run would do, stage by stage, and why."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("stage", "action", "key", "why"):
-        table.add_column(title, no_wrap=title != "why")
-    for step in planned:
-        style = "dim" if step.action == "reuse" else "bold"
-        table.add_row(_escape(step.stage.id), f"[{style}]{step.action}[/]", step.stage.key, _escape(step.reason))
-    return table
+    finally:
+        live.stop()
 
 
 def _apply(rows: dict[str, _Row], event: Event) -> None:
@@ -147,15 +140,15 @@ def _print_line(console: Console, rows: dict[str, _Row], event: Event) -> None:
     if event["event"] == "waiting":
         if event["time"] - row.last_wait_line >= WAIT_LINE_EVERY_S:
             row.last_wait_line = event["time"]
-            console.print(f"{event['stage']}: waiting {row.note}", markup=False, highlight=False, soft_wrap=True)
+            print_text(console, f"{event['stage']}: waiting {row.note}")
         return
     if event["event"] == "progress":
         now = event["time"]
         if now - row.last_line >= LINE_EVERY_S and row.done < row.total:
             row.last_line = now
-            console.print(f"{event['stage']}: {row.progress(now)}", markup=False, highlight=False, soft_wrap=True)
+            print_text(console, f"{event['stage']}: {row.progress(now)}")
         return
-    console.print(_line(event), markup=False, highlight=False, soft_wrap=True)
+    print_text(console, _line(event))
 
 
 def _line(event: Event) -> str:

@@ -1,4 +1,4 @@
-"""`arctic show token`: from one id of the training tokens back to the document, its URL and its bytes in a WARC file.
+"""From one id of the training tokens back to the document, its URL and its bytes in a WARC file.
 
 Everything on the way is found by arithmetic and two row groups of Parquet, so the time does not grow with the corpus.
 """
@@ -7,17 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from arctic_errors import UserError
 from infra.store import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.artifacts.tokens import Piece, TokenSequences
+from pipelines.errors import NotInStoreError
 
 PROVENANCE = ("url", "origin", "offset", "length", "date", "licence", "opt_out", "extractor", "attributes")
-
-
-class TokenError(UserError, ValueError):
-    """There is no such token: the message says what there is."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +58,14 @@ class TokenPlace:
 def find_token(artifacts: Iterable[Artifact], corpus: str, position: int) -> TokenPlace:
     """Where the id at `position` of the training tokens of `corpus` came from.
 
-    `corpus` is a name, or the key of its `tokenize` where the store has several of that name. Raises TokenError.
+    `corpus` is a name, or the key of its `tokenize` where the store has several of that name. Raises NotInStoreError.
     """
     by_stage = {(artifact.manifest.name, artifact.manifest.key): artifact for artifact in artifacts}
     tokens = _tokens_of(corpus, [artifact for (name, _), artifact in by_stage.items() if name == "tokenize"])
     sequences = TokenSequences(tokens.path, TRAIN)
     row_length = sequences.index.sequence_length + 1
     if not 0 <= position < len(sequences) * row_length:
-        raise TokenError(
+        raise NotInStoreError(
             f"corpus {tokens.manifest.subject}: no training token {position:,}: there are {len(sequences):,} sequences "
             f"of {row_length:,}, so positions end at {len(sequences) * row_length - 1:,}."
         )
@@ -77,7 +73,7 @@ def find_token(artifacts: Iterable[Artifact], corpus: str, position: int) -> Tok
     piece = sequences.piece_at(sequence, offset)
     source = by_stage.get(("source", tokens.manifest.inputs["source"]))
     if source is None:
-        raise TokenError(
+        raise NotInStoreError(
             f"corpus {tokens.manifest.subject}: its source {tokens.manifest.inputs['source']} is not in this store. "
             "Build it again."
         )
@@ -99,8 +95,8 @@ def _tokens_of(corpus: str, candidates: list[Artifact]) -> Artifact:
         return found[0]
     known = ", ".join(f"{artifact.manifest.subject} ({artifact.manifest.key})" for artifact in found or candidates)
     if found:
-        raise TokenError(f"corpus {corpus}: tokenized {len(found)} times: {known}. Name one by its key.")
-    raise TokenError(f"corpus {corpus}: not tokenized in this store. It has {known or 'none'}.")
+        raise NotInStoreError(f"corpus {corpus}: tokenized {len(found)} times: {known}. Name one by its key.")
+    raise NotInStoreError(f"corpus {corpus}: not tokenized in this store. It has {known or 'none'}.")
 
 
 def _provenance(source: Artifact, shard: int, piece: Piece) -> dict[str, Any]:
@@ -115,4 +111,4 @@ def _provenance(source: Artifact, shard: int, piece: Piece) -> dict[str, Any]:
                 break
             return dict(found)
         row -= num_rows
-    raise TokenError(f"document {piece.doc_id}: not in row {piece.doc_row} of shard {shard} of {source.path}.")
+    raise NotInStoreError(f"document {piece.doc_id}: not in row {piece.doc_row} of shard {shard} of {source.path}.")

@@ -1,4 +1,4 @@
-"""`arctic show document`: where a document came from, what was measured on it, and what became of it.
+"""Where a document came from, what was measured on it, and what became of it.
 
 Ids are digests, so no statistics of a Parquet file narrow the search: the id column alone is read, all of it, one row
 group at a time, and everything else by the place of the row, which is the same in every sidecar.

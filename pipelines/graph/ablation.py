@@ -7,7 +7,6 @@ from pathlib import Path
 
 import tomlkit
 from pydantic import ValidationError
-from rich.console import Console
 
 from data_recipes import RecipeError, RunRecipe
 from infra.stage import Stage, walk
@@ -17,7 +16,7 @@ from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
 from pipelines.fit import Recipes, require_fit
-from pipelines.graph import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
+from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
 
 VARIED = ("mix", "train", "evaluate")
 """Stages of the phase that each candidate has of its own; all others are shared."""
@@ -56,31 +55,6 @@ def write_best(recipe: Path, found: Ablation, out: Path) -> None:
     page["phases"][found.phase - 1]["weights"] = weights
     page["corpora"] = [os.path.relpath(recipe.parent / corpus, out.parent) for corpus in page["corpora"]]
     write_durably(out, tomlkit.dumps(page))
-
-
-def print_ablation(found: Ablation, folder: Path, recipe: Path, terminal: Console) -> None:
-    """What the search found, in the order in which one decides."""
-    correlations = ", ".join(f"{method} {value:.2f}" for method, value in found.rank_correlations.items())
-    mixture = ", ".join(f"{name} {weight:.4f}" for name, weight in found.best.items())
-    lines = [
-        f"rank correlation on held-out mixtures: {correlations}",
-        f"mean bits per byte: recipe {found.measured_recipe:.4f}, best tried {found.measured_best:.4f}, "
-        f"best predicted {found.predicted_best:.4f} ({found.method})",
-        f"best tried against the recipe: {_gain_text(found)}",
-        f"best mixture of phase {found.phase}: {mixture}",
-        f"figure: {folder / 'figures' / 'ablation.png'}",
-        f"new recipe: {recipe}",
-    ]
-    terminal.print("\n" + "\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def _gain_text(found: Ablation) -> str:
-    if found.measured_best == found.measured_recipe:
-        return "the recipe's own mixture is the best that was tried"
-    if found.gain is None:
-        return "too few held-out documents to tell them apart"
-    value, low, high = found.gain
-    return f"{value:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}{'' if found.is_better else ' (noise)'}"
 
 
 def _require_sense(run: RunRecipe, number: int, count: int) -> None:

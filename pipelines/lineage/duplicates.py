@@ -1,13 +1,13 @@
-"""`arctic show cluster`: the members of a cluster of duplicates, why each is in it, and what differs."""
+"""The members of a cluster of duplicates, why each is in it, and what differs."""
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from arctic_errors import UserError
 from infra.store import Artifact, Store
 from pipelines.artifacts.duplicates import Member, find_members, read_document
+from pipelines.errors import NotInStoreError
 
 MEMBERS_SHOWN = 20
 CHANGES_SHOWN = 4
@@ -17,13 +17,9 @@ WORDS_AROUND = 4
 EXCERPT_CHARACTERS = 300
 
 
-class DuplicatesError(UserError, ValueError):
-    """No cluster of that name: the message says where names of clusters are found."""
-
-
-def show_cluster(cluster_id: str, store: Store) -> str:
+def describe_cluster(cluster_id: str, store: Store) -> str:
     """The cluster that document `cluster_id` stands for or belongs to, as lines of text, for every dedup result that
-    has it. Raises DuplicatesError, StoreError."""
+    has it. Raises NotInStoreError, StoreError."""
     artifacts = list(store.artifacts())
     parts = [
         "\n".join(_cluster(cluster_id, artifact, artifacts))
@@ -32,7 +28,7 @@ def show_cluster(cluster_id: str, store: Store) -> str:
     ]
     found = [part for part in parts if part]
     if not found:
-        raise DuplicatesError(
+        raise NotInStoreError(
             f"store {store.root}: no cluster {cluster_id!r}. A cluster has the id of the document that stands for it: "
             "the column kept_id of clusters.parquet and decisions/ of dedup."
         )
@@ -74,14 +70,14 @@ def _kept_document(
         for member in find_members(deduped.path, [cluster_id]):
             if member.decision["doc_id"] == cluster_id:
                 return _document(_by_key(artifacts, inputs[f"source:{earlier}"]), member)
-    raise DuplicatesError(f"{artifact.path}: no document {cluster_id}, though decisions name it; build dedup again")
+    raise NotInStoreError(f"{artifact.path}: no document {cluster_id}, though decisions name it; build dedup again")
 
 
 def _by_key(artifacts: Sequence[Artifact], key: str) -> Artifact:
     for artifact in artifacts:
         if artifact.manifest.key == key:
             return artifact
-    raise DuplicatesError(
+    raise NotInStoreError(
         f"no committed stage has the key {key}, which this cluster's texts come from; run the recipe again"
     )
 

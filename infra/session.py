@@ -1,0 +1,254 @@
+"""Run a graph of stages durably and return what became of it: no terminal, no cluster that exists before.
+
+Each run writes `runs/<run id>/` in its store: an event log, which MLflow is filled in from, and the files that describe
+the run. Every event also reaches `on_event`, in order: `run_started` first, `run_finished` last.
+
+Example:
+    >>> import tempfile
+    >>> from infra import Stage, run
+    >>> def count(context, inputs):
+    ...     (context.out / "count.txt").write_text("42")
+    ...     return {"count": 42.0}
+    >>> store = tempfile.mkdtemp()
+    >>> first = run([Stage("count", work=count)], store)
+    >>> first.stages["count"].status, first.metrics["count"]["count"]
+    ('built', 42.0)
+    >>> run([Stage("count", work=count)], store).stages["count"].status
+    'reused'
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from infra.context import Event
+from infra.events import EventLog
+from infra.host.masking import masked
+from infra.host.packages import PackageError
+from infra.host.provenance import provenance
+from infra.host.surroundings import prepare
+from infra.plan import PlannedStage, missing_packages, plan
+from infra.runner import Outcome, run_inline
+from infra.runner import run as run_on_cluster
+from infra.stage import Stage
+from infra.store import Artifact, Store, StoreError, write_durably
+
+OnEvent = Callable[[Event], None]
+Status = Literal["built", "reused", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of one stage: its committed `artifact`, or the `error` that it failed with or waits for."""
+
+    stage: Stage
+    status: Status
+    artifact: Artifact | None = None
+    error: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Folder of the committed files. Raises ValueError if the stage has no result."""
+        if self.artifact is None:
+            raise ValueError(f"{self.stage.id}: {self.status}, so it has no result: {self.error}")
+        return self.artifact.path
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Metrics of the stage, empty if it has no result."""
+        return self.artifact.manifest.metrics if self.artifact else {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that building the result took, in this run or in an earlier one; 0 if there is none."""
+        return self.artifact.manifest.seconds if self.artifact else 0.0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of a run; `stages` by id, inputs first.
+
+    Attributes:
+        name: Name of the graph, and of its MLflow experiment.
+        run_id: Name of the run, and of its folder below `runs/` of the store.
+        store: Folder of the store.
+        stages: Result of every stage by id.
+        seconds: Duration of this run.
+        tracking_uri: Where MLflow keeps the run.
+    """
+
+    name: str
+    run_id: str
+    store: Path
+    stages: Mapping[str, StageResult]
+    seconds: float
+    tracking_uri: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether every stage has its result."""
+        return all(result.artifact for result in self.stages.values())
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Error by stage id."""
+        return {name: result.error for name, result in self.stages.items() if result.status == "failed"}
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The stage without a result that each skipped stage waits for, by stage id."""
+        return {name: result.error for name, result in self.stages.items() if result.status == "skipped"}
+
+    @property
+    def metrics(self) -> dict[str, Mapping[str, float]]:
+        """Metrics of each stage that has a result, by stage id."""
+        return {name: result.metrics for name, result in self.stages.items() if result.artifact}
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run's event log and lock."""
+        return self.store / "runs" / self.run_id
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """How a run is recorded: its `name`, the `recipe` it follows as plain data, and texts by file name."""
+
+    name: str = "run"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(
+    stages: Sequence[Stage],
+    store: Path | str,
+    address: str | None = None,
+    on_event: OnEvent | None = None,
+    *,
+    name: str = "run",
+) -> RunResult:
+    """Build `stages` and all that they need; committed results are reused.
+
+    Args:
+        stages: The stages to build.
+        store: Folder of results, made if missing.
+        address: Ray cluster, such as "auto". Default: RAY_ADDRESS, else a cluster on this machine while the run lasts.
+        on_event: Called with every event of the run.
+        name: Name of the run's MLflow experiment.
+
+    Returns:
+        What became of each stage. A stage that raises fails; the call does not raise.
+
+    Raises:
+        UserError: The store, the cluster or a package is not as the run needs it.
+    """
+    opened = Store(Path(store)).open()
+    with opened.locked():
+        opened.remove_scratch()
+        return execute(plan(opened, stages), opened, RunInfo(name), address, on_event)
+
+
+def execute(
+    planned: Sequence[PlannedStage],
+    store: Store,
+    info: RunInfo,
+    address: str | None = None,
+    on_event: OnEvent | None = None,
+) -> RunResult:
+    """Run what is planned in a store that this process holds locked, with its event log and MLflow.
+
+    Raises PackageError, before anything is built, if a stage cannot start on this machine for want of a package.
+    """
+    from infra.tracking import Tracker, reconcile, tracking_uri
+
+    watch = on_event or ignore
+    _require_packages(planned, address, watch)
+    prepare()
+    run_id = f"{info.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder = store.root / "runs" / run_id
+    reconcile(store.root)
+    log = EventLog(folder)
+    for file, text in info.files.items():
+        write_durably(folder / file, masked(text))
+    watch(log.append(_run_started(run_id, info, planned)))
+    tracker = Tracker(store.root, run_id)
+    tracker.start()
+    started = time.monotonic()
+    status = "killed"
+    try:
+        outcome = _run_stages(planned, store, log, watch, address)
+        status = "finished" if outcome.ok else "failed"
+    finally:
+        seconds = time.monotonic() - started
+        # A full disk has been reported by then, and the next run closes a log without an end.
+        with suppress(StoreError):
+            watch(log.append({"event": "run_finished", "status": status, "seconds": round(seconds, 3)}))
+        log.close()
+        tracker.stop()
+    return RunResult(info.name, run_id, store.root, _results(planned, outcome), seconds, tracking_uri(store.root))
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing."""
+
+
+def _require_packages(planned: Sequence[PlannedStage], address: str | None, watch: OnEvent) -> None:
+    """Refuse what this machine cannot run. Another cluster may have packages that this machine lacks: there each stage
+    looks for them before it starts."""
+    lacking = missing_packages(planned)
+    if lacking and address is None and "RAY_ADDRESS" not in os.environ:
+        raise PackageError("\n".join(lacking))
+    for line in lacking:
+        watch({"event": "missing_package", "time": time.time(), "message": line})
+
+
+def _run_stages(
+    planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: OnEvent, address: str | None
+) -> Outcome:
+    if all(step.artifact for step in planned):
+        return run_inline(planned, store, log, watch)
+    from infra.cluster.connection import connect
+
+    with connect(address):
+        return run_on_cluster(planned, store, log, watch)
+
+
+def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) -> Event:
+    stages = [
+        {
+            "id": step.stage.id,
+            "name": step.stage.name,
+            "subject": step.stage.subject,
+            "key": step.stage.key,
+            "action": step.action,
+            "reason": step.reason,
+            "inputs": {name: upstream.key for name, upstream in step.stage.inputs.items()},
+        }
+        for step in planned
+    ]
+    identity = {"run_id": run_id, "name": info.name, "process": os.getpid()}
+    return {
+        "event": "run_started",
+        **identity,
+        "recipe": info.recipe,
+        "stages": stages,
+        "provenance": provenance(),
+    }
+
+
+def _results(planned: Sequence[PlannedStage], outcome: Outcome) -> dict[str, StageResult]:
+    return {step.stage.id: _result(step, outcome) for step in planned}
+
+
+def _result(step: PlannedStage, outcome: Outcome) -> StageResult:
+    stage = step.stage
+    if artifact := outcome.artifacts.get(stage.id):
+        return StageResult(stage, "reused" if step.action == "reuse" else "built", artifact)
+    if stage.id in outcome.failed:
+        return StageResult(stage, "failed", error=outcome.failed[stage.id])
+    return StageResult(stage, "skipped", error=outcome.skipped[stage.id])

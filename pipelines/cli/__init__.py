@@ -1,0 +1,67 @@
+"""The command line: one file per command. Commands parse and print; everything below returns values.
+
+A command imports heavy libraries when it runs, so that `arctic --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from arctic_errors import UserError
+from pipelines.cli import (
+    ablate,
+    doctor,
+    eval_data,
+    evaluate,
+    export_tokens,
+    plan,
+    replay,
+    run,
+    show,
+    size,
+    submit,
+    train_quality,
+    ui,
+)
+
+app = typer.Typer(
+    help="Train an Arctic model from web data: one durable chain of stages on Ray, tracked in MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "plan": plan.command,
+    "run": run.command,
+    "replay": replay.command,
+    "ablate": ablate.command,
+    "evaluate": evaluate.command,
+    "size": size.command,
+    "show": show.command,
+    "export-tokens": export_tokens.command,
+    "train-quality": train_quality.command,
+    "submit": submit.command,
+    "ui": ui.command,
+    "doctor": doctor.command,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+app.add_typer(eval_data.app, name="eval-data")
+
+
+def main() -> None:
+    """Entry point: a UserError becomes one message and exit code 2, without a traceback."""
+    from infra.host.surroundings import prepare
+
+    try:
+        if sys.argv[1:2] != ["doctor"]:
+            # Doctor shows what is lacking beside its other checks.
+            prepare()
+        app()
+    except UserError as error:
+        from infra.host.masking import masked
+
+        print(f"error: {masked(str(error))}", file=sys.stderr)
+        sys.exit(2)

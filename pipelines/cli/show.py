@@ -1,0 +1,107 @@
+"""`arctic show`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.cli.terminal.console import plain_table, print_fields, print_text, standard_output
+from pipelines.cli.terminal.options import DEFAULT_STORE, StoreFolder
+
+if TYPE_CHECKING:
+    from infra.store import Artifact
+
+Value = TypeVar("Value")
+
+
+def command(
+    what: Annotated[
+        str, typer.Argument(help="stages, a stage id such as 'train[2]', document, cluster, token, or lock.")
+    ] = "stages",
+    which: Annotated[
+        str | None, typer.Argument(help="Id of the document or cluster, name of the token's corpus, or a recipe.")
+    ] = None,
+    position: Annotated[
+        int | None, typer.Argument(help="With token: position in the corpus' packed training tokens.")
+    ] = None,
+    store: StoreFolder = DEFAULT_STORE,
+) -> None:
+    """Show what the store holds: all stages, one stage, a document's path through the chain, a cluster of duplicates,
+    where a token came from, or a recipe's lock."""
+    show(what, which, position, store, standard_output())
+
+
+def show(what: str, which: str | None, position: int | None, store: Path, console: Console) -> None:
+    """Print all stages, one stage, one document, one cluster of duplicates, one token or a recipe's lock."""
+    from pipelines.lineage.stages import committed, describe_stage, find_stage
+
+    if what == "lock":
+        _print_lock(Path(_required(which, "lock RECIPE")), console)
+        return
+    artifacts = committed(store)
+    match what:
+        case "stages":
+            console.print(_stages(artifacts))
+        case "document":
+            _print_all(_documents(artifacts, _required(which, "document ID"), store), console)
+        case "cluster":
+            from infra.store import Store
+            from pipelines.lineage.duplicates import describe_cluster
+
+            print_text(console, describe_cluster(_required(which, "cluster ID"), Store(store)))
+        case "token":
+            from pipelines.lineage.tokens import find_token
+
+            usage = "token CORPUS POSITION"
+            corpus, number = _required(which, usage), _required(position, usage)
+            print_fields(console, find_token(artifacts, corpus, number).as_fields())
+        case stage:
+            _print_all([describe_stage(artifact) for artifact in find_stage(artifacts, stage, store)], console)
+
+
+def _print_lock(recipe: Path, console: Console) -> None:
+    from infra.host.masking import masked
+    from pipelines.recipes import load_recipe
+
+    print_text(console, masked(load_recipe(recipe).graph().lock.to_json()))
+
+
+def _required(value: Value | None, usage: str) -> Value:
+    from pipelines.errors import OptionError
+
+    if value is None:
+        raise OptionError(f"an argument is missing; usage: arctic show {usage}")
+    return value
+
+
+def _stages(artifacts: "Sequence[Artifact]") -> Table:
+    table = plain_table("stage", "key", "files", "bytes", "seconds", left=("stage", "key"))
+    for artifact in artifacts:
+        manifest = artifact.manifest
+        size = sum(entry.bytes for entry in manifest.files)
+        counts = (str(len(manifest.files)), f"{size:,}", f"{manifest.seconds:.1f}")
+        table.add_row(escape(manifest.id), manifest.key, *counts)
+    return table
+
+
+def _documents(artifacts: "Sequence[Artifact]", doc_id: str, store: Path) -> list[dict[str, Any]]:
+    """Everything known of a document, once for each build of its corpus that has it."""
+    from pipelines.errors import NotInStoreError
+    from pipelines.lineage.documents import describe, find_document
+
+    places = find_document(artifacts, doc_id)
+    if not places:
+        raise NotInStoreError(
+            f"store {store}: no document {doc_id!r}. Ids are 32 hex digits, as in the doc_id column of source."
+        )
+    return [describe(place, doc_id, artifacts) for place in places]
+
+
+def _print_all(descriptions: Iterable[Mapping[str, Any]], console: Console) -> None:
+    for fields in descriptions:
+        print_fields(console, fields)
+        console.print()

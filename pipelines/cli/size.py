@@ -1,0 +1,31 @@
+"""`arctic size`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.terminal.console import standard_output
+from pipelines.cli.terminal.options import Overrides
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(help="Run recipe (.toml), or a preset such as arctic-480b.")],
+    gpu: Annotated[str, typer.Option(help="GPU model: a100, h100, h200 or b200.")] = "h100",
+    gpus: Annotated[int | None, typer.Option(help="Number of workers, one GPU each. Default: the recipe's.")] = None,
+    ep: Annotated[int | None, typer.Option(help="Expert-parallel size. Default: the recipe's.")] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Sequences per worker and forward pass. Default: the recipe's.")
+    ] = None,
+    mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that computation reaches, in (0, 1].")] = 0.4,
+    price: Annotated[float | None, typer.Option(help="Price per GPU-hour in USD.")] = None,
+    checkpoint_layers: Annotated[
+        bool, typer.Option("--checkpoint-layers", help="Keep only each layer's input and recompute the layer.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Estimate what a run needs: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
+    from pipelines.size import Order, print_size
+
+    options = Order(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers)
+    print_size(recipe, overrides or [], options, standard_output())

@@ -1,0 +1,34 @@
+"""The console that commands print on."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def standard_output() -> Console:
+    """A console on standard output; a file or pipe has no width, so that a reason stays on one searchable line."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+
+
+def print_text(console: Console, text: str, style: str | None = None) -> None:
+    """Print text as it is: no markup, no wrapping."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_fields(console: Console, fields: Mapping[str, Any]) -> None:
+    """Print one line per field, values aligned."""
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        print_text(console, f"{name:<{width}}  {value}")
+
+
+def plain_table(*titles: str, left: tuple[str, ...] | None = None) -> Table:
+    """A table without a frame; columns outside `left` are aligned right, by default all but the first."""
+    left = titles[:1] if left is None else left
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify="left" if title in left else "right", no_wrap=True)
+    return table

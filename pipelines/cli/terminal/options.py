@@ -1,0 +1,27 @@
+"""Options and arguments that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_STORE = Path("store")
+Recipe = Annotated[Path, typer.Argument(help="Run or corpus recipe (.toml), or a lock that a run wrote (.json).")]
+StoreFolder = Annotated[
+    Path,
+    typer.Option("--store", envvar="ARCTIC_STORE", help="Folder of committed results, MLflow data and event logs."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster, such as auto or ray://host:10001. Default: RAY_ADDRESS, else this machine."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a field; VALUE is TOML: --set train.peak_lr=0.002"),
+]
+Until = Annotated[
+    str | None, typer.Option(help="Stop after the stages whose name or id matches, such as mix or 'train[1]'.")
+]
+Only = Annotated[
+    str | None, typer.Option(help="Build only stages whose name or id matches, such as 'evaluate*' or 'train[2]'.")
+]

@@ -1,0 +1,112 @@
+"""The graph that scores one checkpoint: one stage, so that it is resumed, reused and tracked like every other."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_recipes.lock import Lock
+from infra.stage import Stage
+from infra.store import MANIFEST, Artifact, Manifest, Store
+from pipelines import evaluate
+from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
+from pipelines.errors import OptionError
+from pipelines.evaluate.sandbox import UNSAFE
+from pipelines.evaluate.suites import Suite
+from pipelines.graph.chain import Graph
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to score and how.
+
+    Attributes:
+        checkpoint: Folder of a checkpoint: ours, the result of a train stage, or a Hugging Face model.
+        suite: Suites and tasks.
+        root: Folder of the evaluation data.
+        limit: Maximum number of items per task; None for all.
+        against: Another checkpoint to compare with, item by item.
+        tokenizer: Folder of the checkpoint's tokenizer; None for its own.
+        actors: Copies of the model that answer side by side.
+        gpus_per_actor: GPUs of each copy.
+        unsafe: The words that allow model-written code to run on a machine that cannot confine it.
+        against_tokenizer: As `tokenizer`, of `against`.
+    """
+
+    checkpoint: Path
+    suite: tuple[str, ...]
+    root: Path
+    limit: int | None = None
+    against: Path | None = None
+    tokenizer: Path | None = None
+    actors: int = 1
+    gpus_per_actor: float = 0.0
+    unsafe: str = ""
+    against_tokenizer: Path | None = None
+
+
+def evaluation_graph(options: EvaluationOptions) -> Graph:
+    """The graph that scores the checkpoint, and before it the one that it is compared with; the last stage is that of
+    the checkpoint.
+
+    Raises OptionError if a checkpoint, a tokenizer, a task or the data is missing, or a number is out of range.
+    """
+    _check(options)
+    suite = Suite.named(options.suite, options.root, options.limit, options.unsafe)
+    if not options.root.is_dir():
+        raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
+    spread = evaluate.Spread(options.actors, 1.0, options.gpus_per_actor)
+    before = _stage(options.against, options.against_tokenizer, suite, spread, None) if options.against else None
+    stage = _stage(options.checkpoint, options.tokenizer, suite, spread, before)
+    stages = {each.id: each for each in (before, stage) if each}
+    return Graph(f"evaluate-{stage.subject}", stages, Lock(None, {}, {}, {}))
+
+
+def _check(options: EvaluationOptions) -> None:
+    if options.limit is not None and options.limit < 1:
+        raise OptionError(f"--limit {options.limit}: it must be 1 or more. Leave it out for all items.")
+    if options.against_tokenizer and not options.against:
+        raise OptionError("--against-tokenizer: there is no --against that it could belong to. Leave it out.")
+    if options.actors < 1:
+        raise OptionError(f"--actors {options.actors}: it must be 1 or more.")
+    if options.gpus_per_actor < 0:
+        raise OptionError(f"--gpus-per-actor {options.gpus_per_actor:g}: it must be 0, for the CPU, or more.")
+    if options.unsafe not in ("", UNSAFE):
+        raise OptionError(f"--unsafe {options.unsafe!r}: say '{UNSAFE}', in these words, or leave it out.")
+
+
+def _stage(place: Path, tokenizer: Path | None, suite: Suite, spread: evaluate.Spread, before: Stage | None) -> Stage:
+    folder, made_with = _resolve(place)
+    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(place.resolve())).strip("-.")
+    try:
+        return evaluate.checkpoint_stage(label, folder, tokenizer, suite, spread, before, made_with)
+    except (ValueError, OSError) as error:
+        named = str(error).startswith((str(place), str(folder)))
+        raise OptionError(str(error) if named else f"{place}: {error}") from error
+
+
+def _label(place: Path) -> str:
+    """The name that people know a checkpoint by: of its train stage, or of its folder."""
+    artifact = place.parent if place.name == CHECKPOINT and (place.parent / MANIFEST).is_file() else place
+    return f"{artifact.parent.name}-{artifact.name}" if (artifact / MANIFEST).is_file() else artifact.name
+
+
+def _resolve(place: Path) -> tuple[Path, Path | None]:
+    """The checkpoint's folder, and that of its tokenizer where a store says which it was trained with."""
+    place = place.resolve()
+    if not place.is_dir():
+        raise OptionError(f"{place}: no such folder. Give the folder of a checkpoint.")
+    artifact = place.parent if place.name == CHECKPOINT else place
+    if not (artifact / MANIFEST).is_file():
+        return place, None
+    manifest = Store(artifact.parents[2]).read(artifact).manifest
+    if manifest.name != "train":
+        raise OptionError(f"{place}: the result of {manifest.id}, which is no checkpoint. Give one of a train stage.")
+    made = {each.manifest.key: each for each in Store(artifact.parents[2]).artifacts()}
+    return checkpoint_folder(artifact), _tokenizer(manifest, made)
+
+
+def _tokenizer(train: Manifest, made: dict[str, Artifact]) -> Path | None:
+    """The tokenizer of the tokens that `train` read, where the store still has it."""
+    tokens = [made[key] for name, key in train.inputs.items() if name.startswith("tokens:") and key in made]
+    found = [made[key] for each in tokens for key in each.manifest.inputs.values() if key in made]
+    return next((each.path for each in found if each.manifest.name == "tokenizer"), None)

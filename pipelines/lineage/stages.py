@@ -1,0 +1,35 @@
+"""What a store knows of its committed stages."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.store import Artifact, Store, StoreError
+from pipelines.errors import NotInStoreError
+
+
+def committed(path: Path) -> list[Artifact]:
+    """Every committed result of the store at `path`. Raises StoreError if there is no store."""
+    if not (path / "stages").is_dir():
+        raise StoreError(f"store {path}: nothing there. Run a recipe first, or name another folder with --store.")
+    return list(Store(path).artifacts())
+
+
+def find_stage(artifacts: Sequence[Artifact], stage: str, store: Path) -> list[Artifact]:
+    """The results whose stage id or key is `stage`. Raises NotInStoreError if there is none."""
+    found = [artifact for artifact in artifacts if stage in (artifact.manifest.id, artifact.manifest.key)]
+    if not found:
+        ids = ", ".join(dict.fromkeys(artifact.manifest.id for artifact in artifacts))
+        raise NotInStoreError(f"store {store}: no committed stage {stage!r}. It has {ids or 'none'}.")
+    return found
+
+
+def describe_stage(artifact: Artifact) -> dict[str, Any]:
+    """A committed result by field: its params, inputs, metrics and files."""
+    manifest = artifact.manifest
+    fields: dict[str, Any] = {"stage": manifest.id, "key": manifest.key, "folder": str(artifact.path)}
+    fields |= {f"params.{name}": value for name, value in manifest.params.items()}
+    fields |= {f"input.{name}": key for name, key in manifest.inputs.items()}
+    fields |= dict(manifest.metrics)
+    fields |= {f"file.{entry.path}": f"{entry.bytes:,} bytes, sha256 {entry.sha256[:16]}" for entry in manifest.files}
+    return fields | {"quarantined": len(manifest.quarantined), "seconds": manifest.seconds}

@@ -1,0 +1,123 @@
+"""A recipe with all that its graph is built from: its corpora, and the files whose folders its paths start from.
+
+Example:
+    >>> from pipelines import Recipe
+    >>> from data_recipes import CorpusRecipe
+    >>> page = {"kind": "text_to_sql", "num_schemas": 8, "num_heldout_schemas": 2, "pairs_per_schema": 2, "seed": 1}
+    >>> corpus = CorpusRecipe(name="sql", description="Generated questions", source={"inputs": [page]})
+    >>> [stage.id for stage in Recipe.of(corpus).graph().stages.values()]
+    ['source[sql]', 'score[sql]', 'filter[sql]', 'dedup[sql]']
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_run
+from data_recipes import load_recipe as load_page
+from data_recipes.load import require_corpora
+from data_recipes.lock import Lock
+from pipelines.fit import Recipes
+from pipelines.graph import Graph, corpus_graph, run_graph
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run recipe or a corpus recipe, ready to be planned and run.
+
+    Attributes:
+        page: The recipe itself.
+        path: Its file; relative paths in it start from the folder of this file, which need not exist.
+        corpora: Corpus recipes of a run by name, each with its file.
+        earlier: Corpora that these are deduplicated against, as far as they are not looked for beside the recipe.
+        locked: The lock that the recipe was read from, with its file; the inputs must be as it has them.
+    """
+
+    page: RunRecipe | CorpusRecipe
+    path: Path
+    corpora: Recipes = field(default_factory=dict)
+    earlier: Recipes = field(default_factory=dict)
+    locked: tuple[Path, Lock] | None = None
+
+    @classmethod
+    def of(cls, page: RunRecipe | CorpusRecipe, *corpora: CorpusRecipe, folder: Path | str = ".") -> "Recipe":
+        """A recipe written in Python; `corpora` are those of a run, and relative paths start from `folder`.
+
+        Raises RecipeError if the run names a corpus that is not among `corpora`.
+        """
+        path = Path(folder, f"{page.name}.toml")
+        named = {corpus.name: (Path(folder, f"{corpus.name}.toml"), corpus) for corpus in corpora}
+        if isinstance(page, RunRecipe):
+            require_corpora(page, named, path)
+        return cls(page, path, named)
+
+    def graph(self) -> Graph:
+        """The stages that the recipe describes. Raises RecipeError if it cannot work or an input is missing."""
+        if isinstance(self.page, CorpusRecipe):
+            graph = corpus_graph(self.page, self.path, self.earlier)
+        else:
+            graph = run_graph(self.page, self.corpora, self.path, self.earlier)
+        if self.locked:
+            path, lock = self.locked
+            lock.require_pins(graph.lock, path)
+        return graph
+
+    def require_run(self) -> RunRecipe:
+        """The page of a run recipe. Raises RecipeError if this is the recipe of one corpus."""
+        if isinstance(self.page, RunRecipe):
+            return self.page
+        raise RecipeError(f"{self.path}: the recipe of one corpus. Name a run recipe, which has phases.")
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a run recipe, a corpus recipe (`.toml`) or a lock that a run wrote (`.json`).
+
+    Args:
+        path: The file.
+        overrides: Fields to replace, as `--set` takes them: `train.peak_lr=0.002`. A lock takes none.
+
+    Raises:
+        RecipeError: The recipe is wrong; the message names the field, its value and the mend.
+
+    Example:
+        >>> from pipelines import load_recipe
+        >>> load_recipe("data_recipes/corpora/python_docs.toml").page.name
+        'python_docs'
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        return _load_lock(path, overrides)
+    page = load_page(path, overrides)
+    if isinstance(page, CorpusRecipe):
+        return Recipe(page, path)
+    run, corpora = load_run(path, overrides)
+    return Recipe(run, path, corpora)
+
+
+def as_recipe(recipe: "Recipe | CorpusRecipe | Path | str") -> Recipe:
+    """A recipe from whatever names one."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    return Recipe.of(recipe) if isinstance(recipe, CorpusRecipe) else load_recipe(recipe)
+
+
+def _load_lock(path: Path, overrides: Sequence[str]) -> Recipe:
+    if overrides:
+        raise RecipeError(
+            f"{path}: a lock is complete; --set {overrides[0]} would change it. Change the recipe instead."
+        )
+    try:
+        lock = Lock.from_json(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such lock. A run writes one to store/runs/<run>/lock.json.") from None
+    if not lock.corpora:
+        raise RecipeError(f"{path}: the lock of an evaluation, which has no recipe. Run arctic evaluate again.")
+    corpora, earlier = _with_files(lock.corpora, lock), _with_files(lock.earlier, lock)
+    if lock.run:
+        return Recipe(lock.run, Path(lock.folders[""], f"{lock.run.name}.toml"), corpora, earlier, (path, lock))
+    ((origin, recipe),) = corpora.values()
+    return Recipe(recipe, origin, {}, earlier, (path, lock))
+
+
+def _with_files(corpora: Mapping[str, CorpusRecipe], lock: Lock) -> Recipes:
+    return {name: (Path(lock.folders[name], f"{name}.toml"), recipe) for name, recipe in corpora.items()}

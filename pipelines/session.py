@@ -1,0 +1,178 @@
+"""Plan and run a recipe without a terminal: from a script, a notebook or the command line.
+
+Example:
+    >>> import tempfile
+    >>> import pipelines
+    >>> store = tempfile.mkdtemp()
+    >>> plan = pipelines.plan("data_recipes/corpora/text_to_sql.toml", store)
+    >>> [stage.id for stage in plan.to_build]
+    ['source[text_to_sql]', 'score[text_to_sql]', 'filter[text_to_sql]', 'dedup[text_to_sql]']
+
+    `result = pipelines.run("data_recipes/corpora/text_to_sql.toml", store)` then builds them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_recipes import CorpusRecipe
+from data_recipes.schema import MixSection
+from infra.plan import PlannedStage, require_inputs, select
+from infra.plan import missing_packages as missing_packages_of
+from infra.plan import plan as plan_stages
+from infra.stage import Stage
+from infra.store import Artifact, Store
+from pipelines.fit import require_fit
+from pipelines.graph import Graph
+from pipelines.mix import MixInputs, check_budgets, pass_length
+from pipelines.recipes import Recipe, as_recipe
+
+if TYPE_CHECKING:
+    from infra.session import OnEvent, RunResult
+    from pipelines.mix.simulator import Simulation
+
+AnyRecipe = Recipe | CorpusRecipe | Path | str
+"""A recipe, or the file that holds one."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would do: every stage with its action (`reuse` or `build`) and the reason, inputs first."""
+
+    graph: Graph
+    stages: tuple[PlannedStage, ...]
+
+    @property
+    def to_build(self) -> list[Stage]:
+        """Stages without a committed result."""
+        return [planned.stage for planned in self.stages if planned.action == "build"]
+
+    @property
+    def missing_packages(self) -> list[str]:
+        """One line for each group of stages that cannot start in this environment, with the mend."""
+        return missing_packages_of(self.stages)
+
+
+def plan(recipe: AnyRecipe, store: Path | str, *, until: str | None = None, only: str | None = None) -> RunPlan:
+    """Compare a recipe with what a store holds; read the store, write nothing, start nothing.
+
+    Args:
+        recipe: A recipe, or the path of one.
+        store: Folder of committed results; it need not exist.
+        until: Stop after the stages whose name or id matches, such as "mix" or "train[1]".
+        only: Build only the stages whose name or id matches, such as "evaluate*".
+
+    Raises:
+        UserError: The recipe cannot work, an input is missing, or `until` or `only` matches no stage.
+
+    Example:
+        >>> import pipelines
+        >>> plan = pipelines.plan("data_recipes/runs/quickstart.toml", "no_store_yet", until="tokenizer")
+        >>> plan.stages[-1].stage.id, plan.stages[-1].action
+        ('tokenizer', 'build')
+    """
+    return plan_graph(as_recipe(recipe).graph(), Store(Path(store)), until, only)
+
+
+def run(
+    recipe: AnyRecipe,
+    store: Path | str,
+    address: str | None = None,
+    on_event: "OnEvent | None" = None,
+    *,
+    until: str | None = None,
+    only: str | None = None,
+) -> "RunResult":
+    """Run a recipe; what is committed is reused, so the same call continues an interrupted run.
+
+    Args:
+        recipe: A recipe, or the path of one.
+        store: Folder of results, MLflow data and event logs, made if missing.
+        address: Ray cluster, such as "auto". Default: RAY_ADDRESS, else a cluster on this machine while the run lasts.
+        on_event: Called with every event of the run: `run_started`, `stage_started`, `progress`, `metrics`,
+            `stage_finished`, ... `run_finished`.
+        until: As of `plan`.
+        only: As of `plan`.
+
+    Returns:
+        What became of each stage, with its folder and metrics. A stage that raises fails; the call does not raise.
+
+    Raises:
+        UserError: The recipe, the store, the cluster or a package is not as the run needs it.
+
+    Example:
+        >>> import tempfile
+        >>> import pipelines
+        >>> from data_recipes import CorpusRecipe
+        >>> page = {"kind": "text_to_sql", "num_schemas": 8, "num_heldout_schemas": 2, "pairs_per_schema": 2, "seed": 1}
+        >>> corpus = CorpusRecipe(name="sql", description="Generated questions", source={"inputs": [page]})
+        >>> result = pipelines.run(corpus, tempfile.mkdtemp(), until="source")
+        >>> result.ok, result.metrics["source[sql]"]["data/documents"]
+        (True, 10.0)
+    """
+    return run_graph(as_recipe(recipe).graph(), store, address, on_event, until=until, only=only)
+
+
+def run_graph(
+    graph: Graph,
+    store: Path | str,
+    address: str | None = None,
+    on_event: "OnEvent | None" = None,
+    *,
+    until: str | None = None,
+    only: str | None = None,
+) -> "RunResult":
+    """Run a graph of stages, as `run` runs that of a recipe."""
+    from infra.session import RunInfo, execute
+
+    opened = Store(Path(store)).open()
+    with opened.locked():
+        opened.remove_scratch()
+        planned = plan_graph(graph, opened, until, only).stages
+        info = RunInfo(graph.name, graph.lock.as_plain(), {"lock.json": graph.lock.to_json()})
+        return execute(planned, opened, info, address, on_event)
+
+
+def plan_graph(graph: Graph, store: Store, until: str | None = None, only: str | None = None) -> RunPlan:
+    """What a run of a graph would do. Raises RecipeError if a phase asks for more than a built corpus has."""
+    chosen = select(graph.stages, until, only)
+    planned = plan_stages(store, chosen)
+    if graph.lock.run:
+        check_budgets(graph.lock.run, _built_sequences(graph.lock.run.mix, planned))
+    if only:
+        require_inputs(planned, chosen)
+    return RunPlan(graph, tuple(planned))
+
+
+def simulate(recipe: AnyRecipe, store: Path | str, assumptions: Sequence[str] = ()) -> "Simulation":
+    """Simulate what the phases of a run read, over built corpora and those whose tokens are assumed ("web=2e12").
+
+    Raises RecipeError if the size of a corpus is not known or a phase asks for more than there is.
+    """
+    from pipelines.mix.simulator import assumed_sequences
+    from pipelines.mix.simulator import simulate as simulate_phases
+
+    loaded = as_recipe(recipe)
+    run = loaded.require_run()
+    require_fit(run, loaded.path)
+    available = assumed_sequences(assumptions, run.tokenize.sequence_length)
+    if not available.keys() >= loaded.corpora.keys():
+        planned = plan_stages(Store(Path(store)), list(loaded.graph().stages.values()))
+        available = _built_sequences(run.mix, planned) | available
+    check_budgets(run, available)
+    return simulate_phases(run, available)
+
+
+def _built_sequences(section: MixSection, planned: Sequence[PlannedStage]) -> dict[str, int]:
+    """Sequences that a pass over each corpus reads, for the corpora whose inputs to that number are all built."""
+    built: dict[str, dict[str, Artifact]] = {"tokenize": {}, "dedup": {}}
+    for each in planned:
+        if each.artifact and each.stage.name in built:
+            built[each.stage.name][each.stage.subject] = each.artifact
+    inputs = MixInputs(tokens=built["tokenize"], dedup=built["dedup"])
+    return {
+        name: pass_length(name, section, inputs)
+        for name in inputs.tokens
+        if name not in section.rehydrate or name in inputs.dedup
+    }
