@@ -20,21 +20,21 @@ def draw(
     """`measured`: [n] objective of each mixture; `weights`: [measures] of the objective; `own` and `best`: mixtures."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     ranks, bars = figure.subplots(1, 2)
-    for colour, found in zip(COLOURS, regressions, strict=True):
-        label = f"{found.method} (rank correlation {found.rank_correlation:.2f})"
-        ranks.plot(measured, found.heldout @ weights, "o", color=colour, label=label)
+    for colour, regression in zip(COLOURS, regressions, strict=True):
+        label = f"{regression.method} (rank correlation {regression.rank_correlation:.2f})"
+        ranks.plot(measured, regression.heldout @ weights, "o", color=colour, label=label)
     ends = [measured.min(), measured.max()]
     ranks.plot(ends, ends, color="#888888", linewidth=0.8)
     ranks.set(
         xlabel="measured bits per byte", ylabel="predicted, mixture held out", title="Every mixture from the others"
     )
     ranks.legend(frameon=False, fontsize=8)
-    places = np.arange(len(own))
+    positions = np.arange(len(own))
     for offset, (label, mixture, colour) in enumerate(
         (("recipe", own, "#9aa0a8"), ("best predicted", best, COLOURS[0]))
     ):
-        bars.bar(places + (offset - 0.5) * 0.4, [mixture[name] for name in own], 0.4, label=label, color=colour)
-    bars.set_xticks(places, list(own))
+        bars.bar(positions + (offset - 0.5) * 0.4, [mixture[name] for name in own], 0.4, label=label, color=colour)
+    bars.set_xticks(positions, list(own))
     bars.set(ylabel="weight", title="Mixture of the phase")
     bars.legend(frameon=False, fontsize=8)
     return figure

@@ -41,18 +41,20 @@ def regress(mixtures: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> li
     for method, fit in METHODS.items():
         others = [np.arange(len(mixtures)) != left_out for left_out in range(len(mixtures))]
         heldout = np.concatenate(
-            [fit(mixtures[kept], scores[kept])(mixtures[~kept]) for kept in others],
+            [fit(mixtures[rest], scores[rest])(mixtures[~rest]) for rest in others],
         )
         correlation = _rank_correlation(heldout @ weights, scores @ weights)
         fitted.append(Regression(method, fit(mixtures, scores), heldout, correlation))
-    return sorted(fitted, key=lambda found: -found.rank_correlation)
+    return sorted(fitted, key=lambda regression: -regression.rank_correlation)
 
 
-def best_mixture(around: Mapping[str, float], chosen: Regression, weights: np.ndarray, seed: int) -> dict[str, float]:
+def best_mixture(
+    around: Mapping[str, float], regression: Regression, weights: np.ndarray, seed: int
+) -> dict[str, float]:
     """Mean of the mixtures with the lowest predicted objective among many drawn as the tried ones were."""
     names, mean = corpora_of(around)
     drawn = dirichlet(mean, SEARCHED, np.random.default_rng(seed))
-    order = np.argsort(chosen.predict(drawn) @ weights, kind="stable")[:AVERAGED]
+    order = np.argsort(regression.predict(drawn) @ weights, kind="stable")[:AVERAGED]
     return rounded(names, drawn[order].mean(axis=0))
 
 

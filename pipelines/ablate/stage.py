@@ -64,7 +64,7 @@ def stage(number: int, mixtures: Sequence[Mapping[str, float]], seed: int, evalu
     """The best mixture of phase `number` by the scores of `mixtures`, the recipe's own first; `evaluations` are theirs
     in the same order, each compared with the first."""
     params = {"phase": number, "mixtures": [dict(mixture) for mixture in mixtures], "seed": seed}
-    inputs = {f"evaluate:{place:03d}": evaluation for place, evaluation in enumerate(evaluations)}
+    inputs = {f"evaluate:{index:03d}": evaluation for index, evaluation in enumerate(evaluations)}
     work = partial(_ablate, number, mixtures, seed)
     return Stage("ablate", str(number), 3, params, inputs, work, Resources(num_cpus=1), machine_dependent=True)
 
@@ -88,8 +88,8 @@ def _ablate(
     objective = scores @ weights
     _write_candidates(names, table, measures, scores, objective, context.out)
     gain = _gain(evaluations[int(objective.argmin())], measures)
-    found = replace(_ablation(number, mixtures[0], best, objective, regressions, weights), gain=gain)
-    if not found.is_better:
+    ablation = replace(_ablation(number, mixtures[0], best, objective, regressions, weights), gain=gain)
+    if not ablation.is_better:
         context.warn(
             "no mixture that was tried is better than the recipe's own by more than the choice of held-out documents "
             "explains. Raise evaluate.heldout_bytes_per_corpus, or train longer, before you take another."
@@ -100,28 +100,28 @@ def _ablate(
             f"the better regression ranks held-out mixtures with a correlation of {reached:.2f}, so its best mixture "
             "is a guess. Try more candidates, or longer runs."
         )
-    (context.out / RESULT).write_text(json.dumps(asdict(found), indent=1, sort_keys=True), encoding="utf-8")
+    (context.out / RESULT).write_text(json.dumps(asdict(ablation), indent=1, sort_keys=True), encoding="utf-8")
     (context.out / "figures").mkdir()
-    figure = draw(objective, regressions, weights, found.recipe, best)
+    figure = draw(objective, regressions, weights, ablation.recipe, best)
     figure.savefig(context.out / "figures" / "ablation.png", dpi=150, metadata={"Software": None})
-    return _metrics(found)
+    return _metrics(ablation)
 
 
 def _scores(evaluations: Sequence[Path]) -> tuple[list[str], np.ndarray]:
     """Names of the bits per byte, and float64 [candidates, measures]."""
-    found = [Scores.read(path).scores for path in evaluations]
-    measures = [name for name in found[0] if name.startswith(MEASURE)]
-    return measures, np.array([[scores[name].value for name in measures] for scores in found])
+    all_scores = [Scores.read(path).scores for path in evaluations]
+    measures = [name for name in all_scores[0] if name.startswith(MEASURE)]
+    return measures, np.array([[scores[name].value for name in measures] for scores in all_scores])
 
 
 def _gain(evaluation: Path, measures: Sequence[str]) -> tuple[float, float, float] | None:
     """Mean change of the measures since the recipe's own mixture, with its 95 % interval; corpora are independent."""
     changes = read_differences(evaluation) if (evaluation / DIFFERENCES).is_file() else {}
-    known = [changes[name] for name in measures if name in changes]
-    halves = [change.high - change.value for change in known if change.high is not None]
+    measured = [changes[name] for name in measures if name in changes]
+    halves = [change.high - change.value for change in measured if change.high is not None]
     if len(halves) < len(measures):
         return None
-    value = math.fsum(change.value for change in known) / len(measures)
+    value = math.fsum(change.value for change in measured) / len(measures)
     half = math.hypot(*halves) / len(measures)
     return value, value - half, value + half
 
@@ -134,8 +134,8 @@ def _write_candidates(
     objective: np.ndarray,
     out: Path,
 ) -> None:
-    columns: dict[str, Any] = {f"weight/{name}": table[:, place] for place, name in enumerate(names)}
-    columns |= {name: scores[:, place] for place, name in enumerate(measures)}
+    columns: dict[str, Any] = {f"weight/{name}": table[:, column] for column, name in enumerate(names)}
+    columns |= {name: scores[:, column] for column, name in enumerate(measures)}
     write_table(pa.table({**columns, "objective": objective}), out / "candidates.parquet")
 
 
@@ -147,28 +147,28 @@ def _ablation(
     regressions: Sequence[Regression],
     weights: np.ndarray,
 ) -> Ablation:
-    chosen = regressions[0]
+    best_regression = regressions[0]
     return Ablation(
         phase=number,
-        method=chosen.method,
-        rank_correlations={found.method: found.rank_correlation for found in regressions},
+        method=best_regression.method,
+        rank_correlations={regression.method: regression.rank_correlation for regression in regressions},
         recipe=dict(own),
         best=best,
         measured_recipe=float(objective[0]),
         measured_best=float(objective.min()),
-        predicted_best=float((chosen.predict(np.array([list(best.values())])) @ weights)[0]),
+        predicted_best=float((best_regression.predict(np.array([list(best.values())])) @ weights)[0]),
     )
 
 
-def _metrics(found: Ablation) -> Metrics:
+def _metrics(ablation: Ablation) -> Metrics:
     metrics = {
-        "ablate/measured_recipe": found.measured_recipe,
-        "ablate/measured_best": found.measured_best,
-        "ablate/predicted_best": found.predicted_best,
+        "ablate/measured_recipe": ablation.measured_recipe,
+        "ablate/measured_best": ablation.measured_best,
+        "ablate/predicted_best": ablation.predicted_best,
     }
-    if found.gain:
+    if ablation.gain:
         names = ("", ".ci_low", ".ci_high")
-        metrics |= {f"ablate/gain{name}": value for name, value in zip(names, found.gain, strict=True)}
-    for method, correlation in found.rank_correlations.items():
+        metrics |= {f"ablate/gain{name}": value for name, value in zip(names, ablation.gain, strict=True)}
+    for method, correlation in ablation.rank_correlations.items():
         metrics[f"ablate/rank_correlation_{method.replace(' ', '_')}"] = correlation
     return metrics

@@ -194,5 +194,5 @@ def _redacted(batch: pa.RecordBatch, redactions: pa.ChunkedArray) -> pa.RecordBa
     if not pa.compute.any(pa.compute.greater(pa.compute.list_value_length(redactions), 0)).as_py():
         return batch
     texts = map(redact, batch["text"].to_pylist(), redactions.to_pylist())
-    place = batch.schema.get_field_index("text")
-    return batch.set_column(place, batch.schema.field(place), pa.array(texts, batch.schema.field(place).type))
+    column = batch.schema.get_field_index("text")
+    return batch.set_column(column, batch.schema.field(column), pa.array(texts, batch.schema.field(column).type))

@@ -68,11 +68,11 @@ def read_alarms(artifact: Path) -> list[Alarm]:
 
 def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
     """Documents of a dedup artifact that are named in `kept_ids` or that one of those stands for, in order."""
-    wanted = pa.array(sorted(kept_ids), pa.string())
+    kept_id_array = pa.array(sorted(kept_ids), pa.string())
     for shard in shard_paths(artifact, "decisions"):
         table = read_table(shard)
-        found = pc.or_kleene(pc.is_in(table["doc_id"], wanted), pc.is_in(table["kept_id"], wanted))
-        rows = pc.indices_nonzero(found)
+        is_member = pc.or_kleene(pc.is_in(table["doc_id"], kept_id_array), pc.is_in(table["kept_id"], kept_id_array))
+        rows = pc.indices_nonzero(is_member)
         for row, decision in zip(rows.to_pylist(), table.take(rows).to_pylist(), strict=True):
             yield Member(shard, row, decision)
 
@@ -83,7 +83,7 @@ def read_document(documents: Path, row: int, columns: Sequence[str]) -> dict[str
     for number in range(file.num_row_groups):
         size = file.metadata.row_group(number).num_rows
         if row < size:
-            found: dict[str, Any] = file.read_row_group(number, columns=list(columns)).slice(row, 1).to_pylist()[0]
-            return found
+            record: dict[str, Any] = file.read_row_group(number, columns=list(columns)).slice(row, 1).to_pylist()[0]
+            return record
         row -= size
     raise IndexError(f"{documents}: no row {row} beyond its last row group; build dedup again")

@@ -117,14 +117,14 @@ class Contamination:
     num_contaminated: int
 
 
-def write_differences(found: Mapping[str, Difference], folder: Path) -> None:
-    plain = {name: asdict(difference) for name, difference in found.items()}
+def write_differences(differences: Mapping[str, Difference], folder: Path) -> None:
+    plain = {name: asdict(difference) for name, difference in differences.items()}
     (folder / DIFFERENCES).write_text(json.dumps(plain, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def read_differences(folder: Path) -> dict[str, Difference]:
-    found = json.loads(read_committed(folder / DIFFERENCES))
-    return {name: Difference(**difference) for name, difference in found.items()}
+    records = json.loads(read_committed(folder / DIFFERENCES))
+    return {name: Difference(**difference) for name, difference in records.items()}
 
 
 @dataclass(frozen=True)
@@ -156,5 +156,5 @@ class Scores:
     def read(cls, folder: Path) -> "Scores":
         fields = json.loads(read_committed(folder / SCORES))
         fields["scores"] = {name: Score(**score) for name, score in fields["scores"].items()}
-        fields["contamination"] = {task: Contamination(**found) for task, found in fields["contamination"].items()}
+        fields["contamination"] = {task: Contamination(**counts) for task, counts in fields["contamination"].items()}
         return cls(**fields)

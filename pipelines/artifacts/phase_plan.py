@@ -155,13 +155,13 @@ class PhasePlan:
         if share.corpus in self.ranked:
             return self.ranked[share.corpus][draws - share.start]
         passes, numbers = np.divmod(draws, share.available)
-        found = np.empty_like(numbers)
+        sequences = np.empty_like(numbers)
         for number in np.unique(passes):
             mine = passes == number
-            found[mine] = permute(numbers[mine], share.available, f"{self.seed}/{share.corpus}/{number}")
+            sequences[mine] = permute(numbers[mine], share.available, f"{self.seed}/{share.corpus}/{number}")
         if share.corpus in self.copies:
-            found = np.searchsorted(self.copies[share.corpus], found, side="right")
-        return found
+            sequences = np.searchsorted(self.copies[share.corpus], sequences, side="right")
+        return sequences
 
 
 def _columns(folder: Path) -> dict[str, np.ndarray]:

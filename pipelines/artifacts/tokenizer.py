@@ -148,17 +148,17 @@ def vocab_size(tokenizer: Tokenizer) -> int:
 def write_config(tokenizer: Tokenizer, end_token: str, folder: Path) -> None:
     """Write tokenizer_config.json for `tokenizer`. Padding is the end token where there is none of its own; there is a
     chat template where it has the chat marks."""
-    known = {token for token in (PAD, CHAT_START, CHAT_END) if tokenizer.token_to_id(token) is not None}
+    special_tokens = {token for token in (PAD, CHAT_START, CHAT_END) if tokenizer.token_to_id(token) is not None}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": end_token,
         "eos_token": end_token,
-        "pad_token": PAD if PAD in known else end_token,
+        "pad_token": PAD if PAD in special_tokens else end_token,
         "clean_up_tokenization_spaces": False,
         # In training an end token stands before each document.
         "add_bos_token": True,
     }
-    if {CHAT_START, CHAT_END} <= known:
+    if {CHAT_START, CHAT_END} <= special_tokens:
         config |= {"additional_special_tokens": [CHAT_START, CHAT_END], "chat_template": CHAT_TEMPLATE}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
 

@@ -146,7 +146,7 @@ class TokenSequences:
         # Checks the offsets that lead to the rows.
         self.cu_seqlens(sequence)
         first, last = self._piece_rows(shard, row)
-        return [_piece(found) for found in self._tables[shard].slice(first, last - first).to_pylist()]
+        return [_piece(record) for record in self._tables[shard].slice(first, last - first).to_pylist()]
 
     def piece_at(self, sequence: int, offset: int) -> Piece | None:
         """The piece that id `offset` of a sequence belongs to, None in the padding; reads one row group of PIECES."""

@@ -36,8 +36,8 @@ class JoinRange:
         keys, owners = keys[order], owners[order]
         starts = bucket_starts(keys)
         sizes = np.diff(starts, append=len(keys))
-        wanted = (sizes > 1) & (owners[starts + sizes - 1] >= self.first_new)
-        rows = np.repeat(wanted, sizes)
+        shared = (sizes > 1) & (owners[starts + sizes - 1] >= self.first_new)
+        rows = np.repeat(shared, sizes)
         (folder / "buckets").mkdir()
         save_rows(folder / "buckets" / f"{self.number:05d}", keys[rows], owners[rows])
         return {"rows": int(rows.sum()), "largest_bucket": int(sizes.max(initial=0))}

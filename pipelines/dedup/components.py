@@ -58,8 +58,8 @@ def components(ids: np.ndarray, ranges: Sequence[Path]) -> np.ndarray:
     for stem in ranges:
         keys, owners = load_rows(stem)
         starts = bucket_starts(keys)
-        places = np.searchsorted(ids, owners).astype(parent.dtype)
-        unite(parent, places, np.repeat(places[starts], np.diff(starts, append=len(keys))))
+        positions = np.searchsorted(ids, owners).astype(parent.dtype)
+        unite(parent, positions, np.repeat(positions[starts], np.diff(starts, append=len(keys))))
     while not np.array_equal(parent, parent[parent]):
         parent = parent[parent]
     return parent

@@ -35,12 +35,12 @@ class DecideShard:
         documents = read_table(self.unit.documents, columns=["doc_id", "origin"])
         table = _decisions(documents["doc_id"], records, fates, copies, self.num_bands)
         write_shard(table, folder / "decisions", self.number)
-        kept = fates["kept"] == fates["ordinal"]
-        remaining = records[kept]
-        remaining["size"] = fates["size"][kept]
-        index.save(folder / "index" / f"{self.number:05d}", remaining, words[kept])
+        is_kept = fates["kept"] == fates["ordinal"]
+        remaining = records[is_kept]
+        remaining["size"] = fates["size"][is_kept]
+        index.save(folder / "index" / f"{self.number:05d}", remaining, words[is_kept])
         write_shard(largest_clusters([table]), folder / "largest", self.number)
-        counts = _counts(table, records, kept, copies)
+        counts = _counts(table, records, is_kept, copies)
         return counts | {"origins": _losses(table, documents["origin"])}
 
     def _fates(self, records: np.ndarray) -> np.ndarray:
@@ -84,16 +84,16 @@ def _decisions(
     fate["jaccard"][own] = fate["containment"][own] = 1.0
     fate["shared_bands"][own] = num_bands
     exact = fate["exact"] | own
-    gone = _spread(rows, removed, len(doc_ids), False)
+    gone = _scatter(rows, removed, len(doc_ids), False)
     ids = np.array(index.numbers_to_ids(fate["kept_id"]), object)
     columns: dict[str, Any] = {
-        "keep": _spread(rows, ~removed, len(doc_ids), False),
-        "reason": _spread(rows, _reasons(removed, exact), len(doc_ids), "filter"),
-        "kept_id": pa.array(_spread(rows, ids, len(doc_ids), ""), mask=~gone),
-        "cluster_size": _spread(rows, fate["size"], len(doc_ids), 1),
-        "jaccard": pa.array(_spread(rows, fate["jaccard"], len(doc_ids), np.nan), from_pandas=True),
-        "containment": pa.array(_spread(rows, fate["containment"], len(doc_ids), np.nan), from_pandas=True),
-        "shared_bands": pa.array(_spread(rows, fate["shared_bands"], len(doc_ids), 0), mask=~gone),
+        "keep": _scatter(rows, ~removed, len(doc_ids), False),
+        "reason": _scatter(rows, _reasons(removed, exact), len(doc_ids), "filter"),
+        "kept_id": pa.array(_scatter(rows, ids, len(doc_ids), ""), mask=~gone),
+        "cluster_size": _scatter(rows, fate["size"], len(doc_ids), 1),
+        "jaccard": pa.array(_scatter(rows, fate["jaccard"], len(doc_ids), np.nan), from_pandas=True),
+        "containment": pa.array(_scatter(rows, fate["containment"], len(doc_ids), np.nan), from_pandas=True),
+        "shared_bands": pa.array(_scatter(rows, fate["shared_bands"], len(doc_ids), 0), mask=~gone),
     }
     return pa.table({"doc_id": doc_ids, **columns}).select(DECISIONS.names).cast(DECISIONS)
 
@@ -102,20 +102,20 @@ def _reasons(removed: np.ndarray, exact: np.ndarray) -> np.ndarray:
     return np.where(removed, np.where(exact, "exact_duplicate", "near_duplicate"), "").astype(object)
 
 
-def _spread(rows: np.ndarray, values: np.ndarray, size: int, otherwise: object) -> np.ndarray:
+def _scatter(rows: np.ndarray, values: np.ndarray, size: int, otherwise: object) -> np.ndarray:
     column = np.full(size, otherwise, dtype=values.dtype)
     column[rows] = values
     return column
 
 
-def _counts(table: pa.Table, records: np.ndarray, kept: np.ndarray, copies: np.ndarray) -> dict[str, int]:
+def _counts(table: pa.Table, records: np.ndarray, is_kept: np.ndarray, copies: np.ndarray) -> dict[str, int]:
     reasons = Counter(table["reason"].to_pylist())
     clusters = table.filter(table["keep"])["cluster_size"].to_numpy()
     return {
         "documents_in": len(records) + len(copies),
         "bytes_in": int(records["length"].sum() + copies["length"].sum()),
-        "documents": int(kept.sum()),
-        "bytes": int(records["length"][kept].sum()),
+        "documents": int(is_kept.sum()),
+        "bytes": int(records["length"][is_kept].sum()),
         "dropped_exact_duplicate": reasons["exact_duplicate"],
         "dropped_near_duplicate": reasons["near_duplicate"],
         "clusters": int((clusters > 1).sum()),

@@ -201,7 +201,7 @@ def _require_unique(doc_ids: pa.ChunkedArray, columns: Columns) -> None:
 
 def _named(decisions: pa.Table, doc_ids: pa.ChunkedArray) -> pa.Table:
     """DECISIONS with the names of the input in place of hex digits."""
-    kept = pc.take(doc_ids, pc.index_in(decisions["kept_id"], decisions["doc_id"].combine_chunks()))
+    kept_ids = pc.take(doc_ids, pc.index_in(decisions["kept_id"], decisions["doc_id"].combine_chunks()))
     reason = pc.if_else(pc.equal(decisions["reason"], "filter"), "no_text", decisions["reason"])
     columns = dict(zip(decisions.column_names, decisions.columns, strict=True))
-    return pa.table({**columns, "doc_id": doc_ids, "kept_id": kept, "reason": reason}).cast(DECISIONS)
+    return pa.table({**columns, "doc_id": doc_ids, "kept_id": kept_ids, "reason": reason}).cast(DECISIONS)

@@ -63,8 +63,8 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
                 written += _ONE
         if words == 0:
             rolling = _BASE
-            for place in range(offsets[text], offsets[text + 1]):
-                rolling = (rolling ^ _U64(data[place])) * _GOLDEN
+            for index in range(offsets[text], offsets[text + 1]):
+                rolling = (rolling ^ _U64(data[index])) * _GOLDEN
                 rolling ^= rolling >> _S29
             one, other = rolling, _fmix64(rolling)
         if written == first:
@@ -85,8 +85,8 @@ def permute(hashes, counts, a, b, signatures):  # type: ignore[no-untyped-def]
         for j in range(len(a)):
             signatures[text, j] = _U32(0xFFFFFFFF)
         # Two shingles at a time halve the traffic of the minima; an odd last one is taken twice.
-        for place in range(start, last + 1, 2):
-            g, h = _fmix32(hashes[place]), _fmix32(hashes[min(place + 1, last)])
+        for index in range(start, last + 1, 2):
+            g, h = _fmix32(hashes[index]), _fmix32(hashes[min(index + 1, last)])
             for j in range(len(a)):
                 one, other = _U32(_U32(a[j] * g) + b[j]), _U32(_U32(a[j] * h) + b[j])
                 signatures[text, j] = min(signatures[text, j], min(one, other))
@@ -126,7 +126,7 @@ def resolve(  # type: ignore[no-untyped-def]
     entries,
     lengths,
     seen,
-    kept,
+    representatives,
     shared,
 ):
     """Decide on documents numbered by rank, the best first: each is kept unless a kept one before it is near.
@@ -143,17 +143,17 @@ def resolve(  # type: ignore[no-untyped-def]
     num_bands, field_bits = words.shape[1], min(64 // fields, 32)
     compared, rejected = 0, 0
     for d in range(len(words)):
-        kept[d] = d
+        representatives[d] = d
         if fixed[d]:
             _enter(d, row_starts, lists, overflows, list_starts, lengths, entries)
             continue
-        for place in range(2 * row_starts[d], 2 * row_starts[d + 1]):
-            bucket = lists[place >> 1] if place & 1 == 0 else overflows[place >> 1]
+        for index in range(2 * row_starts[d], 2 * row_starts[d + 1]):
+            bucket = lists[index >> 1] if index & 1 == 0 else overflows[index >> 1]
             if bucket < 0:
                 continue
             for entry in range(list_starts[bucket], list_starts[bucket] + lengths[bucket]):
                 other = entries[entry]
-                if other >= kept[d] or seen[other] == d:
+                if other >= representatives[d] or seen[other] == d:
                     continue
                 seen[other] = d
                 if _equal_fields(words, d, other, fields, field_bits) < min_equal:
@@ -168,15 +168,15 @@ def resolve(  # type: ignore[no-untyped-def]
                     j += y <= x
                 union = size + set_starts[other + 1] - set_starts[other] - common
                 if common / union >= limits[0] or common / size >= limits[1]:
-                    kept[d] = other
+                    representatives[d] = other
                     shared[d, 0], shared[d, 1] = common, union
                 else:
                     rejected += 1
-        if kept[d] == d:
+        if representatives[d] == d:
             _enter(d, row_starts, lists, overflows, list_starts, lengths, entries)
         else:
             for band in range(num_bands):
-                shared[d, 2] += words[d, band] == words[kept[d], band]
+                shared[d, 2] += words[d, band] == words[representatives[d], band]
     return compared, rejected
 
 

@@ -40,19 +40,19 @@ class GatherUnit:
         ids, group_of = self.groups.load()
         every_record = self.unit.records()
         start, stop = np.searchsorted(ids, [self.unit.first, self.unit.first + len(every_record)])
-        places = ids[start:stop] - self.unit.first
-        members = np.zeros(len(places), MEMBER)
+        positions = ids[start:stop] - self.unit.first
+        members = np.zeros(len(positions), MEMBER)
         members["group"], members["ordinal"] = group_of[start:stop], ids[start:stop]
         members["corpus"], members["fixed"] = self.unit.corpus, self.unit.fixed
         for name in RECORD.names or ():
-            members[name] = every_record[name][places]
+            members[name] = every_record[name][positions]
         (folder / "members").mkdir()
         stem = folder / "members" / f"{self.unit.number:05d}"
         members["set_size"] = write_sets(self.unit.documents, members["row"], self.ngram, stem.with_suffix(".sets"))
         members["set_start"] = np.cumsum(members["set_size"]) - members["set_size"]
         order = np.argsort(members["group"], kind="stable")
         np.save(stem.with_suffix(".npy"), members[order])
-        np.save(stem.with_suffix(".words.npy"), self.unit.words()[places[order]])
+        np.save(stem.with_suffix(".words.npy"), self.unit.words()[positions[order]])
         return {}
 
 

@@ -56,9 +56,9 @@ class ResolveGroup:
         members, words, origins = self._load_members()
         order = rank(members["corpus"], members["quality"], members["length"], members["doc_id"])
         members, words, origins = members[order], words[order], origins[order]
-        kept, shared, compared, rejected = self._resolve(members, words, origins, folder)
+        representatives, shared, compared, rejected = self._resolve(members, words, origins, folder)
         (folder / "verdicts").mkdir()
-        np.save(folder / "verdicts" / f"{self.number:05d}.npy", _verdicts(members, kept, shared))
+        np.save(folder / "verdicts" / f"{self.number:05d}.npy", _verdicts(members, representatives, shared))
         return {"compared": compared, "rejected": rejected}
 
     def _load_members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,10 +90,10 @@ class ResolveGroup:
 
         best = first_with_same(members["digest"])
         alone = np.flatnonzero(best == np.arange(len(best)))
-        place = np.full(len(best), -1)
-        place[alone] = np.arange(len(alone))
-        kept, shared = np.empty(len(alone), np.int64), np.zeros((len(alone), 3), np.int32)
-        rows = self._rows_by_rank(members, place, words)
+        position = np.full(len(best), -1)
+        position[alone] = np.arange(len(alone))
+        representatives, shared = np.empty(len(alone), np.int64), np.zeros((len(alone), 3), np.int32)
+        rows = self._rows_by_rank(members, position, words)
         set_starts = np.append(0, np.cumsum(members["set_size"][alone]))
         with tempfile.TemporaryFile(dir=folder) as file:
             sets = self._load_sets(members[alone], origins[alone], file)
@@ -109,22 +109,22 @@ class ResolveGroup:
                 np.empty(rows[-1][-1], np.int64),
                 np.zeros(len(rows[-1]) - 1, np.int64),
                 np.full(len(alone), -1),
-                kept,
+                representatives,
                 shared,
             )
-        everyone = place[best]
+        everyone = position[best]
         evidence = shared[everyone]
-        copies = (best != np.arange(len(best))) & (kept[everyone] == everyone)
+        copies = (best != np.arange(len(best))) & (representatives[everyone] == everyone)
         size = members["set_size"]
         evidence[copies] = np.stack([size, size, np.full_like(size, self.options.num_bands)], axis=1)[copies]
-        return alone[kept[everyone]], evidence, int(compared), int(rejected)
+        return alone[representatives[everyone]], evidence, int(compared), int(rejected)
 
-    def _rows_by_rank(self, members: np.ndarray, place: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _rows_by_rank(self, members: np.ndarray, position: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, ...]:
         """Row starts, buckets, overflows and room of each bucket, as `kernels.resolve` takes them."""
         keys, owners = self._load_rows()
         by_ordinal = np.argsort(members["ordinal"])
         owner = by_ordinal[np.searchsorted(members["ordinal"], owners, sorter=by_ordinal)]
-        keys, owner = keys[place[owner] >= 0], owner[place[owner] >= 0]
+        keys, owner = keys[position[owner] >= 0], owner[position[owner] >= 0]
         _, buckets, sizes = np.unique(keys, return_inverse=True, return_counts=True)
         overflows = np.full(len(keys), -1, np.int64)
         large = np.flatnonzero(sizes[buckets] > self.options.max_bucket)
@@ -134,8 +134,8 @@ class ResolveGroup:
         _, split, split_sizes = np.unique(second, axis=0, return_inverse=True, return_counts=True)
         overflows[large] = len(sizes) + split.reshape(-1)
         room = np.minimum(np.concatenate([sizes, split_sizes]), self.options.max_bucket)
-        order = np.lexsort((buckets, place[owner]))
-        counts = np.bincount(place[owner], minlength=int((place >= 0).sum()))
+        order = np.lexsort((buckets, position[owner]))
+        counts = np.bincount(position[owner], minlength=int((position >= 0).sum()))
         return (
             np.append(0, np.cumsum(counts)),
             buckets[order].astype(np.int64),
@@ -179,16 +179,16 @@ def _second_signature(keys: np.ndarray, words: np.ndarray) -> np.ndarray:
     return following & np.uint64(2 ** (8 * OVERFLOW_ROWS) - 1)
 
 
-def _verdicts(members: np.ndarray, kept: np.ndarray, shared: np.ndarray) -> np.ndarray:
+def _verdicts(members: np.ndarray, representatives: np.ndarray, shared: np.ndarray) -> np.ndarray:
     """VERDICT of the new ones among the members, which are in order of rank as `kept` is."""
-    sizes = np.bincount(kept, members["size"], minlength=len(kept))
+    sizes = np.bincount(representatives, members["size"], minlength=len(representatives))
     new = np.flatnonzero(~members["fixed"])
     verdicts = np.zeros(len(new), VERDICT)
-    verdicts["ordinal"], verdicts["kept"] = members["ordinal"][new], members["ordinal"][kept[new]]
-    verdicts["kept_id"] = members["doc_id"][kept[new]]
-    verdicts["size"] = sizes[kept[new]]
-    removed = kept[new] != new
-    verdicts["exact"] = removed & (members["digest"][new] == members["digest"][kept[new]]).all(axis=1)
+    verdicts["ordinal"], verdicts["kept"] = members["ordinal"][new], members["ordinal"][representatives[new]]
+    verdicts["kept_id"] = members["doc_id"][representatives[new]]
+    verdicts["size"] = sizes[representatives[new]]
+    removed = representatives[new] != new
+    verdicts["exact"] = removed & (members["digest"][new] == members["digest"][representatives[new]]).all(axis=1)
     common, union, bands = shared[new].T
     verdicts["jaccard"] = np.where(removed, common / np.maximum(union, 1), np.nan)
     verdicts["containment"] = np.where(removed, common / members["set_size"][new], np.nan)

@@ -15,18 +15,19 @@ def check_budgets(run: RunRecipe, available: Mapping[str, int]) -> None:
     """
     faults = []
     for phase, shares in zip(run.phases, all_shares(run, {**available, **_unknown(run, available)}), strict=True):
-        asked = [share for share in shares if share.corpus in available]
-        faults += budget_faults(asked, phase, run.tokenize.sequence_length, run.mix)
+        available_shares = [share for share in shares if share.corpus in available]
+        faults += budget_faults(available_shares, phase, run.tokenize.sequence_length, run.mix)
     if faults:
         raise RecipeError("\n".join(f"run {run.name}: {fault}" for fault in faults))
 
 
 def all_shares(run: RunRecipe, available: Mapping[str, int]) -> list[tuple[CorpusShare, ...]]:
     """The shares of every phase of a run, from the sequences of one pass of each corpus."""
-    found: list[tuple[CorpusShare, ...]] = []
+    by_phase: list[tuple[CorpusShare, ...]] = []
     for phase in run.phases:
-        found.append(phase_shares(phase, run.tokenize.sequence_length, available, found[-1] if found else ()))
-    return found
+        previous = by_phase[-1] if by_phase else ()
+        by_phase.append(phase_shares(phase, run.tokenize.sequence_length, available, previous))
+    return by_phase
 
 
 def phase_shares(
@@ -84,12 +85,12 @@ def budget_faults(
         left = int(Fraction(str(most)) * share.available) - share.start
         if share.budget > left:
             limit = "max_epochs_per_corpus." + corpus if corpus in section.max_epochs_per_corpus else "max_epochs"
-            asked = f"tokens_per_corpus.{corpus}" if phase.tokens_per_corpus else f"tokens or weights.{corpus}"
+            field = f"tokens_per_corpus.{corpus}" if phase.tokens_per_corpus else f"tokens or weights.{corpus}"
             faults.append(
                 f"phase {phase.name} asks corpus {corpus} for {share.budget} sequences "
                 f"({share.budget * sequence_length} tokens), but with mix.{limit} = {most:g} it has "
                 f"{max(left, 0)} left: {share.available} sequences, of which earlier phases take {share.start}. "
-                f"It would be read {epochs(share):.2f} times. Lower {asked} of the phase, "
+                f"It would be read {epochs(share):.2f} times. Lower {field} of the phase, "
                 f"add documents, or raise mix.{limit}."
             )
     return faults
@@ -109,9 +110,9 @@ def _budgets(phase: PhaseSection, sequence_length: int) -> tuple[dict[str, int],
     return budgets, _initial(whole_sequences(first, count), budgets)
 
 
-def _initial(wanted: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str, int]:
+def _initial(targets: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str, int]:
     """`wanted` with as little change as lets no rate fall below zero at the phase's end: at most twice the budget."""
-    initial = {name: min(count, 2 * budgets[name]) for name, count in wanted.items()}
+    initial = {name: min(count, 2 * budgets[name]) for name, count in targets.items()}
     missing = sum(budgets.values()) - sum(initial.values())
     for name in sorted(initial, key=lambda name: (-initial[name], name)):
         added = min(missing, 2 * budgets[name] - initial[name])
@@ -120,6 +121,6 @@ def _initial(wanted: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str,
     return initial
 
 
-def _unknown(run: RunRecipe, known: Mapping[str, int]) -> dict[str, int]:
+def _unknown(run: RunRecipe, available: Mapping[str, int]) -> dict[str, int]:
     """A size for the corpora of `run` that are not known: none is asked about."""
-    return {name: 0 for phase in run.phases for name in phase.corpora if name not in known}
+    return {name: 0 for phase in run.phases for name in phase.corpora if name not in available}

@@ -114,7 +114,7 @@ def simulate(run: RunRecipe, available: Mapping[str, int]) -> Simulation:
 
 def assumed_sequences(assumptions: Sequence[str], sequence_length: int) -> dict[str, int]:
     """Sequences by corpus of options such as `web=2e12` (tokens). Raises RecipeError."""
-    found = {}
+    sizes = {}
     for assumption in assumptions:
         name, _, tokens = assumption.partition("=")
         try:
@@ -123,8 +123,8 @@ def assumed_sequences(assumptions: Sequence[str], sequence_length: int) -> dict[
             sequences = -1
         if not name or sequences < 0:
             raise RecipeError(f"--assume {assumption!r} is not CORPUS=TOKENS, such as web=2e12.")
-        found[name] = sequences
-    return found
+        sizes[name] = sequences
+    return sizes
 
 
 def draw_mix(simulation: Simulation) -> "Figure":

@@ -25,8 +25,8 @@ def sequence_means(
     for pieces_file, sidecar in zip(shard_paths(tokens, TRAIN), sidecars, strict=True):
         values = _column(sidecar, column)
         if len(table):
-            sizes, found = np.array(table, dtype=np.float64).T
-            values = found[np.searchsorted(sizes, values, side="right") - 1]
+            sizes, copies = np.array(table, dtype=np.float64).T
+            values = copies[np.searchsorted(sizes, values, side="right") - 1]
         pieces = read_table(pieces_file, columns=["sequence", "length", "doc_row"])
         sequence, length = pieces["sequence"].to_numpy(), pieces["length"].to_numpy()
         weighted = np.bincount(sequence, length * values[pieces["doc_row"].to_numpy()])

@@ -1,18 +1,18 @@
 """The part of the page on contamination: which evaluation items stand in the training corpora, and what scores are
 without them."""
 
-from pipelines.report.facts import PhaseFacts
 from pipelines.report.figures import measure_name
 from pipelines.report.markup import Html, element, section, table, text
 from pipelines.report.scores_section import written
+from pipelines.report.summary import PhaseSummary
 
 EVIDENCE_SHOWN = 20
 """The largest shares; tables/contamination.parquet has all."""
 
 
-def contamination_section(phase: PhaseFacts) -> Html:
+def contamination_section(phase: PhaseSummary) -> Html:
     """One row a task, and the evidence. Items are the same for every phase, and so is what the corpora hold."""
-    tasks = [task for task, found in phase.scores.contamination.items() if found.num_looked_for]
+    tasks = [task for task, counts in phase.scores.contamination.items() if counts.num_looked_for]
     if not tasks:
         return section(
             "contamination",
@@ -30,25 +30,28 @@ def contamination_section(phase: PhaseFacts) -> Html:
     return section("contamination", "Contamination", lead, table(header, rows, numbers=5), _evidence(phase))
 
 
-def _row(phase: PhaseFacts, task: str) -> list[Html]:
-    found = phase.scores.contamination[task]
+def _row(phase: PhaseSummary, task: str) -> list[Html]:
+    contamination = phase.scores.contamination[task]
     measure = f"{task}/{phase.scores.headlines[task]}"
-    clean = _score(phase, f"{measure}/clean") if found.num_contaminated else text("the same")
-    if found.num_contaminated == found.num_items:
+    clean = _score(phase, f"{measure}/clean") if contamination.num_contaminated else text("the same")
+    if contamination.num_contaminated == contamination.num_items:
         clean = text("no item is clean")
-    counts = [text(f"{count:,}") for count in (found.num_items, found.num_looked_for, found.num_contaminated)]
+    counts = [
+        text(f"{count:,}")
+        for count in (contamination.num_items, contamination.num_looked_for, contamination.num_contaminated)
+    ]
     return [text(measure_name(task)), *counts, _score(phase, measure), clean]
 
 
-def _mean(phase: PhaseFacts, name: str) -> list[Html]:
+def _mean(phase: PhaseSummary, name: str) -> list[Html]:
     return [text(measure_name(name)), *[text("")] * 3, _score(phase, name), _score(phase, f"{name}/clean")]
 
 
-def _score(phase: PhaseFacts, measure: str) -> Html:
+def _score(phase: PhaseSummary, measure: str) -> Html:
     return written(phase.scores.scores[measure])
 
 
-def _evidence(phase: PhaseFacts) -> Html:
+def _evidence(phase: PhaseSummary) -> Html:
     if not phase.evidence:
         return Html("")
     largest = sorted(phase.evidence, key=lambda row: (-row["share"], row["task"], row["item_id"]))

@@ -13,14 +13,14 @@ LABEL_CHARACTERS = 17
 
 def draw(manifests: Sequence[Manifest]) -> str:
     """An `<svg>` of all stages with key and seconds, and the edges that no other path implies."""
-    places = layout(manifests)
-    width = COLUMN_WIDTH * (1 + max(x for x, _ in places.values())) - COLUMN_WIDTH + BOX_WIDTH
-    height = HEADER + ROW_HEIGHT * (1 + max(y for _, y in places.values()))
-    titles = {manifest.name: places[manifest.key][0] for manifest in manifests}
+    positions = layout(manifests)
+    width = COLUMN_WIDTH * (1 + max(x for x, _ in positions.values())) - COLUMN_WIDTH + BOX_WIDTH
+    height = HEADER + ROW_HEIGHT * (1 + max(y for _, y in positions.values()))
+    titles = {manifest.name: positions[manifest.key][0] for manifest in manifests}
     parts = [
         *(_title(name, column) for name, column in titles.items()),
-        *(_edge(places[start], places[end]) for start, end in essential_edges(manifests)),
-        *(_box(manifest, places[manifest.key]) for manifest in manifests),
+        *(_edge(positions[start], positions[end]) for start, end in essential_edges(manifests)),
+        *(_box(manifest, positions[manifest.key]) for manifest in manifests),
     ]
     return (
         f'<svg class="dag" role="img" aria-label="graph of the stages" viewBox="0 0 {width:g} {height:g}">'
@@ -59,9 +59,9 @@ def essential_edges(manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
 
 
 def _inputs(manifests: Sequence[Manifest]) -> dict[str, list[str]]:
-    known = {manifest.key for manifest in manifests}
+    keys = {manifest.key for manifest in manifests}
     return {
-        manifest.key: [key for key in dict.fromkeys(manifest.inputs.values()) if key in known] for manifest in manifests
+        manifest.key: [key for key in dict.fromkeys(manifest.inputs.values()) if key in keys] for manifest in manifests
     }
 
 
@@ -84,16 +84,16 @@ def _natural(subject: str) -> tuple[int, str]:
     return (int(subject), "") if subject.isdigit() else (0, subject)
 
 
-def _corner(place: tuple[float, float]) -> tuple[float, float]:
-    return place[0] * COLUMN_WIDTH, HEADER + place[1] * ROW_HEIGHT
+def _corner(position: tuple[float, float]) -> tuple[float, float]:
+    return position[0] * COLUMN_WIDTH, HEADER + position[1] * ROW_HEIGHT
 
 
 def _title(name: str, column: float) -> str:
     return f'<text class="kind" x="{column * COLUMN_WIDTH:g}" y="14">{escape(name)}</text>'
 
 
-def _box(manifest: Manifest, place: tuple[float, float]) -> str:
-    x, y = _corner(place)
+def _box(manifest: Manifest, position: tuple[float, float]) -> str:
+    x, y = _corner(position)
     label = f"phase {manifest.subject}" if manifest.subject.isdigit() else manifest.subject or manifest.name
     short = label if len(label) <= LABEL_CHARACTERS else f"{label[: LABEL_CHARACTERS - 1]}…"
     return (

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from infra.host.masking import masked
-from pipelines.report.corpus_facts import CorpusFacts, Sample
+from pipelines.report.corpus_summary import CorpusSummary, Sample
 from pipelines.report.markup import Html, element, section, table, text
 
 DOMAINS_SHOWN = 20
@@ -18,7 +18,7 @@ TOKEN_COLUMNS = {
 }
 
 
-def data_section(corpora: Sequence[CorpusFacts], drawing: Html) -> Html:
+def data_section(corpora: Sequence[CorpusSummary], drawing: Html) -> Html:
     """The section as it stands in the page; `drawing` is the figure of the funnel."""
     return section(
         "data",
@@ -39,7 +39,7 @@ def data_section(corpora: Sequence[CorpusFacts], drawing: Html) -> Html:
     )
 
 
-def _funnel(corpora: Sequence[CorpusFacts]) -> Html:
+def _funnel(corpora: Sequence[CorpusSummary]) -> Html:
     header = ["corpus", "step", "documents", "bytes of text", "tokens"]
     note = (
         "Tokens of kept documents are counted; those marked with ≈ are estimated from the bytes of text, by the "
@@ -49,7 +49,7 @@ def _funnel(corpora: Sequence[CorpusFacts]) -> Html:
     return Html(f"{table(header, _named_once(rows), numbers=3)}{element('p', text(note), css='soft')}")
 
 
-def _funnel_rows(corpus: CorpusFacts) -> Iterator[list[Html]]:
+def _funnel_rows(corpus: CorpusSummary) -> Iterator[list[Html]]:
     for step, count in corpus.steps:
         exact = count is corpus.kept
         tokens = f"{corpus.num_tokens:,}" if exact else f"≈ {corpus.estimated_tokens(count):,}"
@@ -57,7 +57,7 @@ def _funnel_rows(corpus: CorpusFacts) -> Iterator[list[Html]]:
         yield [text(cell) for cell in cells]
 
 
-def _passed_over(corpora: Sequence[CorpusFacts]) -> Html:
+def _passed_over(corpora: Sequence[CorpusSummary]) -> Html:
     rows = [
         [text(corpus.name), text(fate), text(reason.replace("_", " ")), text(f"{count:,}")]
         for corpus in corpora
@@ -70,7 +70,7 @@ def _passed_over(corpora: Sequence[CorpusFacts]) -> Html:
     return Html(f"{title}{table(['corpus', 'fate', 'reason', 'records'], _named_once(rows), numbers=1)}")
 
 
-def _chosen_again(corpora: Sequence[CorpusFacts]) -> Html:
+def _chosen_again(corpora: Sequence[CorpusSummary]) -> Html:
     rows = [
         [text(value) for value in (corpus.name, domain, f"{count:,}", f"{count / corpus.domains[domain]:.1%}")]
         for corpus in corpora
@@ -87,7 +87,7 @@ def _chosen_again(corpora: Sequence[CorpusFacts]) -> Html:
     return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, _named_once(rows), numbers=2)}")
 
 
-def _drop_reasons(corpora: Sequence[CorpusFacts]) -> Html:
+def _drop_reasons(corpora: Sequence[CorpusSummary]) -> Html:
     rows = [
         [
             text(corpus.name),
@@ -114,7 +114,7 @@ def _samples(samples: Sequence[Sample]) -> Html:
     return element("details", element("summary", text(label)), *shown)
 
 
-def _domains(corpora: Sequence[CorpusFacts]) -> Html:
+def _domains(corpora: Sequence[CorpusSummary]) -> Html:
     rows = [
         [
             text(corpus.name),
@@ -136,7 +136,7 @@ def _domains(corpora: Sequence[CorpusFacts]) -> Html:
     return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, _named_once(rows), numbers=4)}")
 
 
-def _clusters(corpora: Sequence[CorpusFacts]) -> Html:
+def _clusters(corpora: Sequence[CorpusSummary]) -> Html:
     rows = []
     for corpus in corpora:
         classes: Counter[str] = Counter()
@@ -149,7 +149,7 @@ def _clusters(corpora: Sequence[CorpusFacts]) -> Html:
     return table(["corpus", *(name for _, name in SIZE_CLASSES), "largest"], rows, numbers=len(SIZE_CLASSES) + 1)
 
 
-def _tokens(corpora: Sequence[CorpusFacts]) -> Html:
+def _tokens(corpora: Sequence[CorpusSummary]) -> Html:
     rows = [
         [text(corpus.name), *(text(f"{corpus.tokens[key]:{style}}") for key, style in TOKEN_COLUMNS.values())]
         for corpus in corpora

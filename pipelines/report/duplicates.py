@@ -96,7 +96,7 @@ def _samples(cluster: Cluster) -> Iterator[str]:
 
 
 def _alarms(alarms: Mapping[str, Sequence[Alarm]]) -> Html:
-    raised = [alarm.message for found in alarms.values() for alarm in found]
+    raised = [alarm.message for corpus_alarms in alarms.values() for alarm in corpus_alarms]
     if not raised:
         return element("p", text("No guard raised an alarm."))
     return element("ul", *(element("li", text(message)) for message in raised))

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentF
 
 from pipelines.artifacts.evaluation import Score
 from pipelines.artifacts.phase_plan import mixture
-from pipelines.report.facts import PhaseFacts, RunFacts
+from pipelines.report.summary import PhaseSummary, RunSummary
 
 INK = "#1d2127"
 """Text and lines; in the page's SVG it becomes the page's own text colour, light or dark."""
@@ -79,18 +79,18 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def draw_all(facts: RunFacts) -> dict[str, Figure]:
+def draw_all(summary: RunSummary) -> dict[str, Figure]:
     """Every figure by name. To be called, and its result written, inside `house_style`."""
-    drawings: dict[str, Callable[[RunFacts], Figure]] = {
+    drawings: dict[str, Callable[[RunSummary], Figure]] = {
         "scores": _scores,
         "mixture": _mixture,
         "loss": _loss,
         "expert_load": _expert_load,
         "funnel": _funnel,
     }
-    if any(INTELLIGENCE in phase.scores.scores for phase in facts.phases):
+    if any(INTELLIGENCE in phase.scores.scores for phase in summary.phases):
         drawings["compute"] = _compute
-    return {name: draw(facts) for name, draw in drawings.items()}
+    return {name: draw(summary) for name, draw in drawings.items()}
 
 
 def write_png(figure: Figure, path: Path) -> None:
@@ -119,12 +119,12 @@ def measure_name(kind: str) -> str:
     return NAMES.get(kind, kind.replace("_", " "))
 
 
-def _scores(facts: RunFacts) -> Figure:
+def _scores(summary: RunSummary) -> Figure:
     """Bits per byte of all corpora in one panel, the headlines of the tasks in another, over phases."""
-    bits = [name for name in facts.measures if name.startswith("bits_per_byte/")]
-    rights = [name for name in facts.phases[-1].headlines if "bits_per_byte" not in name]
+    bits = [name for name in summary.measures if name.startswith("bits_per_byte/")]
+    rights = [name for name in summary.phases[-1].headlines if "bits_per_byte" not in name]
     panels = [panel for panel in (("bits per byte", bits), ("share of right answers", rights)) if panel[1]]
-    palette = colours([corpus.name for corpus in facts.corpora])
+    palette = colours([corpus.name for corpus in summary.corpora])
     figure = Figure(figsize=(9.2, 3.3))
     for axes, (title, measures) in zip(_row(figure, len(panels)), panels, strict=True):
         for number, measure in enumerate(measures):
@@ -133,36 +133,36 @@ def _scores(facts: RunFacts) -> Figure:
             shift = min(0.06, 0.8 / len(measures)) * (number - (len(measures) - 1) / 2)
             colour = palette.get(part, COLOURS[number % len(COLOURS)])
             marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
-            _draw_measure(axes, facts.phases, measure, shift, {"color": colour, "marker": marker, "label": label})
+            _draw_measure(axes, summary.phases, measure, shift, {"color": colour, "marker": marker, "label": label})
         axes.set_title(title)
-        axes.set_xticks(range(len(facts.phases)), [phase.scores.phase for phase in facts.phases])
-        axes.set_xlim(-0.5, len(facts.phases) - 0.5)
+        axes.set_xticks(range(len(summary.phases)), [phase.scores.phase for phase in summary.phases])
+        axes.set_xlim(-0.5, len(summary.phases) - 0.5)
         axes.set_ylim(bottom=0)
         # Beside the panel: among many whiskers no corner is free.
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def _compute(facts: RunFacts) -> Figure:
+def _compute(summary: RunSummary) -> Figure:
     """Enterprise intelligence over active parameters x tokens: this run's checkpoints from near, and beside the
     released Arctic, whose compute is so much larger that they fall together there."""
     figure = Figure(figsize=(9.2, 3.3))
-    phases = [phase.scores for phase in facts.phases if INTELLIGENCE in phase.scores.scores]
-    places = [scores.active_parameters * scores.tokens for scores in phases]
-    found = [scores.scores[INTELLIGENCE] for scores in phases]
+    phases = [phase.scores for phase in summary.phases if INTELLIGENCE in phase.scores.scores]
+    flops = [scores.active_parameters * scores.tokens for scores in phases]
+    intelligence = [scores.scores[INTELLIGENCE] for scores in phases]
     near, far = _row(figure, 2)
     for axes in (near, far):
         style: Any = {"color": COLOURS[0], "marker": "o", "capsize": 3}
-        values = [score.value for score in found]
-        axes.errorbar(places, values, _whiskers(found), label="this run, 95 % interval", **style)
+        values = [score.value for score in intelligence]
+        axes.errorbar(flops, values, _whiskers(intelligence), label="this run, 95 % interval", **style)
         axes.set(xscale="log", xlabel="active parameters x training tokens")
-    for place, score, scores in zip(places, found, phases, strict=True):
+    for x, score, scores in zip(flops, intelligence, phases, strict=True):
         # Above the interval, where neither a whisker nor the line to the next point runs.
         label = f"{scores.phase}\nn = {score.n:,}"
-        near.annotate(label, (place, _top(score)), (0, 5), textcoords="offset points", ha="center", fontsize=8)
-    top = max(0.01, *map(_top, found))
+        near.annotate(label, (x, _top(score)), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    top = max(0.01, *map(_top, intelligence))
     # Room for the labels of the first and the last, and above the whiskers.
-    near.set(xlim=(min(places) / 3, max(places) * 3), ylim=(0, 1.4 * top))
+    near.set(xlim=(min(flops) / 3, max(flops) * 3), ylim=(0, 1.4 * top))
     near.set(title="this run", ylabel="enterprise intelligence")
     near.xaxis.set_minor_formatter(NullFormatter())
     far.plot(*PUBLISHED, "x", color=COLOURS[1], markersize=9, label="Arctic, as published", ls="none")
@@ -172,37 +172,37 @@ def _compute(facts: RunFacts) -> Figure:
 
 
 def _draw_measure(
-    axes: Axes, phases: Sequence[PhaseFacts], measure: str, shift: float, style: Mapping[str, str]
+    axes: Axes, phases: Sequence[PhaseSummary], measure: str, shift: float, style: Mapping[str, str]
 ) -> None:
-    found = [(x, phase.scores.scores[measure]) for x, phase in enumerate(phases) if measure in phase.scores.scores]
-    values = [score.value for _, score in found]
-    places = [x + shift for x, _ in found]
+    measured = [(x, phase.scores.scores[measure]) for x, phase in enumerate(phases) if measure in phase.scores.scores]
+    values = [score.value for _, score in measured]
+    positions = [x + shift for x, _ in measured]
     look: Any = {"capsize": 3, "lw": 1.6, **style}
-    axes.errorbar(places, values, _whiskers([score for _, score in found]), **look)
+    axes.errorbar(positions, values, _whiskers([score for _, score in measured]), **look)
 
 
-def _whiskers(found: Sequence[Score]) -> np.ndarray:
+def _whiskers(scores: Sequence[Score]) -> np.ndarray:
     """float64 [2, scores]: how far the interval reaches below and above; no whisker where there is none."""
-    low = [score.value if score.low is None else score.low for score in found]
-    values = np.array([score.value for score in found])
-    return np.maximum([values - low, [_top(score) for score in found] - values], 0.0)
+    low = [score.value if score.low is None else score.low for score in scores]
+    values = np.array([score.value for score in scores])
+    return np.maximum([values - low, [_top(score) for score in scores] - values], 0.0)
 
 
 def _top(score: Score) -> float:
     return score.value if score.high is None else score.high
 
 
-def _mixture(facts: RunFacts) -> Figure:
+def _mixture(summary: RunSummary) -> Figure:
     """Planned share of each corpus over the tokens of the run."""
     figure = Figure(figsize=(9.2, 2.9))
     (axes,) = _row(figure, 1)
-    palette = colours([corpus.name for corpus in facts.corpora])
-    edges = np.cumsum([0, *(phase.plan.num_tokens for phase in facts.phases)])
+    palette = colours([corpus.name for corpus in summary.corpora])
+    edges = np.cumsum([0, *(phase.plan.num_tokens for phase in summary.phases)])
     tokens = np.repeat(edges, 2)[1:-1]
-    shares = {name: np.concatenate([_shares(phase, name) for phase in facts.phases]) for name in palette}
+    shares = {name: np.concatenate([_shares(phase, name) for phase in summary.phases]) for name in palette}
     used = {name: share for name, share in shares.items() if share.any()}
     axes.stackplot(tokens, list(used.values()), labels=list(used), colors=[palette[name] for name in used], alpha=0.85)
-    _mark_phases(axes, facts.phases, edges)
+    _mark_phases(axes, summary.phases, edges)
     axes.set(xlim=(0, edges[-1]), ylim=(0, 1), xlabel="tokens", ylabel="share of the phase")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -210,28 +210,28 @@ def _mixture(facts: RunFacts) -> Figure:
     return figure
 
 
-def _shares(phase: PhaseFacts, corpus: str) -> np.ndarray:
+def _shares(phase: PhaseSummary, corpus: str) -> np.ndarray:
     """Share of a corpus at the start and at the end of a phase, between which it changes evenly."""
     read = [share.corpus for share in phase.plan.shares]
     return mixture(phase.plan.shares, [0, 1])[:, read.index(corpus)] if corpus in read else np.zeros(2)
 
 
-def _loss(facts: RunFacts) -> Figure:
+def _loss(summary: RunSummary) -> Figure:
     """Training loss over tokens: every step, and a running mean that starts anew with each phase."""
     figure = Figure(figsize=(9.2, 3.1))
     (axes,) = _row(figure, 1)
-    for phase in facts.phases:
+    for phase in summary.phases:
         tokens, loss = phase.history["tokens"], phase.history["loss"]
         axes.plot(tokens, loss, color=OVERALL, lw=0.7, alpha=0.5)
         axes.plot(tokens, running_mean(loss), color=OVERALL, lw=1.8)
-    edges = np.array([0, *(phase.history["tokens"][-1] for phase in facts.phases)])
-    _mark_phases(axes, facts.phases, edges)
+    edges = np.array([0, *(phase.history["tokens"][-1] for phase in summary.phases)])
+    _mark_phases(axes, summary.phases, edges)
     axes.set(xlim=(0, edges[-1]), xlabel="tokens", ylabel="loss, nats per token")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     return figure
 
 
-def _mark_phases(axes: Axes, phases: Sequence[PhaseFacts], edges: np.ndarray) -> None:
+def _mark_phases(axes: Axes, phases: Sequence[PhaseSummary], edges: np.ndarray) -> None:
     """Phase names above the panel, and a line where each ends; `edges` in the units of the x axis."""
     for phase, left, right in zip(phases, edges[:-1], edges[1:], strict=True):
         axes.text((left + right) / 2, 1.03, phase.plan.phase, ha="center", transform=axes.get_xaxis_transform())
@@ -242,18 +242,18 @@ def running_mean(values: np.ndarray) -> np.ndarray:
     """Mean over a window of SMOOTHED_SHARE of all values around each, cut at the ends."""
     half = int(len(values) * SMOOTHED_SHARE / 2)
     sums = np.cumsum(np.concatenate([[0.0], values]))
-    places = np.arange(len(values))
-    first = np.maximum(places - half, 0)
-    stop = np.minimum(places + half + 1, len(values))
+    positions = np.arange(len(values))
+    first = np.maximum(positions - half, 0)
+    stop = np.minimum(positions + half + 1, len(values))
     return (sums[stop] - sums[first]) / (stop - first)
 
 
-def _expert_load(facts: RunFacts) -> Figure:
+def _expert_load(summary: RunSummary) -> Figure:
     """Share of assignments of each expert, 1 being perfect balance, one panel a phase."""
-    layers = max(phase.expert_load.shape[0] for phase in facts.phases)
+    layers = max(phase.expert_load.shape[0] for phase in summary.phases)
     figure = Figure(figsize=(9.2, 1.5 + 0.3 * layers))
-    panels = _row(figure, len(facts.phases))
-    for axes, phase in zip(panels, facts.phases, strict=True):
+    panels = _row(figure, len(summary.phases))
+    for axes, phase in zip(panels, summary.phases, strict=True):
         image = axes.imshow(phase.expert_load, cmap="PuOr_r", vmin=0, vmax=2, aspect="auto")
         axes.set_title(phase.plan.phase)
         axes.set_xlabel("expert")
@@ -266,12 +266,12 @@ def _expert_load(facts: RunFacts) -> Figure:
     return figure
 
 
-def _funnel(facts: RunFacts) -> Figure:
+def _funnel(summary: RunSummary) -> Figure:
     """What is left of documents and bytes after each stage, in percent of what was sourced."""
-    figure = Figure(figsize=(9.2, 0.7 + 1.1 * len(facts.corpora)))
-    grid = figure.subplots(len(facts.corpora), 2, squeeze=False, sharex=True)
-    palette = colours([corpus.name for corpus in facts.corpora])
-    for row, corpus in zip(grid, facts.corpora, strict=True):
+    figure = Figure(figsize=(9.2, 0.7 + 1.1 * len(summary.corpora)))
+    grid = figure.subplots(len(summary.corpora), 2, squeeze=False, sharex=True)
+    palette = colours([corpus.name for corpus in summary.corpora])
+    for row, corpus in zip(grid, summary.corpora, strict=True):
         documents = {step: count.documents for step, count in corpus.steps}
         text_bytes = {step: count.text_bytes for step, count in corpus.steps}
         _bars(row[0], documents, palette[corpus.name], lambda value: f"{value:,}")

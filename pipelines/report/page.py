@@ -1,4 +1,4 @@
-"""The page, section by section: each is a small function from facts to HTML."""
+"""The page, section by section: each is a small function from summary to HTML."""
 
 import json
 from collections import Counter
@@ -11,10 +11,10 @@ from pipelines.report import dag
 from pipelines.report.contamination_section import contamination_section
 from pipelines.report.data_section import data_section
 from pipelines.report.duplicates import duplicates_section
-from pipelines.report.facts import PhaseFacts, RunFacts
 from pipelines.report.figures import SMOOTHED_SHARE
 from pipelines.report.markup import Html, element, figure, page, section, table, text
 from pipelines.report.scores_section import scores_section
+from pipelines.report.summary import PhaseSummary, RunSummary
 
 SAMPLES_SHOWN = 4
 """Right answers, and as many wrong ones."""
@@ -30,38 +30,38 @@ CAPTIONS = {
 }
 
 
-def build(facts: RunFacts, svgs: Mapping[str, str]) -> str:
+def build(summary: RunSummary, svgs: Mapping[str, str]) -> str:
     """The whole page. `svgs`: the figures by name."""
     drawn = {name: figure(svg, CAPTIONS[name]) for name, svg in svgs.items()}
     sections = {
-        "scores": scores_section(facts, [drawn[name] for name in ("scores", "compute") if name in drawn]),
-        "curriculum": _curriculum(facts, drawn["mixture"]),
-        "training": _training(facts, drawn["loss"], drawn["expert_load"]),
-        "data": data_section(facts.corpora, drawn["funnel"]),
-        "duplicates": duplicates_section(facts.duplicates),
-        "contamination": contamination_section(facts.phases[-1]),
-        "answers": _answers(facts.phases[-1]),
-        "graph": _graph(facts.manifests),
-        "set aside": _quarantined(facts.manifests),
-        "provenance": _provenance(facts.manifests),
+        "scores": scores_section(summary, [drawn[name] for name in ("scores", "compute") if name in drawn]),
+        "curriculum": _curriculum(summary, drawn["mixture"]),
+        "training": _training(summary, drawn["loss"], drawn["expert_load"]),
+        "data": data_section(summary.corpora, drawn["funnel"]),
+        "duplicates": duplicates_section(summary.duplicates),
+        "contamination": contamination_section(summary.phases[-1]),
+        "answers": _answers(summary.phases[-1]),
+        "graph": _graph(summary.manifests),
+        "set aside": _quarantined(summary.manifests),
+        "provenance": _provenance(summary.manifests),
     }
     return page(
-        f"Report: {facts.title}", [_header(facts, list(sections)), element("main", *sections.values(), _footer())]
+        f"Report: {summary.title}", [_header(summary, list(sections)), element("main", *sections.values(), _footer())]
     )
 
 
-def _header(facts: RunFacts, sections: Sequence[str]) -> Html:
-    tokens = sum(phase.plan.num_tokens for phase in facts.phases)
-    documents = sum(corpus.kept.documents for corpus in facts.corpora)
-    summary = (
-        f"{documents:,} documents of {_counted(len(facts.corpora), 'corpus', 'corpora')}, {tokens:,} training tokens "
-        f"in {_counted(len(facts.phases), 'phase', 'phases')}, every checkpoint evaluated."
+def _header(summary: RunSummary, sections: Sequence[str]) -> Html:
+    tokens = sum(phase.plan.num_tokens for phase in summary.phases)
+    documents = sum(corpus.kept.documents for corpus in summary.corpora)
+    sentence = (
+        f"{documents:,} documents of {_counted(len(summary.corpora), 'corpus', 'corpora')}, {tokens:,} training tokens "
+        f"in {_counted(len(summary.phases), 'phase', 'phases')}, every checkpoint evaluated."
     )
     links = "".join(f'<a href="#{_anchor(name)}">{escape(name.capitalize())}</a>' for name in sections)
     return element(
         "header",
-        element("h1", text(facts.title)),
-        element("p", text(summary), css="soft"),
+        element("h1", text(summary.title)),
+        element("p", text(sentence), css="soft"),
         element("nav", links),
     )
 
@@ -70,13 +70,13 @@ def _footer() -> Html:
     return element("footer", text("This page needs no network and no script. Light or dark follows your system."))
 
 
-def _curriculum(facts: RunFacts, drawing: Html) -> Html:
-    names = [corpus.name for corpus in facts.corpora]
+def _curriculum(summary: RunSummary, drawing: Html) -> Html:
+    names = [corpus.name for corpus in summary.corpora]
     rows = [
-        [text(name), *(_budget(phase, name) for phase in facts.phases), text(f"{_last_epochs(facts, name):.2f}")]
+        [text(name), *(_budget(phase, name) for phase in summary.phases), text(f"{_last_epochs(summary, name):.2f}")]
         for name in names
     ]
-    header = ["tokens", *(phase.plan.phase for phase in facts.phases), "passes over the corpus"]
+    header = ["tokens", *(phase.plan.phase for phase in summary.phases), "passes over the corpus"]
     return section(
         "curriculum",
         "Curriculum",
@@ -86,18 +86,18 @@ def _curriculum(facts: RunFacts, drawing: Html) -> Html:
     )
 
 
-def _budget(phase: PhaseFacts, corpus: str) -> Html:
+def _budget(phase: PhaseSummary, corpus: str) -> Html:
     budgets = {share.corpus: share.budget for share in phase.plan.shares}
     budget = budgets.get(corpus, 0)
     share = element("small", text(f"{budget / phase.plan.num_sequences:.0%}"))
     return Html(f"{budget * phase.plan.sequence_length:,}{share}") if budget else text("0")
 
 
-def _last_epochs(facts: RunFacts, corpus: str) -> float:
-    return max((phase.epochs.get(corpus, 0.0) for phase in facts.phases), default=0.0)
+def _last_epochs(summary: RunSummary, corpus: str) -> float:
+    return max((phase.epochs.get(corpus, 0.0) for phase in summary.phases), default=0.0)
 
 
-def _training(facts: RunFacts, loss: Html, expert_load: Html) -> Html:
+def _training(summary: RunSummary, loss: Html, expert_load: Html) -> Html:
     header = ["phase", "steps", "first step", f"last {SMOOTHED_SHARE:.0%} of steps", "busiest expert, 1 = balanced"]
     rows = [
         [
@@ -107,18 +107,18 @@ def _training(facts: RunFacts, loss: Html, expert_load: Html) -> Html:
             text(f"{_final_loss(phase):.3f}"),
             text(f"{phase.expert_load.max():.2f}"),
         ]
-        for phase in facts.phases
+        for phase in summary.phases
     ]
     lead = "Cross-entropy in nats per predicted token, and how evenly the router spreads its work."
     return section("training", "Training", lead, loss, table(header, rows, numbers=4), expert_load)
 
 
-def _final_loss(phase: PhaseFacts) -> float:
+def _final_loss(phase: PhaseSummary) -> float:
     loss = phase.history["loss"]
     return float(loss[-max(1, int(len(loss) * SMOOTHED_SHARE)) :].mean())
 
 
-def _answers(phase: PhaseFacts) -> Html:
+def _answers(phase: PhaseSummary) -> Html:
     lead = f"What the checkpoint of phase {phase.scores.phase} answered, right and wrong."
     answered = [sample for sample in phase.samples if sample["correct"] is not None]
     if not answered:
@@ -192,7 +192,7 @@ def _provenance(manifests: Sequence[Manifest]) -> Html:
     for manifest in manifests:
         for name, value in _flat(manifest.provenance):
             values.setdefault(name, {})[str(value)] = None
-    rows = [[text(name), element("code", text(", ".join(found)))] for name, found in sorted(values.items())]
+    rows = [[text(name), element("code", text(", ".join(names)))] for name, names in sorted(values.items())]
     lead = "The software behind these results. Several values: the stages were built at different times."
     machines = {str(manifest.provenance.get("arithmetic")) for manifest in manifests}
     if len(machines) > 1:

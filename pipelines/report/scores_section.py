@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from pipelines.artifacts.evaluation import Difference, Score, interval_text, score_text
-from pipelines.report.facts import PhaseFacts, RunFacts
 from pipelines.report.figures import measure_name
 from pipelines.report.markup import Html, element, section, table, text
+from pipelines.report.summary import PhaseSummary, RunSummary
 
 WORKER_HOURS = {
     "worker_hours": "worker hours of training",
@@ -14,10 +14,10 @@ WORKER_HOURS = {
 }
 
 
-def scores_section(facts: RunFacts, drawings: Sequence[Html]) -> Html:
+def scores_section(summary: RunSummary, drawings: Sequence[Html]) -> Html:
     """One row a measure, one column a phase; then what was not measured, and how the rest was."""
-    header = ["measure", *(f"{phase.number} {phase.scores.phase}" for phase in facts.phases)]
-    rows = [[_measure(name), *(_cell(phase, name) for phase in facts.phases)] for name in facts.measures]
+    header = ["measure", *(f"{phase.number} {phase.scores.phase}" for phase in summary.phases)]
+    rows = [[_measure(name), *(_cell(phase, name) for phase in summary.phases)] for name in summary.measures]
     return section(
         "scores",
         "Scores",
@@ -25,11 +25,11 @@ def scores_section(facts: RunFacts, drawings: Sequence[Html]) -> Html:
         "than five units are independent. Lower is better for bits per byte, higher for everything else, from 0 to 1. "
         "A change since the phase before is called noise where one as large comes up by chance in more than one of "
         "twenty pairs of equal checkpoints.",
-        table(header, [*rows, *_compute(facts.phases)], numbers=len(facts.phases)),
+        table(header, [*rows, *_compute(summary.phases)], numbers=len(summary.phases)),
         *drawings,
-        _notes(facts.phases[-1]),
-        _skipped(facts.phases[-1]),
-        _protocols(facts.phases[-1]),
+        _notes(summary.phases[-1]),
+        _skipped(summary.phases[-1]),
+        _protocols(summary.phases[-1]),
     )
 
 
@@ -38,7 +38,7 @@ def _measure(name: str) -> Html:
     return Html(f"{text(measure_name(kind))} {element('code', text(part))}")
 
 
-def _cell(phase: PhaseFacts, measure: str) -> Html:
+def _cell(phase: PhaseSummary, measure: str) -> Html:
     score = phase.scores.scores.get(measure)
     if score is None:
         return text("not measured")
@@ -70,7 +70,7 @@ def _change(change: Difference | None) -> list[str]:
     return [f"{score_text(change.value, sign=True)}: {verdict} (p = {change.p_value:.2g})"]
 
 
-def _compute(phases: Sequence[PhaseFacts]) -> list[list[Html]]:
+def _compute(phases: Sequence[PhaseSummary]) -> list[list[Html]]:
     rows = [[text("tokens seen"), *(text(f"{phase.scores.tokens:,}") for phase in phases)]]
     if all(phase.scores.active_parameters for phase in phases):
         products = [phase.scores.active_parameters * phase.scores.tokens for phase in phases]
@@ -85,17 +85,17 @@ def _compute(phases: Sequence[PhaseFacts]) -> list[list[Html]]:
     return rows
 
 
-def _notes(phase: PhaseFacts) -> Html:
+def _notes(phase: PhaseSummary) -> Html:
     rows = [[text(name), text(note)] for name, note in phase.scores.notes.items()]
     return table(["task", "to be read with"], rows) if rows else Html("")
 
 
-def _skipped(phase: PhaseFacts) -> Html:
+def _skipped(phase: PhaseSummary) -> Html:
     rows = [[text(name), text(reason)] for name, reason in phase.scores.skipped.items()]
     return table(["not measured", "why"], rows) if rows else Html("")
 
 
-def _protocols(phase: PhaseFacts) -> Html:
+def _protocols(phase: PhaseSummary) -> Html:
     rows = [[element("code", text(name)), text(protocol)] for name, protocol in phase.scores.protocols.items()]
     if not rows:
         return Html("")

@@ -22,16 +22,16 @@ def stage(title: str, stages: Mapping[str, Stage]) -> Stage:
 def _report(title: str, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
     # matplotlib takes a second to import; building a graph must not.
     from pipelines.report import page
-    from pipelines.report.facts import read_facts
     from pipelines.report.figures import draw_all, house_style, inline_svg, write_png
+    from pipelines.report.summary import read_summary
 
-    facts = read_facts(title, inputs)
+    summary = read_summary(title, inputs)
     folder = context.out / FIGURES
     folder.mkdir()
     svgs = {}
     with house_style():
-        for name, figure in draw_all(facts).items():
+        for name, figure in draw_all(summary).items():
             write_png(figure, folder / f"{name}.png")
             svgs[name] = inline_svg(figure, page.CAPTIONS[name])
-    (context.out / PAGE).write_text(page.build(facts, svgs), encoding="utf-8")
-    return {"data/documents": sum(corpus.kept.documents for corpus in facts.corpora)}
+    (context.out / PAGE).write_text(page.build(summary, svgs), encoding="utf-8")
+    return {"data/documents": sum(corpus.kept.documents for corpus in summary.corpora)}

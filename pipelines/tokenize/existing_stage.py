@@ -77,8 +77,8 @@ def _faults(tokenizer: Tokenizer, section: TokenizerSection) -> Iterator[str]:
     added = tokenizer.get_added_tokens_decoder().values()
     special = sorted(token.content for token in added if token.special)
     if section.end_token not in special:
-        known = ", ".join(special) or "none"
-        yield f"end_token = {section.end_token!r}: not a special token of {section.path}. It has {known}."
+        special_tokens = ", ".join(special) or "none"
+        yield f"end_token = {section.end_token!r}: not a special token of {section.path}. It has {special_tokens}."
     if vocab_size(tokenizer) > section.vocab_size:
         size = vocab_size(tokenizer)
         yield f"vocab_size = {section.vocab_size}: {section.path} has ids up to {size - 1}. Set {size} or more."

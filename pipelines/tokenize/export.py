@@ -158,9 +158,9 @@ def _write_documents(sequences: TokenSequences, file: Path) -> np.ndarray:
             if len(firsts):
                 lengths.append(np.add.reduceat(pieces["length"].to_numpy().astype(np.int64) - 1, firsts))
                 ends = end + np.cumsum(lengths[-1])
-                chosen = pieces.take(pa.array(firsts))
+                first_pieces = pieces.take(pa.array(firsts))
                 shards = np.full(len(firsts), shard)
-                columns = [chosen["doc_id"], ends - lengths[-1], ends, shards, chosen["doc_row"]]
+                columns = [first_pieces["doc_id"], ends - lengths[-1], ends, shards, first_pieces["doc_row"]]
                 writer.write_table(pa.table(columns, names=EXPORTED.names).cast(EXPORTED))
                 end = ends[-1]
     return np.concatenate(lengths)

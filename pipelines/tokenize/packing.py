@@ -40,8 +40,8 @@ def pack(lengths: np.ndarray, row_length: int) -> Placement:
     longest_first = np.lexsort((doc_start, document, -length))
     row, start = _best_fit(length[longest_first].tolist(), row_length)
     order = np.lexsort((start, row))
-    chosen = longest_first[order]
-    return Placement(row[order], start[order], length[chosen], document[chosen], doc_start[chosen])
+    sorted_pieces = longest_first[order]
+    return Placement(row[order], start[order], length[sorted_pieces], document[sorted_pieces], doc_start[sorted_pieces])
 
 
 def fill_rows(

@@ -77,8 +77,8 @@ def _literals(tokenizer: Tokenizer) -> list[str]:
     parts = json.loads(tokenizer.to_str())
     added = [token["content"] for token in parts["added_tokens"]]
     stages = (parts[name] for name in ("normalizer", "pre_tokenizer", "decoder"))
-    found = dict.fromkeys(chain(added, *map(_strings, stages)))
-    return [literal for literal in found if 0 < len(literal) <= LONGEST_LITERAL]
+    literals = dict.fromkeys(chain(added, *map(_strings, stages)))
+    return [literal for literal in literals if 0 < len(literal) <= LONGEST_LITERAL]
 
 
 def _strings(part: Any) -> Iterator[str]:

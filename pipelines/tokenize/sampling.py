@@ -69,11 +69,11 @@ def offer(shard: Offered, folder: Path) -> dict[str, bool]:
         num_documents += batch.num_rows
         if sum(table.nbytes for table in held) > 4 * shard.max_bytes:
             held = [_first(held, shard.max_bytes)]
-    chosen = _first(held, shard.max_bytes)
+    offered = _first(held, shard.max_bytes)
     file = offer_file(folder, shard.number)
     file.parent.mkdir()
-    write_table(chosen, file, row_group_size=TEXT_ROWS)
-    return {"complete": len(chosen) == num_documents}
+    write_table(offered, file, row_group_size=TEXT_ROWS)
+    return {"complete": len(offered) == num_documents}
 
 
 def offer_file(folder: Path, number: int) -> Path:

@@ -80,7 +80,10 @@ def _train(section: TokenizerSection, context: StageContext, artifacts: Mapping[
 def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
     inputs: TokenizeInputs[Artifact] = TokenizeInputs.of(artifacts)
     corpus = kept_shards(inputs.documents)
-    shards = [Shard(number, kept, inputs.tokenizer.path, section.sequence_length) for number, kept in enumerate(corpus)]
+    shards = [
+        Shard(number, kept_shard, inputs.tokenizer.path, section.sequence_length)
+        for number, kept_shard in enumerate(corpus)
+    ]
     keys = [_key(section, shard, inputs) for shard in shards]
     results = map_shards(context, encode_shard, shards, keys=keys)
     counts = {split: [Counts(**result.metrics[split]) for result in results] for split in SPLITS}

@@ -42,7 +42,7 @@ def train(training: Training, folder: Path) -> dict[str, float]:
     tokenizer = train_tokenizer(chain.from_iterable(texts), training.vocab_size)
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=True)
     write_config(tokenizer, END, folder)
-    write_table(_stated(training.corpora, samples), folder / SAMPLE_FILE)
+    write_table(_sample_table(training.corpora, samples), folder / SAMPLE_FILE)
     metrics: dict[str, float] = {
         "data/vocab_size": vocab_size(tokenizer),
         "data/sample_documents": 0,
@@ -56,7 +56,7 @@ def train(training: Training, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def _stated(corpora: Sequence[CorpusOffers], samples: Sequence[pa.Table]) -> pa.Table:
+def _sample_table(corpora: Sequence[CorpusOffers], samples: Sequence[pa.Table]) -> pa.Table:
     names = np.repeat([corpus.corpus for corpus in corpora], [len(sample) for sample in samples])
     table = pa.concat_tables([sample.select(["doc_id", "text_bytes"]) for sample in samples])
     return table.add_column(0, "corpus", pa.array(names, pa.string())).cast(SAMPLE)

@@ -51,10 +51,10 @@ class PhaseBatches:
         """An id without a row in the embedding would end the process on a GPU, without a word of where it came from."""
         if ids.max(initial=0) < self._vocab_size:
             return
-        row, place = np.argwhere(ids >= self._vocab_size)[0].tolist()
+        row, column = np.argwhere(ids >= self._vocab_size)[0].tolist()
         corpus = self._plan.shares[corpora[row]].corpus
         raise ValueError(
-            f"step {step}: sequence {sequences[row]} of corpus {corpus} holds token {ids[row, place]}, the model has "
+            f"step {step}: sequence {sequences[row]} of corpus {corpus} holds token {ids[row, column]}, the model has "
             f"model.vocab_size = {self._vocab_size}. {self._corpora[corpora[row]].folder} is damaged: remove the "
             "artifact that it is in, and run again."
         )

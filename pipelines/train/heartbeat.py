@@ -64,12 +64,12 @@ class Heartbeat:
         time.sleep(BEAT_S * BEATS_TO_WAIT)
         after = self._signs()
         absent = [f"rank {rank} never began" for rank in range(self._world) if rank not in after]
-        there = {rank: sign for rank, sign in after.items() if not sign["ended"]}
-        silent = [rank for rank in there if rank in before and there[rank]["beats"] == before[rank]["beats"]]
+        running = {rank: sign for rank, sign in after.items() if not sign["ended"]}
+        silent = [rank for rank in running if rank in before and running[rank]["beats"] == before[rank]["beats"]]
         if absent or silent:
             return "; ".join(absent + [f"{_named(rank, after[rank])} is silent" for rank in silent])
-        furthest = max(sign["turns"] for sign in there.values())
-        behind = [f"{_named(rank, sign)} is behind" for rank, sign in there.items() if sign["turns"] < furthest]
+        furthest = max(sign["turns"] for sign in running.values())
+        behind = [f"{_named(rank, sign)} is behind" for rank, sign in running.items() if sign["turns"] < furthest]
         ended = [f"{_named(rank, sign)} ended" for rank, sign in after.items() if sign["ended"]]
         return "; ".join(behind or ended) or "every rank is there and none is behind: look at the network"
 

@@ -69,29 +69,29 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
         try:
             require_gpus(job.section)
             with Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches:
-                train(training_plan(job, world), _telling(batches, heartbeat), ContextObserver(job, context, clock))
+                train(training_plan(job, world), _with_turns(batches, heartbeat), ContextObserver(job, context, clock))
         except Exception as error:
-            told = _told(error, job, heartbeat)
-            if not isinstance(told, PASSING):
-                write_failure(job.failure, told)
-            if told is error:
+            reported = _reported(error, job, heartbeat)
+            if not isinstance(reported, PASSING):
+                write_failure(job.failure, reported)
+            if reported is error:
                 raise
-            raise told from error
+            raise reported from error
 
 
-def _telling(batches: Batches, heartbeat: Heartbeat) -> Batches:
+def _with_turns(batches: Batches, heartbeat: Heartbeat) -> Batches:
     """`batches`, each of which is a turn of `heartbeat`: the loop asks for a step's while it takes the one before."""
 
-    def told(step: int) -> list[Batch]:
+    def counted_batches(step: int) -> list[Batch]:
         heartbeat.turn(f"reading for step {step}")
-        found = batches(step)
+        step_batches = batches(step)
         heartbeat.turn(f"in step {step - 1}")
-        return found
+        return step_batches
 
-    return told
+    return counted_batches
 
 
-def _told(error: Exception, job: TrainJob, heartbeat: Heartbeat) -> Exception:
+def _reported(error: Exception, job: TrainJob, heartbeat: Heartbeat) -> Exception:
     """`error`, or one in its place that says what the user can do."""
     if is_out_of_memory(error):
         return OutOfMemoryError(explained(error, job, dist.get_world_size()))
@@ -174,14 +174,14 @@ class ContextObserver:
         self._job = job
         self._context = context
         self._plan = PhasePlan.read(job.mix)
-        self._told = 0.0
+        self._reported_at = 0.0
         self._is_unbalanced = False
 
     def stepped(self, step: int, seconds: float) -> None:
         self._clock.stepped(seconds)
         now = time.monotonic()
-        if now - self._told >= PROGRESS_S or step == self._job.last_step:
-            self._told = now
+        if now - self._reported_at >= PROGRESS_S or step == self._job.last_step:
+            self._reported_at = now
             done, total = step - self._job.first_step, self._job.last_step - self._job.first_step
             size = self._job.tokens_per_step
             self._context.progress(done * size, total * size, "tokens")
@@ -199,10 +199,10 @@ class ContextObserver:
 
     def _warn_of_imbalance(self, record: Record) -> None:
         """Once, until the load has been even again."""
-        found = Imbalance(**record["imbalance"])
-        is_unbalanced = bool(found.starved or found.crowded)
+        imbalance = Imbalance(**record["imbalance"])
+        is_unbalanced = bool(imbalance.starved or imbalance.crowded)
         if is_unbalanced and not self._is_unbalanced:
-            self._context.warn(imbalance_warning(int(record["step"]), found, self._job))
+            self._context.warn(imbalance_warning(int(record["step"]), imbalance, self._job))
         self._is_unbalanced = is_unbalanced
 
     def _metrics(self, record: Record) -> dict[str, float]:
@@ -214,16 +214,16 @@ class ContextObserver:
         return metrics
 
 
-def imbalance_warning(step: int, found: Imbalance, job: TrainJob) -> str:
+def imbalance_warning(step: int, imbalance: Imbalance, job: TrainJob) -> str:
     """What the user should know of the experts' load up to `step`, and can do about it."""
     total = job.config.num_layers * job.config.num_experts
-    (least, *dull), (greatest, *busy) = found.least, found.greatest
+    (least, *dull), (greatest, *busy) = imbalance.least, imbalance.greatest
     rate = job.section.balance_bias_rate
     bias = f"raise train.balance_bias_rate = {rate:g}" if rate else "set train.balance_bias_rate = 0.001"
     return (
-        f"step {step}: the router is out of balance. Of {total} experts {found.starved} have less than {STARVED:g} of "
-        f"an even share and {found.crowded} more than {CROWDED:g} times it (least {least:.2f} in layer {dull[0]}, "
-        f"expert {dull[1]}; most {greatest:.2f} in layer {busy[0]}, expert {busy[1]}). If it lasts, raise "
+        f"step {step}: the router is out of balance. Of {total} experts {imbalance.starved} have less than {STARVED:g} "
+        f"of an even share and {imbalance.crowded} more than {CROWDED:g} times it (least {least:.2f} in layer "
+        f"{dull[0]}, expert {dull[1]}; most {greatest:.2f} in layer {busy[0]}, expert {busy[1]}). If it lasts, raise "
         f"train.balance_loss_coefficient = {job.section.balance_loss_coefficient:g}, or {bias}."
     )
 

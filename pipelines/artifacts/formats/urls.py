@@ -83,10 +83,10 @@ def _plainer(escape: re.Match[str]) -> str:
 
 def _without_dot_segments(path: str) -> str:
     """RFC 3986, 5.2.4, but for a slash at the end."""
-    kept: list[str] = []
+    segments: list[str] = []
     for segment in path.split("/")[1:]:
         if segment == "..":
-            del kept[-1:]
+            del segments[-1:]
         elif segment != ".":
-            kept.append(segment)
-    return "/".join(["", *kept])
+            segments.append(segment)
+    return "/".join(["", *segments])

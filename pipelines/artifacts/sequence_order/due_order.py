@@ -42,22 +42,22 @@ class DueOrder:
 
     def window(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """For positions start .. start + count - 1, int64 each: the corpus, and how many of it stand before."""
-        chosen, before = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+        corpora, before = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
         done = 0
         while done < count:
-            turn, place = divmod(start + done, self._length)
-            block, inside = divmod(place, BLOCK)
-            found, found_before = (column[inside : inside + count - done] for column in self._block(block))
-            part = slice(done, done + len(found))
-            chosen[part] = found
-            before[part] = found_before + turn * np.array(self._budgets)[found]
-            done += len(found)
-        return chosen, before
+            turn, offset = divmod(start + done, self._length)
+            block, inside = divmod(offset, BLOCK)
+            block_corpora, found_before = (column[inside : inside + count - done] for column in self._block(block))
+            part = slice(done, done + len(block_corpora))
+            corpora[part] = block_corpora
+            before[part] = found_before + turn * np.array(self._budgets)[block_corpora]
+            done += len(block_corpora)
+        return corpora, before
 
     def taken(self, position: int) -> np.ndarray:
         """int64: how many positions of each corpus stand before `position`."""
-        turn, place = divmod(position, self._length)
-        block, inside = divmod(place, BLOCK)
+        turn, offset = divmod(position, self._length)
+        block, inside = divmod(offset, BLOCK)
         budgets = np.array(self._budgets, dtype=np.int64)
         here = np.bincount(self._block(block)[0][:inside], minlength=len(budgets))
         return turn * budgets + self._seek[block] + here
@@ -93,8 +93,8 @@ def seek_table(budgets: Sequence[int], initial: Sequence[int] | None = None) -> 
     table = []
     for start in range(0, total, BLOCK):
         table.append(tuple(taken.tolist()))
-        chosen = _chosen(walk, budgets, initial, table[-1], start, min(BLOCK, total - start))
-        taken += np.bincount(chosen, minlength=len(budgets))
+        corpora = _corpora_in_turn(walk, budgets, initial, table[-1], start, min(BLOCK, total - start))
+        taken += np.bincount(corpora, minlength=len(budgets))
     return tuple(table)
 
 
@@ -105,12 +105,12 @@ def earliest_due(
 
     Returns int64 [length] each: the corpus of each position, and that corpus' count before the position.
     """
-    chosen = _chosen(_walk, budgets, initial, taken, start, length)
+    corpora = _corpora_in_turn(_walk, budgets, initial, taken, start, length)
     before = np.empty(length, dtype=np.int64)
     for corpus, count in enumerate(taken):
-        mine = np.flatnonzero(chosen == corpus)
+        mine = np.flatnonzero(corpora == corpus)
         before[mine] = np.arange(count, count + len(mine))
-    return chosen, before
+    return corpora, before
 
 
 def cycle(budgets: Sequence[int], initial: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -154,7 +154,7 @@ def _quota(prefix: np.ndarray, drift: int, initial: int, total: int) -> tuple[np
     return prefix * (initial + slope) + whole, rest
 
 
-def _chosen(
+def _corpora_in_turn(
     walk: Callable[[Any, Any, int, np.ndarray], None],
     budgets: Sequence[int],
     initial: Sequence[int],
@@ -181,18 +181,18 @@ def _chosen(
     return corpus_of[by_due][walked]
 
 
-def _walk(ranks: np.ndarray, opening: np.ndarray, start: int, chosen: np.ndarray) -> None:
+def _walk(ranks: np.ndarray, opening: np.ndarray, start: int, corpora: np.ndarray) -> None:
     """Fill `chosen` with the lowest rank that is open at each position and was not chosen before."""
-    order, opens = ranks.tolist(), [*opening.tolist(), start + len(chosen)]
+    order, opens = ranks.tolist(), [*opening.tolist(), start + len(corpora)]
     heap: list[int] = []
     walked = []
     following = 0
-    for position in range(start, start + len(chosen)):
+    for position in range(start, start + len(corpora)):
         while opens[following] <= position:
             heappush(heap, order[following])
             following += 1
         walked.append(heappop(heap))
-    chosen[:] = walked
+    corpora[:] = walked
 
 
 @lru_cache(maxsize=1)
@@ -201,19 +201,19 @@ def _compiled_walk() -> Callable[[Any, Any, int, np.ndarray], None]:
     from numba import njit
 
     @njit
-    def walk(ranks: np.ndarray, opening: np.ndarray, start: int, chosen: np.ndarray) -> None:
+    def walk(ranks: np.ndarray, opening: np.ndarray, start: int, corpora: np.ndarray) -> None:
         heap = np.empty(len(ranks), dtype=np.int64)
         size, following = 0, 0
-        for offset in range(len(chosen)):
+        for offset in range(len(corpora)):
             while following < len(ranks) and opening[following] <= start + offset:
-                place = size
-                while place > 0 and heap[place - 1] < ranks[following]:
-                    heap[place] = heap[place - 1]
-                    place -= 1
-                heap[place] = ranks[following]
+                slot = size
+                while slot > 0 and heap[slot - 1] < ranks[following]:
+                    heap[slot] = heap[slot - 1]
+                    slot -= 1
+                heap[slot] = ranks[following]
                 size += 1
                 following += 1
             size -= 1
-            chosen[offset] = heap[size]
+            corpora[offset] = heap[size]
 
     return walk

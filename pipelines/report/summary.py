@@ -13,12 +13,12 @@ from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Differen
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
-from pipelines.report.corpus_facts import ByKind, CorpusFacts, read_corpus
+from pipelines.report.corpus_summary import ByKind, CorpusSummary, read_corpus
 from pipelines.report.duplicates import Duplicates, read_duplicates
 
 
 @dataclass(frozen=True)
-class PhaseFacts:
+class PhaseSummary:
     """One phase: what was planned, how the loss went, how the experts were used, what it scores.
 
     `history`: step, tokens and loss of HISTORY; `expert_load`: [layers, experts], share of assignments times experts;
@@ -46,13 +46,13 @@ class PhaseFacts:
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunSummary:
     """Everything the page is made of."""
 
     title: str
-    corpora: Sequence[CorpusFacts]
+    corpora: Sequence[CorpusSummary]
     duplicates: Duplicates
-    phases: Sequence[PhaseFacts]
+    phases: Sequence[PhaseSummary]
     manifests: Sequence[Manifest]
 
     @property
@@ -61,15 +61,15 @@ class RunFacts:
         return sorted({name for phase in self.phases for name in phase.scores.scores}, key=_rank)
 
 
-def read_facts(title: str, artifacts: Mapping[str, Artifact]) -> RunFacts:
-    """The facts of a run from its committed stages, by name and subject of their manifests."""
+def read_summary(title: str, artifacts: Mapping[str, Artifact]) -> RunSummary:
+    """The summary of a run from its committed stages, by name and subject of their manifests."""
     by_kind: dict[str, dict[str, Artifact]] = {}
     for artifact in artifacts.values():
         by_kind.setdefault(artifact.manifest.name, {})[artifact.manifest.subject] = artifact
     corpora = [read_corpus(name, by_kind) for name in by_kind["source"]]
     phases = [_phase(int(subject), by_kind) for subject in sorted(by_kind["mix"], key=int)]
     duplicates = read_duplicates(by_kind["source"], by_kind["filter"], by_kind["dedup"])
-    return RunFacts(title, corpora, duplicates, phases, [artifact.manifest for artifact in artifacts.values()])
+    return RunSummary(title, corpora, duplicates, phases, [artifact.manifest for artifact in artifacts.values()])
 
 
 def _rank(measure: str) -> tuple[bool, str, int, str]:
@@ -78,7 +78,7 @@ def _rank(measure: str) -> tuple[bool, str, int, str]:
     return bool(part), kind, DIFFICULTIES.index(level) if level in DIFFICULTIES else -1, part
 
 
-def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
+def _phase(number: int, by_kind: ByKind) -> PhaseSummary:
     mix, train, evaluate = (by_kind[kind][str(number)] for kind in ("mix", "train", "evaluate"))
     trained = [by_kind["train"][str(earlier)].manifest.metrics for earlier in range(1, number + 1)]
     taken = pc.field("skipped") == 0
@@ -88,7 +88,7 @@ def _phase(number: int, by_kind: ByKind) -> PhaseFacts:
     relative = np.zeros((layers, experts))
     relative[load["layer"].to_numpy(), load["expert"].to_numpy()] = load["share"].to_numpy() * experts
     prefix = "data/epochs_"
-    return PhaseFacts(
+    return PhaseSummary(
         number=number,
         plan=PhasePlan.read(mix.path),
         epochs={

@@ -8,24 +8,24 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.report.corpus_facts import Count
+from pipelines.report.corpus_summary import Count
 from pipelines.report.data_section import data_section
-from pipelines.report.facts import RunFacts, read_facts
 from pipelines.report.figures import running_mean
 from pipelines.report.markup import Html
+from pipelines.report.summary import RunSummary, read_summary
 
 
 @pytest.fixture
-def facts(small_run) -> RunFacts:
-    return read_facts("run", small_run.artifacts)
+def summary(small_run) -> RunSummary:
+    return read_summary("run", small_run.artifacts)
 
 
 def rows(small_run, stage_id: str, kind: str) -> list[dict]:
     return pq.read_table(small_run.artifacts[stage_id].path / kind).to_pylist()
 
 
-def test_funnel_counts_documents_and_bytes(small_run, facts: RunFacts) -> None:
-    for corpus in facts.corpora:
+def test_funnel_counts_documents_and_bytes(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
         documents = rows(small_run, f"source[{corpus.name}]", "documents")
         scores = rows(small_run, f"filter[{corpus.name}]", "filtered")
         decisions = rows(small_run, f"dedup[{corpus.name}]", "decisions")
@@ -36,8 +36,8 @@ def test_funnel_counts_documents_and_bytes(small_run, facts: RunFacts) -> None:
             assert count.text_bytes == sum(len(text.encode()) for text in texts)
 
 
-def test_every_dropped_document_has_one_reason(small_run, facts: RunFacts) -> None:
-    for corpus in facts.corpora:
+def test_every_dropped_document_has_one_reason(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
         dropped = sum(count.documents for count in corpus.dropped.values())
         assert dropped == corpus.sourced.documents - corpus.kept.documents
         near = sum(row["reason"] == "near_duplicate" for row in rows(small_run, f"dedup[{corpus.name}]", "decisions"))
@@ -46,9 +46,9 @@ def test_every_dropped_document_has_one_reason(small_run, facts: RunFacts) -> No
 
 
 def test_samples_of_a_reason_are_those_with_the_smallest_ids_as_training_would_read_them(
-    small_run, facts: RunFacts
+    small_run, summary: RunSummary
 ) -> None:
-    for corpus in facts.corpora:
+    for corpus in summary.corpora:
         texts = {row["doc_id"]: row for row in rows(small_run, f"source[{corpus.name}]", "documents")}
         for (stage, reason), samples in corpus.samples.items():
             table = {"filter": "filtered", "dedup": "decisions"}[stage]
@@ -61,8 +61,8 @@ def test_samples_of_a_reason_are_those_with_the_smallest_ids_as_training_would_r
                 assert sample.url == texts[sample.doc_id]["url"]
 
 
-def test_domains_are_counted_without_www_port_and_case(small_run, facts: RunFacts) -> None:
-    for corpus in facts.corpora:
+def test_domains_are_counted_without_www_port_and_case(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
         urls = [row["url"] for row in rows(small_run, f"source[{corpus.name}]", "documents")]
         keeps = [row["keep"] for row in rows(small_run, f"dedup[{corpus.name}]", "decisions")]
         hosts = [(urlsplit(url).hostname or "").removeprefix("www.") for url in urls]
@@ -72,8 +72,8 @@ def test_domains_are_counted_without_www_port_and_case(small_run, facts: RunFact
         assert corpus.domains["big.example"] > 10
 
 
-def test_pages_that_were_chosen_again_are_counted_by_domain(small_run, facts: RunFacts) -> None:
-    for corpus in facts.corpora:
+def test_pages_that_were_chosen_again_are_counted_by_domain(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
         documents = rows(small_run, f"source[{corpus.name}]", "documents")
         again = [row["url"] for row in documents if row["extractor"].startswith("second choice")]
         hosts = [(urlsplit(url).hostname or "").removeprefix("www.") for url in again]
@@ -81,28 +81,28 @@ def test_pages_that_were_chosen_again_are_counted_by_domain(small_run, facts: Ru
         assert 0 < corpus.chosen_again["big.example"] < corpus.domains["big.example"]
 
 
-def test_tokens_before_encoding_are_estimated_by_the_bytes_per_token(facts: RunFacts) -> None:
-    for corpus in facts.corpora:
+def test_tokens_before_encoding_are_estimated_by_the_bytes_per_token(summary: RunSummary) -> None:
+    for corpus in summary.corpora:
         assert corpus.num_tokens == 123456 + 2345
         assert corpus.estimated_tokens(corpus.sourced) == round(corpus.sourced.text_bytes / 3.21)
 
 
-def test_records_without_a_document_are_counted_by_reason(facts: RunFacts) -> None:
-    for corpus in facts.corpora:
+def test_records_without_a_document_are_counted_by_reason(summary: RunSummary) -> None:
+    for corpus in summary.corpora:
         assert corpus.passed_over == {"http_status": 7}
         assert corpus.set_aside == {"truncated <record>": 2}
 
 
-def test_each_cluster_is_counted_once_by_the_document_that_stands_for_it(small_run, facts: RunFacts) -> None:
-    for corpus in facts.corpora:
+def test_each_cluster_is_counted_once_by_the_document_that_stands_for_it(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
         decisions = rows(small_run, f"dedup[{corpus.name}]", "decisions")
         assert corpus.clusters == Counter(row["cluster_size"] for row in decisions if row["keep"])
 
 
-def test_phases_carry_plan_history_load_and_scores(small_run, facts: RunFacts) -> None:
-    assert [phase.plan.phase for phase in facts.phases] == ["general", "code", "enterprise"]
-    assert [phase.scores.step for phase in facts.phases] == [120, 240, 360]
-    second = facts.phases[1]
+def test_phases_carry_plan_history_load_and_scores(small_run, summary: RunSummary) -> None:
+    assert [phase.plan.phase for phase in summary.phases] == ["general", "code", "enterprise"]
+    assert [phase.scores.step for phase in summary.phases] == [120, 240, 360]
+    second = summary.phases[1]
     assert second.history["tokens"][-1] == second.scores.tokens
     assert second.epochs["text_to_sql"] == pytest.approx((192 + 576) / 1500)
     load = pq.read_table(small_run.artifacts["train[2]"].path / "expert_load.parquet").to_pylist()
@@ -118,8 +118,8 @@ def test_running_mean_equals_slices() -> None:
     assert running_mean(np.array([3.0])).tolist() == [3.0]
 
 
-def test_a_filter_that_dropped_more_than_half_is_named_on_the_page(facts: RunFacts) -> None:
-    corpus = facts.corpora[0]
+def test_a_filter_that_dropped_more_than_half_is_named_on_the_page(summary: RunSummary) -> None:
+    corpus = summary.corpora[0]
     assert corpus.loss_note == ""
     lost = Count(documents=corpus.sourced.documents // 2 + 1)
     heavy = replace(corpus, dropped={("filter", "stop_words"): lost}, samples={("filter", "stop_words"): []})

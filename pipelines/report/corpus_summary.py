@@ -51,7 +51,7 @@ class Sample:
 
 
 @dataclass
-class CorpusFacts:
+class CorpusSummary:
     """The way of one corpus' documents.
 
     `dropped`: documents by stage and reason, `samples` some of each, those with the smallest ids; `passed_over`:
@@ -104,26 +104,26 @@ class _Candidate:
     row: int = field(compare=False)
 
 
-def read_corpus(name: str, by_kind: ByKind) -> CorpusFacts:
-    """The facts of corpus `name`; memory holds the narrow columns of one shard, and a number for each domain."""
+def read_corpus(name: str, by_kind: ByKind) -> CorpusSummary:
+    """The summary of corpus `name`; memory holds the narrow columns of one shard, and a number for each domain."""
     source = by_kind["source"][name].manifest
-    facts = CorpusFacts(name, tokens=by_kind["tokenize"][name].manifest.metrics)
-    facts.passed_over = {
+    summary = CorpusSummary(name, tokens=by_kind["tokenize"][name].manifest.metrics)
+    summary.passed_over = {
         metric.removeprefix(SKIPPED): int(count)
         for metric, count in source.metrics.items()
         if metric.startswith(SKIPPED) and count
     }
-    facts.set_aside.update(record["reason"].partition(":")[0] for record in source.quarantined)
+    summary.set_aside.update(record["reason"].partition(":")[0] for record in source.quarantined)
     candidates: dict[Dropped, list[_Candidate]] = {}
     for shard, table in _shards(name, by_kind):
-        _count(facts, table)
+        _count(summary, table)
         for dropped, rows in _rows_by_reason(table).items():
             sizes = table["text_bytes"].to_numpy()[rows]
-            facts.dropped.setdefault(dropped, Count()).add(sizes)
-            found = [_Candidate(table["doc_id"][row].as_py(), shard, row) for row in _smallest(table, rows)]
-            candidates[dropped] = heapq.nsmallest(SAMPLES_PER_REASON, candidates.get(dropped, []) + found)
-    facts.samples = _read_samples(candidates)
-    return facts
+            summary.dropped.setdefault(dropped, Count()).add(sizes)
+            smallest = [_Candidate(table["doc_id"][row].as_py(), shard, row) for row in _smallest(table, rows)]
+            candidates[dropped] = heapq.nsmallest(SAMPLES_PER_REASON, candidates.get(dropped, []) + smallest)
+    summary.samples = _read_samples(candidates)
+    return summary
 
 
 def _shards(name: str, by_kind: ByKind) -> Iterator[tuple[Shard, pa.Table]]:
@@ -135,39 +135,39 @@ def _shards(name: str, by_kind: ByKind) -> Iterator[tuple[Shard, pa.Table]]:
         table = table.append_column("text_bytes", read_table(scores, columns=["text_bytes"])["text_bytes"])
         passed = read_table(filtered, columns=["keep", "reason"])
         decided = read_table(decisions, columns=["keep", "reason", "cluster_size"])
-        for column, found in (
+        for name, values in (
             ("passed", passed["keep"]),
             ("filter", passed["reason"]),
             ("kept", decided["keep"]),
             ("dedup", decided["reason"]),
             ("cluster_size", decided["cluster_size"]),
         ):
-            table = table.append_column(column, found)
+            table = table.append_column(name, values)
         yield (documents, filtered), table
 
 
-def _count(facts: CorpusFacts, table: pa.Table) -> None:
-    sizes, passed, kept = (table[name].to_numpy() for name in ("text_bytes", "passed", "kept"))
-    facts.sourced.add(sizes)
-    facts.filtered.add(sizes[passed])
-    facts.kept.add(sizes[kept])
-    facts.clusters.update(table["cluster_size"].to_numpy()[kept].tolist())
+def _count(summary: CorpusSummary, table: pa.Table) -> None:
+    sizes, passed, is_kept = (table[name].to_numpy() for name in ("text_bytes", "passed", "kept"))
+    summary.sourced.add(sizes)
+    summary.filtered.add(sizes[passed])
+    summary.kept.add(sizes[is_kept])
+    summary.clusters.update(table["cluster_size"].to_numpy()[is_kept].tolist())
     hosts = pc.struct_field(pc.extract_regex(pc.utf8_lower(table["url"]), HOST), "host")
     again = pc.starts_with(table["extractor"], SECOND_CHOICE)
-    for counter, found in (
-        (facts.domains, hosts),
-        (facts.kept_domains, hosts.filter(table["kept"])),
-        (facts.chosen_again, hosts.filter(again)),
+    for counter, selected in (
+        (summary.domains, hosts),
+        (summary.kept_domains, hosts.filter(table["kept"])),
+        (summary.chosen_again, hosts.filter(again)),
     ):
-        for pair in pc.value_counts(found.drop_null()).to_pylist():
+        for pair in pc.value_counts(selected.drop_null()).to_pylist():
             counter[pair["values"]] += pair["counts"]
 
 
 def _rows_by_reason(table: pa.Table) -> dict[Dropped, np.ndarray]:
     """Rows of the dropped documents, each under the stage that dropped it and its reason."""
-    passed, kept = (table[name].to_numpy() for name in ("passed", "kept"))
+    passed, is_kept = (table[name].to_numpy() for name in ("passed", "kept"))
     rows: dict[Dropped, np.ndarray] = {}
-    for stage, mask in (("filter", ~passed), ("dedup", passed & ~kept)):
+    for stage, mask in (("filter", ~passed), ("dedup", passed & ~is_kept)):
         reasons = np.where(mask, np.array(table[stage]), "")
         for reason in sorted(set(reasons[mask].tolist())):
             rows[stage, reason] = np.flatnonzero(mask & (reasons == reason))
@@ -178,17 +178,19 @@ def _smallest(table: pa.Table, rows: np.ndarray) -> list[int]:
     """Of `rows`, those of the smallest ids."""
     ids = table["doc_id"].take(pa.array(rows))
     order = pc.select_k_unstable(pa.table({"id": ids}), SAMPLES_PER_REASON, [("id", "ascending")])
-    return [int(rows[place]) for place in order.to_pylist()]
+    return [int(rows[index]) for index in order.to_pylist()]
 
 
 def _read_samples(candidates: Mapping[Dropped, list[_Candidate]]) -> dict[Dropped, list[Sample]]:
     """The beginnings of the candidates; of each row group that holds one, the text is read once."""
-    wanted: dict[Shard, set[int]] = {}
-    for found in candidates.values():
-        for candidate in found:
-            wanted.setdefault(candidate.shard, set()).add(candidate.row)
-    samples = {sample.doc_id: sample for shard, rows in wanted.items() for sample in _samples_of(shard, sorted(rows))}
-    return {dropped: [samples[candidate.doc_id] for candidate in found] for dropped, found in candidates.items()}
+    rows_by_shard: dict[Shard, set[int]] = {}
+    for sampled in candidates.values():
+        for candidate in sampled:
+            rows_by_shard.setdefault(candidate.shard, set()).add(candidate.row)
+    samples = {
+        sample.doc_id: sample for shard, rows in rows_by_shard.items() for sample in _samples_of(shard, sorted(rows))
+    }
+    return {dropped: [samples[candidate.doc_id] for candidate in sampled] for dropped, sampled in candidates.items()}
 
 
 def _samples_of(shard: Shard, rows: Sequence[int]) -> Iterator[Sample]:
@@ -201,9 +203,9 @@ def _samples_of(shard: Shard, rows: Sequence[int]) -> Iterator[Sample]:
         inside = [row for row in rows if first <= row < first + size]
         if inside:
             group = file.read_row_group(number, columns=["doc_id", "url", "text"])
-            for row, found in zip(inside, group.take([row - first for row in inside]).to_pylist(), strict=True):
-                text = redact(found["text"], redactions[row].as_py())
-                yield Sample(found["doc_id"], found["url"], _beginning(text.strip()))
+            for row, record in zip(inside, group.take([row - first for row in inside]).to_pylist(), strict=True):
+                text = redact(record["text"], redactions[row].as_py())
+                yield Sample(record["doc_id"], record["url"], _beginning(text.strip()))
         first += size
 
 
