@@ -1,11 +1,11 @@
-"""One layer, with the experts hidden behind the dense path.
+"""One layer, whose dense path hides the exchanges of its experts.
 
     a = x + Attention(input_layernorm(x))
     r = a + residual_mlp(residual_layernorm(a))
     m = MoE(post_attention_layernorm(x))
     y = r + m
 
-The experts read the layer's *input*. So their rows travel out while attention computes, and back while the dense
+The experts read the *input* of the layer. So their rows travel out while attention computes, and back while the dense
 MLP computes (Snowflake Arctic, 2024: `parallel_attn_mlp_res` in the released modelling code).
 """
 
@@ -26,12 +26,14 @@ from arctic_model.moe.sparse_moe import SparseMoE
 
 @dataclass(frozen=True)
 class ForwardPolicy:
-    """How a training pass differs from a plain one.
+    """Options of a training pass.
 
-    `capacity_factor`: see `arctic_model.moe.router.within_capacity`; 0 drops nothing. A dropped choice adds nothing
-    to the layer's output, and the other weight of the token stays as it was. `activation_checkpointing`: "selective"
-    recomputes the cheap parts in backward (`arctic_model.layers.recomputation`); "layer" keeps each layer's input only
-    and recomputes the layer (Chen et al. 2016, arXiv 1604.06174).
+    Args:
+        capacity_factor: see `arctic_model.moe.router.within_capacity`; 0 drops nothing. A dropped assignment adds
+            nothing to the output of the layer, and the other weights of the token stay as they are.
+        activation_checkpointing: "selective" recomputes norms, casts and gathers in backward
+            (`arctic_model.layers.recomputation`); "layer" stores the input of each layer only and recomputes the layer
+            (Chen et al. 2016, arXiv 1604.06174).
     """
 
     capacity_factor: float = 0.0
@@ -39,11 +41,15 @@ class ForwardPolicy:
 
 
 class LayerOutput(NamedTuple):
+    """Output of a layer [B, T, D], and the decisions of its router."""
+
     hidden: Tensor
     routing: Routing
 
 
 class ArcticLayer(nn.Module):
+    """Attention and dense MLP in sequence, with a mixture of experts beside both."""
+
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()
         width, eps = config.hidden_size, config.rms_norm_eps

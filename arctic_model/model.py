@@ -19,7 +19,7 @@ from arctic_model.layer import ArcticLayer, ForwardPolicy
 from arctic_model.layers.attention import LayerCache, Mask, cached_bias, document_mask, rotation
 from arctic_model.layers.embedding import TokenEmbedding
 from arctic_model.layers.normalization import RMSNorm
-from arctic_model.layers.recomputation import selective
+from arctic_model.layers.recomputation import selective_recomputation
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.router import Router, Routing, updated_bias
 from arctic_model.weight_init import initialize
@@ -188,7 +188,7 @@ class ArcticModel(nn.Module):
                 # Nothing is drawn in a layer, so there is no random state to keep.
                 hidden, routing = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
             else:
-                with selective() if policy.activation_checkpointing == "selective" else nullcontext():
+                with selective_recomputation() if policy.activation_checkpointing == "selective" else nullcontext():
                     hidden, routing = layer(*inputs)
             routings.append(routing)
         return HiddenStates(self.model.norm(hidden), _stacked(routings))

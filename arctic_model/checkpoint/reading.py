@@ -7,11 +7,11 @@
     <folder>/training_state.json                      step, tokens, router load
     <folder>/checkpoint.json                          sha256 of every other file
 
-Files and places in them follow from the architecture alone. So every worker writes the slices that it holds
+File names and offsets follow from the architecture alone. So every worker writes the slices that it holds
 straight to their positions, nothing is gathered, and a file is the same whatever the number of workers, the experts'
-split or the ZeRO stage; each worker reads back the slices that it needs. The folder must be one that all workers
-see. A checkpoint is written beside its name, flushed, and renamed: it exists whole or not at all. Other engines read
-the first three as a released model.
+split or the ZeRO stage; each worker reads back the slices that it needs. All workers must see the folder. A checkpoint
+is written under a temporary name, flushed, and renamed: it exists whole or not at all. Other engines read the first
+three files as a released model.
 """
 
 import hashlib
@@ -38,17 +38,17 @@ STATE = "training_state.json"
 CONFIG = "config.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 CHUNK_BYTES = 2**22
-"""Read at once to be hashed."""
+"""Read at once for a hash."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What training needs besides tensors.
+    """State of training besides tensors.
 
-    `load` [L, E]: assignments per token and expert in the last step; `assignments` [L, E] and `mean_loss` (None
-    where all were skipped): over the steps since the checkpoint before; `updates`: steps less those skipped;
+    `load` [L, E]: assignments per token and expert in the last step; `assignments` [L, E] and `mean_loss` (None if all
+    steps were skipped): over the steps since the checkpoint before; `updates`: steps that were not skipped;
     `gradient_norms`, `skipped_steps`: see `arctic_model.training.spikes.SpikeGuard`.
     """
 
@@ -64,9 +64,9 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Retention:
-    """Which checkpoints stay when one is added: the `last`, and of all there were the `best` by lowest mean_loss.
+    """Number of checkpoints that stay when one is added: the `last` ones, and the `best` ones by lowest mean_loss.
 
-    The newest always stays; with `last` = 1 and `best` = 0 there is none to fall back on where it turns out damaged.
+    The newest always stays. With `last` = 1 and `best` = 0 no other checkpoint is left if the newest is damaged.
     """
 
     last: int = 2
@@ -74,7 +74,7 @@ class Retention:
 
 
 class Checkpoint:
-    """A committed checkpoint, read piece by piece. Raises CheckpointError where a piece cannot be read."""
+    """A committed checkpoint, read tensor by tensor. Every method raises CheckpointError if a file cannot be read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -94,9 +94,13 @@ class Checkpoint:
         return ArcticConfig.from_huggingface(_read_json(self.folder / CONFIG))
 
     def verify(self, workers: Workers = ALONE) -> "Checkpoint":
-        """Hash every file again, each of `workers` its part of them; all call in step.
+        """Hash every file again, divided over `workers`, which all call in step.
 
-        Raises CheckpointError, the same on every worker, naming the first file that is not as it was written.
+        Returns:
+            This checkpoint.
+
+        Raises:
+            CheckpointError: the same on every worker, with the first file that differs from what was written.
         """
         damaged = workers.sum(workers.together(lambda progress: self._damaged(workers, progress)))
         if damaged.any():
@@ -105,7 +109,7 @@ class Checkpoint:
         return self
 
     def _damaged(self, workers: Workers, progress: Progress) -> Int[Tensor, " files"]:
-        """1 for each file of this worker's part that is not as it was written, 0 for all others."""
+        """1 for each file of this worker's part that differs from what was written, 0 for all others."""
         damaged = torch.zeros(len(self._digests), dtype=torch.int64)
         for number in range(workers.rank, len(self._digests), workers.size):
             name, digest = self._digests[number]
@@ -118,16 +122,22 @@ class Checkpoint:
         return sorted(_read_json(self.folder / INDEX).items())
 
     def read(self, name: str, kind: str = WEIGHT) -> Tensor:
-        """A tensor by the released model's name: its "weight", or what the optimizer keeps of it, as "exp_avg".
+        """A tensor, mapped into memory: its bytes are read from disk on first access.
 
-        Its bytes come from disk where they are looked at."""
+        Args:
+            name: the released model's name.
+            kind: "weight", or a kind of optimizer state such as "exp_avg".
+
+        Raises:
+            CheckpointError: if the checkpoint holds no such tensor.
+        """
         stored = name if kind == WEIGHT else f"{name}.{kind}"
         if stored not in self._tensors:
             raise CheckpointError(f"{self.folder}: holds no tensor {stored}. Train again from the start.")
         return self._tensors[stored]
 
     def read_slice(self, name: str, kind: str, start: int, length: int) -> Float[Tensor, " S"]:
-        """`length` values from `start` on of the parameter `name`, flat; of a stack, as of that of all experts."""
+        """`length` values from `start` on of the flat parameter `name`; for a stack, of that of all experts."""
         if not is_expert(name):
             return self.read(name, kind).view(-1)[start : start + length]
         size = self.read(expert_name(name, 0), kind).numel()
@@ -138,19 +148,26 @@ class Checkpoint:
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for file in sorted(self.folder.glob("*.safetensors")):
             try:
-                found |= mapped_tensors(file)
+                tensors |= mapped_tensors(file)
             except (OSError, ValueError) as error:
                 raise _unreadable(file, error) from error
-        return found
+        return tensors
 
 
 def newest_checkpoint(folder: Path, workers: Workers = ALONE) -> Checkpoint | None:
-    """The valid checkpoint of `folder` with the most steps, which all `workers` look for in step; newer ones are
-    refused with a warning that names the bad file. Raises CheckpointError where some are there and all are bad, naming
-    the newest one's."""
+    """The valid checkpoint of `folder` with the most steps. All `workers` call in step.
+
+    Damaged newer checkpoints are skipped with a warning that names the file.
+
+    Returns:
+        None if the folder holds no checkpoint.
+
+    Raises:
+        CheckpointError: if every checkpoint is damaged, with the bad file of the newest.
+    """
     first_error = None
     for candidate in reversed(_checkpoints_of_first(folder, workers)):
         try:
@@ -169,8 +186,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def _checkpoints_of_first(folder: Path, workers: Workers) -> list[Path]:
-    """Those that worker 0 sees: all are to look at the same."""
-    steps = [int(found.name.removeprefix("step-")) for found in workers.only_first(lambda: checkpoints(folder)) or ()]
+    """The checkpoints that worker 0 sees, so that all workers read the same ones."""
+    steps = [int(path.name.removeprefix("step-")) for path in workers.only_first(lambda: checkpoints(folder)) or ()]
     numbers = torch.zeros(int(workers.from_first(torch.tensor(len(steps)))), dtype=torch.int64)
     if not len(numbers):
         return []
@@ -184,16 +201,16 @@ def checkpoint_name(step: int) -> str:
 
 
 def prune(folder: Path, retention: Retention) -> None:
-    """Remove the checkpoints that `retention` does not keep."""
-    found = checkpoints(folder)
-    kept = {*found[-retention.last :], *sorted(found, key=_mean_loss)[: retention.best]}
-    for old in found:
-        if old not in kept:
-            _remove(old)
+    """Remove the checkpoints that `retention` does not cover."""
+    committed = checkpoints(folder)
+    retained = {*committed[-retention.last :], *sorted(committed, key=_mean_loss)[: retention.best]}
+    for path in committed:
+        if path not in retained:
+            _remove(path)
 
 
 def clear(folder: Path, newest: Path | None) -> None:
-    """Remove the checkpoints after `newest`, which were refused, and what a killed writer left."""
+    """Remove the damaged checkpoints after `newest`, and the remains of a killed writer."""
     for refused in checkpoints(folder):
         if newest is None or refused.name > newest.name:
             _remove(refused)
@@ -205,7 +222,7 @@ def file_sha256(file: Path, progress: Progress) -> str:
     digest = hashlib.sha256()
     for chunk in _chunks(file):
         digest.update(chunk)
-        progress.moved()
+        progress.update()
     return digest.hexdigest()
 
 
@@ -218,7 +235,7 @@ def _chunks(file: Path) -> Iterator[memoryview]:
 
 
 def _mean_loss(folder: Path) -> float:
-    """One that cannot be read is never the best."""
+    """Infinite for a checkpoint that cannot be read: it is never the best."""
     try:
         loss = Checkpoint(folder).state.mean_loss
     except CheckpointError:
@@ -227,7 +244,7 @@ def _mean_loss(folder: Path) -> float:
 
 
 def _remove(folder: Path) -> None:
-    # By way of another name: half a removed checkpoint must not look like one.
+    # Renamed first: a half removed checkpoint must not look like one.
     hidden = folder.with_name(f".{folder.name}.removed")
     folder.rename(hidden)
     shutil.rmtree(hidden)

@@ -1,7 +1,7 @@
-"""Safetensors files that several workers fill: where each tensor lies follows from the shapes alone.
+"""Safetensors files that several workers fill: every offset follows from the shapes alone.
 
 The format (huggingface/safetensors, README): eight bytes with the header's length, little-endian; the header, JSON of
-{name: {dtype, shape, data_offsets}} filled up with spaces to a multiple of eight bytes; the values without gaps.
+{name: {dtype, shape, data_offsets}} padded with spaces to a multiple of eight bytes; the values without gaps.
 """
 
 import json
@@ -20,14 +20,14 @@ from torch import Tensor
 from arctic_model.checkpoint.workers import Progress
 
 SYNC_BYTES = 2**28
-"""Written between two flushes to the disk, so that none takes long and a slow disk is seen to move."""
+"""Written between two flushes to the disk, so that each is short and a slow disk shows progress."""
 FileSlice: TypeAlias = tuple[int, Tensor]
 """An offset in a file, in bytes, and the flat float32 values that go there."""
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of float32 tensors, which lie in the order of `shapes`."""
+    """A file of float32 tensors in the order of `shapes`."""
 
     name: str
     shapes: Mapping[str, tuple[int, ...]]
@@ -70,7 +70,7 @@ def write_slices(file: Path, slices: Iterable[FileSlice], progress: Progress, he
                 if unsynced >= SYNC_BYTES:
                     os.fsync(descriptor)
                     unsynced = 0
-                progress.moved()
+                progress.update()
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -78,9 +78,12 @@ def write_slices(file: Path, slices: Iterable[FileSlice], progress: Progress, he
 
 
 def mapped_tensors(file: Path) -> dict[str, Tensor]:
-    """The file's tensors by name, mapped: bytes come from disk where they are looked at. Raises ValueError where the
-    file is not one of float32 tensors."""
-    # Copy on write: torch takes no memory that may not be written.
+    """The tensors of the file by name, mapped into memory: bytes are read from disk on first access.
+
+    Raises:
+        ValueError: if the file is not a safetensors file of float32 tensors.
+    """
+    # Copy on write: torch accepts writable memory only.
     content = np.memmap(file, np.uint8, mode="c")
     values = 8 + int.from_bytes(content[:8].tobytes(), "little")
     entries = json.loads(content[8:values].tobytes())

@@ -1,8 +1,7 @@
-"""The workers that read or write a checkpoint together, however slow the disk of one of them is.
+"""The workers that read or write a checkpoint together, on disks of any speed.
 
-A collective that waits for a slow disk would need a limit longer than any disk is slow, and one that finds a dead
-worker needs a short limit. So no collective waits for a disk: while a thread of a worker reads or writes, the worker
-goes on answering the others.
+A collective that waits for a slow disk needs a long timeout; a collective that detects a dead worker needs a short one.
+So no collective waits for a disk: while a thread of a worker reads or writes, the worker keeps answering the others.
 """
 
 import threading
@@ -19,7 +18,7 @@ from torch import Tensor
 from arctic_errors import ArcticError
 
 POLL_S = 0.5
-"""Between two answers of a worker that still reads or writes."""
+"""Seconds between two answers of a worker that still reads or writes."""
 RUNNING, DONE, FAILED = 0, 1, 2
 T = TypeVar("T")
 
@@ -40,17 +39,17 @@ class PeerError(CheckpointError):
 
 
 class StalledError(CheckpointError):
-    """A disk does not move any more: another attempt may do better."""
+    """A disk made no progress for too long: another attempt may succeed."""
 
 
 @dataclass
 class Progress:
-    """When something was last read or written."""
+    """Time of the last read or write."""
 
     last: float = field(default_factory=time.monotonic)
 
-    def moved(self) -> None:
-        """Something was read or written just now."""
+    def update(self) -> None:
+        """Note a read or write that ended now."""
         self.last = time.monotonic()
 
     @property
@@ -60,9 +59,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who reads and writes together. `group` is a process group on the CPU that nothing else uses at the time; one
-    process alone needs none. `token`, the same for all, tells this attempt's unfinished files from a killed one's.
-    A worker of several whose disk does not move for `patience_s` fails."""
+    """The processes that read or write a checkpoint together.
+
+    Args:
+        rank: number of this process.
+        size: number of processes.
+        group: a process group on the CPU that nothing else uses meanwhile; None for one process.
+        token: the same on all; separates the unfinished files of this attempt from those of a killed one.
+        patience_s: a worker whose disk makes no progress for so long fails, unless it is alone.
+    """
 
     rank: int = 0
     size: int = 1
@@ -71,9 +76,10 @@ class Workers:
     patience_s: float = 600.0
 
     def together(self, work: Callable[[Progress], T]) -> T:
-        """Do `work`, which reports its progress, and return when all workers have done theirs.
+        """Run `work`, which reports its progress, and return when all workers are done.
 
-        If it failed on one, all raise: that one its own error, the others PeerError.
+        Raises:
+            PeerError: if the work of another worker failed. The failed worker raises its own error.
         """
         if self.size == 1:
             return work(Progress())
@@ -94,17 +100,17 @@ class Workers:
         raise PeerError(f"A checkpoint failed on workers {failed}, whose own errors say why.")
 
     def only_first(self, work: Callable[[], T]) -> T | None:
-        """Let worker 0 do `work`; the others, which get None, wait for it however long it takes."""
+        """Run `work` on worker 0. The others wait for it without a timeout, and get None."""
         return self.together(lambda _: work() if self.rank == 0 else None)
 
     def sum(self, numbers: Tensor) -> Tensor:
-        """The sum over all workers, in place."""
+        """Sum over all workers, in place."""
         if self.size > 1:
             dist.all_reduce(numbers, group=self.group)
         return numbers
 
     def from_first(self, numbers: Tensor) -> Tensor:
-        """Worker 0's, in place; all have tensors of one shape."""
+        """Copy worker 0's tensor to all workers, in place; all have the same shape."""
         if self.size > 1:
             dist.broadcast(numbers, src=0, group=self.group)
         return numbers
@@ -115,7 +121,7 @@ ALONE = Workers()
 
 
 class _Task(Generic[T]):
-    """Work in a thread that the process does not wait for at its end."""
+    """Work in a daemon thread: the process can exit without it."""
 
     def __init__(self, work: Callable[[Progress], T]) -> None:
         self._work = work

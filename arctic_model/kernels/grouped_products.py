@@ -1,8 +1,8 @@
-"""Products of each group's rows with its own matrix, from the model's width to the inner one of an MLP and back.
+"""Products of each group's rows with the matrix of that group: up to the inner width F of an MLP, and down to D.
 
-Without groups there is one matrix for all rows. In padded groups inner values stand in columns: oneDNN first packs
-the second factor for the matrix unit, and an expert has fewer rows than weights. With the rows as second factor the
-products with w1 and w3, and the gradients of both, take two thirds of the time.
+Without groups one matrix multiplies all rows. In padded groups inner values are stored column by column: oneDNN packs
+the second factor for the matrix unit, and an expert has fewer rows than weights. With the rows as the second factor,
+the products with w1 and w3 and the gradients of both take two thirds of the time.
 """
 
 from typing import Literal
@@ -15,7 +15,9 @@ from torch import Tensor
 from arctic_model.kernels.row_groups import Groups, PaddedGroups
 
 
-def widen(rows: Float[Tensor, "M D"], matrices: Float[Tensor, "*E D F"], groups: Groups | None) -> Float[Tensor, "M F"]:
+def up_projection(
+    rows: Float[Tensor, "M D"], matrices: Float[Tensor, "*E D F"], groups: Groups | None
+) -> Float[Tensor, "M F"]:
     """Inner values: each row times its group's matrix."""
     if not isinstance(groups, PaddedGroups):
         return _product(rows, matrices, groups)
@@ -26,10 +28,10 @@ def widen(rows: Float[Tensor, "M D"], matrices: Float[Tensor, "*E D F"], groups:
     return inner
 
 
-def narrow(
+def down_projection(
     inner: Float[Tensor, "M F"], matrices: Float[Tensor, "*E F D"], groups: Groups | None
 ) -> Float[Tensor, "M D"]:
-    """Each row of inner values times its group's matrix."""
+    """Each row of inner values times the matrix of its group."""
     if not isinstance(groups, PaddedGroups):
         return _product(inner, matrices, groups)
     rows = inner.new_empty(len(inner), matrices.shape[2])
@@ -39,15 +41,18 @@ def narrow(
     return rows
 
 
-def add_narrow(
+def add_down_projection(
     rows: Float[Tensor, "M D"], inner: Float[Tensor, "M F"], matrices: Float[Tensor, "*E F D"], groups: Groups | None
 ) -> Float[Tensor, "M D"]:
-    """`rows`, to which `narrow(inner, matrices, groups)` is added in place, while a sum is at hand where the kernel
-    can."""
+    """Add `down_projection(inner, matrices, groups)` to `rows` in place, inside the product if the kernel can.
+
+    Returns:
+        `rows`.
+    """
     if groups is None:
         return rows.addmm_(inner, matrices)
     if isinstance(groups, Tensor):
-        return rows.add_(narrow(inner, matrices, groups))
+        return rows.add_(down_projection(inner, matrices, groups))
     parts = groups.parts(inner, columns=True)
     for part, matrix, out in zip(parts, groups.matrices(matrices), groups.parts(rows), strict=True):
         add = out.baddbmm_ if out.dim() == 3 else out.addmm_
@@ -58,7 +63,7 @@ def add_narrow(
 def outer_product(
     left: Float[Tensor, "M A"], right: Float[Tensor, "M B"], groups: Groups | None, *, inner: Literal["left", "right"]
 ) -> Float[Tensor, "*E A B"]:
-    """`left.T @ right` of each group: the gradient of its matrix. One of the two has the `inner` values."""
+    """`left.T @ right` of each group: the gradient of its matrix. `inner` names the factor that has inner values."""
     if not isinstance(groups, PaddedGroups):
         return _product(left.T, right, groups)
     lefts, rights = groups.parts(left, columns=inner == "left"), groups.parts(right, columns=inner == "right")

@@ -1,4 +1,4 @@
-"""Rows by group, in the two layouts in which `arctic_model.kernels.grouped_products` multiplies them fastest."""
+"""The two layouts of grouped rows that `arctic_model.kernels.grouped_products` multiplies fastest."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -10,17 +10,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 PADDED = {("cpu", torch.bfloat16)}
-"""Devices and dtypes for which rows are laid out as PaddedGroups.
+"""Devices and dtypes whose rows are laid out as PaddedGroups.
 
-On a CPU in bfloat16 grouped_mm goes through oneDNN expert by expert and builds a kernel for every number of rows that
-it has not met. In float32 the two are about as fast. A GPU has one kernel for all groups in bfloat16; in float32 torch
-has none for it and multiplies group by group. To learn the numbers of rows, the host would wait for the GPU."""
+On a CPU in bfloat16 grouped_mm calls oneDNN expert by expert, which builds a kernel for every new number of rows. In
+float32 both layouts are about as fast. A GPU has one kernel for all groups in bfloat16; in float32 torch has none and
+multiplies group by group. The host would have to wait for the GPU to read the numbers of rows."""
 ALIGNED_BYTES = 16
-"""grouped_mm takes rows and matrices whose rows are a multiple of so many bytes, on a CPU as on a GPU."""
+"""The rows of all factors of grouped_mm must be a multiple of this many bytes, on a CPU and on a GPU."""
 ROWS_MULTIPLE = 16
-"""A tile of a matrix unit (AMX: 16 rows), and few enough lengths that oneDNN meets each only once."""
+"""A tile of a matrix unit (AMX: 16 rows); few enough lengths that oneDNN builds few kernels."""
 ROWS_PER_PRODUCT = 128
-"""What one more product costs to start, as the rows that could be multiplied meanwhile."""
+"""Cost of starting one more product, as the number of rows that could be multiplied meanwhile."""
 
 
 class Overflow(NamedTuple):
@@ -33,9 +33,11 @@ class Overflow(NamedTuple):
 
 @dataclass(frozen=True)
 class PaddedGroups:
-    """The first `length` rows of every group, filled up, for one batched product; behind them the `overflows`, what
-    the longer groups have beyond, each filled up to a multiple of ROWS_MULTIPLE. What fills up may be any numbers, if
-    their gradients are zero."""
+    """Layout for one batched product of all groups and one product more for each long group.
+
+    The first `length` rows of every group come first, padded to `length`; then the `overflows`, the remaining rows of
+    longer groups, each padded to a multiple of ROWS_MULTIPLE. Padding may hold any numbers if their gradients are zero.
+    """
 
     counts: tuple[int, ...]
     length: int
@@ -43,8 +45,8 @@ class PaddedGroups:
 
     @classmethod
     def of(cls, counts: list[int]) -> "PaddedGroups":
-        """The cheapest layout of groups of `counts` rows: an even load makes one batch, a group that is much longer
-        than the others a product of its own."""
+        """The cheapest layout of groups of `counts` rows: one batch for an even load, and a product of its own for a
+        group much longer than the others."""
         rounded = -(-np.array(counts) // ROWS_MULTIPLE) * ROWS_MULTIPLE
         lengths = np.unique(rounded)
         beyond = np.maximum(rounded - lengths[:, None], 0)
@@ -59,26 +61,26 @@ class PaddedGroups:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the layout, with what fills it up."""
+        """Rows of the layout, with padding."""
         return self.overflows[-1].end if self.overflows else len(self.counts) * self.length
 
-    def places_and_sources(self) -> tuple[Int[Tensor, " M"], Int[Tensor, " R"]]:
-        """Where the rows of groups, one behind the other, stand in the layout; and which row stands at each of its
-        places, M at those that are filled up."""
+    def positions_and_sources(self) -> tuple[Int[Tensor, " M"], Int[Tensor, " R"]]:
+        """The position in the layout of each of M rows sorted by group, and the row at each of R positions (M at
+        padding)."""
         counts = np.array(self.counts)
         group = np.arange(len(counts)).repeat(counts)
         number = np.arange(len(group)) - (counts.cumsum() - counts)[group]
         behind = np.zeros_like(counts)
         for overflow in self.overflows:
             behind[overflow.group] = overflow.begin
-        places = np.where(number < self.length, group * self.length + number, behind[group] + number - self.length)
-        sources = np.full(self.num_rows, len(places))
-        sources[places] = np.arange(len(places))
-        return torch.from_numpy(places), torch.from_numpy(sources)
+        positions = np.where(number < self.length, group * self.length + number, behind[group] + number - self.length)
+        sources = np.full(self.num_rows, len(positions))
+        sources[positions] = np.arange(len(positions))
+        return torch.from_numpy(positions), torch.from_numpy(sources)
 
     def parts(self, values: Float[Tensor, "R A"], *, columns: bool = False) -> list[Tensor]:
-        """The rows of every group as views: [E, N, A] of the batch and [n, A] of each overflow. With `columns` those
-        of a part stand in memory column by column, where else they stand row by row."""
+        """The rows of every group as views: [E, length, A] of the batch and [n, A] of each overflow. With `columns`
+        each part is stored column by column, otherwise row by row."""
         num_batched = len(self.counts) * self.length
         parts = [values[:num_batched].unflatten(0, (len(self.counts), self.length))]
         parts += [values[begin:end] for _, begin, end in self.overflows]
@@ -90,12 +92,12 @@ class PaddedGroups:
 
 
 Groups: TypeAlias = Tensor | PaddedGroups
-"""Group e ends before row `ends[e]` (int32) and the last with the rows; or rows in the layout of padded groups."""
+"""The ends of contiguous groups (int32): group e ends before row `ends[e]`; or a padded layout."""
 
 
 def are_padded(rows: Float[Tensor, "N D"], inner_width: int) -> bool:
-    """Whether rows of this kind, multiplied to `inner_width` and back, are laid out as PaddedGroups: where that is
-    faster, and where grouped_mm would refuse one of the two widths."""
+    """Whether rows of this kind, projected to `inner_width` and back, are laid out as PaddedGroups: if that is faster,
+    or if grouped_mm would refuse one of the two widths."""
     unaligned = any(width * rows.element_size() % ALIGNED_BYTES for width in (rows.shape[1], inner_width))
     return unaligned or (rows.device.type, rows.dtype) in PADDED
 
@@ -109,10 +111,18 @@ def lay_out(counts: Int[Tensor, " E"], num_rows: int, *, padded: bool) -> Groups
 def arrange(
     groups: Groups, order: Int[Tensor, " M"], inverse: Int[Tensor, " A"], filler: int
 ) -> tuple[Int[Tensor, " R"], Int[Tensor, " A"]]:
-    """`order`, what stands in each row of groups one behind the other, in their layout, `filler` where it is filled up;
-    and `inverse`, in which row something stands, M if in none."""
+    """Move a permutation into the layout of `groups`.
+
+    Args:
+        order: the item at each of M rows sorted by group.
+        inverse: the row of each item, M for none.
+        filler: the item at padding.
+
+    Returns:
+        The item at each of R rows of the layout, and the row of each item, R for none.
+    """
     if isinstance(groups, Tensor):
         return order, inverse
-    places, sources = (index.to(order.device) for index in groups.places_and_sources())
-    order, places = F.pad(order, (0, 1), value=filler), F.pad(places, (0, 1), value=groups.num_rows)
-    return order.index_select(0, sources), places.index_select(0, inverse)
+    positions, sources = (index.to(order.device) for index in groups.positions_and_sources())
+    order, positions = F.pad(order, (0, 1), value=filler), F.pad(positions, (0, 1), value=groups.num_rows)
+    return order.index_select(0, sources), positions.index_select(0, inverse)

@@ -1,4 +1,4 @@
-"""Rows of a matrix in another order, with gaps or without some of them, and back in backward."""
+"""Gather, sum and permute the rows of a matrix; padding and dropped rows count as zeros."""
 
 from typing import Any
 
@@ -9,25 +9,29 @@ from torch import Tensor
 
 
 def take(rows: Float[Tensor, "M *D"], index: Int[Tensor, " R"], *, gaps: bool) -> Float[Tensor, "R *D"]:
-    """`rows[index]`; with `gaps`, zeros where the index is M."""
+    """`rows[index]`. With `gaps` an index of M gives zeros."""
     return _followed_by_zeros(rows, gaps).index_select(0, index)
 
 
 def weighted_sum(
     rows: Float[Tensor, "M D"], index: Int[Tensor, "N K"], weights: Float[Tensor, "N K"] | None, *, gaps: bool
 ) -> Float[Tensor, "N D"]:
-    """Sum over k of `weights[n, k] * rows[index[n, k]]`, in float32 below it, without weights of the rows themselves;
-    with `gaps`, nothing where the index is M."""
-    # One pass over memory: to gather the rows, weigh and add them would be three.
+    """Sum over k of `weights[n, k] * rows[index[n, k]]`, accumulated in float32 for narrower dtypes.
+
+    Args:
+        weights: None for ones.
+        gaps: whether an index may be M, which adds nothing.
+    """
+    # One pass over memory instead of three: gather, multiply, add.
     weights = None if weights is None else weights.to(rows.dtype)
     return F.embedding_bag(index, _followed_by_zeros(rows, gaps), mode="sum", per_sample_weights=weights)
 
 
 def summed_by(rows: Float[Tensor, "M D"], index: Int[Tensor, " M"], num_sums: int) -> Float[Tensor, "S D"]:
-    """The sum of the rows of each index, zeros where there is none, in float32 below it.
+    """The sum of the rows of each index, zeros for an index without rows, accumulated in float32 for narrower dtypes.
 
-    torch's own for an embedding's gradient adds in the rows' dtype on a CPU, where in bfloat16 a sum of many rows stops
-    growing; on a GPU it adds in float32.
+    On a CPU torch's own gradient of an embedding accumulates in the dtype of the rows, and in bfloat16 a sum of many
+    rows stops growing. On a GPU it accumulates in float32.
     """
     if rows.is_cuda:
         return torch.ops.aten.embedding_dense_backward(rows, index, num_sums, -1, False)
@@ -37,8 +41,10 @@ def summed_by(rows: Float[Tensor, "M D"], index: Int[Tensor, " M"], num_sums: in
 
 
 def rearrange(rows: Float[Tensor, "M D"], index: Int[Tensor, " R"], inverse: Int[Tensor, " M"]) -> Float[Tensor, "R D"]:
-    """`rows[index]`, where row m comes to stand at `inverse[m]`. Zeros where the index is M, or the inverse R for what
-    is left out: the longer of the two has the gaps."""
+    """`rows[index]`, a permutation with gaps: row m moves to `inverse[m]`.
+
+    An index of M gives zeros, and an inverse of R drops the row. Only the longer of the two sides has gaps.
+    """
     return _Rearrange.apply(rows, index, inverse)
 
 

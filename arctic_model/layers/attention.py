@@ -1,4 +1,4 @@
-"""Grouped-query attention with rotary positions, inside document borders."""
+"""Grouped-query attention with rotary positions, limited to the documents of packed sequences."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -19,9 +19,9 @@ class Rotation(NamedTuple):
 
 
 class Documents(NamedTuple):
-    """The documents of a pass, one after the other: document d has tokens offsets[d] to offsets[d + 1] of the B * T.
+    """The documents of a pass: document d has tokens offsets[d] to offsets[d + 1] of the B * T.
 
-    `offsets` is int32 on the device; `longest` is a bound on a document's length, T.
+    `offsets` is int32 on the device; `longest` is an upper bound on the length of a document, T.
     """
 
     offsets: Tensor
@@ -30,9 +30,9 @@ class Documents(NamedTuple):
 
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
 FLASH_HEAD_MULTIPLE, FLASH_HEAD_LIMIT = 8, 256
-"""Head dimensions of torch's flash attention with documents, which pads none."""
+"""Head dimensions that torch's flash attention for documents accepts; it does not pad them."""
 Mask: TypeAlias = Documents | Tensor
-"""Which keys a query may see: documents, or a bias [B, 1, T, S] in the dtype of the queries (see `document_mask`)."""
+"""The keys that a query sees: documents, or a bias [B, 1, T, S] in the dtype of the queries (see `document_mask`)."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class LayerCache:
     length: int = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Everything so far with the new ones at the end."""
+        """Add the new keys and values. Returns all of them so far."""
         end = self.length + keys.shape[2]
         self.keys[:, :, self.length : end] = keys
         self.values[:, :, self.length : end] = values
@@ -94,12 +94,12 @@ def rotation(positions: Int[Tensor, "B T"], head_dim: int, theta: float) -> Rota
 
 
 def rotate(heads: Float[Tensor, "B T H C"], rotation: Rotation) -> Float[Tensor, "B T H C"]:
-    """Turn each pair (i, i + head_dim / 2): the halves layout of GPT-NeoX, as in the released weights."""
+    """Rotate each pair (i, i + head_dim / 2): the halves layout of GPT-NeoX, as in the released weights."""
     return _Rotate.apply(heads, rotation.cos, rotation.sin)
 
 
 class _Rotate(torch.autograd.Function):
-    """Backward turns the gradient back: nothing of the input needs to be kept."""
+    """Backward rotates the gradient back, so autograd stores nothing of the input."""
 
     @staticmethod
     def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -122,12 +122,11 @@ def _turned(heads: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
 
 
 def document_mask(segments: Int[Tensor, "B T"], dtype: torch.dtype, head_dim: int) -> Mask:
-    """What all layers of a pass share: query t sees key s where s is not later and in the same document.
+    """The mask that all layers of a pass share: query t sees key s if s is not later and in the same document.
 
-    Flash attention, on a GPU in half precision and for heads of its sizes, takes the documents and computes no other
-    pair. Elsewhere the mask is a
-    bias: on a CPU, document by document is slower below 1,024 tokens (256 tokens and 3 documents: 19.6 ms with a
-    bias, 23.3 ms by documents in float32, 38 and 79 ms in bfloat16).
+    Flash attention, on a GPU in half precision for heads of its sizes, takes the documents and computes no other pair.
+    Everywhere else the mask is a bias: on a CPU, document by document is slower below 1,024 tokens (256 tokens and 3
+    documents: 19.6 ms with a bias, 23.3 ms by documents in float32; 38 and 79 ms in bfloat16).
     """
     if segments.is_cuda and takes_documents(dtype, head_dim):
         return documents(segments)
@@ -135,13 +134,13 @@ def document_mask(segments: Int[Tensor, "B T"], dtype: torch.dtype, head_dim: in
 
 
 def takes_documents(dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether flash attention's kernel on a GPU takes heads of this kind."""
+    """Whether the GPU kernel of flash attention accepts heads of this dtype and size."""
     return dtype in FLASH_DTYPES and head_dim % FLASH_HEAD_MULTIPLE == 0 and head_dim <= FLASH_HEAD_LIMIT
 
 
 def documents(segments: Int[Tensor, "B T"]) -> Documents:
-    """Where documents begin: in every row, and where the segment changes. A document's tokens stand together; padding
-    (segment -1) is one more document, so that no token is without a key."""
+    """The documents of a batch: one begins with every row and at every change of segment. The tokens of a document are
+    contiguous. Padding (segment -1) counts as a document, so that every token has a key."""
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     offsets = begins.flatten().nonzero().flatten()
@@ -154,8 +153,8 @@ def attend_in_documents(
     values: Float[Tensor, "B T G C"],
     documents: Documents,
 ) -> Float[Tensor, "B T H C"]:
-    """Causal attention inside each document by flash attention's kernel for sequences of unequal length."""
-    # Here, since the module imports torch's compiler: two seconds that a CPU never needs.
+    """Causal attention inside each document, by the kernel of flash attention for sequences of unequal length."""
+    # Imported here because the module imports torch's compiler: two seconds that a CPU never needs.
     from torch.nn.attention.varlen import varlen_attn
 
     offsets, longest = documents
@@ -166,14 +165,14 @@ def attend_in_documents(
 
 
 def document_bias(segments: Int[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 T T"]:
-    """What is added to the attention scores: 0 where query t may see key s, else -inf."""
+    """The bias of the attention scores: 0 if query t sees key s, else -inf."""
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     return _bias(causal & (segments[:, :, None] == segments[:, None, :]), dtype)[:, None]
 
 
 def cached_bias(num_new: int, num_cached: int, like: Tensor) -> Float[Tensor, "1 1 T S"]:
-    """The causal bias of `num_new` queries that stand behind `num_cached` keys of one document."""
+    """The causal bias of `num_new` queries that follow `num_cached` keys of one document."""
     full = torch.ones(num_new, num_cached + num_new, dtype=torch.bool, device=like.device)
     return _bias(full.tril(diagonal=num_cached), like.dtype)[None, None]
 

@@ -1,4 +1,4 @@
-"""The embedding of tokens, with a backward that adds in float32."""
+"""The token embedding, with a backward that accumulates in float32."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from arctic_model.kernels.rows import summed_by
 
 
 class TokenEmbedding(nn.Embedding):
-    """A row of `weight` [V, D] for each token. The gradient of a row is the sum over all of its tokens, which are many
-    of a frequent one: taken in float32 whatever the dtype."""
+    """A row of `weight` [V, D] for each token. The gradient of a row sums over all its tokens, and a frequent token has
+    many: the sum is in float32 whatever the dtype."""
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch D"]:
         return _Embed.apply(ids, self.weight)

@@ -1,4 +1,4 @@
-"""SwiGLU: the dense path's MLP, and the one function that computes it there and in the experts."""
+"""SwiGLU: the MLP of the dense path, and the function that computes it there and in the experts."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model.kernels.grouped_products import add_narrow, narrow, outer_product, widen
+from arctic_model.kernels.grouped_products import add_down_projection, down_projection, outer_product, up_projection
 from arctic_model.kernels.row_groups import Groups
 
 
@@ -27,11 +27,15 @@ class DenseMLP(nn.Module):
 def swiglu_mlp(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups | None = None) -> Float[Tensor, "M D"]:
     """`(silu(rows @ w1.T) * (rows @ w3.T)) @ w2.T` (Shazeer 2020, arXiv 2002.05202, equation 6, without biases).
 
-    One MLP: rows [M, D], gate w1 and up w3 [F, D], down w2 [D, F]. With `groups` of rows every matrix is a stack,
-    [E, F, D] and [E, D, F].
+    Its backward computes the gradients of the weights in the layout of the weights (torch's computes those of the
+    transposes and copies them), and recomputes the inner activations instead of storing them.
 
-    Its own backward makes the gradients of the weights in the weights' layout, where torch's makes those of their
-    transposes and copies them, and computes the inner activations again instead of keeping them.
+    Args:
+        rows: [M, D], sorted by group if there are groups.
+        w1: gate [F, D]; with `groups` a stack [E, F, D].
+        w2: down [D, F] or [E, D, F].
+        w3: up [F, D] or [E, F, D].
+        groups: the rows of each expert. None: one MLP for all rows.
     """
     return _SwiGLU.apply(rows, w1, w2, w3, groups)
 
@@ -39,24 +43,24 @@ def swiglu_mlp(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups 
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups | None) -> Tensor:
-        gate, up = widen(rows, w1.mT, groups), widen(rows, w3.mT, groups)
+        gate, up = up_projection(rows, w1.mT, groups), up_projection(rows, w3.mT, groups)
         ctx.save_for_backward(rows, gate, up, w1, w2, w3)
         ctx.groups = groups
-        return narrow(F.silu(gate).mul_(up), w2.mT, groups)
+        return down_projection(F.silu(gate).mul_(up), w2.mT, groups)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         rows, gate, up, w1, w2, w3 = ctx.saved_tensors
         groups = ctx.groups
-        # The kernels of groups refuse a gradient without strides, such as that of a sum.
+        # The grouped kernels refuse a gradient without strides, such as that of a sum.
         gradient = gradient.contiguous()
         activated = F.silu(gate)
         w2_gradient = outer_product(gradient, activated * up, groups, inner="right")
-        inner_gradient = widen(gradient, w2, groups)
+        inner_gradient = up_projection(gradient, w2, groups)
         up_gradient = activated.mul_(inner_gradient)
         gate_gradient = inner_gradient.mul_(up)
         torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
-        rows_gradient = add_narrow(narrow(gate_gradient, w1, groups), up_gradient, w3, groups)
+        rows_gradient = add_down_projection(down_projection(gate_gradient, w1, groups), up_gradient, w3, groups)
         w1_gradient = outer_product(gate_gradient, rows, groups, inner="left")
         w3_gradient = outer_product(up_gradient, rows, groups, inner="left")
         return rows_gradient, w1_gradient, w2_gradient, w3_gradient, None

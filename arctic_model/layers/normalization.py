@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model.layers.recomputation import cheap
+from arctic_model.layers.recomputation import recomputed
 
 
 class RMSNorm(nn.Module):
@@ -18,11 +18,11 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        return cheap(rms_norm, x, self.weight, self.eps)
+        return recomputed(rms_norm, x, self.weight, self.eps)
 
 
 def rms_norm(x: Float[Tensor, "*batch D"], weight: Float[Tensor, " D"], eps: float) -> Float[Tensor, "*batch D"]:
-    """The norm with its own backward: torch's composite one passes over memory twice as often on a CPU."""
+    """RMSNorm with a backward of its own: torch's composite one passes over memory twice as often on a CPU."""
     return _RMSNorm.apply(x, weight, eps)
 
 

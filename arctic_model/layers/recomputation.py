@@ -1,8 +1,8 @@
-"""Selective activation checkpointing: of what backward needs, the cheap is made again and the dear is kept.
+"""Selective activation checkpointing: backward recomputes cheap tensors and reads expensive ones from memory.
 
-Korthikanti et al. 2022 (arXiv 2205.05198, section 5) choose by operations per byte; so here. Norms, casts and gathers
-are made again from what is kept anyway. What a matrix product or an exchange made is kept, so nothing of either
-happens twice.
+Korthikanti et al. 2022 (arXiv 2205.05198, section 5) choose by operations per byte. Here norms, casts and gathers are
+recomputed from tensors that autograd stores anyway. The results of matrix products and of exchanges are stored, so
+neither runs twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,91 +14,98 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-_recipes: ContextVar["dict[int, tuple[Tensor, _Recipe]] | None"] = ContextVar("recipes", default=None)
-"""Inside `selective`: what is made again, by where its values lie. The tensor itself is held so that nothing else comes
-to lie there."""
+_recomputations: ContextVar["dict[int, tuple[Tensor, _Recomputation]] | None"] = ContextVar(
+    "recomputations", default=None
+)
+"""Inside `selective_recomputation`: recomputable tensors by the address of their storage. Each tensor is held, so that
+no other tensor gets its address."""
 
 
 @contextmanager
-def selective() -> Iterator[None]:
-    """Inside, autograd keeps of the tensors that `cheap` makes only how they are made."""
-    token = _recipes.set({})
+def selective_recomputation() -> Iterator[None]:
+    """Inside, autograd stores a recomputation in place of each tensor that `recomputed` returns."""
+    token = _recomputations.set({})
     try:
         with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
             yield
     finally:
-        _recipes.reset(token)
+        _recomputations.reset(token)
 
 
-def cheap(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """`function(*inputs)`, which must give the same bits again for the same inputs, in the same layout."""
+def recomputed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """`function(*inputs)`, called again in backward if backward needs the result.
+
+    Args:
+        function: must return the same bits in the same layout for the same inputs.
+        inputs: tensors and other arguments of `function`.
+    """
     result = function(*inputs)
-    recipes = _recipes.get()
-    if recipes is not None and result.numel() and not any(_lie_together(result, each) for each in inputs):
-        recipes[_place(result)] = (result, _Recipe(function, [_kept(each) for each in inputs]))
+    recomputations = _recomputations.get()
+    if recomputations is not None and result.numel() and not any(_share_storage(result, each) for each in inputs):
+        recomputations[_address(result)] = (result, _Recomputation(function, [_stored(each) for each in inputs]))
     return result
 
 
 @dataclass
-class _Recipe:
-    """How a tensor is made. Made once for all that will ask for it, and gone when the last of them has it."""
+class _Recomputation:
+    """A call that recreates a tensor: made once for all its readers, and the result is freed after the last one."""
 
     function: Callable[..., Tensor]
     inputs: list[Any]
-    num_awaited: int = 0
-    made: Tensor | None = None
+    num_readers: int = 0
+    result: Tensor | None = None
 
-    def expect(self) -> None:
-        """Somebody will ask."""
-        if not self.num_awaited:
+    def add_reader(self) -> None:
+        """Count one more reader, of this tensor and, with the first, of its inputs."""
+        if not self.num_readers:
             for each in self.inputs:
                 if isinstance(each, _View):
-                    each.recipe.expect()
-        self.num_awaited += 1
+                    each.recomputation.add_reader()
+        self.num_readers += 1
 
     @torch.no_grad()
-    def take(self) -> Tensor:
-        made = self.function(*map(_unpack, self.inputs)) if self.made is None else self.made
-        self.num_awaited -= 1
-        self.made = made if self.num_awaited else None
-        return made
+    def read(self) -> Tensor:
+        result = self.function(*map(_unpack, self.inputs)) if self.result is None else self.result
+        self.num_readers -= 1
+        self.result = result if self.num_readers else None
+        return result
 
 
 class _View(NamedTuple):
-    """A tensor that lies where a recipe's will lie."""
+    """A view of the storage that a recomputation will fill."""
 
-    recipe: _Recipe
+    recomputation: _Recomputation
     size: torch.Size
     stride: tuple[int, ...]
     offset: int
 
 
 def _pack(tensor: Tensor) -> Any:
-    kept = _kept(tensor)
-    if isinstance(kept, _View):
-        kept.recipe.expect()
-    return kept
+    stored = _stored(tensor)
+    if isinstance(stored, _View):
+        stored.recomputation.add_reader()
+    return stored
 
 
-def _unpack(kept: Any) -> Any:
-    if not isinstance(kept, _View):
-        return kept
-    return kept.recipe.take().as_strided(kept.size, kept.stride, kept.offset)
+def _unpack(stored: Any) -> Any:
+    if not isinstance(stored, _View):
+        return stored
+    return stored.recomputation.read().as_strided(stored.size, stored.stride, stored.offset)
 
 
-def _kept(value: Any) -> Any:
-    """What stands for an input or a saved tensor until backward."""
+def _stored(value: Any) -> Any:
+    """What represents an input or a saved tensor until backward: the value itself, or a view of its recomputation."""
     if not isinstance(value, Tensor):
         return value
-    _, recipe = (_recipes.get() or {}).get(_place(value), (None, None))
-    if recipe is None or not value.numel():
+    _, recomputation = (_recomputations.get() or {}).get(_address(value), (None, None))
+    if recomputation is None or not value.numel():
         return value.detach()
-    return _View(recipe, value.size(), value.stride(), int(value.storage_offset()))
+    return _View(recomputation, value.size(), value.stride(), int(value.storage_offset()))
 
 
-def _place(tensor: Tensor) -> int:
+def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _lie_together(tensor: Tensor, other: Any) -> bool:
-    return isinstance(other, Tensor) and _place(tensor) == _place(other)
+def _share_storage(tensor: Tensor, other: Any) -> bool:
+    return isinstance(other, Tensor) and _address(tensor) == _address(other)

@@ -1,4 +1,4 @@
-"""How evenly the experts are loaded: the losses that keep them so, and the figures that show it."""
+"""Load balance of the experts: losses that even it out, and statistics that show it."""
 
 import math
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from arctic_model.moe.router import Routing
 
 
 class RouterSums(NamedTuple):
-    """Sums over tokens for each layer, by which losses and telemetry are computed on any number of workers.
+    """Sums over tokens for each layer. They add up over workers and passes, and losses and telemetry follow from them.
 
-    `probabilities` [L, E]: softmax over all experts; `assignments` [L, E]: how often each was chosen, dropped or not;
-    `z` [L]: squared log-partition; `dropped` [L]: assignments beyond the capacity; `top_weight` [L]: the larger of a
-    token's weights. Probabilities and z carry gradients.
+    `probabilities` [L, E]: softmax over all experts; `assignments` [L, E]: number of each expert's assignments, dropped
+    or not; `z` [L]: squared log-partition; `dropped` [L]: assignments beyond the capacity; `top_weight` [L]: the
+    largest weight of a token. Probabilities and z carry gradients.
     """
 
     probabilities: Tensor
@@ -78,11 +78,11 @@ def routing_balance(routing: Routing, valid: Bool[Tensor, " N"] | None = None) -
 
 
 def router_sums(routing: Routing, valid: Bool[Tensor, " N"]) -> RouterSums:
-    """Sums of all layers' `routing` over the tokens that are `valid` (padding is routed, but nobody's load)."""
+    """Sums of the `routing` of all layers over the `valid` tokens (padding is routed, but is no load)."""
     logits, experts, weights, keep_mask = routing
     num_layers, _, num_experts = logits.shape
     weight = valid.float()
-    # The softmax, of which both need the log-partition: torch's own over so short an axis takes four times as long.
+    # Softmax by way of the log-partition, which z needs too. torch's own takes four times as long over a short axis.
     partition = logits.logsumexp(dim=-1)
     probabilities = weight @ (logits - partition.unsqueeze(-1)).exp()
     z = partition.square() @ weight
@@ -98,9 +98,12 @@ def balance_loss(
 ) -> Float[Tensor, ""]:
     """`E * sum_e f_e * P_e`, mean over layers: top_k at perfect balance, more the more uneven.
 
-    `load` is f: assignments per token of each expert, both choices counted; `probabilities` are sums over tokens
-    and `num_tokens` their number, so the sums of several workers or micro-batches add up to the loss of all. As in
-    the released Arctic's modelling code (Fedus et al. 2021, arXiv 2101.03961, equation 4, for top-k).
+    As in the modelling code of the released Arctic (Fedus et al. 2021, arXiv 2101.03961, equation 4, for top-k).
+
+    Args:
+        load: f, assignments per token of each expert, all K counted.
+        probabilities: sums over tokens, so that the losses of workers and micro-batches add up.
+        num_tokens: number of tokens of the whole step.
     """
     return (load * probabilities).sum(dim=-1).mean() * (load.shape[-1] / num_tokens)
 
@@ -111,7 +114,7 @@ def z_loss(z: Float[Tensor, " L"], num_tokens: float) -> Float[Tensor, ""]:
 
 
 def max_expert_load(assignments: Float[Tensor, "L E"]) -> float:
-    """The busiest expert's share of the assignments times E, mean over layers: 1 is perfect balance."""
+    """Load of the busiest expert as a multiple of an even load, mean over layers: 1 is perfect balance."""
     return float((max_violation(assignments) + 1).mean())
 
 
@@ -121,14 +124,14 @@ def max_violation(assignments: Float[Tensor, "L E"]) -> Float[Tensor, " L"]:
 
 
 STARVED, CROWDED = 0.1, 3.0
-"""Loads, as multiples of an even share, below and above which an expert is starved or crowded."""
-JUDGED_ASSIGNMENTS = 100
-"""Assignments of an expert at an even load from which on chance alone starves none."""
+"""An expert is starved below and crowded above these multiples of an even load."""
+MIN_MEAN_ASSIGNMENTS = 100
+"""Mean assignments of an expert above which chance alone starves none."""
 
 
 class Imbalance(NamedTuple):
-    """Experts of all layers that are starved or crowded, and the least and the greatest load as multiples of an even
-    share, each with its layer and expert."""
+    """Number of starved and of crowded experts of all layers, and the least and the greatest load as multiples of an
+    even load, each with its layer and expert."""
 
     starved: int
     crowded: int
@@ -137,12 +140,12 @@ class Imbalance(NamedTuple):
 
 
 def imbalance(assignments: Float[Tensor, "L E"]) -> Imbalance | None:
-    """Of the assignments of some steps; None where they are too few to judge."""
+    """Imbalance of the assignments of some steps; None if there are too few of them."""
     even = assignments.double().mean(dim=-1, keepdim=True)
-    if float(even.min()) < JUDGED_ASSIGNMENTS:
+    if float(even.min()) < MIN_MEAN_ASSIGNMENTS:
         return None
     loads = assignments / even
-    least, greatest = (divmod(int(place), loads.shape[1]) for place in (loads.argmin(), loads.argmax()))
+    least, greatest = (divmod(int(index), loads.shape[1]) for index in (loads.argmin(), loads.argmax()))
     return Imbalance(
         int((loads < STARVED).sum()),
         int((loads > CROWDED).sum()),
@@ -152,11 +155,11 @@ def imbalance(assignments: Float[Tensor, "L E"]) -> Imbalance | None:
 
 
 def router_figures(sums: RouterSums, num_tokens: float) -> Mapping[str, Float[Tensor, " L"]]:
-    """One figure per layer, of sums over `num_tokens` real tokens.
+    """Statistics per layer, from sums over `num_tokens` tokens without padding.
 
-    `load_entropy`: of the experts' shares of the assignments, 1 at perfect balance, 0 where one takes all;
-    `max_violation`: see there; `dropped_share`: of all assignments; `top_weight`: mean of the larger of a token's
-    weights; `z`: mean squared log-partition.
+    `load_entropy`: normalised entropy of the load, 1 at perfect balance, 0 if one expert takes all; `max_violation`:
+    see there; `dropped_share`: share of all assignments; `top_weight`: mean of the largest weight of a token; `z`: mean
+    squared log-partition.
     """
     assignments = sums.assignments.double()
     total = assignments.sum(dim=-1).clamp(min=1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arctic_model.kernels.row_groups import arrange, lay_out
 from arctic_model.kernels.rows import rearrange, take, weighted_sum
-from arctic_model.layers.recomputation import cheap
+from arctic_model.layers.recomputation import recomputed
 from arctic_model.moe.comm_stream import CommStream, CpuHandle, CudaHandle
 from arctic_model.sizing.parallel import require_divided_experts
 
@@ -127,7 +127,7 @@ class Exchange:
     pending: tuple[CpuHandle | CudaHandle, Tensor] | None = field(default=None, init=False)
 
     def launch(self, rows: Tensor, *, reverse: bool) -> Tensor:
-        """Send `rows`. The returned tensor holds the arriving rows only after `finish`."""
+        """Send `rows`. The returned tensor holds the received rows only after `finish`."""
         leaving, arriving = (self.num_received, self.num_sent) if reverse else (self.num_sent, self.num_received)
         received = rows.new_empty(sum(arriving), rows.shape[1])
         stream, process_group = self.group.comm_stream, self.group.process_group
@@ -145,8 +145,8 @@ class Exchange:
 
 
 def gather_tokens(x: Float[Tensor, "N D"], route: Route) -> Float[Tensor, "A D"]:
-    """The rows of `route`, each that of its token."""
-    return cheap(_GatherTokens.apply, x, route.tokens, route.inverse, route.drops)
+    """The row of each assignment of `route`."""
+    return recomputed(_GatherTokens.apply, x, route.tokens, route.inverse, route.drops)
 
 
 def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
@@ -158,14 +158,14 @@ def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup)
 
 
 def wait_dispatch(arriving: Tensor, exchange: Exchange | None, route: Route) -> Float[Tensor, "M D"]:
-    """The rows of this worker's experts, in the layout of `route.groups`."""
+    """Wait for the rows of this worker's experts, and return them in the layout of `route.groups`."""
     if exchange is None:
         return arriving
     return rearrange(_Wait.apply(arriving, exchange), route.regroup, route.ungroup)
 
 
 def start_combine(rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
-    """Launch the experts' outputs back to the workers that the tokens came from."""
+    """Launch the outputs of the experts back to the workers of their tokens."""
     if group.size == 1:
         return rows, None
     exchange = Exchange(group, route.num_received, route.num_sent)
@@ -175,7 +175,7 @@ def start_combine(rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup) 
 def wait_combine(
     arriving: Tensor, exchange: Exchange | None, route: Route, weights: Float[Tensor, "N K"]
 ) -> Float[Tensor, "N D"]:
-    """Each token's weighted sum of its experts' outputs."""
+    """Wait for the outputs, and return the weighted sum of each token's experts."""
     rows = arriving if exchange is None else _Wait.apply(arriving, exchange)
     return _Combine.apply(rows, weights, route.tokens, route.inverse, route.drops)
 
@@ -186,7 +186,7 @@ def _inverse(permutation: Tensor) -> Tensor:
 
 
 class _GatherTokens(torch.autograd.Function):
-    """Backward gathers too: a scatter-add would be slower, and on a GPU its order is not fixed."""
+    """Backward gathers too: a scatter-add is slower, and on a GPU its order of additions is not fixed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, tokens: Tensor, inverse: Tensor, drops: bool) -> Tensor:
@@ -213,7 +213,7 @@ class _Combine(torch.autograd.Function):
         rows_gradient = gradient.index_select(0, tokens)
         products = torch.linalg.vecdot(rows, rows_gradient)
         weights_gradient = take(products, inverse.flatten(), gaps=ctx.drops).view_as(weights)
-        # What fills up a layout has no weight; one place more for assignments without a row.
+        # Padding has no weight; one more element takes the assignments without a row.
         scale = weights.new_zeros(len(rows) + 1).index_copy_(0, inverse.flatten(), weights.flatten())[:-1]
         rows_gradient.mul_(scale.to(gradient.dtype).unsqueeze(1))
         return rows_gradient, weights_gradient.to(weights.dtype), None, None, None
@@ -239,6 +239,6 @@ class _Wait(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         ctx.exchange.launch(gradient, reverse=True)
-        # A gradient has the shape of its input, which is that of the rows before the exchange: this one only keeps
-        # the order, and `_Start` takes what arrives from the exchange.
+        # The gradient must have the shape of the rows before the exchange. This one only keeps the order of the graph:
+        # `_Start` reads the received gradient from the exchange.
         return gradient, None

@@ -1,4 +1,4 @@
-"""The experts of one layer as stacked matrices, multiplied all at once."""
+"""The experts of one layer as stacked matrices, multiplied together."""
 
 import torch
 from jaxtyping import Float
@@ -18,5 +18,5 @@ class Experts(nn.Module):
         self.w3 = nn.Parameter(torch.empty(num_local, expert_size, width))
 
     def forward(self, rows: Float[Tensor, "M D"], groups: Groups) -> Float[Tensor, "M D"]:
-        """Each expert's output for its own group of rows."""
+        """The output of each expert for its own group of rows."""
         return swiglu_mlp(rows, self.w1, self.w2, self.w3, groups)

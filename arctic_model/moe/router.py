@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from arctic_model.layers.recomputation import cheap
+from arctic_model.layers.recomputation import recomputed
 
 
 class Routing(NamedTuple):
-    """Decision for N tokens, or for those of all L layers with an axis in front.
+    """The router's decision for N tokens of one layer, or of all layers with an axis L in front.
 
-    Float32 logits [N, E]; chosen experts [N, K] by falling score; their weights [N, K]; and with a capacity which
-    assignments the experts accept, `keep_mask` [N, K], None if all.
+    `logits` [N, E] float32; `experts` [N, K] by descending score; `weights` [N, K] of these experts; `keep_mask` [N, K]
+    marks the assignments within the capacity, None without a capacity.
     """
 
     logits: Tensor
@@ -25,9 +25,9 @@ class Routing(NamedTuple):
 
 
 class Router(nn.Module):
-    """A linear gate in float32 whatever the model's dtype: top-k is a comparison, and rounding flips it.
+    """A linear gate in float32 whatever the model's dtype: top-k compares, and rounding would flip the comparison.
 
-    `e_score_correction_bias` (DeepSeek-V3's name) exists where the load is balanced by a bias: see `route`.
+    `e_score_correction_bias` (DeepSeek-V3's name) exists if a bias balances the load: see `route`.
     """
 
     e_score_correction_bias: Tensor | None
@@ -39,16 +39,21 @@ class Router(nn.Module):
         self.top_k = top_k
 
     def forward(self, x: Float[Tensor, "N D"]) -> Routing:
-        wide, weight = cheap(Tensor.float, x), cheap(Tensor.float, self.weight)
+        wide, weight = recomputed(Tensor.float, x), recomputed(Tensor.float, self.weight)
         return route(F.linear(wide, weight), self.top_k, self.e_score_correction_bias)
 
 
 def route(logits: Float[Tensor, "N E"], top_k: int, bias: Float[Tensor, " E"] | None = None) -> Routing:
-    """The top-k experts of each token, weights renormalised over them.
+    """The top-k experts of each token, with weights renormalised over them.
 
-    A softmax over all experts renormalised over the chosen is the softmax over the chosen ones' logits. No noise: the
-    inference code of the released Arctic does the same. `bias` is added to the softmax for the choice alone, never to
-    the weights (Wang et al. 2024, arXiv 2408.15664): it moves load, and no gradient passes it.
+    A softmax over all experts renormalised over the top-k equals the softmax over the top-k logits. There is no noise,
+    as in the inference code of the released Arctic.
+
+    Args:
+        logits: scores of the gate.
+        top_k: K.
+        bias: added to the softmax when the experts are selected, never to the weights (Wang et al. 2024, arXiv
+            2408.15664). It moves load, and no gradient passes through it.
     """
     if bias is None:
         top_logits, experts = torch.topk(logits, top_k, dim=-1)
@@ -61,11 +66,17 @@ def route(logits: Float[Tensor, "N E"], top_k: int, bias: Float[Tensor, " E"] | 
 def within_capacity(
     experts: Int[Tensor, "N K"], num_experts: int, sequence_length: int, capacity_factor: float
 ) -> Bool[Tensor, "N K"]:
-    """Which assignments an expert takes: of each sequence, the first ceil(capacity_factor * T * K / E) that it gets.
+    """The assignments that an expert accepts: of each sequence, its first ceil(capacity_factor * T * K / E).
 
-    Capacity is a sequence's own and later tokens drop first. So what is dropped depends on the tokens before it in its
-    sequence and on nothing else: not on later tokens, the batch, or the number of workers. (Fedus et al. 2021, arXiv
-    2101.03961, equation 3, has one capacity for all tokens of a worker.)
+    Each sequence has a capacity of its own, and later tokens drop first. A drop depends on the earlier tokens of the
+    sequence alone: not on later tokens, the batch, or the number of workers. (Fedus et al. 2021, arXiv 2101.03961,
+    equation 3, has one capacity for all tokens of a worker.)
+
+    Args:
+        experts: of the tokens of whole sequences.
+        num_experts: E.
+        sequence_length: T.
+        capacity_factor: capacity as a multiple of an even load.
     """
     capacity = math.ceil(capacity_factor * sequence_length * experts.shape[1] / num_experts)
     rows = experts.view(-1, sequence_length, experts.shape[1])
@@ -75,9 +86,11 @@ def within_capacity(
 
 
 def updated_bias(bias: Float[Tensor, "L E"], assignments: Float[Tensor, "L E"], rate: float) -> Float[Tensor, "L E"]:
-    """`bias + rate * sign(mean load - load)`: each step moves every expert's bias by the same `rate`, up where it got
-    less than its share (Wang et al. 2024, arXiv 2408.15664, algorithm 1). `assignments` are those of the whole step,
-    over all workers, so that the bias does not depend on their number."""
-    # By sums, not means: counts are whole numbers, and rounding must not take an even load for an uneven one.
+    """`bias + rate * sign(mean load - load)`: each step moves the bias of every expert by `rate`, up if its load was
+    below the mean (Wang et al. 2024, arXiv 2408.15664, algorithm 1).
+
+    `assignments` count the whole step over all workers, so that the bias does not depend on their number.
+    """
+    # Sums instead of means: counts are integers, and a rounded mean could make an even load look uneven.
     num_experts = assignments.shape[-1]
     return bias + rate * torch.sign(assignments.sum(dim=-1, keepdim=True) - num_experts * assignments)

@@ -1,4 +1,4 @@
-"""Cross-entropy: plain for scoring, and fused with the head for training."""
+"""Cross-entropy: plain for evaluation, and fused with the head for training."""
 
 from typing import Any
 
@@ -7,26 +7,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 LOGITS_PER_CHUNK = {"cpu": 2**18, "cuda": 2**26}
-"""Logits that the fused loss makes at once: a core's cache on a CPU (1 MiB), a small part of memory on a GPU."""
+"""Logits in memory at once in the fused loss: the cache of a core on a CPU (1 MiB), a small part of memory on a GPU."""
 LOGITS_PER_PRODUCT = {"cpu": 2**24, "cuda": 2**26}
-"""Below float32, logits whose share of the head's gradient is one product: what each adds to it is rounded, and a
-product reads and writes the whole gradient."""
+"""Below float32, logits behind one addition to the gradient of the head. Every addition rounds, and reads and writes
+the whole gradient."""
 
 
 def token_nll(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Negative log-likelihood of each target in nats, float32; 0 where the target is -1."""
+    """Negative log-likelihood of each target in nats, float32; 0 for a target of -1."""
     wide = logits.float()
-    chosen = wide.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return torch.where(targets >= 0, wide.logsumexp(dim=-1) - chosen, 0.0)
+    target_logits = wide.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return torch.where(targets >= 0, wide.logsumexp(dim=-1) - target_logits, 0.0)
 
 
 def head_nll(
     hidden: Float[Tensor, "N D"], head: Float[Tensor, "V D"], targets: Int[Tensor, " N"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " N"]]:
-    """Sum of `token_nll(hidden @ head.T, targets)`, and its terms without gradient, without ever holding all logits.
+    """Sum of `token_nll(hidden @ head.T, targets)`, and its terms without gradient. All logits never exist at once.
 
     Forward computes the gradients as well, chunk by chunk while the logits are in cache, so that each matrix
-    product is done once and the softmax passes over fast memory only.
+    product runs once and the softmax touches fast memory only.
     """
     return _HeadNll.apply(hidden, head, targets)
 
@@ -35,11 +35,11 @@ class _HeadNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         valid = (targets >= 0).unsqueeze(-1)
-        # A row of zeros adds nothing to the head's gradient, so rows without a target need no other care.
+        # A row of zeros adds nothing to the gradient of the head, so rows without a target need no special case.
         rows = hidden * valid
-        chosen = targets.clamp(min=0).unsqueeze(-1)
+        columns = targets.clamp(min=0).unsqueeze(-1)
         hidden_gradient = torch.empty_like(hidden)
-        # In float32 whatever the head's dtype: in bfloat16 a sum of many parts stops growing.
+        # In float32 whatever the dtype of the head: in bfloat16 a sum of many terms stops growing.
         head_gradient = torch.zeros_like(head, dtype=torch.float32)
         nll = torch.empty(len(rows), 1, device=rows.device)
         chunk_rows, product_rows = _rows_at_once(head)
@@ -49,7 +49,7 @@ class _HeadNll(torch.autograd.Function):
             for start in range(0, len(part), chunk_rows):
                 inside = slice(start, start + chunk_rows)
                 chunk = slice(begin + start, begin + start + len(part[inside]))
-                nll[chunk] = _softmax_residual(rows[chunk] @ head.T, chosen[chunk], out=residual[inside])
+                nll[chunk] = _softmax_residual(rows[chunk] @ head.T, columns[chunk], out=residual[inside])
                 torch.mm(residual[inside], head, out=hidden_gradient[chunk])
             _add_product(head_gradient, residual.T, part)
         head_gradient = head_gradient.to(head.dtype)
@@ -65,7 +65,7 @@ class _HeadNll(torch.autograd.Function):
 
 
 def _rows_at_once(head: Tensor) -> tuple[int, int]:
-    """Rows of a chunk of logits, and of a product for the head's gradient: a whole number of chunks."""
+    """Rows of a chunk of logits, and of a product for the gradient of the head, a multiple of the chunk."""
     chunk = max(16, LOGITS_PER_CHUNK[head.device.type] // len(head))
     if head.dtype == torch.float32:
         return chunk, chunk
@@ -80,14 +80,14 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.add_(left @ right)
 
 
-def _softmax_residual(logits: Tensor, chosen: Tensor, *, out: Tensor) -> Tensor:
-    """nll [n, 1] in float32; `out`, in the dtype of the logits, becomes `softmax(logits) - one_hot(chosen)`."""
+def _softmax_residual(logits: Tensor, columns: Tensor, *, out: Tensor) -> Tensor:
+    """nll [n, 1] in float32; `out`, in the dtype of the logits, becomes `softmax(logits) - one_hot(columns)`."""
     wide = logits.float()
     probabilities = torch.softmax(wide, dim=-1, out=out if out.dtype == wide.dtype else None)
     # logsumexp by way of the largest probability, which is at least 1 / V: no second pass of exponentials.
     log_partition = wide.amax(dim=-1, keepdim=True) - probabilities.amax(dim=-1, keepdim=True).log()
-    nll = log_partition - wide.gather(-1, chosen)
-    probabilities.scatter_add_(-1, chosen, torch.full_like(nll, -1.0))
+    nll = log_partition - wide.gather(-1, columns)
+    probabilities.scatter_add_(-1, columns, torch.full_like(nll, -1.0))
     if probabilities is not out:
         out.copy_(probabilities)
     return nll

@@ -158,7 +158,7 @@ class Saver:
             )
 
         def read(name: str, kind: str, start: int, length: int) -> Tensor:
-            progress.moved()
+            progress.update()
             return checkpoint.read_slice(name, kind, start, length)
 
         self._engine.load(checkpoint.state.updates, read)

@@ -185,7 +185,7 @@ def test_every_row_has_a_place_of_its_own_in_its_group(counts: list[int]) -> Non
     for group, begin, end in groups.overflows:
         assert begin == len(owner)
         owner += [group] * (end - begin)
-    places, sources = (index.tolist() for index in groups.places_and_sources())
+    places, sources = (index.tolist() for index in groups.positions_and_sources())
     assert len(owner) == groups.num_rows == len(sources)
     assert len(set(places)) == len(places)
     assert [owner[place] for place in places] == [group for group, count in enumerate(counts) for _ in range(count)]

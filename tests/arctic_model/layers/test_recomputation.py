@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from arctic_model.layers.recomputation import cheap, selective
+from arctic_model.layers.recomputation import recomputed, selective_recomputation
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.memory import kept_by_layer
@@ -102,9 +102,9 @@ def test_a_tensor_is_made_again_once_for_all_that_keep_it_or_what_follows_from_i
         return x * x
 
     x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    with selective():
-        twice = cheap(doubled, x)
-        square = cheap(squared, twice)
+    with selective_recomputation():
+        twice = recomputed(doubled, x)
+        square = recomputed(squared, twice)
         result = (twice * twice.flip(0) + square.exp() * square).sum()
     assert calls == ["doubled", "squared"]
     result.backward()
@@ -123,5 +123,5 @@ def test_outside_everything_is_kept() -> None:
         return x * 2
 
     x = torch.ones(3, requires_grad=True)
-    (cheap(doubled, x) ** 2).sum().backward()
+    (recomputed(doubled, x) ** 2).sum().backward()
     assert calls == ["doubled"]

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arctic_model.moe.balance import JUDGED_ASSIGNMENTS, imbalance
+from arctic_model.moe.balance import MIN_MEAN_ASSIGNMENTS, imbalance
 
 NUM_EXPERTS = 8
 LAYER = st.lists(st.integers(0, 4000), min_size=NUM_EXPERTS, max_size=NUM_EXPERTS)
@@ -13,7 +13,7 @@ LAYER = st.lists(st.integers(0, 4000), min_size=NUM_EXPERTS, max_size=NUM_EXPERT
 @given(st.lists(LAYER, min_size=1, max_size=4))
 def test_every_expert_is_held_against_an_even_share_of_its_layer(layers: list[list[int]]) -> None:
     found = imbalance(torch.tensor(layers, dtype=torch.float64))
-    if min(map(sum, layers)) < NUM_EXPERTS * JUDGED_ASSIGNMENTS:
+    if min(map(sum, layers)) < NUM_EXPERTS * MIN_MEAN_ASSIGNMENTS:
         assert found is None
         return
     assert found is not None
@@ -28,6 +28,6 @@ def test_every_expert_is_held_against_an_even_share_of_its_layer(layers: list[li
 
 
 def test_a_few_tokens_are_no_reason_to_worry() -> None:
-    few, many = (torch.tensor([[0.0, 2.0 * mean]]) for mean in (JUDGED_ASSIGNMENTS - 1, JUDGED_ASSIGNMENTS))
+    few, many = (torch.tensor([[0.0, 2.0 * mean]]) for mean in (MIN_MEAN_ASSIGNMENTS - 1, MIN_MEAN_ASSIGNMENTS))
     assert imbalance(few) is None
     assert imbalance(many) is not None

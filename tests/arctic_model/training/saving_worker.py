@@ -169,7 +169,7 @@ def slow_disk(engine: Engine, folder: Path) -> list:
 def crawl(progress: Any) -> None:
     for _ in range(4):
         time.sleep(0.6 * LIMIT_S)
-        progress.moved()
+        progress.update()
 
 
 def hung_disk(engine: Engine, folder: Path) -> str:
