@@ -19,6 +19,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | Run
 
     `overrides` are `key.path=VALUE` strings with VALUE in TOML, applied before validation.
     Raises RecipeError.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from data_recipes import load_recipe
+        >>> load_recipe(Path("data_recipes/runs/quickstart.toml"), ["train.peak_lr=0.002"]).train.peak_lr
+        0.002
     """
     page = _read(path)
     page = _override(path, page, overrides)
@@ -26,12 +32,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | Run
 
 
 def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe:
-    """The corpus recipe at `path`. Raises RecipeError."""
+    """The corpus recipe at `path`. Raises RecipeError.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from data_recipes import load_corpus
+        >>> load_corpus(Path("data_recipes/corpora/python_docs.toml")).source.extractor
+        'all_text'
+    """
     return _validate(path, _override(path, _read(path), overrides), CorpusRecipe)
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict[str, tuple[Path, CorpusRecipe]]]:
-    """The run recipe at `path` and its corpora by name, each with the path it came from. Raises RecipeError."""
+    """The run recipe at `path` and its corpora by name, each with the path it came from. Raises RecipeError.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from data_recipes import load_run
+        >>> run, corpora = load_run(Path("data_recipes/runs/quickstart.toml"))
+        >>> [phase.name for phase in run.phases], sorted(corpora)
+        (['general', 'code', 'enterprise'], ['python_code', 'python_docs', 'text_to_sql'])
+    """
     run = _validate(path, _override(path, _read(path), overrides), RunRecipe)
     corpora: dict[str, tuple[Path, CorpusRecipe]] = {}
     for number, relative in enumerate(run.corpora, start=1):

@@ -21,6 +21,19 @@ class StageContext:
     may be spread over the cluster, or run one after the other in this process. `capacity`: what the driver knows of the
     cluster's size; None where the stage looks for itself. `siblings`: other results of this stage, whose shards may be
     taken over. `shards`: what is recorded of each shard that has a key.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from infra import StageContext
+        >>> def work(context, inputs):
+        ...     (context.out / "words.txt").write_text("one two")
+        ...     context.progress(2, 2, "words")
+        ...     return {"words": 2.0}
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> work(StageContext("count", out=folder, state=folder, emit=lambda event: print(event["unit"])), {})
+        words
+        {'words': 2.0}
     """
 
     stage_id: str

@@ -21,7 +21,13 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What a shard tells besides its files: plain metrics, and the records it set aside."""
+    """What a shard returns besides its files: plain metrics, and the records it set aside.
+
+    Example:
+        >>> from infra import ShardResult
+        >>> ShardResult({"documents": 3}, [{"origin": "page 4", "reason": "not UTF-8"}]).metrics
+        {'documents': 3}
+    """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
@@ -49,6 +55,20 @@ def map_shards(
 
     `keys` name what each shard is made from (`shard_key`). With them, a shard that another result of this stage has is
     taken from there, so that a changed input costs the shards it touches.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from infra import StageContext, map_shards
+        >>> def square(number, folder):
+        ...     (folder / f"{number}.txt").write_text(str(number**2))
+        ...     return {"square": number**2}
+        >>> out, state = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
+        >>> context = StageContext("squares", out, state, emit=lambda event: None)
+        >>> [result.metrics["square"] for result in map_shards(context, square, [1, 2, 3])]
+        [1, 4, 9]
+        >>> sorted(file.name for file in out.iterdir())
+        ['1.txt', '2.txt', '3.txt']
     """
     home = context.state / "shards"
     home.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
 from infra.host.masking import masked
 from infra.host.packages import require
-from infra.host.provenance import code_digest, provenance
+from infra.host.provenance import code_digest, function_digest, provenance
 from infra.plan import PlannedStage, notes
 from infra.stage import Demand, Stage
 from infra.store import Artifact, Store, StoreError, disk_full, write_durably
@@ -268,4 +268,5 @@ def _count_attempt(state: Path) -> int:
 def _code(stage: Stage) -> str:
     """Digest of the package that does the stage's work: recorded, and compared when its result is used again."""
     work = stage.work.func if isinstance(stage.work, partial) else stage.work
-    return code_digest(work.__module__)
+    # A function of a script or a notebook travels to workers by value, and their own __main__ is another file.
+    return function_digest(work) if work.__module__ == "__main__" else code_digest(work.__module__)

@@ -44,7 +44,14 @@ Status = Literal["built", "reused", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of one stage: its committed `artifact`, or the `error` that it failed with or waits for."""
+    """What became of one stage: its committed `artifact`, or the `error` that it failed with or waits for.
+
+    Example:
+        >>> from infra import Stage, StageResult
+        >>> result = StageResult(Stage("count", work=lambda context, inputs: {}), "failed", error="ValueError: no page")
+        >>> result.status, result.error, result.artifact
+        ('failed', 'ValueError: no page', None)
+    """
 
     stage: Stage
     status: Status
@@ -80,6 +87,15 @@ class RunResult:
         stages: Result of every stage by id.
         seconds: Duration of this run.
         tracking_uri: Where MLflow keeps the run.
+
+    Example:
+        >>> import tempfile
+        >>> from infra import Stage, run
+        >>> def fail(context, inputs):
+        ...     raise ValueError("no page")
+        >>> result = run([Stage("pages", work=fail)], tempfile.mkdtemp())
+        >>> result.ok, result.failed
+        (False, {'pages': 'ValueError: no page'})
     """
 
     name: str
@@ -146,6 +162,15 @@ def run(
 
     Raises:
         UserError: The store, the cluster or a package is not as the run needs it.
+
+    Example:
+        >>> import tempfile
+        >>> from infra import Stage, run
+        >>> events = []
+        >>> stage = Stage("empty", work=lambda context, inputs: {})
+        >>> result = run([stage], tempfile.mkdtemp(), on_event=lambda event: events.append(event["event"]))
+        >>> events
+        ['run_started', 'stage_started', 'stage_finished', 'run_finished']
     """
     opened = Store(Path(store)).open()
     with opened.locked():

@@ -38,7 +38,13 @@ class Demand:
 @dataclass(frozen=True)
 class Resources:
     """What a stage's own task occupies while it runs, and the group of workers that it starts on top, as far as all
-    of them are needed at once; shards that it fans out occupy theirs one by one."""
+    of them are needed at once; shards that it fans out occupy theirs one by one.
+
+    Example:
+        >>> from infra import Resources
+        >>> [str(demand) for demand in Resources(num_gpus=1).demands]
+        ['1 GPU']
+    """
 
     num_cpus: float = 0.0
     num_gpus: float = 0.0
@@ -61,20 +67,37 @@ class Stage:
 
     `work(context, inputs)` writes files under `context.out` and returns metrics. `params` are plain data and the
     whole of what distinguishes two stages of one name, subject and version.
+
+    Example:
+        >>> from infra import Stage
+        >>> def double(context, inputs):
+        ...     number = int((inputs["number"].path / "number").read_text())
+        ...     (context.out / "number").write_text(str(2 * number))
+        ...     return {}
+        >>> def write(context, inputs):
+        ...     (context.out / "number").write_text("21")
+        ...     return {}
+        >>> stage = Stage("double", params={"by": 2}, inputs={"number": Stage("write", work=write)}, work=double)
+        >>> stage.id, len(stage.key)
+        ('double', 12)
     """
 
     name: str
-    subject: str
-    version: int
-    params: Mapping[str, Any]
-    inputs: Mapping[str, "Stage"]
-    work: Work = field(compare=False)
+    subject: str = ""
+    version: int = 1
+    params: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, "Stage"] = field(default_factory=dict)
+    work: Work = field(default=None, compare=False)  # type: ignore[assignment]
     resources: Resources = Resources()
     packages: tuple[str, ...] = ()
     """Distributions beyond the project's own requirements that the work needs where it runs."""
     machine_dependent: bool = False
     """Whether the last bits of the result depend on the machine, as sums in floating point do. No part of the key:
     such a result is used on other machines too, and the plan says so."""
+
+    def __post_init__(self) -> None:
+        if self.work is None:
+            raise TypeError(f"stage {self.name}: no work. Give the function that builds it, as work=...")
 
     @property
     def id(self) -> str:

@@ -92,7 +92,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A committed result: a folder and its manifest."""
+    """A committed result: a folder and its manifest.
+
+    Example:
+        >>> import tempfile
+        >>> from infra import Store
+        >>> [artifact.manifest.id for artifact in Store(tempfile.mkdtemp()).artifacts()]
+        []
+    """
 
     path: Path
     manifest: Manifest
@@ -113,7 +120,15 @@ class Artifact:
 
 
 class Store:
-    """A folder of committed results."""
+    """A folder of committed results.
+
+    Example:
+        >>> import tempfile
+        >>> from infra import Stage, Store
+        >>> store = Store(tempfile.mkdtemp()).open()
+        >>> print(store.find(Stage("count", work=lambda context, inputs: {})))
+        None
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).resolve()

@@ -31,6 +31,12 @@ class Recipe:
         corpora: Corpus recipes of a run by name, each with its file.
         earlier: Corpora that these are deduplicated against, as far as they are not looked for beside the recipe.
         locked: The lock that the recipe was read from, with its file; the inputs must be as it has them.
+
+    Example:
+        >>> import pipelines
+        >>> recipe = pipelines.load_recipe("data_recipes/runs/quickstart.toml")
+        >>> sorted(recipe.corpora)
+        ['python_code', 'python_docs', 'text_to_sql']
     """
 
     page: RunRecipe | CorpusRecipe

@@ -38,7 +38,14 @@ AnyRecipe = Recipe | CorpusRecipe | Path | str
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would do: every stage with its action (`reuse` or `build`) and the reason, inputs first."""
+    """What a run would do: every stage with its action (`reuse` or `build`) and the reason, inputs first.
+
+    Example:
+        >>> import pipelines
+        >>> plan = pipelines.plan("data_recipes/corpora/text_to_sql.toml", "no_store_yet", until="source")
+        >>> [(planned.stage.id, planned.action, planned.reason) for planned in plan.stages]
+        [('source[text_to_sql]', 'build', 'never built in this store')]
+    """
 
     graph: Graph
     stages: tuple[PlannedStage, ...]
@@ -109,7 +116,7 @@ def run(
         >>> corpus = CorpusRecipe(name="sql", description="Generated questions", source={"inputs": [page]})
         >>> result = pipelines.run(corpus, tempfile.mkdtemp(), until="source")
         >>> result.ok, result.metrics["source[sql]"]["data/documents"]
-        (True, 10.0)
+        (True, 10)
     """
     return run_graph(as_recipe(recipe).graph(), store, address, on_event, until=until, only=only)
 

@@ -6,9 +6,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from infra.host.arithmetic import arithmetic
@@ -68,6 +70,18 @@ def code_digest(module_name: str) -> str:
         content = source.read_bytes()
         hashed.update(f"{source.relative_to(file.parent).as_posix()} {len(content)}\n".encode())
         hashed.update(content)
+    return hashed.hexdigest()
+
+
+def function_digest(function: Callable[..., Any]) -> str:
+    """sha256 over the bytecode of a function and of those inside it, without names of files and line numbers."""
+    hashed = hashlib.sha256()
+    waiting: list[Any] = [function.__code__]
+    while waiting:
+        code = waiting.pop()
+        constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
+        hashed.update(code.co_code + repr((constants, code.co_names)).encode())
+        waiting += [value for value in code.co_consts if isinstance(value, CodeType)]
     return hashed.hexdigest()
 
 

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.host import provenance as module
-from infra.host.provenance import code_digest, git_state, provenance
+from infra.host.provenance import code_digest, function_digest, git_state, provenance
 
 
 @pytest.fixture
@@ -72,6 +73,18 @@ def test_moving_bytes_between_files_changes_the_digest(package):
 def test_a_module_that_does_not_exist_is_named():
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         code_digest("no_such_module")
+
+
+def test_a_function_of_a_script_is_known_by_what_it_does_and_not_by_where_it_stands():
+    def digest(source: str, file: str = "script.py") -> str:
+        names: dict[str, Any] = {}
+        exec(compile(source, file, "exec"), names)
+        return function_digest(names["work"])
+
+    own = digest("def work(context):\n    return {name: 1 for name in context}\n")
+    assert own == digest("# moved\n\n\ndef work(context):\n    return {name: 1 for name in context}\n", "other.py")
+    assert own != digest("def work(context):\n    return {name: 2 for name in context}\n")
+    assert own != digest("def work(context):\n    return [name for name in context]\n")
 
 
 def test_the_code_is_looked_for_in_the_folder_of_the_four_packages():
