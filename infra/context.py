@@ -1,5 +1,7 @@
 """What a stage's work is given: where to write, what survives, and how to speak to the one who watches."""
 
+import secrets
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +70,16 @@ class StageContext:
     def warn(self, message: str) -> None:
         """State something that the user should know and that does not stop the work."""
         self.emit({"event": "warning", "stage": self.stage_id, "message": message})
+
+    def discard(self, folder: Path) -> None:
+        """Remove a folder of `out` or `state` that is needed no more.
+
+        On some file systems, NFS and FUSE among them, a file that is still open stays under another name in its folder:
+        so the folder goes elsewhere first.
+        """
+        discarded = self.state / f".discarded-{secrets.token_hex(4)}"
+        folder.rename(discarded)
+        shutil.rmtree(discarded, ignore_errors=True)
 
     def quarantine(self, origin: str, reason: str) -> None:
         """Set a record aside: it is counted, listed in the manifest, and the work goes on."""

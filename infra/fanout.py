@@ -73,7 +73,7 @@ def map_shards(
     home = context.state / "shards"
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob(".*"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
     folders = [_folder(context, index) for index in range(len(shards))]
     _adopt(context, keys or [], folders)
     todo = [index for index, folder in enumerate(folders) if not folder.exists()]
@@ -100,7 +100,7 @@ def map_shards(
 def forget_shards(context: StageContext, numbers: Sequence[int]) -> None:
     """Have the next attempt of this stage do these shards again; what this one collected of them stays."""
     for number in numbers:
-        shutil.rmtree(_folder(context, number))
+        context.discard(_folder(context, number))
 
 
 def shard_key(number: int, params: object, *digests: str) -> str:

@@ -317,7 +317,7 @@ def rename_durably(source: Path, target: Path) -> None:
     except OSError:
         if not target.exists():
             raise
-        shutil.rmtree(source)
+        shutil.rmtree(source, ignore_errors=True)
     _fsync(target.parent)
 
 

@@ -18,6 +18,7 @@ import hashlib
 import json
 import logging
 import math
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ def clear(folder: Path, newest: Path | None) -> None:
         if newest is None or refused.name > newest.name:
             _remove(refused)
     for left in folder.glob(".step-*"):
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def file_sha256(file: Path, progress: Progress) -> str:
@@ -244,10 +245,11 @@ def _mean_loss(folder: Path) -> float:
 
 
 def _remove(folder: Path) -> None:
-    # Renamed first: a half removed checkpoint must not look like one.
-    hidden = folder.with_name(f".{folder.name}.removed")
+    # Renamed first: a half removed checkpoint must not look like one. What NFS keeps of open files is removed when
+    # training starts again.
+    hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.removed")
     folder.rename(hidden)
-    shutil.rmtree(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _read_json(file: Path) -> dict:

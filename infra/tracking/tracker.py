@@ -128,8 +128,9 @@ class Tracker:
     def _warn_once(self, reason: str) -> None:
         if not self._has_warned:
             self._has_warned = True
+            first, *_ = reason.strip().splitlines() or ["no reason given"]
             logger.warning(
-                f"MLflow at {masked(tracking_uri(self._root))}: {shorten(masked(reason), 200)}. The run goes on; "
+                f"MLflow at {masked(tracking_uri(self._root))}: {shorten(masked(first), 200)}. The run goes on; "
                 "its event log fills MLflow in with the next `arctic run` or `arctic ui`."
             )
 

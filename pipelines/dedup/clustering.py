@@ -10,7 +10,6 @@
 Only descriptors and counts go through the calling process; everything else is in files.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +50,9 @@ class Passes(Protocol):
 
         `unit` names the tasks in progress reports.
         """
+
+    def discard(self, folder: Path) -> None:
+        """Take a folder out of the result, though some of its files may still be open."""
 
 
 class NewShard(NamedTuple):
@@ -107,7 +109,7 @@ def cluster_shards(
     counts, losses = _decide(options, passes, units, num_groups, out)
     counts["pairs_compared"] = sum(each["compared"] for each in resolved)
     counts["pairs_rejected"] = sum(each["rejected"] for each in resolved)
-    clusters = _merge_clusters(out)
+    clusters = _merge_clusters(passes, out)
     counts["largest_cluster"] = max(clusters.values(), default=1)
     return Clustering(counts, losses, clusters)
 
@@ -166,11 +168,11 @@ def _decide(
     return counts, losses
 
 
-def _merge_clusters(out: Path) -> dict[str, int]:
+def _merge_clusters(passes: Passes, out: Path) -> dict[str, int]:
     """Merge what the shards list to the largest clusters of the corpus; returns their sizes, largest first."""
     table = largest_clusters([])
     for part in shard_paths(out, "largest"):
         table = largest_clusters([table, read_table(part)])
-    shutil.rmtree(out / "largest")
+    passes.discard(out / "largest")
     write_clusters(table, out)
     return dict(zip(table["kept_id"].to_pylist(), table["size"].to_pylist(), strict=True))

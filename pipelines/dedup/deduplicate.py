@@ -113,6 +113,11 @@ class LocalPasses:
 
         return list(self.executor.map(run, enumerate(tasks)))
 
+    def discard(self, folder: Path) -> None:
+        spent = self.folder("spent")
+        spent.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(spent)
+
 
 def _merge(own: Path, folder: Path) -> None:
     """Move the files of one task to those of its pass; their names carry the task's number."""

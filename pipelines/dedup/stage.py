@@ -1,6 +1,5 @@
 """The stage `dedup`: which document stands for which, as a sidecar of the documents."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -78,10 +77,14 @@ class StagePasses:
     def run(self, name: str, tasks: Sequence[Task], unit: str, out: Path | None = None) -> list[Counts]:
         if out is None:
             out = self.folder(name)
-            shutil.rmtree(out, ignore_errors=True)
+            if out.exists():
+                self.discard(out)
             out.mkdir(parents=True)
         context = replace(self.context, state=self.context.state / name, out=out)
         return [result.metrics for result in map_shards(context, run_task, tasks, unit=unit)]
+
+    def discard(self, folder: Path) -> None:
+        self.context.discard(folder)
 
 
 def run_task(task: Task, folder: Path) -> Counts:

@@ -1,6 +1,5 @@
 """Two stages: `tokenizer`, one for all corpora, and `tokenize`, one for each."""
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +65,7 @@ def _train(section: TokenizerSection, context: StageContext, artifacts: Mapping[
     training = Training(offered, section.sample_bytes_per_corpus, section.vocab_size)
     # The shards of a second fan-out are kept in a place of their own.
     trained = map_shards(replace(context, state=context.state / "training"), train, [training], unit="tokenizers")
-    shutil.rmtree(offer_file(context.out, 0).parent)
+    context.discard(offer_file(context.out, 0).parent)
     metrics = trained[0].metrics
     if metrics["data/vocab_size"] < section.vocab_size:
         context.warn(

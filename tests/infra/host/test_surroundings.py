@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.context import StageContext
 from infra.events import EventLog, read_events
+from infra.fanout import ShardResult, forget_shards, map_shards
 from infra.host.surroundings import (
     SOCKET_PATH_BYTES,
     bypass_proxies_on_loopback,
@@ -16,6 +18,8 @@ from infra.host.surroundings import (
     ray_folder,
 )
 from infra.host.web import connections, proxy_of
+from infra.runner import build
+from infra.stage import Stage
 from infra.store import Store, StoreError, link_or_copy
 from infra.tracking.tracker import artifact_root, tracking_uri
 
@@ -59,6 +63,35 @@ def test_a_file_system_without_hard_links_gets_a_copy(tmp_path: Path, monkeypatc
     (tmp_path / "one").write_bytes(b"content")
     link_or_copy(tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "two").read_bytes() == b"content"
+
+
+def test_a_folder_with_files_still_open_neither_stops_a_stage_nor_stays_in_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """NFS and FUSE rename an open file that is removed, so that its folder cannot be removed."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    def list_and_merge(context: StageContext, _: object) -> dict[str, float]:
+        map_shards(context, lambda shard, folder: write(folder / "parts" / f"{shard}.txt"), [1, 2])
+        context.discard(context.out / "parts")
+        forget_shards(context, [0])
+        map_shards(context, lambda shard, folder: write(folder / "parts" / f"{shard}.txt"), [1, 2])
+        context.discard(context.out / "parts")
+        (context.out / "merged.txt").write_text("both")
+        return {}
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    store = Store(tmp_path / "store").open()
+    made = build(Stage("dedup", "web", 1, {}, {}, list_and_merge), store, [].append, None)
+    assert list(made.digests) == ["merged.txt"]
+
+
+def write(file: Path) -> ShardResult:
+    file.parent.mkdir(parents=True)
+    file.write_text("part")
+    return ShardResult({})
 
 
 def test_a_full_disk_is_one_message_and_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
