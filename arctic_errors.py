@@ -18,6 +18,7 @@
         TrackingError                 MLflow cannot be served
         SourceError                   the inputs give no usable corpus
         FilterError                   the rules drop every document
+        TokenizeError                 a vocabulary or a sequence length cannot work
         DedupInputError               documents that were given to `deduplicate` are not as it needs them
         DedupError                    a guard against over-merging stopped deduplication
         DataError                     evaluation data is missing or damaged

@@ -7,7 +7,7 @@
 """
 
 from arctic_errors import ArcticError, UserError
-from data_recipes.load import load_corpus, load_recipe, load_run
+from data_recipes.load import load_corpus, load_recipe, load_run, parse_recipe
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import RecipeError, Section
 
@@ -21,4 +21,5 @@ __all__ = [
     "load_corpus",
     "load_recipe",
     "load_run",
+    "parse_recipe",
 ]

@@ -28,6 +28,24 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | Run
     """
     page = _read(path)
     page = _override(path, page, overrides)
+    return parse_recipe(page, path)
+
+
+def parse_recipe(page: Mapping[str, Any], path: Path = Path("recipe")) -> CorpusRecipe | RunRecipe:
+    """A recipe from the fields of its page, as TOML gives them; with `phases` it is a run recipe.
+
+    `path` names the page in errors. Raises RecipeError.
+
+    Example:
+        >>> from data_recipes import parse_recipe
+        >>> source = {"inputs": [{"kind": "jsonl", "paths": ["notes.jsonl"]}]}
+        >>> parse_recipe({"name": "notes", "description": "My notes", "source": source}).filter.min_words
+        50
+        >>> parse_recipe({"name": "notes", "description": "My notes", "sauce": source})
+        Traceback (most recent call last):
+        data_recipes.section.RecipeError: recipe: source: missing. Add it.
+        recipe: sauce = {'inputs': [{'kind': 'jsonl', 'paths': ['notes.jsonl']}]}: unknown field. Did you mean source?
+    """
     return _validate(path, page, RunRecipe) if "phases" in page else _validate(path, page, CorpusRecipe)
 
 

@@ -12,13 +12,17 @@ Example:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_run
+from data_recipes import CorpusRecipe, RecipeError, RunRecipe, Section, load_run, parse_recipe
 from data_recipes import load_recipe as load_page
 from data_recipes.load import require_corpora
 from data_recipes.lock import Lock
 from pipelines.fit import Recipes
 from pipelines.graph import Graph, corpus_graph, run_graph
+
+Page = RunRecipe | CorpusRecipe | Mapping[str, Any]
+"""A recipe as a model, or as the fields of its page."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,28 @@ class Recipe:
     locked: tuple[Path, Lock] | None = None
 
     @classmethod
-    def of(cls, page: RunRecipe | CorpusRecipe, *corpora: CorpusRecipe, folder: Path | str = ".") -> "Recipe":
-        """A recipe written in Python; `corpora` are those of a run, and relative paths start from `folder`.
+    def of(cls, page: Page, *corpora: Page, folder: Path | str = ".") -> "Recipe":
+        """A recipe written in Python, as models or as the fields that TOML would have.
 
-        Raises RecipeError if the run names a corpus that is not among `corpora`.
+        Args:
+            page: The recipe of a run or of one corpus.
+            corpora: The corpora of a run; its own field `corpora` may be left out.
+            folder: Where relative paths start.
+
+        Raises:
+            RecipeError: A field is wrong, or the run names a corpus that is not among `corpora`.
         """
-        path = Path(folder, f"{page.name}.toml")
-        named = {corpus.name: (Path(folder, f"{corpus.name}.toml"), corpus) for corpus in corpora}
-        if isinstance(page, RunRecipe):
-            require_corpora(page, named, path)
-        return cls(page, path, named)
+        named = {}
+        for each in corpora:
+            corpus = _model(each)
+            if isinstance(corpus, RunRecipe):
+                raise RecipeError(f"{corpus.name}: a run recipe among the corpora. Give it first, and once.")
+            named[corpus.name] = (Path(folder, f"{corpus.name}.toml"), corpus)
+        model = _model(page if isinstance(page, Section) or not named else {"corpora": list(named), **page})
+        path = Path(folder, f"{model.name}.toml")
+        if isinstance(model, RunRecipe):
+            require_corpora(model, named, path)
+        return cls(model, path, named)
 
     def graph(self) -> Graph:
         """The stages that the recipe describes. Raises RecipeError if it cannot work or an input is missing."""
@@ -98,6 +114,12 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         return Recipe(page, path)
     run, corpora = load_run(path, overrides)
     return Recipe(run, path, corpora)
+
+
+def _model(page: Page) -> RunRecipe | CorpusRecipe:
+    if isinstance(page, RunRecipe | CorpusRecipe):
+        return page
+    return parse_recipe(page, Path(str(page.get("name", "recipe"))))
 
 
 def as_recipe(recipe: "Recipe | CorpusRecipe | Path | str") -> Recipe:

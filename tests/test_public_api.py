@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 EXPORTED = {
     "data_recipes": """
         ArcticError CorpusRecipe RecipeError RunRecipe Section UserError load_corpus load_recipe load_run
+        parse_recipe
     """,
     "infra": """
         ArcticError Artifact ClusterError Inputs Resources RunResult ShardResult Stage StageContext StageResult Store
