@@ -23,7 +23,7 @@ import torch
 from harness import Timing, machine, one_core, report
 
 from arctic_model.presets import preset
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.tokenize.packing import pack

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_recipes.section import Fraction, Name, PositiveFloat, PositiveInt, Section
+from data_recipes.section import Count, Fraction, Name, PositiveFloat, PositiveInt, Section, Seed
 
 
 class PhaseSection(Section):
@@ -20,7 +20,7 @@ class PhaseSection(Section):
     weights_to: dict[str, Fraction] = {}
     """Fractions at the end of the phase, reached linearly from `weights` by tokens read. Empty keeps `weights`
     constant."""
-    tokens_per_corpus: dict[str, Annotated[int, Field(ge=0)]] = {}
+    tokens_per_corpus: dict[str, Count] = {}
     """Exact training tokens per corpus, each a multiple of sequence_length. Replaces `weights`."""
     order: Literal["shuffled", "easy_to_hard"] = "shuffled"
     """Order of a corpus' sequences: a keyed permutation ("shuffled"), or ascending by the score `order_by`, in every
@@ -38,17 +38,21 @@ class PhaseSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _tokens_are_the_sum(cls, page: Any) -> Any:
-        if isinstance(page, dict) and "tokens" not in page and isinstance(page.get("tokens_per_corpus"), dict):
-            return page | {"tokens": sum(page["tokens_per_corpus"].values())}
+        counts = page.get("tokens_per_corpus") if isinstance(page, dict) else None
+        if isinstance(counts, dict) and "tokens" not in page and all(type(count) is int for count in counts.values()):
+            return page | {"tokens": sum(counts.values())}
         return page
 
     @model_validator(mode="after")
     def _budgets_are_given_once(self) -> Self:
         if bool(self.weights) == bool(self.tokens_per_corpus):
             given = "both" if self.weights else "neither"
-            raise ValueError(f"weights or tokens_per_corpus: {given} is given. Give one of them.")
+            raise ValueError(
+                f"weights = {self.weights}, tokens_per_corpus = {self.tokens_per_corpus}: {given} is given. "
+                "Give one of them."
+            )
         if self.weights_to and not self.weights:
-            raise ValueError("weights_to: there is no weights for it to start from. Add weights.")
+            raise ValueError(f"weights_to = {self.weights_to}: there is no weights for it to start from. Add weights.")
         total = sum(self.tokens_per_corpus.values())
         if self.tokens_per_corpus and total != self.tokens:
             raise ValueError(f"tokens = {self.tokens}, but tokens_per_corpus sum to {total}. Leave tokens out.")
@@ -77,7 +81,7 @@ class MixSection(Section):
     """Maximum number of epochs over one corpus in all phases together. A plan that exceeds it is rejected."""
     max_epochs_per_corpus: dict[str, PositiveFloat] = {}
     """Maximum number of epochs for individual corpora, by name."""
-    quality_power: dict[str, PositiveFloat] = {}
+    quality_power: dict[str, Annotated[float, Field(gt=0.0, le=100.0)]] = {}
     """Exponent p per corpus: an epoch repeats a sequence a whole number of times in proportion to its quality to the
     power p (the score `quality`, averaged over tokens). The length of an epoch stays the same, so the worst sequences
     are left out."""
@@ -93,14 +97,16 @@ class MixSection(Section):
     ]
     """Pairs of a cluster size before dedup and the number of repeats from that size on (FineWeb-2, arXiv
     2506.20920)."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed of the order of sequences."""
 
     @model_validator(mode="after")
     def _sizes_ascend_from_one(self) -> Self:
         sizes = [size for size, _ in self.copies_by_cluster_size]
         if sizes != sorted(set(sizes)) or sizes[:1] != [1]:
-            raise ValueError(f"copies_by_cluster_size has the sizes {sizes}; they must ascend from 1. Sort them.")
+            raise ValueError(
+                f"copies_by_cluster_size = {self.copies_by_cluster_size}: the sizes must ascend from 1. Sort them."
+            )
         return self
 
     def epochs_of(self, corpus: str) -> float:

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_recipes.section import PositiveInt, Section
+from data_recipes.section import PositiveInt, Section, Seed, Text
 
-Places = Annotated[list[str], Field(min_length=1)]
+Places = Annotated[list[Text], Field(min_length=1)]
 
 
 class WarcInput(Section):
@@ -34,7 +34,7 @@ class CommonCrawlInput(Section):
     """Fraction of the crawl's files to sample. Set either `fraction` or `num_files`."""
     num_files: PositiveInt | None = None
     """Number of the crawl's files to sample. Set either `num_files` or `fraction`."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed of the sample. With the same seed, a larger sample contains every smaller one."""
     domains: list[Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")]] = []
     """Registered domains to read from the sampled files, such as "example.co.uk", looked up in the crawl's columnar
@@ -46,7 +46,9 @@ class CommonCrawlInput(Section):
     @model_validator(mode="after")
     def _sample_has_a_size(self) -> Self:
         if (self.fraction is None) == (self.num_files is None):
-            raise ValueError(f"fraction = {self.fraction}, num_files = {self.num_files}: give exactly one of the two.")
+            raise ValueError(
+                f"fraction = {self.fraction}, num_files = {self.num_files}: one is needed. Set one of them."
+            )
         if self.subset == "wet" and (self.domains or self.languages):
             raise ValueError(
                 'subset = "wet": the index has no WET records. Take out domains and languages, or use "warc".'
@@ -63,16 +65,16 @@ class TableInput(Section):
     paths: Places
     """Files, folders, globs or addresses, as for the kind "warc"; for example
     `hf://datasets/org/name@revision/data/*.parquet` on the Hugging Face Hub."""
-    text_field: str = "text"
+    text_field: Text = "text"
     """Field or column that holds the document's text."""
-    url_field: str | None = None
+    url_field: Text | None = None
     """Field or column that holds the document's URL. If unset, the URL is the file name and the row, counted from 1:
     `part-0.jsonl#12`."""
-    date_field: str | None = None
+    date_field: Text | None = None
     """Field or column that holds the document's date. If unset, documents have no date."""
-    licence_field: str | None = None
+    licence_field: Text | None = None
     """Field or column that holds the document's licence. If unset, documents have no licence."""
-    id_field: str | None = None
+    id_field: Text | None = None
     """Field or column that holds the dataset's own row id, which is stored in `attributes`."""
 
 
@@ -97,10 +99,16 @@ class PythonSourcesInput(Section):
     """Kind of input: `"python_sources"`."""
     standard_library: bool = True
     """Read the standard library as well."""
-    distributions: list[str] = []
+    distributions: list[Text] = []
     """Names of installed distributions to read, such as `rich`."""
     max_file_bytes: PositiveInt = 200_000
     """Size in bytes above which a file is left out."""
+
+    @model_validator(mode="after")
+    def _reads_something(self) -> Self:
+        if not self.standard_library and not self.distributions:
+            raise ValueError("standard_library = False with no distributions: nothing is left to read. Name some.")
+        return self
 
 
 class RepositoriesInput(Section):
@@ -108,10 +116,10 @@ class RepositoriesInput(Section):
 
     kind: Literal["repositories"]
     """Kind of input: `"repositories"`."""
-    paths: Annotated[list[str], Field(min_length=1)]
+    paths: Annotated[list[Text], Field(min_length=1)]
     """Folders or globs, relative to the recipe's folder. A folder with `.git` is one repository; in any other folder,
     each subfolder is one."""
-    languages: list[str] = []
+    languages: list[Text] = []
     """Programming languages to keep, by their GitHub names, such as "Python" and "C++". Empty keeps every recognized
     language."""
     max_file_bytes: PositiveInt = 1_000_000
@@ -132,7 +140,7 @@ class TextToSqlInput(Section):
     """Number of schemas held out for evaluation. No training document contains them."""
     pairs_per_schema: PositiveInt
     """Number of question-query pairs per schema."""
-    seed: int
+    seed: Seed
     """Random seed of the generator."""
 
 

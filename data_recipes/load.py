@@ -1,13 +1,13 @@
 """TOML page to frozen model; every error names the file, the field, the value and the mend."""
 
-import difflib
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from data_recipes.explain import did_you_mean, explain
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import RecipeError
 
@@ -77,12 +77,12 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
         corpus_path = (path.parent / relative).resolve()
         if not corpus_path.is_file():
             raise RecipeError(
-                f"{path}: corpora[{number}] = {relative!r} is not a file ({corpus_path}). {_near_files(corpus_path)}"
+                f"{path}: corpora.{number} = {relative!r} is not a file ({corpus_path}). {_near_files(corpus_path)}"
             )
         corpus = load_corpus(corpus_path)
         if corpus.name in corpora:
             raise RecipeError(
-                f"{path}: corpora[{number}] = {relative!r} has the name {corpus.name!r} a second time. Rename one."
+                f"{path}: corpora.{number} = {relative!r} has the name {corpus.name!r} a second time. Rename one."
             )
         corpora[corpus.name] = (corpus_path, corpus)
     require_corpora(run, corpora, path)
@@ -95,18 +95,19 @@ def require_corpora(run: RunRecipe, corpora: Collection[str], path: Path) -> Non
         if name not in corpora:
             raise RecipeError(
                 f"{path}: {field}: no such corpus. The corpora of this run are "
-                f"{', '.join(corpora)}. {_did_you_mean(name, corpora)}".rstrip()
+                f"{', '.join(corpora)}. {did_you_mean(name, corpora)}".rstrip()
             )
 
 
 def _named_corpora(run: RunRecipe) -> Iterator[tuple[str, str]]:
-    """Every place of `run` that names a corpus, as field and name."""
+    """Every place of `run` that names a corpus, as field with value, and name."""
+    tables = {f"mix.{field}": getattr(run.mix, field) for field in ("max_epochs_per_corpus", "quality_power")}
     for number, phase in enumerate(run.phases, start=1):
-        for field in ("weights", "weights_to", "tokens_per_corpus"):
-            yield from ((f"phases[{number}].{field}.{name}", name) for name in getattr(phase, field))
-    for field in ("max_epochs_per_corpus", "quality_power"):
-        yield from ((f"mix.{field}.{name}", name) for name in getattr(run.mix, field))
-    yield from ((f"mix.rehydrate[{number}] = {name!r}", name) for number, name in enumerate(run.mix.rehydrate, start=1))
+        fields = ("weights", "weights_to", "tokens_per_corpus")
+        tables |= {f"phases.{number}.{field}": getattr(phase, field) for field in fields}
+    for place, table in tables.items():
+        yield from ((f"{place}.{name} = {value}", name) for name, value in table.items())
+    yield from ((f"mix.rehydrate.{number} = {name!r}", name) for number, name in enumerate(run.mix.rehydrate, start=1))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -153,68 +154,9 @@ def _validate(path: Path, page: Mapping[str, Any], model: type[Recipe]) -> Recip
     try:
         return model.model_validate(page)
     except ValidationError as error:
-        lines = [f"{path}: {explain(detail, model)}" for detail in error.errors()]
-        raise RecipeError("\n".join(lines)) from None
-
-
-def explain(detail: Any, model: type[BaseModel]) -> str:
-    """One of pydantic's error details about a page of `model` as field, value and mend."""
-    location: tuple[str | int, ...] = detail["loc"]
-    field = _dotted(location)
-    match detail["type"]:
-        case "extra_forbidden":
-            known = _fields_at(model, location[:-1])
-            hint = _did_you_mean(str(location[-1]), known) or f"Known here: {', '.join(known)}."
-            return f"{field} = {detail['input']!r}: unknown field. {hint}"
-        case "missing":
-            return f"{field}: missing. Add it."
-        case "value_error":
-            message = str(detail["ctx"]["error"])
-            return f"{field}.{message}" if field and not message.startswith("phases") else message
-        case _:
-            return f"{field} = {detail['input']!r}: {_lower_first(detail['msg'])}. Change the value."
-
-
-def _dotted(location: Sequence[str | int]) -> str:
-    text = ""
-    for part in location:
-        # Recipes count from 1, as people and stage names do (phases[1], train[1]).
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Names of the fields of the section that `location` leads to."""
-    sections = [model]
-    for part in location:
-        if isinstance(part, str):
-            fields = [section.model_fields[part] for section in sections if part in section.model_fields]
-            deeper = [nested for field in fields for nested in _sections_in(field.annotation)]
-            # pydantic puts the discriminator's value of a union into the location
-            sections = deeper or [section for section in sections if part in _kinds(section)]
-    return sorted({name for section in sections for name in section.model_fields})
-
-
-def _kinds(section: type[BaseModel]) -> tuple[str, ...]:
-    field = section.model_fields.get("kind")
-    return get_args(field.annotation) if field else ()
-
-
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for argument in get_args(annotation) for section in _sections_in(argument)]
-
-
-def _did_you_mean(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {near[0]}?" if near else ""
+        raise RecipeError("\n".join(f"{path}: {line}" for line in explain(error, model))) from None
 
 
 def _near_files(path: Path) -> str:
     near = sorted(file.name for file in path.parent.glob("*.toml")) if path.parent.is_dir() else []
     return f"{path.parent} has {', '.join(near)}." if near else ""
-
-
-def _lower_first(message: str) -> str:
-    return message[:1].lower() + message[1:]

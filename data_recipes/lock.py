@@ -4,12 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from data_recipes.explain import explain
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import RecipeError
 
 FORMAT = 2
+Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Lock:
                 raise RecipeError(
                     f"{path}: format = {page['format']}: this version reads format {FORMAT}. Lock it anew."
                 )
-            run = RunRecipe.model_validate_json(json.dumps(page["run"])) if page["run"] else None
-            corpora, earlier = _corpora(page["corpora"]), _corpora(page["earlier"])
+            run = _recipe(RunRecipe, page["run"], path) if page["run"] else None
+            corpora, earlier = (_corpora(page[field], path) for field in ("corpora", "earlier"))
             return cls(run, corpora, page["pins"], page["folders"], earlier, page["tokenizer"])
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe anew.") from None
@@ -67,5 +71,13 @@ class Lock:
             )
 
 
-def _corpora(page: Mapping[str, Any]) -> dict[str, CorpusRecipe]:
-    return {name: CorpusRecipe.model_validate_json(json.dumps(corpus)) for name, corpus in page.items()}
+def _corpora(page: Mapping[str, Any], path: Path) -> dict[str, CorpusRecipe]:
+    return {name: _recipe(CorpusRecipe, corpus, path) for name, corpus in page.items()}
+
+
+def _recipe(model: type[Recipe], page: Any, path: Path) -> Recipe:
+    """A page of the lock at `path`. Raises RecipeError if this version refuses it."""
+    try:
+        return model.model_validate_json(json.dumps(page))
+    except ValidationError as error:
+        raise RecipeError("\n".join(f"{path}: {line}" for line in explain(error, model))) from None

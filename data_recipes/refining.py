@@ -1,10 +1,10 @@
 """What is measured on a document, and what makes it worth keeping: scores first, limits on them second."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from data_recipes.section import Fraction, Name, Section
+from data_recipes.section import Count, Fraction, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Section, Text
 
 PiiKind = Literal["email", "iban", "ip", "phone", "secret"]
 """Kinds of personal data and secrets that are found, by name."""
@@ -15,23 +15,23 @@ class BenchmarkSection(Section):
 
     name: Name
     """Name of the benchmark in scores and reports."""
-    path: str
+    path: Text
     """Evaluation file, relative to the recipe: .jsonl, .json (a list) or .tsv (with a header line), each optionally
     .gz, or .parquet."""
-    fields: Annotated[list[str], Field(min_length=1)]
+    fields: Annotated[list[Text], Field(min_length=1)]
     """Fields that hold text. Each is searched for separately. Dots address nested fields."""
 
 
 class ScoreSection(Section):
     """Measurements beyond the text scores, which are always computed. Thresholds belong to `[filter]`."""
 
-    url_lists: list[str] = []
+    url_lists: list[Text] = []
     """Files with one entry per line: domains (which include their subdomains) or URL prefixes."""
-    word_lists: list[str] = []
+    word_lists: list[Text] = []
     """Files with one word or phrase per line, matched as whole words, case-insensitively."""
     arbitrate_language: bool = True
     """Ask a second, slower language detector if the first one is uncertain."""
-    phone_regions: list[str] = []
+    phone_regions: list[Text] = []
     """ISO 3166 codes of the countries whose national phone numbers are detected. International numbers (+49 ...) are
     always detected."""
     quality_model: str = ""
@@ -42,12 +42,26 @@ class ScoreSection(Section):
     decontaminate: list[BenchmarkSection] = []
     """Evaluation files whose items are searched for in the corpus."""
 
+    @model_validator(mode="after")
+    def _label_has_a_model(self) -> Self:
+        if self.quality_label and not self.quality_model:
+            raise ValueError(f"quality_label = {self.quality_label!r}: no quality_model has it. Set one, or remove it.")
+        return self
+
+    @model_validator(mode="after")
+    def _benchmarks_have_own_names(self) -> Self:
+        names = [item.name for item in self.decontaminate]
+        for number, name in enumerate(names, start=1):
+            if name in names[: number - 1]:
+                raise ValueError(f"decontaminate.{number}.name = {name!r}: an earlier file has this name. Rename one.")
+        return self
+
 
 class FilterSection(Section):
     """Limits on a document's scores: Gopher (arXiv 2112.11446, table A1), C4 (1910.10683, section 2.2), FineWeb
     (2406.17557, section 3.6), lists and opt-out signals."""
 
-    takedown: list[str] = []
+    takedown: list[Text] = []
     """Files with one document id, URL or domain per line; matching documents are removed. A URL matches every
     equivalent spelling (RFC 3986, 6.2.2 and 6.2.3; http and https alike). Entries that match no document raise a
     warning."""
@@ -56,22 +70,22 @@ class FilterSection(Section):
     drop_noindex: bool = False
     """Drop documents that declare `noindex` or `none`. Both address search engines, so this is stricter than the law on
     training requires."""
-    allowed_licences: list[str] = []
+    allowed_licences: list[Text] = []
     """Licences to keep, as in the column `licence`. Empty keeps every document, with or without a licence."""
-    denied_licences: list[str] = []
+    denied_licences: list[Text] = []
     """Licences to drop, as in the column `licence`."""
     drop_listed_urls: bool = True
     """Drop documents whose URL matches `score.url_lists`."""
-    max_listed_words: int = 0
+    max_listed_words: Count = 0
     """Maximum number of matches of `score.word_lists`. C4 drops a page at the first match (0)."""
-    languages: list[str] = []
+    languages: list[Text] = []
     """ISO 639-1 codes of the languages to keep. Empty keeps every language."""
     min_language_margin: Fraction = 0.0
     """Minimum relative distance between the detected language and the runner-up."""
-    min_words: int = 50
+    min_words: Count = 50
     """Minimum number of words. In scripts without spaces between words (Chinese, Japanese, Thai ...), words are
     estimated from the letters."""
-    max_words: int = 100_000
+    max_words: PositiveInt = 100_000
     """Maximum number of words."""
     max_code_lines_fraction: Fraction = 1.0
     """Maximum fraction of lines that are program code. The limits from `min_mean_word_length` to
@@ -79,12 +93,12 @@ class FilterSection(Section):
     remain."""
     max_duplicate_code_characters_fraction: Fraction = 0.5
     """Maximum fraction of the document's characters in repeated lines of code."""
-    min_mean_word_length: float = 3.0
+    min_mean_word_length: NonNegativeFloat = 3.0
     """Minimum mean word length in letters. Not applied to scripts without spaces. A Korean syllable counts as two
     letters."""
-    max_mean_word_length: float = 10.0
+    max_mean_word_length: PositiveFloat = 10.0
     """Maximum mean word length in letters. Not applied to scripts without spaces."""
-    max_symbol_to_word_ratio: float = 0.1
+    max_symbol_to_word_ratio: NonNegativeFloat = 0.1
     """Maximum number of `#` or of ellipses per word, whichever is larger."""
     max_bullet_lines_fraction: Fraction = 0.9
     """Maximum fraction of lines that start with a bullet."""
@@ -92,7 +106,7 @@ class FilterSection(Section):
     """Maximum fraction of lines that end with an ellipsis."""
     min_alpha_words_fraction: Fraction = 0.8
     """Minimum fraction of words with at least one letter."""
-    min_stop_words: int = 2
+    min_stop_words: Count = 2
     """Minimum number of distinct stop words of the document's language or of English, whichever is larger; for English:
     the, be, to, of, and, that, have, with. Not applied to languages without a stop-word list (some 40 have one)."""
     max_duplicate_line_fraction: Fraction = 0.3
@@ -126,7 +140,7 @@ class FilterSection(Section):
     drop_curly_brackets: bool = False
     """Drop documents that contain a curly bracket: C4's rule against code in prose. Not suitable for documentation or
     code."""
-    min_c4_sentences: int = 0
+    min_c4_sentences: Count = 0
     """Minimum number of sentences in the lines that C4 would keep; C4 uses 5, and 0 disables the limit. Not applied to
     scripts without sentence marks, such as Thai."""
     max_c4_dropped_lines_fraction: Fraction = 1.0
@@ -140,7 +154,7 @@ class FilterSection(Section):
     """Minimum fraction of lines that end a sentence; FineWeb uses 0.12, and 0 disables the limit."""
     max_short_lines_fraction: Fraction = 1.0
     """Maximum fraction of lines of up to 30 characters. FineWeb uses 0.67."""
-    max_newlines_per_word: float | None = None
+    max_newlines_per_word: NonNegativeFloat | None = None
     """Maximum number of line breaks per word; FineWeb uses 0.3. Disabled if unset."""
     min_quality: Fraction = 0.0
     """Minimum probability from `score.quality_model`."""
@@ -148,3 +162,21 @@ class FilterSection(Section):
     """Maximum fraction of an evaluation item's words that occur in the document in the item's order."""
     redact: list[PiiKind] = ["email", "iban", "ip", "phone", "secret"]
     """Kinds of personal data to replace by their name, such as <EMAIL>, whenever the text is read for training."""
+
+    @model_validator(mode="after")
+    def _limits_leave_room(self) -> Self:
+        for name in ("words", "mean_word_length"):
+            least, most = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if least > most:
+                raise ValueError(
+                    f"min_{name} = {least} is more than max_{name} = {most}. Lower it, or raise the other."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _licences_are_judged_once(self) -> Self:
+        denied = {name.lower() for name in self.denied_licences}
+        for name in self.allowed_licences:
+            if name.lower() in denied:
+                raise ValueError(f"denied_licences = {self.denied_licences}: {name!r} is allowed too. Remove one.")
+        return self

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from arctic_errors import UserError
-from data_recipes.load import explain
+from data_recipes.explain import explain
 from infra.host.provenance import code_digest
 from infra.stage import canonical_json
 
@@ -88,7 +88,7 @@ def with_fields(found: type[Extended], fields: Mapping[str, Any]) -> Extended:
     try:
         return found.model_validate_json(canonical_json(dict(fields)))
     except ValidationError as error:
-        raise ExtensionError("\n".join(explain(detail, found) for detail in error.errors())) from None
+        raise ExtensionError("\n".join(explain(error, found))) from None
 
 
 def _import(reference: str, module_name: str, folders: Sequence[str]) -> ModuleType:

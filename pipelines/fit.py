@@ -1,17 +1,26 @@
 """Whether a recipe can work, before anything runs: the one check that plan, run, submit, size and ablate share.
 
-What a page alone shows, such as a share above 1, `data_recipes` has refused when it read the page. Here stand the rules
-that span pages, or that only the model or a stage knows. Each rule and its sentence exist once.
+`data_recipes` refuses what one page shows to be wrong, such as a fraction above 1. The rules here span pages, or need
+what only the model or a stage knows. Each rule and its sentence exist once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+
+import pyarrow as pa
 
 from arctic_model.config import ArcticConfig, ConfigError
 from arctic_model.presets import preset
 from arctic_model.sizing.parallel import ParallelConfig
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
+from data_recipes.explain import did_you_mean
+from data_recipes.inputs import TextToSqlInput
+from data_recipes.refining import FilterSection
+from pipelines.artifacts.scores import SCORES
+from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
+from pipelines.evaluate.suites import unknown_task
+from pipelines.score.text.stop_words import STOP_WORDS
 from pipelines.train.job import parallel_config
 
 Recipes = Mapping[str, tuple[Path, CorpusRecipe]]
@@ -23,13 +32,29 @@ PLACES = {
     "preset": "model.",
 }
 """The section of a recipe that sets each number of a model and its training."""
+NUMERIC_SCORES = [
+    column.name for column in SCORES if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+]
+MEASURED_WITH = {"quality": "quality_model", "contamination": "decontaminate", "listed_words": "word_lists"}
+"""Scores that are 0 on every document unless a field of `[score]` is set."""
+LIMITS = {"quality": "min_quality", "contamination": "max_contamination", "listed_words": "max_listed_words"}
+"""The limits of `[filter]` on those scores."""
 
 
-def require_fit(run: RunRecipe, path: Path) -> None:
-    """Raise RecipeError, with a line for every mistake, if the run recipe at `path` cannot work."""
-    mistakes = list(_model_mistakes(run))
-    if mistakes:
-        raise RecipeError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+def require_fit(corpora: Recipes, run: RunRecipe | None = None, path: Path = Path()) -> None:
+    """Raise RecipeError, with a line for every mistake, if recipes cannot work.
+
+    Args:
+        corpora: the corpus recipes, those of the run or of the one corpus to build.
+        run: the run recipe, if there is one.
+        path: the file of the run recipe.
+    """
+    lines = [f"{file}: {mistake}" for file, corpus in corpora.values() for mistake in _corpus_mistakes(corpus)]
+    if run:
+        recipes = {name: corpus for name, (_, corpus) in corpora.items()}
+        lines += [f"{path}: {mistake}" for mistake in _run_mistakes(run, recipes)]
+    if lines:
+        raise RecipeError("\n".join(lines))
 
 
 def model_config(run: RunRecipe) -> ArcticConfig:
@@ -41,6 +66,20 @@ def model_config(run: RunRecipe) -> ArcticConfig:
 def run_parallel_config(run: RunRecipe) -> ParallelConfig:
     """How `run` divides its training over workers. Raises ConfigError."""
     return parallel_config(run.train, run.tokenize.sequence_length, run.train.num_workers)
+
+
+def has_heldout(corpora: Iterable[CorpusRecipe]) -> bool:
+    """Whether any corpus keeps documents from training, to measure bits per byte on."""
+    return any(
+        corpus.source.heldout_fraction > 0 or any(isinstance(item, TextToSqlInput) for item in corpus.source.inputs)
+        for corpus in corpora
+    )
+
+
+def _run_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
+    yield from _model_mistakes(run)
+    yield from _mix_mistakes(run, corpora)
+    yield from _evaluation_mistakes(run, corpora)
 
 
 def _model_mistakes(run: RunRecipe) -> Iterator[str]:
@@ -55,3 +94,87 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
             f"model.overrides.vocab_size = {config.vocab_size} is less than tokenizer.vocab_size = "
             f"{run.tokenizer.vocab_size}: the model has no row for the other ids. Remove it, or raise it."
         )
+
+
+def _mix_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
+    for number, phase in enumerate(run.phases, start=1):
+        num_sequences = phase.tokens // run.tokenize.sequence_length
+        if num_sequences > MAX_POSITIONS:
+            yield (
+                f"phases.{number}.tokens = {phase.tokens}: a phase orders up to {MAX_POSITIONS} sequences, this one "
+                f"has {num_sequences}. Split it."
+            )
+        place = f"phases.{number}.order_by = {phase.order_by!r}"
+        if phase.order_by and phase.order_by not in NUMERIC_SCORES:
+            hint = did_you_mean(phase.order_by, NUMERIC_SCORES) or f"Choose one of {', '.join(NUMERIC_SCORES)}."
+            yield f"{place}: the stage score has no such numeric column. {hint}"
+        elif phase.order_by:
+            for name in phase.corpora:
+                yield from (f"{place}: {mistake}" for mistake in _unmeasured(phase.order_by, name, corpora[name]))
+    for name, power in run.mix.quality_power.items():
+        for mistake in _unmeasured("quality", name, corpora[name]):
+            yield f"mix.quality_power.{name} = {power:g}: {mistake}"
+
+
+def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
+    evaluate = run.evaluate
+    for number, name in enumerate(evaluate.tasks, start=1):
+        if mistake := unknown_task(name):
+            yield f"evaluate.tasks.{number} = {mistake}"
+    asks_sql = any(isinstance(item, TextToSqlInput) for corpus in corpora.values() for item in corpus.source.inputs)
+    if evaluate.text_to_sql_questions and not asks_sql:
+        yield (
+            f"evaluate.text_to_sql_questions = {evaluate.text_to_sql_questions}, but no corpus of this run has an "
+            "input of kind text_to_sql. Add such a corpus, or set 0."
+        )
+    if not (evaluate.tasks or evaluate.text_to_sql_questions or has_heldout(corpora.values())):
+        yield (
+            f"evaluate.heldout_bytes_per_corpus = {evaluate.heldout_bytes_per_corpus}: every corpus has "
+            "source.heldout_fraction = 0, and there are no tasks, so nothing would be measured. Hold documents out."
+        )
+
+
+def _corpus_mistakes(corpus: CorpusRecipe) -> Iterator[str]:
+    limits = corpus.filter
+    for number, language in enumerate(limits.languages, start=1):
+        if language not in _languages():
+            yield (
+                f"filter.languages.{number} = {language!r}: no language that is detected. "
+                f"Choose one of {', '.join(_languages())}."
+            )
+    for number, region in enumerate(corpus.score.phone_regions, start=1):
+        if region not in _phone_regions():
+            yield (
+                f"score.phone_regions.{number} = {region!r}: no region with a numbering plan. "
+                "Use an ISO 3166 code in capitals, such as DE."
+            )
+    if limits.min_stop_words > (most := max(map(len, STOP_WORDS.values()))):
+        yield (
+            f"filter.min_stop_words = {limits.min_stop_words}: no language has more than {most} on its list, so every "
+            "document would be dropped. Lower it."
+        )
+    for score, limit in LIMITS.items():
+        value = getattr(limits, limit)
+        if value != FilterSection.model_fields[limit].default:
+            yield from (f"filter.{limit} = {value}: {mistake}" for mistake in _unmeasured(score, "", corpus))
+
+
+def _unmeasured(score: str, name: str, corpus: CorpusRecipe) -> Iterator[str]:
+    """The mistake of using `score` where nothing measures it."""
+    field = MEASURED_WITH.get(score)
+    if field and not getattr(corpus.score, field):
+        whose = f"the corpus {name}" if name else "this corpus"
+        yield f"the score {score} is 0 on every document, as {whose} has no score.{field}. Set that, or remove this."
+
+
+def _languages() -> list[str]:
+    # Imported here, as are phone regions: few recipes name one, and every plan would wait for the library.
+    from resiliparse.parse.lang import supported_langs
+
+    return [*supported_langs(), "unknown"]
+
+
+def _phone_regions() -> frozenset[str]:
+    import phonenumbers
+
+    return frozenset(phonenumbers.SUPPORTED_REGIONS)

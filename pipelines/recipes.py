@@ -18,7 +18,7 @@ from data_recipes import CorpusRecipe, RecipeError, RunRecipe, Section, load_run
 from data_recipes import load_recipe as load_page
 from data_recipes.load import require_corpora
 from data_recipes.lock import Lock
-from pipelines.fit import Recipes
+from pipelines.fit import Recipes, require_fit
 from pipelines.graph import Graph, corpus_graph, run_graph
 
 Page = RunRecipe | CorpusRecipe | Mapping[str, Any]
@@ -83,6 +83,13 @@ class Recipe:
             path, lock = self.locked
             lock.require_pins(graph.lock, path)
         return graph
+
+    def require_fit(self) -> None:
+        """Raise RecipeError, with a line for every mistake, if the recipe cannot work. Reads no input."""
+        if isinstance(self.page, CorpusRecipe):
+            require_fit({self.page.name: (self.path, self.page), **self.earlier})
+        else:
+            require_fit({**self.corpora, **self.earlier}, self.page, self.path)
 
     def require_run(self) -> RunRecipe:
         """The page of a run recipe. Raises RecipeError if this is the recipe of one corpus."""

@@ -23,7 +23,6 @@ from infra.plan import missing_packages as missing_packages_of
 from infra.plan import plan as plan_stages
 from infra.stage import Stage
 from infra.store import Artifact, Store
-from pipelines.fit import require_fit
 from pipelines.graph import Graph
 from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.recipes import Recipe, as_recipe
@@ -162,7 +161,7 @@ def simulate(recipe: AnyRecipe, store: Path | str, assumptions: Sequence[str] = 
 
     loaded = as_recipe(recipe)
     run = loaded.require_run()
-    require_fit(run, loaded.path)
+    loaded.require_fit()
     available = assumed_sequences(assumptions, run.tokenize.sequence_length)
     if not available.keys() >= loaded.corpora.keys():
         planned = plan_stages(Store(Path(store)), list(loaded.graph().stages.values()))

@@ -15,9 +15,10 @@ from arctic_model.sizing.flops import count_parameters
 from arctic_model.sizing.memory import Host, Memory, memory_per_worker
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.sizing.step_time import GPUS, Gpu, bill, step_time, traffic, windows
-from data_recipes import RecipeError, RunRecipe, load_recipe
-from data_recipes.schema import TrainSection
-from pipelines.fit import model_config, require_fit, run_parallel_config
+from data_recipes import RecipeError, RunRecipe
+from data_recipes.training import TrainSection
+from pipelines.fit import model_config, run_parallel_config
+from pipelines.recipes import load_recipe
 
 LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
     "none": ("selective", "layer"),
@@ -88,12 +89,13 @@ def print_size(target: Path, overrides: Sequence[str], order: Order, terminal: C
 def _of_recipe(recipe: Path, overrides: Sequence[str], order: Order) -> Sizing:
     if not recipe.suffix and not recipe.exists():
         raise RecipeError(f"{recipe}: no such recipe or preset. The presets are {', '.join(PRESETS)}.")
-    run = load_recipe(recipe, [*overrides, *order.overrides()])
+    replaced = [*overrides, *order.overrides()]
+    loaded = load_recipe(recipe, replaced)
+    run = loaded.page
     if not isinstance(run, RunRecipe):
         raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
-    require_fit(run, recipe)
-    tokens = sum(phase.tokens for phase in run.phases)
-    return Sizing(run.model.preset, model_config(run), run_parallel_config(run), tokens)
+    loaded.require_fit()
+    return Sizing(run.model.preset, model_config(run), run_parallel_config(run), run.tokens)
 
 
 def _of_preset(name: str, overrides: Sequence[str], order: Order) -> Sizing:

@@ -25,7 +25,9 @@ def command(
     """Send the same run to a Ray cluster as a job and follow its log. The exit code is the job's."""
     from data_recipes.files import needed_files
     from infra.cluster.jobs import submit
+    from pipelines.recipes import load_recipe
 
+    load_recipe(recipe, overrides or []).require_fit()
     arguments = ["run", _relative(recipe), "--store", str(store.resolve()), "--address", "auto"]
     for override in overrides or []:
         arguments += ["--set", override]

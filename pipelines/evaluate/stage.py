@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_recipes.schema import EvaluateSection
-from data_recipes.section import RecipeError
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.stage import Demand, Metrics, Resources, Stage
@@ -76,13 +75,8 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     """Score the checkpoint of phase `number` on held-out documents of every corpus, on the SQL questions that corpora
     bring, and on the tasks that `section` of a recipe in `folder` names.
 
-    Raises RecipeError where questions are asked and none are brought, or a task is not known.
+    Raises RecipeError where a task is not known.
     """
-    if section.text_to_sql_questions and not inputs.source:
-        raise RecipeError(
-            f"evaluate.text_to_sql_questions = {section.text_to_sql_questions}, but no corpus of this run has an "
-            "input of kind text_to_sql. Add such a corpus or set 0."
-        )
     suite = Suite.named(section.tasks, folder / section.data_root, section.items_per_task, section.unsafe_execution)
     params = {
         "phase": phase_name,

@@ -57,9 +57,8 @@ class Suite:
         """Tasks and suites by name. Raises RecipeError where there is no such name."""
         tasks: dict[str, None] = {}
         for name in names:
-            if name not in SUITES and name not in FACTORIES:
-                known = ", ".join([*SUITES, *FACTORIES])
-                raise RecipeError(f"evaluate.tasks has {name!r}: no such task or suite. There are {known}.")
+            if mistake := unknown_task(name):
+                raise RecipeError(f"evaluate.tasks has {mistake}")
             tasks |= dict.fromkeys(SUITES.get(name, (name,)))
         if "smoke" in names:
             return cls(tuple(tasks), root, limit or SMOKE_LIMIT, unsafe, SMOKE_NEW_TOKENS)
@@ -91,6 +90,13 @@ class Suite:
         if not path.is_file():
             return "missing"
         return data_files()[file].sha256 or file_digest(path)
+
+
+def unknown_task(name: str) -> str:
+    """Why `name` cannot be asked for, with the names that can; "" if it is a task or suite."""
+    if name in SUITES or name in FACTORIES:
+        return ""
+    return f"{name!r}: no such task or suite. There are {', '.join([*SUITES, *FACTORIES])}."
 
 
 Factory = Callable[[Suite, bool], Task]

@@ -15,7 +15,7 @@ from pipelines import ablate, tokenize
 from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
-from pipelines.fit import Recipes, require_fit
+from pipelines.fit import Recipes, has_heldout, require_fit
 from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
 
 VARIED = ("mix", "train", "evaluate")
@@ -25,8 +25,8 @@ VARIED = ("mix", "train", "evaluate")
 def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, count: int, seed: int) -> Graph:
     """Phase `number` of the run recipe at `path` with each of `count` mixtures, on one worker each so
     that several train side by side, and the regression over them. Raises RecipeError."""
-    require_fit(run, path)
-    _require_sense(run, number, count)
+    require_fit(recipes, run, path)
+    _require_sense(run, recipes, number, count)
     folder = path.parent
     mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
     known = with_earlier(recipes, {})
@@ -57,13 +57,15 @@ def write_best(recipe: Path, found: Ablation, out: Path) -> None:
     write_durably(out, tomlkit.dumps(page))
 
 
-def _require_sense(run: RunRecipe, number: int, count: int) -> None:
+def _require_sense(run: RunRecipe, recipes: Recipes, number: int, count: int) -> None:
     if not 1 <= number <= len(run.phases):
         raise RecipeError(f"--phase {number}: {run.name} has the phases 1 to {len(run.phases)}. Name one of them.")
     if count < MIN_MIXTURES:
         raise RecipeError(f"--candidates {count}: a regression needs at least {MIN_MIXTURES}. Raise it.")
     if sum(weight > 0 for weight in run.phases[number - 1].weights.values()) < 2:
         raise RecipeError(f"--phase {number}: it reads one corpus, so there is nothing to mix. Name another phase.")
+    if not has_heldout(corpus for _, corpus in recipes.values()):
+        raise RecipeError(f"run {run.name}: mixtures are compared by bits per byte. Raise source.heldout_fraction.")
 
 
 def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRecipe:

@@ -52,6 +52,7 @@ def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = Non
     """The graph of one corpus recipe that stands at `path`. `earlier`: recipes that its `dedup.against` names, where
     they are at hand (from a lock). Raises RecipeError where an input is missing."""
     known = with_earlier({recipe.name: (path, recipe)}, earlier or {})
+    require_fit(known)
     pins = pin_corpora(known)
     corpus = build_corpora(known, pins)[recipe.name]
     return Graph(recipe.name, _by_id(corpus.stages), _lock_corpora(known, [recipe.name], pins))
@@ -60,9 +61,9 @@ def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = Non
 def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | None = None) -> Graph:
     """The graph of the run recipe at `path`; `recipes` are its corpora by name with the file each came from; `earlier`
     as in `corpus_graph`. Raises RecipeError if the run cannot work, or an input is missing."""
-    require_fit(run, path)
-    folder = path.parent
     known = with_earlier(recipes, earlier or {})
+    require_fit(known, run, path)
+    folder = path.parent
     pins = pin_corpora(known)
     tokenizer = tokenize.pin(run.tokenizer, folder)
     corpora = build_corpora(known, pins)

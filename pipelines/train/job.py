@@ -8,7 +8,7 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.parallel import ParallelConfig
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from pipelines.artifacts.phase_plan import PhasePlan
 
 

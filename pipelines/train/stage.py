@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.integrity import committed_files, require_intact

@@ -21,7 +21,7 @@ from arctic_model.training.objective import Batch
 from arctic_model.training.optimizer import Optimization
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from infra.context import StageContext
 from infra.integrity import committed_folder, damage
 from pipelines.artifacts.checkpoint import ROUTER_COLUMNS

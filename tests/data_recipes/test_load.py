@@ -70,24 +70,24 @@ def test_every_recipe_of_the_project_loads():
         (
             "weights = { notes = 1.0 }",
             "weights = { notes = 0.95 }",
-            "/tiny.toml: phases[1].weights sum to 0.95 (notes 0.95); they must sum to 1. Add 0.05 or rescale.",
+            "/tiny.toml: phases.1.weights sum to 0.95 (notes 0.95); they must sum to 1. Add 0.05 or rescale.",
         ),
         (
             "weights = { notes = 1.0 }",
             "weights = { note = 1.0 }",
-            "/tiny.toml: phases[1].weights.note: no such corpus. The corpora of this run are notes. "
+            "/tiny.toml: phases.1.weights.note = 1.0: no such corpus. The corpora of this run are notes. "
             "Did you mean notes?",
         ),
         (
             "weights = { notes = 1.0 }",
             "weights = { notes = 1.0 }\nweights_to = { note = 1.0 }",
-            "/tiny.toml: phases[1].weights_to.note: no such corpus. The corpora of this run are notes. "
+            "/tiny.toml: phases.1.weights_to.note = 1.0: no such corpus. The corpora of this run are notes. "
             "Did you mean notes?",
         ),
         (
             "[[phases]]",
             '[mix]\nrehydrate = ["web"]\n[[phases]]',
-            "/tiny.toml: mix.rehydrate[1] = 'web': no such corpus. The corpora of this run are notes.",
+            "/tiny.toml: mix.rehydrate.1 = 'web': no such corpus. The corpora of this run are notes.",
         ),
         (
             "peak_lr = 0.001",
@@ -104,18 +104,18 @@ def test_every_recipe_of_the_project_loads():
         (
             'corpora = ["notes.toml"]',
             'corpora = ["nots.toml"]',
-            "/tiny.toml: corpora[1] = 'nots.toml' is not a file (/nots.toml).  has notes.toml, tiny.toml.",
+            "/tiny.toml: corpora.1 = 'nots.toml' is not a file (/nots.toml).  has notes.toml, tiny.toml.",
         ),
         (
             "tokens = 1024",
             "tokens = 1000",
-            "/tiny.toml: phases[1].tokens = 1000 is not a whole number of steps of 256 tokens "
+            "/tiny.toml: phases.1.tokens = 1000 is not a whole number of steps of 256 tokens "
             "(sequence_length x global_batch_sequences). Use 1024.",
         ),
         (
             "micro_batch_sequences = 4",
             "micro_batch_sequences = 3",
-            "/tiny.toml: train.global_batch_sequences 4 is not a multiple of micro_batch_sequences x num_workers = "
+            "/tiny.toml: train.global_batch_sequences = 4 is not a multiple of micro_batch_sequences x num_workers = "
             "3 x 1 = 3. Use 6.",
         ),
     ],
@@ -126,7 +126,7 @@ def test_a_mistake_in_a_run_is_named_with_its_mend(pages, old, new, message):
 
 def test_a_mistake_in_a_corpus_names_the_corpus_page(pages):
     message = broken(pages, 'kind = "warc", paths', 'kind = "warc", pahts', "notes.toml")
-    assert "/notes.toml: source.inputs[1].warc.pahts = ['*.warc.gz']: unknown field. Did you mean paths?" in message
+    assert "/notes.toml: source.inputs.1.pahts = ['*.warc.gz']: unknown field. Did you mean paths?" in message
 
 
 def test_broken_toml_and_missing_files_are_named(pages):

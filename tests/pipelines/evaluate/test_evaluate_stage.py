@@ -14,7 +14,6 @@ from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from data_recipes.schema import EvaluateSection
-from data_recipes.section import RecipeError
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import Artifact
@@ -187,16 +186,6 @@ def test_piece_is_scored_alike_alone_and_beside_others(inputs: dict[str, Artifac
 def test_questions_are_an_input_only_where_they_are_asked() -> None:
     assert set(evaluate_stage(4).inputs) == {"train", "tokenizer", "tokens:notes", "source:sql"}
     assert set(evaluate_stage(0).inputs) == {"train", "tokenizer", "tokens:notes"}
-
-
-def test_questions_without_a_corpus_that_brings_them_are_a_mistake_of_the_recipe() -> None:
-    section = EvaluateSection(heldout_bytes_per_corpus=2000, text_to_sql_questions=5)
-    nothing = evaluate.PhaseInputs(stand_in("train"), stand_in("tokenizer"), {})
-    with pytest.raises(RecipeError, match="evaluate.text_to_sql_questions = 5, but no corpus"):
-        evaluate.stage(1, "code", section, Path("recipes"), nothing)
-    unknown = section.model_copy(update={"text_to_sql_questions": 0, "tasks": ["spyder"]})
-    with pytest.raises(RecipeError, match="'spyder': no such task or suite. There are enterprise"):
-        evaluate.stage(1, "code", unknown, Path("recipes"), nothing)
 
 
 def test_fewer_questions_than_asked_for_are_all_asked_and_said(inputs: dict[str, Artifact], tmp_path: Path) -> None:

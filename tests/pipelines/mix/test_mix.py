@@ -195,7 +195,7 @@ def test_a_corpus_that_changed_its_size_between_phases_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"tokens": 8}, "weights or tokens_per_corpus: neither is given"),
+        ({"tokens": 8}, r"weights = \{\}, tokens_per_corpus = \{\}: neither is given"),
         ({"tokens": 8, "weights": {"a": 1.0}, "tokens_per_corpus": {"a": 8}}, "both is given"),
         ({"tokens": 9, "tokens_per_corpus": {"a": 8}}, "tokens = 9, but tokens_per_corpus sum to 8. Leave tokens out"),
         ({"tokens": 8, "weights": {"a": 1.0}, "weights_to": {"a": 0.5}}, "weights_to sum to 0.5"),

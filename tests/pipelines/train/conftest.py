@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from arctic_model.presets import preset
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from infra.context import Event, StageContext
 from infra.stage import Stage
 from infra.store import Artifact, Manifest

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from arctic_model.presets import preset
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from infra.context import StageContext
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.train import worker

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from arctic_model.presets import preset
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.train.data import PhaseBatches, Prefetched

@@ -16,7 +16,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
-from data_recipes.schema import TrainSection
+from data_recipes.training import TrainSection
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import (
     EXPERT_LOAD,

@@ -1,0 +1,162 @@
+"""The model that a run trains, and how."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from data_recipes.section import (
+    LARGEST,
+    Count,
+    Fraction,
+    Name,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Seed,
+)
+
+
+class ModelSection(Section):
+    """The architecture: a preset of `arctic_model.presets` with individual fields replaced."""
+
+    preset: Name
+    """Name of the preset, such as `quickstart` or `arctic-480b`."""
+    overrides: dict[str, int | float | bool] = {}
+    """Fields of `ArcticConfig` to replace, such as `{num_layers = 8, num_experts = 16}`."""
+
+
+class TrainSection(Section):
+    """Optimization, and the parallel layout, which never enters a stage's key."""
+
+    global_batch_sequences: PositiveInt
+    """Sequences per optimizer step, over all workers."""
+    micro_batch_sequences: PositiveInt
+    """Sequences per worker and forward pass."""
+    optimizer: Literal["adamw", "muon"] = "muon"
+    """Optimizer of the layers' matrices: Muon, with each expert as a matrix of its own and AdamW for all other
+    parameters ("muon"), or AdamW for everything ("adamw")."""
+    peak_lr: PositiveFloat
+    """Peak learning rate. Muon's updates are scaled to the size of AdamW's, so the value means the same for both."""
+    embedding_lr_factor: PositiveFloat = 1.0
+    """Learning rate of the embeddings relative to the schedule. With Muon only; AdamW updates them."""
+    head_lr_factor: PositiveFloat = 1.0
+    """Learning rate of the output head relative to the schedule. With Muon only."""
+    gate_lr_factor: PositiveFloat = 1.0
+    """Learning rate of the router gates relative to the schedule. With Muon only."""
+    norm_lr_factor: PositiveFloat = 1.0
+    """Learning rate of the norm gains relative to the schedule. With Muon only."""
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    """Learning-rate schedule: constant with a linear decay at the end ("wsd"), or a cosine from the end of warm-up
+    ("cosine"). The cosine depends on the length of the whole run: extending a later phase rebuilds every phase."""
+    final_lr_fraction: Fraction = 0.1
+    """Learning rate at the end of the run as a fraction of `peak_lr`."""
+    warmup_tokens: Count = 0
+    """Tokens over which the learning rate rises linearly from zero."""
+    decay_fraction: Fraction = 0.2
+    """Fraction of the run's tokens, at its end, over which the learning rate decays linearly. With `wsd` only."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Decoupled weight decay of matrices. Norm gains do not decay."""
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Decay rate of AdamW's first moment."""
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
+    """Decay rate of AdamW's second moment."""
+    gradient_clip: PositiveFloat = 1.0
+    """Maximum norm of the gradient over all workers and experts; a larger gradient is scaled down to it."""
+    spike_factor: Annotated[float, Field(gt=1.0)] = 10.0
+    """Skip a step if its gradient norm exceeds `spike_factor` times the running median, or if the norm or the loss is
+    not finite."""
+    spike_window_steps: Annotated[int, Field(ge=4, le=LARGEST)] = 128
+    """Number of recent accepted steps in the running median. No norm is too large until half of the window is
+    filled."""
+    max_skipped_steps: Count = 10
+    """Maximum number of skipped steps among any `spike_window_steps` steps. One more stops the run."""
+    balance_loss_coefficient: NonNegativeFloat = 0.01
+    """Weight of the router's load-balancing loss."""
+    z_loss_coefficient: NonNegativeFloat = 0.0
+    """Weight of the router's z-loss (mean squared log-partition)."""
+    balance_bias_rate: Fraction = 0.0
+    """Loss-free balancing: amount by which each step moves every expert's selection bias against its load (the paper
+    uses 0.001); 0 disables it. Set `balance_loss_coefficient` to 0 to rely on the bias alone."""
+    capacity_factor: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
+    """Expert capacity: of each sequence, an expert takes the first ceil(capacity_factor x sequence_length x top_k /
+    num_experts) tokens that select it; later ones are dropped and counted. 0 drops no token. Evaluation never drops
+    tokens."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Data type of the forward and backward passes."""
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Data type in which gradients are summed over the passes of a step and over workers. bfloat16 halves the traffic
+    but loses up to half of a sum that 1,024 workers agree on."""
+    zero_stage: Literal[0, 1, 2] = 1
+    """DeepSpeed ZeRO stage: partition nothing (0), optimizer states (1), or gradients as well (2)."""
+    checkpoint_every_steps: PositiveInt = 100
+    """Number of optimizer steps between two checkpoints."""
+    keep_last_checkpoints: PositiveInt = 2
+    """Number of most recent checkpoints to keep during a phase; its last checkpoint is kept for good. With 1, a damaged
+    checkpoint has no predecessor to fall back on."""
+    keep_best_checkpoints: Count = 0
+    """Number of additional checkpoints to keep during a phase: those with the lowest mean training loss since the
+    preceding checkpoint. They are deleted when the phase is done."""
+    seed: Seed = 0
+    """Random seed of the initial weights."""
+    num_workers: PositiveInt = 1
+    """Number of training workers. Each is a process with its own GPU or CPUs."""
+    expert_parallel_size: PositiveInt = 1
+    """Number of workers that share one copy of the experts."""
+    cpus_per_worker: PositiveFloat = 1.0
+    """CPUs that each worker reserves."""
+    gpus_per_worker: Fraction = 0.0
+    """GPUs that each worker reserves."""
+    threads_per_worker: Annotated[int, Field(gt=0, le=4096)] = 1
+    """CPU threads per worker."""
+    collective_timeout_s: Annotated[float, Field(gt=0.0, le=31_536_000.0)] = 600.0
+    """Seconds that a worker waits for another one before it stops and names it."""
+    peak_tflops: PositiveFloat | None = None
+    """Peak of one worker in TFLOP/s, the denominator of MFU. If unset, the data sheet of a recognized GPU is used;
+    otherwise MFU is not reported."""
+    price_per_worker_hour: PositiveFloat | None = None
+    """Price per worker-hour in your currency, from which the report computes the cost of each checkpoint."""
+    profile_steps: Annotated[str, Field(pattern=r"^(\d+:\d+)?$")] = ""
+    """First and last step of a profiler trace of worker 0, such as "10:13", written beside the result and to MLflow.
+    Empty disables it."""
+    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
+    """Recomputation in backward: of norms, casts and gathers, but of no product and no exchange ("selective"), or of
+    whole layers from their input, about a third more work ("layer"). Saves memory; results are identical to the bit."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        per_pass = self.micro_batch_sequences * self.num_workers
+        if self.global_batch_sequences % per_pass:
+            raise ValueError(
+                f"global_batch_sequences = {self.global_batch_sequences} is not a multiple of micro_batch_sequences x "
+                f"num_workers = {self.micro_batch_sequences} x {self.num_workers} = {per_pass}. "
+                f"Use {-(-self.global_batch_sequences // per_pass) * per_pass}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_have_whole_gpus(self) -> Self:
+        if self.num_workers > 1 and 0 < self.gpus_per_worker < 1:
+            raise ValueError(
+                f"gpus_per_worker = {self.gpus_per_worker:g} with num_workers = {self.num_workers}: NCCL refuses two "
+                "workers on one GPU. Use 1, 0 for CPUs, or one worker."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _skipped_steps_stop_the_run(self) -> Self:
+        if self.max_skipped_steps >= self.spike_window_steps:
+            raise ValueError(
+                f"max_skipped_steps = {self.max_skipped_steps} of spike_window_steps = {self.spike_window_steps}: one "
+                "that skips every step would never stop. Lower it."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _profile_has_steps(self) -> Self:
+        first, last = map(int, (self.profile_steps or "1:1").split(":"))
+        if not 1 <= first <= last:
+            raise ValueError(
+                f"profile_steps = {self.profile_steps!r}: steps count from 1, first to last. Use 10:13, say."
+            )
+        return self
