@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test test-all lint types format clean
+.PHONY: demo test test-all lint types format reference docs clean
 
 demo: $(READY)
 	$(BIN)/arctic run data_recipes/runs/quickstart.toml
@@ -26,6 +26,13 @@ types: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pages and JSON Schemas that follow from code.
+reference: $(READY)
+	$(BIN)/python docs/generate.py
+
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 # torch is named first and exactly: a range would bring gigabytes of GPU libraries to a laptop.
 $(READY): pyproject.toml constraints.txt

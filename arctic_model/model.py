@@ -166,7 +166,7 @@ class ArcticModel(nn.Module):
         """The input of the head, and the routing for the router's losses.
 
         Args:
-            ids, positions, segments, caches: as in `forward`.
+            ids: as in `forward`, like `positions`, `segments` and `caches`.
             policy: capacity and recomputation of a training pass.
             mask: the keys that each query sees, if neither segments nor caches describe them.
         """

@@ -1,4 +1,4 @@
-"""Rates of the single steps of deduplication, on one core: what docs/deduplication.md carries to 10^10 documents.
+"""Rates of the single steps of deduplication, on one core, as docs/explanation/deduplication.md uses them.
 
 python benchmarks/dedup_rates.py [--quick]
 """

@@ -2,13 +2,20 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from data_recipes.section import Count, Fraction, Name, PositiveFloat, PositiveInt, Section, Seed
 
 
+def _tokens_may_be_left_out(schema: dict[str, Any]) -> None:
+    """An editor accepts a phase without `tokens`, as `PhaseSection` does if `tokens_per_corpus` gives their sum."""
+    schema["required"].remove("tokens")
+
+
 class PhaseSection(Section):
     """One segment of the curriculum: a budget in `tokens` with `weights`, or `tokens_per_corpus`."""
+
+    model_config = ConfigDict(json_schema_extra=_tokens_may_be_left_out)
 
     name: Name
     """Name of the phase in tables and figures, unique within the run."""

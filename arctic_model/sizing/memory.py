@@ -1,6 +1,6 @@
 """Memory of one worker by part, by formula: what stays through a step, and what a step adds. No torch here.
 
-docs/sizing.md derives every formula; the tests hold them against what torch and DeepSpeed really allocate.
+docs/explanation/sizing.md derives every formula; the tests hold them against what torch and DeepSpeed really allocate.
 """
 
 import math

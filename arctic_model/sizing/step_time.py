@@ -1,6 +1,7 @@
 """How long a step takes on GPUs, by formula: computation, exchanges hidden behind it, and what waits. No torch here.
 
-docs/sizing.md derives every formula. A prediction assumes an even load of the experts and no waiting for data.
+docs/explanation/sizing.md derives every formula. A prediction assumes an even load of the experts and no waiting for
+data.
 """
 
 from collections.abc import Mapping
