@@ -24,7 +24,7 @@ from harness import arguments, interleave, machine, one_core, report
 from machine_text import machine_texts
 
 from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
-from pipelines.evaluate.engine.decoding import Writer
+from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
 from pipelines.evaluate.engine.models import LanguageModel, ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
@@ -106,8 +106,8 @@ def writing(model: LanguageModel, words: Sequence[str], count: int) -> None:
     """Ids a second of generation, alone and side by side."""
     requests = [Generation(" ".join(words[50 * n : 50 * n + 40]), (), 32) for n in range(count)]
     contenders = {
-        "alone, the same bits in any company": lambda: Writer(model).write(requests),
-        f"{count} side by side": lambda: Writer(model, batched=True).write(requests),
+        "alone, the same bits in any company": lambda: TextGenerator(model).write(requests),
+        f"{count} side by side": lambda: TextGenerator(model, batched=True).write(requests),
     }
     print("generation")
     for name, timing in interleave(contenders, 1).items():

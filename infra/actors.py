@@ -17,7 +17,7 @@ TASKS_AHEAD = 2
 """Tasks that an actor has at a time: the one it works on, and one so that it never waits for the next."""
 
 
-def spread(
+def map_on_actors(
     make: Callable[[], Worker[Task, Result]],
     tasks: Sequence[Task],
     context: StageContext,
@@ -56,7 +56,7 @@ class _Actor:
         return self._worker(task)
 
 
-class _Crew:
+class _ActorPool:
     """Actors and what they are at. Ray itself restarts none: a restarted one would keep its tasks while it waits for
     room."""
 
@@ -120,33 +120,33 @@ def _on_cluster(
     capacity = context.capacity or Capacity.look()
     capacity.require(f"a worker of {context.stage_id}", demand)
     wait = Wait(context.stage_id, demand, capacity, context.emit)
-    crew = _Crew(make, len(tasks), demand)
+    pool = _ActorPool(make, len(tasks), demand)
     num_left = len(tasks)
     try:
         for _ in range(num_actors):
-            crew.start()
+            pool.start()
         while num_left:
-            if not (done := ray.wait(list(crew.running), timeout=POLL_S)[0]):
+            if not (done := ray.wait(list(pool.running), timeout=POLL_S)[0]):
                 # An actor that starts may take long to make its worker: that is no wait for a machine.
-                if crew.is_waiting and not wait.fits():
+                if pool.is_waiting and not wait.fits():
                     wait.check()
                 continue
             wait.restart()
             reference = done[0]
-            actor, index = crew.running.pop(reference)
+            actor, index = pool.running.pop(reference)
             try:
                 result = ray.get(reference)
             except RayActorError:
                 preemptions -= 1
                 if preemptions < 0:
                     raise
-                crew.died(actor, index)
-                crew.hand_out(tasks)
+                pool.died(actor, index)
+                pool.hand_out(tasks)
                 continue
-            crew.finished(actor, index)
-            crew.hand_out(tasks)
+            pool.finished(actor, index)
+            pool.hand_out(tasks)
             if index is not None:
                 num_left -= 1
                 yield index, result
     finally:
-        crew.dismiss()
+        pool.dismiss()

@@ -56,8 +56,8 @@ def measure(
 
 def by_documents(pieces: Sequence[ScoredPiece], nats: Sequence[float]) -> dict[str, Share]:
     """Bits and bytes of each document, all its pieces together."""
-    found: dict[str, Share] = {}
+    shares: dict[str, Share] = {}
     for piece, value in zip(pieces, nats, strict=True):
-        before = found.get(piece.doc_id, Share(0.0, 0.0))
-        found[piece.doc_id] = Share(before.part + value / math.log(2), before.whole + piece.num_bytes)
-    return found
+        before = shares.get(piece.doc_id, Share(0.0, 0.0))
+        shares[piece.doc_id] = Share(before.part + value / math.log(2), before.whole + piece.num_bytes)
+    return shares

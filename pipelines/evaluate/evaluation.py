@@ -47,18 +47,18 @@ def read_items(
 ) -> tuple[list[tuple[Task, list[Item]]], dict[str, str]]:
     """Items of all tasks before anything is asked, at most `limit` of each, with answers of at most `max_new_tokens`;
     and why a task has none."""
-    chosen, skipped = [], {}
+    items_by_task, skipped = [], {}
     for task in tasks:
         try:
-            chosen.append((task, [shortened(item, max_new_tokens) for item in sample(task.items(), limit)]))
+            items_by_task.append((task, [shortened(item, max_new_tokens) for item in sample(task.items(), limit)]))
         except DataError as error:
             skipped[task.name] = str(error)
-    return chosen, skipped
+    return items_by_task, skipped
 
 
 def sample(items: Sequence[Item], limit: int | None) -> list[Item]:
     """`limit` items drawn by the digest of their id, in their own order: the same for every checkpoint."""
-    return [items[place] for place in sorted(drawn([item.item_id for item in items], limit))]
+    return [items[index] for index in sorted(drawn([item.item_id for item in items], limit))]
 
 
 def shortened(item: Item, max_new_tokens: int | None) -> Item:
@@ -75,22 +75,22 @@ def shortened(item: Item, max_new_tokens: int | None) -> Item:
 
 
 def evaluate(
-    chosen: Sequence[tuple[Task, Sequence[Item]]], answer: Answerer, journal: Journal, context: StageContext
+    items_by_task: Sequence[tuple[Task, Sequence[Item]]], answer: Answerer, journal: Journal, context: StageContext
 ) -> list[TaskResult]:
     """Ask all tasks' requests at once, so that their batches are full, and judge task by task.
 
     An item without all of its numbers is left out, and a task without another item has no result.
     """
-    answers = iter(answer([item.requests for _, items in chosen for item in items]))
-    asked = [(task, *_complete(items, [next(answers) for _ in items])) for task, items in chosen]
-    grouped = [(task, items, given) for task, items, given in asked if items]
+    answers = iter(answer([item.requests for _, items in items_by_task for item in items]))
+    answered = [(task, *_complete(items, [next(answers) for _ in items])) for task, items in items_by_task]
+    grouped = [(task, items, task_answers) for task, items, task_answers in answered if items]
     total = sum(len(items) for _, items, _ in grouped)
     results: list[TaskResult] = []
-    for task, items, given in grouped:
+    for task, items, task_answers in grouped:
         verdicts: list[Verdict] = []
         for start in range(0, len(items), ITEMS_JUDGED_AT_ONCE):
             part = slice(start, start + ITEMS_JUDGED_AT_ONCE)
-            verdicts += _judge(task, items[part], given[part], journal)
+            verdicts += _scored(task, items[part], task_answers[part], journal)
             context.progress(sum(len(done.items) for done in results) + len(verdicts), total, "items judged")
         results.append(TaskResult(task.name, task.headline, task.protocol, items, verdicts))
     return results
@@ -99,12 +99,12 @@ def evaluate(
 def scores(results: Sequence[TaskResult], contamination: Contamination) -> dict[str, Score]:
     """Every measure as `<task>/<measure>`, and the two means over tasks, where their parts are there. Beside a headline
     and a mean `.../clean`: over the items that do not stand in the training corpora, where some do."""
-    found = _measures(results)
+    measures = _measures(results)
     clean = _measures([_without(result, contamination) for result in results])
     headlines = [f"{result.name}/{result.headline}" for result in results]
-    means = [name for name in found if "/" not in name]
-    changed = [name for name in [*headlines, *means] if name in clean and clean[name] != found[name]]
-    return found | {f"{name}/clean": clean[name] for name in changed}
+    means = [name for name in measures if "/" not in name]
+    changed = [name for name in [*headlines, *means] if name in clean and clean[name] != measures[name]]
+    return measures | {f"{name}/clean": clean[name] for name in changed}
 
 
 def samples(results: Sequence[TaskResult], contamination: Contamination) -> list[dict[str, Any]]:
@@ -135,12 +135,14 @@ def asked_otherwise(
 ) -> dict[str, str]:
     """How the checkpoint before was asked, by task, where that differs from now, so that scores cannot be compared:
     another protocol, or other prompts or gold answers of the same items (rows of SAMPLES)."""
-    found = {task: protocols_before[task] for task, now in protocols.items() if protocols_before.get(task, now) != now}
-    asked = {(row["task"], row["item_id"]): (row["prompt"], row["gold"]) for row in before}
+    changed = {
+        task: protocols_before[task] for task, now in protocols.items() if protocols_before.get(task, now) != now
+    }
+    questions = {(row["task"], row["item_id"]): (row["prompt"], row["gold"]) for row in before}
     for row in after:
-        if asked.get((row["task"], row["item_id"]), (row["prompt"], row["gold"])) != (row["prompt"], row["gold"]):
-            found.setdefault(row["task"], f"other prompts or gold answers, such as of {row['item_id']}")
-    return found
+        if questions.get((row["task"], row["item_id"]), (row["prompt"], row["gold"])) != (row["prompt"], row["gold"]):
+            changed.setdefault(row["task"], f"other prompts or gold answers, such as of {row['item_id']}")
+    return changed
 
 
 def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Difference]:
@@ -153,38 +155,38 @@ def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str
             if measure in old:
                 pair = Share(*old[measure]), Share(*share), row["cluster"]
                 pairs.setdefault(f"{row['task']}/{measure}", []).append(pair)
-    return {name: difference(*zip(*found, strict=True)) for name, found in pairs.items()}
+    return {name: difference(*zip(*value_pairs, strict=True)) for name, value_pairs in pairs.items()}
 
 
 def _complete(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> tuple[list[Item], list[Sequence[Answer]]]:
-    pairs = [(item, given) for item, given in zip(items, answers, strict=True) if is_complete(given)]
-    return [item for item, _ in pairs], [given for _, given in pairs]
+    pairs = [(item, answer) for item, answer in zip(items, answers, strict=True) if is_complete(answer)]
+    return [item for item, _ in pairs], [answer for _, answer in pairs]
 
 
-def _judge(task: Task, items: Sequence[Item], answers: Sequence[Sequence[Answer]], journal: Journal) -> list[Verdict]:
+def _scored(task: Task, items: Sequence[Item], answers: Sequence[Sequence[Answer]], journal: Journal) -> list[Verdict]:
     content = [[item.item_id, *answers] for item, answers in zip(items, answers, strict=True)]
-    asked = json.dumps([task.protocol, content]).encode()
-    key = f"verdicts/{task.name}/{hashlib.sha256(asked).hexdigest()}"
-    kept = journal.remember(key, lambda: [asdict(verdict) for verdict in task.judge(items, answers)])
+    key_content = json.dumps([task.protocol, content]).encode()
+    key = f"verdicts/{task.name}/{hashlib.sha256(key_content).hexdigest()}"
+    records = journal.remember(key, lambda: [asdict(verdict) for verdict in task.score(items, answers)])
     return [
         Verdict({name: Share(*share) for name, share in row["shares"].items()}, row["answer"], row["reason"])
-        for row in kept
+        for row in records
     ]
 
 
 def _measures(results: Sequence[TaskResult]) -> dict[str, Score]:
-    found: dict[str, Score] = {}
+    by_name: dict[str, Score] = {}
     together: dict[tuple[str, str], list[Share]] = {}
     for result in results:
         for measure, shares in result.shares().items():
             together[result.name, measure] = by_cluster(shares, [item.cluster for item in result.items])
             pairs = [(item, share) for item, share in zip(result.items, shares, strict=True) if share.whole]
-            found[f"{result.name}/{measure}"] = _score(pairs)
+            by_name[f"{result.name}/{measure}"] = _score(pairs)
     means = {
         "enterprise_intelligence": enterprise_intelligence(together),
         "enterprise_bits_per_byte": enterprise_bits_per_byte(together),
     }
-    return found | {name: mean for name, mean in means.items() if mean}
+    return by_name | {name: mean for name, mean in means.items() if mean}
 
 
 def _without(result: TaskResult, contamination: Contamination) -> TaskResult:

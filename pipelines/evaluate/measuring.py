@@ -29,7 +29,8 @@ from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.data.heldout import choose_pieces
-from pipelines.evaluate.engine.answering import Execution, answer
+from pipelines.evaluate.engine.answering import answer
+from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, Request
@@ -51,7 +52,7 @@ from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tasks.task import DataError, Item, Task
 
 if TYPE_CHECKING:
-    from pipelines.evaluate.stage import Spread
+    from pipelines.evaluate.engine.execution import Execution
 
 JOURNAL = "items.jsonl"
 MORE_DOCUMENTS = (
@@ -62,17 +63,14 @@ MORE_DOCUMENTS = (
 class Measuring:
     """Results of one checkpoint as they come in. A context manager, which holds the journal open."""
 
-    def __init__(self, label: str, source: ModelSource, suite: Suite, spread: "Spread", context: StageContext) -> None:
+    def __init__(
+        self, label: str, source: ModelSource, suite: Suite, execution: Execution, context: StageContext
+    ) -> None:
         self._label = label
         self._source = source
         self._suite = suite
         self._context = context
-        self._execution = Execution(
-            num_actors=spread.num_actors,
-            tokens_per_batch=spread.tokens_per_batch,
-            cpus_per_actor=spread.cpus_per_actor,
-            gpus_per_actor=spread.gpus_per_actor,
-        )
+        self._execution = execution
         self._journal = Journal(context.state / JOURNAL)
         self._results: list[TaskResult] = []
         self._skipped: dict[str, str] = {}
@@ -93,8 +91,8 @@ class Measuring:
             name: choose_pieces(TokenSequences(path, HELDOUT), bytes_of_id, max_bytes, max_document_bytes)
             for name, path in tokens.items()
         }
-        for name, chosen in pieces.items():
-            if (count := len({piece.doc_id for piece in chosen})) < MIN_UNITS:
+        for name, excerpts in pieces.items():
+            if (count := len({piece.doc_id for piece in excerpts})) < MIN_UNITS:
                 self._tell(f"{bits_per_byte.NAME}/{name}", f"{count} held-out documents are too few. {MORE_DOCUMENTS}")
         scorer = Scorer(self._source)
         result = bits_per_byte.measure(scorer, pieces, max_document_bytes, self._journal, self._context)
@@ -114,16 +112,16 @@ class Measuring:
         Raises PreflightError or SandboxUnavailableError, before anything is asked, where code would have to run and
         cannot be held.
         """
-        chosen, skipped = read_items(tasks, limit, self._suite.max_new_tokens)
+        items_by_task, skipped = read_items(tasks, limit, self._suite.max_new_tokens)
         for name, reason in skipped.items():
             self._context.warn(f"{name} is not measured: {reason}")
         self._skipped |= skipped
-        for language in sorted({task.runs for task, _ in chosen if task.runs} if not self._suite.unsafe else ()):
+        for language in sorted({task.runs for task, _ in items_by_task if task.runs} if not self._suite.unsafe else ()):
             preflight(language)
-        found = evaluate(chosen, partial(self._answer, chosen), self._journal, self._context)
-        measured = {result.name for result in found}
-        empty = {task.name: "no item could be scored" for task, _ in chosen if task.name not in measured}
-        self._results, self._skipped = self._results + found, self._skipped | empty
+        results = evaluate(items_by_task, partial(self._answer, items_by_task), self._journal, self._context)
+        measured = {result.name for result in results}
+        empty = {task.name: "no item could be scored" for task, _ in items_by_task if task.name not in measured}
+        self._results, self._skipped = self._results + results, self._skipped | empty
 
     def write(self, corpora: Sequence[CorpusFindings], previous: Artifact | None) -> Metrics:
         """Write the artifact. `corpora`: what is known of items in the training corpora; `previous`: the evaluation to
@@ -133,7 +131,7 @@ class Measuring:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self._skipped.items())
             raise DataError(f"nothing could be measured. {reasons}")
         contamination = contaminated(results, self._suite.root, corpora)
-        found = scores(results, contamination.shares())
+        all_scores = scores(results, contamination.shares())
         rows = samples(results, contamination.shares())
         target = out / SAMPLES_FILE
         target.parent.mkdir()
@@ -142,31 +140,33 @@ class Measuring:
         write_table(evidence, out / EVIDENCE_FILE)
         protocols = {result.name: self._protocol(result) for result in results}
         before = read_table(previous.path / SAMPLES_FILE).to_pylist() if previous else []
-        asked = asked_otherwise(Scores.read(previous.path).protocols if previous else {}, protocols, before, rows)
-        write_differences(differences([row for row in before if row["task"] not in asked], rows), out)
+        asked_before = asked_otherwise(
+            Scores.read(previous.path).protocols if previous else {}, protocols, before, rows
+        )
+        write_differences(differences([row for row in before if row["task"] not in asked_before], rows), out)
         step, tokens, active_parameters = _trained(self._source)
         Scores(
             self._label,
             step,
             tokens,
-            found,
+            all_scores,
             headlines={result.name: result.headline for result in results},
             protocols=protocols,
-            asked_before=asked,
+            asked_before=asked_before,
             skipped=self._skipped,
             contamination=dict(contamination.counts),
             notes=self._notes,
             active_parameters=active_parameters,
         ).write(out)
-        return metrics_of(found, self._flaws)
+        return metrics_of(all_scores, self._flaws)
 
     def _protocol(self, result: TaskResult) -> str:
         """How the task was asked and judged here: in which chat template, and where answers may have been given fewer
         tokens than is its way."""
         limit = self._suite.max_new_tokens
-        asked = [one for item in result.items for one in item.requests if isinstance(one, Generation)]
-        template = f"; chat template {self._template}" if any(one.form == "message" for one in asked) else ""
-        is_cut = any(request.max_new_tokens == limit for request in asked)
+        generations = [one for item in result.items for one in item.requests if isinstance(one, Generation)]
+        template = f"; chat template {self._template}" if any(one.form == "message" for one in generations) else ""
+        is_cut = any(request.max_new_tokens == limit for request in generations)
         return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}"
 
     @cached_property
@@ -176,16 +176,16 @@ class Measuring:
         return hashlib.sha256(template.encode()).hexdigest()[:12]
 
     def _answer(
-        self, chosen: Sequence[tuple[Task, Sequence[Item]]], questions: Sequence[Sequence[Request]]
+        self, items_by_task: Sequence[tuple[Task, Sequence[Item]]], questions: Sequence[Sequence[Request]]
     ) -> list[list[Answer]]:
         """The answers to the questions of all of `chosen`; what they say of themselves is told, and kept."""
         answers = answer(questions, self._source, self._journal, self._context, self._execution)
         start = 0
-        for task, items in chosen:
+        for task, items in items_by_task:
             self._flaws[task.name] = flaws_of(items, answers[start : start + len(items)])
             start += len(items)
-            if told := note(self._flaws[task.name]):
-                self._tell(task.name, told)
+            if remark := note(self._flaws[task.name]):
+                self._tell(task.name, remark)
         return answers
 
     def _tell(self, name: str, text: str) -> None:
@@ -194,10 +194,10 @@ class Measuring:
         self._notes[name] = text
 
 
-def metrics_of(found: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> Metrics:
+def metrics_of(all_scores: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> Metrics:
     """Scores and flaws under the names that they have in the manifest and in MLflow."""
     metrics: dict[str, float] = {}
-    for measure, score in found.items():
+    for measure, score in all_scores.items():
         # MLflow takes no @ in a name.
         name = f"eval/{measure.replace('@', '_at_')}"
         metrics[name] = score.value

@@ -22,10 +22,10 @@ class Flaws(NamedTuple):
 def flaws_of(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> Flaws:
     """What `answers`, those of every item in order, say of themselves."""
     pairs = list(zip(items, answers, strict=True))
-    truncated = sum(any(answer.num_truncated for answer in given) for _, given in pairs)
-    undecodable = sum(any(map(is_undecodable, item.requests, given)) for item, given in pairs)
-    alone = sum(any(is_encoded(answer, "alone") for answer in given) for _, given in pairs)
-    left_out = sum(not is_complete(given) for _, given in pairs)
+    truncated = sum(any(answer.num_truncated for answer in answers_of_item) for _, answers_of_item in pairs)
+    undecodable = sum(any(map(is_undecodable, item.requests, answers_of_item)) for item, answers_of_item in pairs)
+    alone = sum(any(is_encoded(answer, "alone") for answer in answers_of_item) for _, answers_of_item in pairs)
+    left_out = sum(not is_complete(answers_of_item) for _, answers_of_item in pairs)
     return Flaws(len(items), truncated, undecodable, alone, left_out)
 
 
@@ -53,25 +53,25 @@ def is_undecodable(request: Request, answer: Answer) -> bool:
 
 def note(flaws: Flaws) -> str:
     """In words, with what can be done; "" where there is nothing to tell."""
-    told = []
+    remarks = []
     if flaws.num_truncated:
-        told.append(
+        remarks.append(
             f"{flaws.num_truncated:,} of {flaws.num_items:,} questions lost their beginning: only a model with more "
             "positions reads them whole."
         )
     if flaws.num_undecodable:
-        told.append(
+        remarks.append(
             f"{flaws.num_undecodable:,} of {flaws.num_items:,} answers hold what is no text, judged as U+FFFD or as "
             "nothing: see tables/samples.parquet. The model is hardly trained, or the tokenizer is another's."
         )
     if flaws.num_encoded_alone:
-        told.append(
+        remarks.append(
             f"{flaws.num_encoded_alone:,} of {flaws.num_items:,} questions have a continuation that the tokenizer "
             "joins with the end of the context to one token: it was encoded alone."
         )
     if flaws.num_left_out:
-        told.append(
+        remarks.append(
             f"{flaws.num_left_out:,} of {flaws.num_items:,} questions are left out: the tokenizer gives a continuation "
             "no token."
         )
-    return " ".join(told)
+    return " ".join(remarks)

@@ -30,7 +30,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Checker:
     """Executes gold and answers in processes of their own: the gold rows never enter the answers' process."""
 
     gold: SqlSandbox
@@ -64,8 +64,8 @@ def same_rows(gold: Reply, answer: Reply, *, ordered: bool) -> bool:
     """Same number of columns and the same rows as often, in the same order where `ordered`; columns stand in order."""
     if gold.columns != answer.columns:
         return False
-    expected, given = ([_normal(row) for row in reply.rows] for reply in (gold, answer))
-    return expected == given if ordered else Counter(expected) == Counter(given)
+    expected, actual = ([_normal(row) for row in reply.rows] for reply in (gold, answer))
+    return expected == actual if ordered else Counter(expected) == Counter(actual)
 
 
 def _normal(row: Row) -> Row:

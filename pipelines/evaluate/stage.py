@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from data_recipes.schema import EvaluateSection
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
-from infra.stage import Demand, Metrics, Resources, Stage
+from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.checkpoint import checkpoint_folder
+from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.statistics.contamination import CorpusFindings
 from pipelines.evaluate.suites import Suite
 
@@ -44,33 +45,6 @@ class PhaseInputs(Inputs[Node]):
     previous: Node | None = None
 
 
-@dataclass(frozen=True)
-class Spread:
-    """How the work is spread, which changes no answer on a CPU: `num_actors` copies of the model side by side, each
-    with its CPUs and GPUs, given `tokens_per_batch` at a time."""
-
-    num_actors: int = 1
-    cpus_per_actor: float = 0.5
-    gpus_per_actor: float = 0.0
-    tokens_per_batch: int = 8192
-
-    @property
-    def device(self) -> str:
-        return "cuda" if self.gpus_per_actor else "cpu"
-
-    @property
-    def dtype(self) -> str:
-        return "bfloat16" if self.gpus_per_actor else "float32"
-
-    @property
-    def resources(self) -> Resources:
-        """One actor works in the stage's own task; several bring their own GPUs."""
-        if self.num_actors == 1:
-            return Resources(self.cpus_per_actor, self.gpus_per_actor)
-        # One actor is enough to begin with.
-        return Resources(self.cpus_per_actor, group=Demand(1, self.cpus_per_actor, self.gpus_per_actor))
-
-
 def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs[Stage]) -> Stage:
     """Score the checkpoint of phase `number` on held-out documents of every corpus, on the SQL questions that corpora
     bring, and on the tasks that `section` of a recipe in `folder` names.
@@ -86,10 +60,10 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
         "max_new_tokens": section.max_new_tokens,
         "suite": suite.params(),
     }
-    spread = Spread(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
-    work = partial(_evaluate_phase, phase_name, section, suite, spread)
+    execution = Execution(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
+    work = partial(_evaluate_phase, phase_name, section, suite, execution)
     named = _read(section, inputs).named()
-    return Stage("evaluate", str(number), VERSION, params, named, work, spread.resources, suite.packages(), True)
+    return Stage("evaluate", str(number), VERSION, params, named, work, execution.resources, suite.packages(), True)
 
 
 def checkpoint_stage(
@@ -97,7 +71,7 @@ def checkpoint_stage(
     checkpoint: Path,
     tokenizer: Path | None,
     suite: Suite,
-    spread: Spread,
+    execution: Execution,
     previous: Stage | None = None,
     made_with: Path | None = None,
 ) -> Stage:
@@ -111,15 +85,15 @@ def checkpoint_stage(
     from pipelines.evaluate.engine.models import ModelSource
     from pipelines.evaluate.tokenizer_fit import require_fit
 
-    source = ModelSource(checkpoint, tokenizer or made_with, spread.device, spread.dtype)
+    source = ModelSource(checkpoint, tokenizer or made_with, execution.device, execution.dtype)
     source.require()
     # A tokenizer that does not fit is told now, and not after a cluster was started.
     require_fit(source, made_with)
     params = {"model": source.digest(), "suite": suite.params()}
     inputs = {"previous": previous} if previous else {}
-    work = partial(_evaluate_checkpoint, label, source, suite, spread)
+    work = partial(_evaluate_checkpoint, label, source, suite, execution)
     packages = (*suite.packages(), *source.packages)
-    return Stage("evaluate", label, VERSION, params, inputs, work, spread.resources, packages, True)
+    return Stage("evaluate", label, VERSION, params, inputs, work, execution.resources, packages, True)
 
 
 def _read(section: EvaluateSection, inputs: PhaseInputs[Stage]) -> PhaseInputs[Stage]:
@@ -136,7 +110,7 @@ def _evaluate_phase(
     phase: str,
     section: EvaluateSection,
     suite: Suite,
-    spread: Spread,
+    execution: Execution,
     context: StageContext,
     artifacts: Mapping[str, Artifact],
 ) -> Metrics:
@@ -146,18 +120,18 @@ def _evaluate_phase(
 
     inputs: PhaseInputs[Artifact] = PhaseInputs.of(artifacts)
     checkpoint = checkpoint_folder(inputs.train.path)
-    source = ModelSource(checkpoint, inputs.tokenizer.path, spread.device, spread.dtype)
+    source = ModelSource(checkpoint, inputs.tokenizer.path, execution.device, execution.dtype)
     corpora = [CorpusFindings(name, each.score, each.filter, each.dedup) for name, each in inputs.corpora.items()]
-    with Measuring(phase, source, suite, spread, context) as measuring:
+    with Measuring(phase, source, suite, execution, context) as measuring:
         limits = section.heldout_bytes_per_corpus, section.heldout_bytes_per_document
         measuring.read_heldout({name: tokens.path for name, tokens in inputs.tokens.items()}, *limits)
         if section.text_to_sql_questions:
             sources = tuple(artifact.path for artifact in inputs.source.values())
             task = TextToSql(sources, section.text_to_sql_questions, section.max_new_tokens, section.unsafe_execution)
-            if (there := len(task.items())) < task.count:
+            if (available := len(task.items())) < task.count:
                 context.warn(
-                    f"evaluate.text_to_sql_questions = {task.count}, but there are only {there}: all are asked. Raise "
-                    "num_heldout_schemas for more."
+                    f"evaluate.text_to_sql_questions = {task.count}, but there are only {available}: all are asked. "
+                    "Raise num_heldout_schemas for more."
                 )
             measuring.ask([task], None)
         measuring.ask_suite()
@@ -168,12 +142,12 @@ def _evaluate_checkpoint(
     label: str,
     source: "ModelSource",
     suite: Suite,
-    spread: Spread,
+    execution: Execution,
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
     from pipelines.evaluate.measuring import Measuring
 
-    with Measuring(label, source, suite, spread, context) as measuring:
+    with Measuring(label, source, suite, execution, context) as measuring:
         measuring.ask_suite()
         return measuring.write([], inputs.get("previous"))

@@ -35,10 +35,10 @@ def require_fit(source: ModelSource, made_with: Path | None) -> None:
 def _require_same_ids(source: ModelSource, own: Path, named: Mapping[str, int]) -> None:
     """Ids that both have must stand for the same tokens; template and end token may differ."""
     try:
-        known = replace(source, tokenizer=own).load_codec().vocabulary
+        vocabulary = replace(source, tokenizer=own).load_codec().vocabulary
     except (ValueError, OSError):
         return  # What the model was trained with is not there to compare with.
-    tokens = {number: token for token, number in known.items()}
+    tokens = {number: token for token, number in vocabulary.items()}
     for token, number in sorted(named.items(), key=lambda item: item[1]):
         if tokens.get(number, token) != token:
             raise ValueError(

@@ -54,9 +54,9 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     suite = Suite.named(options.suite, options.root, options.limit, options.unsafe)
     if not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
-    spread = evaluate.Spread(options.actors, 1.0, options.gpus_per_actor)
-    before = _stage(options.against, options.against_tokenizer, suite, spread, None) if options.against else None
-    stage = _stage(options.checkpoint, options.tokenizer, suite, spread, before)
+    execution = evaluate.Execution(options.actors, 1.0, options.gpus_per_actor)
+    before = _stage(options.against, options.against_tokenizer, suite, execution, None) if options.against else None
+    stage = _stage(options.checkpoint, options.tokenizer, suite, execution, before)
     stages = {each.id: each for each in (before, stage) if each}
     return Graph(f"evaluate-{stage.subject}", stages, Lock(None, {}, {}, {}))
 
@@ -74,11 +74,13 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError(f"--unsafe {options.unsafe!r}: say '{UNSAFE}', in these words, or leave it out.")
 
 
-def _stage(place: Path, tokenizer: Path | None, suite: Suite, spread: evaluate.Spread, before: Stage | None) -> Stage:
+def _stage(
+    place: Path, tokenizer: Path | None, suite: Suite, execution: evaluate.Execution, before: Stage | None
+) -> Stage:
     folder, made_with = _resolve(place)
     label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(place.resolve())).strip("-.")
     try:
-        return evaluate.checkpoint_stage(label, folder, tokenizer, suite, spread, before, made_with)
+        return evaluate.checkpoint_stage(label, folder, tokenizer, suite, execution, before, made_with)
     except (ValueError, OSError) as error:
         named = str(error).startswith((str(place), str(folder)))
         raise OptionError(str(error) if named else f"{place}: {error}") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.actors import spread
+from infra.actors import map_on_actors
 from infra.context import StageContext
 
 
@@ -29,9 +29,9 @@ class Squares:
 
 def test_tasks_run_here_in_order_and_nothing_is_made_for_none(tmp_path):
     here = context(tmp_path, parallel=False)
-    assert list(spread(lambda: Squares(tmp_path), [2, 5], here, num_actors=4)) == [(0, 4), (1, 25)]
+    assert list(map_on_actors(lambda: Squares(tmp_path), [2, 5], here, num_actors=4)) == [(0, 4), (1, 25)]
     assert len(list(tmp_path.iterdir())) == 1
-    assert list(spread(lambda: 1 // 0, [], here, num_actors=1)) == []
+    assert list(map_on_actors(lambda: 1 // 0, [], here, num_actors=1)) == []
 
 
 @pytest.mark.slow
@@ -45,11 +45,11 @@ def test_tasks_on_ray(tmp_path):
             folder = tmp_path / name
             folder.mkdir()
             # more actors than there is room for: those that never start hold nobody up
-            found = spread(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
+            found = map_on_actors(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
             assert sorted(found) == [(n, n * n) for n in range(9)]
         assert len(list((tmp_path / "plain").iterdir())) <= 2
         assert (tmp_path / "deadly" / "died").exists()
         with pytest.raises(ZeroDivisionError):
-            list(spread(lambda: 1 // 0, [1, 2], on_ray, num_actors=2))
+            list(map_on_actors(lambda: 1 // 0, [1, 2], on_ray, num_actors=2))
     finally:
         ray.shutdown()

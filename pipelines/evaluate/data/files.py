@@ -48,11 +48,11 @@ def data_files() -> dict[str, DataFile]:
 
 def checked(root: Path, name: str) -> Path:
     """The file `name` of the data root. Raises DataError where it is missing or not as pinned."""
-    wanted, path = data_files()[name], root / name
+    data_file, path = data_files()[name], root / name
     if not path.is_file():
-        raise DataError(f"{path}: missing. {_mend(wanted, root)}")
-    if wanted.sha256 and _digest_of(path, path.stat().st_mtime_ns, path.stat().st_size) != wanted.sha256:
-        raise DataError(f"{path}: not the pinned version, sha256 {wanted.sha256[:12]}. {_mend(wanted, root)}")
+        raise DataError(f"{path}: missing. {_mend(data_file, root)}")
+    if data_file.sha256 and _digest_of(path, path.stat().st_mtime_ns, path.stat().st_size) != data_file.sha256:
+        raise DataError(f"{path}: not the pinned version, sha256 {data_file.sha256[:12]}. {_mend(data_file, root)}")
     return path
 
 
@@ -95,7 +95,7 @@ def _digest_of(path: Path, _modified_ns: int, _num_bytes: int) -> str:
         raise DataError(f"{path}: unreadable ({error}). Delete it and fetch it again.") from error
 
 
-def _mend(wanted: DataFile, root: Path) -> str:
-    if wanted.form == BY_HAND:
-        return f"Bring it there by hand: {wanted.origin} ({wanted.licence})."
+def _mend(data_file: DataFile, root: Path) -> str:
+    if data_file.form == BY_HAND:
+        return f"Bring it there by hand: {data_file.origin} ({data_file.licence})."
     return f"Run: arctic eval-data fetch --root {root}"

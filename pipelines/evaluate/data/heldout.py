@@ -29,23 +29,23 @@ def choose_pieces(
     Of one longer than `max_document_bytes` only some are taken, spread evenly over it: many documents tell more than
     all of a few, whose size would decide the score.
     """
-    places: dict[str, list[tuple[int, int, int, int]]] = {}
+    pieces_by_document: dict[str, list[tuple[int, int, int, int]]] = {}
     for number in range(len(sequences)):
         for piece in sequences.pieces(number):
-            places.setdefault(piece.doc_id, []).append((piece.doc_start, number, piece.start, piece.length))
-    chosen: list[ScoredPiece] = []
+            pieces_by_document.setdefault(piece.doc_id, []).append((piece.doc_start, number, piece.start, piece.length))
+    excerpts: list[ScoredPiece] = []
     total = 0
-    for doc_id in sorted(places):
+    for doc_id in sorted(pieces_by_document):
         document = []
-        for _, number, start, length in sorted(places[doc_id]):
+        for _, number, start, length in sorted(pieces_by_document[doc_id]):
             ids = sequences.ids(number)[start : start + length].astype(np.int64)
             document.append(ScoredPiece(doc_id, ids, int(bytes_of_id[ids[1:]].sum())))
         excerpt = spread_evenly(document, max_document_bytes)
         total += sum(piece.num_bytes for piece in excerpt)
-        if chosen and total > max_bytes:
+        if excerpts and total > max_bytes:
             break
-        chosen += excerpt
-    return chosen
+        excerpts += excerpt
+    return excerpts
 
 
 def spread_evenly(document: Sequence[ScoredPiece], max_bytes: int) -> list[ScoredPiece]:
@@ -53,7 +53,7 @@ def spread_evenly(document: Sequence[ScoredPiece], max_bytes: int) -> list[Score
     size = sum(piece.num_bytes for piece in document)
     count = len(document) if size <= max_bytes else max(1, len(document) * max_bytes // size)
     while True:
-        pieces = [document[(2 * place + 1) * len(document) // (2 * count)] for place in range(count)]
+        pieces = [document[(2 * index + 1) * len(document) // (2 * count)] for index in range(count)]
         if count == 1 or sum(piece.num_bytes for piece in pieces) <= max_bytes:
             return pieces
         count -= 1

@@ -1,17 +1,17 @@
 """Answers to all requests of a suite: in batches, on any number of actors, each batch kept as it is finished."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
 
 import torch
 
-from infra.actors import spread
+from infra.actors import map_on_actors
 from infra.context import StageContext
 from infra.stage import digest
-from pipelines.evaluate.engine.decoding import Writer
+from pipelines.evaluate.engine.decoding import TextGenerator
+from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
 from pipelines.evaluate.engine.models import ModelSource
@@ -21,28 +21,6 @@ CHARACTERS_PER_TOKEN = 4
 """For sizes of batches only."""
 Unit = tuple[LogLikelihood, ...] | tuple[Generation]
 """What is computed as a whole: the log-likelihoods of one question, or one generation."""
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How requests are run; no answer depends on it but for what `batched` says.
-
-    `tokens_per_batch`: what an actor is given at a time, and at most what a kill loses of its work. `batched`: several
-    questions share a pass, see LikelihoodScorer and Writer: None means on a GPU only.
-    """
-
-    num_actors: int = 1
-    tokens_per_batch: int = 8192
-    batched: bool | None = None
-    cpus_per_actor: float = 1.0
-    gpus_per_actor: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.num_actors < 1 or self.tokens_per_batch < 1:
-            raise ValueError(f"{self}: num_actors and tokens_per_batch must be 1 or more.")
-
-
-ONE_ACTOR = Execution()
 
 
 def answer(
@@ -64,7 +42,7 @@ def answer(
     num_done, total = len(keys) - len(todo), len(keys)
     context.progress(num_done, total, "answers")
     batches = list(plan(todo, execution.tokens_per_batch, batched=batched))
-    found = spread(
+    answers = map_on_actors(
         partial(Worker, source, batched),
         batches,
         context,
@@ -72,7 +50,7 @@ def answer(
         num_cpus=execution.cpus_per_actor,
         num_gpus=execution.gpus_per_actor,
     )
-    for index, values in found:
+    for index, values in answers:
         journal.add({keys[unit]: value for unit, value in zip(batches[index], values, strict=True)})
         num_done += len(values)
         context.progress(num_done, total, "answers")
@@ -87,7 +65,7 @@ class Worker:
         torch.set_num_threads(1)
         model = source.load()
         self._scorer = LikelihoodScorer(model, batched=batched)
-        self._writer = Writer(model, batched=batched)
+        self._writer = TextGenerator(model, batched=batched)
 
     @property
     def num_read(self) -> int:
@@ -164,8 +142,8 @@ def _tokens(unit: Unit) -> int:
 
 def _assemble(question: Sequence[Request], keys: Mapping[Unit, str], journal: Journal) -> list[Answer]:
     """The answers of a question's units, in the order of its requests."""
-    kept = {unit: iter(journal[keys[unit]]) for unit in units(question)}
-    scored = next((values for unit, values in kept.items() if isinstance(unit[0], LogLikelihood)), iter(()))
+    recorded = {unit: iter(journal[keys[unit]]) for unit in units(question)}
+    scored = next((values for unit, values in recorded.items() if isinstance(unit[0], LogLikelihood)), iter(()))
     answers: list[Answer] = []
     for request in question:
         if isinstance(request, LogLikelihood):

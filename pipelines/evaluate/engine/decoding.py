@@ -43,7 +43,7 @@ class Answer:
             self.finish = "length"
 
 
-class Writer:
+class TextGenerator:
     """Answers prompts on one model.
 
     Alone, a prompt's passes have shapes that follow from the prompt, so its answer is the same in any company. In
@@ -115,21 +115,21 @@ class Writer:
             row[longest - len(answer.prompt.ids) :] = answer.prompt.ids
         moved = torch.from_numpy(ids).to(self._model.device)
         padding = torch.tensor([longest - len(answer.prompt.ids) for answer in answers], device=moved.device)[:, None]
-        places = torch.arange(longest, device=moved.device)
-        behind = (places >= padding)[:, None, :] & (places[:, None] >= places)
+        columns = torch.arange(longest, device=moved.device)
+        behind = (columns >= padding)[:, None, :] & (columns[:, None] >= columns)
         # Padding sees itself, so that no row is without a key.
         visible = behind | torch.eye(longest, dtype=torch.bool, device=moved.device)
         keep = torch.arange(1, len(answers) + 1, device=moved.device) * longest - 1
         cache = self._model.new_cache(len(answers), longest + max(answer.prompt.max_new_tokens for answer in answers))
-        positions = (places - padding).clamp(min=0)
+        positions = (columns - padding).clamp(min=0)
         return cache, self._model.logits(moved, positions, added_mask(visible)[:, None], keep, cache)
 
     def _text(self, answer: Answer) -> Text:
         assert answer.finish is not None
         text = self._model.codec.decode(answer.ids)
-        place = first_stop(text, answer.request.stops)
-        cut = text if place is None else text[:place]
-        return Text(cut, answer.finish if place is None else "stop", answer.prompt.num_truncated)
+        end = first_stop(text, answer.request.stops)
+        cut = text if end is None else text[:end]
+        return Text(cut, answer.finish if end is None else "stop", answer.prompt.num_truncated)
 
 
 def choose(logits: torch.Tensor, temperature: float, seed: str) -> int:
@@ -148,7 +148,7 @@ def choose(logits: torch.Tensor, temperature: float, seed: str) -> int:
 
 def first_stop(text: str, stops: Sequence[str]) -> int | None:
     """Where the first of `stops` begins."""
-    return min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)
+    return min((index for stop in stops if (index := text.find(stop)) >= 0), default=None)
 
 
 class StopFinder:
@@ -171,10 +171,10 @@ class StopFinder:
         if new.endswith(UNFINISHED) and len(self._ids) - self._read < PENDING_IDS:
             return first_stop(self._tail + new, self._stops) is not None and self._is_certain()
         self._start, self._read = self._read, len(self._ids)
-        found = first_stop(self._tail + new, self._stops) is not None
+        is_stopped = first_stop(self._tail + new, self._stops) is not None
         longest = max((len(stop) for stop in self._stops), default=1)
         self._tail = (self._tail + new)[-longest:]
-        return found and self._is_certain()
+        return is_stopped and self._is_certain()
 
     def _is_certain(self) -> bool:
         return first_stop(self._decode(self._ids), self._stops) is not None

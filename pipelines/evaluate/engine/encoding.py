@@ -57,12 +57,12 @@ def windows(context: list[int], continuation: list[int], max_positions: int) -> 
     A continuation longer than the model's positions takes several windows (lm-evaluation-harness's rolling windows).
     """
     ids = context + continuation
-    found = []
+    boundaries = []
     for start in range(len(context), len(ids), max_positions):
         end = min(start + max_positions, len(ids))
-        found.append(Window(ids[max(0, end - max_positions - 1) : end], end - start))
-    first = found[0]
-    return found, len(context) - (len(first.ids) - first.num_scored)
+        boundaries.append(Window(ids[max(0, end - max_positions - 1) : end], end - start))
+    first = boundaries[0]
+    return boundaries, len(context) - (len(first.ids) - first.num_scored)
 
 
 def encode_prompt(model: LanguageModel, request: Generation) -> Prompt:
@@ -80,5 +80,7 @@ def encode_prompt(model: LanguageModel, request: Generation) -> Prompt:
     if request.form == "message":
         text, marks = codec.chat([{"role": "user", "content": text}]), True
     ids = codec.encode(text, marks=marks) or [codec.prefix_id]
-    kept = ids[-(model.max_positions - min(request.max_new_tokens, model.max_positions // 2)) :]
-    return Prompt(kept, min(request.max_new_tokens, model.max_positions - len(kept)), len(ids) - len(kept))
+    context_ids = ids[-(model.max_positions - min(request.max_new_tokens, model.max_positions // 2)) :]
+    return Prompt(
+        context_ids, min(request.max_new_tokens, model.max_positions - len(context_ids)), len(ids) - len(context_ids)
+    )

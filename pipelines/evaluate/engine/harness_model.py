@@ -17,7 +17,8 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from infra.context import StageContext
-from pipelines.evaluate.engine.answering import ONE_ACTOR, Execution, answer
+from pipelines.evaluate.engine.answering import answer
+from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Request
@@ -77,12 +78,12 @@ class HarnessModel(TemplateLM):
 
     def generate_until(self, requests: list[Instance], **_: object) -> list[str]:
         seen: Counter[Generation] = Counter()
-        asked: list[list[Request]] = []
+        batches: list[list[Request]] = []
         for instance in requests:
             first = self._generation(*instance.args)
-            asked.append([replace(first, sample=seen[first] if first.temperature else 0)])
+            batches.append([replace(first, sample=seen[first] if first.temperature else 0)])
             seen[first] += 1
-        return [written[0] for (written,) in self._ask(asked)]
+        return [written[0] for (written,) in self._ask(batches)]
 
     def _loglikelihood_tokens(self, requests: list[Any], **_: object) -> list[tuple[float, bool]]:
         raise NotImplementedError("this model takes text: call loglikelihood")
@@ -91,13 +92,17 @@ class HarnessModel(TemplateLM):
         return LogLikelihood(context, continuation, self._templated)
 
     def _generation(self, prompt: str, options: dict[str, Any]) -> Generation:
-        known = dict(normalize_gen_kwargs(options, MAX_NEW_TOKENS))
-        known.pop("do_sample", None)
-        stops, limit, temperature = known.pop("until"), known.pop("max_gen_toks"), known.pop("temperature", 0.0)
-        if known:
-            raise ValueError(f"generation options {known}: not supported here. Take them out of the task.")
-        asked = Generation(prompt, tuple(stop for stop in stops if stop), limit, float(temperature))
-        return replace(asked, form="templated") if self._templated else asked
+        recognized = dict(normalize_gen_kwargs(options, MAX_NEW_TOKENS))
+        recognized.pop("do_sample", None)
+        stops, limit, temperature = (
+            recognized.pop("until"),
+            recognized.pop("max_gen_toks"),
+            recognized.pop("temperature", 0.0),
+        )
+        if recognized:
+            raise ValueError(f"generation options {recognized}: not supported here. Take them out of the task.")
+        generation = Generation(prompt, tuple(stop for stop in stops if stop), limit, float(temperature))
+        return replace(generation, form="templated") if self._templated else generation
 
     def _ask(self, questions: Sequence[Sequence[Request]]) -> list[list[Any]]:
         return answer(questions, self._source, self._journal, self._context, self._execution)

@@ -75,13 +75,13 @@ class LikelihoodScorer:
         """Trees of similar size share a pass."""
         parts = [(number, part) for number, question in enumerate(questions) for part in _parts(question)]
         trees = [(part, plant(_inputs(part))) for _, part in parts]
-        found: dict[int, list[Scored]] = {}
+        by_part: dict[int, list[Scored]] = {}
         for batch in _batches([len(tree.ids) for _, tree in trees]):
             for index, scored in zip(batch, self._pass([trees[index] for index in batch], None), strict=True):
-                found[index] = scored
+                by_part[index] = scored
         scores: list[list[Scored]] = [[] for _ in questions]
         for index, (number, _) in enumerate(parts):
-            scores[number] += found[index]
+            scores[number] += by_part[index]
         return scores
 
     def _pass(self, trees: Sequence[tuple[Sequence[Window], Tree]], cache: KeyValueCache | None) -> list[list[Scored]]:
@@ -96,15 +96,15 @@ class LikelihoodScorer:
             ids[number, :size], positions[number, :size] = tree.ids, tree.positions
             visible[number, :size, :start] = True
             visible[number, :size, start : start + size] = tree.visible
-        rows, targets = _wanted(trees, height)
-        keep, places = np.unique(np.concatenate(rows), return_inverse=True)
+        rows, targets = _scored_rows(trees, height)
+        keep, kept_rows = np.unique(np.concatenate(rows), return_inverse=True)
         device = self._model.device
         tensors = (torch.from_numpy(array).to(device) for array in (ids, positions, visible, keep))
         moved_ids, moved_positions, moved_visible, moved_keep = tensors
         logits = self._model.logits(moved_ids, moved_positions, added_mask(moved_visible)[:, None], moved_keep, cache)
         self.num_rows += ids.size
-        chosen, best = _gather(logits, places, np.concatenate(targets))
-        return _split(trees, chosen, best)
+        target_log_probabilities, best = _gather(logits, kept_rows, np.concatenate(targets))
+        return _split(trees, target_log_probabilities, best)
 
 
 def _parts(question: Sequence[Window]) -> Iterator[list[Window]]:
@@ -135,7 +135,9 @@ def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _wanted(trees: Sequence[tuple[Sequence[Window], Tree]], height: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _scored_rows(
+    trees: Sequence[tuple[Sequence[Window], Tree]], height: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """For each window the rows, counted through the batch, whose logits predict its scored ids; and those ids."""
     rows, targets = [], []
     for number, (part, tree) in enumerate(trees):
@@ -145,25 +147,25 @@ def _wanted(trees: Sequence[tuple[Sequence[Window], Tree]], height: int) -> tupl
     return rows, targets
 
 
-def _gather(logits: torch.Tensor, places: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _gather(logits: torch.Tensor, kept_rows: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-probability of each target, and whether it is the most probable id."""
-    rows, wanted = torch.from_numpy(places).to(logits.device), torch.from_numpy(targets).to(logits.device)
+    rows, target_ids = torch.from_numpy(kept_rows).to(logits.device), torch.from_numpy(targets).to(logits.device)
     log_probabilities = logits.log_softmax(-1)
-    chosen = log_probabilities[rows, wanted].double().cpu().numpy()
-    if not np.isfinite(chosen).all():
+    gathered = log_probabilities[rows, target_ids].double().cpu().numpy()
+    if not np.isfinite(gathered).all():
         raise ValueError(
             "the model gives no finite log-probability: its weights have diverged. Use an earlier checkpoint."
         )
-    return chosen, (logits.argmax(-1)[rows] == wanted).cpu().numpy()
+    return gathered, (logits.argmax(-1)[rows] == target_ids).cpu().numpy()
 
 
-def _split(trees: Sequence[tuple[Sequence[Window], Tree]], chosen: np.ndarray, best: np.ndarray) -> list[list[Scored]]:
+def _split(trees: Sequence[tuple[Sequence[Window], Tree]], values: np.ndarray, best: np.ndarray) -> list[list[Scored]]:
     scores, start = [], 0
     for part, _ in trees:
         scored = []
         for window in part:
             end = start + window.num_scored
-            scored.append((float(chosen[start:end].sum()), bool(best[start:end].all())))
+            scored.append((float(values[start:end].sum()), bool(best[start:end].all())))
             start = end
         scores.append(scored)
     return scores

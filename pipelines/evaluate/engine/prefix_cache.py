@@ -30,11 +30,11 @@ class PrefixCache:
     def read(self, prefix: np.ndarray, num_more: int) -> KeyValueCache:
         """The cache behind `prefix`, whole blocks, with room for `num_more` ids. It is lent until the next call."""
         cache = self._room(len(prefix) + num_more)
-        kept = min(len(self._ids), len(prefix)) // BLOCK * BLOCK
-        while kept and not np.array_equal(self._ids[:kept], prefix[:kept]):
-            kept -= BLOCK
-        cache.truncate(kept)
-        for start in range(kept, len(prefix), BLOCK):
+        length = min(len(self._ids), len(prefix)) // BLOCK * BLOCK
+        while length and not np.array_equal(self._ids[:length], prefix[:length]):
+            length -= BLOCK
+        cache.truncate(length)
+        for start in range(length, len(prefix), BLOCK):
             self._append(cache, prefix[start : start + BLOCK], start)
         self._ids = prefix
         return cache

@@ -66,11 +66,11 @@ def python_failures(attacks: tuple[Attack, ...], ceiling: Ceiling = ALL) -> list
         victim() as alive,
         PythonSandbox(ATTACK_LIMITS, ceiling=ceiling) as sandbox,
     ):
-        facts = make_facts(Path(folder), alive.pid)
+        target = make_facts(Path(folder), alive.pid)
         before = _contents(Path(folder))
         _answer_once(sandbox)
         for attack in attacks_for(sandbox, attacks):
-            reply = run_attack(sandbox, attack, facts)
+            reply = run_attack(sandbox, attack, target)
             ending = describe(reply)
             if not re.match(attack.expected, ending):
                 failures.append(f"{attack.name}: {ending}")
@@ -121,9 +121,9 @@ def make_facts(folder: Path, victim_id: int) -> dict[str, object]:
     }
 
 
-def run_attack(sandbox: PythonSandbox, attack: Attack, facts: dict[str, object]) -> CallReply:
+def run_attack(sandbox: PythonSandbox, attack: Attack, target: dict[str, object]) -> CallReply:
     """What became of the attack's call, or of its program where that already ended."""
-    reply = sandbox.call(attack.program, "attack", [[facts]], cpu_s=attack.cpu_s)
+    reply = sandbox.call(attack.program, "attack", [[target]], cpu_s=attack.cpu_s)
     return reply.load if reply.calls[0].outcome == NOT_RUN or reply.load.outcome != RETURNED else reply.calls[0]
 
 

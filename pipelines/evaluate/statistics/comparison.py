@@ -13,7 +13,7 @@ from scipy.special import stdtr
 from pipelines.artifacts.evaluation import Difference
 from pipelines.evaluate.statistics.intervals import (
     MIN_UNITS,
-    Spread,
+    VarianceEstimate,
     by_cluster,
     degrees_of_freedom,
     influences,
@@ -38,17 +38,17 @@ def difference(before: Sequence[Share], after: Sequence[Share], clusters: Sequen
         return Difference(value, None, None, 1.0 if not value else least, mcnemar(before, after), len(before))
     pairs = zip(influences(old), influences(new), strict=True)
     freedom = min(degrees_of_freedom(old), degrees_of_freedom(new))
-    spread = Spread(math.fsum((late - early) ** 2 for early, late in pairs), freedom)
-    half = spread.half_width
-    p_value = max(least, _two_sided(value, spread))
+    estimate = VarianceEstimate(math.fsum((late - early) ** 2 for early, late in pairs), freedom)
+    half = estimate.half_width
+    p_value = max(least, _two_sided(value, estimate))
     return Difference(value, value - half, value + half, p_value, mcnemar(before, after), len(before))
 
 
-def _two_sided(value: float, spread: Spread) -> float:
+def _two_sided(value: float, estimate: VarianceEstimate) -> float:
     """p-value of Student's t; without any spread a difference is certain."""
-    if not spread.variance:
+    if not estimate.variance:
         return 0.0 if value else 1.0
-    return float(2 * stdtr(spread.freedom, -abs(value) / math.sqrt(spread.variance)))
+    return float(2 * stdtr(estimate.freedom, -abs(value) / math.sqrt(estimate.variance)))
 
 
 def _ratio(sums: Sequence[Share]) -> float:

@@ -54,9 +54,9 @@ class CorpusFindings:
         shards = zip(*(shard_paths(artifact.path, kind) for artifact, kind in kinds), strict=True)
         for contamination, filtered, decisions in shards if self.looked_for else ():
             hits = read_table(contamination)
-            kept = _kept(filtered) & _kept(decisions) if hits.num_rows else set()
+            kept_ids = _kept_ids(filtered) & _kept_ids(decisions) if hits.num_rows else set()
             for hit in hits.to_pylist():
-                if hit["doc_id"] in kept:
+                if hit["doc_id"] in kept_ids:
                     leak = Leak(self.name, hit["doc_id"], hit["field"], hit["share"], hit["excerpt"])
                     yield (self.looked_for[hit["benchmark"]], int(hit["item"])), leak
 
@@ -84,21 +84,24 @@ class Contaminated:
 
 def contaminated(results: Sequence[TaskResult], root: Path, corpora: Sequence[CorpusFindings]) -> Contaminated:
     """Which items of `results`, whose files lie under `root`, stand in which of `corpora`."""
-    known: dict[Place, list[Leak]] = {}
+    by_location: dict[Place, list[Leak]] = {}
     for corpus in corpora:
-        for place, leak in corpus.leaks():
-            known.setdefault(place, []).append(leak)
+        for location, leak in corpus.leaks():
+            by_location.setdefault(location, []).append(leak)
     looked_for = {digest for corpus in corpora for digest in corpus.looked_for.values()}
     named = {item.place[0] for result in results for item in result.items if item.place} if looked_for else set()
     digests = {file: file_digest(root / file) for file in sorted(named)}
     counts: dict[str, Contamination] = {}
     leaks: dict[tuple[str, str], list[Leak]] = {}
     for result in results:
-        places = {item.item_id: (digests.get(item.place[0], ""), item.place[1]) for item in result.items if item.place}
-        found = {item_id: known[place] for item_id, place in places.items() if place in known}
-        leaks |= {(result.name, item_id): sorted(each, key=_by_share) for item_id, each in found.items()}
-        num_looked_for = sum(digest in looked_for for digest, _ in places.values())
-        counts[result.name] = Contamination(len(result.items), num_looked_for, len(found))
+        placed = [(item.item_id, item.place) for item in result.items if item.place]
+        locations = {item_id: (digests.get(file, ""), row) for item_id, (file, row) in placed}
+        leaks_by_item = {
+            item_id: by_location[location] for item_id, location in locations.items() if location in by_location
+        }
+        leaks |= {(result.name, item_id): sorted(each, key=_by_share) for item_id, each in leaks_by_item.items()}
+        num_looked_for = sum(digest in looked_for for digest, _ in locations.values())
+        counts[result.name] = Contamination(len(result.items), num_looked_for, len(leaks_by_item))
     return Contaminated(counts, leaks)
 
 
@@ -106,6 +109,6 @@ def _by_share(leak: Leak) -> tuple[float, Leak]:
     return -leak.share, leak
 
 
-def _kept(shard: Path) -> set[str]:
+def _kept_ids(shard: Path) -> set[str]:
     table: pa.Table = read_table(shard, columns=["doc_id"], filters=[("keep", "=", True)])
     return set(table["doc_id"].to_pylist())

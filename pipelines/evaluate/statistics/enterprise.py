@@ -10,7 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pipelines.artifacts.evaluation import Score
-from pipelines.evaluate.statistics.intervals import MIN_UNITS, Spread, degrees_of_freedom, influences, num_units
+from pipelines.evaluate.statistics.intervals import (
+    MIN_UNITS,
+    VarianceEstimate,
+    degrees_of_freedom,
+    influences,
+    num_units,
+)
 from pipelines.evaluate.tasks.task import Share
 
 PARTS: Mapping[tuple[str, str], float] = {
@@ -60,18 +66,18 @@ def _combined(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> S
     n = sum(len(next(shares[name] for name in weights if name[0] == task)) for task in tasks)
     if any(num_units(shares[name]) < MIN_UNITS for name in weights):
         return Score(value, n, None, None)
-    spreads = [_spread({name: shares[name] for name in weights if name[0] == task}, weights) for task in tasks]
-    variance = math.fsum(spread.variance for spread in spreads)
-    doubt = math.fsum(spread.variance**2 / spread.freedom for spread in spreads)
-    half = Spread(variance, variance**2 / doubt).half_width if doubt else 0.0
+    estimates = [_variance({name: shares[name] for name in weights if name[0] == task}, weights) for task in tasks]
+    variance = math.fsum(estimate.variance for estimate in estimates)
+    doubt = math.fsum(estimate.variance**2 / estimate.freedom for estimate in estimates)
+    half = VarianceEstimate(variance, variance**2 / doubt).half_width if doubt else 0.0
     return Score(value, n, max(0.0, value - half), value + half)
 
 
-def _spread(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Spread:
+def _variance(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> VarianceEstimate:
     """Of the weighted sum of the measures of one task."""
     parts = [[weights[name] * part for part in influences(own)] for name, own in shares.items()]
     variance = math.fsum(math.fsum(item) ** 2 for item in zip(*parts, strict=True))
-    return Spread(variance, min(degrees_of_freedom(own) for own in shares.values()))
+    return VarianceEstimate(variance, min(degrees_of_freedom(own) for own in shares.values()))
 
 
 def _value(shares: Sequence[Share]) -> float:

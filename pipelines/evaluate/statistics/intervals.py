@@ -19,7 +19,7 @@ MIN_UNITS = 5
 """Documents, or independent answers, or clusters of such, below which nothing is said of how sure a score is."""
 
 
-class Spread(NamedTuple):
+class VarianceEstimate(NamedTuple):
     """Variance of a ratio of sums, and the degrees of freedom that it is known with."""
 
     variance: float
@@ -35,21 +35,21 @@ def score(shares: Sequence[Share], clusters: Sequence[str], chance: float | None
     """The sum of parts over the sum of wholes. The interval is Wilson's for what is counted, right answers or followed
     instructions, else that of the ratio, both over `clusters` ("" is a cluster of its own)."""
     sums = by_cluster(shares, clusters)
-    found = ratio([share.part for share in sums], [share.whole for share in sums])
-    if found.low is not None and all(float(share.part).is_integer() and share.part <= share.whole for share in shares):
+    score = ratio([share.part for share in sums], [share.whole for share in sums])
+    if score.low is not None and all(float(share.part).is_integer() and share.part <= share.whole for share in shares):
         independent = not any(clusters) and all(share.whole == 1 for share in shares)
-        found = proportion(found.value, len(shares) if independent else _effective_size(found.value, sums))
-    return Score(found.value, len(shares), found.low, found.high, chance)
+        score = proportion(score.value, len(shares) if independent else _effective_size(score.value, sums))
+    return Score(score.value, len(shares), score.low, score.high, chance)
 
 
 def _effective_size(value: float, sums: Sequence[Share]) -> float:
     """How many independent answers would have the spread of these, at most as many as there are (Korn and Graubard
     1998; Franco et al. 2019, J. Surv. Stat. Methodol. 7, 334). Without any spread a cluster says no more than one
     answer does."""
-    spread = spread_of(sums).half_width / Z95
-    if not spread:
+    deviation = variance_of(sums).half_width / Z95
+    if not deviation:
         return len(sums)
-    return min(math.fsum(share.whole for share in sums), value * (1 - value) / spread**2)
+    return min(math.fsum(share.whole for share in sums), value * (1 - value) / deviation**2)
 
 
 def by_cluster(shares: Sequence[Share], clusters: Sequence[str]) -> list[Share]:
@@ -76,7 +76,7 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Score:
     value = math.fsum(numerators) / math.fsum(denominators)
     if num_units(shares) < MIN_UNITS:
         return Score(value, len(shares), None, None)
-    half = spread_of(shares).half_width
+    half = variance_of(shares).half_width
     return Score(value, len(shares), max(0.0, value - half), value + half)
 
 
@@ -85,9 +85,9 @@ def num_units(shares: Sequence[Share]) -> int:
     return sum(share.whole > 0 for share in shares)
 
 
-def spread_of(shares: Sequence[Share]) -> Spread:
+def variance_of(shares: Sequence[Share]) -> VarianceEstimate:
     """How sure the ratio of sums is. At least two units must have a part in it."""
-    return Spread(math.fsum(part**2 for part in influences(shares)), degrees_of_freedom(shares))
+    return VarianceEstimate(math.fsum(part**2 for part in influences(shares)), degrees_of_freedom(shares))
 
 
 def influences(shares: Sequence[Share]) -> list[float]:

@@ -106,16 +106,16 @@ class HarnessTask:
         try:
             if not self._rows["test"]:
                 raise ValueError("no rows")
-            chosen = set(self._chosen)
-            return [item for part in self._tasks.values() for item in self._items(part, chosen)]
+            drawn_rows = set(self._drawn_rows)
+            return [item for part in self._tasks.values() for item in self._items(part, drawn_rows)]
         except MALFORMED as error:
             raise DataError(
                 f"{self.root / self._definition.files['test']}: not what the harness' {self._definition.page} reads "
                 f"({error!r}). Bring it as its owner gives it out."
             ) from error
 
-    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
-        return [self._verdict(item, given) for item, given in zip(items, answers, strict=True)]
+    def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+        return [self._verdict(item, item_answers) for item, item_answers in zip(items, answers, strict=True)]
 
     @property
     def _definition(self) -> Definition:
@@ -126,7 +126,7 @@ class HarnessTask:
         return {split: read_rows(self.root, file) for split, file in self._definition.files.items()}
 
     @cached_property
-    def _chosen(self) -> list[int]:
+    def _drawn_rows(self) -> list[int]:
         """Rows that are asked, by the digest of their item's id: see `pipelines.evaluate.evaluation.sample`."""
         return sorted(drawn([self._item_id(row) for row in range(len(self._rows["test"]))], self.limit))
 
@@ -138,49 +138,49 @@ class HarnessTask:
         """The harness' tasks by value of `by`, with their rows; one task under "" where there is no such field."""
         by = self._definition.by
         values = [row[by] if by else "" for row in self._rows["test"]]
-        needed = dict.fromkeys(values[row] for row in self._chosen)
+        needed = dict.fromkeys(values[row] for row in self._drawn_rows)
         return {value: self._part(value, [row for row, own in enumerate(values) if own == value]) for value in needed}
 
     def _part(self, value: str, rows: list[int]) -> "_Part":
         definition = self._definition
-        chosen = set(self._chosen)
+        drawn_rows = set(self._drawn_rows)
         # Few-shot examples that are drawn anew for each question are drawn for all of them, in order.
-        asked = rows if definition.shots and not definition.by else [row for row in rows if row in chosen]
+        source_rows = rows if definition.shots and not definition.by else [row for row in rows if row in drawn_rows]
         splits = {
-            split: [row for row in found if not definition.by or row[definition.by] == value]
-            for split, found in self._rows.items()
+            split: [row for row in split_rows if not definition.by or row[definition.by] == value]
+            for split, split_rows in self._rows.items()
             if split != "test"
         }
-        splits["test"] = [self._rows["test"][row] for row in asked]
-        return _Part(value, asked, _load(definition, value, splits))
+        splits["test"] = [self._rows["test"][row] for row in source_rows]
+        return _Part(value, source_rows, _load(definition, value, splits))
 
-    def _items(self, part: "_Part", chosen: set[int]) -> Iterator[Item]:
+    def _items(self, part: "_Part", drawn_rows: set[int]) -> Iterator[Item]:
         task = part.task
         for row, doc in zip(part.rows, task.eval_docs, strict=True):
             context = task.fewshot_context(doc, num_fewshot=self._definition.shots)
-            if row in chosen:
-                made = task.construct_requests(
+            if row in drawn_rows:
+                built = task.construct_requests(
                     doc=doc,
                     ctx=context,
                     metadata=(task.config.task, row, 1),
                     apply_chat_template=False,
                     chat_template=None,
                 )
-                instances = made if isinstance(made, list) else [made]
+                instances = built if isinstance(built, list) else [built]
                 yield self._item(part, row, doc, [_request(instance) for instance in instances])
 
-    def _item(self, part: "_Part", row: int, doc: Mapping[str, Any], asked: list[Request]) -> Item:
-        right = _right(part.task, doc, asked)
-        gold = asked[right] if right is not None else _written(part.task, doc, asked[0])
+    def _item(self, part: "_Part", row: int, doc: Mapping[str, Any], requests: list[Request]) -> Item:
+        right = _right(part.task, doc, requests)
+        gold = requests[right] if right is not None else _written(part.task, doc, requests[0])
         assert isinstance(gold, LogLikelihood)
         return Item(
             self._item_id(row),
-            tuple(asked) if gold in asked else (*asked, gold),
+            tuple(requests) if gold in requests else (*requests, gold),
             text=" ".join(str(value) for value in doc.values()),
-            gold=_Gold(part.value, dict(doc), len(asked), right),
+            gold=_Gold(part.value, dict(doc), len(requests), right),
             gold_text=gold.continuation,
             cluster=part.value,
-            chance=1 / len(asked) if len(asked) > 1 else 0.0,
+            chance=1 / len(requests) if len(requests) > 1 else 0.0,
             place=(self._definition.files["test"], row),
         )
 
@@ -191,13 +191,14 @@ class HarnessTask:
         if isinstance(own[0], Text):
             shares, answer = _extracted(task, gold.doc, own[0].text), own[0].text
         else:
-            scored = [(found.log_probability, found.is_greedy) for found in own if isinstance(found, Likelihood)]
+            likelihoods = [answer for answer in own if isinstance(answer, Likelihood)]
+            scored = [(answer.log_probability, answer.is_greedy) for answer in likelihoods]
             shares = _rights(task.process_results(gold.doc, scored))
-            best = max(range(len(scored)), key=lambda place: scored[place][0])
+            best = max(range(len(scored)), key=lambda index: scored[index][0])
             answer = f"choice {best + 1}: {item.requests[best]}" if len(scored) > 1 else ""
         if self._definition.has_gold_text:
-            place = gold.num_asked if gold.right is None else gold.right
-            shares[GOLD] = bits_of(answers[place], item.gold_text)
+            index = gold.num_asked if gold.right is None else gold.right
+            shares[GOLD] = bits_of(answers[index], item.gold_text)
         return Verdict(shares, answer, CORRECT if shares[self.headline].part else WRONG)
 
 
@@ -264,20 +265,20 @@ def _request(instance: Any) -> Request:
     return Generation(context, tuple(settings["until"]), length)
 
 
-def _right(task: Any, doc: Mapping[str, Any], asked: Sequence[Request]) -> int | None:
+def _right(task: Any, doc: Mapping[str, Any], requests: Sequence[Request]) -> int | None:
     """Which request is the right choice, as the harness finds it."""
-    if isinstance(asked[0], Generation):
+    if isinstance(requests[0], Generation):
         return None
-    if len(asked) == 1:
+    if len(requests) == 1:
         return 0
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     return int(gold) if not isinstance(gold, str) else task.doc_to_choice(doc).index(gold)
 
 
-def _written(task: Any, doc: Mapping[str, Any], asked: Request) -> LogLikelihood:
+def _written(task: Any, doc: Mapping[str, Any], request: Request) -> LogLikelihood:
     """The gold answer after the prompt of a generation."""
-    assert isinstance(asked, Generation)
-    return LogLikelihood(asked.prompt, task.config.target_delimiter + task.doc_to_target(doc))
+    assert isinstance(request, Generation)
+    return LogLikelihood(request.prompt, task.config.target_delimiter + task.doc_to_target(doc))
 
 
 def _rights(metrics: Mapping[str, Any]) -> dict[str, Share]:

@@ -14,7 +14,7 @@ from pipelines.evaluate.engine.requests import Answer, Likelihood, Request
 class Item:
     """One question.
 
-    `text`: what must not have been trained on; `gold`: whatever the judge needs, nothing of which goes to the model;
+    `text`: what must not have been trained on; `gold`: whatever the checker needs, nothing of which goes to the model;
     `gold_text`: the right answer for people to read; `cluster`: what items that are not independent share (subject,
     article, database), "" where they are; `chance`: the accuracy of guessing; `place`: file of the data root and row in
     it from 0, by which the contamination that `score` found is known.
@@ -70,7 +70,7 @@ class Task(Protocol):
     def items(self) -> list[Item]:
         """All items, in a fixed order. Raises DataError where a file is missing, altered or not as it should be."""
 
-    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+    def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         """One verdict per item, from the answers to its requests in order."""
 
 
@@ -87,7 +87,7 @@ def way_of(chat: bool) -> str:
 def drawn(names: Sequence[str], count: int | None) -> list[int]:
     """Places of `count` of `names` (all, where it is None or there are fewer), in the order of the names' digests: the
     same for every checkpoint, and spread over the whole."""
-    order = sorted(range(len(names)), key=lambda place: hashlib.sha256(names[place].encode()).digest())
+    order = sorted(range(len(names)), key=lambda index: hashlib.sha256(names[index].encode()).digest())
     return order[:count]
 
 

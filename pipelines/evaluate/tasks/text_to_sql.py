@@ -9,7 +9,7 @@ from typing import Literal
 from pipelines.artifacts.questions import QUERY_END, read_questions
 from pipelines.evaluate.engine.requests import Answer, Generation, text_of
 from pipelines.evaluate.sandbox import SqlSandbox
-from pipelines.evaluate.sql_answers import CORRECT, Judge, Question, extract_query
+from pipelines.evaluate.sql_answers import CORRECT, Checker, Question, extract_query
 from pipelines.evaluate.tasks.task import Item, Share, Verdict, drawn
 
 STOPS = (QUERY_END, "\n")
@@ -33,14 +33,15 @@ class TextToSql:
 
     def items(self) -> list[Item]:
         questions = [question for source in self.sources for question in _read(source)]
-        chosen = drawn([question.question_id for question in questions], self.count)
-        return [self._item(questions[place]) for place in chosen]
+        drawn_indices = drawn([question.question_id for question in questions], self.count)
+        return [self._item(questions[index]) for index in drawn_indices]
 
-    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+    def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         with SqlSandbox(unsafe=self.unsafe) as gold, SqlSandbox(unsafe=self.unsafe) as tried:
-            judge = Judge(gold, tried)
+            checker = Checker(gold, tried)
             return [
-                self._verdict(judge, item.gold, text_of(given[0])) for item, given in zip(items, answers, strict=True)
+                self._verdict(checker, item.gold, text_of(item_answers[0]))
+                for item, item_answers in zip(items, answers, strict=True)
             ]
 
     def _item(self, question: Question) -> Item:
@@ -48,9 +49,9 @@ class TextToSql:
         request = Generation(question.prompt.rstrip(" "), STOPS, self.max_new_tokens)
         return Item(question.question_id, (request,), question.prompt, question, question.gold)
 
-    def _verdict(self, judge: Judge, question: Question, text: str) -> Verdict:
+    def _verdict(self, checker: Checker, question: Question, text: str) -> Verdict:
         query = extract_query(text)
-        verdict = judge.verdict(question, query)
+        verdict = checker.verdict(question, query)
         share = Share(float(verdict == CORRECT), 1.0)
         return Verdict({self.headline: share, f"{self.headline}/{question.difficulty}": share}, query, verdict)
 

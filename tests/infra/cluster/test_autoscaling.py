@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 DRIVER = """
 import json, sys, time
 import ray
-from infra.actors import spread
+from infra.actors import map_on_actors
 from infra.cluster.connection import connect
 from infra.context import StageContext
 from infra.events import EventLog
@@ -39,7 +39,7 @@ def shards(context, inputs):
 
 
 def actors(context, inputs):
-    found = sorted(spread(lambda: lambda n: n * n, range(6), context, num_actors=2, num_gpus=2.0))
+    found = sorted(map_on_actors(lambda: lambda n: n * n, range(6), context, num_actors=2, num_gpus=2.0))
     return {"sum": float(sum(value for _, value in found))}
 
 

@@ -19,7 +19,7 @@ from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_difference
 from pipelines.evaluate import measuring, suites
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
-from pipelines.evaluate.engine.decoding import Writer
+from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.notes import Flaws, flaws_of, note
@@ -70,7 +70,7 @@ def measure(root: Path, tmp_path: Path) -> Callable[..., Measured]:
         source: ModelSource, name: str, tasks: tuple[str, ...] = ("ifeval",), previous: str | None = None
     ) -> Measured:
         suite = Suite(tasks, root, max_new_tokens=NEW_TOKENS)
-        stage = evaluate.checkpoint_stage("toy", source.checkpoint, source.tokenizer, suite, evaluate.Spread())
+        stage = evaluate.checkpoint_stage("toy", source.checkpoint, source.tokenizer, suite, evaluate.Execution())
         events: list[dict[str, Any]] = []
         out = tmp_path / name
         out.mkdir()
@@ -115,7 +115,7 @@ def test_the_tokenizer_decides_how_is_asked_and_the_protocol_says_so(
     model = in_chat.load()
     templated = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
     asked = [Generation(templated, (), NEW_TOKENS, form="templated"), Generation(prompt, (), NEW_TOKENS)]
-    chatted, as_text = Writer(model).write(asked)
+    chatted, as_text = TextGenerator(model).write(asked)
     assert (chat.answers["1"], plain.answers["1"]) == (chatted.text, as_text.text)
     assert chatted.text != as_text.text
 
@@ -141,7 +141,7 @@ def test_change_since_a_checkpoint_that_was_asked_in_another_way_is_not_told(
 
 def test_a_message_needs_a_template(without_template: ModelSource) -> None:
     with pytest.raises(ValueError, match="its tokenizer has no chat template. Ask without one."):
-        Writer(without_template.load()).write([Generation("Name a river.", (), NEW_TOKENS, form="message")])
+        TextGenerator(without_template.load()).write([Generation("Name a river.", (), NEW_TOKENS, form="message")])
 
 
 def test_another_template_is_another_model(in_chat: ModelSource, without_template: ModelSource) -> None:
@@ -233,7 +233,7 @@ def test_code_that_cannot_be_held_is_refused_before_anything_is_asked(
     suite = Suite(("ifeval", "humaneval_plus"), root)
     context = StageContext("evaluate[toy]", tmp_path, tmp_path / "state", [].append)
     with (
-        measuring.Measuring("toy", in_chat, suite, evaluate.Spread(), context) as held,
+        measuring.Measuring("toy", in_chat, suite, evaluate.Execution(), context) as held,
         pytest.raises(SandboxUnavailableError, match="python: no landlock here"),
     ):
         held.ask_suite()

@@ -14,9 +14,9 @@ from rich.console import Console
 from pipelines.artifacts.evaluation import Score, Scores, write_differences
 from pipelines.cli.terminal.scores import print_scores
 from pipelines.errors import OptionError
+from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.evaluation import asked_otherwise, differences
-from pipelines.evaluate.stage import Spread
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tokenizer_fit import require_fit
 from pipelines.graph import evaluation
@@ -210,4 +210,4 @@ def test_a_stage_names_what_does_not_fit_before_anything_is_asked(
 
     other = changed(our_model, tmp_path / "other", swap_two)
     with pytest.raises(ValueError, match="the id 100 is"):
-        evaluate.checkpoint_stage("toy", llama, other, Suite(root=tmp_path), Spread())
+        evaluate.checkpoint_stage("toy", llama, other, Suite(root=tmp_path), Execution())

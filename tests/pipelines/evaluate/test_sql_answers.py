@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.evaluate.sandbox import Reply, SqlSandbox
-from pipelines.evaluate.sql_answers import Judge, Question, extract_query, is_ordered, same_rows
+from pipelines.evaluate.sql_answers import Checker, Question, extract_query, is_ordered, same_rows
 
 SCRIPT = "CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'x');"
 
@@ -33,9 +33,9 @@ def question(gold: str) -> Question:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
+def checker() -> Iterator[Checker]:
     with SqlSandbox() as gold, SqlSandbox(cpu_s=0.2) as answers:
-        yield Judge(gold, answers)
+        yield Checker(gold, answers)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def judge() -> Iterator[Judge]:
         ),
     ],
 )
-def test_verdicts(judge: Judge, gold: str, answer: str, verdict: str) -> None:
-    assert judge.verdict(question(gold), answer) == verdict
+def test_verdicts(checker: Checker, gold: str, answer: str, verdict: str) -> None:
+    assert checker.verdict(question(gold), answer) == verdict
 
 
-def test_gold_query_that_fails_is_an_error_of_the_data(judge: Judge) -> None:
+def test_gold_query_that_fails_is_an_error_of_the_data(checker: Checker) -> None:
     with pytest.raises(ValueError, match="question q7: its gold query fails"):
-        judge.verdict(question("SELECT missing FROM t"), "SELECT 1")
+        checker.verdict(question("SELECT missing FROM t"), "SELECT 1")
 
 
 values = st.one_of(st.none(), st.integers(-3, 3), st.sampled_from(["a", "b"]), st.floats(-1, 1))

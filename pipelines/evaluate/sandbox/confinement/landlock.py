@@ -56,8 +56,8 @@ def ruleset(rights: Mapping[Path, int], version: int) -> int:
         BIND_AND_CONNECT_TCP if version >= NETWORK_ABI else 0,
         ABSTRACT_SOCKETS_AND_SIGNALS if version >= SCOPE_ABI else 0,
     )
-    known = 24 if version >= SCOPE_ABI else 16 if version >= NETWORK_ABI else 8
-    rules = syscall(CREATE_RULESET, ctypes.byref(handled), known, 0)
+    num_bytes = 24 if version >= SCOPE_ABI else 16 if version >= NETWORK_ABI else 8
+    rules = syscall(CREATE_RULESET, ctypes.byref(handled), num_bytes, 0)
     for path, allowed in rights.items():
         _allow(rules, path, allowed)
     return rules

@@ -75,13 +75,13 @@ def add(tree: str, paths: Iterable[Path]) -> None:
 
 
 def _mount_onto(tree: str, target: Path) -> None:
-    place = Path(f"{tree}{target}")
+    mount_point = Path(f"{tree}{target}")
     if target.is_dir():
-        place.mkdir(parents=True, exist_ok=True)
+        mount_point.mkdir(parents=True, exist_ok=True)
     else:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
-    kernel.mount(str(target), str(place), "", MS_BIND | MS_REC)
+        mount_point.parent.mkdir(parents=True, exist_ok=True)
+        mount_point.touch()
+    kernel.mount(str(target), str(mount_point), "", MS_BIND | MS_REC)
 
 
 def _link(tree: str, path: Path) -> Path | None:

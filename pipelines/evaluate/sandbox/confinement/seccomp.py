@@ -156,8 +156,8 @@ def _checks(call: CheckedCall) -> list[Instruction]:
         body = [instruction for test in rule for instruction in _test(test)]
         length = len(body) + 1
         # A test that fails jumps behind the rule's own end: 255 stands for that distance until it is known.
-        for place, (code, if_true, if_false, operand) in enumerate(body):
-            distance = length - place - 1
+        for index, (code, if_true, if_false, operand) in enumerate(body):
+            distance = length - index - 1
             hit, miss = (distance if jump == TO_NEXT_RULE else jump for jump in (if_true, if_false))
             instructions.append((code, hit, miss, operand))
         instructions.append((RETURN, 0, 0, ALLOW))
@@ -171,8 +171,8 @@ def _test(test: Test) -> list[Instruction]:
         return [
             load,
             *(
-                (JUMP_IF_EQUAL, last - place, 0 if place < last else TO_NEXT_RULE, value)
-                for place, value in enumerate(test.values)
+                (JUMP_IF_EQUAL, last - index, 0 if index < last else TO_NEXT_RULE, value)
+                for index, value in enumerate(test.values)
             ),
         ]
     if isinstance(test, HasBits):

@@ -121,8 +121,8 @@ class _Usage:
         return time.monotonic() - self._began_s - self.cpu_s() - (self._queued_s() - self._queued_before_s)
 
     def _queued_s(self) -> float:
-        known = [schedule for schedule in self._schedules if schedule is not None]
-        return sum(int(os.pread(schedule, 100, 0).split()[1]) for schedule in known) / 1e9
+        schedules = [schedule for schedule in self._schedules if schedule is not None]
+        return sum(int(os.pread(schedule, 100, 0).split()[1]) for schedule in schedules) / 1e9
 
 
 def _open_schedule(pid: int) -> int | None:

@@ -16,13 +16,13 @@ def extract(texts: list[str], entry_point: str) -> str:
     returns nothing or is decorated, and with them right answers, one canonical solution (Mbpp/630) among them.
     """
     warnings.simplefilter("ignore")
-    found = []
+    blocks = []
     for text in texts:
         definitions = _definitions(longest_python(text.replace("\r\n", "\n").replace("\r", "\n")))
-        found.append(_needed(definitions, entry_point))
+        blocks.append(_needed(definitions, entry_point))
         if any(entry_point in names for _, names, _ in definitions):
-            return found[-1]
-    return found[0]
+            return blocks[-1]
+    return blocks[0]
 
 
 def longest_python(text: str) -> str:
@@ -57,14 +57,14 @@ def _first_wrong_line(source: str) -> int | None:
 
 def _definitions(source: str) -> list[tuple[str, set[str], set[str]]]:
     """Of each import and definition its text, the names that it binds (none for an import) and those that it uses."""
-    found = []
+    definitions = []
     bound: set[str] = set()
     for node in ast.parse(source).body:
         names = _bound_names(node)
         if isinstance(node, ast.Import | ast.ImportFrom) or (names and not names & bound):
             bound |= names
-            found.append((_text(source, node), names, _used_names(node)))
-    return found
+            definitions.append((_text(source, node), names, _used_names(node)))
+    return definitions
 
 
 def _bound_names(node: ast.stmt) -> set[str]:

@@ -43,7 +43,7 @@ class Finding:
     reason: str
 
 
-class Judge:
+class Checker:
     """Decides about programs in one sandbox, which has no other user meanwhile."""
 
     def __init__(self, sandbox: PythonSandbox, references: References) -> None:
@@ -55,7 +55,7 @@ class Judge:
             reply = running.call("extract", [list(texts), entry_point], EXTRACTION_CPU_S)
         return reply.value if isinstance(reply.value, str) else texts[0]
 
-    def judge(self, problem: Problem, program: str) -> Finding:
+    def check(self, problem: Problem, program: str) -> Finding:
         """EvalPlus's verdict: base inputs and its own must all be answered, each kind in a fresh process."""
         if reason := self._fault(problem, program, "base"):
             return Finding(program, False, False, reason)
@@ -105,8 +105,8 @@ def side_by_side(
 ) -> list[Decision]:
     """What `decide` makes of each of `works`, in their order. None sandboxes means one for each processor that this
     process may use, as far as its memory suffices (`divided`)."""
-    wanted = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
-    limits, wanted = divided(LIMITS, wanted, machine_memory_bytes())
+    count = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
+    limits, count = divided(LIMITS, count, machine_memory_bytes())
     free: SimpleQueue[PythonSandbox] = SimpleQueue()
 
     def one(work: Work) -> Decision:
@@ -117,9 +117,9 @@ def side_by_side(
             free.put(sandbox)
 
     with ExitStack() as stack:
-        for _ in range(wanted if works else 0):
+        for _ in range(count if works else 0):
             free.put(stack.enter_context(PythonSandbox(limits, unsafe)))
-        with ThreadPoolExecutor(wanted) as pool:
+        with ThreadPoolExecutor(count) as pool:
             return list(pool.map(one, works))
 
 

@@ -36,14 +36,14 @@ class References:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, Kind], Reference] = {}
+        self._by_problem: dict[tuple[str, Kind], Reference] = {}
 
     def get(self, problem: Problem, kind: Kind, sandbox: PythonSandbox) -> Reference:
         """Computed in a process of its own. Raises DataError where the canonical solution fails."""
         key = problem.problem_id, kind
-        if key not in self._known:
-            self._known[key] = _compute(problem, kind, sandbox)
-        return self._known[key]
+        if key not in self._by_problem:
+            self._by_problem[key] = _compute(problem, kind, sandbox)
+        return self._by_problem[key]
 
 
 def _compute(problem: Problem, kind: Kind, sandbox: PythonSandbox) -> Reference:

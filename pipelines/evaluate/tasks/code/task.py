@@ -12,7 +12,7 @@ from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.sandbox import PythonSandbox
 from pipelines.evaluate.statistics.enterprise import GOLD
-from pipelines.evaluate.tasks.code.judging import Finding, Judge, side_by_side
+from pipelines.evaluate.tasks.code.judging import Checker, Finding, side_by_side
 from pipelines.evaluate.tasks.code.problems import Problem, read_problems
 from pipelines.evaluate.tasks.code.prompts import Style, styles
 from pipelines.evaluate.tasks.code.references import References
@@ -76,7 +76,7 @@ class CodeTask:
         problems = read_problems(self.root, self.benchmark.file)
         return [self._item(row, problem) for row, problem in enumerate(problems)]
 
-    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+    def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         pairs = list(zip(items, answers, strict=True))
         return side_by_side(self._verdict, pairs, self.unsafe, self.num_sandboxes)
 
@@ -93,27 +93,27 @@ class CodeTask:
             for sample in range(self.num_samples)
         ]
         requests: tuple[Request, ...] = (*generations, LogLikelihood(*_gold(problem)))
-        place = (self.benchmark.file, row)
+        location = (self.benchmark.file, row)
         text = problem.canonical_program
-        return Item(problem.problem_id, requests, text, problem, problem.canonical_solution, place=place)
+        return Item(problem.problem_id, requests, text, problem, problem.canonical_solution, place=location)
 
     def _verdict(self, sandbox: PythonSandbox, pair: tuple[Item, Sequence[Answer]]) -> Verdict:
         item, answers = pair
-        judge = Judge(sandbox, self.references)
-        found = [self._finding(judge, item.gold, answer.text) for answer in answers if isinstance(answer, Text)]
+        checker = Checker(sandbox, self.references)
+        findings = [self._finding(checker, item.gold, answer.text) for answer in answers if isinstance(answer, Text)]
         shares = {
-            f"pass@{k}{suffix}": Share(pass_at_k(len(found), sum(map(is_right, found)), k), 1.0)
+            f"pass@{k}{suffix}": Share(pass_at_k(len(findings), sum(map(is_right, findings)), k), 1.0)
             for suffix, is_right in (("", _is_right), ("_base", _is_base_right))
             for k in PASS_AT
-            if k <= len(found)
+            if k <= len(findings)
         }
         (gold,) = [answer for answer in answers if isinstance(answer, Likelihood)]
         shares[GOLD] = bits_of(gold, _gold(item.gold)[1])
-        return Verdict(shares, found[0].program, found[0].reason)
+        return Verdict(shares, findings[0].program, findings[0].reason)
 
-    def _finding(self, judge: Judge, problem: Problem, answer: str) -> Finding:
+    def _finding(self, checker: Checker, problem: Problem, answer: str) -> Finding:
         texts = self.style.texts(problem, answer)
-        return judge.judge(problem, judge.extract(texts, problem.entry_point) if self.style.extracts else texts[0])
+        return checker.check(problem, checker.extract(texts, problem.entry_point) if self.style.extracts else texts[0])
 
 
 def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
@@ -138,12 +138,12 @@ def _is_base_right(finding: Finding) -> bool:
 
 def _variants(name: str, benchmark: Benchmark) -> dict[str, "Factory"]:
     """All ways of asking for the programs of a benchmark, the one that suits the model under its plain name."""
-    found: dict[str, Factory] = {}
+    factories: dict[str, Factory] = {}
     for way, num_samples in product(("", "base", "bigcode"), (1, SAMPLES)):
         parts = [name, *([way] if way else []), *([] if num_samples == 1 else [f"{num_samples}_samples"])]
         variant = "-".join(parts)
-        found[variant] = partial(_task, variant, benchmark, way, num_samples)
-    return found
+        factories[variant] = partial(_task, variant, benchmark, way, num_samples)
+    return factories
 
 
 def _task(name: str, benchmark: Benchmark, way: str, num_samples: int, root: Path, unsafe: str, chat: bool) -> CodeTask:

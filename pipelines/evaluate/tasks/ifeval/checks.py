@@ -82,9 +82,11 @@ def is_one_of_the_options(response: str) -> bool:
 
 def has_highlights(response: str, num_highlights: int) -> bool:
     """Bold text counts twice: between its inner stars too."""
-    single = [found.strip("*") for found in re.findall(r"\*[^\n\*]*\*", response)]
-    double = [found.removeprefix("**").removesuffix("**") for found in re.findall(r"\*\*[^\n\*]*\*\*", response)]
-    return sum(bool(found.strip()) for found in (*single, *double)) >= num_highlights
+    single = [highlight.strip("*") for highlight in re.findall(r"\*[^\n\*]*\*", response)]
+    double = [
+        highlight.removeprefix("**").removesuffix("**") for highlight in re.findall(r"\*\*[^\n\*]*\*\*", response)
+    ]
+    return sum(bool(highlight.strip()) for highlight in (*single, *double)) >= num_highlights
 
 
 def has_sections(response: str, section_spliter: str, num_sections: int) -> bool:

@@ -54,8 +54,11 @@ class IFEval:
         language_detector()
         return [ifeval_item(number, row, self.chat) for number, row in enumerate(read_rows(self.root, PROMPTS))]
 
-    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
-        return [_verdict(item.gold, cast(Text, given[0]).text) for item, given in zip(items, answers, strict=True)]
+    def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+        return [
+            _verdict(item.gold, cast(Text, item_answers[0]).text)
+            for item, item_answers in zip(items, answers, strict=True)
+        ]
 
 
 def ifeval_item(number: int, row: Mapping[str, Any], chat: bool) -> Item:
@@ -86,25 +89,29 @@ def _verdict(instructions: Sequence[Instruction], response: str) -> Verdict:
     read = list(dict.fromkeys(readings(response)))
     strict = [follows(instruction, response) for instruction in instructions]
     loose = [
-        kept or any(follows(instruction, text) for text in read)
-        for kept, instruction in zip(strict, instructions, strict=True)
+        is_followed or any(follows(instruction, text) for text in read)
+        for is_followed, instruction in zip(strict, instructions, strict=True)
     ]
     shares = {}
     for kind, followed in (("strict", strict), ("loose", loose)):
         shares[f"prompt_{kind}"] = Share(float(all(followed)), 1.0)
         shares[f"instruction_{kind}"] = Share(float(sum(followed)), float(len(followed)))
-    missed = [instruction.name for kept, instruction in zip(strict, instructions, strict=True) if not kept]
+    missed = [
+        instruction.name for is_followed, instruction in zip(strict, instructions, strict=True) if not is_followed
+    ]
     return Verdict(shares, response, f"not followed: {', '.join(missed)}" if missed else CORRECT)
 
 
 def _instruction(number: int, name: str, arguments: Mapping[str, Any]) -> Instruction:
-    given = {key: value for key, value in arguments.items() if value is not None}
+    arguments_present = {key: value for key, value in arguments.items() if value is not None}
     if name not in CHECKS:
         raise DataError(
             f"{PROMPTS}, row {number}: there is no check for the instruction {name!r}. Use the pinned file."
         )
     try:
-        inspect.signature(CHECKS[name]).bind("", **given)
+        inspect.signature(CHECKS[name]).bind("", **arguments_present)
     except TypeError as error:
-        raise DataError(f"{PROMPTS}, row {number}: {name} with {given}: {error}. Use the pinned file.") from error
-    return Instruction(name, given)
+        raise DataError(
+            f"{PROMPTS}, row {number}: {name} with {arguments_present}: {error}. Use the pinned file."
+        ) from error
+    return Instruction(name, arguments_present)

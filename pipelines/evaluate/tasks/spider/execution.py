@@ -28,13 +28,13 @@ def prepared(query: str) -> str:
     2020 as the current one."""
     for spaced, comparison in _SPACED_COMPARISONS.items():
         query = query.replace(spaced, comparison)
-    kept: list[str] = []
+    statements: list[str] = []
     for lexeme in _LEXEMES.findall(query.strip()):
         if lexeme == ";":
             break
         if lexeme.lower() != "distinct":
-            kept.append(lexeme)
-    return _CURRENT_YEAR.sub("2020", "".join(kept))
+            statements.append(lexeme)
+    return _CURRENT_YEAR.sub("2020", "".join(statements))
 
 
 def with_values(query: str) -> str:
@@ -54,20 +54,20 @@ def same_result(gold: Sequence[Row], answer: Sequence[Row], *, ordered: bool) ->
         return len(gold) == len(answer)
     if len(gold[0]) != len(answer[0]):
         return False
-    wanted, given = list(zip(*gold, strict=True)), list(zip(*answer, strict=True))
-    return Counter(wanted) == Counter(given) if ordered else _same_bag(wanted, [], given)
+    gold_columns, answer_columns = list(zip(*gold, strict=True)), list(zip(*answer, strict=True))
+    return Counter(gold_columns) == Counter(answer_columns) if ordered else _same_bag(gold_columns, [], answer_columns)
 
 
-def _same_bag(wanted: Sequence[Column], chosen: list[Column], left: list[Column]) -> bool:
+def _same_bag(gold_columns: Sequence[Column], matched: list[Column], left: list[Column]) -> bool:
     """Whether the columns `left`, in some order after those `chosen`, give the rows of `wanted`. A choice whose rows so
     far are no bag of gold's is given up at once, so few of the orders are looked at."""
-    if Counter(zip(*chosen, strict=True)) != Counter(zip(*wanted[: len(chosen)], strict=True)):
+    if Counter(zip(*matched, strict=True)) != Counter(zip(*gold_columns[: len(matched)], strict=True)):
         return False
     if not left:
         return True
-    return any(_same_bag(wanted, [*chosen, column], _without(left, column)) for column in dict.fromkeys(left))
+    return any(_same_bag(gold_columns, [*matched, column], _without(left, column)) for column in dict.fromkeys(left))
 
 
 def _without(columns: list[Column], column: Column) -> list[Column]:
-    place = columns.index(column)
-    return columns[:place] + columns[place + 1 :]
+    index = columns.index(column)
+    return columns[:index] + columns[index + 1 :]

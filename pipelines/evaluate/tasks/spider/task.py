@@ -69,14 +69,16 @@ class Spider:
         rows = read_rows(self.root, QUESTIONS)
         return [spider_item(number, row, schemas[row["db_id"]], self.chat) for number, row in enumerate(rows)]
 
-    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
+    def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         # Spider's evaluator drops bytes that are not UTF-8.
         with SqlSandbox(CPU_S, MAX_ROWS, text_errors="ignore", unsafe=self.unsafe) as sandbox:
-            return [self._verdict(sandbox, item, given) for item, given in zip(items, answers, strict=True)]
+            return [
+                self._verdict(sandbox, item, item_answers) for item, item_answers in zip(items, answers, strict=True)
+            ]
 
-    def _verdict(self, sandbox: SqlSandbox, item: Item, given: Sequence[Answer]) -> Verdict:
+    def _verdict(self, sandbox: SqlSandbox, item: Item, item_answers: Sequence[Answer]) -> Verdict:
         question, scored = cast(Question, item.gold), cast(LogLikelihood, item.requests[1])
-        written, gold = cast(Text, given[0]), cast(Likelihood, given[1])
+        written, gold = cast(Text, item_answers[0]), cast(Likelihood, item_answers[1])
         query = extract_query(written.text)
         reason = self._reason(sandbox, question, query)
         share = Share(float(reason == CORRECT), 1.0)

@@ -8,7 +8,8 @@ import pytest
 
 from infra.context import StageContext
 from pipelines.evaluate.engine import answering
-from pipelines.evaluate.engine.answering import Execution, Worker, answer, plan, units
+from pipelines.evaluate.engine.answering import Worker, answer, plan, units
+from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request, Text

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arctic_model.model import ArcticModel
-from pipelines.evaluate.engine.decoding import StopFinder, Writer, choose, first_stop
+from pipelines.evaluate.engine.decoding import StopFinder, TextGenerator, choose, first_stop
 from pipelines.evaluate.engine.models import LanguageModel, ModelSource
 from pipelines.evaluate.engine.own_model import ArcticCodec
 from pipelines.evaluate.engine.prefix_cache import BLOCK
@@ -49,21 +49,21 @@ def continued(weights: ArcticModel, ids: list[int], count: int) -> list[int]:
 def test_greedy_text_is_that_of_full_passes(weights: ArcticModel, model: LanguageModel, batched: bool) -> None:
     requests = [request for request in REQUESTS if not request.temperature]
     assert len(model.codec.encode(requests[-1].prompt)) > BLOCK
-    for request, found in zip(requests, Writer(model, batched=batched).write(requests), strict=True):
+    for request, found in zip(requests, TextGenerator(model, batched=batched).write(requests), strict=True):
         ids = continued(weights, model.codec.encode(request.prompt), request.max_new_tokens)
         assert found == (model.codec.decode(ids), "length", 0)
 
 
 def test_no_answer_depends_on_company_or_order(model: LanguageModel) -> None:
-    expected = Writer(model).write(REQUESTS)
-    assert Writer(model).write(REQUESTS[::-1])[::-1] == expected
-    assert [Writer(model).write([request])[0] for request in REQUESTS] == expected
+    expected = TextGenerator(model).write(REQUESTS)
+    assert TextGenerator(model).write(REQUESTS[::-1])[::-1] == expected
+    assert [TextGenerator(model).write([request])[0] for request in REQUESTS] == expected
 
 
 def test_draws_of_one_prompt_differ_and_follow_from_the_request(model: LanguageModel) -> None:
-    draws = Writer(model).write(REQUESTS[-4:])
+    draws = TextGenerator(model).write(REQUESTS[-4:])
     assert len({draw.text for draw in draws}) == 4
-    assert Writer(model, batched=True).write(REQUESTS) == Writer(model).write(REQUESTS)
+    assert TextGenerator(model, batched=True).write(REQUESTS) == TextGenerator(model).write(REQUESTS)
 
 
 def test_draws_have_the_model_s_frequencies() -> None:
@@ -74,10 +74,10 @@ def test_draws_have_the_model_s_frequencies() -> None:
 
 
 def test_text_ends_before_the_first_stop_wherever_ids_divide_it(model: LanguageModel) -> None:
-    (whole,) = Writer(model).write([Generation("Row 3:", (), 12)])
+    (whole,) = TextGenerator(model).write([Generation("Row 3:", (), 12)])
     for start in range(1, len(whole.text) - 2):
         stop = whole.text[start : start + 3]
-        (cut,) = Writer(model).write([Generation("Row 3:", ("never", stop), 12)])
+        (cut,) = TextGenerator(model).write([Generation("Row 3:", ("never", stop), 12)])
         assert cut == (whole.text[: whole.text.index(stop)], "stop", 0)
 
 
@@ -94,25 +94,25 @@ def test_end_token_ends_the_answer(model: LanguageModel, weights: ArcticModel) -
             logits[:, next(self.script, model.codec.prefix_id)] = 1.0
             return logits
 
-    assert Writer(Ending()).write([Generation("Row 3:", (), 12)]) == [("SELECT;", "end", 0)]
+    assert TextGenerator(Ending()).write([Generation("Row 3:", (), 12)]) == [("SELECT;", "end", 0)]
 
 
 def test_prompt_too_long_loses_its_beginning_and_is_counted(model: LanguageModel, weights: ArcticModel) -> None:
     prompt = LONG * 3
     ids = model.codec.encode(prompt)
     room = model.max_positions - 5
-    (found,) = Writer(model).write([Generation(prompt, (), 5)])
+    (found,) = TextGenerator(model).write([Generation(prompt, (), 5)])
     assert found == (model.codec.decode(continued(weights, ids[-room:], 5)), "length", len(ids) - room)
     # Half of the positions is room enough, and an answer ends where positions do.
-    (found,) = Writer(model).write([Generation(prompt, (), 10**6)])
+    (found,) = TextGenerator(model).write([Generation(prompt, (), 10**6)])
     assert found.num_truncated == len(ids) - model.max_positions // 2
 
 
 def test_empty_prompt_begins_a_document_and_empty_stop_is_refused(weights: ArcticModel, model: LanguageModel) -> None:
-    (found,) = Writer(model).write([Generation("", (), 3)])
+    (found,) = TextGenerator(model).write([Generation("", (), 3)])
     assert found.text == model.codec.decode(continued(weights, [model.codec.prefix_id], 3))
     with pytest.raises(ValueError, match="a stop is empty"):
-        Writer(model).write([Generation("Row", ("x", ""), 3)])
+        TextGenerator(model).write([Generation("Row", ("x", ""), 3)])
 
 
 def test_chat_marks_are_read_in_what_a_template_wrote_and_nowhere_else(our_model: ModelSource, tmp_path: Path) -> None:

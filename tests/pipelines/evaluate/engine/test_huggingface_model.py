@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from infra.context import StageContext
-from pipelines.evaluate.engine.answering import Execution, answer
+from pipelines.evaluate.engine.answering import answer
+from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood

@@ -83,7 +83,7 @@ class Choice:
     def items(self) -> list[Item]:
         return self.asked
 
-    def judge(self, items: Sequence[Item], answers: Sequence[Sequence[Likelihood]]) -> list[Verdict]:
+    def score(self, items: Sequence[Item], answers: Sequence[Sequence[Likelihood]]) -> list[Verdict]:
         right = [float(given[0] == max(given)) for given in answers]
         return [Verdict({"acc": Share(part, 1.0)}, "", "correct" if part else "wrong") for part in right]
 

@@ -178,7 +178,7 @@ def answers_to(item: Item) -> list[Answer]:
 def ours(name: str, root: Path, limit: int | None = None) -> list[tuple[Item, Verdict]]:
     task = HarnessTask(name, root, limit)
     items = task.items()
-    return list(zip(items, task.judge(items, list(map(answers_to, items))), strict=True))
+    return list(zip(items, task.score(items, list(map(answers_to, items))), strict=True))
 
 
 Sample = tuple[list[tuple[str, str]], dict[str, float]]
@@ -345,7 +345,7 @@ def test_race_is_asked_of_the_user_and_ten_tasks_have_no_mean(
     assert "race/test.jsonl: missing. Bring it there by hand: " in skipped["race"]
     assert pinned["race/test.jsonl"].origin in skipped["race"]
     results = [
-        TaskResult(task.name, task.headline, task.protocol, items, task.judge(items, list(map(answers_to, items))))
+        TaskResult(task.name, task.headline, task.protocol, items, task.score(items, list(map(answers_to, items))))
         for task, items in chosen
     ]
     assert len(results) == 10

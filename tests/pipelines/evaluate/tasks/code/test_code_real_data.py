@@ -61,7 +61,7 @@ def items_of(task: str, wanted: Sequence[str]) -> list[Item]:
 
 def reasons(task: str, items: Sequence[Item], programs: Sequence[str]) -> list[str]:
     answers = [(Text(program, "end", 0), Likelihood(-1.0, False, 0)) for program in programs]
-    return [verdict.reason for verdict in TASKS[task](REAL, "", True).judge(items, answers)]
+    return [verdict.reason for verdict in TASKS[task](REAL, "", True).score(items, answers)]
 
 
 def canonical(items: Sequence[Item]) -> list[str]:

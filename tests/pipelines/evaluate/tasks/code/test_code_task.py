@@ -84,7 +84,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def judge(task: CodeTask, items: Sequence[Item], answers: Sequence[str]) -> list[Verdict]:
     task.num_sandboxes = task.num_sandboxes or 1
-    return task.judge(items, [(Text(answer, "end", 0), GOLD) for answer in answers])
+    return task.score(items, [(Text(answer, "end", 0), GOLD) for answer in answers])
 
 
 def verdicts(root: Path, task: str, item_id: str, answers: Sequence[str]) -> list[Verdict]:
@@ -118,7 +118,7 @@ def test_gold_bits_are_of_all_that_is_predicted(root: Path) -> None:
     assert share == (8.0 / math.log(2), len(gold.continuation))
 
 
-def test_an_item_says_where_it_stands_and_what_must_not_be_known(root: Path) -> None:
+def test_an_item_says_where_it_stands_and_what_must_not_be_by_problem(root: Path) -> None:
     item = TASKS["mbpp_plus"](root, "", True).items()[1]
     assert item.place == (MBPP_PLUS.file, 1)
     assert item.text == MBPP_ROWS[1]["prompt"] + MBPP_ROWS[1]["canonical_solution"]
@@ -305,7 +305,7 @@ def test_samples_give_unbiased_pass_at_k(root: Path) -> None:
     assert [request.sample for request in generations] == list(range(20))
     assert {request.temperature for request in generations} == {0.2}
     answers = [Text(CONTINUED if n % 4 == 0 else "", "end", 0) for n in range(20)]
-    (verdict,) = task.judge([item], [(*answers, GOLD)])
+    (verdict,) = task.score([item], [(*answers, GOLD)])
     assert verdict.shares["pass@1"].part == pytest.approx(5 / 20)
     assert verdict.shares["pass@10"].part == pytest.approx(1 - math.comb(15, 10) / math.comb(20, 10))
     assert "pass@100" not in verdict.shares
@@ -322,12 +322,12 @@ def test_what_is_right_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPa
     task = TASKS["humaneval_plus"](root, "", True)
     item = task.items()[1]
     judge(task, [item], [""])
-    assert {kind for _, kind in task.references._known} == {"base"}  # nobody needed the others
+    assert {kind for _, kind in task.references._by_problem} == {"base"}  # nobody needed the others
     judge(task, [item], [CONTINUED])
-    known = dict(task.references._known)
+    known = dict(task.references._by_problem)
     assert {kind for _, kind in known} == {"base", "plus"}
     judge(task, [item], [CONTINUED])
-    assert all(task.references._known[key] is reference for key, reference in known.items())
+    assert all(task.references._by_problem[key] is reference for key, reference in known.items())
 
 
 def test_a_broken_canonical_solution_is_an_error_and_no_zero(root: Path) -> None:

@@ -25,7 +25,7 @@ ROW = {
 
 
 def shares(item: Item, response: str) -> tuple[dict[str, tuple[float, float]], str]:
-    (verdict,) = IFEval(Path()).judge([item], [(Text(response, "end", 0),)])
+    (verdict,) = IFEval(Path()).score([item], [(Text(response, "end", 0),)])
     return {name: tuple(share) for name, share in verdict.shares.items()}, verdict.reason
 
 

@@ -77,7 +77,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Spider:
 
 def judge(task: Spider, items: Sequence[Item], texts: Sequence[str]) -> list[Verdict]:
     gold = Likelihood(-8 * math.log(2), False, 0)
-    return task.judge(items, [(Text(text, "end", 0), gold) for text in texts])
+    return task.score(items, [(Text(text, "end", 0), gold) for text in texts])
 
 
 def test_prompt_is_the_published_one_and_gold_follows_the_same_text() -> None:
