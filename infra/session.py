@@ -253,6 +253,8 @@ def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) ->
             "action": step.action,
             "reason": step.reason,
             "inputs": {name: upstream.key for name, upstream in step.stage.inputs.items()},
+            "model_output": step.stage.model_output,
+            "model_input": step.stage.model_input,
         }
         for step in planned
     ]

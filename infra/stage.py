@@ -94,6 +94,10 @@ class Stage:
     machine_dependent: bool = False
     """Whether the last bits of the result depend on the machine, as sums in floating point do. No part of the key:
     such a result is used on other machines too, and the plan says so."""
+    model_output: str = ""
+    """Folder of the result that holds a model, which tracking registers. No part of the key."""
+    model_input: str = ""
+    """Name of the input whose model this stage measures: tracking adds its metrics to it. No part of the key."""
 
     def __post_init__(self) -> None:
         if self.work is None:

@@ -40,10 +40,6 @@ from infra.tracking.shapes import (
     split_table,
 )
 
-CHECKPOINT = "checkpoint"
-"""A result with this folder is a model."""
-MODEL_INPUT = "train"
-"""A stage whose input has this name measures that input's model."""
 PARENT = ""
 """Name of the parent among the runs; the others are named by stage id."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -62,7 +58,10 @@ class Projection:
         self._runs = runs
         self._started = next(read_events(folder))
         stages = self._started["stages"]
-        self._stages = {stage["id"]: {**stage, "number": number} for number, stage in enumerate(stages, start=1)}
+        self._stages = {
+            stage["id"]: {"model_output": "", "model_input": "", **stage, "number": number}
+            for number, stage in enumerate(stages, start=1)
+        }
         self._ids = {stage["key"]: stage["id"] for stage in stages}
         self._metrics: dict[str, list[Metric]] = {}
         self.experiment_id = _experiment(self._client, self._started["name"], artifact_root)
@@ -140,7 +139,7 @@ class Projection:
         self._runs[stage["id"]] = run_id
         self._log_params(run_id, event["params"])
         inputs = [_dataset(self._ids[key], key, "input") for key in stage["inputs"].values() if key in self._ids]
-        model = self._find_model(stage["inputs"].get(MODEL_INPUT))
+        model = self._find_model(stage["inputs"].get(stage["model_input"]))
         self._client.log_inputs(run_id, inputs, [LoggedModelInput(model.model_id)] if model else None)
 
     def _end_earlier_attempt(self, event: Event) -> None:
@@ -154,7 +153,7 @@ class Projection:
             return
         manifest = _manifest(path)
         self._tell_parent(manifest, path, event)
-        if (path / CHECKPOINT).is_dir():
+        if self._has_model(event, path):
             self._ensure_model(manifest, self._runs[PARENT])
 
     def _log_points(self, event: Event) -> None:
@@ -176,10 +175,10 @@ class Projection:
     def _finish_stage(self, event: Event) -> None:
         path, run_id = self._result(event), self._runs[event["stage"]]
         if path:
-            manifest = _manifest(path)
-            if (path / CHECKPOINT).is_dir():
+            manifest, stage = _manifest(path), self._stages[event["stage"]]
+            if self._has_model(event, path):
                 self._ensure_model(manifest, run_id)
-            model = self._find_model(manifest.key) or self._find_model(manifest.inputs.get(MODEL_INPUT))
+            model = self._find_model(manifest.key) or self._find_model(manifest.inputs.get(stage["model_input"]))
             self._log_metrics(run_id, manifest.metrics, event, 0, model.model_id if model else None)
             self._log_metrics(run_id, {"seconds": event["seconds"]}, event, 0)
             self._tell_parent(manifest, path, event)
@@ -238,6 +237,10 @@ class Projection:
             self._client.log_artifact(parent, str(path / "report.html"))
         for figure in sorted(path.glob("figures/*.png")):
             self._client.log_artifact(parent, str(figure), "figures")
+
+    def _has_model(self, event: Event, path: Path) -> bool:
+        folder = self._stages[event["stage"]]["model_output"]
+        return bool(folder) and (path / folder).is_dir()
 
     def _ensure_model(self, manifest: Manifest, source_run: str) -> None:
         """Make the model of a committed checkpoint, whose files stay in the store."""

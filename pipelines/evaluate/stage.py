@@ -61,9 +61,18 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
         "suite": suite.params(),
     }
     execution = Execution(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
-    work = partial(_evaluate_phase, phase_name, section, suite, execution)
-    named = _read(section, inputs).named()
-    return Stage("evaluate", str(number), VERSION, params, named, work, execution.resources, suite.packages(), True)
+    return Stage(
+        name="evaluate",
+        subject=str(number),
+        version=VERSION,
+        params=params,
+        inputs=_read(section, inputs).named(),
+        work=partial(_evaluate_phase, phase_name, section, suite, execution),
+        resources=execution.resources,
+        packages=suite.packages(),
+        machine_dependent=True,
+        model_input="train",
+    )
 
 
 def checkpoint_stage(

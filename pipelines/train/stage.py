@@ -17,6 +17,7 @@ from infra.integrity import committed_files, require_intact
 from infra.stage import Demand, Metrics, Resources, Stage
 from infra.store import Artifact, link_or_copy
 from pipelines.artifacts.checkpoint import (
+    CHECKPOINT,
     EXPERT_LOAD,
     EXPERT_LOAD_FILE,
     HISTORY,
@@ -89,6 +90,7 @@ def stage(
         work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model)),
         resources=_resources(section),
         machine_dependent=True,
+        model_output=CHECKPOINT,
     )
 
 

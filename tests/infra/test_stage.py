@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,16 @@ def test_key_has_12_hex_digits_and_ignores_resources_and_work():
     assert len(stage.key) == 12
     assert set(stage.key) <= set("0123456789abcdef")
     assert make(params={"min_words": 50}, resources=Resources(num_cpus=8)).key == stage.key
+
+
+def test_the_key_ignores_what_tracking_is_told_of_models():
+    plain = Stage("train", work=lambda context, inputs: {})
+    assert replace(plain, model_output="checkpoint", model_input="train").key == plain.key
+
+
+def test_a_stage_without_work_is_refused_when_it_is_made():
+    with pytest.raises(TypeError, match="stage train: no work"):
+        Stage("train")
 
 
 def test_every_part_of_the_identity_changes_the_key():

@@ -65,6 +65,15 @@ def test_help_names_every_command_and_each_has_its_own(arctic):
         assert "--help" in own.stdout
 
 
+def test_each_command_has_its_file_and_nothing_else_stands_beside_them():
+    """What commands share is in cli/terminal."""
+    commands = {command.callback.__module__.rpartition(".")[2] for command in app.registered_commands}
+    groups = {group.name.replace("-", "_") for group in app.registered_groups}
+    files = {file.stem for file in (ROOT / "pipelines" / "cli").glob("*.py")}
+    assert files == commands | groups | {"__init__", "__main__"}
+    assert {command.name.replace("-", "_") for command in app.registered_commands} == commands
+
+
 def test_help_imports_nothing_heavy():
     loaded = modules_after("from pipelines.cli import app; app(['--help'])")
     assert not loaded & {"ray", "torch", "mlflow", "pyarrow", "numpy", "pydantic", "deepspeed"}

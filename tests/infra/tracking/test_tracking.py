@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def _planned(store: Store, stage: Stage) -> dict[str, Any]:
     action, reason = ("reuse", "committed") if store.find(stage) else ("build", "never built in this store")
     inputs = {name: upstream.key for name, upstream in stage.inputs.items()}
     named = {"id": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
-    return {**named, "action": action, "reason": reason, "inputs": inputs}
+    model = {"model_output": stage.model_output, "model_input": stage.model_input}
+    return {**named, "action": action, "reason": reason, "inputs": inputs, **model}
 
 
 def _identity(stage: Stage) -> dict[str, str]:
@@ -84,8 +86,8 @@ def _stage(name: str, subject: str = "", params: dict[str, Any] | None = None, *
 
 
 SOURCE = _stage("source", "web", {"fraction": 0.5, "inputs": [{"kind": "warc"}]})
-TRAIN = _stage("train", "1", {"model": {"num_layers": 2}}, mix=SOURCE)
-EVALUATE = _stage("evaluate", "1", {}, train=TRAIN)
+TRAIN = replace(_stage("train", "1", {"model": {"num_layers": 2}}, mix=SOURCE), model_output="checkpoint")
+EVALUATE = replace(_stage("evaluate", "1", {}, train=TRAIN), model_input="train")
 REPORT = _stage("report", "", {}, evaluate=EVALUATE)
 CHAIN = [SOURCE, TRAIN, EVALUATE, REPORT]
 

@@ -1,0 +1,113 @@
+"""A run as a value: what becomes of each stage, which events come in which order, and what is left on disk."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from infra import RunResult, Stage, UserError, run
+from infra.events import read_events
+from infra.host.packages import PackageError
+from infra.plan import plan
+from infra.session import RunInfo, execute
+from infra.store import Store
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def write(context, inputs):
+    (context.out / "text").write_text(context.stage_id)
+    return {"letters": float(len(context.stage_id))}
+
+
+def fail(context, inputs):
+    raise ValueError("no such page")
+
+
+def chain(work=write) -> list[Stage]:
+    pages = Stage("pages", work=write)
+    words = Stage("words", inputs={"pages": pages}, work=work)
+    return [Stage("index", inputs={"words": words}, work=write), Stage("links", inputs={"pages": pages}, work=write)]
+
+
+def statuses(result: RunResult) -> dict[str, str]:
+    return {name: stage.status for name, stage in result.stages.items()}
+
+
+def test_a_run_returns_each_stage_with_its_files_and_metrics(tmp_path: Path) -> None:
+    result = run(chain(), tmp_path)
+    assert result.ok
+    assert statuses(result) == dict.fromkeys(["pages", "words", "index", "links"], "built")
+    assert (result.stages["words"].path / "text").read_text() == "words"
+    assert result.metrics["index"] == {"letters": 5.0}
+
+
+def test_a_second_run_reuses_everything_with_the_first_ones_files_and_seconds(tmp_path: Path) -> None:
+    first, again = run(chain(), tmp_path), run(chain(), tmp_path)
+    assert set(statuses(again).values()) == {"reused"}
+    assert [stage.path for stage in again.stages.values()] == [stage.path for stage in first.stages.values()]
+    assert [stage.seconds for stage in again.stages.values()] == [stage.seconds for stage in first.stages.values()]
+
+
+def test_a_failed_stage_is_a_value_and_takes_only_its_descendants_with_it(tmp_path: Path) -> None:
+    result = run(chain(fail), tmp_path)
+    assert not result.ok
+    assert statuses(result) == {"pages": "built", "words": "failed", "index": "skipped", "links": "built"}
+    assert (result.failed, result.skipped) == ({"words": "ValueError: no such page"}, {"index": "words"})
+    with pytest.raises(ValueError, match="index: skipped, so it has no result: words"):
+        _ = result.stages["index"].path
+
+
+def test_the_function_sees_what_the_log_keeps_between_the_runs_start_and_end(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    result = run(chain(fail), tmp_path, on_event=seen.append, name="pages")
+    assert [event["event"] for event in (seen[0], seen[-1])] == ["run_started", "run_finished"]
+    assert seen[-1]["status"] == "failed"
+    assert [stage["id"] for stage in seen[0]["stages"]] == list(result.stages)
+    assert [event for event in seen if event["event"] not in ("progress", "waiting")] == list(
+        read_events(result.folder)
+    )
+
+
+def test_what_describes_the_run_lies_beside_its_log_without_secrets(tmp_path: Path) -> None:
+    store = Store(tmp_path).open()
+    info = RunInfo("web", {"url": "https://me:secret@pages.example"}, {"lock.json": '{"u": "https://me:secret@h"}'})
+    result = execute(plan(store, [Stage("pages", work=write)]), store, info)
+    assert result.run_id.startswith("web-")
+    assert "secret" not in (result.folder / "lock.json").read_text()
+    [started, *_] = read_events(result.folder)
+    assert "secret" not in json.dumps(started["recipe"])
+
+
+def test_an_interrupted_run_is_closed_as_killed_and_the_next_one_continues(tmp_path: Path) -> None:
+    def interrupt(event: dict[str, Any]) -> None:
+        if event["event"] == "stage_finished":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(chain(), tmp_path, on_event=interrupt)
+    [log] = (tmp_path / "runs").iterdir()
+    assert list(read_events(log))[-1]["status"] == "killed"
+    assert statuses(run(chain(), tmp_path))["pages"] == "reused"
+
+
+def test_a_missing_package_is_refused_here_and_only_reported_for_another_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    stage = Stage("tasks", work=write, packages=("no-such-package",))
+    with pytest.raises(PackageError, match="tasks: no-such-package missing") as refused:
+        run([stage], tmp_path)
+    assert isinstance(refused.value, UserError)
+    assert list((tmp_path / "runs").iterdir()) == []
+    seen: list[dict[str, Any]] = []
+    result = run([stage], tmp_path, "auto", seen.append)
+    assert seen[0]["event"] == "missing_package"
+    assert "no-such-package missing" in result.failed["tasks"]
