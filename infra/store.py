@@ -137,7 +137,10 @@ class Store:
         """This store, made if missing and tried by a write. What is made in a folder that its group shares (setgid and
         group-writable) is the group's to change as well. Raises StoreError."""
         try:
-            (self.root / "stages").mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            if self.root.stat().st_mode & SHARED == SHARED:
+                os.umask(os.umask(0o077) & ~stat.S_IRWXG)
+            (self.root / "stages").mkdir(exist_ok=True)
             (self.root / "runs").mkdir(exist_ok=True)
             probe = self.root / f".probe-{secrets.token_hex(4)}"
             probe.touch()
@@ -146,8 +149,6 @@ class Store:
             raise StoreError(
                 f"store {self.root}: cannot write there ({error.strerror}). Choose another folder with --store."
             ) from error
-        if self.root.stat().st_mode & SHARED == SHARED:
-            os.umask(os.umask(0o077) & ~stat.S_IRWXG)
         self._require_writable()
         return self
 

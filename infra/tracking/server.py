@@ -20,6 +20,7 @@ from infra.tracking.tracker import (
     TrackingError,
     artifact_root,
     catch_up,
+    make_database,
     reconcile,
     tracking_uri,
 )
@@ -39,6 +40,7 @@ def serve(store_root: Path, port: int) -> None:
     if not is_remote:
         _require_free(port)
     _fill_in(store_root)
+    make_database(store_root)
     if is_remote:
         print(f"MLflow: {masked(_link(uri, store_root))}")
         return

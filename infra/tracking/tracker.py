@@ -31,7 +31,19 @@ class TrackingError(UserError, RuntimeError):
 
 def tracking_uri(store_root: Path) -> str:
     """MLFLOW_TRACKING_URI where it is set, else a SQLite file inside the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(store_root.resolve() / "mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(database(store_root))
+
+
+def database(store_root: Path) -> Path:
+    """The store's own SQLite file."""
+    return store_root.resolve() / "mlflow.db"
+
+
+def make_database(store_root: Path) -> None:
+    """Make the store's own file, if it is used and missing, as the umask allows: SQLite makes files that only their
+    owner can change, also in a store that a group shares."""
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not database(store_root).exists():
+        database(store_root).touch(0o666)
 
 
 def artifact_root(store_root: Path) -> str | None:
@@ -161,7 +173,8 @@ class _Cursor:
             raise
 
     def _load(self) -> dict[str, Any]:
-        uri = tracking_uri(self._root)
+        # The same place with other credentials is the same place, and a store keeps none.
+        uri = masked(tracking_uri(self._root))
         path = self._folder / CURSOR
         if path.exists():
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -177,6 +190,7 @@ class _Cursor:
             yield [json.loads(line) for line in some], offset
 
     def _open(self, runs: dict[str, str]) -> "Projection":
+        make_database(self._root)
         return _projection_class()(tracking_uri(self._root), self._folder, runs, artifact_root(self._root))
 
 

@@ -144,6 +144,18 @@ def test_log_is_followed_and_the_exit_code_is_the_jobs(head: Head, working_dir: 
 
 
 @pytest.mark.slow
+def test_a_proxy_that_is_set_for_all_programs_is_not_asked_on_loopback(
+    head: Head, working_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    code, output = _submit(head.url, ["job.py", "0"], working_dir, head.token_file)
+    assert (code, "told 0" in output) == (0, True), output
+
+
+@pytest.mark.slow
 def test_secrets_and_results_stay_at_home(head: Head, working_dir: Path):
     _, output = _submit(head.url, ["job.py", "0"], working_dir, head.token_file)
     assert "'job.py'" in output

@@ -14,6 +14,7 @@ from infra.events import EVENTS, EventLog
 from infra.stage import Stage
 from infra.store import Store
 from infra.tracking import Tracker, catch_up, reconcile
+from infra.tracking.experiments import experiments
 from infra.tracking.tracker import CURSOR
 
 START = 1_800_000_000.0
@@ -364,6 +365,19 @@ def test_another_tracking_uri_gets_the_whole_story(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
     catch_up(store.root)
     assert mlflow_of(store).names() == before
+
+
+def test_an_experiment_that_was_deleted_in_mlflow_comes_back_with_the_next_run(store: Store, mlflow_of: Any):
+    tell_whole_run(store)
+    catch_up(store.root)
+    client, experiment = mlflow_of(store).client, mlflow_of(store).experiment
+    client.delete_experiment(experiment)
+    assert experiments(store.root).deleted == ("tiny",)
+    tell_whole_run(store, "tiny-2")
+    catch_up(store.root)
+    assert experiments(store.root).deleted == ()
+    assert mlflow_of(store).experiment == experiment
+    assert mlflow_of(store).names().count("02 train 1") == 2
 
 
 def test_a_result_that_was_deleted_since_does_not_hold_up_the_rest(store: Store, mlflow_of: Any):
