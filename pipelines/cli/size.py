@@ -25,7 +25,8 @@ def command(
     overrides: Overrides = None,
 ) -> None:
     """Estimate what a run needs: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
-    from pipelines.size import Order, print_size
+    from pipelines.cli.terminal.size import print_size
+    from pipelines.sizing import SizeOptions, estimate
 
-    options = Order(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers)
-    print_size(recipe, overrides or [], options, standard_output())
+    options = SizeOptions(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers)
+    print_size(estimate(recipe, options, overrides or []), standard_output())

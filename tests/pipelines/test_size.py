@@ -10,14 +10,16 @@ import pytest
 import torch
 from rich.console import Console
 
+from arctic_errors import UserError
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import PRESETS
 from arctic_model.sizing.step_time import GPUS
 from data_recipes import RecipeError, RunRecipe, load_recipe
+from pipelines.cli.terminal.size import print_size
 from pipelines.fit import model_config
 from pipelines.recipes import load_recipe as load_run_recipe
-from pipelines.size import Order, print_size
+from pipelines.sizing import SizeOptions, estimate
 
 RECIPES = Path(__file__).parents[2] / "data_recipes"
 ARCTIC = RECIPES / "runs" / "arctic_480b.toml"
@@ -30,9 +32,9 @@ HELD = (
 )
 
 
-def printed(recipe: Path, order: Order, *overrides: str) -> str:
+def printed(recipe: Path, options: SizeOptions, *overrides: str) -> str:
     out = io.StringIO()
-    print_size(recipe, overrides, order, Console(file=out, width=100))
+    print_size(estimate(recipe, options, overrides), Console(file=out, width=100))
     return out.getvalue()
 
 
@@ -57,31 +59,31 @@ def test_the_size_is_that_of_the_model_which_the_run_builds(recipe: Path, overri
     run = load_recipe(recipe, (*overrides, *more))
     assert isinstance(run, RunRecipe)
     count = built_parameters(model_config(run))
-    assert f": {count:,} parameters," in printed(recipe, Order(), *overrides, *more)
+    assert f": {count:,} parameters," in printed(recipe, SizeOptions(), *overrides, *more)
 
 
 def test_the_train_stage_of_the_quickstart_has_the_model_that_is_sized() -> None:
     stages = load_run_recipe(RECIPES / "runs" / "quickstart.toml", ["tokenizer.vocab_size=3_000"]).graph().stages
     config = ArcticConfig.from_dict(stages["train[1]"].params["model"])
-    text = printed(RECIPES / "runs" / "quickstart.toml", Order(), "tokenizer.vocab_size=3_000")
+    text = printed(RECIPES / "runs" / "quickstart.toml", SizeOptions(), "tokenizer.vocab_size=3_000")
     assert f": {built_parameters(config):,} parameters," in text
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_sized_by_name_on_the_fewest_gpus_that_hold_it(name: str) -> None:
-    text = printed(Path(name), Order())
+    text = printed(Path(name), SizeOptions())
     assert text.startswith(f"{name}: {built_parameters(PRESETS[name]):,} parameters,")
     assert "Fits: " in text
     gpus = int(text.splitlines()[1].split(" x ")[0].replace(",", ""))
     if gpus > 1:
-        assert "DOES NOT FIT" in printed(Path(name), Order(num_gpus=gpus // 2))
+        assert "DOES NOT FIT" in printed(Path(name), SizeOptions(num_gpus=gpus // 2))
 
 
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("sequences", [1, 2, 4])
 def test_a_verdict_leaves_room_for_context_nccl_and_fragmentation(gpu: str, sequences: int) -> None:
-    order = Order(gpu=gpu, num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=sequences)
-    text = printed(ARCTIC, order)
+    options = SizeOptions(gpu=gpu, num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=sequences)
+    text = printed(ARCTIC, options)
     parts = [float(row(text, f"reserve: {part}")[-1].split()[0]) for part in ("cuda context", "nccl buffers")]
     tensors = float(row(text, "most at one moment, states with it")[-1].split()[0])
     fragmentation = float(row(text, "reserve: fragmentation")[-1].split()[0])
@@ -92,11 +94,14 @@ def test_a_verdict_leaves_room_for_context_nccl_and_fragmentation(gpu: str, sequ
 
 
 def test_one_gpu_needs_no_room_for_nccl() -> None:
-    assert row(printed(Path("arctic-1.4b-a150m"), Order(num_gpus=1)), "reserve: nccl buffers")[-1].strip() == "0.00 MB"
+    assert (
+        row(printed(Path("arctic-1.4b-a150m"), SizeOptions(num_gpus=1)), "reserve: nccl buffers")[-1].strip()
+        == "0.00 MB"
+    )
 
 
 def test_arctic_on_a_thousand_h100() -> None:
-    text = printed(ARCTIC, Order(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=1))
+    text = printed(ARCTIC, SizeOptions(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=1))
     assert "478,584,608,768 parameters, 17,318,647,808 active" in text
     assert "1,024 x h100, expert-parallel over 64, ZeRO-2, bfloat16" in text
     assert "16,777,216 tokens = 1,024 GPUs x 4 passes x 1 sequences x 4,096" in text
@@ -106,73 +111,78 @@ def test_arctic_on_a_thousand_h100() -> None:
 
 
 def test_muon_halves_the_moments_and_the_checkpoints_copy_shrinks_with_them() -> None:
-    text = {name: printed(ARCTIC, Order(), f'train.optimizer="{name}"') for name in ("adamw", "muon")}
+    text = {name: printed(ARCTIC, SizeOptions(), f'train.optimizer="{name}"') for name in ("adamw", "muon")}
     cells = {name: [row(said, part)[-1].strip() for part in HELD] for name, said in text.items()}
     assert cells["adamw"] == ["3.74 GB", "54.63 GB", "5.61 GB"]
     assert cells["muon"] == ["1.87 GB", "54.63 GB", "3.74 GB"]
 
 
 def test_what_does_not_fit_says_what_to_lower() -> None:
-    order = Order(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
+    options = SizeOptions(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
     everything = 'train.activation_checkpointing="none"'
-    assert "DOES NOT FIT" in printed(ARCTIC, order)
-    assert "Lower --micro-batch or raise --ep. With selective checkpointing:" in printed(ARCTIC, order, everything)
-    one = Order(num_gpus=512, expert_parallel_size=64, micro_batch_sequences=1)
+    assert "DOES NOT FIT" in printed(ARCTIC, options)
+    assert "Lower --micro-batch or raise --ep. With selective checkpointing:" in printed(ARCTIC, options, everything)
+    one = SizeOptions(num_gpus=512, expert_parallel_size=64, micro_batch_sequences=1)
     assert "Raise --ep or --gpus. With selective checkpointing:" in printed(ARCTIC, one, everything)
-    few = Order(num_gpus=512, expert_parallel_size=16, micro_batch_sequences=1)
+    few = SizeOptions(num_gpus=512, expert_parallel_size=16, micro_batch_sequences=1)
     assert "The states alone are too large: raise --ep or --gpus" in printed(ARCTIC, few)
-    checkpointed = Order(
+    checkpointed = SizeOptions(
         num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4, checkpoint_layers=True, gpu="h200"
     )
     assert "Fits: " in printed(ARCTIC, checkpointed)
 
 
 def test_the_recipe_says_whether_layers_are_checkpointed() -> None:
-    order = Order(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
-    by_recipe = printed(ARCTIC, order, 'train.activation_checkpointing="layer"')
+    options = SizeOptions(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
+    by_recipe = printed(ARCTIC, options, 'train.activation_checkpointing="layer"')
     assert "ZeRO-2, bfloat16, adamw, layer checkpointing" in by_recipe
-    assert by_recipe == printed(ARCTIC, replace(order, checkpoint_layers=True)) != printed(ARCTIC, order)
+    assert by_recipe == printed(ARCTIC, replace(options, checkpoint_layers=True)) != printed(ARCTIC, options)
 
 
 def test_any_preset_can_be_sized_by_replacing_fields() -> None:
-    text = printed(ARCTIC, Order(num_gpus=8, expert_parallel_size=8), 'model.preset="arctic-3.6b-a1b"')
+    text = printed(ARCTIC, SizeOptions(num_gpus=8, expert_parallel_size=8), 'model.preset="arctic-3.6b-a1b"')
     assert "arctic-3.6b-a1b: 3,597,638,912 parameters, 996,515,072 active" in text
 
 
 def test_the_price_is_that_of_the_order() -> None:
     spread = {"num_gpus": 1024, "expert_parallel_size": 64}
-    hours = int(row(printed(ARCTIC, Order(**spread)), "GPU-hours")[-1].replace(",", ""))
-    cost = row(printed(ARCTIC, Order(**spread, price_per_hour=1.0)), "cost at $1.00 an hour")[-1]
+    hours = int(row(printed(ARCTIC, SizeOptions(**spread)), "GPU-hours")[-1].replace(",", ""))
+    cost = row(printed(ARCTIC, SizeOptions(**spread, price_per_hour=1.0)), "cost at $1.00 an hour")[-1]
     assert int(cost.strip().replace(",", "").replace("$", "")) == hours
 
 
 @pytest.mark.parametrize(
-    ("recipe", "order", "message"),
+    ("recipe", "options", "message"),
     [
-        (ARCTIC, Order(num_gpus=1000), "global_batch_sequences = 4096 is not a multiple of .* 1 x 1000"),
-        (ARCTIC, Order(expert_parallel_size=3), "expert_parallel_size = 3 does not divide train.num_workers = 1024"),
+        (ARCTIC, SizeOptions(num_gpus=1000), "global_batch_sequences = 4096 is not a multiple of .* 1 x 1000"),
         (
             ARCTIC,
-            Order(expert_parallel_size=256),
+            SizeOptions(expert_parallel_size=3),
+            "expert_parallel_size = 3 does not divide train.num_workers = 1024",
+        ),
+        (
+            ARCTIC,
+            SizeOptions(expert_parallel_size=256),
             "480b.toml: .* = 256 does not divide model.overrides.num_experts = 128",
         ),
-        (ARCTIC, Order(gpu="h300"), "--gpu 'h300': no such GPU. There are a100, h100, h200, b200"),
-        (ARCTIC, Order(mfu=40.0), "mfu = 40: a share of the peak"),
-        (Path("arctic-490b"), Order(), "no such recipe or preset. The presets are tiny, quickstart, "),
-        (Path("arctic-480b"), Order(num_gpus=12, expert_parallel_size=5), "= 5 does not divide num_workers = 12"),
-        (RECIPES / "corpora" / "web.toml", Order(), "a corpus recipe has no model to size"),
+        (ARCTIC, SizeOptions(gpu="h300"), "--gpu 'h300': no such GPU. There are a100, h100, h200, b200"),
+        (ARCTIC, SizeOptions(mfu=40.0), "mfu = 40: a share of the peak"),
+        (Path("arctic-490b"), SizeOptions(), "no such recipe or preset. The presets are tiny, quickstart, "),
+        (Path("arctic-480b"), SizeOptions(num_gpus=12, expert_parallel_size=5), "= 5 does not divide num_workers = 12"),
+        (RECIPES / "corpora" / "web.toml", SizeOptions(), "a corpus recipe has no model to size"),
     ],
 )
-def test_what_cannot_be_is_refused(recipe: Path, order: Order, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        printed(recipe, order)
+def test_what_cannot_be_is_refused(recipe: Path, options: SizeOptions, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        printed(recipe, options)
 
 
 def test_a_preset_has_no_fields_to_set() -> None:
     with pytest.raises(RecipeError, match="arctic-480b is a preset, not a recipe"):
-        printed(Path("arctic-480b"), Order(), "train.num_workers=8")
+        printed(Path("arctic-480b"), SizeOptions(), "train.num_workers=8")
 
 
 def test_sizing_imports_neither_torch_nor_ray_nor_mlflow() -> None:
-    code = "import sys, pipelines.size; sys.exit(bool({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
+    heavy = {"torch", "ray", "mlflow"}
+    code = f"import sys, pipelines.sizing, pipelines.cli.terminal.size; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,202 @@
+"""What a run would need on a number of GPUs, before one is rented.
+
+Example:
+    >>> from pipelines.sizing import SizeOptions, estimate
+    >>> size = estimate("arctic-480b", SizeOptions(gpu="h100"))
+    >>> size.parallel.num_workers, size.fits, round(size.step.mfu, 2)
+    (2048, True, 0.19)
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from arctic_model.config import ArcticConfig
+from arctic_model.presets import PRESETS
+from arctic_model.sizing.memory import Memory, memory_per_worker
+from arctic_model.sizing.parallel import ParallelConfig
+from arctic_model.sizing.step_time import (
+    GPUS,
+    Bill,
+    Gpu,
+    StepTime,
+    Traffic,
+    Windows,
+    bill,
+    step_time,
+    traffic,
+    windows,
+)
+from data_recipes import RecipeError, RunRecipe
+from data_recipes.training import TrainSection
+from pipelines.errors import OptionError
+from pipelines.fit import model_config, run_parallel_config
+from pipelines.recipes import load_recipe
+
+LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
+    "none": ("selective", "layer"),
+    "selective": ("layer",),
+    "layer": (),
+}
+"""By activation checkpointing, the policies that keep less."""
+MOST_GPUS = 65_536
+"""The largest number of GPUs that a preset is tried on."""
+
+
+@dataclass(frozen=True)
+class SizeOptions:
+    """Numbers to estimate with instead of the recipe's; None keeps the recipe's, and the price of
+    `arctic_model.sizing.step_time.GPUS`."""
+
+    gpu: str = "h100"
+    num_gpus: int | None = None
+    expert_parallel_size: int | None = None
+    micro_batch_sequences: int | None = None
+    mfu: float = 0.4
+    """Share of the GPU's peak that computation reaches while it runs."""
+    price_per_hour: float | None = None
+    checkpoint_layers: bool = False
+
+    def overrides(self) -> list[str]:
+        """As `--set` would say it, so that the recipe's own checks apply."""
+        numbers = {
+            "num_workers": self.num_gpus,
+            "expert_parallel_size": self.expert_parallel_size,
+            "micro_batch_sequences": self.micro_batch_sequences,
+        }
+        checkpointing = ['train.activation_checkpointing="layer"'] if self.checkpoint_layers else []
+        return [f"train.{name}={value}" for name, value in numbers.items() if value is not None] + checkpointing
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """The model to size and its parallel config; `tokens` of the whole run, None for a preset that no recipe trains."""
+
+    name: str
+    config: ArcticConfig
+    parallel: ParallelConfig
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class SizeEstimate:
+    """The estimate for one model on one number of GPUs.
+
+    Attributes:
+        sizing: The model, its parallel config and the tokens of the run.
+        gpu_name: Name of the GPU in `GPUS`.
+        memory: Bytes of one worker by part.
+        traffic: Bytes that one worker sends per step.
+        step: Seconds of one step by part.
+        windows: Seconds of each exchange of a layer, and of the computation that hides it.
+        price_per_hour: Price per GPU-hour in USD.
+        bill: Days, GPU-hours and cost; None for a preset, which has no tokens.
+        memory_with: Bytes of one worker with activation-checkpointing policies that keep less, by policy.
+    """
+
+    sizing: Sizing
+    gpu_name: str
+    memory: Memory
+    traffic: Traffic
+    step: StepTime
+    windows: Windows
+    price_per_hour: float
+    bill: Bill | None
+    memory_with: Mapping[str, int]
+
+    @property
+    def gpu(self) -> Gpu:
+        """The GPU's figures."""
+        return GPUS[self.gpu_name]
+
+    @property
+    def parallel(self) -> ParallelConfig:
+        """How the training is divided over workers."""
+        return self.sizing.parallel
+
+    @property
+    def fits(self) -> bool:
+        """Whether a worker, with its reserve, fits in the GPU's memory."""
+        return self.memory.fits(self.gpu.memory_bytes)
+
+
+def estimate(target: Path | str, options: SizeOptions | None = None, overrides: Sequence[str] = ()) -> SizeEstimate:
+    """Estimate memory, traffic, step time, days and cost of the run recipe at `target`, or of the preset of that name.
+
+    Raises OptionError for an unknown GPU, RecipeError if the recipe cannot work.
+    """
+    options = options or SizeOptions()
+    if options.gpu not in GPUS:
+        raise OptionError(f"--gpu {options.gpu!r}: no such GPU. There are {', '.join(GPUS)}.")
+    if str(target) in PRESETS:
+        sizing = _of_preset(str(target), overrides, options)
+    else:
+        sizing = _of_recipe(Path(target), overrides, options)
+    try:
+        return _estimate(sizing, options)
+    except ValueError as error:
+        raise RecipeError(f"{target}: {error}") from None
+
+
+def _estimate(sizing: Sizing, options: SizeOptions) -> SizeEstimate:
+    config, parallel, gpu = sizing.config, sizing.parallel, GPUS[options.gpu]
+    step = step_time(config, parallel, gpu, options.mfu)
+    price = gpu.price_per_hour if options.price_per_hour is None else options.price_per_hour
+    tokens = sizing.tokens
+    return SizeEstimate(
+        sizing=sizing,
+        gpu_name=options.gpu,
+        memory=memory_per_worker(config, parallel),
+        traffic=traffic(config, parallel),
+        step=step,
+        windows=windows(config, parallel, gpu, options.mfu),
+        price_per_hour=price,
+        bill=None if tokens is None else bill(tokens, step.tokens_per_s, parallel.num_workers, price),
+        memory_with={
+            policy: memory_per_worker(config, replace(parallel, activation_checkpointing=policy)).total
+            for policy in LESS_KEPT[parallel.activation_checkpointing]
+        },
+    )
+
+
+def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> Sizing:
+    if not recipe.suffix and not recipe.exists():
+        raise RecipeError(f"{recipe}: no such recipe or preset. The presets are {', '.join(PRESETS)}.")
+    replaced = [*overrides, *options.overrides()]
+    loaded = load_recipe(recipe, replaced)
+    run = loaded.page
+    if not isinstance(run, RunRecipe):
+        raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
+    loaded.require_fit()
+    return Sizing(run.model.preset, model_config(run), run_parallel_config(run), run.tokens)
+
+
+def _of_preset(name: str, overrides: Sequence[str], options: SizeOptions) -> Sizing:
+    """The preset trained in bfloat16 at ZeRO-2, on as many GPUs as `options` names, else on the fewest that hold it."""
+    if overrides:
+        raise RecipeError(
+            f"--set {overrides[0]}: {name} is a preset, not a recipe. Name a run recipe to change fields."
+        )
+    config = PRESETS[name]
+    try:
+        return Sizing(name, config, _preset_parallel_config(config, options), None)
+    except ValueError as error:
+        raise RecipeError(f"{name}: {error}") from None
+
+
+def _preset_parallel_config(config: ArcticConfig, options: SizeOptions) -> ParallelConfig:
+    numbers = [2**power for power in range(MOST_GPUS.bit_length())] if options.num_gpus is None else [options.num_gpus]
+    for num_gpus in numbers:
+        parallel = ParallelConfig(
+            num_workers=num_gpus,
+            expert_parallel_size=options.expert_parallel_size or math.gcd(num_gpus, config.num_experts),
+            sequence_length=config.max_positions,
+            micro_batch_sequences=options.micro_batch_sequences or 1,
+            optimizer=TrainSection.model_fields["optimizer"].default,
+            activation_checkpointing="layer" if options.checkpoint_layers else "none",
+        )
+        if memory_per_worker(config, parallel).fits(GPUS[options.gpu].memory_bytes):
+            break
+    return parallel
