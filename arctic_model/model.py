@@ -234,8 +234,8 @@ class ArcticModel(nn.Module):
 
 
 def _stacked(routings: list[Routing]) -> Routing:
-    logits, experts, weights, kept = zip(*routings, strict=True)
-    dropless = kept[0] is None
+    logits, experts, weights, masks = zip(*routings, strict=True)
+    dropless = masks[0] is None
     return Routing(
-        torch.stack(logits), torch.stack(experts), torch.stack(weights), None if dropless else torch.stack(kept)
+        torch.stack(logits), torch.stack(experts), torch.stack(weights), None if dropless else torch.stack(masks)
     )

@@ -25,8 +25,8 @@ from arctic_model.layers.attention import Attention, document_mask, rotation
 from arctic_model.layers.feed_forward import DenseMLP, swiglu_mlp
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.moe.dispatch import ExpertGroup
-from arctic_model.training.host_memory import keep_freed_memory
 from arctic_model.training.loss import head_nll
+from arctic_model.training.process import reuse_freed_memory
 
 WARM_UP_STEPS = 3
 GPU_WORK = {
@@ -263,5 +263,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    keep_freed_memory()
+    reuse_freed_memory()
     main()

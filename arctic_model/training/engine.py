@@ -98,27 +98,26 @@ class Engine:
         return torch.device(self._engine.device)
 
     def forward(self, *inputs: Any) -> Any:
-        """What `loss(model, *inputs)` returns; its first item goes to `backward`."""
+        """`loss(model, *inputs)`; pass its first item to `backward`."""
         return self._engine(*inputs)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of `loss`; the step takes their sum over micro-batches and workers, both added up in
-        `gradient_dtype`."""
+        """Accumulate the gradients of `loss`. A step uses their sum over passes and workers, in `gradient_dtype`."""
         self._engine.backward(loss.clone(), scale_wrt_gas=False)
 
     def end_micro_batch(self) -> None:
-        """Between two micro-batches of a step: DeepSpeed counts them."""
+        """Call between two micro-batches of a step: DeepSpeed counts them."""
         self._engine.step()
 
     def gradient_norm(self) -> float:
-        """The norm of the gradient that the backward passes have left, over all workers and experts. Not finite where
-        an element is not; the same number on every worker."""
-        pieces = [(share, piece) for share, gradient in self._gradients() for piece in _pieces(gradient)]
+        """The norm of the accumulated gradient over all workers and experts, the same on every worker. Not finite if an
+        element is not."""
+        weighted = [(weight, chunk) for weight, gradient in self._gradients() for chunk in _chunks(gradient)]
         squares = torch.zeros((), dtype=torch.float64, device=self.device)
-        if pieces:
-            shares, parts = zip(*pieces, strict=True)
-            norms = torch.stack(torch._foreach_norm(parts, 2, torch.float32)).double()
-            squares = (norms.square() * torch.tensor(shares, dtype=torch.float64, device=self.device)).sum()
+        if weighted:
+            weights, chunks = zip(*weighted, strict=True)
+            norms = torch.stack(torch._foreach_norm(chunks, 2, torch.float32)).double()
+            squares = (norms.square() * torch.tensor(weights, dtype=torch.float64, device=self.device)).sum()
         dist.all_reduce(squares)
         return float(squares.sqrt())
 
@@ -128,12 +127,12 @@ class Engine:
         self._engine.step()
 
     def skip_step(self) -> None:
-        """Drop the gradient. Weights, moments and their count of steps stay as they are, bit for bit."""
+        """Drop the gradient. Weights, moments and the number of updates stay the same, bit for bit."""
         self._optimizer.prepare(0.0, None)
         self._engine.step()
 
     def state_names(self, name: str) -> tuple[str, ...]:
-        """What the optimizer keeps of the parameter `name`, beside its count of updates."""
+        """Kinds of the optimizer state of the parameter `name`."""
         return self._settings.state_names(name)
 
     def parameter_slices(self) -> Iterator[ParameterSlice]:
@@ -164,7 +163,7 @@ class Engine:
             self.model.set_router_biases(torch.stack(biases))
 
     def close(self) -> None:
-        """Let go of DeepSpeed's hooks on the parameters. The process group stays."""
+        """Remove DeepSpeed's hooks from the parameters. The process group stays."""
         self._engine.destroy()
 
     def _expert_group(self, config: ArcticConfig, size: int) -> ExpertGroup:
@@ -187,8 +186,8 @@ class Engine:
         return self._engine.optimizer
 
     def _gradients(self) -> Iterator[tuple[float, Tensor]]:
-        """This worker's gradients, each with the share of it that counts here: what several workers hold counts
-        once in the sum over workers."""
+        """This worker's gradients, each with a weight: a gradient that several workers hold counts once over all of
+        them."""
         if self._settings.zero_stage:
             yield from ((1.0, gradient) for part in self._zero.averaged_gradients.values() for gradient in part)
             return
@@ -198,12 +197,12 @@ class Engine:
                 yield (self.group.size if is_expert(name) else 1) / world, parameter.grad
 
     def _first(self, name: str, parameter: nn.Parameter) -> int:
-        """Where this worker's parameter begins in that of all experts."""
+        """First element of this worker's parameter in that of all experts."""
         return self.group.rank * parameter.numel() if is_expert(name) else 0
 
     def _part(self, name: str, parameter: nn.Parameter, kind: str, *, whole: bool = False) -> tuple[int, Tensor]:
-        """Begin and values of what this worker keeps of the flat parameter, in float32; of what all workers with
-        this parameter keep, its even part, or the `whole`."""
+        """First element and float32 values of this worker's part of the flat parameter. Without ZeRO every worker has
+        all of it: the result is an even part, or the `whole`."""
         if self._settings.zero_stage:
             mapping = vars(parameter)["_hp_mapping"]
             if mapping is None:
@@ -219,7 +218,7 @@ class Engine:
 
 
 class _Trained(nn.Module):
-    """What DeepSpeed wraps: the model, its loss, and the marker."""
+    """The module that DeepSpeed wraps: the model, its loss, and the marker."""
 
     def __init__(self, model: ArcticModel, loss: Callable[..., Any], marker: nn.Module) -> None:
         super().__init__()
@@ -246,13 +245,13 @@ def _marker(deepspeed: Any, config: ArcticConfig, group: ExpertGroup, name: str)
     return Marker()
 
 
-def _pieces(gradient: Tensor) -> Sequence[Tensor]:
-    """What is added in float32 at once. A GPU adds in a tree, where no length is too much."""
+def _chunks(gradient: Tensor) -> Sequence[Tensor]:
+    """Parts whose squares are added in float32. A GPU adds in a tree, so any length is accurate."""
     return (gradient,) if gradient.is_cuda else gradient.flatten().split(ELEMENTS_PER_NORM)
 
 
 def _link_states(zero: Any) -> None:
-    """Tell every parameter where its states are, which exist by now."""
+    """Link every parameter to its optimizer states, which exist by now."""
     zero._hp_optimizer_states_linked = False
     zero._lazy_init_hp_params_optimizer_state()
 
@@ -293,7 +292,7 @@ def _deepspeed_config(settings: Optimization, num_micro_batches: int, model: nn.
 
 @contextmanager
 def _zero_optimizer(deepspeed: Any, settings: Optimization) -> Iterator[None]:
-    """An engine that is made inside has DeepSpeed's ZeRO optimizer at every stage but 0."""
+    """Engines built inside use DeepSpeed's ZeRO optimizer at every stage but 0."""
     if settings.zero_stage == 0:
         yield
         return

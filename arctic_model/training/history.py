@@ -1,4 +1,4 @@
-"""The record of every step, kept beside the checkpoints and exactly as long as the newest of them."""
+"""The history: a record of every step, as long as the newest checkpoint beside it."""
 
 import json
 import os
@@ -8,13 +8,12 @@ from typing import Any
 
 OpenRecord = dict[str, Any]
 Record = Mapping[str, Any]
-"""One step: what it came to, which is the same whenever it is trained (the loop's own columns; `loss_by_corpus` and
-`tokens_by_corpus` are by corpus, `router_layers` by figure, one value a layer), and what it cost on this machine
-(`telemetry`)."""
+"""One step: results that are the same on any machine (columns of the loop; `loss_by_corpus` and `tokens_by_corpus` by
+corpus, `router_layers` by statistic with one value per layer), and its cost on this machine (`telemetry`)."""
 
 
 def append(file: Path, records: Sequence[Record]) -> None:
-    """Add steps, flushed to disk before the checkpoint that they lead to is committed."""
+    """Add steps, flushed to disk before their checkpoint is committed."""
     with file.open("a", encoding="utf-8") as stream:
         stream.writelines(json.dumps(record) + "\n" for record in records)
         stream.flush()
@@ -22,7 +21,7 @@ def append(file: Path, records: Sequence[Record]) -> None:
 
 
 def read(file: Path, last_step: int) -> list[Record]:
-    """Steps up to `last_step`; what a killed attempt wrote beyond it, or half wrote, is left out."""
+    """Records up to `last_step`, without later or incomplete lines of a killed attempt."""
     if not file.is_file():
         return []
     records = []
@@ -35,7 +34,7 @@ def read(file: Path, last_step: int) -> list[Record]:
 
 
 def truncate(file: Path, last_step: int) -> list[Record]:
-    """Cut the file after `last_step`. Returns what stays."""
+    """Cut the file after `last_step`. Returns the remaining records."""
     records = read(file, last_step)
     partial = file.with_name(f".{file.name}")
     partial.unlink(missing_ok=True)

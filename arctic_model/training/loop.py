@@ -1,11 +1,11 @@
 """The training loop: the same under Ray Train, under `torchrun`, and in one process.
 
-Every worker calls `train` in step. What a step computes depends on the plan and the step's number alone: batches
-come by arithmetic, losses are divided by counts over all workers, and nothing is drawn.
+Every worker calls `train` in step. A step depends on the plan and on its number alone: batches follow by arithmetic,
+losses are divided by counts over all workers, and nothing is random.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -22,14 +22,13 @@ from arctic_model.moe.comm_stream import collective_timeout
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
 from arctic_model.training.history import OpenRecord, Record
-from arctic_model.training.host_memory import keep_freed_memory
 from arctic_model.training.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
 from arctic_model.training.optimizer import Optimization
+from arctic_model.training.process import prepare_process
 from arctic_model.training.saving import CHECKPOINTS, HISTORY, Saver, mean_loss
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikeGuard, SpikePolicy
-from arctic_model.training.telemetry import Telemetry, Work
-from arctic_model.training.trace import Trace
+from arctic_model.training.telemetry import Telemetry, Trace, Work
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +39,26 @@ class TrainingError(ArcticError, RuntimeError):
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """One stretch of training: steps `first_step + 1` to `last_step`, counted since the run's first step.
+    """One segment of training: steps `first_step + 1` to `last_step`, counted from the first step of the run.
 
-    `folder` keeps checkpoints and history and survives attempts; `start_from` is the checkpoint after
-    `first_step`, None where there is none yet. `corpora` are the names behind the batches' `corpora`. `peak_flops` of
-    one worker, None where nobody states one. Of the steps `traced` (first, last) worker 0 writes a profiler's trace. A
-    collective that takes longer than `collective_timeout_s` fails.
+    Args:
+        config: the architecture.
+        optimization: optimizer, losses and precision.
+        schedule: learning rate by tokens.
+        first_step: the last step of the segment before, 0 for the first.
+        last_step: the last step of this segment.
+        tokens_per_step: of all workers.
+        num_micro_batches: passes of a worker per step.
+        checkpoint_every_steps: a checkpoint is also written after the last step.
+        expert_parallel_size: workers that share one copy of all experts.
+        folder: holds checkpoints and history, and survives attempts.
+        start_from: the checkpoint after `first_step`, None to start from initial weights.
+        retention: the checkpoints that stay.
+        corpora: names of the corpora that batches number.
+        peak_flops: of one worker; None if unknown, and then no MFU is reported.
+        traced: first and last step of a profiler trace, which worker 0 writes.
+        collective_timeout_s: a collective that takes longer fails.
+        spikes: the steps to skip.
     """
 
     config: ArcticConfig
@@ -76,96 +89,145 @@ class TrainingPlan:
 
     @property
     def traces(self) -> Path:
-        """Where traces are kept, beside `folder`, which goes when the stretch is done."""
+        """Folder of the traces, beside `folder`, which is deleted after the segment."""
         return self.folder.with_name(f"{self.folder.name.removesuffix('.state')}.traces")
 
 
 @runtime_checkable
 class Batches(Protocol):
+    """The data of training, by step."""
+
     def __call__(self, step: int) -> list[Batch]:
         """This worker's forward passes of a step."""
 
 
 @runtime_checkable
 class Observer(Protocol):
-    """Hears from worker 0."""
+    """Callbacks, called on worker 0."""
 
     def stepped(self, step: int, seconds: float) -> None:
         """A step is done; it took `seconds`, without checkpoints."""
 
     def committed(self, records: Sequence[Record]) -> None:
-        """A checkpoint holds every step of `records`; they were not told before by this process."""
+        """A checkpoint covers the steps of `records`, each reported once by this process."""
 
     def traced(self, file: Path) -> None:
         """A profiler's trace is written."""
 
 
 def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
-    """Run the plan's steps from its newest checkpoint on. The process group must exist.
+    """Run the steps of the plan, from its newest checkpoint on. The default process group must exist.
 
-    Raises TrainingError if too many steps had to be skipped (see `arctic_model.training.spikes`), CheckpointError if
-    all checkpoints are damaged, ValueError if workers and experts do not fit.
+    Args:
+        plan: the same on all workers.
+        batches: this worker's data.
+        observer: callbacks on worker 0.
+
+    Raises:
+        TrainingError: if too many steps were skipped (see `arctic_model.training.spikes`).
+        CheckpointError: if all checkpoints are damaged.
+        ValueError: if workers and experts do not fit.
     """
-    keep_freed_memory()
-    torch.manual_seed(plan.optimization.seed)
-    torch.set_deterministic_debug_mode("error")
-    # Filling every new tensor first would find reads of uninitialised memory, at a third of the speed.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    prepare_process(plan.optimization.seed)
     with collective_timeout(plan.collective_timeout_s):
         engine = Engine(
             plan.config, plan.optimization, plan.expert_parallel_size, plan.num_micro_batches, training_loss
         )
         try:
-            training = _Training(plan, engine, observer)
-            with training.saver:
-                training.run(batches)
+            saver = Saver(engine, plan.folder, plan.retention, observer.committed, plan.collective_timeout_s)
+            with saver:
+                state = _State.resumed(plan, saver.resume(plan.start_from))
+                if state.step < plan.last_step:
+                    first = batches(state.step + 1)
+                    telemetry = Telemetry(engine.device, engine.group, _work(plan, first[0]), state.step + 1)
+                    _Loop(plan, engine, saver, observer, state, telemetry).run(first, batches)
         finally:
             engine.close()
 
 
-class _Training:
-    """What changes from step to step."""
+@dataclass
+class _State:
+    """What changes from step to step, besides the tensors in the engine.
 
-    def __init__(self, plan: TrainingPlan, engine: Engine, observer: Observer) -> None:
+    `load` [L, E]: assignments per token in the last update; `assignments` [L, E], `records`: since the last checkpoint;
+    `layers`: router statistics of the last step.
+    """
+
+    step: int
+    updates: int
+    guard: SpikeGuard
+    load: Tensor
+    assignments: Tensor
+    records: list[OpenRecord] = field(default_factory=list)
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def resumed(cls, plan: TrainingPlan, saved: TrainingState | None) -> "_State":
+        """The state of a checkpoint, or that before the first step."""
+        none = torch.zeros(plan.config.num_layers, plan.config.num_experts, dtype=torch.float64)
+        if saved is None:
+            return cls(plan.first_step, plan.first_step, SpikeGuard(plan.spikes), none, none.clone())
+        guard = SpikeGuard(plan.spikes, saved.gradient_norms, saved.skipped_steps)
+        return cls(saved.step, saved.updates, guard, torch.tensor(saved.load, dtype=torch.float64), none)
+
+    def to_save(self, tokens_per_step: int) -> TrainingState:
+        """The part that a checkpoint holds."""
+        return TrainingState(
+            self.step,
+            self.step * tokens_per_step,
+            self.load.tolist(),
+            self.assignments.long().tolist(),
+            self.updates,
+            list(self.guard.norms),
+            list(self.guard.skipped),
+            mean_loss(self.records),
+        )
+
+
+class _Loop:
+    """The steps of a plan, one after the other."""
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        engine: Engine,
+        saver: Saver,
+        observer: Observer,
+        state: _State,
+        telemetry: Telemetry,
+    ) -> None:
         self.plan = plan
         self.engine = engine
+        self.saver = saver
         self.observer = observer
+        self.state = state
+        self.telemetry = telemetry
         self.is_first = dist.get_rank() == 0
-        self.shape = (plan.config.num_layers, plan.config.num_experts, len(plan.corpora))
-        self.load = torch.zeros(self.shape[:2], dtype=torch.float64)
-        self.assignments = torch.zeros(self.shape[:2], dtype=torch.float64)
-        self.records: list[OpenRecord] = []
-        self.step = plan.first_step
-        self.updates = plan.first_step
-        self.guard = SpikeGuard(plan.spikes)
         self.trace = Trace(plan.traced if self.is_first else None, plan.traces, observer.traced)
-        self.saver = Saver(engine, plan.folder, plan.retention, observer.committed, plan.collective_timeout_s)
 
-    def run(self, batches: Batches) -> None:
-        self._resume()
-        if self.step == self.plan.last_step:
-            return
-        current = batches(self.step + 1)
-        self.telemetry = Telemetry(self.engine.device, self.engine.group, self._work(current[0]), self.step + 1)
+    def run(self, current: list[Batch], batches: Batches) -> None:
+        """Run all steps, `current` first. Each step's batches are loaded before the step in front of it is computed."""
+        plan, state = self.plan, self.state
         totals = counts(current).to(self.engine.device)
         dist.all_reduce(totals)
-        while self.step < self.plan.last_step:
-            self.trace.before(self.step + 1)
+        while state.step < plan.last_step:
+            self.trace.before(state.step + 1)
             with self.telemetry.part("data"):
-                upcoming = batches(self.step + 2) if self.step + 1 < self.plan.last_step else []
+                upcoming = batches(state.step + 2) if state.step + 1 < plan.last_step else []
             totals = self._take_step(current, totals, upcoming)
-            self.trace.after(self.step)
+            self.trace.after(state.step)
             current = upcoming
             self.saver.poll()
-            if self.step == self.plan.last_step or self.step % self.plan.checkpoint_every_steps == 0:
+            if state.step == plan.last_step or state.step % plan.checkpoint_every_steps == 0:
                 self._save()
         self.trace.close()
 
     def _take_step(self, batches: list[Batch], totals: Tensor, upcoming: list[Batch]) -> Tensor:
-        """One optimizer step, given its counts over all workers. Returns the upcoming step's counts."""
+        """One optimizer step, given its counts over all workers. Returns the counts of the upcoming step."""
         predicted, tokens = totals.tolist()
-        scale = Scale(max(predicted, 1.0), max(tokens, 1.0), self.load.float().to(self.engine.device))
-        sums = torch.zeros(num_sums(*self.shape), dtype=torch.float64, device=self.engine.device)
+        scale = Scale(max(predicted, 1.0), max(tokens, 1.0), self.state.load.float().to(self.engine.device))
+        shape = (self.plan.config.num_layers, self.plan.config.num_experts, len(self.plan.corpora))
+        sums = torch.zeros(num_sums(*shape), dtype=torch.float64, device=self.engine.device)
         for batch in batches[:-1]:
             loss, part = self._forward(batch, scale)
             with self.telemetry.part("backward"):
@@ -174,113 +236,108 @@ class _Training:
             sums += part
         loss, part = self._forward(batches[-1], scale)
         vector = torch.cat([sums + part, counts(upcoming).to(sums.device)])
-        # One collective a step carries everything that is counted over workers, and backward hides it.
+        # One collective per step sums all counts over workers, and backward hides it.
         work = dist.all_reduce(vector, async_op=True)
         with self.telemetry.part("backward"):
             self.engine.backward(loss)
         with self.telemetry.part("sums"):
             work.wait()
-        self._finish_step(unpacked(vector[:-2].cpu(), *self.shape), scale)
+        self._finish_step(unpacked(vector[:-2].cpu(), *shape), scale)
         return vector[-2:]
 
     def _forward(self, batch: Batch, scale: Scale) -> tuple[Tensor, Tensor]:
         with self.telemetry.part("forward"):
-            moved = Batch(*(part.to(self.engine.device, non_blocking=True) for part in batch))
-            loss, sums = self.engine.forward(moved, scale, self.plan.optimization)
+            on_device = Batch(*(part.to(self.engine.device, non_blocking=True) for part in batch))
+            loss, sums = self.engine.forward(on_device, scale, self.plan.optimization)
         return loss, sums
 
     def _finish_step(self, sums: StepSums, scale: Scale) -> None:
-        plan, step = self.plan, self.step + 1
-        tokens = step * plan.tokens_per_step
-        loss = float(sums.nll) / scale.predicted
-        loss_by_corpus = self._loss_by_corpus(sums)
-        learning_rate = plan.schedule.learning_rate(tokens)
-        load = sums.router.assignments / scale.tokens
+        """Update the weights or skip the step, and record it."""
+        state, step = self.state, self.state.step + 1
+        learning_rate = self.plan.schedule.learning_rate(step * self.plan.tokens_per_step)
+        metrics = _metrics(sums, scale, self.plan.corpora)
         with self.telemetry.part("optimizer"):
             norm = self.engine.gradient_norm()
-            fault = self.guard.fault(loss, norm, loss_by_corpus)
+            fault = state.guard.fault(metrics["loss"], norm, metrics["loss_by_corpus"])
             if fault is None:
-                self._update(learning_rate, norm, load)
-                if plan.optimization.balance_bias_rate:
-                    self.engine.model.balance(sums.router.assignments, plan.optimization.balance_bias_rate)
+                self._update(learning_rate, norm, sums, scale)
             else:
                 self._skip(step, fault)
-        self.step = step
-        self.assignments += sums.router.assignments
+        state.step = step
+        state.assignments += sums.router.assignments
+        state.layers = router_figures(sums.router, scale.tokens)
         record: OpenRecord = {
             "step": step,
-            "tokens": tokens,
-            "loss": loss,
-            "loss_by_corpus": loss_by_corpus,
-            "balance_loss": float(balance_loss(load, sums.router.probabilities, scale.tokens)),
-            "z_loss": float(z_loss(sums.router.z, scale.tokens)),
+            "tokens": step * self.plan.tokens_per_step,
+            **metrics,
             "gradient_norm": norm,
             "learning_rate": learning_rate,
             "max_expert_load": max_expert_load(sums.router.assignments),
             "skipped": int(fault is not None),
+            **_means_and_maxima(state.layers),
         }
-        self.layers = router_figures(sums.router, scale.tokens)
-        table = torch.stack(list(self.layers.values()))
-        for name, mean, most in zip(self.layers, table.mean(1).tolist(), table.amax(1).tolist(), strict=True):
-            record |= {f"{name}_mean": mean, f"{name}_max": most}
-        self.records.append(record)
+        state.records.append(record)
         seconds = self.telemetry.end_step(record)
         if self.is_first:
             self.observer.stepped(step, seconds)
 
-    def _loss_by_corpus(self, sums: StepSums) -> dict[str, float]:
-        """Of those corpora that this step read."""
-        columns = zip(self.plan.corpora, sums.corpus_nll.tolist(), sums.corpus_predicted.tolist(), strict=True)
-        return {corpus: nll / predicted for corpus, nll, predicted in columns if predicted}
-
-    def _work(self, batch: Batch) -> Work:
-        plan = self.plan
-        flops = plan.tokens_per_step * training_flops_per_token(plan.config, batch.ids.shape[1])
-        return Work(plan.tokens_per_step, flops, plan.peak_flops and plan.peak_flops * dist.get_world_size())
-
-    def _update(self, learning_rate: float, norm: float, load: Tensor) -> None:
+    def _update(self, learning_rate: float, norm: float, sums: StepSums, scale: Scale) -> None:
+        assignments, rate = sums.router.assignments, self.plan.optimization.balance_bias_rate
         self.engine.step(learning_rate, norm)
-        self.updates += 1
-        self.load = load
-        self.guard.take(norm)
+        self.state.updates += 1
+        self.state.load = assignments / scale.tokens
+        self.state.guard.take(norm)
+        if rate:
+            self.engine.model.balance(assignments, rate)
 
     def _skip(self, step: int, fault: str) -> None:
-        """Leave the step's data behind, and everything else as it is."""
+        """Drop the gradient of the step, and change nothing else."""
         self.engine.skip_step()
         if self.is_first:
             logger.warning("step %d is skipped: %s", step, fault)
-        if not self.guard.skip(step):
+        guard, policy = self.state.guard, self.plan.spikes
+        if not guard.skip(step):
             raise TrainingError(
-                f"step {step}: {fault}, and {len(self.guard.skipped)} of the last {self.plan.spikes.window} steps were "
-                f"skipped, more than train.max_skipped_steps = {self.plan.spikes.max_skipped}. The last good "
+                f"step {step}: {fault}, and {len(guard.skipped)} of the last {policy.window} steps were "
+                f"skipped, more than train.max_skipped_steps = {policy.max_skipped}. The last good "
                 f"checkpoint is {self.saver.last_good() or 'none: no step was saved yet'}. Lower train.peak_lr, or "
                 "raise train.spike_factor if such norms are sound."
             )
 
-    def _resume(self) -> None:
-        state = self.saver.resume(self.plan.start_from)
-        if state is not None:
-            self.step = state.step
-            self.updates = state.updates
-            self.guard = SpikeGuard(self.plan.spikes, state.gradient_norms, state.skipped_steps)
-            self.load = torch.tensor(state.load, dtype=torch.float64)
-
     def _save(self) -> None:
-        self.telemetry.settle()
-        self.records[-1]["router_layers"] = {name: figure.tolist() for name, figure in self.layers.items()}
-        if (found := imbalance(self.assignments)) is not None:
-            self.records[-1]["imbalance"] = found._asdict()
-            self.records[-1] |= {"starved_experts": found.starved, "crowded_experts": found.crowded}
-        state = TrainingState(
-            self.step,
-            self.step * self.plan.tokens_per_step,
-            self.load.tolist(),
-            self.assignments.long().tolist(),
-            self.updates,
-            list(self.guard.norms),
-            list(self.guard.skipped),
-            mean_loss(self.records),
-        )
-        self.saver.save(state, self.records)
-        self.records = []
-        self.assignments.zero_()
+        state = self.state
+        self.telemetry.flush()
+        newest = state.records[-1]
+        newest["router_layers"] = {name: figure.tolist() for name, figure in state.layers.items()}
+        if (summary := imbalance(state.assignments)) is not None:
+            newest["imbalance"] = summary._asdict()
+            newest |= {"starved_experts": summary.starved, "crowded_experts": summary.crowded}
+        self.saver.save(state.to_save(self.plan.tokens_per_step), state.records)
+        state.records = []
+        state.assignments.zero_()
+
+
+def _work(plan: TrainingPlan, batch: Batch) -> Work:
+    flops = plan.tokens_per_step * training_flops_per_token(plan.config, batch.ids.shape[1])
+    return Work(plan.tokens_per_step, flops, plan.peak_flops and plan.peak_flops * dist.get_world_size())
+
+
+def _metrics(sums: StepSums, scale: Scale, corpora: Sequence[str]) -> OpenRecord:
+    """Losses of a step, in all and by corpus, of the corpora that it read."""
+    router = sums.router
+    columns = zip(corpora, sums.corpus_nll.tolist(), sums.corpus_predicted.tolist(), strict=True)
+    return {
+        "loss": float(sums.nll) / scale.predicted,
+        "loss_by_corpus": {corpus: nll / predicted for corpus, nll, predicted in columns if predicted},
+        "balance_loss": float(balance_loss(router.assignments / scale.tokens, router.probabilities, scale.tokens)),
+        "z_loss": float(z_loss(router.z, scale.tokens)),
+    }
+
+
+def _means_and_maxima(layers: Mapping[str, Tensor]) -> dict[str, float]:
+    """Mean and maximum over layers of each statistic [L]."""
+    table = torch.stack(list(layers.values()))
+    columns: dict[str, float] = {}
+    for name, mean, most in zip(layers, table.mean(1).tolist(), table.amax(1).tolist(), strict=True):
+        columns |= {f"{name}_mean": mean, f"{name}_max": most}
+    return columns

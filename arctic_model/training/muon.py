@@ -1,10 +1,10 @@
-"""Muon: momentum made orthogonal, matrix by matrix, before it is added to the weights.
+"""Muon: orthogonalises the momentum of each matrix before adding it to the weights.
 
 Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the step size of Liu et al. 2025 (arXiv 2502.16982,
-section 2.2), at which peak_lr and weight_decay are those of AdamW. On one matrix it is `torch.optim.Muon` with
-`adjust_lr_fn="match_rms_adamw"`. That one takes whole 2D parameters, each on its own; here a stack of experts is as
-many matrices, matrices of one shape are made orthogonal in one batch, and a matrix may be cut between workers, as
-ZeRO cuts it: each worker makes those orthogonal that it holds a part of, and only cut ones travel.
+section 2.2), which reuses peak_lr and weight_decay of AdamW. On one matrix it equals `torch.optim.Muon` with
+`adjust_lr_fn="match_rms_adamw"`. torch's takes whole 2D parameters one by one. Here a stack of experts counts as many
+matrices, matrices of one shape are orthogonalised in one batch, and a matrix may be split over workers, as ZeRO splits
+it: each worker orthogonalises the matrices that it holds a part of, and only split ones are exchanged.
 """
 
 import math
@@ -29,9 +29,9 @@ RMS_OF_ADAMW = 0.2
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What a worker holds of a matrix of `shape`: `numel` elements from `first` on, row by row, at `begin` of its
-    flat tensor. `shared`: where the whole matrix stands in the buffer that workers exchange, if it is cut."""
+class MatrixBlock:
+    """The part of a matrix of `shape` that a worker holds: `numel` elements from `first` on, row by row, at `begin` of
+    its flat tensor. `shared`: offset of the whole matrix in the buffer that workers exchange, None if not split."""
 
     shape: tuple[int, int]
     begin: int
@@ -40,27 +40,35 @@ class Piece:
     shared: int | None
 
     @property
-    def here(self) -> slice:
+    def local(self) -> slice:
+        """Elements of the worker's flat tensor."""
         return slice(self.begin, self.begin + self.numel)
 
     @property
     def inside(self) -> slice:
+        """Elements of the flat matrix."""
         return slice(self.first, self.first + self.numel)
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A worker's part of matrices that lie one after the other in a flat tensor, cut evenly over `group`."""
+    """One worker's part of consecutive matrices in a flat tensor, split evenly over `group`."""
 
-    pieces: tuple[Piece, ...]
+    blocks: tuple[MatrixBlock, ...]
     num_shared: int = 0
     group: Any = None
 
 
 def partition(parameters: Iterable[tuple[int, torch.Size]], size: int, rank: int, group: Any = None) -> Partition:
-    """Elements `rank * size` to `(rank + 1) * size` of the flat tensor in which each of the `parameters` begins at
-    its offset. A stack [E', F, D] is E' matrices."""
-    pieces: list[Piece] = []
+    """The blocks in elements `rank * size` to `(rank + 1) * size` of a flat tensor.
+
+    Args:
+        parameters: offset in the flat tensor and shape of each; a stack [E', F, D] counts as E' matrices.
+        size: elements per worker.
+        rank: number of this worker in `group`.
+        group: the workers that hold the other parts.
+    """
+    blocks: list[MatrixBlock] = []
     num_shared = 0
     for start, shape in _matrices(parameters):
         numel = math.prod(shape)
@@ -68,9 +76,9 @@ def partition(parameters: Iterable[tuple[int, torch.Size]], size: int, rank: int
         begin, end = max(start, rank * size), min(start + numel, (rank + 1) * size)
         if begin < end:
             shared = num_shared if cut else None
-            pieces.append(Piece(shape, begin - rank * size, begin - start, end - begin, shared))
+            blocks.append(MatrixBlock(shape, begin - rank * size, begin - start, end - begin, shared))
         num_shared += numel if cut else 0
-    return Partition(tuple(pieces), num_shared, group)
+    return Partition(tuple(blocks), num_shared, group)
 
 
 def muon_step(
@@ -83,18 +91,18 @@ def muon_step(
     weight_decay: float,
     dtype: torch.dtype,
 ) -> None:
-    """One update of `weights` and `momentum` in place, flat as `part` describes them; every worker of its group
-    calls in step. `dtype` is that of the orthogonalisation."""
+    """Update `weights` and `momentum` in place, flat tensors that `part` describes. All workers of its group call in
+    step. `dtype` is that of the orthogonalisation."""
     momentum.lerp_(gradient, 1.0 - MOMENTUM)
     update = gradient.lerp(momentum, MOMENTUM).to(dtype)
     shared = _exchanged(update, part)
     weights.mul_(1.0 - learning_rate * weight_decay)
-    for pieces in _batches(part.pieces):
-        _step_batch(weights, [_whole(piece, update, shared) for piece in pieces], pieces, learning_rate)
+    for blocks in _batches(part.blocks):
+        _step_batch(weights, [_whole(block, update, shared) for block in blocks], blocks, learning_rate)
 
 
 def orthogonalized(matrices: Float[Tensor, "N A B"]) -> Float[Tensor, "N A B"]:
-    """Each matrix with its singular values near 1, in the dtype it came in."""
+    """The matrices with their singular values moved near 1, in the same dtype."""
     a, b, c = COEFFICIENTS
     wide = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
     x = wide / torch.linalg.matrix_norm(wide, keepdim=True).clamp(min=EPSILON)
@@ -104,11 +112,11 @@ def orthogonalized(matrices: Float[Tensor, "N A B"]) -> Float[Tensor, "N A B"]:
     return x.mT if matrices.shape[1] > matrices.shape[2] else x
 
 
-def _step_batch(weights: Tensor, updates: list[Tensor], pieces: list[Piece], learning_rate: float) -> None:
-    """Nothing of a batch is held when the next one begins."""
-    for piece, matrix in zip(pieces, orthogonalized(torch.stack(updates)), strict=True):
-        step_size = learning_rate * RMS_OF_ADAMW * math.sqrt(max(piece.shape))
-        weights[piece.here].add_(matrix.flatten()[piece.inside], alpha=-step_size)
+def _step_batch(weights: Tensor, updates: list[Tensor], blocks: list[MatrixBlock], learning_rate: float) -> None:
+    """A function of its own, so that a batch is freed before the next one is built."""
+    for block, matrix in zip(blocks, orthogonalized(torch.stack(updates)), strict=True):
+        step_size = learning_rate * RMS_OF_ADAMW * math.sqrt(max(block.shape))
+        weights[block.local].add_(matrix.flatten()[block.inside], alpha=-step_size)
 
 
 def _matrices(parameters: Iterable[tuple[int, torch.Size]]) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -120,25 +128,25 @@ def _matrices(parameters: Iterable[tuple[int, torch.Size]]) -> Iterator[tuple[in
 
 
 def _exchanged(update: Tensor, part: Partition) -> Tensor:
-    """The cut matrices, whole: every worker adds its elements to zeros, so the sum is exact."""
+    """The split matrices, whole: every worker adds its elements to zeros, so the sum is exact."""
     shared = update.new_zeros(part.num_shared)
     if part.num_shared:
-        for piece in part.pieces:
-            if piece.shared is not None:
-                shared[piece.shared :][piece.inside] = update[piece.here]
+        for block in part.blocks:
+            if block.shared is not None:
+                shared[block.shared :][block.inside] = update[block.local]
         dist.all_reduce(shared, group=part.group)
     return shared
 
 
-def _whole(piece: Piece, update: Tensor, shared: Tensor) -> Tensor:
-    if piece.shared is None:
-        return update[piece.here].view(piece.shape)
-    return shared[piece.shared :][: math.prod(piece.shape)].view(piece.shape)
+def _whole(block: MatrixBlock, update: Tensor, shared: Tensor) -> Tensor:
+    if block.shared is None:
+        return update[block.local].view(block.shape)
+    return shared[block.shared :][: math.prod(block.shape)].view(block.shape)
 
 
-def _batches(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Pieces of equal shape, as many as make up a batch."""
-    for shape in dict.fromkeys(piece.shape for piece in pieces):
-        equal = (piece for piece in pieces if piece.shape == shape)
+def _batches(blocks: Sequence[MatrixBlock]) -> Iterator[list[MatrixBlock]]:
+    """Blocks of matrices of one shape, batch by batch."""
+    for shape in dict.fromkeys(block.shape for block in blocks):
+        equal = (block for block in blocks if block.shape == shape)
         while batch := list(islice(equal, max(1, BATCH_ELEMENTS // math.prod(shape)))):
             yield batch

@@ -1,4 +1,4 @@
-"""What a step minimises, as sums that add up over micro-batches and workers."""
+"""The objective of a step, as sums that add up over micro-batches and workers."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ NO_CORPORA = torch.zeros(0, 1, dtype=torch.bool)
 class Batch(NamedTuple):
     """One forward pass of one worker, all [B, T]: int64 ids and positions, int32 segments, int64 targets (-1: none).
 
-    `corpora` [C, B] marks with True which corpus each sequence comes from; without rows, nobody asks.
+    `corpora` [C, B] is True for the corpus of each sequence; without rows there are no losses by corpus.
     """
 
     ids: Tensor
@@ -29,8 +29,8 @@ class Batch(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """What turns sums into means: predicted and real (not padding) tokens of the whole step, over all workers; and
-    the load [L, E] to balance against, in assignments per token."""
+    """Divisors that turn sums into means: `predicted` tokens and `tokens` (without padding) of the whole step, over all
+    workers; and the `load` [L, E] to balance against, in assignments per token."""
 
     predicted: float
     tokens: float
@@ -50,12 +50,12 @@ class StepSums(NamedTuple):
 def training_loss(
     model: ArcticModel, batch: Batch, scale: Scale, settings: Optimization
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " S"]]:
-    """This pass's share of the step's loss, and its sums as one float64 vector (see `unpacked`).
+    """This pass's part of the loss of the step, and its sums as one float64 vector (see `unpacked`).
 
-    The balance loss takes f, the experts' load, from the step before (zeros before the first, so that it has no
-    gradient then), and P, through which its gradient flows, from this pass. So f covers the whole batch of a step,
-    the loss does not depend on the number of workers or passes, and no layer waits for a collective. Batch-wide f:
-    Qiu et al. 2025 (arXiv 2501.11873); from the step before: as Wang et al. 2024 (2408.15664) correct their bias.
+    The balance loss takes f, the load of the experts, from the step before (zeros before the first step: no gradient),
+    and P, which carries the gradient, from this pass. So f covers the whole batch of a step, the loss does not depend
+    on the number of workers or passes, and no layer waits for a collective. Batch-wide f: Qiu et al. 2025 (arXiv
+    2501.11873); from the step before: as Wang et al. 2024 (2408.15664) correct their bias.
     """
     policy = ForwardPolicy(settings.capacity_factor, settings.activation_checkpointing)
     hidden, routing = model.hidden_states(batch.ids, batch.positions, batch.segments, policy=policy)
@@ -67,7 +67,7 @@ def training_loss(
         + settings.z_loss_coefficient * z_loss(router.z, scale.tokens)
     )
     by_corpus = (
-        # A sequence whose loss is no number must not reach the sums of other corpora, as it would by a product.
+        # `where` instead of a product: a loss that is not finite must not reach the sums of other corpora.
         torch.where(batch.corpora, by_sequence.double(), 0.0).sum(dim=1)
         for by_sequence in (token_nll.view_as(batch.targets).sum(dim=1), (batch.targets >= 0).sum(dim=1))
     )
@@ -75,12 +75,12 @@ def training_loss(
 
 
 def num_sums(num_layers: int, num_experts: int, num_corpora: int) -> int:
-    """Length of the vector of `training_loss`."""
+    """Length of the vector that `training_loss` returns."""
     return 1 + num_layers * (2 * num_experts + 3) + 2 * num_corpora
 
 
 def unpacked(vector: Float[Tensor, " S"], num_layers: int, num_experts: int, num_corpora: int) -> StepSums:
-    """The sums in the vector of `training_loss`, or in a sum of such vectors."""
+    """The sums in a vector of `training_loss`, or in a sum of such vectors."""
     table = num_layers * num_experts
     sizes = [1, table, table, *[num_layers] * 3, num_corpora, num_corpora]
     nll, probabilities, assignments, *columns, corpus_nll, corpus_predicted = vector.split(sizes)
@@ -90,7 +90,7 @@ def unpacked(vector: Float[Tensor, " S"], num_layers: int, num_experts: int, num
 
 
 def counts(batches: list[Batch]) -> Float[Tensor, "2"]:
-    """Predicted and real tokens of one worker's passes."""
+    """Predicted tokens, and tokens without padding, of one worker's passes."""
     predicted = sum(int((batch.targets >= 0).sum()) for batch in batches)
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
     return torch.tensor([predicted, tokens], dtype=torch.float64)

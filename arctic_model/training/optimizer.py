@@ -15,7 +15,7 @@ from arctic_model.training.muon import Partition, muon_step, partition
 MOMENTS = ("exp_avg", "exp_avg_sq")
 MOMENTUM_BUFFER = "momentum_buffer"
 LEFT_TO_ADAMW = {"embed_tokens": "embeddings", "lm_head": "head", ".gate.": "gates"}
-"""Matrices that Muon does not step, by a part of their name: groups of their own."""
+"""Groups of the matrices that AdamW updates beside Muon, by a part of the parameter's name."""
 EPSILON = 1e-8
 """AdamW's, as in the paper and in torch."""
 
@@ -30,7 +30,7 @@ class Optimization:
     head_lr_factor: float = 1.0
     gate_lr_factor: float = 1.0
     norm_lr_factor: float = 1.0
-    """With Muon, the learning rates of what it leaves to AdamW, as shares of its own."""
+    """With Muon: learning rates of the parameters that AdamW updates, as multiples of Muon's."""
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
@@ -42,30 +42,30 @@ class Optimization:
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_dtype: Literal["float32", "bfloat16"] = "float32"
-    """In which gradients are added up, over micro-batches and over workers."""
+    """Dtype in which gradients accumulate, over micro-batches and over workers."""
     zero_stage: Literal[0, 1, 2] = 1
     seed: int = 0
 
     def uses_muon(self, name: str) -> bool:
-        """Whether Muon steps the parameter `name`: the layers' matrices and the experts, each expert a matrix.
+        """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.
 
-        Embeddings, head and the router's gate are no maps between hidden states, and gains are no matrices (Jordan
-        et al. 2024): those stay with AdamW.
+        AdamW updates embeddings, head and the gate of the router, which do not map hidden states to hidden states, and
+        the gains, which are vectors (Jordan et al. 2024).
         """
         inside = self.optimizer == "muon" and ".layers." in name
         return inside and not name.endswith(("norm.weight", ".gate.weight"))
 
     def state_names(self, name: str) -> tuple[str, ...]:
-        """The tensors that the optimizer keeps beside the parameter `name`."""
+        """Kinds of the optimizer state of the parameter `name`."""
         return (MOMENTUM_BUFFER,) if self.uses_muon(name) else MOMENTS
 
 
 class GroupedOptimizer(torch.optim.Optimizer):
-    """Steps each group by the rule that it names, at `lr` (the step's rate times its `lr_factor`), with gradients times
-    `gradient_scale`; without a scale it leaves weights and states as they are.
+    """Updates each group by its rule, at `lr` (the rate of the step times its `lr_factor`), with gradients times
+    `gradient_scale`; without a scale it changes neither weights nor states.
 
-    DeepSpeed replaces a group's parameters by one flat part of them and steps groups one by one. Where it did so,
-    `partitions` says which matrices the flat part of a group with Muon is made of.
+    DeepSpeed replaces the parameters of a group by one flat part of them and steps groups one by one. `partitions`
+    then maps the flat part of a Muon group to its matrices.
     """
 
     def __init__(self, groups: list[dict[str, Any]], settings: Optimization) -> None:
@@ -76,12 +76,12 @@ class GroupedOptimizer(torch.optim.Optimizer):
         self._dtype = getattr(torch, settings.dtype)
 
     def prepare(self, learning_rate: float, gradient_scale: float | None) -> None:
-        """What the next `step` takes; `gradient_scale` None skips it."""
+        """Set learning rate and gradient scale of the next `step`; a scale of None skips it."""
         for group in self.param_groups:
             group.update(lr=learning_rate * group["lr_factor"], gradient_scale=gradient_scale)
 
     def zero_states(self) -> None:
-        """Make every state, zero, so that saving and loading know no special first step."""
+        """Create every state as zeros, so that saving and loading have no special first step."""
         for group in self.param_groups:
             names = (MOMENTUM_BUFFER,) if group["muon"] else MOMENTS
             for parameter in group["params"]:
@@ -172,7 +172,7 @@ def _kind(name: str, parameter: Tensor, settings: Optimization, expert_group_nam
 
 
 def _leave_methods_to_python() -> None:
-    """A decorator of torch's optimizers imports its compiler, two seconds per worker, only to tell it to leave the
-    method alone."""
+    """Avoid a decorator of torch's optimizers that imports torch's compiler, two seconds per worker, only to exclude
+    the method from compilation."""
     plain = inspect.unwrap(torch.optim.Optimizer.add_param_group)
     vars(plain).setdefault("__dynamo_disable", plain)

@@ -1,7 +1,7 @@
-"""Saving and resuming: what ties the training loop to its checkpoints and its history.
+"""Saving and resuming: the link between the training loop, its checkpoints and its history.
 
-At a checkpoint's step training waits for one thing: a copy of this worker's slices of weights and optimizer state. A
-thread then writes it while training goes on. At most one checkpoint is on its way.
+At a checkpoint training waits only for a copy of this worker's slices of weights and optimizer state. A thread writes
+the copy while training goes on. At most one checkpoint is being written.
 """
 
 import secrets
@@ -40,10 +40,15 @@ HISTORY = "history.jsonl"
 class Saver:
     """Checkpoints of `engine` under `folder`, which survives attempts. Every method is called by all workers in step.
 
-    `tell` hears, on worker 0 and from the caller's thread, the records of the steps that a committed checkpoint holds.
-    Leaving the context waits for the checkpoint that is being written. Errors of the writing are raised by the next
-    call that finds them. A worker that does not answer the others for `collective_timeout_s`, or whose disk does not
-    move for as long, ends the work of all.
+    Leaving the context waits for the checkpoint being written. Errors of the writer are raised by the next call.
+
+    Args:
+        engine: holds weights and optimizer state.
+        folder: survives attempts.
+        retention: the checkpoints that stay.
+        on_commit: called on worker 0, in the caller's thread, with the records of the steps that a committed checkpoint
+            covers.
+        collective_timeout_s: all workers fail if one does not answer, or its disk makes no progress, for so long.
     """
 
     def __init__(
@@ -51,7 +56,7 @@ class Saver:
         engine: Engine,
         folder: Path,
         retention: Retention,
-        tell: Callable[[Sequence[Record]], None],
+        on_commit: Callable[[Sequence[Record]], None],
         collective_timeout_s: float = 600.0,
     ) -> None:
         self._engine = engine
@@ -61,7 +66,7 @@ class Saver:
         self._checkpoints = folder / CHECKPOINTS
         self._history = folder / HISTORY
         self._retention = retention
-        self._tell = tell
+        self._on_commit = on_commit
         self._workers = _new_workers(collective_timeout_s)
         self._is_first = self._workers.rank == 0
         self._staging = Staging(engine.device)
@@ -75,7 +80,7 @@ class Saver:
 
     def __exit__(self, _: type | None, error: BaseException | None, __: TracebackType | None) -> None:
         try:
-            self._settle()
+            self._finish_write()
         except Exception as late:
             if error is None:
                 raise
@@ -86,14 +91,20 @@ class Saver:
                 dist.destroy_process_group(self._workers.group)
 
     def resume(self, start_from: Path | None) -> TrainingState | None:
-        """Load the newest checkpoint, or `start_from` where there is none yet. Returns where it stands, None where
-        training starts afresh. Raises CheckpointError where all checkpoints are damaged."""
+        """Load the newest checkpoint, or `start_from` if there is none yet.
+
+        Returns:
+            The state of the loaded checkpoint, None if training starts from initial weights.
+
+        Raises:
+            CheckpointError: if all checkpoints are damaged.
+        """
         workers = self._workers
         newest = newest_checkpoint(self._checkpoints, workers)
         start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
         records = workers.only_first(lambda: self._clean_up(newest, start))
         if records:
-            self._tell(records)
+            self._on_commit(records)
         if start is None:
             return None
         workers.together(lambda progress: self._load(start, progress))
@@ -101,36 +112,36 @@ class Saver:
         return start.state
 
     def save(self, state: TrainingState, records: Sequence[Record]) -> None:
-        """Copy what is to be written, and let it be written. Waits for the checkpoint before, if it is on its way."""
-        self._settle()
+        """Copy weights and optimizer state, and start to write them. Waits for the checkpoint before."""
+        self._finish_write()
         slices = self._staging.copied(self._engine.parameter_slices())
         self._records = records
         self._written = self._thread.submit(self._write, state, slices, records)
 
     def poll(self) -> None:
-        """Tell of the checkpoint on its way if it is committed by now, and raise what went wrong with it."""
+        """Report the checkpoint being written if it is committed by now, or raise its error."""
         if self._written is not None and self._written.done():
-            self._settle()
+            self._finish_write()
 
     @property
     def is_idle(self) -> bool:
-        """Whether no checkpoint is on its way, as of the last poll."""
+        """Whether no checkpoint is being written, as of the last poll."""
         return self._written is None
 
     def last_good(self) -> Path | None:
-        """The newest checkpoint, once the one on its way is committed."""
-        self._settle()
+        """The newest checkpoint, after the one being written is committed."""
+        self._finish_write()
         return self._last_good
 
-    def _settle(self) -> None:
+    def _finish_write(self) -> None:
         if self._written is not None:
             written, self._written = self._written, None
             self._last_good = written.result()
             if self._is_first:
-                self._tell(self._records)
+                self._on_commit(self._records)
 
     def _write(self, state: TrainingState, slices: Iterable[ParameterSlice], records: Sequence[Record]) -> Path:
-        """History first: a checkpoint without its history is never seen, history without its checkpoint is cut."""
+        """History first: no checkpoint exists without its history, and resuming cuts history without a checkpoint."""
         folder = self._checkpoints / checkpoint_name(state.step)
         write_checkpoint(
             folder,
@@ -186,13 +197,13 @@ class Staging:
 
 
 def mean_loss(records: Sequence[Record]) -> float | None:
-    """Over the steps that were not skipped, None where all were."""
+    """Mean over the steps that were not skipped, None if all were."""
     losses = [loss for record in records if not record["skipped"] and isinstance(loss := record["loss"], float)]
     return sum(losses) / len(losses) if losses else None
 
 
 def _new_workers(collective_timeout_s: float) -> Workers:
-    """All workers, in a process group of their own on the CPU: the thread uses it while training uses the other."""
+    """All workers, in a process group of their own on the CPU: the writing thread uses it beside training."""
     size, limit = dist.get_world_size(), timedelta(seconds=collective_timeout_s)
     group = dist.new_group(backend="gloo", timeout=limit) if size > 1 else None
     workers = Workers(dist.get_rank(), size, group, patience_s=collective_timeout_s)

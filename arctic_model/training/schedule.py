@@ -12,7 +12,7 @@ class Schedule:
 
     With a linear `decay` over the run's last part this is WSD (Hu et al. 2024, arXiv 2404.06395); with a cosine from
     the end of warm-up on it is that of Loshchilov and Hutter 2016 (arXiv 1608.03983, equation 5, one period). Without
-    decay both points are None. All count from the run's first token, so a phase sees only what concerns it.
+    decay both points are None. All count from the first token of the run.
     """
 
     peak_lr: float
@@ -23,7 +23,7 @@ class Schedule:
     decay: Literal["linear", "cosine"] = "linear"
 
     def learning_rate(self, tokens: int) -> float:
-        """The rate for the step after which `tokens` have been trained on."""
+        """The rate of the step that ends after `tokens` tokens of training."""
         rate = self.peak_lr
         if tokens < self.warmup_tokens:
             rate *= tokens / self.warmup_tokens
@@ -34,5 +34,5 @@ class Schedule:
         return rate
 
     def _fallen(self, done: float) -> float:
-        """Share of the way down after the share `done` of the decay."""
+        """Fraction of the way down after the fraction `done` of the decay."""
         return done if self.decay == "linear" else (1.0 - math.cos(math.pi * done)) / 2

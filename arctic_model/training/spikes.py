@@ -1,8 +1,8 @@
-"""Which steps to skip: those whose loss or gradient is no number, or whose gradient is far out of line.
+"""The steps to skip: loss or gradient norm not finite, or a gradient norm far above the usual.
 
-One bad batch, or a few, can undo thousands of steps (Chowdhery et al. 2022, arXiv 2204.02311, section 5.1, went back
-and left the data out). A step is judged before the weights change, by numbers that are equal on every worker, so
-all decide alike and nothing has to be undone.
+A few bad batches can undo thousands of steps (Chowdhery et al. 2022, arXiv 2204.02311, section 5.1, went back and
+left the data out). The check runs before the weights change, on numbers that are equal on every worker, so all workers
+decide alike and nothing has to be undone.
 """
 
 import math
@@ -17,9 +17,9 @@ class SpikePolicy:
     """A gradient norm above `factor` times the median of the last `window` accepted norms is a spike, once half of
     the window is filled. `max_skipped` steps of any `window` may be skipped.
 
-    OLMo-core's SkipStepOptimizer counts 6 standard deviations over 128 steps; the median does not move with the
-    outliers that it judges, and needs no assumption about their spread. The factor is wide on purpose: clipping
-    already tames what lies between.
+    OLMo-core's SkipStepOptimizer counts 6 standard deviations over 128 steps. A median does not move with the outliers
+    it is compared to, and assumes nothing about their distribution. The factor is large on purpose: clipping handles
+    smaller peaks.
     """
 
     factor: float = 10.0
@@ -28,7 +28,7 @@ class SpikePolicy:
 
 
 class SpikeGuard:
-    """Judges steps in their order. `norms` and `skipped` (numbers of steps) are all it remembers, for a checkpoint."""
+    """Checks steps in order. `norms` and `skipped` (numbers of steps) are its whole state, for a checkpoint."""
 
     def __init__(self, policy: SpikePolicy, norms: Iterable[float] = (), skipped: Iterable[int] = ()) -> None:
         self.policy = policy
@@ -37,13 +37,13 @@ class SpikeGuard:
 
     @property
     def threshold(self) -> float:
-        """The highest norm that is no spike."""
+        """The highest norm that is not a spike."""
         if len(self.norms) < max(2, self.policy.window // 2):
             return math.inf
         return self.policy.factor * median(self.norms)
 
     def fault(self, loss: float, gradient_norm: float, loss_by_corpus: Mapping[str, float] | None = None) -> str | None:
-        """What is wrong with a step, None where it may be taken. A loss that is no number is told by corpus."""
+        """The reason to skip a step, None for a good step. A loss that is not finite is broken down by corpus."""
         if not math.isfinite(loss):
             return f"the loss is {loss}{_corpora(loss_by_corpus or {})}"
         if not math.isfinite(gradient_norm):
@@ -56,11 +56,11 @@ class SpikeGuard:
         return None
 
     def take(self, gradient_norm: float) -> None:
-        """Remember a step that is taken."""
+        """Record a step that updated the weights."""
         self.norms.append(gradient_norm)
 
     def skip(self, step: int) -> bool:
-        """Remember that `step` is skipped. Returns whether training may go on."""
+        """Record a skipped `step`. Returns whether training may continue."""
         self.skipped.append(step)
         while self.skipped[0] <= step - self.policy.window:
             self.skipped.popleft()
@@ -68,7 +68,7 @@ class SpikeGuard:
 
 
 def _corpora(losses: Mapping[str, float]) -> str:
-    """Where the data is to be looked at, in words."""
+    """The corpora whose loss is not finite, in words."""
     broken = [f"{corpus} {loss}" for corpus, loss in losses.items() if not math.isfinite(loss)]
     sound = [corpus for corpus, loss in losses.items() if math.isfinite(loss)]
     if not broken:

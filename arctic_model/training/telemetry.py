@@ -1,16 +1,17 @@
-"""What a step costs on this worker: seconds by part, throughput, memory, and how much of its exchanges was hidden.
+"""The cost of a step on this worker: seconds by part, throughput, memory, hidden exchanges; and profiler traces.
 
-Nothing here makes the host wait for a GPU: events are read when the next step is over. The only exception are the
-report steps, every tenth, which ask all workers how long the exchanges were on the wire.
+Telemetry does not make the host wait for a GPU: events are read after the next step. The only exception is every tenth
+step, which collects the wire times of the exchanges from all workers.
 """
 
 import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,15 +22,15 @@ from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.training.history import OpenRecord
 
 REPORT_EVERY_STEPS = 10
-"""Between two looks at the wire: they cost two small collectives."""
+"""Steps between two reports of the wire times, which cost two small collectives."""
 PARTS = ("data", "forward", "backward", "optimizer", "sums")
 """`sums` is the wait for the one collective that counts a step over all workers."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one step of all workers amounts to: positions read, and floating-point operations by formula (see
-    `flops.training_flops_per_token`). `peak_flops` of all workers together, None where nobody stated one."""
+    """Work of one step of all workers: `tokens` read, padding included, and `flops` by formula (see
+    `arctic_model.sizing.flops.training_flops_per_token`). `peak_flops` of all workers together, None if unknown."""
 
     tokens: int
     flops: int
@@ -38,7 +39,7 @@ class Work:
 
 @dataclass
 class _Step:
-    """Spans of one step, as they were marked, and the record that they will be entered into."""
+    """Marks and exchanges of one step, and the record that gets the figures."""
 
     started: float = field(default_factory=time.perf_counter)
     spans: list[tuple[str, Any, Any]] = field(default_factory=list)
@@ -48,7 +49,7 @@ class _Step:
 
 
 class Telemetry:
-    """Times the parts of each step, and enters the figures into its record when the next step is over."""
+    """Times the parts of each step, and adds the figures to its record after the next step."""
 
     def __init__(self, device: torch.device, group: ExpertGroup, work: Work, first_step: int) -> None:
         self._device = device
@@ -61,8 +62,7 @@ class Telemetry:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what happens inside as one of PARTS; a part may come several times in a step. An error is given a note
-        of where it came."""
+        """Time the block as one of PARTS, which may run several times in a step. Errors get a note of both."""
         step = self._current = self._current or _Step()
         begin = self._mark()
         try:
@@ -74,8 +74,8 @@ class Telemetry:
         step.exchanges += [(name, handle) for handle in self._group.comm_stream.take_finished()]
 
     def end_step(self, record: OpenRecord) -> float:
-        """The step is done. Its figures enter `record` when the next one is, or at `settle`. Returns its seconds."""
-        self.settle()
+        """End the step. Its figures are added to `record` after the next step, or by `flush`. Returns its seconds."""
+        self.flush()
         step, self._current = self._current or _Step(), None
         step.record, step.seconds = record, time.perf_counter() - step.started
         record |= {"peak_memory_bytes": _peak_memory_bytes(self._device)}
@@ -85,8 +85,8 @@ class Telemetry:
         self._ended = step
         return step.seconds
 
-    def settle(self) -> None:
-        """Enter the figures of the step that ended last. On a GPU this waits for its events."""
+    def flush(self) -> None:
+        """Add the figures of the last step to its record. On a GPU this waits for its events."""
         if self._ended is not None:
             self._ended.record |= self._figures(self._ended)
             self._ended = None
@@ -106,7 +106,7 @@ class Telemetry:
         return cost | computed | {"exposed_comm_s": spans["sums"] + waited.total()} | rates
 
     def _report(self, step: _Step) -> dict[str, float]:
-        """All workers' exchanges of this step. Without any there is nothing to report."""
+        """Overlap of the exchanges of all workers in this step. Empty without exchanges."""
         timings = [handle.timing for _, handle in step.exchanges]
         overlap = overlap_statistics(timings, self._group.process_group, self._device)
         if overlap is None:
@@ -121,6 +121,45 @@ class Telemetry:
         return event
 
 
+class Trace:
+    """A profiler trace of a few steps: every operation of this worker, for chrome://tracing or Perfetto.
+
+    Args:
+        steps: first and last step; None traces nothing.
+        folder: gets `trace-<first>-<last>.json.gz`; it is created if necessary.
+        on_written: called with the file.
+    """
+
+    def __init__(self, steps: tuple[int, int] | None, folder: Path, on_written: Callable[[Path], None]) -> None:
+        self._steps = steps
+        self._folder = folder
+        self._on_written = on_written
+        self._profiler: torch.profiler.profile | None = None
+
+    def before(self, step: int) -> None:
+        """Start the trace if it begins with `step`, which comes next."""
+        if self._profiler is None and self._steps and self._steps[0] <= step <= self._steps[1]:
+            self._profiler = torch.profiler.profile()
+            self._profiler.start()
+
+    def after(self, step: int) -> None:
+        """Write the file if `step`, which is done, was the last."""
+        if self._steps and step >= self._steps[1]:
+            self.close()
+
+    def close(self) -> None:
+        """Write the file of a running trace."""
+        if self._steps is None or self._profiler is None:
+            return
+        first, last = self._steps
+        file = self._folder / f"trace-{first}-{last}.json.gz"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._profiler.stop()
+        self._profiler.export_chrome_trace(str(file))
+        self._profiler = self._steps = None
+        self._on_written(file)
+
+
 def _seconds(begin: Any, end: Any) -> float:
     if isinstance(begin, float):
         return end - begin
@@ -129,7 +168,7 @@ def _seconds(begin: Any, end: Any) -> float:
 
 
 def _peak_memory_bytes(device: torch.device) -> int:
-    """The most that this process held since its start: on a GPU of torch's memory there, else of the machine's."""
+    """Peak memory of this process: allocated by torch on a GPU, resident on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""What is freed is used again, and not asked of the kernel page by page."""
+"""Freed memory is reused instead of requested from the kernel page by page."""
 
 import subprocess
 import sys
@@ -7,9 +7,9 @@ import pytest
 
 BLOCKS = """
 import resource, sys
-from arctic_model.training.host_memory import keep_freed_memory
-if sys.argv[1] == "kept":
-    keep_freed_memory()
+from arctic_model.training.process import reuse_freed_memory
+if sys.argv[1] == "reused":
+    reuse_freed_memory()
 faults = []
 for _ in range(9):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -28,4 +28,4 @@ def page_faults(how: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 def test_a_block_that_was_freed_costs_no_page_fault_the_next_time() -> None:
-    assert page_faults("kept") <= page_faults("given back") / 100
+    assert page_faults("reused") <= page_faults("returned") / 100

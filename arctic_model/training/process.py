@@ -1,0 +1,35 @@
+"""Settings of the process that trains: determinism, and how the C library treats freed memory."""
+
+import ctypes
+import sys
+
+import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Constants of glibc's malloc.h."""
+MMAP_BYTES = 2**30
+"""Larger blocks still come from the kernel, and go back to it."""
+
+
+def prepare_process(seed: int) -> None:
+    """Make torch deterministic, and let this process reuse freed memory."""
+    reuse_freed_memory()
+    torch.manual_seed(seed)
+    torch.set_deterministic_debug_mode("error")
+    # Filling every new tensor first would detect reads of uninitialised memory, at a third of the speed.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def reuse_freed_memory() -> None:
+    """Let glibc keep freed blocks instead of returning them to the kernel. Other C libraries are left alone.
+
+    A step frees its memory, and the next step allocates the same sizes. Otherwise the kernel clears every page again:
+    16,000 to 33,000 pages in a step of 40 to 80 million parameters, a sixth of its time.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    # C libraries other than glibc have no such function.
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
