@@ -21,7 +21,8 @@ Shapes are written with one set of letters:
     H  query heads                    V  vocabulary
     G  key-value heads                L  layers
     C  width of a head, D / H         A  rows that one worker sends to experts, at most N * K
-    M  rows that its experts receive  S  keys in attention; elements of a flat tensor
+    M  rows that its experts compute  R  rows in flight or in a padded layout
+    S  keys in attention; elements of a flat tensor
 
 Inside the package each name may import those to its left:
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from arctic_model import sizing
     from arctic_model.checkpoint.workers import CheckpointError
     from arctic_model.config import ArcticConfig
+    from arctic_model.inference.generate import generate
     from arctic_model.model import ArcticModel
     from arctic_model.moe.balance import RoutingBalance, routing_balance
     from arctic_model.moe.dispatch import ExpertGroup
@@ -55,6 +57,7 @@ __all__ = [
     "RoutingBalance",
     "SparseMoE",
     "UserError",
+    "generate",
     "preset",
     "routing_balance",
     "sizing",
@@ -71,6 +74,7 @@ _MODULES = {
     "RoutingBalance": "arctic_model.moe.balance",
     "SparseMoE": "arctic_model.moe.sparse_moe",
     "UserError": "arctic_errors",
+    "generate": "arctic_model.inference.generate",
     "preset": "arctic_model.presets",
     "routing_balance": "arctic_model.moe.balance",
 }

@@ -1,1 +1,1 @@
-"""Decoding."""
+"""Decoding: text generation, and the pass of one token on a CPU."""

@@ -1,8 +1,8 @@
-"""One more token through the whole model: what writing text on a CPU spends its time on.
+"""The pass of one token through the whole model on a CPU, where generation spends its time.
 
-The layers' own code is made for thousands of tokens and for training: it sorts rows by expert and keeps what backward
-needs. For a single token that costs several times the arithmetic. Here a token is a vector, and its experts are
-multiplied one by one. The arithmetic is that of `ArcticModel.hidden_states`, equal but for rounding.
+The code of the layers is made for training on thousands of tokens: it sorts rows by expert and stores tensors for
+backward. For a single token that costs several times the arithmetic. Here a token is a vector, and its experts are
+multiplied one by one. The results equal those of `ArcticModel.hidden_states` up to rounding.
 """
 
 import torch
@@ -21,10 +21,14 @@ from arctic_model.moe.sparse_moe import SparseMoE
 def next_state(
     model: ArcticModel, token: int, position: int, mask: Float[Tensor, "1 1 1 S"], caches: list[LayerCache]
 ) -> Float[Tensor, " D"]:
-    """The final hidden state of `token`, which goes on from what `caches` hold and joins them.
+    """The final hidden state of `token` after the tokens in `caches`, to which its keys and values are added.
 
-    `mask` is added to the attention scores of its S keys, the last of which is its own. The model is on a CPU and holds
-    all experts.
+    Args:
+        model: on a CPU, with all experts.
+        token: the id.
+        position: in its document.
+        mask: added to the attention scores of the S keys, the last of which is the token's own.
+        caches: see `ArcticModel.new_caches`.
     """
     turn = _Turn(position, model)
     x = model.model.embed_tokens.weight[token]
@@ -70,7 +74,7 @@ def _attend(attention: Attention, x: Tensor, turn: _Turn, mask: Tensor, cache: L
     )
     by_group = turn(queries).view(1, len(keys), -1, attention.head_dim)
     keys, values = cache.append(turn(keys)[None, :, None], values[None, :, None])
-    # The queries of a group stand where the queries of a sequence would: its keys are read once, and none is repeated.
+    # The queries of a group take the place of the queries of a sequence, so its keys are read once and never repeated.
     mixed = F.scaled_dot_product_attention(by_group, keys, values, attn_mask=mask)
     return torch.mv(attention.o_proj.weight, mixed.flatten())
 

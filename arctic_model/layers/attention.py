@@ -43,7 +43,9 @@ class LayerCache:
     values: Tensor
     length: int = 0
 
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def append(
+        self, keys: Float[Tensor, "B G T C"], values: Float[Tensor, "B G T C"]
+    ) -> tuple[Float[Tensor, "B G S C"], Float[Tensor, "B G S C"]]:
         """Add the new keys and values. Returns all of them so far."""
         end = self.length + keys.shape[2]
         self.keys[:, :, self.length : end] = keys

@@ -24,7 +24,13 @@ class DenseMLP(nn.Module):
         return swiglu_mlp(x.flatten(0, -2), self.w1.weight, self.w2.weight, self.w3.weight).view_as(x)
 
 
-def swiglu_mlp(rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, groups: Groups | None = None) -> Float[Tensor, "M D"]:
+def swiglu_mlp(
+    rows: Float[Tensor, "M D"],
+    w1: Float[Tensor, "*E F D"],
+    w2: Float[Tensor, "*E D F"],
+    w3: Float[Tensor, "*E F D"],
+    groups: Groups | None = None,
+) -> Float[Tensor, "M D"]:
     """`(silu(rows @ w1.T) * (rows @ w3.T)) @ w2.T` (Shazeer 2020, arXiv 2002.05202, equation 6, without biases).
 
     Its backward computes the gradients of the weights in the layout of the weights (torch's computes those of the

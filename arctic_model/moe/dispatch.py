@@ -126,7 +126,7 @@ class Exchange:
     num_received: list[int]
     pending: tuple[CpuHandle | CudaHandle, Tensor] | None = field(default=None, init=False)
 
-    def launch(self, rows: Tensor, *, reverse: bool) -> Tensor:
+    def launch(self, rows: Float[Tensor, "A D"], *, reverse: bool) -> Float[Tensor, "R D"]:
         """Send `rows`. The returned tensor holds the received rows only after `finish`."""
         leaving, arriving = (self.num_received, self.num_sent) if reverse else (self.num_sent, self.num_received)
         received = rows.new_empty(sum(arriving), rows.shape[1])
@@ -135,7 +135,7 @@ class Exchange:
         self.pending = (handle, received)
         return received
 
-    def finish(self) -> Tensor:
+    def finish(self) -> Float[Tensor, "R D"]:
         """Wait for the rows that `launch` asked for, and return them."""
         assert self.pending is not None
         handle, received = self.pending
@@ -149,7 +149,9 @@ def gather_tokens(x: Float[Tensor, "N D"], route: Route) -> Float[Tensor, "A D"]
     return recomputed(_GatherTokens.apply, x, route.tokens, route.inverse, route.drops)
 
 
-def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
+def start_dispatch(
+    rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup
+) -> tuple[Float[Tensor, "R D"], Exchange | None]:
     """Launch the rows to the workers that hold their experts."""
     if group.size == 1:
         return rows, None
@@ -157,14 +159,16 @@ def start_dispatch(rows: Float[Tensor, "A D"], route: Route, group: ExpertGroup)
     return _Start.apply(rows, exchange), exchange
 
 
-def wait_dispatch(arriving: Tensor, exchange: Exchange | None, route: Route) -> Float[Tensor, "M D"]:
+def wait_dispatch(arriving: Float[Tensor, "R D"], exchange: Exchange | None, route: Route) -> Float[Tensor, "M D"]:
     """Wait for the rows of this worker's experts, and return them in the layout of `route.groups`."""
     if exchange is None:
         return arriving
     return rearrange(_Wait.apply(arriving, exchange), route.regroup, route.ungroup)
 
 
-def start_combine(rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup) -> tuple[Tensor, Exchange | None]:
+def start_combine(
+    rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup
+) -> tuple[Float[Tensor, "R D"], Exchange | None]:
     """Launch the outputs of the experts back to the workers of their tokens."""
     if group.size == 1:
         return rows, None
@@ -173,7 +177,7 @@ def start_combine(rows: Float[Tensor, "M D"], route: Route, group: ExpertGroup) 
 
 
 def wait_combine(
-    arriving: Tensor, exchange: Exchange | None, route: Route, weights: Float[Tensor, "N K"]
+    arriving: Float[Tensor, "R D"], exchange: Exchange | None, route: Route, weights: Float[Tensor, "N K"]
 ) -> Float[Tensor, "N D"]:
     """Wait for the outputs, and return the weighted sum of each token's experts."""
     rows = arriving if exchange is None else _Wait.apply(arriving, exchange)

@@ -102,20 +102,20 @@ def states(config: ArcticConfig, parallel: ParallelConfig) -> States:
     """
     dense, experts = local_parameters(config, parallel)
     own_dense, own_experts = owned_parameters(config, parallel)
-    kept_dense, kept_experts = (own_dense, own_experts) if parallel.zero_stage == 2 else (dense, experts)
+    gradient_dense, gradient_experts = (own_dense, own_experts) if parallel.zero_stage == 2 else (dense, experts)
     size = parallel.element_bytes
     return States(
         dense_weights=size * dense,
         expert_weights=size * experts,
-        dense_gradients=parallel.gradient_bytes * kept_dense,
-        expert_gradients=parallel.gradient_bytes * kept_experts,
+        dense_gradients=parallel.gradient_bytes * gradient_dense,
+        expert_gradients=parallel.gradient_bytes * gradient_experts,
         master_weights=4 * (own_dense + own_experts) if parallel.zero_stage else 0,
         moments=8 * (own_dense + own_experts) - 4 * sum(group.owned for group in muon(config, parallel)),
     )
 
 
 def muon(config: ArcticConfig, parallel: ParallelConfig) -> tuple[MuonGroup, ...]:
-    """The groups that Muon steps, none with AdamW."""
+    """The groups that Muon updates, none with AdamW."""
     if parallel.optimizer == "adamw":
         return ()
     parts = (parallel.num_workers, parallel.expert_replicas) if parallel.zero_stage else (1, 1)
@@ -123,13 +123,13 @@ def muon(config: ArcticConfig, parallel: ParallelConfig) -> tuple[MuonGroup, ...
 
 
 def host(config: ArcticConfig, parallel: ParallelConfig) -> Host:
-    """Of a checkpoint, workers copy weights and moments in float32, every value once over all of them."""
+    """A checkpoint copies weights and moments in float32, every value once over all workers."""
     dense, experts = local_parameters(config, parallel)
-    share = math.ceil(dense / parallel.num_workers) + math.ceil(experts / parallel.expert_replicas)
+    owned = math.ceil(dense / parallel.num_workers) + math.ceil(experts / parallel.expert_replicas)
     stepped = muon(config, replace(parallel, zero_stage=2))
     return Host(
         first_weights=4 * (dense + experts),
-        checkpoint_copy=12 * share - 4 * sum(group.owned for group in stepped),
+        checkpoint_copy=12 * owned - 4 * sum(group.owned for group in stepped),
     )
 
 
@@ -148,7 +148,7 @@ def owned_parameters(config: ArcticConfig, parallel: ParallelConfig) -> tuple[in
 
 
 def working(config: ArcticConfig, parallel: ParallelConfig) -> Working:
-    """What one pass, and the update, need beside the states."""
+    """Memory of a pass and of the update, beside the states."""
     return Working(
         activations=activation_bytes(config, parallel),
         logits_chunk=_logits_chunk(config, parallel),
@@ -159,26 +159,26 @@ def working(config: ArcticConfig, parallel: ParallelConfig) -> Working:
 
 
 def activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """What backward needs, when all of forward is done and the experts' load is even.
+    """Bytes stored for backward at the end of forward, at an even load of the experts.
 
-    With checkpointed layers, the inputs of all layers and everything of the one that is computed again.
+    With checkpointed layers: the inputs of all layers, and everything of the one layer that is recomputed.
     """
     if parallel.activation_checkpointing != "layer":
-        return config.num_layers * kept_by_layer(config, parallel) + kept_beside_layers(config, parallel)
-    return kept_with_checkpoints(config, parallel) + kept_by_layer(config, parallel) - _hidden(config, parallel)
+        return config.num_layers * layer_activation_bytes(config, parallel) + shared_activation_bytes(config, parallel)
+    return checkpointed_bytes(config, parallel) + layer_activation_bytes(config, parallel) - _hidden(config, parallel)
 
 
-def kept_with_checkpoints(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """What is kept between forward and backward where each layer keeps its input only."""
-    return config.num_layers * _hidden(config, parallel) + kept_beside_layers(config, parallel)
+def checkpointed_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    """Bytes stored between forward and backward if each layer stores its input only."""
+    return config.num_layers * _hidden(config, parallel) + shared_activation_bytes(config, parallel)
 
 
-def kept_by_layer(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes that one layer keeps for backward.
+def layer_activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    """Bytes that one layer stores for backward.
 
-    In units of N * D elements: the layer's input, the normed input, queries, attention's output, attention's sum,
-    the normed sum, gate and up of the dense MLP: 8. Keys and values are G / H of that each. An assignment keeps the
-    row it sends and the row it gets back (2 * D), and 2 * F inside its expert. Selective checkpointing leaves some out.
+    In units of N * D elements: input, normed input, queries, output of attention, sum after attention, normed sum, gate
+    and up of the dense MLP: 8. Keys and values are G / H of that each. An assignment stores the row it sends and the
+    row it gets back (2 * D), and 2 * F inside its expert. Selective checkpointing leaves some out.
     """
     tokens, size, width = parallel.tokens, parallel.element_bytes, config.hidden_size
     assignments = tokens * config.top_k
@@ -186,27 +186,27 @@ def kept_by_layer(config: ArcticConfig, parallel: ParallelConfig) -> int:
     experts = assignments * (2 * width + 2 * config.expert_size)
     return (
         size * (dense + experts)
-        + _kept_by_router(config, parallel)
-        + _kept_by_attention(config, parallel)
+        + _router_bytes(config, parallel)
+        + _attention_bytes(config, parallel)
         - _left_out(config, parallel)
     )
 
 
 def _left_out(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """What selective checkpointing does not keep of a layer: the two normed inputs of the dense path, the router's
-    tokens and its weights in float32, and the rows for the experts, unless an exchange brought them."""
+    """Bytes that selective checkpointing does not store: the two normed inputs of the dense path, the float32 tokens
+    and weights of the router, and the rows of the experts, unless an exchange brought them."""
     if parallel.activation_checkpointing != "selective":
         return 0
-    return 2 * _hidden(config, parallel) + _router_inputs(config, parallel) + _rows_made_again(config, parallel)
+    return 2 * _hidden(config, parallel) + _router_inputs(config, parallel) + _recomputed_rows(config, parallel)
 
 
-def _rows_made_again(config: ArcticConfig, parallel: ParallelConfig) -> int:
+def _recomputed_rows(config: ArcticConfig, parallel: ParallelConfig) -> int:
     if parallel.activation_checkpointing != "selective" or parallel.expert_parallel_size > 1:
         return 0
     return config.top_k * _hidden(config, parallel)
 
 
-def _kept_by_router(config: ArcticConfig, parallel: ParallelConfig) -> int:
+def _router_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """Beside what the gate reads: the token of each row and the row of each assignment, and with expert parallelism
     the two permutations of the arriving rows twice, are int64."""
     assignments = parallel.tokens * config.top_k
@@ -221,12 +221,12 @@ def _router_inputs(config: ArcticConfig, parallel: ParallelConfig) -> int:
     return 4 * parallel.tokens * config.hidden_size + gate_weight
 
 
-def _kept_by_attention(config: ArcticConfig, parallel: ParallelConfig) -> int:
+def _attention_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The three norms' scales and the scores' log-sums, in float32."""
     return 4 * parallel.tokens * (3 + config.num_heads)
 
 
-def kept_beside_layers(config: ArcticConfig, parallel: ParallelConfig) -> int:
+def shared_activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """Bytes that are kept once: the token ids, the rotation, the document mask [B, 1, T, T], the last norm, the two
     gradients that the fused loss has already made, and the router's logits and probabilities of all layers."""
     tokens, size = parallel.tokens, parallel.element_bytes
@@ -258,7 +258,7 @@ def _layer_backward(config: ArcticConfig, parallel: ParallelConfig) -> int:
     width, and the gradients of all rows inside the experts, with the rows where these are made again."""
     norm = 20 * parallel.tokens * config.hidden_size
     rows = parallel.tokens * config.top_k * (3 * config.hidden_size + 2 * config.expert_size)
-    return max(norm, parallel.element_bytes * rows + _rows_made_again(config, parallel))
+    return max(norm, parallel.element_bytes * rows + _recomputed_rows(config, parallel))
 
 
 def _reduce_buckets(config: ArcticConfig, parallel: ParallelConfig) -> int:

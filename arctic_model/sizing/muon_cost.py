@@ -1,6 +1,4 @@
-"""What Muon costs, by formula: elements that it steps, matrices that are cut between workers, products, and memory.
-No torch here.
-"""
+"""The cost of Muon, by formula: elements updated, matrices split over workers, products, and memory. No torch here."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +8,16 @@ from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import layer_matrices
 
 NUM_ITERATIONS = 5
-"""Of Newton-Schulz."""
+"""Iterations of Newton-Schulz."""
 BATCH_ELEMENTS = 2**24
-"""Made orthogonal at once: enough to fill a GPU, little beside the weights."""
+"""Elements orthogonalised in one batch: enough to fill a GPU, little beside the weights."""
 ALIGNMENT = 2
-"""DeepSpeed cuts a flat group into parts of a whole number of so many elements (`nccl_start_alignment_factor`)."""
+"""DeepSpeed splits a flat group into parts of a multiple of this many elements (`nccl_start_alignment_factor`)."""
 
 
 @dataclass(frozen=True)
 class MuonGroup:
-    """Matrices that lie one after the other, cut evenly over `num_parts` workers."""
+    """Consecutive matrices of a flat tensor, split evenly over `num_parts` workers."""
 
     shapes: Sequence[tuple[int, int]]
     num_parts: int
@@ -32,33 +30,33 @@ class MuonGroup:
 
     @property
     def shared(self) -> int:
-        """Elements of the matrices that no worker holds whole, which travel."""
+        """Elements of the split matrices, which workers exchange."""
         return sum(math.prod(shape) for shape, holders in zip(self.shapes, self._holders(), strict=True) if holders > 1)
 
     @property
     def flops(self) -> float:
-        """Products of a step, in the mean over workers: each makes those matrices orthogonal that it has a part of."""
+        """FLOPs of a step, mean over workers: each orthogonalises the matrices that it holds a part of."""
         counted = zip(self.shapes, self._holders(), strict=True)
         return sum(orthogonalization_flops(*shape) * holders for shape, holders in counted) / self.num_parts
 
     def working_bytes(self, element_bytes: int) -> int:
-        """What a step of this worker's part holds at once, beside its float32 gradient: the mixed momentum with its
-        rounded copy; or that copy, the shared matrices, and of one batch the stack, two iterates and two products."""
+        """Peak memory of a step beside the float32 gradient: the mixed momentum with its rounded copy; or that copy,
+        the shared matrices, and for one batch the stack, two iterates and two products."""
         mixing = (4 + element_bytes % 4) * self.owned
         batch, product = max(map(self._batch, set(self.shapes)))
         return max(mixing, element_bytes * (self.owned + self.shared + 3 * batch + 2 * product))
 
     def _holders(self) -> list[int]:
-        """How many workers hold a part of each matrix."""
-        found, start, size = [], 0, self.owned
+        """Number of workers that hold a part of each matrix."""
+        holders, start, size = [], 0, self.owned
         for shape in self.shapes:
             end = start + math.prod(shape)
-            found.append((end - 1) // size - start // size + 1)
+            holders.append((end - 1) // size - start // size + 1)
             start = end
-        return found
+        return holders
 
     def _batch(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Elements of as many matrices of `shape` as are made orthogonal at once, and of their products."""
+        """Elements of the matrices of `shape` in one batch, and of their products."""
         numel = math.prod(shape)
         held = min(self.shapes.count(shape), self.owned // numel + 2)
         number = min(held, max(1, BATCH_ELEMENTS // numel))
@@ -66,7 +64,7 @@ class MuonGroup:
 
 
 def muon_groups(config: ArcticConfig, local_experts: int, num_parts: tuple[int, int]) -> tuple[MuonGroup, MuonGroup]:
-    """The dense matrices and `local_experts` experts of all layers, each group cut over its `num_parts` workers."""
+    """The dense matrices and `local_experts` experts of all layers, each group split over its `num_parts` workers."""
     up, down = (config.expert_size, config.hidden_size), (config.hidden_size, config.expert_size)
     experts = [up] * local_experts + [down] * local_experts + [up] * local_experts
     dense, split = num_parts

@@ -248,13 +248,13 @@ def _exchange_s(row_bytes: int, parallel: ParallelConfig, gpu: Gpu) -> float:
 
 
 def _update_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficiency: float) -> float:
-    moved = UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, parallel)) / gpu.memory_bytes_per_s
+    memory_s = UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, parallel)) / gpu.memory_bytes_per_s
     products = sum(group.flops for group in muon(config, parallel)) / (efficiency * gpu.peak_flops(parallel.dtype))
     cut = sum(
         2 * _ring(group.num_parts) * parallel.element_bytes * group.shared / bytes_per_s
         for group, bytes_per_s in zip(muon(config, parallel), _gradient_rings(parallel, gpu), strict=False)
     )
-    return moved + products + cut
+    return memory_s + products + cut
 
 
 def _collectives_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu) -> tuple[float, float]:

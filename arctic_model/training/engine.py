@@ -38,6 +38,7 @@ from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, is_expert
@@ -101,7 +102,7 @@ class Engine:
         """`loss(model, *inputs)`; pass its first item to `backward`."""
         return self._engine(*inputs)
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Float[Tensor, ""]) -> None:
         """Accumulate the gradients of `loss`. A step uses their sum over passes and workers, in `gradient_dtype`."""
         self._engine.backward(loss.clone(), scale_wrt_gas=False)
 

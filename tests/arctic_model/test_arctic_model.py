@@ -148,15 +148,3 @@ def test_first_weights_have_the_spread_of_the_config() -> None:
     model = ArcticModel(preset("tiny", {"vocab_size": 4096}), seed=0)
     assert float(model.model.embed_tokens.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
     assert torch.equal(model.model.norm.weight, torch.ones(32))
-
-
-def argmax_without_cache(model: ArcticModel, prompt: list[int], count: int) -> list[int]:
-    ids = list(prompt)
-    for _ in range(count):
-        row = torch.tensor([ids])
-        ids.append(int(model(row, torch.arange(len(ids))[None], torch.zeros_like(row))[0, -1].argmax()))
-    return ids[len(prompt) :]
-
-
-def never(_: list[int]) -> bool:
-    return False

@@ -14,7 +14,7 @@ import arctic_model
 PACKAGE = Path(arctic_model.__file__).parent
 EXPORTED = """
 ArcticConfig ArcticError ArcticModel CheckpointError ExpertGroup MoEOutput Routing RoutingBalance SparseMoE UserError
-preset routing_balance sizing
+generate preset routing_balance sizing
 """
 EXAMPLES = sorted(file for file in PACKAGE.rglob("*.py") if ">>> " in file.read_text(encoding="utf-8"))
 

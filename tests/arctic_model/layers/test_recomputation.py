@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arctic_model.layers.recomputation import recomputed, selective_recomputation
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.sizing.memory import kept_by_layer
+from arctic_model.sizing.memory import layer_activation_bytes
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
@@ -74,7 +74,8 @@ def test_what_is_held_for_backward_is_less_by_what_the_formula_says(dtype: Any) 
     held = {policy: held_bytes(dtype, policy) for policy in POLICIES}
     parallel = ParallelConfig(1, 1, *SHAPE[::-1], zero_stage=1, dtype=dtype)
     whole, less = (
-        kept_by_layer(CONFIG, replace(parallel, activation_checkpointing=policy)) for policy in ("none", "selective")
+        layer_activation_bytes(CONFIG, replace(parallel, activation_checkpointing=policy))
+        for policy in ("none", "selective")
     )
     assert held["none"] - held["selective"] == CONFIG.num_layers * (whole - less) > 0.25 * held["none"]
     assert held["layer"] < held["selective"]

@@ -25,7 +25,7 @@ from arctic_model.presets import preset
 from arctic_model.sizing import memory as sizing
 from arctic_model.sizing.memory import (
     activation_bytes,
-    kept_with_checkpoints,
+    checkpointed_bytes,
     memory_per_worker,
     muon,
     states,
@@ -100,7 +100,7 @@ def test_checkpointed_layers_keep_their_inputs(dtype: Any) -> None:
     parallel = ParallelConfig(1, 1, 64, 2, zero_stage=1, dtype=dtype, activation_checkpointing="layer")
     # A checkpoint holds what is inside a tuple without telling the hooks.
     rotation = 4 * 2 * 64 * config.head_dim
-    assert kept_bytes(model, forward) + rotation == kept_with_checkpoints(config, parallel)
+    assert kept_bytes(model, forward) + rotation == checkpointed_bytes(config, parallel)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
