@@ -46,6 +46,9 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
 }
 """What a field of a type may hold, and how it is called."""
 
+LARGEST_COUNT = 2**48
+"""More than any model could have of anything, and little enough that sizes in bytes fit 64 bits."""
+
 
 class ConfigError(UserError, ValueError):
     """Numbers of a model, or of its training, that cannot work.
@@ -100,8 +103,7 @@ class ArcticConfig:
         for field in fields(self):
             self._require_kind(field.name, field.type)
         for name in HUGGINGFACE_NAMES:
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{{{name}}}: must be above 0, and finite.", **{name: getattr(self, name)})
+            self._require_size(name)
         require_divisor(num_heads=self.num_heads, hidden_size=self.hidden_size)
         require_divisor(num_kv_heads=self.num_kv_heads, num_heads=self.num_heads)
         if self.head_dim % 2:
@@ -148,9 +150,16 @@ class ArcticConfig:
         numbers = {field: values[name] for field, name in HUGGINGFACE_NAMES.items()}
         return cls(**numbers, router_bias=values.get(ROUTER_BIAS, False))
 
+    def _require_size(self, name: str) -> None:
+        value = getattr(self, name)
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{{{name}}}: must be above 0, and finite. Change the value.", **{name: value})
+        if type(value) is int and value > LARGEST_COUNT:
+            raise ConfigError(f"{{{name}}}: must be at most {LARGEST_COUNT}. Lower it.", **{name: value})
+
     def _require_kind(self, name: str, kind: Any) -> None:
         """A float is no count, even a whole one, and neither is a truth value."""
         value = getattr(self, name)
         allowed, word = KINDS[kind]
         if type(value) not in allowed:
-            raise ConfigError(f"{{{name}}}: must be {word}.", **{name: value})
+            raise ConfigError(f"{{{name}}}: must be {word}. Change the value.", **{name: value})

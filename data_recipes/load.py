@@ -77,7 +77,8 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
         corpus_path = (path.parent / relative).resolve()
         if not corpus_path.is_file():
             raise RecipeError(
-                f"{path}: corpora.{number} = {relative!r} is not a file ({corpus_path}). {_near_files(corpus_path)}"
+                f"{path}: corpora.{number} = {relative!r} is not a file ({corpus_path}). Correct the path. "
+                f"{_near_files(corpus_path)}"
             )
         corpus = load_corpus(corpus_path)
         if corpus.name in corpora:

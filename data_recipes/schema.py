@@ -118,7 +118,7 @@ class TokenizerSection(Section):
         if bool(self.path) == bool(self.sample_bytes_per_corpus):
             raise ValueError(
                 f"path = {self.path!r} and sample_bytes_per_corpus = {self.sample_bytes_per_corpus}: give one of the "
-                "two, a tokenizer that exists or the bytes to train one on."
+                "two. Set path to take a tokenizer that exists, or sample_bytes_per_corpus to train one."
             )
         if bool(self.path) != bool(self.end_token):
             raise ValueError(

@@ -1,8 +1,9 @@
 """The model that a run trains, and how."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from data_recipes.section import (
     LARGEST,
@@ -122,6 +123,14 @@ class TrainSection(Section):
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     """Recomputation in backward: of norms, casts and gathers, but of no product and no exchange ("selective"), or of
     whole layers from their input, about a third more work ("layer"). Saves memory; results are identical to the bit."""
+
+    @field_validator("zero_stage", mode="before")
+    @classmethod
+    def _stage_is_a_number(cls, value: Any) -> Any:
+        # True equals 1, and would be another value in a stage's key.
+        if isinstance(value, bool):
+            raise PydanticCustomError("literal_error", "input should be 0, 1 or 2")
+        return value
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:

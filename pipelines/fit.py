@@ -5,6 +5,7 @@ what only the model or a stage knows. Each rule and its sentence exist once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def require_fit(corpora: Recipes, run: RunRecipe | None = None, path: Path = Pat
         lines += [f"{path}: {mistake}" for mistake in _run_mistakes(run, recipes)]
     if lines:
         raise RecipeError("\n".join(lines))
+
+
+@contextmanager
+def mistakes_of(path: Path) -> Iterator[None]:
+    """A RecipeError that is raised inside, about a file that the recipe at `path` names, gets the recipe's name."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
 
 
 def model_config(run: RunRecipe) -> ArcticConfig:

@@ -51,16 +51,16 @@ def stage(name: str, section: DedupSection, inputs: DedupInputs[Stage]) -> Stage
     made with other shingles or signatures.
     """
     for earlier in section.against:
-        _require_comparable(name, section, earlier, inputs.against[earlier].dedup)
+        _require_comparable(section, earlier, inputs.against[earlier].dedup)
     return Stage("dedup", name, 3, section.as_params(), inputs.named(), partial(_dedup, name, section))
 
 
-def _require_comparable(name: str, section: DedupSection, earlier: str, deduped: Stage) -> None:
+def _require_comparable(section: DedupSection, earlier: str, deduped: Stage) -> None:
     for rule in COMPARABLE:
         ours, theirs = getattr(section, rule), deduped.params[rule]
         if ours != theirs:
             raise RecipeError(
-                f"corpus {name}: dedup.{rule} = {ours}, but {earlier}, which dedup.against names, has {theirs}. "
+                f"dedup.{rule} = {ours}, but {earlier}, which dedup.against names, has {theirs}. "
                 f"Use {theirs} here, or {ours} there."
             )
 

@@ -65,7 +65,7 @@ def pin(section: FilterSection, folder: Path) -> dict[str, Any]:
     has a line that names nothing."""
     digests = []
     for number, path in enumerate(section.takedown, start=1):
-        place = f"{folder}: filter.takedown[{number}] = {path!r}"
+        place = f"filter.takedown.{number} = {path!r}"
         if not (folder / path).is_file():
             raise RecipeError(f"{place}: no such file ({folder / path}). Name one that is there.")
         try:

@@ -15,7 +15,7 @@ from pipelines import ablate, tokenize
 from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
-from pipelines.fit import Recipes, has_heldout, require_fit
+from pipelines.fit import Recipes, has_heldout, mistakes_of, require_fit
 from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
 
 VARIED = ("mix", "train", "evaluate")
@@ -31,7 +31,8 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, co
     mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
     known = with_earlier(recipes, {})
     pins = pin_corpora(known)
-    tokenizer = tokenize.pin(run.tokenizer, folder)
+    with mistakes_of(path):
+        tokenizer = tokenize.pin(run.tokenizer, folder)
     corpora = {name: corpus for name, corpus in build_corpora(known, pins).items() if name in recipes}
     stages: dict[str, Stage] = {}
     evaluations: list[Stage] = []

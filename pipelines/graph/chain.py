@@ -11,7 +11,7 @@ from data_recipes.lock import Lock
 from infra.stage import Stage
 from pipelines import dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
-from pipelines.fit import Recipes, model_config, require_fit
+from pipelines.fit import Recipes, mistakes_of, model_config, require_fit
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | N
     require_fit(known, run, path)
     folder = path.parent
     pins = pin_corpora(known)
-    tokenizer = tokenize.pin(run.tokenizer, folder)
+    with mistakes_of(path):
+        tokenizer = tokenize.pin(run.tokenizer, folder)
     corpora = build_corpora(known, pins)
     stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder)
     return Graph(run.name, stages, lock_run(run, known, list(recipes), pins, tokenizer, folder))
@@ -88,7 +89,7 @@ def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, Co
 
 def pin_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
     """What fixes the inputs of each corpus, by name. Raises RecipeError where one is missing."""
-    return {name: _pin(recipe, path.parent) for name, (path, recipe) in recipes.items()}
+    return {name: _pin(recipe, path) for name, (path, recipe) in recipes.items()}
 
 
 def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> dict[str, Corpus]:
@@ -98,12 +99,13 @@ def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> di
     def build(name: str, above: tuple[str, ...]) -> None:
         if name in above:
             around = " -> ".join([*above[above.index(name) :], name])
-            raise RecipeError(f"dedup.against goes in a circle: {around}. Take one of them out.")
+            raise RecipeError(f"{recipes[name][0]}: dedup.against goes in a circle: {around}. Take one of them out.")
         if name not in built:
             path, recipe = recipes[name]
             for earlier in recipe.dedup.against:
                 build(earlier, (*above, name))
-            built[name] = _corpus(recipe, pins[name], path.parent, built)
+            with mistakes_of(path):
+                built[name] = _corpus(recipe, pins[name], path.parent, built)
 
     for name in recipes:
         build(name, ())
@@ -203,10 +205,12 @@ def _beside(path: Path, name: str) -> tuple[Path, CorpusRecipe]:
     return file, recipe
 
 
-def _pin(recipe: CorpusRecipe, folder: Path) -> dict[str, Any]:
+def _pin(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
     """Plain data that fixes every file that a corpus recipe names. Raises RecipeError where one is missing."""
-    pins = {"score": score.pin(recipe.score, folder), "filter": filter_.pin(recipe.filter, folder)}
-    return {**source.pin(recipe.source, folder), **pins}
+    folder = path.parent
+    with mistakes_of(path):
+        pins = {"score": score.pin(recipe.score, folder), "filter": filter_.pin(recipe.filter, folder)}
+        return {**source.pin(recipe.source, folder), **pins}
 
 
 def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: Mapping[str, Corpus]) -> Corpus:

@@ -19,7 +19,7 @@ def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
     pins: dict[str, Any] = {}
     for field in ("url_lists", "word_lists"):
         pins[field] = [
-            _pin(folder, path, f"score.{field}[{number}]", _require_entries)
+            _pin(folder, path, f"score.{field}.{number}", _require_entries)
             for number, path in enumerate(getattr(section, field), start=1)
         ]
     load = partial(load_classifier, label=section.quality_label)
@@ -27,7 +27,7 @@ def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
         _pin(folder, section.quality_model, "score.quality_model", load) if section.quality_model else ""
     )
     pins["decontaminate"] = [
-        _pin(folder, item.path, f"score.decontaminate[{number}].path", partial(_require_item, item))
+        _pin(folder, item.path, f"score.decontaminate.{number}.path", partial(_require_item, item))
         for number, item in enumerate(section.decontaminate, start=1)
     ]
     return pins
@@ -54,11 +54,11 @@ def pinned_file(folder: Path, path: str, digest: str) -> Path:
 def _pin(folder: Path, path: str, place: str, check: Callable[[Path], object]) -> str:
     found = folder / path
     if not found.is_file():
-        raise RecipeError(f"{folder}: {place} = {path!r}: no such file ({found}). Name one that is there.")
+        raise RecipeError(f"{place} = {path!r}: no such file ({found}). Name one that is there.")
     try:
         check(found)
     except (ValueError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{folder}: {place} = {path!r}: {error}") from None
+        raise RecipeError(f"{place} = {path!r}: {error}") from None
     return file_digest(found)
 
 

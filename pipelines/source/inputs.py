@@ -57,8 +57,8 @@ def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
         try:
             pins.append(_pin(item, folder, names))
         except RecipeError as error:
-            raise RecipeError(f"{folder}: source.inputs[{number}].{error}") from None
-    require_unique_names(names.given, folder)
+            raise RecipeError(f"source.inputs.{number}.{error}") from None
+    require_unique_names(names.given)
     return {"inputs": pins}
 
 

@@ -30,13 +30,13 @@ def pin(section: TokenizerSection, folder: Path) -> dict[str, str]:
         return {}
     file = folder / section.path
     if not file.is_file():
-        raise RecipeError(f"{folder}: tokenizer.path = {section.path!r}: no such file. Name a tokenizer.json.")
+        raise RecipeError(f"tokenizer.path = {section.path!r}: no such file. Name a tokenizer.json.")
     try:
         tokenizer = read_tokenizer(file)
     except ValueError as error:
-        raise RecipeError(f"{folder}: tokenizer.path: {error} Name a tokenizer.json.") from None
+        raise RecipeError(f"tokenizer.path = {section.path!r}: {error} Name a tokenizer.json.") from None
     for fault in _faults(tokenizer, section):
-        raise RecipeError(f"{folder}: tokenizer.{fault}")
+        raise RecipeError(f"tokenizer.{fault}")
     return {"tokenizer": file_digest(file)}
 
 

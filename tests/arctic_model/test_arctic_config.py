@@ -111,7 +111,7 @@ def test_no_field_takes_a_value_of_another_type() -> None:
         if type(ast.literal_eval(value)).__name__ in allowed[kind]:
             assert "must be" not in message
         else:
-            assert message == f"{name} = {value}: must be {words[kind]}."
+            assert message == f"{name} = {value}: must be {words[kind]}. Change the value."
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:

@@ -104,7 +104,8 @@ def test_every_recipe_of_the_project_loads():
         (
             'corpora = ["notes.toml"]',
             'corpora = ["nots.toml"]',
-            "/tiny.toml: corpora.1 = 'nots.toml' is not a file (/nots.toml).  has notes.toml, tiny.toml.",
+            "/tiny.toml: corpora.1 = 'nots.toml' is not a file (/nots.toml). Correct the path. "
+            " has notes.toml, tiny.toml.",
         ),
         (
             "tokens = 1024",

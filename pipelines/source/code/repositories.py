@@ -108,7 +108,7 @@ def _repositories(item: RepositoriesInput, folder: Path) -> dict[str, Path]:
     """Folders of repositories by name, in order. Raises RecipeError."""
     found: dict[str, Path] = {}
     for number, text in enumerate(item.paths, start=1):
-        place = f"paths[{number}] = {text!r}"
+        place = f"paths.{number} = {text!r}"
         for path in _checkouts(folder, text, place):
             known = found.setdefault(path.name, path)
             if known.resolve() != path.resolve():

@@ -109,7 +109,7 @@ def find_files(paths: Sequence[str], folder: Path, wanted: FileType) -> list[Pla
     """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises RecipeError."""
     found: dict[Any, PlacedFile] = {}
     for number, place in enumerate(paths, start=1):
-        for file in _files_at(place, folder, wanted, f"paths[{number}] = {masked(place)!r}"):
+        for file in _files_at(place, folder, wanted, f"paths.{number} = {masked(place)!r}"):
             found.setdefault(_identity(file), file)
     return sorted(found.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
 
@@ -140,12 +140,12 @@ def pinned_files(
         yield files[0].named(name), pinned[name]
 
 
-def require_unique_names(names: Sequence[str], folder: Path) -> None:
-    """Raise RecipeError where two files of a recipe in `folder` would give their documents the same origin."""
+def require_unique_names(names: Sequence[str]) -> None:
+    """Raise RecipeError where two files of a recipe would give their documents the same origin."""
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise RecipeError(
-            f"{folder}: source.inputs: two files have the name {twice[0]!r}, by which their documents would be traced. "
+            f"source.inputs: two files have the name {twice[0]!r}, by which their documents would be traced. "
             "Rename one, or take one out."
         )
 

@@ -37,6 +37,8 @@ FILES: Mapping[str, FileType] = {
     "parquet": FileType("Parquet file", (".parquet",)),
 }
 READERS: Mapping[str, Reader] = {"jsonl": read_json_lines, "parquet": read_parquet_rows}
+FIELDS = ("text_field", "url_field", "date_field", "licence_field", "id_field")
+"""Fields of the section that name a field or column of the files."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def parts(item: TableInput, pinned: Mapping[str, Any], folder: Path) -> Iterator
 
 def wanted_fields(section: TableInput) -> list[str]:
     """Names of the fields that are read, each once."""
-    named = (section.text_field, section.url_field, section.date_field, section.licence_field, section.id_field)
+    named = (getattr(section, name) for name in FIELDS)
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -173,9 +175,12 @@ def _is_missing(value: Any) -> bool:
 
 
 def _require_columns(path: Path, item: TableInput) -> None:
-    try:
-        require_parquet_columns(path, wanted_fields(item))
-    except MissingColumnError as error:
-        raise RecipeError(f"paths: {printable(path)}: {error}. Correct the fields or the file.") from None
-    except BrokenFileError:
-        return
+    for name in FIELDS:
+        column = getattr(item, name)
+        try:
+            require_parquet_columns(path, [column] if column else [])
+        except MissingColumnError as error:
+            place = f"{name} = {column!r}: {printable(path)}"
+            raise RecipeError(f"{place}: {error}. Correct the field or the file.") from None
+        except BrokenFileError:
+            return

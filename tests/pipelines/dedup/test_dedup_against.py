@@ -77,7 +77,7 @@ def test_texts_of_the_earlier_corpus_are_read_only_to_verify(deduplicate, texts,
 def test_corpora_of_other_signatures_cannot_be_compared(deduplicate, texts):
     earlier = deduplicate([[Document(texts.some(0), "a", "test")]], name="snapshot")
     section = DedupSection(against=["snapshot"], ngram=3)
-    with pytest.raises(RecipeError, match=r"corpus notes: dedup.ngram = 3, but snapshot.* has 5. Use 5 here"):
+    with pytest.raises(RecipeError, match=r"dedup.ngram = 3, but snapshot.* has 5. Use 5 here"):
         deduplicate([[Document(texts.some(1), "b", "test")]], section, against=[earlier])
 
 

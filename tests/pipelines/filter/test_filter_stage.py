@@ -167,7 +167,7 @@ def test_an_entry_that_names_no_document_is_reported_once_and_listed(attempt, ma
 def test_a_wrong_takedown_list_is_told_before_anything_starts(tmp_path):
     (tmp_path / "wrong.txt").write_text("example.org\nno domain at all\n")
     for name, message in (("gone.txt", "no such file"), ("wrong.txt", "wrong.txt:2: 'no domain at all' is no doc id")):
-        with pytest.raises(RecipeError, match=rf"filter.takedown\[1\] = '{name}': .*{message}"):
+        with pytest.raises(RecipeError, match=rf"filter.takedown.1 = '{name}': .*{message}"):
             filter_.pin(FilterSection(takedown=[name]), tmp_path)
 
 

@@ -1,7 +1,5 @@
 """Planning many small files takes work in proportion to their number: counted, not timed."""
 
-from pathlib import Path
-
 import pytest
 
 from data_recipes.section import RecipeError
@@ -26,7 +24,7 @@ class CountedName(str):
 def comparisons(num_files: int) -> int:
     names = [CountedName(f"part-{number:05d}.jsonl") for number in range(num_files)]
     CountedName.count = 0
-    require_unique_names(names, Path())
+    require_unique_names(names)
     return CountedName.count
 
 
@@ -38,4 +36,4 @@ def test_names_are_compared_in_proportion_to_their_number():
 def test_the_first_name_that_stands_twice_is_told():
     names = ["c.jsonl", "b.jsonl", "a.jsonl", "c.jsonl", "b.jsonl"]
     with pytest.raises(RecipeError, match=r"two files have the name 'b\.jsonl'"):
-        require_unique_names(names, Path())
+        require_unique_names(names)

@@ -1,0 +1,89 @@
+"""The same as `wrong_values`, for the sections that stand in lists: inputs of a source, and evaluation files."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from data_recipes import inputs
+from data_recipes.refining import BenchmarkSection
+from data_recipes.section import Section
+from tests.pipelines.wrong_values import HUGE, POSITIVE, SEED, SWITCH, TEXT
+
+
+class Item(NamedTuple):
+    """A section in the list `field` that works, its fields in TOML; and by field, the values that cannot."""
+
+    field: str
+    sound: Mapping[str, str]
+    wrong: Mapping[str, Sequence[str]]
+
+
+KIND = ('"other"', "3")
+FIELD = ('""', "3")
+PATHS = ("[]", '[""]', "[3]", '["gone.gz"]', '["nowhere://host/file"]')
+
+ITEMS: Mapping[type[Section], Item] = {
+    BenchmarkSection: Item(
+        "score.decontaminate",
+        {"name": '"gsm8k"', "path": '"notes.jsonl"', "fields": '["text"]'},
+        {"name": ('""', '"A B"'), "path": (*TEXT, '"gone.jsonl"', '"words.txt"'), "fields": ("[]", '[""]')},
+    ),
+    inputs.WarcInput: Item("source.inputs", {"kind": '"warc"', "paths": '["*.gz"]'}, {"kind": KIND, "paths": PATHS}),
+    inputs.CommonCrawlInput: Item(
+        "source.inputs",
+        {"kind": '"common_crawl"', "crawl": '"CC-MAIN-2024-51"', "num_files": "1"},
+        {
+            "kind": KIND,
+            "crawl": ('"CC-2024"', '""', "2024"),
+            "base_url": ('"data.commoncrawl.org"', '""'),
+            "subset": ('"wat"', "3"),
+            "fraction": ("0.0", "1.5", "nan", "0.5"),
+            "num_files": POSITIVE,
+            "seed": SEED,
+            "domains": ('["https://python.org"]', '[""]', '"python.org"'),
+            "languages": ('["en"]', '[""]'),
+        },
+    ),
+    inputs.TableInput: Item(
+        "source.inputs",
+        {"kind": '"parquet"', "paths": '["notes.parquet"]'},
+        {
+            "kind": KIND,
+            "paths": PATHS,
+            "text_field": (*FIELD, '"body"'),
+            **dict.fromkeys(("url_field", "date_field", "licence_field", "id_field"), (*FIELD, '"gone"')),
+        },
+    ),
+    inputs.PydocInput: Item("source.inputs", {"kind": '"pydoc"'}, {"kind": KIND}),
+    inputs.DistributionsInput: Item("source.inputs", {"kind": '"distributions"'}, {"kind": KIND}),
+    inputs.PythonSourcesInput: Item(
+        "source.inputs",
+        {"kind": '"python_sources"'},
+        {
+            "kind": KIND,
+            # There are no distributions beside it.
+            "standard_library": ("false", *SWITCH),
+            "distributions": ('["no-such-distribution"]', '[""]'),
+            "max_file_bytes": POSITIVE,
+        },
+    ),
+    inputs.RepositoriesInput: Item(
+        "source.inputs",
+        {"kind": '"repositories"', "paths": '["."]'},
+        {
+            "kind": KIND,
+            "paths": ("[]", '[""]', '["gone"]'),
+            "languages": ('["Pyton"]', '[""]'),
+            "max_file_bytes": POSITIVE,
+            "join_files": SWITCH,
+        },
+    ),
+    inputs.TextToSqlInput: Item(
+        "source.inputs",
+        {"kind": '"text_to_sql"', "num_schemas": "4", "num_heldout_schemas": "2", "pairs_per_schema": "2", "seed": "1"},
+        {
+            "kind": KIND,
+            **dict.fromkeys(("num_schemas", "num_heldout_schemas", "pairs_per_schema"), POSITIVE),
+            "seed": (*SEED, HUGE),
+        },
+    ),
+}

@@ -1,0 +1,359 @@
+"""For every field of every section of a recipe: values that cannot work, alone or with others.
+
+A field stands under its section with the values that `arctic plan` must refuse. `Wrong` gives one more room: other
+fields to set with it, and the place and the text that the message shows instead of `field = value`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from data_recipes import schema
+from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.refining import FilterSection, ScoreSection
+from data_recipes.section import Section
+from data_recipes.training import ModelSection, TrainSection
+
+
+class Wrong(NamedTuple):
+    """A value in TOML that cannot work together with `also`, more fields as `--set` takes them."""
+
+    value: str
+    also: tuple[str, ...] = ()
+    shown: str = ""
+    """What the message starts with, if it is not the field with the value."""
+
+
+HUGE = "1180591620717411303424"
+"""2**70: more than a column of whole numbers holds."""
+FLOAT = ("nan", "inf", "-inf", '"much"')
+POSITIVE_FLOAT = ("0.0", "-1.0", *FLOAT)
+NON_NEGATIVE_FLOAT = ("-0.5", *FLOAT)
+FRACTION = ("-0.1", "1.5", *FLOAT)
+COUNT = ("-1", "1.5", "true", '"many"', HUGE)
+POSITIVE = ("0", *COUNT)
+SEED = ("-1", "4294967296", "1.5", HUGE)
+SWITCH = ("1", '"yes"')
+TEXT = ('""', "3")
+FREE_TEXT = ("3",)
+TEXTS = ('[""]', "[3]", '"one"')
+NAME = ('""', '"../up"', '"Big"', "3")
+CHOICE = ('"other"', "3", '""')
+
+RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
+    schema.RunRecipe: (
+        "",
+        {
+            "name": NAME,
+            "description": FREE_TEXT,
+            "corpora": (
+                "[]",
+                *(Wrong(value, shown="corpora.1") for value in ('[""]', "[3]", '["gone.toml"]')),
+                Wrong('["notes.toml", "notes.toml"]', shown="corpora.2 = 'notes.toml'"),
+            ),
+            # What a section is made of stands below; here is a section that is none.
+            **dict.fromkeys(("tokenizer", "tokenize", "mix", "model", "train", "evaluate"), ("3", "[]")),
+            "phases": ("[]", "3"),
+        },
+    ),
+    schema.TokenizerSection: (
+        "tokenizer.",
+        {
+            "vocab_size": ("259", "1048577", "300.5"),
+            "sample_bytes_per_corpus": (
+                *POSITIVE,
+                Wrong("1000", ('tokenizer.path="gone.json"', 'tokenizer.end_token="<end>"'), "tokenizer.path = "),
+            ),
+            "path": (Wrong('"gone.json"', shown="tokenizer.path = 'gone.json' and"), "3"),
+            "end_token": ('"<end>"', "3"),
+        },
+    ),
+    schema.TokenizeSection: (
+        "tokenize.",
+        {
+            "sequence_length": (
+                *("7", "2147483648", "64.0"),
+                Wrong("256", ("phases.1.tokens=1024",)),
+                Wrong("48", shown="phases.1.tokens = 1024"),
+            )
+        },
+    ),
+    MixSection: (
+        "mix.",
+        {
+            "max_epochs": POSITIVE_FLOAT,
+            "max_epochs_per_corpus": (
+                Wrong("{notes=0.0}", shown="mix.max_epochs_per_corpus.notes = 0.0"),
+                Wrong("{nots=1.0}", shown="mix.max_epochs_per_corpus.nots = 1.0"),
+            ),
+            "quality_power": (
+                Wrong("{notes=nan}", shown="mix.quality_power.notes = nan"),
+                Wrong("{notes=1e6}", shown="mix.quality_power.notes = 1000000.0"),
+                Wrong("{web=1.0}", shown="mix.quality_power.web = 1.0"),
+                Wrong("{notes=1.0}", shown="mix.quality_power.notes = 1: the score quality is 0"),
+            ),
+            "rehydrate": (Wrong('["web"]', shown="mix.rehydrate.1 = 'web'"), "3"),
+            "copies_by_cluster_size": (
+                *("[]", "[[2, 2]]", "[[1, 1], [1, 2]]"),
+                Wrong("[[1, 0]]", shown="mix.copies_by_cluster_size.1.2 = 0"),
+                Wrong("[[1]]", shown="mix.copies_by_cluster_size.1 = [1]"),
+            ),
+            "seed": SEED,
+        },
+    ),
+    PhaseSection: (
+        "phases.1.",
+        {
+            "name": (*NAME, Wrong('"two"', shown="phases.2.name = 'two'")),
+            # The last: more sequences than the order of a phase can count.
+            "tokens": (*POSITIVE, "1000", "1024.0", "409600000000000"),
+            "weights": (
+                Wrong("{notes=0.5}", shown="phases.1.weights sum to 0.5"),
+                Wrong("{web=1.0}", shown="phases.1.weights.web = 1.0"),
+                Wrong("{notes=1.5, web=-0.5}", shown="phases.1.weights.notes = 1.5"),
+                Wrong("{notes=nan}", shown="phases.1.weights.notes = nan"),
+                "{}",
+            ),
+            "weights_to": (
+                Wrong("{notes=0.5}", shown="phases.1.weights_to sum to 0.5"),
+                Wrong("{web=1.0}", shown="phases.1.weights_to.web = 1.0"),
+                Wrong("{notes=1.0}", ("phases.1.weights={}", "phases.1.tokens_per_corpus={notes=1024}")),
+            ),
+            "tokens_per_corpus": (
+                Wrong("{notes=1024}", shown="phases.1.weights = {'notes': 1.0}, tokens_per_corpus = {'notes': 1024}"),
+                Wrong("{notes=512}", ("phases.1.weights={}",), "phases.1.tokens = 1024"),
+                Wrong("{notes='all'}", ("phases.1.weights={}",), "phases.1.tokens_per_corpus.notes = 'all'"),
+                Wrong("{web=1024}", ("phases.1.weights={}",), "phases.1.tokens_per_corpus.web = 1024"),
+                Wrong("{notes=1023, web=1}", ("phases.1.weights={}",), "phases.1.tokens_per_corpus.notes = 1023"),
+            ),
+            "order": (*CHOICE, Wrong('"easy_to_hard"', shown="phases.1.order_by = '' with order = 'easy_to_hard'")),
+            "order_by": (
+                *('"words"', "3"),
+                *(
+                    Wrong(value, ('phases.1.order="easy_to_hard"',))
+                    # No column, a column of text, one of truth values, and two that nothing measures here.
+                    for value in ('"nonsense"', '"language"', '"lorem_ipsum"', '"quality"', '"contamination"')
+                ),
+            ),
+        },
+    ),
+    ModelSection: (
+        "model.",
+        {
+            "preset": (*NAME, '"huge"'),
+            "overrides": (
+                *(
+                    Wrong(f"{{{name}={value}}}", shown=f"model.overrides.{name} = {value}")
+                    for name, value in (
+                        *(("width", 3), ("num_layers", 0), ("num_layers", 1.5), ("num_layers", 2**70)),
+                        *(("vocab_size", 299), ("hidden_size", -1), ("expert_size", 0), ("num_heads", 3)),
+                        *(("num_kv_heads", 3), ("top_k", 5), ("rope_theta", 0.0), ("init_std", -1.0)),
+                    )
+                ),
+                Wrong("{rms_norm_eps=nan}", shown="model.overrides.rms_norm_eps = nan"),
+                Wrong("{router_bias=1}", shown="model.overrides.router_bias = 1"),
+                Wrong("{num_experts='all'}", shown="model.overrides.num_experts = 'all'"),
+                Wrong("{max_positions=32}", shown="tokenize.sequence_length = 64 is more than model.overrides.max_pos"),
+                Wrong("{hidden_size=36, num_heads=4}", shown="model.overrides.hidden_size = 36 over"),
+                Wrong(
+                    "{num_experts=7}",
+                    ("train.num_workers=2", "train.expert_parallel_size=2", "train.micro_batch_sequences=2"),
+                    "train.expert_parallel_size = 2 does not divide model.overrides.num_experts = 7",
+                ),
+            ),
+        },
+    ),
+    TrainSection: (
+        "train.",
+        {
+            "global_batch_sequences": (*POSITIVE, "6", Wrong("12", shown="phases.1.tokens = 1024")),
+            "micro_batch_sequences": (*POSITIVE, Wrong("3", shown="train.global_batch_sequences = 4")),
+            "num_workers": (*POSITIVE, Wrong("3", shown="train.global_batch_sequences = 4")),
+            "expert_parallel_size": (*POSITIVE, "2"),
+            **dict.fromkeys(("optimizer", "schedule", "activation_checkpointing"), CHOICE),
+            **dict.fromkeys(
+                [
+                    "peak_lr",
+                    "embedding_lr_factor",
+                    "head_lr_factor",
+                    "gate_lr_factor",
+                    "norm_lr_factor",
+                    "gradient_clip",
+                    "cpus_per_worker",
+                    "peak_tflops",
+                    "price_per_worker_hour",
+                ],
+                POSITIVE_FLOAT,
+            ),
+            **dict.fromkeys(("final_lr_fraction", "decay_fraction", "balance_bias_rate"), FRACTION),
+            **dict.fromkeys(("beta1", "beta2"), ("1.0", *FRACTION)),
+            **dict.fromkeys(
+                ("weight_decay", "balance_loss_coefficient", "z_loss_coefficient", "capacity_factor"),
+                NON_NEGATIVE_FLOAT,
+            ),
+            "warmup_tokens": (*COUNT, "2049"),
+            "spike_factor": ("1.0", *FLOAT),
+            "spike_window_steps": ("3", *COUNT, Wrong("10", shown="train.max_skipped_steps = 10 of spike_window_ste")),
+            "max_skipped_steps": (*COUNT, "128"),
+            "dtype": (
+                *CHOICE,
+                Wrong('"bfloat16"', ("train.zero_stage=0",), "train.zero_stage = 0 with train.dtype = 'bfloat16'"),
+            ),
+            "gradient_dtype": (*CHOICE, '"bfloat16"'),
+            "zero_stage": ("3", "-1", "true", Wrong("0", ('train.dtype="bfloat16"',))),
+            **dict.fromkeys(("checkpoint_every_steps", "keep_last_checkpoints"), POSITIVE),
+            "keep_best_checkpoints": COUNT,
+            "seed": SEED,
+            "gpus_per_worker": (*FRACTION, Wrong("0.5", ("train.num_workers=2", "train.micro_batch_sequences=2"))),
+            "threads_per_worker": (*POSITIVE, "5000"),
+            "collective_timeout_s": (*POSITIVE_FLOAT, "1e12"),
+            # The run has eight steps.
+            "profile_steps": ('"3"', '"3:1"', '"0:2"', '"9:10"', '"a:b"', "3"),
+        },
+    ),
+    schema.EvaluateSection: (
+        "evaluate.",
+        {
+            **dict.fromkeys(
+                ["heldout_bytes_per_document", "max_new_tokens", "items_per_task", "num_actors", "tokens_per_batch"],
+                POSITIVE,
+            ),
+            "heldout_bytes_per_corpus": POSITIVE,
+            "text_to_sql_questions": (*COUNT, Wrong("5", shown="evaluate.text_to_sql_questions = 5, but no corpus")),
+            "tasks": (
+                Wrong('["spyder"]', shown="evaluate.tasks.1 = 'spyder': no such task"),
+                Wrong('["smoke", ""]', shown="evaluate.tasks.2 = ''"),
+                '"smoke"',
+            ),
+            "data_root": TEXT,
+            "cpus_per_actor": POSITIVE_FLOAT,
+            "gpus_per_actor": FRACTION,
+            "unsafe_execution": ('"yes"', "true"),
+        },
+    ),
+}
+
+CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
+    schema.CorpusRecipe: (
+        "",
+        {
+            "name": NAME,
+            "description": FREE_TEXT,
+            **dict.fromkeys(("source", "score", "filter", "dedup"), ("3", "[]")),
+        },
+    ),
+    schema.SourceSection: (
+        "source.",
+        {
+            "inputs": ("[]", Wrong("[{}]", shown="source.inputs.1.kind: missing"), "3"),
+            "extractor": CHOICE,
+            "heldout_fraction": ("1.0", *FRACTION),
+            "max_quarantined_fraction": FRACTION,
+        },
+    ),
+    ScoreSection: (
+        "score.",
+        {
+            "url_lists": (
+                Wrong('["gone.txt"]', shown="score.url_lists.1 = 'gone.txt'"),
+                Wrong('["empty.txt"]', shown="score.url_lists.1 = 'empty.txt'"),
+                Wrong('[""]', shown="score.url_lists.1 = ''"),
+            ),
+            "word_lists": (
+                Wrong('["gone.txt"]', shown="score.word_lists.1 = 'gone.txt'"),
+                Wrong("[3]", shown="score.word_lists.1 = 3"),
+            ),
+            "arbitrate_language": SWITCH,
+            "phone_regions": (
+                Wrong('["XX"]', shown="score.phone_regions.1 = 'XX'"),
+                Wrong('["DE", "de"]', shown="score.phone_regions.2 = 'de'"),
+            ),
+            "quality_model": ('"gone.bin"', '"empty.txt"', "3"),
+            "quality_label": ('"__label__hq"', "3"),
+            "decontaminate": ("3", Wrong("[{}]", shown="score.decontaminate.1.name: missing")),
+        },
+    ),
+    FilterSection: (
+        "filter.",
+        {
+            "takedown": (
+                Wrong('["gone.txt"]', shown="filter.takedown.1 = 'gone.txt'"),
+                Wrong('["words.txt"]', shown="filter.takedown.1 = 'words.txt'"),
+                Wrong('[""]', shown="filter.takedown.1 = ''"),
+            ),
+            **dict.fromkeys(
+                ["respect_opt_out", "drop_noindex", "drop_listed_urls", "drop_lorem_ipsum", "drop_curly_brackets"],
+                SWITCH,
+            ),
+            "allowed_licences": (
+                Wrong('[""]', shown="filter.allowed_licences.1 = ''"),
+                Wrong('["MIT"]', ('filter.denied_licences=["mit"]',), "filter.denied_licences = ['mit']"),
+            ),
+            "denied_licences": (
+                Wrong('[""]', shown="filter.denied_licences.1 = ''"),
+                Wrong('["GPL-3.0"]', ('filter.allowed_licences=["GPL-3.0"]',)),
+            ),
+            "max_listed_words": (*COUNT, Wrong("2", shown="filter.max_listed_words = 2: the score listed_words is 0")),
+            "languages": (
+                Wrong('["english"]', shown="filter.languages.1 = 'english'"),
+                Wrong('["en", "eng"]', shown="filter.languages.2 = 'eng'"),
+            ),
+            "min_words": (*COUNT, "100001"),
+            "max_words": (*POSITIVE, Wrong("20", shown="filter.min_words = 50 is more than max_words = 20")),
+            "min_mean_word_length": (*NON_NEGATIVE_FLOAT, "10.5"),
+            "max_mean_word_length": (*POSITIVE_FLOAT, Wrong("2.0", shown="filter.min_mean_word_length = 3.0 is more")),
+            **dict.fromkeys(("max_symbol_to_word_ratio", "max_newlines_per_word"), NON_NEGATIVE_FLOAT),
+            "min_stop_words": (*COUNT, "50"),
+            "min_c4_sentences": COUNT,
+            "min_quality": (*FRACTION, Wrong("0.5", shown="filter.min_quality = 0.5: the score quality is 0")),
+            "max_contamination": (*FRACTION, Wrong("0.5", shown="filter.max_contamination = 0.5: the score")),
+            "redact": (Wrong('["name"]', shown="filter.redact.1 = 'name'"), '"email"'),
+            **dict.fromkeys(
+                [
+                    "min_language_margin",
+                    "max_code_lines_fraction",
+                    "max_duplicate_code_characters_fraction",
+                    "max_bullet_lines_fraction",
+                    "max_ellipsis_lines_fraction",
+                    "min_alpha_words_fraction",
+                    "max_duplicate_line_fraction",
+                    "max_duplicate_paragraph_fraction",
+                    "max_duplicate_line_characters_fraction",
+                    "max_duplicate_paragraph_characters_fraction",
+                    "max_top_2gram_fraction",
+                    "max_top_3gram_fraction",
+                    "max_top_4gram_fraction",
+                    "max_duplicate_5gram_fraction",
+                    "max_duplicate_6gram_fraction",
+                    "max_duplicate_7gram_fraction",
+                    "max_duplicate_8gram_fraction",
+                    "max_duplicate_9gram_fraction",
+                    "max_duplicate_10gram_fraction",
+                    "max_c4_dropped_lines_fraction",
+                    "max_javascript_lines_fraction",
+                    "max_policy_lines_fraction",
+                    "min_punctuated_lines_fraction",
+                    "max_short_lines_fraction",
+                ],
+                FRACTION,
+            ),
+        },
+    ),
+    schema.DedupSection: (
+        "dedup.",
+        {
+            "ngram": (*POSITIVE, "1001", Wrong("4", ('dedup.against=["old"]',))),
+            "num_bands": (*POSITIVE, "10001", Wrong("8", ('dedup.against=["old"]',))),
+            "rows_per_band": ("33", *POSITIVE, Wrong("4", ('dedup.against=["old"]',))),
+            "seed": (*SEED, Wrong("2", ('dedup.against=["old"]',))),
+            **dict.fromkeys(("jaccard_threshold", "containment_threshold", "max_removed_fraction"), FRACTION),
+            **dict.fromkeys(("max_bucket", "max_cluster_size"), POSITIVE),
+            "against": (
+                '["old", "old"]',
+                Wrong('["gone"]', shown="dedup.against has 'gone'"),
+                Wrong('["notes"]', shown="dedup.against goes in a circle: notes -> notes"),
+                Wrong('["../old"]', shown="dedup.against.1 = '../old'"),
+            ),
+            "on_alarm": CHOICE,
+        },
+    ),
+}
