@@ -6,6 +6,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from data_recipes.section import OWN_CLASS
+
 Location = tuple[str | int, ...]
 BOUNDS = {
     "greater_than": ("above", "gt", "Raise it."),
@@ -44,7 +46,10 @@ def _line(detail: Any, field: str, sections: Sequence[type[BaseModel]]) -> str:
         case "value_error":
             return f"{field}.{context['error']}" if field else str(context["error"])
         case "union_tag_invalid":
-            return f"{field}.kind = {context['tag']!r}: must be one of {context['expected_tags']}. Choose one of them."
+            kinds = context["expected_tags"].replace(
+                f", {OWN_CLASS!r}", " or a class, such as 'my_package.pdf:PdfFiles'"
+            )
+            return f"{field}.kind = {context['tag']!r}: must be one of {kinds}. Choose one of them."
         case "union_tag_not_found":
             return f"{field}.kind: missing. Add it."
         case "finite_number":
@@ -102,4 +107,4 @@ def _values(annotation: Any) -> Iterator[Any]:
 
 def _kinds(section: type[BaseModel]) -> tuple[str, ...]:
     field = section.model_fields.get("kind")
-    return get_args(field.annotation) if field else ()
+    return (get_args(field.annotation) or (OWN_CLASS,)) if field else ()

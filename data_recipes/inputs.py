@@ -1,12 +1,12 @@
 """What a source can read: one model per kind of input."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from data_recipes.section import PositiveInt, Section, Seed, Text
+from data_recipes.section import OWN_CLASS, ExtensionSection, Location, PositiveInt, Section, Seed, Text
 
-Places = Annotated[list[Text], Field(min_length=1)]
+Paths = Annotated[list[Text], Field(min_length=1), Location()]
 
 
 class WarcInput(Section):
@@ -14,7 +14,7 @@ class WarcInput(Section):
 
     kind: Literal["warc"]
     """Kind of input: `"warc"`."""
-    paths: Places
+    paths: Paths
     """Files, folders or globs, relative to the recipe's folder; `http(s)://` URLs of files; `s3://`, `gs://` and
     `hf://` addresses of files, folders and globs."""
 
@@ -26,7 +26,7 @@ class CommonCrawlInput(Section):
     """Kind of input: `"common_crawl"`."""
     crawl: Annotated[str, Field(pattern=r"^CC-MAIN-\d{4}-\d{2}$")]
     """Name of the crawl, such as "CC-MAIN-2024-51"."""
-    base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://data.commoncrawl.org/"
+    base_url: Annotated[str, Field(pattern=r"^https?://"), Location()] = "https://data.commoncrawl.org/"
     """URL of the server that holds the crawl: Common Crawl's own or a mirror."""
     subset: Literal["warc", "wet"] = "warc"
     """Records to read: fetched pages ("warc") or the plain text that Common Crawl extracted from them ("wet")."""
@@ -62,7 +62,7 @@ class TableInput(Section):
 
     kind: Literal["jsonl", "parquet"]
     """Kind of input: `"jsonl"` or `"parquet"`."""
-    paths: Places
+    paths: Paths
     """Files, folders, globs or addresses, as for the kind "warc"; for example
     `hf://datasets/org/name@revision/data/*.parquet` on the Hugging Face Hub."""
     text_field: Text = "text"
@@ -116,7 +116,7 @@ class RepositoriesInput(Section):
 
     kind: Literal["repositories"]
     """Kind of input: `"repositories"`."""
-    paths: Annotated[list[Text], Field(min_length=1)]
+    paths: Paths
     """Folders or globs, relative to the recipe's folder. A folder with `.git` is one repository; in any other folder,
     each subfolder is one."""
     languages: list[Text] = []
@@ -144,14 +144,22 @@ class TextToSqlInput(Section):
     """Random seed of the generator."""
 
 
+def _kind(page: Any) -> str | None:
+    """The kind of an input as it stands in a recipe; OWN_CLASS for one of the user's own."""
+    kind = page.get("kind") if isinstance(page, dict) else getattr(page, "kind", None)
+    return OWN_CLASS if isinstance(kind, str) and ":" in kind else kind
+
+
 Input = Annotated[
-    WarcInput
-    | CommonCrawlInput
-    | TableInput
-    | PydocInput
-    | DistributionsInput
-    | PythonSourcesInput
-    | RepositoriesInput
-    | TextToSqlInput,
-    Field(discriminator="kind"),
+    Annotated[WarcInput, Tag("warc")]
+    | Annotated[CommonCrawlInput, Tag("common_crawl")]
+    | Annotated[TableInput, Tag("jsonl")]
+    | Annotated[TableInput, Tag("parquet")]
+    | Annotated[PydocInput, Tag("pydoc")]
+    | Annotated[DistributionsInput, Tag("distributions")]
+    | Annotated[PythonSourcesInput, Tag("python_sources")]
+    | Annotated[RepositoriesInput, Tag("repositories")]
+    | Annotated[TextToSqlInput, Tag("text_to_sql")]
+    | Annotated[ExtensionSection, Tag(OWN_CLASS)],
+    Discriminator(_kind),
 ]

@@ -4,7 +4,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_recipes.section import Count, Fraction, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Section, Text
+from data_recipes.section import (
+    Count,
+    ExtensionSection,
+    Fraction,
+    Location,
+    Name,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Text,
+)
 
 PiiKind = Literal["email", "iban", "ip", "phone", "secret"]
 """Kinds of personal data and secrets that are found, by name."""
@@ -15,7 +26,7 @@ class BenchmarkSection(Section):
 
     name: Name
     """Name of the benchmark in scores and reports."""
-    path: Text
+    path: Annotated[Text, Location()]
     """Evaluation file, relative to the recipe: .jsonl, .json (a list) or .tsv (with a header line), each optionally
     .gz, or .parquet."""
     fields: Annotated[list[Text], Field(min_length=1)]
@@ -25,22 +36,24 @@ class BenchmarkSection(Section):
 class ScoreSection(Section):
     """Measurements beyond the text scores, which are always computed. Thresholds belong to `[filter]`."""
 
-    url_lists: list[Text] = []
+    url_lists: Annotated[list[Text], Location()] = []
     """Files with one entry per line: domains (which include their subdomains) or URL prefixes."""
-    word_lists: list[Text] = []
+    word_lists: Annotated[list[Text], Location()] = []
     """Files with one word or phrase per line, matched as whole words, case-insensitively."""
     arbitrate_language: bool = True
     """Ask a second, slower language detector if the first one is uncertain."""
     phone_regions: list[Text] = []
     """ISO 3166 codes of the countries whose national phone numbers are detected. International numbers (+49 ...) are
     always detected."""
-    quality_model: str = ""
+    quality_model: Annotated[str, Location()] = ""
     """File of a classifier whose probability becomes the score `quality`: .safetensors from `arctic train-quality`, or
     the .bin of a fastText classifier (`fasttext supervised`)."""
     quality_label: str = ""
     """Label of the fastText classifier's positive class, such as `__label__hq`."""
     decontaminate: list[BenchmarkSection] = []
     """Evaluation files whose items are searched for in the corpus."""
+    scorers: list[ExtensionSection] = []
+    """Scorers of your own. Each adds numeric columns to the scores (see `pipelines.score.own.DocumentScorer`)."""
 
     @model_validator(mode="after")
     def _label_has_a_model(self) -> Self:
@@ -61,7 +74,7 @@ class FilterSection(Section):
     """Limits on a document's scores: Gopher (arXiv 2112.11446, table A1), C4 (1910.10683, section 2.2), FineWeb
     (2406.17557, section 3.6), lists and opt-out signals."""
 
-    takedown: list[Text] = []
+    takedown: Annotated[list[Text], Location()] = []
     """Files with one document id, URL or domain per line; matching documents are removed. A URL matches every
     equivalent spelling (RFC 3986, 6.2.2 and 6.2.3; http and https alike). Entries that match no document raise a
     warning."""
@@ -162,21 +175,6 @@ class FilterSection(Section):
     """Maximum fraction of an evaluation item's words that occur in the document in the item's order."""
     redact: list[PiiKind] = ["email", "iban", "ip", "phone", "secret"]
     """Kinds of personal data to replace by their name, such as <EMAIL>, whenever the text is read for training."""
-
-    @model_validator(mode="after")
-    def _limits_leave_room(self) -> Self:
-        for name in ("words", "mean_word_length"):
-            least, most = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
-            if least > most:
-                raise ValueError(
-                    f"min_{name} = {least} is more than max_{name} = {most}. Lower it, or raise the other."
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _licences_are_judged_once(self) -> Self:
-        denied = {name.lower() for name in self.denied_licences}
-        for name in self.allowed_licences:
-            if name.lower() in denied:
-                raise ValueError(f"denied_licences = {self.denied_licences}: {name!r} is allowed too. Remove one.")
-        return self
+    rules: list[ExtensionSection] = []
+    """Rules of your own, asked in their order about the documents that all limits keep (see
+    `pipelines.filter.own.FilterRule`)."""

@@ -1,5 +1,6 @@
 """What every section of a recipe is built on."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +25,11 @@ class RecipeError(UserError, ValueError):
     """A recipe is wrong: the message names the file, the field, the value and the mend."""
 
 
+@dataclass(frozen=True)
+class Location:
+    """Marks a field that names where something lies, which no key depends on: `Annotated[str, Location()]`."""
+
+
 class Section(BaseModel):
     """Base of every section: frozen, and strict about unknown fields and types."""
 
@@ -34,3 +40,35 @@ class Section(BaseModel):
     def as_params(self) -> dict[str, Any]:
         """This section as plain data: what a stage puts into its key."""
         return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """`as_params` without the fields marked as Location, whose content is fingerprinted instead."""
+        fields = type(self).model_fields
+        located = {name for name, field in fields.items() if any(isinstance(each, Location) for each in field.metadata)}
+        params = {name: value for name, value in self.as_params().items() if name not in located}
+        for name in params.keys() & fields.keys():
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                params[name] = value.identity()
+            elif isinstance(value, list) and value and all(isinstance(item, Section) for item in value):
+                params[name] = [item.identity() for item in value]
+        return params
+
+
+OWN_CLASS = "class"
+"""The kind of an ExtensionSection where a field takes built-in kinds too."""
+
+
+class ExtensionSection(Section):
+    """A class of your own. Further fields are those of the class, and checked by it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """Name of the class, such as "my_package.rules:EnoughLinks"; its module lies beside the recipe, in the folder in
+    which the command runs, or is installed."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the class, as plain data."""
+        return {name: value for name, value in self.as_params().items() if name != "kind"}

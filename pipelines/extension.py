@@ -14,51 +14,134 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from arctic_errors import UserError
+from data_recipes import RecipeError
 from data_recipes.explain import explain
+from data_recipes.section import ExtensionSection, Section
 from infra.host.provenance import code_digest
 from infra.stage import canonical_json
-
-Extended = TypeVar("Extended")
 
 
 class ExtensionError(UserError, ValueError):
     """A class of the user's cannot be used: the message names it and the mend."""
 
 
+class ExtensionFieldError(ExtensionError):
+    """Fields of a class of the user's are wrong: a line for each, which starts with the field."""
+
+
 @dataclass(frozen=True)
 class Extension:
-    """A class that a recipe names, as it travels to workers. `folders`: where its module may be; `code`: digest of the
-    code that the run was planned with."""
+    """A class that a recipe names, as it travels to workers. `fields`: plain data; `folders`: where its module may be;
+    `code`: digest of the code that the run was planned with."""
 
     reference: str
+    fields: Mapping[str, Any]
     folders: tuple[str, ...]
     code: str
 
     @classmethod
-    def find(cls, reference: str, protocol: type, folder: Path) -> "Extension":
+    def find(cls, reference: str, fields: Mapping[str, Any], protocol: type, folder: Path) -> "Extension":
         """The class that a recipe in `folder` names, with the digest of its code now. Raises ExtensionError."""
-        folders = tuple(str(path.absolute()) for path in (folder, Path()))
+        folders = search_folders(folder)
         module = load_class(reference, protocol, folders).__module__
-        return cls(reference, folders, code_digest(module))
+        return cls(reference, fields, folders, code_digest(module))
 
-    def make(self, protocol: type[Extended], fields: Mapping[str, Any]) -> Extended:
-        """An instance with `fields` (plain data). Raises ExtensionError, also if the code changed since the plan."""
-        made = load_class(self.reference, protocol, self.folders)
+    def make(self) -> Any:
+        """An instance of the class. Raises ExtensionError, also if its code changed since the plan."""
+        made = load_class(self.reference, object, self.folders)
         if code_digest(made.__module__) != self.code:
             raise ExtensionError(f"{self.reference}: its code changed since the run was planned. Start the run again.")
-        return with_fields(made, fields)
+        return with_fields(made, self.fields)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Plain data that fixes what the class does: its name, its code and its fields."""
+        return {"kind": self.reference, "code": self.code, "fields": self.make().identity()}
 
 
-def load_class(reference: str, protocol: type[Extended], folders: Sequence[str] = ()) -> type[Extended]:
+def find_all(sections: Sequence[ExtensionSection], protocol: type, folder: Path, field: str) -> list[Extension]:
+    """The classes that the list `field` of a recipe in `folder` names, their fields checked.
+
+    Raises RecipeError with the field, such as `filter.rules.2.min_links = 'x': ...`.
+    """
+    found = []
+    for number, section in enumerate(sections, start=1):
+        with recipe_errors(f"{field}.{number}"):
+            found.append(Extension.find(section.kind, section.fields, protocol, folder))
+            found[-1].make()
+    return found
+
+
+def restore(
+    sections: Sequence[ExtensionSection], fingerprints: Sequence[Mapping[str, Any]], folder: Path
+) -> list[Extension]:
+    """The classes that `sections` of a recipe in `folder` name, as they were when their `fingerprints` were taken."""
+    return [
+        Extension(section.kind, section.fields, search_folders(folder), fingerprint["code"])
+        for section, fingerprint in zip(sections, fingerprints, strict=True)
+    ]
+
+
+@contextmanager
+def recipe_errors(place: str) -> Iterator[None]:
+    """Raise RecipeError in place of an ExtensionError about the class that a recipe names at `place`."""
+    try:
+        yield
+    except ExtensionFieldError as error:
+        raise RecipeError("\n".join(f"{place}.{line}" for line in str(error).splitlines())) from None
+    except ExtensionError as error:
+        raise RecipeError(f"{place}.kind = {error}") from error
+
+
+def search_folders(folder: Path) -> tuple[str, ...]:
+    """Where the modules of a recipe in `folder` may be: there, or in the folder in which the command runs."""
+    return tuple(dict.fromkeys(str(path.absolute()) for path in (folder, Path())))
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """An object of a class from the module of `extension`, on its way to a worker, where that module is found first."""
+
+    extension: Extension
+    value: Any
+
+    def open(self) -> Any:
+        """The object. Raises ExtensionError if the code changed since the plan."""
+        self.extension.make()
+        return self.value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arguments are unpickled in order: the folders are on the path when the object's module is imported.
+        return _unship, (_SearchPath(self.extension.folders), self.extension, self.value)
+
+
+@dataclass(frozen=True)
+class _SearchPath:
+    folders: tuple[str, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _search, (self.folders,)
+
+
+def _search(folders: Sequence[str]) -> _SearchPath:
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    return _SearchPath(tuple(folders))
+
+
+def _unship(_: _SearchPath, extension: Extension, value: Any) -> Shipped:
+    return Shipped(extension, value)
+
+
+def load_class(reference: str, protocol: type, folders: Sequence[str] = ()) -> type[Any]:
     """The class "package.module:Class" with the members of `protocol`, such as a method `filter(self, scores)`.
 
     `folders` are searched after the environment. Raises ExtensionError if there is no such module or class, if the
@@ -79,26 +162,26 @@ def load_class(reference: str, protocol: type[Extended], folders: Sequence[str] 
     return found
 
 
-def with_fields(found: type[Extended], fields: Mapping[str, Any]) -> Extended:
-    """An instance of `found`, its `fields` checked as those of every section are. Raises ExtensionError with a line for
-    each field that is wrong."""
+def with_fields(found: type[Any], fields: Mapping[str, Any]) -> Any:
+    """An instance of `found`, its `fields` checked as those of every section are. Raises ExtensionError,
+    ExtensionFieldError with a line for each field that is wrong."""
     name = f"{found.__module__}:{found.__name__}"
-    if not issubclass(found, BaseModel):
+    if not issubclass(found, Section):
         raise ExtensionError(f"{name}: its fields cannot be checked. Derive the class from data_recipes.Section.")
     try:
         return found.model_validate_json(canonical_json(dict(fields)))
     except ValidationError as error:
-        raise ExtensionError("\n".join(explain(error, found))) from None
+        raise ExtensionFieldError("\n".join(explain(error, found))) from None
 
 
 def _import(reference: str, module_name: str, folders: Sequence[str]) -> ModuleType:
-    sys.path += [folder for folder in folders if folder not in sys.path]
+    _search(folders)
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
-            searched = " or ".join(dict.fromkeys(folders))
+            searched = " or ".join(folders)
             raise ExtensionError(
                 f"{reference}: no module {error.name!r} in this environment or in {searched}. Correct the name, or put "
                 "the module beside the recipe."

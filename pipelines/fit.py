@@ -64,7 +64,7 @@ def mistakes_of(path: Path) -> Iterator[None]:
     try:
         yield
     except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from None
+        raise RecipeError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
 def model_config(run: RunRecipe) -> ArcticConfig:

@@ -1,7 +1,7 @@
 """The stage `filter`: a decision on every document from its scores, beside the text and without reading it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from infra.store import Artifact
 from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.losses import loss_note
+from pipelines.extension import Extension, restore
+from pipelines.filter.own import apply_rules
 from pipelines.filter.redactions import redaction_column
 from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
 from pipelines.filter.takedown import Takedown, idle_entries, load_takedown
@@ -43,8 +45,8 @@ def stage(
 
     The work raises FilterError where no document is left.
     """
-    params = section.as_params()
-    del params["takedown"]
+    params = section.identity()
+    del params["rules"]
     inputs = {"source": source, "score": scored}
     return Stage(
         "filter", name, 5, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
@@ -60,16 +62,18 @@ def _filter(
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
     takedown = load_takedown(section, pins, folder)
+    rules = restore(section.rules, pins.get("rules", ()), folder)
     documents = shard_paths(inputs["source"].path, "documents")
     sidecars = (shard_paths(inputs["score"].path, kind) for kind in ("scores", "pii"))
     shards = list(enumerate(zip(documents, *sidecars, strict=True)))
     totals: Counter[str] = Counter()
     named: set[str] = set()
-    for result in map_shards(context, partial(filter_shard, section, takedown), shards):
+    for result in map_shards(context, partial(filter_shard, section, takedown, rules), shards):
         named.update(result.metrics[NAMED])
         totals.update({count: value for count, value in result.metrics.items() if count != NAMED})
     _report_idle(name, idle_entries(takedown, named), context)
-    dropped = {reason: count for reason in RULES if (count := totals[f"dropped_{reason}"])}
+    own = sorted(name.removeprefix("dropped_") for name in totals if name.startswith("dropped_"))
+    dropped = {reason: count for reason in dict.fromkeys([*RULES, *own]) if (count := totals[f"dropped_{reason}"])}
     if not totals["documents"]:
         listed = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
         raise FilterError(
@@ -81,7 +85,9 @@ def _filter(
     return {f"data/{count}": value for count, value in totals.items()}
 
 
-def filter_shard(section: FilterSection, takedown: Takedown, shard: Shard, folder: Path) -> ShardResult:
+def filter_shard(
+    section: FilterSection, takedown: Takedown, rules: Sequence[Extension], shard: Shard, folder: Path
+) -> ShardResult:
     """Write filtered/NNNNN.parquet for one shard."""
     number, (documents, scores, pii) = shard
     found = read_table(scores)
@@ -89,13 +95,20 @@ def filter_shard(section: FilterSection, takedown: Takedown, shard: Shard, folde
     if not known["doc_id"].equals(found["doc_id"]):
         raise ValueError(f"{scores}: rows are not those of {documents}; build score again")
     reasons = decide(found, known, section, takedown)
+    if rules:
+        columns = pa.table({**_columns(found), **_columns(known)})
+        reasons = apply_rules([rule.make() for rule in rules], columns, reasons)
     redactions = redaction_column(found["doc_id"], read_table(pii), section.redact)
-    columns = [found["doc_id"], pa.array(reasons == ""), pa.array(reasons, pa.string()), found["quality"], redactions]
-    write_shard(pa.table(columns, schema=FILTERED), folder / "filtered", number)
+    rows = [found["doc_id"], pa.array(reasons == ""), pa.array(reasons, pa.string()), found["quality"], redactions]
+    write_shard(pa.table(rows, schema=FILTERED), folder / "filtered", number)
     gone = known.filter(pa.array(reasons == "takedown"))
     pairs = zip(gone["doc_id"].to_pylist(), gone["url"].to_pylist(), strict=True)
     named = set().union(*(takedown.naming(doc_id, url) for doc_id, url in pairs))
     return ShardResult({**_count(found, reasons, redactions), NAMED: sorted(named)})
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def _report_idle(name: str, entries: list[str], context: StageContext) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from data_recipes.refining import FilterSection
-from data_recipes.section import RecipeError
 from infra.store import file_digest
 from pipelines.artifacts.formats.line_lists import list_lines
 from pipelines.artifacts.formats.urls import host_key, host_of, page_key
@@ -60,29 +59,13 @@ class Takedown:
         return named
 
 
-def pin(section: FilterSection, folder: Path) -> dict[str, Any]:
-    """Digests of the files that `section` of a recipe in `folder` names. Raises RecipeError where one is missing or
-    has a line that names nothing."""
-    digests = []
-    for number, path in enumerate(section.takedown, start=1):
-        place = f"filter.takedown.{number} = {path!r}"
-        if not (folder / path).is_file():
-            raise RecipeError(f"{place}: no such file ({folder / path}). Name one that is there.")
-        try:
-            Takedown.of(_lines(folder / path), str(folder / path))
-        except ValueError as error:
-            raise RecipeError(f"{place}: {error}") from None
-        digests.append(file_digest(folder / path))
-    return {"takedown": digests}
-
-
 def load_takedown(section: FilterSection, pins: Mapping[str, Any], folder: Path) -> Takedown:
     """What the files of `section` list. Raises RuntimeError where one is not the one that was pinned."""
     lines: list[str] = []
     for path, digest in zip(section.takedown, pins["takedown"], strict=True):
         if file_digest(folder / path) != digest:
             raise RuntimeError(f"{folder / path}: changed since the run was planned. Start the run again.")
-        lines += _lines(folder / path)
+        lines += read_lines(folder / path)
     return Takedown.of(lines)
 
 
@@ -92,7 +75,8 @@ def idle_entries(takedown: Takedown, named: Iterable[str]) -> list[str]:
     return sorted(entry for key, entry in takedown.entries.items() if key not in used)
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The entries of a list, a line each, as they were written."""
     return list_lines(path.read_bytes())
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
-from data_recipes.inputs import TextToSqlInput
 from data_recipes.lock import Lock
 from infra.stage import Stage
 from pipelines import dedup, evaluate, mix, report, score, source, tokenize, train
@@ -206,10 +205,11 @@ def _beside(path: Path, name: str) -> tuple[Path, CorpusRecipe]:
 
 
 def _pin(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
-    """Plain data that fixes every file that a corpus recipe names. Raises RecipeError where one is missing."""
+    """Plain data that fixes every file and class that the corpus recipe at `path` names. Raises RecipeError."""
     folder = path.parent
     with mistakes_of(path):
-        pins = {"score": score.pin(recipe.score, folder), "filter": filter_.pin(recipe.filter, folder)}
+        scores = score.score_columns(recipe.score, folder)
+        pins = {"score": score.pin(recipe.score, folder), "filter": filter_.pin(recipe.filter, folder, scores)}
         return {**source.pin(recipe.source, folder), **pins}
 
 
@@ -219,7 +219,7 @@ def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: 
     filtered = filter_.stage(recipe.name, recipe.filter, pins["filter"], folder, sourced, scored)
     against = {name: dedup.Deduplicated(built[name].source, built[name].dedup) for name in recipe.dedup.against}
     deduped = dedup.stage(recipe.name, recipe.dedup, dedup.DedupInputs(sourced, filtered, against))
-    has_questions = any(isinstance(item, TextToSqlInput) for item in recipe.source.inputs)
+    has_questions = bool(source.question_kinds(recipe.source, folder))
     return Corpus(sourced, scored, filtered, deduped, has_questions)
 
 

@@ -9,7 +9,10 @@ from data_recipes.refining import BenchmarkSection, ScoreSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
 from pipelines.artifacts.formats.line_lists import list_entries
+from pipelines.artifacts.scores import SCORES
+from pipelines.extension import find_all
 from pipelines.score.benchmark_files import read_benchmark
+from pipelines.score.own import DocumentScorer, ScorerError, own_fields
 from pipelines.score.quality.classifier import load_classifier
 
 
@@ -30,16 +33,27 @@ def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
         _pin(folder, item.path, f"score.decontaminate.{number}.path", partial(_require_item, item))
         for number, item in enumerate(section.decontaminate, start=1)
     ]
+    if section.scorers:
+        extensions = find_all(section.scorers, DocumentScorer, folder, "score.scorers")
+        pins["scorers"] = [extension.fingerprint() for extension in extensions]
+        score_columns(section, folder)
     return pins
+
+
+def score_columns(section: ScoreSection, folder: Path) -> list[str]:
+    """Names of all scores that `section` of a recipe in `folder` measures. Raises RecipeError."""
+    extensions = find_all(section.scorers, DocumentScorer, folder, "score.scorers")
+    try:
+        own = own_fields(extension.make() for extension in extensions)
+    except ScorerError as error:
+        raise RecipeError(f"score.scorers: {error}") from None
+    return [*SCORES.names, *(field.name for field in own)]
 
 
 def params(section: ScoreSection, pins: Mapping[str, Any]) -> dict[str, Any]:
     """What of `section` a key depends on: what the files contain, never where they lie."""
-    plain = section.as_params()
-    for field in ("url_lists", "word_lists", "quality_model"):
-        del plain[field]
-    for item in plain["decontaminate"]:
-        del item["path"]
+    plain = section.identity()
+    del plain["scorers"]
     return {**plain, "pins": dict(pins)}
 
 

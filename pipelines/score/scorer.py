@@ -10,9 +10,11 @@ from data_recipes.refining import ScoreSection
 from infra.stage import canonical_json
 from pipelines.artifacts.formats.line_lists import list_entries
 from pipelines.artifacts.scores import PII_KINDS
+from pipelines.extension import restore
 from pipelines.score.benchmark_files import read_benchmark
 from pipelines.score.contamination import BenchmarkIndex, Hit, build_index
 from pipelines.score.files import pinned_file
+from pipelines.score.own import DocumentScorer
 from pipelines.score.quality.classifier import Classifier, load_classifier
 from pipelines.score.safety.lists import UrlList, WordList
 from pipelines.score.safety.opt_out import opt_out_scores
@@ -41,6 +43,7 @@ class Scorer:
     phone_regions: tuple[str, ...]
     quality: Classifier | None
     index: BenchmarkIndex
+    own: tuple[DocumentScorer, ...] = ()
 
     def score(self, text: str, url: str, opt_out: str | None) -> Scored:
         """Measure one document."""
@@ -96,4 +99,5 @@ def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
             for item, digest in zip(section.decontaminate, pins["decontaminate"], strict=True)
             for found in read_benchmark(pinned_file(folder, item.path, digest), item)
         ),
+        tuple(extension.make() for extension in restore(section.scorers, pins.get("scorers", ()), folder)),
     )

@@ -14,14 +14,15 @@ from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
-from pipelines.artifacts.documents import shard_paths
+from pipelines.artifacts.documents import DOCUMENTS, Document, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer
 from pipelines.artifacts.scores import CONTAMINATION, PII, PII_KINDS, SCORES
 from pipelines.score.contamination import EXCERPT_CHARACTERS, Hit
 from pipelines.score.files import params
+from pipelines.score.own import own_fields, own_scores
 from pipelines.score.scorer import Scorer, load_scorer
 
-KINDS = {"scores": SCORES, "pii": PII, "contamination": CONTAMINATION}
+SCHEMAS = {"scores": SCORES, "pii": PII, "contamination": CONTAMINATION}
 READ_COLUMNS = ["doc_id", "text", "url", "opt_out"]
 
 
@@ -54,14 +55,16 @@ def score_shard(
     memory holds one, and the bytes depend on the documents alone."""
     number, path = shard
     scorer = load_scorer(section, pins, folder)
+    schemas = {**SCHEMAS, "scores": pa.schema([*SCORES, *own_fields(scorer.own)])}
+    columns = DOCUMENTS.names if scorer.own else READ_COLUMNS
     counts: Counter[str] = Counter()
     documents = ParquetFile(path)
-    writers = {kind: _writer(out / kind, number, schema) for kind, schema in KINDS.items()}
+    writers = {kind: _writer(out / kind, number, schema) for kind, schema in schemas.items()}
     try:
         for group in range(documents.num_row_groups):
-            rows = _score_rows(scorer, documents.read_row_group(group, columns=READ_COLUMNS), counts)
+            rows = _score_rows(scorer, documents.read_row_group(group, columns=columns), counts)
             for kind, writer in writers.items():
-                writer.write_table(pa.Table.from_pylist(rows[kind], schema=KINDS[kind]))
+                writer.write_table(pa.Table.from_pylist(rows[kind], schema=schemas[kind]))
     finally:
         for writer in writers.values():
             writer.close()
@@ -74,16 +77,17 @@ def _writer(folder: Path, number: int, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _score_rows(scorer: Scorer, documents: pa.Table, counts: Counter[str]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each of KINDS for some documents."""
-    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    columns = (documents[name] for name in READ_COLUMNS)
-    for doc_id, text, url, opt_out in zip(*columns, strict=True):
-        body = text.as_py()
-        found = scorer.score(body, url.as_py(), opt_out.as_py())
-        rows["scores"].append({"doc_id": doc_id.as_py(), **found.row})
-        rows["pii"] += [{"doc_id": doc_id.as_py(), **finding._asdict()} for finding in found.pii]
-        rows["contamination"] += [{"doc_id": doc_id.as_py(), **_evidence(hit, body)} for hit in found.hits]
-        _count(counts, found.row, len(found.hits))
+    """Rows of each of SCHEMAS for some documents."""
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in SCHEMAS}
+    for number in range(documents.num_rows):
+        document = {name: documents[name][number].as_py() for name in documents.column_names}
+        doc_id, text = document.pop("doc_id"), document["text"]
+        scored = scorer.score(text, document["url"], document["opt_out"])
+        own = own_scores(scorer.own, Document(**document)) if scorer.own else {}
+        rows["scores"].append({"doc_id": doc_id, **scored.row, **own})
+        rows["pii"] += [{"doc_id": doc_id, **finding._asdict()} for finding in scored.pii]
+        rows["contamination"] += [{"doc_id": doc_id, **_evidence(hit, text)} for hit in scored.hits]
+        _count(counts, scored.row, len(scored.hits))
     return rows
 
 

@@ -1,107 +1,97 @@
-"""From the inputs of a recipe to the digests that fix what they hold, and to shards of work."""
+"""From the inputs of a recipe to the fingerprints that fix what they hold, and to shards of work."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-from data_recipes.inputs import (
-    CommonCrawlInput,
-    DistributionsInput,
-    Input,
-    PydocInput,
-    PythonSourcesInput,
-    RepositoriesInput,
-    TableInput,
-    TextToSqlInput,
-    WarcInput,
-)
+from arctic_errors import UserError
+from data_recipes.inputs import Input
 from data_recipes.schema import SourceSection
-from data_recipes.section import RecipeError
-from pipelines.source.code import repositories
+from data_recipes.section import ExtensionSection, RecipeError
+from infra.stage import canonical_json
+from pipelines.extension import Extension, ExtensionError, recipe_errors, restore
+from pipelines.source.errors import InputError
+from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import broken_links
-from pipelines.source.io.locations import Names, find_files, pin_files, require_unique_names
-from pipelines.source.python import distributions, pydoc_pages, python_sources
-from pipelines.source.reading import Part
-from pipelines.source.tables import table_files as tables
-from pipelines.source.tables.table_files import TableFile
-from pipelines.source.text_to_sql import generator as text_to_sql
-from pipelines.source.web import common_crawl
-from pipelines.source.web.warc import files as warc_files
-from pipelines.source.web.warc.files import WarcFile
-
-KINDS: Mapping[type[Input], ModuleType] = {
-    WarcInput: warc_files,
-    CommonCrawlInput: common_crawl,
-    TableInput: tables,
-    PydocInput: pydoc_pages,
-    DistributionsInput: distributions,
-    PythonSourcesInput: python_sources,
-    RepositoriesInput: repositories,
-    TextToSqlInput: text_to_sql,
-}
-"""The module that reads each kind of input. It has `pin(item, folder)`: plain data that fixes what the input holds, or
-RecipeError; of inputs of files `file_type(item)` and `check(item, files)` instead; and `parts(item, pinned, folder)`:
-its shards, in an order that no folder and no machine changes."""
-FILES = WarcInput | TableInput
-"""Inputs of files, which have `paths`."""
+from pipelines.source.io.locations import require_unique_names
+from pipelines.source.kinds import OwnReader, open_kind
+from pipelines.source.protocol import FileKind, InputKind, InputSplit, QuestionKind
 
 
 def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
-    """Plain data that fixes what the inputs of a recipe in `folder` contain.
-
-    Raises RecipeError where an input is missing.
-    """
-    pins, names = [], Names()
+    """Plain data that fixes what the inputs of a recipe in `folder` contain. Raises RecipeError if one is missing."""
+    pins, input_folder = [], InputFolder(folder)
     for number, item in enumerate(section.inputs, start=1):
+        field = f"source.inputs.{number}"
         try:
-            pins.append(_pin(item, folder, names))
-        except RecipeError as error:
-            raise RecipeError(f"source.inputs.{number}.{error}") from None
-    require_unique_names(names.given)
+            with recipe_errors(field):
+                pins.append(_fingerprint(item, input_folder))
+        except RecipeError:
+            raise
+        except UserError as error:
+            raise RecipeError(f"{field}.{error}") from error
+    try:
+        require_unique_names(input_folder.names.given)
+    except InputError as error:
+        raise RecipeError(str(error)) from None
     return {"inputs": pins}
 
 
-def _pin(item: Input, folder: Path, names: Names) -> dict[str, Any]:
-    reader = KINDS[type(item)]
-    if not isinstance(item, FILES):
-        return reader.pin(item, folder)
-    files = find_files(item.paths, folder, reader.file_type(item))
-    reader.check(item, files)
-    return {"files": pin_files(files, names)}
+def _fingerprint(item: Input, folder: InputFolder) -> Any:
+    if not isinstance(item, ExtensionSection):
+        return open_kind(item, folder.path).fingerprint(folder)
+    extension = Extension.find(item.kind, item.fields, InputKind, folder.path)
+    content = extension.make().fingerprint(folder)
+    try:
+        canonical_json(content)
+    except TypeError as error:
+        raise ExtensionError(f"{item.kind}: what its fingerprint returns: {error}.") from None
+    return {"class": extension.fingerprint(), "content": content}
 
 
 def left_out(section: SourceSection, folder: Path) -> list[str]:
     """Links to files of the inputs that lead nowhere."""
+    kinds = (open_kind(item, folder) for item in section.inputs)
     return [
         link
-        for item in section.inputs
-        if isinstance(item, FILES)
-        for link in broken_links(item.paths, folder, KINDS[type(item)].file_type(item))
+        for kind in kinds
+        if isinstance(kind, FileKind)
+        for link in broken_links(kind.paths, folder, kind.file_type)
     ]
 
 
-class PlannedPart(NamedTuple):
-    """What one shard reads, and plain data that fixes what comes of it: of a file its name and pin, so that a file more
-    or less leaves the others' shards as they are; of any other part the pins of its whole input."""
-
-    part: Part
-    fixed_by: Any
+def question_kinds(section: SourceSection, folder: Path) -> dict[int, QuestionKind]:
+    """The inputs that make questions as well, by their number from 1."""
+    kinds = enumerate((open_kind(item, folder) for item in section.inputs), start=1)
+    return {number: kind for number, kind in kinds if isinstance(kind, QuestionKind)}
 
 
-def plan(section: SourceSection, pins: Mapping[str, Any], folder: Path) -> list[PlannedPart]:
-    """The parts of all inputs, in the order of the recipe and never in the order of folders."""
+def plan(section: SourceSection, pins: Mapping[str, Any], folder: Path) -> list[InputSplit]:
+    """The splits of all inputs, in the order of the recipe and never in the order of folders.
+
+    The fingerprint of each fixes what comes of it: a file more or less leaves the others' shards as they are.
+    """
+    input_folder = InputFolder(folder)
     return [
-        PlannedPart(part, {"input": identity(item), "content": _content(part, pinned)})
+        InputSplit(split.reader, {"input": identity(item), "content": split.fingerprint})
         for item, pinned in zip(section.inputs, pins["inputs"], strict=True)
-        for part in KINDS[type(item)].parts(item, pinned, folder)
+        for split in _splits(item, pinned, input_folder)
     ]
+
+
+def _splits(item: Input, pinned: Any, folder: InputFolder) -> Iterator[InputSplit]:
+    """The splits of one input, each with a fingerprint."""
+    if not isinstance(item, ExtensionSection):
+        for split in open_kind(item, folder.path).splits(pinned, folder):
+            yield InputSplit(split.reader, pinned if split.fingerprint is None else split.fingerprint)
+        return
+    (extension,) = restore([item], [pinned["class"]], folder.path)
+    for split in extension.make().splits(pinned["content"], folder):
+        content = pinned if split.fingerprint is None else [pinned["class"], split.fingerprint]
+        yield InputSplit(OwnReader.of(split.reader, extension), content)
 
 
 def identity(item: Input) -> dict[str, Any]:
-    """The fields of an input without the places where it lies: what they contain is pinned."""
-    return {name: value for name, value in item.as_params().items() if name not in ("paths", "base_url")}
-
-
-def _content(part: Part, pinned: Mapping[str, Any]) -> Any:
-    return [part.file.name, part.pinned] if isinstance(part, WarcFile | TableFile) else pinned
+    """The fields of an input without the locations: what they contain is fingerprinted. Those of a class of the user's
+    stand in its fingerprint."""
+    return {"kind": item.kind} if isinstance(item, ExtensionSection) else item.identity()

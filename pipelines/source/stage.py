@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from arctic_errors import UserError
-from data_recipes.inputs import TextToSqlInput
 from data_recipes.schema import SourceSection
 from infra.context import StageContext
 from infra.fanout import forget_shards, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from infra.store import Artifact
 from pipelines.artifacts.questions import write_questions
-from pipelines.source.inputs import identity, left_out, plan
+from pipelines.source.inputs import identity, left_out, plan, question_kinds
 from pipelines.source.shards import Shard, read_shard
-from pipelines.source.text_to_sql.generator import sql_questions
 
 
 class SourceError(UserError, RuntimeError):
@@ -44,13 +42,13 @@ def _source(
     for link in left_out(section, folder):
         context.warn(f"corpus {name}: {link}: the link leads nowhere; it is left out. Mend it, or delete it.")
     how = (section.extractor, section.heldout_fraction)
-    shards = [Shard(number, each.part, *how) for number, each in enumerate(planned)]
-    keys = [shard_key(number, [*how, each.fixed_by]) for number, each in enumerate(planned)]
+    shards = [Shard(number, split.reader, *how) for number, split in enumerate(planned)]
+    keys = [shard_key(number, [*how, split.fingerprint]) for number, split in enumerate(planned)]
     totals: Counter[str] = Counter()
     results = map_shards(context, read_shard, shards, keys=keys)
     for result in results:
         totals.update(result.metrics)
-    _write_questions(section, context.out)
+    _write_questions(section, folder, context.out)
     try:
         _require_readable(name, section, totals, context.quarantined)
     except SourceError:
@@ -60,14 +58,13 @@ def _source(
     return {f"data/{count}": value for count, value in totals.items()} | {"data/quarantined": len(context.quarantined)}
 
 
-def _write_questions(section: SourceSection, out: Path) -> None:
+def _write_questions(section: SourceSection, folder: Path, out: Path) -> None:
     questions: list[dict[str, str]] = []
     databases: list[dict[str, str]] = []
-    for number, item in enumerate(section.inputs, start=1):
-        if isinstance(item, TextToSqlInput):
-            asked, made = sql_questions(item, f"{number}")
-            questions += asked
-            databases += made
+    for number, kind in question_kinds(section, folder).items():
+        rows, scripts = kind.questions(f"{number}")
+        questions += rows
+        databases += scripts
     if databases:
         write_questions(questions, databases, out)
 

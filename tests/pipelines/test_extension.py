@@ -74,35 +74,35 @@ def forget() -> None:
 
 
 def test_a_class_beside_the_recipe_is_made_with_its_checked_fields(module):
-    extension = Extension.find("own_rules:Enough", Rule, module())
-    rule = extension.make(Rule, {"least": 5})
+    extension = Extension.find("own_rules:Enough", {"least": 5}, Rule, module())
+    rule = extension.make()
     assert (rule.label, rule.keeps({"links": 5}), rule.keeps({"links": 4})) == ("enough", True, False)
 
 
 def test_a_class_in_the_working_folder_and_in_a_package_is_found_too(module, tmp_path, monkeypatch):
     module("", "own_package.__init__", "work")
     monkeypatch.chdir(module(RULE, "own_package.rules", "work"))
-    assert Extension.find("own_package.rules:Enough", Rule, tmp_path / "recipes").make(Rule, {}).label == "enough"
+    assert Extension.find("own_package.rules:Enough", {}, Rule, tmp_path / "recipes").make().label == "enough"
 
 
 def test_the_digest_follows_the_code_of_the_whole_package(module):
     module("LEAST = 1", "own_package.helpers")
     module("", "own_package.__init__")
     folder = module(RULE, "own_package.rules")
-    before = Extension.find("own_package.rules:Enough", Rule, folder)
+    before = Extension.find("own_package.rules:Enough", {}, Rule, folder)
     forget()
-    assert Extension.find("own_package.rules:Enough", Rule, folder) == before
+    assert Extension.find("own_package.rules:Enough", {}, Rule, folder) == before
     module("LEAST = 2", "own_package.helpers")
     forget()
-    assert Extension.find("own_package.rules:Enough", Rule, folder).code != before.code
+    assert Extension.find("own_package.rules:Enough", {}, Rule, folder).code != before.code
 
 
 def test_code_that_changed_after_the_plan_stops_the_work(module):
-    planned = Extension.find("own_rules:Enough", Rule, module())
+    planned = Extension.find("own_rules:Enough", {}, Rule, module())
     module(RULE.replace(">=", ">"))
     forget()
     with pytest.raises(ExtensionError, match="own_rules:Enough: its code changed since the run was planned"):
-        planned.make(Rule, {})
+        planned.make()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_code_that_changed_after_the_plan_stops_the_work(module):
 )
 def test_a_class_that_cannot_be_used_is_named_with_the_mend(module, reference, message):
     with pytest.raises(ExtensionError, match=message):
-        Extension.find(reference, Rule, module())
+        Extension.find(reference, {}, Rule, module())
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_a_fault_in_the_module_is_named_with_its_line(module, text, message):
 
 
 def test_a_second_module_of_one_name_is_refused(module):
-    Extension.find("own_rules:Enough", Rule, module(folder="one"))
+    Extension.find("own_rules:Enough", {}, Rule, module(folder="one"))
     with pytest.raises(ExtensionError, match="two modules are called own_rules: .*one.*, which is in use, and .*two"):
-        Extension.find("own_rules:Enough", Rule, module(folder="two"))
+        Extension.find("own_rules:Enough", {}, Rule, module(folder="two"))
 
 
 @pytest.mark.parametrize(
@@ -160,4 +160,4 @@ def test_a_wrong_field_is_an_error_as_in_every_section(module, fields, message):
 
 def test_a_class_whose_fields_cannot_be_checked_is_refused(module):
     with pytest.raises(ExtensionError, match="own_rules:Bare: its fields cannot be checked. Derive the class from"):
-        Extension.find("own_rules:Bare", Rule, module()).make(Rule, {})
+        Extension.find("own_rules:Bare", {}, Rule, module()).make()

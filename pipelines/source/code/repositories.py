@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data_recipes.inputs import RepositoriesInput
-from data_recipes.section import RecipeError
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.code.files import GO_MODULE, Code, File, add_to_digest, files_of, read_code
 from pipelines.source.code.imports import Index, Reference, references, resolve
@@ -18,7 +16,10 @@ from pipelines.source.code.language import LANGUAGES
 from pipelines.source.code.licences import METADATA, is_licence_file, repository_licence, stated_licence
 from pipelines.source.code.order import import_order
 from pipelines.source.code.rules import UndecodableCodeError, decode
-from pipelines.source.reading import Reading
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.errors import InputError
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.protocol import InputSplit
 
 BYTES_PER_SHARD = 64 * 2**20
 """Of files, after which a shard of repositories ends."""
@@ -37,24 +38,58 @@ class Checkout:
 
 @dataclass(frozen=True)
 class Repositories:
-    """Repositories that one shard reads; `languages` empty takes every language."""
+    """Repositories at `paths`; `languages` empty takes every language."""
+
+    paths: Sequence[str]
+    languages: Sequence[str]
+    max_file_bytes: int
+    join_files: bool
+
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:
+        """Digest and bytes of each repository by its name. Raises InputError."""
+        unknown = sorted(set(self.languages) - LANGUAGES.keys())
+        if unknown:
+            raise InputError(
+                f"languages has {unknown[0]!r}, which is not among: {', '.join(LANGUAGES)}. Take one of those."
+            )
+        roots = _repositories(self.paths, folder.path)
+        return {"repositories": {name: _pin(path, self.max_file_bytes) for name, path in roots.items()}}
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
+        """Splits of repositories by name, each of about BYTES_PER_SHARD."""
+        roots = _repositories(self.paths, folder.path)
+        checkouts: list[Checkout] = []
+        held_bytes = 0
+        for name, pinned in sorted(fingerprint["repositories"].items()):
+            checkouts.append(Checkout(name, roots[name], pinned["sha256"]))
+            held_bytes += pinned["bytes"]
+            if held_bytes >= BYTES_PER_SHARD:
+                yield InputSplit(RepositoryGroup(checkouts, self.languages, self.max_file_bytes, self.join_files))
+                checkouts, held_bytes = [], 0
+        if checkouts:
+            yield InputSplit(RepositoryGroup(checkouts, self.languages, self.max_file_bytes, self.join_files))
+
+
+@dataclass(frozen=True)
+class RepositoryGroup:
+    """Repositories that one shard reads."""
 
     checkouts: Sequence[Checkout]
     languages: Sequence[str]
     max_file_bytes: int
     join_files: bool
 
-    def read(self, reading: Reading) -> None:
+    def read(self, sink: DocumentSink) -> None:
         for checkout in self.checkouts:
-            survey = _survey(checkout, self, reading)
+            survey = _survey(checkout, self, sink)
             files = _in_order(checkout, survey)
             if self.join_files:
                 documents = (_joined_document(checkout, group) for group in _groups(files))
             else:
                 documents = (_file_document(checkout, file) for file in files)
-            split = draw_split(f"repo:{checkout.name}", reading.heldout_fraction)
+            split = draw_split(f"repo:{checkout.name}", sink.heldout_fraction)
             for document in documents:
-                reading.keep(replace(document, split=split))
+                sink.write(replace(document, split=split))
 
 
 @dataclass(frozen=True)
@@ -78,41 +113,15 @@ class Survey:
     index: Index = field(default_factory=Index)
 
 
-def pin(item: RepositoriesInput, folder: Path) -> dict[str, Any]:
-    """Digest and bytes of each repository by its name. Raises RecipeError."""
-    unknown = sorted(set(item.languages) - LANGUAGES.keys())
-    if unknown:
-        raise RecipeError(
-            f"languages has {unknown[0]!r}, which is not among: {', '.join(LANGUAGES)}. Take one of those."
-        )
-    found = _repositories(item, folder)
-    return {"repositories": {name: _pin(path, item.max_file_bytes) for name, path in found.items()}}
-
-
-def parts(item: RepositoriesInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[Repositories]:
-    """Shards of repositories by name, each of about BYTES_PER_SHARD."""
-    paths = _repositories(item, folder)
-    shard: list[Checkout] = []
-    held_bytes = 0
-    for name, found in sorted(pinned["repositories"].items()):
-        shard.append(Checkout(name, paths[name], found["sha256"]))
-        held_bytes += found["bytes"]
-        if held_bytes >= BYTES_PER_SHARD:
-            yield Repositories(shard, item.languages, item.max_file_bytes, item.join_files)
-            shard, held_bytes = [], 0
-    if shard:
-        yield Repositories(shard, item.languages, item.max_file_bytes, item.join_files)
-
-
-def _repositories(item: RepositoriesInput, folder: Path) -> dict[str, Path]:
-    """Folders of repositories by name, in order. Raises RecipeError."""
+def _repositories(paths: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Folders of repositories by name, in order. Raises InputError."""
     found: dict[str, Path] = {}
-    for number, text in enumerate(item.paths, start=1):
+    for number, text in enumerate(paths, start=1):
         place = f"paths.{number} = {text!r}"
         for path in _checkouts(folder, text, place):
             known = found.setdefault(path.name, path)
             if known.resolve() != path.resolve():
-                raise RecipeError(
+                raise InputError(
                     f"{place}: two repositories have the name {path.name!r} ({known} and {path}), by which their files "
                     "would be traced. Rename one folder."
                 )
@@ -133,7 +142,7 @@ def _checkouts(folder: Path, text: str, place: str) -> list[Path]:
         if repository.is_dir() and not repository.name.startswith(".")
     ]
     if not found:
-        raise RecipeError(
+        raise InputError(
             f"{place}: no folder with repositories ({folder / text}). Correct the path, or check some out."
         )
     return found
@@ -147,7 +156,7 @@ def _pin(root: Path, max_file_bytes: int) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "bytes": num_bytes}
 
 
-def _survey(checkout: Checkout, part: Repositories, reading: Reading) -> Survey:
+def _survey(checkout: Checkout, part: RepositoryGroup, sink: DocumentSink) -> Survey:
     """Read every file once: count what is passed over, note what is kept. Raises RuntimeError where files changed."""
     survey, digest, passed = Survey(), hashlib.sha256(), Counter[str]()
     for file in files_of(checkout.path, part.max_file_bytes):
@@ -159,13 +168,13 @@ def _survey(checkout: Checkout, part: Repositories, reading: Reading) -> Survey:
         if isinstance(code, Code):
             _note_code(code, survey)
         elif code.startswith("unreadable"):
-            reading.quarantine(_url(checkout, file.path).encode(errors="replace").decode(), code)
+            sink.quarantine(_url(checkout, file.path).encode(errors="replace").decode(), code)
         else:
             passed[code] += 1
     if digest.hexdigest() != checkout.sha256:
         raise RuntimeError(f"{checkout.path}: changed since the run was planned. Start the run again.")
     for reason, count in sorted(passed.items()):
-        reading.skip(reason, count)
+        sink.skip(reason, count)
     return survey
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_recipes.section import RecipeError
 from infra.store import file_digest
+from pipelines.source.errors import InputError
 from pipelines.source.io.http_client import ChangedError
 from pipelines.source.io.object_stores import StoreReadError, is_named
 
@@ -47,7 +47,7 @@ class LocalFile:
         try:
             return file_digest(self.path)
         except OSError as error:
-            raise RecipeError(
+            raise InputError(
                 f"paths: {printable(self.path)}: cannot be read ({error.strerror}). Make it readable, or take it out."
             ) from None
 
@@ -63,21 +63,21 @@ class LocalFile:
 
 def local_files(text: str, folder: Path, wanted: FileType, place: str) -> list[LocalFile]:
     """The files that a path, a folder or a glob of a recipe in `folder` names. `place` starts the message of the
-    RecipeError that is raised where there are none."""
+    InputError that is raised where there are none."""
     path = folder / text
     if path.is_file():
         if not wanted.fits(path.name):
-            raise RecipeError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. Name others.")
+            raise InputError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. Name others.")
         return [_local_file(path, path.parent)]
     if path.is_dir():
         base, candidates, kind = path, _walk(path, place), "folder"
     elif glob.has_magic(text):
         base, candidates, kind = *_glob(text, folder, place), "glob"
     else:
-        raise RecipeError(f"{place}: no such file or folder ({path}). Correct the path, or bring the file.")
+        raise InputError(f"{place}: no such file or folder ({path}). Correct the path, or bring the file.")
     files = [file for file in candidates if wanted.fits(file.name) and file.is_file()]
     if not files:
-        raise RecipeError(f"{place}: the {kind} holds no {wanted.noun} ({path}). Files end in {wanted}.")
+        raise InputError(f"{place}: the {kind} holds no {wanted.noun} ({path}). Files end in {wanted}.")
     # A file that links lead to as well goes by its own path.
     return [_local_file(file, base) for file in sorted(files, key=lambda file: (file != file.resolve(), file))]
 
@@ -110,7 +110,7 @@ def _glob(text: str, folder: Path, place: str) -> tuple[Path, Iterator[Path]]:
 
 
 def _walk(root: Path, place: str) -> Iterator[Path]:
-    """Every file below `root`, also below links to folders, each of which is entered once. Raises RecipeError."""
+    """Every file below `root`, also below links to folders, each of which is entered once. Raises InputError."""
     entered, waiting = [root.resolve()], [root]
     while waiting:
         folder = waiting.pop()
@@ -118,7 +118,7 @@ def _walk(root: Path, place: str) -> Iterator[Path]:
             with os.scandir(folder) as entries:
                 below = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            raise RecipeError(
+            raise InputError(
                 f"{place}: {printable(folder)} cannot be read ({error.strerror}). Make it readable, or name others."
             ) from None
         for entry in below:

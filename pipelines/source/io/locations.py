@@ -16,14 +16,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from data_recipes.section import RecipeError
 from infra.host.masking import MASK, masked
 from infra.store import file_digest
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.errors import InputError
 from pipelines.source.io import http_client, object_stores
 from pipelines.source.io.http_client import ChangedError, HttpError, Version
 from pipelines.source.io.local_files import FileType, LocalFile, local_files
 from pipelines.source.io.object_stores import StoreReadError, copy_name
-from pipelines.source.reading import Reading
 
 
 class PlacedFile(Protocol):
@@ -39,7 +39,7 @@ class PlacedFile(Protocol):
         """Names that tell it from others of its name, each with more of its place."""
 
     def pin(self) -> Any:
-        """Plain data that fixes the content. Raises RecipeError where the file cannot be reached."""
+        """Plain data that fixes the content. Raises InputError where the file cannot be reached."""
 
     def fetch(self, pinned: Any, folder: Path) -> Path:
         """The file on this machine's disk, copied into `folder` where it lies elsewhere.
@@ -65,7 +65,7 @@ class WebFile:
         try:
             return asdict(http_client.PLANNING_CLIENT.version(self.url))
         except HttpError as error:
-            raise RecipeError(
+            raise InputError(
                 f"paths: {error}. Correct the URL, or bring its host within reach of this machine."
             ) from None
 
@@ -84,10 +84,10 @@ class Names:
 
     def give(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
         """`files` with names that are their own: as short as they stand, with more of their place where another file
-        has the same, as far as that goes. Raises RecipeError where an earlier input has one of them too."""
+        has the same, as far as that goes. Raises InputError where an earlier input has one of them too."""
         for file in files:
             if _identity(file) in self.files:
-                raise RecipeError(f"paths: {file.name} belongs to an earlier input too. Take it out of one of the two.")
+                raise InputError(f"paths: {file.name} belongs to an earlier input too. Take it out of one of the two.")
         self.files.update(map(_identity, files))
         names = self._lengthened(files)
         self.given += names
@@ -106,7 +106,7 @@ class Names:
 
 
 def find_files(paths: Sequence[str], folder: Path, wanted: FileType) -> list[PlacedFile]:
-    """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises RecipeError."""
+    """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises InputError."""
     found: dict[Any, PlacedFile] = {}
     for number, place in enumerate(paths, start=1):
         for file in _files_at(place, folder, wanted, f"paths.{number} = {masked(place)!r}"):
@@ -115,7 +115,7 @@ def find_files(paths: Sequence[str], folder: Path, wanted: FileType) -> list[Pla
 
 
 def pin_files(files: Sequence[PlacedFile], names: Names) -> dict[str, Any]:
-    """What fixes the content of each file, by the name that it is given. Raises RecipeError."""
+    """What fixes the content of each file, by the name that it is given. Raises InputError."""
     return {file.name: file.pin() for file in names.give(files)}
 
 
@@ -141,36 +141,36 @@ def pinned_files(
 
 
 def require_unique_names(names: Sequence[str]) -> None:
-    """Raise RecipeError where two files of a recipe would give their documents the same origin."""
+    """Raise InputError if two files of a recipe would give their documents the same origin."""
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise RecipeError(
+        raise InputError(
             f"source.inputs: two files have the name {twice[0]!r}, by which their documents would be traced. "
             "Rename one, or take one out."
         )
 
 
-def read_file(file: PlacedFile, pinned: Any, reading: Reading, read: Callable[[Path], None]) -> None:
+def read_file(file: PlacedFile, pinned: Any, sink: DocumentSink, read: Callable[[Path], None]) -> None:
     """`read` a file from this machine's disk; one that cannot be had is set aside whole and counted as lost.
 
     What was copied is gone afterwards; its size and sha256 stay in the result, under `fetched`.
     """
-    reading.counts["files"] += 1
-    with tempfile.TemporaryDirectory(dir=reading.folder, prefix=".copy-") as scratch:
+    sink.counts["files"] += 1
+    with tempfile.TemporaryDirectory(dir=sink.folder, prefix=".copy-") as scratch:
         try:
             path = file.fetch(pinned, Path(scratch))
         except (HttpError, StoreReadError) as error:
-            lose_file(reading, file.name, str(error))
+            lose_file(sink, file.name, str(error))
             return
         if path.is_relative_to(scratch):
-            _record_copy(file.name, path, reading.folder)
+            _record_copy(file.name, path, sink.folder)
         read(path)
 
 
-def lose_file(reading: Reading, name: str, reason: str) -> None:
+def lose_file(sink: DocumentSink, name: str, reason: str) -> None:
     """Set aside a whole file. The stage holds the share of lost files against the same limit as that of records."""
-    reading.counts["lost_files"] += 1
-    reading.quarantine(name, reason)
+    sink.counts["lost_files"] += 1
+    sink.quarantine(name, reason)
 
 
 def _record_copy(name: str, path: Path, folder: Path) -> None:
@@ -184,24 +184,24 @@ def _record_copy(name: str, path: Path, folder: Path) -> None:
 def _files_at(text: str, folder: Path, wanted: FileType, place: str) -> Sequence[PlacedFile]:
     scheme = text.partition("://")[0] if "://" in text else ""
     if scheme and (f"={MASK}" in text or f"://{MASK}@" in text):
-        raise RecipeError(f"{place}: its credentials are masked, as in every lock. Write them there again.")
+        raise InputError(f"{place}: its credentials are masked, as in every lock. Write them there again.")
     if scheme in ("http", "https"):
         return [_web_file(text, wanted, place)]
     if scheme in object_stores.SCHEMES:
         files = object_stores.list_files(text, wanted.fits, place)
         if not files:
-            raise RecipeError(f"{place}: holds no {wanted.noun}. Files end in {wanted}.")
+            raise InputError(f"{place}: holds no {wanted.noun}. Files end in {wanted}.")
         return files
     if scheme:
         known = ", ".join(f"{name}://" for name in ("http", "https", *object_stores.SCHEMES))
-        raise RecipeError(f"{place}: no place of a known kind. Places are paths, or start with {known}.")
+        raise InputError(f"{place}: no place of a known kind. Places are paths, or start with {known}.")
     return local_files(text, folder, wanted, place)
 
 
 def _web_file(url: str, wanted: FileType, place: str) -> WebFile:
     file = WebFile(url, urllib.parse.unquote(urllib.parse.urlsplit(url).path).lstrip("/"))
     if not wanted.fits(file.name):
-        raise RecipeError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. A URL names one file.")
+        raise InputError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. A URL names one file.")
     return file
 
 

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.fs as arrow
 
 from arctic_errors import ArcticError
-from data_recipes.section import RecipeError
 from infra.host.masking import masked
 from infra.host.web import proxy_of
+from pipelines.source.errors import InputError
 from pipelines.source.io.http_client import ChangedError
 
 COPY_BYTES = 2**20
@@ -99,7 +99,7 @@ class StoredFile:
 def list_files(place: str, fits: Callable[[str], bool], field: str) -> list[StoredFile]:
     """Files at an address, below it, or that its glob names, where `fits` takes their names.
 
-    `field` starts the message of the RecipeError that is raised where the store cannot be listed.
+    `field` starts the message of the InputError that is raised where the store cannot be listed.
     """
     path = _path(place)
     base = "/".join(path.split("/")[: next(_magic_parts(path), None)])
@@ -117,19 +117,19 @@ def list_files(place: str, fits: Callable[[str], bool], field: str) -> list[Stor
             ]
     except StoreReadError as error:
         scheme = _scheme(place)
-        raise RecipeError(
+        raise InputError(
             f"{field}: cannot be listed ({error}). Correct the address, or give credentials ({CREDENTIALS[scheme]})."
         ) from None
 
 
 def open_store(place: str) -> arrow.FileSystem:
-    """The file system that an address belongs to. Raises RecipeError for an option that it does not have."""
+    """The file system that an address belongs to. Raises InputError for an option that it does not have."""
     scheme = _scheme(place)
     options: dict[str, Any] = dict(urllib.parse.parse_qsl(place.partition("?")[2]))
     for name in options:
         if name not in OPTIONS[scheme]:
             known = ", ".join(OPTIONS[scheme]) or "none"
-            raise RecipeError(f"paths has {place!r}: {name} is no option of {scheme}://. Options are {known}.")
+            raise InputError(f"paths has {place!r}: {name} is no option of {scheme}://. Options are {known}.")
     options = {name: value == "true" if name == "anonymous" else value for name, value in options.items()}
     if scheme == "hf":
         return arrow.PyFileSystem(arrow.FSSpecHandler(hub()))
@@ -202,7 +202,7 @@ def _is_deep(path: str, base: str) -> bool:
 def _errors_as_store_read_error(path: str) -> Iterator[None]:
     try:
         yield
-    except (RecipeError, ChangedError):
+    except (InputError, ChangedError):
         raise
     # The stores' libraries raise errors of their own HTTP libraries, which share no class but this one.
     except Exception as error:

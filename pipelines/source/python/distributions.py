@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distribution, distributions
-from pathlib import Path
 from typing import Any
 
-from data_recipes.inputs import DistributionsInput
 from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.protocol import InputSplit
 from pipelines.source.python.packages import fields_of, licence, normal_name, package_url, text_digest
-from pipelines.source.reading import Reading
 
 THIS_PROJECT = "arctic-pretraining"
 """Left out: a corpus that read this project's own README would change with it."""
@@ -22,26 +22,28 @@ class Descriptions:
 
     names: Sequence[str]
 
-    def read(self, reading: Reading) -> None:
+    def read(self, sink: DocumentSink) -> None:
         for name in self.names:
-            reading.keep(describe(name, reading.heldout_fraction))
+            sink.write(describe(name, sink.heldout_fraction))
 
 
-def pin(item: DistributionsInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
-    """Version and digest of the description, by distribution."""
-    descriptions = {}
-    for name in installed_distributions():
-        found = distribution(name)
-        if text := _description(found):
-            descriptions[name] = f"{found.version} {text_digest(text)}"
-    return {"descriptions": descriptions}
+@dataclass(frozen=True)
+class Distributions:
+    """All installed distributions, by name."""
 
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
+        """Version and digest of the description, by distribution."""
+        descriptions = {}
+        for name in installed_distributions():
+            installed = distribution(name)
+            if text := _description(installed):
+                descriptions[name] = f"{installed.version} {text_digest(text)}"
+        return {"descriptions": descriptions}
 
-def parts(item: DistributionsInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[Descriptions]:  # noqa: ARG001
-    """Shards of distributions, by name."""
-    names = sorted(pinned["descriptions"])
-    for start in range(0, len(names), DESCRIPTIONS_PER_SHARD):
-        yield Descriptions(names[start : start + DESCRIPTIONS_PER_SHARD])
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
+        names = sorted(fingerprint["descriptions"])
+        for start in range(0, len(names), DESCRIPTIONS_PER_SHARD):
+            yield InputSplit(Descriptions(names[start : start + DESCRIPTIONS_PER_SHARD]))
 
 
 def installed_distributions() -> list[str]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_recipes.inputs import PydocInput
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.protocol import InputSplit
 from pipelines.source.python.standard_library import module_names, pin_library
-from pipelines.source.reading import Reading
 from pipelines.source.web.warc.files import read_pages
 from pipelines.source.web.warc.responses import write_responses
 
@@ -28,22 +29,24 @@ class PydocPages:
     file_name: str
     modules: Sequence[str]
 
-    def read(self, reading: Reading) -> None:
-        path = reading.folder / "warc" / self.file_name
+    def read(self, sink: DocumentSink) -> None:
+        path = sink.folder / "warc" / self.file_name
         path.parent.mkdir()
-        reading.skip("not_importable", write_pages(self.modules, path))
-        read_pages(path, reading)
+        sink.skip("not_importable", write_pages(self.modules, path))
+        read_pages(path, sink)
 
 
-def pin(item: PydocInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
-    """Version and digest of the standard library."""
-    return {"library": pin_library()}
+@dataclass(frozen=True)
+class Pydoc:
+    """The pages of the standard library, in as many shards on every machine."""
 
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
+        """Version and digest of the standard library."""
+        return {"library": pin_library()}
 
-def parts(item: PydocInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[PydocPages]:  # noqa: ARG001
-    """As many shards on every machine."""
-    for number, modules in enumerate(module_shards()):
-        yield PydocPages(f"pydoc-{number:05d}.warc.gz", modules)
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
+        for number, modules in enumerate(module_shards()):
+            yield InputSplit(PydocPages(f"pydoc-{number:05d}.warc.gz", modules))
 
 
 def module_shards() -> list[list[str]]:

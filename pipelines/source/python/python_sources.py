@@ -9,12 +9,13 @@ from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, 
 from pathlib import Path, PurePath
 from typing import Any
 
-from data_recipes.inputs import PythonSourcesInput
-from data_recipes.section import RecipeError
 from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.errors import InputError
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.protocol import InputSplit
 from pipelines.source.python.packages import licence, package_url, text_digest
 from pipelines.source.python.standard_library import library_files, pin_library, standard_library
-from pipelines.source.reading import Reading
 
 PYTHON_LICENCE = "Python-2.0"
 """SPDX id of the Python Software Foundation's licence stack, which covers the standard library."""
@@ -39,34 +40,40 @@ class SourceFiles:
     files: Sequence[SourceFile]
     max_file_bytes: int
 
-    def read(self, reading: Reading) -> None:
+    def read(self, sink: DocumentSink) -> None:
         for file in self.files:
             if file.path.stat().st_size > self.max_file_bytes:
-                reading.skip("too_large")
+                sink.skip("too_large")
                 continue
             try:
-                document = read_source(file, reading.heldout_fraction)
+                document = read_source(file, sink.heldout_fraction)
             except (SyntaxError, UnicodeDecodeError) as error:
-                reading.quarantine(file.url, f"undecodable text: {error}")
+                sink.quarantine(file.url, f"undecodable text: {error}")
                 continue
             if document.text.strip():
-                reading.keep(document)
+                sink.write(document)
             else:
-                reading.skip("no_text")
+                sink.skip("no_text")
 
 
-def pin(item: PythonSourcesInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
-    """What fixes the standard library and each distribution. Raises RecipeError."""
-    library = {"library": pin_library()} if item.standard_library else {}
-    return {**library, "sources": {name: pin_sources(name) for name in item.distributions}}
+@dataclass(frozen=True)
+class PythonSources:
+    """The standard library's files first, then those of `distributions`."""
 
+    standard_library: bool
+    distributions: Sequence[str]
+    max_file_bytes: int
 
-def parts(item: PythonSourcesInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[SourceFiles]:  # noqa: ARG001
-    """Shards of files, the standard library's first."""
-    files = library_sources() if item.standard_library else []
-    files += [file for name in item.distributions for file in distribution_sources(name)]
-    for start in range(0, len(files), FILES_PER_SHARD):
-        yield SourceFiles(files[start : start + FILES_PER_SHARD], item.max_file_bytes)
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
+        """What fixes the standard library and each distribution. Raises InputError."""
+        library = {"library": pin_library()} if self.standard_library else {}
+        return {**library, "sources": {name: pin_sources(name) for name in self.distributions}}
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
+        files = library_sources() if self.standard_library else []
+        files += [file for name in self.distributions for file in distribution_sources(name)]
+        for start in range(0, len(files), FILES_PER_SHARD):
+            yield InputSplit(SourceFiles(files[start : start + FILES_PER_SHARD], self.max_file_bytes))
 
 
 def library_sources() -> list[SourceFile]:
@@ -80,7 +87,7 @@ def library_sources() -> list[SourceFile]:
 
 
 def distribution_sources(name: str) -> list[SourceFile]:
-    """The `.py` files of an installed distribution. Raises RecipeError."""
+    """The `.py` files of an installed distribution. Raises InputError."""
     found = _installed(name)
     url, origin, terms = package_url(found), f"{name} {found.version}", licence(found)
     return [
@@ -89,7 +96,7 @@ def distribution_sources(name: str) -> list[SourceFile]:
 
 
 def pin_sources(name: str) -> str:
-    """Version of a distribution and a digest over its `.py` files as RECORD has them. Raises RecipeError."""
+    """Version of a distribution and a digest over its `.py` files as RECORD has them. Raises InputError."""
     found = _installed(name)
     lines = [f"{file.as_posix()} {file.hash.value if file.hash else ''}" for file in _python_files(found)]
     return f"{found.version} {text_digest(json.dumps(lines))}"
@@ -107,11 +114,11 @@ def _installed(name: str) -> Distribution:
     try:
         found = distribution(name)
     except PackageNotFoundError:
-        raise RecipeError(
+        raise InputError(
             f"distributions has {name!r}, which is not installed in this environment. Install it or take it out."
         ) from None
     if found.files is None:
-        raise RecipeError(f"distributions has {name!r}, whose list of files (RECORD) is missing. Install it again.")
+        raise InputError(f"distributions has {name!r}, whose list of files (RECORD) is missing. Install it again.")
     return found
 
 

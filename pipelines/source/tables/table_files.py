@@ -8,16 +8,17 @@ from datetime import date, time
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from arctic_errors import ArcticError
-from data_recipes.inputs import TableInput
-from data_recipes.section import RecipeError
 from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.errors import InputError
+from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType, LocalFile, printable
-from pipelines.source.io.locations import PlacedFile, lose_file, pinned_files, read_file
-from pipelines.source.reading import Reading
+from pipelines.source.io.locations import PlacedFile, lose_file, read_file
+from pipelines.source.protocol import InputSplit
 from pipelines.source.tables.rows import (
     BadRow,
     BrokenFileError,
@@ -41,80 +42,104 @@ FIELDS = ("text_field", "url_field", "date_field", "licence_field", "id_field")
 """Fields of the section that name a field or column of the files."""
 
 
+class TableFields(Protocol):
+    """Names of the fields of a row that become a document."""
+
+    @property
+    def text_field(self) -> str: ...
+    @property
+    def url_field(self) -> str | None: ...
+    @property
+    def date_field(self) -> str | None: ...
+    @property
+    def licence_field(self) -> str | None: ...
+    @property
+    def id_field(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Files of rows at `paths`, a shard each, by name; `kind` is a key of FILES."""
+
+    kind: str
+    paths: Sequence[str]
+    text_field: str = "text"
+    url_field: str | None = None
+    date_field: str | None = None
+    licence_field: str | None = None
+    id_field: str | None = None
+
+    @property
+    def file_type(self) -> FileType:
+        return FILES[self.kind]
+
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:
+        """Raises InputError if a Parquet file here lacks a column. A damaged one is set aside when it is read."""
+        files = folder.find(self.paths, self.file_type)
+        for file in files:
+            if self.kind == "parquet" and isinstance(file, LocalFile):
+                _require_columns(file.path, self)
+        return folder.fingerprint(files)
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
+        for file, pinned in folder.fingerprinted(self.paths, self.file_type, fingerprint):
+            yield InputSplit(TableFile(file, pinned, self), [file.name, pinned])
+
+
 @dataclass(frozen=True)
 class TableFile:
     """A file of rows with what fixes its content."""
 
     file: PlacedFile
     pinned: Any
-    section: TableInput
+    section: Tables
 
-    def read(self, reading: Reading) -> None:
-        read_file(self.file, self.pinned, reading, partial(self._read_rows, reading))
+    def read(self, sink: DocumentSink) -> None:
+        read_file(self.file, self.pinned, sink, partial(self._read_rows, sink))
 
-    def _read_rows(self, reading: Reading, path: Path) -> None:
+    def _read_rows(self, sink: DocumentSink, path: Path) -> None:
         try:
             for row in READERS[self.section.kind](path, wanted_fields(self.section)):
-                take_row(row, self.section, self.file.name, reading)
+                take_row(row, self.section, self.file.name, sink)
         except BrokenFileError as error:
-            lose_file(reading, self.file.name, str(error))
+            lose_file(sink, self.file.name, str(error))
 
 
-def file_type(item: TableInput) -> FileType:
-    """What the files of an input are."""
-    return FILES[item.kind]
-
-
-def check(item: TableInput, files: Sequence[PlacedFile]) -> None:
-    """Raise RecipeError where a Parquet file here has not the columns. A damaged one is set aside when it is read."""
-    if item.kind != "parquet":
-        return
-    for file in files:
-        if isinstance(file, LocalFile):
-            _require_columns(file.path, item)
-
-
-def parts(item: TableInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[TableFile]:
-    """One shard a file, by name."""
-    for file, pin_of_file in pinned_files(item.paths, folder, file_type(item), pinned["files"]):
-        yield TableFile(file, pin_of_file, item)
-
-
-def wanted_fields(section: TableInput) -> list[str]:
+def wanted_fields(section: TableFields) -> list[str]:
     """Names of the fields that are read, each once."""
     named = (getattr(section, name) for name in FIELDS)
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def take_row(row: Row | BadRow, section: TableInput, origin: str, reading: Reading) -> None:
+def take_row(row: Row | BadRow, section: TableFields, origin: str, sink: DocumentSink) -> None:
     """Keep, skip or quarantine one row of the file that is known as `origin`."""
     place = f"{origin}#{row.number}"
     if isinstance(row, BadRow):
-        reading.quarantine(place, row.reason)
+        sink.quarantine(place, row.reason)
         return
     text = row.values.get(section.text_field)
     if _is_missing(text):
         text = None
     if text is not None and not isinstance(text, str):
-        reading.quarantine(place, f"{section.text_field} is no text, but {type(text).__name__}")
+        sink.quarantine(place, f"{section.text_field} is no text, but {type(text).__name__}")
     elif section.text_field not in row.values:
-        reading.quarantine(place, f"no field {section.text_field!r}")
+        sink.quarantine(place, f"no field {section.text_field!r}")
     elif not text or text.isspace():
-        reading.skip("no_text")
+        sink.skip("no_text")
     else:
         try:
-            document = _document(text, row, section, origin, reading.heldout_fraction)
+            document = _document(text, row, section, origin, sink.heldout_fraction)
         except _UnreadableFieldError as error:
-            reading.quarantine(place, str(error))
+            sink.quarantine(place, str(error))
         else:
-            reading.keep(document)
+            sink.write(document)
 
 
 class _UnreadableFieldError(ArcticError, ValueError):
     """A field that is no text and cannot be written as one."""
 
 
-def _document(text: str, row: Row, section: TableInput, origin: str, heldout_fraction: float) -> Document:
+def _document(text: str, row: Row, section: TableFields, origin: str, heldout_fraction: float) -> Document:
     """Raises _UnreadableFieldError."""
 
     def text_of(field: str | None) -> str | None:
@@ -174,13 +199,13 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _require_columns(path: Path, item: TableInput) -> None:
+def _require_columns(path: Path, item: TableFields) -> None:
     for name in FIELDS:
         column = getattr(item, name)
         try:
             require_parquet_columns(path, [column] if column else [])
         except MissingColumnError as error:
             place = f"{name} = {column!r}: {printable(path)}"
-            raise RecipeError(f"{place}: {error}. Correct the field or the file.") from None
+            raise InputError(f"{place}: {error}. Correct the field or the file.") from None
         except BrokenFileError:
             return

@@ -6,13 +6,13 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from data_recipes.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN, Document
 from pipelines.artifacts.questions import DIFFICULTIES
-from pipelines.source.reading import Reading
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.protocol import InputSplit
 from pipelines.source.text_to_sql.questions import Pair, document_text, draw_pairs, prompt
 from pipelines.source.text_to_sql.schemas import GENERATOR_VERSION, Schema, schema_slice, with_rows
 
@@ -21,32 +21,42 @@ SCHEMAS_PER_SHARD = 1500
 
 
 @dataclass(frozen=True)
+class TextToSql:
+    """Schemas for training, then schemas that no training document has, for evaluation."""
+
+    num_schemas: int
+    num_heldout_schemas: int
+    pairs_per_schema: int
+    seed: int
+
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
+        """The generator's version."""
+        return {"generator": GENERATOR_VERSION}
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
+        for heldout, count in ((False, self.num_schemas), (True, self.num_heldout_schemas)):
+            for first in range(0, count, SCHEMAS_PER_SHARD):
+                yield InputSplit(SqlSchemas(self, heldout, first, min(first + SCHEMAS_PER_SHARD, count)))
+
+    def questions(self, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        return sql_questions(self, prefix)
+
+
+@dataclass(frozen=True)
 class SqlSchemas:
     """Schemas `first` to `last` - 1 of one side of a text-to-SQL input."""
 
-    section: TextToSqlInput
+    section: TextToSql
     heldout: bool
     first: int
     last: int
 
-    def read(self, reading: Reading) -> None:
+    def read(self, sink: DocumentSink) -> None:
         for document in sql_documents(self.section, self.heldout, self.first, self.last):
-            reading.keep(document)
+            sink.write(document)
 
 
-def pin(item: TextToSqlInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
-    """The generator's version."""
-    return {"generator": GENERATOR_VERSION}
-
-
-def parts(item: TextToSqlInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[SqlSchemas]:  # noqa: ARG001
-    """Shards of schemas, those for training first."""
-    for heldout, count in ((False, item.num_schemas), (True, item.num_heldout_schemas)):
-        for first in range(0, count, SCHEMAS_PER_SHARD):
-            yield SqlSchemas(item, heldout, first, min(first + SCHEMAS_PER_SHARD, count))
-
-
-def sql_documents(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[Document]:
+def sql_documents(section: TextToSql, heldout: bool, first: int, last: int) -> list[Document]:
     """Documents `first` to `last` - 1 of one side, one a schema."""
     documents = []
     for schema, pairs in _generate(section, heldout, first, last):
@@ -65,7 +75,7 @@ def sql_documents(section: TextToSqlInput, heldout: bool, first: int, last: int)
     return documents
 
 
-def sql_questions(section: TextToSqlInput, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def sql_questions(section: TextToSql, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Rows of QUESTIONS and DATABASES for the held-out schemas; `prefix` starts every database id."""
     questions, databases = [], []
     for number, (schema, pairs) in enumerate(_generate(section, True, 0, section.num_heldout_schemas)):
@@ -91,7 +101,7 @@ def _levels(pairs: list[Pair]) -> dict[str, int]:
     return {level: counts[level] for level in DIFFICULTIES if counts[level]}
 
 
-def _generate(section: TextToSqlInput, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
+def _generate(section: TextToSql, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
     generated = []
     for number, schema in enumerate(schema_slice(section.seed, heldout, first, last), start=first):
         draw = random.Random(f"rows/{section.seed}/{heldout}/{number}")

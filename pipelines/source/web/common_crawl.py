@@ -2,18 +2,18 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from data_recipes.inputs import CommonCrawlInput
-from data_recipes.section import RecipeError
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.errors import InputError
 from pipelines.source.io import http_client
 from pipelines.source.io.http_client import HttpError
+from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.locations import WebFile, lose_file
 from pipelines.source.io.ranged_file import RangedFile
-from pipelines.source.reading import Part, Reading
+from pipelines.source.protocol import InputSplit
 from pipelines.source.tables.rows import BrokenFileError
 from pipelines.source.web.crawl_index import RecordPlace, find_records, ranges
 from pipelines.source.web.crawl_lists import listed_files
@@ -26,50 +26,78 @@ INDEX_SUBSET = "/subset=warc/"
 
 
 @dataclass(frozen=True)
+class CommonCrawl:
+    """A sample of one crawl, whole files or the records of `domains` and `languages` alone.
+
+    Either `fraction` or `num_files` is the size of the sample.
+    """
+
+    crawl: str
+    base_url: str
+    subset: str
+    fraction: float | None
+    num_files: int | None
+    seed: int
+    domains: Sequence[str]
+    languages: Sequence[str]
+
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
+        """Digests of the crawl's lists of files, and the files of the sample by name. Raises InputError."""
+        list_name = f"{self.subset}.paths.gz"
+        files, digest = self._listed(list_name)
+        pins: dict[str, Any] = {"lists": {list_name: digest}, "files": sample(files, self)}
+        if self._is_searched:
+            index, digest = self._listed(INDEX_LIST)
+            pins["lists"][INDEX_LIST] = digest
+            pins["index_files"] = sorted(name for name in index if INDEX_SUBSET in name)
+        return pins
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
+        """One split a WARC file, by name; or one a file of the index, each with the records it names."""
+        if not self._is_searched:
+            for name in fingerprint["files"]:
+                yield InputSplit(WarcFile(WebFile(self.url(name), name), None), [name, None])
+            return
+        last_draw = max(draw(self.seed, name) for name in fingerprint["files"])
+        for name in fingerprint["index_files"]:
+            yield InputSplit(IndexFile(self, name, last_draw))
+
+    def url(self, name: str) -> str:
+        """Address of one of the crawl's files."""
+        return f"{self.base_url.rstrip('/')}/{name}"
+
+    @property
+    def _is_searched(self) -> bool:
+        return bool(self.domains or self.languages)
+
+    def _listed(self, list_name: str) -> tuple[list[str], str]:
+        return listed_files(self.url(f"crawl-data/{self.crawl}/{list_name}"))
+
+
+@dataclass(frozen=True)
 class IndexFile:
     """One file of the index; of the records that it names, those in WARC files whose draw is up to `last_draw`."""
 
-    section: CommonCrawlInput
+    section: CommonCrawl
     name: str
     last_draw: str
 
-    def read(self, reading: Reading) -> None:
-        reading.counts["files"] += 1
-        index = RangedFile(_url(self.section, self.name))
+    def read(self, sink: DocumentSink) -> None:
+        sink.counts["files"] += 1
+        index = RangedFile(self.section.url(self.name))
         try:
             for places in find_records(index, self.section.domains, self.section.languages):
                 for group in ranges(place for place in places if draw(self.section.seed, place.file) <= self.last_draw):
-                    read_range(_url(self.section, group[0].file), group, reading)
+                    read_range(self.section.url(group[0].file), group, sink)
         except BrokenFileError as error:
-            lose_file(reading, self.name, str(error))
+            lose_file(sink, self.name, str(error))
 
 
-def pin(item: CommonCrawlInput, folder: Path) -> dict[str, Any]:  # noqa: ARG001 - lies in no folder
-    """Digests of the crawl's lists of files, and the files of the sample by name. Raises RecipeError."""
-    list_name = f"{item.subset}.paths.gz"
-    files, digest = _listed(item, list_name)
-    pins: dict[str, Any] = {"lists": {list_name: digest}, "files": sample(files, item)}
-    if _is_searched(item):
-        index, digest = _listed(item, INDEX_LIST)
-        pins["lists"][INDEX_LIST] = digest
-        pins["index_files"] = sorted(name for name in index if INDEX_SUBSET in name)
-    return pins
-
-
-def parts(item: CommonCrawlInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[Part]:  # noqa: ARG001
-    """One shard a WARC file, by name; or one a file of the index, each with the records it names."""
-    if not _is_searched(item):
-        yield from (WarcFile(WebFile(_url(item, name), name), None) for name in pinned["files"])
-        return
-    last_draw = max(draw(item.seed, name) for name in pinned["files"])
-    yield from (IndexFile(item, name, last_draw) for name in pinned["index_files"])
-
-
-def sample(names: list[str], item: CommonCrawlInput) -> list[str]:
+def sample(names: list[str], item: CommonCrawl) -> list[str]:
     """The files of `names` with the lowest draws, by name: a larger sample of one seed has the smaller one in it."""
     count = item.num_files or max(1, round((item.fraction or 0.0) * len(names)))
     if count > len(names):
-        raise RecipeError(f"num_files = {count}: {item.crawl} has {len(names)} {item.subset} files. Take fewer.")
+        raise InputError(f"num_files = {count}: {item.crawl} has {len(names)} {item.subset} files. Take fewer.")
     return sorted(heapq.nsmallest(count, names, key=lambda name: draw(item.seed, name)))
 
 
@@ -78,34 +106,22 @@ def draw(seed: int, name: str) -> str:
     return hashlib.sha256(f"common_crawl\n{seed}\n{name}".encode()).hexdigest()
 
 
-def read_range(url: str, group: list[RecordPlace], reading: Reading) -> None:
+def read_range(url: str, group: list[RecordPlace], sink: DocumentSink) -> None:
     """Take the documents of neighbouring records of the WARC file at `url`, which one request brings."""
     start = group[0].offset
     if group[0].length > MAX_RECORD_BYTES:
-        _lose_records(group, f"record of more than the {MAX_RECORD_BYTES} bytes that are read", reading)
+        _lose_records(group, f"record of more than the {MAX_RECORD_BYTES} bytes that are read", sink)
         return
     try:
         content = http_client.CLIENT.read(url, start, group[-1].end - start)
     except HttpError as error:
-        _lose_records(group, str(error), reading)
+        _lose_records(group, str(error), sink)
         return
     for place in group:
         for response in read_record(content[place.offset - start : place.end - start], place.offset):
-            take_page(response, reading, place.file)
+            take_page(response, sink, place.file)
 
 
-def _lose_records(group: list[RecordPlace], reason: str, reading: Reading) -> None:
+def _lose_records(group: list[RecordPlace], reason: str, sink: DocumentSink) -> None:
     for place in group:
-        reading.quarantine(f"{place.file}:{place.offset}", reason)
-
-
-def _listed(item: CommonCrawlInput, list_name: str) -> tuple[list[str], str]:
-    return listed_files(_url(item, f"crawl-data/{item.crawl}/{list_name}"))
-
-
-def _is_searched(item: CommonCrawlInput) -> bool:
-    return bool(item.domains or item.languages)
-
-
-def _url(item: CommonCrawlInput, name: str) -> str:
-    return f"{item.base_url.rstrip('/')}/{name}"
+        sink.quarantine(f"{place.file}:{place.offset}", reason)

@@ -4,7 +4,7 @@ The index is Parquet in the order of reversed host names: of a domain only some 
 the columns that are needed (https://commoncrawl.org/columnar-index).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 
@@ -34,7 +34,7 @@ class RecordPlace:
         return self.offset + self.length
 
 
-def find_records(index: RawIOBase, domains: list[str], languages: list[str]) -> Iterator[list[RecordPlace]]:
+def find_records(index: RawIOBase, domains: Sequence[str], languages: Sequence[str]) -> Iterator[list[RecordPlace]]:
     """Records of one of the registered domains, if any are named, with text in one of the languages, if any are named:
     those of one row group at a time, in order.
 
@@ -55,7 +55,7 @@ def find_records(index: RawIOBase, domains: list[str], languages: list[str]) -> 
         raise BrokenFileError(f"unreadable index: {error}") from error
 
 
-def may_hold(group: pq.RowGroupMetaData, domains: list[str]) -> bool:
+def may_hold(group: pq.RowGroupMetaData, domains: Sequence[str]) -> bool:
     """Whether the smallest and the largest domain of a row group leave room for one that is wanted."""
     columns = (group.column(number) for number in range(group.num_columns))
     statistics = next((column.statistics for column in columns if column.path_in_schema == DOMAIN), None)
@@ -76,7 +76,7 @@ def ranges(places: Iterable[RecordPlace]) -> Iterator[list[RecordPlace]]:
         yield group
 
 
-def _mask(told: pa.Table, domains: list[str], languages: list[str]) -> pa.ChunkedArray:
+def _mask(told: pa.Table, domains: Sequence[str], languages: Sequence[str]) -> pa.ChunkedArray:
     wanted = pa.chunked_array([pa.repeat(pa.scalar(True), told.num_rows)])
     if domains:
         wanted = pc.and_(wanted, pc.is_in(told[DOMAIN], pa.array(domains)))

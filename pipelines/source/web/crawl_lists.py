@@ -7,13 +7,13 @@ import secrets
 import zlib
 from pathlib import Path
 
-from data_recipes.section import RecipeError
+from pipelines.source.errors import InputError
 from pipelines.source.io import http_client
 from pipelines.source.io.http_client import HttpError
 
 
 def listed_files(url: str) -> tuple[list[str], str]:
-    """The names in the gzipped list at `url`, and the list's sha256. Raises RecipeError."""
+    """The names in the gzipped list at `url`, and the list's sha256. Raises InputError."""
     cached = cache_path(url)
     if not cached.is_file():
         _fetch(url, cached)
@@ -22,9 +22,9 @@ def listed_files(url: str) -> tuple[list[str], str]:
         names = gzip.decompress(content).decode().split()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         cached.unlink()
-        raise RecipeError(f"crawl: {url} is no gzipped list of files ({error}). Correct crawl or base_url.") from None
+        raise InputError(f"crawl: {url} is no gzipped list of files ({error}). Correct crawl or base_url.") from None
     if not names:
-        raise RecipeError(f"crawl: {url} names no file. Choose another crawl or subset.")
+        raise InputError(f"crawl: {url} names no file. Choose another crawl or subset.")
     return names, hashlib.sha256(content).hexdigest()
 
 
@@ -41,11 +41,11 @@ def _fetch(url: str, target: Path) -> None:
         http_client.PLANNING_CLIENT.download(url, partial)
         partial.rename(target)
     except HttpError as error:
-        raise RecipeError(
+        raise InputError(
             f"crawl: {error}. Correct crawl or base_url, or plan once where the host can be reached: the list is kept."
         ) from None
     except OSError as error:
-        raise RecipeError(
+        raise InputError(
             f"crawl: {target} cannot be written ({error.strerror}). Set XDG_CACHE_HOME to a folder that can."
         ) from None
     finally:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_recipes.section import RecipeError
+from pipelines.source.errors import InputError
 from pipelines.source.io.locations import require_unique_names
 
 
@@ -35,5 +35,5 @@ def test_names_are_compared_in_proportion_to_their_number():
 
 def test_the_first_name_that_stands_twice_is_told():
     names = ["c.jsonl", "b.jsonl", "a.jsonl", "c.jsonl", "b.jsonl"]
-    with pytest.raises(RecipeError, match=r"two files have the name 'b\.jsonl'"):
+    with pytest.raises(InputError, match=r"two files have the name 'b\.jsonl'"):
         require_unique_names(names)

@@ -48,7 +48,7 @@ def test_files_folders_and_globs_give_each_file_once_in_order_of_names(crawl, pa
     chosen = warc_paths(*(path.format(here=crawl) for path in paths))
     pins = source.pin(chosen, crawl)
     assert list(pins["inputs"][0]["files"]) == names
-    parts = [each.part for each in plan(chosen, pins, crawl)]
+    parts = [each.reader for each in plan(chosen, pins, crawl)]
     assert [part.file.name for part in parts if isinstance(part, WarcFile)] == names
     for part in parts:
         assert part.pinned == hashlib.sha256(part.file.path.read_bytes()).hexdigest()
@@ -85,7 +85,7 @@ def test_the_plan_has_the_files_that_were_pinned_and_no_others(crawl):
     chosen = warc_paths("crawl")
     pins = source.pin(chosen, crawl)
     (crawl / "crawl/later.warc.gz").write_bytes(b"not pinned")
-    assert [each.part.file.name for each in plan(chosen, pins, crawl)] == ["a.warc.gz", "b.warc.gz"]
+    assert [each.reader.file.name for each in plan(chosen, pins, crawl)] == ["a.warc.gz", "b.warc.gz"]
     (crawl / "crawl/b.warc.gz").unlink()
     with pytest.raises(RuntimeError, match=r"b.warc.gz is gone since the run was planned"):
         plan(chosen, pins, crawl)
@@ -97,7 +97,7 @@ def test_files_of_one_name_are_traced_by_their_folders(crawl):
     pins = source.pin(chosen, crawl)
     names = ["a.warc.gz", "b.warc.gz", "deep/b.warc.gz"]
     assert list(pins["inputs"][0]["files"]) == names
-    parts = [each.part for each in plan(chosen, pins, crawl)]
+    parts = [each.reader for each in plan(chosen, pins, crawl)]
     assert [(part.file.name, part.file.path.relative_to(crawl / "crawl").as_posix()) for part in parts] == [
         ("a.warc.gz", "deep/a.warc.gz"),
         ("b.warc.gz", "b.warc.gz"),
@@ -111,7 +111,7 @@ def test_files_of_one_name_in_two_inputs_or_two_places_have_names_of_their_own(c
     twice = section(*({"kind": "warc", "paths": [path]} for path in places))
     files = [list(found["files"]) for found in source.pin(twice, crawl)["inputs"]]
     assert files == [["b.warc.gz"], ["deep/b.warc.gz"]]
-    assert [each.part.file.name for each in plan(twice, source.pin(twice, crawl), crawl)] == [
+    assert [each.reader.file.name for each in plan(twice, source.pin(twice, crawl), crawl)] == [
         "b.warc.gz",
         "deep/b.warc.gz",
     ]
@@ -130,7 +130,7 @@ def test_a_later_file_of_the_same_name_takes_no_pinned_name(crawl):
     pins = source.pin(chosen, crawl)
     (crawl / "crawl/aa").mkdir()
     (crawl / "crawl/aa/a.warc.gz").write_bytes(b"later")
-    parts = [each.part for each in plan(chosen, pins, crawl)]
+    parts = [each.reader for each in plan(chosen, pins, crawl)]
     assert [part.file.path.parent.name for part in parts] == ["deep", "crawl"]
 
 
@@ -155,7 +155,7 @@ def test_a_name_that_is_no_utf8_is_read_and_written_with_its_bytes_escaped(crawl
     pins = source.pin(chosen, crawl)
     assert list(pins["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "caf\\xe9.warc.gz"]
     source.stage("web", chosen, pins, crawl).key.encode()
-    part = plan(chosen, pins, crawl)[-1].part
+    part = plan(chosen, pins, crawl)[-1].reader
     assert part.file.fetch(part.pinned, crawl).read_bytes() == b"c"
 
 
@@ -181,7 +181,7 @@ def test_pins_are_plain_data_and_the_plan_deals_out_everything_once(tmp_path):
     chosen = section({"kind": "pydoc"}, generated)
     pins = source.pin(chosen, tmp_path)
     canonical_json(pins)
-    parts = [each.part for each in plan(chosen, pins, tmp_path)]
+    parts = [each.reader for each in plan(chosen, pins, tmp_path)]
     slices = [(part.heldout, part.first, part.last) for part in parts if isinstance(part, SqlSchemas)]
     assert slices == [(False, 0, 1500), (False, 1500, 3000), (False, 3000, 3100), (True, 0, 10)]
     warc_files = [part.file_name for part in parts if isinstance(part, PydocPages)]

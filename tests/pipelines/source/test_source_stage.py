@@ -114,7 +114,7 @@ def test_the_same_bytes_come_from_other_folders_and_from_shards_in_any_order(cra
     (tmp_path / "crawl").mkdir()
     (tmp_path / "deeper").rename(tmp_path / "crawl" / "deeper")
     assert digests(build(chosen, "second").artifact.path) == digests(first.artifact.path)
-    parts = list(enumerate(each.part for each in plan(chosen, source.pin(chosen, tmp_path), tmp_path)))
+    parts = list(enumerate(each.reader for each in plan(chosen, source.pin(chosen, tmp_path), tmp_path)))
     for number, part in reversed(parts):
         read_shard(Shard(number, part, chosen.extractor, chosen.heldout_fraction), tmp_path / "backwards")
     assert digests(tmp_path / "backwards") == digests(first.artifact.path)

@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_recipes.inputs import WarcInput
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import PlacedFile, pinned_files, read_file
-from pipelines.source.reading import Reading
+from pipelines.source.io.locations import PlacedFile, read_file
+from pipelines.source.protocol import InputSplit
 from pipelines.source.web.pages import NotAPage, page_document
 from pipelines.source.web.warc.responses import SUFFIXES, Damage, Response, read_responses
 
@@ -23,49 +24,52 @@ class WarcFile:
     file: PlacedFile
     pinned: Any
 
-    def read(self, reading: Reading) -> None:
-        read_file(self.file, self.pinned, reading, partial(read_pages, reading=reading, origin=self.file.name))
+    def read(self, sink: DocumentSink) -> None:
+        read_file(self.file, self.pinned, sink, partial(read_pages, sink=sink, origin=self.file.name))
 
 
-def file_type(item: WarcInput) -> FileType:  # noqa: ARG001 - of one kind
-    """What the files of an input are."""
-    return WARC
+@dataclass(frozen=True)
+class WarcFiles:
+    """WARC and WET files at `paths`, a shard each, by name."""
+
+    paths: Sequence[str]
+
+    @property
+    def file_type(self) -> FileType:
+        return WARC
+
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:
+        return folder.fingerprint(folder.find(self.paths, WARC))
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
+        for file, pinned in folder.fingerprinted(self.paths, WARC, fingerprint):
+            yield InputSplit(WarcFile(file, pinned), [file.name, pinned])
 
 
-def check(item: WarcInput, files: Sequence[PlacedFile]) -> None:
-    """Nothing is known of a WARC file before it is read."""
-
-
-def parts(item: WarcInput, pinned: Mapping[str, Any], folder: Path) -> Iterator[WarcFile]:
-    """One shard a file, by name."""
-    for file, pin_of_file in pinned_files(item.paths, folder, WARC, pinned["files"]):
-        yield WarcFile(file, pin_of_file)
-
-
-def read_pages(path: Path, reading: Reading, origin: str | None = None) -> None:
+def read_pages(path: Path, sink: DocumentSink, origin: str | None = None) -> None:
     """Take the documents of every response in the WARC file `path`, known as `origin` where that is not its name."""
     for response in read_responses(path):
-        take_page(response, reading, origin or path.name)
+        take_page(response, sink, origin or path.name)
 
 
-def take_page(response: Response | Damage, reading: Reading, origin: str) -> None:
+def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> None:
     """Keep, skip or quarantine one record of the WARC file that is known as `origin`."""
     if isinstance(response, Damage):
-        reading.quarantine(_place(response, origin), response.reason)
+        sink.quarantine(_place(response, origin), response.reason)
         return
     try:
-        page = page_document(response, origin, reading.extractor, reading.heldout_fraction)
+        page = page_document(response, origin, sink.extractor, sink.heldout_fraction)
     except ValueError as error:
-        reading.quarantine(_place(response, origin), str(error))
+        sink.quarantine(_place(response, origin), str(error))
         return
     # What the parsers of others raise on a page made to break them is not known beforehand.
     except Exception as error:
-        reading.quarantine(_place(response, origin), f"page cannot be read: {type(error).__name__}: {error}")
+        sink.quarantine(_place(response, origin), f"page cannot be read: {type(error).__name__}: {error}")
         return
     if isinstance(page, NotAPage):
-        reading.skip(page.reason)
+        sink.skip(page.reason)
     else:
-        reading.keep(page)
+        sink.write(page)
 
 
 def _place(found: Response | Damage, origin: str) -> str:

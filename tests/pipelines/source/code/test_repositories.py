@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.inputs import RepositoriesInput
-from data_recipes.section import RecipeError
 from pipelines.artifacts.documents import HELDOUT, TRAIN, DocumentWriter
 from pipelines.source.code import repositories
-from pipelines.source.reading import Reading
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.errors import InputError
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.kinds import open_kind
 
 APACHE = "Licensed under the Apache License, Version 2.0"
 FILES = {
@@ -68,10 +70,18 @@ def item(*paths: str, **more: object) -> RepositoriesInput:
     return RepositoriesInput(kind="repositories", paths=list(paths), max_file_bytes=10_000, **more)
 
 
-def read(asked: RepositoriesInput, folder: Path, out: Path, heldout: float = 0.0) -> tuple[list[dict], Reading]:
-    (part,) = repositories.parts(asked, repositories.pin(asked, folder), folder)
+def pin(asked: RepositoriesInput, folder: Path) -> dict:
+    return open_kind(asked, folder).fingerprint(InputFolder(folder))
+
+
+def readers(asked: RepositoriesInput, pinned: dict, folder: Path) -> list:
+    return [split.reader for split in open_kind(asked, folder).splits(pinned, InputFolder(folder))]
+
+
+def read(asked: RepositoriesInput, folder: Path, out: Path, heldout: float = 0.0) -> tuple[list[dict], DocumentSink]:
+    (part,) = readers(asked, pin(asked, folder), folder)
     with DocumentWriter(out, 0) as writer:
-        reading = Reading(out, "cascade", heldout, writer)
+        reading = DocumentSink(out, "cascade", heldout, writer)
         part.read(reading)
     return pq.read_table(out / "documents" / "00000.parquet").to_pylist(), reading
 
@@ -102,8 +112,8 @@ def test_other_languages_are_counted_and_unknown_ones_refused(checkouts: Path, t
     documents, reading = read(item("co", languages=["TypeScript"]), checkouts, tmp_path / "out")
     assert [document["url"] for document in documents] == ["repo:shop/web/lib.ts", "repo:shop/web/index.ts"]
     assert reading.counts["skipped_other_language"] == 4
-    with pytest.raises(RecipeError, match="languages has 'Phyton', which is not among: .*Python"):
-        repositories.pin(item("co", languages=["Phyton"]), checkouts)
+    with pytest.raises(InputError, match="languages has 'Phyton', which is not among: .*Python"):
+        pin(item("co", languages=["Phyton"]), checkouts)
 
 
 def test_joined_files_stand_under_their_paths_until_the_licence_changes(checkouts: Path, tmp_path: Path) -> None:
@@ -166,7 +176,7 @@ def test_links_are_not_followed_and_names_without_utf8_are_set_aside(tmp_path: P
 
 def test_a_folder_with_git_is_one_repository_and_globs_name_many(checkouts: Path) -> None:
     def names(*paths: str) -> list[str]:
-        return list(repositories.pin(item(*paths), checkouts)["repositories"])
+        return list(pin(item(*paths), checkouts)["repositories"])
 
     assert names("co") == ["other", "shop"]
     assert names("co/shop") == ["shop"]
@@ -186,29 +196,29 @@ def test_a_folder_with_git_is_one_repository_and_globs_name_many(checkouts: Path
 )
 def test_the_pin_moves_with_what_is_read(tmp_path: Path, change: Callable[[Path], object], moves: bool) -> None:
     write(tmp_path / "co", {"r": {"a.py": b"x = 1\n", "node_modules/x.js": b"1", ".git/index": b"1"}})
-    before = repositories.pin(item("co"), tmp_path)
+    before = pin(item("co"), tmp_path)
     change(tmp_path / "co" / "r")
-    assert (repositories.pin(item("co"), tmp_path) != before) == moves
+    assert (pin(item("co"), tmp_path) != before) == moves
 
 
 def test_a_repository_that_changed_since_the_plan_is_refused(checkouts: Path, tmp_path: Path) -> None:
-    pinned = repositories.pin(item("co"), checkouts)
+    pinned = pin(item("co"), checkouts)
     (checkouts / "co/other/a.js").write_text("export default 2\n")
-    (part,) = repositories.parts(item("co"), pinned, checkouts)
+    (part,) = readers(item("co"), pinned, checkouts)
     with DocumentWriter(tmp_path, 0) as writer, pytest.raises(RuntimeError, match="co/other: changed since"):
-        part.read(Reading(tmp_path, "cascade", 0.0, writer))
+        part.read(DocumentSink(tmp_path, "cascade", 0.0, writer))
 
 
 def test_shards_hold_whole_repositories_by_name(checkouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repositories, "BYTES_PER_SHARD", 1)
-    pinned = repositories.pin(item("co"), checkouts)
-    shards = list(repositories.parts(item("co"), pinned, checkouts))
+    pinned = pin(item("co"), checkouts)
+    shards = readers(item("co"), pinned, checkouts)
     assert [[checkout.name for checkout in shard.checkouts] for shard in shards] == [["other"], ["shop"]]
 
 
 def test_mistakes_in_paths_name_their_mend(checkouts: Path) -> None:
-    with pytest.raises(RecipeError, match=r"paths\[2\] = 'nowhere': no folder with repositories \(.*\). Correct the"):
-        repositories.pin(item("co", "nowhere"), checkouts)
+    with pytest.raises(InputError, match=r"paths\[2\] = 'nowhere': no folder with repositories \(.*\). Correct the"):
+        pin(item("co", "nowhere"), checkouts)
     write(checkouts / "fork", {"shop": {"a.py": b"x = 1\n"}})
-    with pytest.raises(RecipeError, match=r"paths\[2\] = 'fork': two repositories have the name 'shop' .* Rename one"):
-        repositories.pin(item("co", "fork"), checkouts)
+    with pytest.raises(InputError, match=r"paths\[2\] = 'fork': two repositories have the name 'shop' .* Rename one"):
+        pin(item("co", "fork"), checkouts)

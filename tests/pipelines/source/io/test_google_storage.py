@@ -112,7 +112,7 @@ def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(storage,
         "version": "modified 2024-12-01T00:00:00+00:00",
         "size_bytes": len(storage.objects["bucket/a.warc.gz"]),
     }
-    part = next(each.part for each in source.inputs.plan(chosen, stage.params["pins"], tmp_path))
+    part = next(each.reader for each in source.inputs.plan(chosen, stage.params["pins"], tmp_path))
     storage.objects["bucket/a.warc.gz"] += b"more"
     with pytest.raises(RuntimeError, match=r"bucket/a.warc.gz: changed since the run was planned"):
         attempt(stage, "changed")

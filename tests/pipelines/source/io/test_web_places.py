@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from data_recipes import RecipeError
 from data_recipes.schema import SourceSection
 from pipelines import source
+from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.locations import WebFile, read_file
-from pipelines.source.reading import Reading
 from pipelines.source.stage import SourceError
 
 
@@ -74,7 +74,7 @@ def test_what_was_fetched_is_told_by_its_digest_and_gone_from_the_result(crawl, 
 @pytest.mark.parametrize("name", ["../../../out.warc.gz", "/out.warc.gz", "long" * 80 + ".warc.gz", "ü" * 300])
 def test_a_name_that_another_machine_gave_leads_nowhere_outside_the_result(server, tmp_path, waits, name):
     server.files["/file"] = b"content"
-    reading = Reading(tmp_path / "a" / "b" / "shard", "all_text", 0.0, writer=None)
+    reading = DocumentSink(tmp_path / "a" / "b" / "shard", "all_text", 0.0, writer=None)
     reading.folder.mkdir(parents=True)
     read: list[bytes] = []
     read_file(WebFile(f"{server.url}/file", name), None, reading, lambda path: read.append(path.read_bytes()))

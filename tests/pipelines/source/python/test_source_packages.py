@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes import RecipeError
+from pipelines.source.errors import InputError
 from pipelines.source.python.distributions import describe, installed_distributions
 from pipelines.source.python.packages import licence
 from pipelines.source.python.python_sources import (
@@ -82,11 +82,11 @@ def test_a_file_that_is_no_text_raises(tmp_path, data):
 
 
 def test_a_distribution_that_is_missing_or_has_no_list_of_files_is_an_error(tmp_path, monkeypatch):
-    with pytest.raises(RecipeError, match="'no-such-thing', which is not installed"):
+    with pytest.raises(InputError, match="'no-such-thing', which is not installed"):
         distribution_sources("no-such-thing")
     installed(tmp_path, "")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(RecipeError, match=r"'thing', whose list of files \(RECORD\) is missing"):
+    with pytest.raises(InputError, match=r"'thing', whose list of files \(RECORD\) is missing"):
         pin_sources("thing")
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from data_recipes.inputs import TableInput
 from pipelines.artifacts.documents import DocumentWriter
-from pipelines.source.reading import Reading
+from pipelines.source.document_sink import DocumentSink
 from pipelines.source.tables.rows import BadRow, BrokenFileError, Row, read_json_lines, read_parquet_rows
 from pipelines.source.tables.table_files import take_row, wanted_fields
 
@@ -35,7 +35,7 @@ def taken(path, chosen: TableInput, folder) -> tuple[list[dict], list[dict], int
     """Documents, set aside rows, and rows without text of a file."""
     read = read_json_lines if chosen.kind == "jsonl" else read_parquet_rows
     with DocumentWriter(folder, 0) as writer:
-        reading = Reading(folder, "all_text", 0.1, writer)
+        reading = DocumentSink(folder, "all_text", 0.1, writer)
         for row in read(path, wanted_fields(chosen)):
             take_row(row, chosen, path.name, reading)
     return (

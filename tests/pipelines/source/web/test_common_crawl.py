@@ -146,7 +146,7 @@ def test_the_lists_are_fetched_once_and_then_a_plan_needs_no_network(crawl, sect
     crawl.requests.clear()
     again = source.pin(chosen, tmp_path)
     assert again["inputs"][0] == pins
-    shards = [each.part for each in plan(chosen, again, tmp_path)]
+    shards = [each.reader for each in plan(chosen, again, tmp_path)]
     assert len(shards) == 2 and crawl.requests == []
     assert pickle.loads(pickle.dumps(shards)) == shards  # noqa: S301 - how they travel to workers
     assert not list((tmp_path / "cache").rglob(".*"))

@@ -48,13 +48,13 @@ def test_a_page_with_several_types_is_read_by_the_one_that_counts(stated, text):
 
 
 def test_a_page_whose_parser_fails_costs_itself(monkeypatch):
-    from pipelines.source.reading import Reading
+    from pipelines.source.document_sink import DocumentSink
     from pipelines.source.web.warc import files as warc_files
 
     def broken(*_: object) -> None:
         raise RecursionError("too deep")
 
     monkeypatch.setattr(warc_files, "page_document", broken)
-    reading = Reading(None, "all_text", 0.0, None)
+    reading = DocumentSink(None, "all_text", 0.0, None)
     warc_files.take_page(Response(7, 1, "http://a.example/?token=abc", None, 200, {}, b"x"), reading, "a.warc")
     assert reading.quarantined == [{"origin": "a.warc:7", "reason": "page cannot be read: RecursionError: too deep"}]

@@ -180,10 +180,10 @@ def test_a_page_of_which_little_is_left_is_chosen_again_and_says_so(left, monkey
 
 def test_chosen_pages_are_counted(monkeypatch, tmp_path):
     from pipelines.artifacts.documents import Document, DocumentWriter
-    from pipelines.source.reading import Reading
+    from pipelines.source.document_sink import DocumentSink
 
     with DocumentWriter(tmp_path, 0) as writer:
-        reading = Reading(tmp_path, "cascade", 0.0, writer)
+        reading = DocumentSink(tmp_path, "cascade", 0.0, writer)
         for number, engine in enumerate(["resiliparse", "second choice: main content", "second choice: all text"]):
-            reading.keep(Document(f"text {number}", "https://a.example/", "x", extractor=engine))
+            reading.write(Document(f"text {number}", "https://a.example/", "x", extractor=engine))
     assert reading.counts["chosen_again"] == 2 and json.dumps(reading.counts)

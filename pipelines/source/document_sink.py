@@ -1,4 +1,4 @@
-"""What the reader of an input is given: where documents go, and what is counted of the rest."""
+"""Where the reader of an input puts its documents, and what it counts of the rest."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,23 +7,30 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.host.masking import masked
-from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, DocumentWriter
+from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, draw_split
 from pipelines.source.web.extraction.extract import Extractor
 
 
+class DocumentTarget(Protocol):
+    """What takes the documents, such as a shard's file."""
+
+    def write(self, document: Document) -> int:
+        """Take a document; returns the bytes of its text. Raises UnicodeEncodeError if it cannot be stored."""
+
+
 @dataclass
-class Reading:
-    """One shard as it is read. `folder`: where files that belong to the result may be written; `counts` have the
+class DocumentSink:
+    """The documents of one shard. `folder`: files that are written there belong to the result; `counts` have the
     metrics' names without their group."""
 
     folder: Path
     extractor: Extractor
     heldout_fraction: float
-    writer: DocumentWriter
+    writer: DocumentTarget
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def keep(self, document: Document) -> None:
+    def write(self, document: Document) -> None:
         """Write a document, or set it aside where one of its fields is no text that can be stored."""
         try:
             self.counts["bytes"] += self.writer.write(document)
@@ -43,9 +50,6 @@ class Reading:
         """Set aside a record that could not be read."""
         self.quarantined.append({"origin": masked(origin), "reason": masked(reason)})
 
-
-class Part(Protocol):
-    """What one shard reads: a frozen dataclass of plain data, so that it can travel to a worker."""
-
-    def read(self, reading: Reading) -> None:
-        """Keep, skip or quarantine every record."""
+    def draw_split(self, group: str) -> str:
+        """TRAIN or HELDOUT for the documents of `group`, such as a domain, which must not stand on both sides."""
+        return draw_split(group, self.heldout_fraction)

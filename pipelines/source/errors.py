@@ -1,0 +1,7 @@
+"""What a user can mend about the inputs of a corpus."""
+
+from arctic_errors import UserError
+
+
+class InputError(UserError, ValueError):
+    """An input cannot be read as declared: the message starts with its field, such as `paths[2] = 'gone'`."""

@@ -1,0 +1,32 @@
+"""The folder of a recipe as its inputs see it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.source.io.local_files import FileType
+from pipelines.source.io.locations import Names, PlacedFile, find_files, pin_files, pinned_files
+
+
+@dataclass(frozen=True)
+class InputFolder:
+    """The folder at which the relative paths of a recipe start. `names`: those by which the files of its inputs are
+    traced, each of one file."""
+
+    path: Path
+    names: Names = field(default_factory=Names)
+
+    def find(self, paths: Sequence[str], file_type: FileType) -> list[PlacedFile]:
+        """The files at `paths` (files, folders, globs or addresses), each once, by name. Raises InputError."""
+        return find_files(paths, self.path, file_type)
+
+    def fingerprint(self, files: Sequence[PlacedFile]) -> dict[str, Any]:
+        """What fixes the content of each of `files`, by the name by which it is traced. Raises InputError."""
+        return {"files": pin_files(files, self.names)}
+
+    def fingerprinted(
+        self, paths: Sequence[str], file_type: FileType, fingerprint: Mapping[str, Any]
+    ) -> Iterator[tuple[PlacedFile, Any]]:
+        """The files of `fingerprint`, each with what fixes its content, by name. Raises ChangedError if one is gone."""
+        yield from pinned_files(paths, self.path, file_type, fingerprint["files"])

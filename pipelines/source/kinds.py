@@ -1,0 +1,49 @@
+"""The class of each kind of input: a built-in one, or one of the user's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from data_recipes.inputs import Input
+from data_recipes.section import ExtensionSection
+from pipelines.extension import Extension, Shipped
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.protocol import InputKind, SplitReader
+
+KINDS: Mapping[str, str] = {
+    "warc": "pipelines.source.web.warc.files:WarcFiles",
+    "common_crawl": "pipelines.source.web.common_crawl:CommonCrawl",
+    "jsonl": "pipelines.source.tables.table_files:Tables",
+    "parquet": "pipelines.source.tables.table_files:Tables",
+    "pydoc": "pipelines.source.python.pydoc_pages:Pydoc",
+    "distributions": "pipelines.source.python.distributions:Distributions",
+    "python_sources": "pipelines.source.python.python_sources:PythonSources",
+    "repositories": "pipelines.source.code.repositories:Repositories",
+    "text_to_sql": "pipelines.source.text_to_sql.generator:TextToSql",
+}
+"""The class of each built-in kind: a dataclass with the fields of its section."""
+
+
+def open_kind(section: Input, folder: Path) -> InputKind:
+    """The input that `section` of a recipe in `folder` describes. Raises ExtensionError."""
+    if isinstance(section, ExtensionSection):
+        return cast(InputKind, Extension.find(section.kind, section.fields, InputKind, folder).make())
+    module, _, name = KINDS[section.kind].partition(":")
+    made: Any = getattr(import_module(module), name)
+    return cast(InputKind, made(**{field.name: getattr(section, field.name) for field in fields(made)}))
+
+
+@dataclass(frozen=True)
+class OwnReader:
+    """A reader whose class is the user's own."""
+
+    shipped: Shipped
+
+    @classmethod
+    def of(cls, reader: SplitReader, extension: Extension) -> "OwnReader":
+        return cls(Shipped(extension, reader))
+
+    def read(self, sink: DocumentSink) -> None:
+        self.shipped.open().read(sink)
