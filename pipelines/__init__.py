@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pipelines.dedup.deduplicate import deduplicate
     from pipelines.errors import NotInStoreError, OptionError
     from pipelines.recipes import Recipe, load_recipe
+    from pipelines.score.library import score_documents
     from pipelines.session import RunPlan, plan, run
+    from pipelines.source.library import extract, read_documents
     from pipelines.tokenize.library import pack_texts, train_tokenizer
 
 __all__ = [
@@ -32,10 +34,13 @@ __all__ = [
     "StageResult",
     "UserError",
     "deduplicate",
+    "extract",
     "load_recipe",
     "pack_texts",
     "plan",
+    "read_documents",
     "run",
+    "score_documents",
     "train_tokenizer",
 ]
 
@@ -49,10 +54,13 @@ _MODULES = {
     "StageResult": "infra.session",
     "UserError": "arctic_errors",
     "deduplicate": "pipelines.dedup.deduplicate",
+    "extract": "pipelines.source.library",
     "load_recipe": "pipelines.recipes",
     "pack_texts": "pipelines.tokenize.library",
     "plan": "pipelines.session",
+    "read_documents": "pipelines.source.library",
     "run": "pipelines.session",
+    "score_documents": "pipelines.score.library",
     "train_tokenizer": "pipelines.tokenize.library",
 }
 

@@ -21,8 +21,8 @@ EXPORTED = {
         StoreError UserError map_shards run
     """,
     "pipelines": """
-        ArcticError NotInStoreError OptionError Recipe RunPlan RunResult StageResult UserError deduplicate load_recipe
-        pack_texts plan run train_tokenizer
+        ArcticError NotInStoreError OptionError Recipe RunPlan RunResult StageResult UserError deduplicate extract
+        load_recipe pack_texts plan read_documents run score_documents train_tokenizer
     """,
 }
 NAMES = [(package, name) for package, names in EXPORTED.items() for name in names.split()]

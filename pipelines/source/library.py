@@ -1,0 +1,116 @@
+"""Reading documents and extracting text as library functions, without a recipe or a cluster."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipelines.artifacts.documents import Document
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.local_files import FileType
+from pipelines.source.io.locations import PlacedFile, find_files
+from pipelines.source.tables.table_files import FILES, READERS, Tables, take_row, wanted_fields
+from pipelines.source.web.charsets import decode
+from pipelines.source.web.extraction.extract import Extractor
+from pipelines.source.web.extraction.extract import extract as extract_page
+from pipelines.source.web.warc.files import WARC, take_page
+from pipelines.source.web.warc.responses import read_responses
+
+READABLE = FileType(
+    "WARC, JSON Lines or Parquet file", (*WARC.suffixes, *FILES["jsonl"].suffixes, *FILES["parquet"].suffixes)
+)
+OnUnreadable = Callable[[str, str], object]
+
+
+def read_documents(
+    path: Path | str,
+    *,
+    text_field: str = "text",
+    url_field: str | None = None,
+    extractor: Extractor = "cascade",
+    on_unreadable: OnUnreadable | None = None,
+) -> Iterator[Document]:
+    """Read the documents of WARC, WET, JSON Lines and Parquet files, one at a time, files by name.
+
+    Args:
+        path: A file, a folder (with all below it), a glob, or an address (`https://`, `s3://`, `gs://`, `hf://`).
+        text_field: Field or column of JSON Lines and Parquet files that holds the text.
+        url_field: Field or column that holds the URL. Default: the file's name and the row.
+        extractor: How text is taken from HTML: "cascade", "main_content" or "all_text".
+        on_unreadable: Called with the place of a record that cannot be read, and the reason. Default: a warning.
+
+    Raises:
+        InputError: There is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pipelines import read_documents
+        >>> file = Path(tempfile.mkdtemp(), "notes.jsonl")
+        >>> _ = file.write_text('{"text": "The river rose."}\\n{"text": ""}\\n')
+        >>> [(document.text, document.url) for document in read_documents(file)]
+        [('The river rose.', 'notes.jsonl#1')]
+    """
+    for file in find_files([str(path)], Path(), READABLE):
+        with tempfile.TemporaryDirectory(prefix="arctic-read-") as scratch:
+            written: list[Document] = []
+            sink = DocumentSink(Path(scratch), extractor, 0.0, _Collected(written))
+            tables = Tables(_table_kind(file), (), text_field, url_field)
+            for _ in _records(file, file.fetch(file.pin(), Path(scratch)), tables, sink):
+                for record in sink.quarantined:
+                    (on_unreadable or _warn)(record["origin"], record["reason"])
+                yield from written
+                sink.quarantined.clear()
+                written.clear()
+
+
+def extract(html: str | bytes, extractor: Extractor = "cascade") -> str:
+    """Take the text out of an HTML page, without navigation, advertisements and other boilerplate.
+
+    Args:
+        html: The page. Bytes are decoded by their byte order mark, meta tag or statistics.
+        extractor: "cascade" for the main part of the page, "main_content" for resiliparse's, "all_text" for all that
+            is visible.
+
+    Raises:
+        UndecodablePageError: No charset fits the bytes.
+
+    Example:
+        >>> from pipelines import extract
+        >>> extract("<html><body><nav>Home</nav><p>The river rose in the night.</p></body></html>")
+        'The river rose in the night.'
+    """
+    text, _ = extract_page(decode(html, "text/html") if isinstance(html, bytes) else html, extractor)
+    return text
+
+
+class _Collected:
+    """Takes documents as a shard's file does."""
+
+    def __init__(self, documents: list[Document]) -> None:
+        self._documents = documents
+
+    def write(self, document: Document) -> int:
+        size = len(document.text.encode())
+        self._documents.append(document)
+        return size
+
+
+def _records(file: PlacedFile, path: Path, tables: Tables, sink: DocumentSink) -> Iterator[None]:
+    """One step a record, which has then been written, skipped or quarantined."""
+    if WARC.fits(file.name):
+        for response in read_responses(path):
+            take_page(response, sink, file.name)
+            yield
+    else:
+        for row in READERS[tables.kind](path, wanted_fields(tables)):
+            take_row(row, tables, file.name, sink)
+            yield
+
+
+def _table_kind(file: PlacedFile) -> str:
+    return next((kind for kind, file_type in FILES.items() if file_type.fits(file.name)), "jsonl")
+
+
+def _warn(origin: str, reason: str) -> None:
+    warnings.warn(f"{origin}: {reason}", stacklevel=3)
