@@ -6,6 +6,9 @@
         ConfigError                   the numbers of a model or of its training cannot work together
         OptionError                   an option or an argument is wrong
         ExtensionError                a class of yours, named as "package.module:Class", cannot be used
+          ExtensionFieldError         a field of it is wrong
+        ScorerError, RuleError        a scorer or filter rule of yours returns something else than it declares
+        InputError                    an input of a corpus cannot be read as declared
         SelectionError                --until or --only fits no stage
         NotInStoreError               the store does not hold what you asked for
         StoreError                    the store cannot be used

@@ -1,5 +1,6 @@
-"""The files that a recipe names: what a job needs of the folder that is sent with it, besides code."""
+"""The files that a recipe names: what a job needs of the folder that is sent with it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,19 @@ from typing import Any
 from data_recipes.load import load_recipe, load_run
 from data_recipes.lock import Lock
 from data_recipes.schema import CorpusRecipe
+from data_recipes.section import CLASS_NAME
 
 MAGIC = "*?["
 
 
 def needed_files(recipe: Path, overrides: Sequence[str], folder: Path) -> list[str]:
     """The recipe, and files and folders that it names, as far as they lie in `folder`: relative to it, sorted. Of a
-    pattern such as `pages/*.warc.gz`, its folder. Raises RecipeError for a recipe that cannot be read."""
+    pattern such as `pages/*.warc.gz`, its folder; of a class of the user's own, its module and the package around it.
+    Raises RecipeError for a recipe that cannot be read."""
     named = {recipe.resolve()}
     for home, page in _pages(recipe, overrides):
         named |= {home / text for text in map(_before_magic, _texts(page)) if text}
+        named |= {start / file for text in _texts(page) for file in _module_files(text) for start in (home, folder)}
     root = folder.resolve()
     inside = {path.resolve() for path in named if _exists(path)}
     return sorted(path.relative_to(root).as_posix() for path in inside if root in path.parents)
@@ -45,6 +49,15 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
+
+
+def _module_files(text: str) -> Iterator[str]:
+    """Where the module of the class "package.module:Class" may be, and its package; nothing of other texts."""
+    if re.fullmatch(CLASS_NAME, text):
+        module = text.partition(":")[0].replace(".", "/")
+        yield from (f"{module}.py", f"{module}/__init__.py")
+        if "/" in module:
+            yield module.partition("/")[0]
 
 
 def _before_magic(text: str) -> str:

@@ -55,6 +55,8 @@ class Section(BaseModel):
         return params
 
 
+CLASS_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+"""A class of the user's own, as "package.module:Class"."""
 OWN_CLASS = "class"
 """The kind of an ExtensionSection where a field takes built-in kinds too."""
 
@@ -64,7 +66,7 @@ class ExtensionSection(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    kind: Annotated[str, Field(pattern=CLASS_NAME)]
     """Name of the class, such as "my_package.rules:EnoughLinks"; its module lies beside the recipe, in the folder in
     which the command runs, or is installed."""
 

@@ -51,7 +51,7 @@ def submit(
     if url.startswith("http:") and not is_here:
         print(_unencrypted(url), flush=True)
     env = runtime_env(working_dir, needed)
-    _measure(working_dir, env["excludes"], url)
+    _measure(working_dir, env["excludes"], needed, url)
     client = _client(url)
     _quiet()
     job_id = _send(client, [python or (sys.executable if is_here else "python"), *arguments], env, url)
@@ -87,9 +87,10 @@ def runtime_env(working_dir: Path, needed: Sequence[str] = ()) -> dict[str, Any]
     return env | ({"env_vars": variables} if variables else {})
 
 
-def _measure(working_dir: Path, patterns: Sequence[str], url: str) -> None:
+def _measure(working_dir: Path, patterns: Sequence[str], needed: Sequence[str], url: str) -> None:
     upload = measure(working_dir, patterns)
     try:
+        upload.require_files(needed)
         upload.require_sendable()
     except UploadError as error:
         raise ClusterError(str(error)) from None

@@ -49,6 +49,15 @@ class Upload:
     def __str__(self) -> str:
         return f"{self.folder}: {len(self.files):,} files, {_size(self.num_bytes)}{self._largest(self._by_folder())}"
 
+    def require_files(self, needed: Sequence[str]) -> None:
+        """Raise UploadError if one of the files `needed`, relative to `folder`, is left out."""
+        for name in needed:
+            if (self.folder / name).is_file() and name not in self.files:
+                raise UploadError(
+                    f"{self.folder / name}: the job needs it, and {self.folder / '.gitignore'}, another ignore file or "
+                    "the list of secrets leaves it out. Remove the pattern that matches it, or rename the file."
+                )
+
     def require_sendable(self) -> None:
         """Raise UploadError where a head would refuse it."""
         if self.num_bytes < LIMIT_BYTES:

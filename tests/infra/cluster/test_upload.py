@@ -112,3 +112,35 @@ def test_a_recipe_needs_itself_its_corpora_and_the_files_they_name(tmp_path: Pat
         'name = "web"\ndescription = "Pages"\n[source]\ninputs = [{ kind = "warc", paths = ["pages/*.warc.gz"] }]\n'
     )
     assert needed_files(Path("recipes/web.toml"), [], tmp_path) == ["recipes/pages", "recipes/web.toml"]
+
+
+def test_a_class_of_ones_own_travels_with_its_package(tmp_path: Path):
+    from data_recipes.files import needed_files
+
+    for name in (
+        "recipes/own_rules.py",
+        "own_package/__init__.py",
+        "own_package/deep/scorer.py",
+        "own_package/list.bin",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "recipes" / "web.toml").write_text(
+        'name = "web"\ndescription = ""\n[source]\ninputs = [{ kind = "pydoc" }]\n'
+        '[score]\nscorers = [{ kind = "own_package.deep.scorer:Scorer" }]\n'
+        '[filter]\nrules = [{ kind = "own_rules:Rule" }, { kind = "json:JSONDecoder" }]\n'
+    )
+    needed = needed_files(tmp_path / "recipes" / "web.toml", [], tmp_path)
+    assert needed == ["own_package", "own_package/deep/scorer.py", "recipes/own_rules.py", "recipes/web.toml"]
+    sent = measure(tmp_path, excludes(tmp_path, needed))
+    sent.require_files(needed)
+    assert {"own_package/list.bin", "own_package/__init__.py", "recipes/own_rules.py"} <= set(sent.files)
+
+
+def test_a_needed_file_that_is_ignored_is_refused(tmp_path: Path):
+    (tmp_path / "own_rules.py").touch()
+    (tmp_path / ".gitignore").write_text("own_*\n")
+    with pytest.raises(
+        UploadError, match=r"own_rules.py: the job needs it, and .*.gitignore, .* leaves it out. Remove"
+    ):
+        measure(tmp_path, excludes(tmp_path, ["own_rules.py"])).require_files(["own_rules.py"])
