@@ -21,7 +21,7 @@ HUGGINGFACE_NAMES = {
     "rms_norm_eps": "rms_norm_eps",
     "init_std": "initializer_range",
 }
-"""Our words and those of the released `config.json` (Snowflake/snowflake-arctic-base)."""
+"""Our names and those of the released `config.json` (Snowflake/snowflake-arctic-base)."""
 
 HUGGINGFACE_CONSTANTS = {
     "architectures": ["ArcticForCausalLM"],
@@ -34,17 +34,17 @@ HUGGINGFACE_CONSTANTS = {
     "torch_dtype": "float32",
     "use_residual": True,
 }
-"""What every model of this family shares, so that another engine reads our `config.json` as Arctic's."""
+"""Shared by every model of this family, so that another engine reads our `config.json` as Arctic's."""
 
 ROUTER_BIAS = "router_bias"
-"""Written only where it is true: the released model knows no such thing."""
+"""Written only if true: the released model has no such field."""
 
 KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
     float: ((int, float), "a number"),
     bool: ((bool,), "true or false"),
 }
-"""What a field of a type may hold, and how it is called."""
+"""Types that a field accepts, and their name in messages."""
 
 LARGEST_COUNT = 2**48
 """More than any model could have of anything, and little enough that sizes in bytes fit 64 bits."""
@@ -53,7 +53,7 @@ LARGEST_COUNT = 2**48
 class ConfigError(UserError, ValueError):
     """Numbers of a model, or of its training, that cannot work.
 
-    `rule` has each of `values` in braces, so that a caller whose user knows them by longer names can say so.
+    `rule` names each of `values` in braces, so that a caller can prefix the names with their place in a recipe.
     """
 
     def __init__(self, rule: str, **values: Any) -> None:
@@ -61,11 +61,11 @@ class ConfigError(UserError, ValueError):
         self.values = values
         super().__init__(self.text({}))
 
-    def text(self, places: Mapping[str, str]) -> str:
-        """The message, with the place from `places` before the names of values that have one: `train.` for `dtype`."""
+    def text(self, prefixes: Mapping[str, str]) -> str:
+        """The message, with a prefix before each name that has one in `prefixes`: `train.` for `dtype`."""
         text = self.rule
         for name, value in self.values.items():
-            text = text.replace(f"{{{name}}}", f"{places.get(name, '')}{name} = {value!r}")
+            text = text.replace(f"{{{name}}}", f"{prefixes.get(name, '')}{name} = {value!r}")
         return text
 
 
@@ -122,6 +122,7 @@ class ArcticConfig:
 
     @property
     def head_dim(self) -> int:
+        """Width of one head."""
         return self.hidden_size // self.num_heads
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,10 +132,10 @@ class ArcticConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArcticConfig":
         """The inverse of `to_dict`. Raises ConfigError for a name that is no field."""
-        known = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls)]
         for name in values:
-            if name not in known:
-                rule = f"{{{name}}}: no such field. The fields are {', '.join(known)}."
+            if name not in names:
+                rule = f"{{{name}}}: no such field. The fields are {', '.join(names)}."
                 raise ConfigError(rule, **{name: values[name]})
         return cls(**values)
 

@@ -68,6 +68,15 @@ class ArcticLayer(nn.Module):
         cache: LayerCache | None = None,
         capacity_factor: float = 0.0,
     ) -> LayerOutput:
+        """The layer's output. The order of the calls is the overlap: see the module's docstring.
+
+        Args:
+            x: hidden states.
+            rotation: rotary angles of the positions.
+            mask: the keys that each query sees.
+            cache: earlier keys and values, to which this pass adds its own.
+            capacity_factor: see `ForwardPolicy`.
+        """
         moe = self.block_sparse_moe
         in_flight = moe.start_dispatch(self.post_attention_layernorm(x), capacity_factor)
 

@@ -82,6 +82,7 @@ class Checkpoint:
 
     @cached_property
     def state(self) -> TrainingState:
+        """The state of training. A checkpoint of weights alone has none."""
         content = _read_json(self.folder / STATE)
         try:
             return TrainingState(**content)
@@ -92,6 +93,7 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> ArcticConfig:
+        """The architecture."""
         return ArcticConfig.from_huggingface(_read_json(self.folder / CONFIG))
 
     def verify(self, workers: Workers = ALONE) -> "Checkpoint":
@@ -198,6 +200,7 @@ def _checkpoints_of_first(folder: Path, workers: Workers) -> list[Path]:
 
 
 def checkpoint_name(step: int) -> str:
+    """The folder's name, which sorts by step."""
     return f"step-{step:09d}"
 
 
@@ -220,6 +223,7 @@ def clear(folder: Path, newest: Path | None) -> None:
 
 
 def file_sha256(file: Path, progress: Progress) -> str:
+    """The hexadecimal hash of the file."""
     digest = hashlib.sha256()
     for chunk in _chunks(file):
         digest.update(chunk)

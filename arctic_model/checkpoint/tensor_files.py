@@ -34,6 +34,7 @@ class TensorFile:
 
     @cached_property
     def header(self) -> bytes:
+        """Length and JSON, up to the first value."""
         entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
         end = 0
         for name, shape in self.shapes.items():
@@ -54,6 +55,7 @@ class TensorFile:
 
     @property
     def num_bytes(self) -> int:
+        """Size of the whole file."""
         return len(self.header) + sum(_num_bytes(shape) for shape in self.shapes.values())
 
 

@@ -35,7 +35,7 @@ class CheckpointError(ArcticError, RuntimeError):
 
 
 class PeerError(CheckpointError):
-    """Another worker failed, and its own error says why."""
+    """Another worker failed, for a reason in its own error."""
 
 
 class StalledError(CheckpointError):
@@ -54,6 +54,7 @@ class Progress:
 
     @property
     def idle_s(self) -> float:
+        """Seconds since then."""
         return time.monotonic() - self.last
 
 

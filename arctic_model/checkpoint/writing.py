@@ -90,7 +90,7 @@ def write_checkpoint(
     All of `workers` call in step.
 
     Args:
-        folder: where the checkpoint appears, whole or not at all.
+        folder: the checkpoint; it appears whole or not at all.
         config: the architecture.
         state: what training resumes from. None for a checkpoint of weights alone.
         layout: the files.
@@ -118,7 +118,7 @@ def write_checkpoint(
 
 
 def _section(name: str) -> str:
-    """What shares a file: the embeddings, a layer, norm and head."""
+    """The part of the model that shares a file: embeddings, a layer, or norm and head."""
     if ".layers." in name:
         return name.split(".")[2]
     return "embeddings" if "embed_tokens" in name else "head"

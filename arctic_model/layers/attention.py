@@ -73,6 +73,7 @@ class Attention(nn.Module):
         mask: Mask,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T D"]:
+        """Mixed values of the keys that `mask` shows, those in `cache` included."""
         queries = rotate(self._heads(self.q_proj(x)), rotation)
         keys = rotate(self._heads(self.k_proj(x)), rotation)
         values = self._heads(self.v_proj(x))

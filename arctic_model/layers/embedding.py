@@ -15,6 +15,7 @@ class TokenEmbedding(nn.Embedding):
     many: the sum is in float32 whatever the dtype."""
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch D"]:
+        """The row of each id."""
         return _Embed.apply(ids, self.weight)
 
 

@@ -21,6 +21,7 @@ class DenseMLP(nn.Module):
         self.w3 = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """See `swiglu_mlp`."""
         return swiglu_mlp(x.flatten(0, -2), self.w1.weight, self.w2.weight, self.w3.weight).view_as(x)
 
 

@@ -18,6 +18,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """The norm, in the dtype of `x`."""
         return recomputed(rms_norm, x, self.weight, self.eps)
 
 

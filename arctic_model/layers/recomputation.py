@@ -94,7 +94,7 @@ def _unpack(stored: Any) -> Any:
 
 
 def _stored(value: Any) -> Any:
-    """What represents an input or a saved tensor until backward: the value itself, or a view of its recomputation."""
+    """The value itself, or a view of its recomputation: represents an input or a saved tensor until backward."""
     if not isinstance(value, Tensor):
         return value
     _, recomputation = (_recomputations.get() or {}).get(_address(value), (None, None))

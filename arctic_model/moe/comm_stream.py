@@ -102,6 +102,7 @@ class CpuHandle:
 
     @property
     def timing(self) -> TransferTiming:
+        """Available after `wait`."""
         # A waiting thread may wake up before the thread that notes the completion.
         completed = min(self._completed or self._wait_end, self._wait_end)
         return TransferTiming(completed - self._launched, self._waited_s, self._has_rows)
@@ -144,6 +145,7 @@ class CudaHandle:
 
     @property
     def timing(self) -> TransferTiming:
+        """Available after `wait`; blocks the host until the GPU has passed it."""
         self._wait_end.synchronize()
         transfer_ms = self._launched.elapsed_time(self._completed)
         waited_ms = self._wait_begin.elapsed_time(self._wait_end)

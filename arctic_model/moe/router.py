@@ -39,6 +39,7 @@ class Router(nn.Module):
         self.top_k = top_k
 
     def forward(self, x: Float[Tensor, "N D"]) -> Routing:
+        """The experts of each token, see `route`."""
         wide, weight = recomputed(Tensor.float, x), recomputed(Tensor.float, self.weight)
         return route(F.linear(wide, weight), self.top_k, self.e_score_correction_bias)
 

@@ -31,6 +31,7 @@ class ForwardFlops:
 
     @property
     def total(self) -> int:
+        """Sum of all parts."""
         return sum(astuple(self))
 
 

@@ -31,6 +31,7 @@ class States:
 
     @property
     def total(self) -> int:
+        """Sum of all parts."""
         return sum(astuple(self))
 
 
@@ -216,7 +217,7 @@ def _router_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def _router_inputs(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """The gate reads its tokens, and its weights where these are not so already, in float32."""
+    """The gate reads its tokens in float32, and its weights if they are in another dtype."""
     gate_weight = 0 if parallel.dtype == "float32" else 4 * config.num_experts * config.hidden_size
     return 4 * parallel.tokens * config.hidden_size + gate_weight
 
@@ -227,7 +228,7 @@ def _attention_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def shared_activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes that are kept once: the token ids, the rotation, the document mask [B, 1, T, T], the last norm, the two
+    """Bytes stored once: the token ids, the rotation, the document mask [B, 1, T, T], the last norm, the two
     gradients that the fused loss has already made, and the router's logits and probabilities of all layers."""
     tokens, size = parallel.tokens, parallel.element_bytes
     rotation = 4 * tokens * config.head_dim
@@ -248,14 +249,14 @@ def _logits_chunk(config: ArcticConfig, parallel: ParallelConfig) -> int:
     rows = min(parallel.tokens, max(16, LOGITS_PER_CHUNK // config.vocab_size))
     if parallel.dtype == "float32":
         return rows * config.vocab_size * 8 + 2 * _hidden(config, parallel)
-    # The head's gradient is in float32 until all of it is there, and counted as what it is rounded to then.
+    # The gradient of the head is in float32 until it is complete, and counted in the dtype that it is rounded to.
     widened = (4 - parallel.element_bytes) * config.vocab_size * config.hidden_size
     return rows * config.vocab_size * 12 + 2 * _hidden(config, parallel) + widened
 
 
 def _layer_backward(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The larger of two: a norm's backward in float32 with the gradients around it, about 20 bytes per token and
-    width, and the gradients of all rows inside the experts, with the rows where these are made again."""
+    width, and the gradients of all rows inside the experts, with the rows if they are recomputed."""
     norm = 20 * parallel.tokens * config.hidden_size
     rows = parallel.tokens * config.top_k * (3 * config.hidden_size + 2 * config.expert_size)
     return max(norm, parallel.element_bytes * rows + _recomputed_rows(config, parallel))

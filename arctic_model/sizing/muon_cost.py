@@ -75,6 +75,6 @@ def muon_groups(config: ArcticConfig, local_experts: int, num_parts: tuple[int, 
 
 
 def orthogonalization_flops(rows: int, columns: int) -> int:
-    """Three products an iteration: x @ x.T, its square, and that times x, where x has no more rows than columns."""
+    """Three products an iteration: x @ x.T, its square, and that times x, with no more rows than columns in x."""
     short, long = sorted((rows, columns))
     return NUM_ITERATIONS * (4 * short * short * long + 2 * short**3)

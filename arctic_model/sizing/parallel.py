@@ -46,10 +46,12 @@ class ParallelConfig:
 
     @property
     def tokens_per_step(self) -> int:
+        """Tokens of one step of all workers."""
         return self.tokens * self.num_micro_batches * self.num_workers
 
     @property
     def element_bytes(self) -> int:
+        """Bytes of one weight or activation."""
         return ELEMENT_BYTES[self.dtype]
 
     @property

@@ -21,11 +21,12 @@ class Reserve:
 
     @property
     def total(self) -> int:
+        """Sum of all parts."""
         return sum(astuple(self))
 
 
 def reserve(allocated_bytes: int, num_workers: int, expert_parallel_size: int) -> Reserve:
-    """What a worker needs beside the `allocated_bytes` of its tensors."""
+    """Memory that a worker needs beside the `allocated_bytes` of its tensors."""
     return Reserve(
         cuda_context=CONTEXT_BYTES,
         nccl_buffers=COMMUNICATOR_BYTES * _num_communicators(num_workers, expert_parallel_size),

@@ -34,6 +34,7 @@ class Gpu:
     price_per_hour: float
 
     def peak_flops(self, dtype: Dtype) -> float:
+        """FLOPs per second in `dtype`."""
         return self.bfloat16_flops if dtype == "bfloat16" else self.float32_flops
 
 
@@ -48,8 +49,8 @@ to start from, not quotations."""
 
 
 def gpu_named(name: str) -> Gpu | None:
-    """The GPU behind a driver's name such as "NVIDIA H100 80GB HBM3"; None where it is not one of GPUS, or a weaker
-    board of the same chip (PCIe and NVL have other clocks)."""
+    """The GPU of a driver's name such as "NVIDIA H100 80GB HBM3". None if it is not one of GPUS, or a weaker board of
+    the same chip (PCIe and NVL have other clocks)."""
     words = name.lower().replace("-", " ").split()
     if {"pcie", "nvl"} & set(words):
         return None
@@ -72,6 +73,7 @@ class Traffic:
 
     @property
     def total(self) -> float:
+        """Sum of all kinds."""
         return sum(astuple(self))
 
 
@@ -84,6 +86,7 @@ class Window:
 
     @property
     def hidden_s(self) -> float:
+        """The part of the exchange that the computation hides."""
         return min(self.compute_s, self.exchange_s)
 
 
@@ -98,11 +101,12 @@ class Windows:
 
     @property
     def all(self) -> tuple[Window, ...]:
+        """Forward, then backward."""
         return (self.dispatch_forward, self.combine_forward, self.combine_backward, self.dispatch_backward)
 
     @property
     def hidden_share(self) -> float:
-        """Of the time of all exchanges; 1 where there are none."""
+        """Share of the time of all exchanges; 1 without exchanges."""
         total = sum(window.exchange_s for window in self.all)
         return sum(window.hidden_s for window in self.all) / total if total else 1.0
 
@@ -122,16 +126,18 @@ class StepTime:
 
     @property
     def total_s(self) -> float:
+        """Seconds of the whole step."""
         return self.compute_s + self.exposed_exchange_s + self.gradients_s + self.weights_s + self.update_s
 
     @property
     def tokens_per_s(self) -> float:
+        """Throughput of all workers together."""
         return self.tokens / self.total_s
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What a number of tokens takes."""
+    """Time and cost of a number of tokens."""
 
     days: float
     gpu_hours: float
@@ -233,7 +239,7 @@ def _layers_forward_flops(config: ArcticConfig, parallel: ParallelConfig) -> int
 
 
 def _exposed_s(config: ArcticConfig, parallel: ParallelConfig, layer: Windows) -> float:
-    """What of a step's exchanges nothing hides. Checkpointing runs forward, and its exchanges, twice."""
+    """Exposed time of the exchanges of a step. Checkpointing runs forward, and its exchanges, twice."""
     exposed = [window.exchange_s - window.hidden_s for window in layer.all]
     per_layer = _forwards(parallel) * sum(exposed[:2]) + sum(exposed[2:])
     return per_layer * config.num_layers * parallel.num_micro_batches

@@ -1,20 +1,21 @@
-"""DeepSpeed around a model: the only place that imports it, and where its faults are worked round.
+"""DeepSpeed around a model: the only module that imports it, with workarounds for its faults.
 
 - `import deepspeed` imports mlflow for its autotuner (1.2 s of 1.5 s); here it does not.
 - `deepspeed.init_distributed` on a CPU compiles an extension for shared memory; here it does not, so no compiler is
   needed.
 - It knows expert parallelism by `isinstance(module, deepspeed.moe.layer.MoE)`; a marker that calls nothing but
   `nn.Module.__init__` stands beside the model.
-- Its gradient norm at ZeRO-0 averages the workers' norms; with split experts that is no norm. At ZeRO-1 and 2 the norm
-  is right but known only when the update is done. Here one norm is taken beforehand, and DeepSpeed takes none.
-- It allocates a bucket of 500 million elements for gradients on the way, however small the model; here no larger one
-  than the model.
-- At ZeRO-1 with weights in bfloat16 and gradients in float32 it takes another optimizer, which knows no expert groups
-  of ours and refuses to leave the norm to somebody else. Its ZeRO optimizer adds up in float32 as well, if it is taken.
-- It divides gradients by the number of workers in the dtype in which they are reduced, at ZeRO-2 in bfloat16. Here it
-  takes the sum over workers.
+- Its gradient norm at ZeRO-0 averages the norms of the workers, which is wrong with split experts. At ZeRO-1 and 2 the
+  norm is right, but available only after the update. Here the norm is computed before the update, and DeepSpeed
+  computes none.
+- It allocates a bucket of 500 million elements for the reduction of gradients, however small the model. Here the
+  bucket is no larger than the model.
+- At ZeRO-1 with weights in bfloat16 and gradients in float32 it selects an optimizer that does not support our expert
+  groups and insists on computing the norm. Its ZeRO optimizer accumulates in float32 as well, so here it is selected.
+- It divides gradients by the number of workers in the dtype of the reduction, at ZeRO-2 in bfloat16. Here gradients
+  are summed over workers.
 - At ZeRO-0 it divides the gradient of a loss that comes straight from the model by the number of micro-batches,
-  whatever `scale_wrt_gas` says. Here it is given a copy.
+  whatever the value of `scale_wrt_gas`. Here it gets a copy of the loss.
 - With several parameter groups its optimizer states are linked to parameters after the first group's step only;
   here they are linked at the start.
 - `reduce_scatter` does not reduce-scatter in 0.19.8: gradients are all-reduced, each worker keeps its part. With
@@ -96,6 +97,7 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return torch.device(self._engine.device)
 
     def forward(self, *inputs: Any) -> Any:

@@ -81,10 +81,12 @@ class TrainingPlan:
 
     @property
     def history(self) -> Path:
+        """File of the history."""
         return self.folder / HISTORY
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
         return self.folder / CHECKPOINTS
 
     @property
@@ -147,7 +149,7 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
 
 @dataclass
 class _State:
-    """What changes from step to step, besides the tensors in the engine.
+    """The state that changes from step to step, besides the tensors in the engine.
 
     `load` [L, E]: assignments per token in the last update; `assignments` [L, E], `records`: since the last checkpoint;
     `layers`: router statistics of the last step.

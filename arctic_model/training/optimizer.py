@@ -90,6 +90,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
+        """Update weights and states with what `prepare` set."""
         for group in self.param_groups:
             if group["gradient_scale"] is None:
                 continue
