@@ -53,9 +53,9 @@ class PhaseSection(Section):
     @model_validator(mode="after")
     def _budgets_are_given_once(self) -> Self:
         if bool(self.weights) == bool(self.tokens_per_corpus):
-            given = "both" if self.weights else "neither"
+            number_given = "both" if self.weights else "neither"
             raise ValueError(
-                f"weights = {self.weights}, tokens_per_corpus = {self.tokens_per_corpus}: {given} is given. "
+                f"weights = {self.weights}, tokens_per_corpus = {self.tokens_per_corpus}: {number_given} is given. "
                 "Give one of them."
             )
         if self.weights_to and not self.weights:

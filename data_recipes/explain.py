@@ -28,9 +28,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return list(lines.values())
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
+def did_you_mean(name: str, names: Collection[str]) -> str:
     """A question that offers the nearest of the `known` names; "" if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name, list(names), n=1)
     return f"Did you mean {near[0]}?" if near else ""
 
 
@@ -38,8 +38,8 @@ def _line(detail: Any, field: str, sections: Sequence[type[BaseModel]]) -> str:
     value, context = detail["input"], detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            known = sorted({name for section in sections for name in section.model_fields})
-            hint = did_you_mean(field.rpartition(".")[2], known) or f"Known here: {', '.join(known)}."
+            fields = sorted({name for section in sections for name in section.model_fields})
+            hint = did_you_mean(field.rpartition(".")[2], fields) or f"Known here: {', '.join(fields)}."
             return f"{field} = {value!r}: unknown field. {hint}"
         case "missing":
             return f"{field}: missing. Add it."

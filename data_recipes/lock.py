@@ -59,10 +59,10 @@ class Lock:
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe anew.") from None
 
-    def require_pins(self, found: "Lock", path: Path) -> None:
+    def require_pins(self, current: "Lock", path: Path) -> None:
         """Raise RecipeError where the inputs of `found`, locked now, are not those of this lock at `path`."""
-        changed = [name for name, pins in self.pins.items() if dict(found.pins[name]) != dict(pins)]
-        if dict(self.tokenizer) != dict(found.tokenizer):
+        changed = [name for name, pins in self.pins.items() if dict(current.pins[name]) != dict(pins)]
+        if dict(self.tokenizer) != dict(current.tokenizer):
             changed.append("tokenizer")
         if changed:
             raise RecipeError(

@@ -70,7 +70,7 @@ class _ActorPool:
         self.waiting = list(reversed(range(num_tasks)))
         # By reference, the actor and its task, None where it starts; of those that have started, free places.
         self.running: dict[Any, tuple[Any, int | None]] = {}
-        self._places: dict[Any, int] = {}
+        self._free_slots: dict[Any, int] = {}
 
     def start(self) -> None:
         actor = self._remote.remote()
@@ -79,30 +79,32 @@ class _ActorPool:
     @property
     def is_waiting(self) -> bool:
         """Whether no actor has started."""
-        return not self._places
+        return not self._free_slots
 
     def hand_out(self, tasks: Sequence[Any]) -> None:
         """Fill free places, in order of the tasks."""
-        for actor in [actor for actor, places in self._places.items() for _ in range(places)][: len(self.waiting)]:
+        for actor in [actor for actor, free_slots in self._free_slots.items() for _ in range(free_slots)][
+            : len(self.waiting)
+        ]:
             index = self.waiting.pop()
-            self._places[actor] -= 1
+            self._free_slots[actor] -= 1
             self.running[actor.run.remote(tasks[index])] = actor, index
 
     def finished(self, actor: Any, index: int | None) -> None:
-        self._places[actor] = TASKS_AHEAD if index is None else self._places[actor] + 1
+        self._free_slots[actor] = TASKS_AHEAD if index is None else self._free_slots[actor] + 1
 
     def died(self, actor: Any, index: int | None) -> None:
         """Take its tasks back, and start another."""
         references = [reference for reference, (owner, _) in self.running.items() if owner == actor]
         lost = [index, *(self.running.pop(reference)[1] for reference in references)]
         self.waiting += sorted((number for number in lost if number is not None), reverse=True)
-        self._places.pop(actor, None)
+        self._free_slots.pop(actor, None)
         self.start()
 
     def dismiss(self) -> None:
         import ray
 
-        for actor in {owner for owner, _ in self.running.values()} | self._places.keys():
+        for actor in {owner for owner, _ in self.running.values()} | self._free_slots.keys():
             ray.kill(actor)
 
 

@@ -115,13 +115,13 @@ def _folder(context: StageContext, number: int) -> Path:
 
 def _adopt(context: StageContext, keys: Sequence[str], folders: Sequence[Path]) -> None:
     """Link the shards that other results of this stage have under the same key."""
-    wanted = {key: folder for key, folder in zip(keys, folders, strict=False) if not folder.exists()}
-    for artifact in context.siblings() if wanted else ():
-        for key in wanted.keys() & artifact.manifest.shards.keys():
+    missing = {key: folder for key, folder in zip(keys, folders, strict=False) if not folder.exists()}
+    for artifact in context.siblings() if missing else ():
+        for key in missing.keys() & artifact.manifest.shards.keys():
             shard = dict(artifact.manifest.shards[key])
             files = [artifact.path / file for file in shard.pop("files")]
             if all(file.is_file() and file_digest(file) == artifact.digest(file) for file in files):
-                _commit_shard(partial(_link, artifact.path, files), ShardResult(**shard), wanted.pop(key))
+                _commit_shard(partial(_link, artifact.path, files), ShardResult(**shard), missing.pop(key))
                 context.shards_reused += 1
 
 

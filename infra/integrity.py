@@ -53,15 +53,15 @@ def require_intact_footer(file: Path) -> None:
 
 
 @contextmanager
-def damage_named(*places: Path) -> Iterator[None]:
+def damage_named(*paths: Path) -> Iterator[None]:
     """Whatever reading these files (or folders of them) raises is damage, if one is not as it was committed."""
     try:
         yield
     except DamageError:
         raise
     except Exception:
-        for place in places:
-            for file in committed_files(place):
+        for path in paths:
+            for file in committed_files(path):
                 require_intact(file)
         raise
 
@@ -84,14 +84,14 @@ def committed_entry(file: Path) -> FileEntry | None:
     return entries.get(file.absolute().relative_to(folder).as_posix())
 
 
-def committed_files(place: Path) -> list[Path]:
+def committed_files(path: Path) -> list[Path]:
     """The committed files at or below a path, with those that are missing; none if it lies in no committed result."""
-    folder = committed_folder(place / MANIFEST)
+    folder = committed_folder(path / MANIFEST)
     if folder is None:
         return []
-    inside = place.absolute().relative_to(folder)
-    paths = map(Path, _entries(folder, *_state(folder / MANIFEST)))
-    return [folder / path for path in paths if inside in (path, *path.parents)]
+    inside = path.absolute().relative_to(folder)
+    names = map(Path, _entries(folder, *_state(folder / MANIFEST)))
+    return [folder / name for name in names if inside in (name, *name.parents)]
 
 
 def committed_folder(file: Path) -> Path | None:
@@ -111,7 +111,7 @@ def _entries(folder: Path, _size: int, _changed_ns: int) -> Mapping[str, FileEnt
 def _state(file: Path) -> tuple[int, int]:
     """Size and time of change; (-1, -1) if it is missing."""
     try:
-        found = file.stat()
+        status = file.stat()
     except FileNotFoundError:
         return -1, -1
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

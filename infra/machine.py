@@ -68,7 +68,7 @@ class ListeningSocket:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks judge; sizes in bytes, None where a thing is absent or its file unreadable."""
+    """What the checks assess; sizes in bytes, None where a thing is absent or its file unreadable."""
 
     python: tuple[int, int]
     versions: Mapping[str, str | None]
@@ -121,7 +121,7 @@ def gather(store_root: Path, address: str | None, upload: Upload) -> Facts:
 def listening_sockets(proc: Path, uid: int) -> Iterator[ListeningSocket]:
     """Sockets on which Ray's daemons and MLflow's servers of user `uid` wait. Ray's workers are left out: they are
     guarded as the raylet that started them."""
-    waiting = {inode: place for table in ("tcp", "tcp6") for inode, place in _waiting(proc / "net" / table, uid)}
+    waiting = {inode: address for table in ("tcp", "tcp6") for inode, address in _waiting(proc / "net" / table, uid)}
     for process in sorted(proc.glob("[0-9]*"), key=lambda path: int(path.name)):
         # Processes of others cannot be read, and any process may end while it is looked at.
         with suppress(OSError):
@@ -176,8 +176,8 @@ def _probe() -> dict[str, str]:
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return {"all": f"importing took more than {PROBE_TIMEOUT_S:.0f} s"}
-    _, found, report = done.stdout.rpartition("PROBE")
-    failures: dict[str, str] = json.loads(report) if found else {"all": done.stderr.strip()[-500:]}
+    _, probe_line, report = done.stdout.rpartition("PROBE")
+    failures: dict[str, str] = json.loads(report) if probe_line else {"all": done.stderr.strip()[-500:]}
     return failures
 
 
@@ -193,7 +193,7 @@ def _extras() -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for extra, requirement in optional():
         names.setdefault(extra, []).append(requirement.name)
-    return {extra: problems(found) for extra, found in names.items()}
+    return {extra: problems(faults) for extra, faults in names.items()}
 
 
 def _store_error(root: Path) -> str | None:

@@ -60,20 +60,20 @@ def notes(artifact: Artifact, stage: Stage) -> list[str]:
 def select(stages: Mapping[str, Stage], until: str | None = None, only: str | None = None) -> list[Stage]:
     """The stages to aim at: those whose name or id matches `until` or `only` (with `*` and `?`), or all. Raises
     SelectionError where nothing fits."""
-    option, wanted = ("--until", until) if until is not None else ("--only", only)
-    if wanted is None:
+    option, name_pattern = ("--until", until) if until is not None else ("--only", only)
+    if name_pattern is None:
         return list(stages.values())
     # Ids carry brackets (train[2]), which are to be read as they stand.
-    pattern = wanted.replace("[", "[[]")
-    chosen = [
+    pattern = name_pattern.replace("[", "[[]")
+    selected = [
         stage for stage in stages.values() if any(fnmatch.fnmatchcase(name, pattern) for name in (stage.name, stage.id))
     ]
-    if not chosen:
+    if not selected:
         raise SelectionError(
-            f"{option} {wanted}: no such stage. The stages are {', '.join(stages)}; {option} takes a name, such as "
-            f"{list(stages.values())[-1].name}, an id, or a pattern with * and ?."
+            f"{option} {name_pattern}: no such stage. The stages are {', '.join(stages)}; {option} takes a name, "
+            f"such as {list(stages.values())[-1].name}, an id, or a pattern with * and ?."
         )
-    return chosen
+    return selected
 
 
 def missing_packages(planned: Sequence[PlannedStage]) -> list[str]:
@@ -85,9 +85,9 @@ def missing_packages(planned: Sequence[PlannedStage]) -> list[str]:
     return [f"{', '.join(ids)}: {'; '.join(problems(names))}. {mend(names)}" for names, ids in lacking.items()]
 
 
-def require_inputs(planned: Sequence[PlannedStage], chosen: Sequence[Stage]) -> None:
+def require_inputs(planned: Sequence[PlannedStage], selected: Sequence[Stage]) -> None:
     """Raise SelectionError where a stage outside `chosen` would have to be built first."""
-    keys = {stage.key for stage in chosen}
+    keys = {stage.key for stage in selected}
     missing = [step.stage.id for step in planned if step.action == "build" and step.stage.key not in keys]
     if missing:
         raise SelectionError(
@@ -99,10 +99,10 @@ def _latest(store: Store) -> dict[tuple[str, str], Manifest]:
     """The committed result of each stage that was made last, to say what changed since."""
     latest: dict[tuple[str, str], Artifact] = {}
     for artifact in store.artifacts():
-        place = (artifact.manifest.name, artifact.manifest.subject)
-        if place not in latest or artifact.made > latest[place].made:
-            latest[place] = artifact
-    return {place: artifact.manifest for place, artifact in latest.items()}
+        identity = (artifact.manifest.name, artifact.manifest.subject)
+        if identity not in latest or artifact.made > latest[identity].made:
+            latest[identity] = artifact
+    return {identity: artifact.manifest for identity, artifact in latest.items()}
 
 
 def _why(stage: Stage, before: Manifest | None) -> str:
@@ -119,18 +119,18 @@ def _why(stage: Stage, before: Manifest | None) -> str:
     return shown or f"another result was built last ({before.key})"
 
 
-def differences(before: Any, after: Any, place: str = "") -> list[str]:
+def differences(before: Any, after: Any, field: str = "") -> list[str]:
     """Fields in which two plain values differ, as `train.peak_lr 0.001 -> 0.002`."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         names = dict.fromkeys([*before, *after])
         nested = (
-            differences(before.get(name), after.get(name), f"{place}.{name}" if place else name) for name in names
+            differences(before.get(name), after.get(name), f"{field}.{name}" if field else name) for name in names
         )
         return [change for changes in nested for change in changes]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple) and len(before) == len(after):
         pairs = enumerate(zip(before, after, strict=True), start=1)
-        return [change for index, (old, new) in pairs for change in differences(old, new, f"{place}[{index}]")]
-    return [] if before == after else [f"{place} {_short(before)} -> {_short(after)}"]
+        return [change for index, (old, new) in pairs for change in differences(old, new, f"{field}[{index}]")]
+    return [] if before == after else [f"{field} {_short(before)} -> {_short(after)}"]
 
 
 def _short(value: Any) -> str:

@@ -60,7 +60,7 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
             _reuse(step.stage, step.artifact, outcome, emit)
             continue
         if refusal := _refusal(step.stage, capacity, outcome):
-            _settle(step.stage, partial(_raise, refusal), outcome, emit)
+            _record(step.stage, partial(_raise, refusal), outcome, emit)
             continue
         task = ray.remote(build).options(
             name=step.stage.id,
@@ -85,11 +85,11 @@ def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, wat
             _reuse(step.stage, step.artifact, outcome, emit)
             continue
 
-        def settle(stage: Stage = step.stage) -> Artifact:
+        def build_here(stage: Stage = step.stage) -> Artifact:
             upstream = [outcome.artifacts[needed.id] for needed in stage.inputs.values()]
             return build(stage, store, emit, None, *upstream)
 
-        _settle(step.stage, settle, outcome, emit)
+        _record(step.stage, build_here, outcome, emit)
     return outcome
 
 
@@ -169,13 +169,13 @@ def _follow(pending: dict[Any, Stage], channel: Channel, waits: _Waits, outcome:
             waits.see(event)
             emit(event)
         for reference in done:
-            _settle(pending.pop(reference), partial(_fetch, reference), outcome, emit)
+            _record(pending.pop(reference), partial(_fetch, reference), outcome, emit)
         for reference, stage in list(pending.items()):
             try:
                 waits.check(stage, outcome)
             except CapacityError as error:
                 ray.cancel(reference)
-                _settle(pending.pop(reference), partial(_raise, error), outcome, emit)
+                _record(pending.pop(reference), partial(_raise, error), outcome, emit)
 
 
 def _emitter(log: EventLog, watch: Emit) -> Emit:
@@ -201,7 +201,7 @@ def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, emit: Emit) -> No
         emit({"event": "warning", "stage": stage.id, "message": f"{stage.id} is reused: {note}"})
 
 
-def _settle(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit: Emit) -> None:
+def _record(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit: Emit) -> None:
     """Take the result of a stage, or say why there is none."""
     blocked = _blockers(stage, outcome)
     if blocked:

@@ -150,23 +150,23 @@ def walk(targets: Mapping[str, Stage] | list[Stage]) -> Iterator[Stage]:
         yield from visit(target)
 
 
-def _plain(value: object, place: str) -> object:
+def _plain(value: object, field: str) -> object:
     """`value` rebuilt from None, bool, int, float, str, list and dict; anything else has no stable text."""
     match value:
         case None | bool() | int() | str():
             return value
         case float():
             if not math.isfinite(value):
-                raise TypeError(f"{place} = {value}: a key takes finite numbers only")
+                raise TypeError(f"{field} = {value}: a key takes finite numbers only")
             return value
         case Mapping():
             bad = [name for name in value if not isinstance(name, str)]
             if bad:
-                raise TypeError(f"{place} has the field {bad[0]!r}: names of fields are strings in a key")
-            return {name: _plain(item, f"{place}.{name}") for name, item in value.items()}
+                raise TypeError(f"{field} has the field {bad[0]!r}: names of fields are strings in a key")
+            return {name: _plain(item, f"{field}.{name}") for name, item in value.items()}
         case list() | tuple():
-            return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+            return [_plain(item, f"{field}[{index}]") for index, item in enumerate(value)]
         case _:
             raise TypeError(
-                f"{place} is a {type(value).__name__}: a key takes plain data only, such as numbers, strings and lists"
+                f"{field} is a {type(value).__name__}: a key takes plain data only, such as numbers, strings and lists"
             )

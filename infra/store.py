@@ -76,10 +76,10 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         fields = json.loads(text)
-        stated = fields.pop("sha256", None)
+        recorded_digest = fields.pop("sha256", None)
         if fields["schema_version"] not in (1, SCHEMA_VERSION):
             raise ValueError(f"schema_version is {fields['schema_version']}")
-        if stated != (None if fields["schema_version"] == 1 else _fields_digest(fields)):
+        if recorded_digest != (None if fields["schema_version"] == 1 else _fields_digest(fields)):
             raise ValueError("it differs from what was committed")
         fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
         fields["quarantined"] = tuple(fields["quarantined"])
@@ -227,9 +227,9 @@ class Store:
     def siblings(self, stage: Stage, code: str) -> Iterator[Artifact]:
         """Committed results of other parameters, inputs or subjects, made by the same version and code as `stage`."""
         for manifest in sorted(self._folder(stage.name).glob(f"[!.]*/{MANIFEST}")):
-            found = self.read(manifest.parent)
-            if found.manifest.version == stage.version and found.manifest.provenance["code"] == code:
-                yield found
+            artifact = self.read(manifest.parent)
+            if artifact.manifest.version == stage.version and artifact.manifest.provenance["code"] == code:
+                yield artifact
 
     def scratch(self, stage: Stage) -> Path:
         """A fresh folder for one attempt of `stage`."""

@@ -114,13 +114,13 @@ def _mix_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterat
                 f"phases.{number}.tokens = {phase.tokens}: a phase orders up to {MAX_POSITIONS} sequences, this one "
                 f"has {num_sequences}. Split it."
             )
-        place = f"phases.{number}.order_by = {phase.order_by!r}"
+        field = f"phases.{number}.order_by = {phase.order_by!r}"
         if phase.order_by and phase.order_by not in NUMERIC_SCORES:
             hint = did_you_mean(phase.order_by, NUMERIC_SCORES) or f"Choose one of {', '.join(NUMERIC_SCORES)}."
-            yield f"{place}: the stage score has no such numeric column. {hint}"
+            yield f"{field}: the stage score has no such numeric column. {hint}"
         elif phase.order_by:
             for name in phase.corpora:
-                yield from (f"{place}: {mistake}" for mistake in _unmeasured(phase.order_by, name, corpora[name]))
+                yield from (f"{field}: {mistake}" for mistake in _unmeasured(phase.order_by, name, corpora[name]))
     for name, power in run.mix.quality_power.items():
         for mistake in _unmeasured("quality", name, corpora[name]):
             yield f"mix.quality_power.{name} = {power:g}: {mistake}"

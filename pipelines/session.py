@@ -142,12 +142,12 @@ def run_graph(
 
 def plan_graph(graph: Graph, store: Store, until: str | None = None, only: str | None = None) -> RunPlan:
     """What a run of a graph would do. Raises RecipeError if a phase asks for more than a built corpus has."""
-    chosen = select(graph.stages, until, only)
-    planned = plan_stages(store, chosen)
+    selected = select(graph.stages, until, only)
+    planned = plan_stages(store, selected)
     if graph.lock.run:
         check_budgets(graph.lock.run, _built_sequences(graph.lock.run.mix, planned))
     if only:
-        require_inputs(planned, chosen)
+        require_inputs(planned, selected)
     return RunPlan(graph, tuple(planned))
 
 

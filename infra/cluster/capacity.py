@@ -164,8 +164,8 @@ def machines_up() -> tuple[Pool, ...]:
     """The machines that are part of the cluster now."""
     import ray
 
-    found = (node["Resources"] for node in ray.nodes() if node["Alive"])
-    return tuple(Pool(resources.get("CPU", 0.0), resources.get("GPU", 0.0), 1) for resources in found)
+    node_resources = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return tuple(Pool(resources.get("CPU", 0.0), resources.get("GPU", 0.0), 1) for resources in node_resources)
 
 
 def pools_of(config: Mapping[str, Any]) -> Limits | None:
@@ -190,9 +190,9 @@ def pools_of(config: Mapping[str, Any]) -> Limits | None:
 
 def _parts(demand: Demand, machine: Pool) -> int:
     """How many parts of `demand` one such machine holds."""
-    asked = ((demand.num_cpus, machine.num_cpus), (demand.num_gpus, machine.num_gpus))
+    amounts = ((demand.num_cpus, machine.num_cpus), (demand.num_gpus, machine.num_gpus))
     # Ray counts in ten-thousandths.
-    return min(math.floor(has / needs + 1e-6) for needs, has in asked if needs)
+    return min(math.floor(has / needs + 1e-6) for needs, has in amounts if needs)
 
 
 def _size(limits: Limits) -> str:

@@ -111,17 +111,17 @@ def use_token(*, may_create: bool) -> None:
         AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _listen_to_others(wanted: bool) -> None:
+def _listen_to_others(enabled: bool) -> None:
     """Whether Ray's processes are there for other machines, or on loopback alone.
 
     Its ports for metrics ask nobody for a token. The switch is the one by which Ray on Windows and macOS is local.
     """
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1" if wanted else "0"
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1" if enabled else "0"
     if "ray" in sys.modules:
         # Ray reads it once, at import.
         from ray._private import ray_constants
 
-        ray_constants.ENABLE_RAY_CLUSTER = wanted
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
 
 
 def token_file() -> Path:

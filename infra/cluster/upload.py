@@ -85,8 +85,8 @@ def excludes(folder: Path, needed: Sequence[str] = ()) -> list[str]:
     """Patterns, as in .gitignore, of what stays at home whatever .gitignore says: secrets, results, stores, data, and
     what can be made again. `needed`: files and folders, relative to `folder`, that travel though they are data."""
     stores = [f"/{store.relative_to(folder).as_posix()}/" for store in _stores(folder)]
-    kept = [f"!/{name}" for name in needed] + [f"!/{name}/**" for name in needed if (folder / name).is_dir()]
-    return [*DATA, *kept, *SECRETS, *REMADE, *RESULTS, *sorted(stores)]
+    exceptions = [f"!/{name}" for name in needed] + [f"!/{name}/**" for name in needed if (folder / name).is_dir()]
+    return [*DATA, *exceptions, *SECRETS, *REMADE, *RESULTS, *sorted(stores)]
 
 
 def measure(folder: Path, patterns: Sequence[str]) -> Upload:
@@ -111,8 +111,8 @@ def measure(folder: Path, patterns: Sequence[str]) -> Upload:
 
 def _stores(folder: Path) -> Iterator[Path]:
     """Stores below `folder`, however deep."""
-    for place, names, _ in os.walk(folder):
-        path = Path(place)
+    for directory, names, _ in os.walk(folder):
+        path = Path(directory)
         if path != folder and "stages" in names and not any((path / "stages").glob("*.py")):
             yield path
             names.clear()

@@ -35,7 +35,7 @@ def masked_plain(value: Any) -> Any:
     return [masked_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _masked_parameter(found: re.Match[str]) -> str:
-    name = unquote(found[1]).lower().removeprefix("amp;")
+def _masked_parameter(match: re.Match[str]) -> str:
+    name = unquote(match[1]).lower().removeprefix("amp;")
     is_secret = name.startswith(_SIGNED) or name in _SECRET_NAMES or _SECRET.search(name)
-    return f"{found[1]}={MASK}" if is_secret else found[0]
+    return f"{match[1]}={MASK}" if is_secret else match[0]

@@ -31,9 +31,9 @@ def mend(names: Iterable[str]) -> str:
 
 def require(names: Iterable[str], user: str) -> None:
     """Raise PackageError where `user`, such as a task, cannot have one of `names`."""
-    wanted = list(names)
-    if found := problems(wanted):
-        raise PackageError(f"{user} needs {'; '.join(found)}. {mend(wanted)}")
+    distributions = list(names)
+    if faults := problems(distributions):
+        raise PackageError(f"{user} needs {'; '.join(faults)}. {mend(distributions)}")
 
 
 def broken(name: str, user: str, error: ImportError) -> PackageError:
@@ -51,7 +51,7 @@ def optional() -> Iterator[tuple[str, Requirement]]:
 
 
 def _problem(name: str) -> str:
-    requirement = next((found for _, found in optional() if _same(found.name, [name])), Requirement(name))
+    requirement = next((candidate for _, candidate in optional() if _same(candidate.name, [name])), Requirement(name))
     needed = f"needs {requirement.specifier or 'any'}"
     try:
         version = metadata.version(name)

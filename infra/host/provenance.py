@@ -54,8 +54,8 @@ def git_state() -> dict[str, Any] | None:
     """Commit and whether files differ from it; None where the code is no checkout and nobody told."""
     if _git("rev-parse", "--show-toplevel") == str(ROOT):
         return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))}
-    told = os.environ.get(GIT_VARIABLE)
-    return json.loads(told) if told else None
+    handed_over = os.environ.get(GIT_VARIABLE)
+    return json.loads(handed_over) if handed_over else None
 
 
 @cache

@@ -87,12 +87,12 @@ def private_folder(temporary: str | None = None) -> Path:
         raise SurroundingsError(f"{error.strerror}. Set HOME and TMPDIR to folders that you can write.") from None
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
         raise SurroundingsError(
             f"{folder}: cannot be made ({error.strerror}). Set HOME and TMPDIR to folders that you can write."
         ) from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise SurroundingsError(
             f"{folder}: others own it or may read it. Remove it, or set HOME and TMPDIR to folders that you can write."
         )
@@ -102,8 +102,8 @@ def private_folder(temporary: str | None = None) -> Path:
 def ray_folder() -> str | None:
     """The temporary folder for Ray's sockets and logs: None for its own choice, else one with a path that is short
     enough and that this user can write. Raises SurroundingsError."""
-    chosen = ray_choice()
-    if ray_folder_error(chosen) is None:
+    choice = ray_choice()
+    if ray_folder_error(choice) is None:
         return None
     for folder in SHORT_FOLDERS:
         if ray_folder_error(folder) is None:
@@ -111,7 +111,7 @@ def ray_folder() -> str | None:
         if os.access(folder, os.W_OK | os.X_OK):
             return str(private_folder(folder))
     raise SurroundingsError(
-        f"{ray_folder_error(chosen)}, and none of {', '.join(SHORT_FOLDERS)} can be written. Set RAY_TMPDIR to a "
+        f"{ray_folder_error(choice)}, and none of {', '.join(SHORT_FOLDERS)} can be written. Set RAY_TMPDIR to a "
         f"folder that you can write, of at most {SOCKET_PATH_BYTES - RAY_SOCKET_BYTES} bytes."
     )
 
@@ -146,8 +146,8 @@ def bypass_proxies_on_loopback(environment: MutableMapping[str, str]) -> None:
 def proxies(environment: MutableMapping[str, str]) -> dict[str, str]:
     """The proxy variables that are set, by lower-case name; credentials are left out of the values."""
     names = ("http_proxy", "https_proxy", "all_proxy")
-    found = {name: environment.get(name) or environment.get(name.upper(), "") for name in names}
-    return {name: without_credentials(value) for name, value in found.items() if value}
+    values = {name: environment.get(name) or environment.get(name.upper(), "") for name in names}
+    return {name: without_credentials(value) for name, value in values.items() if value}
 
 
 def without_credentials(address: str) -> str:

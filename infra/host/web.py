@@ -12,8 +12,8 @@ from infra.host.surroundings import SurroundingsError, without_credentials
 def proxy_of(url: str) -> str | None:
     """The proxy for `url` by `<scheme>_proxy`, `all_proxy` and `no_proxy`; None where it goes direct."""
     split = urlsplit(url)
-    found = urllib.request.getproxies()
-    proxy = found.get(split.scheme) or found.get("all")
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(split.scheme) or proxies.get("all")
     host = split.netloc.rpartition("@")[2]
     if not proxy or urllib.request.proxy_bypass(host):
         return None

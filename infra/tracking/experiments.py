@@ -31,11 +31,11 @@ print("ANSWER" + json.dumps(answer))
 
 @dataclass(frozen=True)
 class Experiments:
-    """`deleted` are names. `place` is what MLFLOW_TRACKING_URI names, without credentials; "" for the store's own file.
-    `damage`: how the database file is damaged; `silence`: why a server did not answer."""
+    """`deleted` are names. `location` is what MLFLOW_TRACKING_URI names, without credentials; "" if it is the store's
+    own file. `damage`: how the database file is damaged; `silence`: why a server did not answer."""
 
     deleted: tuple[str, ...] = ()
-    place: str = ""
+    location: str = ""
     damage: str | None = None
     silence: str | None = None
 
@@ -43,37 +43,37 @@ class Experiments:
 def experiments(store_root: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> Experiments:
     """Look where MLFLOW_TRACKING_URI says, else into the store's database."""
     uri = tracking_uri(store_root)
-    place = masked(uri) if os.environ.get("MLFLOW_TRACKING_URI") else ""
+    location = masked(uri) if os.environ.get("MLFLOW_TRACKING_URI") else ""
     file = _database_file(uri)
-    return _of_server(place, timeout_s) if file is None else of_file(file, place)
+    return _of_server(location, timeout_s) if file is None else of_file(file, location)
 
 
-def of_file(file: Path, place: str = "") -> Experiments:
+def of_file(file: Path, location: str = "") -> Experiments:
     """Those of a SQLite file. One that a run has locked, or has not filled yet, is not damaged: it must stay where it
     is."""
     if not file.is_file():
-        return Experiments(place=place)
+        return Experiments(location=location)
     query = "SELECT name FROM experiments WHERE lifecycle_stage = 'deleted' ORDER BY name"
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
-            return Experiments(tuple(name for (name,) in connection.execute(query)), place)
+            return Experiments(tuple(name for (name,) in connection.execute(query)), location)
     except sqlite3.Error as error:
         is_damaged = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        return Experiments(place=place, damage=f"{file}: {error}" if is_damaged else None)
+        return Experiments(location=location, damage=f"{file}: {error}" if is_damaged else None)
 
 
-def _of_server(place: str, timeout_s: float) -> Experiments:
+def _of_server(location: str, timeout_s: float) -> Experiments:
     """Ask with MLflow's own client, in a process of its own: it takes seconds to import and may wait for long."""
     command = [sys.executable, "-c", QUESTION]
     environment = {**MLFLOW_ENVIRONMENT, **os.environ}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment)
     except subprocess.TimeoutExpired:
-        return Experiments(place=place, silence=f"no answer in {timeout_s:g} s")
+        return Experiments(location=location, silence=f"no answer in {timeout_s:g} s")
     _, answered, text = done.stdout.rpartition("ANSWER")
     answer = json.loads(text) if answered else {"silence": done.stderr.strip()[-300:]}
     silence = masked(answer["silence"]) if "silence" in answer else None
-    return Experiments(tuple(answer.get("deleted", ())), place, silence=silence)
+    return Experiments(tuple(answer.get("deleted", ())), location, silence=silence)
 
 
 def _database_file(uri: str) -> Path | None:

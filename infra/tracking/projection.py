@@ -261,14 +261,14 @@ class Projection:
     def _find_model(self, key: str | None) -> Any:
         if key is None:
             return None
-        found = self._client.search_logged_models([self.experiment_id], f"tags.`stage.key` = '{key}'")
-        return found[0] if found else None
+        models = self._client.search_logged_models([self.experiment_id], f"tags.`stage.key` = '{key}'")
+        return models[0] if models else None
 
     def _find_or_create(self, identity: Mapping[str, str], tags: Mapping[str, str], name: str, event: Event) -> str:
         """The MLflow run with the tags of `identity`: one made before a crash is found again."""
-        found = self._search(identity)
-        if found:
-            return str(found[0].info.run_id)
+        runs = self._search(identity)
+        if runs:
+            return str(runs[0].info.run_id)
         tags = {"mlflow.user": _user_name(), **identity, **tags}
         return str(self._client.create_run(self.experiment_id, _milliseconds(event), tags, name).info.run_id)
 
@@ -294,12 +294,12 @@ class Projection:
 
 
 def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found:
+    experiment = client.get_experiment_by_name(name)
+    if experiment:
         # MLflow keeps a deleted experiment's name taken. It shows what the store holds, so it comes back.
-        if found.lifecycle_stage == LifecycleStage.DELETED:
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == LifecycleStage.DELETED:
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
     location = f"{artifact_root}/{quote(name)}" if artifact_root else None
     return str(client.create_experiment(name, location, {"mlflow.experimentKind": "custom_model_development"}))
 

@@ -93,12 +93,12 @@ def _documents(artifacts: "Sequence[Artifact]", doc_id: str, store: Path) -> lis
     from pipelines.errors import NotInStoreError
     from pipelines.lineage.documents import describe, find_document
 
-    places = find_document(artifacts, doc_id)
-    if not places:
+    locations = find_document(artifacts, doc_id)
+    if not locations:
         raise NotInStoreError(
             f"store {store}: no document {doc_id!r}. Ids are 32 hex digits, as in the doc_id column of source."
         )
-    return [describe(place, doc_id, artifacts) for place in places]
+    return [describe(location, doc_id, artifacts) for location in locations]
 
 
 def _print_all(descriptions: Iterable[Mapping[str, Any]], console: Console) -> None:

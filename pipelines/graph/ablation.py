@@ -29,31 +29,33 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, co
     _require_sense(run, recipes, number, count)
     folder = path.parent
     mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
-    known = with_earlier(recipes, {})
-    pins = pin_corpora(known)
+    recipes_by_name = with_earlier(recipes, {})
+    pins = pin_corpora(recipes_by_name)
     with mistakes_of(path):
         tokenizer = tokenize.pin(run.tokenizer, folder)
-    corpora = {name: corpus for name, corpus in build_corpora(known, pins).items() if name in recipes}
+    corpora = {name: corpus for name, corpus in build_corpora(recipes_by_name, pins).items() if name in recipes}
     stages: dict[str, Stage] = {}
     evaluations: list[Stage] = []
-    for place, mixture in enumerate(mixtures, start=1):
-        candidate = _candidate(chain(_variant(run, number, mixture), corpora, tokenizer, folder), number, place)
-        evaluated = candidate[f"evaluate[{number}.{place:02d}]"]
+    for candidate_number, mixture in enumerate(mixtures, start=1):
+        candidate = _candidate(
+            chain(_variant(run, number, mixture), corpora, tokenizer, folder), number, candidate_number
+        )
+        evaluated = candidate[f"evaluate[{number}.{candidate_number:02d}]"]
         if evaluations:
             evaluated = replace(evaluated, inputs={**evaluated.inputs, "previous": evaluations[0]})
         stages |= candidate | {evaluated.id: evaluated}
         evaluations.append(evaluated)
     searched = ablate.stage(number, mixtures, seed, evaluations)
-    lock = lock_run(run, known, list(recipes), pins, tokenizer, folder)
+    lock = lock_run(run, recipes_by_name, list(recipes), pins, tokenizer, folder)
     return Graph(f"{run.name}-ablate", {**stages, searched.id: searched}, lock)
 
 
-def write_best(recipe: Path, found: Ablation, out: Path) -> None:
+def write_best(recipe: Path, ablation: Ablation, out: Path) -> None:
     """Write the run recipe `recipe` with the best mixture, comments and all, to `out`."""
     page = tomlkit.parse(recipe.read_text(encoding="utf-8"))
     weights = tomlkit.inline_table()
-    weights.update(found.best)
-    page["phases"][found.phase - 1]["weights"] = weights
+    weights.update(ablation.best)
+    page["phases"][ablation.phase - 1]["weights"] = weights
     page["corpora"] = [os.path.relpath(recipe.parent / corpus, out.parent) for corpus in page["corpora"]]
     write_durably(out, tomlkit.dumps(page))
 
@@ -80,9 +82,9 @@ def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRe
         raise RecipeError(f"run {run.name}: {error.errors()[0]['msg']}") from None
 
 
-def _candidate(built: Mapping[str, Stage], number: int, place: int) -> dict[str, Stage]:
+def _candidate(built: Mapping[str, Stage], number: int, candidate_number: int) -> dict[str, Stage]:
     """What phase `number` needs, its own stages named after the candidate."""
-    subject = f"{number}.{place:02d}"
+    subject = f"{number}.{candidate_number:02d}"
     mixed, trained, evaluated = (built[f"{name}[{number}]"] for name in VARIED)
     mixed = replace(mixed, subject=subject)
     inputs = {**trained.inputs, "mix": mixed}

@@ -50,40 +50,40 @@ class Corpus:
 def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = None) -> Graph:
     """The graph of one corpus recipe that stands at `path`. `earlier`: recipes that its `dedup.against` names, where
     they are at hand (from a lock). Raises RecipeError where an input is missing."""
-    known = with_earlier({recipe.name: (path, recipe)}, earlier or {})
-    require_fit(known)
-    pins = pin_corpora(known)
-    corpus = build_corpora(known, pins)[recipe.name]
-    return Graph(recipe.name, _by_id(corpus.stages), _lock_corpora(known, [recipe.name], pins))
+    with_against = with_earlier({recipe.name: (path, recipe)}, earlier or {})
+    require_fit(with_against)
+    pins = pin_corpora(with_against)
+    corpus = build_corpora(with_against, pins)[recipe.name]
+    return Graph(recipe.name, _by_id(corpus.stages), _lock_corpora(with_against, [recipe.name], pins))
 
 
 def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | None = None) -> Graph:
     """The graph of the run recipe at `path`; `recipes` are its corpora by name with the file each came from; `earlier`
     as in `corpus_graph`. Raises RecipeError if the run cannot work, or an input is missing."""
-    known = with_earlier(recipes, earlier or {})
-    require_fit(known, run, path)
+    with_against = with_earlier(recipes, earlier or {})
+    require_fit(with_against, run, path)
     folder = path.parent
-    pins = pin_corpora(known)
+    pins = pin_corpora(with_against)
     with mistakes_of(path):
         tokenizer = tokenize.pin(run.tokenizer, folder)
-    corpora = build_corpora(known, pins)
+    corpora = build_corpora(with_against, pins)
     stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder)
-    return Graph(run.name, stages, lock_run(run, known, list(recipes), pins, tokenizer, folder))
+    return Graph(run.name, stages, lock_run(run, with_against, list(recipes), pins, tokenizer, folder))
 
 
 def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, CorpusRecipe]]:
     """`recipes` and those that their `dedup.against` names: from `at_hand`, or from `<name>.toml` beside the recipe.
 
     Raises RecipeError."""
-    known = dict(recipes)
+    complete = dict(recipes)
     waiting = list(recipes.values())
     while waiting:
         path, recipe = waiting.pop()
         for name in recipe.dedup.against:
-            if name not in known:
-                known[name] = at_hand[name] if name in at_hand else _beside(path, name)
-                waiting.append(known[name])
-    return known
+            if name not in complete:
+                complete[name] = at_hand[name] if name in at_hand else _beside(path, name)
+                waiting.append(complete[name])
+    return complete
 
 
 def pin_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
@@ -113,21 +113,21 @@ def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> di
 
 def lock_run(
     run: RunRecipe,
-    known: Recipes,
+    with_against: Recipes,
     own: list[str],
     pins: Mapping[str, Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     folder: Path,
 ) -> Lock:
     """The lock of a run in `folder`; of the `known` recipes it has `own`, the others are earlier corpora."""
-    corpora = _lock_corpora(known, own, pins)
+    corpora = _lock_corpora(with_against, own, pins)
     return replace(corpora, run=run, tokenizer=tokenizer, folders={**corpora.folders, "": str(folder.resolve())})
 
 
-def _lock_corpora(known: Recipes, own: list[str], pins: Mapping[str, Mapping[str, Any]]) -> Lock:
-    recipes = {name: recipe for name, (_, recipe) in known.items()}
+def _lock_corpora(with_against: Recipes, own: list[str], pins: Mapping[str, Mapping[str, Any]]) -> Lock:
+    recipes = {name: recipe for name, (_, recipe) in with_against.items()}
     earlier = {name: recipe for name, recipe in recipes.items() if name not in own}
-    folders = {name: str(path.parent.resolve()) for name, (path, _) in known.items()}
+    folders = {name: str(path.parent.resolve()) for name, (path, _) in with_against.items()}
     return Lock(None, {name: recipes[name] for name in own}, pins, folders, earlier)
 
 

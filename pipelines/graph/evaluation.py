@@ -75,40 +75,40 @@ def _check(options: EvaluationOptions) -> None:
 
 
 def _stage(
-    place: Path, tokenizer: Path | None, suite: Suite, execution: evaluate.Execution, before: Stage | None
+    checkpoint: Path, tokenizer: Path | None, suite: Suite, execution: evaluate.Execution, before: Stage | None
 ) -> Stage:
-    folder, made_with = _resolve(place)
-    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(place.resolve())).strip("-.")
+    folder, made_with = _resolve(checkpoint)
+    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(checkpoint.resolve())).strip("-.")
     try:
         return evaluate.checkpoint_stage(label, folder, tokenizer, suite, execution, before, made_with)
     except (ValueError, OSError) as error:
-        named = str(error).startswith((str(place), str(folder)))
-        raise OptionError(str(error) if named else f"{place}: {error}") from error
+        named = str(error).startswith((str(checkpoint), str(folder)))
+        raise OptionError(str(error) if named else f"{checkpoint}: {error}") from error
 
 
-def _label(place: Path) -> str:
+def _label(folder: Path) -> str:
     """The name that people know a checkpoint by: of its train stage, or of its folder."""
-    artifact = place.parent if place.name == CHECKPOINT and (place.parent / MANIFEST).is_file() else place
+    artifact = folder.parent if folder.name == CHECKPOINT and (folder.parent / MANIFEST).is_file() else folder
     return f"{artifact.parent.name}-{artifact.name}" if (artifact / MANIFEST).is_file() else artifact.name
 
 
-def _resolve(place: Path) -> tuple[Path, Path | None]:
+def _resolve(folder: Path) -> tuple[Path, Path | None]:
     """The checkpoint's folder, and that of its tokenizer where a store says which it was trained with."""
-    place = place.resolve()
-    if not place.is_dir():
-        raise OptionError(f"{place}: no such folder. Give the folder of a checkpoint.")
-    artifact = place.parent if place.name == CHECKPOINT else place
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise OptionError(f"{folder}: no such folder. Give the folder of a checkpoint.")
+    artifact = folder.parent if folder.name == CHECKPOINT else folder
     if not (artifact / MANIFEST).is_file():
-        return place, None
+        return folder, None
     manifest = Store(artifact.parents[2]).read(artifact).manifest
     if manifest.name != "train":
-        raise OptionError(f"{place}: the result of {manifest.id}, which is no checkpoint. Give one of a train stage.")
-    made = {each.manifest.key: each for each in Store(artifact.parents[2]).artifacts()}
-    return checkpoint_folder(artifact), _tokenizer(manifest, made)
+        raise OptionError(f"{folder}: the result of {manifest.id}, which is no checkpoint. Give one of a train stage.")
+    by_key = {each.manifest.key: each for each in Store(artifact.parents[2]).artifacts()}
+    return checkpoint_folder(artifact), _tokenizer(manifest, by_key)
 
 
-def _tokenizer(train: Manifest, made: dict[str, Artifact]) -> Path | None:
+def _tokenizer(train: Manifest, by_key: dict[str, Artifact]) -> Path | None:
     """The tokenizer of the tokens that `train` read, where the store still has it."""
-    tokens = [made[key] for name, key in train.inputs.items() if name.startswith("tokens:") and key in made]
-    found = [made[key] for each in tokens for key in each.manifest.inputs.values() if key in made]
-    return next((each.path for each in found if each.manifest.name == "tokenizer"), None)
+    tokens = [by_key[key] for name, key in train.inputs.items() if name.startswith("tokens:") and key in by_key]
+    upstream = [by_key[key] for each in tokens for key in each.manifest.inputs.values() if key in by_key]
+    return next((each.path for each in upstream if each.manifest.name == "tokenizer"), None)

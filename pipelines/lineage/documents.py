@@ -48,28 +48,28 @@ def find_document(artifacts: Sequence[Artifact], doc_id: str) -> list[Place]:
     ]
 
 
-def describe(place: Place, doc_id: str, artifacts: Sequence[Artifact]) -> Fields:
+def describe(location: Place, doc_id: str, artifacts: Sequence[Artifact]) -> Fields:
     """All that the results in the store tell of a document, by field; where one stage was built in several ways, its
     fields carry the key."""
-    provenance = _read(place.source, "documents", place, PROVENANCE)
-    fields: Fields = {"corpus": place.source.manifest.subject, "source": place.source.manifest.key}
+    provenance = _read(location.source, "documents", location, PROVENANCE)
+    fields: Fields = {"corpus": location.source.manifest.subject, "source": location.source.manifest.key}
     fields |= {name: value for name, value in provenance.items() if value is not None}
     fields |= _how_to_fetch(provenance)
     scores: dict[str, Fields] = {}
-    built = list(_built_on(place.source, artifacts))
+    built = list(_built_on(location.source, artifacts))
     for artifact in built:
         several = [other.manifest.name for other in built].count(artifact.manifest.name) > 1
         name = f"{artifact.manifest.name} {artifact.manifest.key}" if several else artifact.manifest.name
         match artifact.manifest.name:
             case "score":
-                found = scores[artifact.manifest.key] = _read(artifact, "scores", place)
-                found |= _findings(artifact, place, doc_id)
+                stage_fields = scores[artifact.manifest.key] = _read(artifact, "scores", location)
+                stage_fields |= _findings(artifact, location, doc_id)
             case "filter":
-                found = _filtering(artifact, place, scores.get(artifact.manifest.inputs["score"], {}))
+                stage_fields = _filtering(artifact, location, scores.get(artifact.manifest.inputs["score"], {}))
             case _:
-                found = _deduplication(artifact, place, artifacts)
-        fields |= {f"{name}.{field}": value for field, value in found.items() if field != "doc_id"}
-    return {**fields, "text": _excerpt(_read(place.source, "documents", place, ["text"])["text"])}
+                stage_fields = _deduplication(artifact, location, artifacts)
+        fields |= {f"{name}.{field}": value for field, value in stage_fields.items() if field != "doc_id"}
+    return {**fields, "text": _excerpt(_read(location.source, "documents", location, ["text"])["text"])}
 
 
 def _row(shard: Path, doc_id: str) -> int | None:
@@ -77,16 +77,16 @@ def _row(shard: Path, doc_id: str) -> int | None:
     file, before = ParquetFile(shard), 0
     for number in range(file.num_row_groups):
         ids = file.read_row_group(number, columns=["doc_id"])["doc_id"]
-        place = pc.index(ids, pa.scalar(doc_id, ids.type)).as_py()
-        if place >= 0:
-            return before + int(place)
+        row = pc.index(ids, pa.scalar(doc_id, ids.type)).as_py()
+        if row >= 0:
+            return before + int(row)
         before += len(ids)
     return None
 
 
-def _read(artifact: Artifact, kind: str, place: Place, columns: Sequence[str] | None = None) -> Fields:
-    shard = artifact.path / kind / place.shard
-    return read_document(shard, place.row, columns or pq.read_schema(shard).names)
+def _read(artifact: Artifact, kind: str, location: Place, columns: Sequence[str] | None = None) -> Fields:
+    shard = artifact.path / kind / location.shard
+    return read_document(shard, location.row, columns or pq.read_schema(shard).names)
 
 
 def _built_on(source: Artifact, artifacts: Sequence[Artifact]) -> Iterator[Artifact]:
@@ -107,13 +107,13 @@ def _how_to_fetch(provenance: Mapping[str, Any]) -> Fields:
     return {"fetch": f"tail -c +{offset + 1} {origin} | head -c {length}"}
 
 
-def _findings(artifact: Artifact, place: Place, doc_id: str) -> Fields:
+def _findings(artifact: Artifact, location: Place, doc_id: str) -> Fields:
     """Personal data by kind, and each passage of an evaluation set."""
     fields: Fields = {}
-    kinds = Counter(row["kind"] for row in _rows(artifact, "pii", place, doc_id))
+    kinds = Counter(row["kind"] for row in _rows(artifact, "pii", location, doc_id))
     if kinds:
         fields["pii"] = _counted(kinds)
-    hits = _rows(artifact, "contamination", place, doc_id)
+    hits = _rows(artifact, "contamination", location, doc_id)
     for number, hit in enumerate(hits[:HITS_SHOWN], start=1):
         item = f"{hit['benchmark']} item {hit['item']}"
         fields[f"contamination.{number}"] = f"{item}, share {hit['share']:.2f}: {_excerpt(hit['excerpt'], 200)}"
@@ -122,17 +122,17 @@ def _findings(artifact: Artifact, place: Place, doc_id: str) -> Fields:
     return fields
 
 
-def _rows(artifact: Artifact, kind: str, place: Place, doc_id: str) -> list[Fields]:
+def _rows(artifact: Artifact, kind: str, location: Place, doc_id: str) -> list[Fields]:
     """Rows of a table with any number of rows a document."""
     rows: list[Fields] = read_table(
-        artifact.path / kind / place.shard, filters=pc.field("doc_id") == doc_id
+        artifact.path / kind / location.shard, filters=pc.field("doc_id") == doc_id
     ).to_pylist()
     return rows
 
 
-def _filtering(artifact: Artifact, place: Place, measured: Mapping[str, Any]) -> Fields:
+def _filtering(artifact: Artifact, location: Place, measured: Mapping[str, Any]) -> Fields:
     """The decision, and every limit that the document is beyond: the first of them is the reason."""
-    row = _read(artifact, "filtered", place)
+    row = _read(artifact, "filtered", location)
     redactions = Counter(span["kind"] for span in row.pop("redactions"))
     return {
         **row,
@@ -155,12 +155,12 @@ def _broken(params: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[
         yield "languages", f"language {measured['language']}, kept are {', '.join(languages)}"
 
 
-def _deduplication(artifact: Artifact, place: Place, artifacts: Sequence[Artifact]) -> Fields:
+def _deduplication(artifact: Artifact, location: Place, artifacts: Sequence[Artifact]) -> Fields:
     """The decision with its evidence, and which document stands for this one."""
-    row = _read(artifact, "decisions", place)
+    row = _read(artifact, "decisions", location)
     fields = {name: value for name, value in row.items() if value is not None}
-    if row["kept_id"] and (places := find_document(artifacts, row["kept_id"])):
-        fields["kept_url"] = _read(places[0].source, "documents", places[0], ["url"])["url"]
+    if row["kept_id"] and (locations := find_document(artifacts, row["kept_id"])):
+        fields["kept_url"] = _read(locations[0].source, "documents", locations[0], ["url"])["url"]
     return fields
 
 

@@ -26,13 +26,13 @@ def describe_cluster(cluster_id: str, store: Store) -> str:
         for artifact in artifacts
         if artifact.manifest.name == "dedup"
     ]
-    found = [part for part in parts if part]
-    if not found:
+    members = [part for part in parts if part]
+    if not members:
         raise NotInStoreError(
             f"store {store.root}: no cluster {cluster_id!r}. A cluster has the id of the document that stands for it: "
             "the column kept_id of clusters.parquet and decisions/ of dedup."
         )
-    return "\n\n".join(found)
+    return "\n\n".join(members)
 
 
 def _cluster(cluster_id: str, artifact: Artifact, artifacts: Sequence[Artifact]) -> Iterator[str]:
@@ -43,17 +43,17 @@ def _cluster(cluster_id: str, artifact: Artifact, artifacts: Sequence[Artifact])
         return
     if not members:
         return
-    kept = _kept_document(cluster_id, own, artifact, artifacts)
+    representative = _kept_document(cluster_id, own, artifact, artifacts)
     yield (
         f"cluster {cluster_id} of {artifact.manifest.id} {artifact.manifest.key}: "
         f"{members[0].decision['cluster_size']:,} documents, one kept"
     )
-    yield from _describe("kept", kept)
-    yield f"     {_excerpt(kept['text'])}"
+    yield from _describe("kept", representative)
+    yield f"     {_excerpt(representative['text'])}"
     removed = [member for member in members if member is not own]
     source = _by_key(artifacts, artifact.manifest.inputs["source"])
     for member in removed[:MEMBERS_SHOWN]:
-        yield from _member(member, _document(source, member), kept["text"])
+        yield from _member(member, _document(source, member), representative["text"])
     if len(removed) > MEMBERS_SHOWN:
         yield f"and {len(removed) - MEMBERS_SHOWN:,} more"
 
@@ -92,19 +92,19 @@ def _describe(role: str, document: dict[str, Any]) -> Iterator[str]:
     yield f"     from {document['origin']}, {len(document['text']):,} characters"
 
 
-def _member(member: Member, document: dict[str, Any], kept: str) -> Iterator[str]:
+def _member(member: Member, document: dict[str, Any], kept_text: str) -> Iterator[str]:
     decision = member.decision
     yield from _describe("gone", document)
     yield (
         f"     {decision['reason'].replace('_', ' ')}: Jaccard {decision['jaccard']:.3f}, containment "
         f"{decision['containment']:.3f}, {decision['shared_bands']} bands shared"
     )
-    yield from (f"     {change}" for change in word_changes(kept, document["text"]))
+    yield from (f"     {change}" for change in word_changes(kept_text, document["text"]))
 
 
-def word_changes(kept: str, other: str) -> list[str]:
+def word_changes(kept_text: str, other: str) -> list[str]:
     """Where `other` differs from `kept`, words between blanks: [-only in kept-] {+only in other+}, with some around."""
-    one, two = (text.split()[:WORDS_COMPARED] for text in (kept, other))
+    one, two = (text.split()[:WORDS_COMPARED] for text in (kept_text, other))
     changes = [step for step in SequenceMatcher(None, one, two, autojunk=False).get_opcodes() if step[0] != "equal"]
     shown = [
         " ".join(

@@ -17,11 +17,11 @@ def committed(path: Path) -> list[Artifact]:
 
 def find_stage(artifacts: Sequence[Artifact], stage: str, store: Path) -> list[Artifact]:
     """The results whose stage id or key is `stage`. Raises NotInStoreError if there is none."""
-    found = [artifact for artifact in artifacts if stage in (artifact.manifest.id, artifact.manifest.key)]
-    if not found:
+    matching = [artifact for artifact in artifacts if stage in (artifact.manifest.id, artifact.manifest.key)]
+    if not matching:
         ids = ", ".join(dict.fromkeys(artifact.manifest.id for artifact in artifacts))
         raise NotInStoreError(f"store {store}: no committed stage {stage!r}. It has {ids or 'none'}.")
-    return found
+    return matching
 
 
 def describe_stage(artifact: Artifact) -> dict[str, Any]:

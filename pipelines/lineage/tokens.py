@@ -90,13 +90,15 @@ def find_token(artifacts: Iterable[Artifact], corpus: str, position: int) -> Tok
 
 
 def _tokens_of(corpus: str, candidates: list[Artifact]) -> Artifact:
-    found = [artifact for artifact in candidates if corpus in (artifact.manifest.subject, artifact.manifest.key)]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(f"{artifact.manifest.subject} ({artifact.manifest.key})" for artifact in found or candidates)
-    if found:
-        raise NotInStoreError(f"corpus {corpus}: tokenized {len(found)} times: {known}. Name one by its key.")
-    raise NotInStoreError(f"corpus {corpus}: not tokenized in this store. It has {known or 'none'}.")
+    matching = [artifact for artifact in candidates if corpus in (artifact.manifest.subject, artifact.manifest.key)]
+    if len(matching) == 1:
+        return matching[0]
+    available = ", ".join(
+        f"{artifact.manifest.subject} ({artifact.manifest.key})" for artifact in matching or candidates
+    )
+    if matching:
+        raise NotInStoreError(f"corpus {corpus}: tokenized {len(matching)} times: {available}. Name one by its key.")
+    raise NotInStoreError(f"corpus {corpus}: not tokenized in this store. It has {available or 'none'}.")
 
 
 def _provenance(source: Artifact, shard: int, piece: Piece) -> dict[str, Any]:
@@ -106,9 +108,9 @@ def _provenance(source: Artifact, shard: int, piece: Piece) -> dict[str, Any]:
     for group in range(file.num_row_groups):
         num_rows = file.metadata.row_group(group).num_rows
         if row < num_rows:
-            [found] = file.read_row_group(group, columns=["doc_id", *PROVENANCE]).slice(row, 1).to_pylist()
-            if found.pop("doc_id") != piece.doc_id:
+            [record] = file.read_row_group(group, columns=["doc_id", *PROVENANCE]).slice(row, 1).to_pylist()
+            if record.pop("doc_id") != piece.doc_id:
                 break
-            return dict(found)
+            return dict(record)
         row -= num_rows
     raise NotInStoreError(f"document {piece.doc_id}: not in row {piece.doc_row} of shard {shard} of {source.path}.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.host.doctor import Check, judge
+from infra.host.doctor import Check, assess
 from infra.host.environment import Environment, FileSystem, Upload, file_system, look_around
 from infra.machine import Facts, ListeningSocket, gather, listening_sockets
 from infra.tracking.experiments import Experiments
@@ -34,11 +34,11 @@ FIT = Facts(
 
 
 def failing(**changes: Any) -> list[Check]:
-    return [check for check in judge(replace(FIT, **changes)) if not check.ok]
+    return [check for check in assess(replace(FIT, **changes)) if not check.ok]
 
 
 def test_a_fit_machine_passes_and_every_check_is_named_once():
-    found = judge(FIT)
+    found = assess(FIT)
     assert all(check.ok for check in found)
     assert len({check.name for check in found}) == len(found)
 
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_named_with_its_value(changes: dict[str, Any], name: st
     ],
 )
 def test_the_environment_is_judged_with_its_mend(environment: Environment, name: str, is_ok: bool, words: str):
-    (check,) = [one for one in judge(replace(FIT, environment=environment)) if one.name == name]
+    (check,) = [one for one in assess(replace(FIT, environment=environment)) if one.name == name]
     assert check.ok == is_ok
     assert words in check.message
     assert check.ok or check.mend or name in ("account", "ray folder"), "these messages carry their mend"
@@ -145,7 +145,7 @@ def test_an_account_and_a_ray_folder_without_any_place_to_write_are_refused(
 
 def test_packages_of_an_extra_are_told_with_their_mend_and_make_no_machine_unfit():
     lacking = {"evaluate": ["lm_eval missing (needs ==0.4.13)", "langdetect 1.0.8 (needs >=1.0.9)"]}
-    (check,) = [one for one in judge(replace(FIT, extras=lacking)) if one.name == "optional packages"]
+    (check,) = [one for one in assess(replace(FIT, extras=lacking)) if one.name == "optional packages"]
     assert check.ok
     assert "evaluate: lm_eval missing (needs ==0.4.13); langdetect 1.0.8 (needs >=1.0.9)" in check.message
     assert "Run: pip install -e '.[evaluate]' -c constraints.txt" in check.message

@@ -83,7 +83,7 @@ def test_another_database_is_looked_at_instead_of_the_stores(tmp_path: Path, mon
     database(tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/other.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert experiments(tmp_path) == Experiments(place=uri)
+    assert experiments(tmp_path) == Experiments(location=uri)
     assert not (tmp_path / "other.db").exists(), "nothing is made"
     database(tmp_path / "other.db")
     assert experiments(tmp_path) == Experiments(("code", "web"), uri)
@@ -99,6 +99,6 @@ def test_a_server_is_asked_and_its_credentials_are_not_shown(
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     found = experiments(tmp_path)
-    assert (found.place, found.deleted, found.damage) == ("http://127.0.0.1:9", (), None)
+    assert (found.location, found.deleted, found.damage) == ("http://127.0.0.1:9", (), None)
     assert "refused" in str(found.silence)
     assert experiments(tmp_path, timeout_s=0.01).silence == "no answer in 0.01 s"
