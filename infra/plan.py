@@ -79,16 +79,16 @@ def select(stages: Mapping[str, Stage], until: str | None = None, only: str | No
 def missing_packages(planned: Sequence[PlannedStage]) -> list[str]:
     """Stages to build that cannot start in this environment, one line for all that lack the same packages."""
     lacking: dict[tuple[str, ...], list[str]] = {}
-    for step in planned:
-        if step.action == "build" and problems(step.stage.packages):
-            lacking.setdefault(step.stage.packages, []).append(step.stage.id)
+    for each in planned:
+        if each.action == "build" and problems(each.stage.packages):
+            lacking.setdefault(each.stage.packages, []).append(each.stage.id)
     return [f"{', '.join(ids)}: {'; '.join(problems(names))}. {mend(names)}" for names, ids in lacking.items()]
 
 
 def require_inputs(planned: Sequence[PlannedStage], selected: Sequence[Stage]) -> None:
     """Raise SelectionError where a stage outside `chosen` would have to be built first."""
     keys = {stage.key for stage in selected}
-    missing = [step.stage.id for step in planned if step.action == "build" and step.stage.key not in keys]
+    missing = [each.stage.id for each in planned if each.action == "build" and each.stage.key not in keys]
     if missing:
         raise SelectionError(
             f"--only leaves out {', '.join(missing)}, which must be built first. Run without --only, or widen it."

@@ -54,24 +54,24 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
     pending: dict[Any, Stage] = {}
     results: dict[str, Any] = {}
     capacity = Capacity.look()
-    for step in planned:
-        if step.artifact:
-            results[step.stage.key] = step.artifact
-            _reuse(step.stage, step.artifact, outcome, emit)
+    for each in planned:
+        if each.artifact:
+            results[each.stage.key] = each.artifact
+            _reuse(each.stage, each.artifact, outcome, emit)
             continue
-        if refusal := _refusal(step.stage, capacity, outcome):
-            _record(step.stage, partial(_raise, refusal), outcome, emit)
+        if refusal := _refusal(each.stage, capacity, outcome):
+            _record(each.stage, partial(_raise, refusal), outcome, emit)
             continue
         task = ray.remote(build).options(
-            name=step.stage.id,
-            num_cpus=step.stage.resources.num_cpus,
-            num_gpus=step.stage.resources.num_gpus,
+            name=each.stage.id,
+            num_cpus=each.stage.resources.num_cpus,
+            num_gpus=each.stage.resources.num_gpus,
             max_retries=PREEMPTIONS,
             retry_exceptions=False,
         )
-        upstream = [results[stage.key] for stage in step.stage.inputs.values()]
-        results[step.stage.key] = task.remote(step.stage, store, channel, capacity, *upstream)
-        pending[results[step.stage.key]] = step.stage
+        upstream = [results[stage.key] for stage in each.stage.inputs.values()]
+        results[each.stage.key] = task.remote(each.stage, store, channel, capacity, *upstream)
+        pending[results[each.stage.key]] = each.stage
     _follow(pending, channel, _Waits(capacity, emit), outcome, emit)
     return outcome
 
@@ -80,16 +80,16 @@ def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, wat
     """Run in this process, one stage after the other: same files, no cluster."""
     outcome = Outcome()
     emit = _emitter(log, watch)
-    for step in planned:
-        if step.artifact:
-            _reuse(step.stage, step.artifact, outcome, emit)
+    for each in planned:
+        if each.artifact:
+            _reuse(each.stage, each.artifact, outcome, emit)
             continue
 
-        def build_here(stage: Stage = step.stage) -> Artifact:
+        def build_here(stage: Stage = each.stage) -> Artifact:
             upstream = [outcome.artifacts[needed.id] for needed in stage.inputs.values()]
             return build(stage, store, emit, None, *upstream)
 
-        _record(step.stage, build_here, outcome, emit)
+        _record(each.stage, build_here, outcome, emit)
     return outcome
 
 

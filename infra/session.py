@@ -235,7 +235,7 @@ def _require_packages(planned: Sequence[PlannedStage], address: str | None, watc
 def _run_stages(
     planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: OnEvent, address: str | None
 ) -> Outcome:
-    if all(step.artifact for step in planned):
+    if all(each.artifact for each in planned):
         return run_inline(planned, store, log, watch)
     from infra.cluster.connection import connect
 
@@ -246,17 +246,17 @@ def _run_stages(
 def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) -> Event:
     stages = [
         {
-            "id": step.stage.id,
-            "name": step.stage.name,
-            "subject": step.stage.subject,
-            "key": step.stage.key,
-            "action": step.action,
-            "reason": step.reason,
-            "inputs": {name: upstream.key for name, upstream in step.stage.inputs.items()},
-            "model_output": step.stage.model_output,
-            "model_input": step.stage.model_input,
+            "id": each.stage.id,
+            "name": each.stage.name,
+            "subject": each.stage.subject,
+            "key": each.stage.key,
+            "action": each.action,
+            "reason": each.reason,
+            "inputs": {name: upstream.key for name, upstream in each.stage.inputs.items()},
+            "model_output": each.stage.model_output,
+            "model_input": each.stage.model_input,
         }
-        for step in planned
+        for each in planned
     ]
     identity = {"run_id": run_id, "name": info.name, "process": os.getpid()}
     return {
@@ -269,13 +269,13 @@ def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) ->
 
 
 def _results(planned: Sequence[PlannedStage], outcome: Outcome) -> dict[str, StageResult]:
-    return {step.stage.id: _result(step, outcome) for step in planned}
+    return {each.stage.id: _result(each, outcome) for each in planned}
 
 
-def _result(step: PlannedStage, outcome: Outcome) -> StageResult:
-    stage = step.stage
+def _result(planned: PlannedStage, outcome: Outcome) -> StageResult:
+    stage = planned.stage
     if artifact := outcome.artifacts.get(stage.id):
-        return StageResult(stage, "reused" if step.action == "reuse" else "built", artifact)
+        return StageResult(stage, "reused" if planned.action == "reuse" else "built", artifact)
     if stage.id in outcome.failed:
         return StageResult(stage, "failed", error=outcome.failed[stage.id])
     return StageResult(stage, "skipped", error=outcome.skipped[stage.id])

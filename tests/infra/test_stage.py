@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.stage import Resources, Stage, canonical_json, digest, walk
+from infra.stage import Resources, Stage, canonical_json, digest, topological_order
 
 PLAIN = st.recursive(
     st.none()
@@ -114,4 +114,4 @@ def test_walk_gives_inputs_first_and_each_stage_once():
     source = make("source")
     left, right = make("left", inputs={"source": source}), make("right", inputs={"source": source})
     join = make("join", inputs={"left": left, "right": right})
-    assert [stage.name for stage in walk([join, left])] == ["source", "left", "right", "join"]
+    assert [stage.name for stage in topological_order([join, left])] == ["source", "left", "right", "join"]

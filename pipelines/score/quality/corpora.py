@@ -15,9 +15,9 @@ def train_on_corpora(store: Store, good: str, bad: str, out: Path, max_documents
 
     Raises NotInStoreError if a corpus is not in the store, OptionError if it has too few documents.
     """
-    wanted, unwanted = (list(islice(_texts(store, corpus), max_documents)) for corpus in (good, bad))
+    good_texts, bad_texts = (list(islice(_texts(store, corpus), max_documents)) for corpus in (good, bad))
     try:
-        return train_quality_model(wanted, unwanted, out)
+        return train_quality_model(good_texts, bad_texts, out)
     except ValueError as error:
         raise OptionError(f"corpora {good} and {bad}: {error}") from None
 

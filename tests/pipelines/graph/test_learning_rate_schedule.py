@@ -5,7 +5,7 @@ from pathlib import Path
 from data_recipes import RunRecipe, load_run
 from pipelines.graph import schedule
 
-QUICKSTART = Path(__file__).parents[2] / "data_recipes" / "runs" / "quickstart.toml"
+QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 
 
 def run_of(tokens: list[int], **train: object) -> RunRecipe:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app, main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICKSTART = ROOT / "data_recipes" / "runs" / "quickstart.toml"
 ARCTIC_480B = QUICKSTART.with_name("arctic_480b.toml")
 COMMANDS = [

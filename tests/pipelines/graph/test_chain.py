@@ -10,7 +10,7 @@ from data_recipes.lock import Lock
 from pipelines.graph import corpus_graph, run_graph
 from pipelines.graph.ablation import ablation_graph
 
-QUICKSTART = Path(__file__).parents[2] / "data_recipes" / "runs" / "quickstart.toml"
+QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 
 
 @pytest.fixture
