@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from arctic_model import ArcticModel, preset
-from arctic_model.sizing.flops import count_parameters
+from arctic_model.sizing import count_parameters
 
 
 def show(folder: Path) -> ArcticModel:

@@ -16,12 +16,17 @@ EXPORTED = """
 ArcticConfig ArcticError ArcticModel CheckpointError ExpertGroup MoEOutput Routing RoutingBalance SparseMoE UserError
 generate preset routing_balance sizing
 """
+SIZING = """
+GPUS Bill ForwardFlops Gpu Memory ParallelConfig ParameterCount StepTime Traffic bill count_parameters
+forward_flops_per_token memory_per_worker step_time traffic training_flops_per_token
+"""
 EXAMPLES = sorted(file for file in PACKAGE.rglob("*.py") if ">>> " in file.read_text(encoding="utf-8"))
 
 
 def test_the_exported_names_are_these() -> None:
     assert arctic_model.__all__ == EXPORTED.split()
     assert set(arctic_model.__all__) <= set(dir(arctic_model))
+    assert arctic_model.sizing.__all__ == SIZING.split()
 
 
 @pytest.mark.parametrize("name", arctic_model.__all__)

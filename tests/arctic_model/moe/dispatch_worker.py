@@ -18,6 +18,7 @@ from arctic_model.kernels import row_groups
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import Exchange, ExpertGroup
+from arctic_model.moe.sparse_moe import SparseMoE
 from arctic_model.presets import preset
 
 EVENTS: list[str] = []
@@ -57,6 +58,14 @@ def gradients(
     EVENTS.append("turn")
     (logits * torch.linspace(0, 1, logits.numel()).view_as(logits)).sum().backward()
     return {"logits": logits.detach()} | {name: p.grad for name, p in model.named_parameters()}
+
+
+def block_error(group: ExpertGroup, rank: int) -> float:
+    """Largest difference between the expert block split over both workers and the whole one, on uneven tokens."""
+    config = preset("tiny", {"init_std": 0.2})
+    x = torch.randn(3 + 4 * rank, config.hidden_size, generator=torch.Generator().manual_seed(rank))
+    split, whole = SparseMoE(config, group, seed=0), SparseMoE(config, seed=0)
+    return float((split(x) - whole(x)).abs().max())
 
 
 def equal(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> list[str]:
@@ -102,6 +111,7 @@ def main() -> None:
         "equal_selective_with_drops": equal(dropping, dropping_selective),
         "drops_change": not torch.equal(dropping["logits"], overlapping["logits"]),
         "names": list(overlapping),
+        "block": block_error(group, rank),
         "logits": bool(torch.allclose(overlapping["logits"], shares[rank]["logits"], atol=1e-5)),
         "experts": [
             name

@@ -42,6 +42,10 @@ def test_outputs_are_those_of_one_worker(results: list[dict]) -> None:
     assert all(result["logits"] for result in results)
 
 
+def test_an_expert_block_by_itself_is_split_like_a_layers(results: list[dict]) -> None:
+    assert all(result["block"] < 1e-5 for result in results)
+
+
 def test_an_experts_gradient_sums_over_the_tokens_of_all_workers(results: list[dict]) -> None:
     for result in results:
         assert result["experts"] == [name for name in result["names"] if ".experts." in name]
