@@ -9,7 +9,7 @@ from arctic_errors import UserError
 from infra.host.arithmetic import arithmetic
 from infra.host.arithmetic import differences as differences_of_machines
 from infra.host.packages import mend, problems
-from infra.stage import Stage, walk
+from infra.stage import Stage, topological_order
 from infra.store import Artifact, Manifest, Store
 
 
@@ -31,7 +31,7 @@ def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
     """Every stage that `targets` need, inputs first. Raises StoreError where a manifest is unreadable."""
     latest = _latest(store)
     planned: dict[str, PlannedStage] = {}
-    for stage in walk(list(targets)):
+    for stage in topological_order(list(targets)):
         artifact = store.find(stage)
         if artifact:
             planned[stage.key] = PlannedStage(

@@ -134,7 +134,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def walk(targets: Mapping[str, Stage] | list[Stage]) -> Iterator[Stage]:
+def topological_order(targets: Mapping[str, Stage] | list[Stage]) -> Iterator[Stage]:
     """Every stage that `targets` need, each once, inputs before those who read them."""
     seen: set[str] = set()
 

@@ -9,7 +9,7 @@ import tomlkit
 from pydantic import ValidationError
 
 from data_recipes import RecipeError, RunRecipe
-from infra.stage import Stage, walk
+from infra.stage import Stage, topological_order
 from infra.store import write_durably
 from pipelines import ablate, tokenize
 from pipelines.ablate.mixtures import draw_mixtures
@@ -90,4 +90,4 @@ def _candidate(built: Mapping[str, Stage], number: int, candidate_number: int) -
     inputs = {**trained.inputs, "mix": mixed}
     trained = replace(trained, subject=subject, inputs=inputs)
     evaluated = replace(evaluated, subject=subject, inputs={**evaluated.inputs, "train": trained})
-    return {stage.id: stage for stage in walk([evaluated])}
+    return {stage.id: stage for stage in topological_order([evaluated])}
