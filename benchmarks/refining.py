@@ -24,7 +24,7 @@ from infra.store import Artifact, Store
 from pipelines import filter as filter_
 from pipelines import score, source
 from pipelines.artifacts.documents import shard_paths
-from pipelines.score.scorer import load_scorer
+from pipelines.score.files import load_scorer
 
 REPOSITORY = Path(__file__).parents[1]
 WEB = REPOSITORY / ".." / "shared" / "data" / "web"

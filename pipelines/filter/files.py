@@ -1,6 +1,6 @@
 """What fixes the [filter] section of a recipe: digests of the lists that it names, and the user's own rules."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,16 @@ def pin(section: FilterSection, folder: Path, scores: Sequence[str] = SCORES.nam
             raise RecipeError(f"filter.rules: {error}") from None
         pins["rules"] = [rule.fingerprint() for rule in extensions]
     return pins
+
+
+def load_takedown(section: FilterSection, pins: Mapping[str, Any], folder: Path) -> Takedown:
+    """What the files of `section` list. Raises RuntimeError where one is not the one that was pinned."""
+    lines: list[str] = []
+    for path, digest in zip(section.takedown, pins["takedown"], strict=True):
+        if file_digest(folder / path) != digest:
+            raise RuntimeError(f"{folder / path}: changed since the run was planned. Start the run again.")
+        lines += read_lines(folder / path)
+    return Takedown.of(lines)
 
 
 def _pin(path: str, number: int, folder: Path) -> str:

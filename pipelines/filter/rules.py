@@ -1,17 +1,33 @@
 """From scores to decisions: limits over columns, no text."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from data_recipes.refining import FilterSection
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, TOP_NGRAMS
 from pipelines.filter.takedown import Takedown
 
 Columns = Mapping[str, np.ndarray]
-Drops = Callable[[Columns, FilterSection], np.ndarray]
+
+
+class Limits(Protocol):
+    """The limit of every rule, as an attribute by the name that RULES has for it."""
+
+    @property
+    def respect_opt_out(self) -> bool: ...
+    @property
+    def allowed_licences(self) -> Sequence[str]: ...
+    @property
+    def denied_licences(self) -> Sequence[str]: ...
+    @property
+    def languages(self) -> Sequence[str]: ...
+    @property
+    def max_newlines_per_word(self) -> float | None: ...
+
+
+Drops = Callable[[Columns, Limits], np.ndarray]
 DOCUMENT_COLUMNS = ("url", "licence")
 """What decisions need of a document besides its scores."""
 
@@ -24,24 +40,24 @@ MIN_PROSE_WORDS = 50
 
 # A score that is null, because the text cannot have it, is NaN here: neither above nor below any limit.
 def _above(score: str, limit: str) -> Drops:
-    return lambda found, section: found[score] > getattr(section, limit)
+    return lambda columns, limits: columns[score] > getattr(limits, limit)
 
 
 def _below(score: str, limit: str) -> Drops:
-    return lambda found, section: found[score] < getattr(section, limit)
+    return lambda columns, limits: columns[score] < getattr(limits, limit)
 
 
 def _where(flag: str, switch: str) -> Drops:
-    return lambda found, section: found[flag] & getattr(section, switch)
+    return lambda columns, limits: columns[flag] & getattr(limits, switch)
 
 
 RULES: Mapping[str, Drops] = {
-    "takedown": lambda found, _: found["takedown"],
-    "opt_out": lambda found, section: (found["noai"] | found["tdm_reserved"]) & section.respect_opt_out,
+    "takedown": lambda columns, _: columns["takedown"],
+    "opt_out": lambda columns, limits: (columns["noai"] | columns["tdm_reserved"]) & limits.respect_opt_out,
     "noindex": _where("noindex", "drop_noindex"),
-    "licence": lambda found, section: _refused(found["licence"], section.allowed_licences, section.denied_licences),
+    "licence": lambda columns, limits: _refused(columns["licence"], limits.allowed_licences, limits.denied_licences),
     "listed_url": _where("listed_url", "drop_listed_urls"),
-    "language": lambda found, section: _other_language(found["language"], section.languages),
+    "language": lambda columns, limits: _other_language(columns["language"], limits.languages),
     "language_margin": _below("language_margin", "min_language_margin"),
     "min_words": _below("words", "min_words"),
     "max_words": _above("words", "max_words"),
@@ -73,10 +89,10 @@ RULES: Mapping[str, Drops] = {
     "policy_lines": _above("policy_lines_fraction", "max_policy_lines_fraction"),
     "punctuated_lines": _below("punctuated_lines_fraction", "min_punctuated_lines_fraction"),
     "short_lines": _above("short_lines_fraction", "max_short_lines_fraction"),
-    "newlines": lambda found, section: (
-        _never(found)
-        if section.max_newlines_per_word is None
-        else found["newlines_per_word"] > section.max_newlines_per_word
+    "newlines": lambda columns, limits: (
+        _never(columns)
+        if limits.max_newlines_per_word is None
+        else columns["newlines_per_word"] > limits.max_newlines_per_word
     ),
     "listed_words": _above("listed_words", "max_listed_words"),
     "quality": _below("quality", "min_quality"),
@@ -99,21 +115,21 @@ PROSE_RULES = frozenset(
 """Rules about lines that are no code: they say nothing of a document of code with a few words of prose."""
 
 
-def decide(scores: pa.Table, documents: pa.Table, section: FilterSection, takedown: Takedown) -> np.ndarray:
+def decide(scores: pa.Table, documents: pa.Table, limits: Limits, takedown: Takedown) -> np.ndarray:
     """For each row of SCORES and DOCUMENT_COLUMNS: the first rule that drops it, "" where it is kept (object array)."""
-    found = {name: scores[name].to_numpy() for name in scores.column_names}
-    found["licence"] = documents["licence"].to_numpy()
-    found["takedown"] = takedown.has(scores["doc_id"].to_pylist(), documents["url"].to_pylist())
-    has_prose = (found["code_lines_fraction"] <= MOSTLY_CODE) | (found["prose_words"] >= MIN_PROSE_WORDS)
+    columns = {name: scores[name].to_numpy() for name in scores.column_names}
+    columns["licence"] = documents["licence"].to_numpy()
+    columns["takedown"] = takedown.has(scores["doc_id"].to_pylist(), documents["url"].to_pylist())
+    has_prose = (columns["code_lines_fraction"] <= MOSTLY_CODE) | (columns["prose_words"] >= MIN_PROSE_WORDS)
     reasons = np.full(scores.num_rows, "", dtype=object)
     for name, drops in RULES.items():
         asked = has_prose if name in PROSE_RULES else True
-        reasons[(reasons == "") & asked & drops(found, section)] = name
+        reasons[(reasons == "") & asked & drops(columns, limits)] = name
     return reasons
 
 
-def _never(found: Columns) -> np.ndarray:
-    return np.zeros(len(found["words"]), bool)
+def _never(columns: Columns) -> np.ndarray:
+    return np.zeros(len(columns["words"]), bool)
 
 
 def _other_language(languages: np.ndarray, kept: Sequence[str]) -> np.ndarray:

@@ -20,10 +20,11 @@ from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.losses import loss_note
 from pipelines.extension import Extension, restore
+from pipelines.filter.files import load_takedown
 from pipelines.filter.own import apply_rules
 from pipelines.filter.redactions import redaction_column
 from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
-from pipelines.filter.takedown import Takedown, idle_entries, load_takedown
+from pipelines.filter.takedown import Takedown, idle_entries
 
 NAMED = "takedown_entries"
 """Keys of the takedown entries that named a document of a shard."""

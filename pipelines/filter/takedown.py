@@ -4,12 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data_recipes.refining import FilterSection
-from infra.store import file_digest
 from pipelines.artifacts.formats.line_lists import list_lines
 from pipelines.artifacts.formats.urls import host_key, host_of, page_key
 
@@ -57,16 +54,6 @@ class Takedown:
             labels = host_of(url).split(".")
             named |= {".".join(labels[start:]) for start in range(len(labels))} & self.domains
         return named
-
-
-def load_takedown(section: FilterSection, pins: Mapping[str, Any], folder: Path) -> Takedown:
-    """What the files of `section` list. Raises RuntimeError where one is not the one that was pinned."""
-    lines: list[str] = []
-    for path, digest in zip(section.takedown, pins["takedown"], strict=True):
-        if file_digest(folder / path) != digest:
-            raise RuntimeError(f"{folder / path}: changed since the run was planned. Start the run again.")
-        lines += read_lines(folder / path)
-    return Takedown.of(lines)
 
 
 def idle_entries(takedown: Takedown, named: Iterable[str]) -> list[str]:

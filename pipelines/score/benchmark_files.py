@@ -4,13 +4,11 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
-
-from data_recipes.refining import BenchmarkSection
 
 SUFFIXES = (".jsonl", ".json", ".tsv", ".parquet")
 
@@ -23,14 +21,14 @@ class BenchmarkText(NamedTuple):
     text: str
 
 
-def read_benchmark(path: Path, section: BenchmarkSection) -> Iterator[BenchmarkText]:
-    """The texts of `section.fields` of every item in the evaluation file at `path`.
+def read_benchmark(path: Path, fields: Sequence[str]) -> Iterator[BenchmarkText]:
+    """The texts of `fields` of every item in the evaluation file at `path`.
 
     Lists of strings are joined by line breaks; an empty field is passed over. Raises ValueError, naming file, item and
     field, where something else stands there.
     """
     for number, item in enumerate(_items(path)):
-        for field in section.fields:
+        for field in fields:
             text = _text(item, field, f"{path}: item {number}")
             if text.strip():
                 yield BenchmarkText(number, field, text)

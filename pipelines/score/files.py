@@ -1,19 +1,24 @@
 """The files that a recipe's [score] section names: fixed by their digests, read when a shard is scored."""
 
+import json
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from data_recipes.refining import BenchmarkSection, ScoreSection
 from data_recipes.section import RecipeError
+from infra.stage import canonical_json
 from infra.store import file_digest
 from pipelines.artifacts.formats.line_lists import list_entries
 from pipelines.artifacts.scores import SCORES
-from pipelines.extension import find_all
+from pipelines.extension import find_all, restore
 from pipelines.score.benchmark_files import read_benchmark
+from pipelines.score.contamination import build_index
 from pipelines.score.own import DocumentScorer, ScorerError, own_fields
 from pipelines.score.quality.classifier import load_classifier
+from pipelines.score.safety.lists import UrlList, WordList
+from pipelines.score.scorer import Scorer
 
 
 def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
@@ -57,6 +62,39 @@ def params(section: ScoreSection, pins: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "pins": dict(pins)}
 
 
+def load_scorer(section: ScoreSection, pins: Mapping[str, Any], folder: Path) -> Scorer:
+    """The scorer of `section`; its files lie relative to `folder`. Kept for the next shard of this process."""
+    return _load(canonical_json(section.as_params()), canonical_json(pins), folder)
+
+
+@lru_cache(maxsize=1)
+def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
+    section, pins = ScoreSection.model_validate_json(section_json), json.loads(pins_json)
+
+    def listed(field: str) -> list[str]:
+        files = zip(getattr(section, field), pins[field], strict=True)
+        contents = [pinned_file(folder, path, digest).read_bytes() for path, digest in files]
+        return [entry for content in contents for entry in list_entries(content)]
+
+    quality = None
+    if section.quality_model:
+        file = pinned_file(folder, section.quality_model, pins["quality_model"])
+        quality = load_classifier(file, section.quality_label)
+    return Scorer(
+        UrlList.of(listed("url_lists")),
+        WordList.of(listed("word_lists")),
+        section.arbitrate_language,
+        tuple(section.phone_regions),
+        quality,
+        build_index(
+            (item.name, *text)
+            for item, digest in zip(section.decontaminate, pins["decontaminate"], strict=True)
+            for text in read_benchmark(pinned_file(folder, item.path, digest), item.fields)
+        ),
+        tuple(extension.make() for extension in restore(section.scorers, pins.get("scorers", ()), folder)),
+    )
+
+
 def pinned_file(folder: Path, path: str, digest: str) -> Path:
     """The file at `path`. Raises RuntimeError where it is not the one that was pinned."""
     found = folder / path
@@ -82,5 +120,5 @@ def _require_entries(path: Path) -> None:
 
 
 def _require_item(item: BenchmarkSection, path: Path) -> None:
-    if next(iter(read_benchmark(path, item)), None) is None:
+    if next(iter(read_benchmark(path, item.fields)), None) is None:
         raise ValueError("no item with text. Name fields with text.")

@@ -8,9 +8,8 @@ import pyarrow as pa
 from data_recipes.refining import ScoreSection
 from pipelines.artifacts.documents import Document
 from pipelines.artifacts.scores import SCORES
-from pipelines.score.files import pin
+from pipelines.score.files import load_scorer, pin
 from pipelines.score.own import own_fields, own_scores
-from pipelines.score.scorer import load_scorer
 
 
 def score_documents(

@@ -137,12 +137,12 @@ def test_evaluation_files_are_read_in_every_form(tmp_path):
     expected = [(0, "q", "one"), (0, "a.text", "x\ny"), (2, "q", "three"), (2, "a.text", "z")]
     for name in ("f.jsonl", "f.jsonl.gz", "f.json", "f.parquet"):
         section = BenchmarkSection(name="b", path=name, fields=["q", "a.text"])
-        assert list(read_benchmark(tmp_path / name, section)) == expected, name
+        assert list(read_benchmark(tmp_path / name, section.fields)) == expected, name
     (tmp_path / "f.tsv").write_text('q\ta\nsay "one"\tx\n')
     section = BenchmarkSection(name="b", path="f.tsv", fields=["q"])
-    assert list(read_benchmark(tmp_path / "f.tsv", section)) == [(0, "q", 'say "one"')]
+    assert list(read_benchmark(tmp_path / "f.tsv", section.fields)) == [(0, "q", 'say "one"')]
     with pytest.raises(ValueError, match=r"item 0: no field 'gone'; it has q, a\. Name one"):
-        list(read_benchmark(tmp_path / "f.json", BenchmarkSection(name="b", path="", fields=["gone"])))
+        list(read_benchmark(tmp_path / "f.json", ["gone"]))
 
 
 PUBLIC = {
@@ -156,7 +156,7 @@ PUBLIC = {
 @pytest.mark.parametrize("name", PUBLIC)
 def test_leaks_of_public_benchmarks_are_found(name):
     section = BenchmarkSection(name="public", path=name, fields=[PUBLIC[name]])
-    texts = list(read_benchmark(EVAL / name, section))[:400]
+    texts = list(read_benchmark(EVAL / name, section.fields))[:400]
     index = build_index(("public", *found) for found in texts)
     known = {item for _, item, _ in index.names}
     items = [found.text for found in texts if found.item in known]
