@@ -61,8 +61,8 @@ def apply_rules(rules: Sequence[FilterRule], columns: pa.Table, reasons: np.ndar
     decided = reasons.copy()
     for rule in rules:
         rows = np.flatnonzero(decided == "")
-        chosen = columns.select(list(rule.columns)).take(pa.array(rows))
-        decided[rows] = [_reason(rule, row) for row in chosen.to_pylist()]
+        undecided = columns.select(list(rule.columns)).take(pa.array(rows))
+        decided[rows] = [_reason(rule, row) for row in undecided.to_pylist()]
     return decided
 
 

@@ -123,8 +123,8 @@ def decide(scores: pa.Table, documents: pa.Table, limits: Limits, takedown: Take
     has_prose = (columns["code_lines_fraction"] <= MOSTLY_CODE) | (columns["prose_words"] >= MIN_PROSE_WORDS)
     reasons = np.full(scores.num_rows, "", dtype=object)
     for name, drops in RULES.items():
-        asked = has_prose if name in PROSE_RULES else True
-        reasons[(reasons == "") & asked & drops(columns, limits)] = name
+        applies = has_prose if name in PROSE_RULES else True
+        reasons[(reasons == "") & applies & drops(columns, limits)] = name
     return reasons
 
 
@@ -132,8 +132,8 @@ def _never(columns: Columns) -> np.ndarray:
     return np.zeros(len(columns["words"]), bool)
 
 
-def _other_language(languages: np.ndarray, kept: Sequence[str]) -> np.ndarray:
-    return ~np.isin(languages.astype(str), kept) if kept else np.zeros(len(languages), bool)
+def _other_language(languages: np.ndarray, allowed: Sequence[str]) -> np.ndarray:
+    return ~np.isin(languages.astype(str), allowed) if allowed else np.zeros(len(languages), bool)
 
 
 def _refused(licences: np.ndarray, allowed: Sequence[str], denied: Sequence[str]) -> np.ndarray:

@@ -91,21 +91,21 @@ def filter_shard(
 ) -> ShardResult:
     """Write filtered/NNNNN.parquet for one shard."""
     number, (documents, scores, pii) = shard
-    found = read_table(scores)
-    known = read_table(documents, columns=["doc_id", *DOCUMENT_COLUMNS])
-    if not known["doc_id"].equals(found["doc_id"]):
+    scored = read_table(scores)
+    listed = read_table(documents, columns=["doc_id", *DOCUMENT_COLUMNS])
+    if not listed["doc_id"].equals(scored["doc_id"]):
         raise ValueError(f"{scores}: rows are not those of {documents}; build score again")
-    reasons = decide(found, known, section, takedown)
+    reasons = decide(scored, listed, section, takedown)
     if rules:
-        columns = pa.table({**_columns(found), **_columns(known)})
+        columns = pa.table({**_columns(scored), **_columns(listed)})
         reasons = apply_rules([rule.make() for rule in rules], columns, reasons)
-    redactions = redaction_column(found["doc_id"], read_table(pii), section.redact)
-    rows = [found["doc_id"], pa.array(reasons == ""), pa.array(reasons, pa.string()), found["quality"], redactions]
+    redactions = redaction_column(scored["doc_id"], read_table(pii), section.redact)
+    rows = [scored["doc_id"], pa.array(reasons == ""), pa.array(reasons, pa.string()), scored["quality"], redactions]
     write_shard(pa.table(rows, schema=FILTERED), folder / "filtered", number)
-    gone = known.filter(pa.array(reasons == "takedown"))
+    gone = listed.filter(pa.array(reasons == "takedown"))
     pairs = zip(gone["doc_id"].to_pylist(), gone["url"].to_pylist(), strict=True)
     named = set().union(*(takedown.naming(doc_id, url) for doc_id, url in pairs))
-    return ShardResult({**_count(found, reasons, redactions), NAMED: sorted(named)})
+    return ShardResult({**_count(scored, reasons, redactions), NAMED: sorted(named)})
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:

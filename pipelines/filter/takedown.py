@@ -25,18 +25,18 @@ class Takedown:
     entries: Mapping[str, str]
 
     @classmethod
-    def of(cls, lines: Iterable[str], place: str = "takedown") -> "Takedown":
+    def of(cls, lines: Iterable[str], file_name: str = "takedown") -> "Takedown":
         """One entry a line: 32 hex digits, a URL with its scheme, or a domain; empty lines and lines from `#` on are
         passed over. Raises ValueError, naming the line, where it is none of the three."""
-        found: dict[str, set[str]] = {"doc_ids": set(), "urls": set(), "domains": set()}
+        keys_by_kind: dict[str, set[str]] = {"doc_ids": set(), "urls": set(), "domains": set()}
         entries: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
             entry = line.strip()
             if entry and not entry.startswith("#"):
-                kind, key = _read(entry, f"{place}:{number}")
-                found[kind].add(key)
+                kind, key = _read(entry, f"{file_name}:{number}")
+                keys_by_kind[kind].add(key)
                 entries.setdefault(key, entry)
-        return cls(**{kind: frozenset(keys) for kind, keys in found.items()}, entries=entries)
+        return cls(**{kind: frozenset(keys) for kind, keys in keys_by_kind.items()}, entries=entries)
 
     def has(self, doc_ids: Sequence[str], urls: Sequence[str]) -> np.ndarray:
         """bool: whether each document, by its id and URL, has to go."""
@@ -67,7 +67,7 @@ def read_lines(path: Path) -> list[str]:
     return list_lines(path.read_bytes())
 
 
-def _read(entry: str, place: str) -> tuple[str, str]:
+def _read(entry: str, line: str) -> tuple[str, str]:
     """Kind of an entry, and what it is compared as."""
     if _DOC_ID.fullmatch(entry.lower()):
         return "doc_ids", entry.lower()
@@ -76,5 +76,5 @@ def _read(entry: str, place: str) -> tuple[str, str]:
     if _DOMAIN.fullmatch(entry.removesuffix(".")):
         return "domains", host_key(entry)
     raise ValueError(
-        f"{place}: {entry!r} is no doc id (32 hex digits), URL (https://...) or domain (example.org). Mend the line."
+        f"{line}: {entry!r} is no doc id (32 hex digits), URL (https://...) or domain (example.org). Mend the line."
     )

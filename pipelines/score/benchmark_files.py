@@ -53,15 +53,15 @@ def _items(path: Path) -> Iterable[Any]:
     raise ValueError(f"{path}: not an evaluation file, whose names end in {', '.join(SUFFIXES)} (.gz). Convert it.")
 
 
-def _text(item: Any, field: str, place: str) -> str:
+def _text(item: Any, field: str, item_name: str) -> str:
     value = item
     for name in field.split("."):
         if not isinstance(value, Mapping) or name not in value:
-            known = ", ".join(value) if isinstance(value, Mapping) else type(value).__name__
-            raise ValueError(f"{place}: no field {field!r}; it has {known}. Name one that every item has.")
+            available = ", ".join(value) if isinstance(value, Mapping) else type(value).__name__
+            raise ValueError(f"{item_name}: no field {field!r}; it has {available}. Name one that every item has.")
         value = value[name]
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return "\n".join(value)
     if value is None or isinstance(value, str):
         return value or ""
-    raise ValueError(f"{place}: field {field!r} is a {type(value).__name__}, not text. Name a field with text.")
+    raise ValueError(f"{item_name}: field {field!r} is a {type(value).__name__}, not text. Name a field with text.")

@@ -60,25 +60,25 @@ class BenchmarkIndex:
         if not self.names:
             return []
         words = characters.words
-        places, items, item_places = self._seeds_in(words.hashes)
-        if not len(places):
+        starts, items, item_places = self._seeds_in(words.hashes)
+        if not len(starts):
             return []
-        order = np.lexsort((places - item_places, items))
-        found = _align()(words.hashes, self.words, self.offsets, items[order], (places - item_places)[order], MIN_SHARE)
+        order = np.lexsort((starts - item_places, items))
+        hits = _align()(words.hashes, self.words, self.offsets, items[order], (starts - item_places)[order], MIN_SHARE)
         return [
             Hit(*self.names[int(item)], float(share), int(words.starts[int(first)]), int(words.ends[int(last)]))
-            for item, share, first, last in found
+            for item, share, first, last in hits
         ]
 
     def _seeds_in(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(place in the text, item, place in the item) of every seed found."""
         runs = _runs(hashes)
-        places = np.flatnonzero(self.maybe[(runs >> np.uint64(64 - _FILTER_BITS)).astype(np.int64)])
-        slots = np.minimum(np.searchsorted(self.seeds, runs[places]), max(len(self.seeds) - 1, 0))
-        places, slots = _where(self.seeds[slots] == runs[places], places, slots) if len(self.seeds) else (slots, slots)
+        starts = np.flatnonzero(self.maybe[(runs >> np.uint64(64 - _FILTER_BITS)).astype(np.int64)])
+        slots = np.minimum(np.searchsorted(self.seeds, runs[starts]), max(len(self.seeds) - 1, 0))
+        starts, slots = _where(self.seeds[slots] == runs[starts], starts, slots) if len(self.seeds) else (slots, slots)
         counts = self.seed_offsets[slots + 1] - self.seed_offsets[slots]
         postings = np.repeat(self.seed_offsets[slots] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        return np.repeat(places, counts), self.seed_items[postings], self.seed_places[postings]
+        return np.repeat(starts, counts), self.seed_items[postings], self.seed_places[postings]
 
 
 def build_index(texts: Iterable[tuple[str, int, str, str]]) -> BenchmarkIndex:
@@ -94,21 +94,21 @@ def build_index(texts: Iterable[tuple[str, int, str, str]]) -> BenchmarkIndex:
         names.append((benchmark, item, field))
         parts.append(hashes)
     runs = [_runs(part) for part in parts]
-    seeds, items, places = _columns(runs)
-    order = np.lexsort((places, items, seeds))
+    seeds, items, positions = _columns(runs)
+    order = np.lexsort((positions, items, seeds))
     unique, counts = np.unique(seeds, return_counts=True)
-    told = np.repeat(counts <= MAX_SEED_ITEMS, counts)
-    kept = counts <= MAX_SEED_ITEMS
+    distinctive = np.repeat(counts <= MAX_SEED_ITEMS, counts)
+    rare = counts <= MAX_SEED_ITEMS
     maybe = np.zeros(1 << _FILTER_BITS, bool)
-    maybe[(unique[kept] >> np.uint64(64 - _FILTER_BITS)).astype(np.int64)] = True
+    maybe[(unique[rare] >> np.uint64(64 - _FILTER_BITS)).astype(np.int64)] = True
     return BenchmarkIndex(
         names=names,
         words=np.concatenate(parts) if parts else np.empty(0, np.uint64),
         offsets=np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int64),
-        seeds=unique[kept],
-        seed_offsets=np.concatenate(([0], np.cumsum(counts[kept]))),
-        seed_items=items[order][told],
-        seed_places=places[order][told],
+        seeds=unique[rare],
+        seed_offsets=np.concatenate(([0], np.cumsum(counts[rare]))),
+        seed_items=items[order][distinctive],
+        seed_places=positions[order][distinctive],
         maybe=maybe,
         num_too_short=num_too_short,
     )
@@ -146,9 +146,9 @@ def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
         row = np.zeros(len(window) + 1, np.int64)
         for word in item:
             diagonal = 0
-            for place in range(len(window)):
-                above = row[place + 1]
-                row[place + 1] = diagonal + 1 if window[place] == word else max(above, row[place])
+            for index in range(len(window)):
+                above = row[index + 1]
+                row[index + 1] = diagonal + 1 if window[index] == word else max(above, row[index])
                 diagonal = above
         return row[len(window)]
 
@@ -156,7 +156,7 @@ def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
     def align(text: Any, words: Any, offsets: Any, items: Any, shifts: Any, min_share: float) -> Any:
         """(item, share, first word, last word) of the best place of each item that reaches `min_share`. `shifts`:
         where in the text an item would start by each seed, in order within each item."""
-        found: Any = [(np.int64(0), 0.0, np.int64(0), np.int64(0)) for _ in range(0)]
+        alignments: Any = [(np.int64(0), 0.0, np.int64(0), np.int64(0)) for _ in range(0)]
         start = 0
         while start < len(items):
             item = words[offsets[items[start]] : offsets[items[start] + 1]]
@@ -173,8 +173,8 @@ def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
                         best, first, last = length, low, high - 1
                 end += 1
             if best >= min_share * len(item):
-                found.append((items[start], best / len(item), first, last))
+                alignments.append((items[start], best / len(item), first, last))
             start = end
-        return found
+        return alignments
 
     return align

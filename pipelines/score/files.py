@@ -97,21 +97,21 @@ def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
 
 def pinned_file(folder: Path, path: str, digest: str) -> Path:
     """The file at `path`. Raises RuntimeError where it is not the one that was pinned."""
-    found = folder / path
-    if file_digest(found) != digest:
-        raise RuntimeError(f"{found}: changed since the run was planned. Start the run again.")
-    return found
+    file = folder / path
+    if file_digest(file) != digest:
+        raise RuntimeError(f"{file}: changed since the run was planned. Start the run again.")
+    return file
 
 
-def _pin(folder: Path, path: str, place: str, check: Callable[[Path], object]) -> str:
-    found = folder / path
-    if not found.is_file():
-        raise RecipeError(f"{place} = {path!r}: no such file ({found}). Name one that is there.")
+def _pin(folder: Path, path: str, field: str, check: Callable[[Path], object]) -> str:
+    file = folder / path
+    if not file.is_file():
+        raise RecipeError(f"{field} = {path!r}: no such file ({file}). Name one that is there.")
     try:
-        check(found)
+        check(file)
     except (ValueError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{place} = {path!r}: {error}") from None
-    return file_digest(found)
+        raise RecipeError(f"{field} = {path!r}: {error}") from None
+    return file_digest(file)
 
 
 def _require_entries(path: Path) -> None:

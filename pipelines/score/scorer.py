@@ -40,16 +40,16 @@ class Scorer:
     def score(self, text: str, url: str, opt_out: str | None) -> Scored:
         """Measure one document."""
         characters = Characters(text)
-        found = layout(characters.codes)
+        page_layout = layout(characters.codes)
         language = detect(text, self.arbitrate_language)
-        pii = find_pii(characters, found, self.phone_regions)
+        pii = find_pii(characters, page_layout, self.phone_regions)
         hits = self.index.find(characters)
         row = {
             "text_bytes": len(text.encode()),
             "language": language.code,
             "language_margin": language.margin,
             "language_arbitrated": language.arbitrated,
-            **prose_scores(characters, found, language),
+            **prose_scores(characters, page_layout, language),
             "listed_url": self.url_list.has(url),
             "listed_words": self.word_list.count(characters.words),
             **opt_out_scores(opt_out),

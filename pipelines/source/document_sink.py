@@ -35,8 +35,8 @@ class DocumentSink:
         try:
             self.counts["bytes"] += self.writer.write(document)
         except UnicodeEncodeError as error:
-            place = document.origin if document.offset is None else f"{document.origin}:{document.offset}"
-            self.quarantine(place, f"undecodable text: {error.reason} at character {error.start}")
+            origin = document.origin if document.offset is None else f"{document.origin}:{document.offset}"
+            self.quarantine(origin, f"undecodable text: {error.reason} at character {error.start}")
             return
         self.counts["documents"] += 1
         self.counts["heldout_documents"] += document.split == HELDOUT

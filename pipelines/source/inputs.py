@@ -31,7 +31,7 @@ def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
         except UserError as error:
             raise RecipeError(f"{field}.{error}") from error
     try:
-        require_unique_names(input_folder.names.given)
+        require_unique_names(input_folder.names.used)
     except InputError as error:
         raise RecipeError(str(error)) from None
     return {"inputs": pins}

@@ -31,8 +31,8 @@ def open_kind(section: Input, folder: Path) -> InputKind:
     if isinstance(section, ExtensionSection):
         return cast(InputKind, Extension.find(section.kind, section.fields, InputKind, folder).make())
     module, _, name = KINDS[section.kind].partition(":")
-    made: Any = getattr(import_module(module), name)
-    return cast(InputKind, made(**{field.name: getattr(section, field.name) for field in fields(made)}))
+    kind_class: Any = getattr(import_module(module), name)
+    return cast(InputKind, kind_class(**{field.name: getattr(section, field.name) for field in fields(kind_class)}))
 
 
 @dataclass(frozen=True)

@@ -77,18 +77,18 @@ class FastTextModel:
             return 0.0
         hidden = self.vectors[rows].mean(axis=0, dtype=np.float64)
         if self.arguments.loss == HIERARCHICAL_SOFTMAX:
-            found = float(np.prod(_sigmoid(self.signs * (self.output[self.path] @ hidden))))
+            probability = float(np.prod(_sigmoid(self.signs * (self.output[self.path] @ hidden))))
         elif self.arguments.loss == SOFTMAX:
             scores = self.output @ hidden
             powers = np.exp(scores - scores.max())
-            found = float(powers[self.label] / powers.sum())
+            probability = float(powers[self.label] / powers.sum())
         else:
-            found = float(_sigmoid(self.output[self.label] @ hidden))
-        if not np.isfinite(found):
+            probability = float(_sigmoid(self.output[self.label] @ hidden))
+        if not np.isfinite(probability):
             raise ValueError(
                 "the fastText model of score.quality_model holds weights that are no numbers. Train it again."
             )
-        return found
+        return probability
 
     @classmethod
     def load(cls, path: Path, label: str) -> "FastTextModel":
@@ -104,9 +104,9 @@ class FastTextModel:
         """int64: the rows of `vectors` whose mean stands for a text."""
         tokens = [*text.encode().replace(b"\0", b" ").split(), END_OF_LINE]
         tokens = tokens[: tokens.index(END_OF_LINE) + 1]
-        known = {token: self.rows.get(token, -1) for token in set(tokens)}
-        words = [token for token in tokens if known[token] >= 0 or not token.startswith(LABEL)]
-        parts = {word: self._parts(word, known[word]) for word in set(words)}
+        by_token = {token: self.rows.get(token, -1) for token in set(tokens)}
+        words = [token for token in tokens if by_token[token] >= 0 or not token.startswith(LABEL)]
+        parts = {word: self._parts(word, by_token[word]) for word in set(words)}
         rows = np.array([row for word in words for row in parts[word]], np.int64)
         if self.arguments.word_ngrams < 2 or not self.arguments.bucket:
             return rows
@@ -122,25 +122,25 @@ class FastTextModel:
 
     def _subwords(self, word: bytes) -> list[int]:
         """Hashes of the n-grams of characters of a word in its brackets, of which none stands alone."""
-        starts = [place for place, byte in enumerate(word) if byte & 0xC0 != 0x80] + [len(word)]
-        found = []
+        starts = [index for index, byte in enumerate(word) if byte & 0xC0 != 0x80] + [len(word)]
+        rows = []
         for first in range(len(starts) - 1):
             key = _FNV_START
             for last in range(first + 1, min(first + self.arguments.max_length, len(starts) - 1) + 1):
                 key = fnv1a(word[starts[last - 1] : starts[last]], key)
                 is_bracket = last == first + 1 and (first == 0 or last == len(starts) - 1)
                 if last - first >= self.arguments.min_length and not is_bracket:
-                    found.append(key)
-        return found
+                    rows.append(key)
+        return rows
 
     def _ngrams(self, hashes: np.ndarray) -> np.ndarray:
         """Rows of the n-grams of words. fastText keeps a word's hash as a signed number, which it then widens."""
         wide = hashes.view(np.int32).astype(np.int64).view(np.uint64)
-        keys, found = wide, []
+        keys, rows = wide, []
         for length in range(1, min(self.arguments.word_ngrams, len(wide))):
             keys = keys[: len(wide) - length] * _PAIR_FACTOR + wide[length:]
-            found.append(self.num_words + (keys % np.uint64(self.arguments.bucket)).astype(np.int64))
-        return np.concatenate(found) if found else np.empty(0, np.int64)
+            rows.append(self.num_words + (keys % np.uint64(self.arguments.bucket)).astype(np.int64))
+        return np.concatenate(rows) if rows else np.empty(0, np.int64)
 
 
 def fnv1a(content: bytes, start: int = _FNV_START) -> int:
@@ -169,19 +169,19 @@ class _Cursor:
         end = self._content.find(b"\0", self.at)
         if end < 0:
             raise _UnreadableError("it ends inside its dictionary. Copy it again.")
-        found = self._content[self.at : end]
+        word = self._content[self.at : end]
         self.at = end + 1
-        return found
+        return word
 
     def matrix(self, path: Path, num_rows: int, num_columns: int) -> np.ndarray:
         """A dense matrix (float32) of this shape, left in the file."""
-        stated = self.take("qq")
-        if stated != (num_rows, num_columns):
-            raise _UnreadableError(f"a matrix of {stated} stands where one of {(num_rows, num_columns)} belongs.")
+        shape = self.take("qq")
+        if shape != (num_rows, num_columns):
+            raise _UnreadableError(f"a matrix of {shape} stands where one of {(num_rows, num_columns)} belongs.")
         self._require(4 * num_rows * num_columns)
-        found = np.memmap(path, "<f4", "r", self.at, (num_rows, num_columns))
-        self.at += found.nbytes
-        return found
+        matrix = np.memmap(path, "<f4", "r", self.at, (num_rows, num_columns))
+        self.at += matrix.nbytes
+        return matrix
 
     def _require(self, size: int) -> None:
         if size > len(self._content) - self.at:
@@ -195,32 +195,32 @@ def _read(path: Path, cursor: _Cursor, label: str) -> FastTextModel:
     arguments = _arguments(cursor, version)
     entries, num_words = _dictionary(cursor)
     labels = [word for word, _ in entries[num_words:]]
-    place = _label(labels, label)
+    index = _label(labels, label)
     _require_dense(cursor)
     vectors = cursor.matrix(path, num_words + arguments.bucket, arguments.dim)
     _require_dense(cursor)
     output = np.array(cursor.matrix(path, len(labels), arguments.dim), np.float64)
-    way = _way([count for _, count in entries[num_words:]], place)
+    way = _way([count for _, count in entries[num_words:]], index)
     return FastTextModel(
         rows={word: row for row, (word, _) in enumerate(entries[:num_words])},
         num_words=num_words,
         arguments=arguments,
         vectors=vectors,
         output=output,
-        label=place,
+        label=index,
         path=np.array([row for row, _ in way], np.int64),
         signs=np.array([1.0 if right else -1.0 for _, right in way]),
     )
 
 
 def _arguments(cursor: _Cursor, version: int) -> _Arguments:
-    found = _Arguments._make(cursor.take("11i"))
+    header = _Arguments._make(cursor.take("11i"))
     cursor.take("id")  # how often the learning rate changed, and the sampling threshold
-    if found.model != SUPERVISED or found.loss not in LOSSES:
+    if header.model != SUPERVISED or header.loss not in LOSSES:
         raise _UnreadableError("it holds word vectors and no labels. Name a model that fasttext supervised trained.")
-    if min(found.dim, found.word_ngrams) < 1 or min(found.bucket, found.min_length, found.max_length) < 0:
+    if min(header.dim, header.word_ngrams) < 1 or min(header.bucket, header.min_length, header.max_length) < 0:
         raise _UnreadableError("its arguments make no model. Copy it again.")
-    return found._replace(max_length=0) if version == VERSIONS[0] else found
+    return header._replace(max_length=0) if version == VERSIONS[0] else header
 
 
 def _dictionary(cursor: _Cursor) -> tuple[list[tuple[bytes, int]], int]:
@@ -231,20 +231,20 @@ def _dictionary(cursor: _Cursor) -> tuple[list[tuple[bytes, int]], int]:
     if min(num_words, num_labels) < 0 or size != num_words + num_labels or not num_labels:
         raise _UnreadableError("its dictionary does not add up. Copy it again.")
     entries = []
-    for place in range(size):
+    for index in range(size):
         word = cursor.word()
         count, kind = cursor.take("qb")
-        if kind != (place >= num_words) or count < 0:
-            raise _UnreadableError(f"entry {place} of its dictionary is out of order. Copy it again.")
+        if kind != (index >= num_words) or count < 0:
+            raise _UnreadableError(f"entry {index} of its dictionary is out of order. Copy it again.")
         entries.append((word, count))
     return entries, num_words
 
 
-def _label(labels: Sequence[bytes], wanted: str) -> int:
-    if wanted.encode() in labels:
-        return labels.index(wanted.encode())
-    known = ", ".join(label.decode("utf-8", "replace") for label in labels[:10])
-    raise _UnreadableError(f"it has no label {wanted!r}; it has {known}. Set score.quality_label to one of them.")
+def _label(labels: Sequence[bytes], name: str) -> int:
+    if name.encode() in labels:
+        return labels.index(name.encode())
+    available = ", ".join(label.decode("utf-8", "replace") for label in labels[:10])
+    raise _UnreadableError(f"it has no label {name!r}; it has {available}. Set score.quality_label to one of them.")
 
 
 def _require_dense(cursor: _Cursor) -> None:

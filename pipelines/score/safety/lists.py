@@ -52,8 +52,8 @@ class WordList:
     @classmethod
     def of(cls, listed: Iterable[str]) -> "WordList":
         hashes = {entry: Characters(entry).words.hashes for entry in sorted(set(listed))}
-        words = np.unique(np.array([found[0] for found in hashes.values() if len(found) == 1], np.uint64))
-        return cls(words, [found for found in hashes.values() if len(found) > 1])
+        words = np.unique(np.array([hashed[0] for hashed in hashes.values() if len(hashed) == 1], np.uint64))
+        return cls(words, [hashed for hashed in hashes.values() if len(hashed) > 1])
 
     def count(self, words: Words) -> int:
         """How often listed words and phrases stand in a text."""
@@ -70,9 +70,9 @@ class WordList:
 def _members(values: np.ndarray, listed: np.ndarray) -> np.ndarray:
     if not len(listed):
         return np.zeros(len(values), bool)
-    places = np.minimum(np.searchsorted(listed, values), len(listed) - 1)
-    found: np.ndarray = listed[places] == values
-    return found
+    positions = np.minimum(np.searchsorted(listed, values), len(listed) - 1)
+    is_listed: np.ndarray = listed[positions] == values
+    return is_listed
 
 
 def _plain(url: str) -> str:

@@ -40,16 +40,16 @@ def opt_out_scores(opt_out: str | None) -> Mapping[str, bool]:
     """
     if not opt_out:
         return NOTHING
-    found = dict(NOTHING)
+    signals = dict(NOTHING)
     for name, value in json.loads(opt_out).items():
         name, value = name.lower(), str(value)
         if name in _TDM:
-            found["tdm_reserved"] |= "1" in [part.strip() for part in value.split(",")]
+            signals["tdm_reserved"] |= "1" in [part.strip() for part in value.split(",")]
         elif name in _ROBOTS or name.removeprefix(_META) in AI_AGENTS:
             addressed = name.removeprefix(_META) in AI_AGENTS
             for agent, directive in _directives(value):
-                _count(found, directive, addressed or agent in AI_AGENTS, agent)
-    return found
+                _count(signals, directive, addressed or agent in AI_AGENTS, agent)
+    return signals
 
 
 def _directives(value: str) -> Iterator[tuple[str, str]]:
@@ -60,11 +60,11 @@ def _directives(value: str) -> Iterator[tuple[str, str]]:
         yield (agent.strip(), directive.strip()) if colon else ("", part.strip())
 
 
-def _count(found: dict[str, bool], directive: str, to_ai: bool, agent: str) -> None:
+def _count(signals: dict[str, bool], directive: str, to_ai: bool, agent: str) -> None:
     refusals = {"noindex", "none", "nosnippet", "noai"}
     if to_ai:
-        found["noai"] |= directive in refusals
+        signals["noai"] |= directive in refusals
     elif not agent:
-        found["noindex"] |= directive in ("noindex", "none")
+        signals["noindex"] |= directive in ("noindex", "none")
         for flag in ("noai", "noimageai", "nosnippet"):
-            found[flag] |= directive == flag
+            signals[flag] |= directive == flag

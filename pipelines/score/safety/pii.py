@@ -52,12 +52,12 @@ class Finding(NamedTuple):
     kind: str
 
 
-def find_pii(characters: Characters, found: Layout, phone_regions: Sequence[str]) -> list[Finding]:
+def find_pii(characters: Characters, layout: Layout, phone_regions: Sequence[str]) -> list[Finding]:
     """Everything found, in the order of the text; findings of different kinds may overlap."""
     text = characters.text
     groups = number_groups(characters.codes)
-    long = found.word_lengths >= MIN_CHARACTERS
-    starts, lengths = found.word_starts[long], found.word_lengths[long]
+    long = layout.word_lengths >= MIN_CHARACTERS
+    starts, lengths = layout.word_starts[long], layout.word_lengths[long]
     words = list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
     findings = [Finding(*span, "email") for span in emails(text)]
     findings += [Finding(*span, "iban") for span in ibans(text, groups)]
@@ -112,12 +112,12 @@ def ipv4s(text: str, groups: Sequence[Span]) -> Iterator[Span]:
 
 def ipv6s(text: str) -> Iterator[Span]:
     """Public unicast addresses."""
-    place = 0
-    while inside := _IPV6_INSIDE.search(text, place):
-        match = _IPV6.search(text, max(place, inside.start() - 4), inside.end() + 40)
+    index = 0
+    while inside := _IPV6_INSIDE.search(text, index):
+        match = _IPV6.search(text, max(index, inside.start() - 4), inside.end() + 40)
         if match and match.start() <= inside.start() and _is_public(match[0].rstrip(":")):
             yield match.start(), match.start() + len(match[0].rstrip(":"))
-        place = max(inside.end(), match.end() if match else 0)
+        index = max(inside.end(), match.end() if match else 0)
 
 
 def _is_public(text: str) -> bool:

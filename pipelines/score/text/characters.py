@@ -113,15 +113,15 @@ def _word_kernel() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
         size = len(codes) // 2 + 1
         hashes, starts, ends = np.empty(size, np.uint64), np.empty(size, np.int64), np.empty(size, np.int64)
         count, key, start = 0, np.uint64(0), -1
-        for place in range(len(codes) + 1):
-            folded = folds[codes[place]] if place < len(codes) else np.uint32(0)
+        for index in range(len(codes) + 1):
+            folded = folds[codes[index]] if index < len(codes) else np.uint32(0)
             if folded:
                 if start < 0:
-                    start, key = place, np.uint64(0)
+                    start, key = index, np.uint64(0)
                 key = (key ^ np.uint64(folded)) * MULTIPLIER
                 key ^= key >> np.uint64(32)
             elif start >= 0:
-                hashes[count], starts[count], ends[count] = key, start, place
+                hashes[count], starts[count], ends[count] = key, start, index
                 count += 1
                 start = -1
         return hashes[:count], starts[:count], ends[:count]

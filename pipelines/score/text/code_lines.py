@@ -23,11 +23,11 @@ MIN_WORDS_AGAINST_MARKS = 4
 COMMENT_STARTS = "#/*-;%"
 
 
-def code_lines(codes: np.ndarray, found: Layout) -> np.ndarray:
+def code_lines(codes: np.ndarray, layout: Layout) -> np.ndarray:
     """bool for each line of a layout: whether it is code."""
-    if not len(found.line_starts):
+    if not len(layout.line_starts):
         return np.zeros(0, bool)
-    return _kernel()(codes, kinds(), _char_table(), found.line_starts, found.line_lengths)
+    return _kernel()(codes, kinds(), _char_table(), layout.line_starts, layout.line_lengths)
 
 
 OPEN_CLOSE, END, OPERATOR, QUOTE, JOINT, VARIABLE, OTHER = (np.uint8(1 << bit) for bit in range(7))
@@ -60,49 +60,49 @@ def _kernel() -> Callable[..., np.ndarray]:
     comment_starts = np.array([ord(character) for character in COMMENT_STARTS], np.uint32)
 
     @compiled
-    def is_word_character(codes: Any, table: Any, place: int, first: int, last: int) -> bool:
-        if place < first or place >= last:
+    def is_word_character(codes: Any, table: Any, index: int, first: int, last: int) -> bool:
+        if index < first or index >= last:
             return False
-        code = codes[place]
+        code = codes[index]
         return (table[code] & LETTER) != 0 or 48 <= code <= 57 or code == 95
 
     @compiled
-    def is_blank(codes: Any, table: Any, place: int, first: int, last: int) -> bool:
-        return place < first or place >= last or (table[codes[place]] & BLANK) != 0
+    def is_blank(codes: Any, table: Any, index: int, first: int, last: int) -> bool:
+        return index < first or index >= last or (table[codes[index]] & BLANK) != 0
 
     @compiled
-    def is_mark(codes: Any, table: Any, marks: Any, place: int, first: int, last: int) -> bool:
-        """Whether the character at `place` is a mark as code has it, and prose hardly."""
-        code = codes[place]
-        if code >= 128 or marks[code] == 0 or (place > first and codes[place - 1] == code and code != 125):
+    def is_mark(codes: Any, table: Any, marks: Any, index: int, first: int, last: int) -> bool:
+        """Whether the character at `index` is a mark as code has it, and prose hardly."""
+        code = codes[index]
+        if code >= 128 or marks[code] == 0 or (index > first and codes[index - 1] == code and code != 125):
             return False
         kind = marks[code]
         if kind & OPEN_CLOSE:
             opens = code == 40 or code == 91
             # A number in brackets behind a word is a note, a score or a year.
-            note = place + 1 < last and 48 <= codes[place + 1] <= 57
-            called = opens and not note and is_word_character(codes, table, place - 1, first, last)
+            note = index + 1 < last and 48 <= codes[index + 1] <= 57
+            called = opens and not note and is_word_character(codes, table, index - 1, first, last)
             return code == 123 or code == 125 or called
         if kind & END:
-            return place == last - 1
+            return index == last - 1
         if kind & OPERATOR:
             return code == 61 or not (
-                is_blank(codes, table, place - 1, first, last) and is_blank(codes, table, place + 1, first, last)
+                is_blank(codes, table, index - 1, first, last) and is_blank(codes, table, index + 1, first, last)
             )
         if kind & JOINT:
-            before = is_word_character(codes, table, place - 1, first, last)
-            return before and is_word_character(codes, table, place + 1, first, last)
+            before = is_word_character(codes, table, index - 1, first, last)
+            return before and is_word_character(codes, table, index + 1, first, last)
         if kind & VARIABLE:
-            return place + 1 < last and not 48 <= codes[place + 1] <= 57 and not table[codes[place + 1]] & BLANK
+            return index + 1 < last and not 48 <= codes[index + 1] <= 57 and not table[codes[index + 1]] & BLANK
         if kind & QUOTE:
-            return place + 1 < last and codes[place + 1] == 58 and place > first
+            return index + 1 < last and codes[index + 1] == 58 and index > first
         return False
 
     @compiled
     def only_brackets(codes: Any, table: Any, marks: Any, first: int, last: int) -> bool:
         brackets = 0
-        for place in range(first, last):
-            code = codes[place]
+        for index in range(first, last):
+            code = codes[index]
             if table[code] & BLANK:
                 continue
             if code >= 128 or marks[code] == 0 or code == 95:
@@ -114,13 +114,13 @@ def _kernel() -> Callable[..., np.ndarray]:
     def plain_words(codes: Any, table: Any, first: int, last: int) -> int:
         """Words of two letters or more and nothing else, but for a comma or stop at their end."""
         count, start, letters = 0, -1, 0
-        for place in range(first, last + 1):
-            if place < last and not table[codes[place]] & BLANK:
-                start = place if start < 0 else start
-                letters += (table[codes[place]] & LETTER) != 0
+        for index in range(first, last + 1):
+            if index < last and not table[codes[index]] & BLANK:
+                start = index if start < 0 else start
+                letters += (table[codes[index]] & LETTER) != 0
             elif start >= 0:
-                size = place - start
-                ended = codes[place - 1] == 44 or codes[place - 1] == 46
+                size = index - start
+                ended = codes[index - 1] == 44 or codes[index - 1] == 46
                 count += letters >= 2 and (letters == size or (ended and letters == size - 1))
                 start, letters = -1, 0
         return count
@@ -128,8 +128,8 @@ def _kernel() -> Callable[..., np.ndarray]:
     @compiled
     def is_one_word(codes: Any, table: Any, first: int, last: int) -> bool:
         letters = 0
-        for place in range(first, last):
-            letters += (table[codes[place]] & LETTER) != 0
+        for index in range(first, last):
+            letters += (table[codes[index]] & LETTER) != 0
         return letters == last - first
 
     @compiled
@@ -139,10 +139,10 @@ def _kernel() -> Callable[..., np.ndarray]:
         if only_brackets(codes, table, marks, first, last):
             return True, words
         num_marks, in_url = 0, False
-        for place in range(first, last):
-            begins_url = codes[place] == 58 and place + 2 < last and codes[place + 1] == 47 and codes[place + 2] == 47
-            in_url = begins_url or (in_url and not table[codes[place]] & BLANK)
-            num_marks += not in_url and is_mark(codes, table, marks, place, first, last)
+        for index in range(first, last):
+            begins_url = codes[index] == 58 and index + 2 < last and codes[index + 1] == 47 and codes[index + 2] == 47
+            in_url = begins_url or (in_url and not table[codes[index]] & BLANK)
+            num_marks += not in_url and is_mark(codes, table, marks, index, first, last)
         if num_marks >= 2:
             return MIN_WORDS_AGAINST_MARKS * num_marks > 3 * words, words
         return num_marks == 1 and words <= 1 and codes[last - 1] != 59, words
@@ -184,12 +184,12 @@ def _kernel() -> Callable[..., np.ndarray]:
     def near(strong: Any) -> Any:
         """Lines that have another of their kind among the two before or after them."""
         size = len(strong)
-        found = np.zeros(size, np.bool_)
+        is_near = np.zeros(size, np.bool_)
         for line in range(size):
             if strong[line]:
                 for other in range(max(0, line - 2), min(size, line + 3)):
-                    found[line] |= strong[other] and other != line
-        return found
+                    is_near[line] |= strong[other] and other != line
+        return is_near
 
     @compiled
     def join(code: Any, weak: Any, indented: Any) -> None:

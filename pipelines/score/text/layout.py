@@ -82,58 +82,58 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
         keys, letters, scripts = np.empty(size, np.uint64), np.empty(size, np.bool_), np.empty(size, np.uint16)
         starts, lengths = np.empty(size, np.int64), np.empty(size, np.int64)
         count, start, key, letter, script = 0, -1, np.uint64(0), False, SPACED
-        for place in range(len(codes) + 1):
-            kind = table[codes[place]] if place < len(codes) else BLANK
+        for index in range(len(codes) + 1):
+            kind = table[codes[index]] if index < len(codes) else BLANK
             unspaced = kind & (IDEOGRAPH | SYLLABLE)
             if start >= 0 and (kind & BLANK or (letter and (unspaced or (script and kind & LETTER)))):
-                keys[count], letters[count], starts[count], lengths[count] = key, letter, start, place - start
+                keys[count], letters[count], starts[count], lengths[count] = key, letter, start, index - start
                 scripts[count] = script
                 count += 1
                 start = -1
             if not kind & BLANK:
                 if start < 0:
-                    start, key, letter, script = place, np.uint64(0), False, SPACED
-                key = mix(key, codes[place])
+                    start, key, letter, script = index, np.uint64(0), False, SPACED
+                key = mix(key, codes[index])
                 letter |= (kind & LETTER) != 0
                 script |= unspaced
         return keys[:count], starts[:count], lengths[:count], letters[:count], scripts[:count]
 
     @compiled
-    def ends_without_blank(codes: Any, table: Any, place: int) -> bool:
+    def ends_without_blank(codes: Any, table: Any, index: int) -> bool:
         """Whether a mark ends a sentence wherever it stands, as those of other scripts than Latin do."""
-        return codes[place] > 127 and (table[codes[place]] & SENTENCE_END) != 0
+        return codes[index] > 127 and (table[codes[index]] & SENTENCE_END) != 0
 
     @compiled
     def sentences(codes: Any, table: Any, start: int, end: int) -> int:
         """How many sentences end in a line; the last one may end with the line alone."""
-        count, last, place = 0, -1, start
-        while place < end:
-            if table[codes[place]] & STOP:
-                while place < end and table[codes[place]] & STOP:
-                    place += 1
-                while place < end and table[codes[place]] & CLOSER:
-                    place += 1
-                if place == end or table[codes[place]] & BLANK:
-                    count, last = count + 1, place
-            elif ends_without_blank(codes, table, place):
-                while place < end and ends_without_blank(codes, table, place):
-                    place += 1
-                while place < end and table[codes[place]] & (CLOSER | WIDE_CLOSER):
-                    place += 1
-                count, last = count + 1, place
+        count, last, index = 0, -1, start
+        while index < end:
+            if table[codes[index]] & STOP:
+                while index < end and table[codes[index]] & STOP:
+                    index += 1
+                while index < end and table[codes[index]] & CLOSER:
+                    index += 1
+                if index == end or table[codes[index]] & BLANK:
+                    count, last = count + 1, index
+            elif ends_without_blank(codes, table, index):
+                while index < end and ends_without_blank(codes, table, index):
+                    index += 1
+                while index < end and table[codes[index]] & (CLOSER | WIDE_CLOSER):
+                    index += 1
+                count, last = count + 1, index
             else:
-                place += 1
+                index += 1
         return count if last == end else count + 1
 
     @compiled
     def c4_sentences(codes: Any, table: Any, start: int, end: int) -> int:
         """Sentences of a line without blanks around, -1 where its form is not what C4 keeps."""
         num_words, num_letters, longest, length = 0, 0, 0, 0
-        for place in range(start, end):
-            if table[codes[place]] & (IDEOGRAPH | SYLLABLE):
+        for index in range(start, end):
+            if table[codes[index]] & (IDEOGRAPH | SYLLABLE):
                 num_letters, length = num_letters + 1, 0
             else:
-                length = 0 if table[codes[place]] & BLANK else length + 1
+                length = 0 if table[codes[index]] & BLANK else length + 1
                 num_words += length == 1
             longest = max(longest, length)
         num_words += num_letters // IDEOGRAPHS_PER_WORD
@@ -160,20 +160,20 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
         starts = np.empty(size, np.int64)
         bullet, ellipsis, punctuated = np.empty(size, np.bool_), np.empty(size, np.bool_), np.empty(size, np.bool_)
         count, line, first, last, key = 0, 0, -1, -1, np.uint64(0)
-        for place in range(len(codes) + 1):
-            if place < len(codes) and codes[place] != 10:
-                key = mix(key, codes[place])
-                if not table[codes[place]] & BLANK:
-                    first, last = place if first < 0 else first, place + 1
+        for index in range(len(codes) + 1):
+            if index < len(codes) and codes[index] != 10:
+                key = mix(key, codes[index])
+                if not table[codes[index]] & BLANK:
+                    first, last = index if first < 0 else first, index + 1
                 continue
             if first >= 0:
-                keys[count], starts[count], lengths[count] = key, line, place - line
+                keys[count], starts[count], lengths[count] = key, line, index - line
                 bullet[count] = (table[codes[first]] & BULLET) != 0
                 ellipsis[count] = codes[last - 1] == 0x2026 or dots(codes, first, last)
-                punctuated[count] = (table[codes[place - 1]] & SENTENCE_END) != 0
+                punctuated[count] = (table[codes[index - 1]] & SENTENCE_END) != 0
                 ended[count] = c4_sentences(codes, table, first, last)
                 count += 1
-            line, first, key = place + 1, -1, np.uint64(0)
+            line, first, key = index + 1, -1, np.uint64(0)
         marks = bullet[:count], ellipsis[:count], punctuated[:count], ended[:count]
         return keys[:count], starts[:count], lengths[:count], *marks
 
@@ -185,12 +185,12 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
         while begin < end and table[codes[end - 1]] & BLANK:
             end -= 1
         size = 1
-        for place in range(begin + 1, end):
-            size += codes[place] == 10 and codes[place - 1] == 10
+        for index in range(begin + 1, end):
+            size += codes[index] == 10 and codes[index - 1] == 10
         keys, lengths = np.zeros(size, np.uint64), np.zeros(size, np.int64)
         count, newlines = 0, 0
-        for place in range(begin, end):
-            if codes[place] == 10:
+        for index in range(begin, end):
+            if codes[index] == 10:
                 newlines += 1
                 continue
             if newlines > 1:
@@ -198,7 +198,7 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
             elif newlines == 1:
                 keys[count], lengths[count] = mix(keys[count], np.uint32(10)), lengths[count] + 1
             newlines = 0
-            keys[count], lengths[count] = mix(keys[count], codes[place]), lengths[count] + 1
+            keys[count], lengths[count] = mix(keys[count], codes[index]), lengths[count] + 1
         return keys[: count + 1], lengths[: count + 1]
 
     return words, lines, paragraphs

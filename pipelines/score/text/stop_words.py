@@ -81,8 +81,8 @@ def num_stop_words(words: Words, language: Language) -> int | None:
 
 
 def _num_different(hashes: np.ndarray, listed: np.ndarray) -> int:
-    places = np.minimum(np.searchsorted(listed, hashes), len(listed) - 1)
-    return len(set(places[listed[places] == hashes].tolist()))
+    positions = np.minimum(np.searchsorted(listed, hashes), len(listed) - 1)
+    return len(set(positions[listed[positions] == hashes].tolist()))
 
 
 @cache

@@ -74,12 +74,12 @@ def read_code(file: File) -> Code | str:
 
 
 def _paths(root: Path) -> list[str]:
-    found = []
+    paths = []
     for folder, subfolders, names in os.walk(root):
         links = [name for name in subfolders if Path(folder, name).is_symlink()]
         subfolders[:] = [name for name in subfolders if name not in links and name != ".git"]
-        found += [Path(folder, name).relative_to(root).as_posix() for name in [*names, *links] if name != ".git"]
-    return sorted(found)
+        paths += [Path(folder, name).relative_to(root).as_posix() for name in [*names, *links] if name != ".git"]
+    return sorted(paths)
 
 
 def _open(root: Path, path: str, max_file_bytes: int) -> File:

@@ -62,8 +62,8 @@ class Index:
 
     def add_go_module(self, path: str, text: str) -> None:
         """Take in a go.mod file."""
-        if found := _GO_MODULE.search(text):
-            self.go_modules[found[1]] = posixpath.dirname(path)
+        if module := _GO_MODULE.search(text):
+            self.go_modules[module[1]] = posixpath.dirname(path)
 
 
 def references(language: str, text: str) -> list[Reference]:
@@ -71,12 +71,12 @@ def references(language: str, text: str) -> list[Reference]:
     return list(dict.fromkeys(_LANGUAGES[language].find(text))) if language in _LANGUAGES else []
 
 
-def resolve(path: str, language: str, found: Iterable[Reference], index: Index) -> set[str]:
-    """The files of the repository that the imports `found` in the file at `path` mean, without itself."""
+def resolve(path: str, language: str, imports: Iterable[Reference], index: Index) -> set[str]:
+    """The files of the repository that the `imports` of the file at `path` mean, without itself."""
     if language not in _LANGUAGES:
         return set()
     to_files = _LANGUAGES[language].resolve
-    return {file for reference in found for file in to_files(reference, path, index)} - {path}
+    return {file for reference in imports for file in to_files(reference, path, index)} - {path}
 
 
 def _python_references(text: str) -> Iterator[Reference]:
@@ -101,9 +101,9 @@ def _python_files(reference: Reference, path: str, index: Index) -> Iterable[str
         inside = [file for name in names if (file := _python_module(_join(base, name), index))]
         own = _python_module(base, index)
         # Where all names are modules, the package's __init__ gives nothing more.
-        found = inside if names and len(inside) == len(names) else [*inside, *([own] if own else [])]
-        if found:
-            return found
+        modules = inside if names and len(inside) == len(names) else [*inside, *([own] if own else [])]
+        if modules:
+            return modules
     return []
 
 
@@ -149,8 +149,8 @@ def _java_files(reference: Reference, path: str, index: Index) -> Iterable[str]:
     """A class, or the class around an inner class or a static member, or all of a package."""
     parts = reference[0].split(".")
     for length in range(len(parts), 0, -1):
-        if found := index.packages.get(".".join(parts[:length])):
-            return found
+        if files := index.packages.get(".".join(parts[:length])):
+            return files
     return []
 
 
@@ -184,8 +184,8 @@ def _rust_files(reference: Reference, path: str, index: Index) -> Iterable[str]:
         inner = posixpath.dirname(inner)
     for length in range(len(names), 0, -1):
         base = _join(inner, *names[:length])
-        if found := _first_of([f"{base}.rs", f"{base}/mod.rs"], index):
-            return found
+        if file := _first_of([f"{base}.rs", f"{base}/mod.rs"], index):
+            return file
     return []
 
 

@@ -147,9 +147,9 @@ def detect(path: str, text: str) -> str | None:
 
     The first line of a script and a modeline are its author's word and go before extensions.
     """
-    stated = _from_interpreter(text) or _from_modeline(text)
-    if stated:
-        return stated
+    declared = _from_interpreter(text) or _from_modeline(text)
+    if declared:
+        return declared
     pure = PurePosixPath(path)
     if pure.name in _BY_NAME:
         return _BY_NAME[pure.name]
@@ -167,16 +167,16 @@ def may_be_code(path: str) -> bool:
 
 
 def _from_interpreter(text: str) -> str | None:
-    found = _INTERPRETER.match(text)
-    return _BY_INTERPRETER.get(found[1]) if found else None
+    match = _INTERPRETER.match(text)
+    return _BY_INTERPRETER.get(match[1]) if match else None
 
 
 def _from_modeline(text: str) -> str | None:
     lines = text[:4096].splitlines()[:MODELINE_LINES] + text[-4096:].splitlines()[-MODELINE_LINES:]
     for line in lines:
-        found = _EMACS_MODE.search(line) or _VIM_MODE.search(line)
-        if found:
-            mode = found[1].lower()
+        match = _EMACS_MODE.search(line) or _VIM_MODE.search(line)
+        if match:
+            mode = match[1].lower()
             return MODES.get(mode) or _BY_LOWER_NAME.get(mode)
     return None
 

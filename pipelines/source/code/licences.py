@@ -84,8 +84,8 @@ def identify(text: str) -> set[str]:
 
 def stated_licence(text: str) -> str | None:
     """The expression after `SPDX-License-Identifier:` in a file's header, or None."""
-    found = _IDENTIFIER.search(text[:HEADER_CHARACTERS])
-    return " ".join(found[1].split()) if found else None
+    match = _IDENTIFIER.search(text[:HEADER_CHARACTERS])
+    return " ".join(match[1].split()) if match else None
 
 
 def is_licence_file(name: str) -> bool:
@@ -107,8 +107,8 @@ def repository_licence(files: Mapping[str, str]) -> str | None:
     texts = {name: text for name, text in files.items() if is_licence_file(name)}
     notices = {name for name in texts if name.lower().startswith("notice")}
     for names in (sorted(texts.keys() - notices), sorted(notices)):
-        if found := _joined(set().union(*(identify(texts[name]) for name in names))):
-            return found
+        if terms := _joined(set().union(*(identify(texts[name]) for name in names))):
+            return terms
     return next((licence for name, read in METADATA.items() if name in files and (licence := read(files[name]))), None)
 
 
@@ -159,14 +159,14 @@ def _toml(text: str) -> Mapping[str, Any]:
 
 
 def _table(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = fields.get(name)
-    return found if isinstance(found, Mapping) else {}
+    value = fields.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
-def _joined(found: set[str]) -> str | None:
-    return " AND ".join(sorted(_proper(found))) or None
+def _joined(licences: set[str]) -> str | None:
+    return " AND ".join(sorted(_proper(licences))) or None
 
 
-def _proper(found: set[str]) -> set[str]:
-    """`found` without the licences that another of them implies."""
-    return found - {implied for name in found for implied in IMPLIED.get(name, ())}
+def _proper(licences: set[str]) -> set[str]:
+    """`licences` without the licences that another of them implies."""
+    return licences - {implied for name in licences for implied in IMPLIED.get(name, ())}

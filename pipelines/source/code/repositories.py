@@ -103,10 +103,10 @@ class Placed:
 
 @dataclass
 class Survey:
-    """What a first reading of a repository finds, without its text: `kept`, languages by path; `imported`, the
+    """What a first reading of a repository finds, without its text: `languages` by path; `imported`, the
     references of each file."""
 
-    kept: dict[str, str] = field(default_factory=dict)
+    languages: dict[str, str] = field(default_factory=dict)
     imported: dict[str, Sequence[Reference]] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
@@ -115,37 +115,37 @@ class Survey:
 
 def _repositories(paths: Sequence[str], folder: Path) -> dict[str, Path]:
     """Folders of repositories by name, in order. Raises InputError."""
-    found: dict[str, Path] = {}
+    roots: dict[str, Path] = {}
     for number, text in enumerate(paths, start=1):
-        place = f"paths.{number} = {text!r}"
-        for path in _checkouts(folder, text, place):
-            known = found.setdefault(path.name, path)
-            if known.resolve() != path.resolve():
+        field = f"paths.{number} = {text!r}"
+        for path in _checkouts(folder, text, field):
+            first = roots.setdefault(path.name, path)
+            if first.resolve() != path.resolve():
                 raise InputError(
-                    f"{place}: two repositories have the name {path.name!r} ({known} and {path}), by which their files "
+                    f"{field}: two repositories have the name {path.name!r} ({first} and {path}), by which their files "
                     "would be traced. Rename one folder."
                 )
-    return dict(sorted(found.items()))
+    return dict(sorted(roots.items()))
 
 
-def _checkouts(folder: Path, text: str, place: str) -> list[Path]:
+def _checkouts(folder: Path, text: str, field: str) -> list[Path]:
     """Repositories at a path or glob: a folder with `.git` is one, of any other folder each subfolder is one."""
     if glob.has_magic(text):
         root = Path(Path(text).anchor)
         roots = [path for path in (folder / root).glob(str(Path(text).relative_to(root))) if path.is_dir()]
     else:
         roots = [path for path in [folder / text] if path.is_dir()]
-    found = [
+    repositories = [
         repository
         for path in map(Path.absolute, roots)
         for repository in ([path] if (path / ".git").exists() else path.iterdir())
         if repository.is_dir() and not repository.name.startswith(".")
     ]
-    if not found:
+    if not repositories:
         raise InputError(
-            f"{place}: no folder with repositories ({folder / text}). Correct the path, or check some out."
+            f"{field}: no folder with repositories ({folder / text}). Correct the path, or check some out."
         )
-    return found
+    return repositories
 
 
 def _pin(root: Path, max_file_bytes: int) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _note_about(file: File, survey: Survey) -> None:
 
 
 def _note_code(code: Code, survey: Survey) -> None:
-    survey.kept[code.path] = code.language
+    survey.languages[code.path] = code.language
     survey.imported[code.path] = references(code.language, code.text)
     survey.index.add(code.path, code.language, code.text)
     if licence := stated_licence(code.text):
@@ -203,12 +203,13 @@ def _note_code(code: Code, survey: Survey) -> None:
 def _in_order(checkout: Checkout, survey: Survey) -> Iterator[Placed]:
     """The kept files, read again one by one, so that a repository need not fit into memory."""
     imports = {
-        path: resolve(path, language, survey.imported[path], survey.index) for path, language in survey.kept.items()
+        path: resolve(path, language, survey.imported[path], survey.index)
+        for path, language in survey.languages.items()
     }
     licence = repository_licence(survey.about)
     for position, path in enumerate(import_order(imports)):
         text = decode((checkout.path / path).read_bytes())
-        yield Placed(Code(path, survey.kept[path], text), survey.licences.get(path, licence), position)
+        yield Placed(Code(path, survey.languages[path], text), survey.licences.get(path, licence), position)
 
 
 def _groups(files: Iterator[Placed]) -> Iterator[list[Placed]]:

@@ -140,14 +140,14 @@ class HttpClient:
             if response.status == 200:
                 file.seek(0)
                 file.truncate()
-            found = _version(response)
-            _require_pinned(url, found, pinned)
+            fresh = _version(response)
+            _require_pinned(url, fresh, pinned)
             resume.update(_same_content(response))
-            for piece in self._pieces(response, None if found.size_bytes is None else found.size_bytes - file.tell()):
+            for piece in self._pieces(response, None if fresh.size_bytes is None else fresh.size_bytes - file.tell()):
                 file.write(piece)
-        if found.size_bytes is not None and file.tell() != found.size_bytes:
-            raise _TransientError(f"the body ends after {file.tell()} of {found.size_bytes} bytes")
-        return found
+        if fresh.size_bytes is not None and file.tell() != fresh.size_bytes:
+            raise _TransientError(f"the body ends after {file.tell()} of {fresh.size_bytes} bytes")
+        return fresh
 
     @contextmanager
     def _open(self, url: str, headers: Mapping[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -180,11 +180,11 @@ class HttpClient:
 
     def _retry_after_s(self, response: urllib3.BaseHTTPResponse) -> float:
         """The wait that an answer asks for, in seconds or until a date (RFC 9110, 10.2.3)."""
-        stated = response.headers.get("Retry-After", "").strip()
-        if stated.isdecimal():
-            return float(stated)
+        header = response.headers.get("Retry-After", "").strip()
+        if header.isdecimal():
+            return float(header)
         try:
-            until = email.utils.parsedate_to_datetime(stated)
+            until = email.utils.parsedate_to_datetime(header)
         except ValueError:
             return 0.0
         return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - self.now())
@@ -230,16 +230,16 @@ def _same_content(response: urllib3.BaseHTTPResponse) -> dict[str, str]:
 
 
 def _range_start(response: urllib3.BaseHTTPResponse) -> int | None:
-    stated = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(stated[1]) if stated else None
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else None
 
 
-def _require_pinned(url: str, found: Version, pinned: Version | None) -> None:
+def _require_pinned(url: str, version: Version, pinned: Version | None) -> None:
     """Raise ChangedError where the content is another, and _TransientError where its size alone is stated wrongly."""
-    if pinned is None or found == pinned:
+    if pinned is None or version == pinned:
         return
-    if found.validator == pinned.validator != "":
-        raise _TransientError(f"the server states {found.size_bytes} bytes instead of {pinned.size_bytes}")
+    if version.validator == pinned.validator != "":
+        raise _TransientError(f"the server states {version.size_bytes} bytes instead of {pinned.size_bytes}")
     raise ChangedError(f"{url}: changed since the run was planned. Start the run again.")
 
 

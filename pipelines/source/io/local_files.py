@@ -61,32 +61,32 @@ class LocalFile:
         return self.path
 
 
-def local_files(text: str, folder: Path, wanted: FileType, place: str) -> list[LocalFile]:
-    """The files that a path, a folder or a glob of a recipe in `folder` names. `place` starts the message of the
+def local_files(text: str, folder: Path, file_type: FileType, field: str) -> list[LocalFile]:
+    """The files that a path, a folder or a glob of a recipe in `folder` names. `field` starts the message of the
     InputError that is raised where there are none."""
     path = folder / text
     if path.is_file():
-        if not wanted.fits(path.name):
-            raise InputError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. Name others.")
+        if not file_type.fits(path.name):
+            raise InputError(f"{field}: not a {file_type.noun}, whose names end in {file_type}. Name others.")
         return [_local_file(path, path.parent)]
     if path.is_dir():
-        base, candidates, kind = path, _walk(path, place), "folder"
+        base, candidates, kind = path, _walk(path, field), "folder"
     elif glob.has_magic(text):
-        base, candidates, kind = *_glob(text, folder, place), "glob"
+        base, candidates, kind = *_glob(text, folder, field), "glob"
     else:
-        raise InputError(f"{place}: no such file or folder ({path}). Correct the path, or bring the file.")
-    files = [file for file in candidates if wanted.fits(file.name) and file.is_file()]
+        raise InputError(f"{field}: no such file or folder ({path}). Correct the path, or bring the file.")
+    files = [file for file in candidates if file_type.fits(file.name) and file.is_file()]
     if not files:
-        raise InputError(f"{place}: the {kind} holds no {wanted.noun} ({path}). Files end in {wanted}.")
+        raise InputError(f"{field}: the {kind} holds no {file_type.noun} ({path}). Files end in {file_type}.")
     # A file that links lead to as well goes by its own path.
     return [_local_file(file, base) for file in sorted(files, key=lambda file: (file != file.resolve(), file))]
 
 
-def broken_links(paths: Sequence[str], folder: Path, wanted: FileType) -> list[str]:
+def broken_links(paths: Sequence[str], folder: Path, file_type: FileType) -> list[str]:
     """Links below the folders that `paths` name which lead nowhere, where a file of the type should be."""
     folders = [folder / text for text in paths if "://" not in text and (folder / text).is_dir()]
     files = (file for root in folders for file in _walk(root, str(root)))
-    return sorted(printable(file) for file in files if wanted.fits(file.name) and not file.exists())
+    return sorted(printable(file) for file in files if file_type.fits(file.name) and not file.exists())
 
 
 def printable(path: Path | str) -> str:
@@ -98,18 +98,18 @@ def _local_file(path: Path, base: Path) -> LocalFile:
     return LocalFile(path, printable(path.name), len(path.relative_to(base).parts))
 
 
-def _glob(text: str, folder: Path, place: str) -> tuple[Path, Iterator[Path]]:
+def _glob(text: str, folder: Path, field: str) -> tuple[Path, Iterator[Path]]:
     """The folder at which the magic of a glob begins, and what the glob names."""
     parts = Path(text).parts
     first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base, pattern = folder.joinpath(*parts[:first]), "/".join(parts[first:])
     if "**" not in pattern:
         return base, iter(base.glob(pattern))
-    files = _walk(base, place) if base.is_dir() else ()
+    files = _walk(base, field) if base.is_dir() else ()
     return base, (file for file in files if is_named(file.relative_to(base).as_posix(), pattern))
 
 
-def _walk(root: Path, place: str) -> Iterator[Path]:
+def _walk(root: Path, field: str) -> Iterator[Path]:
     """Every file below `root`, also below links to folders, each of which is entered once. Raises InputError."""
     entered, waiting = [root.resolve()], [root]
     while waiting:
@@ -119,14 +119,14 @@ def _walk(root: Path, place: str) -> Iterator[Path]:
                 below = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             raise InputError(
-                f"{place}: {printable(folder)} cannot be read ({error.strerror}). Make it readable, or name others."
+                f"{field}: {printable(folder)} cannot be read ({error.strerror}). Make it readable, or name others."
             ) from None
         for entry in below:
             path = folder / entry.name
             if not entry.is_dir():
                 yield path
             elif entry.is_symlink():
-                if not any(path.resolve().is_relative_to(known) for known in entered):
+                if not any(path.resolve().is_relative_to(root_entered) for root_entered in entered):
                     entered.append(path.resolve())
                     waiting.append(path)
             elif len(entered) == 1 or path.resolve() not in entered:

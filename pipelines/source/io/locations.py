@@ -79,7 +79,7 @@ class WebFile:
 class Names:
     """Names by which the files of one recipe are traced."""
 
-    given: list[str] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
     files: set[Any] = field(default_factory=set)
 
     def give(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
@@ -90,11 +90,11 @@ class Names:
                 raise InputError(f"paths: {file.name} belongs to an earlier input too. Take it out of one of the two.")
         self.files.update(map(_identity, files))
         names = self._lengthened(files)
-        self.given += names
+        self.used += names
         return [file.named(name) for file, name in zip(files, names, strict=True)]
 
     def _lengthened(self, files: Sequence[PlacedFile]) -> list[str]:
-        names, taken = [file.name for file in files], set(self.given)
+        names, taken = [file.name for file in files], set(self.used)
         longer = [file.longer_names() for file in files]
         is_longer = True
         while is_longer:
@@ -105,13 +105,13 @@ class Names:
         return names
 
 
-def find_files(paths: Sequence[str], folder: Path, wanted: FileType) -> list[PlacedFile]:
+def find_files(paths: Sequence[str], folder: Path, file_type: FileType) -> list[PlacedFile]:
     """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises InputError."""
-    found: dict[Any, PlacedFile] = {}
-    for number, place in enumerate(paths, start=1):
-        for file in _files_at(place, folder, wanted, f"paths.{number} = {masked(place)!r}"):
-            found.setdefault(_identity(file), file)
-    return sorted(found.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
+    files: dict[Any, PlacedFile] = {}
+    for number, address in enumerate(paths, start=1):
+        for file in _files_at(address, folder, file_type, f"paths.{number} = {masked(address)!r}"):
+            files.setdefault(_identity(file), file)
+    return sorted(files.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
 
 
 def pin_files(files: Sequence[PlacedFile], names: Names) -> dict[str, Any]:
@@ -120,17 +120,17 @@ def pin_files(files: Sequence[PlacedFile], names: Names) -> dict[str, Any]:
 
 
 def pinned_files(
-    paths: Sequence[str], folder: Path, wanted: FileType, pinned: Mapping[str, Any]
+    paths: Sequence[str], folder: Path, file_type: FileType, pinned: Mapping[str, Any]
 ) -> Iterator[tuple[PlacedFile, Any]]:
     """The pinned files at the places with their pins, by name; files that came later are none of them.
 
     Raises ChangedError where one is gone.
     """
     claims: dict[str, list[PlacedFile]] = {}
-    for file in find_files(paths, folder, wanted):
-        known = [name for name in (file.name, *file.longer_names()) if name in pinned]
-        if known:
-            claims.setdefault(known[-1], []).append(file)
+    for file in find_files(paths, folder, file_type):
+        names = [name for name in (file.name, *file.longer_names()) if name in pinned]
+        if names:
+            claims.setdefault(names[-1], []).append(file)
     for name in sorted(pinned):
         files = claims.get(name, [])
         if len(files) > 1:
@@ -177,31 +177,31 @@ def _record_copy(name: str, path: Path, folder: Path) -> None:
     # A name that another machine gave, such as one with "..", leads nowhere here.
     note = folder / "fetched" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{path.name}.json"
     note.parent.mkdir(exist_ok=True)
-    facts = {"name": name, "bytes": path.stat().st_size, "sha256": file_digest(path)}
-    note.write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = {"name": name, "bytes": path.stat().st_size, "sha256": file_digest(path)}
+    note.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _files_at(text: str, folder: Path, wanted: FileType, place: str) -> Sequence[PlacedFile]:
+def _files_at(text: str, folder: Path, file_type: FileType, field: str) -> Sequence[PlacedFile]:
     scheme = text.partition("://")[0] if "://" in text else ""
     if scheme and (f"={MASK}" in text or f"://{MASK}@" in text):
-        raise InputError(f"{place}: its credentials are masked, as in every lock. Write them there again.")
+        raise InputError(f"{field}: its credentials are masked, as in every lock. Write them there again.")
     if scheme in ("http", "https"):
-        return [_web_file(text, wanted, place)]
+        return [_web_file(text, file_type, field)]
     if scheme in object_stores.SCHEMES:
-        files = object_stores.list_files(text, wanted.fits, place)
+        files = object_stores.list_files(text, file_type.fits, field)
         if not files:
-            raise InputError(f"{place}: holds no {wanted.noun}. Files end in {wanted}.")
+            raise InputError(f"{field}: holds no {file_type.noun}. Files end in {file_type}.")
         return files
     if scheme:
-        known = ", ".join(f"{name}://" for name in ("http", "https", *object_stores.SCHEMES))
-        raise InputError(f"{place}: no place of a known kind. Places are paths, or start with {known}.")
-    return local_files(text, folder, wanted, place)
+        schemes = ", ".join(f"{name}://" for name in ("http", "https", *object_stores.SCHEMES))
+        raise InputError(f"{field}: no place of a known kind. Places are paths, or start with {schemes}.")
+    return local_files(text, folder, file_type, field)
 
 
-def _web_file(url: str, wanted: FileType, place: str) -> WebFile:
+def _web_file(url: str, file_type: FileType, field: str) -> WebFile:
     file = WebFile(url, urllib.parse.unquote(urllib.parse.urlsplit(url).path).lstrip("/"))
-    if not wanted.fits(file.name):
-        raise InputError(f"{place}: not a {wanted.noun}, whose names end in {wanted}. A URL names one file.")
+    if not file_type.fits(file.name):
+        raise InputError(f"{field}: not a {file_type.noun}, whose names end in {file_type}. A URL names one file.")
     return file
 
 

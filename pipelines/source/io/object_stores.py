@@ -49,9 +49,9 @@ class StoreReadError(ArcticError, OSError):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One object. `place`: the address that led to it, which opens its store; `version`: blob id or time of change."""
+    """One object. `address`: the one that led to it, which opens its store; `version`: blob id or time of change."""
 
-    place: str
+    address: str
     path: str
     version: str
     size_bytes: int
@@ -59,7 +59,9 @@ class StoredFile:
     @property
     def name(self) -> str:
         """The path in the store, without a revision of the Hub: `bucket/key`, `datasets/org/name/path`."""
-        return re.sub(r"^(datasets/[^/]+/[^/@]+)@[^/]+", r"\1", self.path) if _scheme(self.place) == "hf" else self.path
+        return (
+            re.sub(r"^(datasets/[^/]+/[^/@]+)@[^/]+", r"\1", self.path) if _scheme(self.address) == "hf" else self.path
+        )
 
     def named(self, name: str) -> "StoredFile":
         if name != self.name:
@@ -75,7 +77,7 @@ class StoredFile:
     def fetch(self, pinned: Mapping[str, Any], folder: Path) -> Path:
         copy = folder / copy_name(self.path)
         with _errors_as_store_read_error(self.path):
-            system = open_store(self.place)
+            system = open_store(self.address)
             info = system.get_file_info(self.path)
         if info.type == arrow.FileType.NotFound:
             raise StoreReadError(f"{self.path}: no longer there")
@@ -96,47 +98,47 @@ class StoredFile:
             return source.read(COPY_BYTES)
 
 
-def list_files(place: str, fits: Callable[[str], bool], field: str) -> list[StoredFile]:
+def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[StoredFile]:
     """Files at an address, below it, or that its glob names, where `fits` takes their names.
 
     `field` starts the message of the InputError that is raised where the store cannot be listed.
     """
-    path = _path(place)
+    path = _path(url)
     base = "/".join(path.split("/")[: next(_magic_parts(path), None)])
     try:
         with _errors_as_store_read_error(path):
-            system = open_store(place)
-            found = system.get_file_info(base)
-            if found.type == arrow.FileType.Directory:
+            system = open_store(url)
+            base_info = system.get_file_info(base)
+            if base_info.type == arrow.FileType.Directory:
                 infos = system.get_file_info(arrow.FileSelector(base, recursive=_is_deep(path, base)))
             else:
-                infos = [found]
-            chosen = [info for info in infos if info.type == arrow.FileType.File and is_named(info.path, path)]
+                infos = [base_info]
+            matches = [info for info in infos if info.type == arrow.FileType.File and is_named(info.path, path)]
             return [
-                StoredFile(place, info.path, _version(system, info), info.size) for info in chosen if fits(info.path)
+                StoredFile(url, info.path, _version(system, info), info.size) for info in matches if fits(info.path)
             ]
     except StoreReadError as error:
-        scheme = _scheme(place)
+        scheme = _scheme(url)
         raise InputError(
             f"{field}: cannot be listed ({error}). Correct the address, or give credentials ({CREDENTIALS[scheme]})."
         ) from None
 
 
-def open_store(place: str) -> arrow.FileSystem:
+def open_store(address: str) -> arrow.FileSystem:
     """The file system that an address belongs to. Raises InputError for an option that it does not have."""
-    scheme = _scheme(place)
-    options: dict[str, Any] = dict(urllib.parse.parse_qsl(place.partition("?")[2]))
+    scheme = _scheme(address)
+    options: dict[str, Any] = dict(urllib.parse.parse_qsl(address.partition("?")[2]))
     for name in options:
         if name not in OPTIONS[scheme]:
-            known = ", ".join(OPTIONS[scheme]) or "none"
-            raise InputError(f"paths has {place!r}: {name} is no option of {scheme}://. Options are {known}.")
+            names = ", ".join(OPTIONS[scheme]) or "none"
+            raise InputError(f"paths has {address!r}: {name} is no option of {scheme}://. Options are {names}.")
     options = {name: value == "true" if name == "anonymous" else value for name, value in options.items()}
     if scheme == "hf":
         return arrow.PyFileSystem(arrow.FSSpecHandler(hub()))
     if scheme == "gs":
         return arrow.GcsFileSystem(retry_time_limit=GS_RETRY_LIMIT, **options)
     if not {"region", "endpoint_override"} & set(options) and not os.environ.get("AWS_ENDPOINT_URL"):
-        options["region"] = arrow.resolve_s3_region(_path(place).partition("/")[0])
+        options["region"] = arrow.resolve_s3_region(_path(address).partition("/")[0])
     return arrow.S3FileSystem(proxy_options=_s3_proxy(options), **options)
 
 
@@ -152,7 +154,7 @@ def copy_name(path: str) -> str:
     return path.rpartition("/")[2][-60:]
 
 
-def is_named(found: str, path: str) -> bool:
+def is_named(file: str, path: str) -> bool:
     """Whether a file is `path`, lies below it, or is named by its glob: `**` for any folders, `*` and `?` within one
     name."""
     if not glob.has_magic(path):
@@ -162,7 +164,7 @@ def is_named(found: str, path: str) -> bool:
     pattern = "".join(
         part.replace("[!", "[^") if part.startswith("[") else pieces.get(part, re.escape(part)) for part in parts
     )
-    return re.fullmatch(pattern, found, re.DOTALL) is not None
+    return re.fullmatch(pattern, file, re.DOTALL) is not None
 
 
 def hub() -> Any:
@@ -179,12 +181,12 @@ def _version(system: arrow.FileSystem, info: arrow.FileInfo) -> str:
     return f"modified {info.mtime.astimezone(UTC).isoformat()}" if info.mtime else ""
 
 
-def _scheme(place: str) -> str:
-    return place.partition("://")[0]
+def _scheme(address: str) -> str:
+    return address.partition("://")[0]
 
 
-def _path(place: str) -> str:
-    return place.partition("://")[2].partition("?")[0].rstrip("/")
+def _path(address: str) -> str:
+    return address.partition("://")[2].partition("?")[0].rstrip("/")
 
 
 def _magic_parts(path: str) -> Iterator[int]:

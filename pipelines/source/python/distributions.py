@@ -48,22 +48,22 @@ class Distributions:
 
 def installed_distributions() -> list[str]:
     """Names of the distributions, each once, in order."""
-    return sorted({normal_name(found.name) for found in distributions()} - {THIS_PROJECT})
+    return sorted({normal_name(installed.name) for installed in distributions()} - {THIS_PROJECT})
 
 
 def describe(name: str, heldout_fraction: float) -> Document:
     """The long description of an installed distribution."""
-    found = distribution(name)
-    url = package_url(found)
+    installed = distribution(name)
+    url = package_url(installed)
     return Document(
-        text=_description(found),
+        text=_description(installed),
         url=url,
-        origin=f"{name} {found.version}",
+        origin=f"{name} {installed.version}",
         split=draw_split(url, heldout_fraction),
-        licence=licence(found),
+        licence=licence(installed),
         extractor="metadata",
     )
 
 
-def _description(found: Distribution) -> str:
-    return "\n".join(fields_of(found, "Description")).strip()
+def _description(installed: Distribution) -> str:
+    return "\n".join(fields_of(installed, "Description")).strip()

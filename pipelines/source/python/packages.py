@@ -5,26 +5,26 @@ import re
 from importlib.metadata import Distribution
 
 
-def licence(found: Distribution) -> str | None:
+def licence(installed: Distribution) -> str | None:
     """SPDX expression, else the licence classifier, else the first line of the free text, else None (PEP 639)."""
-    if expression := fields_of(found, "License-Expression"):
+    if expression := fields_of(installed, "License-Expression"):
         return expression[0]
-    classifiers = [line for line in fields_of(found, "Classifier") if line.startswith("License :: ")]
+    classifiers = [line for line in fields_of(installed, "Classifier") if line.startswith("License :: ")]
     if classifiers:
         return " AND ".join(line.rpartition(" :: ")[2] for line in classifiers)
     return next(
-        (line.strip() for text in fields_of(found, "License") for line in text.splitlines() if line.strip()), None
+        (line.strip() for text in fields_of(installed, "License") for line in text.splitlines() if line.strip()), None
     )
 
 
-def fields_of(found: Distribution, name: str) -> list[str]:
+def fields_of(installed: Distribution, name: str) -> list[str]:
     """All values of one field of a distribution's metadata."""
-    return [str(value) for value in found.metadata.get_all(name) or []]
+    return [str(value) for value in installed.metadata.get_all(name) or []]
 
 
-def package_url(found: Distribution) -> str:
+def package_url(installed: Distribution) -> str:
     """The distribution as a package URL (purl)."""
-    return f"pkg:pypi/{normal_name(found.name)}@{found.version}"
+    return f"pkg:pypi/{normal_name(installed.name)}@{installed.version}"
 
 
 def normal_name(name: str) -> str:

@@ -80,26 +80,26 @@ def library_sources() -> list[SourceFile]:
     """The standard library's files."""
     root, version = standard_library(), platform.python_version()
     return [
-        SourceFile(file, f"pkg:generic/python@{version}#{place}", f"python {version}", PYTHON_LICENCE)
+        SourceFile(file, f"pkg:generic/python@{version}#{relative}", f"python {version}", PYTHON_LICENCE)
         for file in library_files()
-        if _is_product(place := file.relative_to(root).as_posix())
+        if _is_product(relative := file.relative_to(root).as_posix())
     ]
 
 
 def distribution_sources(name: str) -> list[SourceFile]:
     """The `.py` files of an installed distribution. Raises InputError."""
-    found = _installed(name)
-    url, origin, terms = package_url(found), f"{name} {found.version}", licence(found)
+    owner = _installed(name)
+    url, origin, terms = package_url(owner), f"{name} {owner.version}", licence(owner)
     return [
-        SourceFile(Path(str(file.locate())), f"{url}#{file.as_posix()}", origin, terms) for file in _python_files(found)
+        SourceFile(Path(str(file.locate())), f"{url}#{file.as_posix()}", origin, terms) for file in _python_files(owner)
     ]
 
 
 def pin_sources(name: str) -> str:
     """Version of a distribution and a digest over its `.py` files as RECORD has them. Raises InputError."""
-    found = _installed(name)
-    lines = [f"{file.as_posix()} {file.hash.value if file.hash else ''}" for file in _python_files(found)]
-    return f"{found.version} {text_digest(json.dumps(lines))}"
+    installed = _installed(name)
+    lines = [f"{file.as_posix()} {file.hash.value if file.hash else ''}" for file in _python_files(installed)]
+    return f"{installed.version} {text_digest(json.dumps(lines))}"
 
 
 def read_source(file: SourceFile, heldout_fraction: float) -> Document:
@@ -112,24 +112,24 @@ def read_source(file: SourceFile, heldout_fraction: float) -> Document:
 
 def _installed(name: str) -> Distribution:
     try:
-        found = distribution(name)
+        installed = distribution(name)
     except PackageNotFoundError:
         raise InputError(
             f"distributions has {name!r}, which is not installed in this environment. Install it or take it out."
         ) from None
-    if found.files is None:
+    if installed.files is None:
         raise InputError(f"distributions has {name!r}, whose list of files (RECORD) is missing. Install it again.")
-    return found
+    return installed
 
 
-def _python_files(found: Distribution) -> list[PackagePath]:
+def _python_files(installed: Distribution) -> list[PackagePath]:
     # The importlib_metadata package, which other libraries bring in and which then answers instead of the standard
     # library, leaves files out that do not exist; both must name the same ones.
-    files = (file for file in found.files or () if file.suffix == ".py" and Path(str(file.locate())).is_file())
+    files = (file for file in installed.files or () if file.suffix == ".py" and Path(str(file.locate())).is_file())
     return sorted((file for file in files if ".." not in file.parts and _is_product(file.as_posix())), key=str)
 
 
-def _is_product(place: str) -> bool:
+def _is_product(path: str) -> bool:
     """Whether a file is part of what a package does, not of its tests."""
-    *folders, name = PurePath(place).parts
+    *folders, name = PurePath(path).parts
     return TEST_FOLDERS.isdisjoint(folders) and not name.startswith("test_") and name != "conftest.py"

@@ -33,8 +33,8 @@ def main() -> None:
     for module in sys.stdin.read().split():
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                found, name = pydoc.resolve(module)  # type: ignore[misc]
-                page = document.page(pydoc.describe(found), document.document(found, name))
+                resolved, name = pydoc.resolve(module)  # type: ignore[misc]
+                page = document.page(pydoc.describe(resolved), document.document(resolved, name))
                 result = {"html": strip_machine(page)}
         except (Exception, SystemExit) as error:
             result = {"error": f"{type(error).__name__}: {strip_machine(str(error))}"}

@@ -142,8 +142,8 @@ def _parse(number: int, line: bytes, fields: Sequence[str]) -> Row | BadRow:
         return BadRow(number, f"no JSON: {_first_line(error)}")
     if not isinstance(content, dict):
         return BadRow(number, f"no JSON object, but {type(content).__name__}")
-    found = ((field, nested_value(content, field)) for field in fields)
-    return Row(number, {field: value for field, (has_field, value) in found if has_field})
+    values = ((field, nested_value(content, field)) for field in fields)
+    return Row(number, {field: value for field, (has_field, value) in values if has_field})
 
 
 @dataclass(frozen=True)

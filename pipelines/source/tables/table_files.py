@@ -113,24 +113,24 @@ def wanted_fields(section: TableFields) -> list[str]:
 
 def take_row(row: Row | BadRow, section: TableFields, origin: str, sink: DocumentSink) -> None:
     """Keep, skip or quarantine one row of the file that is known as `origin`."""
-    place = f"{origin}#{row.number}"
+    row_origin = f"{origin}#{row.number}"
     if isinstance(row, BadRow):
-        sink.quarantine(place, row.reason)
+        sink.quarantine(row_origin, row.reason)
         return
     text = row.values.get(section.text_field)
     if _is_missing(text):
         text = None
     if text is not None and not isinstance(text, str):
-        sink.quarantine(place, f"{section.text_field} is no text, but {type(text).__name__}")
+        sink.quarantine(row_origin, f"{section.text_field} is no text, but {type(text).__name__}")
     elif section.text_field not in row.values:
-        sink.quarantine(place, f"no field {section.text_field!r}")
+        sink.quarantine(row_origin, f"no field {section.text_field!r}")
     elif not text or text.isspace():
         sink.skip("no_text")
     else:
         try:
             document = _document(text, row, section, origin, sink.heldout_fraction)
         except _UnreadableFieldError as error:
-            sink.quarantine(place, str(error))
+            sink.quarantine(row_origin, str(error))
         else:
             sink.write(document)
 
@@ -205,7 +205,7 @@ def _require_columns(path: Path, item: TableFields) -> None:
         try:
             require_parquet_columns(path, [column] if column else [])
         except MissingColumnError as error:
-            place = f"{name} = {column!r}: {printable(path)}"
-            raise InputError(f"{place}: {error}. Correct the field or the file.") from None
+            field = f"{name} = {column!r}: {printable(path)}"
+            raise InputError(f"{field}: {error}. Correct the field or the file.") from None
         except BrokenFileError:
             return

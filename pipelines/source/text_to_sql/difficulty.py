@@ -77,7 +77,7 @@ def _without_outer_brackets(tokens: Tokens) -> Tokens:
     """The first query of `(SELECT ...) UNION (SELECT ...)` without its brackets, which change nothing."""
     if tokens[:2] != ["(", "select"]:
         return tokens
-    end = next(place for place, (_, depth) in enumerate(_with_depth(tokens)) if place and depth == 0)
+    end = next(index for index, (_, depth) in enumerate(_with_depth(tokens)) if index and depth == 0)
     return [*tokens[1:end], *tokens[end + 1 :]]
 
 
@@ -116,8 +116,8 @@ def _read_conditions(tokens: Tokens) -> Conditions:
     connectors: list[str] = []
     likes = negations = nested = 0
     between = False
-    for place, (token, depth) in enumerate(_with_depth(tokens)):
-        if depth == 1 and token == "(" and tokens[place + 1 : place + 2] == ["select"]:
+    for index, (token, depth) in enumerate(_with_depth(tokens)):
+        if depth == 1 and token == "(" and tokens[index + 1 : index + 2] == ["select"]:
             nested += 1
         if depth:
             continue
@@ -125,7 +125,7 @@ def _read_conditions(tokens: Tokens) -> Conditions:
             connectors.append(token)
         between = token == "between" or (between and token != "and")
         likes += token == "like"
-        negations += token == "not" and tokens[place - 1 : place] != ["is"]
+        negations += token == "not" and tokens[index - 1 : index] != ["is"]
     return Conditions(len(connectors) + 1, len(connectors), connectors.count("or"), likes, negations, nested)
 
 

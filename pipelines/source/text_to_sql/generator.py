@@ -83,14 +83,14 @@ def sql_questions(section: TextToSql, prefix: str) -> tuple[list[dict[str, str]]
         databases.append({"database_id": database_id, "script": schema.script})
         questions += [
             {
-                "question_id": f"{database_id}-{place:02d}",
+                "question_id": f"{database_id}-{index:02d}",
                 "database_id": database_id,
                 "prompt": prompt(schema, pair.question),
                 "query": pair.query,
                 "kind": pair.kind,
                 "difficulty": pair.difficulty,
             }
-            for place, pair in enumerate(pairs)
+            for index, pair in enumerate(pairs)
         ]
     return questions, databases
 

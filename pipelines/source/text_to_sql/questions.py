@@ -268,8 +268,8 @@ def _inequality(table: Table, draw: random.Random) -> tuple[str, str]:
 
 def _related(schema: Schema, draw: random.Random) -> tuple[Table, Table]:
     """A table and the one that refers to it."""
-    place = draw.randrange(len(schema.tables) - 1)
-    return schema.tables[place], schema.tables[place + 1]
+    index = draw.randrange(len(schema.tables) - 1)
+    return schema.tables[index], schema.tables[index + 1]
 
 
 def _ask(columns: list[str], subject: str, draw: random.Random) -> str:

@@ -61,8 +61,8 @@ class Table:
         return tuple(column for column in self.columns if column in TEXT_VALUES)
 
     def values(self, column: str) -> list[Value]:
-        place = self.all_columns.index(column)
-        return [row[place] for row in self.rows]
+        index = self.all_columns.index(column)
+        return [row[index] for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,10 @@ def _draw_schema(draw: random.Random, heldout: bool) -> Schema:
     return Schema(tuple(tables))
 
 
-def _draw_columns(row: str, known: list[str], draw: random.Random, heldout: bool) -> tuple[str, ...]:
+def _draw_columns(row: str, candidates: list[str], draw: random.Random, heldout: bool) -> tuple[str, ...]:
     while True:
-        chosen = set(draw.sample(known[1:], draw.randint(2, MAX_COLUMNS - 1)))
-        columns = (known[0], *(column for column in known if column in chosen))
+        drawn = set(draw.sample(candidates[1:], draw.randint(2, MAX_COLUMNS - 1)))
+        columns = (candidates[0], *(column for column in candidates if column in drawn))
         if any(map(is_number, columns)) and is_heldout_table(row, columns) == heldout:
             return columns
 

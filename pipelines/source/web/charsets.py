@@ -56,21 +56,21 @@ def _decode(body: bytes, content_type: str) -> str:
             return body[len(mark) :].decode(charset, "replace")
     if wide := _wide_charset(body, content_type):
         return body.decode(wide, "replace")
-    stated = _stated_charsets(body, content_type)
+    declared = _stated_charsets(body, content_type)
     utf8, is_utf8 = _as_utf8(body)
-    if is_utf8 and all(charset.startswith(_SINGLE_BYTE) for charset in stated[:1]):
+    if is_utf8 and all(charset.startswith(_SINGLE_BYTE) for charset in declared[:1]):
         return utf8
-    if stated and stated[0] in _WESTERN and not _may_be_western(body):
+    if declared and declared[0] in _WESTERN and not _may_be_western(body):
         detected = _codec(detect_encoding(body))
-        stated = [*stated[1:], *([detected] if detected else []), stated[0]]
-    for charset in stated:
+        declared = [*declared[1:], *([detected] if detected else []), declared[0]]
+    for charset in declared:
         text = body.decode(charset, "replace")
         if text.count("\ufffd") <= MAX_UNREADABLE_FRACTION * len(text):
             return text
     if is_utf8:
         return utf8
-    told = body.decode(_codec(detect_encoding(body)) or "utf-8", "replace")
-    return min(told, utf8, key=lambda text: text.count("\ufffd"))
+    guessed = body.decode(_codec(detect_encoding(body)) or "utf-8", "replace")
+    return min(guessed, utf8, key=lambda text: text.count("\ufffd"))
 
 
 def _may_be_western(body: bytes) -> bool:

@@ -86,8 +86,8 @@ class IndexFile:
         sink.counts["files"] += 1
         index = RangedFile(self.section.url(self.name))
         try:
-            for places in find_records(index, self.section.domains, self.section.languages):
-                for group in ranges(place for place in places if draw(self.section.seed, place.file) <= self.last_draw):
+            for rows in find_records(index, self.section.domains, self.section.languages):
+                for group in ranges(row for row in rows if draw(self.section.seed, row.file) <= self.last_draw):
                     read_range(self.section.url(group[0].file), group, sink)
         except BrokenFileError as error:
             lose_file(sink, self.name, str(error))
@@ -117,11 +117,11 @@ def read_range(url: str, group: list[RecordPlace], sink: DocumentSink) -> None:
     except HttpError as error:
         _lose_records(group, str(error), sink)
         return
-    for place in group:
-        for response in read_record(content[place.offset - start : place.end - start], place.offset):
-            take_page(response, sink, place.file)
+    for record in group:
+        for response in read_record(content[record.offset - start : record.end - start], record.offset):
+            take_page(response, sink, record.file)
 
 
 def _lose_records(group: list[RecordPlace], reason: str, sink: DocumentSink) -> None:
-    for place in group:
-        sink.quarantine(f"{place.file}:{place.offset}", reason)
+    for record in group:
+        sink.quarantine(f"{record.file}:{record.offset}", reason)

@@ -40,16 +40,16 @@ def find_records(index: RawIOBase, domains: Sequence[str], languages: Sequence[s
 
     `index` is read by ranges. Raises BrokenFileError where it is damaged or has not the columns.
     """
-    told = [name for name, wanted in ((DOMAIN, domains), (LANGUAGES, languages)) if wanted]
+    columns = [name for name, values in ((DOMAIN, domains), (LANGUAGES, languages)) if values]
     try:
         with pq.ParquetFile(index, pre_buffer=True) as table:
-            require_columns(table.schema_arrow.names, [*told, *PLACE])
+            require_columns(table.schema_arrow.names, [*columns, *PLACE])
             for number in range(table.num_row_groups):
                 if not may_hold(table.metadata.row_group(number), domains):
                     continue
-                wanted = _mask(table.read_row_group(number, told), domains, languages)
-                if pc.any(wanted).as_py():
-                    found = table.read_row_group(number, PLACE).filter(wanted)
+                values = _mask(table.read_row_group(number, columns), domains, languages)
+                if pc.any(values).as_py():
+                    found = table.read_row_group(number, PLACE).filter(values)
                     yield sorted(map(RecordPlace, *(found[name].to_pylist() for name in PLACE)))
     except (pa.ArrowException, OSError) as error:
         raise BrokenFileError(f"unreadable index: {error}") from error
@@ -64,33 +64,33 @@ def may_hold(group: pq.RowGroupMetaData, domains: Sequence[str]) -> bool:
     return any(statistics.min <= domain <= statistics.max for domain in domains)
 
 
-def ranges(places: Iterable[RecordPlace]) -> Iterator[list[RecordPlace]]:
+def ranges(records: Iterable[RecordPlace]) -> Iterator[list[RecordPlace]]:
     """Sorted places in groups that one request brings: of one file, close together, and not too much at once."""
     group: list[RecordPlace] = []
-    for place in places:
-        if group and not _joins(group, place):
+    for record in records:
+        if group and not _joins(group, record):
             yield group
             group = []
-        group.append(place)
+        group.append(record)
     if group:
         yield group
 
 
-def _mask(told: pa.Table, domains: Sequence[str], languages: Sequence[str]) -> pa.ChunkedArray:
-    wanted = pa.chunked_array([pa.repeat(pa.scalar(True), told.num_rows)])
+def _mask(columns: pa.Table, domains: Sequence[str], languages: Sequence[str]) -> pa.ChunkedArray:
+    mask = pa.chunked_array([pa.repeat(pa.scalar(True), columns.num_rows)])
     if domains:
-        wanted = pc.and_(wanted, pc.is_in(told[DOMAIN], pa.array(domains)))
+        mask = pc.and_(mask, pc.is_in(columns[DOMAIN], pa.array(domains)))
     if languages:
         # Up to three codes a page, the most certain first: "deu,eng".
         pattern = rf"(^|,)({'|'.join(languages)})(,|$)"
-        wanted = pc.and_(wanted, pc.match_substring_regex(pc.fill_null(told[LANGUAGES], ""), pattern))
-    return wanted
+        mask = pc.and_(mask, pc.match_substring_regex(pc.fill_null(columns[LANGUAGES], ""), pattern))
+    return mask
 
 
-def _joins(group: list[RecordPlace], place: RecordPlace) -> bool:
+def _joins(group: list[RecordPlace], record: RecordPlace) -> bool:
     first, last = group[0], group[-1]
     return (
-        place.file == first.file
-        and place.offset - last.end <= MAX_GAP_BYTES
-        and place.end - first.offset <= MAX_RANGE_BYTES
+        record.file == first.file
+        and record.offset - last.end <= MAX_GAP_BYTES
+        and record.end - first.offset <= MAX_RANGE_BYTES
     )

@@ -21,13 +21,13 @@ def media_type(content_type: str) -> MediaType:
     with the charset that was stated for it (Fetch standard, "extract a MIME type")."""
     essence, charset = "", ""
     for value in _VALUES.findall(content_type):
-        found = _TYPE.match(value)
-        if not found or found[1] == "*/*":
+        match = _TYPE.match(value)
+        if not match or match[1] == "*/*":
             continue
-        stated = _CHARSET.search(value)
-        label = (stated[1] or stated[2] or "") if stated else ""
-        if found[1].lower() != essence:
-            essence, charset = found[1].lower(), label
+        charset_match = _CHARSET.search(value)
+        label = (charset_match[1] or charset_match[2] or "") if charset_match else ""
+        if match[1].lower() != essence:
+            essence, charset = match[1].lower(), label
         else:
             charset = label or charset
     return MediaType(essence, charset)

@@ -52,11 +52,11 @@ _PART_OF_A_PAGE = re.compile(r"""["']@type["']\s*:\s*["'](?:Image|Video|Audio|Me
 def opt_out(headers: Mapping[str, str], html: str) -> str | None:
     """The page's directives to robots and miners as JSON, headers by name and meta tags as "meta:" and name; None
     where it has none."""
-    found = {name: headers[name] for name in OPT_OUT_HEADERS if name in headers}
+    signals = {name: headers[name] for name in OPT_OUT_HEADERS if name in headers}
     for name, value in _meta_directives(html):
-        known = found.get(f"meta:{name}")
-        found[f"meta:{name}"] = value if known is None else f"{known}, {value}"
-    return json.dumps(found, sort_keys=True, ensure_ascii=False) if found else None
+        earlier = signals.get(f"meta:{name}")
+        signals[f"meta:{name}"] = value if earlier is None else f"{earlier}, {value}"
+    return json.dumps(signals, sort_keys=True, ensure_ascii=False) if signals else None
 
 
 def licence(html: str) -> str | None:
@@ -65,8 +65,8 @@ def licence(html: str) -> str | None:
     page = html[:MAX_LICENCE_CHARACTERS]
     if "license" not in page:
         return None
-    found = {name for host in _LICENCE_HOSTS for name in _stated_licences(page, host)}
-    return found.pop() if len(found) == 1 else None
+    licences = {name for host in _LICENCE_HOSTS for name in _stated_licences(page, host)}
+    return licences.pop() if len(licences) == 1 else None
 
 
 def _meta_directives(html: str) -> Iterator[tuple[str, str]]:
@@ -115,8 +115,8 @@ def _is_the_licence_of_the_page(page: str, at: int) -> bool:
 
 
 def _spdx(address: str) -> str | None:
-    if found := _CREATIVE_COMMONS.match(address):
-        kind, version, public_domain = found.groups()
+    if match := _CREATIVE_COMMONS.match(address):
+        kind, version, public_domain = match.groups()
         if public_domain:
             return {"zero": "CC0-1.0", "mark": "CC-PDM-1.0"}[public_domain.lower()]
         return f"CC-{kind.upper().replace('ND-NC', 'NC-ND')}-{version}"

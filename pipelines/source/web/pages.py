@@ -57,14 +57,14 @@ def page_document(
 
 
 def _is_html(response: Response) -> bool:
-    stated = media_type(response.headers.get("content-type", "")).essence
-    if stated:
-        return stated in HTML_TYPES
+    declared = media_type(response.headers.get("content-type", "")).essence
+    if declared:
+        return declared in HTML_TYPES
     return _LOOKS_LIKE_HTML.search(response.body[:_SNIFFED_BYTES]) is not None
 
 
 def _stated(response: Response) -> str:
     """What the header says of the charset: of several types that of the one which counts."""
-    stated = response.headers.get("content-type", "")
-    charset = media_type(stated).charset if "," in stated else ""
-    return f"charset={charset}" if charset else stated
+    declared = response.headers.get("content-type", "")
+    charset = media_type(declared).charset if "," in declared else ""
+    return f"charset={charset}" if charset else declared

@@ -72,6 +72,6 @@ def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> N
         sink.write(page)
 
 
-def _place(found: Response | Damage, origin: str) -> str:
+def _place(response: Response | Damage, origin: str) -> str:
     """Where a record is: at an offset of the file, or inside the compressed member that starts at one."""
-    return f"{origin}:{found.offset}" if found.member is None else f"{origin}:{found.member}+{found.offset}"
+    return f"{origin}:{response.offset}" if response.member is None else f"{origin}:{response.member}+{response.offset}"

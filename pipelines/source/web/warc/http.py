@@ -49,8 +49,8 @@ def decode_body(headers: Mapping[str, str], body: bytes, limit: int, cut: bool) 
     transfer = _codings(headers.get("transfer-encoding", ""))
     if "chunked" in transfer:
         body = _dechunk(body, cut)
-    stated = [*_codings(headers.get("content-encoding", "")), *(coding for coding in transfer if coding != "chunked")]
-    for coding in reversed(stated[:_MAX_CODINGS]):
+    codings = [*_codings(headers.get("content-encoding", "")), *(coding for coding in transfer if coding != "chunked")]
+    for coding in reversed(codings[:_MAX_CODINGS]):
         body = _decode(coding, body, limit, cut)
     # Text that starts like gzip was encoded once more than was stated.
     if headers.get("content-type", "").startswith("text/"):
@@ -58,12 +58,12 @@ def decode_body(headers: Mapping[str, str], body: bytes, limit: int, cut: bool) 
     return body
 
 
-def digest_differs(stated: str | None, *contents: bytes) -> bool:
+def digest_differs(digest: str | None, *contents: bytes) -> bool:
     """Whether a WARC digest field, such as "sha1:" and base32 or hex, is that of none of `contents`.
 
     A field that is missing or of an unknown kind says nothing.
     """
-    name, _, value = (stated or "").partition(":")
+    name, _, value = (digest or "").partition(":")
     algorithm = _DIGESTS.get(name.strip().lower().replace("-", ""))
     expected = _digest_number(value.strip().rstrip("="), algorithm().digest_size) if algorithm else None
     if algorithm is None or expected is None:

@@ -76,10 +76,10 @@ class Window:
 
     def find(self, pattern: re.Pattern[bytes], start: int) -> int:
         """Where `pattern` stands first from `start` on, or the end of the stream; forgets what it passes."""
-        while (place := self.find_near(pattern, start, start + READ_BYTES)) is None:
+        while (position := self.find_near(pattern, start, start + READ_BYTES)) is None:
             start += READ_BYTES - _PATTERN_BYTES
             self.forget(start)
-        return place
+        return position
 
     def find_near(self, pattern: re.Pattern[bytes], start: int, stop: int) -> int | None:
         """Where `pattern` stands first from `start` on; the end of the stream where that comes first; None where

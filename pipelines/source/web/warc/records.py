@@ -179,12 +179,12 @@ def _inside(member: GzipMember | ZstdFrame, start: int, limit: int) -> Generator
             return member.end
     # What comes last is held until the member ends soundly: its damage shows only behind what it spoilt.
     held: list[Found] = []
-    for found in _walk(Window(_Content(content, member)), partial(_plain, limit=limit), _WARC):
-        if isinstance(found, Record):
+    for inner in _walk(Window(_Content(content, member)), partial(_plain, limit=limit), _WARC):
+        if isinstance(inner, Record):
             yield from held
             held = []
-        at_start = isinstance(found, Damage) and found.offset == 0
-        held.append(replace(found, offset=start) if at_start else replace(found, member=start))
+        at_start = isinstance(inner, Damage) and inner.offset == 0
+        held.append(replace(inner, offset=start) if at_start else replace(inner, member=start))
     if member.error:
         raise UnsoundError(member.error)
     yield from held
@@ -200,44 +200,44 @@ def _only_record(content: bytes, start: int, end: int) -> Record | None:
         headers, head_bytes = _parse_head(content)
     except UnsoundError as error:
         raise UnsoundError(str(error), resume=end) from None
-    stated = _stated_length(headers)
-    if stated is None:
+    length = _stated_length(headers)
+    if length is None:
         return Record(start, end - start, headers, content[head_bytes:].removesuffix(_RECORD_END))
-    block = content[head_bytes : head_bytes + stated]
-    if len(block) < stated:
-        raise UnsoundError(f"record ends after {len(block)} of {stated} bytes", resume=end)
-    rest = content[head_bytes + stated :].lstrip(b"\r\n")
+    block = content[head_bytes : head_bytes + length]
+    if len(block) < length:
+        raise UnsoundError(f"record ends after {len(block)} of {length} bytes", resume=end)
+    rest = content[head_bytes + length :].lstrip(b"\r\n")
     if _WARC.match(rest):
         return None
     if rest:
-        raise UnsoundError(f"record goes on after the {stated} bytes of its Content-Length", resume=end)
+        raise UnsoundError(f"record goes on after the {length} bytes of its Content-Length", resume=end)
     return Record(start, end - start, headers, block)
 
 
 def _plain(window: Window, start: int, limit: int) -> Generator[Found, None, int]:
     """The uncompressed record that starts at `start`."""
     headers, head_bytes = _parse_head(window.take(start, _MAX_HEAD_BYTES))
-    stated = _stated_length(headers)
-    if stated is None:
+    length = _stated_length(headers)
+    if length is None:
         raise UnsoundError("record without Content-Length")
-    block_end = start + head_bytes + stated
+    block_end = start + head_bytes + length
     large = block_end - start > limit
     if not large:
         held = window.hold(start, block_end + 2 * _MAGIC_BYTES - start)
         if held < block_end - start:
-            raise UnsoundError(f"record ends with the file, after {max(held - head_bytes, 0)} of {stated} bytes")
+            raise UnsoundError(f"record ends with the file, after {max(held - head_bytes, 0)} of {length} bytes")
     closing = _record_end(window, block_end)
     if closing is None:
         # What was passed to look at the end of a large record is gone where the window cannot move back.
         resume = block_end if large and not window.seekable else None
-        raise UnsoundError(f"no record ends after the {stated} bytes of its Content-Length", resume)
+        raise UnsoundError(f"no record ends after the {length} bytes of its Content-Length", resume)
     end, is_followed = closing
     if large:
         raise UnsoundError(f"record of more than the {limit} bytes that are read", resume=end)
-    block = window.take(start + head_bytes, stated)
+    block = window.take(start + head_bytes, length)
     # Blank lines also end the header of the next record, which one that lost some bytes may reach to.
     if not is_followed and _holds_record(block):
-        raise UnsoundError(f"no record follows the {stated} bytes of its Content-Length, one starts inside them")
+        raise UnsoundError(f"no record follows the {length} bytes of its Content-Length, one starts inside them")
     yield Record(start, end - start, headers, block)
     return end
 

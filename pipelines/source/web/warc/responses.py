@@ -43,14 +43,14 @@ def read_responses(path: Path, max_record_bytes: int = MAX_RECORD_BYTES) -> Iter
     What is damaged is named and costs itself only. Memory depends on `max_record_bytes`, not on the file.
     """
     with path.open("rb") as file:
-        for found in cut_records(file, max_record_bytes):
-            yield from _responses(found, max_record_bytes)
+        for record in cut_records(file, max_record_bytes):
+            yield from _responses(record, max_record_bytes)
 
 
 def read_record(content: bytes, offset: int) -> Iterator[Response | Damage]:
     """As `read_responses`, of one record with its compression as it stands at `offset` of a file."""
-    for found in cut_records(BytesIO(content), MAX_RECORD_BYTES):
-        for result in _responses(found, MAX_RECORD_BYTES):
+    for record in cut_records(BytesIO(content), MAX_RECORD_BYTES):
+        for result in _responses(record, MAX_RECORD_BYTES):
             if result.member is None:
                 yield replace(result, offset=result.offset + offset)
             else:
@@ -73,14 +73,14 @@ def write_responses(pages: Iterable[tuple[str, bytes]], path: Path, date: str) -
             writer.finish()
 
 
-def _responses(found: Record | Damage, limit: int) -> Iterator[Response | Damage]:
-    if isinstance(found, Damage):
-        yield found
+def _responses(record: Record | Damage, limit: int) -> Iterator[Response | Damage]:
+    if isinstance(record, Damage):
+        yield record
         return
     try:
-        response = _response(found, limit)
+        response = _response(record, limit)
     except ValueError as error:
-        yield Damage(found.offset, str(error), found.member)
+        yield Damage(record.offset, str(error), record.member)
         return
     if response:
         yield response
