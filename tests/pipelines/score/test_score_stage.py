@@ -157,12 +157,12 @@ def test_a_file_that_changed_after_the_plan_stops_the_work(attempt, source, reci
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"url_lists": ["gone.txt"]}, r"score.url_lists\[1\] = 'gone.txt': no such file"),
-        ({"word_lists": ["urls.txt", "empty.txt"]}, r"score.word_lists\[2\] = 'empty.txt': the list is empty"),
+        ({"url_lists": ["gone.txt"]}, r"score.url_lists.1 = 'gone.txt': no such file"),
+        ({"word_lists": ["urls.txt", "empty.txt"]}, r"score.word_lists.2 = 'empty.txt': the list is empty"),
         ({"quality_model": "words.txt"}, r"score.quality_model = 'words.txt': .*no quality model"),
         (
             {"decontaminate": [{"name": "own", "path": "eval.jsonl", "fields": ["answer"]}]},
-            r"score.decontaminate\[1\].path = 'eval.jsonl': .*item 0: no field 'answer'; it has question",
+            r"score.decontaminate.1.path = 'eval.jsonl': .*item 0: no field 'answer'; it has question",
         ),
         (
             {"decontaminate": [{"name": "own", "path": "words.txt", "fields": ["answer"]}]},

@@ -69,10 +69,10 @@ def test_the_key_follows_content_and_not_the_folder(crawl, tmp_path):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("crawl/c.warc.gz", r"source.inputs\[1\].paths\[1\] = 'crawl/c.warc.gz': no such file or folder"),
-        ("crawl/*.warc.zip", r"paths\[1\] = 'crawl/\*.warc.zip': the glob holds no WARC file"),
-        ("empty", r"paths\[1\] = 'empty': the folder holds no WARC file"),
-        ("crawl/note.txt", r"paths\[1\] = 'crawl/note.txt': not a WARC file, whose names end in .warc, .warc.gz,"),
+        ("crawl/c.warc.gz", r"source.inputs.1.paths.1 = 'crawl/c.warc.gz': no such file or folder"),
+        ("crawl/*.warc.zip", r"paths.1 = 'crawl/\*.warc.zip': the glob holds no WARC file"),
+        ("empty", r"paths.1 = 'empty': the folder holds no WARC file"),
+        ("crawl/note.txt", r"paths.1 = 'crawl/note.txt': not a WARC file, whose names end in .warc, .warc.gz,"),
     ],
 )
 def test_a_path_that_leads_to_no_warc_file_is_an_error(crawl, path, message):
@@ -121,7 +121,7 @@ def test_files_of_one_name_in_two_inputs_or_two_places_have_names_of_their_own(c
 
 def test_a_file_of_two_inputs_is_an_error(crawl):
     twice = section(*({"kind": "warc", "paths": [path]} for path in ("crawl/b.warc.gz", "crawl")))
-    with pytest.raises(RecipeError, match=r"inputs\[2\].paths: b.warc.gz belongs to an earlier input too"):
+    with pytest.raises(RecipeError, match=r"inputs.2.paths: b.warc.gz belongs to an earlier input too"):
         source.pin(twice, crawl)
 
 
@@ -166,7 +166,7 @@ def test_endings_are_known_in_capitals_too(crawl):
 
 def test_a_distribution_that_is_not_installed_is_named_with_its_place(tmp_path):
     missing = section({"kind": "pydoc"}, {"kind": "python_sources", "distributions": ["no-such-thing"]})
-    with pytest.raises(RecipeError, match=r"source.inputs\[2\].distributions has 'no-such-thing'"):
+    with pytest.raises(RecipeError, match=r"source.inputs.2.distributions has 'no-such-thing'"):
         source.pin(missing, tmp_path)
 
 

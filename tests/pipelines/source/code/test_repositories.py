@@ -217,8 +217,8 @@ def test_shards_hold_whole_repositories_by_name(checkouts: Path, monkeypatch: py
 
 
 def test_mistakes_in_paths_name_their_mend(checkouts: Path) -> None:
-    with pytest.raises(InputError, match=r"paths\[2\] = 'nowhere': no folder with repositories \(.*\). Correct the"):
+    with pytest.raises(InputError, match=r"paths.2 = 'nowhere': no folder with repositories \(.*\). Correct the"):
         pin(item("co", "nowhere"), checkouts)
     write(checkouts / "fork", {"shop": {"a.py": b"x = 1\n"}})
-    with pytest.raises(InputError, match=r"paths\[2\] = 'fork': two repositories have the name 'shop' .* Rename one"):
+    with pytest.raises(InputError, match=r"paths.2 = 'fork': two repositories have the name 'shop' .* Rename one"):
         pin(item("co", "fork"), checkouts)

@@ -122,5 +122,5 @@ def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(storage,
 
 
 def test_what_holds_no_warc_file_is_an_error_with_its_mend(storage, tmp_path):
-    with pytest.raises(RecipeError, match=r"paths\[1\] = 'gs://bucket/none/\*.warc.gz.*: holds no WARC file"):
+    with pytest.raises(RecipeError, match=r"paths.1 = 'gs://bucket/none/\*.warc.gz.*: holds no WARC file"):
         source.pin(section(f"gs://bucket/none/*.warc.gz{storage.options}"), tmp_path)

@@ -154,7 +154,7 @@ def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(s3, atte
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("s3://bucket/none/*.warc.gz{options}", r"paths\[1\] = 's3://bucket/none/\*.warc.gz.*: holds no WARC file"),
+        ("s3://bucket/none/*.warc.gz{options}", r"paths.1 = 's3://bucket/none/\*.warc.gz.*: holds no WARC file"),
         ("s3://bucket/a.warc.gz?zone=eu", "zone is no option of s3://. Options are region, endpoint_override"),
         (
             "s3://bucket/a.warc.gz?endpoint_override=127.0.0.1:9&scheme=http",

@@ -129,12 +129,12 @@ def test_too_many_lost_files_fail_the_stage_and_the_same_command_asks_only_for_t
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("{url}/crawl/missing.warc.gz", r"source.inputs\[1\].paths: {url}/crawl/missing.warc.gz: status 404. Correct"),
-        ("{url}/crawl/", r"paths\[1\] = '{url}/crawl/': not a WARC file, .* A URL names one file"),
+        ("{url}/crawl/missing.warc.gz", r"source.inputs.1.paths: {url}/crawl/missing.warc.gz: status 404. Correct"),
+        ("{url}/crawl/", r"paths.1 = '{url}/crawl/': not a WARC file, .* A URL names one file"),
         ("http://127.0.0.1:9/a.warc.gz", r"no connection, at the last of 4 attempts. Correct the URL, or bring"),
         (
             "ftp://host/a.warc.gz",
-            r"paths\[1\] = 'ftp://host/a.warc.gz': no place of a known kind. .* s3://, gs://, hf://",
+            r"paths.1 = 'ftp://host/a.warc.gz': no place of a known kind. .* s3://, gs://, hf://",
         ),
     ],
 )
