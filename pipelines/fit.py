@@ -18,9 +18,11 @@ from data_recipes import CorpusRecipe, RecipeError, RunRecipe
 from data_recipes.explain import did_you_mean
 from data_recipes.inputs import TextToSqlInput
 from data_recipes.refining import FilterSection
+from data_recipes.section import ExtensionSection
 from pipelines.artifacts.scores import SCORES
 from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
 from pipelines.evaluate.suites import unknown_task
+from pipelines.score import score_columns
 from pipelines.score.text.stop_words import STOP_WORDS
 from pipelines.train.job import parallel_config
 
@@ -33,9 +35,13 @@ PLACES = {
     "preset": "model.",
 }
 """The section of a recipe that sets each number of a model and its training."""
-NUMERIC_SCORES = [
-    column.name for column in SCORES if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-]
+
+
+def _numeric(columns: Iterable[pa.Field]) -> list[str]:
+    return [column.name for column in columns if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)]
+
+
+NUMERIC_SCORES = _numeric(SCORES)
 MEASURED_WITH = {"quality": "quality_model", "contamination": "decontaminate", "listed_words": "word_lists"}
 """Scores that are 0 on every document unless a field of `[score]` is set."""
 LIMITS = {"quality": "min_quality", "contamination": "max_contamination", "listed_words": "max_listed_words"}
@@ -53,7 +59,8 @@ def require_fit(corpora: Recipes, run: RunRecipe | None = None, path: Path = Pat
     lines = [f"{file}: {mistake}" for file, corpus in corpora.values() for mistake in _corpus_mistakes(corpus)]
     if run:
         recipes = {name: corpus for name, (_, corpus) in corpora.items()}
-        lines += [f"{path}: {mistake}" for mistake in _run_mistakes(run, recipes)]
+        own = {name: _own_scores(corpus, file) for name, (file, corpus) in corpora.items() if corpus.score.scorers}
+        lines += [f"{path}: {mistake}" for mistake in _run_mistakes(run, recipes, own)]
     if lines:
         raise RecipeError("\n".join(lines))
 
@@ -81,14 +88,23 @@ def run_parallel_config(run: RunRecipe) -> ParallelConfig:
 def has_heldout(corpora: Iterable[CorpusRecipe]) -> bool:
     """Whether any corpus keeps documents from training, to measure bits per byte on."""
     return any(
-        corpus.source.heldout_fraction > 0 or any(isinstance(item, TextToSqlInput) for item in corpus.source.inputs)
+        corpus.source.heldout_fraction > 0
+        or any(isinstance(item, TextToSqlInput | ExtensionSection) for item in corpus.source.inputs)
         for corpus in corpora
     )
 
 
-def _run_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
+def _own_scores(corpus: CorpusRecipe, path: Path) -> list[str]:
+    """Numeric scores of the user's own scorers. Raises RecipeError if one of them cannot be used."""
+    with mistakes_of(path):
+        return [name for name in _numeric(score_columns(corpus.score, path.parent)) if name not in NUMERIC_SCORES]
+
+
+def _run_mistakes(
+    run: RunRecipe, corpora: Mapping[str, CorpusRecipe], own_scores: Mapping[str, list[str]]
+) -> Iterator[str]:
     yield from _model_mistakes(run)
-    yield from _mix_mistakes(run, corpora)
+    yield from _mix_mistakes(run, corpora, own_scores)
     yield from _evaluation_mistakes(run, corpora)
 
 
@@ -106,7 +122,9 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
         )
 
 
-def _mix_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
+def _mix_mistakes(
+    run: RunRecipe, corpora: Mapping[str, CorpusRecipe], own_scores: Mapping[str, list[str]]
+) -> Iterator[str]:
     for number, phase in enumerate(run.phases, start=1):
         num_sequences = phase.tokens // run.tokenize.sequence_length
         if num_sequences > MAX_POSITIONS:
@@ -115,8 +133,10 @@ def _mix_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterat
                 f"has {num_sequences}. Split it."
             )
         field = f"phases.{number}.order_by = {phase.order_by!r}"
-        if phase.order_by and phase.order_by not in NUMERIC_SCORES:
-            hint = did_you_mean(phase.order_by, NUMERIC_SCORES) or f"Choose one of {', '.join(NUMERIC_SCORES)}."
+        common = set.intersection(*(set(own_scores.get(name, ())) for name in phase.corpora))
+        columns = [*NUMERIC_SCORES, *sorted(common)]
+        if phase.order_by and phase.order_by not in columns:
+            hint = did_you_mean(phase.order_by, columns) or f"Choose one of {', '.join(columns)}."
             yield f"{field}: the stage score has no such numeric column. {hint}"
         elif phase.order_by:
             for name in phase.corpora:

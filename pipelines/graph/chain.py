@@ -208,7 +208,7 @@ def _pin(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
     """Plain data that fixes every file and class that the corpus recipe at `path` names. Raises RecipeError."""
     folder = path.parent
     with mistakes_of(path):
-        scores = score.score_columns(recipe.score, folder)
+        scores = [column.name for column in score.score_columns(recipe.score, folder)]
         pins = {"score": score.pin(recipe.score, folder), "filter": filter_.pin(recipe.filter, folder, scores)}
         return {**source.pin(recipe.source, folder), **pins}
 

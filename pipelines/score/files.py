@@ -6,6 +6,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from data_recipes.refining import BenchmarkSection, ScoreSection
 from data_recipes.section import RecipeError
 from infra.stage import canonical_json
@@ -45,14 +47,13 @@ def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
     return pins
 
 
-def score_columns(section: ScoreSection, folder: Path) -> list[str]:
-    """Names of all scores that `section` of a recipe in `folder` measures. Raises RecipeError."""
+def score_columns(section: ScoreSection, folder: Path) -> list[pa.Field]:
+    """All scores that `section` of a recipe in `folder` measures. Raises RecipeError."""
     extensions = find_all(section.scorers, DocumentScorer, folder, "score.scorers")
     try:
-        own = own_fields(extension.make() for extension in extensions)
+        return [*SCORES, *own_fields(extension.make() for extension in extensions)]
     except ScorerError as error:
         raise RecipeError(f"score.scorers: {error}") from None
-    return [*SCORES.names, *(field.name for field in own)]
 
 
 def params(section: ScoreSection, pins: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data_recipes import RecipeError, load_corpus
+from data_recipes import RecipeError, load_corpus, parse_recipe
 from infra.host.provenance import code_digest
 from infra.runner import build
 from infra.store import Store
+from pipelines.fit import require_fit
 from pipelines.graph import Graph, corpus_graph
 from pipelines.source.inputs import plan
 from pipelines.source.shards import Shard
@@ -285,3 +286,30 @@ def test_a_mistake_is_named_when_the_graph_is_built(notes, scorers, rules, messa
 def test_a_class_that_returns_something_else_is_named(notes, tmp_path, scorers, rules, message):
     with pytest.raises(ValueError, match=message):
         run(notes(scorers, rules), tmp_path / "store")
+
+
+def test_a_phase_is_ordered_by_a_score_of_ones_own(notes, tmp_path):
+    notes(SCORER)
+    page = {
+        "name": "ordered",
+        "description": "",
+        "corpora": ["notes"],
+        "tokenizer": {"vocab_size": 300, "sample_bytes_per_corpus": 1000},
+        "tokenize": {"sequence_length": 8},
+        "phases": [{"name": "one", "tokens": 8, "weights": {"notes": 1.0}, "order": "easy_to_hard"}],
+        "model": {"preset": "tiny", "overrides": {"vocab_size": 300, "max_positions": 8}},
+        "train": {"global_batch_sequences": 1, "micro_batch_sequences": 1, "peak_lr": 0.001},
+        "evaluate": {"heldout_bytes_per_corpus": 100},
+    }
+    corpus = load_corpus(tmp_path / "notes.toml", ["source.heldout_fraction=0.5"])
+
+    def check(column: str) -> None:
+        page["phases"][0]["order_by"] = column
+        run = parse_recipe(page, tmp_path / "run.toml")
+        require_fit({"notes": (tmp_path / "notes.toml", corpus)}, run, tmp_path / "run.toml")
+
+    check("num_links")
+    with pytest.raises(
+        RecipeError, match=r"order_by = 'num_linx': .* no such numeric column. Did you mean num_links\?"
+    ):
+        check("num_linx")
