@@ -9,11 +9,12 @@
 from arctic_errors import ArcticError, UserError
 from data_recipes.load import load_corpus, load_recipe, load_run, parse_recipe
 from data_recipes.schema import CorpusRecipe, RunRecipe
-from data_recipes.section import RecipeError, Section
+from data_recipes.section import Location, RecipeError, Section
 
 __all__ = [
     "ArcticError",
     "CorpusRecipe",
+    "Location",
     "RecipeError",
     "RunRecipe",
     "Section",

@@ -27,7 +27,16 @@ class RecipeError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Location:
-    """Marks a field that names where something lies, which no key depends on: `Annotated[str, Location()]`."""
+    """Marks a field that names where something lies, so that no key depends on it.
+
+    >>> from typing import Annotated
+    >>> from data_recipes import Location, Section
+    >>> class Notes(Section):
+    ...     path: Annotated[str, Location()]
+    ...     title: bool = False
+    >>> Notes(path="notes").identity()
+    {'title': False}
+    """
 
 
 class Section(BaseModel):

@@ -14,8 +14,7 @@ from typing import ClassVar
 
 from data_recipes import Section
 from data_recipes.refining import ScoreSection
-from pipelines import read_documents, score_documents
-from pipelines.artifacts.documents import Document
+from pipelines import Document, read_documents, score_documents
 
 
 class Links(Section):

@@ -16,10 +16,9 @@ from typing import Annotated
 import pyarrow.parquet as pq
 
 import pipelines
-from arctic_errors import UserError
-from data_recipes.section import Location, Section
+from data_recipes import Location, Section
 from infra.store import file_digest
-from pipelines.artifacts.documents import Document
+from pipelines import Document, UserError
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit

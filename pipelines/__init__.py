@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arctic_errors import ArcticError, UserError
     from infra.session import RunResult, StageResult
+    from pipelines.artifacts.documents import Document
     from pipelines.dedup.deduplicate import deduplicate
     from pipelines.errors import NotInStoreError, OptionError
     from pipelines.recipes import Recipe, load_recipe
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArcticError",
+    "Document",
     "NotInStoreError",
     "OptionError",
     "Recipe",
@@ -46,6 +48,7 @@ __all__ = [
 
 _MODULES = {
     "ArcticError": "arctic_errors",
+    "Document": "pipelines.artifacts.documents",
     "NotInStoreError": "pipelines.errors",
     "OptionError": "pipelines.errors",
     "Recipe": "pipelines.recipes",

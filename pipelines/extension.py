@@ -73,12 +73,12 @@ def find_all(sections: Sequence[ExtensionSection], protocol: type, folder: Path,
 
     Raises RecipeError with the field, such as `filter.rules.2.min_links = 'x': ...`.
     """
-    found = []
+    extensions = []
     for number, section in enumerate(sections, start=1):
         with recipe_errors(f"{field}.{number}"):
-            found.append(Extension.find(section.kind, section.fields, protocol, folder))
-            found[-1].make()
-    return found
+            extensions.append(Extension.find(section.kind, section.fields, protocol, folder))
+            extensions[-1].make()
+    return extensions
 
 
 def restore(
@@ -151,27 +151,27 @@ def load_class(reference: str, protocol: type, folders: Sequence[str] = ()) -> t
     if not (separator and class_name.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
         raise ExtensionError(f"{reference}: not a class. Write it as package.module:Class.")
     module = _import(reference, module_name, folders)
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type):
+    named = getattr(module, class_name, None)
+    if not isinstance(named, type):
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
         near = get_close_matches(class_name, classes, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Its classes are {', '.join(classes) or 'none'}."
         raise ExtensionError(f"{reference}: {_file(module)} has no class {class_name}. {hint}")
-    for problem in _lacking(found, protocol):
+    for problem in _lacking(named, protocol):
         raise ExtensionError(f"{reference}: {problem}, which {protocol.__name__} asks for. Add it to the class.")
-    return found
+    return named
 
 
-def with_fields(found: type[Any], fields: Mapping[str, Any]) -> Any:
-    """An instance of `found`, its `fields` checked as those of every section are. Raises ExtensionError,
+def with_fields(named: type[Any], fields: Mapping[str, Any]) -> Any:
+    """An instance of `named`, its `fields` checked as those of every section are. Raises ExtensionError,
     ExtensionFieldError with a line for each field that is wrong."""
-    name = f"{found.__module__}:{found.__name__}"
-    if not issubclass(found, Section):
+    name = f"{named.__module__}:{named.__name__}"
+    if not issubclass(named, Section):
         raise ExtensionError(f"{name}: its fields cannot be checked. Derive the class from data_recipes.Section.")
     try:
-        return found.model_validate_json(canonical_json(dict(fields)))
+        return named.model_validate_json(canonical_json(dict(fields)))
     except ValidationError as error:
-        raise ExtensionFieldError("\n".join(explain(error, found))) from None
+        raise ExtensionFieldError("\n".join(explain(error, named))) from None
 
 
 def _import(reference: str, module_name: str, folders: Sequence[str]) -> ModuleType:
@@ -219,25 +219,25 @@ def _require_own(reference: str, module: ModuleType, folders: Sequence[str]) -> 
                 return
 
 
-def _lacking(found: type, protocol: type) -> Iterator[str]:
-    """What `found` lacks of the public members of `protocol`."""
-    fields = set(found.model_fields) if issubclass(found, BaseModel) else set()
+def _lacking(named: type, protocol: type) -> Iterator[str]:
+    """What `named` lacks of the public members of `protocol`."""
+    fields = set(named.model_fields) if issubclass(named, BaseModel) else set()
     for name in dict.fromkeys([*inspect.get_annotations(protocol), *vars(protocol)]):
         if name.startswith("_"):
             continue
-        asked, member = vars(protocol).get(name), getattr(found, name, None)
-        if not isinstance(asked, FunctionType):
-            if name not in fields and not hasattr(found, name):
+        required, member = vars(protocol).get(name), getattr(named, name, None)
+        if not isinstance(required, FunctionType):
+            if name not in fields and not hasattr(named, name):
                 yield f"it has no {name!r}"
         elif not callable(member):
-            yield f"it has no method {name}{_parameters(asked)}"
-        elif not _takes(member, asked):
-            yield f"its {name}{_parameters(member)} is not {name}{_parameters(asked)}"
+            yield f"it has no method {name}{_parameters(required)}"
+        elif not _takes(member, required):
+            yield f"its {name}{_parameters(member)} is not {name}{_parameters(required)}"
 
 
-def _takes(member: Any, asked: FunctionType) -> bool:
+def _takes(member: Any, required: FunctionType) -> bool:
     try:
-        inspect.signature(member).bind(*inspect.signature(asked).parameters)
+        inspect.signature(member).bind(*inspect.signature(required).parameters)
     except TypeError:
         return False
     return True

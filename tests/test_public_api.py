@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXPORTED = {
     "data_recipes": """
-        ArcticError CorpusRecipe RecipeError RunRecipe Section UserError load_corpus load_recipe load_run
+        ArcticError CorpusRecipe Location RecipeError RunRecipe Section UserError load_corpus load_recipe load_run
         parse_recipe
     """,
     "infra": """
@@ -21,8 +21,8 @@ EXPORTED = {
         StoreError UserError map_shards run
     """,
     "pipelines": """
-        ArcticError NotInStoreError OptionError Recipe RunPlan RunResult StageResult UserError deduplicate extract
-        load_recipe pack_texts plan read_documents run score_documents train_tokenizer
+        ArcticError Document NotInStoreError OptionError Recipe RunPlan RunResult StageResult UserError deduplicate
+        extract load_recipe pack_texts plan read_documents run score_documents train_tokenizer
     """,
 }
 NAMES = [(package, name) for package, names in EXPORTED.items() for name in names.split()]

@@ -80,7 +80,12 @@ ROW_GROUP_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Document:
-    """One text with where it came from; fields as in DOCUMENTS."""
+    """One text with where it came from; fields as in DOCUMENTS.
+
+    >>> document = Document("The river rose.", url="https://a.example/", origin="notes")
+    >>> document.split, len(document.doc_id)
+    ('train', 32)
+    """
 
     text: str
     url: str
