@@ -1,0 +1,21 @@
+"""Every file of this repository that a page names exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("arctic_model", "pipelines", "infra", "data_recipes", "tests", "benchmarks", "examples")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PATH = re.compile(rf"\b(?:{'|'.join(FOLDERS)})/[\w/.-]*\.(?:py|toml|md|yaml|tsv)\b")
+MODULE = re.compile(r"`(\w+\.py)`")
+OWN_FILE = re.compile(r"title=\"([^\"]+)\"")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_files_that_a_page_names_exist(page):
+    text = page.read_text()
+    assert [path for path in sorted(set(PATH.findall(text))) if not (ROOT / path).exists()] == []
+    modules = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    assert set(MODULE.findall(text)) <= modules | set(OWN_FILE.findall(text))
