@@ -26,6 +26,7 @@ from machine_text import machine_texts
 from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
+from pipelines.evaluate.engine.loading import load_model
 from pipelines.evaluate.engine.models import LanguageModel, ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
 from pipelines.tokenize.vocabulary import END, train_tokenizer
@@ -46,7 +47,7 @@ def main() -> None:
         folder = Path(name)
         write_model(folder, texts)
         ratio, ours, theirs = compare(folder, tasks, repeats)
-        model = ModelSource(folder).load()
+        model = load_model(ModelSource(folder))
     row_cost(model)
     writing(model, words, 16 if options.quick else 64)
     print(machine("torch", "transformers", "lm_eval"))
@@ -56,7 +57,7 @@ def main() -> None:
 
 def compare(folder: Path, tasks: dict[str, list[Question]], repeats: int) -> tuple[float, float, float]:
     """(ratio, our questions per CPU second, lm_eval's)"""
-    model = ModelSource(folder).load()
+    model = load_model(ModelSource(folder))
     peer, counter = harness_model(folder)
     print(f"{'task':12}{'one by one':>12}{'lm_eval':>10}{'ours':>10}{'fewer':>8}{'seconds: lm_eval':>18}{'ours':>8}")
     sums = [0.0] * 5

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from harness import arguments, interleave, machine, one_core, report
 from machine_text import machine_texts
 
-from infra.store import Artifact, Manifest
+from infra.artifact import Artifact, Manifest
 from pipelines.artifacts.documents import DECISIONS, DOCUMENTS, FILTERED, Document
 from pipelines.artifacts.tokenizer import BATCH_TEXTS, TOKENIZER_FILE, read_tokenizer, write_config
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from data_recipes.schema import DedupSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import dedup
 from pipelines.artifacts.documents import Document, write_documents, write_shard
 

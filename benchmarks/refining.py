@@ -18,9 +18,10 @@ from pathlib import Path
 from harness import arguments, interleave, machine, one_core, report, times_as_fast
 
 from data_recipes import load_corpus
+from infra.artifact import Artifact
 from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact, Store
+from infra.store import Store
 from pipelines import filter as filter_
 from pipelines import score, source
 from pipelines.artifacts.documents import shard_paths

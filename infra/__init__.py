@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arctic_errors import ArcticError, UserError
+    from infra.artifact import Artifact
     from infra.cluster.connection import ClusterError
     from infra.context import StageContext
     from infra.fanout import ShardResult, map_shards
     from infra.inputs import Inputs
+    from infra.resources import Resources
     from infra.session import RunResult, StageResult, run
-    from infra.stage import Resources, Stage
-    from infra.store import Artifact, Store, StoreError
+    from infra.stage import Stage
+    from infra.store import Store, StoreError
 
 __all__ = [
     "ArcticError",
@@ -48,10 +50,10 @@ __all__ = [
 
 _MODULES = {
     "ArcticError": "arctic_errors",
-    "Artifact": "infra.store",
+    "Artifact": "infra.artifact",
     "ClusterError": "infra.cluster.connection",
     "Inputs": "infra.inputs",
-    "Resources": "infra.stage",
+    "Resources": "infra.resources",
     "RunResult": "infra.session",
     "ShardResult": "infra.fanout",
     "Stage": "infra.stage",

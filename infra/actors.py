@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from infra.cluster.capacity import Capacity, Wait
 from infra.context import StageContext
-from infra.stage import Demand
+from infra.resources import Demand
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infra.artifact import Artifact
     from infra.cluster.capacity import Capacity
-    from infra.store import Artifact
 
 Event = dict[str, Any]
 

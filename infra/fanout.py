@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from infra.cluster.capacity import Capacity, Wait
 from infra.context import StageContext
-from infra.stage import Demand, digest
+from infra.resources import Demand
+from infra.stage import digest
 from infra.store import file_digest, link_or_copy, rename_durably, write_durably
 
 Descriptor = TypeVar("Descriptor")

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from infra.store import MANIFEST, FileEntry, Store, StoreError, file_digest, footer_digest
+from infra.artifact import FileEntry
+from infra.store import MANIFEST, Store, StoreError, file_digest, footer_digest
 
 _intact: set[tuple[Path, int, int]] = set()
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from arctic_errors import UserError
+from infra.artifact import Artifact, Manifest
 from infra.host.arithmetic import arithmetic
 from infra.host.arithmetic import differences as differences_of_machines
 from infra.host.packages import mend, problems
 from infra.stage import Stage, topological_order
-from infra.store import Artifact, Manifest, Store
+from infra.store import Store
 
 
 class SelectionError(UserError, ValueError):

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from infra.artifact import Artifact
 from infra.cluster.capacity import Capacity, CapacityError, Wait
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
@@ -21,8 +22,9 @@ from infra.host.masking import masked
 from infra.host.packages import require
 from infra.host.provenance import code_digest, function_digest, provenance
 from infra.plan import PlannedStage, notes
-from infra.stage import Demand, Stage
-from infra.store import Artifact, Store, StoreError, disk_full, write_durably
+from infra.resources import Demand
+from infra.stage import Stage
+from infra.store import Store, StoreError, disk_full, write_durably
 
 PREEMPTIONS = 20
 """How often one stage may lose its worker before it counts as failed."""

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from infra.artifact import Artifact
 from infra.context import Event
 from infra.events import EventLog
 from infra.host.masking import masked
@@ -36,7 +37,7 @@ from infra.plan import PlannedStage, missing_packages, plan
 from infra.runner import Outcome, run_inline
 from infra.runner import run as run_on_cluster
 from infra.stage import Stage
-from infra.store import Artifact, Store, StoreError, write_durably
+from infra.store import Store, StoreError, write_durably
 
 OnEvent = Callable[[Event], None]
 Status = Literal["built", "reused", "failed", "skipped"]

@@ -10,55 +10,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from infra.context import StageContext
-    from infra.store import Artifact
+from infra.artifact import Artifact
+from infra.context import StageContext
+from infra.resources import Resources
 
 Metrics = Mapping[str, float]
-Work = Callable[["StageContext", Mapping[str, "Artifact"]], Metrics]
+Work = Callable[[StageContext, Mapping[str, Artifact]], Metrics]
 KEY_LENGTH = 12
-
-
-@dataclass(frozen=True)
-class Demand:
-    """CPUs and GPUs that are needed at the same time: `count` parts, each of which fits on one machine."""
-
-    count: int = 1
-    num_cpus: float = 0.0
-    num_gpus: float = 0.0
-
-    def __str__(self) -> str:
-        amounts = ((self.num_gpus, "GPU"), (self.num_cpus, "CPU"))
-        part = " and ".join(f"{amount:g} {unit}{'s' * (amount != 1)}" for amount, unit in amounts if amount)
-        return (part or "no CPU") if self.count == 1 else f"{self.count} x {part or 'no CPU'}"
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a stage's own task occupies while it runs, and the group of workers that it starts on top, as far as all
-    of them are needed at once; shards that it fans out occupy theirs one by one.
-
-    Example:
-        >>> from infra import Resources
-        >>> [str(demand) for demand in Resources(num_gpus=1).demands]
-        ['1 GPU']
-    """
-
-    num_cpus: float = 0.0
-    num_gpus: float = 0.0
-    group: Demand | None = None
-
-    @property
-    def task(self) -> Demand:
-        """The stage's own task."""
-        return Demand(1, self.num_cpus, self.num_gpus)
-
-    @property
-    def demands(self) -> tuple[Demand, ...]:
-        """Everything without which the stage cannot run."""
-        return (self.task, self.group) if self.group else (self.task,)
+NO_RESOURCES = Resources()
 
 
 @dataclass(frozen=True)
@@ -88,7 +49,7 @@ class Stage:
     params: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
     work: Work = field(default=None, compare=False)  # type: ignore[assignment]
-    resources: Resources = Resources()
+    resources: Resources = NO_RESOURCES
     packages: tuple[str, ...] = ()
     """Distributions beyond the project's own requirements that the work needs where it runs."""
     machine_dependent: bool = False

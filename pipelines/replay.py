@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.artifact import Artifact, Manifest
 from infra.plan import plan as plan_stages
 from infra.plan import select
 from infra.runner import Outcome
 from infra.session import OnEvent, ignore
-from infra.store import Artifact, Manifest, Store
+from infra.store import Store
 from pipelines.artifacts.checkpoint import HISTORY_FILE
 from pipelines.artifacts.evaluation import Scores
 from pipelines.artifacts.formats.parquet import read_table

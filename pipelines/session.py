@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from data_recipes import CorpusRecipe
 from data_recipes.schema import MixSection
+from infra.artifact import Artifact
 from infra.plan import PlannedStage, require_inputs, select
 from infra.plan import missing_packages as missing_packages_of
 from infra.plan import plan as plan_stages
 from infra.stage import Stage
-from infra.store import Artifact, Store
+from infra.store import Store
 from pipelines.graph import Graph
 from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.recipes import Recipe, as_recipe

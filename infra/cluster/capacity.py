@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_errors import UserError
-from infra.context import Event
-from infra.stage import Demand
+from infra.resources import Demand
 
 PATIENCE_VARIABLE = "ARCTIC_PATIENCE_MINUTES"
 PATIENCE_MINUTES = 30.0
@@ -110,7 +109,9 @@ class Capacity:
 class Wait:
     """One demand that is posted to Ray and not met yet. `check` it as often as you like while it is not."""
 
-    def __init__(self, stage_id: str, demand: Demand, capacity: Capacity, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self, stage_id: str, demand: Demand, capacity: Capacity, emit: Callable[[dict[str, Any]], None]
+    ) -> None:
         self._stage_id, self._demand, self._capacity, self._emit = stage_id, demand, capacity, emit
         self._looked = -math.inf
         self._machines: tuple[Pool, ...] = ()

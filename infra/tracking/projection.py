@@ -26,9 +26,10 @@ from mlflow.entities import (
 from mlflow.entities.lifecycle_stage import LifecycleStage
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
+from infra.artifact import Manifest
 from infra.context import Event
 from infra.events import read_events
-from infra.store import MANIFEST, Manifest
+from infra.store import MANIFEST
 from infra.tracking.shapes import (
     batches,
     flatten,

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.integrity import read_committed
-from infra.stage import Metrics, Resources, Stage
-from infra.store import Artifact
+from infra.resources import Resources
+from infra.stage import Metrics, Stage
 from pipelines.ablate.mixtures import corpora_of
 from pipelines.ablate.regression import Regression, best_mixture, regress
 from pipelines.artifacts.evaluation import DIFFERENCES, Scores, read_differences

@@ -13,7 +13,7 @@ from pipelines.cli.terminal.console import plain_table, print_fields, print_text
 from pipelines.cli.terminal.options import DEFAULT_STORE, StoreFolder
 
 if TYPE_CHECKING:
-    from infra.store import Artifact
+    from infra.artifact import Artifact
 
 Value = TypeVar("Value")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from arctic_errors import UserError
 from data_recipes import RecipeError
 from data_recipes.schema import DedupSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import map_shards
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_alarms
 from pipelines.dedup.clustering import Clustering, Counts, EarlierShard, NewShard, Task, cluster_shards

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from arctic_model.checkpoint.reading import CONFIG, STATE, Checkpoint
 from arctic_model.sizing.flops import count_parameters
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.integrity import require_intact
 from infra.stage import Metrics
-from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT
 from pipelines.artifacts.evaluation import (
     EVIDENCE,
@@ -32,6 +32,7 @@ from pipelines.evaluate.data.heldout import choose_pieces
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.loading import load_codec
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, Request
 from pipelines.evaluate.evaluation import (
@@ -104,7 +105,7 @@ class Measuring:
         Raises ValueError where the tokenizer cannot be read, and as `ask`.
         """
         if self._suite.tasks:
-            self.ask(self._suite.build(chat=bool(self._source.load_codec().template)), self._suite.limit)
+            self.ask(self._suite.build(chat=bool(load_codec(self._source).template)), self._suite.limit)
 
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:
         """Ask and judge `tasks`, at most `limit` items of each. A task whose data is not there is told, and left out.
@@ -172,7 +173,7 @@ class Measuring:
     @cached_property
     def _template(self) -> str:
         """Which one it is, by the digest of its text."""
-        template = self._source.load_codec().template or ""
+        template = load_codec(self._source).template or ""
         return hashlib.sha256(template.encode()).hexdigest()[:12]
 
     def _answer(

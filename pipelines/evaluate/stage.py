@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_recipes.schema import EvaluateSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
 from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.statistics.contamination import CorpusFindings

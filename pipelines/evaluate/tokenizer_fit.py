@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pipelines.evaluate.engine.loading import load_codec
 from pipelines.evaluate.engine.models import ModelSource
 
 
@@ -14,7 +15,7 @@ def require_fit(source: ModelSource, made_with: Path | None) -> None:
     `made_with`: folder of the tokenizer that the model was trained with, where a store says which; a Hugging Face
     folder has its own beside the weights.
     """
-    codec = source.load_codec()
+    codec = load_codec(source)
     num_ids = source.vocabulary_size
     # An added token that nothing uses, such as one for padding, may lie beyond the vocabulary.
     used = {"the token before a text": codec.prefix_id}
@@ -35,7 +36,7 @@ def require_fit(source: ModelSource, made_with: Path | None) -> None:
 def _require_same_ids(source: ModelSource, own: Path, named: Mapping[str, int]) -> None:
     """Ids that both have must stand for the same tokens; template and end token may differ."""
     try:
-        vocabulary = replace(source, tokenizer=own).load_codec().vocabulary
+        vocabulary = load_codec(replace(source, tokenizer=own)).vocabulary
     except (ValueError, OSError):
         return  # What the model was trained with is not there to compare with.
     tokens = {number: token for token, number in vocabulary.items()}

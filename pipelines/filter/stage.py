@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from arctic_errors import UserError
 from data_recipes.refining import FilterSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
 from infra.host.masking import masked
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
 from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.losses import loss_note

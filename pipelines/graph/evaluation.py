@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_recipes.lock import Lock
+from infra.artifact import Artifact, Manifest
 from infra.stage import Stage
-from infra.store import MANIFEST, Artifact, Manifest, Store
+from infra.store import MANIFEST, Store
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
 from pipelines.errors import OptionError

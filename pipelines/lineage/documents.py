@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.store import Artifact
+from infra.artifact import Artifact
 from pipelines.artifacts.documents import DOCUMENTS, shard_paths
 from pipelines.artifacts.duplicates import read_document
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table

@@ -5,7 +5,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from infra.store import Artifact, Store
+from infra.artifact import Artifact
+from infra.store import Store
 from pipelines.artifacts.duplicates import Member, find_members, read_document
 from pipelines.errors import NotInStoreError
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infra.store import Artifact, Store, StoreError
+from infra.artifact import Artifact
+from infra.store import Store, StoreError
 from pipelines.errors import NotInStoreError
 
 

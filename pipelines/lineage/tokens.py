@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.store import Artifact
+from infra.artifact import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.artifacts.tokens import Piece, TokenSequences

@@ -8,10 +8,10 @@ import numpy as np
 
 from data_recipes import RecipeError
 from data_recipes.curriculum import MixSection, PhaseSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokenSequences

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.store import Artifact
+from infra.artifact import Artifact
 from pipelines.artifacts.documents import SECOND_CHOICE, redact, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.artifacts.losses import loss_note

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from infra.store import Manifest
+from infra.artifact import Manifest
 
 BOX_WIDTH, BOX_HEIGHT = 128, 46
 COLUMN_WIDTH, ROW_HEIGHT = 158, 62

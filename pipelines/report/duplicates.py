@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infra.artifact import Artifact
 from infra.host.masking import masked
-from infra.store import Artifact
 from pipelines.artifacts.documents import redact
 from pipelines.artifacts.duplicates import Alarm, find_members, read_alarms, read_clusters, read_document
 from pipelines.report.markup import Html, element, section, table, text

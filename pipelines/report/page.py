@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from infra.store import Manifest
+from infra.artifact import Manifest
 from pipelines.report import dag
 from pipelines.report.contamination_section import contamination_section
 from pipelines.report.data_section import data_section

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from functools import partial
 
+from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.stage import Metrics, Resources, Stage
-from infra.store import Artifact
+from infra.resources import Resources
+from infra.stage import Metrics, Stage
 
 PAGE = "report.html"
 FIGURES = "figures"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from infra.store import Artifact, Manifest
+from infra.artifact import Artifact, Manifest
 from pipelines.artifacts.checkpoint import EXPERT_LOAD_FILE, HISTORY_FILE, WorkerHours
 from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
 from pipelines.artifacts.formats.parquet import read_table

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_recipes.refining import ScoreSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards, shard_key
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
 from pipelines.artifacts.documents import DOCUMENTS, Document, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer
 from pipelines.artifacts.scores import CONTAMINATION, PII, PII_KINDS, SCORES

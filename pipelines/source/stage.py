@@ -8,10 +8,10 @@ from typing import Any
 
 from arctic_errors import UserError
 from data_recipes.schema import SourceSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import forget_shards, map_shards, shard_key
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
 from pipelines.artifacts.questions import write_questions
 from pipelines.source.inputs import identity, left_out, plan, question_kinds
 from pipelines.source.shards import Shard, read_shard

@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 
 from data_recipes.schema import TokenizerSection
 from data_recipes.section import RecipeError
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics, Stage
-from infra.store import Artifact, file_digest
+from infra.store import file_digest
 from pipelines.artifacts.tokenizer import SAMPLING, TOKENIZER_FILE, read_tokenizer, vocab_size, write_config
 from pipelines.tokenize.probing import changes, is_random
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from data_recipes.schema import TokenizerSection, TokenizeSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import map_shards, shard_key
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
-from infra.store import Artifact
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from infra.artifact import Artifact
 from infra.inputs import Inputs, Node
-from infra.store import Artifact
 from pipelines.artifacts.documents import iter_kept, shard_paths
 
 

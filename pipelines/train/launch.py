@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.cluster.capacity import Capacity, Wait
 from infra.context import Event, StageContext
-from infra.stage import Demand
+from infra.resources import Demand
 from pipelines.train.failure import raise_failure
 from pipelines.train.job import TrainJob
 

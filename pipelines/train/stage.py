@@ -11,11 +11,13 @@ import pyarrow as pa
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters
 from data_recipes.training import TrainSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.integrity import committed_files, require_intact
-from infra.stage import Demand, Metrics, Resources, Stage
-from infra.store import Artifact, link_or_copy
+from infra.resources import Demand, Resources
+from infra.stage import Metrics, Stage
+from infra.store import link_or_copy
 from pipelines.artifacts.checkpoint import (
     CHECKPOINT,
     EXPERT_LOAD,

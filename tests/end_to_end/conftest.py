@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.store import Artifact, Store
+from infra.artifact import Artifact
+from infra.store import Store
 
 KEEP_NEARLY_ALL = """
 [filter]

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from data_recipes import load_run
+from infra.artifact import Artifact
 from infra.events import EventLog
 from infra.plan import plan
 from infra.runner import run_inline
 from infra.stage import Stage
-from infra.store import Artifact, Store, StoreError
+from infra.store import Store, StoreError
 from pipelines.graph import Graph, run_graph
 
 SMALL = [

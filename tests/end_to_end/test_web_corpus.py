@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes import load_corpus
+from infra.artifact import Artifact
 from infra.events import EventLog
 from infra.plan import plan
 from infra.runner import run_inline
-from infra.store import Artifact, Store
+from infra.store import Store
 from pipelines.graph import Graph, corpus_graph
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from infra.artifact import Artifact
 from infra.integrity import DamageError, read_committed, require_intact
 from infra.stage import Stage
-from infra.store import MANIFEST, Artifact, Store, StoreError
+from infra.store import MANIFEST, Store, StoreError
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import read_rows

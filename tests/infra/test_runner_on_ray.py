@@ -12,8 +12,9 @@ from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
 from infra.plan import plan
+from infra.resources import Resources
 from infra.runner import run, run_inline
-from infra.stage import Resources, Stage
+from infra.stage import Stage
 from infra.store import Store
 
 pytestmark = pytest.mark.timeout(180)

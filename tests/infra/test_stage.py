@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.stage import Resources, Stage, canonical_json, digest, topological_order
+from infra.resources import Resources
+from infra.stage import Stage, canonical_json, digest, topological_order
 
 PLAIN = st.recursive(
     st.none()

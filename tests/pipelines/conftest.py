@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from infra.artifact import Artifact, FileEntry, Manifest
 from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact, FileEntry, Manifest, Store, file_digest
+from infra.store import Store, file_digest
 
 
 @dataclass

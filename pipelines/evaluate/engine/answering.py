@@ -14,6 +14,7 @@ from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
+from pipelines.evaluate.engine.loading import load_model
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text, as_plain
 
@@ -63,7 +64,7 @@ class Worker:
     def __init__(self, source: ModelSource, batched: bool) -> None:
         # Sums split over another number of threads would differ in the last digits.
         torch.set_num_threads(1)
-        model = source.load()
+        model = load_model(source)
         self._scorer = LikelihoodScorer(model, batched=batched)
         self._writer = TextGenerator(model, batched=batched)
 

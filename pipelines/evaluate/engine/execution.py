@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from infra.stage import Demand, Resources
+from infra.resources import Demand, Resources
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from infra.context import StageContext
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.loading import load_codec
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Request
 
@@ -42,7 +43,7 @@ class HarnessModel(TemplateLM):
         self._journal = journal
         self._context = context
         self._execution = execution
-        self._codec = source.load_codec()
+        self._codec = load_codec(source)
         self._templated = False
 
     @property

@@ -63,17 +63,6 @@ class ModelSource:
         digests = [file_digest(file) for file in files if file.is_file()]
         return hashlib.sha256(json.dumps([digests, self.dtype, torch.device(self.device).type]).encode()).hexdigest()
 
-    def load(self) -> "LanguageModel":
-        """The model in evaluation mode. Raises ValueError or CheckpointError where it cannot be read."""
-        if self.is_ours:
-            from pipelines.evaluate.engine.own_model import ArcticLM
-
-            return ArcticLM(self)
-        self.require()
-        from pipelines.evaluate.engine.huggingface import HuggingFaceLM
-
-        return HuggingFaceLM(self)
-
     def require(self) -> None:
         """Raises ValueError where the folder holds no checkpoint."""
         if not self.is_ours and not (self.checkpoint / "config.json").is_file():
@@ -81,16 +70,6 @@ class ModelSource:
                 f"{self.checkpoint}: no checkpoint. It holds neither {INDEX} (one of ours) nor config.json (a Hugging "
                 "Face model). Give the folder that holds the weights."
             )
-
-    def load_codec(self) -> "TextCodec":
-        """The tokenizer alone. Raises ValueError where it cannot be read."""
-        if self.is_ours:
-            from pipelines.evaluate.engine.own_model import ArcticCodec
-
-            return ArcticCodec(self.tokenizer_folder)
-        from pipelines.evaluate.engine.huggingface import HuggingFaceCodec
-
-        return HuggingFaceCodec(self)
 
 
 class KeyValueCache(Protocol):

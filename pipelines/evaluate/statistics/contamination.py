@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from infra.store import Artifact, file_digest
+from infra.artifact import Artifact
+from infra.store import file_digest
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.evaluation import Contamination
 from pipelines.artifacts.formats.parquet import read_table

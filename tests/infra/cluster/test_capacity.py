@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from infra.cluster import capacity
 from infra.cluster.capacity import Capacity, CapacityError, Limits, Pool, Wait, pools_of
-from infra.stage import Demand
+from infra.resources import Demand
 
 ROOT = Path(__file__).parents[3]
 AMOUNTS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 4.0])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from data_recipes import load_run
+from infra.artifact import Artifact
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import ablate
 from pipelines.ablate.mixtures import dirichlet, draw_mixtures
 from pipelines.ablate.regression import regress

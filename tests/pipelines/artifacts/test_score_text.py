@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from infra.artifact import Artifact, Manifest
+from infra.resources import Resources
 from infra.session import RunResult, StageResult
-from infra.stage import Resources, Stage
-from infra.store import Artifact, Manifest
+from infra.stage import Stage
 from pipelines.artifacts.evaluation import Difference, Score, Scores, interval_text, score_text, write_differences
 from pipelines.cli.terminal.scores import print_scores
 from pipelines.cli.terminal.summary import print_summary

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import DedupSection
+from infra.artifact import Artifact
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import dedup
 from pipelines.artifacts.documents import Document, write_documents, write_shard
 

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import DedupSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import dedup
 from pipelines.artifacts.documents import Document
 from pipelines.dedup.minhash import shingle

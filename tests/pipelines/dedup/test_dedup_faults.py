@@ -9,8 +9,9 @@ import pytest
 import ray
 
 from data_recipes.schema import DedupSection
+from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.store import MANIFEST, Artifact, file_digest
+from infra.store import MANIFEST, file_digest
 from pipelines.artifacts.documents import Document
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

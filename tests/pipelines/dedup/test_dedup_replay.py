@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.store import MANIFEST, Artifact, file_digest
+from infra.store import MANIFEST, file_digest
 from pipelines.artifacts.documents import Document
 
 

@@ -14,9 +14,9 @@ from arctic_model.checkpoint.reading import INDEX
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from data_recipes.schema import TokenizerSection, TokenizeSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.evaluate.engine.models import ModelSource

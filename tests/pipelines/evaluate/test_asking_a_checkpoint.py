@@ -20,6 +20,7 @@ from pipelines.evaluate import measuring, suites
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.decoding import TextGenerator
+from pipelines.evaluate.engine.loading import load_codec, load_model
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.notes import Flaws, flaws_of, note
@@ -112,7 +113,7 @@ def test_the_tokenizer_decides_how_is_asked_and_the_protocol_says_so(
     assert plain.scores.protocols["ifeval"].endswith("; answers end after 8 tokens")
     assert chat.key != plain.key
     prompt = ROWS[0]["prompt"]
-    model = in_chat.load()
+    model = load_model(in_chat)
     templated = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
     asked = [Generation(templated, (), NEW_TOKENS, form="templated"), Generation(prompt, (), NEW_TOKENS)]
     chatted, as_text = TextGenerator(model).write(asked)
@@ -141,7 +142,7 @@ def test_change_since_a_checkpoint_that_was_asked_in_another_way_is_not_told(
 
 def test_a_message_needs_a_template(without_template: ModelSource) -> None:
     with pytest.raises(ValueError, match="its tokenizer has no chat template. Ask without one."):
-        TextGenerator(without_template.load()).write([Generation("Name a river.", (), NEW_TOKENS, form="message")])
+        TextGenerator(load_model(without_template)).write([Generation("Name a river.", (), NEW_TOKENS, form="message")])
 
 
 def test_another_template_is_another_model(in_chat: ModelSource, without_template: ModelSource) -> None:
@@ -160,7 +161,7 @@ def test_tokenizer_of_hugging_face_without_an_end_token_is_told(in_chat: ModelSo
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     (folder / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ValueError, match=r"no eos_token\. Name one in tokenizer_config\.json\."):
-        ModelSource(folder).load_codec()
+        load_codec(ModelSource(folder))
 
 
 def test_a_context_that_lost_its_beginning_is_counted_and_told(

@@ -15,6 +15,7 @@ from pipelines.artifacts.evaluation import Score, Scores, write_differences
 from pipelines.cli.terminal.scores import print_scores
 from pipelines.errors import OptionError
 from pipelines.evaluate.engine.execution import Execution
+from pipelines.evaluate.engine.loading import load_codec
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.evaluation import asked_otherwise, differences
 from pipelines.evaluate.suites import Suite
@@ -146,7 +147,7 @@ def test_an_added_token_beyond_the_vocabulary_stops_only_a_text_that_holds_it(ll
     tokenizer.save_pretrained(folder)
     source = ModelSource(folder)
     require_fit(source, None)
-    codec = source.load_codec()
+    codec = load_codec(source)
     assert codec.encode("Row 1")
     with pytest.raises(ValueError, match=r"a text holds '<padding>', whose id \d+ is beyond the \d+"):
         codec.encode("Row <padding>")

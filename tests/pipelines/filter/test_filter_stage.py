@@ -8,9 +8,10 @@ import pytest
 
 from data_recipes import CorpusRecipe, RecipeError
 from data_recipes.refining import FilterSection, ScoreSection
+from infra.artifact import Artifact
 from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact, Store
+from infra.store import Store
 from pipelines import filter as filter_
 from pipelines import score
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, iter_kept, write_documents, write_shard

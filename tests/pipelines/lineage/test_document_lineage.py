@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from infra.artifact import Artifact
 from infra.stage import Stage
-from infra.store import Artifact, Store
+from infra.store import Store
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, DocumentWriter
 from pipelines.artifacts.scores import CONTAMINATION, PII, SCORES
 from pipelines.cli.show import show

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.store import Artifact, Manifest
+from infra.artifact import Artifact, Manifest
 from pipelines.artifacts.documents import DOCUMENTS, Document, write_documents
 from pipelines.artifacts.tokens import PIECES, Piece, TokensIndex, write_token_shard
 from pipelines.errors import NotInStoreError

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from data_recipes import RecipeError, RunRecipe, load_run
 from data_recipes.curriculum import MixSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from data_recipes import RecipeError
 from data_recipes.curriculum import MixSection, PhaseSection
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import mix
 from pipelines.artifacts import tokens
 from pipelines.artifacts.phase_plan import PhasePlan

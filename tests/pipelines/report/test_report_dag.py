@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from infra.store import Manifest
+from infra.artifact import Manifest
 from pipelines.report.dag import draw, essential_edges, layout
 
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pyarrow.parquet as pq
 import pytest
 
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
-from infra.store import Artifact
 from pipelines import report
 from pipelines.artifacts.evaluation import (
     EVIDENCE,

@@ -10,9 +10,10 @@ import pytest
 
 from data_recipes import RecipeError
 from data_recipes.refining import ScoreSection
+from infra.artifact import Artifact
 from infra.runner import build
 from infra.stage import Stage
-from infra.store import Artifact, Store
+from infra.store import Store
 from pipelines import score
 from pipelines.artifacts import documents as documents_
 from pipelines.artifacts.documents import Document, write_documents

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import TokenizerSection, TokenizeSection
+from infra.artifact import Artifact, FileEntry, Manifest
 from infra.context import StageContext
 from infra.stage import Metrics, Stage
-from infra.store import Artifact, FileEntry, Manifest, file_digest
+from infra.store import file_digest
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.artifacts.tokenizer import CONFIG_FILE, SAMPLE_FILE, TOKENIZER_FILE, TextTokenizer

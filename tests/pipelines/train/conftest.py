@@ -11,9 +11,9 @@ import pytest
 
 from arctic_model.presets import preset
 from data_recipes.training import TrainSection
+from infra.artifact import Artifact, Manifest
 from infra.context import Event, StageContext
 from infra.stage import Stage
-from infra.store import Artifact, Manifest
 from pipelines import train
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard

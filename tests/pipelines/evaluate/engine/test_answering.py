@@ -11,6 +11,7 @@ from pipelines.evaluate.engine import answering
 from pipelines.evaluate.engine.answering import Worker, answer, plan, units
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.loading import load_model
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request, Text
 
@@ -126,7 +127,7 @@ def test_batches_hold_every_unit_once_and_stay_within_their_size() -> None:
 
 def test_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no checkpoint. It holds neither checkpoint.json"):
-        ModelSource(tmp_path).load()
+        load_model(ModelSource(tmp_path))
 
 
 def test_execution_without_actors_is_refused() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.decoding import StopFinder, TextGenerator, choose, first_stop
+from pipelines.evaluate.engine.loading import load_model
 from pipelines.evaluate.engine.models import LanguageModel, ModelSource
 from pipelines.evaluate.engine.own_model import ArcticCodec
 from pipelines.evaluate.engine.prefix_cache import BLOCK
@@ -26,7 +27,7 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def model(our_model: ModelSource) -> LanguageModel:
-    return our_model.load()
+    return load_model(our_model)
 
 
 @pytest.fixture(scope="module")

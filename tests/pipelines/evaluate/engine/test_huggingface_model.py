@@ -13,6 +13,7 @@ from infra.context import StageContext
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.loading import load_model
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
 
@@ -114,7 +115,7 @@ def test_log_likelihoods_equal_the_harness_s_own(
         assert ours.log_probability == pytest.approx(probability, rel=1e-6, abs=1e-5), pair
         assert ours.is_greedy == is_greedy
     assert flat[-1].num_truncated > 0
-    assert ModelSource(folder).load().sees_masks == (name == "llama")
+    assert load_model(ModelSource(folder)).sees_masks == (name == "llama")
 
 
 @pytest.mark.parametrize("name", ["llama", "windowed"])
@@ -134,7 +135,7 @@ def test_generated_text_equals_the_harness_s_own(name: str, request: pytest.Fixt
 def test_message_is_put_into_the_chat_template(llama: Path) -> None:
     from pipelines.evaluate.engine.encoding import encode_prompt
 
-    model = ModelSource(llama).load()
+    model = load_model(ModelSource(llama))
     prompt = encode_prompt(model, Generation("Which row?", (), 5, form="message"))
     assert model.codec.decode(prompt.ids) == "[user] Which row?\n[bot]"
 
@@ -210,4 +211,4 @@ def test_harness_refuses_what_it_would_not_do(llama: Path, tmp_path: Path) -> No
 def test_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="transformers"):
-        ModelSource(tmp_path).load()
+        load_model(ModelSource(tmp_path))

@@ -9,6 +9,7 @@ import torch
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.encoding import windows
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
+from pipelines.evaluate.engine.loading import load_model
 from pipelines.evaluate.engine.models import LanguageModel, ModelSource
 from pipelines.evaluate.engine.prefix_cache import BLOCK
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
@@ -24,7 +25,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def model(our_model: ModelSource) -> LanguageModel:
-    return our_model.load()
+    return load_model(our_model)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,97 @@
+"""A committed result: its files and the manifest that describes them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One committed file. `rows` and `footer_sha256`, of what places its pages, are known for Parquet."""
+
+    path: str
+    bytes: int
+    sha256: str
+    rows: int | None = None
+    footer_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stage made, from what, and how. `shards`: files, metrics and quarantine of each shard, by the key of what
+    it was made from."""
+
+    id: str
+    name: str
+    subject: str
+    key: str
+    version: int
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    files: tuple[FileEntry, ...]
+    metrics: Mapping[str, float]
+    quarantined: tuple[Mapping[str, str], ...]
+    seconds: float
+    provenance: Mapping[str, Any]
+    shards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        fields = asdict(self)
+        return json.dumps({**fields, "sha256": _fields_digest(fields)}, indent=1, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        fields = json.loads(text)
+        recorded_digest = fields.pop("sha256", None)
+        if fields["schema_version"] not in (1, SCHEMA_VERSION):
+            raise ValueError(f"schema_version is {fields['schema_version']}")
+        if recorded_digest != (None if fields["schema_version"] == 1 else _fields_digest(fields)):
+            raise ValueError("it differs from what was committed")
+        fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
+        fields["quarantined"] = tuple(fields["quarantined"])
+        return cls(**fields)
+
+    def digests(self) -> dict[str, str]:
+        """sha256 by file path: what two builds of one stage must share."""
+        return {entry.path: entry.sha256 for entry in self.files}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed result: a folder and its manifest.
+
+    Example:
+        >>> import tempfile
+        >>> from infra import Store
+        >>> [artifact.manifest.id for artifact in Store(tempfile.mkdtemp()).artifacts()]
+        []
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def made(self) -> float:
+        """When it was committed, in seconds: to tell the latest of several."""
+        return self.path.stat().st_mtime
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """sha256 by file path, as the manifest has them."""
+        return self.manifest.digests()
+
+    def digest(self, file: Path) -> str:
+        """sha256 of one of this result's files."""
+        return self.digests[file.relative_to(self.path).as_posix()]
+
+
+def _fields_digest(fields: Mapping[str, Any]) -> str:
+    """sha256 of a manifest's fields: its own files have theirs in it, it has nobody else."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,43 @@
+"""CPUs and GPUs that a stage needs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Demand:
+    """CPUs and GPUs that are needed at the same time: `count` parts, each of which fits on one machine."""
+
+    count: int = 1
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+
+    def __str__(self) -> str:
+        amounts = ((self.num_gpus, "GPU"), (self.num_cpus, "CPU"))
+        part = " and ".join(f"{amount:g} {unit}{'s' * (amount != 1)}" for amount, unit in amounts if amount)
+        return (part or "no CPU") if self.count == 1 else f"{self.count} x {part or 'no CPU'}"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage's own task occupies while it runs, and the group of workers that it starts on top, as far as all
+    of them are needed at once; shards that it fans out occupy theirs one by one.
+
+    Example:
+        >>> from infra import Resources
+        >>> [str(demand) for demand in Resources(num_gpus=1).demands]
+        ['1 GPU']
+    """
+
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+    group: Demand | None = None
+
+    @property
+    def task(self) -> Demand:
+        """The stage's own task."""
+        return Demand(1, self.num_cpus, self.num_gpus)
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """Everything without which the stage cannot run."""
+        return (self.task, self.group) if self.group else (self.task,)
