@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from infra.context import StageContext
 from pipelines.evaluate.data.heldout import ScoredPiece, batches
 from pipelines.evaluate.engine.journal import Journal
-from pipelines.evaluate.evaluation import TaskResult
-from pipelines.evaluate.tasks.task import Item, Share, Verdict
+from pipelines.evaluate.task import Item, Share, TaskResult, Verdict
 
 if TYPE_CHECKING:
     from pipelines.evaluate.scorer import Scorer

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from infra.context import StageContext
@@ -14,7 +14,7 @@ from pipelines.evaluate.notes import is_complete
 from pipelines.evaluate.statistics.comparison import difference
 from pipelines.evaluate.statistics.enterprise import enterprise_bits_per_byte, enterprise_intelligence
 from pipelines.evaluate.statistics.intervals import by_cluster, score
-from pipelines.evaluate.tasks.task import DataError, Item, Share, Task, Verdict, drawn
+from pipelines.evaluate.task import DataError, Item, Share, Task, TaskResult, Verdict, drawn
 
 ITEMS_JUDGED_AT_ONCE = 32
 """What a kill while judging costs at most."""
@@ -23,23 +23,6 @@ Answerer = Callable[[Sequence[Sequence[Request]]], Sequence[Sequence[Answer]]]
 """Answers to the requests of every item."""
 Contamination = Mapping[tuple[str, str], float]
 """Largest share of an item that a training document holds, by task and item id; others are not known to stand there."""
-
-
-@dataclass(frozen=True)
-class TaskResult:
-    """The items of the task `name` with their verdicts, in the task's order. `headline` and `protocol` as in Task."""
-
-    name: str
-    headline: str
-    protocol: str
-    items: Sequence[Item]
-    verdicts: Sequence[Verdict]
-
-    def shares(self) -> dict[str, list[Share]]:
-        """What each item adds, by measure; a whole of 0 where an item has no part in a measure."""
-        measures = dict.fromkeys(name for verdict in self.verdicts for name in verdict.shares)
-        nothing = Share(0.0, 0.0)
-        return {name: [verdict.shares.get(name, nothing) for verdict in self.verdicts] for name in measures}
 
 
 def read_items(

@@ -50,7 +50,7 @@ from pipelines.evaluate.scorer import Scorer
 from pipelines.evaluate.statistics.contamination import CorpusFindings, contaminated
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
-from pipelines.evaluate.tasks.task import DataError, Item, Task
+from pipelines.evaluate.task import DataError, Item, Task
 
 if TYPE_CHECKING:
     from pipelines.evaluate.engine.execution import Execution

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipelines.evaluate.engine.requests import UNFINISHED, Answer, Generation, Likelihood, Request, Text
-from pipelines.evaluate.tasks.task import Item
+from pipelines.evaluate.task import Item
 
 
 class Flaws(NamedTuple):

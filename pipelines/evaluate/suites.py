@@ -7,8 +7,8 @@ from pathlib import Path
 from data_recipes.section import RecipeError
 from infra.store import file_digest
 from pipelines.evaluate.data.files import data_files
+from pipelines.evaluate.task import Task
 from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
-from pipelines.evaluate.tasks.task import Task
 
 ENTERPRISE = ("humaneval_plus", "mbpp_plus", "spider", "ifeval")
 """What enterprise intelligence is made of."""

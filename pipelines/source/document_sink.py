@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from infra.host.masking import masked
 from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, draw_split
-from pipelines.source.web.extraction.extract import Extractor
+
+Extractor = Literal["cascade", "main_content", "all_text"]
+"""How HTML becomes text; see `source.extractor` of a corpus recipe."""
 
 
 class DocumentTarget(Protocol):

@@ -13,7 +13,7 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.protocol import InputKind, SplitReader
 
 KINDS: Mapping[str, str] = {
-    "warc": "pipelines.source.web.warc.files:WarcFiles",
+    "warc": "pipelines.source.web.warc_files:WarcFiles",
     "common_crawl": "pipelines.source.web.common_crawl:CommonCrawl",
     "jsonl": "pipelines.source.tables.table_files:Tables",
     "parquet": "pipelines.source.tables.table_files:Tables",

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipelines.artifacts.documents import Document
-from pipelines.source.document_sink import DocumentSink
+from pipelines.source.document_sink import DocumentSink, Extractor
 from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import PlacedFile, find_files
 from pipelines.source.tables.table_files import FILES, READERS, Tables, take_row, wanted_fields
 from pipelines.source.web.charsets import decode
-from pipelines.source.web.extraction.extract import Extractor
 from pipelines.source.web.extraction.extract import extract as extract_page
-from pipelines.source.web.warc.files import WARC, take_page
 from pipelines.source.web.warc.responses import read_responses
+from pipelines.source.web.warc_files import WARC, take_page
 
 READABLE = FileType(
     "WARC, JSON Lines or Parquet file", (*WARC.suffixes, *FILES["jsonl"].suffixes, *FILES["parquet"].suffixes)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from infra.fanout import ShardResult
 from pipelines.artifacts.documents import DocumentWriter
-from pipelines.source.document_sink import DocumentSink
+from pipelines.source.document_sink import DocumentSink, Extractor
 from pipelines.source.protocol import SplitReader
-from pipelines.source.web.extraction.extract import Extractor
 
 
 @dataclass(frozen=True)

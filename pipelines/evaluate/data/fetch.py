@@ -19,7 +19,7 @@ from infra.host.web import connections, proxy_of
 from infra.store import write_durably
 from pipelines.errors import OptionError
 from pipelines.evaluate.data.files import BY_HAND, DataFile, content_digest, data_files
-from pipelines.evaluate.tasks.task import DataError
+from pipelines.evaluate.task import DataError
 
 GITHUB = "https://raw.githubusercontent.com"
 RETRIES = 5

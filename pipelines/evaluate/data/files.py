@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.store import file_digest
-from pipelines.evaluate.tasks.task import DataError
+from pipelines.evaluate.task import DataError
 
 PINS = Path(__file__).with_name("data_files.tsv")
 BY_HAND = "by hand"

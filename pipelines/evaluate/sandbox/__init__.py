@@ -8,10 +8,10 @@ attack works.
 
 from pipelines.evaluate.sandbox.battery import PreflightError, preflight
 from pipelines.evaluate.sandbox.confinement.limits import Limits, budget_s
-from pipelines.evaluate.sandbox.process.session import UNSAFE, SandboxUnavailableError
 from pipelines.evaluate.sandbox.python.sandbox import CallReply, ProgramReply, PythonSandbox
-from pipelines.evaluate.sandbox.python.values import Plain
+from pipelines.evaluate.sandbox.session import UNSAFE, SandboxUnavailableError
 from pipelines.evaluate.sandbox.sql.sandbox import Reply, Row, SqlSandbox
+from pipelines.evaluate.sandbox.values import Plain
 
 __all__ = [
     "UNSAFE",

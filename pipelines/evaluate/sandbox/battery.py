@@ -16,10 +16,10 @@ from typing import Literal
 from arctic_errors import ArcticError
 from pipelines.evaluate.sandbox.confinement.limits import Limits
 from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-from pipelines.evaluate.sandbox.process.protocol import RETURNED
-from pipelines.evaluate.sandbox.process.session import ALL
+from pipelines.evaluate.sandbox.protocol import RETURNED
 from pipelines.evaluate.sandbox.python.attacks import PYTHON_ATTACKS, Attack
 from pipelines.evaluate.sandbox.python.sandbox import NOT_RUN, CallReply, PythonSandbox
+from pipelines.evaluate.sandbox.session import ALL
 from pipelines.evaluate.sandbox.sql.attacks import SCRIPT, SQL_ATTACKS, SqlAttack
 from pipelines.evaluate.sandbox.sql.sandbox import SqlSandbox
 

@@ -19,7 +19,7 @@ from pipelines.evaluate.statistics.intervals import (
     influences,
     num_units,
 )
-from pipelines.evaluate.tasks.task import Share
+from pipelines.evaluate.task import Share
 
 
 def difference(before: Sequence[Share], after: Sequence[Share], clusters: Sequence[str]) -> Difference:

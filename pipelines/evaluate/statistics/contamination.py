@@ -17,7 +17,7 @@ from infra.store import file_digest
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.evaluation import Contamination
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.evaluate.evaluation import TaskResult
+from pipelines.evaluate.task import TaskResult
 
 Place = tuple[str, int]
 """An evaluation item: sha256 of its file, and its row there."""

@@ -17,7 +17,7 @@ from pipelines.evaluate.statistics.intervals import (
     influences,
     num_units,
 )
-from pipelines.evaluate.tasks.task import Share
+from pipelines.evaluate.task import Share
 
 PARTS: Mapping[tuple[str, str], float] = {
     ("humaneval_plus", "pass@1"): 1 / 6,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from scipy.special import stdtrit
 
 from pipelines.artifacts.evaluation import Score
-from pipelines.evaluate.tasks.task import Share
+from pipelines.evaluate.task import Share
 
 Z95 = 1.959963984540054
 """Standard normal quantile of 0.975."""

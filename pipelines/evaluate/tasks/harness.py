@@ -16,7 +16,7 @@ from infra.host.packages import broken, require
 from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
-from pipelines.evaluate.tasks.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
+from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
 
 PACKAGE, USER = "lm_eval", "a task of lm-evaluation-harness"
 FEWSHOT_SEED = 1234

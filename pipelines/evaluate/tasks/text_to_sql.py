@@ -10,7 +10,7 @@ from pipelines.artifacts.questions import QUERY_END, read_questions
 from pipelines.evaluate.engine.requests import Answer, Generation, text_of
 from pipelines.evaluate.sandbox import SqlSandbox
 from pipelines.evaluate.sql_answers import CORRECT, Checker, Question, extract_query
-from pipelines.evaluate.tasks.task import Item, Share, Verdict, drawn
+from pipelines.evaluate.task import Item, Share, Verdict, drawn
 
 STOPS = (QUERY_END, "\n")
 

@@ -12,8 +12,8 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.python.standard_library import module_names, pin_library
-from pipelines.source.web.warc.files import read_pages
 from pipelines.source.web.warc.responses import write_responses
+from pipelines.source.web.warc_files import read_pages
 
 NUM_WARC_FILES = 8
 PAGE_DATE = "1970-01-01T00:00:00Z"

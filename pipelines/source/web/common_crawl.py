@@ -17,8 +17,8 @@ from pipelines.source.protocol import InputSplit
 from pipelines.source.tables.rows import BrokenFileError
 from pipelines.source.web.crawl_index import RecordPlace, find_records, ranges
 from pipelines.source.web.crawl_lists import listed_files
-from pipelines.source.web.warc.files import WarcFile, take_page
 from pipelines.source.web.warc.responses import MAX_RECORD_BYTES, read_record
+from pipelines.source.web.warc_files import WarcFile, take_page
 
 INDEX_LIST = "cc-index-table.paths.gz"
 INDEX_SUBSET = "/subset=warc/"

@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 
 from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.document_sink import Extractor
 from pipelines.source.web.charsets import decode
-from pipelines.source.web.extraction.extract import Extractor, extract
+from pipelines.source.web.extraction.extract import extract
 from pipelines.source.web.extraction.text import tidy
 from pipelines.source.web.media_types import media_type
 from pipelines.source.web.page_signals import licence, opt_out

@@ -19,7 +19,7 @@ from pipelines.artifacts.evaluation import Scores
 from pipelines.cli import app, main
 from pipelines.errors import OptionError
 from pipelines.evaluate.data.fetch import fetch_known
-from pipelines.evaluate.tasks.task import DataError
+from pipelines.evaluate.task import DataError
 from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
 from pipelines.session import run_graph
 

@@ -26,9 +26,9 @@ from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikeli
 from pipelines.evaluate.notes import Flaws, flaws_of, note
 from pipelines.evaluate.sandbox import SandboxUnavailableError
 from pipelines.evaluate.suites import Suite
+from pipelines.evaluate.task import DataError, Item
 from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS
 from pipelines.evaluate.tasks.ifeval.task import PROMPTS
-from pipelines.evaluate.tasks.task import DataError, Item
 
 pytest.importorskip("langdetect")
 

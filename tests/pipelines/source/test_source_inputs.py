@@ -13,7 +13,7 @@ from pipelines import source
 from pipelines.source.inputs import left_out, plan
 from pipelines.source.python.pydoc_pages import PydocPages
 from pipelines.source.text_to_sql.generator import SqlSchemas
-from pipelines.source.web.warc.files import WarcFile
+from pipelines.source.web.warc_files import WarcFile
 
 
 def section(*inputs: dict, **fields: object) -> SourceSection:

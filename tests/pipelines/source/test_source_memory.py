@@ -20,7 +20,7 @@ import json, resource, sys
 from pathlib import Path
 from pipelines.source.shards import Shard, read_shard
 from pipelines.source.web.warc.responses import Response, read_responses
-from pipelines.source.web.warc.files import read_pages
+from pipelines.source.web.warc_files import read_pages
 
 class Pages:
     def read(self, reading):

@@ -9,7 +9,7 @@ import os
 import resource
 
 from pipelines.evaluate.sandbox.confinement import kernel
-from pipelines.evaluate.sandbox.python.values import PlainError, TooLargeError, decode
+from pipelines.evaluate.sandbox.values import PlainError, TooLargeError, decode
 
 CHECKED_BYTES = 1 << 16
 """Shorter replies are read without a trial: the worst of them costs 2 MB and a tenth of a second."""

@@ -16,7 +16,7 @@ from pipelines.evaluate.sandbox.confinement.limits import Limits
 from pipelines.evaluate.sandbox.confinement.lockdown import CLONE_NEWPID, Isolation, lock
 from pipelines.evaluate.sandbox.confinement.reading import is_readable
 from pipelines.evaluate.sandbox.process.child import Child, Outcome
-from pipelines.evaluate.sandbox.process.protocol import (
+from pipelines.evaluate.sandbox.protocol import (
     DIED,
     READY,
     RETURNED,

@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 from pipelines.evaluate.sandbox.confinement import landlock, lockdown
 from pipelines.evaluate.sandbox.process import monitor
-from pipelines.evaluate.sandbox.process.protocol import send
+from pipelines.evaluate.sandbox.protocol import send
 
 NO_RULES = -1
 PRELOADED = """

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pipelines.evaluate.sandbox.confinement.limits import Limits
 from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-from pipelines.evaluate.sandbox.process.protocol import RETURNED, UNUSABLE
-from pipelines.evaluate.sandbox.process.session import ALL, Answer, Session, Zygote
-from pipelines.evaluate.sandbox.python.values import Plain, PlainError, decode, encode
+from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE
+from pipelines.evaluate.sandbox.session import ALL, Answer, Session, Zygote
+from pipelines.evaluate.sandbox.values import Plain, PlainError, decode, encode
 
 RAISED, NOT_RUN = "raised", "not run"
 """Outcomes of a call, besides those that its monitor sees (`protocol`)."""

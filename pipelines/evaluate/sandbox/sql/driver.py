@@ -5,8 +5,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluate.sandbox.process.protocol import receive, send
-from pipelines.evaluate.sandbox.python.values import encode
+from pipelines.evaluate.sandbox.protocol import receive, send
+from pipelines.evaluate.sandbox.values import encode
 
 HEAP_BYTES = 256 << 20
 LIMITS = {

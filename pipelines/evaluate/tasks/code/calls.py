@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.evaluate.sandbox import CallReply, Plain, PythonSandbox
-from pipelines.evaluate.sandbox.process.protocol import RETURNED
+from pipelines.evaluate.sandbox.protocol import RETURNED
 from pipelines.evaluate.sandbox.python.sandbox import Running
 from pipelines.evaluate.tasks.code import program as code_program
 from pipelines.evaluate.tasks.code.problems import Arguments, Problem

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.sandbox import Plain
-from pipelines.evaluate.tasks.task import DataError
+from pipelines.evaluate.task import DataError
 
 Arguments = list[Plain]
 """Positional arguments of one call."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipelines.evaluate.task import way_of
 from pipelines.evaluate.tasks.code.problems import Problem
-from pipelines.evaluate.tasks.task import way_of
 
 EVALPLUS_INSTRUCTION = (
     "Please provide a self-contained Python script that solves the following problem in a markdown code block:"

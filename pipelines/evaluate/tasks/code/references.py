@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.evaluate.sandbox import Plain, PythonSandbox
+from pipelines.evaluate.task import DataError
 from pipelines.evaluate.tasks.code.calls import Outcome, Result, loaded
 from pipelines.evaluate.tasks.code.problems import Arguments, Problem
 from pipelines.evaluate.tasks.code.values import Digest
-from pipelines.evaluate.tasks.task import DataError
 
 INPUTS_AT_ONCE = 64
 """In one exchange."""

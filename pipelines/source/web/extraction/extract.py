@@ -6,11 +6,11 @@ Figures on 481 annotated pages are in benchmarks/RESULTS.md.
 import re
 from html import unescape
 from itertools import accumulate
-from typing import Literal
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import ElementNode, HTMLTree
 
+from pipelines.source.document_sink import Extractor
 from pipelines.source.web.extraction.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.code import CODE
 from pipelines.source.web.extraction.dom import length
@@ -18,7 +18,6 @@ from pipelines.source.web.extraction.second_choice import choose_again, is_littl
 from pipelines.source.web.extraction.text import prose, tidy
 from pipelines.source.web.extraction.visible import visible_tree
 
-Extractor = Literal["cascade", "main_content", "all_text"]
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are looked at, the bytes of the largest WARC record that is read: what follows is cut
 off. Of 481 pages the largest has 1.4 million."""

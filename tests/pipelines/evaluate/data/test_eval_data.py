@@ -17,7 +17,7 @@ from pipelines.evaluate.data import fetch as fetching
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.fetch import fetch
 from pipelines.evaluate.data.files import DataFile, checked, content_digest, data_files, read_rows
-from pipelines.evaluate.tasks.task import DataError
+from pipelines.evaluate.task import DataError
 
 REAL = Path(__file__).parents[4] / ".." / "shared" / "data" / "eval"
 ROWS = [{"question": "What is\u2028here?", "n": 1}, {"question": "naïve", "n": 2}]

@@ -14,7 +14,7 @@ from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
 from pipelines.evaluate.evaluation import evaluate
 from pipelines.evaluate.notes import flaws_of, note
-from pipelines.evaluate.tasks.task import Item, Share, Verdict
+from pipelines.evaluate.task import Item, Share, Verdict
 
 BEGIN = 10**6
 LETTERS = "ab:\n é"

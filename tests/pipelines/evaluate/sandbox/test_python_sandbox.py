@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.evaluate.sandbox import Limits, PythonSandbox, SandboxUnavailableError, budget_s
-from pipelines.evaluate.sandbox.process.protocol import ASLEEP, DIED, RETURNED, TIMEOUT, UNUSABLE
+from pipelines.evaluate.sandbox.protocol import ASLEEP, DIED, RETURNED, TIMEOUT, UNUSABLE
 from pipelines.evaluate.sandbox.python.sandbox import NOT_RUN, RAISED
 
 

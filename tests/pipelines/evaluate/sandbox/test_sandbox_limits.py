@@ -9,7 +9,7 @@ from pipelines.evaluate.sandbox import Limits, PythonSandbox, SqlSandbox
 from pipelines.evaluate.sandbox.confinement import limits
 from pipelines.evaluate.sandbox.confinement.limits import MIN_MEMORY_BYTES, divided
 from pipelines.evaluate.sandbox.confinement.reading import CHECKED_BYTES, is_readable
-from pipelines.evaluate.sandbox.process.protocol import ASLEEP, RETURNED, UNUSABLE
+from pipelines.evaluate.sandbox.protocol import ASLEEP, RETURNED, UNUSABLE
 from pipelines.evaluate.sandbox.python.sandbox import NOT_RUN
 
 GIB = 1 << 30

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pipelines.artifacts.evaluation import Score
-from pipelines.evaluate.evaluation import TaskResult, scores
+from pipelines.evaluate.evaluation import scores
 from pipelines.evaluate.statistics.enterprise import PARTS
-from pipelines.evaluate.tasks.task import Item, Share, Verdict
+from pipelines.evaluate.task import Item, Share, TaskResult, Verdict
 
 TASKS = (*dict.fromkeys(task for task, _ in PARTS), "piqa")
 """The four enterprise tasks and one other."""

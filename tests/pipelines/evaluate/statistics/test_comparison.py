@@ -6,7 +6,7 @@ from scipy.stats import binomtest, ttest_rel
 
 from pipelines.evaluate.statistics.comparison import difference, mcnemar
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
-from pipelines.evaluate.tasks.task import Share
+from pipelines.evaluate.task import Share
 
 
 def answers(rights: np.ndarray) -> list[Share]:

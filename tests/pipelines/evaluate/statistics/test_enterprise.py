@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.statistics.enterprise import GOLD, PARTS, enterprise_bits_per_byte, enterprise_intelligence
-from pipelines.evaluate.tasks.task import Share
+from pipelines.evaluate.task import Share
 
 CODE, MBPP, SPIDER = ("humaneval_plus", "pass@1"), ("mbpp_plus", "pass@1"), ("spider", "execution_accuracy")
 PROMPT, INSTRUCTION = ("ifeval", "prompt_strict"), ("ifeval", "instruction_strict")

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from pipelines.evaluate.statistics.intervals import MIN_UNITS, degrees_of_freedom, proportion, ratio, score
-from pipelines.evaluate.tasks.task import Share
+from pipelines.evaluate.task import Share
 
 
 def test_wilson_interval_has_known_values() -> None:

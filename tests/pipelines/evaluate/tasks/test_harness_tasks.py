@@ -19,11 +19,11 @@ from infra.host.packages import PackageError
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
-from pipelines.evaluate.evaluation import TaskResult, read_items, scores
+from pipelines.evaluate.evaluation import read_items, scores
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.suites import LANGUAGE
+from pipelines.evaluate.task import DataError, Item, TaskResult, Verdict
 from pipelines.evaluate.tasks.harness import DEFINITIONS, HarnessTask
-from pipelines.evaluate.tasks.task import DataError, Item, Verdict
 
 pytest.importorskip("lm_eval")
 

@@ -49,7 +49,7 @@ def test_a_page_with_several_types_is_read_by_the_one_that_counts(stated, text):
 
 def test_a_page_whose_parser_fails_costs_itself(monkeypatch):
     from pipelines.source.document_sink import DocumentSink
-    from pipelines.source.web.warc import files as warc_files
+    from pipelines.source.web import warc_files
 
     def broken(*_: object) -> None:
         raise RecursionError("too deep")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.evaluate.engine.requests import Likelihood, Text
+from pipelines.evaluate.task import Item
 from pipelines.evaluate.tasks.code.task import TASKS
-from pipelines.evaluate.tasks.task import Item
 
 REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the evaluation data is not on this machine")

@@ -13,9 +13,9 @@ from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.suites import SUITES, Suite
+from pipelines.evaluate.task import DataError, Item, Verdict
 from pipelines.evaluate.tasks.code import task as code
 from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS, MBPP_PLUS, TASKS, CodeTask, pass_at_k
-from pipelines.evaluate.tasks.task import DataError, Item, Verdict
 
 HUMANEVAL_ROWS = [
     {

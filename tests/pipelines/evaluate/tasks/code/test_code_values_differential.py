@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.evaluate.sandbox.python.values import decode, encode
+from pipelines.evaluate.sandbox.values import decode, encode
 from pipelines.evaluate.tasks.code import program as code_program
 from pipelines.evaluate.tasks.code.calls import read_claims
 from pipelines.evaluate.tasks.code.problems import Problem

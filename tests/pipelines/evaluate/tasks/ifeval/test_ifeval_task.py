@@ -8,8 +8,8 @@ import pytest
 
 from infra.host.packages import PackageError
 from pipelines.evaluate.engine.requests import Generation, Text
+from pipelines.evaluate.task import DataError, Item
 from pipelines.evaluate.tasks.ifeval.task import IFEval, Instruction, follows, ifeval_item, readings
-from pipelines.evaluate.tasks.task import DataError, Item
 
 pytest.importorskip("langdetect")
 

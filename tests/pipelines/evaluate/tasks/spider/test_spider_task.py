@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
+from pipelines.evaluate.task import DataError, Item, Verdict
 from pipelines.evaluate.tasks.spider.prompt import create_tables, extract_query
 from pipelines.evaluate.tasks.spider.task import Spider, spider_item
-from pipelines.evaluate.tasks.task import DataError, Item, Verdict
 
 REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval"
 real = pytest.mark.skipif(not (REAL / "spider" / "dev.json").is_file(), reason=f"needs Spider under {REAL}")

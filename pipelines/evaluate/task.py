@@ -48,6 +48,23 @@ class Verdict:
     reason: str
 
 
+@dataclass(frozen=True)
+class TaskResult:
+    """The items of the task `name` with their verdicts, in the task's order. `headline` and `protocol` as in Task."""
+
+    name: str
+    headline: str
+    protocol: str
+    items: Sequence[Item]
+    verdicts: Sequence[Verdict]
+
+    def shares(self) -> dict[str, list[Share]]:
+        """What each item adds, by measure; a whole of 0 where an item has no part in a measure."""
+        measures = dict.fromkeys(name for verdict in self.verdicts for name in verdict.shares)
+        nothing = Share(0.0, 0.0)
+        return {name: [verdict.shares.get(name, nothing) for verdict in self.verdicts] for name in measures}
+
+
 class Task(Protocol):
     """`name` as in a suite ("humaneval_plus"); `headline`: the measure that stands for the task; `protocol`: shots,
     prompt and scoring in one line, beside every score; `files`: those of the data root that it reads; `runs`: the

@@ -12,10 +12,10 @@ from typing import Any
 from arctic_errors import ArcticError
 from pipelines.evaluate.sandbox.confinement.limits import Limits
 from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling, Isolation
-from pipelines.evaluate.sandbox.process.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
+from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
 
 UNSAFE = "i accept unsafe execution"
-START = Path(__file__).with_name("start.py")
+START = Path(__file__).parent / "process" / "start.py"
 COMMAND = (sys.executable, "-P", "-s", "-S", str(START))
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 """All of it. A constant seed, so that a program that lists a set gives one answer in every run."""

@@ -1,0 +1,81 @@
+"""The import rules of pyproject.toml report a breach wherever it is planted, in files that exist and in new ones."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("data_recipes", "arctic_model", "infra", "pipelines")
+BREACHES = {
+    # module that imports -> what it must not import; a module that does not exist yet is made
+    "arctic_model.moe.router": "deepspeed",
+    "arctic_model.moe.new_router": "deepspeed",
+    "arctic_model.training.loop": "deepspeed",
+    "arctic_model.sizing.memory": "torch",
+    "arctic_model.presets": "torch",
+    "arctic_model.checkpoint.reading": "mlflow",
+    "arctic_model.kernels.rows": "arctic_model.moe.experts",
+    "arctic_model.config": "infra.store",
+    "infra.machine": "mlflow",
+    "infra.runner": "pipelines.graph",
+    "infra.fanout": "torch",
+    "data_recipes.load": "ray",
+    "data_recipes.schema": "arctic_model.config",
+    "pipelines.source.io.http_client": "torch",
+    "pipelines.dedup.kernels": "ray",
+    "pipelines.score.new_score": "ray",
+    "pipelines.replay": "ray",
+    "pipelines.filter.rules": "pipelines.cli.plan",
+    "pipelines.mix.budgets": "pipelines.session",
+    "pipelines.tokenize.packing": "pipelines.dedup.minhash",
+    "pipelines.evaluate.suites": "pipelines.train.job",
+    "pipelines.artifacts.tokens": "pipelines.tokenize.packing",
+    "pipelines.graph.chain": "pipelines.recipes",
+    "pipelines.report.page": "mlflow",
+    "pipelines.session": "rich",
+}
+NEW_MODULE = "pipelines.new_module"
+"""Nobody said on which layer it stands."""
+CIRCLE = ("infra.store", "infra.runner")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What lint-imports prints about a copy of the packages with every breach planted."""
+    copy = tmp_path_factory.mktemp("breaches")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "arctic_errors.py"):
+        shutil.copy(ROOT / file, copy)
+    for module, imported in [*BREACHES.items(), CIRCLE]:
+        plant(copy, module, f"import {imported}")
+    plant(copy, NEW_MODULE, "")
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": str(copy), "COLUMNS": "1000"}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
+
+
+def plant(copy: Path, module: str, line: str) -> None:
+    file = copy / Path(*module.split(".")).with_suffix(".py")
+    before = file.read_text() if file.exists() else ""
+    file.write_text(f"{before}\n{line}\n")
+
+
+@pytest.mark.parametrize("module", BREACHES)
+def test_a_planted_import_is_reported(report: str, module: str) -> None:
+    assert f"{module} -> {BREACHES[module]} (l." in report
+
+
+def test_a_module_that_is_on_no_layer_is_reported(report: str) -> None:
+    assert NEW_MODULE in report
+
+
+def test_a_circle_is_reported(report: str) -> None:
+    circles = report[report.rindex("No circles") :]
+    assert "No cycles are allowed in infra" in circles
