@@ -47,7 +47,8 @@ class CommonCrawlInput(Section):
     def _sample_has_a_size(self) -> Self:
         if (self.fraction is None) == (self.num_files is None):
             raise ValueError(
-                f"fraction = {self.fraction}, num_files = {self.num_files}: one is needed. Set one of them."
+                f"fraction = {self.fraction}, num_files = {self.num_files}: give exactly one of the two. "
+                "Remove or add one."
             )
         if self.subset == "wet" and (self.domains or self.languages):
             raise ValueError(
