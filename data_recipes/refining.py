@@ -178,3 +178,21 @@ class FilterSection(Section):
     rules: list[ExtensionSection] = []
     """Rules of your own, asked in their order about the documents that all limits keep (see
     `pipelines.filter.own.FilterRule`)."""
+
+    @model_validator(mode="after")
+    def _limits_leave_room(self) -> Self:
+        for name in ("words", "mean_word_length"):
+            least, most = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if least > most:
+                raise ValueError(
+                    f"min_{name} = {least} is more than max_{name} = {most}. Lower it, or raise the other."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _licences_are_judged_once(self) -> Self:
+        denied = {name.lower() for name in self.denied_licences}
+        for name in self.allowed_licences:
+            if name.lower() in denied:
+                raise ValueError(f"denied_licences = {self.denied_licences}: {name!r} is allowed too. Remove one.")
+        return self

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from data_recipes import inputs
 from data_recipes.refining import BenchmarkSection
-from data_recipes.section import Section
+from data_recipes.section import ExtensionSection, Section
 from tests.pipelines.wrong_values import HUGE, POSITIVE, SEED, SWITCH, TEXT
 
 
@@ -53,6 +53,7 @@ ITEMS: Mapping[type[Section], Item] = {
             **dict.fromkeys(("url_field", "date_field", "licence_field", "id_field"), (*FIELD, '"gone"')),
         },
     ),
+    ExtensionSection: Item("filter.rules", {"kind": '"rules:Rule"'}, {"kind": ('"rule"', '"gone:Rule"', "3")}),
     inputs.PydocInput: Item("source.inputs", {"kind": '"pydoc"'}, {"kind": KIND}),
     inputs.DistributionsInput: Item("source.inputs", {"kind": '"distributions"'}, {"kind": KIND}),
     inputs.PythonSourcesInput: Item(

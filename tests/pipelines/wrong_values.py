@@ -269,6 +269,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
             ),
             "quality_model": ('"gone.bin"', '"empty.txt"', "3"),
             "quality_label": ('"__label__hq"', "3"),
+            "scorers": ("3", Wrong("[{}]", shown="score.scorers.1.kind: missing")),
             "decontaminate": ("3", Wrong("[{}]", shown="score.decontaminate.1.name: missing")),
         },
     ),
@@ -306,6 +307,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
             "min_c4_sentences": COUNT,
             "min_quality": (*FRACTION, Wrong("0.5", shown="filter.min_quality = 0.5: the score quality is 0")),
             "max_contamination": (*FRACTION, Wrong("0.5", shown="filter.max_contamination = 0.5: the score")),
+            "rules": ("3", Wrong("[{}]", shown="filter.rules.1.kind: missing")),
             "redact": (Wrong('["name"]', shown="filter.redact.1 = 'name'"), '"email"'),
             **dict.fromkeys(
                 [
