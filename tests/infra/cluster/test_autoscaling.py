@@ -19,7 +19,8 @@ from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
 from infra.plan import plan
 from infra.runner import run
-from infra.stage import Demand, Resources, Stage
+from infra.resources import Demand, Resources
+from infra.stage import Stage
 from infra.store import Store
 from pathlib import Path
 
