@@ -184,7 +184,9 @@ def commands_page() -> str:
     typer_docs = [sys.executable, "-m", "typer", "pipelines.cli", "utils", "docs"]
     options = ["--name", "arctic", "--title", "Command reference"]
     page = subprocess.run([*typer_docs, *options], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return f"{NOTICE}\n\n{page.strip()}\n"
+    # The lists of commands cut their descriptions short; each command has a section with the whole of it.
+    whole = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+\n?", "", page)
+    return f"{NOTICE}\n\n{whole.strip()}\n"
 
 
 if __name__ == "__main__":
