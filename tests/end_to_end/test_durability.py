@@ -1,8 +1,8 @@
 """Kill it, run it again: nothing is lost, nothing is done twice, and the result is the same to the byte."""
 
-import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,10 +88,10 @@ def test_a_corpus_replays_byte_for_byte_and_a_changed_store_is_found_out(recipe,
     arctic("run", corpus, "--store", store)
     assert "4 of 4 stages replayed the same" in arctic("replay", corpus, "--store", store)
 
-    manifest = committed(store)["dedup[text_to_sql]"].path / "manifest.json"
-    fields = json.loads(manifest.read_text())
-    fields["files"][0]["sha256"] = "0" * 64
-    manifest.write_text(json.dumps(fields))
+    artifact = committed(store)["dedup[text_to_sql]"]
+    first, *others = artifact.manifest.files
+    changed = replace(artifact.manifest, files=(replace(first, sha256="0" * 64), *others))
+    (artifact.path / "manifest.json").write_text(changed.to_json())
     assert "DIFFERS dedup[text_to_sql]: 1 of" in arctic("replay", corpus, "--store", store, code=1)
 
 
