@@ -176,7 +176,7 @@ class FilterSection(Section):
     redact: list[PiiKind] = ["email", "iban", "ip", "phone", "secret"]
     """Kinds of personal data to replace by their name, such as <EMAIL>, whenever the text is read for training."""
     rules: list[ExtensionSection] = []
-    """Rules of your own, asked in their order about the documents that all limits keep (see
+    """Rules of your own, applied in order to the documents that pass every limit (see
     `pipelines.filter.own.FilterRule`)."""
 
     @model_validator(mode="after")

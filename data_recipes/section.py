@@ -71,13 +71,13 @@ OWN_CLASS = "class"
 
 
 class ExtensionSection(Section):
-    """A class of your own. Further fields are those of the class, and checked by it."""
+    """A class of your own. The class defines and validates all fields but `kind`."""
 
     model_config = ConfigDict(extra="allow")
 
     kind: Annotated[str, Field(pattern=CLASS_NAME)]
-    """Name of the class, such as "my_package.rules:EnoughLinks"; its module lies beside the recipe, in the folder in
-    which the command runs, or is installed."""
+    """Name of the class, such as "my_package.rules:EnoughLinks". Its module is installed, or lies in the folder of the
+    recipe or in the folder where you run the command."""
 
     @property
     def fields(self) -> dict[str, Any]:

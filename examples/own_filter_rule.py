@@ -2,8 +2,8 @@
 
     python examples/own_filter_rule.py
 
-A recipe names the class as "own_filter_rule:FewLinks", because this file lies beside it. The rule is asked about the
-documents that all limits of `[filter]` keep. Changing this file filters the corpus again, and scores nothing again.
+A recipe names the class as "own_filter_rule:FewLinks", because this file lies beside it. The rule is applied to
+documents that pass every limit of `[filter]`. Changing this file filters the corpus again, and scores nothing again.
 """
 
 import json
