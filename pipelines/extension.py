@@ -155,7 +155,7 @@ def load_class(reference: str, protocol: type, folders: Sequence[str] = ()) -> t
     if not isinstance(named, type):
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
         near = get_close_matches(class_name, classes, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Its classes are {', '.join(classes) or 'none'}."
+        hint = f"Did you mean {near[0]}?" if near else f"Choose one of {', '.join(classes) or 'another module'}."
         raise ExtensionError(f"{reference}: {_file(module)} has no class {class_name}. {hint}")
     for problem in _lacking(named, protocol):
         raise ExtensionError(f"{reference}: {problem}, which {protocol.__name__} asks for. Add it to the class.")

@@ -113,7 +113,7 @@ def test_code_that_changed_after_the_plan_stops_the_work(module):
         ("own_gone:Enough", "no module 'own_gone' in this environment or in .*recipes.* Correct the name, or put"),
         ("own_rules.deep:Enough", "its module cannot be imported|no module 'own_rules.deep'"),
         ("own_rules:Enuogh", r"own_rules:Enuogh: .*own_rules.py has no class Enuogh. Did you mean Enough\?"),
-        ("own_rules:Elsewhere", "has no class Elsewhere. Its classes are Section, Enough, Bare"),
+        ("own_rules:Elsewhere", "has no class Elsewhere. Choose one of Section, Enough, Bare"),
         ("own_rules:not_a_class", "has no class not_a_class"),
         ("own_rules:NoLabel", "own_rules:NoLabel: it has no 'label', which Rule asks for. Add it to the class."),
         ("own_rules:NoMethod", r"it has no method keeps\(self, row\), which Rule asks for. Add"),
