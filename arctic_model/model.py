@@ -152,7 +152,8 @@ class ArcticModel(nn.Module):
         Returns:
             Logits in the dtype of the weights.
         """
-        return self.lm_head(self.hidden_states(ids, positions, segments, caches).hidden)
+        logits: Tensor = self.lm_head(self.hidden_states(ids, positions, segments, caches).hidden)
+        return logits
 
     def hidden_states(
         self,

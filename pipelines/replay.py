@@ -123,5 +123,5 @@ def _within_band(original: Artifact, again: Artifact) -> tuple[str, bool]:
 
 
 def _mean_loss(artifact: Path) -> float:
-    losses = read_table(artifact / HISTORY_FILE, columns=["loss"])["loss"].to_pylist()
+    losses: list[float] = read_table(artifact / HISTORY_FILE, columns=["loss"])["loss"].to_pylist()
     return sum(losses) / len(losses)

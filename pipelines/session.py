@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_recipes import CorpusRecipe
-from data_recipes.schema import MixSection
+from data_recipes.curriculum import MixSection
 from infra.artifact import Artifact
 from infra.plan import PlannedStage, require_inputs, select
 from infra.plan import missing_packages as missing_packages_of

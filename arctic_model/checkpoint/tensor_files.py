@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ def mapped_tensors(file: Path) -> dict[str, Tensor]:
     return {name: _mapped(content[values:], entry) for name, entry in entries.items() if name != "__metadata__"}
 
 
-def _mapped(content: np.ndarray, entry: Mapping) -> Tensor:
+def _mapped(content: np.ndarray, entry: Mapping[str, Any]) -> Tensor:
     if entry["dtype"] != "F32":
         raise ValueError(f"holds {entry['dtype']}, not F32")
     begin, end = entry["data_offsets"]

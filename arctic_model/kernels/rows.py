@@ -34,7 +34,8 @@ def summed_by(rows: Float[Tensor, "M D"], index: Int[Tensor, " M"], num_sums: in
     rows stops growing. On a GPU it accumulates in float32.
     """
     if rows.is_cuda:
-        return torch.ops.aten.embedding_dense_backward(rows, index, num_sums, -1, False)
+        sums: Tensor = torch.ops.aten.embedding_dense_backward(rows, index, num_sums, -1, False)
+        return sums
     counts = torch.bincount(index, minlength=num_sums)
     order = torch.argsort(index, stable=True)
     return F.embedding_bag(order, rows.contiguous(), counts.cumsum(0) - counts, mode="sum")
@@ -45,7 +46,8 @@ def rearrange(rows: Float[Tensor, "M D"], index: Int[Tensor, " R"], inverse: Int
 
     An index of M gives zeros, and an inverse of R drops the row. Only the longer of the two sides has gaps.
     """
-    return _Rearrange.apply(rows, index, inverse)
+    rearranged: Tensor = _Rearrange.apply(rows, index, inverse)
+    return rearranged
 
 
 class _Rearrange(torch.autograd.Function):

@@ -78,15 +78,18 @@ class Attention(nn.Module):
         keys = rotate(self._heads(self.k_proj(x)), rotation)
         values = self._heads(self.v_proj(x))
         if isinstance(mask, Documents):
-            return self.o_proj(attend_in_documents(queries, keys, values, mask).flatten(2))
+            attended: Tensor = self.o_proj(attend_in_documents(queries, keys, values, mask).flatten(2))
+            return attended
         queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.append(keys, values)
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
-        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+        output: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        return output
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_dim))
+        heads: Tensor = x.unflatten(-1, (-1, self.head_dim))
+        return heads
 
 
 def rotation(positions: Int[Tensor, "B T"], head_dim: int, theta: float) -> Rotation:
@@ -98,7 +101,8 @@ def rotation(positions: Int[Tensor, "B T"], head_dim: int, theta: float) -> Rota
 
 def rotate(heads: Float[Tensor, "B T H C"], rotation: Rotation) -> Float[Tensor, "B T H C"]:
     """Rotate each pair (i, i + head_dim / 2): the halves layout of GPT-NeoX, as in the released weights."""
-    return _Rotate.apply(heads, rotation.cos, rotation.sin)
+    rotated: Tensor = _Rotate.apply(heads, rotation.cos, rotation.sin)
+    return rotated
 
 
 class _Rotate(torch.autograd.Function):

@@ -16,7 +16,8 @@ class TokenEmbedding(nn.Embedding):
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch D"]:
         """The row of each id."""
-        return _Embed.apply(ids, self.weight)
+        embedded: Tensor = _Embed.apply(ids, self.weight)
+        return embedded
 
 
 class _Embed(torch.autograd.Function):

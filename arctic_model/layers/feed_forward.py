@@ -44,7 +44,8 @@ def swiglu_mlp(
         w3: up [F, D] or [E, F, D].
         groups: the rows of each expert. None: one MLP for all rows.
     """
-    return _SwiGLU.apply(rows, w1, w2, w3, groups)
+    output: Tensor = _SwiGLU.apply(rows, w1, w2, w3, groups)
+    return output
 
 
 class _SwiGLU(torch.autograd.Function):

@@ -24,7 +24,8 @@ class RMSNorm(nn.Module):
 
 def rms_norm(x: Float[Tensor, "*batch D"], weight: Float[Tensor, " D"], eps: float) -> Float[Tensor, "*batch D"]:
     """RMSNorm with a backward of its own: torch's composite one passes over memory twice as often on a CPU."""
-    return _RMSNorm.apply(x, weight, eps)
+    normalized: Tensor = _RMSNorm.apply(x, weight, eps)
+    return normalized
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -34,7 +35,8 @@ class _RMSNorm(torch.autograd.Function):
         scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (wide * scale * weight).to(x.dtype)
+        normalized: Tensor = (wide * scale * weight).to(x.dtype)
+        return normalized
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:

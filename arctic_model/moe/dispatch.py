@@ -181,7 +181,8 @@ def wait_combine(
 ) -> Float[Tensor, "N D"]:
     """Wait for the outputs, and return the weighted sum of each token's experts."""
     rows = arriving if exchange is None else _Wait.apply(arriving, exchange)
-    return _Combine.apply(rows, weights, route.tokens, route.inverse, route.drops)
+    combined: Tensor = _Combine.apply(rows, weights, route.tokens, route.inverse, route.drops)
+    return combined
 
 
 def _inverse(permutation: Tensor) -> Tensor:

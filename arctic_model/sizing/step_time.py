@@ -74,7 +74,7 @@ class Traffic:
     @property
     def total(self) -> float:
         """Sum of all kinds."""
-        return sum(astuple(self))
+        return sum(astuple(self), 0.0)
 
 
 @dataclass(frozen=True)

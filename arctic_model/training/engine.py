@@ -33,7 +33,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -234,7 +233,7 @@ class _Trained(nn.Module):
 
 
 def _marker(deepspeed: Any, config: ArcticConfig, group: ExpertGroup, name: str) -> nn.Module:
-    class Marker(deepspeed.moe.layer.MoE):
+    class Marker(deepspeed.moe.layer.MoE):  # type: ignore[misc]
         def __init__(self) -> None:
             nn.Module.__init__(self)
             self.num_experts = config.num_experts
@@ -304,7 +303,7 @@ def _zero_optimizer(deepspeed: Any, settings: Optimization) -> Iterator[None]:
         yield
 
 
-def _import_deepspeed() -> ModuleType:
+def _import_deepspeed() -> Any:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     os.environ.setdefault("LOCAL_RANK", "0")
     # DeepSpeed's own collectives are of the deprecated kind: one warning per call, several calls a step.

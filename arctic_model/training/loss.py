@@ -28,7 +28,8 @@ def head_nll(
     Forward computes the gradients as well, chunk by chunk while the logits are in cache, so that each matrix
     product runs once and the softmax touches fast memory only.
     """
-    return _HeadNll.apply(hidden, head, targets)
+    losses: tuple[Tensor, Tensor] = _HeadNll.apply(hidden, head, targets)
+    return losses
 
 
 class _HeadNll(torch.autograd.Function):

@@ -109,7 +109,8 @@ def orthogonalized(matrices: Float[Tensor, "N A B"]) -> Float[Tensor, "N A B"]:
     for _ in range(NUM_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if matrices.shape[1] > matrices.shape[2] else x
+    orthogonal: Tensor = x.mT if matrices.shape[1] > matrices.shape[2] else x
+    return orthogonal
 
 
 def _step_batch(weights: Tensor, updates: list[Tensor], blocks: list[MatrixBlock], learning_rate: float) -> None:

@@ -161,10 +161,11 @@ class Trace:
 
 
 def _seconds(begin: Any, end: Any) -> float:
-    if isinstance(begin, float):
+    if isinstance(begin, float) and isinstance(end, float):
         return end - begin
     end.synchronize()
-    return begin.elapsed_time(end) / 1000
+    elapsed_ms: float = begin.elapsed_time(end) / 1000
+    return elapsed_ms
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

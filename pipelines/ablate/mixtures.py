@@ -34,7 +34,8 @@ def dirichlet(mean: np.ndarray, count: int, draw: np.random.Generator) -> np.nda
     """float64 [count, corpora]: mixtures of strengths in STRENGTHS whose mean is `mean`."""
     strengths = draw.uniform(*STRENGTHS, size=(count, 1)) * len(mean)
     parts = draw.standard_gamma(strengths * mean)
-    return parts / parts.sum(axis=1, keepdims=True)
+    weights: np.ndarray = parts / parts.sum(axis=1, keepdims=True)
+    return weights
 
 
 def rounded(names: list[str], weights: np.ndarray) -> dict[str, float]:

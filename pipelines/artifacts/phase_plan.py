@@ -49,7 +49,8 @@ def mixture(shares: Sequence[CorpusShare], points: Sequence[float] | np.ndarray)
     """float64 [points, corpora]: each corpus' share of the tokens read at these points, 0 start to 1 end."""
     rates = np.array([[share.initial_rate, share.budget] for share in shares], dtype=np.float64)
     initial, mean = rates.T / rates[:, 1].sum()
-    return initial + np.multiply.outer(np.asarray(points), 2 * (mean - initial))
+    weights: np.ndarray = initial + np.multiply.outer(np.asarray(points), 2 * (mean - initial))
+    return weights
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ class PhasePlan:
     def _drawn(self, share: CorpusShare, draws: np.ndarray) -> np.ndarray:
         """The sequence of each draw."""
         if share.corpus in self.ranked:
-            return self.ranked[share.corpus][draws - share.start]
+            sequences: np.ndarray = self.ranked[share.corpus][draws - share.start]
+            return sequences
         passes, numbers = np.divmod(draws, share.available)
         sequences = np.empty_like(numbers)
         for number in np.unique(passes):

@@ -114,7 +114,7 @@ class TokenSequences:
     def ids(self, sequence: int) -> np.ndarray:
         """The T + 1 ids of a sequence, uint16 or uint32, mapped from disk."""
         shard, row = self.locate(sequence)
-        ids = self.rows(shard)[row]
+        ids: np.ndarray = self.rows(shard)[row]
         if zlib.crc32(ids.data) != self.bounds(shard).ids_checksums[row]:
             self._raise_damage(shard, row)
         return ids

@@ -36,7 +36,6 @@ from pipelines.evaluate.engine.loading import load_codec
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, Request
 from pipelines.evaluate.evaluation import (
-    TaskResult,
     asked_otherwise,
     differences,
     evaluate,
@@ -50,7 +49,7 @@ from pipelines.evaluate.scorer import Scorer
 from pipelines.evaluate.statistics.contamination import CorpusFindings, contaminated
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
-from pipelines.evaluate.task import DataError, Item, Task
+from pipelines.evaluate.task import DataError, Item, Task, TaskResult
 
 if TYPE_CHECKING:
     from pipelines.evaluate.engine.execution import Execution

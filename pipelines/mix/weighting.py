@@ -50,7 +50,7 @@ def summed_copies(rehydration: np.ndarray, quality: np.ndarray, power: float) ->
     exact = np.cumsum(copies * quality**power)
     if not exact[-1] > 0:
         raise ValueError("no sequence has a quality above 0. Set score.quality_model of the corpus.")
-    shared = np.floor(exact * (summed[-1] / exact[-1]) + 0.5).astype(np.int64)
+    shared: np.ndarray = np.floor(exact * (summed[-1] / exact[-1]) + 0.5).astype(np.int64)
     shared[-1] = summed[-1]
     return shared
 
@@ -66,4 +66,5 @@ def _column(sidecar: Path, column: str) -> np.ndarray:
             f"the score {column!r} is not measured on every document: {values.null_count} are in a language that "
             "cannot have it. Choose another score."
         )
-    return values.to_numpy().astype(np.float64)
+    quality: np.ndarray = values.to_numpy().astype(np.float64)
+    return quality

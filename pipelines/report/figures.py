@@ -245,7 +245,8 @@ def running_mean(values: np.ndarray) -> np.ndarray:
     positions = np.arange(len(values))
     first = np.maximum(positions - half, 0)
     stop = np.minimum(positions + half + 1, len(values))
-    return (sums[stop] - sums[first]) / (stop - first)
+    means: np.ndarray = (sums[stop] - sums[first]) / (stop - first)
+    return means
 
 
 def _expert_load(summary: RunSummary) -> Figure:

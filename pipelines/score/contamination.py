@@ -150,7 +150,7 @@ def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
                 above = row[index + 1]
                 row[index + 1] = diagonal + 1 if window[index] == word else max(above, row[index])
                 diagonal = above
-        return row[len(window)]
+        return int(row[len(window)])
 
     @njit(nogil=True)
     def align(text: Any, words: Any, offsets: Any, items: Any, shifts: Any, min_share: float) -> Any:

@@ -60,7 +60,8 @@ class DueOrder:
         block, inside = divmod(offset, BLOCK)
         budgets = np.array(self._budgets, dtype=np.int64)
         here = np.bincount(self._block(block)[0][:inside], minlength=len(budgets))
-        return turn * budgets + self._seek[block] + here
+        positions: np.ndarray = turn * budgets + self._seek[block] + here
+        return positions
 
     def position_of(self, corpus: int, number: int) -> int:
         """Where sequence `number` (from 0) of a corpus stands."""
@@ -200,7 +201,6 @@ def _compiled_walk() -> Callable[[Any, Any, int, np.ndarray], None]:
     """`_walk` in machine code. The open ranks are few, so they are kept in a sorted array."""
     from numba import njit
 
-    @njit
     def walk(ranks: np.ndarray, opening: np.ndarray, start: int, corpora: np.ndarray) -> None:
         heap = np.empty(len(ranks), dtype=np.int64)
         size, following = 0, 0
@@ -216,4 +216,5 @@ def _compiled_walk() -> Callable[[Any, Any, int, np.ndarray], None]:
             size -= 1
             corpora[offset] = heap[size]
 
-    return walk
+    compiled: Callable[[Any, Any, int, np.ndarray], None] = njit(walk)
+    return compiled

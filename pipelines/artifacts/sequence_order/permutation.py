@@ -47,4 +47,5 @@ def _round_keys(key: str) -> tuple[np.uint64, ...]:
 def _mix(values: np.ndarray) -> np.ndarray:
     values = (values ^ values >> SHIFTS[0]) * FACTORS[0]
     values = (values ^ values >> SHIFTS[1]) * FACTORS[1]
-    return values ^ values >> SHIFTS[2]
+    mixed: np.ndarray = values ^ values >> SHIFTS[2]
+    return mixed

@@ -28,7 +28,7 @@ MAX_NEW_TOKENS = 256
 """Where a task does not say: the harness's own default."""
 
 
-class HarnessModel(TemplateLM):
+class HarnessModel(TemplateLM):  # type: ignore[misc]
     """Its requests are kept in the journal and spread over actors as those of any suite.
 
     Requests of one document are one question, so what they share is read once. Of generation, it knows greedy

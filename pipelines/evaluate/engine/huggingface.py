@@ -48,7 +48,8 @@ class HuggingFaceCodec:
     def encode(self, text: str, *, begin: bool = True, marks: bool = False) -> list[int]:  # noqa: ARG002
         """As lm-evaluation-harness: special tokens written in a text are always read as such, and one that begins with
         the prefix gets no second one."""
-        ids = self._tokenizer.encode(text, add_special_tokens=begin and not text.startswith(self._prefix))
+        add_prefix = begin and not text.startswith(self._prefix)
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_prefix)
         if self._num_ids is not None and max(ids, default=0) >= self._num_ids:
             token = self._tokenizer.convert_ids_to_tokens(max(ids))
             raise ValueError(
@@ -58,17 +59,19 @@ class HuggingFaceCodec:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
     def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         if self.template is None:
             raise ValueError(f"{self._tokenizer.name_or_path}: its tokenizer has no chat template. Ask without one.")
-        return self._tokenizer.apply_chat_template(
+        text: str = self._tokenizer.apply_chat_template(
             list(messages),
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
         )
+        return text
 
 
 class HuggingFaceLM:
@@ -101,8 +104,10 @@ class HuggingFaceLM:
         if self.sees_masks:
             options |= {"attention_mask": mask.to(self._model.dtype), "position_ids": positions}
         if self._keeps and len(ids) == 1:
-            return self._model(ids, logits_to_keep=keep, **options).logits[0].float()
-        return self._model(ids, **options).logits.flatten(0, 1)[keep].float()
+            logits: Tensor = self._model(ids, logits_to_keep=keep, **options).logits[0]
+            return logits.float()
+        logits = self._model(ids, **options).logits.flatten(0, 1)[keep]
+        return logits.float()
 
     @torch.inference_mode()
     def _reads_trees(self) -> bool:
@@ -128,7 +133,8 @@ class HuggingFaceCache:
 
     @property
     def length(self) -> int:
-        return self.inner.get_seq_length()
+        length: int = self.inner.get_seq_length()
+        return length
 
     def truncate(self, length: int) -> None:
         if length < self.length:

@@ -52,7 +52,8 @@ class ModelSource:
             require_intact(self.checkpoint / CONFIG)
             return Checkpoint(self.checkpoint).config.vocab_size
         config = json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
-        return config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+        size: int | None = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+        return size
 
     def digest(self) -> str:
         """sha256 of weights, architecture and tokenizer, and of what rounds differently: dtype and kind of device."""

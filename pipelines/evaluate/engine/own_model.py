@@ -89,9 +89,11 @@ class ArcticLM:
         mask = mask.to(self._model.lm_head.weight.dtype)
         if caches and ids.numel() == 1 and self.device.type == "cpu":
             state = next_state(self._model, int(ids), int(positions), mask, caches)
-            return self._model.lm_head(state[None])[keep].float()
+            logits: Tensor = self._model.lm_head(state[None])[keep]
+            return logits.float()
         states = self._model.hidden_states(ids, positions, torch.zeros_like(ids), caches, mask=mask)
-        return self._model.lm_head(states.hidden.flatten(0, 1)[keep]).float()
+        logits = self._model.lm_head(states.hidden.flatten(0, 1)[keep])
+        return logits.float()
 
 
 class ArcticCache:

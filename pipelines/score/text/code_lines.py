@@ -64,7 +64,7 @@ def _kernel() -> Callable[..., np.ndarray]:
         if index < first or index >= last:
             return False
         code = codes[index]
-        return (table[code] & LETTER) != 0 or 48 <= code <= 57 or code == 95
+        return bool((table[code] & LETTER) != 0) or 48 <= code <= 57 or code == 95
 
     @compiled
     def is_blank(codes: Any, table: Any, index: int, first: int, last: int) -> bool:

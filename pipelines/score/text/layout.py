@@ -101,7 +101,7 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
     @compiled
     def ends_without_blank(codes: Any, table: Any, index: int) -> bool:
         """Whether a mark ends a sentence wherever it stands, as those of other scripts than Latin do."""
-        return codes[index] > 127 and (table[codes[index]] & SENTENCE_END) != 0
+        return bool(codes[index] > 127 and (table[codes[index]] & SENTENCE_END) != 0)
 
     @compiled
     def sentences(codes: Any, table: Any, start: int, end: int) -> int:

@@ -95,7 +95,8 @@ class StoredFile:
     def _read(self, source: pa.NativeFile) -> bytes:
         # Errors of the store are told from those of the disk that the copy is written to.
         with _errors_as_store_read_error(self.path):
-            return source.read(COPY_BYTES)
+            content: bytes = source.read(COPY_BYTES)
+            return content
 
 
 def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[StoredFile]:

@@ -97,7 +97,8 @@ def _convert(array: pa.Array) -> list[Any]:
         return _each(array.view(whole), lambda value: _time_of_day(value, kind.unit))
     if _is_bytes(kind):
         return _each(array, _utf8)
-    return array.to_pylist()
+    values: list[Any] = array.to_pylist()
+    return values
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

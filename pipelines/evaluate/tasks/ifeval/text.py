@@ -77,7 +77,8 @@ def language_of(text: str) -> str | None:
     # Without a seed the same text has several languages.
     langdetect.DetectorFactory.seed = 0
     try:
-        return langdetect.detect(text)
+        language: str = langdetect.detect(text)
+        return language
     except langdetect.LangDetectException:
         return None
 

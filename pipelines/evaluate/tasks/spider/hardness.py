@@ -31,7 +31,7 @@ def _parts(sql: Mapping[str, Any]) -> int:
     joins = len(sql["from"]["table_units"]) - 1
     ors = sum(connector == "or" for where in _conditions(sql) for connector in where[1::2])
     likes = sum(unit[1] == _LIKE for where in _conditions(sql) for unit in where[::2])
-    return clauses + joins + ors + likes
+    return int(clauses + joins + ors + likes)
 
 
 def _nested(sql: Mapping[str, Any]) -> int:
