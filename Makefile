@@ -1,37 +1,60 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both make .venv where it is missing.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BASE ?= main
 BIN := .venv/bin
 READY := .venv/ready
+# Tests of one file run in one process, so that they set up once what they share.
+PARALLEL := -n auto --dist loadfile
+FOLDERS := data model infra evaluate
 
-.PHONY: demo test test-all lint types format reference docs clean
+.DEFAULT_GOAL := help
+.PHONY: help demo check test test-all $(FOLDERS:%=test-%) wheel-smoke lint types format reference docs clean
 
-demo: $(READY)
+help: ## List these targets.
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
+
+demo: $(READY) ## Run the quickstart recipe into ./store.
 	$(BIN)/arctic run data_recipes/runs/quickstart.toml
 
-# Tests of one file run in one process, so that what they share is made once.
-test: lint types
-	$(BIN)/pytest -n auto --dist loadfile
+check: lint types ## Lint, check types, and test what you changed since BASE (main).
+	$(BIN)/python tests/changed.py $(BASE)
 
-test-all: test
+test: lint types ## Lint, check types, and run all fast tests.
+	$(BIN)/pytest $(PARALLEL)
+
+test-all: test ## Run all fast tests, then the slow ones: kills, clusters, jobs, the wheel.
 	$(BIN)/pytest -m slow
 
-lint: $(READY)
+test-data: $(READY) ## Fast tests of recipes and of the stages from source to mix.
+	$(BIN)/pytest $(PARALLEL) tests/data_recipes $(addprefix tests/pipelines/,source score filter dedup tokenize mix artifacts)
+
+test-model: $(READY) ## Fast tests of the model and of the train stage.
+	$(BIN)/pytest $(PARALLEL) tests/arctic_model tests/pipelines/train
+
+test-infra: $(READY) ## Fast tests of the stage runner, store, cluster and tracking.
+	$(BIN)/pytest $(PARALLEL) tests/infra
+
+test-evaluate: $(READY) ## Fast tests of the evaluate and report stages.
+	$(BIN)/pytest $(PARALLEL) tests/pipelines/evaluate tests/pipelines/report
+
+wheel-smoke: $(READY) ## Build the wheel and run it outside the checkout.
+	$(BIN)/pytest -m slow tests/test_wheel.py
+
+lint: $(READY) ## Check style, format and import rules.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(READY)
+types: $(READY) ## Check types with mypy.
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(READY) ## Format the code and apply safe fixes.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The pages and JSON Schemas that follow from code.
-reference: $(READY)
+reference: $(READY) ## Generate the reference pages and JSON Schemas from the code.
 	$(BIN)/python docs/generate.py
 
-docs: $(READY)
+docs: $(READY) ## Build the documentation site into build/site.
 	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 # torch is named first and exactly: a range would bring gigabytes of GPU libraries to a laptop.
@@ -42,5 +65,5 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:
+clean: ## Remove the environment and all caches.
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
