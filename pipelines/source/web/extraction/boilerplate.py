@@ -8,12 +8,12 @@ consists of, and none but invisibility looks inside code. Figures are in benchma
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.web.extraction.code import CODE
-from pipelines.source.web.extraction.dom import inked, length, one_by_one, remove_all
+from pipelines.source.web.extraction.dom import inked, length, of_rare_tags, one_by_one, remove_all
 from pipelines.source.web.extraction.main_part import main_part
 from pipelines.source.web.extraction.names import judge_names, kind_of
 
@@ -58,7 +58,9 @@ _AROUND = (
 )
 _NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,label,textarea"
 _ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
-_NAMED = ":is(div,section,ul,ol,p,span,header,h2,h3,h4,h5,a):is([class],[id])"
+NO_TEXT = of_rare_tags(f"{_NO_PROSE},{_ASIDES}")
+"""What is taken out of the main part before its blocks are looked at."""
+NAMED = ":is([class]:not([class='']),[id]:not([id=''])):is(div,section,ul,ol,p,span,header,h2,h3,h4,h5,a)"
 _LINKED = ":is(ul,ol,table,div,p,h2,h3,h4,h5):has(a)"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
@@ -67,7 +69,7 @@ def keep_main_part(body: ElementNode, visible: int) -> None:
     """Reduce the body of a page, of `visible` characters that are not blank, to its main part without boilerplate."""
     whole = _remove_around(body, visible)
     main = main_part(body, whole)
-    remove_all(main, f"{_NO_PROSE},{_ASIDES}")
+    remove_all(main, NO_TEXT)
     # resiliparse prints no figure; many a table and listing stands in one.
     for figure in main.query_selector_all("figure:has(table,pre)").values():
         figure.replace_with(*figure.children.values())
@@ -106,8 +108,7 @@ def _remove_around(body: ElementNode, visible: int) -> int:
     return visible - sum(each.characters for each in spared)
 
 
-@dataclass(frozen=True)
-class _Doomed:
+class _Doomed(NamedTuple):
     """An element that a rule removes, its characters, and what others like it have in common with it."""
 
     element: ElementNode
@@ -127,7 +128,7 @@ class _Pruning:
         self._headed: bool | None = None
 
     def run(self) -> None:
-        if self._remove(_NAMED, self._is_named_boilerplate):
+        if self._remove(NAMED, self._is_named_boilerplate):
             self._total = length(self._main)
         self._remove(_LINKED, self._is_link_list)
 
@@ -141,7 +142,8 @@ class _Pruning:
             place += 1
             if goes(element) and not (self._has_code and element.closest(CODE) is not None):
                 # In the order of the page, what stands inside an element follows it.
-                place += len(element.query_selector_all(selector))
+                if element.first_element_child is not None:
+                    place += len(element.query_selector_all(selector))
                 doomed.append(_Doomed(element, self._length(element), kind_of(element.tag, element.class_name)))
         for each in _spared(doomed, self._total, MIN_LEFT_SHARE):
             each.element.remove()
@@ -179,7 +181,7 @@ class _Pruning:
     def _has_links(self, element: ElementNode, min_characters: float) -> bool:
         """Whether more than `min_characters` of the element's text are links."""
         characters = 0
-        for link in one_by_one(element.get_elements_by_tag_name("a")):
+        for link in one_by_one(element.query_selector_all("a")):
             characters += self._length(link)
             if characters > min_characters:
                 return True
@@ -209,7 +211,7 @@ def _spared(doomed: list[_Doomed], total: int, min_left: float) -> list[_Doomed]
         return doomed
     prose: Counter[object] = Counter()
     for each in doomed:
-        links = one_by_one(each.element.get_elements_by_tag_name("a"))
+        links = each.element.query_selector_all("a").values()
         prose[each.kind] += each.characters - sum(map(_menu_characters, links))
     least = MIN_SPARED_SHARE * max(prose.values(), default=0)
     return [each for each in doomed if prose[each.kind] <= 0 or prose[each.kind] < least]

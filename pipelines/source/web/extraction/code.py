@@ -24,7 +24,8 @@ _LINES = {
     "div.crayon-pre": ".crayon-line",
 }
 """Elements of editors and viewers that print each line in a block of its own, and those blocks."""
-EDITORS = ",".join(_LINES)
+EDITORS = f"[class*='-']:is(div,table):is({','.join(_LINES)})"
+"""These elements; the hyphen in all of their class names rules most others out by one test."""
 _BEFORE_BLANK_LINE = re.compile(r"\n(?=[ \t]*\n)")
 
 

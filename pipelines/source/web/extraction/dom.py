@@ -5,6 +5,15 @@ from typing import cast
 
 from resiliparse.parse.html import ElementNode, ElementNodeList, HTMLTree, Node
 
+_COMMON_TAGS = "div,a,span,li,p"
+"""Tags of two in three elements of a page."""
+
+
+def of_rare_tags(selectors: str) -> str:
+    """A selector for what `selectors`, none of them for a common tag, find: the parser rules most elements out by a few
+    tests instead of trying each selector on them."""
+    return f":not({_COMMON_TAGS}):is({selectors})"
+
 
 def length(element: ElementNode) -> int:
     """Characters of an element's text that are not blank, without scripts and style sheets."""

@@ -22,39 +22,60 @@ def _containing(attribute: str, *parts: str) -> str:
     return ",".join(f"[{attribute}*={part}]" for part in parts)
 
 
-def _containers(selectors: str) -> str:
-    return f":is(article,div,main,section):is({selectors})"
+def _sharing(attribute: str, part: str, *selectors: str) -> str:
+    """`selectors` of elements in whose `attribute` this `part` stands: a test that spares the parser most others."""
+    return f"[{attribute}*={part} i]:is({','.join(selectors)})"
 
 
-_MAIN_PARTS = (
-    "[itemprop=articleBody],[itemprop=articlebody],[property='content:encoded']",
+def _containers(*selectors: str) -> str:
+    return f":is(article,div,main,section):is({','.join(selectors)})"
+
+
+MAIN_PARTS = (
+    _sharing("itemprop", "article", "[itemprop=articleBody],[itemprop=articlebody]") + ",[property='content:encoded']",
     _containers(
-        ".post,.entry,#articleContent,"
-        + _containing("id", "article-content", "article-body", "articleBody", "entry-content", "body-text")
-        + ","
-        + _containing("class", "post-text", "post_text", "post-body", "postentry", "post-entry", "post-content")
-        + ","
-        + _containing("class", "post_content", "postcontent", "postContent", "article-text", "articletext")
-        + ","
-        + _containing("class", "articleText", "entry-content", "page-content", "text-content", "article-content")
-        + ","
-        + _containing("class", "article__content", "article-body", "article__body", "articlebody", "articleBody")
-        + ","
-        + _containing("class", "ArticleContent", "body-text")
+        _sharing(
+            "class",
+            "post",
+            ".post",
+            _containing("class", "post-text", "post_text", "post-body", "postentry", "post-entry", "post-content"),
+            _containing("class", "post_content", "postcontent", "postContent"),
+        ),
+        _sharing("class", "entry", ".entry,[class*=entry-content]"),
+        _sharing(
+            "class",
+            "article",
+            _containing("class", "article-text", "articletext", "articleText", "article-content", "article__content"),
+            _containing("class", "article-body", "article__body", "articlebody", "articleBody", "ArticleContent"),
+        ),
+        _containing("class", "page-content", "text-content", "body-text"),
+        _sharing(
+            "id", "article", "#articleContent", _containing("id", "article-content", "article-body", "articleBody")
+        ),
+        _containing("id", "entry-content", "body-text"),
     ),
     "article",
     _containers(
-        "[role=article],#article,#story,.postarea,.text,.story,[id^=primary],[class*=fulltext i],[class^='article '],"
-        + _containing("class", "story-content", "storycontent", "theme-content", "blog-content", "section-content")
-        + ","
-        + _containing("class", "single-content", "single-post", "main-column", "wpb_text_column", "story-body")
-        + ",[class*=field-body]"
+        "[role=article],#article,#story,[id^=primary],[class^='article ']",
+        _sharing("class", "text", ".text,[class*=fulltext i],[class*=wpb_text_column]"),
+        _sharing("class", "story", ".story,[class*=story-body]"),
+        _sharing("class", "post", ".postarea,[class*=single-post]"),
+        _sharing(
+            "class",
+            "content",
+            _containing("class", "story-content", "storycontent", "theme-content", "blog-content", "section-content"),
+            "[class*=single-content]",
+        ),
+        _containing("class", "main-column", "field-body"),
     ),
     _containers(
-        "#content,.content,[id*=main-content i],[class*=main-content i],[class*=page-content i],"
-        + _containing("id", "content-main", "content-body")
-        + ","
-        + _containing("class", "content-main", "content_main", "content-body", "content__body")
+        _sharing("id", "content", "#content,[id*=main-content i],[id*=content-main],[id*=content-body]"),
+        _sharing(
+            "class",
+            "content",
+            ".content,[class*=main-content i],[class*=page-content i]",
+            _containing("class", "content-main", "content_main", "content-body", "content__body"),
+        ),
     ),
     "main,[role^=main],:is(article,div,section):is([class^=main],[id^=main])",
 )
@@ -71,13 +92,13 @@ MIN_GROUP_SHARE = 0.5
 
 def main_part(body: ElementNode, whole: int) -> ElementNode:
     """The main part of a page of `whole` characters that are not blank; all of it if no block is known for one."""
-    for selector in _MAIN_PARTS:
+    for selector in MAIN_PARTS:
         candidates = [each for each in _outermost(body.query_selector_all(selector)) if not _is_boilerplate(each)]
         for group in _alike(candidates):
             found = _main_of(group)
-            if found is None or length(found) < MIN_MAIN_SHARE * whole:
+            if found is None or (characters := length(found)) < MIN_MAIN_SHARE * whole:
                 continue
-            if found is candidates[0] or length(found) >= MIN_GROUP_SHARE * whole:
+            if found is candidates[0] or characters >= MIN_GROUP_SHARE * whole:
                 return found
     return body
 
@@ -108,12 +129,12 @@ def _alike(candidates: Sequence[ElementNode]) -> list[list[ElementNode]]:
 
 def _main_of(group: Sequence[ElementNode]) -> ElementNode | None:
     """The first of `group` if it has prose and is most of them, else the element around all of them that has."""
-    first = group[0]
-    lengths = [length(element) for element in group]
-    if sum(lengths[1:]) < MIN_ALIKE_SHARE * lengths[0]:
-        return first if _has_prose(first) else None
-    around = _common_ancestor(group)
+    around = group[0] if _is_most(*group) else _common_ancestor(group)
     return around if _has_prose(around) else None
+
+
+def _is_most(first: ElementNode, *others: ElementNode) -> bool:
+    return not others or sum(map(length, others)) < MIN_ALIKE_SHARE * length(first)
 
 
 def _common_ancestor(elements: Sequence[ElementNode]) -> ElementNode:

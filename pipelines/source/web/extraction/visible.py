@@ -15,7 +15,7 @@ from typing import Self
 from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
 
 from pipelines.source.web.extraction.code import EDITORS, mark_blank_lines, write_editors
-from pipelines.source.web.extraction.dom import length, new_text
+from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
 
 MIN_VISIBLE_SHARE = 0.1
@@ -30,7 +30,6 @@ MAX_ON_SCREEN = 900
 """Pixels that an element is moved by and may still be seen."""
 
 _UNPRINTED = ("template", "rt", "rp", "rtc")
-_ATTRIBUTES = "[hidden]:not([hidden=until-found i]),[popover],dialog:not([open])"
 _STYLES = "[style]:is({})".format(
     ",".join(
         f"[style*={part} i]"
@@ -43,25 +42,12 @@ _STYLES = "[style]:is({})".format(
 )
 """Inline styles that may hide something: a test in the parser, which spares Python most of them."""
 _HEADED = ":is(h1,h2,h3,h4,h5,h6,summary,dt,th,legend,caption,[role=heading])"
-_NO_CONTROLS = f"{_HEADED} :is(button,label),button:has(h1,h2,h3,h4,h5,h6),label:has(p,pre,table,ul)"
+_NO_CONTROLS = f":is(button,label):is({_HEADED} *,button:has(h1,h2,h3,h4,h5,h6),label:has(p,pre,table,ul))"
 """Buttons and labels that are headings, or stand around what is no control."""
-_FORMULAS_OR_EDITORS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS},{EDITORS}"
-_SPECIAL = ",".join(
-    (
-        *(
-            *_UNPRINTED,
-            "ruby",
-            "figure:has(p)",
-            "figcaption:has(p)",
-            "iframe",
-            "pre",
-            _NO_CONTROLS,
-            _FORMULAS_OR_EDITORS,
-            _STYLES,
-        ),
-        *("[hidden]", "[popover]", "dialog", "[aria-hidden=true]:not(:empty)"),
-    )
-)
+_FORMULAS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS}"
+_TAGS = f"{','.join(_UNPRINTED)},ruby,figure:has(p),figcaption:has(p),iframe,pre,dialog,{_NO_CONTROLS},{_FORMULAS}"
+SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{_STYLES},[hidden],[popover],[aria-hidden=true]:not(:empty)"
+"""What is not printed as it stands, in one search of the page."""
 _OPEN_IFRAME = re.compile(r"<iframe\b[^<>]*>(?!\s*</iframe)", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)
 _LENGTH = re.compile(r"(-?\d*\.?\d+)\s*(px|r?em|ex|ch|pt|%|v[wh])?")
@@ -139,7 +125,7 @@ class _Special:
     @classmethod
     def below(cls, body: ElementNode) -> Self:
         special = cls()
-        for element in body.query_selector_all(_SPECIAL).values():
+        for element in body.query_selector_all(SPECIAL).values():
             special._sort(element)
         return special
 
@@ -166,7 +152,7 @@ class _Special:
         self.has_editors |= tag in ("div", "table") and element.matches(EDITORS)
         self.has_formulas |= tag in ("math", "mjx-container", "img")
         style = element.get_attribute("style")
-        if (style is not None and is_hiding(style)) or element.matches(_ATTRIBUTES):
+        if (style is not None and is_hiding(style)) or is_hidden_by_attribute(element, tag):
             self.maybe_hidden.append(element)
         elif element.get_attribute("aria-hidden") == "true":
             self.not_for_screen_readers.append(element)
@@ -183,6 +169,14 @@ def is_hiding(style: str) -> bool:
     if _CLIPPED.search(rules.get("clip", "") + rules.get("clip-path", "")):
         return True
     return _has_no_size(rules) or _is_off_screen(rules)
+
+
+def is_hidden_by_attribute(element: ElementNode, tag: str) -> bool:
+    """Whether an attribute of an element, or a lack of one, makes it invisible."""
+    if element.has_attribute("popover") or (tag == "dialog" and not element.has_attribute("open")):
+        return True
+    hidden = element.get_attribute("hidden")
+    return hidden is not None and hidden.lower() != "until-found"
 
 
 def _open_most_of_the_page(body: ElementNode, wrappers: Sequence[ElementNode]) -> None:
@@ -215,7 +209,8 @@ def _remove_hidden(body: ElementNode, found: Sequence[ElementNode]) -> None:
         # In the order of the page, an element that stands in another follows it.
         if not (hidden and hidden[-1].contains(element)):
             hidden.append(element)
-    if hidden and sum(map(length, hidden)) <= (1 - MIN_VISIBLE_SHARE) * length(body):
+    characters = sum(map(length, hidden))
+    if characters == 0 or characters <= (1 - MIN_VISIBLE_SHARE) * length(body):
         for element in hidden:
             element.replace_with(*_visible_again(element))
 
