@@ -17,5 +17,6 @@ OWN_FILE = re.compile(r"title=\"([^\"]+)\"")
 def test_the_files_that_a_page_names_exist(page):
     text = page.read_text()
     assert [path for path in sorted(set(PATH.findall(text))) if not (ROOT / path).exists()] == []
-    modules = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    code = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+    modules = {path.name for path in code}
     assert set(MODULE.findall(text)) <= modules | set(OWN_FILE.findall(text))
