@@ -5,7 +5,6 @@ import threading
 import time
 
 import pytest
-import ray
 
 from infra.cluster.capacity import Capacity
 from infra.context import StageContext
@@ -22,6 +21,8 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
+    import ray
+
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -161,6 +162,7 @@ class Machine:
         self._thread.start()
 
     def _join(self, after_s, num_cpus, num_gpus):
+        import ray
         from ray._private.node import Node
         from ray._private.parameter import RayParams
 
@@ -195,6 +197,8 @@ def test_shards_follow_a_machine_that_joins_and_leaves(go, unknown, machine, tmp
     marks.mkdir()
 
     def slow(number, folder):
+        import ray
+
         (marks / f"{number}-{ray.get_runtime_context().get_node_id()}").touch()
         time.sleep(0.3)
         return squares(number, folder)
@@ -219,8 +223,13 @@ def test_shards_follow_a_machine_that_joins_and_leaves(go, unknown, machine, tmp
 
 
 def test_a_stage_waits_for_a_machine_that_joins_late(go, unknown, machine):
+    def count_gpus(context, inputs):
+        import ray
+
+        return {"gpus": len(ray.get_gpu_ids())}
+
     machine(3, 1, 4)
-    waiting = Stage("train", "1", 1, {}, {}, lambda context, inputs: {"gpus": len(ray.get_gpu_ids())}, Resources(1, 4))
+    waiting = Stage("train", "1", 1, {}, {}, count_gpus, Resources(1, 4))
     outcome, _ = go([waiting, Stage("mix", "1", 1, {}, {"train": waiting}, copy_all)])
     assert outcome.ok, outcome.failed
     assert outcome.artifacts["train[1]"].manifest.metrics == {"gpus": 4}

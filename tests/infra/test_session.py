@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from infra import RunResult, Stage, UserError, run
 from infra.events import read_events
@@ -17,6 +16,8 @@ from infra.store import Store
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
+    import ray
+
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

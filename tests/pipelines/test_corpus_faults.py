@@ -5,7 +5,6 @@ import random
 from pathlib import Path
 
 import pytest
-import ray
 
 from data_recipes.schema import CorpusRecipe
 from infra import fanout
@@ -77,6 +76,8 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(crawl, tmp_path, com
         killing(work, shard, folder, commit, seed, tombs)
 
     monkeypatch.setattr(fanout, "_commit_shard", deadly)
+    import ray
+
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
         found = build(crawl, tmp_path / "found", committed, parallel=True)

@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from math import comb
 
-from scipy.special import stdtr
-
 from pipelines.artifacts.evaluation import Difference
 from pipelines.evaluate.statistics.intervals import (
     MIN_UNITS,
@@ -48,6 +46,8 @@ def _two_sided(value: float, estimate: VarianceEstimate) -> float:
     """p-value of Student's t; without any spread a difference is certain."""
     if not estimate.variance:
         return 0.0 if value else 1.0
+    from scipy.special import stdtr  # imported here: only results need it, and plans are built without
+
     return float(2 * stdtr(estimate.freedom, -abs(value) / math.sqrt(estimate.variance)))
 
 

@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy.special import stdtrit
-
 from pipelines.artifacts.evaluation import Score
 from pipelines.evaluate.task import Share
 
@@ -28,6 +26,8 @@ class VarianceEstimate(NamedTuple):
     @property
     def half_width(self) -> float:
         """Of the 95 % interval by Student's t."""
+        from scipy.special import stdtrit  # imported here: only results need it, and plans are built without
+
         return float(stdtrit(self.freedom, 0.975)) * math.sqrt(self.variance)
 
 

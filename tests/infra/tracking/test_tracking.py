@@ -18,7 +18,7 @@ from infra.tracking.experiments import experiments
 from infra.tracking.tracker import CURSOR
 
 START = 1_800_000_000.0
-SAMPLES = pa.table({"prompt": ["1 + 1?", "why?"], "answer": ["two", "because"], "right": [True, False]})
+SAMPLES = {"prompt": ["1 + 1?", "why?"], "answer": ["two", "because"], "right": [True, False]}
 
 
 class Story:
@@ -104,7 +104,7 @@ def tell_whole_run(store: Store, run_id: str = "tiny-1") -> Story:
     story.publish(TRAIN, "trace-10-13.json.gz")
     story.commit(TRAIN, {"parameters": 1000.0, "loss": 2.4}, {"checkpoint/model.json": "{}"})
     story.begin(EVALUATE)
-    story.commit(EVALUATE, {"eval/bits_per_byte/web": 1.5}, {"tables/samples.parquet": SAMPLES})
+    story.commit(EVALUATE, {"eval/bits_per_byte/web": 1.5}, {"tables/samples.parquet": pa.table(SAMPLES)})
     story.begin(REPORT)
     story.commit(REPORT, {"pages": 1.0}, {"report.html": "<p>", "figures/loss.png": "png"})
     story.end()
@@ -221,7 +221,7 @@ def test_a_table_of_a_result_is_a_table_in_mlflow(seen: Any, monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_TRACKING_URI", seen.uri)  # `load_table` searches there, whatever its client's is
     run_id = seen.run("03 evaluate 1").info.run_id
     shown = seen.client.load_table(seen.experiment, "tables/samples.json", [run_id])
-    assert shown.to_dict("list") == SAMPLES.to_pydict()
+    assert shown.to_dict("list") == SAMPLES
 
 
 def test_sending_everything_again_changes_nothing(store: Store, undisturbed: str, mlflow_of: Any):

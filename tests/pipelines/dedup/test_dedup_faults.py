@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 
 import pytest
-import ray
 
 from data_recipes.schema import DedupSection
 from infra.artifact import Artifact
@@ -67,6 +66,8 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(
     for folder in (tombs, tmp_path / "out", tmp_path / "state"):
         folder.mkdir()
     monkeypatch.setattr(import_module("pipelines.dedup.stage"), "run_task", partial(killing, seed=seed, tombs=tombs))
+    import ray
+
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
         context = StageContext("dedup[notes]", tmp_path / "out", tmp_path / "state", [].append, parallel=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasketch import MinHash
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +93,8 @@ def test_ten_thousand_signatures_are_those_of_datasketch():
     shingles = shingle(array(texts), 5)
     hashes = np.split((shingles.hashes >> np.uint64(32)).astype(np.uint32), np.cumsum(shingles.counts)[:-1])
     table = signatures(shingles, 128, seed=7)
+    from datasketch import MinHash
+
     blank = MinHash(128, seed=7, scheme="affine32", hashfunc=int)
     for row, values in zip(table, hashes, strict=True):
         sketch = blank.copy()

@@ -4,6 +4,7 @@ but a sentence."""
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pipelines.evaluate.tokenizer_fit import require_fit
 from pipelines.graph import evaluation
 from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
 
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 PROTOCOL = "5-shot, in the chat template; chat template 0123456789ab; answers end after 64 tokens"
 
 
@@ -45,11 +46,13 @@ def swap_two(page: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory, our_model: ModelSource) -> Path:
     """A Hugging Face folder with a tokenizer of its own and no more ids than that has."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     folder = tmp_path_factory.mktemp("llama")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(our_model.tokenizer_folder / name, folder)
     vocab = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
-    config = transformers.LlamaConfig(
+    config = LlamaConfig(
         vocab_size=max(vocab.values()) + 1,
         hidden_size=16,
         intermediate_size=16,
@@ -58,7 +61,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory, our_model: ModelSource) -> P
         num_key_value_heads=1,
         max_position_embeddings=64,
     )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 
@@ -140,9 +143,11 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(
 
 def test_an_added_token_beyond_the_vocabulary_stops_only_a_text_that_holds_it(llama: Path, tmp_path: Path) -> None:
     """Many public models have one for padding, without a row in the embedding."""
+    from transformers import AutoTokenizer
+
     folder = tmp_path / "padded"
     shutil.copytree(llama, folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"pad_token": "<padding>"})
     tokenizer.save_pretrained(folder)
     source = ModelSource(folder)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_rel
 
 from pipelines.evaluate.statistics.comparison import difference, mcnemar
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
@@ -18,6 +17,8 @@ def test_mcnemar_is_the_binomial_test_of_the_items_that_changed(seed: int) -> No
     draw = np.random.default_rng(seed)
     before, after = draw.random(80) < 0.4, draw.random(80) < 0.5
     better, worse = int((after & ~before).sum()), int((before & ~after).sum())
+    from scipy.stats import binomtest
+
     expected = binomtest(better, better + worse).pvalue
     assert mcnemar(answers(before), answers(after)) == pytest.approx(expected)
 
@@ -64,6 +65,8 @@ def test_an_equal_size_difference_is_students_paired_test() -> None:
     draw = np.random.default_rng(5)
     before, after = draw.normal(2.0, 0.5, 12), draw.normal(1.8, 0.5, 12)
     found = difference([Share(value, 1.0) for value in before], [Share(value, 1.0) for value in after], [""] * 12)
+    from scipy.stats import ttest_rel
+
     expected = ttest_rel(after, before)
     assert found.p_value == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from pipelines.evaluate.statistics.intervals import MIN_UNITS, degrees_of_freedom, proportion, ratio, score
 from pipelines.evaluate.task import Share
@@ -54,6 +53,8 @@ def test_degrees_of_freedom_are_those_of_bell_and_mccaffrey() -> None:
 def test_equal_sizes_have_the_interval_of_students_t() -> None:
     values = [1.0, 1.5, 0.8, 2.0, 1.1, 1.7]
     found = ratio(values, [1.0] * 6)
+    from scipy import stats
+
     low, high = stats.t.interval(0.95, 5, loc=np.mean(values), scale=stats.sem(values))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
