@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from data_recipes.section import OWN_CLASS
+from data_recipes.section import BY_NAME, OWN_CLASS
 
 Location = tuple[str | int, ...]
 BOUNDS = {
@@ -79,6 +79,8 @@ def _settable(location: Location, model: type[BaseModel]) -> tuple[str, list[typ
         elif fields:
             parts.append(part)
             around, annotations = sections, [field.annotation for field in fields]
+        elif part == BY_NAME:
+            annotations = []
         elif any(part in _kinds(section) for section in sections):
             annotations = [section for section in sections if part in _kinds(section)]
         elif sections or values:

@@ -3,15 +3,18 @@
 Sections carry the names of the stages they configure. Units are in the field names.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from data_recipes.curriculum import MixSection, PhaseSection
 from data_recipes.inputs import Input
 from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import (
+    BY_NAME,
+    OWN_CLASS,
     Count,
+    ExtensionSection,
     Fraction,
     Name,
     PositiveFloat,
@@ -79,6 +82,17 @@ class DedupSection(Section):
         return self
 
 
+class StageSection(ExtensionSection):
+    """A stage of your own: a class that reads results of other stages and writes files (see
+    `pipelines.graph.own_stages`). The class defines and validates all further fields."""
+
+    name: Name
+    """Name of the stage in plans, in MLflow and in the store."""
+    inputs: Annotated[list[str], Field(min_length=1)]
+    """Ids of the stages whose results it reads, such as "dedup[web]" or "train[2]"; stages of your own may read those
+    above them."""
+
+
 class CorpusRecipe(Section):
     """One corpus: source, score, filter, dedup."""
 
@@ -94,6 +108,8 @@ class CorpusRecipe(Section):
     """Limits on the scores."""
     dedup: DedupSection = DedupSection()
     """Exact and near-duplicate removal."""
+    stages: list[StageSection] = []
+    """Stages of your own that read results of this corpus."""
 
 
 # ---------------------------------------------------------------- run
@@ -135,6 +151,21 @@ class TokenizeSection(Section):
     """Number of tokens T that the model predicts per sequence. Stored sequences have T + 1 tokens."""
 
 
+class TaskSection(ExtensionSection):
+    """A task of your own: a class with the members of `pipelines.evaluate.task.Task`. The class defines and validates
+    all fields but `kind`."""
+
+
+def _named_or_own(task: Any) -> str:
+    return BY_NAME if isinstance(task, str) or not isinstance(task, dict | TaskSection) else OWN_CLASS
+
+
+NamedTask = Annotated[
+    Annotated[Name, Tag(BY_NAME)] | Annotated[TaskSection, Tag(OWN_CLASS)], Discriminator(_named_or_own)
+]
+"""A task by its name, or a class of the user's own."""
+
+
 class EvaluateSection(Section):
     """Scores of a checkpoint."""
 
@@ -147,8 +178,9 @@ class EvaluateSection(Section):
     """Number of held-out text-to-SQL questions to answer. 0 disables the measure."""
     max_new_tokens: PositiveInt = 64
     """Maximum number of tokens of an answer to a text-to-SQL question. Tasks define their own limit."""
-    tasks: list[Name] = []
-    """Additional tasks and suites to measure (suites: enterprise, academic, smoke)."""
+    tasks: list[NamedTask] = []
+    """Additional tasks and suites to measure (suites: enterprise, academic, smoke), and tasks of your own:
+    `{ kind = "my_tasks:Capitals" }`."""
     data_root: Text = "../../eval_data"
     """Folder of the evaluation data (see `arctic eval-data`), relative to the recipe."""
     items_per_task: PositiveInt | None = None
@@ -190,6 +222,8 @@ class RunRecipe(Section):
     """Optimization and parallel layout."""
     evaluate: EvaluateSection
     """Scores to measure after every phase."""
+    stages: list[StageSection] = []
+    """Stages of your own that read results of this run."""
 
     @property
     def tokens(self) -> int:

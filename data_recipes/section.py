@@ -66,8 +66,8 @@ class Section(BaseModel):
 
 CLASS_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 """A class of the user's own, as "package.module:Class"."""
-OWN_CLASS = "class"
-"""The kind of an ExtensionSection where a field takes built-in kinds too."""
+OWN_CLASS, BY_NAME = "class", "by name"
+"""Tags of a field that takes built-in kinds or names too: a class of the user's own, and a plain name."""
 
 
 class ExtensionSection(Section):
@@ -82,4 +82,5 @@ class ExtensionSection(Section):
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of the class, as plain data."""
-        return {name: value for name, value in self.as_params().items() if name != "kind"}
+        declared = type(self).model_fields
+        return {name: value for name, value in self.as_params().items() if name not in declared}

@@ -4,7 +4,7 @@
 what only the model or a stage knows. Each rule and its sentence exist once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +18,7 @@ from data_recipes import CorpusRecipe, RecipeError, RunRecipe
 from data_recipes.explain import did_you_mean
 from data_recipes.inputs import TextToSqlInput
 from data_recipes.refining import FilterSection
+from data_recipes.schema import StageSection
 from data_recipes.section import ExtensionSection
 from pipelines.artifacts.scores import SCORES
 from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
@@ -106,6 +107,7 @@ def _run_mistakes(
     yield from _model_mistakes(run)
     yield from _mix_mistakes(run, corpora, own_scores)
     yield from _evaluation_mistakes(run, corpora)
+    yield from _own_stage_mistakes(run.stages, _stage_ids(run, corpora), "")
 
 
 def _model_mistakes(run: RunRecipe) -> Iterator[str]:
@@ -149,7 +151,7 @@ def _mix_mistakes(
 def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
     evaluate = run.evaluate
     for number, name in enumerate(evaluate.tasks, start=1):
-        if mistake := unknown_task(name):
+        if isinstance(name, str) and (mistake := unknown_task(name)):
             yield f"evaluate.tasks.{number} = {mistake}"
     asks_sql = any(isinstance(item, TextToSqlInput) for corpus in corpora.values() for item in corpus.source.inputs)
     if evaluate.text_to_sql_questions and not asks_sql:
@@ -164,8 +166,42 @@ def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) ->
         )
 
 
+CORPUS_STAGES = ("source", "score", "filter", "dedup")
+PHASE_STAGES = ("mix", "train", "evaluate")
+RESERVED = frozenset((*CORPUS_STAGES, "tokenizer", "tokenize", *PHASE_STAGES, "report", "ablate"))
+"""Names of the stages of the chain."""
+
+
+def _own_stage_mistakes(sections: Sequence[StageSection], stage_ids: Sequence[str], subject: str) -> Iterator[str]:
+    """Names and inputs that the stages of the user's own cannot have, beside those with `stage_ids`."""
+    available = list(stage_ids)
+    for number, section in enumerate(sections, start=1):
+        if section.name in RESERVED or section.name in (other.name for other in sections[: number - 1]):
+            owner = "a stage of the chain has" if section.name in RESERVED else "a stage above has"
+            yield f"stages.{number}.name = {section.name!r}: {owner} this name. Choose another one."
+        yield from unknown_inputs(number, section, available)
+        available.append(f"{section.name}[{subject}]" if subject else section.name)
+
+
+def unknown_inputs(number: int, section: StageSection, available: Collection[str]) -> Iterator[str]:
+    """Inputs of stage `number` of the user's own that are not among the `available` ids."""
+    for index, stage_id in enumerate(section.inputs, start=1):
+        if stage_id not in available:
+            hint = did_you_mean(stage_id, available) or f"There are {', '.join(available)}."
+            yield f"stages.{number}.inputs.{index} = {stage_id!r}: no such stage. {hint}"
+
+
+def _stage_ids(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> list[str]:
+    """Ids of all stages of a run but the report."""
+    ids = [f"{name}[{corpus}]" for corpus in corpora for name in (*CORPUS_STAGES, "tokenize")]
+    own = [f"{section.name}[{name}]" for name, corpus in corpora.items() for section in corpus.stages]
+    phases = [f"{name}[{number}]" for number, _ in enumerate(run.phases, start=1) for name in PHASE_STAGES]
+    return [*ids, *own, "tokenizer", *phases]
+
+
 def _corpus_mistakes(corpus: CorpusRecipe) -> Iterator[str]:
     limits = corpus.filter
+    yield from _own_stage_mistakes(corpus.stages, [f"{name}[{corpus.name}]" for name in CORPUS_STAGES], corpus.name)
     for number, language in enumerate(limits.languages, start=1):
         if language not in _languages():
             yield (

@@ -51,7 +51,8 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
 
     Raises RecipeError where a task is not known.
     """
-    suite = Suite.named(section.tasks, folder / section.data_root, section.items_per_task, section.unsafe_execution)
+    limit, unsafe = section.items_per_task, section.unsafe_execution
+    suite = Suite.named(section.tasks, folder / section.data_root, limit, unsafe, folder)
     params = {
         "phase": phase_name,
         "heldout_bytes_per_corpus": section.heldout_bytes_per_corpus,

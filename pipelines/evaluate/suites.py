@@ -1,14 +1,16 @@
 """Tasks by name, and the suites that name them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
 from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.task import Task
 from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
+from pipelines.extension import Extension, recipe_errors
 
 ENTERPRISE = ("humaneval_plus", "mbpp_plus", "spider", "ifeval")
 """What enterprise intelligence is made of."""
@@ -43,7 +45,9 @@ class Suite:
     """What is asked of a checkpoint: `tasks` by name, whose files lie under `root`; at most `limit` items of each, and
     at most `max_new_tokens` for an answer where a task would give more.
 
-    `unsafe`: the user's words where code may run without isolation, see `pipelines.evaluate.sandbox`.
+    `unsafe`: the user's words where code may run without isolation, see `pipelines.evaluate.sandbox`. `own`: tasks of
+    the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
+    root, and for a model with a chat template or without.
     """
 
     tasks: tuple[str, ...] = ()
@@ -51,22 +55,39 @@ class Suite:
     limit: int | None = None
     unsafe: str = ""
     max_new_tokens: int | None = None
+    own: tuple[Extension, ...] = ()
 
     @classmethod
-    def named(cls, names: Sequence[str], root: Path, limit: int | None, unsafe: str = "") -> "Suite":
-        """Tasks and suites by name. Raises RecipeError where there is no such name."""
+    def named(
+        cls,
+        names: Sequence[str | TaskSection],
+        root: Path,
+        limit: int | None,
+        unsafe: str = "",
+        folder: Path = Path(),
+    ) -> "Suite":
+        """Tasks and suites by name, and classes of the user's own, whose modules are looked for in `folder`. Raises
+        RecipeError if there is no such name or a class cannot be used."""
         tasks: dict[str, None] = {}
-        for name in names:
+        own: list[Extension] = []
+        for number, name in enumerate(names, start=1):
+            if isinstance(name, TaskSection):
+                own.append(_own_task(name, folder, number))
+                continue
             if mistake := unknown_task(name):
                 raise RecipeError(f"evaluate.tasks has {mistake}")
             tasks |= dict.fromkeys(SUITES.get(name, (name,)))
+        suite = cls(tuple(tasks), root, limit, unsafe, own=tuple(own))
+        _require_own_names(suite)
         if "smoke" in names:
-            return cls(tuple(tasks), root, limit or SMOKE_LIMIT, unsafe, SMOKE_NEW_TOKENS)
-        return cls(tuple(tasks), root, limit, unsafe)
+            return replace(suite, limit=limit or SMOKE_LIMIT, max_new_tokens=SMOKE_NEW_TOKENS)
+        return suite
 
     def build(self, chat: bool) -> list[Task]:
         """The tasks for a model with a chat template, or for one without."""
-        return [FACTORIES[name](self, chat) for name in self.tasks]
+        own = (extension.make() for extension in self.own)
+        bound = [task.bind(self.root, chat) if hasattr(task, "bind") else task for task in own]
+        return [*(FACTORIES[name](self, chat) for name in self.tasks), *bound]
 
     def packages(self) -> tuple[str, ...]:
         """Distributions of the extra `evaluate` that the tasks need."""
@@ -83,13 +104,15 @@ class Suite:
             "limit": self.limit,
             "max_new_tokens": self.max_new_tokens,
             "data": {file: self._content(file) for file in files},
+            **({"own": [extension.fingerprint() for extension in self.own]} if self.own else {}),
         }
 
     def _content(self, file: str) -> str:
         path = self.root / file
         if not path.is_file():
             return "missing"
-        return data_files()[file].sha256 or file_digest(path)
+        pinned = data_files().get(file)
+        return (pinned.sha256 if pinned else "") or file_digest(path)
 
 
 def unknown_task(name: str) -> str:
@@ -97,6 +120,22 @@ def unknown_task(name: str) -> str:
     if name in SUITES or name in FACTORIES:
         return ""
     return f"{name!r}: no such task or suite. There are {', '.join([*SUITES, *FACTORIES])}."
+
+
+def _own_task(section: TaskSection, folder: Path, number: int) -> Extension:
+    with recipe_errors(f"evaluate.tasks.{number}"):
+        extension = Extension.find(section.kind, section.fields, Task, folder)
+        extension.make()
+        return extension
+
+
+def _require_own_names(suite: Suite) -> None:
+    """Raise RecipeError if a task of the user's own has the name of another one."""
+    names = [task.name for task in suite.build(chat=False)]
+    for extension, name in zip(suite.own, names[len(suite.tasks) :], strict=True):
+        if name in FACTORIES or names.count(name) > 1:
+            taken = f"{extension.reference} has the name {name!r} of another task"
+            raise RecipeError(f"evaluate.tasks: {taken}. Rename it.")
 
 
 Factory = Callable[[Suite, bool], Task]

@@ -7,10 +7,11 @@ from typing import Any
 
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
 from data_recipes.lock import Lock
-from infra.stage import Stage
+from infra.stage import Stage, topological_order
 from pipelines import dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
 from pipelines.fit import Recipes, mistakes_of, model_config, require_fit
+from pipelines.graph.own_stages import own_stages
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,19 @@ class Graph:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The four stages that make one corpus."""
+    """The four stages that make one corpus, and the user's own that read their results."""
 
     source: Stage
     score: Stage
     filter: Stage
     dedup: Stage
     has_questions: bool
+    own: tuple[Stage, ...] = ()
+    """Stages of the user's own."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return self.source, self.score, self.filter, self.dedup
+        return self.source, self.score, self.filter, self.dedup, *self.own
 
     @property
     def training_documents(self) -> tokenize.TrainingDocuments[Stage]:
@@ -67,7 +70,8 @@ def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | N
     with mistakes_of(path):
         tokenizer = tokenize.pin(run.tokenizer, folder)
     corpora = build_corpora(with_against, pins)
-    stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder)
+    with mistakes_of(path):
+        stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder)
     return Graph(run.name, stages, lock_run(run, with_against, list(recipes), pins, tokenizer, folder))
 
 
@@ -144,6 +148,8 @@ def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any]
     }
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
     stages += [tokenizer, *tokens.values(), *_phases(run, corpora, tokenizer, tokens, folder)]
+    built = {stage.id: stage for stage in topological_order(stages)}
+    stages += own_stages(run.stages, built, "", folder).values()
     stages.append(report.stage(run.name, _by_id(stages)))
     return _by_id(stages)
 
@@ -220,7 +226,8 @@ def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: 
     against = {name: dedup.Deduplicated(built[name].source, built[name].dedup) for name in recipe.dedup.against}
     deduped = dedup.stage(recipe.name, recipe.dedup, dedup.DedupInputs(sourced, filtered, against))
     has_questions = bool(source.question_kinds(recipe.source, folder))
-    return Corpus(sourced, scored, filtered, deduped, has_questions)
+    own = own_stages(recipe.stages, _by_id([sourced, scored, filtered, deduped]), recipe.name, folder)
+    return Corpus(sourced, scored, filtered, deduped, has_questions, tuple(own.values()))
 
 
 def _by_id(stages: list[Stage] | tuple[Stage, ...]) -> dict[str, Stage]:

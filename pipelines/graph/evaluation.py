@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_recipes.lock import Lock
+from data_recipes.schema import TaskSection
 from infra.artifact import Artifact, Manifest
 from infra.stage import Stage
 from infra.store import MANIFEST, Store
@@ -52,7 +53,8 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     Raises OptionError if a checkpoint, a tokenizer, a task or the data is missing, or a number is out of range.
     """
     _check(options)
-    suite = Suite.named(options.suite, options.root, options.limit, options.unsafe)
+    names = [TaskSection(kind=name) if ":" in name else name for name in options.suite]
+    suite = Suite.named(names, options.root, options.limit, options.unsafe)
     if not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
     execution = evaluate.Execution(options.actors, 1.0, options.gpus_per_actor)

@@ -139,8 +139,8 @@ def test_an_item_that_cannot_work_is_refused(refuse: Callable[..., str], section
     item = ITEMS[section]
     for value in item.wrong[field]:
         fields = ", ".join(f"{name}={text}" for name, text in {**item.sound, field: value}.items())
-        message = refuse("plan", "notes.toml", f"{item.field}=[{{{fields}}}]")
-        explained(message, "notes.toml", f"{item.field}.1.")
+        message = refuse("plan", item.page, f"{item.field}=[{{{fields}}}]")
+        explained(message, item.page, f"{item.field}.1.")
         assert field in message
 
 

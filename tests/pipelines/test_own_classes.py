@@ -313,3 +313,83 @@ def test_a_phase_is_ordered_by_a_score_of_ones_own(notes, tmp_path):
         RecipeError, match=r"order_by = 'num_linx': .* no such numeric column. Did you mean num_links\?"
     ):
         check("num_linx")
+
+
+STAGES = """
+from typing import ClassVar
+
+from data_recipes import Section
+from infra import Resources
+
+
+class Count(Section):
+    resources: ClassVar = Resources(num_cpus=0.5)
+    factor: int = 1
+
+    def work(self, context, inputs):
+        shards = sorted((inputs["dedup[notes]"].path / "decisions").glob("*.parquet"))
+        (context.out / "shards.txt").write_text(str(self.factor * len(shards)))
+        return {"shards": float(self.factor * len(shards))}
+
+
+class Twice(Section):
+    def work(self, context, inputs):
+        text = (inputs["count[notes]"].path / "shards.txt").read_text()
+        (context.out / "twice.txt").write_text(text * 2)
+        return {}
+"""
+OWN_STAGES = """
+[[stages]]
+name = "count"
+kind = "own_stages_of_notes:Count"
+inputs = ["dedup[notes]"]
+factor = {factor}
+[[stages]]
+name = "twice"
+kind = "own_stages_of_notes:Twice"
+inputs = ["count[notes]"]
+"""
+
+
+@pytest.fixture
+def staged(tmp_path, monkeypatch):
+    """`staged(factor, code)`: the graph of a corpus with two stages of the user's own, as in a new process."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "notes.jsonl").write_text("".join(f'{{"text": "{line}"}}\n' for line in LINES))
+
+    def staged(factor: object = 1, code: str = STAGES) -> Graph:
+        sys.modules.pop("own_stages_of_notes", None)
+        code_digest.cache_clear()
+        (tmp_path / "own_stages_of_notes.py").write_text(code)
+        path = tmp_path / "notes.toml"
+        page = RECIPE.format(inputs=TABLE, scorers="", rules="") + OWN_STAGES.format(factor=factor)
+        path.write_text(page)
+        return corpus_graph(load_corpus(path), path)
+
+    return staged
+
+
+def test_stages_of_ones_own_read_results_and_each_other(staged, tmp_path):
+    graph = staged(factor=3)
+    store = Store(tmp_path / "store").open()
+    for stage in graph.stages.values():
+        build(stage, store, [].append, None, *(store.find(needed) for needed in stage.inputs.values()))
+    assert (store.path(graph.stages["twice[notes]"]) / "twice.txt").read_text() == "33"
+    assert store.find(graph.stages["count[notes]"]).manifest.metrics == {"shards": 3.0}
+    assert graph.stages["count[notes]"].resources.num_cpus == 0.5
+
+
+def test_the_key_of_an_own_stage_follows_its_code_and_fields(staged):
+    keys = {name: stage.key for name, stage in staged().stages.items()}
+    for changed in (staged(factor=2), staged(code=STAGES + "\n# another comment\n")):
+        different = [name for name, stage in changed.stages.items() if stage.key != keys[name]]
+        assert different == ["count[notes]", "twice[notes]"]
+
+
+def test_a_field_of_an_own_stage_is_checked_at_plan(staged):
+    with pytest.raises(RecipeError, match=r"notes.toml: stages.1.factor = 'much'"):
+        staged(factor='"much"')
+    with pytest.raises(RecipeError, match=r"notes.toml: stages.1.kind = .*no method work"):
+        staged(
+            code=STAGES.replace("def work(self, context, inputs):\n        shards", "def run(self):\n        shards")
+        )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from data_recipes import inputs
 from data_recipes.refining import BenchmarkSection
+from data_recipes.schema import StageSection, TaskSection
 from data_recipes.section import ExtensionSection, Section
 from tests.pipelines.wrong_values import HUGE, POSITIVE, SEED, SWITCH, TEXT
 
@@ -15,6 +16,7 @@ class Item(NamedTuple):
     field: str
     sound: Mapping[str, str]
     wrong: Mapping[str, Sequence[str]]
+    page: str = "notes.toml"
 
 
 KIND = ('"other"', "3")
@@ -54,6 +56,18 @@ ITEMS: Mapping[type[Section], Item] = {
         },
     ),
     ExtensionSection: Item("filter.rules", {"kind": '"rules:Rule"'}, {"kind": ('"rule"', '"gone:Rule"', "3")}),
+    TaskSection: Item(
+        "evaluate.tasks", {"kind": '"tasks:Task"'}, {"kind": ('"task"', '"gone:Task"', "3")}, "tiny.toml"
+    ),
+    StageSection: Item(
+        "stages",
+        {"kind": '"own:Counts"', "name": '"counts"', "inputs": '["dedup[notes]"]'},
+        {
+            "kind": ('"counts"', '"gone:Counts"', "3"),
+            "name": ('""', '"Counts"', '"dedup"', "3"),
+            "inputs": ("[]", '["dedup[gone]"]', '["counts[notes]"]', '"dedup[notes]"', "3"),
+        },
+    ),
     inputs.PydocInput: Item("source.inputs", {"kind": '"pydoc"'}, {"kind": KIND}),
     inputs.DistributionsInput: Item("source.inputs", {"kind": '"distributions"'}, {"kind": KIND}),
     inputs.PythonSourcesInput: Item(

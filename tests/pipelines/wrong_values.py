@@ -53,6 +53,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             # What a section is made of stands below; here is a section that is none.
             **dict.fromkeys(("tokenizer", "tokenize", "mix", "model", "train", "evaluate"), ("3", "[]")),
             "phases": ("[]", "3"),
+            "stages": ("3", Wrong("[3]", shown="stages.1")),
         },
     ),
     schema.TokenizerSection: (
@@ -239,6 +240,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
             "name": NAME,
             "description": FREE_TEXT,
             **dict.fromkeys(("source", "score", "filter", "dedup"), ("3", "[]")),
+            "stages": ("3", Wrong("[3]", shown="stages.1")),
         },
     ),
     schema.SourceSection: (
