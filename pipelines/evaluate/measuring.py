@@ -103,7 +103,7 @@ class Measuring:
 
         Raises ValueError where the tokenizer cannot be read, and as `ask`.
         """
-        if self._suite.tasks:
+        if self._suite.tasks or self._suite.own:
             self.ask(self._suite.build(chat=bool(load_codec(self._source).template)), self._suite.limit)
 
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:

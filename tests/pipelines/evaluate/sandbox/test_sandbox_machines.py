@@ -21,6 +21,7 @@ FOLDER = Path(package.__file__).parent
 LIGHT = f"""
 import json, os, sys
 from types import ModuleType
+sys.path.append({str(FOLDER.parents[2])!r})
 for depth, name in enumerate(("pipelines.evaluate", "pipelines")):
     sys.modules[name] = stand_in = ModuleType(name)
     stand_in.__path__ = [{str(FOLDER.parent)!r}, {str(FOLDER.parents[1])!r}][depth:depth + 1]
