@@ -1,11 +1,14 @@
 """A task of the user's own, as a class that a recipe names: asked like any other, known by its code."""
 
+import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from arctic_model.checkpoint.reading import STATE, TrainingState
 from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
@@ -53,7 +56,10 @@ def capitals(kind: str = "own_task:Capitals", **fields: object) -> TaskSection:
 
 def test_a_checkpoint_is_scored_on_it(folder: Path, our_model: ModelSource, tmp_path: Path) -> None:
     asked = suite(folder, capitals(num_items=3))
-    stage = evaluate.checkpoint_stage("toy", our_model.checkpoint, our_model.tokenizer, asked, evaluate.Execution())
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(our_model.checkpoint, checkpoint)
+    (checkpoint / STATE).write_text(json.dumps(asdict(TrainingState(7, 7168, [], [], 7, [], [], None))))
+    stage = evaluate.checkpoint_stage("toy", checkpoint, our_model.tokenizer, asked, evaluate.Execution())
     out = tmp_path / "out"
     out.mkdir()
     stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), {})
