@@ -142,8 +142,11 @@ def _parse(number: int, line: bytes, fields: Sequence[str]) -> Row | BadRow:
         return BadRow(number, f"no JSON: {_first_line(error)}")
     if not isinstance(content, dict):
         return BadRow(number, f"no JSON object, but {type(content).__name__}")
-    values = ((field, nested_value(content, field)) for field in fields)
-    return Row(number, {field: value for field, (has_field, value) in values if has_field})
+    values = {field: content[field] for field in fields if field in content}
+    if len(values) < len(fields):
+        nested = ((field, nested_value(content, field)) for field in fields)
+        values = {field: value for field, (has_field, value) in nested if has_field}
+    return Row(number, values)
 
 
 @dataclass(frozen=True)

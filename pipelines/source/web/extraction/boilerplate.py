@@ -142,7 +142,7 @@ class _Pruning:
             place += 1
             if goes(element) and not (self._has_code and element.closest(CODE) is not None):
                 # In the order of the page, what stands inside an element follows it.
-                if element.first_element_child is not None:
+                if element.child_element_count:
                     place += len(element.query_selector_all(selector))
                 doomed.append(_Doomed(element, self._length(element), kind_of(element.tag, element.class_name)))
         for each in _spared(doomed, self._total, MIN_LEFT_SHARE):
