@@ -9,12 +9,12 @@ import pytest
 
 from infra.artifact import Artifact
 from infra.integrity import DamageError, read_committed, require_intact
-from infra.stage import Stage
 from infra.store import MANIFEST, Store, StoreError
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import read_rows
 from pipelines.artifacts.tokens import PIECES, TokenSequences, TokensIndex, write_token_shard
+from tests.kit.stages import idle_stage
 
 ROWS = 2000
 
@@ -23,7 +23,7 @@ ROWS = 2000
 def artifact(tmp_path: Path) -> Artifact:
     """A result with a file of each kind: Parquet of several pages, packed tokens, a plan with an array."""
     store = Store(tmp_path / "store").open()
-    stage = Stage("tokenize", "web", 1, {}, {}, lambda context, inputs: {})
+    stage = idle_stage("tokenize", "web")
     scratch = store.scratch(stage)
     generator = np.random.default_rng(3)
     table = pa.table(

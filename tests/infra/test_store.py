@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.stage import Stage
 from infra.store import MANIFEST, Store, StoreError, file_digest
+from tests.kit.stages import idle_stage
 
 
 def stage(**params):
-    return Stage("filter", "web", 1, params, {}, work=lambda context, inputs: {})
+    return idle_stage("filter", "web", params)
 
 
 def commit(store, made, content=b"payload"):

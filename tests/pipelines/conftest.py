@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.artifact import Artifact, FileEntry, Manifest
+from infra.artifact import Artifact
 from infra.runner import build
 from infra.stage import Stage
-from infra.store import Store, file_digest
+from infra.store import Store
+from tests.kit.stages import committed as build_committed
 
 
 @dataclass
@@ -42,10 +43,4 @@ def attempt(tmp_path: Path) -> Callable[..., Attempt]:
 @pytest.fixture(scope="session")
 def committed() -> Callable[[Path], Artifact]:
     """`committed(folder)`: files that a test wrote itself as a result, with the digests that a manifest has."""
-
-    def committed(folder: Path) -> Artifact:
-        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-        entries = [FileEntry(file.relative_to(folder).as_posix(), 0, file_digest(file)) for file in files]
-        return Artifact(folder, Manifest("", "", "", "", 1, {}, {}, tuple(entries), {}, (), 0.0, {}))
-
-    return committed
+    return build_committed

@@ -16,6 +16,7 @@ from infra.store import Store
 from infra.tracking import Tracker, catch_up, reconcile
 from infra.tracking.experiments import experiments
 from infra.tracking.tracker import CURSOR
+from tests.kit.stages import idle_stage
 
 START = 1_800_000_000.0
 SAMPLES = {"prompt": ["1 + 1?", "why?"], "answer": ["two", "because"], "right": [True, False]}
@@ -83,7 +84,7 @@ def _identity(stage: Stage) -> dict[str, str]:
 
 
 def _stage(name: str, subject: str = "", params: dict[str, Any] | None = None, **inputs: Stage) -> Stage:
-    return Stage(name, subject, 1, params or {}, inputs, work=lambda context, found: {})
+    return idle_stage(name, subject, params or {}, inputs)
 
 
 SOURCE = _stage("source", "web", {"fraction": 0.5, "inputs": [{"kind": "warc"}]})

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from data_recipes import load_run
-from infra.artifact import Artifact
-from infra.stage import Stage
 from pipelines import ablate
 from pipelines.ablate.mixtures import dirichlet, draw_mixtures
 from pipelines.ablate.regression import regress
@@ -21,6 +19,7 @@ from pipelines.ablate.stage import Ablation
 from pipelines.artifacts.evaluation import Difference, Score, Scores, write_differences
 from pipelines.cli.terminal.ablation import print_ablation
 from pipelines.graph.ablation import ablation_graph, write_best
+from tests.kit.stages import committed, idle_stage
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 OWN = {"code": 0.3, "docs": 0.5, "sql": 0.2, "unused": 0.0}
@@ -98,8 +97,8 @@ def search(attempt, tmp_path):
                 for corpus, value in zip("ab", scores - own, strict=True)
             }
             write_differences(intervals if place else {}, folder)
-            stages.append(Stage("evaluate", f"3.{place:02d}", 1, {}, {}, lambda context, inputs: {}))
-            inputs[f"evaluate:{place:03d}"] = Artifact(folder, None)
+            stages.append(idle_stage("evaluate", f"3.{place:02d}"))
+            inputs[f"evaluate:{place:03d}"] = committed(folder)
         return attempt(ablate.stage(3, mixtures, 1, stages), name, **inputs)
 
     return search

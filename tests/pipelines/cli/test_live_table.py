@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from infra.plan import PlannedStage
-from infra.stage import Stage
 from pipelines.cli.plan import plan_table
 from pipelines.cli.terminal.live import view
+from tests.kit.stages import idle_stage
 
 
 def begin(*ids):
@@ -18,7 +18,7 @@ def begin(*ids):
 
 
 def planned(*ids):
-    stages = [Stage(name, subject, 1, {}, {}, work=lambda context, inputs: {}) for name, subject in ids]
+    stages = [idle_stage(name, subject) for name, subject in ids]
     return [PlannedStage(stage, "build", "never built in this store") for stage in stages]
 
 

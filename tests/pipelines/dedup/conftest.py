@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import DedupSection
-from infra.artifact import Artifact
 from infra.stage import Stage
 from pipelines import dedup
 from pipelines.artifacts.documents import Document, write_documents, write_shard
+from tests.kit.stages import committed, idle_stage
 
 WORDS = [f"{first}{second}" for first in "bcdfghjk" for second in ("an", "eld", "ist", "or", "umber", "ynt")]
 FILTERED = pa.schema([("doc_id", pa.string()), ("keep", pa.bool_()), ("quality", pa.float64())])
@@ -103,14 +103,14 @@ def deduplicate(attempt, tmp_path):
         folder = f"{name}-{next(numbers)}"
         home = tmp_path / f"{folder}-inputs"
         write_inputs(home, shards, dropped, quality or {})
-        source = Stage("source", name, 1, {"home": folder}, {}, lambda context, inputs: {})
-        filtered = Stage("filter", name, 1, {}, {"source": source}, lambda context, inputs: {})
+        source = idle_stage("source", name, {"home": folder})
+        filtered = idle_stage("filter", name, {}, {"source": source})
         earlier = {made.dedup.subject: dedup.Deduplicated(made.source, made.dedup) for made in against}
         stage = dedup.stage(name, section or DedupSection(), dedup.DedupInputs(source, filtered, earlier))
-        inputs = {"source": Artifact(home, None), "filter": Artifact(home, None)}
+        inputs = {"source": committed(home), "filter": committed(home)}
         for made in against:
-            inputs[f"source:{made.dedup.subject}"] = Artifact(made.home, None)
-            inputs[f"dedup:{made.dedup.subject}"] = Artifact(made.path, None)
+            inputs[f"source:{made.dedup.subject}"] = committed(made.home)
+            inputs[f"dedup:{made.dedup.subject}"] = committed(made.path)
         done = attempt(stage, folder, **inputs)
         return Made(source, stage, home, done.artifact.path, dict(done.metrics))
 

@@ -6,12 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import DedupSection
-from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.stage import Stage
 from pipelines import dedup
 from pipelines.artifacts.documents import Document
 from pipelines.dedup.minhash import shingle
+from tests.kit.stages import committed, idle_stage
 
 
 def test_a_corpus_of_one_document_is_kept(deduplicate):
@@ -59,12 +58,12 @@ def test_a_million_identical_documents_are_one(tmp_path):
         }.items():
             (tmp_path / kind).mkdir(exist_ok=True)
             pq.write_table(table, tmp_path / kind / f"{shard:05d}.parquet")
-    source = Stage("source", "notes", 1, {}, {}, lambda context, inputs: {})
+    source = idle_stage("source", "notes")
     stage = dedup.stage("notes", DedupSection(), dedup.DedupInputs(source, source))
     (tmp_path / "out").mkdir()
     (tmp_path / "state").mkdir()
     context = StageContext("dedup[notes]", tmp_path / "out", tmp_path / "state", [].append)
-    metrics = stage.work(context, dict.fromkeys(("source", "filter"), Artifact(tmp_path, None)))
+    metrics = stage.work(context, dict.fromkeys(("source", "filter"), committed(tmp_path)))
     assert metrics["data/documents"] == 1
     assert metrics["data/largest_cluster"] == 1_000_000
     assert metrics["data/pairs_compared"] < 10_000

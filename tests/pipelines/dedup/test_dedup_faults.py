@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from data_recipes.schema import DedupSection
-from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.store import MANIFEST, file_digest
 from pipelines.artifacts.documents import Document
+from tests.kit.stages import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SECTION = DedupSection(ngram=3, num_bands=20, rows_per_band=3, jaccard_threshold=0.6)
@@ -71,7 +71,7 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
         context = StageContext("dedup[notes]", tmp_path / "out", tmp_path / "state", [].append, parallel=True)
-        inputs = dict.fromkeys(("source", "filter"), Artifact(expected.home, None))
+        inputs = dict.fromkeys(("source", "filter"), committed(expected.home))
         metrics = expected.dedup.work(context, inputs)
     finally:
         ray.shutdown()

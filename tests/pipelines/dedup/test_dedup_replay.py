@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.store import MANIFEST, file_digest
 from pipelines.artifacts.documents import Document
+from tests.kit.stages import committed
 
 
 def corpus(texts, seed: int = 0, size: int = 25) -> list[Document]:
@@ -70,7 +70,7 @@ def test_an_attempt_that_dies_anywhere_is_gone_on_with(deduplicate, texts, tmp_p
     monkeypatch.setattr(import_module("pipelines.dedup.stage"), "run_task", run_some)
     state = tmp_path / "state"
     state.mkdir()
-    inputs = dict.fromkeys(("source", "filter"), Artifact(reference.home, None))
+    inputs = dict.fromkeys(("source", "filter"), committed(reference.home))
     for attempt in itertools.count(1):
         out, limit = tmp_path / f"out-{attempt}", 3 * attempt
         out.mkdir()

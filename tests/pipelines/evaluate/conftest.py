@@ -20,6 +20,7 @@ from infra.stage import Stage
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.evaluate.engine.models import ModelSource
+from tests.kit.stages import idle_stage
 
 TEXTS = [f"Row {n}: naïve café {n * n}.\nSELECT x{n} FROM t;\n" * (1 + n % 9) for n in range(30)]
 
@@ -43,7 +44,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, committed: Callable[[Path],
     write_shard(pa.Table.from_pylist(decisions, schema=DECISIONS), folder / "dedup" / "decisions", 0)
     filtered = [{**row, "quality": 0.0, "redactions": []} for row in decisions]
     write_shard(pa.Table.from_pylist(filtered, schema=FILTERED), folder / "filter" / "filtered", 0)
-    kept = [Stage(name, "notes", 1, {}, {}, lambda context, inputs: {}) for name in ("source", "filter", "dedup")]
+    kept = [idle_stage(name, "notes") for name in ("source", "filter", "dedup")]
     inputs = {stage.name: committed(folder / stage.name) for stage in kept}
     trained = tokenize.tokenizer_stage(
         TokenizerSection(vocab_size=320, sample_bytes_per_corpus=10**6), {"notes": tokenize.TrainingDocuments(*kept)}

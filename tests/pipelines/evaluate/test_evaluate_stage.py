@@ -26,6 +26,7 @@ from pipelines.evaluate.data.heldout import ScoredPiece
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.scorer import Scorer
+from tests.kit.stages import committed, idle_stage
 
 ACCURACY = "text_to_sql/execution_accuracy"
 SCRIPT = "CREATE TABLE pets (id INTEGER, name TEXT); INSERT INTO pets VALUES (1, 'Ada'), (2, 'Bo');"
@@ -36,7 +37,7 @@ def source(inputs: dict[str, Artifact]) -> ModelSource:
 
 
 def stand_in(name: str) -> Stage:
-    return Stage(name, "", 1, {}, {}, lambda context, inputs: {})
+    return idle_stage(name)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +70,10 @@ def inputs(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
     (folder / "source").mkdir()
     write_questions(questions, [{"database_id": "pets", "script": SCRIPT}], folder / "source")
     return {
-        "train": Artifact(folder / "train", None),
+        "train": committed(folder / "train"),
         "tokenizer": corpus["tokenizer"],
         "tokens:notes": corpus["tokens"],
-        "source:sql": Artifact(folder / "source", None),
+        "source:sql": committed(folder / "source"),
     }
 
 
@@ -200,7 +201,7 @@ def test_fewer_questions_than_asked_for_are_all_asked_and_said(inputs: dict[str,
 def test_the_checkpoint_before_is_compared_item_by_item(
     inputs: dict[str, Artifact], undisturbed: tuple[Path, dict], tmp_path: Path
 ) -> None:
-    same, _ = run(tmp_path / "same", {**inputs, "previous": Artifact(undisturbed[0], None)})
+    same, _ = run(tmp_path / "same", {**inputs, "previous": committed(undisturbed[0])})
     changes = read_differences(same)
     assert set(changes) == set(Scores.read(same).scores)
     assert all(change.value == 0 and change.is_noise for change in changes.values())

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from infra.events import EventLog
-from infra.stage import Stage
 from infra.store import Store
 from infra.tracking import catch_up, tracking_uri
 from infra.tracking.shapes import legal_name
@@ -13,6 +12,7 @@ from pipelines.artifacts.evaluation import Score
 from pipelines.evaluate.measuring import metrics_of
 from pipelines.evaluate.notes import Flaws
 from pipelines.evaluate.suites import FACTORIES, Suite
+from tests.kit.stages import idle_stage
 
 MEASURED = {
     "humaneval_plus/pass@1": Score(0.25, 164, 0.2, 0.3, 0.0),
@@ -53,7 +53,7 @@ def test_mlflow_gives_back_every_number_under_its_name(tmp_path: Path, monkeypat
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     store = Store(tmp_path / "store").open()
-    phase, alone = (Stage("evaluate", subject, 1, {}, {}, lambda context, found: {}) for subject in ("3", "mine"))
+    phase, alone = (idle_stage("evaluate", subject) for subject in ("3", "mine"))
     log = EventLog(store.root / "runs" / "scored-1")
     planned = [
         {"id": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key, "action": "build"}

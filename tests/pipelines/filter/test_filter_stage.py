@@ -18,9 +18,10 @@ from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, iter_ke
 from pipelines.artifacts.losses import loss_note
 from pipelines.filter.stage import FilterError
 from pipelines.graph import corpus_graph
+from tests.kit.stages import committed, idle_stage
 
 GOOD = "The people of the town have to be with the river when it is high, and that is how it always was"
-SOURCE = Stage("source", "notes", 1, {}, {}, lambda context, inputs: {})
+SOURCE = idle_stage("source", "notes")
 SECTION = FilterSection(max_top_2gram_fraction=1.0, max_top_3gram_fraction=1.0, max_top_4gram_fraction=1.0)
 
 
@@ -89,7 +90,7 @@ def test_the_text_is_not_read(attempt, made, tmp_path):
     for path in sorted((made["source"].path / "documents").glob("*")):
         pq.write_table(pq.read_table(path).drop_columns(["text"]), blind / path.name)
     seeing = attempt(stage(), "seeing", **made).artifact.path
-    unseeing = attempt(stage(), "unseeing", **made | {"source": Artifact(blind.parent, None)}).artifact.path
+    unseeing = attempt(stage(), "unseeing", **made | {"source": committed(blind.parent)}).artifact.path
     for path in sorted((seeing / "filtered").glob("*")):
         assert path.read_bytes() == (unseeing / "filtered" / path.name).read_bytes()
 

@@ -17,6 +17,7 @@ from pipelines.artifacts.scores import CONTAMINATION, PII, SCORES
 from pipelines.cli.show import show
 from pipelines.errors import NotInStoreError
 from pipelines.lineage.documents import TEXT_SHOWN, describe, find_document
+from tests.kit.stages import idle_stage
 
 DOCUMENTS = [
     Document(f"text {number} " * 100, f"https://a.example/{number}", "crawl.warc.gz", offset=100 * number, length=50)
@@ -27,7 +28,7 @@ SHORT, LEAKED, COPY, KEPT = DOCUMENTS[1], DOCUMENTS[4], DOCUMENTS[5], DOCUMENTS[
 
 
 def stage(name: str, params: dict[str, Any], **inputs: Stage) -> Stage:
-    return Stage(name, "web", 1, params, inputs, lambda context, artifacts: {})
+    return idle_stage(name, "web", params, inputs)
 
 
 def commit(store: Store, made: Stage, tables: dict[str, list[pa.Table]]) -> Artifact:

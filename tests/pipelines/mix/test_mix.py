@@ -19,6 +19,7 @@ from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.mix import MixInputs
 from pipelines.mix.budgets import phase_shares, whole_sequences
+from tests.kit.stages import committed, idle_stage
 
 LENGTH = 4
 
@@ -48,7 +49,7 @@ def corpora(tmp_path: Path) -> dict[str, Artifact]:
 def packed(folder: Path, sequences: int) -> Artifact:
     write_token_shard(np.zeros((sequences, LENGTH + 1), np.uint16), PIECES.empty_table(), folder, "train", 0)
     TokensIndex(LENGTH, "uint16", 300, 0, 1, {"train": [sequences], "heldout": []}, {}, {}).write(folder)
-    return Artifact(folder, manifest=None)
+    return committed(folder)
 
 
 def phase(name: str, sequences: int, weights: dict[str, float], **fields: object) -> PhaseSection:
@@ -63,7 +64,7 @@ def read(plan: PhasePlan) -> list[tuple[str, int]]:
 
 
 def tokens_stage(name: str) -> Stage:
-    return Stage("tokenize", name, 1, {}, {}, lambda context, inputs: {})
+    return idle_stage("tokenize", name)
 
 
 def run_phases(phases: list[PhaseSection], corpora: dict[str, Artifact], tmp_path: Path, **section: float) -> list:
@@ -78,7 +79,7 @@ def run_phases(phases: list[PhaseSection], corpora: dict[str, Artifact], tmp_pat
         out.mkdir()
         metrics = stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), inputs)
         results.append((PhasePlan.read(out), metrics))
-        inputs["previous"] = Artifact(out, manifest=None)
+        inputs["previous"] = committed(out)
         previous = stage
     return results
 

@@ -9,9 +9,7 @@ from rich.console import Console
 
 from data_recipes import RecipeError, RunRecipe, load_run
 from data_recipes.curriculum import MixSection
-from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.stage import Stage
 from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
@@ -19,6 +17,7 @@ from pipelines.cli.terminal.mixture import print_mix
 from pipelines.mix import MixInputs
 from pipelines.mix import simulator as mix_simulator
 from pipelines.mix.simulator import assumed_sequences, draw_mix, simulate
+from tests.kit.stages import committed, idle_stage
 
 ARCTIC = Path(__file__).parents[3] / "data_recipes" / "runs" / "arctic_480b.toml"
 LENGTH, PER_STEP = 8, 4  # as in run_recipe
@@ -41,15 +40,15 @@ def run_plans(run: RunRecipe, home: Path) -> list[PhasePlan]:
     for name, size in SIZES.items():
         write_token_shard(np.zeros((size, LENGTH + 1), np.uint16), PIECES.empty_table(), home / name, "train", 0)
         TokensIndex(LENGTH, "uint16", 300, 0, 1, {"train": [size], "heldout": []}, {}, {}).write(home / name)
-        inputs[f"tokens:{name}"] = Artifact(home / name, manifest=None)
-        tokens[name] = Stage("tokenize", name, 1, {}, {}, lambda *_: {})
+        inputs[f"tokens:{name}"] = committed(home / name)
+        tokens[name] = idle_stage("tokenize", name)
     plans, previous = [], None
     for number, phase in enumerate(run.phases, start=1):
         previous = mix.stage(number, phase, run.mix, LENGTH, MixInputs(tokens, previous=previous))
         out = home / f"mix-{number}"
         out.mkdir()
         previous.work(StageContext(previous.id, out, home, [].append), inputs)
-        inputs["previous"] = Artifact(out, manifest=None)
+        inputs["previous"] = committed(out)
         plans.append(PhasePlan.read(out))
     return plans
 

@@ -21,6 +21,7 @@ from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard
 from pipelines.mix import MixInputs
 from pipelines.mix.weighting import sequence_means, summed_copies
+from tests.kit.stages import committed
 
 LENGTH = 9
 PIECES = [
@@ -53,7 +54,7 @@ def artifacts(tmp_path: Path) -> dict[str, Artifact]:
         write(pa.table({"doc_id": names, "cluster_size": CLUSTER_SIZES[shard]}), tmp_path / "dedup/decisions", shard)
     TokensIndex(LENGTH, "uint16", 300, 0, 1, {"train": [2, 3], "heldout": [0, 0]}, {}, {}).write(tmp_path / "tokens")
     folders = {"tokens:web": "tokens", "score:web": "score", "dedup:web": "dedup"}
-    return {name: Artifact(tmp_path / folder, manifest=None) for name, folder in folders.items()}
+    return {name: committed(tmp_path / folder) for name, folder in folders.items()}
 
 
 def write(table: pa.Table, folder: Path, shard: int) -> None:

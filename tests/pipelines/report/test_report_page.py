@@ -12,7 +12,6 @@ import pytest
 
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.stage import Stage
 from pipelines import report
 from pipelines.artifacts.evaluation import (
     EVIDENCE,
@@ -24,6 +23,7 @@ from pipelines.artifacts.evaluation import (
     write_differences,
 )
 from pipelines.report.figures import INK
+from tests.kit.stages import idle_stage
 
 FIGURES = {"compute", "expert_load", "funnel", "loss", "mixture", "scores"}
 
@@ -38,7 +38,7 @@ def coarse_figures() -> Iterator[None]:
 
 def build(artifacts: dict[str, Artifact], out: Path) -> str:
     out.mkdir()
-    stages = {stage_id: Stage(stage_id, "", 1, {}, {}, lambda context, inputs: {}) for stage_id in artifacts}
+    stages = {stage_id: idle_stage(stage_id) for stage_id in artifacts}
     stage = report.stage("quick <start>", stages)
     stage.work(StageContext(stage.id, out, out.with_suffix(".state"), [].append), artifacts)
     return (out / "report.html").read_text(encoding="utf-8")

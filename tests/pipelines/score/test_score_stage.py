@@ -18,8 +18,9 @@ from pipelines import score
 from pipelines.artifacts import documents as documents_
 from pipelines.artifacts.documents import Document, write_documents
 from pipelines.artifacts.scores import CONTAMINATION, PII, SCORES
+from tests.kit.stages import idle_stage
 
-SOURCE = Stage("source", "notes", 1, {}, {}, lambda context, inputs: {})
+SOURCE = idle_stage("source", "notes")
 GOOD = "The people of the town have to be with the river when it is high, and that is how it always was. "
 QUESTION = "Which river rose in the night, and how many people of the town stood on the bridge to see it?"
 TEXTS = [

@@ -9,22 +9,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes.schema import TokenizerSection, TokenizeSection
-from infra.artifact import Artifact, FileEntry, Manifest
+from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics, Stage
-from infra.store import file_digest
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.artifacts.tokenizer import CONFIG_FILE, SAMPLE_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
 from pipelines.tokenize import TokenizeInputs, TrainingDocuments
+from tests.kit.stages import committed, idle_stage
 
 LENGTH = 32
 KEPT = ("source", "filter", "dedup")
 
 
 def stand_in(name: str, build: int = 0) -> Stage:
-    return Stage(name, "", 1, {"build": build}, {}, lambda context, inputs: {})
+    return idle_stage(name, "", {"build": build})
 
 
 def corpus(folder: Path, shards: list[list[tuple[Document, str]]]) -> dict[str, Artifact]:
@@ -43,13 +43,6 @@ def corpus(folder: Path, shards: list[list[tuple[Document, str]]]) -> dict[str, 
         ]
         write_shard(pa.Table.from_pylist(filtered, schema=FILTERED), folder / "filter" / "filtered", number)
     return {name: committed(folder / name) for name in KEPT}
-
-
-def committed(folder: Path) -> Artifact:
-    """What a stage left in `folder`, with the digests that its manifest has."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    entries = [FileEntry(file.relative_to(folder).as_posix(), 0, file_digest(file)) for file in files]
-    return Artifact(folder, Manifest("", "", "", "", 1, {}, {}, tuple(entries), {}, (), 0.0, {}))
 
 
 def redactions(text: str) -> list[dict]:
