@@ -51,23 +51,23 @@ class Lock:
             page = json.loads(text)
             if page["format"] != FORMAT:
                 raise RecipeError(
-                    f"{path}: format = {page['format']}: this version reads format {FORMAT}. Lock it anew."
+                    f"{path}: format = {page['format']}: this version reads format {FORMAT}. Lock it again."
                 )
             run = _recipe(RunRecipe, page["run"], path) if page["run"] else None
             corpora, earlier = (_corpora(page[field], path) for field in ("corpora", "earlier"))
             return cls(run, corpora, page["pins"], page["folders"], earlier, page["tokenizer"])
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe anew.") from None
+            raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe again.") from None
 
     def require_pins(self, current: "Lock", path: Path) -> None:
-        """Raise RecipeError where the inputs of `found`, locked now, are not those of this lock at `path`."""
+        """Raise RecipeError if the inputs of `found`, locked now, are not those of this lock at `path`."""
         changed = [name for name, pins in self.pins.items() if dict(current.pins[name]) != dict(pins)]
         if dict(self.tokenizer) != dict(current.tokenizer):
             changed.append("tokenizer")
         if changed:
             raise RecipeError(
                 f"{path}: pins.{changed[0]}: the inputs of {', '.join(changed)} are not the ones that were locked. "
-                "Bring the locked inputs back, or lock the recipe anew."
+                "Bring the locked inputs back, or lock the recipe again."
             )
 
 

@@ -21,7 +21,7 @@ class StageContext:
     `out`: scratch folder whose files are committed when the work returns. `state`: folder that survives attempts.
     `emit`: takes events; in a run they reach the event log, the live table and MLflow. `parallel`: whether shards
     may be spread over the cluster, or run one after the other in this process. `capacity`: what the driver knows of the
-    cluster's size; None where the stage looks for itself. `siblings`: other results of this stage, whose shards may be
+    cluster's size; None if the stage looks for itself. `siblings`: other results of this stage, whose shards may be
     taken over. `shards`: what is recorded of each shard that has a key.
 
     Example:

@@ -72,7 +72,7 @@ def damage(file: Path) -> DamageError:
     folder = committed_folder(file)
     return DamageError(
         f"{file}: damaged, it differs from what was committed. Delete {folder} and run the same command again to build "
-        "that result anew."
+        "that result again."
     )
 
 

@@ -68,7 +68,7 @@ class ListeningSocket:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks assess; sizes in bytes, None where a thing is absent or its file unreadable."""
+    """What the checks assess; sizes in bytes, None if a thing is absent or its file unreadable."""
 
     python: tuple[int, int]
     versions: Mapping[str, str | None]
@@ -229,6 +229,6 @@ def _cluster_error(address: str | None) -> str | None:
 
 
 def _landlock_abi() -> int | None:
-    """Version of Landlock, by which a process gives up access to files; None where the kernel has none."""
+    """Version of Landlock, by which a process gives up access to files; None if the kernel has none."""
     abi = ctypes.CDLL(None).syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)
     return abi if abi > 0 else None

@@ -29,7 +29,7 @@ class PlannedStage:
 
 
 def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
-    """Every stage that `targets` need, inputs first. Raises StoreError where a manifest is unreadable."""
+    """Every stage that `targets` need, inputs first. Raises StoreError if a manifest is unreadable."""
     latest = _latest(store)
     planned: dict[str, PlannedStage] = {}
     for stage in topological_order(list(targets)):
@@ -60,7 +60,7 @@ def notes(artifact: Artifact, stage: Stage) -> list[str]:
 
 def select(stages: Mapping[str, Stage], until: str | None = None, only: str | None = None) -> list[Stage]:
     """The stages to aim at: those whose name or id matches `until` or `only` (with `*` and `?`), or all. Raises
-    SelectionError where nothing fits."""
+    SelectionError if nothing fits."""
     option, name_pattern = ("--until", until) if until is not None else ("--only", only)
     if name_pattern is None:
         return list(stages.values())
@@ -87,7 +87,7 @@ def missing_packages(planned: Sequence[PlannedStage]) -> list[str]:
 
 
 def require_inputs(planned: Sequence[PlannedStage], selected: Sequence[Stage]) -> None:
-    """Raise SelectionError where a stage outside `chosen` would have to be built first."""
+    """Raise SelectionError if a stage outside `chosen` would have to be built first."""
     keys = {stage.key for stage in selected}
     missing = [each.stage.id for each in planned if each.action == "build" and each.stage.key not in keys]
     if missing:

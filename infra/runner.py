@@ -151,7 +151,7 @@ class _Waits:
             self._started.add(event["stage"])
 
     def check(self, stage: Stage, outcome: Outcome) -> None:
-        """Tell how long `stage` waits for a machine, if it does. Raises CapacityError where that is in vain."""
+        """Tell how long `stage` waits for a machine, if it does. Raises CapacityError if that is in vain."""
         is_ready = all(needed.id in outcome.artifacts for needed in stage.inputs.values())
         # A task without resources has room anywhere: it starts as soon as its worker process does.
         if stage.id in self._started or not is_ready or stage.resources.task == Demand():
@@ -197,7 +197,7 @@ def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, emit: Emit) -> No
     outcome.artifacts[stage.id] = artifact
     emit({"event": "stage_reused", **_identity(stage), "path": str(artifact.path)})
     if artifact.manifest.provenance["code"] != _code(stage):
-        message = f"the code of {stage.id} changed since this result was made; delete {artifact.path} to build it anew"
+        message = f"the code of {stage.id} changed since this result was made; delete {artifact.path} to build it again"
         emit({"event": "warning", "stage": stage.id, "message": message})
     for note in notes(artifact, stage):
         emit({"event": "warning", "stage": stage.id, "message": f"{stage.id} is reused: {note}"})

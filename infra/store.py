@@ -122,7 +122,7 @@ class Store:
         return self._folder(stage.name) / f"{self._leaf(stage)}.state"
 
     def find(self, stage: Stage) -> Artifact | None:
-        """The committed result of `stage`, or None. Raises StoreError where a manifest cannot be read."""
+        """The committed result of `stage`, or None. Raises StoreError if a manifest cannot be read."""
         path = self.path(stage)
         return self.read(path) if (path / MANIFEST).is_file() else None
 

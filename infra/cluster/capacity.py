@@ -89,7 +89,7 @@ class Capacity:
         return Capacity(_limits(), patience_s())
 
     def require(self, who: str, demand: Demand) -> None:
-        """Raise CapacityError where the cluster can never hold `demand`, as far as its size is known."""
+        """Raise CapacityError if the cluster can never hold `demand`, as far as its size is known."""
         if self.limits is None or self.limits.holds(demand) or Limits(machines_up()).holds(demand):
             return
         raise CapacityError(
@@ -122,7 +122,7 @@ class Wait:
         self._started = self._reported = self._held = time.monotonic()
 
     def check(self) -> None:
-        """Tell how long the demand waits. Raises CapacityError where the cluster's largest size is not known and no
+        """Tell how long the demand waits. Raises CapacityError if the cluster's largest size is not known and no
         machines that could hold the demand were up for all of the patience; time behind other work does not count."""
         now = time.monotonic()
         if self.fits():
@@ -170,7 +170,7 @@ def machines_up() -> tuple[Pool, ...]:
 
 
 def pools_of(config: Mapping[str, Any]) -> Limits | None:
-    """The limits that the configuration of Ray's autoscaler (a `ray_cluster.yaml` after `ray up`) declares; None where
+    """The limits that the configuration of Ray's autoscaler (a `ray_cluster.yaml` after `ray up`) declares; None if
     a pool does not state its CPUs."""
     types = config.get("available_node_types", {})
     head, most = config.get("head_node_type"), int(config["max_workers"])

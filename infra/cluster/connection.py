@@ -157,7 +157,7 @@ def _home() -> Path:
 
 
 def require_reachable(address: str) -> None:
-    """Raise ClusterError where nothing listens at `host:port`: Ray itself would wait two minutes. Names such as "auto"
+    """Raise ClusterError if nothing listens at `host:port`: Ray itself would wait two minutes. Names such as "auto"
     pass."""
     split = urlsplit(address if "://" in address else f"//{address}")
     if split.hostname is None or split.port is None:

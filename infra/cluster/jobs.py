@@ -159,7 +159,7 @@ async def _follow(client: "JobSubmissionClient", job_id: str) -> None:
 
 
 def _exit_code(client: "JobSubmissionClient", job_id: str) -> int:
-    """The job's own code; 1 where it ended without one, such as when its node died."""
+    """The job's own code; 1 if it ended without one, such as when its node died."""
     status = _wait(client, job_id, STOP_TIMEOUT_S)
     if status == "SUCCEEDED":
         return 0

@@ -59,7 +59,7 @@ class Upload:
                 )
 
     def require_sendable(self) -> None:
-        """Raise UploadError where a head would refuse it."""
+        """Raise UploadError if a head would refuse it."""
         if self.num_bytes < LIMIT_BYTES:
             return
         files = self._largest(Counter(self.files), "files")

@@ -43,7 +43,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Environment:
-    """What `infra.host.doctor` judges besides the machine itself; an error is None where there is none."""
+    """What `infra.host.doctor` judges besides the machine itself; an error is None if there is none."""
 
     uid: int = 0
     has_name: bool = True
@@ -56,7 +56,7 @@ class Environment:
     """Why no Ray can be started here, in any folder."""
     proxies: Mapping[str, str] = field(default_factory=dict)
     file_system: FileSystem | None = None
-    """None where the store cannot be written."""
+    """None if the store cannot be written."""
     experiments: Experiments = field(default_factory=Experiments)
     upload: Upload = field(default_factory=Upload)
 
@@ -95,7 +95,7 @@ def replaced_home() -> str | None:
 
 
 def file_system(root: Path) -> FileSystem | None:
-    """Try a link and a lock in the store's folder; None where it cannot be written."""
+    """Try a link and a lock in the store's folder; None if it cannot be written."""
     if not os.access(root, os.W_OK | os.X_OK):
         return None
     owner = root.stat().st_uid

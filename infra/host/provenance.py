@@ -51,7 +51,7 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Commit and whether files differ from it; None where the code is no checkout and nobody told."""
+    """Commit and whether files differ from it; None if the code is no checkout and nobody told."""
     if _git("rev-parse", "--show-toplevel") == str(ROOT):
         return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))}
     handed_over = os.environ.get(GIT_VARIABLE)

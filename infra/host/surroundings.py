@@ -70,7 +70,7 @@ def home_error() -> str | None:
 
 
 def home_folder() -> Path | None:
-    """HOME, or this user's home in the system's list; None where neither is known."""
+    """HOME, or this user's home in the system's list; None if neither is known."""
     if home := os.environ.get("HOME"):
         return Path(home)
     try:

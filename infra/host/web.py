@@ -10,7 +10,7 @@ from infra.host.surroundings import SurroundingsError, without_credentials
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy for `url` by `<scheme>_proxy`, `all_proxy` and `no_proxy`; None where it goes direct."""
+    """The proxy for `url` by `<scheme>_proxy`, `all_proxy` and `no_proxy`; None if it goes direct."""
     split = urlsplit(url)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(split.scheme) or proxies.get("all")

@@ -219,7 +219,7 @@ class Projection:
         self._client.set_terminated(self._runs[PARENT], STATUS[event["status"]], _milliseconds(event))
 
     def _result(self, event: Event) -> Path | None:
-        """The committed folder; None where it was deleted since."""
+        """The committed folder; None if it was deleted since."""
         path = self._in_store(Path(event["path"]), 2)
         return path if (path / MANIFEST).is_file() else None
 

@@ -47,7 +47,7 @@ def make_database(store_root: Path) -> None:
 
 
 def artifact_root(store_root: Path) -> str | None:
-    """Folder inside the store for the files of new experiments; None where a server has its own place."""
+    """Folder inside the store for the files of new experiments; None if a server has its own place."""
     is_server = tracking_uri(store_root).startswith(("http:", "https:", "databricks"))
     return None if is_server else (store_root.resolve() / "mlartifacts").as_uri()
 
@@ -120,7 +120,7 @@ class Tracker:
             self._warn_once(f"not done after {timeout_s:.0f} s")
 
     def sync(self) -> bool:
-        """Send everything that is in the logs now; False where that failed."""
+        """Send everything that is in the logs now; False if that failed."""
         try:
             self._cursor.advance()
             if not self._is_caught_up:

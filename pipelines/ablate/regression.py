@@ -21,7 +21,7 @@ Fit = Callable[[np.ndarray, np.ndarray], Predict]
 @dataclass(frozen=True)
 class Regression:
     """One method on mixtures [n, corpora] and scores [n, measures]. `heldout`: [n, measures], each mixture predicted
-    from all others; `rank_correlation`: Spearman's between held-out and measured objective, 0 where a method predicts
+    from all others; `rank_correlation`: Spearman's between held-out and measured objective, 0 if a method predicts
     the same for all."""
 
     method: str
@@ -33,7 +33,7 @@ class Regression:
 def regress(mixtures: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> list[Regression]:
     """Both methods, the better on held-out mixtures first. The objective is `scores` @ `weights`, lower is better.
 
-    Raises ValueError where there are too few mixtures.
+    Raises ValueError if there are too few mixtures.
     """
     if len(mixtures) < MIN_MIXTURES:
         raise ValueError(f"{len(mixtures)} mixtures tell nothing about others; try at least {MIN_MIXTURES}")

@@ -37,7 +37,7 @@ class Ablation:
     """`measured`: the objective, mean bits per byte over the corpora, of the recipe's own mixture and of the best of
     those that were tried; `predicted`: of `best`, by `method`; `rank_correlations`: Spearman's, by method, between
     measured and predicted objective of mixtures held out one at a time; `gain`: value, low and high of the 95 %
-    interval of the best tried objective minus the recipe's on the same documents, None where the recipe's own is the
+    interval of the best tried objective minus the recipe's on the same documents, None if the recipe's own is the
     best or documents are too few."""
 
     phase: int

@@ -38,7 +38,7 @@ HISTORY = pa.schema(
 )
 """`step`, `tokens`: since the run's first phase; `loss`: mean cross-entropy in nats per predicted token;
 `max_expert_load`: the busiest expert's share of the assignments times the number of experts, mean over layers
-(1 is perfect balance); `skipped`: 1 where the step's data was left behind and no weight changed, else 0 (its loss
+(1 is perfect balance); `skipped`: 1 if the step's data was left behind and no weight changed, else 0 (its loss
 and gradient norm may be no numbers); ROUTER_COLUMNS: each figure of ROUTER, mean and largest of all layers;
 `loss_by_corpus`: of the corpora that the step read; `tokens_by_corpus`: read since the run's first phase. No wall-clock
 columns: this file is the same for the same run."""

@@ -32,10 +32,10 @@ SAMPLES = pa.schema(
         pa.field("contamination", pa.float64()),
     ]
 )
-"""`cluster`: what items that are not independent share, "" where they are; `gold`: text, or JSON; `correct`: by the
-task's headline, null where it has no right and wrong; `verdict`: "correct", or what is wrong in a few words; `shares`:
+"""`cluster`: what items that are not independent share, "" if they are; `gold`: text, or JSON; `correct`: by the
+task's headline, null if it has no right and wrong; `verdict`: "correct", or what is wrong in a few words; `shares`:
 JSON object, measure -> [part, whole], the item's addends to each measure; `contamination`: largest share of the item's
-words that one training document holds, null where none is known to."""
+words that one training document holds, null if none is known to."""
 EVIDENCE_FILE = "tables/contamination.parquet"
 EVIDENCE = pa.schema(
     [
@@ -56,8 +56,8 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Score:
-    """One measured number with how sure it is: `n` items, 95 % interval `low` .. `high`, None where too few of them are
-    independent to say; `chance`: what guessing would score, None where a measure knows no guessing."""
+    """One measured number with how sure it is: `n` items, 95 % interval `low` .. `high`, None if too few of them are
+    independent to say; `chance`: what guessing would score, None if a measure knows no guessing."""
 
     value: float
     n: int
@@ -79,7 +79,7 @@ class Score:
 @dataclass(frozen=True)
 class Difference:
     """A score minus the same score of the checkpoint before, over the `n` items that both have: 95 % interval, None
-    where too few of them are independent, and p-value of a paired test; `mcnemar`: the exact p-value of McNemar's test
+    if too few of them are independent, and p-value of a paired test; `mcnemar`: the exact p-value of McNemar's test
     where every item is right or wrong."""
 
     value: float
@@ -134,7 +134,7 @@ class Scores:
     `headlines`: the measure that stands for each task; `protocols`: shots, prompt and scoring of each task in one line;
     `skipped`: why a task was not measured; `notes`: what became of a task's questions and answers that its scores
     should be read with; `asked_before`: how the checkpoint before was asked, by task, where that was another way, so
-    that no change can be told; `contamination`: by task; `active_parameters`: of the model, 0 where they are not known.
+    that no change can be told; `contamination`: by task; `active_parameters`: of the model, 0 if they are not known.
     """
 
     phase: str

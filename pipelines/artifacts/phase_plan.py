@@ -32,7 +32,7 @@ EMPTY = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
 class CorpusShare:
     """One corpus in one phase, in sequences: `budget` of this phase, `start` = all that earlier phases took,
     `available` = sequences of one pass, copies counted, `initial` = what the budget would be if the rate at the
-    phase's start stayed; None where it does stay."""
+    phase's start stayed; None if it does stay."""
 
     corpus: str
     budget: int

@@ -48,7 +48,7 @@ token stay small."""
 
 
 class TextTokenizer:
-    """Byte-level tokenizer of one run. Raises ValueError where its files cannot be read."""
+    """Byte-level tokenizer of one run. Raises ValueError if its files cannot be read."""
 
     def __init__(self, artifact: Path) -> None:
         file = artifact / CONFIG_FILE
@@ -104,7 +104,7 @@ def read_tokenizer(file: Path) -> Tokenizer:
     """The tokenizer in `file`, set to encode whole texts, to give a text the same ids every time, and to take special
     tokens in text as text.
 
-    Raises ValueError where it cannot be read.
+    Raises ValueError if it cannot be read.
     """
     try:
         tokenizer = Tokenizer.from_buffer(read_committed(file))

@@ -208,7 +208,7 @@ class TokenSequences:
 
 
 def positions_and_targets(ids: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [T] positions that restart at each piece, and int64 [T] targets, -1 where there is nothing to predict
+    """int64 [T] positions that restart at each piece, and int64 [T] targets, -1 if there is nothing to predict
     (padding, and the border between two documents)."""
     inside = segments[:-1]
     starts = np.flatnonzero(np.diff(inside, prepend=-2))

@@ -40,7 +40,7 @@ VERDICT = np.dtype(
     ]
 )
 """What becomes of one new document: `kept` and `kept_id` name the document that stands for it, itself where it is kept;
-`size`: members of the cluster; evidence as in DECISIONS, NaN and 0 where it is kept."""
+`size`: members of the cluster; evidence as in DECISIONS, NaN and 0 if it is kept."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Measuring:
     def ask_suite(self) -> None:
         """Ask and judge the tasks of the suite, in the chat where the checkpoint's tokenizer has a chat template.
 
-        Raises ValueError where the tokenizer cannot be read, and as `ask`.
+        Raises ValueError if the tokenizer cannot be read, and as `ask`.
         """
         if self._suite.tasks or self._suite.own:
             self.ask(self._suite.build(chat=bool(load_codec(self._source).template)), self._suite.limit)

@@ -52,7 +52,7 @@ def is_undecodable(request: Request, answer: Answer) -> bool:
 
 
 def note(flaws: Flaws) -> str:
-    """In words, with what can be done; "" where there is nothing to tell."""
+    """In words, with what can be done; "" if there is nothing to tell."""
     remarks = []
     if flaws.num_truncated:
         remarks.append(

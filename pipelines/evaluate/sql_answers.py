@@ -13,7 +13,7 @@ SIGNIFICANT_DIGITS = 10
 
 
 def extract_query(text: str) -> str:
-    """The query at the start of `text`, up to its end or the end of its line; "" where there is none."""
+    """The query at the start of `text`, up to its end or the end of its line; "" if there is none."""
     return text.partition(QUERY_END)[0].strip().partition("\n")[0].strip()
 
 
@@ -39,7 +39,7 @@ class Checker:
     def verdict(self, question: Question, query: str) -> str:
         """CORRECT, WRONG_ROWS, NO_QUERY, TIMEOUT or "error: ..." with SQLite's words.
 
-        Raises ValueError where the gold query itself does not run.
+        Raises ValueError if the gold query itself does not run.
         """
         if not query:
             return NO_QUERY

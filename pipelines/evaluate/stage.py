@@ -49,7 +49,7 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     """Score the checkpoint of phase `number` on held-out documents of every corpus, on the SQL questions that corpora
     bring, and on the tasks that `section` of a recipe in `folder` names.
 
-    Raises RecipeError where a task is not known.
+    Raises RecipeError if a task is not known.
     """
     limit, unsafe = section.items_per_task, section.unsafe_execution
     suite = Suite.named(section.tasks, folder / section.data_root, limit, unsafe, folder)
@@ -88,7 +88,7 @@ def checkpoint_stage(
     """Score the checkpoint in a folder, ours or Hugging Face's, on a suite, and compare it with `previous`.
 
     `label` names it for people; `tokenizer` is the folder of its tokenizer, where that is not the one that it was
-    `made_with`, which a store may know, or has beside it. Raises ValueError where the folder holds no checkpoint or the
+    `made_with`, which a store may know, or has beside it. Raises ValueError if the folder holds no checkpoint or the
     tokenizer is another model's, CheckpointError where it cannot be read.
     """
     # torch takes seconds to import, and building the graph of a run must not.

@@ -16,7 +16,7 @@ class Item:
 
     `text`: what must not have been trained on; `gold`: whatever the checker needs, nothing of which goes to the model;
     `gold_text`: the right answer for people to read; `cluster`: what items that are not independent share (subject,
-    article, database), "" where they are; `chance`: the accuracy of guessing; `place`: file of the data root and row in
+    article, database), "" if they are; `chance`: the accuracy of guessing; `place`: file of the data root and row in
     it from 0, by which the contamination that `score` found is known.
     """
 
@@ -59,7 +59,7 @@ class TaskResult:
     verdicts: Sequence[Verdict]
 
     def shares(self) -> dict[str, list[Share]]:
-        """What each item adds, by measure; a whole of 0 where an item has no part in a measure."""
+        """What each item adds, by measure; a whole of 0 if an item has no part in a measure."""
         measures = dict.fromkeys(name for verdict in self.verdicts for name in verdict.shares)
         nothing = Share(0.0, 0.0)
         return {name: [verdict.shares.get(name, nothing) for verdict in self.verdicts] for name in measures}
@@ -68,7 +68,7 @@ class TaskResult:
 class Task(Protocol):
     """`name` as in a suite ("humaneval_plus"); `headline`: the measure that stands for the task; `protocol`: shots,
     prompt and scoring in one line, beside every score; `files`: those of the data root that it reads; `runs`: the
-    language of answers that judging runs in the sandbox, "" where it runs none; `packages`: distributions of the extra
+    language of answers that judging runs in the sandbox, "" if it runs none; `packages`: distributions of the extra
     `evaluate` that it needs."""
 
     @property
@@ -85,7 +85,7 @@ class Task(Protocol):
     def packages(self) -> tuple[str, ...]: ...
 
     def items(self) -> list[Item]:
-        """All items, in a fixed order. Raises DataError where a file is missing, altered or not as it should be."""
+        """All items, in a fixed order. Raises DataError if a file is missing, altered or not as it should be."""
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         """One verdict per item, from the answers to its requests in order."""

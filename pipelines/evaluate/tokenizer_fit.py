@@ -10,7 +10,7 @@ from pipelines.evaluate.engine.models import ModelSource
 
 
 def require_fit(source: ModelSource, made_with: Path | None) -> None:
-    """Raise ValueError where the tokenizer of `source` is another model's, or cannot be read.
+    """Raise ValueError if the tokenizer of `source` is another model's, or cannot be read.
 
     `made_with`: folder of the tokenizer that the model was trained with, where a store says which; a Hugging Face
     folder has its own beside the weights.

@@ -31,7 +31,7 @@ def pin(section: FilterSection, folder: Path, scores: Sequence[str] = SCORES.nam
 
 
 def load_takedown(section: FilterSection, pins: Mapping[str, Any], folder: Path) -> Takedown:
-    """What the files of `section` list. Raises RuntimeError where one is not the one that was pinned."""
+    """What the files of `section` list. Raises RuntimeError if one is not the one that was pinned."""
     lines: list[str] = []
     for path, digest in zip(section.takedown, pins["takedown"], strict=True):
         if file_digest(folder / path) != digest:

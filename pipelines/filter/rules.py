@@ -116,7 +116,7 @@ PROSE_RULES = frozenset(
 
 
 def decide(scores: pa.Table, documents: pa.Table, limits: Limits, takedown: Takedown) -> np.ndarray:
-    """For each row of SCORES and DOCUMENT_COLUMNS: the first rule that drops it, "" where it is kept (object array)."""
+    """For each row of SCORES and DOCUMENT_COLUMNS: the first rule that drops it, "" if it is kept (object array)."""
     columns = {name: scores[name].to_numpy() for name in scores.column_names}
     columns["licence"] = documents["licence"].to_numpy()
     columns["takedown"] = takedown.has(scores["doc_id"].to_pylist(), documents["url"].to_pylist())

@@ -44,7 +44,7 @@ def stage(
 ) -> Stage:
     """Decisions on the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`.
 
-    The work raises FilterError where no document is left.
+    The work raises FilterError if no document is left.
     """
     params = section.identity()
     del params["rules"]

@@ -52,7 +52,7 @@ class Corpus:
 
 def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = None) -> Graph:
     """The graph of one corpus recipe that stands at `path`. `earlier`: recipes that its `dedup.against` names, where
-    they are at hand (from a lock). Raises RecipeError where an input is missing."""
+    they are at hand (from a lock). Raises RecipeError if an input is missing."""
     with_against = with_earlier({recipe.name: (path, recipe)}, earlier or {})
     require_fit(with_against)
     pins = pin_corpora(with_against)
@@ -91,7 +91,7 @@ def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, Co
 
 
 def pin_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
-    """What fixes the inputs of each corpus, by name. Raises RecipeError where one is missing."""
+    """What fixes the inputs of each corpus, by name. Raises RecipeError if one is missing."""
     return {name: _pin(recipe, path) for name, (path, recipe) in recipes.items()}
 
 

@@ -35,8 +35,8 @@ def phase_shares(
 ) -> tuple[CorpusShare, ...]:
     """The shares of one phase, by corpus name: each starts where the earlier phases stopped.
 
-    A corpus that the previous phase had is carried through with a budget of 0 where this one does not use it.
-    Raises ValueError where a corpus is not the one that the earlier phases read.
+    A corpus that the previous phase had is carried through with a budget of 0 if this one does not use it.
+    Raises ValueError if a corpus is not the one that the earlier phases read.
     """
     budgets, initial = _budgets(phase, sequence_length)
     before = {share.corpus: share for share in previous}

@@ -30,7 +30,7 @@ Steps = tuple[int, int]
 class CorpusOfPhase:
     """One corpus in one phase. `epochs`: passes over it up to the phase's end; `first_repeat`: step at which its first
     sequence is read again (where a pass reads each once), `runs_out`: step at which max_epochs would be passed, both
-    counted from the run's start, None where neither happens in this phase."""
+    counted from the run's start, None if neither happens in this phase."""
 
     corpus: str
     tokens: int
@@ -61,7 +61,7 @@ class SimulatedPhase:
         return PhasePlan.of(self.name, self.sequence_length, self.seed, self.shares)
 
     def step_of(self, share: CorpusShare, draw: int) -> Steps | None:
-        """The step that reads draw number `draw` of a corpus, None where it is not this phase's.
+        """The step that reads draw number `draw` of a corpus, None if it is not this phase's.
 
         The sequence's window nearly always lies in one step. Where not, the order is walked, or, in a phase too long
         for that, every step of the window is named.
@@ -91,7 +91,7 @@ class Simulation:
 def simulate(run: RunRecipe, available: Mapping[str, int]) -> Simulation:
     """Plan every phase of `run` over corpora of `available` training sequences each, copies counted.
 
-    A corpus that runs out is read again here; `pipelines.mix.check_budgets` refuses it. Raises RecipeError where the
+    A corpus that runs out is read again here; `pipelines.mix.check_budgets` refuses it. Raises RecipeError if the
     size of a corpus is not given.
     """
     missing = sorted({name for phase in run.phases for name in phase.corpora} - set(available))

@@ -19,7 +19,7 @@ def sequence_means(
     """float64 [sequences]: mean of `column` over the tokens of each training sequence in the artifact `tokens`.
 
     `sidecars` have a row for each document, shard by shard as the documents are. With `table`, a list of (from, value)
-    in ascending order, the column's values are looked up in it first. Raises ValueError where the column is missing.
+    in ascending order, the column's values are looked up in it first. Raises ValueError if the column is missing.
     """
     means = [np.zeros(0)]
     for pieces_file, sidecar in zip(shard_paths(tokens, TRAIN), sidecars, strict=True):
@@ -37,11 +37,11 @@ def sequence_means(
 def summed_copies(rehydration: np.ndarray, quality: np.ndarray, power: float) -> np.ndarray:
     """int64 [sequences]: copies of sequences 0 .. i in one pass, summed; the plan's `copies`.
 
-    `rehydration` are wanted copies (1 where there is no such wish), rounded half up, at least 1; their sum is the
+    `rehydration` are wanted copies (1 if there is no such wish), rounded half up, at least 1; their sum is the
     length of a pass. `power` > 0 shares that length out again in proportion to copies x quality ** power: sequence i
     gets floor(C[i] + 1/2) - floor(C[i - 1] + 1/2) of the running sum C of the exact shares (systematic sampling,
     Madow and Madow 1944), so each is less than one from its exact share and the sum is kept.
-    Raises ValueError where no sequence has any quality.
+    Raises ValueError if no sequence has any quality.
     """
     copies = np.maximum(1, np.floor(rehydration + 0.5)).astype(np.int64)
     summed = np.cumsum(copies)

@@ -217,7 +217,7 @@ def _shares(phase: PhaseSummary, corpus: str) -> np.ndarray:
 
 
 def _loss(summary: RunSummary) -> Figure:
-    """Training loss over tokens: every step, and a running mean that starts anew with each phase."""
+    """Training loss over tokens: every step, and a running mean that starts again with each phase."""
     figure = Figure(figsize=(9.2, 3.1))
     (axes,) = _row(figure, 1)
     for phase in summary.phases:

@@ -24,7 +24,7 @@ from pipelines.score.scorer import Scorer
 
 
 def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
-    """Digests of all files that `section` of a recipe in `folder` names, in its order. Raises RecipeError where one is
+    """Digests of all files that `section` of a recipe in `folder` names, in its order. Raises RecipeError if one is
     missing or is not what it should be."""
     pins: dict[str, Any] = {}
     for field in ("url_lists", "word_lists"):
@@ -97,7 +97,7 @@ def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
 
 
 def pinned_file(folder: Path, path: str, digest: str) -> Path:
-    """The file at `path`. Raises RuntimeError where it is not the one that was pinned."""
+    """The file at `path`. Raises RuntimeError if it is not the one that was pinned."""
     file = folder / path
     if file_digest(file) != digest:
         raise RuntimeError(f"{file}: changed since the run was planned. Start the run again.")

@@ -72,7 +72,7 @@ def _write_questions(section: SourceSection, folder: Path, out: Path) -> None:
 def _require_readable(
     name: str, section: SourceSection, totals: Mapping[str, int], quarantined: list[Mapping[str, str]]
 ) -> None:
-    """Raise SourceError where too much was unreadable, or nothing is left."""
+    """Raise SourceError if too much was unreadable, or nothing is left."""
     skipped = {count: value for count, value in totals.items() if count.startswith("skipped_") and value}
     seen = totals["documents"] + sum(skipped.values()) + len(quarantined)
     first = f"; the first: {quarantined[0]['origin']}: {quarantined[0]['reason']}" if quarantined else ""

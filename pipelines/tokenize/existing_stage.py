@@ -25,7 +25,7 @@ SHOWN_CHARACTERS = 60
 def pin(section: TokenizerSection, folder: Path) -> dict[str, str]:
     """Plain data that fixes the tokenizer of a run recipe in `folder`: the digest of the file that it names, if any.
 
-    Raises RecipeError where that file cannot be used.
+    Raises RecipeError if that file cannot be used.
     """
     if not section.path:
         return {}
@@ -103,7 +103,7 @@ def _shown(text: str) -> str:
 
 
 def _switch_off_sampling(file: Path) -> str:
-    """Write `file` anew without what makes its encoding random; what that was, "" if there is nothing."""
+    """Write `file` again without what makes its encoding random; what that was, "" if there is nothing."""
     content = json.loads(file.read_text(encoding="utf-8"))
     sampling = {name: value for name in SAMPLING if (value := content["model"].get(name))}
     if sampling:

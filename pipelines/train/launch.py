@@ -100,7 +100,7 @@ def await_machines(context: StageContext, demand: Demand) -> None:
     """Wait until the cluster has room for a whole group of workers, and say so meanwhile.
 
     Posts the group to Ray as it will be, so that an autoscaler starts what is missing, and gives the room back at the
-    end: Ray Train takes it again. Raises CapacityError where the wait is in vain.
+    end: Ray Train takes it again. Raises CapacityError if the wait is in vain.
     """
     from ray.util import placement_group, remove_placement_group
 

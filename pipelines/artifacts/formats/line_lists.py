@@ -7,7 +7,7 @@ _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 def list_lines(content: bytes) -> list[str]:
     """The lines of a list in UTF-8, with or without a byte order mark, ended by LF, CRLF or CR and by nothing else:
-    other separators of Unicode belong to an entry. Raises ValueError where it is in another encoding."""
+    other separators of Unicode belong to an entry. Raises ValueError if it is in another encoding."""
     if content.startswith(_WIDE_MARKS):
         raise ValueError("in UTF-16. Save it as UTF-8.")
     try:

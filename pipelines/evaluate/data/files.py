@@ -24,7 +24,7 @@ BY_HAND = "by hand"
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of the data root. `sha256`: see `content_digest`, "" where every copy differs; `form`: how `origin`
+    """One file of the data root. `sha256`: see `content_digest`, "" if every copy differs; `form`: how `origin`
     becomes this file (see `pipelines.evaluate.data.fetch`)."""
 
     file: str
@@ -47,7 +47,7 @@ def data_files() -> dict[str, DataFile]:
 
 
 def checked(root: Path, name: str) -> Path:
-    """The file `name` of the data root. Raises DataError where it is missing or not as pinned."""
+    """The file `name` of the data root. Raises DataError if it is missing or not as pinned."""
     data_file, path = data_files()[name], root / name
     if not path.is_file():
         raise DataError(f"{path}: missing. {_mend(data_file, root)}")

@@ -135,7 +135,7 @@ class TextGenerator:
 def choose(logits: torch.Tensor, temperature: float, seed: str) -> int:
     """The id that follows: the most probable at temperature 0, else the one that the draw named `seed` falls on.
 
-    Raises ValueError where the logits are no numbers.
+    Raises ValueError if the logits are no numbers.
     """
     if not bool(torch.isfinite(logits).all()):
         raise ValueError("the model's logits are not finite: its weights have diverged. Use an earlier checkpoint.")

@@ -17,7 +17,7 @@ LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 class HuggingFaceCodec:
-    """TextCodec of a tokenizer of `transformers`. Raises ValueError where it cannot be loaded."""
+    """TextCodec of a tokenizer of `transformers`. Raises ValueError if it cannot be loaded."""
 
     def __init__(self, source: ModelSource) -> None:
         library = _library(source)
@@ -75,7 +75,7 @@ class HuggingFaceCodec:
 
 
 class HuggingFaceLM:
-    """LanguageModel of a causal model of `transformers`. Raises ValueError where it cannot be loaded."""
+    """LanguageModel of a causal model of `transformers`. Raises ValueError if it cannot be loaded."""
 
     def __init__(self, source: ModelSource) -> None:
         self.codec: TextCodec = HuggingFaceCodec(source)

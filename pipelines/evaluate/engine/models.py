@@ -22,7 +22,7 @@ Messages = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Which model, and where it runs. `tokenizer`: folder of its tokenizer, None where that is the checkpoint's own.
+    """Which model, and where it runs. `tokenizer`: folder of its tokenizer, None if that is the checkpoint's own.
 
     `dtype` is what weights are held in; results of two runs are the same bytes on a CPU in float32.
     """
@@ -47,7 +47,7 @@ class ModelSource:
 
     @property
     def vocabulary_size(self) -> int | None:
-        """Rows of the embedding; None where a foreign configuration does not say."""
+        """Rows of the embedding; None if a foreign configuration does not say."""
         if self.is_ours:
             require_intact(self.checkpoint / CONFIG)
             return Checkpoint(self.checkpoint).config.vocab_size
@@ -65,7 +65,7 @@ class ModelSource:
         return hashlib.sha256(json.dumps([digests, self.dtype, torch.device(self.device).type]).encode()).hexdigest()
 
     def require(self) -> None:
-        """Raises ValueError where the folder holds no checkpoint."""
+        """Raises ValueError if the folder holds no checkpoint."""
         if not self.is_ours and not (self.checkpoint / "config.json").is_file():
             raise ValueError(
                 f"{self.checkpoint}: no checkpoint. It holds neither {INDEX} (one of ours) nor config.json (a Hugging "
@@ -88,7 +88,7 @@ class KeyValueCache(Protocol):
 
 class TextCodec(Protocol):
     """From text to ids and back. `prefix_id` stands before a text that has no context; `end_ids` end an answer;
-    `template`: the chat template, None where the tokenizer has none; `vocabulary`: the id of each token, without tokens
+    `template`: the chat template, None if the tokenizer has none; `vocabulary`: the id of each token, without tokens
     that were added later."""
 
     prefix_id: int
@@ -107,7 +107,7 @@ class TextCodec(Protocol):
 
     def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         """The messages in the chat template, by default up to where the assistant's next turn begins. Raises ValueError
-        where there is no template."""
+        if there is no template."""
 
 
 class LanguageModel(Protocol):
@@ -141,5 +141,5 @@ class LanguageModel(Protocol):
 
 
 def added_mask(visible: Tensor) -> Tensor:
-    """bool -> what is added to attention scores: 0 where a key is visible, else -inf."""
+    """bool -> what is added to attention scores: 0 if a key is visible, else -inf."""
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)

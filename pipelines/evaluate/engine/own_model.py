@@ -18,7 +18,7 @@ from pipelines.evaluate.engine.models import KeyValueCache, Messages, ModelSourc
 
 
 class ArcticCodec:
-    """TextCodec of a run's tokenizer. Raises ValueError where its files cannot be read.
+    """TextCodec of a run's tokenizer. Raises ValueError if its files cannot be read.
 
     Before a text stands the end token, which parts documents in training, where tokenizer_config.json has
     `add_bos_token`: other engines follow that too.

@@ -7,7 +7,7 @@ from pipelines.evaluate.engine.models import KeyValueCache, LanguageModel, added
 
 BLOCK = 128
 """Ids that are read at once. A beginning is always read in whole blocks from its first id on, so its numbers are the
-same whoever reads it, and whether it was kept from the request before or is read anew changes no bit. On a CPU a
+same whoever reads it, and whether it was kept from the request before or is read again changes no bit. On a CPU a
 row of a pass of 128 costs 1.3 times that of one of 512, and one of a pass of 16 six times (benchmarks/loglikelihood.py,
 quickstart's size): smaller blocks would share more and cost more."""
 MAX_ROWS = 2048

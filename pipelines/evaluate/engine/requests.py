@@ -71,7 +71,7 @@ def as_plain(request: Request) -> dict[str, Any]:
 
 
 def text_of(answer: Answer) -> str:
-    """The text of the answer to a Generation. Raises TypeError where it is another's."""
+    """The text of the answer to a Generation. Raises TypeError if it is another's."""
     if not isinstance(answer, Text):
         raise TypeError(f"{answer}: not the answer to a generation")
     return answer.text

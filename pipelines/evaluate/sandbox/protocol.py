@@ -17,7 +17,7 @@ def frame(content: bytes) -> bytes:
 
 
 def send(descriptor: int, content: bytes) -> None:
-    """Writes one frame, waiting for the reader. Raises BrokenPipeError where there is none."""
+    """Writes one frame, waiting for the reader. Raises BrokenPipeError if there is none."""
     rest = memoryview(frame(content))
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -35,7 +35,7 @@ def receive_headed(descriptor: int) -> tuple[dict[str, Any], bytes]:
 
 
 def receive(descriptor: int) -> bytes:
-    """Reads one frame, waiting for the writer. Raises EOFError where there is none, or it stops halfway."""
+    """Reads one frame, waiting for the writer. Raises EOFError if there is none, or it stops halfway."""
     return _exactly(descriptor, int.from_bytes(_exactly(descriptor, PREFIX_BYTES), "big"))
 
 

@@ -57,7 +57,7 @@ class Zygote:
         self.isolation: Isolation | None = None
 
     def start(self) -> None:
-        """Raises SandboxUnavailableError where something is missing and `unsafe` does not say so."""
+        """Raises SandboxUnavailableError if something is missing and `unsafe` does not say so."""
         if self._process is not None:
             return
         if sys.platform != "linux":
@@ -132,7 +132,7 @@ class Session:
         self.ended = False
 
     def begin(self, job: dict[str, Any]) -> None:
-        """Raises SandboxUnavailableError where the process could not lock itself."""
+        """Raises SandboxUnavailableError if the process could not lock itself."""
         with _explained():
             send(self._requests, json.dumps(job).encode())
             answer = self._receive()

@@ -58,7 +58,7 @@ def _ratio(sums: Sequence[Share]) -> float:
 def mcnemar(before: Sequence[Share], after: Sequence[Share]) -> float | None:
     """Two-sided exact p-value of McNemar's test (1947): of the items that changed, did more get better than worse?
 
-    None where an item is not right or wrong as a whole.
+    None if an item is not right or wrong as a whole.
     """
     if not all(share in ((0, 1), (1, 1)) for share in (*before, *after)):
         return None

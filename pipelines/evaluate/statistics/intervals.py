@@ -100,7 +100,7 @@ def influences(shares: Sequence[Share]) -> list[float]:
 
 def degrees_of_freedom(shares: Sequence[Share]) -> float:
     """Of the variance, if units differ in their ratio as much whatever their size: n - 1 where all are as large, near
-    0 where one of them is nearly all.
+    0 if one of them is nearly all.
 
     Satterthwaite's 2 * mean^2 / variance of the quadratic form, tr(B)^2 / tr(B^2) with B = A (I - H) D (I - H)' A,
     of which everything but D is of low rank.

@@ -102,7 +102,7 @@ class HarnessTask:
         return tuple(self._definition.files.values())
 
     def items(self) -> list[Item]:
-        """Raises PackageError where the harness is not installed as it is pinned."""
+        """Raises PackageError if the harness is not installed as it is pinned."""
         try:
             if not self._rows["test"]:
                 raise ValueError("no rows")
@@ -135,7 +135,7 @@ class HarnessTask:
 
     @cached_property
     def _tasks(self) -> dict[str, "_Part"]:
-        """The harness' tasks by value of `by`, with their rows; one task under "" where there is no such field."""
+        """The harness' tasks by value of `by`, with their rows; one task under "" if there is no such field."""
         by = self._definition.by
         values = [row[by] if by else "" for row in self._rows["test"]]
         needed = dict.fromkeys(values[row] for row in self._drawn_rows)
@@ -214,7 +214,7 @@ class _Part:
 @dataclass(frozen=True)
 class _Gold:
     """What judging needs: the item's document, how many requests are the harness' own, and which is the right choice
-    (None where there are no choices, and the gold answer is one request more)."""
+    (None if there are no choices, and the gold answer is one request more)."""
 
     value: str
     doc: Mapping[str, Any]
@@ -223,7 +223,7 @@ class _Gold:
 
 
 def _load(definition: Definition, value: str, splits: Mapping[str, list[Any]]) -> Any:
-    """The harness' task over local rows. Raises PackageError where the harness is not installed as it is pinned."""
+    """The harness' task over local rows. Raises PackageError if the harness is not installed as it is pinned."""
     require([PACKAGE], USER)
     # Set before its first import: nothing here may ask the network.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")

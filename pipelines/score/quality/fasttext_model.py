@@ -70,7 +70,7 @@ class FastTextModel:
         """Of the label, for a text taken as one line; 0 for a text of which the model knows nothing.
 
         fastText itself adds 1e-5 to each probability, and rounds those of its losses `ns` and `ova` to a table's.
-        Raises ValueError where the model's numbers make none.
+        Raises ValueError if the model's numbers make none.
         """
         rows = self._rows_of(characters.text)
         if not len(rows):

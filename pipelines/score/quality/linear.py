@@ -35,7 +35,7 @@ class QualityModel:
 
     @classmethod
     def load(cls, path: Path) -> "QualityModel":
-        """Raises ValueError where the file holds something else."""
+        """Raises ValueError if the file holds something else."""
         from safetensors import SafetensorError, safe_open
 
         try:

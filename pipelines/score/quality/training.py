@@ -32,7 +32,7 @@ def train_quality_model(
     """Write to `out` a model that gives texts like `good` a probability near 1; both kinds weigh the same.
 
     Logistic regression on shares of word uni- and bigrams, by Adagrad (Duchi, Hazan and Singer 2011). The same texts
-    in the same order and the same seed give the same file. Raises ValueError where either side has fewer than 10 texts.
+    in the same order and the same seed give the same file. Raises ValueError if either side has fewer than 10 texts.
     """
     texts = [(_shares(text), label) for label, side in ((1, good), (0, bad)) for text in side]
     labels = np.array([label for _, label in texts])

@@ -53,7 +53,7 @@ def opt_out_scores(opt_out: str | None) -> Mapping[str, bool]:
 
 
 def _directives(value: str) -> Iterator[tuple[str, str]]:
-    """(agent, directive) pairs of a header's value; the agent is "" where none is named. Repeated headers come joined
+    """(agent, directive) pairs of a header's value; the agent is "" if none is named. Repeated headers come joined
     by commas, so a name binds only the directive beside it: what follows counts for everybody."""
     for part in value.lower().split(","):
         agent, colon, directive = part.partition(":")

@@ -17,7 +17,7 @@ NUM_CANDIDATES = 3
 @dataclass(frozen=True)
 class Language:
     """`code`: ISO 639-1, "unknown" where no profile is near. `margin`: how much farther the second profile is than the
-    first, as a share of its distance; 1 where there is no second. `arbitrated`: the second engine was asked."""
+    first, as a share of its distance; 1 if there is no second. `arbitrated`: the second engine was asked."""
 
     code: str
     margin: float

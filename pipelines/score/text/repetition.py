@@ -21,7 +21,7 @@ def duplicates(keys: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:
 
 def ngram_characters(keys: np.ndarray, lengths: np.ndarray, letters_per_word: int = 1) -> tuple[list[int], list[int]]:
     """Characters (with the blanks inside) of all occurrences of the most frequent n-gram for each of TOP_NGRAMS, the
-    first in the text of those that are equally frequent, 0 where none occurs twice; and characters (without blanks)
+    first in the text of those that are equally frequent, 0 if none occurs twice; and characters (without blanks)
     of n-grams that stood before, for each of DUPLICATE_NGRAMS, read from left to right without overlap.
 
     `keys`: uint64 by word, equal where words are; `lengths`: their characters. Where a word is written as several

@@ -143,7 +143,7 @@ _VIM_MODE = re.compile(r"\b(?:vim?|ex):[^\n]*?\b(?:ft|filetype|syntax)=(\w+)")
 
 
 def detect(path: str, text: str) -> str | None:
-    """The language of the file at `path` with content `text`; None where it is none of the table.
+    """The language of the file at `path` with content `text`; None if it is none of the table.
 
     The first line of a script and a modeline are its author's word and go before extensions.
     """

@@ -77,7 +77,7 @@ _IDENTIFIER = re.compile(r"SPDX-License-Identifier:[ \t]*([\w.+\-() \t]+?)[ \t]*
 
 
 def identify(text: str) -> set[str]:
-    """SPDX ids of the licences whose texts `text` holds: one or several, none where no text is known."""
+    """SPDX ids of the licences whose texts `text` holds: one or several, none if no text is known."""
     normal = _normal(text)
     return _proper({name for name, phrases in FINGERPRINTS.items() if all(phrase in normal for phrase in phrases)})
 

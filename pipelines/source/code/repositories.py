@@ -157,7 +157,7 @@ def _pin(root: Path, max_file_bytes: int) -> dict[str, Any]:
 
 
 def _survey(checkout: Checkout, part: RepositoryGroup, sink: DocumentSink) -> Survey:
-    """Read every file once: count what is passed over, note what is kept. Raises RuntimeError where files changed."""
+    """Read every file once: count what is passed over, note what is kept. Raises RuntimeError if files changed."""
     survey, digest, passed = Survey(), hashlib.sha256(), Counter[str]()
     for file in files_of(checkout.path, part.max_file_bytes):
         add_to_digest(digest, file)

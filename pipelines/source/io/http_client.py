@@ -60,7 +60,7 @@ class _TransientError(ArcticError):
 class Version:
     """What tells one content of a URL from another.
 
-    `validator`: its ETag, else its Last-Modified, else ""; `size_bytes`: its whole size, None where it is not stated.
+    `validator`: its ETag, else its Last-Modified, else ""; `size_bytes`: its whole size, None if it is not stated.
     """
 
     validator: str
@@ -235,7 +235,7 @@ def _range_start(response: urllib3.BaseHTTPResponse) -> int | None:
 
 
 def _require_pinned(url: str, version: Version, pinned: Version | None) -> None:
-    """Raise ChangedError where the content is another, and _TransientError where its size alone is stated wrongly."""
+    """Raise ChangedError if the content is another, and _TransientError where its size alone is stated wrongly."""
     if pinned is None or version == pinned:
         return
     if version.validator == pinned.validator != "":
@@ -244,7 +244,7 @@ def _require_pinned(url: str, version: Version, pinned: Version | None) -> None:
 
 
 def _failure(url: str, error: exceptions.HTTPError) -> str:
-    """What went wrong, in words that are the same each time. Raises HttpError where another attempt cannot help."""
+    """What went wrong, in words that are the same each time. Raises HttpError if another attempt cannot help."""
     cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
     if isinstance(cause, exceptions.LocationValueError | exceptions.ResponseError):
         raise HttpError(f"{url}: {cause}")

@@ -39,12 +39,12 @@ class PlacedFile(Protocol):
         """Names that tell it from others of its name, each with more of its place."""
 
     def pin(self) -> Any:
-        """Plain data that fixes the content. Raises InputError where the file cannot be reached."""
+        """Plain data that fixes the content. Raises InputError if the file cannot be reached."""
 
     def fetch(self, pinned: Any, folder: Path) -> Path:
         """The file on this machine's disk, copied into `folder` where it lies elsewhere.
 
-        Raises ChangedError where it is not `pinned`, HttpError or StoreReadError where it cannot be had.
+        Raises ChangedError if it is not `pinned`, HttpError or StoreReadError where it cannot be had.
         """
 
 
@@ -84,7 +84,7 @@ class Names:
 
     def give(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
         """`files` with names that are their own: as short as they stand, with more of their place where another file
-        has the same, as far as that goes. Raises InputError where an earlier input has one of them too."""
+        has the same, as far as that goes. Raises InputError if an earlier input has one of them too."""
         for file in files:
             if _identity(file) in self.files:
                 raise InputError(f"paths: {file.name} belongs to an earlier input too. Take it out of one of the two.")
@@ -124,7 +124,7 @@ def pinned_files(
 ) -> Iterator[tuple[PlacedFile, Any]]:
     """The pinned files at the places with their pins, by name; files that came later are none of them.
 
-    Raises ChangedError where one is gone.
+    Raises ChangedError if one is gone.
     """
     claims: dict[str, list[PlacedFile]] = {}
     for file in find_files(paths, folder, file_type):

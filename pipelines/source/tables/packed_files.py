@@ -87,7 +87,7 @@ def _after_padding(file: BinaryIO, packed: bytes) -> bytes:
 
 
 def _require_text(path: Path, start: bytes) -> None:
-    """Raise PackingError where the first bytes of a file are neither compressed nor text in UTF-8."""
+    """Raise PackingError if the first bytes of a file are neither compressed nor text in UTF-8."""
     if start.startswith(_WIDE_MARKS):
         raise PackingError("text in UTF-16. Save it as UTF-8")
     is_packed = any(magic.match(start) for magic in _PACKINGS.values())

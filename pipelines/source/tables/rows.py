@@ -55,7 +55,7 @@ def read_json_lines(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRow]
     """`fields` of every line of a JSON Lines file, plain or compressed (.gz, .zst, .bz2); blank lines are passed over.
 
     Dots in the name of a field lead into nested objects, where no field has that very name. Raises BrokenFileError
-    where a compressed file ends early or is damaged.
+    if a compressed file ends early or is damaged.
     """
     for number, line in enumerate(_lines(_blocks(path)), start=1):
         if line is None:
@@ -88,13 +88,13 @@ def read_parquet_rows(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRo
 
 
 def require_parquet_columns(path: Path, fields: Sequence[str]) -> None:
-    """Raise BrokenFileError where one of `fields` is missing from a Parquet file that can be read."""
+    """Raise BrokenFileError if one of `fields` is missing from a Parquet file that can be read."""
     with _errors_as_broken_file_error():
         _find_columns(_open(_mapped(path), "ns"), fields)
 
 
 def require_columns(names: Sequence[str], fields: Sequence[str]) -> None:
-    """Raise MissingColumnError where one of `fields` is missing from a table's columns."""
+    """Raise MissingColumnError if one of `fields` is missing from a table's columns."""
     for field in fields:
         if field not in names:
             raise MissingColumnError(f"no column {field!r}; the columns are {', '.join(names)}")

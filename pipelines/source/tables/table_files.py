@@ -159,7 +159,7 @@ def _document(text: str, row: Row, section: TableFields, origin: str, heldout_fr
 
 
 def _stored(field: str, value: Any) -> str | None:
-    """A field as text in UTF-8, None where it is missing or blank. Raises _UnreadableFieldError."""
+    """A field as text in UTF-8, None if it is missing or blank. Raises _UnreadableFieldError."""
     try:
         text = _as_text(value)
         return text.encode().decode() if text and not text.isspace() else None
@@ -184,7 +184,7 @@ _WRITTEN_AS_TEXT = (bytes, date, time, Decimal, UUID)
 
 
 def _plain(value: Any) -> str:
-    """What JSON has no kind for, as text. Raises TypeError where it has no text that is read one way only."""
+    """What JSON has no kind for, as text. Raises TypeError if it has no text that is read one way only."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, date | time):

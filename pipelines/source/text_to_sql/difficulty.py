@@ -52,7 +52,7 @@ class Conditions:
 
 
 def count_components(query: str) -> Counts:
-    """The counts of a SELECT statement. Raises ValueError where it is none."""
+    """The counts of a SELECT statement. Raises ValueError if it is none."""
     tokens = [token if token[0] in "'\"" else token.lower() for token in _TOKEN.findall(query)]
     clauses, set_operations = _split_clauses(_without_outer_brackets(tokens))
     if "select" not in clauses or "from" not in clauses:

@@ -59,7 +59,7 @@ def draw_pairs(schema: Schema, count: int, draw: random.Random) -> list[Pair]:
 
 
 Drawn = tuple[str, str] | None
-"""Question, and query without its end mark; None where the schema does not allow the kind."""
+"""Question, and query without its end mark; None if the schema does not allow the kind."""
 
 
 def _count(schema: Schema, draw: random.Random) -> Drawn:

@@ -90,7 +90,7 @@ class Schema:
 def schemas(seed: int, heldout: bool) -> Iterator[Schema]:
     """Different schemas, still without rows. No table of a held-out schema, name and columns, is in a training schema.
 
-    Raises ValueError where the vocabulary holds no more.
+    Raises ValueError if the vocabulary holds no more.
     """
     draw = random.Random(f"schemas/{seed}/{heldout}")
     seen: set[frozenset[tuple[str, frozenset[str]]]] = set()

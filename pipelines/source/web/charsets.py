@@ -35,7 +35,7 @@ class UndecodablePageError(ArcticError, ValueError):
 
 def decode(body: bytes, content_type: str) -> str:
     """`body` as text without its byte order mark, by the charset of the mark, of `content_type`, of the page's meta tag
-    or of the bytes' statistics, the first that fits. Raises UndecodablePageError where none does.
+    or of the bytes' statistics, the first that fits. Raises UndecodablePageError if none does.
 
     A single-byte charset fits all bytes, which is no evidence: bytes that are UTF-8 are read as UTF-8.
     """
@@ -92,7 +92,7 @@ def _stated_charsets(body: bytes, content_type: str) -> list[str]:
 
 
 def _codec(label: str | None) -> str | None:
-    """Python's name of the codec for a label of the web, or None where no browser knows it."""
+    """Python's name of the codec for a label of the web, or None if no browser knows it."""
     if not label:
         return None
     mapped = map_encoding_to_html5(label.replace("latin-", "latin"), fallback_utf8=False)

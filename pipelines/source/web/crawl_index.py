@@ -38,7 +38,7 @@ def find_records(index: RawIOBase, domains: Sequence[str], languages: Sequence[s
     """Records of one of the registered domains, if any are named, with text in one of the languages, if any are named:
     those of one row group at a time, in order.
 
-    `index` is read by ranges. Raises BrokenFileError where it is damaged or has not the columns.
+    `index` is read by ranges. Raises BrokenFileError if it is damaged or has not the columns.
     """
     columns = [name for name, values in ((DOMAIN, domains), (LANGUAGES, languages)) if values]
     try:

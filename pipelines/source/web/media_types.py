@@ -10,7 +10,7 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"?|'?([^\s;,'\"]+))", re
 
 
 class MediaType(NamedTuple):
-    """Such as "text/html" in lower case, and the charset's label; each "" where none is stated."""
+    """Such as "text/html" in lower case, and the charset's label; each "" if none is stated."""
 
     essence: str
     charset: str

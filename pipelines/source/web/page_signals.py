@@ -51,7 +51,7 @@ _PART_OF_A_PAGE = re.compile(r"""["']@type["']\s*:\s*["'](?:Image|Video|Audio|Me
 
 def opt_out(headers: Mapping[str, str], html: str) -> str | None:
     """The page's directives to robots and miners as JSON, headers by name and meta tags as "meta:" and name; None
-    where it has none."""
+    if it has none."""
     signals = {name: headers[name] for name in OPT_OUT_HEADERS if name in headers}
     for name, value in _meta_directives(html):
         earlier = signals.get(f"meta:{name}")
@@ -60,7 +60,7 @@ def opt_out(headers: Mapping[str, str], html: str) -> str | None:
 
 
 def licence(html: str) -> str | None:
-    """SPDX id of the licence that the page states as its own, by `rel=license` or schema.org; None where it states none
+    """SPDX id of the licence that the page states as its own, by `rel=license` or schema.org; None if it states none
     or several."""
     page = html[:MAX_LICENCE_CHARACTERS]
     if "license" not in page:

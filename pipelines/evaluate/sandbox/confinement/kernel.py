@@ -23,12 +23,12 @@ def prctl(option: int, *arguments: Any) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Raises OSError where the machine does not allow it."""
+    """Raises OSError if the machine does not allow it."""
     _checked(_libc.unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str, flags: int) -> None:
-    """Raises OSError where the machine does not allow it."""
+    """Raises OSError if the machine does not allow it."""
     _checked(_libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None), "mount")
 
 

@@ -36,7 +36,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def abi() -> int:
-    """The kernel's version of landlock; 0 where it has none."""
+    """The kernel's version of landlock; 0 if it has none."""
     try:
         return syscall(CREATE_RULESET, None, 0, VERSION_FLAG)
     except OSError:

@@ -25,7 +25,7 @@ LOADER_LINKS = (Path("/lib"), Path("/lib64"))
 
 
 def prepare(owner: tuple[int, int], readable: Iterable[Path], hidden: Iterable[Path]) -> bool:
-    """Builds LIBRARY of `readable` without the contents of `hidden`, and an empty FILES; False where this user may not.
+    """Builds LIBRARY of `readable` without the contents of `hidden`, and an empty FILES; False if this user may not.
 
     Needs a user namespace of this process's own, and changes nothing outside of it.
 
@@ -63,7 +63,7 @@ def add(tree: str, paths: Iterable[Path]) -> None:
     """Makes `paths` exist in `tree` by the names that they have outside, links on the way included. Paths that do not
     exist are left out.
 
-    Raises OSError where a mount is not allowed.
+    Raises OSError if a mount is not allowed.
     """
     targets = {target for path in paths if (target := _link(tree, path)) is not None}
     # Short paths first: a folder that is mounted brings what is below it along.
@@ -85,7 +85,7 @@ def _mount_onto(tree: str, target: Path) -> None:
 
 
 def _link(tree: str, path: Path) -> Path | None:
-    """Copies the links that lead along `path` into `tree`; returns where they lead, None where that does not exist."""
+    """Copies the links that lead along `path` into `tree`; returns where they lead, None if that does not exist."""
     if not path.exists():
         return None
     for folder in (*reversed(path.parents), path):

@@ -49,7 +49,7 @@ class Child:
     def exchange(self, request: bytes, cpu_s: float) -> Outcome:
         """Sends `request` and waits for one frame. Whatever is not RETURNED ends the process.
 
-        Raises EOFError where the caller left in the meantime.
+        Raises EOFError if the caller left in the meantime.
         """
         usage = _Usage(self._pid, self._schedules)
         patience_s = cpu_s

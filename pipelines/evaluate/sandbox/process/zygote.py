@@ -46,7 +46,7 @@ def serve(ceiling: lockdown.Ceiling) -> None:
 
 
 def _session_begins() -> bool:
-    """Waits for the first byte of a session without reading it; False where the other side is gone."""
+    """Waits for the first byte of a session without reading it; False if the other side is gone."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     return bool(poll.poll()[0][1] & select.POLLIN)

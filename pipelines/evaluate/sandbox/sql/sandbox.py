@@ -70,7 +70,7 @@ class SqlSandbox:
     def run_file(self, database: Path, query: str) -> Reply:
         """The reply to `query` on an SQLite file, which is opened read-only and taken as immutable.
 
-        Raises FileNotFoundError where there is none.
+        Raises FileNotFoundError if there is none.
         """
         path = database.resolve(strict=True)
         return self._ask({"path": str(path), "query": query}, [path])

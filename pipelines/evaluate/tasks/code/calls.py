@@ -31,7 +31,7 @@ class Outcome:
     """Of several calls in one exchange.
 
     `results`: of the calls before the first that failed, or of some where not all fit into one reply; `fault`: why that
-    one failed, "" where none did; `is_certain`: False where all that is known is that one of the calls failed; `cpu_s`:
+    one failed, "" if none did; `is_certain`: False where all that is known is that one of the calls failed; `cpu_s`:
     CPU seconds as measured.
     """
 
@@ -42,7 +42,7 @@ class Outcome:
 
 
 class LoadedProgram:
-    """A program whose body has run. `fault`: why it could not, "" where it could."""
+    """A program whose body has run. `fault`: why it could not, "" if it could."""
 
     def __init__(self, running: Running, problem: Problem, program: str) -> None:
         self._running, self._problem = running, problem

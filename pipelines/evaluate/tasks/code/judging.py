@@ -63,7 +63,7 @@ class Checker:
         return Finding(program, True, not reason, reason or CORRECT)
 
     def _fault(self, problem: Problem, program: str, kind: Kind) -> str:
-        """The first thing that is wrong, "" where nothing is.
+        """The first thing that is wrong, "" if nothing is.
 
         Quick inputs are tried many at once, with the budget of one: what stays within it would have done so one by
         one. Where that fails, or nobody knows at which of them, all are tried one by one in a fresh process.
@@ -77,7 +77,7 @@ class Checker:
     def _attempt(
         self, problem: Problem, program: str, kind: Kind, reference: Reference, ends: Sequence[int]
     ) -> str | None:
-        """As `_fault`, input n being tried with those before `ends[n]`; None where one of several inputs failed, and
+        """As `_fault`, input n being tried with those before `ends[n]`; None if one of several inputs failed, and
         nobody knows which."""
         left_s = max(PROGRAM_CPU_S, BUDGET_FACTOR * sum(reference.cpu_s))
         n = 0

@@ -36,7 +36,7 @@ class Problem:
 
 
 def read_problems(root: Path, file: str) -> list[Problem]:
-    """The problems of a file of the data root, in its order. Raises DataError where a row is none."""
+    """The problems of a file of the data root, in its order. Raises DataError if a row is none."""
     problems = []
     for number, row in enumerate(read_rows(root, file), 1):
         try:

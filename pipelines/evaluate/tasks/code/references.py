@@ -39,7 +39,7 @@ class References:
         self._by_problem: dict[tuple[str, Kind], Reference] = {}
 
     def get(self, problem: Problem, kind: Kind, sandbox: PythonSandbox) -> Reference:
-        """Computed in a process of its own. Raises DataError where the canonical solution fails."""
+        """Computed in a process of its own. Raises DataError if the canonical solution fails."""
         key = problem.problem_id, kind
         if key not in self._by_problem:
             self._by_problem[key] = _compute(problem, kind, sandbox)

@@ -72,7 +72,7 @@ def count_capital_words(text: str) -> int:
 
 
 def language_of(text: str) -> str | None:
-    """The code that langdetect gives `text`, the same one every time; None where it finds no feature of any."""
+    """The code that langdetect gives `text`, the same one every time; None if it finds no feature of any."""
     langdetect = language_detector()
     # Without a seed the same text has several languages.
     langdetect.DetectorFactory.seed = 0
@@ -84,7 +84,7 @@ def language_of(text: str) -> str | None:
 
 
 def language_detector() -> Any:
-    """The package langdetect. Raises PackageError where it cannot be imported."""
+    """The package langdetect. Raises PackageError if it cannot be imported."""
     try:
         import langdetect
     except ImportError as error:

@@ -27,7 +27,7 @@ def inked(text: str) -> int:
 
 def one_by_one(found: ElementNodeList) -> Iterator[ElementNode]:
     """The elements of a list that is rarely read to its end: Python's object for one costs several microseconds, and
-    iterating over the list itself makes those of all elements anew at each step."""
+    iterating over the list itself makes those of all elements again at each step."""
     place = 0
     while (element := found.item(place)) is not None:
         yield element

@@ -107,7 +107,7 @@ def _cascade(html: str, tree: HTMLTree, body: ElementNode, visible: int) -> tupl
 
 
 def _nesting(html: str, num_tags: int) -> int:
-    """The most tags that stand open at one place, or 0 where there are too few tags to count."""
+    """The most tags that stand open at one place, or 0 if there are too few tags to count."""
     # Each level takes at least one tag, and 8,000 levels are still searched in well under a second.
     if not MIN_COUNTED_TAGS < num_tags <= MAX_PARSED_TAGS:
         return 0
@@ -162,7 +162,7 @@ def _worth_trafilatura(html: str, text: str) -> bool:
 
 
 def _trafilatura(html: str) -> tuple[str, str]:
-    """trafilatura's text, "" where it finds none, and the name of the error that it broke down with, if any."""
+    """trafilatura's text, "" if it finds none, and the name of the error that it broke down with, if any."""
     # Imported here: it takes longer to import than most commands that never extract a page take to run.
     import trafilatura
 

@@ -44,7 +44,7 @@ def decode_body(headers: Mapping[str, str], body: bytes, limit: int, cut: bool) 
     """`body` without its transfer and content encodings, of which servers and crawlers state some that are not there
     and keep silent about others. `cut`: the record says that its body is not whole, so what decodes of it is enough.
 
-    Raises ValueError where it is damaged or decodes to more than `limit` bytes.
+    Raises ValueError if it is damaged or decodes to more than `limit` bytes.
     """
     transfer = _codings(headers.get("transfer-encoding", ""))
     if "chunked" in transfer:

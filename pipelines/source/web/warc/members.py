@@ -82,7 +82,7 @@ class Window:
         return position
 
     def find_near(self, pattern: re.Pattern[bytes], start: int, stop: int) -> int | None:
-        """Where `pattern` stands first from `start` on; the end of the stream where that comes first; None where
+        """Where `pattern` stands first from `start` on; the end of the stream where that comes first; None if
         neither is found before about `stop`."""
         while start < stop:
             self.hold(start, READ_BYTES)
@@ -182,7 +182,7 @@ class ZstdFrame:
 
 
 def gunzip_whole(window: Window, start: int, limit: int) -> tuple[int, bytes] | None:
-    """End and content of the gzip member stored from `start` on, at more than the speed of zlib; None where it is
+    """End and content of the gzip member stored from `start` on, at more than the speed of zlib; None if it is
     damaged, large, or not followed by another member or the end of the file, which GzipMember sorts out."""
     end = window.find_near(_GZIP_HEADER, start + _GZIP_HEADER_BYTES, start + _FAST_BYTES)
     content = None if end is None else gunzip(window.take(start, end - start), limit)
@@ -190,7 +190,7 @@ def gunzip_whole(window: Window, start: int, limit: int) -> tuple[int, bytes] | 
 
 
 def unzstd_whole(window: Window, start: int, limit: int, dictionary: bytes | None) -> tuple[int, bytes] | None:
-    """End and content of the zstd frame stored from `start` on; None where it is damaged or large, for ZstdFrame."""
+    """End and content of the zstd frame stored from `start` on; None if it is damaged or large, for ZstdFrame."""
     blocks = _ZstdBlocks(window, start)
     frame = blocks.read(_FAST_BYTES)
     if blocks.error or start + len(frame) < blocks.end:
@@ -203,7 +203,7 @@ def unzstd_whole(window: Window, start: int, limit: int, dictionary: bytes | Non
 
 
 def gunzip(member: bytes, limit: int) -> bytes | None:
-    """What a gzip member decodes to; None where it is damaged, more than one, or more than `limit` bytes."""
+    """What a gzip member decodes to; None if it is damaged, more than one, or more than `limit` bytes."""
     size = int.from_bytes(member[-4:], "little")
     if size > limit:
         return None

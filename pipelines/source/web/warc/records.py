@@ -192,7 +192,7 @@ def _inside(member: GzipMember | ZstdFrame, start: int, limit: int) -> Generator
 
 
 def _only_record(content: bytes, start: int, end: int) -> Record | None:
-    """The record that a member stored in [start, end) holds, or None where it holds several.
+    """The record that a member stored in [start, end) holds, or None if it holds several.
 
     Without Content-Length the member tells the record's end.
     """
@@ -244,7 +244,7 @@ def _plain(window: Window, start: int, limit: int) -> Generator[Found, None, int
 
 def _record_end(window: Window, block_end: int) -> tuple[int, bool] | None:
     """Where the record ends whose block ends at `block_end`, after the blank lines that close it, and whether another
-    one or the file's end follows; None where none is closed there and none starts."""
+    one or the file's end follows; None if none is closed there and none starts."""
     around = window.take(block_end - 1, 1 + _MAGIC_BYTES)
     closing = around[1:]
     end = block_end + len(closing) - len(closing.lstrip(b"\r\n"))
@@ -278,7 +278,7 @@ def _parse_head(content: bytes) -> tuple[dict[str, str], int]:
 
 
 def _single(name: str, joined: str) -> str:
-    """The value of a field that a header has once, or several times alike. Raises UnsoundError where a type or date
+    """The value of a field that a header has once, or several times alike. Raises UnsoundError if a type or date
     is another each time; a URL may have commas of its own."""
     values = joined.split(", ")
     for size in range(1, len(values) // 2 + 1):

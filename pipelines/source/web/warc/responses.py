@@ -87,7 +87,7 @@ def _responses(record: Record | Damage, limit: int) -> Iterator[Response | Damag
 
 
 def _response(record: Record, limit: int) -> Response | None:
-    """None where the record is of another kind. Raises ValueError where it is damaged."""
+    """None if the record is of another kind. Raises ValueError if it is damaged."""
     headers, block = record.headers, record.block
     kind, content_type = headers.get("warc-type", "").lower(), headers.get("content-type", "").lower()
     match kind:
@@ -112,7 +112,7 @@ def _response(record: Record, limit: int) -> Response | None:
 
 
 def _require_digests(headers: Mapping[str, str], block: bytes, payloads: tuple[bytes, ...], cut: bool) -> None:
-    """Raise ValueError where the record is not what its digests say. The block's tells all, the payload's is asked only
+    """Raise ValueError if the record is not what its digests say. The block's tells all, the payload's is asked only
     where there is no other: writers differ in whether they take it before or after decoding, or of a body that they
     cut."""
     if "warc-block-digest" in headers:
