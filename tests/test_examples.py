@@ -18,6 +18,7 @@ SHOWN = {
     "own_scorer.py": ["'num_links': 2, 'links_per_word': 0.5}", "'num_links': 0, 'links_per_word': 0.0}"],
     "own_source.py": [r"river.md: '# River\n\nIt rose in the night.\n'", "'data/skipped_too_short': 1"],
     "own_stages.py": ["largest: built, {'largest': 997.0}", "largest: reused, {'largest': 997.0}"],
+    "own_task.py": ["The capital of France is Paris: correct", "The capital of Japan is Paris: wrong city"],
     "read_packed_tokens.py": ["200 texts in"],
     "run_recipe.py": ["built   report", "eval/bits_per_byte"],
 }

@@ -288,8 +288,8 @@ def test_a_page_of_html_instead_of_a_list_is_not_kept(section, crawl, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "one is needed. Set one of them"),
-        ({"fraction": 0.5, "num_files": 2}, "one is needed. Set one of them"),
+        ({}, "give exactly one of the two"),
+        ({"fraction": 0.5, "num_files": 2}, "give exactly one of the two"),
         ({"num_files": 2, "subset": "wet", "languages": ["eng"]}, "the index has no WET records"),
         ({"num_files": 2, "languages": ["en"]}, "languages"),
         ({"num_files": 2, "domains": ["https://example.org/"]}, "domains"),
