@@ -8,14 +8,13 @@ import pytest
 from rich.console import Console
 
 from infra.artifact import Artifact, Manifest
-from infra.resources import Resources
 from infra.session import RunResult, StageResult
-from infra.stage import Stage
 from pipelines.artifacts.evaluation import Difference, Score, Scores, interval_text, score_text, write_differences
 from pipelines.cli.terminal.scores import print_scores
 from pipelines.cli.terminal.summary import print_summary
 from pipelines.evaluate.measuring import metrics_of
 from pipelines.report.scores_section import written
+from tests.kit.stages import idle_stage
 
 
 @pytest.mark.parametrize(
@@ -43,8 +42,8 @@ def test_one_score_reads_the_same_on_every_surface(tmp_path: Path) -> None:
     write_differences({}, folder)
     console, end = (Console(width=200, record=True, file=StringIO()) for _ in range(2))
     print_scores(folder, console)
-    stage = Stage("evaluate", "1", 1, {}, {}, lambda context, inputs: {}, Resources())
-    train = Stage("train", "1", 1, {}, {}, lambda context, inputs: {}, Resources())
+    stage = idle_stage("evaluate", "1")
+    train = idle_stage("train", "1")
     manifest = Manifest(stage.id, "evaluate", "1", stage.key, 1, {}, {}, (), {}, (), 0.0, {})
     artifact = Artifact(folder, manifest)
     stages = {train.id: StageResult(train, "failed", error="no GPU"), stage.id: StageResult(stage, "built", artifact)}
