@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.dedup.deduplicate import deduplicate
+from pipelines import deduplicate
 
 
 def main(folder: Path) -> None:

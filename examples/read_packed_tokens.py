@@ -8,7 +8,7 @@ import tempfile
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from pipelines.tokenize.library import pack_texts, train_tokenizer
+from pipelines import pack_texts, train_tokenizer
 
 TEXTS = [f"SELECT name, age FROM people_{number} WHERE age > {number} ORDER BY name;" for number in range(200)]
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pipelines.dedup.deduplicate import deduplicate
     from pipelines.errors import NotInStoreError, OptionError
     from pipelines.recipes import Recipe, load_recipe
-    from pipelines.score.library import score_documents
+    from pipelines.score.score_documents import score_documents
     from pipelines.session import RunPlan, plan, run
-    from pipelines.source.library import extract, read_documents
-    from pipelines.tokenize.library import pack_texts, train_tokenizer
+    from pipelines.source.read_documents import extract, read_documents
+    from pipelines.tokenize.pack_texts import pack_texts, train_tokenizer
 
 __all__ = [
     "ArcticError",
@@ -57,14 +57,14 @@ _MODULES = {
     "StageResult": "infra.session",
     "UserError": "arctic_errors",
     "deduplicate": "pipelines.dedup.deduplicate",
-    "extract": "pipelines.source.library",
+    "extract": "pipelines.source.read_documents",
     "load_recipe": "pipelines.recipes",
-    "pack_texts": "pipelines.tokenize.library",
+    "pack_texts": "pipelines.tokenize.pack_texts",
     "plan": "pipelines.session",
-    "read_documents": "pipelines.source.library",
+    "read_documents": "pipelines.source.read_documents",
     "run": "pipelines.session",
-    "score_documents": "pipelines.score.library",
-    "train_tokenizer": "pipelines.tokenize.library",
+    "score_documents": "pipelines.score.score_documents",
+    "train_tokenizer": "pipelines.tokenize.pack_texts",
 }
 
 
