@@ -173,9 +173,7 @@ def run(
         >>> events
         ['run_started', 'stage_started', 'stage_finished', 'run_finished']
     """
-    opened = Store(Path(store)).open()
-    with opened.locked():
-        opened.remove_scratch()
+    with Store(Path(store)).held() as opened:
         return execute(plan(opened, stages), opened, RunInfo(name), address, on_event)
 
 

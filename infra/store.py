@@ -83,6 +83,14 @@ class Store:
             )
 
     @contextmanager
+    def held(self) -> Iterator["Store"]:
+        """This store, opened and locked, without what killed attempts left: what a run writes to. Raises StoreError."""
+        self.open()
+        with self.locked():
+            self.remove_scratch()
+            yield self
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store for writing; the kernel frees it however this process ends. Raises StoreError."""
         try:

@@ -114,7 +114,7 @@ class LocalPasses:
         return list(self.executor.map(run, enumerate(tasks)))
 
     def discard(self, folder: Path) -> None:
-        spent = self.folder("spent")
+        spent = self.folder(f"spent-{folder.name}")
         spent.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(spent)
 
@@ -131,6 +131,7 @@ def _merge(own: Path, folder: Path) -> None:
 def _tables(documents: pa.Table | str | Path | Sequence[str | Path], columns: Columns) -> Iterator[pa.Table]:
     """Portions of the input with `name`, `text`, `quality`, `origin`."""
     if isinstance(documents, pa.Table):
+        _present(documents.schema, columns, "")
         for first in range(0, len(documents), SHARD_ROWS):
             yield _portion(documents.slice(first, SHARD_ROWS), first, "", columns)
         return
@@ -164,7 +165,6 @@ def _present(schema: pa.Schema, columns: Columns, origin: str) -> list[str]:
 
 
 def _portion(table: pa.Table, first: int, origin: str, columns: Columns) -> pa.Table:
-    _present(table.schema, columns, origin)
     rows = range(first + 1, first + 1 + len(table))
     prefix = f"{origin}#" if origin else ""
     names = table[columns.doc_id].cast(pa.string()) if columns.doc_id else pa.array([f"{prefix}{row}" for row in rows])

@@ -78,7 +78,8 @@ class Suite:
                 raise RecipeError(f"evaluate.tasks has {mistake}")
             tasks |= dict.fromkeys(SUITES.get(name, (name,)))
         suite = cls(tuple(tasks), root, limit, unsafe, own=tuple(own))
-        _require_own_names(suite)
+        if own:
+            _require_own_names(suite)
         if "smoke" in names:
             return replace(suite, limit=limit or SMOKE_LIMIT, max_new_tokens=SMOKE_NEW_TOKENS)
         return suite

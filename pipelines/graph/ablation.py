@@ -15,8 +15,10 @@ from pipelines import ablate, tokenize
 from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
+from pipelines.evaluate import PhaseInputs
 from pipelines.fit import Recipes, has_heldout, mistakes_of, require_fit
 from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
+from pipelines.train import TrainInputs
 
 VARIED = ("mix", "train", "evaluate")
 """Stages of the phase that each candidate has of its own; all others are shared."""
@@ -42,7 +44,8 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, co
         )
         evaluated = candidate[f"evaluate[{number}.{candidate_number:02d}]"]
         if evaluations:
-            evaluated = replace(evaluated, inputs={**evaluated.inputs, "previous": evaluations[0]})
+            compared = replace(PhaseInputs.of(evaluated.inputs), previous=evaluations[0])
+            evaluated = replace(evaluated, inputs=compared.named())
         stages |= candidate | {evaluated.id: evaluated}
         evaluations.append(evaluated)
     searched = ablate.stage(number, mixtures, seed, evaluations)
@@ -76,6 +79,8 @@ def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRe
     page["phases"][number - 1]["weights"] = dict(mixture)
     page["train"] |= {"num_workers": 1, "expert_parallel_size": 1}
     page["evaluate"]["text_to_sql_questions"] = 0
+    # No candidate needs them, and each would load their classes again.
+    page["stages"] = []
     try:
         return RunRecipe.model_validate(page)
     except ValidationError as error:
@@ -87,7 +92,8 @@ def _candidate(built: Mapping[str, Stage], number: int, candidate_number: int) -
     subject = f"{number}.{candidate_number:02d}"
     mixed, trained, evaluated = (built[f"{name}[{number}]"] for name in VARIED)
     mixed = replace(mixed, subject=subject)
-    inputs = {**trained.inputs, "mix": mixed}
-    trained = replace(trained, subject=subject, inputs=inputs)
-    evaluated = replace(evaluated, subject=subject, inputs={**evaluated.inputs, "train": trained})
+    read = replace(TrainInputs.of(trained.inputs), mix=mixed)
+    trained = replace(trained, subject=subject, inputs=read.named())
+    scored = replace(PhaseInputs.of(evaluated.inputs), train=trained)
+    evaluated = replace(evaluated, subject=subject, inputs=scored.named())
     return {stage.id: stage for stage in topological_order([evaluated])}

@@ -15,6 +15,8 @@ from pipelines.errors import OptionError
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph.chain import Graph
+from pipelines.tokenize import TokenizeInputs
+from pipelines.train import TrainInputs
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,6 @@ def _resolve(folder: Path) -> tuple[Path, Path | None]:
 
 def _tokenizer(train: Manifest, by_key: dict[str, Artifact]) -> Path | None:
     """The tokenizer of the tokens that `train` read, where the store still has it."""
-    tokens = [by_key[key] for name, key in train.inputs.items() if name.startswith("tokens:") and key in by_key]
-    upstream = [by_key[key] for each in tokens for key in each.manifest.inputs.values() if key in by_key]
-    return next((each.path for each in upstream if each.manifest.name == "tokenizer"), None)
+    tokens = [by_key[key] for key in TrainInputs.of(train.inputs).tokens.values() if key in by_key]
+    tokenizers = (TokenizeInputs.of(each.manifest.inputs).tokenizer for each in tokens)
+    return next((by_key[key].path for key in tokenizers if key in by_key), None)

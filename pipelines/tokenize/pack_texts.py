@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from arctic_errors import UserError
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
+from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.tokenize.packing import Placement, fill_rows, pack
-from pipelines.tokenize.vocabulary import END, SPECIAL_TOKENS
+from pipelines.tokenize.vocabulary import SPECIAL_TOKENS, write_tokenizer
 from pipelines.tokenize.vocabulary import train_tokenizer as train
 
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
@@ -58,8 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     tokenizer = train(texts, vocab_size)
-    tokenizer.save(str(path / TOKENIZER_FILE), pretty=True)
-    write_config(tokenizer, END, path)
+    write_tokenizer(tokenizer, path)
     return TextTokenizer(path)
 
 

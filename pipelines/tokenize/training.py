@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.artifacts.formats.parquet import write_table
-from pipelines.artifacts.tokenizer import SAMPLE, SAMPLE_FILE, TOKENIZER_FILE, vocab_size, write_config
+from pipelines.artifacts.tokenizer import SAMPLE, SAMPLE_FILE, vocab_size
 from pipelines.tokenize.sampling import choose, iter_texts
-from pipelines.tokenize.vocabulary import END, train_tokenizer
+from pipelines.tokenize.vocabulary import train_tokenizer, write_tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ def train(training: Training, folder: Path) -> dict[str, float]:
     samples = [choose(corpus.files, corpus.complete, training.sample_bytes_per_corpus) for corpus in training.corpora]
     texts = (iter_texts(corpus.files, sample) for corpus, sample in zip(training.corpora, samples, strict=True))
     tokenizer = train_tokenizer(chain.from_iterable(texts), training.vocab_size)
-    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=True)
-    write_config(tokenizer, END, folder)
+    write_tokenizer(tokenizer, folder)
     write_table(_sample_table(training.corpora, samples), folder / SAMPLE_FILE)
     metrics: dict[str, float] = {
         "data/vocab_size": vocab_size(tokenizer),

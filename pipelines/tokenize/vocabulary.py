@@ -1,10 +1,11 @@
 """Byte-level BPE on a stated sample: the same documents and the same bytes of result whatever the order and threads."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START, PAD
+from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START, PAD, TOKENIZER_FILE, write_config
 
 END = "<|end|>"
 SPECIAL_TOKENS = (END, PAD, CHAT_START, CHAT_END)
@@ -40,6 +41,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.pre_tokenizer = _split_at(WORDS)
     return tokenizer
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a trained tokenizer and its configuration, in the form that Hugging Face tools read."""
+    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=True)
+    write_config(tokenizer, END, folder)
 
 
 def training_splitter() -> pre_tokenizers.PreTokenizer:
