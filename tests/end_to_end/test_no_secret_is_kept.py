@@ -1,7 +1,6 @@
 """A run that reads a presigned address keeps its signature in no file of the store and shows it nowhere."""
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.events import read_events
+from tests.kit.serving import serving
 
 SECRET = "Zx9secretValue"
 SENTENCE = "Row {0} says that the water of the river number {0} is deep, and that it has fish of {0} kinds in it."
@@ -76,12 +76,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def address() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def write_recipe(folder: Path, url: str) -> Path:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.kit.serving import serving
+
 Respond = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 
@@ -63,15 +65,11 @@ def running_server() -> Iterator[WebServer]:
     server = Server(("127.0.0.1", 0), Handler)
     made = WebServer(f"http://127.0.0.1:{server.server_port}")
     server.made = made
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(server):
+        try:
+            yield made
+        finally:
+            made.closing.set()
 
 
 def answer(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, object], body: bytes) -> None:

@@ -10,7 +10,6 @@ from infra.artifact import Artifact
 from infra.runner import build
 from infra.stage import Stage
 from infra.store import Store
-from tests.kit.stages import committed as build_committed
 
 
 @dataclass
@@ -38,9 +37,3 @@ def attempt(tmp_path: Path) -> Callable[..., Attempt]:
         return Attempt(build(stage, store, [].append, None, *(inputs[name] for name in stage.inputs)))
 
     return attempt
-
-
-@pytest.fixture(scope="session")
-def committed() -> Callable[[Path], Artifact]:
-    """`committed(folder)`: files that a test wrote itself as a result, with the digests that a manifest has."""
-    return build_committed

@@ -12,6 +12,7 @@ from infra.context import StageContext
 from infra.store import file_digest
 from pipelines.graph import corpus_graph
 from pipelines.source.web.warc.responses import write_responses
+from tests.kit.stages import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TEXT = "the river of time and a town that has to be with its people when they have water at the bridge"
@@ -47,7 +48,7 @@ def killing(work, shard, folder, commit, seed, tombs):
     commit(work, shard, folder)
 
 
-def build(crawl: Path, home: Path, committed, parallel: bool) -> dict[str, str]:
+def build(crawl: Path, home: Path, parallel: bool) -> dict[str, str]:
     """sha256 of every file of every stage."""
     inputs = [{"kind": "warc", "paths": [f"{number}.warc.gz" for number in range(5)]}]
     page = {"name": "web", "description": "", "source": {"inputs": inputs, "extractor": "all_text"}}
@@ -65,8 +66,8 @@ def build(crawl: Path, home: Path, committed, parallel: bool) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("workers", "seed"), [(1, 1), (2, 2), (7, 3)])
-def test_the_same_bytes_from_any_number_of_workers_that_die(crawl, tmp_path, committed, monkeypatch, workers, seed):
-    expected = build(crawl, tmp_path / "expected", committed, parallel=False)
+def test_the_same_bytes_from_any_number_of_workers_that_die(crawl, tmp_path, monkeypatch, workers, seed):
+    expected = build(crawl, tmp_path / "expected", parallel=False)
     assert len(expected) > 25
     tombs = tmp_path / "tombs"
     tombs.mkdir()
@@ -80,7 +81,7 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(crawl, tmp_path, com
 
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
-        found = build(crawl, tmp_path / "found", committed, parallel=True)
+        found = build(crawl, tmp_path / "found", parallel=True)
     finally:
         ray.shutdown()
     assert len(list(tombs.iterdir())) >= 3

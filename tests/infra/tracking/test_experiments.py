@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.tracking.experiments import Experiments, experiments, of_file
+from tests.kit.serving import serving
 
 
 @pytest.fixture
@@ -35,12 +35,9 @@ def server() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
+    listening = HTTPServer(("127.0.0.1", 0), Handler)
+    with serving(listening):
         yield f"127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-        thread.join()
 
 
 def database(file: Path) -> Path:

@@ -1,14 +1,22 @@
 """Deduplication as a function: the same decisions as the definition, whatever the form of the input."""
 
+from dataclasses import asdict
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_recipes.schema import DedupSection
 from pipelines.dedup import deduplicate as module
 from pipelines.dedup.deduplicate import Columns, DedupInputError, deduplicate
 from pipelines.dedup.options import DedupOptions
+
+
+def test_the_defaults_are_those_of_a_recipe():
+    section = DedupSection()
+    assert asdict(DedupOptions()) == {name: getattr(section, name) for name in asdict(DedupOptions())}
 
 
 def by_definition(texts: list[str], options: DedupOptions, oracle) -> list[bool]:

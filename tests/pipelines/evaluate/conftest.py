@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,13 +19,13 @@ from infra.stage import Stage
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.evaluate.engine.models import ModelSource
-from tests.kit.stages import idle_stage
+from tests.kit.stages import committed, idle_stage
 
 TEXTS = [f"Row {n}: naïve café {n * n}.\nSELECT x{n} FROM t;\n" * (1 + n % 9) for n in range(30)]
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory, committed: Callable[[Path], Artifact]) -> dict[str, Artifact]:
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """Artifacts "source", "filter", "dedup", "tokenizer" and "tokens"; T = 32; every third document held out."""
     folder = tmp_path_factory.mktemp("corpus")
 

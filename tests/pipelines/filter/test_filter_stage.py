@@ -40,7 +40,7 @@ SHARDS = [
 
 
 @pytest.fixture
-def made(attempt, committed, tmp_path):
+def made(attempt, tmp_path):
     """Artifacts of source and score."""
     for number, texts in enumerate(SHARDS):
         pages = [Document(text, f"https://{number}-{n}.example.org/", "test") for n, text in enumerate(texts)]

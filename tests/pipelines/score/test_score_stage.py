@@ -18,7 +18,7 @@ from pipelines import score
 from pipelines.artifacts import documents as documents_
 from pipelines.artifacts.documents import Document, write_documents
 from pipelines.artifacts.scores import CONTAMINATION, PII, SCORES
-from tests.kit.stages import idle_stage
+from tests.kit.stages import committed, idle_stage
 
 SOURCE = idle_stage("source", "notes")
 GOOD = "The people of the town have to be with the river when it is high, and that is how it always was. "
@@ -53,7 +53,7 @@ def recipe(tmp_path: Path) -> tuple[ScoreSection, Path]:
 
 
 @pytest.fixture
-def source(tmp_path: Path, committed) -> Artifact:
+def source(tmp_path: Path) -> Artifact:
     urls = ["https://good.example/a", "https://good.example/b", "https://sub.bad.example/", "https://c.example/"]
     pages = [
         Document(text, url, "test", opt_out='{"x-robots-tag": "noai"}' if "Ein" in text else None)
@@ -99,9 +99,7 @@ def test_every_document_has_a_row_and_findings_their_sidecars(attempt, source, r
     assert (made.metrics["data/benchmark_texts"], made.metrics["data/benchmark_texts_too_short"]) == (1, 1)
 
 
-def test_the_bytes_do_not_depend_on_how_often_or_in_what_portions_it_runs(
-    attempt, committed, recipe, tmp_path, monkeypatch
-):
+def test_the_bytes_do_not_depend_on_how_often_or_in_what_portions_it_runs(attempt, recipe, tmp_path, monkeypatch):
     random_ = random.Random(5)
     texts = [" ".join(random_.choices(GOOD.split(), k=random_.randrange(90))) for _ in range(60)]
     pages = [Document(text, f"https://e.example/{n}", "test") for n, text in enumerate(texts)]
@@ -118,7 +116,7 @@ def test_the_bytes_do_not_depend_on_how_often_or_in_what_portions_it_runs(
     assert tables[0] == tables[1] == tables[2]
 
 
-def test_a_changed_shard_of_documents_is_scored_and_no_other(committed, source, recipe, tmp_path):
+def test_a_changed_shard_of_documents_is_scored_and_no_other(source, recipe, tmp_path):
     store = Store(tmp_path / "store").open()
     build(stage(*recipe), store, [].append, None, source)
     write_documents([Document("another text", "https://b.example/", "test")], tmp_path / "source", 1)

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import json
-import threading
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.fetch import fetch
 from pipelines.evaluate.data.files import DataFile, checked, content_digest, data_files, read_rows
 from pipelines.evaluate.task import DataError
+from tests.kit.serving import serving
 
 REAL = Path(__file__).parents[4] / ".." / "shared" / "data" / "eval"
 ROWS = [{"question": "What is\u2028here?", "n": 1}, {"question": "naïve", "n": 2}]
@@ -89,15 +89,13 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+    with serving(server.http):
+        yield server
 
 
 def wheel(requirement: str, folder: Path) -> Path:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.decoding import StopFinder, TextGenerator, choose, first_stop
-from pipelines.evaluate.engine.loading import load_model
 from pipelines.evaluate.engine.models import LanguageModel, ModelSource
 from pipelines.evaluate.engine.own_model import ArcticCodec
 from pipelines.evaluate.engine.prefix_cache import BLOCK
@@ -23,16 +22,6 @@ REQUESTS = [
     *(Generation(LONG[: 50 * n], ("zz",), 4 + n % 3) for n in range(1, 9)),
     *(Generation("Row 7:", (), 6, temperature=1.0, sample=n) for n in range(4)),
 ]
-
-
-@pytest.fixture(scope="module")
-def model(our_model: ModelSource) -> LanguageModel:
-    return load_model(our_model)
-
-
-@pytest.fixture(scope="module")
-def weights(our_model: ModelSource) -> ArcticModel:
-    return ArcticModel.from_pretrained(our_model.checkpoint)
 
 
 def continued(weights: ArcticModel, ids: list[int], count: int) -> list[int]:

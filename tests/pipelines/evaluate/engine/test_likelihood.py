@@ -9,8 +9,7 @@ import torch
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.encoding import windows
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
-from pipelines.evaluate.engine.loading import load_model
-from pipelines.evaluate.engine.models import LanguageModel, ModelSource
+from pipelines.evaluate.engine.models import LanguageModel
 from pipelines.evaluate.engine.prefix_cache import BLOCK
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
 
@@ -21,16 +20,6 @@ QUESTIONS = [
     [LogLikelihood(f"{SHOTS}The {name} was", " too big.") for name in ("cup", "box")],
     [LogLikelihood("  \n", "SELECT"), LogLikelihood("a", "bc" * 9)],
 ]
-
-
-@pytest.fixture(scope="module")
-def model(our_model: ModelSource) -> LanguageModel:
-    return load_model(our_model)
-
-
-@pytest.fixture(scope="module")
-def weights(our_model: ModelSource) -> ArcticModel:
-    return ArcticModel.from_pretrained(our_model.checkpoint)
 
 
 def full_pass(weights: ArcticModel, ids: list[int]) -> torch.Tensor:

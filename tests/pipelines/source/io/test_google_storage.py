@@ -1,9 +1,8 @@
 """Files of `gs://`: pyarrow's own client against a small Google Cloud Storage on loopback."""
 
 import json
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from data_recipes import RecipeError
 from data_recipes.schema import SourceSection
 from pipelines import source
-from pipelines.source.io import object_stores
+from tests.kit.object_store import refuses_a_changed_object_and_loses_a_deleted_one, running_object_store
 
 UPDATED = "2024-12-01T00:00:00Z"
 
@@ -65,15 +64,8 @@ class GoogleStorage(BaseHTTPRequestHandler):
 @pytest.fixture
 def storage():
     """Objects of a running store, and the options that lead an address there."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), GoogleStorage)
-    server.daemon_threads, server.objects = True, {}
-    server.options = f"?endpoint_override=127.0.0.1:{server.server_port}&scheme=http&anonymous=true"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running_object_store(GoogleStorage, "&anonymous=true") as server:
+        yield server
 
 
 def section(path: str) -> SourceSection:
@@ -107,18 +99,7 @@ def test_objects_folders_and_globs_give_the_documents_of_the_files(storage, atte
 def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(storage, attempt, tmp_path, warc):
     chosen = section(f"gs://bucket/{storage.options}")
     storage.objects["bucket/a.warc.gz"] = b"".join(warc.crawl(3))
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
-    assert stage.params["pins"]["inputs"][0]["files"]["bucket/a.warc.gz"] == {
-        "version": "modified 2024-12-01T00:00:00+00:00",
-        "size_bytes": len(storage.objects["bucket/a.warc.gz"]),
-    }
-    part = next(each.reader for each in source.inputs.plan(chosen, stage.params["pins"], tmp_path))
-    storage.objects["bucket/a.warc.gz"] += b"more"
-    with pytest.raises(RuntimeError, match=r"bucket/a.warc.gz: changed since the run was planned"):
-        attempt(stage, "changed")
-    del storage.objects["bucket/a.warc.gz"]
-    with pytest.raises(object_stores.StoreReadError, match="bucket/a.warc.gz: no longer there"):
-        part.file.fetch(part.pinned, tmp_path)
+    refuses_a_changed_object_and_loses_a_deleted_one(chosen, storage.objects, attempt, tmp_path)
 
 
 def test_what_holds_no_warc_file_is_an_error_with_its_mend(storage, tmp_path):

@@ -2,9 +2,8 @@
 
 import gzip
 import json
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from xml.sax.saxutils import escape
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from data_recipes.schema import SourceSection
 from pipelines import source
 from pipelines.source.io import object_stores
 from pipelines.source.stage import SourceError
+from tests.kit.object_store import refuses_a_changed_object_and_loses_a_deleted_one, running_object_store
 
 LAST_MODIFIED = {"xml": "2024-12-01T00:00:00.000Z", "http": "Sun, 01 Dec 2024 00:00:00 GMT"}
 
@@ -85,15 +85,8 @@ def s3(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), S3)
-    server.daemon_threads, server.objects = True, {}
-    server.options = f"?endpoint_override=127.0.0.1:{server.server_port}&scheme=http"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running_object_store(S3) as server:
+        yield server
 
 
 def section(kind: str, *paths: str, **fields: object) -> SourceSection:
@@ -137,18 +130,7 @@ def test_objects_folders_and_globs_of_s3_give_the_documents_of_the_files(s3, bui
 def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(s3, attempt, tmp_path, warc):
     chosen = section("warc", f"s3://bucket/{s3.options}")
     s3.objects |= {f"bucket/{name}.warc.gz": b"".join(warc.crawl(3)) for name in "ab"}
-    stage = source.stage("web", chosen, source.pin(chosen, tmp_path), tmp_path)
-    assert stage.params["pins"]["inputs"][0]["files"]["bucket/a.warc.gz"] == {
-        "version": "modified 2024-12-01T00:00:00+00:00",
-        "size_bytes": len(s3.objects["bucket/a.warc.gz"]),
-    }
-    part = next(each.reader for each in source.inputs.plan(chosen, stage.params["pins"], tmp_path))
-    s3.objects["bucket/a.warc.gz"] += b"more"
-    with pytest.raises(RuntimeError, match=r"bucket/a.warc.gz: changed since the run was planned"):
-        attempt(stage, "changed")
-    del s3.objects["bucket/a.warc.gz"]
-    with pytest.raises(object_stores.StoreReadError, match="bucket/a.warc.gz: no longer there"):
-        part.file.fetch(part.pinned, tmp_path)
+    refuses_a_changed_object_and_loses_a_deleted_one(chosen, s3.objects, attempt, tmp_path)
 
 
 @pytest.mark.parametrize(

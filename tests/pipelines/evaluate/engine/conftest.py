@@ -1,0 +1,17 @@
+"""The checkpoint of these tests as the engine holds it, and as the model that it is."""
+
+import pytest
+
+from arctic_model.model import ArcticModel
+from pipelines.evaluate.engine.loading import load_model
+from pipelines.evaluate.engine.models import LanguageModel, ModelSource
+
+
+@pytest.fixture(scope="module")
+def model(our_model: ModelSource) -> LanguageModel:
+    return load_model(our_model)
+
+
+@pytest.fixture(scope="module")
+def weights(our_model: ModelSource) -> ArcticModel:
+    return ArcticModel.from_pretrained(our_model.checkpoint)
