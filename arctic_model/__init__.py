@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arctic_errors import ArcticError, UserError
     from arctic_model import sizing
-    from arctic_model.checkpoint.workers import CheckpointError
+    from arctic_model.checkpoint.errors import CheckpointError
     from arctic_model.config import ArcticConfig
     from arctic_model.inference.generate import generate
     from arctic_model.model import ArcticModel
@@ -67,7 +67,7 @@ _MODULES = {
     "ArcticConfig": "arctic_model.config",
     "ArcticError": "arctic_errors",
     "ArcticModel": "arctic_model.model",
-    "CheckpointError": "arctic_model.checkpoint.workers",
+    "CheckpointError": "arctic_model.checkpoint.errors",
     "ExpertGroup": "arctic_model.moe.dispatch",
     "MoEOutput": "arctic_model.moe.sparse_moe",
     "Routing": "arctic_model.moe.router",

@@ -6,38 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from arctic_errors import UserError
-
-HUGGINGFACE_NAMES = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "num_kv_heads": "num_key_value_heads",
-    "num_experts": "num_local_experts",
-    "top_k": "num_experts_per_tok",
-    "expert_size": "intermediate_size",
-    "max_positions": "max_position_embeddings",
-    "rope_theta": "rope_theta",
-    "rms_norm_eps": "rms_norm_eps",
-    "init_std": "initializer_range",
-}
-"""Our names and those of the released `config.json` (Snowflake/snowflake-arctic-base)."""
-
-HUGGINGFACE_CONSTANTS = {
-    "architectures": ["ArcticForCausalLM"],
-    "model_type": "arctic",
-    "hidden_act": "silu",
-    "moe_layer_frequency": 1,
-    "moe_token_dropping": False,
-    "parallel_attn_mlp_res": True,
-    "tie_word_embeddings": False,
-    "torch_dtype": "float32",
-    "use_residual": True,
-}
-"""Shared by every model of this family, so that another engine reads our `config.json` as Arctic's."""
-
-ROUTER_BIAS = "router_bias"
-"""Written only if true: the released model has no such field."""
+from arctic_model import config_json
 
 KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
@@ -102,7 +71,7 @@ class ArcticConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             self._require_kind(field.name, field.type)
-        for name in HUGGINGFACE_NAMES:
+        for name in config_json.NAMES:
             self._require_size(name)
         require_divisor(num_heads=self.num_heads, hidden_size=self.hidden_size)
         require_divisor(num_kv_heads=self.num_kv_heads, num_heads=self.num_heads)
@@ -141,15 +110,17 @@ class ArcticConfig:
 
     def to_huggingface(self) -> dict[str, Any]:
         """The content of a `config.json` in the released model's words."""
-        numbers = {name: getattr(self, field) for field, name in HUGGINGFACE_NAMES.items()}
-        bias = {ROUTER_BIAS: True} if self.router_bias else {}
-        return numbers | HUGGINGFACE_CONSTANTS | bias
+        return config_json.content(asdict(self))
 
     @classmethod
-    def from_huggingface(cls, values: Mapping[str, Any]) -> "ArcticConfig":
-        """The inverse of `to_huggingface`."""
-        numbers = {field: values[name] for field, name in HUGGINGFACE_NAMES.items()}
-        return cls(**numbers, router_bias=values.get(ROUTER_BIAS, False))
+    def from_huggingface(cls, content: Mapping[str, Any]) -> "ArcticConfig":
+        """The inverse of `to_huggingface`, for a `config.json` that any tool wrote.
+
+        Raises:
+            ConfigJsonError: if a field is missing, or describes another model than this package has.
+            ConfigError: if the numbers cannot make a model.
+        """
+        return cls(**config_json.fields(content))
 
     def _require_size(self, name: str) -> None:
         value = getattr(self, name)

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.reading import open_weights
 from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, logical_tensors
-from arctic_model.checkpoint.workers import CheckpointError
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ArcticLayer, ForwardPolicy
@@ -80,17 +80,16 @@ class ArcticModel(nn.Module):
     def from_pretrained(
         folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> "ArcticModel":
-        """The model of a checkpoint in evaluation mode, with all experts in this process.
-
-        Reads safetensors and JSON only; never pickle. Every file of the checkpoint is checked against its hash.
+        """The model of a folder in evaluation mode, with all experts in this process.
 
         Args:
-            folder: a checkpoint as training or `save_pretrained` writes it, with its `checkpoint.json`.
+            folder: a checkpoint as training or `save_pretrained` writes it, or a Hugging Face directory of an Arctic
+                model (see `arctic_model.checkpoint.reading.open_weights`).
             dtype: of the weights. The router's biases stay float32.
             device: of the weights.
 
         Raises:
-            CheckpointError: if the folder holds no checkpoint, or one of its files is damaged.
+            CheckpointError: if the folder holds no model, or one of its files is damaged.
 
         Example:
             >>> import tempfile, torch
@@ -102,7 +101,7 @@ class ArcticModel(nn.Module):
             >>> model.lm_head.weight.dtype
             torch.bfloat16
         """
-        stored = Checkpoint(Path(folder)).verify()
+        stored = open_weights(folder)
         with torch.device("meta"):
             model = ArcticModel(stored.config)
         model.to(dtype).to_empty(device=device)

@@ -15,7 +15,6 @@ three files as a released model.
 """
 
 import hashlib
-import json
 import logging
 import math
 import secrets
@@ -24,21 +23,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arctic_model.checkpoint.tensor_files import mapped_tensors
+from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.model_folder import read_config, read_json, require_complete, weight_files
+from arctic_model.checkpoint.safetensors_header import StoredTensor, read_header
+from arctic_model.checkpoint.tensor_files import mapped
 from arctic_model.checkpoint.tensor_names import WEIGHT, expert_name, is_expert
-from arctic_model.checkpoint.workers import ALONE, CheckpointError, Progress, Workers
+from arctic_model.checkpoint.workers import ALONE, Progress, Workers
 from arctic_model.config import ArcticConfig
 
 INDEX = "checkpoint.json"
 STATE = "training_state.json"
-CONFIG = "config.json"
-WEIGHTS_INDEX = "model.safetensors.index.json"
+OPTIMIZER_FILES = "optimizer-*.safetensors"
 CHUNK_BYTES = 2**22
 """Read at once for a hash."""
 
@@ -84,7 +84,7 @@ class Checkpoint:
     @cached_property
     def state(self) -> TrainingState:
         """The state of training. A checkpoint of weights alone has none."""
-        content = _read_json(self.folder / STATE)
+        content = read_json(self.folder / STATE)
         try:
             return TrainingState(**content)
         except TypeError as error:
@@ -95,7 +95,7 @@ class Checkpoint:
     @cached_property
     def config(self) -> ArcticConfig:
         """The architecture."""
-        return ArcticConfig.from_huggingface(_read_json(self.folder / CONFIG))
+        return read_config(self.folder)
 
     def verify(self, workers: Workers = ALONE) -> "Checkpoint":
         """Hash every file again, divided over `workers`, which all call in step.
@@ -123,10 +123,10 @@ class Checkpoint:
 
     @cached_property
     def _digests(self) -> list[tuple[str, str]]:
-        return sorted(_read_json(self.folder / INDEX).items())
+        return sorted(read_json(self.folder / INDEX).items())
 
     def read(self, name: str, kind: str = WEIGHT) -> Tensor:
-        """A tensor, mapped into memory: its bytes are read from disk on first access.
+        """A tensor in the dtype of its file, mapped into memory: its bytes are read from disk on first access.
 
         Args:
             name: the released model's name.
@@ -136,9 +136,12 @@ class Checkpoint:
             CheckpointError: if the checkpoint holds no such tensor.
         """
         stored = name if kind == WEIGHT else f"{name}.{kind}"
-        if stored not in self._tensors:
+        if stored not in self._stored:
             raise CheckpointError(f"{self.folder}: holds no tensor {stored}. Train again from the start.")
-        return self._tensors[stored]
+        try:
+            return mapped(self._stored[stored])
+        except OSError as error:
+            raise _unreadable(self._stored[stored].file, error) from error
 
     def read_slice(self, name: str, kind: str, start: int, length: int) -> Float[Tensor, " S"]:
         """`length` values from `start` on of the flat parameter `name`; for a stack, of that of all experts."""
@@ -151,14 +154,41 @@ class Checkpoint:
         return parts[0][first : first + length] if len(parts) == 1 else torch.cat(parts)[first : first + length]
 
     @cached_property
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
-        for file in sorted(self.folder.glob("*.safetensors")):
-            try:
-                tensors |= mapped_tensors(file)
-            except (OSError, ValueError) as error:
-                raise _unreadable(file, error) from error
-        return tensors
+    def _stored(self) -> dict[str, StoredTensor]:
+        stored: dict[str, StoredTensor] = {}
+        for file in (*weight_files(self.folder), *sorted(self.folder.glob(OPTIMIZER_FILES))):
+            stored |= read_header(file)
+        return stored
+
+
+def open_weights(folder: str | Path, workers: Workers = ALONE) -> Checkpoint:
+    """Open the model in `folder` for reading: the one way for all who start from weights, here or elsewhere.
+
+    `.config` of the result is the architecture, `.read(name)` a tensor by the released model's name, mapped into memory
+    in the dtype of its file. Neither pickle nor code of the folder is read.
+
+    Args:
+        folder: a checkpoint of ours (checked against its hashes), or a Hugging Face directory with `model_type`
+            "arctic", sharded or not, in float32, bfloat16 or float16 (checked for names and shapes).
+        workers: processes that open it together; all call in step.
+
+    Raises:
+        CheckpointError: if the folder holds no model, lacks a tensor, is damaged, or is of another architecture.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from arctic_model import ArcticModel, preset
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ArcticModel(preset("tiny"), seed=0).save_pretrained(Path(folder) / "model")
+        ...     open_weights(Path(folder) / "model").read("model.norm.weight").shape
+        torch.Size([32])
+    """
+    folder = Path(folder)
+    if (folder / INDEX).is_file():
+        return Checkpoint(folder).verify(workers)
+    require_complete(folder)
+    return Checkpoint(folder)
 
 
 def newest_checkpoint(folder: Path, workers: Workers = ALONE) -> Checkpoint | None:
@@ -255,14 +285,6 @@ def _remove(folder: Path) -> None:
     hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.removed")
     folder.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return content
-    except (OSError, ValueError) as error:
-        raise _unreadable(file, error) from error
 
 
 def _unreadable(file: Path, error: Exception) -> CheckpointError:

@@ -11,16 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from arctic_model.checkpoint.safetensors_header import StoredTensor
 from arctic_model.checkpoint.workers import Progress
 
 SYNC_BYTES = 2**28
 """Written between two flushes to the disk, so that each is short and a slow disk shows progress."""
+DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+"""The format's words for dtypes."""
 FileSlice: TypeAlias = tuple[int, Tensor]
 """An offset in a file, in bytes, and the flat float32 values that go there."""
 
@@ -79,24 +82,12 @@ def write_slices(file: Path, slices: Iterable[FileSlice], progress: Progress, he
     return written
 
 
-def mapped_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of the file by name, mapped into memory: bytes are read from disk on first access.
-
-    Raises:
-        ValueError: if the file is not a safetensors file of float32 tensors.
-    """
-    # Copy on write: torch accepts writable memory only.
-    content = np.memmap(file, np.uint8, mode="c")
-    values = 8 + int.from_bytes(content[:8].tobytes(), "little")
-    entries = json.loads(content[8:values].tobytes())
-    return {name: _mapped(content[values:], entry) for name, entry in entries.items() if name != "__metadata__"}
-
-
-def _mapped(content: np.ndarray, entry: Mapping[str, Any]) -> Tensor:
-    if entry["dtype"] != "F32":
-        raise ValueError(f"holds {entry['dtype']}, not F32")
-    begin, end = entry["data_offsets"]
-    return torch.from_numpy(np.asarray(content[begin:end]).view(np.float32)).view(entry["shape"])
+def mapped(stored: StoredTensor) -> Tensor:
+    """The tensor, mapped into memory: its bytes are read from disk on first access."""
+    # Copy on write: torch accepts writable memory only. One map per tensor: the kernel refuses a writable map that is
+    # larger than the machine's memory, as a whole file can be.
+    values = np.memmap(stored.file, np.uint8, mode="c", offset=stored.offset, shape=(stored.num_bytes,))
+    return torch.from_numpy(np.asarray(values)).view(DTYPES[stored.dtype]).view(stored.shape)
 
 
 def _num_bytes(shape: tuple[int, ...]) -> int:

@@ -8,30 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from arctic_errors import ArcticError
+from arctic_model.checkpoint.errors import CheckpointError
 
 POLL_S = 0.5
 """Seconds between two answers of a worker that still reads or writes."""
 RUNNING, DONE, FAILED = 0, 1, 2
 T = TypeVar("T")
-
-
-class CheckpointError(ArcticError, RuntimeError):
-    """A checkpoint cannot be used or written: the message names the file and the mend.
-
-    `damaged` is the file that is not as it was written, if that is the reason.
-    """
-
-    def __init__(self, message: str, damaged: Path | None = None) -> None:
-        super().__init__(message)
-        self.damaged = damaged
 
 
 class PeerError(CheckpointError):

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import (
     Checkpoint,
     Retention,
@@ -26,7 +27,7 @@ from arctic_model.checkpoint.reading import (
     prune,
 )
 from arctic_model.checkpoint.tensor_names import ParameterSlice
-from arctic_model.checkpoint.workers import CheckpointError, Progress, Workers
+from arctic_model.checkpoint.workers import Progress, Workers
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.training import history

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from arctic_model.checkpoint.reading import CONFIG, STATE, Checkpoint
+from arctic_model.checkpoint.model_folder import CONFIG
+from arctic_model.checkpoint.reading import STATE, Checkpoint
 from arctic_model.sizing.flops import count_parameters
 from infra.artifact import Artifact
 from infra.context import StageContext

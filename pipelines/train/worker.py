@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Retention
-from arctic_model.checkpoint.workers import CheckpointError, PeerError, StalledError
+from arctic_model.checkpoint.workers import PeerError, StalledError
 from arctic_model.moe.balance import CROWDED, STARVED, Imbalance
 from arctic_model.sizing.step_time import gpu_named
 from arctic_model.training.history import Record

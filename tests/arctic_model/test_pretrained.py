@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from arctic_model.checkpoint.workers import CheckpointError
+from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.sparse_moe import SparseMoE
@@ -113,5 +113,5 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"{tmp_path}/checkpoint.json"):
+    with pytest.raises(CheckpointError, match=f"{tmp_path}/config.json: unreadable .*Name a folder with a whole model"):
         ArcticModel.from_pretrained(tmp_path)

@@ -5,10 +5,10 @@ from pipelines.evaluate.engine.models import LanguageModel, ModelSource, TextCod
 
 def load_model(source: ModelSource) -> LanguageModel:
     """The model in evaluation mode. Raises ValueError or CheckpointError if it cannot be read."""
-    if source.is_ours:
+    if source.is_arctic:
         from pipelines.evaluate.engine.own_model import ArcticLM
 
-        return ArcticLM(source)
+        return ArcticLM(source, load_codec(source))
     source.require()
     # transformers is an optional package.
     from pipelines.evaluate.engine.huggingface import HuggingFaceLM

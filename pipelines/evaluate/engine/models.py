@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arctic_model.checkpoint.reading import CONFIG, INDEX, Checkpoint
+from arctic_model.checkpoint.model_folder import CONFIG, is_arctic
+from arctic_model.checkpoint.reading import INDEX, Checkpoint
 from infra.integrity import require_intact
 from infra.store import file_digest
 
@@ -35,6 +36,11 @@ class ModelSource:
     @property
     def is_ours(self) -> bool:
         return (self.checkpoint / INDEX).is_file()
+
+    @property
+    def is_arctic(self) -> bool:
+        """Whether `arctic_model` runs it: one of ours, or an Arctic model of a Hugging Face directory."""
+        return self.is_ours or is_arctic(self.checkpoint)
 
     @property
     def packages(self) -> tuple[str, ...]:

@@ -37,7 +37,6 @@ class ArcticCodec:
         self.prefix_id = self._tokenizer.end_id
         chat_end = self._marked.token_to_id(CHAT_END)
         self.end_ids = frozenset({self.prefix_id} if chat_end is None else {self.prefix_id, chat_end})
-        self.vocab_size = self._tokenizer.vocab_size
 
     @property
     def vocabulary(self) -> Mapping[str, int]:
@@ -61,21 +60,21 @@ class ArcticCodec:
 
 
 class ArcticLM:
-    """LanguageModel of an `ArcticModel`. Raises ValueError or CheckpointError where its files cannot be read."""
+    """LanguageModel of an `ArcticModel`. Raises ValueError or CheckpointError if its files cannot be read."""
 
     sees_masks = True
 
-    def __init__(self, source: ModelSource) -> None:
-        codec = ArcticCodec(source.tokenizer_folder)
-        self.codec: TextCodec = codec
+    def __init__(self, source: ModelSource, codec: TextCodec) -> None:
+        self.codec = codec
         self.device = torch.device(source.device)
         with damage_named(source.checkpoint):
             model = ArcticModel.from_pretrained(source.checkpoint)
         self._model = model.to(self.device, getattr(torch, source.dtype))
         self.max_positions = self._model.config.max_positions
-        if codec.vocab_size > self._model.config.vocab_size:
+        num_ids = max(codec.vocabulary.values()) + 1
+        if num_ids > self._model.config.vocab_size:
             raise ValueError(
-                f"{source.tokenizer_folder}: its {codec.vocab_size} ids are more than the "
+                f"{source.tokenizer_folder}: its {num_ids} ids are more than the "
                 f"{self._model.config.vocab_size} of {source.checkpoint}. Name the tokenizer of that model."
             )
 

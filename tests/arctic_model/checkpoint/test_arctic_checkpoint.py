@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import (
     Checkpoint,
-    CheckpointError,
     Retention,
     TrainingState,
     checkpoint_name,

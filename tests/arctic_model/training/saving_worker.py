@@ -20,8 +20,8 @@ from torch import Tensor
 
 from arctic_model.checkpoint import reading as checkpoint
 from arctic_model.checkpoint import writing as checkpoint_writer
+from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Retention, TrainingState, checkpoints
-from arctic_model.checkpoint.workers import CheckpointError
 from arctic_model.presets import preset
 from arctic_model.training.engine import Engine
 from arctic_model.training.optimizer import Optimization

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from arctic_model.checkpoint.reading import WEIGHTS_INDEX, Checkpoint, checkpoint_name
+from arctic_model.checkpoint.model_folder import WEIGHTS_INDEX
+from arctic_model.checkpoint.reading import Checkpoint, checkpoint_name
 from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel

@@ -65,7 +65,7 @@ def our_model(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFact
     model = ArcticModel(preset("tiny", {"max_positions": 512}))
     generator = torch.Generator().manual_seed(0)
     weights = {name: 0.3 * torch.randn(tensor.shape, generator=generator) for name, tensor in model.logical_tensors()}
-    save_file(weights, folder / "model-00001-of-00001.safetensors")
+    save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(model.config.to_huggingface()))
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     (folder / INDEX).write_text(json.dumps(digests))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arctic_model.checkpoint.workers import CheckpointError
+from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.training.loop import TrainingError
 from infra.artifact import Artifact
 from infra.integrity import DamageError

@@ -1,0 +1,107 @@
+"""`config.json` in the words of the released Arctic: from fields of `ArcticConfig` to its content, and back.
+
+A feature that this model does not have is refused by the name of its field. A number is never guessed: the released
+modelling code has defaults of its own, and they differ from the released model.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from arctic_errors import UserError
+
+NAMES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "num_experts": "num_local_experts",
+    "top_k": "num_experts_per_tok",
+    "expert_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "rope_theta": "rope_theta",
+    "rms_norm_eps": "rms_norm_eps",
+    "init_std": "initializer_range",
+}
+"""Our names and those of the released `config.json` (Snowflake/snowflake-arctic-base)."""
+CONSTANTS = {
+    "architectures": ["ArcticForCausalLM"],
+    "model_type": "arctic",
+    "hidden_act": "silu",
+    "moe_layer_frequency": 1,
+    "moe_token_dropping": False,
+    "parallel_attn_mlp_res": True,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "use_residual": True,
+}
+"""Shared by every model of this family, so that another engine reads our `config.json` as Arctic's."""
+REQUIRED = ("model_type", "moe_layer_frequency", "parallel_attn_mlp_res", "use_residual")
+"""Constants without which another layer could be meant. The others may be left out."""
+REFUSED = ("quantization", "quantization_config", "sliding_window", "attention_bias")
+"""Features that this model does not have. A `config.json` may name them without a value."""
+ROUTER_BIAS = "router_bias"
+"""Written only if true: the released model has no such field."""
+ROPE_KINDS = ("rope_scaling", "rope_parameters")
+"""Fields that change the rotary positions: of transformers up to 4, and from 5 on."""
+
+
+class ConfigJsonError(UserError, ValueError):
+    """A `config.json` that describes no model of this family. The message names the field, its value and the mend."""
+
+
+def content(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of the `config.json` of a model with these `fields` of `ArcticConfig`."""
+    bias = {ROUTER_BIAS: True} if fields[ROUTER_BIAS] else {}
+    return {name: fields[field] for field, name in NAMES.items()} | CONSTANTS | bias
+
+
+def fields(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `content`, for a file that any tool wrote.
+
+    Raises:
+        ConfigJsonError: if a field is missing, or describes another model than this package has.
+    """
+    values = {**content, "rope_theta": _rope_theta(content)}
+    _require_family(values)
+    missing = [name for name in NAMES.values() if values.get(name) is None]
+    if missing:
+        raise ConfigJsonError(f"{', '.join(missing)}: missing. Add what the model was trained with.")
+    read = {field: values[name] for field, name in NAMES.items()}
+    _require_head_dim(values.get("head_dim"), read)
+    return read | {ROUTER_BIAS: values.get(ROUTER_BIAS, False)}
+
+
+def _require_family(values: Mapping[str, Any]) -> None:
+    for name in ("model_type", "hidden_act", "moe_layer_frequency", "parallel_attn_mlp_res", "use_residual"):
+        if (name in values or name in REQUIRED) and values.get(name) != CONSTANTS[name]:
+            value = f" = {values[name]!r}" if name in values else ": missing"
+            raise ConfigJsonError(f"{name}{value}. This package reads models with {name} = {CONSTANTS[name]!r}.")
+    if values.get("tie_word_embeddings"):
+        raise ConfigJsonError("tie_word_embeddings = True. Store the head as a tensor of its own, lm_head.weight.")
+    for name in REFUSED:
+        if values.get(name):
+            raise ConfigJsonError(f"{name} = {values[name]!r}: not supported. Convert the model to one without it.")
+
+
+def _rope_theta(values: Mapping[str, Any]) -> Any:
+    """The base of the rotary positions, which either layout of the file may hold."""
+    theta = values.get("rope_theta")
+    for name in ROPE_KINDS:
+        rope = values.get(name) or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default":
+            raise ConfigJsonError(
+                f"{name} = {rope!r}: positions scaled by {kind!r} are not supported. Use the model before its context "
+                "was extended."
+            )
+        theta = rope.get("rope_theta", theta)
+    return theta
+
+
+def _require_head_dim(head_dim: Any, read: Mapping[str, Any]) -> None:
+    if head_dim is not None and head_dim * read["num_heads"] != read["hidden_size"]:
+        raise ConfigJsonError(
+            f"head_dim = {head_dim!r}: {read['num_heads']} heads must be as wide as the model, "
+            f"hidden_size = {read['hidden_size']}. Choose a model in which they are."
+        )
