@@ -58,6 +58,11 @@ class Manifest:
         fields["quarantined"] = tuple(fields["quarantined"])
         return cls(**fields)
 
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(entry.bytes for entry in self.files)
+
     def digests(self) -> dict[str, str]:
         """sha256 by file path: what two builds of one stage must share."""
         return {entry.path: entry.sha256 for entry in self.files}

@@ -16,7 +16,7 @@ from infra.host.masking import masked_plain
 from infra.store import disk_full
 
 EVENTS = "events.jsonl"
-LIVE_ONLY = frozenset({"progress", "waiting"})
+LIVE_ONLY = frozenset({"connecting", "progress", "waiting"})
 """Events for the one who watches now; they are not kept."""
 
 

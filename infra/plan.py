@@ -20,12 +20,18 @@ class SelectionError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage with what will be done: `artifact` is the committed result where it is reused."""
+    """One stage with what will be done: `artifact` is the committed result if it is reused.
+
+    `expected_s` and `expected_bytes`: duration and size of the newest result of this stage's name and subject, whatever
+    its parameters; None if the store has none.
+    """
 
     stage: Stage
     action: Literal["reuse", "build"]
     reason: str
     artifact: Artifact | None = None
+    expected_s: float | None = None
+    expected_bytes: int | None = None
 
 
 def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
@@ -39,10 +45,12 @@ def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
                 stage, "reuse", "; ".join(["committed", *notes(artifact, stage)]), artifact
             )
             continue
-        reason = _why(stage, latest.get((stage.name, stage.subject)))
+        before = latest.get((stage.name, stage.subject))
+        reason = _why(stage, before)
         if store.state(stage).exists():
             reason += "; goes on where an earlier attempt stopped"
-        planned[stage.key] = PlannedStage(stage, "build", reason)
+        expected_s, expected_bytes = (before.seconds, before.bytes) if before else (None, None)
+        planned[stage.key] = PlannedStage(stage, "build", reason, None, expected_s, expected_bytes)
     return list(planned.values())
 
 

@@ -133,7 +133,7 @@ def build(stage: Stage, store: Store, emit: Emit, capacity: Capacity | None, *up
     except Exception as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise _explain(error, stage, store) from error
-    emit({"event": "stage_finished", **identity, "seconds": round(seconds, 3), "path": str(artifact.path)})
+    emit({"event": "stage_finished", **identity, "seconds": round(seconds, 3), **_result(artifact)})
     return artifact
 
 
@@ -193,9 +193,13 @@ def _identity(stage: Stage) -> Event:
     return {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
 
 
+def _result(artifact: Artifact) -> Event:
+    return {"path": str(artifact.path), "metrics": dict(artifact.manifest.metrics)}
+
+
 def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, emit: Emit) -> None:
     outcome.artifacts[stage.id] = artifact
-    emit({"event": "stage_reused", **_identity(stage), "path": str(artifact.path)})
+    emit({"event": "stage_reused", **_identity(stage), **_result(artifact)})
     if artifact.manifest.provenance["code"] != _code(stage):
         message = f"the code of {stage.id} changed since this result was made; delete {artifact.path} to build it again"
         emit({"event": "warning", "stage": stage.id, "message": message})

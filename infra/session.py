@@ -171,7 +171,7 @@ def run(
         >>> stage = Stage("empty", work=lambda context, inputs: {})
         >>> result = run([stage], tempfile.mkdtemp(), on_event=lambda event: events.append(event["event"]))
         >>> events
-        ['run_started', 'stage_started', 'stage_finished', 'run_finished']
+        ['run_started', 'connecting', 'stage_started', 'stage_finished', 'run_finished']
     """
     with Store(Path(store)).held() as opened:
         return execute(plan(opened, stages), opened, RunInfo(name), address, on_event)
@@ -238,6 +238,7 @@ def _run_stages(
         return run_inline(planned, store, log, watch)
     from infra.cluster.connection import connect
 
+    watch(log.append({"event": "connecting", "address": address or os.environ.get("RAY_ADDRESS", "")}))
     with connect(address):
         return run_on_cluster(planned, store, log, watch)
 
@@ -251,6 +252,7 @@ def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) ->
             "key": each.stage.key,
             "action": each.action,
             "reason": each.reason,
+            "expected_s": each.expected_s,
             "inputs": {name: upstream.key for name, upstream in each.stage.inputs.items()},
             "model_output": each.stage.model_output,
             "model_input": each.stage.model_input,

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipelines.cli.terminal.console import print_text, standard_output
 from pipelines.cli.terminal.options import DEFAULT_STORE, Only, Overrides, Recipe, StoreFolder, Until
+from pipelines.cli.terminal.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
     from infra.plan import PlannedStage
@@ -41,16 +42,46 @@ def command(
     console.print(plan_table(plan.stages))
     building = len(plan.to_build)
     console.print(f"\n{len(plan.stages)} stages: {len(plan.stages) - building} to reuse, {building} to build.")
+    if estimate := estimate_text(plan.stages):
+        print_text(console, estimate)
     for line in plan.missing_packages:
         print_text(console, f"MISSING PACKAGE {line}", "yellow")
 
 
 def plan_table(planned: "Sequence[PlannedStage]") -> Table:
-    """What a run would do, stage by stage, and why."""
+    """What a run would do, stage by stage, and why; time and size of the stages to build, if earlier results tell."""
+    estimated = any(each.expected_s is not None for each in planned)
     table = Table(box=None, pad_edge=False)
-    for title in ("stage", "action", "key", "why"):
-        table.add_column(title, no_wrap=title != "why")
+    for title in ("stage", "action", "key"):
+        table.add_column(title, no_wrap=True)
+    for title in ("time", "size") if estimated else ():
+        table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("why")
     for each in planned:
         style = "dim" if each.action == "reuse" else "bold"
-        table.add_row(escape(each.stage.id), f"[{style}]{each.action}[/]", each.stage.key, escape(each.reason))
+        estimates = _estimates(each) if estimated else []
+        table.add_row(
+            escape(each.stage.id), f"[{style}]{each.action}[/]", each.stage.key, *estimates, escape(each.reason)
+        )
     return table
+
+
+def estimate_text(planned: "Sequence[PlannedStage]") -> str:
+    """Time and size of all stages to build; empty if no earlier result tells."""
+    building = [each for each in planned if each.action == "build"]
+    known = [each for each in building if each.expected_s is not None]
+    if not known:
+        return ""
+    seconds, size = (sum(each.expected_s or 0.0 for each in known), sum(each.expected_bytes or 0 for each in known))
+    unknown = len(building) - len(known)
+    without = f" Nothing is known of {unknown} that this store never built." if unknown else ""
+    return (
+        f"The newest results of {'these' if not unknown else f'{len(known)} of these'} stages took "
+        f"{duration_text(seconds)} of work and {bytes_text(size)}.{without}"
+    )
+
+
+def _estimates(planned: "PlannedStage") -> list[str]:
+    if planned.expected_s is None or planned.expected_bytes is None:
+        return ["", ""]
+    return [duration_text(planned.expected_s), bytes_text(planned.expected_bytes)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra import RunResult, Stage, UserError, run
-from infra.events import read_events
+from infra.events import LIVE_ONLY, read_events
 from infra.host.packages import PackageError
 from infra.plan import plan
 from infra.session import RunInfo, execute
@@ -72,9 +72,26 @@ def test_the_function_sees_what_the_log_keeps_between_the_runs_start_and_end(tmp
     assert [event["event"] for event in (seen[0], seen[-1])] == ["run_started", "run_finished"]
     assert seen[-1]["status"] == "failed"
     assert [stage["id"] for stage in seen[0]["stages"]] == list(result.stages)
-    assert [event for event in seen if event["event"] not in ("progress", "waiting")] == list(
-        read_events(result.folder)
-    )
+    assert [event for event in seen if event["event"] not in LIVE_ONLY] == list(read_events(result.folder))
+
+
+def test_a_plan_estimates_by_the_newest_result_of_the_stage_whatever_its_parameters(tmp_path: Path) -> None:
+    result = run([Stage("pages", params={"size": 1}, work=write)], tmp_path)
+    changed = Stage("pages", params={"size": 2}, work=write)
+    new = Stage("links", inputs={"pages": changed}, work=write)
+    pages, links = plan(Store(tmp_path), [new])
+    manifest = result.stages["pages"].artifact.manifest  # type: ignore[union-attr]
+    assert (pages.expected_s, pages.expected_bytes) == (manifest.seconds, sum(file.bytes for file in manifest.files))
+    assert (links.expected_s, links.expected_bytes) == (None, None)
+
+
+def test_results_reach_the_one_who_watches_built_or_reused(tmp_path: Path) -> None:
+    stage = Stage("pages", work=lambda context, inputs: {"data/pages": 3.0})
+    for name in ("stage_finished", "stage_reused"):
+        seen: list[dict[str, Any]] = []
+        run([stage], tmp_path, on_event=seen.append)
+        (event,) = (event for event in seen if event["event"] == name)
+        assert event["metrics"] == {"data/pages": 3.0}
 
 
 def test_what_describes_the_run_lies_beside_its_log_without_secrets(tmp_path: Path) -> None:

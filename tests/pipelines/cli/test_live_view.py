@@ -1,13 +1,15 @@
 """What is printed while a run goes on."""
 
 import io
+import signal
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from infra.plan import PlannedStage
-from pipelines.cli.plan import plan_table
+from pipelines.cli.plan import estimate_text, plan_table
 from pipelines.cli.terminal.live import view
 from tests.kit.stages import idle_stage
 
@@ -92,6 +94,40 @@ def test_a_table_shows_a_wait_until_there_is_progress():
         assert "1/2 steps" in out.getvalue() and "for 4 GPUs" not in out.getvalue()
 
 
+def test_the_loss_and_the_result_are_in_the_lines(lines):
+    output = lines(
+        [
+            (0, {"event": "stage_started", "attempt": 1}),
+            (1, {"event": "progress", "done": 0, "total": 1000, "unit": "tokens"}),
+            (2, {"event": "metrics", "points": [[1, {"train/loss": 7.5}]]}),
+            (21, {"event": "progress", "done": 200, "total": 1000, "unit": "tokens"}),
+            (
+                30,
+                {"event": "stage_finished", "name": "train", "seconds": 30.0, "metrics": {"loss": 5.25, "tokens": 1e6}},
+            ),
+        ]
+    )
+    assert output[2:] == [
+        "train[1]: loss 7.500, 200/1000 tokens, 10/s, 1 min 20 s left",
+        "train[1]: done in 30.0 s: loss 5.250 after 1.0M tokens",
+    ]
+
+
+@pytest.mark.parametrize("force_terminal", [False, True])
+def test_an_interrupted_run_ends_with_where_it_stopped(force_terminal):
+    out = io.StringIO()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        view(Console(file=out, width=200, force_terminal=force_terminal)) as show,
+    ):
+        show(begin("mix[1]", "train[1]"))
+        show({"time": 1.0, "stage": "train[1]", "event": "stage_started", "attempt": 1})
+        show({"time": 2.0, "stage": "train[1]", "event": "progress", "done": 120, "total": 200, "unit": "steps"})
+        signal.raise_signal(signal.SIGINT)
+    last = out.getvalue().rstrip().splitlines()[-1]
+    assert "Stopped in train[1] at 120/200 steps. Committed results are safe" in last
+
+
 def test_failures_and_warnings_are_said_whole(lines):
     output = lines(
         [
@@ -121,3 +157,16 @@ def test_the_plan_shows_action_key_and_reason():
     line = out.getvalue().splitlines()[1].split()
     assert line[:3] == ["mix[1]", "build", steps[0].stage.key]
     assert " ".join(line[3:]) == "never built in this store"
+
+
+def test_the_plan_estimates_time_and_size_where_earlier_results_tell():
+    known, unknown = planned(("train", "1"), ("train", "2"))
+    known = replace(known, expected_s=130.0, expected_bytes=19_000_000)
+    out = io.StringIO()
+    Console(file=out, width=120).print(plan_table([known, unknown]))
+    first, second = out.getvalue().splitlines()[1:]
+    assert "2 min 10 s  19.0 MB  never built" in first
+    assert "MB" not in second
+    assert estimate_text([known]) == "The newest results of these stages took 2 min 10 s of work and 19.0 MB."
+    assert "Nothing is known of 1 that this store never built" in estimate_text([known, unknown])
+    assert estimate_text([unknown]) == ""
