@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from data_recipes.explain import did_you_mean, explain
+from data_recipes.overrides import of_corpora, of_corpus, override, require_known_corpora, without_corpora
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import RecipeError
 
@@ -17,8 +18,8 @@ Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | RunRecipe:
     """The recipe at `path`, of whichever of the two kinds it is.
 
-    `overrides` are `key.path=VALUE` strings with VALUE in TOML, applied before validation.
-    Raises RecipeError.
+    `overrides` are `key.path=VALUE` strings with VALUE in TOML or a bare string, applied before validation; those of a
+    run's corpora are ignored here. Raises RecipeError.
 
     Example:
         >>> from pathlib import Path
@@ -27,8 +28,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | Run
         0.002
     """
     page = _read(path)
-    page = _override(path, page, overrides)
-    return parse_recipe(page, path)
+    own = without_corpora(overrides) if "phases" in page else overrides
+    return parse_recipe(override(page, own, path), path)
 
 
 def parse_recipe(page: Mapping[str, Any], path: Path = Path("recipe")) -> CorpusRecipe | RunRecipe:
@@ -58,11 +59,14 @@ def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe:
         >>> load_corpus(Path("data_recipes/corpora/python_docs.toml")).source.extractor
         'all_text'
     """
-    return _validate(path, _override(path, _read(path), overrides), CorpusRecipe)
+    return _validate(path, override(_read(path), overrides, path), CorpusRecipe)
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict[str, tuple[Path, CorpusRecipe]]]:
-    """The run recipe at `path` and its corpora by name, each with the path it came from. Raises RecipeError.
+    """The run recipe at `path` and its corpora by name, each with the path it came from.
+
+    `overrides` as of `load_recipe`; `corpora.web.filter.min_words=20` replaces a field of the corpus web. Raises
+    RecipeError.
 
     Example:
         >>> from pathlib import Path
@@ -71,7 +75,8 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
         >>> [phase.name for phase in run.phases], sorted(corpora)
         (['general', 'code', 'enterprise'], ['python_code', 'python_docs', 'text_to_sql'])
     """
-    run = _validate(path, _override(path, _read(path), overrides), RunRecipe)
+    run = _validate(path, override(_read(path), without_corpora(overrides), path), RunRecipe)
+    theirs = of_corpora(overrides)
     corpora: dict[str, tuple[Path, CorpusRecipe]] = {}
     for number, relative in enumerate(run.corpora, start=1):
         corpus_path = (path.parent / relative).resolve()
@@ -80,12 +85,13 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
                 f"{path}: corpora.{number} = {relative!r} is not a file ({corpus_path}). Correct the path. "
                 f"{_near_files(corpus_path)}"
             )
-        corpus = load_corpus(corpus_path)
+        corpus = load_corpus(corpus_path, of_corpus(str(_read(corpus_path).get("name")), theirs))
         if corpus.name in corpora:
             raise RecipeError(
                 f"{path}: corpora.{number} = {relative!r} has the name {corpus.name!r} a second time. Rename one."
             )
         corpora[corpus.name] = (corpus_path, corpus)
+    require_known_corpora(theirs, corpora, path)
     require_corpora(run, corpora, path)
     return run, corpora
 
@@ -122,33 +128,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}. Mend the line named.") from None
-
-
-def _override(path: Path, page: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    for override in overrides:
-        dotted, separator, text = override.partition("=")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            separator = ""
-        if not separator:
-            raise RecipeError(
-                f"{path}: --set {override!r} is not key.path=VALUE with VALUE in TOML, such as train.peak_lr=0.002."
-            )
-        node: Any = page
-        *parents, leaf = dotted.strip().split(".")
-        for part in parents:
-            node = (
-                node[int(part) - 1]
-                if isinstance(node, list) and part.isdigit() and 0 < int(part) <= len(node)
-                else (node.setdefault(part, {}) if isinstance(node, dict) else None)
-            )
-        if not isinstance(node, dict):
-            raise RecipeError(
-                f"{path}: --set {override!r}: {dotted} leads to no field. Lists count from 1, as phases.3.tokens."
-            )
-        node[leaf] = value
-    return page
 
 
 def _validate(path: Path, page: Mapping[str, Any], model: type[Recipe]) -> Recipe:

@@ -154,6 +154,33 @@ def test_overrides_reach_nested_fields_and_are_checked(pages):
         load_run(pages / "tiny.toml", ["phases.9.tokens=1"])
 
 
+def test_overrides_reach_the_corpora_of_a_run_by_name(pages):
+    overrides = ["corpora.notes.filter.min_words=20", "corpora.notes.source.extractor=all_text", "train.peak_lr=0.5"]
+    run, corpora = load_run(pages / "tiny.toml", overrides)
+    corpus = corpora["notes"][1]
+    assert (corpus.filter.min_words, corpus.source.extractor, run.train.peak_lr) == (20, "all_text", 0.5)
+    assert load_recipe(pages / "tiny.toml", overrides) == run
+    with pytest.raises(RecipeError, match=r"notes\.toml: filter\.min_wrods = 2: unknown field"):
+        load_run(pages / "tiny.toml", ["corpora.notes.filter.min_wrods=2"])
+    with pytest.raises(
+        RecipeError, match=r"no corpus 'nots'\. The corpora of this run are notes\. Did you mean notes\?"
+    ):
+        load_run(pages / "tiny.toml", ["corpora.nots.filter.min_words=20"])
+    with pytest.raises(RecipeError, match=r"corpora\.1 = 'gone\.toml' is not a file"):
+        load_run(pages / "tiny.toml", ['corpora.1="gone.toml"'])
+
+
+@pytest.mark.parametrize("text", ["muon", "../web.toml", "hf://a/b@main", "CC-MAIN-2024-51", "a:b", "10:13"])
+def test_a_string_needs_no_quotes(pages, text):
+    assert load_corpus(pages / "notes.toml", [f"description={text}"]).description == text
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", '"open', "{a = 1", "a, b", "two words"])
+def test_a_value_that_is_neither_toml_nor_a_plain_string_is_refused(pages, text):
+    with pytest.raises(RecipeError, match=r"is not key\.path=VALUE .* train\.optimizer=muon"):
+        load_corpus(pages / "notes.toml", [f"description={text}"])
+
+
 def test_a_lock_reads_back_as_itself_and_refuses_other_inputs(pages):
     run, corpora = load_run(pages / "tiny.toml")
     recipes = {name: corpus for name, (_, corpus) in corpora.items()}

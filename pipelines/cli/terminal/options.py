@@ -17,7 +17,11 @@ Address = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a field; VALUE is TOML: --set train.peak_lr=0.002"),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a field: --set train.peak_lr=0.002, --set corpora.web.filter.min_words=20",
+    ),
 ]
 Until = Annotated[
     str | None, typer.Option(help="Stop after the stages whose name or id matches, such as mix or 'train[1]'.")
