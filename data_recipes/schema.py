@@ -123,9 +123,10 @@ class TokenizerSection(Section):
     sample_bytes_per_corpus: PositiveInt | None = None
     """UTF-8 bytes of training text to sample from each corpus. Required unless `path` is set."""
     path: str = ""
-    """Existing byte-level `tokenizer.json` to use instead of training one, relative to the recipe. It is tested on
-    adversarial text: a tokenizer that alters text is rejected, Unicode composition only raises a warning, and random
-    encoding (BPE dropout) is switched off."""
+    """Existing `tokenizer.json` to use instead of training one, relative to the recipe: byte-level, or of SentencePiece
+    with byte fallback (BPE or Unigram). It is tested on adversarial text: a tokenizer that alters text is rejected,
+    Unicode composition and SentencePiece's mark for a blank only raise a warning, and random encoding (BPE dropout) is
+    switched off."""
     end_token: str = ""
     """Special token of the tokenizer at `path` that ends a text. Here, one also precedes each document."""
 

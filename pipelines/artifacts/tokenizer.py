@@ -10,15 +10,15 @@ so no text can end itself.
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
-from tokenizers.pre_tokenizers import ByteLevel
 
 from infra.integrity import DamageError, read_committed
+from pipelines.artifacts.token_bytes import adds_blank, keep_special_names_apart, token_bytes
 from pipelines.artifacts.tokens import id_dtype
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -48,7 +48,7 @@ token stay small."""
 
 
 class TextTokenizer:
-    """Byte-level tokenizer of one run. Raises ValueError if its files cannot be read."""
+    """Tokenizer of one run. Raises ValueError if its files cannot be read."""
 
     def __init__(self, artifact: Path) -> None:
         file = artifact / CONFIG_FILE
@@ -82,17 +82,22 @@ class TextTokenizer:
 
     def gives_back(self, ids: Sequence[int], text: str) -> bool:
         """Whether the bytes of `ids`, which have no special token, are those of `text`."""
-        return b"".join(map(self._token_bytes.__getitem__, ids)) == text.encode()
+        content = b"".join(map(self._token_bytes.__getitem__, ids))
+        return (content.removeprefix(b" ") if self._adds_blank else content) == text.encode()
+
+    def num_predicted_bytes(self, ids: np.ndarray) -> int:
+        """Bytes of text of all `ids` but the first, a run of ids of one document."""
+        total = int(self.bytes_of_id[ids[1:]].sum())
+        begins = self._adds_blank and len(ids) > 1 and ids[0] == self.end_id
+        return total - (begins and self._token_bytes[ids[1]].startswith(b" "))
+
+    @cached_property
+    def _adds_blank(self) -> bool:
+        return adds_blank(self._tokenizer)
 
     @cached_property
     def _token_bytes(self) -> list[bytes]:
-        """The bytes of text that each id stands for, none for special tokens."""
-        table = [b""] * self.vocab_size
-        for name, index in self._tokenizer.get_vocab().items():
-            table[index] = _bytes_of(name)
-        for index, token in self._tokenizer.get_added_tokens_decoder().items():
-            table[index] = b"" if token.special else token.content.encode()
-        return table
+        return token_bytes(self._tokenizer)
 
     @cached_property
     def bytes_of_id(self) -> np.ndarray:
@@ -116,6 +121,7 @@ def read_tokenizer(file: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
     switch_off_sampling(tokenizer)
+    keep_special_names_apart(tokenizer)
     return tokenizer
 
 
@@ -124,20 +130,6 @@ def switch_off_sampling(tokenizer: Tokenizer) -> None:
     for name in SAMPLING:
         if getattr(tokenizer.model, name, None):
             setattr(tokenizer.model, name, None)
-
-
-def _bytes_of(name: str) -> bytes:
-    """What the name of a byte-level token stands for: each character is one byte (GPT-2)."""
-    letters = _byte_letters()
-    return b"".join(letters.get(letter, letter.encode()) for letter in name)
-
-
-@cache
-def _byte_letters() -> dict[str, bytes]:
-    alphabet = set(ByteLevel.alphabet())
-    # Printable bytes are their own letters; the others take those from U+0100 on, in order.
-    shifted = iter(range(256, 512))
-    return {(chr(b) if chr(b) in alphabet else chr(next(shifted))): bytes([b]) for b in range(256)}
 
 
 def vocab_size(tokenizer: Tokenizer) -> int:

@@ -87,9 +87,9 @@ class Measuring:
     def read_heldout(self, tokens: Mapping[str, Path], max_bytes: int, max_document_bytes: int) -> None:
         """Bits per byte of held-out documents of every corpus, whose packed sequences lie in `tokens`. Tells which of
         them have too few documents for an interval."""
-        bytes_of_id = TextTokenizer(self._source.tokenizer_folder).bytes_of_id
+        num_bytes = TextTokenizer(self._source.tokenizer_folder).num_predicted_bytes
         pieces = {
-            name: choose_pieces(TokenSequences(path, HELDOUT), bytes_of_id, max_bytes, max_document_bytes)
+            name: choose_pieces(TokenSequences(path, HELDOUT), num_bytes, max_bytes, max_document_bytes)
             for name, path in tokens.items()
         }
         for name, excerpts in pieces.items():

@@ -16,8 +16,9 @@ from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics, Stage
 from infra.store import file_digest
+from pipelines.artifacts.token_bytes import has_byte_fallback, is_byte_level
 from pipelines.artifacts.tokenizer import SAMPLING, TOKENIZER_FILE, read_tokenizer, vocab_size, write_config
-from pipelines.tokenize.probing import changes, is_random
+from pipelines.tokenize.probing import Change, changes, is_random
 
 SHOWN_CHARACTERS = 60
 
@@ -83,19 +84,26 @@ def _faults(tokenizer: Tokenizer, section: TokenizerSection) -> Iterator[str]:
     if vocab_size(tokenizer) > section.vocab_size:
         size = vocab_size(tokenizer)
         yield f"vocab_size = {section.vocab_size}: {section.path} has ids up to {size - 1}. Set {size} or more."
-    if "ByteLevel" not in json.dumps(json.loads(tokenizer.to_str())["decoder"]):
-        yield f"path = {section.path!r}: not a byte-level tokenizer, so bits per byte cannot be told. Take one that is."
+    if not is_byte_level(tokenizer) and not has_byte_fallback(tokenizer):
+        yield (
+            f"path = {section.path!r}: neither byte-level nor with byte fallback, so some text has no ids and bits per "
+            "byte cannot be counted. Take one that is."
+        )
         return
     if is_random(tokenizer):
         yield f"path = {section.path!r}: gives a text other ids each time. Take one that gives it the same."
     # What Unicode holds for the same text is taken with a warning: many tokenizers compose letters and accents.
-    changed = [change for change in changes(tokenizer) if not change.is_canonical]
+    changed = [change for change in changes(tokenizer) if not _is_tolerated(change, tokenizer)]
     for text, returned in sorted(changed, key=lambda change: len(change.text))[:1]:
         yield (
             f"path = {section.path!r}: does not give text back exactly: {_shown(text)} comes back as "
             f"{_shown(returned)}. Take one that does, without added tokens that strip blanks (lstrip, rstrip) and "
             "without a normalizer that removes or replaces characters."
         )
+
+
+def _is_tolerated(change: Change, tokenizer: Tokenizer) -> bool:
+    return change.is_canonical or (change.is_of_sentencepiece and not is_byte_level(tokenizer))
 
 
 def _shown(text: str) -> str:

@@ -1,6 +1,6 @@
 """Which held-out documents are scored, and in which batches: the same for the same tokens, whoever asks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +21,13 @@ class ScoredPiece:
 
 
 def choose_pieces(
-    sequences: TokenSequences, bytes_of_id: np.ndarray, max_bytes: int, max_document_bytes: int
+    sequences: TokenSequences, num_bytes: Callable[[np.ndarray], int], max_bytes: int, max_document_bytes: int
 ) -> list[ScoredPiece]:
     """Pieces of the first documents by doc_id, a digest, that stay within `max_bytes`; of at least one document.
 
     A document longer than a sequence is scored in pieces that training would see, each without what stands before it.
     Of one longer than `max_document_bytes` only some are taken, spread evenly over it: many documents tell more than
-    all of a few, whose size would decide the score.
+    all of a few, whose size would decide the score. `num_bytes`: see `TextTokenizer.num_predicted_bytes`.
     """
     pieces_by_document: dict[str, list[tuple[int, int, int, int]]] = {}
     for number in range(len(sequences)):
@@ -39,7 +39,7 @@ def choose_pieces(
         document = []
         for _, number, start, length in sorted(pieces_by_document[doc_id]):
             ids = sequences.ids(number)[start : start + length].astype(np.int64)
-            document.append(ScoredPiece(doc_id, ids, int(bytes_of_id[ids[1:]].sum())))
+            document.append(ScoredPiece(doc_id, ids, num_bytes(ids)))
         excerpt = spread_evenly(document, max_document_bytes)
         total += sum(piece.num_bytes for piece in excerpt)
         if excerpts and total > max_bytes:

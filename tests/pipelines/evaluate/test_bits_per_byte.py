@@ -52,7 +52,7 @@ def pieces_of(
     corpus: dict[str, Artifact], tokenizer: TextTokenizer, max_bytes: int, max_document_bytes: int = 10**6
 ) -> list[ScoredPiece]:
     sequences = TokenSequences(corpus["tokens"].path, "heldout")
-    return choose_pieces(sequences, tokenizer.bytes_of_id, max_bytes, max_document_bytes)
+    return choose_pieces(sequences, tokenizer.num_predicted_bytes, max_bytes, max_document_bytes)
 
 
 def measure(pieces: list[ScoredPiece], scorer: BitsOfId, folder: Path) -> dict:

@@ -235,7 +235,7 @@ def by_words() -> Tokenizer:
         (larger, {"vocab_size": 260}, r"vocab_size = 260: made\.json has ids up to 260\. Set 261 or more"),
         (prefixed, {}, r"path = 'made\.json': does not give text back exactly"),
         (accented, {}, r"path = 'made\.json': does not give text back exactly"),
-        (by_words, {}, r"path = 'made\.json': not a byte-level tokenizer"),
+        (by_words, {}, r"path = 'made\.json': neither byte-level nor with byte fallback"),
     ],
 )
 def test_unfit_tokenizer_is_refused_with_the_mend(tmp_path: Path, made, fields: dict, message: str) -> None:
