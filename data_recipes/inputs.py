@@ -79,6 +79,16 @@ class TableInput(Section):
     """Field or column that holds the dataset's own row id, which is stored in `attributes`."""
 
 
+class TextFilesInput(Section):
+    """Files that are one document each: plain text and markup (`.txt`, `.text`, `.md`, `.markdown`, `.rst`), taken as
+    they are, and saved pages (`.html`, `.htm`, `.xhtml`), extracted as crawled ones are."""
+
+    kind: Literal["text_files"]
+    """Kind of input: `"text_files"`."""
+    paths: Paths
+    """Files, folders, globs or addresses, as for the kind "warc"."""
+
+
 class PydocInput(Section):
     """HTML pages that `pydoc` renders for every importable standard-library module, read back from WARC."""
 
@@ -156,6 +166,7 @@ Input = Annotated[
     | Annotated[CommonCrawlInput, Tag("common_crawl")]
     | Annotated[TableInput, Tag("jsonl")]
     | Annotated[TableInput, Tag("parquet")]
+    | Annotated[TextFilesInput, Tag("text_files")]
     | Annotated[PydocInput, Tag("pydoc")]
     | Annotated[DistributionsInput, Tag("distributions")]
     | Annotated[PythonSourcesInput, Tag("python_sources")]

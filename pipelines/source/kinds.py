@@ -17,6 +17,7 @@ KINDS: Mapping[str, str] = {
     "common_crawl": "pipelines.source.web.common_crawl:CommonCrawl",
     "jsonl": "pipelines.source.tables.table_files:Tables",
     "parquet": "pipelines.source.tables.table_files:Tables",
+    "text_files": "pipelines.source.text_files:TextFiles",
     "pydoc": "pipelines.source.python.pydoc_pages:Pydoc",
     "distributions": "pipelines.source.python.distributions:Distributions",
     "python_sources": "pipelines.source.python.python_sources:PythonSources",

@@ -10,13 +10,15 @@ from pipelines.source.document_sink import DocumentSink, Extractor
 from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import PlacedFile, find_files
 from pipelines.source.tables.table_files import FILES, READERS, Tables, take_row, wanted_fields
+from pipelines.source.text_files import TEXT_FILE, take_file
 from pipelines.source.web.charsets import decode
 from pipelines.source.web.extraction.extract import extract as extract_page
 from pipelines.source.web.warc.responses import read_responses
 from pipelines.source.web.warc_files import WARC, take_page
 
 READABLE = FileType(
-    "WARC, JSON Lines or Parquet file", (*WARC.suffixes, *FILES["jsonl"].suffixes, *FILES["parquet"].suffixes)
+    "WARC, JSON Lines, Parquet or text file",
+    (*WARC.suffixes, *FILES["jsonl"].suffixes, *FILES["parquet"].suffixes, *TEXT_FILE.suffixes),
 )
 OnUnreadable = Callable[[str, str], object]
 
@@ -29,7 +31,7 @@ def read_documents(
     extractor: Extractor = "cascade",
     on_unreadable: OnUnreadable | None = None,
 ) -> Iterator[Document]:
-    """Read the documents of WARC, WET, JSON Lines and Parquet files, one at a time, files by name.
+    """Read the documents of WARC, WET, JSON Lines, Parquet, text and HTML files, one at a time, files by name.
 
     Args:
         path: A file, a folder (with all below it), a glob, or an address (`https://`, `s3://`, `gs://`, `hf://`).
@@ -101,6 +103,9 @@ def _records(file: PlacedFile, path: Path, tables: Tables, sink: DocumentSink) -
         for response in read_responses(path):
             take_page(response, sink, file.name)
             yield
+    elif TEXT_FILE.fits(file.name):
+        take_file(path, sink, file.name)
+        yield
     else:
         for row in READERS[tables.kind](path, wanted_fields(tables)):
             take_row(row, tables, file.name, sink)

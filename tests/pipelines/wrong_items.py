@@ -68,6 +68,9 @@ ITEMS: Mapping[type[Section], Item] = {
             "inputs": ("[]", '["dedup[gone]"]', '["counts[notes]"]', '"dedup[notes]"', "3"),
         },
     ),
+    inputs.TextFilesInput: Item(
+        "source.inputs", {"kind": '"text_files"', "paths": '["words.txt"]'}, {"kind": KIND, "paths": PATHS}
+    ),
     inputs.PydocInput: Item("source.inputs", {"kind": '"pydoc"'}, {"kind": KIND}),
     inputs.DistributionsInput: Item("source.inputs", {"kind": '"distributions"'}, {"kind": KIND}),
     inputs.PythonSourcesInput: Item(
