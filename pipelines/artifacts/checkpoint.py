@@ -4,15 +4,20 @@ checkpoint/           safetensors and JSON as `arctic_model.checkpoint.reading` 
 history.parquet       HISTORY: one row per optimizer step of this phase
 expert_load.parquet   EXPERT_LOAD: share of the assignments per layer and expert over the phase's last steps
 router.parquet        ROUTER: figures of each layer's router at the steps that a checkpoint was made after
+finetuned.json        Finetuned: how the checkpoint was fine-tuned; absent after pretraining
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
 
+from infra.integrity import read_committed
+
 CHECKPOINT = "checkpoint"
+FINETUNED_FILE = "finetuned.json"
 HISTORY_FILE = "history.parquet"
 EXPERT_LOAD_FILE = "expert_load.parquet"
 ROUTER_FILE = "router.parquet"
@@ -64,6 +69,31 @@ EXPERT_LOAD = pa.schema(
 def checkpoint_folder(artifact: Path) -> Path:
     """Where the checkpoint is inside the artifact of `train`."""
     return artifact / CHECKPOINT
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """How a checkpoint was fine-tuned.
+
+    `chat`: on conversations in the chat template of its tokenizer; `objective`: "sft" or "dpo"; `method`: "full" or
+    "lora"; `base`: digest of the checkpoint that it started from."""
+
+    chat: bool
+    objective: str
+    method: str
+    base: str
+
+    def write(self, artifact: Path) -> None:
+        """Write finetuned.json into the folder of an artifact."""
+        (artifact / FINETUNED_FILE).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, checkpoint: Path) -> "Finetuned | None":
+        """How the checkpoint in the folder `checkpoint` of an artifact was fine-tuned, None if it was not.
+
+        Raises DamageError if the file is not as it was written."""
+        file = checkpoint.parent / FINETUNED_FILE
+        return cls(**json.loads(read_committed(file))) if file.is_file() else None
 
 
 @dataclass(frozen=True)
