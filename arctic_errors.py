@@ -5,6 +5,7 @@
         RecipeError                   a recipe or a lock is wrong
         ConfigError                   the numbers of a model or of its training cannot work together
         OptionError                   an option or an argument is wrong
+        ExportError                   a format cannot express a model, or its tokenizer cannot be read
         ExtensionError                a class of yours, named as "package.module:Class", cannot be used
           ExtensionFieldError         a field of it is wrong
         ScorerError, RuleError        a scorer or filter rule of yours returns something else than it declares
@@ -26,6 +27,7 @@
         DedupError                    a guard against over-merging stopped deduplication
         DataError                     evaluation data is missing or damaged
       TrainingError                   training diverged
+      ValidationError                 an engine computes something else from an export than the model
       CheckpointError                 a checkpoint cannot be read or written
       OutOfMemoryError                a worker ran out of memory
       WorkerLostError                 a worker stopped answering

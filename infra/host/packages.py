@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from arctic_errors import UserError
 
 PROJECT = "arctic-pretraining"
-USER_EXTRAS = ("evaluate",)
+USER_EXTRAS = ("evaluate", "export")
 """Extras that a run can need; the others are for work on the project itself."""
 
 

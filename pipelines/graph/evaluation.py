@@ -6,17 +6,15 @@ from pathlib import Path
 
 from data_recipes.lock import Lock
 from data_recipes.schema import TaskSection
-from infra.artifact import Artifact, Manifest
 from infra.stage import Stage
-from infra.store import MANIFEST, Store
+from infra.store import MANIFEST
 from pipelines import evaluate
-from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
+from pipelines.artifacts.checkpoint import CHECKPOINT
 from pipelines.errors import OptionError
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph.chain import Graph
-from pipelines.tokenize import TokenizeInputs
-from pipelines.train import TrainInputs
+from pipelines.graph.checkpoints import resolve_checkpoint
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def _check(options: EvaluationOptions) -> None:
 def _stage(
     checkpoint: Path, tokenizer: Path | None, suite: Suite, execution: evaluate.Execution, before: Stage | None
 ) -> Stage:
-    folder, made_with = _resolve(checkpoint)
+    folder, made_with = resolve_checkpoint(checkpoint)
     label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(checkpoint.resolve())).strip("-.")
     try:
         return evaluate.checkpoint_stage(label, folder, tokenizer, suite, execution, before, made_with)
@@ -95,25 +93,3 @@ def _label(folder: Path) -> str:
     """The name that people know a checkpoint by: of its train stage, or of its folder."""
     artifact = folder.parent if folder.name == CHECKPOINT and (folder.parent / MANIFEST).is_file() else folder
     return f"{artifact.parent.name}-{artifact.name}" if (artifact / MANIFEST).is_file() else artifact.name
-
-
-def _resolve(folder: Path) -> tuple[Path, Path | None]:
-    """The checkpoint's folder, and that of its tokenizer where a store says which it was trained with."""
-    folder = folder.resolve()
-    if not folder.is_dir():
-        raise OptionError(f"{folder}: no such folder. Give the folder of a checkpoint.")
-    artifact = folder.parent if folder.name == CHECKPOINT else folder
-    if not (artifact / MANIFEST).is_file():
-        return folder, None
-    manifest = Store(artifact.parents[2]).read(artifact).manifest
-    if manifest.name != "train":
-        raise OptionError(f"{folder}: the result of {manifest.id}, which is no checkpoint. Give one of a train stage.")
-    by_key = {each.manifest.key: each for each in Store(artifact.parents[2]).artifacts()}
-    return checkpoint_folder(artifact), _tokenizer(manifest, by_key)
-
-
-def _tokenizer(train: Manifest, by_key: dict[str, Artifact]) -> Path | None:
-    """The tokenizer of the tokens that `train` read, where the store still has it."""
-    tokens = [by_key[key] for key in TrainInputs.of(train.inputs).tokens.values() if key in by_key]
-    tokenizers = (TokenizeInputs.of(each.manifest.inputs).tokenizer for each in tokens)
-    return next((by_key[key].path for key in tokenizers if key in by_key), None)

@@ -1,0 +1,54 @@
+"""The formats of an export: what each is made of, and the engine that must agree with the model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arctic_model.export.errors import ExportError
+
+if TYPE_CHECKING:
+    from arctic_model.checkpoint.reading import Checkpoint
+
+Write = Callable[["Checkpoint", Path, Path, str], None]
+"""Writes a checkpoint with the tokenizer of a folder into a folder, in a dtype."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    `max_kl`: by dtype of the weights, the default first, the limit of the mean divergence (see
+    `arctic_model.export.validation.require_agreement`); `engine`: the program that validates it; `target`: file of the
+    export that the engine loads, "" for the folder; `packages`: distributions that writing and validating need.
+    """
+
+    name: str
+    max_kl: Mapping[str, float | None]
+    engine: str
+    target: str
+    packages: tuple[str, ...]
+    write: Write
+
+    def dtype(self, wanted: str | None) -> str:
+        """`wanted`, or the default. Raises ExportError if the format has no such dtype."""
+        if wanted is None:
+            return next(iter(self.max_kl))
+        if wanted not in self.max_kl:
+            raise ExportError(f"dtype = {wanted!r}: {self.name} has {', '.join(self.max_kl)}. Use one of them.")
+        return wanted
+
+
+def _huggingface(checkpoint: "Checkpoint", tokenizer: Path, out: Path, dtype: str) -> None:
+    # torch takes seconds to import, and a plan needs the names of the formats only.
+    from arctic_model.export.huggingface import write_huggingface
+
+    write_huggingface(checkpoint, tokenizer, out, dtype)
+
+
+FORMATS: Mapping[str, Format] = {
+    "huggingface": Format(
+        "huggingface", {"float32": None, "bfloat16": 0.02}, "transformers_logits", "", ("transformers",), _huggingface
+    ),
+}
+"""By name, as recipes and `arctic export --to` have them."""

@@ -1,0 +1,55 @@
+# Copyright 2026 The Arctic pretraining authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on an
+# "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the License for the
+# specific language governing permissions and limitations under the License.
+"""Configuration of Arctic's dense-MoE hybrid for `transformers`. Needs no package but `transformers`."""
+
+from transformers import MixtralConfig
+
+
+class ArcticConfig(MixtralConfig):
+    """Mixtral's fields, and those of Arctic's own.
+
+    `intermediate_size` is the width of one expert; the dense MLP beside the experts is `hidden_size` wide.
+    """
+
+    model_type = "arctic"
+    default_theta = 10_000.0
+    base_model_tp_plan = {
+        "layers.*.self_attn.q_proj": "colwise",
+        "layers.*.self_attn.k_proj": "colwise",
+        "layers.*.self_attn.v_proj": "colwise",
+        "layers.*.self_attn.o_proj": "rowwise",
+        "layers.*.residual_mlp.w1": "colwise",
+        "layers.*.residual_mlp.w3": "colwise",
+        "layers.*.residual_mlp.w2": "rowwise",
+        "layers.*.block_sparse_moe.experts.gate_up_proj": "packed_colwise",
+        "layers.*.block_sparse_moe.experts.down_proj": "rowwise",
+        "layers.*.block_sparse_moe.experts": "moe_tp_experts",
+    }
+    base_model_ep_plan = {
+        "layers.*.block_sparse_moe.experts.gate_up_proj": "grouped_gemm",
+        "layers.*.block_sparse_moe.experts.down_proj": "grouped_gemm",
+        "layers.*.block_sparse_moe.experts": "ep_dispatch_experts",
+    }
+
+    moe_layer_frequency: int = 1
+    use_residual: bool = True
+    parallel_attn_mlp_res: bool = True
+    moe_token_dropping: bool = False
+    norm_topk_prob: bool = True
+    router_bias: bool = False
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.head_dim is None:
+            self.head_dim = self.hidden_size // self.num_attention_heads
+        if self.moe_layer_frequency != 1 or not self.use_residual or not self.parallel_attn_mlp_res:
+            raise ValueError(
+                "This code computes Arctic's layer alone: moe_layer_frequency = 1, use_residual = true and "
+                "parallel_attn_mlp_res = true."
+            )

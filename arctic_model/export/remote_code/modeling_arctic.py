@@ -1,0 +1,146 @@
+# Copyright 2026 The Arctic pretraining authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on an
+# "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the License for the
+# specific language governing permissions and limitations under the License.
+"""Arctic's dense-MoE hybrid for `transformers` 5. Needs no package but `transformers` and `torch`.
+
+    h = x + attention(input_layernorm(x))
+    y = h + residual_mlp(residual_layernorm(h)) + experts(post_attention_layernorm(x))
+
+The experts read the input of the layer, so `post_attention_layernorm`, which has its name from the released
+checkpoint, is a norm of the input. Attention and experts are Mixtral's; a checkpoint has one tensor per expert.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import MixtralForCausalLM, MixtralModel
+from transformers.conversion_mapping import (
+    get_checkpoint_conversion_mapping,
+    register_checkpoint_conversion_mapping,
+)
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.mixtral.modeling_mixtral import (
+    MixtralAttention,
+    MixtralExperts,
+    MixtralPreTrainedModel,
+    MixtralRMSNorm,
+    MixtralRotaryEmbedding,
+    MixtralTopKRouter,
+)
+from transformers.utils.output_capturing import OutputRecorder
+
+from .configuration_arctic import ArcticConfig
+
+# Mixtral's mapping between one tensor per expert and stacks, without its renaming of the block.
+register_checkpoint_conversion_mapping("arctic", get_checkpoint_conversion_mapping("mixtral")[1:], overwrite=True)
+
+
+class ArcticMLP(nn.Module):
+    """The dense SwiGLU MLP, as wide as the model."""
+
+    def __init__(self, config: ArcticConfig) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.w2 = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.w3 = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.w2(F.silu(self.w1(hidden_states)) * self.w3(hidden_states))
+
+
+class ArcticRouter(MixtralTopKRouter):
+    """A gate in float32 whatever the dtype. A bias, if there is one, moves the choice of experts, not their weights."""
+
+    def __init__(self, config: ArcticConfig) -> None:
+        super().__init__(config)
+        if config.router_bias:
+            self.register_buffer("e_score_correction_bias", torch.zeros(self.num_experts))
+        else:
+            self.e_score_correction_bias = None
+
+    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rows = hidden_states.reshape(-1, self.hidden_dim)
+        logits = F.linear(rows.float(), self.weight.float())
+        scores = logits.softmax(dim=-1)
+        choice = scores if self.e_score_correction_bias is None else scores + self.e_score_correction_bias.float()
+        experts = choice.topk(self.top_k, dim=-1).indices
+        weights = scores.gather(-1, experts)
+        return logits, weights / weights.sum(dim=-1, keepdim=True), experts
+
+
+class ArcticSparseMoeBlock(nn.Module):
+    """Router and experts."""
+
+    def __init__(self, config: ArcticConfig) -> None:
+        super().__init__()
+        self.gate = ArcticRouter(config)
+        self.experts = MixtralExperts(config)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        rows = hidden_states.view(-1, hidden_states.shape[-1])
+        _, weights, experts = self.gate(rows)
+        return self.experts(rows, experts, weights.to(rows.dtype)).view_as(hidden_states)
+
+
+class ArcticDecoderLayer(GradientCheckpointingLayer):
+    """One layer: see the top of this file."""
+
+    def __init__(self, config: ArcticConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.self_attn = MixtralAttention(config, layer_idx)
+        self.residual_mlp = ArcticMLP(config)
+        self.block_sparse_moe = ArcticSparseMoeBlock(config)
+        self.input_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.residual_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs) -> torch.Tensor:
+        attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+        dense = hidden_states + attended
+        dense = dense + self.residual_mlp(self.residual_layernorm(dense))
+        return dense + self.block_sparse_moe(self.post_attention_layernorm(hidden_states))
+
+
+class ArcticPreTrainedModel(MixtralPreTrainedModel):
+    config: ArcticConfig
+    _no_split_modules = ["ArcticDecoderLayer"]
+    _keep_in_fp32_modules_strict = ["e_score_correction_bias"]
+    _can_record_outputs = {
+        "router_logits": OutputRecorder(ArcticRouter, index=0),
+        "hidden_states": ArcticDecoderLayer,
+        "attentions": MixtralAttention,
+    }
+
+
+class ArcticModel(ArcticPreTrainedModel, MixtralModel):
+    """Embedding, layers and final norm. `forward` is Mixtral's."""
+
+    def __init__(self, config: ArcticConfig) -> None:
+        ArcticPreTrainedModel.__init__(self, config)
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        self.layers = nn.ModuleList(ArcticDecoderLayer(config, index) for index in range(config.num_hidden_layers))
+        self.norm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = MixtralRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+
+class ArcticForCausalLM(ArcticPreTrainedModel, MixtralForCausalLM):
+    """The language model. `forward` is Mixtral's."""
+
+    def __init__(self, config: ArcticConfig) -> None:
+        ArcticPreTrainedModel.__init__(self, config)
+        self.model = ArcticModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.router_aux_loss_coef = config.router_aux_loss_coef
+        self.num_experts = config.num_local_experts
+        self.num_experts_per_tok = config.num_experts_per_tok
+        self.post_init()

@@ -1,0 +1,1 @@
+"""The stage `export`: checkpoints in the formats of other engines."""
