@@ -182,6 +182,9 @@ class EvaluateSection(Section):
     tasks: list[NamedTask] = []
     """Additional tasks and suites to measure (suites: enterprise, academic, smoke), and tasks of your own:
     `{ kind = "my_tasks:Capitals" }`."""
+    chat: Literal["never", "auto", "always"] = "auto"
+    """Whether tasks are asked in the chat template of the tokenizer. auto: only of a checkpoint that was fine-tuned in
+    it."""
     data_root: Text = "../../eval_data"
     """Folder of the evaluation data (see `arctic eval-data`), relative to the recipe."""
     items_per_task: PositiveInt | None = None

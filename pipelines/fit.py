@@ -22,6 +22,7 @@ from data_recipes.schema import StageSection
 from data_recipes.section import ExtensionSection
 from pipelines.artifacts.scores import SCORES
 from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
+from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START
 from pipelines.evaluate.suites import unknown_task
 from pipelines.score import score_columns
 from pipelines.score.text.stop_words import STOP_WORDS
@@ -61,7 +62,7 @@ def require_fit(corpora: Recipes, run: RunRecipe | None = None, path: Path = Pat
     if run:
         recipes = {name: corpus for name, (_, corpus) in corpora.items()}
         own = {name: _own_scores(corpus, file) for name, (file, corpus) in corpora.items() if corpus.score.scorers}
-        lines += [f"{path}: {mistake}" for mistake in _run_mistakes(run, recipes, own)]
+        lines += [f"{path}: {mistake}" for mistake in _run_mistakes(run, recipes, own, path.parent)]
     if lines:
         raise RecipeError("\n".join(lines))
 
@@ -102,11 +103,12 @@ def _own_scores(corpus: CorpusRecipe, path: Path) -> list[str]:
 
 
 def _run_mistakes(
-    run: RunRecipe, corpora: Mapping[str, CorpusRecipe], own_scores: Mapping[str, list[str]]
+    run: RunRecipe, corpora: Mapping[str, CorpusRecipe], own_scores: Mapping[str, list[str]], folder: Path
 ) -> Iterator[str]:
     yield from _model_mistakes(run)
     yield from _mix_mistakes(run, corpora, own_scores)
     yield from _evaluation_mistakes(run, corpora)
+    yield from _chat_mistakes(run, folder)
     yield from _own_stage_mistakes(run.stages, _stage_ids(run, corpora), "")
 
 
@@ -163,6 +165,19 @@ def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) ->
         yield (
             f"evaluate.heldout_bytes_per_corpus = {evaluate.heldout_bytes_per_corpus}: every corpus has "
             "source.heldout_fraction = 0, and there are no tasks, so nothing would be measured. Hold documents out."
+        )
+
+
+def _chat_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:
+    """A tokenizer that a run trains has a chat template; one that is loaded has it if it knows the marks."""
+    file = folder / run.tokenizer.path
+    if run.evaluate.chat != "always" or not run.tokenizer.path or not file.is_file():
+        return
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if not all(mark in text for mark in (CHAT_START, CHAT_END)):
+        yield (
+            f"evaluate.chat = 'always': {run.tokenizer.path} has no tokens {CHAT_START} and {CHAT_END}, so it gets no "
+            "chat template. Use 'auto' or 'never'."
         )
 
 

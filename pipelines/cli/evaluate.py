@@ -16,6 +16,13 @@ def command(
     suite: Annotated[
         list[str] | None, typer.Option(help="Suite (enterprise, academic, smoke) or task such as spider; repeatable.")
     ] = None,
+    chat: Annotated[
+        str,
+        typer.Option(
+            help="Ask in the chat template: never, always, or auto (checkpoints fine-tuned in it, and Hugging Face "
+            "models whose tokenizer has one)."
+        ),
+    ] = "auto",
     root: Annotated[
         Path, typer.Option(envvar="ARCTIC_EVAL_DATA", help="Folder of the evaluation data; see arctic eval-data fetch.")
     ] = Path("eval_data"),
@@ -58,6 +65,7 @@ def command(
         gpus_per_actor=gpus_per_actor,
         unsafe=unsafe,
         against_tokenizer=against_tokenizer,
+        chat=chat,
     )
     console = standard_output()
     graph = evaluation_graph(options)

@@ -12,7 +12,11 @@ from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request
 from pipelines.evaluate.notes import is_complete
 from pipelines.evaluate.statistics.comparison import difference
-from pipelines.evaluate.statistics.enterprise import enterprise_bits_per_byte, enterprise_intelligence
+from pipelines.evaluate.statistics.enterprise import (
+    enterprise_bits_per_byte,
+    enterprise_intelligence,
+    enterprise_sets,
+)
 from pipelines.evaluate.statistics.intervals import by_cluster, score
 from pipelines.evaluate.task import DataError, Item, Share, Task, TaskResult, Verdict, drawn
 
@@ -90,6 +94,11 @@ def scores(results: Sequence[TaskResult], contamination: Contamination) -> dict[
     return measures | {f"{name}/clean": clean[name] for name in changed}
 
 
+def sets_of(results: Sequence[TaskResult]) -> dict[str, dict[str, str]]:
+    """What each enterprise intelligence is the mean of, see `enterprise_sets`."""
+    return enterprise_sets({result.name: result.form for result in results})
+
+
 def samples(results: Sequence[TaskResult], contamination: Contamination) -> list[dict[str, Any]]:
     """Every item with prompt, answer and verdict, as rows of SAMPLES."""
     return [
@@ -165,10 +174,8 @@ def _measures(results: Sequence[TaskResult]) -> dict[str, Score]:
             together[result.name, measure] = by_cluster(shares, [item.cluster for item in result.items])
             pairs = [(item, share) for item, share in zip(result.items, shares, strict=True) if share.whole]
             by_name[f"{result.name}/{measure}"] = _score(pairs)
-    means = {
-        "enterprise_intelligence": enterprise_intelligence(together),
-        "enterprise_bits_per_byte": enterprise_bits_per_byte(together),
-    }
+    means = {name: enterprise_intelligence(together, tasks) for name, tasks in sets_of(results).items()}
+    means["enterprise_bits_per_byte"] = enterprise_bits_per_byte(together)
     return by_name | {name: mean for name, mean in means.items() if mean}
 
 

@@ -29,6 +29,7 @@ from pipelines.artifacts.formats.parquet import read_table, write_table
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
+from pipelines.evaluate.chat import asked_in_chat
 from pipelines.evaluate.data.heldout import choose_pieces
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
@@ -43,6 +44,7 @@ from pipelines.evaluate.evaluation import (
     read_items,
     samples,
     scores,
+    sets_of,
 )
 from pipelines.evaluate.notes import Flaws, flaws_of, note
 from pipelines.evaluate.sandbox import preflight
@@ -50,7 +52,7 @@ from pipelines.evaluate.scorer import Scorer
 from pipelines.evaluate.statistics.contamination import CorpusFindings, contaminated
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
-from pipelines.evaluate.task import DataError, Item, Task, TaskResult
+from pipelines.evaluate.task import DataError, Item, Task, TaskResult, way_of
 
 if TYPE_CHECKING:
     from pipelines.evaluate.engine.execution import Execution
@@ -100,12 +102,12 @@ class Measuring:
         self._results.append(result)
 
     def ask_suite(self) -> None:
-        """Ask and judge the tasks of the suite, in the chat where the checkpoint's tokenizer has a chat template.
+        """Ask and judge the tasks of the suite, in the chat or not as the suite and the checkpoint have it.
 
-        Raises ValueError if the tokenizer cannot be read, and as `ask`.
+        Raises ValueError as `asked_in_chat`, and as `ask`.
         """
         if self._suite.tasks or self._suite.own:
-            self.ask(self._suite.build(chat=bool(load_codec(self._source).template)), self._suite.limit)
+            self.ask(self._suite.build(chat=asked_in_chat(self._source, self._suite.chat)), self._suite.limit)
 
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:
         """Ask and judge `tasks`, at most `limit` items of each. A task whose data is not there is told, and left out.
@@ -140,6 +142,9 @@ class Measuring:
         evidence = pa.Table.from_pylist(contamination.evidence(), schema=EVIDENCE)
         write_table(evidence, out / EVIDENCE_FILE)
         protocols = {result.name: self._protocol(result) for result in results}
+        for name, tasks in sets_of(results).items():
+            form = next(result.form for result in results if result.name in tasks.values())
+            protocols[name] = f"mean of {', '.join(tasks.values())}, {way_of(form == 'chat')}"
         before = read_table(previous.path / SAMPLES_FILE).to_pylist() if previous else []
         asked_before = asked_otherwise(
             Scores.read(previous.path).protocols if previous else {}, protocols, before, rows
@@ -166,7 +171,7 @@ class Measuring:
         tokens than is its way."""
         limit = self._suite.max_new_tokens
         generations = [one for item in result.items for one in item.requests if isinstance(one, Generation)]
-        template = f"; chat template {self._template}" if any(one.form == "message" for one in generations) else ""
+        template = f"; chat template {self._template}" if result.form == "chat" else ""
         is_cut = any(request.max_new_tokens == limit for request in generations)
         return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}"
 

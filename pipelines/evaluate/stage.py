@@ -20,7 +20,7 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.evaluate.engine.models import ModelSource
 
-VERSION = 5
+VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     Raises RecipeError if a task is not known.
     """
     limit, unsafe = section.items_per_task, section.unsafe_execution
-    suite = Suite.named(section.tasks, folder / section.data_root, limit, unsafe, folder)
+    suite = Suite.named(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
     params = {
         "phase": phase_name,
         "heldout_bytes_per_corpus": section.heldout_bytes_per_corpus,
@@ -88,10 +88,12 @@ def checkpoint_stage(
     """Score the checkpoint in a folder, ours or Hugging Face's, on a suite, and compare it with `previous`.
 
     `label` names it for people; `tokenizer` is the folder of its tokenizer, where that is not the one that it was
-    `made_with`, which a store may know, or has beside it. Raises ValueError if the folder holds no checkpoint or the
-    tokenizer is another model's, CheckpointError where it cannot be read.
+    `made_with`, which a store may know, or has beside it. Raises ValueError if the folder holds no checkpoint, or the
+    tokenizer is another model's or lacks the chat template that the suite asks for, CheckpointError where it cannot be
+    read.
     """
     # torch takes seconds to import, and building the graph of a run must not.
+    from pipelines.evaluate.chat import asked_in_chat
     from pipelines.evaluate.engine.models import ModelSource
     from pipelines.evaluate.tokenizer_fit import require_fit
 
@@ -99,6 +101,7 @@ def checkpoint_stage(
     source.require()
     # A tokenizer that does not fit is told now, and not after a cluster was started.
     require_fit(source, made_with)
+    asked_in_chat(source, suite.chat)
     params = {"model": source.digest(), "suite": suite.params()}
     inputs = {"previous": previous} if previous else {}
     work = partial(_evaluate_checkpoint, label, source, suite, execution)

@@ -7,6 +7,7 @@ from pathlib import Path
 from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
+from pipelines.evaluate.chat import Chat
 from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.task import Task
 from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
@@ -34,6 +35,10 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "smoke": (*ENTERPRISE, *LANGUAGE, "mmlu", "gsm8k"),
 }
 """Tasks of each suite. `enterprise` has GSM8K for its gold answers, which enterprise bits per byte need."""
+BASE = "base"
+"""In the name of a task that asks without the chat template in any case."""
+SPIDER_SHOTS = 3
+"""Examples before each question in the few-shot form of Spider."""
 SMOKE_LIMIT = 32
 """Items of each task in the suite `smoke`."""
 SMOKE_NEW_TOKENS = 64
@@ -47,7 +52,7 @@ class Suite:
 
     `unsafe`: the user's words where code may run without isolation, see `pipelines.evaluate.sandbox`. `own`: tasks of
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
-    root, and for a model with a chat template or without.
+    root, and for a model that is asked in the chat or not. `chat`: which models are, see `pipelines.evaluate.chat`.
     """
 
     tasks: tuple[str, ...] = ()
@@ -56,6 +61,7 @@ class Suite:
     unsafe: str = ""
     max_new_tokens: int | None = None
     own: tuple[Extension, ...] = ()
+    chat: Chat = "auto"
 
     @classmethod
     def named(
@@ -65,6 +71,7 @@ class Suite:
         limit: int | None,
         unsafe: str = "",
         folder: Path = Path(),
+        chat: Chat = "auto",
     ) -> "Suite":
         """Tasks and suites by name, and classes of the user's own, whose modules are looked for in `folder`. Raises
         RecipeError if there is no such name or a class cannot be used."""
@@ -77,7 +84,7 @@ class Suite:
             if mistake := unknown_task(name):
                 raise RecipeError(f"evaluate.tasks has {mistake}")
             tasks |= dict.fromkeys(SUITES.get(name, (name,)))
-        suite = cls(tuple(tasks), root, limit, unsafe, own=tuple(own))
+        suite = cls(tuple(tasks), root, limit, unsafe, own=tuple(own), chat=chat)
         if own:
             _require_own_names(suite)
         if "smoke" in names:
@@ -85,7 +92,7 @@ class Suite:
         return suite
 
     def build(self, chat: bool) -> list[Task]:
-        """The tasks for a model with a chat template, or for one without."""
+        """The tasks for a model that is asked in the chat, or for one that continues a text."""
         own = (extension.make() for extension in self.own)
         bound = [task.bind(self.root, chat) if hasattr(task, "bind") else task for task in own]
         return [*(FACTORIES[name](self, chat) for name in self.tasks), *bound]
@@ -97,11 +104,12 @@ class Suite:
     def params(self) -> dict[str, object]:
         """What results depend on, as plain data: how each task is asked and judged, how many items, and what the files
         say. That a file is missing is part of it, so that a task which was skipped is measured once it is there. Which
-        of the two ways a task is asked in follows from the model, which is in the key as well."""
+        of the two ways a task is asked in follows from `chat` and the model, which is in the key as well."""
         pairs = list(zip(self.build(chat=True), self.build(chat=False), strict=True))
         files = sorted({file for task, _ in pairs for file in task.files})
         return {
             "tasks": {task.name: {"chat": task.protocol, "base": base.protocol} for task, base in pairs},
+            "chat": self.chat,
             "limit": self.limit,
             "max_new_tokens": self.max_new_tokens,
             "data": {file: self._content(file) for file in files},
@@ -140,23 +148,29 @@ def _require_own_names(suite: Suite) -> None:
 
 
 Factory = Callable[[Suite, bool], Task]
-"""The task of a suite, for a model with a chat template or without."""
+"""The task of a suite, for a model that is asked in the chat, or one that is not."""
 
 
 def _code(name: str) -> Factory:
     return lambda suite, chat: CODE_TASKS[name](suite.root, suite.unsafe, chat)
 
 
-def _spider(suite: Suite, chat: bool) -> Task:
-    from pipelines.evaluate.tasks.spider.task import Spider
+def _spider(name: str, way: str, shots: int) -> Factory:
+    def make(suite: Suite, chat: bool) -> Task:
+        from pipelines.evaluate.tasks.spider.task import Spider
 
-    return Spider(suite.root, suite.unsafe, chat)
+        return Spider(suite.root, suite.unsafe, chat and way != BASE, shots, name)
+
+    return make
 
 
-def _ifeval(suite: Suite, chat: bool) -> Task:
-    from pipelines.evaluate.tasks.ifeval.task import IFEval
+def _ifeval(name: str, way: str) -> Factory:
+    def make(suite: Suite, chat: bool) -> Task:
+        from pipelines.evaluate.tasks.ifeval.task import IFEval
 
-    return IFEval(suite.root, chat)
+        return IFEval(suite.root, chat and way != BASE, name)
+
+    return make
 
 
 def _harness(name: str) -> Factory:
@@ -171,7 +185,11 @@ def _harness(name: str) -> Factory:
 
 FACTORIES: Mapping[str, Factory] = {
     **{name: _code(name) for name in CODE_TASKS},
-    "spider": _spider,
-    "ifeval": _ifeval,
+    "spider": _spider("spider", "", 0),
+    "spider-base": _spider("spider-base", BASE, 0),
+    f"spider-{SPIDER_SHOTS}_shot": _spider(f"spider-{SPIDER_SHOTS}_shot", "", SPIDER_SHOTS),
+    f"spider-base-{SPIDER_SHOTS}_shot": _spider(f"spider-base-{SPIDER_SHOTS}_shot", BASE, SPIDER_SHOTS),
+    "ifeval": _ifeval("ifeval", ""),
+    "ifeval-base": _ifeval("ifeval-base", BASE),
     **{name: _harness(name) for name in (*LANGUAGE, "mmlu", "gsm8k")},
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from arctic_errors import UserError
-from pipelines.evaluate.engine.requests import Answer, Likelihood, Request
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, Request
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,12 @@ class TaskResult:
     protocol: str
     items: Sequence[Item]
     verdicts: Sequence[Verdict]
+
+    @property
+    def form(self) -> Literal["chat", "base"]:
+        """Whether its answers were asked for in the chat template."""
+        requests = (request for item in self.items for request in item.requests)
+        return "chat" if any(isinstance(one, Generation) and one.form == "message" for one in requests) else "base"
 
     def shares(self) -> dict[str, list[Share]]:
         """What each item adds, by measure; a whole of 0 if an item has no part in a measure."""

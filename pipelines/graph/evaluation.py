@@ -11,6 +11,7 @@ from infra.store import MANIFEST
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import CHECKPOINT
 from pipelines.errors import OptionError
+from pipelines.evaluate.chat import CHATS, Chat
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph.chain import Graph
@@ -32,6 +33,7 @@ class EvaluationOptions:
         gpus_per_actor: GPUs of each copy.
         unsafe: The words that allow model-written code to run on a machine that cannot confine it.
         against_tokenizer: As `tokenizer`, of `against`.
+        chat: Whether to ask in the chat template: "never", "auto" or "always".
     """
 
     checkpoint: Path
@@ -44,6 +46,7 @@ class EvaluationOptions:
     gpus_per_actor: float = 0.0
     unsafe: str = ""
     against_tokenizer: Path | None = None
+    chat: str = "auto"
 
 
 def evaluation_graph(options: EvaluationOptions) -> Graph:
@@ -54,7 +57,7 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     """
     _check(options)
     names = [TaskSection(kind=name) if ":" in name else name for name in options.suite]
-    suite = Suite.named(names, options.root, options.limit, options.unsafe)
+    suite = Suite.named(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
     if not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
     execution = evaluate.Execution(options.actors, 1.0, options.gpus_per_actor)
@@ -62,6 +65,13 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     stage = _stage(options.checkpoint, options.tokenizer, suite, execution, before)
     stages = {each.id: each for each in (before, stage) if each}
     return Graph(f"evaluate-{stage.subject}", stages, Lock(None, {}, {}, {}))
+
+
+def _chat(name: str) -> Chat:
+    for chat in CHATS:
+        if name == chat:
+            return chat
+    raise OptionError(f"--chat {name!r}: there are {', '.join(CHATS)}. Choose one.")
 
 
 def _check(options: EvaluationOptions) -> None:

@@ -157,3 +157,14 @@ def test_every_command_refuses_the_same_before_anything_starts(refuse: Callable[
     message = refuse(command, "tiny.toml", "model.overrides.vocab_size=299", options=options.get(command, ()))
     assert "tiny.toml: model.overrides.vocab_size = 299 is less than tokenizer.vocab_size = 300" in message
     assert not (Path.cwd() / "store").exists()
+
+
+def test_a_chat_that_the_tokenizer_has_no_template_for_is_refused(refuse: Callable[..., str]) -> None:
+    Path("plain.json").write_text(json.dumps({"added_tokens": [{"content": "<|im_start|>"}]}))
+    page = (
+        Path("tiny.toml").read_text().replace("sample_bytes_per_corpus = 1000", 'path = "plain.json"\nend_token = "x"')
+    )
+    Path("tiny.toml").write_text(page)
+    message = refuse("plan", "tiny.toml", "evaluate.chat='always'")
+    explained(message, "tiny.toml", "evaluate.chat = 'always': plain.json has no tokens <|im_start|> and <|im_end|>")
+    assert "evaluate.chat" not in refuse("plan", "tiny.toml", "evaluate.chat='auto'")

@@ -225,6 +225,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong('["smoke", ""]', shown="evaluate.tasks.2 = ''"),
                 '"smoke"',
             ),
+            "chat": (*CHOICE, "true"),
             "data_root": TEXT,
             "cpus_per_actor": POSITIVE_FLOAT,
             "gpus_per_actor": FRACTION,

@@ -15,6 +15,7 @@ from arctic_model.checkpoint.model_folder import CONFIG, is_arctic
 from arctic_model.checkpoint.reading import INDEX, Checkpoint
 from infra.integrity import require_intact
 from infra.store import file_digest
+from pipelines.artifacts.checkpoint import Finetuned
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 Messages = Sequence[Mapping[str, str]]
@@ -43,6 +44,15 @@ class ModelSource:
         return self.is_ours or is_arctic(self.checkpoint)
 
     @property
+    def is_chat_model(self) -> bool:
+        """Whether it learnt the chat template of its tokenizer, if that has one: a checkpoint of ours records it, and
+        of a Hugging Face model the template itself is the only sign."""
+        if not self.is_ours:
+            return True
+        finetuned = Finetuned.read(self.checkpoint)
+        return finetuned is not None and finetuned.chat
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Distributions of the extra `evaluate` that it needs."""
         return () if self.is_ours else ("transformers",)
@@ -62,13 +72,15 @@ class ModelSource:
         return size
 
     def digest(self) -> str:
-        """sha256 of weights, architecture and tokenizer, and of what rounds differently: dtype and kind of device."""
+        """sha256 of weights, architecture, tokenizer and whether it is a chat model, and of what rounds differently:
+        dtype and kind of device."""
         names = [INDEX] if self.is_ours else ["config.json", "generation_config.json"]
         weights = [] if self.is_ours else sorted(self.checkpoint.glob("*.safetensors"))
         tokenizer = [self.tokenizer_folder / name for name in TOKENIZER_FILES]
         files = [self.checkpoint / name for name in names] + weights + tokenizer
         digests = [file_digest(file) for file in files if file.is_file()]
-        return hashlib.sha256(json.dumps([digests, self.dtype, torch.device(self.device).type]).encode()).hexdigest()
+        content = [digests, self.is_chat_model, self.dtype, torch.device(self.device).type]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def require(self) -> None:
         """Raises ValueError if the folder holds no checkpoint."""

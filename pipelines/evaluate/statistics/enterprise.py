@@ -34,33 +34,68 @@ BITS_PER_BYTE_PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """Tasks whose gold answers make up enterprise bits per byte, each kind counting once."""
 GOLD = "gold_bits_per_byte"
+FORMS = ("chat", "base")
+"""In the chat template, or as a text that the model continues."""
+
+NAME = "enterprise_intelligence"
 
 ItemShares = Mapping[tuple[str, str], Sequence[Share]]
 """What each item adds, by task and measure; the items of one task in one order for all its measures. Items of one
 cluster as one: see `pipelines.evaluate.statistics.intervals.by_cluster`."""
 
 
-def enterprise_intelligence(shares: ItemShares) -> Score | None:
-    """The mean over what `shares` hold, None unless all four benchmarks are among them."""
-    return _combined(shares, PARTS) if PARTS.keys() <= shares.keys() else None
+def enterprise_sets(forms: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Sets of tasks that enterprise intelligence is the mean of: by its name, benchmark -> task.
+
+    `forms`: "chat" or "base" by task, the form that it was asked in. A variant such as "spider-base" stands for its
+    benchmark, and all four must have been asked in one form. If both forms are complete, that with the plainer names
+    has the plain name, and the other one its form behind it.
+    """
+    sets = {form: _standing_for(_benchmarks(), [name for name in forms if forms[name] == form]) for form in FORMS}
+    complete = sorted((form for form in FORMS if sets[form]), key=lambda form: len("".join(sets[form].values())))
+    return {NAME if form == complete[0] else f"{NAME}-{form}": sets[form] for form in complete}
+
+
+def enterprise_intelligence(shares: ItemShares, tasks: Mapping[str, str]) -> Score | None:
+    """The mean over what `shares` hold of `tasks` (see `enterprise_sets`), None if a measure is missing."""
+    return _combined(shares, {(tasks[name], measure): weight for (name, measure), weight in PARTS.items()})
 
 
 def enterprise_bits_per_byte(shares: ItemShares) -> Score | None:
     """Mean of code, SQL and maths of the gold answers' bits per byte: what moves where all accuracies are still 0.
 
     None unless all its tasks are there."""
+    benchmarks = [task for tasks in BITS_PER_BYTE_PARTS.values() for task in tasks]
+    found = _standing_for(benchmarks, [task for task, measure in shares if measure == GOLD])
     weights = {
-        (task, GOLD): 1 / len(BITS_PER_BYTE_PARTS) / len(tasks)
+        (found.get(task, task), GOLD): 1 / len(BITS_PER_BYTE_PARTS) / len(tasks)
         for tasks in BITS_PER_BYTE_PARTS.values()
         for task in tasks
     }
-    return _combined(shares, weights) if weights.keys() <= shares.keys() else None
+    return _combined(shares, weights)
 
 
-def _combined(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Score:
-    """A weighted sum of measures. Tasks are independent; measures of one task are taken item by item together, so that
-    what they share is counted (delta method); degrees of freedom are Welch's. Its n is the number of items and clusters
-    that are independent. There is no interval where one of the measures has too few."""
+def _benchmarks() -> list[str]:
+    return list(dict.fromkeys(task for task, _ in PARTS))
+
+
+def _standing_for(benchmarks: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """The task among `names` that stands for each benchmark: itself, or the variant with the shortest name; nothing
+    unless all have one."""
+    variants = {name: [each for each in names if each == name or each.startswith(f"{name}-")] for name in benchmarks}
+    if not all(variants.values()):
+        return {}
+    return {name: min(found, key=lambda each: (len(each), each)) for name, found in variants.items()}
+
+
+def _combined(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Score | None:
+    """A weighted sum of measures, None unless all are there.
+
+    Tasks are independent; measures of one task are taken item by item together, so that what they share is counted
+    (delta method); degrees of freedom are Welch's. Its n is the number of items and clusters that are independent.
+    There is no interval where one of the measures has too few."""
+    if not weights.keys() <= shares.keys():
+        return None
     value = math.fsum(weight * _value(shares[name]) for name, weight in weights.items())
     tasks = dict.fromkeys(task for task, _ in weights)
     n = sum(len(next(shares[name] for name in weights if name[0] == task)) for task in tasks)

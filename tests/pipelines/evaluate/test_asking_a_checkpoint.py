@@ -1,5 +1,5 @@
-"""A checkpoint is asked in the chat where its tokenizer has a chat template, and what goes wrong is told beside the
-scores: nothing becomes a silent zero."""
+"""A checkpoint is asked in the form that it was trained in, and what goes wrong is told beside the scores: nothing
+becomes a silent zero."""
 
 import json
 import shutil
@@ -15,8 +15,10 @@ import pytest
 from arctic_model.checkpoint.reading import STATE, TrainingState
 from infra.context import StageContext
 from pipelines import evaluate
+from pipelines.artifacts.checkpoint import FINETUNED_FILE, Finetuned
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_differences
 from pipelines.evaluate import measuring, suites
+from pipelines.evaluate.chat import Chat, asked_in_chat
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.decoding import TextGenerator
@@ -68,9 +70,13 @@ class Measured:
 @pytest.fixture
 def measure(root: Path, tmp_path: Path) -> Callable[..., Measured]:
     def measure(
-        source: ModelSource, name: str, tasks: tuple[str, ...] = ("ifeval",), previous: str | None = None
+        source: ModelSource,
+        name: str,
+        tasks: tuple[str, ...] = ("ifeval",),
+        previous: str | None = None,
+        chat: Chat = "auto",
     ) -> Measured:
-        suite = Suite(tasks, root, max_new_tokens=NEW_TOKENS)
+        suite = Suite(tasks, root, max_new_tokens=NEW_TOKENS, chat=chat)
         stage = evaluate.checkpoint_stage("toy", source.checkpoint, source.tokenizer, suite, evaluate.Execution())
         events: list[dict[str, Any]] = []
         out = tmp_path / name
@@ -87,10 +93,11 @@ def measure(root: Path, tmp_path: Path) -> Callable[..., Measured]:
 
 @pytest.fixture
 def in_chat(our_model: ModelSource, tmp_path: Path) -> ModelSource:
-    """A checkpoint whose tokenizer has a chat template."""
+    """A checkpoint that was fine-tuned in the chat template of its tokenizer."""
     folder = tmp_path / "checkpoint"
     shutil.copytree(our_model.checkpoint, folder)
     (folder / STATE).write_text(json.dumps(asdict(TrainingState(7, 7168, [], [], 7, [], [], None))))
+    Finetuned(chat=True, objective="sft", method="full", base="0123").write(tmp_path)
     return ModelSource(folder, our_model.tokenizer_folder)
 
 
@@ -109,7 +116,7 @@ def test_the_tokenizer_decides_how_is_asked_and_the_protocol_says_so(
 ) -> None:
     chat, plain = measure(in_chat, "chat"), measure(without_template, "plain")
     assert ", in the chat template;" in chat.scores.protocols["ifeval"]
-    assert ", without a chat template;" in plain.scores.protocols["ifeval"]
+    assert ", without a chat template (completion form" in plain.scores.protocols["ifeval"]
     assert plain.scores.protocols["ifeval"].endswith("; answers end after 8 tokens")
     assert chat.key != plain.key
     prompt = ROWS[0]["prompt"]
@@ -119,6 +126,30 @@ def test_the_tokenizer_decides_how_is_asked_and_the_protocol_says_so(
     chatted, as_text = TextGenerator(model).write(asked)
     assert (chat.answers["1"], plain.answers["1"]) == (chatted.text, as_text.text)
     assert chatted.text != as_text.text
+
+
+def test_a_checkpoint_that_was_not_fine_tuned_in_the_chat_is_asked_there_only_if_told_so(
+    in_chat: ModelSource, without_template: ModelSource, measure: Callable[..., Measured], tmp_path: Path
+) -> None:
+    tuned, never = measure(in_chat, "tuned"), measure(in_chat, "never", chat="never")
+    (tmp_path / FINETUNED_FILE).unlink()
+    base, always = measure(in_chat, "base"), measure(in_chat, "always", chat="always")
+    forms = [", in the chat template;" in each.scores.protocols["ifeval"] for each in (tuned, never, base, always)]
+    assert forms == [True, False, False, True]
+    assert "(completion form: the model continues the prompt);" in base.scores.protocols["ifeval"]
+    assert (tuned.answers, never.answers) == (always.answers, base.answers)
+    assert len({each.key for each in (tuned, never, base, always)}) == 4
+    with pytest.raises(ValueError, match=r'no chat template, which chat = "always" asks for\. Use "auto"'):
+        measure(without_template, "nowhere", chat="always")
+
+
+def test_of_a_hugging_face_model_the_template_is_the_sign(in_chat: ModelSource, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    folder = tmp_path / "theirs"
+    shutil.copytree(in_chat.tokenizer_folder, folder)
+    (folder / "config.json").write_text('{"model_type": "llama", "vocab_size": 320}')
+    source = ModelSource(folder)
+    assert [asked_in_chat(source, chat) for chat in ("never", "auto", "always")] == [False, True, True]
 
 
 def test_change_since_a_checkpoint_that_was_asked_in_another_way_is_not_told(

@@ -57,9 +57,10 @@ def test_unknown_name_is_told_with_all_that_there_are(name: str) -> None:
 
 
 def test_protocols_differ_where_a_chat_template_changes_what_is_asked() -> None:
-    protocols: Any = named("smoke", "humaneval_plus-base", "mbpp_plus-bigcode").params()["tasks"]
+    base = ("humaneval_plus-base", "mbpp_plus-bigcode", "spider-base", "spider-base-3_shot", "ifeval-base")
+    protocols: Any = named("smoke", "spider-3_shot", *base).params()["tasks"]
     told = {name for name, ways in protocols.items() if ways["chat"] != ways["base"]}
-    assert told == {"humaneval_plus", "mbpp_plus", "spider", "ifeval"}
+    assert told == {"humaneval_plus", "mbpp_plus", "spider", "ifeval", "spider-3_shot"}
     for name, ways in protocols.items():
         assert "without a chat template" in ways["base"], name
         assert ("in the chat template" if name in told else "without a chat template") in ways["chat"], name
@@ -74,6 +75,7 @@ def test_key_follows_from_the_questions_and_the_data_and_not_from_where_they_lie
     assert before == params(root=tmp_path / "elsewhere") == params(unsafe="i accept unsafe execution")
     assert before != params(limit=3)
     assert before != params(max_new_tokens=3)
+    assert before != params(chat="never")
     assert before != params(tasks=("race",))
 
 

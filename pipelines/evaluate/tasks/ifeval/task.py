@@ -18,6 +18,7 @@ from pipelines.evaluate.tasks.ifeval.text import PACKAGE, language_detector
 PROMPTS = "ifeval/input_data.jsonl"
 MAX_NEW_TOKENS = 1280
 """As in lm-evaluation-harness' ifeval."""
+COMPLETION = " (completion form: the model continues the prompt)"
 
 
 class Instruction(NamedTuple):
@@ -44,7 +45,7 @@ class IFEval:
     @property
     def protocol(self) -> str:
         return (
-            f"0-shot, greedy, at most {MAX_NEW_TOKENS} tokens, {way_of(self.chat)}; "
+            f"0-shot, greedy, at most {MAX_NEW_TOKENS} tokens, {way_of(self.chat)}{'' if self.chat else COMPLETION}; "
             "Google's instruction checks, langdetect with seed 0, Punkt's rules for sentences"
         )
 

@@ -5,9 +5,10 @@ explanation"): tables as CREATE TABLE statements with their keys, the question a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+EXAMPLES_PREFIX = "/* Some SQL examples are provided based on similar problems: */\n"
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _FENCED = re.compile(
     r"```(?:sqlite|sql)?\s*((?:--[^\n]*\s+)*(?:SELECT|WITH)\b.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
@@ -21,6 +22,15 @@ def question_prompt(schema: Mapping[str, Any], question: str) -> str:
         f"/* Given the following database schema: */\n{create_tables(schema)}\n\n"
         f"/* Answer the following with no explanation: {question} */"
     )
+
+
+def example_prompt(examples: Sequence[Mapping[str, Any]]) -> str:
+    """What stands before a question: solved examples, rows of dev.json, in DAIL-SQL's organization, which shows
+    questions and queries without their schemas; "" if there are none."""
+    solved = [
+        f"/* Answer the following with no explanation: {row['question']} */\n{row['query']}\n\n" for row in examples
+    ]
+    return "".join([EXAMPLES_PREFIX, *solved]) if solved else ""
 
 
 def create_tables(schema: Mapping[str, Any]) -> str:

@@ -12,10 +12,10 @@ from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, L
 from pipelines.evaluate.sandbox import Reply, SqlSandbox
 from pipelines.evaluate.sql_answers import CORRECT, NO_QUERY, TIMEOUT, WRONG_ROWS
 from pipelines.evaluate.statistics.enterprise import GOLD
-from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, form_of, way_of
+from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, form_of, way_of
 from pipelines.evaluate.tasks.spider.execution import is_ordered, prepared, same_result, with_values
 from pipelines.evaluate.tasks.spider.hardness import hardness
-from pipelines.evaluate.tasks.spider.prompt import extract_query, question_prompt
+from pipelines.evaluate.tasks.spider.prompt import example_prompt, extract_query, question_prompt
 
 QUESTIONS, SCHEMAS, DATABASES = "spider/dev.json", "spider/tables.json", "spider/database/"
 STOPS = (";", "\n\n/*")
@@ -40,7 +40,7 @@ class Question:
 @dataclass(frozen=True)
 class Spider:
     """All 1,034 questions of the development set. `unsafe`: see `pipelines.evaluate.sandbox`; `chat`: whether the model
-    is asked in its chat template.
+    is asked in its chat template; `shots`: solved questions about other databases before each one.
 
     Eight of them read the table `rankings` of wta_1. Copies of the databases that were built again from their schemas
     have it empty: there any query without rows answers those eight.
@@ -49,6 +49,7 @@ class Spider:
     root: Path
     unsafe: str = ""
     chat: bool = False
+    shots: int = 0
     name: str = "spider"
     headline: str = "execution_accuracy"
     files: tuple[str, ...] = tuple(file for file in data_files() if file.startswith("spider/"))
@@ -57,8 +58,10 @@ class Spider:
 
     @property
     def protocol(self) -> str:
+        examples = " with examples of other databases in DAIL-SQL's organization" if self.shots else ""
         return (
-            f"0-shot, greedy, DAIL-SQL code representation with rule, schema from tables.json, {way_of(self.chat)}; "
+            f"{self.shots}-shot{examples}, greedy, DAIL-SQL code representation with rule, schema from tables.json, "
+            f"{way_of(self.chat)}; "
             f"execution accuracy of the test-suite evaluator without DISTINCT; SQLite {sqlite3.sqlite_version}"
         )
 
@@ -67,7 +70,12 @@ class Spider:
             checked(self.root, file)
         schemas = {schema["db_id"]: schema for schema in read_rows(self.root, SCHEMAS)}
         rows = read_rows(self.root, QUESTIONS)
-        return [spider_item(number, row, schemas[row["db_id"]], self.chat) for number, row in enumerate(rows)]
+        order = [rows[index] for index in drawn([str(number) for number in range(len(rows))], None)]
+        examples = {name: example_prompt(self._examples(order, name)) for name in schemas}
+        return [
+            spider_item(number, row, schemas[row["db_id"]], self.chat, examples[row["db_id"]])
+            for number, row in enumerate(rows)
+        ]
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         # Spider's evaluator drops bytes that are not UTF-8.
@@ -75,6 +83,14 @@ class Spider:
             return [
                 self._verdict(sandbox, item, item_answers) for item, item_answers in zip(items, answers, strict=True)
             ]
+
+    def _examples(self, rows: Sequence[Mapping[str, Any]], database: str) -> list[Mapping[str, Any]]:
+        """The first `shots` of `rows`, each about a database of its own, none about `database`."""
+        by_database: dict[str, Mapping[str, Any]] = {}
+        for row in rows:
+            if row["db_id"] != database:
+                by_database.setdefault(row["db_id"], row)
+        return list(by_database.values())[: self.shots]
 
     def _verdict(self, sandbox: SqlSandbox, item: Item, item_answers: Sequence[Answer]) -> Verdict:
         question, scored = cast(Question, item.gold), cast(LogLikelihood, item.requests[1])
@@ -105,9 +121,10 @@ class Spider:
         return _compared(gold, reply, ordered=is_ordered(question.query))
 
 
-def spider_item(number: int, row: Mapping[str, Any], schema: Mapping[str, Any], chat: bool) -> Item:
-    """The item of row `number` of dev.json, from 0, and of its database's row of tables.json; in the chat or not."""
-    prompt, query = question_prompt(schema, row["question"]), row["query"]
+def spider_item(number: int, row: Mapping[str, Any], schema: Mapping[str, Any], chat: bool, examples: str = "") -> Item:
+    """The item of row `number` of dev.json, from 0, and of its database's row of tables.json; in the chat or not, after
+    `examples`."""
+    prompt, query = examples + question_prompt(schema, row["question"]), row["query"]
     return Item(
         str(number),
         # Before a word the tokenizer keeps the blank with the word, so there is none after SELECT.

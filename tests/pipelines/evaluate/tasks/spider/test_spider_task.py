@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import pytest
 
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.task import DataError, Item, Verdict
-from pipelines.evaluate.tasks.spider.prompt import create_tables, extract_query
+from pipelines.evaluate.tasks.spider.prompt import create_tables, example_prompt, extract_query
 from pipelines.evaluate.tasks.spider.task import Spider, spider_item
 
 REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval"
@@ -92,6 +93,39 @@ def test_prompt_is_the_published_one_and_gold_follows_the_same_text() -> None:
     assert isinstance(plain, Generation) and (plain.prompt, plain.form) == (asked.prompt, "plain")
     assert gold.context + gold.continuation == f"{prompt}\nSELECT kind FROM pet"
     assert (item().cluster, item().place, item().gold_text) == ("pets", ("spider/dev.json", 7), "SELECT kind FROM pet")
+
+
+def test_examples_are_the_published_form_and_of_other_databases(tmp_path: Path) -> None:
+    rows = [
+        {"db_id": name, "question": f"Q{n} of {name}?", "query": f"SELECT {n} FROM {name}", "sql": PARSED}
+        for n in range(3)
+        for name in ("pets", "cars", "ships", "birds", "trees")
+    ]
+    task = Spider(tmp_path, shots=3, name="spider-3_shot")
+    examples = {name: task._examples(rows, name) for name in ("pets", "cars")}
+    assert [row["db_id"] for row in examples["pets"]] == ["cars", "ships", "birds"]
+    assert [row["db_id"] for row in examples["cars"]] == ["pets", "ships", "birds"]
+    assert example_prompt([]) == ""
+    assert example_prompt(examples["cars"][:2]) == (
+        "/* Some SQL examples are provided based on similar problems: */\n"
+        "/* Answer the following with no explanation: Q0 of pets? */\nSELECT 0 FROM pets\n\n"
+        "/* Answer the following with no explanation: Q0 of ships? */\nSELECT 0 FROM ships\n\n"
+    )
+    assert task.protocol.startswith("3-shot with examples of other databases")
+
+
+@real
+def test_every_question_of_the_few_shot_form_is_asked_and_none_shows_its_own_database() -> None:
+    task = Spider(REAL, shots=3, name="spider-3_shot")
+    items = task.items()
+    assert len(items) == 1034
+    schemas = {item.cluster: item.text.partition("\n")[0] for item in items}
+    questions = {item.text.partition("\n")[0]: item.cluster for item in items}
+    assert len(schemas) == 20
+    for each in items:
+        shown = re.findall(r"no explanation: (.*) \*/", each.requests[0].prompt)
+        assert len(shown) == 4 and shown[-1] == each.text.partition("\n")[0]
+        assert each.cluster not in {questions[question] for question in shown[:-1]}
 
 
 def test_tables_of_the_prompt_are_sql() -> None:
