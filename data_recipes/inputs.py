@@ -89,6 +89,22 @@ class TextFilesInput(Section):
     """Files, folders, globs or addresses, as for the kind "warc"."""
 
 
+class ChatInput(Section):
+    """Conversations in JSON Lines or Parquet files, one row each, in the shapes that are usual for fine-tuning. Rows
+    that are no sound conversation are quarantined with their row number."""
+
+    kind: Literal["chat"]
+    """Kind of input: `"chat"`."""
+    paths: Paths
+    """Files, folders, globs or addresses, as for the kind "jsonl"."""
+    shape: Literal["auto", "messages", "sharegpt", "alpaca", "completion", "preference"] = "auto"
+    """Fields of a row: `messages` with role and content ("messages"), `conversations` with from and value
+    ("sharegpt"), `instruction`, `input` and `output` ("alpaca"), `prompt` and `completion` ("completion"), or `prompt`,
+    `chosen` and `rejected` ("preference"). By default, each row's own fields decide ("auto")."""
+    licence: str = ""
+    """Licence of the data set, stored with every conversation: an SPDX id or the data set's own words."""
+
+
 class PydocInput(Section):
     """HTML pages that `pydoc` renders for every importable standard-library module, read back from WARC."""
 
@@ -167,6 +183,7 @@ Input = Annotated[
     | Annotated[TableInput, Tag("jsonl")]
     | Annotated[TableInput, Tag("parquet")]
     | Annotated[TextFilesInput, Tag("text_files")]
+    | Annotated[ChatInput, Tag("chat")]
     | Annotated[PydocInput, Tag("pydoc")]
     | Annotated[DistributionsInput, Tag("distributions")]
     | Annotated[PythonSourcesInput, Tag("python_sources")]

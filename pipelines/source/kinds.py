@@ -18,6 +18,7 @@ KINDS: Mapping[str, str] = {
     "jsonl": "pipelines.source.tables.table_files:Tables",
     "parquet": "pipelines.source.tables.table_files:Tables",
     "text_files": "pipelines.source.text_files:TextFiles",
+    "chat": "pipelines.source.chat.chat_files:Chats",
     "pydoc": "pipelines.source.python.pydoc_pages:Pydoc",
     "distributions": "pipelines.source.python.distributions:Distributions",
     "python_sources": "pipelines.source.python.python_sources:PythonSources",

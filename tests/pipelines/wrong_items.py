@@ -55,6 +55,11 @@ ITEMS: Mapping[type[Section], Item] = {
             **dict.fromkeys(("url_field", "date_field", "licence_field", "id_field"), (*FIELD, '"gone"')),
         },
     ),
+    inputs.ChatInput: Item(
+        "source.inputs",
+        {"kind": '"chat"', "paths": '["notes.jsonl"]'},
+        {"kind": KIND, "paths": PATHS, "shape": ('"xml"', "3"), "licence": ("3",)},
+    ),
     ExtensionSection: Item("filter.rules", {"kind": '"rules:Rule"'}, {"kind": ('"rule"', '"gone:Rule"', "3")}),
     TaskSection: Item(
         "evaluate.tasks", {"kind": '"tasks:Task"'}, {"kind": ('"task"', '"gone:Task"', "3")}, "tiny.toml"

@@ -87,6 +87,12 @@ def read_parquet_rows(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRo
                 number += 1
 
 
+def parquet_columns(path: Path) -> list[str]:
+    """Names of the columns of a Parquet file. Raises BrokenFileError."""
+    with _errors_as_broken_file_error():
+        return list(_open(_mapped(path), "ns").schema_arrow.names)
+
+
 def require_parquet_columns(path: Path, fields: Sequence[str]) -> None:
     """Raise BrokenFileError if one of `fields` is missing from a Parquet file that can be read."""
     with _errors_as_broken_file_error():

@@ -1,0 +1,98 @@
+"""Conversations that stand as rows in JSON Lines and Parquet files."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts.conversations import Conversation
+from pipelines.artifacts.documents import Document
+from pipelines.source.chat.shapes import FIELDS, ChatError, conversation
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.io.local_files import FileType
+from pipelines.source.io.locations import PlacedFile, lose_file, read_file
+from pipelines.source.protocol import InputSplit
+from pipelines.source.tables.rows import (
+    BadRow,
+    BrokenFileError,
+    Row,
+    parquet_columns,
+    read_json_lines,
+    read_parquet_rows,
+)
+from pipelines.source.tables.table_files import FILES
+
+SUFFIXES = {kind: files.suffixes for kind, files in FILES.items()}
+
+
+@dataclass(frozen=True)
+class Chats:
+    """Files of conversations at `paths`, a shard each, by name; `shape` as in `ChatInput`."""
+
+    paths: Sequence[str]
+    shape: str = "auto"
+    licence: str = ""
+
+    @property
+    def file_type(self) -> FileType:
+        return FileType("JSON Lines or Parquet file", tuple(name for names in SUFFIXES.values() for name in names))
+
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:
+        """What fixes the content of each file. Raises InputError if there is none."""
+        return folder.fingerprint(folder.find(self.paths, self.file_type))
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
+        for file, pinned in folder.fingerprinted(self.paths, self.file_type, fingerprint):
+            yield InputSplit(ChatFile(file, pinned, self), [file.name, pinned])
+
+
+@dataclass(frozen=True)
+class ChatFile:
+    """A file of conversations with what fixes its content."""
+
+    file: PlacedFile
+    pinned: Any
+    section: Chats
+
+    def read(self, sink: DocumentSink) -> None:
+        read_file(self.file, self.pinned, sink, partial(self._read_rows, sink))
+
+    def _read_rows(self, sink: DocumentSink, path: Path) -> None:
+        try:
+            for row in self._rows(path):
+                self._take(row, sink)
+        except BrokenFileError as error:
+            lose_file(sink, self.file.name, str(error))
+
+    def _rows(self, path: Path) -> Iterator[Row | BadRow]:
+        if not self.file.name.endswith(SUFFIXES["parquet"]):
+            return read_json_lines(path, FIELDS)
+        columns = parquet_columns(path)
+        return read_parquet_rows(path, [field for field in FIELDS if field in columns])
+
+    def _take(self, row: Row | BadRow, sink: DocumentSink) -> None:
+        """Keep or quarantine one row."""
+        origin = f"{self.file.name}#{row.number}"
+        if isinstance(row, BadRow):
+            sink.quarantine(origin, row.reason)
+            return
+        try:
+            chat = conversation(row.values, self.section.shape)
+        except ChatError as error:
+            sink.quarantine(origin, str(error))
+        else:
+            sink.write(self._document(chat, row.number, sink))
+
+    def _document(self, chat: Conversation, number: int, sink: DocumentSink) -> Document:
+        return Document(
+            text=chat.text,
+            url=f"{self.file.name}#{number}",
+            origin=self.file.name,
+            # Answers to one prompt stand on one side.
+            split=sink.draw_split(chat.prompt),
+            offset=number,
+            licence=self.section.licence or None,
+            attributes=chat.attributes,
+        )
