@@ -1,5 +1,5 @@
-"""Packing and encoding: how full rows are and how fast they are made; encoding against the library alone; one token
-found among 10^8.
+"""Packing and encoding: how full rows are and how fast they are made; encoding against the libraries; one token found
+among 10^8.
 
 Lengths are log-normal with a median of 600 tokens and sigma 1.1, as of English web pages. Peers of packing, each
 restated from its definition:
@@ -8,11 +8,14 @@ restated from its definition:
     next fit        documents in order, a new row where the last has no room
     concatenate     all documents end to end, cut every T + 1 ids: nothing is empty, documents are cut
 
-The peer of encoding is `tokenizers.encode_batch_fast` on the same batches, its result thrown away.
+Encoding goes from Parquet to packed shards with their index. Its peers encode texts in memory, one after the other:
+`tokenizers.encode_batch_fast` and tiktoken, their ids thrown away, and datatrove's DocumentTokenizer, which writes
+them. Every shard holds other texts, since ours remembers words; all use the same vocabulary.
 """
 
 import functools
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,18 +26,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datatrove.data import Document as PeerDocument
+from datatrove.pipeline.tokens import DocumentTokenizer
 from harness import arguments, interleave, machine, one_core, report
+from loguru import logger
 from machine_text import machine_texts
+from tokenizers import Tokenizer
 
 from infra.artifact import Artifact, Manifest
 from pipelines.artifacts.documents import DECISIONS, DOCUMENTS, FILTERED, Document
-from pipelines.artifacts.tokenizer import BATCH_TEXTS, TOKENIZER_FILE, read_tokenizer, write_config
+from pipelines.artifacts.tokenizer import BATCH_TEXTS, TOKENIZER_FILE, TextTokenizer, read_tokenizer
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard
 from pipelines.lineage.tokens import find_token
 from pipelines.tokenize.encode import Shard, encode_shard
+from pipelines.tokenize.encoders.tiktoken import TiktokenEncoder
 from pipelines.tokenize.packing import pack
 from pipelines.tokenize.training_documents import KeptShard
-from pipelines.tokenize.vocabulary import END, train_tokenizer
+from pipelines.tokenize.vocabulary import END, train_tokenizer, write_tokenizer
 
 ROW = 4097
 MEDIAN, SIGMA = 600, 1.1
@@ -48,12 +56,13 @@ def main() -> None:
     packing(num_documents=5_000 if options.quick else 50_000, repeats=3 if options.quick else 5)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ratio, ours, library = encoding(folder, num_texts=150 if options.quick else 600, repeats=3)
+        rates = encoding(folder, num_texts=800 if options.quick else 9600, num_shards=2)
         memory(folder, copies=(1, 2) if options.quick else (1, 8))
         searching(folder / "search")
-    print(machine("tokenizers", "pyarrow", "numpy"))
-    goal = "encode, pack and write one shard at >= 90 % of the library's own batch speed; rows >= 99.5 % filled"
-    report("packing", ours, {"tokenizers.encode_batch_fast": library}, "tokens per CPU second", ratio, goal)
+    print(machine("gigatoken", "tiktoken", "tokenizers", "datatrove", "pyarrow", "numpy"))
+    goal = "encode, pack and write >= 60 MB/s a core with the ids of tokenizers; rows >= 99.5 % filled"
+    ours = rates.pop("ours")
+    report("packing", ours, rates, "MB of text per CPU second", ours / max(rates.values()), goal)
 
 
 # ---------------------------------------------------------------- packing
@@ -131,35 +140,82 @@ def in_order(lengths: np.ndarray) -> list[int]:
 # ---------------------------------------------------------------- encoding
 
 
-def encoding(folder: Path, num_texts: int, repeats: int) -> tuple[float, float, float]:
-    """(ratio, our tokens per CPU second, the library's)"""
+def encoding(folder: Path, num_texts: int, num_shards: int) -> dict[str, float]:
+    """Median over the shards of each contender's MB/s, after a first shard that is not timed."""
     texts = machine_texts(num_texts)
+    size = len(texts) // (num_shards + 1)
+    shards = [texts[first : first + size] for first in range(0, size * (num_shards + 1), size)]
     (folder / "tokenizer").mkdir()
-    trained = train_tokenizer(texts[:200], 8192)
-    trained.save(str(folder / "tokenizer" / TOKENIZER_FILE))
-    write_config(trained, END, folder / "tokenizer")
-    kept = write_corpus(folder / "corpus", texts)
-    (folder / "out").mkdir()
-    counts = {}
+    write_tokenizer(train_tokenizer(shards[0][:400], 32_000), folder / "tokenizer")
+    contenders = {
+        "ours": Ours(folder, shards),
+        "tokenizers.encode_batch_fast": Library(folder, shards),
+        "tiktoken": Tiktoken(folder, shards),
+        "datatrove DocumentTokenizer": Datatrove(folder, shards),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for number, shard in enumerate(shards):
+        for name, work in contenders.items():
+            started = time.process_time()
+            work(number)
+            rates[name].append(num_bytes(shard) / (time.process_time() - started) / 1e6)
+    total = sum(map(num_bytes, shards[1:])) / 1e6
+    print(f"{num_shards} shards of {size:,} texts of this machine, {total:.1f} MB, 32,000 ids, one core")
+    for name, values in rates.items():
+        low, high = min(values[1:]), max(values[1:])
+        median = statistics.median(values[1:])
+        print(f"  {name:32} {median:7.2f} MB/s ({low:.2f} to {high:.2f}); first shard, with start-up {values[0]:.2f}")
+    return {name: statistics.median(values[1:]) for name, values in rates.items()}
 
-    def ours() -> None:
-        counts.update(encode_shard(Shard(0, kept, folder / "tokenizer", ROW - 1), folder / "out")["train"])
 
-    def library() -> None:
-        # Read anew, as a worker does: the library keeps the words that it has seen.
-        tokenizer = read_tokenizer(folder / "tokenizer" / TOKENIZER_FILE)
+def num_bytes(texts: list[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
+
+
+class Ours:
+    def __init__(self, folder: Path, shards: list[list[str]]) -> None:
+        self._kept = [write_corpus(folder / f"corpus-{number}", texts) for number, texts in enumerate(shards)]
+        self._tokenizer, self._out = folder / "tokenizer", folder / "out"
+        self._out.mkdir()
+
+    def __call__(self, number: int) -> None:
+        made = encode_shard(Shard(number, self._kept[number], self._tokenizer, ROW - 1), self._out)
+        assert made["encoder"] == "gigatoken" and not made["differences"]
+
+
+class Library:
+    def __init__(self, folder: Path, shards: list[list[str]]) -> None:
+        self._file, self._shards = folder / "tokenizer" / TOKENIZER_FILE, shards
+        self._tokenizer: Tokenizer | None = None
+
+    def __call__(self, number: int) -> None:
+        self._tokenizer = self._tokenizer or read_tokenizer(self._file)
+        texts = self._shards[number]
         for first in range(0, len(texts), BATCH_TEXTS):
-            tokenizer.encode_batch_fast(texts[first : first + BATCH_TEXTS], add_special_tokens=False)
+            self._tokenizer.encode_batch_fast(texts[first : first + BATCH_TEXTS], add_special_tokens=False)
 
-    timings = interleave({"ours": ours, "library": library}, repeats)
-    num_bytes = sum(len(text.encode()) for text in texts)
-    print(f"{len(texts):,} texts of this machine, {num_bytes / 1e6:.1f} MB, {counts['tokens']:,} tokens, one core")
-    for name, timing in timings.items():
-        rate = f"{counts['tokens'] / timing.median:9,.0f} tokens/s, {num_bytes / timing.median / 1e6:.2f} MB/s"
-        print(f"  {name:32} {rate} (spread {timing.spread:.0%})")
-    ratio = timings["library"].median / timings["ours"].median
-    print(f"  ours from Parquet to packed shard: {ratio:.1%} of the library's speed")
-    return ratio, counts["tokens"] / timings["ours"].median, counts["tokens"] / timings["library"].median
+
+class Tiktoken:
+    def __init__(self, folder: Path, shards: list[list[str]]) -> None:
+        self._folder, self._shards = folder / "tokenizer", shards
+        self._encoder: TiktokenEncoder | None = None
+
+    def __call__(self, number: int) -> None:
+        self._encoder = self._encoder or TiktokenEncoder(TextTokenizer(self._folder))
+        for text in self._shards[number]:
+            self._encoder.backend.encode_ordinary(text)
+
+
+class Datatrove:
+    def __init__(self, folder: Path, shards: list[list[str]]) -> None:
+        logger.remove()
+        self._shards = shards
+        file = str(folder / "tokenizer" / TOKENIZER_FILE)
+        self._step = DocumentTokenizer(str(folder / "datatrove"), file, eos_token=END, shuffle_documents=False)
+
+    def __call__(self, number: int) -> None:
+        texts = self._shards[number]
+        self._step.run((PeerDocument(text, f"{place}") for place, text in enumerate(texts)), rank=number)
 
 
 def write_corpus(folder: Path, texts: list[str], copies: int = 1) -> KeptShard:
@@ -189,15 +245,16 @@ def memory(folder: Path, copies: tuple[int, int]) -> None:
     texts = machine_texts(150)
     print("peak memory of a worker that encodes, packs and writes one shard")
     for count in copies:
-        kept = write_corpus(folder / f"corpus-{count}", texts, count)
+        kept = write_corpus(folder / f"memory-{count}", texts, count)
         (folder / f"out-{count}").mkdir()
         code = (
-            "import resource, sys; from pathlib import Path\n"
+            "import sys; from pathlib import Path\n"
             "from pipelines.tokenize.encode import Shard, encode_shard\n"
             "from pipelines.tokenize.training_documents import KeptShard\n"
             "*kept, tokenizer, out = map(Path, sys.argv[1:])\n"
             f"encode_shard(Shard(0, KeptShard(*kept), tokenizer, {ROW - 1}), out)\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+            "status = Path('/proc/self/status').read_text()\n"
+            "print(int(status.partition('VmHWM:')[2].split()[0]) // 1024)\n"
         )
         command = [sys.executable, "-c", code, *kept, folder / "tokenizer", folder / f"out-{count}"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -225,7 +282,7 @@ def searching(folder: Path) -> None:
 
 
 def one_large_corpus(folder: Path) -> list[Artifact]:
-    """10^8 tokens in one shard of web-like documents; the ids themselves are a sparse file."""
+    """10^8 tokens in one shard of web-like documents; the ids themselves are zeros."""
     lengths = web_like(2 * TOKENS_SEARCHED // 1000)
     lengths = lengths[: int(np.searchsorted(np.cumsum(lengths), TOKENS_SEARCHED)) + 1]
     placement = pack(lengths, ROW)
@@ -234,9 +291,8 @@ def one_large_corpus(folder: Path) -> list[Artifact]:
     taken = pa.array(placement.document)
     columns = [placement.row, placement.start, placement.length, doc_ids.take(taken), placement.doc_start, taken]
     names = ["sequence", "start", "length", "doc_id", "doc_start", "doc_row"]
-    write_token_shard([], pa.table(columns, names=names), folder / "tokens", "train", 0)
-    with (folder / "tokens" / "train" / "00000.bin").open("r+b") as file:
-        file.truncate(placement.num_rows * ROW * 2)
+    rows = (np.zeros(ROW, np.uint16) for _ in range(placement.num_rows))
+    write_token_shard(rows, pa.table(columns, names=names), folder / "tokens", "train", 0)
     TokensIndex(ROW - 1, "uint16", 8192, 0, 1, {"train": [placement.num_rows]}, {}, {}).write(folder / "tokens")
     numbers = range(len(lengths))
     made = {

@@ -72,7 +72,7 @@ has; `shared_bands`: MinHash bands that the two have in common."""
 SECOND_CHOICE = "second choice: "
 """What `extractor` starts with if the first text of a page held little of its prose, and another was chosen."""
 TRAIN, HELDOUT = "train", "heldout"
-READ_BATCH_ROWS = 1024
+READ_BATCH_ROWS, KEPT_BATCH_ROWS = 1024, 256
 ROW_GROUP_DOCUMENTS = 8192
 ROW_GROUP_BYTES = 64 * 2**20
 """Documents, or bytes of text, after which a row group ends."""
@@ -171,18 +171,19 @@ def shard_paths(artifact: Path, kind: str) -> list[Path]:
     return sorted((artifact / kind).glob("*.parquet"))
 
 
-def iter_kept(documents: Path, filtered: Path, decisions: Path, split: str) -> Iterator[pa.RecordBatch]:
-    """Kept documents of one split, in order, their text redacted, from a shard of documents and its two sidecars."""
+def iter_kept(documents: Path, filtered: Path, decisions: Path, *splits: str) -> Iterator[pa.RecordBatch]:
+    """Kept documents of `splits`, in order, from a shard of documents and its two sidecars; text is redacted."""
     keep = read_table(decisions, columns=["doc_id", "keep"])
     redactions = read_table(filtered, columns=["doc_id", "redactions"])
     row = 0
-    for batch in ParquetFile(documents).iter_batches(READ_BATCH_ROWS):
+    for batch in ParquetFile(documents).iter_batches(KEPT_BATCH_ROWS, columns=["doc_id", "text", "split"]):
         sidecars = [sidecar.slice(row, batch.num_rows).combine_chunks() for sidecar in (keep, redactions)]
         for sidecar, path in zip(sidecars, (decisions, filtered), strict=True):
-            if sidecar["doc_id"].to_pylist() != batch["doc_id"].to_pylist():
+            if not sidecar["doc_id"].combine_chunks().equals(batch["doc_id"]):
                 raise ValueError(f"{path}: rows are not those of {documents} from row {row} on; build it again")
         row += batch.num_rows
-        mask = pa.compute.and_(sidecars[0]["keep"], pa.compute.equal(batch["split"], split)).combine_chunks()
+        is_in = pa.compute.is_in(batch["split"], pa.array(splits))
+        mask = pa.compute.and_(sidecars[0]["keep"], is_in).combine_chunks()
         yield _redacted(batch.filter(mask), sidecars[1]["redactions"].filter(mask))
 
 

@@ -48,14 +48,17 @@ token stay small."""
 
 
 class TextTokenizer:
-    """Tokenizer of one run. Raises ValueError if its files cannot be read."""
+    """Tokenizer of one run; `library`: the same as an object of `tokenizers`.
+
+    Raises ValueError if its files cannot be read.
+    """
 
     def __init__(self, artifact: Path) -> None:
         file = artifact / CONFIG_FILE
-        self._tokenizer = read_tokenizer(artifact / TOKENIZER_FILE)
+        self.library = read_tokenizer(artifact / TOKENIZER_FILE)
         try:
             config = json.loads(read_committed(file))
-            ids = self._tokenizer.get_vocab()
+            ids = self.library.get_vocab()
             self.end_id, self.pad_id = ids[config["eos_token"]], ids[config["pad_token"]]
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{file}: does not fit {TOKENIZER_FILE} ({error!r}). Build `tokenizer` again.") from error
@@ -63,46 +66,52 @@ class TextTokenizer:
     @cached_property
     def vocab_size(self) -> int:
         """One more than the largest id."""
-        return vocab_size(self._tokenizer)
+        return vocab_size(self.library)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without end ids."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self.library.encode(text, add_special_tokens=False).ids
 
     def encode_documents(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """Ids of each text between two end ids, in order, as uint16 or uint32."""
         dtype = id_dtype(self.vocab_size)
         for batch in _batches(texts):
-            for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            for encoding in self.library.encode_batch_fast(batch, add_special_tokens=False):
                 yield np.array([self.end_id, *encoding.ids, self.end_id], dtype=dtype)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        return self.library.decode(ids, skip_special_tokens=True)
 
     def gives_back(self, ids: Sequence[int], text: str) -> bool:
         """Whether the bytes of `ids`, which have no special token, are those of `text`."""
-        content = b"".join(map(self._token_bytes.__getitem__, ids))
+        content = b"".join(map(self.token_bytes.__getitem__, ids))
         return (content.removeprefix(b" ") if self._adds_blank else content) == text.encode()
 
     def num_predicted_bytes(self, ids: np.ndarray) -> int:
         """Bytes of text of all `ids` but the first, a run of ids of one document."""
         total = int(self.bytes_of_id[ids[1:]].sum())
         begins = self._adds_blank and len(ids) > 1 and ids[0] == self.end_id
-        return total - (begins and self._token_bytes[ids[1]].startswith(b" "))
+        return total - (begins and self.token_bytes[ids[1]].startswith(b" "))
 
     @cached_property
     def _adds_blank(self) -> bool:
-        return adds_blank(self._tokenizer)
+        return adds_blank(self.library)
 
     @cached_property
-    def _token_bytes(self) -> list[bytes]:
-        return token_bytes(self._tokenizer)
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of text that each id stands for, none for special tokens."""
+        return token_bytes(self.library)
+
+    @cached_property
+    def token_table(self) -> pa.LargeBinaryArray:
+        """`token_bytes` as an Arrow array."""
+        return pa.array(self.token_bytes, pa.large_binary())
 
     @cached_property
     def bytes_of_id(self) -> np.ndarray:
         """int64 [V]: how many bytes of text each id stands for; 0 for special tokens."""
-        return np.array([len(token) for token in self._token_bytes], dtype=np.int64)
+        return np.array([len(token) for token in self.token_bytes], dtype=np.int64)
 
 
 def read_tokenizer(file: Path) -> Tokenizer:

@@ -8,7 +8,7 @@ from functools import partial
 from data_recipes.schema import TokenizerSection, TokenizeSection
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.fanout import map_shards, shard_key
+from infra.fanout import ShardResult, forget_shards, map_shards, shard_key
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import HELDOUT, TRAIN
@@ -48,7 +48,7 @@ def stage(name: str, section: TokenizeSection, inputs: TokenizeInputs[Stage]) ->
 
     The work raises ValueError if the corpus has no training document left.
     """
-    return Stage("tokenize", name, 3, section.as_params(), inputs.named(), partial(_tokenize, section, name))
+    return Stage("tokenize", name, 4, section.as_params(), inputs.named(), partial(_tokenize, section, name))
 
 
 def _train(section: TokenizerSection, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
@@ -83,8 +83,7 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifa
         Shard(number, kept_shard, inputs.tokenizer.path, section.sequence_length)
         for number, kept_shard in enumerate(corpus)
     ]
-    keys = [_key(section, shard, inputs) for shard in shards]
-    results = map_shards(context, encode_shard, shards, keys=keys)
+    results = _encode_shards(section, context, inputs, shards)
     counts = {split: [Counts(**result.metrics[split]) for result in results] for split in SPLITS}
     totals = {split: sum(shard_counts, Counts()) for split, shard_counts in counts.items()}
     if not totals[TRAIN].documents:
@@ -114,6 +113,30 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifa
     return _metrics(totals[TRAIN], totals[HELDOUT], section.sequence_length + 1)
 
 
+def _encode_shards(
+    section: TokenizeSection, context: StageContext, inputs: TokenizeInputs[Artifact], shards: Sequence[Shard]
+) -> list[ShardResult]:
+    """Encode `shards`, and those anew whose encoder turns out to differ from the library in another shard."""
+    distrusted: dict[str, str] = {}
+    while True:
+        allowed = [replace(shard, distrusted=tuple(sorted(distrusted))) for shard in shards]
+        keys = [_key(section, shard, inputs) for shard in allowed]
+        results = map_shards(context, encode_shard, allowed, keys=keys)
+        differences = {name: why for result in results for name, why in result.metrics["differences"].items()}
+        for name in sorted(differences.keys() - distrusted.keys()):
+            context.warn(
+                f"tokenizing: {name} {differences[name]}, so a slower encoder makes the ids. They stay the same."
+            )
+        distrusted |= differences
+        again = [number for number, result in enumerate(results) if result.metrics["encoder"] in distrusted]
+        if not again:
+            return results
+        forget_shards(context, again)
+        context.shards.clear()
+        for split in SPLITS:
+            context.discard(context.out / split)
+
+
 def _metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
     return {
         "data/train_documents": train.documents,
@@ -133,7 +156,7 @@ def _key(section: TokenizeSection, shard: Shard, inputs: TokenizeInputs[Artifact
     tokenizer, documents = inputs.tokenizer, inputs.documents
     return shard_key(
         shard.number,
-        section.as_params(),
+        [section.as_params(), *shard.distrusted],
         *(tokenizer.digest(tokenizer.path / file) for file in (TOKENIZER_FILE, CONFIG_FILE)),
         documents.source.digest(shard.kept.documents),
         documents.filter.digest(shard.kept.filtered),

@@ -28,9 +28,9 @@ class KeptShard(NamedTuple):
     filtered: Path
     decisions: Path
 
-    def batches(self, split: str) -> Iterator[pa.RecordBatch]:
-        """Kept documents of one split, in order, redacted."""
-        return iter_kept(self.documents, self.filtered, self.decisions, split)
+    def batches(self, *splits: str) -> Iterator[pa.RecordBatch]:
+        """Kept documents of `splits`, in order, redacted."""
+        return iter_kept(self.documents, self.filtered, self.decisions, *splits)
 
 
 def kept_shards(corpus: TrainingDocuments[Artifact]) -> list[KeptShard]:
