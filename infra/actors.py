@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from infra.cluster.capacity import Capacity, Wait
 from infra.context import StageContext
 from infra.resources import Demand
+from infra.resources.capacity import Capacity, Wait
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from infra.artifact import Artifact
-    from infra.cluster.capacity import Capacity
+    from infra.resources.capacity import Capacity
 
 Event = dict[str, Any]
 

@@ -13,20 +13,31 @@ from typing import Any
 
 from infra.context import Event
 from infra.host.masking import masked_plain
-from infra.store import disk_full
+from infra.store import StoreError, disk_full
+from infra.store.locks import try_lock
 
 EVENTS = "events.jsonl"
 LIVE_ONLY = frozenset({"connecting", "progress", "waiting"})
 """Events for the one who watches now; they are not kept."""
 
 
+class HeldError(StoreError):
+    """Another process writes this event log: its run goes on."""
+
+
 class EventLog:
-    """`runs/<run id>/events.jsonl`: one JSON object a line, stamped with Unix seconds."""
+    """`runs/<run id>/events.jsonl`: one JSON object a line, stamped with Unix seconds.
+
+    Locked until it is closed or its process ends, so that others see which runs go on. Raises HeldError.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._file = (folder / EVENTS).open("ab", buffering=0)
+        if not try_lock(self._file, folder / EVENTS):
+            self._file.close()
+            raise HeldError(f"{folder / EVENTS}: another process writes it. Wait for the end of that run.")
 
     def append(self, event: Event) -> Event:
         """Write an event so that it survives this process, without credentials in URLs; returns it with its time.

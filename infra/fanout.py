@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from infra.cluster.capacity import Capacity, Wait
 from infra.context import StageContext
 from infra.resources import Demand
+from infra.resources.capacity import Capacity, Wait
 from infra.stage import digest
 from infra.store import file_digest, link_or_copy, rename_durably, write_durably
 

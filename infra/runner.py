@@ -2,7 +2,7 @@
 
 A stage that raises fails its own descendants and nobody else. A worker or node that dies is replaced on another
 budget than an error. Whatever was committed stays, so resuming is running again. A stage that no machine can hold yet
-waits for one: see `infra.cluster.capacity`.
+waits for one: see `infra.resources.capacity`.
 """
 
 import shutil
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from infra.artifact import Artifact
-from infra.cluster.capacity import Capacity, CapacityError, Wait
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
 from infra.host.masking import masked
@@ -23,6 +22,7 @@ from infra.host.packages import require
 from infra.host.provenance import code_digest, function_digest, provenance
 from infra.plan import PlannedStage, notes
 from infra.resources import Demand
+from infra.resources.capacity import REPORT_S, Capacity, CapacityError, Wait
 from infra.stage import Stage
 from infra.store import Store, StoreError, disk_full, write_durably
 
@@ -35,9 +35,10 @@ Emit = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """What became of a run, by stage id: artifacts, errors of the failed, and whom the skipped wait for."""
+    """What became of a run, by stage id: artifacts, those it did not build, errors, and what the skipped wait for."""
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
+    reused: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -52,7 +53,7 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
 
     channel = Channel()
     outcome = Outcome()
-    emit = _emitter(log, watch)
+    emit = _emitter(log, watch, outcome)
     pending: dict[Any, Stage] = {}
     results: dict[str, Any] = {}
     capacity = Capacity.look()
@@ -81,7 +82,7 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
 def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit) -> Outcome:
     """Run in this process, one stage after the other: same files, no cluster."""
     outcome = Outcome()
-    emit = _emitter(log, watch)
+    emit = _emitter(log, watch, outcome)
     for each in planned:
         if each.artifact:
             _reuse(each.stage, each.artifact, outcome, emit)
@@ -96,15 +97,23 @@ def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, wat
 
 
 def build(stage: Stage, store: Store, emit: Emit, capacity: Capacity | None, *upstream: Artifact) -> Artifact:
-    """One attempt of one stage: work into scratch, commit by rename. Raises what the work raises.
+    """One attempt of one stage, or the result of another run that builds the same stage now.
 
-    `capacity` of the cluster that shards may be spread over; None where all is done in this process.
+    `capacity` of the cluster that shards may be spread over; None where all is done in this process. Raises what the
+    work raises.
     """
-    committed = store.find(stage)
-    if committed:
-        return committed
+    with store.building(stage, _Queue(stage, emit)) as committed:
+        if committed:
+            emit({"event": "stage_reused", **_identity(stage), **_result(committed)})
+            return committed
+        return _attempt(stage, store, emit, capacity, upstream)
+
+
+def _attempt(
+    stage: Stage, store: Store, emit: Emit, capacity: Capacity | None, upstream: Sequence[Artifact]
+) -> Artifact:
+    """Work into scratch, commit by rename. Only for the holder of the stage."""
     state = store.state(stage)
-    state.mkdir(parents=True, exist_ok=True)
     attempt = _count_attempt(state)
     identity = _identity(stage)
     emit({"event": "stage_started", **identity, "attempt": attempt, "params": dict(stage.params)})
@@ -135,6 +144,20 @@ def build(stage: Stage, store: Store, emit: Emit, capacity: Capacity | None, *up
         raise _explain(error, stage, store) from error
     emit({"event": "stage_finished", **identity, "seconds": round(seconds, 3), **_result(artifact)})
     return artifact
+
+
+class _Queue:
+    """Tells at intervals that a stage waits for the run that builds it."""
+
+    def __init__(self, stage: Stage, emit: Emit) -> None:
+        self._stage, self._emit = stage, emit
+        self._reported_s = 0.0
+
+    def __call__(self, holder: str, seconds: float) -> None:
+        if seconds - self._reported_s >= REPORT_S:
+            self._reported_s = seconds
+            needs = f"the run that builds it ({holder or 'it is just starting'})"
+            self._emit({"event": "waiting", "stage": self._stage.id, "needs": needs, "seconds": round(seconds, 1)})
 
 
 class _Waits:
@@ -180,10 +203,12 @@ def _follow(pending: dict[Any, Stage], channel: Channel, waits: _Waits, outcome:
                 _record(pending.pop(reference), partial(_raise, error), outcome, emit)
 
 
-def _emitter(log: EventLog, watch: Emit) -> Emit:
+def _emitter(log: EventLog, watch: Emit, outcome: Outcome) -> Emit:
     """Keeps an event, then shows it."""
 
     def emit(event: Event) -> None:
+        if event["event"] == "stage_reused":
+            outcome.reused.add(event["stage"])
         watch(log.append(event))
 
     return emit

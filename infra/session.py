@@ -173,7 +173,7 @@ def run(
         >>> events
         ['run_started', 'connecting', 'stage_started', 'stage_finished', 'run_finished']
     """
-    with Store(Path(store)).held() as opened:
+    with Store(Path(store)).writing() as opened:
         return execute(plan(opened, stages), opened, RunInfo(name), address, on_event)
 
 
@@ -184,7 +184,7 @@ def execute(
     address: str | None = None,
     on_event: OnEvent | None = None,
 ) -> RunResult:
-    """Run what is planned in a store that this process holds locked, with its event log and MLflow.
+    """Run what is planned in a store that is open for writing, with its event log and MLflow.
 
     Raises PackageError, before anything is built, if a stage cannot start on this machine for want of a package.
     """
@@ -212,8 +212,8 @@ def execute(
         # A full disk has been reported by then, and the next run closes a log without an end.
         with suppress(StoreError):
             watch(log.append({"event": "run_finished", "status": status, "seconds": round(seconds, 3)}))
-        log.close()
         tracker.stop()
+        log.close()
     return RunResult(info.name, run_id, store.root, _results(planned, outcome), seconds, tracking_uri(store.root))
 
 
@@ -276,7 +276,7 @@ def _results(planned: Sequence[PlannedStage], outcome: Outcome) -> dict[str, Sta
 def _result(planned: PlannedStage, outcome: Outcome) -> StageResult:
     stage = planned.stage
     if artifact := outcome.artifacts.get(stage.id):
-        return StageResult(stage, "reused" if planned.action == "reuse" else "built", artifact)
+        return StageResult(stage, "reused" if stage.id in outcome.reused else "built", artifact)
     if stage.id in outcome.failed:
         return StageResult(stage, "failed", error=outcome.failed[stage.id])
     return StageResult(stage, "skipped", error=outcome.skipped[stage.id])

@@ -133,7 +133,7 @@ def run_graph(
     """Run a graph of stages, as `run` runs that of a recipe."""
     from infra.session import RunInfo, execute
 
-    with Store(Path(store)).held() as opened:
+    with Store(Path(store)).writing() as opened:
         planned = plan_graph(graph, opened, until, only).stages
         info = RunInfo(graph.name, graph.lock.as_plain(), {"lock.json": graph.lock.to_json()})
         return execute(planned, opened, info, address, on_event)

@@ -1,1 +1,1 @@
-"""Ray clusters: connection, jobs, uploads, and capacity."""
+"""Ray clusters: connection, jobs and uploads."""

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from infra.cluster.capacity import PATIENCE_VARIABLE
 from infra.cluster.connection import ClusterError, is_loopback, refused_token, use_token
 from infra.cluster.upload import LIMIT_BYTES, UploadError, excludes, measure
 from infra.host.provenance import GIT_VARIABLE, git_state
 from infra.host.surroundings import prepare, without_credentials
 from infra.host.web import proxy_of
+from infra.resources.capacity import PATIENCE_VARIABLE
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

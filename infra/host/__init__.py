@@ -1,1 +1,1 @@
-"""This machine: environment, packages, versions, arithmetic, and the checks of `arctic doctor`."""
+"""This machine: environment, packages, versions, arithmetic."""

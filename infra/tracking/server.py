@@ -66,11 +66,11 @@ def serve(store_root: Path, port: int) -> None:
 
 
 def _fill_in(store_root: Path) -> None:
-    """Bring MLflow up to date, unless a run holds the store and does so itself."""
+    """Bring MLflow up to date."""
     try:
-        with Store(store_root).open().locked():
-            reconcile(store_root)
-            catch_up(store_root)
+        Store(store_root).open()
+        reconcile(store_root)
+        catch_up(store_root)
     except (StoreError, TrackingError) as error:
         print(f"MLflow may lack the latest: {error}")
 

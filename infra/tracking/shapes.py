@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.context import Event
-from infra.integrity import require_intact
+from infra.store.integrity import require_intact
 
 Item = TypeVar("Item")
 

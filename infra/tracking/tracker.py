@@ -5,20 +5,23 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arctic_errors import UserError
 from infra.context import Event
-from infra.events import EVENTS, EventLog
+from infra.events import EVENTS, EventLog, HeldError
 from infra.host.masking import masked
 from infra.store import write_durably
+from infra.store.locks import locked
 from infra.tracking.shapes import batches, shorten
 
 if TYPE_CHECKING:
     from infra.tracking.projection import Projection
 
 CURSOR = "tracking.json"
+CURSOR_LOCK = "tracking.lock"
 PERIOD_S = 2.0
 LINES_PER_SAVE = 1000
 
@@ -60,23 +63,37 @@ def _sqlite_uri(file: Path) -> str:
 
 
 def reconcile(store_root: Path) -> list[str]:
-    """Close the event logs of runs whose driver was killed, and return their ids. Only for the holder of the lock."""
-    killed = []
-    for folder in _runs(store_root):
+    """Close the event logs of runs whose driver was killed, and return their ids."""
+    return [folder.name for folder in _runs(store_root) if _close(folder)]
+
+
+def _close(folder: Path) -> bool:
+    """Whether the log lacked its end, and nobody was writing it."""
+    if _last(folder)["event"] == "run_finished":
+        return False
+    try:
+        log = EventLog(folder)
+    except HeldError:
+        return False
+    with closing(log):
         lines = _complete_lines(folder / EVENTS)
         first, last = json.loads(lines[0]), json.loads(lines[-1])
-        if last["event"] != "run_finished":
-            os.truncate(folder / EVENTS, sum(map(len, lines)))
-            log = EventLog(folder)
-            seconds = round(last["time"] - first["time"], 3)
-            log.append({"event": "run_finished", "status": "killed", "seconds": seconds, "time": last["time"]})
-            log.close()
-            killed.append(folder.name)
-    return killed
+        # The run may have ended, or another process may have closed its log, since the look above.
+        if last["event"] == "run_finished":
+            return False
+        os.truncate(folder / EVENTS, sum(map(len, lines)))
+        seconds = round(last["time"] - first["time"], 3)
+        log.append({"event": "run_finished", "status": "killed", "seconds": seconds, "time": last["time"]})
+    return True
+
+
+def _last(folder: Path) -> Event:
+    event: Event = json.loads(_complete_lines(folder / EVENTS)[-1])
+    return event
 
 
 def catch_up(store_root: Path) -> None:
-    """Send what MLflow lacks of every run. Raises TrackingError. Only for the holder of the lock."""
+    """Send what MLflow lacks of every run. Raises TrackingError."""
     failures = []
     for folder in _runs(store_root):
         try:
@@ -148,7 +165,8 @@ class Tracker:
 
 
 class _Cursor:
-    """How far MLflow has a run's log: `tracking.json` beside it, bound to one tracking URI."""
+    """How far MLflow has a run's log: `tracking.json` beside it, bound to one tracking URI. Any process may advance it,
+    one at a time."""
 
     def __init__(self, store_root: Path, folder: Path) -> None:
         self._root = store_root
@@ -158,7 +176,15 @@ class _Cursor:
 
     def advance(self) -> None:
         """Send the complete lines after the cursor and move it. After an error it stands where it was."""
-        state = self._state = self._state or self._load()
+        with locked(self._folder / CURSOR_LOCK, lambda _holder, _seconds: None):
+            self._advance()
+
+    def _advance(self) -> None:
+        saved = self._load()
+        if self._state != saved:
+            # Another process moved the cursor, or this is the first call.
+            self._state, self._projection = saved, None
+        state = self._state
         try:
             for events, offset in self._pending(state["offset"]):
                 projection = self._projection = self._projection or self._open(state["runs"])

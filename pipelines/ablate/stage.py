@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.integrity import read_committed
 from infra.resources import Resources
 from infra.stage import Metrics, Stage
+from infra.store.integrity import read_committed
 from pipelines.ablate.mixtures import corpora_of
 from pipelines.ablate.regression import Regression, best_mixture, regress
 from pipelines.artifacts.evaluation import DIFFERENCES, Scores, read_differences

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from infra.integrity import read_committed
+from infra.store.integrity import read_committed
 
 CHECKPOINT = "checkpoint"
 FINETUNED_FILE = "finetuned.json"

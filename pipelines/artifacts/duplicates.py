@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.integrity import read_committed
+from infra.store.integrity import read_committed
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from infra.integrity import read_committed
+from infra.store.integrity import read_committed
 
 SCORES = "scores.json"
 DIFFERENCES = "differences.json"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.integrity import read_committed, require_intact
+from infra.store.integrity import read_committed, require_intact
 from pipelines.artifacts.sequence_order.due_order import BLOCK, DueOrder, Seek, seek_table
 from pipelines.artifacts.sequence_order.permutation import permute
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from infra.integrity import DamageError, read_committed
+from infra.store.integrity import DamageError, read_committed
 from pipelines.artifacts.token_bytes import adds_blank, keep_special_names_apart, token_bytes
 from pipelines.artifacts.tokens import id_dtype
 

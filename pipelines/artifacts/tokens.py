@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from infra.integrity import damage_named, read_committed, require_intact
+from infra.store.integrity import damage_named, read_committed, require_intact
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 
 PIECES = pa.schema(

@@ -10,8 +10,8 @@ from pipelines.cli.terminal.options import DEFAULT_STORE, Address, StoreFolder
 
 def command(store: StoreFolder = DEFAULT_STORE, address: Address = None) -> None:
     """Check this machine, the store and the cluster's safety; exit with code 1 if something needs mending."""
-    from infra.host.doctor import checks
-    from infra.host.environment import Upload
+    from infra.doctor.checks import checks
+    from infra.doctor.environment import Upload
     from pipelines.submission import measured_upload
 
     console = standard_output()

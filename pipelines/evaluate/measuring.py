@@ -13,8 +13,8 @@ from arctic_model.checkpoint.reading import STATE, Checkpoint
 from arctic_model.sizing.flops import count_parameters
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.integrity import require_intact
 from infra.stage import Metrics
+from infra.store.integrity import require_intact
 from pipelines.artifacts.documents import HELDOUT
 from pipelines.artifacts.evaluation import (
     EVIDENCE,

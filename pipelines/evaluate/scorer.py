@@ -6,7 +6,7 @@ import torch
 
 from arctic_model.model import ArcticModel
 from arctic_model.training.loss import token_nll
-from infra.integrity import damage_named
+from infra.store.integrity import damage_named
 from pipelines.evaluate.data.heldout import ScoredPiece, padded
 from pipelines.evaluate.engine.models import ModelSource
 

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.integrity import require_intact
 from infra.store import Store
+from infra.store.integrity import require_intact
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.errors import NotInStoreError, OptionError

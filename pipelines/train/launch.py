@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from infra.cluster.capacity import Capacity, Wait
 from infra.context import Event, StageContext
 from infra.resources import Demand
+from infra.resources.capacity import Capacity, Wait
 from pipelines.train.failure import raise_failure
 from pipelines.train.job import TrainJob
 

@@ -14,10 +14,10 @@ from data_recipes.training import TrainSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
-from infra.integrity import committed_files, require_intact
 from infra.resources import Demand, Resources
 from infra.stage import Metrics, Stage
 from infra.store import link_or_copy
+from infra.store.integrity import committed_files, require_intact
 from pipelines.artifacts.checkpoint import (
     CHECKPOINT,
     EXPERT_LOAD,

@@ -24,7 +24,7 @@ from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 from data_recipes.training import TrainSection
 from infra.context import StageContext
-from infra.integrity import committed_folder, damage
+from infra.store.integrity import committed_folder, damage
 from pipelines.artifacts.checkpoint import ROUTER_COLUMNS
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import AttemptClock

@@ -1,5 +1,7 @@
 """Plans and runs of small graphs, in this process: what is reused, what is built, what a failure takes with it."""
 
+import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -98,6 +100,43 @@ def test_events_survive_in_order_and_a_torn_last_line_is_left_out(store, run):
     with (folder / "events.jsonl").open("a") as file:
         file.write('{"event": "sta')
     assert [(event["event"], event["stage"]) for event in read_events(folder)] == kept
+
+
+def test_a_stage_that_another_run_builds_is_waited_for_and_taken_over(store, monkeypatch):
+    monkeypatch.setattr(runner, "REPORT_S", 0.0)
+    is_building, go_on, built = threading.Event(), threading.Event(), []
+
+    def work(context, inputs):
+        built.append(context.stage_id)
+        is_building.set()
+        assert go_on.wait(60)
+        return {"data/rows": 1.0}
+
+    stages = {"source[web]": node("source", "web", work=work)}
+    events = {name: [] for name in ("first", "second")}
+
+    def see(name, event):
+        events[name].append(event)
+        if event["event"] == "waiting":
+            go_on.set()
+
+    def run(name):
+        log = EventLog(store.root / "runs" / name)
+        run_inline(plan(store, list(stages.values())), store, log, lambda event: see(name, event))
+        log.close()
+
+    first = threading.Thread(target=run, args=("first",))
+    first.start()
+    assert is_building.wait(60)
+    run("second")
+    first.join(60)
+    assert built == ["source[web]"]
+    assert [event["event"] for event in events["first"]] == ["stage_started", "stage_finished"]
+    *waits, last = events["second"]
+    assert {event["event"] for event in waits} == {"waiting"}
+    assert f"the run that builds it (process {os.getpid()} on " in waits[0]["needs"]
+    assert (last["event"], last["metrics"]) == ("stage_reused", {"data/rows": 1.0})
+    assert not store.state(stages["source[web]"]).exists()
 
 
 def test_finished_shards_are_not_done_again(store, run, tmp_path):

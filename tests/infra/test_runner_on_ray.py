@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from infra.cluster.capacity import Capacity
 from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
 from infra.plan import plan
 from infra.resources import Resources
+from infra.resources.capacity import Capacity
 from infra.runner import run, run_inline
 from infra.stage import Stage
 from infra.store import Store

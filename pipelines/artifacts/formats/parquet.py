@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.integrity import damage_named, require_intact_footer
+from infra.store.integrity import damage_named, require_intact_footer
 
 
 def write_table(table: pa.Table, file: Path, **options: Any) -> None:

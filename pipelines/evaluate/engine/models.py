@@ -13,8 +13,8 @@ from torch import Tensor
 
 from arctic_model.checkpoint.model_folder import CONFIG, is_arctic
 from arctic_model.checkpoint.reading import INDEX, Checkpoint
-from infra.integrity import require_intact
 from infra.store import file_digest
+from infra.store.integrity import require_intact
 from pipelines.artifacts.checkpoint import Finetuned
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

@@ -12,7 +12,7 @@ from torch import Tensor
 from arctic_model.inference.next_token import next_state
 from arctic_model.layers.attention import LayerCache
 from arctic_model.model import ArcticModel
-from infra.integrity import damage_named, read_committed
+from infra.store.integrity import damage_named, read_committed
 from pipelines.artifacts.tokenizer import CHAT_END, CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, read_tokenizer
 from pipelines.evaluate.engine.models import KeyValueCache, Messages, ModelSource, TextCodec
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from infra.cluster.capacity import PATIENCE_MINUTES, PATIENCE_VARIABLE
+from infra.resources.capacity import PATIENCE_MINUTES, PATIENCE_VARIABLE
 
 ROOT = Path(__file__).parents[3]
 RAY = metadata.version("ray")

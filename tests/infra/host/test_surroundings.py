@@ -115,11 +115,11 @@ def test_a_full_disk_is_one_message_and_leaves_whole_lines(tmp_path: Path, monke
     assert [event["event"] for event in read_events(log.folder)] == ["run_started", "run_finished"]
 
 
-def test_an_error_of_the_disk_in_a_locked_store_names_the_store(tmp_path: Path):
+def test_an_error_of_the_disk_in_a_store_names_the_store(tmp_path: Path):
     store = Store(tmp_path / "store").open()
-    with pytest.raises(StoreError, match="the disk is full"), store.locked():
+    with pytest.raises(StoreError, match="the disk is full"), store.writing():
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
-    with pytest.raises(PermissionError), store.locked():
+    with pytest.raises(PermissionError), store.writing():
         raise PermissionError(errno.EACCES, "Permission denied")
 
 

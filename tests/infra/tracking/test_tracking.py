@@ -332,6 +332,8 @@ def test_the_next_driver_closes_what_a_killed_one_left(store: Store, mlflow_of: 
     assert mlflow_of(store).run("01 source web").info.status == "RUNNING"
     with (store.root / "runs" / "tiny-1" / EVENTS).open("a") as log:
         log.write('{"event": "metrics", "sta')
+    assert reconcile(store.root) == [], "its driver may still write"
+    story.log.close()
     assert reconcile(store.root) == ["tiny-1"]
     assert reconcile(store.root) == []
     catch_up(store.root)

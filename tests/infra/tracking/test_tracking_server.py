@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.doctor.machine import listening_sockets
 from infra.events import EventLog
-from infra.machine import listening_sockets
 from infra.store import Store
 from infra.tracking import Tracker, TrackingError, catch_up, serve, tracking_uri
 from infra.tracking.tracker import CURSOR

@@ -10,9 +10,9 @@ import pytest
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.training.loop import TrainingError
 from infra.artifact import Artifact
-from infra.integrity import DamageError
 from infra.runner import build
 from infra.store import Store
+from infra.store.integrity import DamageError
 from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.train.failure import raise_failure, write_failure
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from arctic_model.training.loop import TrainingError
-from infra.cluster.capacity import CapacityError
+from infra.resources.capacity import CapacityError
 from infra.store import file_digest
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_errors import UserError
-from infra.resources import Demand
+from infra.resources.demand import Demand
 
 PATIENCE_VARIABLE = "ARCTIC_PATIENCE_MINUTES"
 PATIENCE_MINUTES = 30.0

@@ -1,4 +1,4 @@
-"""`arctic doctor`: is this machine fit and safe for a run? Each check is a judgement on `infra.machine.Facts`."""
+"""`arctic doctor`: is this machine fit and safe for a run? Each check judges `infra.doctor.machine.Facts`."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from infra.host.environment import Environment, Upload
+from infra.doctor.environment import Environment, Upload
+from infra.doctor.machine import Facts, gather
 from infra.host.packages import USER_EXTRAS
-from infra.machine import Facts, gather
 
 PYTHON = (3, 11)
 # The quickstart's needs, with room.

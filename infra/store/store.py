@@ -1,19 +1,16 @@
 """The store: results under their keys, each committed by one rename, and nothing else.
 
 <root>/stages/<name>/<subject>-<key>/             files and manifest.json: exists only when complete
-<root>/stages/<name>/<subject>-<key>.state/       finished shards and checkpoints: survives attempts
+<root>/stages/<name>/<subject>-<key>.state/       lock, finished shards and checkpoints: survives attempts
 <root>/stages/<name>/.<subject>-<key>.<random>/   scratch of a running attempt
 <root>/runs/<run id>/                             lock.json, events.jsonl
-<root>/lock                                       held by the one writing process
+
+Several runs share a store: each stage has one builder at a time, which holds the lock in the stage's state.
 """
 
-import errno
-import fcntl
-import hashlib
 import os
 import secrets
 import shutil
-import socket
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,17 +19,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from arctic_errors import UserError
 from infra.artifact import Artifact, FileEntry, Manifest
 from infra.host.surroundings import account_name
 from infra.stage import Stage
+from infra.store.errors import StoreError, disk_full
+from infra.store.files import file_digest, footer_digest, rename_durably, write_durably
+from infra.store.locks import Waiting, locked
 
 MANIFEST = "manifest.json"
+LOCK = "lock"
 SHARED = stat.S_ISGID | stat.S_IWGRP
-
-
-class StoreError(UserError, RuntimeError):
-    """The store cannot be used: the message says why and what to do."""
 
 
 class Store:
@@ -70,7 +66,7 @@ class Store:
 
     def _require_writable(self) -> None:
         """Find what another user made here and this one cannot change, before a stage meets it."""
-        parts = [self.root / name for name in ("stages", "runs", "lock", "mlflow.db", "mlartifacts")]
+        parts = [self.root / name for name in ("stages", "runs", "mlflow.db", "mlartifacts")]
         parts += [*(self.root / "stages").iterdir(), *(self.root / "runs").iterdir()]
         closed = [path for path in parts if path.exists() and not os.access(path, os.W_OK)]
         if closed:
@@ -83,43 +79,30 @@ class Store:
             )
 
     @contextmanager
-    def held(self) -> Iterator["Store"]:
-        """This store, opened and locked, without what killed attempts left: what a run writes to. Raises StoreError."""
+    def writing(self) -> Iterator["Store"]:
+        """This store, opened for a run that writes to it. Raises StoreError, also if the disk is full by then."""
         self.open()
-        with self.locked():
-            self.remove_scratch()
-            yield self
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the store for writing; the kernel frees it however this process ends. Raises StoreError."""
         try:
-            with self._lock():
-                yield
+            yield self
         except OSError as error:
             if full := disk_full(error, self.root, "writing the run's files"):
                 raise full from None
             raise
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with (self.root / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise StoreError(
-                    f"store {self.root}: another run holds it ({file.read().strip() or 'it is just starting'}). "
-                    "Wait for it, stop it, or give this run its own folder with --store."
-                ) from None
-            except OSError as error:
-                raise StoreError(
-                    f"store {self.root}: its file system cannot lock files ({error.strerror}). Give --store on another."
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            yield
+    def building(self, stage: Stage, waiting: Waiting) -> Iterator[Artifact | None]:
+        """Hold `stage`, so that one attempt at a time builds it, without the scratch of earlier ones.
+
+        Yields the result if another process committed it in the meantime. `waiting` is called while another holds it.
+        Raises StoreError if the file system cannot lock files.
+        """
+        with locked(self.state(stage) / LOCK, waiting):
+            committed = self.find(stage)
+            if committed:
+                shutil.rmtree(self.state(stage), ignore_errors=True)
+            for leftover in self._folder(stage.name).glob(f".{self._leaf(stage)}.*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield committed
 
     def path(self, stage: Stage) -> Path:
         """Where the committed result of `stage` is or will be."""
@@ -205,11 +188,6 @@ class Store:
                     f"{file}: differs from its manifest. Delete {artifact.path} to build {artifact.manifest.id} again."
                 )
 
-    def remove_scratch(self) -> None:
-        """Remove what killed attempts left. Only for the process that holds the lock."""
-        for folder in self.root.glob("stages/*/.*"):
-            shutil.rmtree(folder, ignore_errors=True)
-
     def _folder(self, name: str) -> Path:
         return self.root / "stages" / name
 
@@ -217,78 +195,8 @@ class Store:
         return f"{stage.subject}-{stage.key}" if stage.subject else stage.key
 
 
-def write_durably(path: Path, content: str | bytes) -> None:
-    """Write a whole file, text as UTF-8, so that after a crash it has the old content or the new."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with partial.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-
-
-def rename_durably(source: Path, target: Path) -> None:
-    """Move a finished folder to its name, its files flushed to disk before. A target that exists stands."""
-    for file in source.rglob("*"):
-        if file.is_file():
-            _fsync(file)
-    try:
-        source.rename(target)
-    except OSError:
-        if not target.exists():
-            raise
-        shutil.rmtree(source, ignore_errors=True)
-    _fsync(target.parent)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it if the file system or its rules refuse hard links. `target` is new."""
-    try:
-        target.hardlink_to(source)
-    except FileExistsError:
-        raise
-    except OSError:
-        # SMB, exFAT and FUSE folders know no links, and Linux protects other users' files from them.
-        shutil.copyfile(source, target)
-
-
-def disk_full(error: OSError, root: Path, doing: str) -> StoreError | None:
-    """The message for a full disk or an exhausted quota; None for any other error."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left" not in str(error):
-        return None
-    free = shutil.disk_usage(root).free
-    return StoreError(
-        f"store {root}: the disk is full ({free:,} bytes free) while {doing}. "
-        "Free space or give --store on another disk, then run the same command: finished shards are kept."
-    )
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def footer_digest(file: Path) -> str:
-    """sha256 of a Parquet file's metadata, their length and the closing magic (parquet-format, README)."""
-    with file.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - 8))
-        length = int.from_bytes(stream.read(4), "little")
-        stream.seek(max(0, size - 8 - length))
-        return hashlib.sha256(stream.read()).hexdigest()
-
-
 def _entry(file: Path, folder: Path) -> FileEntry:
     path, size, sha256 = file.relative_to(folder).as_posix(), file.stat().st_size, file_digest(file)
     if file.suffix != ".parquet":
         return FileEntry(path, size, sha256)
     return FileEntry(path, size, sha256, pq.read_metadata(file).num_rows, footer_digest(file))
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

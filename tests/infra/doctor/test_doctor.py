@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from infra.host.doctor import Check, assess
-from infra.host.environment import Environment, FileSystem, Upload, file_system, look_around
-from infra.machine import Facts, ListeningSocket, gather, listening_sockets
+from infra.doctor.checks import Check, assess
+from infra.doctor.environment import Environment, FileSystem, Upload, file_system, look_around
+from infra.doctor.machine import Facts, ListeningSocket, gather, listening_sockets
 from infra.tracking.experiments import Experiments
 
 FIT = Facts(

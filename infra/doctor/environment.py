@@ -43,7 +43,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Environment:
-    """What `infra.host.doctor` judges besides the machine itself; an error is None if there is none."""
+    """What `infra.doctor.checks` judges besides the machine itself; an error is None if there is none."""
 
     uid: int = 0
     has_name: bool = True

@@ -1,4 +1,4 @@
-"""Facts about this machine, read from /proc and the installed packages: what `infra.host.doctor` judges."""
+"""Facts about this machine, read from /proc and the installed packages: what `infra.doctor.checks` judges."""
 
 import ctypes
 import ipaddress
@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from infra.cluster.connection import ClusterError, require_reachable, token_file
-from infra.host.environment import Environment, Upload, look_around
+from infra.doctor.environment import Environment, Upload, look_around
 from infra.host.packages import optional, problems
 from infra.host.versions import version
 from infra.store import Store, StoreError

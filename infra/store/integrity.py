@@ -11,7 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from infra.artifact import FileEntry
-from infra.store import MANIFEST, Store, StoreError, file_digest, footer_digest
+from infra.store.errors import StoreError
+from infra.store.files import file_digest, footer_digest
+from infra.store.store import MANIFEST, Store
 
 _intact: set[tuple[Path, int, int]] = set()
 

@@ -39,9 +39,8 @@ PROGRAM = """
     score = Stage("score", "web", 1, {}, {"source": source}, lambda context, inputs: {"rows": 2})
     try:
         store = Store(root).open()
-        with store.locked():
+        with store.writing():
             reconcile(root)
-            store.remove_scratch()
             log = EventLog(root / "runs" / run_id)
             planned = plan(store, [source, score])
             named = [

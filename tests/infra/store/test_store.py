@@ -19,6 +19,10 @@ def stage(**params):
     return idle_stage("filter", "web", params)
 
 
+def never_waits(holder, seconds):
+    raise AssertionError(f"held by {holder}")
+
+
 def commit(store, made, content=b"payload"):
     scratch = store.scratch(made)
     (scratch / "sub").mkdir()
@@ -60,8 +64,24 @@ def test_scratch_without_a_commit_never_happened_and_is_cleared(store):
     scratch = store.scratch(made)
     (scratch / "half").write_text("half")
     assert store.find(made) is None
-    store.remove_scratch()
-    assert not scratch.exists()
+    with store.building(made, never_waits) as committed:
+        assert committed is None
+        assert not scratch.exists()
+
+
+def test_the_scratch_of_another_stage_stays(store):
+    """Another run may be building it now."""
+    scratch = store.scratch(stage(min_words=7))
+    with store.building(stage(), never_waits):
+        assert scratch.exists()
+
+
+def test_a_result_that_another_committed_is_handed_over_without_its_state(store):
+    made = stage()
+    artifact = commit(store, made)
+    with store.building(made, never_waits) as committed:
+        assert committed == artifact
+        assert not store.state(made).exists()
 
 
 def test_two_attempts_of_one_stage_leave_the_first_result(store):
@@ -78,8 +98,8 @@ def test_state_survives_attempts_and_goes_with_the_commit(store):
     made = stage()
     store.state(made).mkdir(parents=True)
     (store.state(made) / "shard").write_text("done")
-    store.remove_scratch()
-    assert (store.state(made) / "shard").exists()
+    with store.building(made, never_waits):
+        assert (store.state(made) / "shard").exists()
     commit(store, made)
     assert not store.state(made).exists()
 
@@ -89,32 +109,6 @@ def test_an_unreadable_manifest_is_named(store):
     (artifact.path / MANIFEST).write_text("{")
     with pytest.raises(StoreError, match=r"manifest\.json: unreadable manifest .* Delete the folder"):
         store.find(stage())
-
-
-HOLD = """
-    import sys
-    from pathlib import Path
-    from infra.store import Store
-    with Store(Path(sys.argv[1])).open().locked():
-        print("held", flush=True)
-        sys.stdin.read()
-"""
-
-
-def test_a_second_writer_is_refused_until_the_first_is_gone_even_by_kill(store):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLD), str(store.root)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(StoreError, match=rf"another run holds it \(process {holder.pid} on .*--store"), store.locked():
-        pass
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
-    with store.locked():
-        pass
 
 
 @pytest.mark.parametrize("where", ["/proc/store", "/dev/null/store"])

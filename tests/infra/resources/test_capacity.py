@@ -10,9 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.cluster import capacity
-from infra.cluster.capacity import Capacity, CapacityError, Limits, Pool, Wait, pools_of
-from infra.resources import Demand
+from infra.resources import Demand, capacity
+from infra.resources.capacity import Capacity, CapacityError, Limits, Pool, Wait, pools_of
 
 ROOT = Path(__file__).parents[3]
 AMOUNTS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 4.0])
