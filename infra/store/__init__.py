@@ -1,0 +1,17 @@
+"""Results under their keys, each complete or absent, in a folder that several runs share."""
+
+from infra.store.errors import StoreError, disk_full
+from infra.store.files import file_digest, footer_digest, link_or_copy, rename_durably, write_durably
+from infra.store.store import MANIFEST, Store
+
+__all__ = [
+    "MANIFEST",
+    "Store",
+    "StoreError",
+    "disk_full",
+    "file_digest",
+    "footer_digest",
+    "link_or_copy",
+    "rename_durably",
+    "write_durably",
+]

@@ -1,0 +1,66 @@
+"""Files that are whole or absent after a crash, and their digests."""
+
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+
+def write_durably(path: Path, content: str | bytes) -> None:
+    """Write a whole file, text as UTF-8, so that after a crash it has the old content or the new."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with partial.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Move a finished folder to its name, its files flushed to disk before. A target that exists stands."""
+    for file in source.rglob("*"):
+        if file.is_file():
+            _fsync(file)
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        shutil.rmtree(source, ignore_errors=True)
+    _fsync(target.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it if the file system or its rules refuse hard links. `target` is new."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:
+        # SMB, exFAT and FUSE folders know no links, and Linux protects other users' files from them.
+        shutil.copyfile(source, target)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def footer_digest(file: Path) -> str:
+    """sha256 of a Parquet file's metadata, their length and the closing magic (parquet-format, README)."""
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 8))
+        length = int.from_bytes(stream.read(4), "little")
+        stream.seek(max(0, size - 8 - length))
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
