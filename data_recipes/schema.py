@@ -203,8 +203,21 @@ class EvaluateSection(Section):
     a machine is refused."""
 
 
+class ExportSection(Section):
+    """A checkpoint in the format of other engines, which must agree with the model."""
+
+    name: Name
+    """Name of the export in plans, in MLflow and in the report."""
+    to: Literal["huggingface"]
+    """Format: a directory that transformers loads ("huggingface")."""
+    dtype: Literal["", "float32", "bfloat16"] = ""
+    """Data type of the weights. If unset, float32."""
+    checkpoint: str = ""
+    """Id of the stage whose checkpoint to export, such as "train[2]". If unset, the last phase's."""
+
+
 class RunRecipe(Section):
-    """One model: corpora, tokenizer, curriculum, architecture, training, evaluation."""
+    """One model: corpora, tokenizer, curriculum, architecture, training, evaluation, exports."""
 
     name: Name
     """Name of the run: 1 to 64 lower-case letters, digits, dots, hyphens or underscores."""
@@ -226,6 +239,8 @@ class RunRecipe(Section):
     """Optimization and parallel layout."""
     evaluate: EvaluateSection
     """Scores to measure after every phase."""
+    export: list[ExportSection] = []
+    """Exports of checkpoints, each proven before it is committed."""
     stages: list[StageSection] = []
     """Stages of your own that read results of this run."""
 

@@ -5,13 +5,15 @@ what only the model or a stage knows. Each rule and its sentence exist once.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
 
 from arctic_model.config import ArcticConfig, ConfigError
+from arctic_model.export.capabilities import inexpressible
+from arctic_model.export.formats import FORMATS
 from arctic_model.presets import preset
 from arctic_model.sizing.parallel import ParallelConfig
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
@@ -109,6 +111,7 @@ def _run_mistakes(
     yield from _mix_mistakes(run, corpora, own_scores)
     yield from _evaluation_mistakes(run, corpora)
     yield from _chat_mistakes(run, folder)
+    yield from _export_mistakes(run)
     yield from _own_stage_mistakes(run.stages, _stage_ids(run, corpora), "")
 
 
@@ -181,9 +184,26 @@ def _chat_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:
         )
 
 
+def _export_mistakes(run: RunRecipe) -> Iterator[str]:
+    names = [section.name for section in run.export]
+    for number, section in enumerate(run.export, start=1):
+        if section.name in names[: number - 1]:
+            yield f"export.{number}.name = {section.name!r}: an export above has this name. Choose another one."
+        available = [f"train[{phase}]" for phase, _ in enumerate(run.phases, start=1)]
+        if section.checkpoint and section.checkpoint not in available:
+            hint = did_you_mean(section.checkpoint, available) or f"There are {', '.join(available)}."
+            yield f"export.{number}.checkpoint = {section.checkpoint!r}: no stage with a checkpoint. {hint}"
+        dtypes = FORMATS[section.to].max_kl
+        if section.dtype and section.dtype not in dtypes:
+            yield f"export.{number}.dtype = {section.dtype!r}: {section.to} has {', '.join(dtypes)}. Use one of them."
+        with suppress(ConfigError):
+            # What is wrong with the architecture has a line of its own.
+            yield from (f"export.{number}.to = {line}" for line in inexpressible(model_config(run), section.to))
+
+
 CORPUS_STAGES = ("source", "score", "filter", "dedup")
 PHASE_STAGES = ("mix", "train", "evaluate")
-RESERVED = frozenset((*CORPUS_STAGES, "tokenizer", "tokenize", *PHASE_STAGES, "report", "ablate"))
+RESERVED = frozenset((*CORPUS_STAGES, "tokenizer", "tokenize", *PHASE_STAGES, "export", "report", "ablate"))
 """Names of the stages of the chain."""
 
 
@@ -211,7 +231,7 @@ def _stage_ids(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> list[str]
     ids = [f"{name}[{corpus}]" for corpus in corpora for name in (*CORPUS_STAGES, "tokenize")]
     own = [f"{section.name}[{name}]" for name, corpus in corpora.items() for section in corpus.stages]
     phases = [f"{name}[{number}]" for number, _ in enumerate(run.phases, start=1) for name in PHASE_STAGES]
-    return [*ids, *own, "tokenizer", *phases]
+    return [*ids, *own, "tokenizer", *phases, *(f"export[{section.name}]" for section in run.export)]
 
 
 def _corpus_mistakes(corpus: CorpusRecipe) -> Iterator[str]:

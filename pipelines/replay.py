@@ -14,6 +14,7 @@ from infra.session import OnEvent, ignore
 from infra.store import Store
 from pipelines.artifacts.checkpoint import HISTORY_FILE
 from pipelines.artifacts.evaluation import Scores
+from pipelines.artifacts.exported import read_agreement
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.errors import NotInStoreError
 from pipelines.recipes import as_recipe
@@ -98,7 +99,7 @@ def _verdict(original: Artifact, again: Artifact) -> tuple[str, bool]:
     if not differing:
         size = sum(entry.bytes for entry in before.files)
         return f"{len(before.files)} files, {size:,} bytes, identical", True
-    if before.name in ("train", "evaluate") and not _same_machine(before, after):
+    if before.name in ("train", "evaluate", "export") and not _same_machine(before, after):
         return _within_band(original, again)
     shown = ", ".join(differing[:3])
     return f"{len(differing)} of {len(before.files)} files differ: {shown}", False
@@ -113,6 +114,10 @@ def _within_band(original: Artifact, again: Artifact) -> tuple[str, bool]:
         before, after = _mean_loss(original.path), _mean_loss(again.path)
         difference = abs(after - before) / before
         return f"other hardware: mean loss {before:.5f} and {after:.5f}", difference <= LOSS_BAND
+    if original.manifest.name == "export":
+        before, after = (read_agreement(each.path)["bits_per_byte"] for each in (original, again))
+        difference = abs(after - before) / before
+        return f"other hardware: bits per byte {before:.4f} and {after:.4f}", difference <= SCORE_BAND
     pairs = [
         (score.value, Scores.read(again.path).scores[name].value)
         for name, score in Scores.read(original.path).scores.items()

@@ -44,8 +44,13 @@ def refusals(config: ArcticConfig, engine: str) -> list[str]:
     ]
 
 
+def inexpressible(config: ArcticConfig, to: str) -> list[str]:
+    """Why the engine that validates the format `to` cannot compute the model: one line each, none if it can."""
+    engine = LOADED_BY[to][0]
+    return [f"{to!r}: {engine} cannot compute {line}. Use huggingface." for line in refusals(config, engine)]
+
+
 def require_expressible(config: ArcticConfig, to: str) -> None:
     """Raise ExportError if the engine that validates the format `to` cannot compute the model."""
-    engine = LOADED_BY[to][0]
-    if lines := refusals(config, engine):
-        raise ExportError(f"--to {to}: {engine} cannot compute this model: {'; '.join(lines)}. Export to huggingface.")
+    if lines := inexpressible(config, to):
+        raise ExportError("\n".join(f"--to {line}" for line in lines))

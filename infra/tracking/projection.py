@@ -247,7 +247,7 @@ class Projection:
         """Make the model of a committed checkpoint, whose files stay in the store."""
         model = self._find_model(manifest.key) or self._client.create_logged_model(
             self.experiment_id,
-            name=f"phase-{manifest.subject}",
+            name=f"phase-{manifest.subject}" if manifest.subject.isdigit() else f"{manifest.name}-{manifest.subject}",
             source_run_id=source_run,
             tags={"stage.key": manifest.key, "stage.result": f"{manifest.id}@{manifest.key}"},
             params=dict(flatten(manifest.params)),

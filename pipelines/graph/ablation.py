@@ -80,7 +80,7 @@ def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRe
     page["train"] |= {"num_workers": 1, "expert_parallel_size": 1}
     page["evaluate"]["text_to_sql_questions"] = 0
     # No candidate needs them, and each would load their classes again.
-    page["stages"] = []
+    page["stages"], page["export"] = [], []
     try:
         return RunRecipe.model_validate(page)
     except ValidationError as error:

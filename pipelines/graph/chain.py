@@ -1,4 +1,4 @@
-"""The chain as a graph: corpora side by side, one tokenizer, phases in a row, an evaluation of each, one report."""
+"""The graph of the chain: corpora side by side, one tokenizer, phases with their evaluations, exports, a report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import Any
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
 from data_recipes.lock import Lock
 from infra.stage import Stage, topological_order
-from pipelines import dedup, evaluate, mix, report, score, source, tokenize, train
+from pipelines import dedup, evaluate, export, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
 from pipelines.fit import Recipes, mistakes_of, model_config, require_fit
 from pipelines.graph.own_stages import own_stages
@@ -149,6 +149,8 @@ def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any]
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
     stages += [tokenizer, *tokens.values(), *_phases(run, corpora, tokenizer, tokens, folder)]
     built = {stage.id: stage for stage in topological_order(stages)}
+    stages += _exports(run, corpora, built)
+    built = {stage.id: stage for stage in topological_order(stages)}
     stages += own_stages(run.stages, built, "", folder).values()
     stages.append(report.stage(run.name, _by_id(stages)))
     return _by_id(stages)
@@ -174,6 +176,21 @@ def _phases(
         inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
         evaluated = evaluate.stage(number, phase.name, run.evaluate, folder, inputs)
         stages += [mixed, trained, evaluated]
+    return stages
+
+
+def _exports(run: RunRecipe, corpora: Mapping[str, Corpus], built: Mapping[str, Stage]) -> list[Stage]:
+    stages = []
+    for section in run.export:
+        train = built[section.checkpoint or f"train[{len(run.phases)}]"]
+        number = int(train.subject)
+        history = {
+            name: export.CorpusHistory(corpus.source, corpus.filter, corpus.dedup, built[f"tokenize[{name}]"])
+            for name, corpus in corpora.items()
+        }
+        mixes = {str(phase): built[f"mix[{phase}]"] for phase in range(1, number + 1)}
+        inputs = export.ExportInputs(train, built["tokenizer"], built[f"evaluate[{number}]"], mixes, history)
+        stages.append(export.stage(run.name, section, inputs))
     return stages
 
 

@@ -11,6 +11,7 @@ from pipelines.report import dag
 from pipelines.report.contamination_section import contamination_section
 from pipelines.report.data_section import data_section
 from pipelines.report.duplicates import duplicates_section
+from pipelines.report.exports_section import exports_section
 from pipelines.report.figures import SMOOTHED_SHARE
 from pipelines.report.markup import Html, element, figure, page, section, table, text
 from pipelines.report.scores_section import scores_section
@@ -41,6 +42,7 @@ def build(summary: RunSummary, svgs: Mapping[str, str]) -> str:
         "duplicates": duplicates_section(summary.duplicates),
         "contamination": contamination_section(summary.phases[-1]),
         "answers": _answers(summary.phases[-1]),
+        "exports": exports_section(summary.exports),
         "graph": _graph(summary.manifests),
         "set aside": _quarantined(summary.manifests),
         "provenance": _provenance(summary.manifests),

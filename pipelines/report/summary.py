@@ -15,6 +15,7 @@ from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
 from pipelines.report.corpus_summary import ByKind, CorpusSummary, read_corpus
 from pipelines.report.duplicates import Duplicates, read_duplicates
+from pipelines.report.exports_section import ExportSummary, read_exports
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class RunSummary:
     corpora: Sequence[CorpusSummary]
     duplicates: Duplicates
     phases: Sequence[PhaseSummary]
+    exports: Sequence[ExportSummary]
     manifests: Sequence[Manifest]
 
     @property
@@ -69,7 +71,9 @@ def read_summary(title: str, artifacts: Mapping[str, Artifact]) -> RunSummary:
     corpora = [read_corpus(name, by_kind) for name in by_kind["source"]]
     phases = [_phase(int(subject), by_kind) for subject in sorted(by_kind["mix"], key=int)]
     duplicates = read_duplicates(by_kind["source"], by_kind["filter"], by_kind["dedup"])
-    return RunSummary(title, corpora, duplicates, phases, [artifact.manifest for artifact in artifacts.values()])
+    manifests = [artifact.manifest for artifact in artifacts.values()]
+    exports = read_exports(by_kind.get("export", {}), {manifest.key: manifest.id for manifest in manifests})
+    return RunSummary(title, corpora, duplicates, phases, exports, manifests)
 
 
 def _rank(measure: str) -> tuple[bool, str, int, str]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from data_recipes import inputs
 from data_recipes.refining import BenchmarkSection
-from data_recipes.schema import StageSection, TaskSection
+from data_recipes.schema import ExportSection, StageSection, TaskSection
 from data_recipes.section import ExtensionSection, Section
 from tests.pipelines.wrong_values import HUGE, POSITIVE, SEED, SWITCH, TEXT
 
@@ -72,6 +72,17 @@ ITEMS: Mapping[type[Section], Item] = {
             "name": ('""', '"Counts"', '"dedup"', "3"),
             "inputs": ("[]", '["dedup[gone]"]', '["counts[notes]"]', '"dedup[notes]"', "3"),
         },
+    ),
+    ExportSection: Item(
+        "export",
+        {"name": '"hf"', "to": '"huggingface"'},
+        {
+            "name": ('""', '"HF"', "3"),
+            "to": ('"onnx"', '""', "3"),
+            "dtype": ('"int4"', "3"),
+            "checkpoint": ('"train[3]"', '"evaluate[1]"', "3"),
+        },
+        "tiny.toml",
     ),
     inputs.TextFilesInput: Item(
         "source.inputs", {"kind": '"text_files"', "paths": '["words.txt"]'}, {"kind": KIND, "paths": PATHS}

@@ -53,6 +53,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             # What a section is made of stands below; here is a section that is none.
             **dict.fromkeys(("tokenizer", "tokenize", "mix", "model", "train", "evaluate"), ("3", "[]")),
             "phases": ("[]", "3"),
+            "export": ("3", Wrong("[3]", shown="export.1")),
             "stages": ("3", Wrong("[3]", shown="stages.1")),
         },
     ),

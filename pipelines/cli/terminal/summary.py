@@ -9,6 +9,7 @@ from rich.table import Table
 
 from infra.session import RunResult
 from pipelines.artifacts.evaluation import Scores, score_text
+from pipelines.artifacts.exported import MODEL
 from pipelines.cli.terminal.console import print_text
 
 
@@ -26,9 +27,13 @@ def print_summary(result: RunResult, console: Console) -> None:
         print_text(console, f"FAILED {stage}: {error}", "red")
     for stage, because in result.skipped.items():
         print_text(console, f"not tried: {stage}, it waits for {because}")
+    console.print()
+    for each in result.stages.values():
+        if each.stage.name == "export" and each.artifact:
+            print_text(console, f"Export: {each.path / MODEL}")
     report = result.stages.get("report")
     if report and report.artifact:
-        print_text(console, f"\nReport: {report.path / 'report.html'}")
+        print_text(console, f"Report: {report.path / 'report.html'}")
     print_text(console, f"MLflow: arctic ui --store {shlex.quote(_shortest(result.store))}")
 
 

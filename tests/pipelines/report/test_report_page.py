@@ -106,7 +106,7 @@ def test_links_lead_to_sections(page: str) -> None:
     anchors = {attributes["href"] for tag, attributes in outline.tags if tag == "a"}
     sections = {f"#{attributes['id']}" for tag, attributes in outline.tags if tag == "h2"}
     assert anchors == sections
-    assert len(sections) == 10
+    assert len(sections) == 11
 
 
 def test_text_of_the_run_is_escaped(page: str) -> None:

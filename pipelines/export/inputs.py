@@ -1,0 +1,27 @@
+"""What an export is made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.inputs import Inputs, Node
+
+
+@dataclass(frozen=True)
+class CorpusHistory(Inputs[Node]):
+    """The stages that a model card counts the documents of a corpus in."""
+
+    source: Node
+    filter: Node
+    dedup: Node
+    tokens: Node
+
+
+@dataclass(frozen=True)
+class ExportInputs(Inputs[Node]):
+    """The checkpoint, its tokenizer and its scores; the order of each phase up to it; by corpus, its history."""
+
+    train: Node
+    tokenizer: Node
+    evaluate: Node
+    mix: Mapping[str, Node]
+    corpora: Mapping[str, CorpusHistory[Node]]
