@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from infra.artifact import Artifact
-from infra.store.integrity import DamageError, read_committed, require_intact
 from infra.store import MANIFEST, Store, StoreError
+from infra.store.integrity import DamageError, read_committed, require_intact
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import read_rows

@@ -1,7 +1,6 @@
 """The store: complete or absent, never in between."""
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
