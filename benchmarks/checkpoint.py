@@ -86,7 +86,7 @@ def work(rank: int, home: Path, repeats: int) -> None:
     engine = Engine(CONFIG, settings, NUM_WORKERS, 1, cross_entropy)
     step = training_step(engine)
     step()
-    with Saver(engine, home / "ours", Retention(last=1), lambda records: None) as saver:
+    with Saver(engine, home / "ours", Retention(last=1)) as saver:
         saver.resume(None)
         contenders = {
             "ours": ours(saver),
@@ -125,7 +125,7 @@ def ours(saver: Saver) -> Callable[[], Callable[[], bool]]:
 
     def contender() -> Callable[[], bool]:
         number = next(steps)
-        saver.save(TrainingState(number, 0, [], [], number, [], [], None), [])
+        saver.save(TrainingState(number, 0, [], [], number, [], [], []), [])
 
         def is_done() -> bool:
             saver.poll()

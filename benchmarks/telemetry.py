@@ -87,7 +87,10 @@ class Silent:
     def stepped(self, step: int, seconds: float) -> None:
         pass
 
-    def committed(self, records: Any) -> None:
+    def recorded(self, records: Any) -> None:
+        pass
+
+    def saving(self) -> None:
         pass
 
     def traced(self, file: Path) -> None:

@@ -96,8 +96,8 @@ class TrainSection(Section):
     """Number of most recent checkpoints to keep during a phase; its last checkpoint is kept for good. With 1, a damaged
     checkpoint has no predecessor to fall back on."""
     keep_best_checkpoints: Count = 0
-    """Number of additional checkpoints to keep during a phase: those with the lowest mean training loss since the
-    preceding checkpoint. They are deleted when the phase is done."""
+    """Number of additional checkpoints to keep during a phase: those with the lowest mean training loss over the
+    100 steps before. They are deleted when the phase is done."""
     seed: Seed = 0
     """Random seed of the initial weights."""
     num_workers: PositiveInt = 1

@@ -54,7 +54,8 @@ class StageContext:
         self.emit({"event": "progress", "stage": self.stage_id, "done": done, "total": total, "unit": unit})
 
     def log_metrics(self, points: list[tuple[int, Mapping[str, float]]]) -> None:
-        """Publish (step, metrics) points. Sent in batches at checkpoints, so that no step is ever published twice."""
+        """Publish (step, metrics) points. The steps of a metric ascend; one that is sent again, as by an attempt that
+        goes on after a kill, is left out."""
         self.emit(
             {
                 "event": "metrics",

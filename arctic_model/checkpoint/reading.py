@@ -39,6 +39,8 @@ from arctic_model.config import ArcticConfig
 INDEX = "checkpoint.json"
 STATE = "training_state.json"
 OPTIMIZER_FILES = "optimizer-*.safetensors"
+RECENT_LOSSES = 100
+"""Steps whose mean loss ranks a checkpoint."""
 CHUNK_BYTES = 2**22
 """Read at once for a hash."""
 
@@ -49,19 +51,25 @@ logger = logging.getLogger(__name__)
 class TrainingState:
     """State of training besides tensors.
 
-    `load` [L, E]: assignments per token and expert in the last step; `assignments` [L, E] and `mean_loss` (None if all
-    steps were skipped): over the steps since the checkpoint before; `updates`: steps that were not skipped;
-    `gradient_norms`, `skipped_steps`: see `arctic_model.training.spikes.SpikeGuard`.
+    `load` [L, E]: assignments per token and expert in the last step; `assignments` [L, E]: of the recent steps, whose
+    counts fade; `losses`: of the last RECENT_LOSSES steps that were not skipped; `updates`: number of such steps;
+    `gradient_norms`, `skipped_steps`: see `arctic_model.training.spikes.SpikeGuard`. Nothing here depends on the steps
+    at which checkpoints are written.
     """
 
     step: int
     tokens: int
     load: list[list[float]]
-    assignments: list[list[int]]
+    assignments: list[list[float]]
     updates: int
     gradient_norms: list[float]
     skipped_steps: list[int]
-    mean_loss: float | None
+    losses: list[float]
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean of `losses`; infinite if every step was skipped."""
+        return sum(self.losses) / len(self.losses) if self.losses else math.inf
 
 
 @dataclass(frozen=True)
@@ -273,10 +281,9 @@ def _chunks(file: Path) -> Iterator[memoryview]:
 def _mean_loss(folder: Path) -> float:
     """Infinite for a checkpoint that cannot be read: it is never the best."""
     try:
-        loss = Checkpoint(folder).state.mean_loss
+        return Checkpoint(folder).state.mean_loss
     except CheckpointError:
-        loss = None
-    return math.inf if loss is None else loss
+        return math.inf
 
 
 def _remove(folder: Path) -> None:

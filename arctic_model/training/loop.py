@@ -5,6 +5,7 @@ losses are divided by counts over all workers, and nothing is random.
 """
 
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from arctic_errors import ArcticError
-from arctic_model.checkpoint.reading import Retention, TrainingState
+from arctic_model.checkpoint.reading import RECENT_LOSSES, Retention, TrainingState
 from arctic_model.config import ArcticConfig
 from arctic_model.moe.balance import balance_loss, imbalance, max_expert_load, router_figures, z_loss
 from arctic_model.moe.comm_stream import collective_timeout
@@ -25,10 +26,15 @@ from arctic_model.training.history import OpenRecord, Record
 from arctic_model.training.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
 from arctic_model.training.optimizer import Optimization
 from arctic_model.training.process import prepare_process
-from arctic_model.training.saving import CHECKPOINTS, HISTORY, Saver, mean_loss
+from arctic_model.training.saving import CHECKPOINTS, HISTORY, Saver
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikeGuard, SpikePolicy
 from arctic_model.training.telemetry import Telemetry, Trace, Work
+
+ROUTER_EVERY_STEPS = 10
+"""Steps between two records that tell layers apart."""
+FADING = 63 / 64
+"""Factor per step of the counts that show the recent load of experts."""
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +116,12 @@ class Observer(Protocol):
     def stepped(self, step: int, seconds: float) -> None:
         """A step is done; it took `seconds`, without checkpoints."""
 
-    def committed(self, records: Sequence[Record]) -> None:
-        """A checkpoint covers the steps of `records`, each reported once by this process."""
+    def recorded(self, records: Sequence[Record]) -> None:
+        """The records of some steps are complete, in order and each once: first those of earlier attempts up to the
+        checkpoint that this one starts from, then those of each new step, one step late."""
+
+    def saving(self) -> None:
+        """A checkpoint of the steps so far is about to be written."""
 
     def traced(self, file: Path) -> None:
         """A profiler's trace is written."""
@@ -136,9 +146,11 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
             plan.config, plan.optimization, plan.expert_parallel_size, plan.num_micro_batches, training_loss
         )
         try:
-            saver = Saver(engine, plan.folder, plan.retention, observer.committed, plan.collective_timeout_s)
-            with saver:
-                state = _State.resumed(plan, saver.resume(plan.start_from))
+            with Saver(engine, plan.folder, plan.retention, plan.collective_timeout_s) as saver:
+                saved, records = saver.resume(plan.start_from)
+                if records:
+                    observer.recorded(records)
+                state = _State.resumed(plan, saved)
                 if state.step < plan.last_step:
                     first = batches(state.step + 1)
                     telemetry = Telemetry(engine.device, engine.group, _work(plan, first[0]), state.step + 1)
@@ -151,8 +163,8 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
 class _State:
     """The state that changes from step to step, besides the tensors in the engine.
 
-    `load` [L, E]: assignments per token in the last update; `assignments` [L, E], `records`: since the last checkpoint;
-    `layers`: router statistics of the last step.
+    `load` [L, E]: assignments per token in the last update; `assignments` [L, E]: of recent steps, fading; `losses`: of
+    recent steps that were not skipped; `records`: since the last checkpoint.
     """
 
     step: int
@@ -160,8 +172,8 @@ class _State:
     guard: SpikeGuard
     load: Tensor
     assignments: Tensor
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_LOSSES))
     records: list[OpenRecord] = field(default_factory=list)
-    layers: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def resumed(cls, plan: TrainingPlan, saved: TrainingState | None) -> "_State":
@@ -170,7 +182,8 @@ class _State:
         if saved is None:
             return cls(plan.first_step, plan.first_step, SpikeGuard(plan.spikes), none, none.clone())
         guard = SpikeGuard(plan.spikes, saved.gradient_norms, saved.skipped_steps)
-        return cls(saved.step, saved.updates, guard, torch.tensor(saved.load, dtype=torch.float64), none)
+        load, assignments = (torch.tensor(table, dtype=torch.float64) for table in (saved.load, saved.assignments))
+        return cls(saved.step, saved.updates, guard, load, assignments, deque(saved.losses, maxlen=RECENT_LOSSES))
 
     def to_save(self, tokens_per_step: int) -> TrainingState:
         """The part that a checkpoint holds."""
@@ -178,11 +191,11 @@ class _State:
             self.step,
             self.step * tokens_per_step,
             self.load.tolist(),
-            self.assignments.long().tolist(),
+            self.assignments.tolist(),
             self.updates,
             list(self.guard.norms),
             list(self.guard.skipped),
-            mean_loss(self.records),
+            list(self.losses),
         )
 
 
@@ -205,6 +218,7 @@ class _Loop:
         self.state = state
         self.telemetry = telemetry
         self.is_first = dist.get_rank() == 0
+        self.unreported: list[OpenRecord] = []
         self.trace = Trace(plan.traced if self.is_first else None, plan.traces, observer.traced)
 
     def run(self, current: list[Batch], batches: Batches) -> None:
@@ -266,8 +280,8 @@ class _Loop:
             else:
                 self._skip(step, fault)
         state.step = step
-        state.assignments += sums.router.assignments
-        state.layers = router_figures(sums.router, scale.tokens)
+        state.assignments.mul_(FADING).add_(sums.router.assignments)
+        layers = router_figures(sums.router, scale.tokens)
         record: OpenRecord = {
             "step": step,
             "tokens": step * self.plan.tokens_per_step,
@@ -276,10 +290,14 @@ class _Loop:
             "learning_rate": learning_rate,
             "max_expert_load": max_expert_load(sums.router.assignments),
             "skipped": int(fault is not None),
-            **_means_and_maxima(state.layers),
+            **_means_and_maxima(layers),
         }
-        state.records.append(record)
+        if step % ROUTER_EVERY_STEPS == 0 or step == self.plan.last_step:
+            record["router_layers"] = {name: figure.tolist() for name, figure in layers.items()}
         seconds = self.telemetry.end_step(record)
+        self._report_records()
+        state.records.append(record)
+        self.unreported.append(record)
         if self.is_first:
             self.observer.stepped(step, seconds)
 
@@ -288,6 +306,7 @@ class _Loop:
         self.engine.step(learning_rate, norm)
         self.state.updates += 1
         self.state.load = assignments / scale.tokens
+        self.state.losses.append(float(sums.nll) / scale.predicted)
         self.state.guard.take(norm)
         if rate:
             self.engine.model.balance(assignments, rate)
@@ -310,13 +329,19 @@ class _Loop:
         state = self.state
         self.telemetry.flush()
         newest = state.records[-1]
-        newest["router_layers"] = {name: figure.tolist() for name, figure in state.layers.items()}
         if (summary := imbalance(state.assignments)) is not None:
             newest["imbalance"] = summary._asdict()
             newest |= {"starved_experts": summary.starved, "crowded_experts": summary.crowded}
+        self._report_records()
+        if self.is_first:
+            self.observer.saving()
         self.saver.save(state.to_save(self.plan.tokens_per_step), state.records)
         state.records = []
-        state.assignments.zero_()
+
+    def _report_records(self) -> None:
+        if self.is_first and self.unreported:
+            self.observer.recorded(self.unreported)
+        self.unreported = []
 
 
 def _work(plan: TrainingPlan, batch: Batch) -> Work:

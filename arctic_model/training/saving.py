@@ -5,7 +5,7 @@ the copy while training goes on. At most one checkpoint is being written.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -47,8 +47,6 @@ class Saver:
         engine: holds weights and optimizer state.
         folder: survives attempts.
         retention: the checkpoints that stay.
-        on_commit: called on worker 0, in the caller's thread, with the records of the steps that a committed checkpoint
-            covers.
         collective_timeout_s: all workers fail if one does not answer, or its disk makes no progress, for so long.
     """
 
@@ -57,7 +55,6 @@ class Saver:
         engine: Engine,
         folder: Path,
         retention: Retention,
-        on_commit: Callable[[Sequence[Record]], None],
         collective_timeout_s: float = 600.0,
     ) -> None:
         self._engine = engine
@@ -67,13 +64,10 @@ class Saver:
         self._checkpoints = folder / CHECKPOINTS
         self._history = folder / HISTORY
         self._retention = retention
-        self._on_commit = on_commit
         self._workers = _new_workers(collective_timeout_s)
-        self._is_first = self._workers.rank == 0
         self._staging = Staging(engine.device)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._written: Future[Path] | None = None
-        self._records: Sequence[Record] = []
         self._last_good: Path | None = None
 
     def __enter__(self) -> "Saver":
@@ -91,11 +85,12 @@ class Saver:
             if self._workers.group is not None:
                 dist.destroy_process_group(self._workers.group)
 
-    def resume(self, start_from: Path | None) -> TrainingState | None:
+    def resume(self, start_from: Path | None) -> tuple[TrainingState | None, Sequence[Record]]:
         """Load the newest checkpoint, or `start_from` if there is none yet.
 
         Returns:
-            The state of the loaded checkpoint, None if training starts from initial weights.
+            The state of the loaded checkpoint, None if training starts from initial weights; and on worker 0 the
+            records of the steps up to it.
 
         Raises:
             CheckpointError: if all checkpoints are damaged.
@@ -103,24 +98,21 @@ class Saver:
         workers = self._workers
         newest = newest_checkpoint(self._checkpoints, workers)
         start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
-        records = workers.only_first(lambda: self._clean_up(newest, start))
-        if records:
-            self._on_commit(records)
+        records = workers.only_first(lambda: self._clean_up(newest, start)) or ()
         if start is None:
-            return None
+            return None, records
         workers.together(lambda progress: self._load(start, progress))
         self._last_good = start.folder
-        return start.state
+        return start.state, records
 
     def save(self, state: TrainingState, records: Sequence[Record]) -> None:
         """Copy weights and optimizer state, and start to write them. Waits for the checkpoint before."""
         self._finish_write()
         slices = self._staging.copied(self._engine.parameter_slices())
-        self._records = records
         self._written = self._thread.submit(self._write, state, slices, records)
 
     def poll(self) -> None:
-        """Report the checkpoint being written if it is committed by now, or raise its error."""
+        """Raise the error of the checkpoint being written, if it has one by now."""
         if self._written is not None and self._written.done():
             self._finish_write()
 
@@ -138,8 +130,6 @@ class Saver:
         if self._written is not None:
             written, self._written = self._written, None
             self._last_good = written.result()
-            if self._is_first:
-                self._on_commit(self._records)
 
     def _write(self, state: TrainingState, slices: Iterable[ParameterSlice], records: Sequence[Record]) -> Path:
         """History first: no checkpoint exists without its history, and resuming cuts history without a checkpoint."""
@@ -195,12 +185,6 @@ class Staging:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return [view._replace(values=copy) for view, copy in zip(views, copies, strict=True)]
-
-
-def mean_loss(records: Sequence[Record]) -> float | None:
-    """Mean over the steps that were not skipped, None if all were."""
-    losses = [loss for record in records if not record["skipped"] and isinstance(loss := record["loss"], float)]
-    return sum(losses) / len(losses) if losses else None
 
 
 def _new_workers(collective_timeout_s: float) -> Workers:

@@ -49,14 +49,23 @@ STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 class Projection:
     """The run of folder `<store>/runs/<run id>` in the experiment that bears its recipe's name.
 
-    `runs` maps stage ids (and "" for the whole run) to MLflow run ids; it grows as events are applied and is kept by
-    the caller between processes. `artifact_root` is where a new experiment keeps files, None for the server's choice.
+    `runs` maps stage ids (and "" for the whole run) to MLflow run ids, `curves` MLflow run ids to the last step of each
+    metric; both grow as events are applied and are kept by the caller between processes. `artifact_root` is where a new
+    experiment keeps files, None for the server's choice.
     """
 
-    def __init__(self, uri: str, folder: Path, runs: dict[str, str], artifact_root: str | None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        folder: Path,
+        runs: dict[str, str],
+        curves: dict[str, dict[str, int]],
+        artifact_root: str | None,
+    ) -> None:
         self._client = MlflowClient(uri)
         self._folder = folder
         self._runs = runs
+        self._curves = curves
         self._started = next(read_events(folder))
         stages = self._started["stages"]
         self._stages = {
@@ -164,9 +173,13 @@ class Projection:
         if stage["subject"].isdigit():
             targets.append(self._runs[PARENT])
         for run_id in targets:
+            curves = self._curves.setdefault(run_id, {})
             for step, values in event["points"]:
                 grouped = {name if "/" in name else f"{stage['name']}/{name}": value for name, value in values.items()}
-                self._log_metrics(run_id, grouped, event, step)
+                # A stage that goes on after a kill sends steps again, with the same values.
+                new = {name: value for name, value in grouped.items() if step > curves.get(name, step - 1)}
+                curves.update(dict.fromkeys(new, step))
+                self._log_metrics(run_id, new, event, step)
 
     def _log_file(self, event: Event) -> None:
         file = self._in_store(Path(event["path"]), 3)

@@ -187,7 +187,7 @@ class _Cursor:
         state = self._state
         try:
             for events, offset in self._pending(state["offset"]):
-                projection = self._projection = self._projection or self._open(state["runs"])
+                projection = self._projection = self._projection or self._open(state)
                 for event in events:
                     projection.apply(event)
                 projection.flush()
@@ -205,8 +205,8 @@ class _Cursor:
         if path.exists():
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if state["uri"] == uri:
-                return state
-        return {"uri": uri, "offset": 0, "runs": {}}
+                return {"curves": {}, **state}
+        return {"uri": uri, "offset": 0, "runs": {}, "curves": {}}
 
     def _pending(self, offset: int) -> Iterator[tuple[list[Event], int]]:
         """Events after `offset`, by the thousand, with the offset behind them."""
@@ -215,9 +215,10 @@ class _Cursor:
             offset += sum(map(len, some))
             yield [json.loads(line) for line in some], offset
 
-    def _open(self, runs: dict[str, str]) -> "Projection":
+    def _open(self, state: dict[str, Any]) -> "Projection":
         make_database(self._root)
-        return _projection_class()(tracking_uri(self._root), self._folder, runs, artifact_root(self._root))
+        uri, root = tracking_uri(self._root), artifact_root(self._root)
+        return _projection_class()(uri, self._folder, state["runs"], state["curves"], root)
 
 
 MLFLOW_ENVIRONMENT = {

@@ -2,8 +2,8 @@
 
 checkpoint/           safetensors and JSON as `arctic_model.checkpoint.reading` writes them
 history.parquet       HISTORY: one row per optimizer step of this phase
-expert_load.parquet   EXPERT_LOAD: share of the assignments per layer and expert over the phase's last steps
-router.parquet        ROUTER: figures of each layer's router at the steps that a checkpoint was made after
+expert_load.parquet   EXPERT_LOAD: share of the assignments per layer and expert over the phase's last steps, fading
+router.parquet        ROUTER: figures of each layer's router at every tenth step and the last
 finetuned.json        Finetuned: how the checkpoint was fine-tuned; absent after pretraining
 """
 

@@ -33,7 +33,7 @@ from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import worker_hours
 from pipelines.train.job import TrainJob, require_gpus, with_tokens
 
-VERSION = 5
+VERSION = 6
 SPREAD = {
     "num_workers",
     "expert_parallel_size",
@@ -48,6 +48,8 @@ SPREAD = {
     "price_per_worker_hour",
     "profile_steps",
     "activation_checkpointing",
+    "checkpoint_every_steps",
+    "zero_stage",
 }
 """How the work is spread and watched: changes nothing but rounding, and is no part of the key."""
 SCHEDULED = {"schedule", "warmup_tokens", "decay_fraction"}
@@ -183,7 +185,7 @@ def _collect(job: TrainJob, out: Path) -> Metrics:
     }
 
 
-def _expert_load(assignments: list[list[int]]) -> list[dict[str, Any]]:
+def _expert_load(assignments: list[list[float]]) -> list[dict[str, Any]]:
     return [
         {"layer": layer, "expert": expert, "share": count / sum(counts)}
         for layer, counts in enumerate(assignments)

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +36,8 @@ from pipelines.train.job import TrainJob, require_gpus, with_tokens
 from pipelines.train.out_of_memory import OutOfMemoryError, explained, is_out_of_memory
 
 PROGRESS_S = 1.0
+POINTS_S = 2.0
+"""Between two messages with the metrics of new steps."""
 LOST_PEER = re.compile("gloo|nccl|connection|socket|timed out", re.IGNORECASE)
 """How torch's collectives word it: they raise RuntimeError, or a subclass of it, with the transport's own text."""
 PASSING = (WorkerLostError, PeerError, StalledError)
@@ -69,8 +72,11 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
     with Heartbeat(job.folder / "heartbeats", rank, world, None if rank else clock.write) as heartbeat:
         try:
             require_gpus(job.section)
-            with Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches:
-                train(training_plan(job, world), _with_turns(batches, heartbeat), ContextObserver(job, context, clock))
+            with (
+                Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches,
+                closing(ContextObserver(job, context, clock)) as observer,
+            ):
+                train(training_plan(job, world), _with_turns(batches, heartbeat), observer)
         except Exception as error:
             reported = _reported(error, job, heartbeat)
             if not isinstance(reported, PASSING):
@@ -168,31 +174,47 @@ def _steps(span: str) -> tuple[int, int] | None:
 
 
 class ContextObserver:
-    """Passes progress and metrics on to whoever watches the stage."""
+    """Passes progress and metrics on to whoever watches the stage; `close` sends the metrics that wait.
+
+    A process sends each step once. One that goes on after a kill sends again what its checkpoint holds, and the steps
+    after it as it takes them: whoever keeps the points knows them by their steps.
+    """
 
     def __init__(self, job: TrainJob, context: StageContext, clock: AttemptClock) -> None:
         self._clock = clock
         self._job = job
         self._context = context
         self._plan = PhasePlan.read(job.mix)
-        self._reported_at = 0.0
+        self._progress_at = 0.0
+        self._sent_at = time.monotonic()
+        self._waiting: list[Record] = []
         self._is_unbalanced = False
 
     def stepped(self, step: int, seconds: float) -> None:
         self._clock.stepped(seconds)
         now = time.monotonic()
-        if now - self._reported_at >= PROGRESS_S or step == self._job.last_step:
-            self._reported_at = now
+        if now - self._progress_at >= PROGRESS_S or step == self._job.last_step:
+            self._progress_at = now
             done, total = step - self._job.first_step, self._job.last_step - self._job.first_step
             size = self._job.tokens_per_step
             self._context.progress(done * size, total * size, "tokens")
 
-    def committed(self, records: Sequence[Record]) -> None:
-        self._clock.write()
-        self._context.log_metrics([(int(record["step"]), self._metrics(record)) for record in records])
+    def recorded(self, records: Sequence[Record]) -> None:
+        self._waiting += records
+        if time.monotonic() - self._sent_at >= POINTS_S:
+            self.close()
         for record in records:
             if "imbalance" in record:
                 self._warn_of_imbalance(record)
+
+    def saving(self) -> None:
+        # The time of a step is known before its checkpoint is: a kill right after the commit leaves none out.
+        self._clock.write()
+
+    def close(self) -> None:
+        if self._waiting:
+            self._context.log_metrics([(int(record["step"]), self._metrics(record)) for record in self._waiting])
+        self._waiting, self._sent_at = [], time.monotonic()
 
     def traced(self, file: Path) -> None:
         self._context.log_file(file)

@@ -21,13 +21,6 @@ def result_text(stage: str, metrics: Metrics) -> str:
         return ""
 
 
-def training_text(values: Metrics) -> str:
-    """Loss and speed of the newest training step; empty if `values` are no training metrics."""
-    if "train/loss" not in values:
-        return ""
-    return f"loss {values['train/loss']:.3f}"
-
-
 def _documents(metrics: Metrics) -> str:
     return f"{metrics['data/documents']:,.0f} documents, {bytes_text(metrics['data/bytes'])}"
 

@@ -1,11 +1,12 @@
 """The state of a run on the screen: one row per stage, updated by the run's events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from infra.context import Event
-from pipelines.cli.terminal.results import result_text, training_text
+from pipelines.cli.terminal.results import result_text
+from pipelines.cli.terminal.training import TrainingFigures
 from pipelines.cli.terminal.units import count_text, duration_text
 
 Status = Literal["waiting", "running", "done", "reused", "failed", "skipped"]
@@ -20,8 +21,7 @@ class StageRow:
     total: float = 0.0
     unit: str = ""
     note: str = ""
-    figures: str = ""
-    """Newest figures of a training."""
+    training: TrainingFigures = field(default_factory=TrainingFigures)
     started: float | None = None
     ended: float | None = None
     expected_s: float | None = None
@@ -52,7 +52,7 @@ class StageRow:
 
     def activity(self, now: float) -> str:
         """Newest figures and progress of a running stage."""
-        return ", ".join(text for text in (self.figures, self.progress(now)) if text)
+        return ", ".join(text for text in (self.training.text, self.progress(now)) if text)
 
     def seconds(self, now: float) -> float:
         """Seconds that the stage has run so far."""
@@ -119,7 +119,7 @@ def _apply(row: StageRow, event: Event) -> None:
             row.first = row.first or (event["time"], event["done"])
         case "metrics":
             row.resume()
-            row.figures = training_text(_last_values(event)) or row.figures
+            row.training.take(event["points"])
         case "stage_finished":
             row.status, row.ended = "done", event["time"]
             row.note = result_text(event.get("name", ""), event.get("metrics", {}))
@@ -130,8 +130,3 @@ def _apply(row: StageRow, event: Event) -> None:
             row.status, row.note, row.ended = "failed", event["error"], event["time"]
         case "stage_skipped":
             row.status, row.note = "skipped", event["because"]
-
-
-def _last_values(event: Event) -> Mapping[str, float]:
-    values: Mapping[str, float] = event["points"][-1][1] if event["points"] else {}
-    return values

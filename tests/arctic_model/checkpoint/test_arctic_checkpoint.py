@@ -47,7 +47,8 @@ def share(model: ArcticModel) -> Iterator[ParameterSlice]:
 
 
 def state(step: int, mean_loss: float | None = None) -> TrainingState:
-    return TrainingState(step, step * 64, [[0.5] * 4] * 2, [[3] * 4] * 2, step, [1.5], [], mean_loss)
+    losses = [] if mean_loss is None else [mean_loss]
+    return TrainingState(step, step * 64, [[0.5] * 4] * 2, [[3.0] * 4] * 2, step, [1.5], [], losses)
 
 
 def write(folder: Path, step: int, mean_loss: float | None = None) -> ArcticModel:

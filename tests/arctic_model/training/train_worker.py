@@ -220,8 +220,11 @@ class Recorder:
     def stepped(self, step: int, seconds: float) -> None:
         pass
 
-    def committed(self, records: list[dict]) -> None:
+    def recorded(self, records: list[dict]) -> None:
         self.records += records
+
+    def saving(self) -> None:
+        pass
 
     def traced(self, file: Path) -> None:
         pass

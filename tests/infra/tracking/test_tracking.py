@@ -185,6 +185,27 @@ def test_more_points_than_one_call_takes_all_arrive(store: Store, mlflow_of: Any
     assert mlflow_of(store).curve("02 train 1", "train/loss") == [(step, 1.0 / (step + 1)) for step in range(2500)]
 
 
+def test_steps_that_are_sent_again_after_a_kill_are_on_each_curve_once(store: Store, mlflow_of: Any):
+    """The first attempt dies in step 4 with a checkpoint of step 2; its worker had started again once before."""
+    story = Story(store, "tiny-1", [TRAIN])
+    loss = {step: {"train/loss": 5.0 - step} for step in range(1, 6)}
+    story.begin(TRAIN, attempt=1)
+    story.measure(TRAIN, [(1, loss[1]), (2, loss[2])])
+    story.measure(TRAIN, [(1, loss[1]), (2, loss[2]), (3, loss[3])])
+    catch_up(store.root)
+    story.begin(TRAIN, attempt=2)
+    story.measure(TRAIN, [(1, loss[1]), (2, loss[2])])
+    story.measure(TRAIN, [(3, loss[3]), (4, loss[4]), (5, loss[5])])
+    story.commit(TRAIN, {"parameters": 1000.0}, {"checkpoint/model.json": "{}"})
+    story.end()
+    catch_up(store.root)
+    whole = [(step, 5.0 - step) for step in range(1, 6)]
+    seen = mlflow_of(store)
+    assert seen.curve("01 train 1", "train/loss") == whole[:3]
+    assert seen.curve("01 train 1 (attempt 2)", "train/loss") == whole
+    assert seen.curve("tiny-1", "train/loss") == whole
+
+
 def test_lineage_is_in_the_datasets(seen: Any):
     used = {
         name: {

@@ -96,7 +96,7 @@ def in_chat(our_model: ModelSource, tmp_path: Path) -> ModelSource:
     """A checkpoint that was fine-tuned in the chat template of its tokenizer."""
     folder = tmp_path / "checkpoint"
     shutil.copytree(our_model.checkpoint, folder)
-    (folder / STATE).write_text(json.dumps(asdict(TrainingState(7, 7168, [], [], 7, [], [], None))))
+    (folder / STATE).write_text(json.dumps(asdict(TrainingState(7, 7168, [], [], 7, [], [], []))))
     Finetuned(chat=True, objective="sft", method="full", base="0123").write(tmp_path)
     return ModelSource(folder, our_model.tokenizer_folder)
 

@@ -58,7 +58,7 @@ def test_a_checkpoint_is_scored_on_it(folder: Path, our_model: ModelSource, tmp_
     asked = suite(folder, capitals(num_items=3))
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(our_model.checkpoint, checkpoint)
-    (checkpoint / STATE).write_text(json.dumps(asdict(TrainingState(7, 7168, [], [], 7, [], [], None))))
+    (checkpoint / STATE).write_text(json.dumps(asdict(TrainingState(7, 7168, [], [], 7, [], [], []))))
     stage = evaluate.checkpoint_stage("toy", checkpoint, our_model.tokenizer, asked, evaluate.Execution())
     out = tmp_path / "out"
     out.mkdir()

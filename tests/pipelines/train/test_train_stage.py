@@ -28,8 +28,10 @@ from pipelines.artifacts.checkpoint import (
 )
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
+from pipelines.train import worker
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import TrainJob
+from pipelines.train.worker import ContextObserver
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -157,8 +159,30 @@ def test_spreading_the_work_otherwise_leaves_the_key(workshop) -> None:
         "price_per_worker_hour": 2.5,
         "profile_steps": "1:2",
         "gpus_per_worker": 1.0,
+        "checkpoint_every_steps": 3,
+        "zero_stage": 2,
     }
     assert workshop.stage(**spread).key == workshop.stage().key
+
+
+def test_checkpoints_at_other_steps_leave_the_result(workshops: Callable) -> None:
+    often, seldom = workshops("often"), workshops("seldom")
+    found, _ = often.run("phase", often.inputs(1), often.stage(checkpoint_every_steps=3))
+    expected, _ = seldom.run("phase", seldom.inputs(1), seldom.stage(checkpoint_every_steps=100))
+    assert digests(found) == digests(expected)
+
+
+def test_the_metrics_of_a_step_do_not_wait_for_a_checkpoint(workshop) -> None:
+    seen: list[int] = []
+    saving = ContextObserver.saving
+
+    def checkpoint(observer: ContextObserver) -> None:
+        seen.extend(step for step, _ in workshop.points())
+        saving(observer)
+
+    with patch.object(ContextObserver, "saving", checkpoint), patch.object(worker, "POINTS_S", 0.0):
+        workshop.run("phase", workshop.inputs(1), workshop.stage(checkpoint_every_steps=100))
+    assert seen == list(range(1, 11))
 
 
 def test_a_decay_that_starts_later_leaves_the_key(workshop) -> None:
@@ -244,16 +268,16 @@ def test_the_losses_of_the_corpora_make_up_the_loss(workshop) -> None:
     assert read == {"code": 320, "web": 320}
 
 
-def test_each_layers_router_is_told_of_where_a_checkpoint_was_made(workshop) -> None:
-    out, _ = workshop.run("phase", workshop.inputs(1), workshop.stage())
+def test_each_layers_router_is_recorded_every_ten_steps_and_at_the_end(workshop) -> None:
+    out, _ = workshop.run("phase", workshop.inputs(1, steps=12), workshop.stage())
     table, rows = pq.read_table(out / "router.parquet"), pq.read_table(out / "history.parquet").to_pylist()
     assert table.schema == ROUTER
     layers = table.to_pylist()
-    assert [(row["step"], row["layer"]) for row in layers] == [(step, layer) for step in (4, 8, 10) for layer in (0, 1)]
+    assert [(row["step"], row["layer"]) for row in layers] == [(step, layer) for step in (10, 12) for layer in (0, 1)]
     for figure in ROUTER_FIGURES:
-        both = [row[figure] for row in layers if row["step"] == 8]
-        assert rows[7][f"{figure}_mean"] == pytest.approx(sum(both) / 2)
-        assert rows[7][f"{figure}_max"] == max(both)
+        both = [row[figure] for row in layers if row["step"] == 10]
+        assert rows[9][f"{figure}_mean"] == pytest.approx(sum(both) / 2)
+        assert rows[9][f"{figure}_max"] == max(both)
 
 
 def test_mfu_is_a_share_of_a_peak_that_somebody_stated(workshop) -> None:

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arctic_model.training import history
 from infra.context import StageContext
 from infra.runner import build
 from infra.stage import Stage
 from infra.store import Store
 from pipelines.train.attempts import FOLDER, AttemptClock, worker_hours
 from pipelines.train.data import PhaseBatches
-from pipelines.train.worker import ContextObserver
 
 STEP_S = st.floats(0.001, 1000.0)
 ATTEMPT = st.tuples(st.integers(1, 64), st.lists(STEP_S, max_size=8), st.integers(0, 8), st.floats(0.0, 500.0))
@@ -97,16 +97,16 @@ def test_an_attempt_that_is_killed_counts_up_to_its_last_beat(tmp_path: Path) ->
 
 def test_steps_since_the_last_beat_are_written_with_their_checkpoint(workshop) -> None:
     """A kill right after a commit leaves no saved step out of the attempt's time."""
-    committed, checks = ContextObserver.committed, []
+    append, checks = history.append, []
 
-    def check(observer: ContextObserver, records: list) -> None:
-        committed(observer, records)
-        saved = sum(record["step_s"] for record in records)
-        checks.append(3600 * worker_hours(observer._job.folder, []).lost_worker_hours - saved)
+    def check(file: Path, records: list) -> None:
+        append(file, records)
+        saved = [json.loads(line)["step_s"] for line in file.read_text().splitlines()]
+        checks.append(3600 * worker_hours(file.parent, []).lost_worker_hours - sum(saved))
 
-    with patch.object(ContextObserver, "committed", check):
+    with patch.object(history, "append", check):
         workshop.run("phase", workshop.inputs(1), workshop.stage())
-    assert len(checks) == 3
+    assert len(checks) == 4, "the empty history, and three checkpoints"
     assert min(checks) >= -1e-9
 
 
