@@ -3,6 +3,7 @@
     ArcticError                       whatever this project raises on purpose
       UserError                       you can mend it: the message names the place, the field, the value and the mend
         RecipeError                   a recipe or a lock is wrong
+        GenerationError               a request to a model cannot be answered
         ConfigError                   the numbers of a model or of its training cannot work together
         OptionError                   an option or an argument is wrong
         ExportError                   a format cannot express a model, or its tokenizer cannot be read

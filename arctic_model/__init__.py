@@ -26,7 +26,7 @@ Shapes are written with one set of letters:
 
 Inside the package each name may import those to its left:
 
-    config < checkpoint, kernels < weight_init < layers < moe < layer < model < inference, training
+    config < checkpoint, kernels < weight_init < layers < moe < layer < inference < model < training
     config < presets, sizing
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from arctic_model import sizing
     from arctic_model.checkpoint.errors import CheckpointError
     from arctic_model.config import ArcticConfig
-    from arctic_model.inference.generate import generate
+    from arctic_model.inference.sampling import GenerationError, Sampling
     from arctic_model.model import ArcticModel
     from arctic_model.moe.balance import RoutingBalance, routing_balance
     from arctic_model.moe.dispatch import ExpertGroup
@@ -52,12 +52,13 @@ __all__ = [
     "ArcticModel",
     "CheckpointError",
     "ExpertGroup",
+    "GenerationError",
     "MoEOutput",
     "Routing",
     "RoutingBalance",
+    "Sampling",
     "SparseMoE",
     "UserError",
-    "generate",
     "preset",
     "routing_balance",
     "sizing",
@@ -69,12 +70,13 @@ _MODULES = {
     "ArcticModel": "arctic_model.model",
     "CheckpointError": "arctic_model.checkpoint.errors",
     "ExpertGroup": "arctic_model.moe.dispatch",
+    "GenerationError": "arctic_model.inference.sampling",
     "MoEOutput": "arctic_model.moe.sparse_moe",
     "Routing": "arctic_model.moe.router",
     "RoutingBalance": "arctic_model.moe.balance",
+    "Sampling": "arctic_model.inference.sampling",
     "SparseMoE": "arctic_model.moe.sparse_moe",
     "UserError": "arctic_errors",
-    "generate": "arctic_model.inference.generate",
     "preset": "arctic_model.presets",
     "routing_balance": "arctic_model.moe.balance",
 }

@@ -1,6 +1,6 @@
 """The whole model, with the released Arctic's own tensor names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,8 @@ from arctic_model.checkpoint.reading import open_weights
 from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, logical_tensors
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.config import ArcticConfig
+from arctic_model.inference.generate import generate
+from arctic_model.inference.sampling import GREEDY, Sampling
 from arctic_model.layer import ArcticLayer, ForwardPolicy
 from arctic_model.layers.attention import LayerCache, Mask, cached_bias, document_mask, rotation
 from arctic_model.layers.embedding import TokenEmbedding
@@ -131,6 +133,36 @@ class ArcticModel(nn.Module):
         slices = (ParameterSlice(name, WEIGHT, 0, tensor.detach().float().cpu().view(-1)) for name, tensor in tensors)
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(folder, self.config, None, layout(self, lambda _: ()), slices)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        sampling: Sampling = GREEDY,
+        end_ids: Iterable[int] = (),
+    ) -> list[list[int]]:
+        """Continue prompts of token ids, side by side, with keys and values cached.
+
+        Args:
+            prompts: at least one id each.
+            max_new_tokens: limit of each continuation.
+            sampling: how ids are chosen; by default the likeliest is. Each prompt has draws of its own.
+            end_ids: ids that end a continuation.
+
+        Returns:
+            The new ids of each prompt, without the end id.
+
+        Raises:
+            GenerationError: if a prompt is empty, or exceeds `max_positions` with its continuation.
+
+        Example:
+            >>> from arctic_model import ArcticModel, Sampling, preset
+            >>> model = ArcticModel(preset("tiny"), seed=0)
+            >>> [len(ids) for ids in model.generate([[1, 2, 3], [4, 5]], max_new_tokens=8)]
+            [8, 8]
+            >>> [draw] = model.generate([[1, 2, 3]], 8, Sampling(temperature=0.8, top_p=0.95, seed="1"))
+        """
+        return generate(self, prompts, max_new_tokens, sampling, end_ids)
 
     def forward(
         self,

@@ -26,9 +26,10 @@ from machine_text import machine_texts
 from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
-from pipelines.evaluate.engine.loading import load_model
-from pipelines.evaluate.engine.models import LanguageModel, ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
+from pipelines.models.loading import load_model
+from pipelines.models.source import ModelSource
+from pipelines.models.text_model import TextModel
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 
 VOCABULARY = 4096
@@ -90,7 +91,7 @@ def print_row(name: str, values: Sequence[float]) -> None:
     print(f"{name:12}{counts}{seconds[0]:18.2f}{seconds[1]:8.2f}")
 
 
-def row_cost(model: LanguageModel) -> None:
+def row_cost(model: TextModel) -> None:
     """What a row of a pass costs by the height of the pass: why a prefix is read in blocks of 128."""
     print("microseconds of a row, in a pass of so many rows")
     scorer = LikelihoodScorer(model)
@@ -103,7 +104,7 @@ def row_cost(model: LanguageModel) -> None:
         print(f"  {height:4} {timing.median / height * 1e6:8.1f}")
 
 
-def writing(model: LanguageModel, words: Sequence[str], count: int) -> None:
+def writing(model: TextModel, words: Sequence[str], count: int) -> None:
     """Ids a second of generation, alone and side by side."""
     requests = [Generation(" ".join(words[50 * n : 50 * n + 40]), (), 32) for n in range(count)]
     contenders = {
@@ -137,7 +138,7 @@ def suite(random: random.Random, words: Sequence[str], count: int) -> dict[str, 
     }
 
 
-def alone(model: LanguageModel, questions: Sequence[Question]) -> int:
+def alone(model: TextModel, questions: Sequence[Question]) -> int:
     """Ids read where every request is a pass of its own."""
     return sum(
         len(model.codec.encode(request.context + request.continuation)) - 1

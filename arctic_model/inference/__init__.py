@@ -1,1 +1,1 @@
-"""Decoding: text generation, and the pass of one token on a CPU."""
+"""Decoding: continuous batching over cached keys and values, sampling, and the pass of one token on a CPU."""

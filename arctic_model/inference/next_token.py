@@ -5,21 +5,39 @@ backward. For a single token that costs several times the arithmetic. Here a tok
 multiplied one by one. The results equal those of `ArcticModel.hidden_states` up to rounding.
 """
 
+from typing import Any, Protocol, runtime_checkable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from arctic_model.config import ArcticConfig
 from arctic_model.layer import ArcticLayer
 from arctic_model.layers.attention import Attention, LayerCache, rotation
 from arctic_model.layers.normalization import RMSNorm
-from arctic_model.model import ArcticModel
 from arctic_model.moe.sparse_moe import SparseMoE
+
+
+@runtime_checkable
+class ArcticParts(Protocol):
+    """What decoding reads of an `ArcticModel`, which stands above this package since it can generate."""
+
+    @property
+    def config(self) -> ArcticConfig: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def lm_head(self) -> nn.Linear: ...
+    def hidden_states(
+        self, ids: Tensor, positions: Tensor, segments: Tensor, caches: list[LayerCache] | None, *, mask: Tensor
+    ) -> Any:
+        """See `ArcticModel.hidden_states`."""
 
 
 @torch.inference_mode()
 def next_state(
-    model: ArcticModel, token: int, position: int, mask: Float[Tensor, "1 1 1 S"], caches: list[LayerCache]
+    model: ArcticParts, token: int, position: int, mask: Float[Tensor, "1 1 1 S"], caches: list[LayerCache]
 ) -> Float[Tensor, " D"]:
     """The final hidden state of `token` after the tokens in `caches`, to which its keys and values are added.
 
@@ -41,7 +59,7 @@ def next_state(
 class _Turn:
     """The rotation of one position, see `arctic_model.layers.attention.rotation`, over whole heads."""
 
-    def __init__(self, position: int, model: ArcticModel) -> None:
+    def __init__(self, position: int, model: ArcticParts) -> None:
         self._half = model.config.head_dim // 2
         turned = rotation(torch.tensor([[position]]), model.config.head_dim, model.config.rope_theta)
         cos, sin = turned.cos.flatten(), turned.sin.flatten()

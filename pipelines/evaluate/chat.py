@@ -7,7 +7,7 @@ answers worse than it can.
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
-    from pipelines.evaluate.engine.models import ModelSource
+    from pipelines.models.source import ModelSource
 
 Chat = Literal["never", "auto", "always"]
 """`auto`: in the chat if the checkpoint was fine-tuned in it; of a Hugging Face model, if its tokenizer has a
@@ -19,7 +19,7 @@ def asked_in_chat(source: "ModelSource", chat: Chat) -> bool:
     """Whether `source` is asked in its chat template. Raises ValueError if its tokenizer cannot be read, or has no
     template and `chat` is "always"."""
     # torch takes seconds to import, and building the graph of a run must not.
-    from pipelines.evaluate.engine.loading import load_codec
+    from pipelines.models.loading import load_codec
 
     if chat == "never":
         return False

@@ -34,8 +34,6 @@ from pipelines.evaluate.data.heldout import choose_pieces
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
-from pipelines.evaluate.engine.loading import load_codec
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, Request
 from pipelines.evaluate.evaluation import (
     asked_otherwise,
@@ -53,6 +51,8 @@ from pipelines.evaluate.statistics.contamination import CorpusFindings, contamin
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError, Item, Task, TaskResult, way_of
+from pipelines.models.loading import load_codec
+from pipelines.models.source import ModelSource
 
 if TYPE_CHECKING:
     from pipelines.evaluate.engine.execution import Execution

@@ -4,7 +4,8 @@ silence."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipelines.evaluate.engine.requests import UNFINISHED, Answer, Generation, Likelihood, Request, Text
+from arctic_model.inference.text_stream import UNFINISHED
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, Request, Text
 from pipelines.evaluate.task import Item
 
 

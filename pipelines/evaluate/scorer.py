@@ -8,7 +8,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.training.loss import token_nll
 from infra.store.integrity import damage_named
 from pipelines.evaluate.data.heldout import ScoredPiece, padded
-from pipelines.evaluate.engine.models import ModelSource
+from pipelines.models.source import ModelSource
 
 
 class Scorer:

@@ -18,7 +18,7 @@ from pipelines.evaluate.statistics.contamination import CorpusFindings
 from pipelines.evaluate.suites import Suite
 
 if TYPE_CHECKING:
-    from pipelines.evaluate.engine.models import ModelSource
+    from pipelines.models.source import ModelSource
 
 VERSION = 6
 
@@ -94,8 +94,8 @@ def checkpoint_stage(
     """
     # torch takes seconds to import, and building the graph of a run must not.
     from pipelines.evaluate.chat import asked_in_chat
-    from pipelines.evaluate.engine.models import ModelSource
     from pipelines.evaluate.tokenizer_fit import require_fit
+    from pipelines.models.source import ModelSource
 
     source = ModelSource(checkpoint, tokenizer or made_with, execution.device, execution.dtype)
     source.require()
@@ -127,9 +127,9 @@ def _evaluate_phase(
     context: StageContext,
     artifacts: Mapping[str, Artifact],
 ) -> Metrics:
-    from pipelines.evaluate.engine.models import ModelSource
     from pipelines.evaluate.measuring import Measuring
     from pipelines.evaluate.tasks.text_to_sql import TextToSql
+    from pipelines.models.source import ModelSource
 
     inputs: PhaseInputs[Artifact] = PhaseInputs.of(artifacts)
     checkpoint = checkpoint_folder(inputs.train.path)

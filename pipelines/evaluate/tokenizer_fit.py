@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.evaluate.engine.loading import load_codec
-from pipelines.evaluate.engine.models import ModelSource
+from pipelines.models.loading import load_codec
+from pipelines.models.source import ModelSource
 
 
 def require_fit(source: ModelSource, made_with: Path | None) -> None:

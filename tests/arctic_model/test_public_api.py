@@ -13,8 +13,8 @@ import arctic_model
 
 PACKAGE = Path(arctic_model.__file__).parent
 EXPORTED = """
-ArcticConfig ArcticError ArcticModel CheckpointError ExpertGroup MoEOutput Routing RoutingBalance SparseMoE UserError
-generate preset routing_balance sizing
+ArcticConfig ArcticError ArcticModel CheckpointError ExpertGroup GenerationError MoEOutput Routing RoutingBalance
+Sampling SparseMoE UserError preset routing_balance sizing
 """
 SIZING = """
 GPUS Bill ForwardFlops Gpu Memory ParallelConfig ParameterCount StepTime Traffic bill count_parameters

@@ -14,9 +14,9 @@ from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
-from pipelines.evaluate.engine.loading import load_model
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text, as_plain
+from pipelines.models.loading import load_model
+from pipelines.models.source import ModelSource
 
 CHARACTERS_PER_TOKEN = 4
 """For sizes of batches only."""

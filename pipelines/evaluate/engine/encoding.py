@@ -2,8 +2,9 @@
 
 from typing import Literal, NamedTuple
 
-from pipelines.evaluate.engine.models import LanguageModel, TextCodec
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
+from pipelines.models.codec import TextCodec
+from pipelines.models.text_model import TextModel
 
 
 class Window(NamedTuple):
@@ -65,7 +66,7 @@ def windows(context: list[int], continuation: list[int], max_positions: int) -> 
     return boundaries, len(context) - (len(first.ids) - first.num_scored)
 
 
-def encode_prompt(model: LanguageModel, request: Generation) -> Prompt:
+def encode_prompt(model: TextModel, request: Generation) -> Prompt:
     """The prompt, cut on the left where it leaves no room for the new tokens; half of the positions are room enough.
 
     Raises ValueError on a stop without a character, which would end every answer before it begins, and on a message

@@ -20,9 +20,9 @@ from infra.context import StageContext
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.journal import Journal
-from pipelines.evaluate.engine.loading import load_codec
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Request
+from pipelines.models.loading import load_codec
+from pipelines.models.source import ModelSource
 
 MAX_NEW_TOKENS = 256
 """Where a task does not say: the harness's own default."""

@@ -6,12 +6,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from arctic_model.inference.language_model import CacheView, added_mask
+from arctic_model.inference.prefix_cache import PrefixCache
+from arctic_model.inference.prefix_tree import Tree, common_length, plant
 from pipelines.evaluate.engine.encoding import Pair, Window, encode_pair, windows
-from pipelines.evaluate.engine.models import KeyValueCache, LanguageModel, added_mask
-from pipelines.evaluate.engine.prefix_cache import MAX_ROWS, PrefixCache
-from pipelines.evaluate.engine.prefix_tree import Tree, common_length, plant
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
+from pipelines.models.text_model import TextModel
 
+MAX_ROWS = 2048
+"""Ids of one pass behind a prefix: a mask of 16 MiB. A question with more is read in several trees."""
 Scored = tuple[float, bool]
 
 
@@ -32,9 +35,9 @@ class LikelihoodScorer:
     padded to the longest: faster on a GPU, and the same numbers but for rounding.
     """
 
-    def __init__(self, model: LanguageModel, *, batched: bool = False) -> None:
+    def __init__(self, model: TextModel, *, batched: bool = False) -> None:
         self._model = model
-        self._prefixes = PrefixCache(model)
+        self._prefixes = PrefixCache(model, model.max_positions + MAX_ROWS)
         self._batched = batched and model.sees_masks
         self.num_rows = 0
 
@@ -68,7 +71,7 @@ class LikelihoodScorer:
         first_scored = min(len(ids) - window.num_scored for ids, window in zip(inputs, part, strict=True))
         start = self._prefixes.blocks(min(shared, first_scored))
         tree = plant([ids[start:] for ids in inputs], start)
-        cache = self._prefixes.read(inputs[0][:start], len(tree.ids))
+        cache = self._prefixes.hold(inputs[0][:start])
         return self._pass([(part, tree)], cache)[0]
 
     def _together(self, questions: Sequence[Sequence[Window]]) -> list[list[Scored]]:
@@ -84,7 +87,7 @@ class LikelihoodScorer:
             scores[number] += by_part[index]
         return scores
 
-    def _pass(self, trees: Sequence[tuple[Sequence[Window], Tree]], cache: KeyValueCache | None) -> list[list[Scored]]:
+    def _pass(self, trees: Sequence[tuple[Sequence[Window], Tree]], cache: CacheView | None) -> list[list[Scored]]:
         height, start = max(len(tree.ids) for _, tree in trees), cache.length if cache else 0
         ids, positions = np.zeros((2, len(trees), height), dtype=np.int64)
         # Padding sees itself, so that no row is without a key.

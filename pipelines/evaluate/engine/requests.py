@@ -61,8 +61,6 @@ class Text(NamedTuple):
 
 
 Answer = Likelihood | Text
-UNFINISHED = "\ufffd"
-"""Where ids hold bytes that are no whole character."""
 
 
 def as_plain(request: Request) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from infra.context import StageContext
 from infra.stage import Stage
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
-from pipelines.evaluate.engine.models import ModelSource
+from pipelines.models.source import ModelSource
 from tests.kit.stages import committed, idle_stage
 
 TEXTS = [f"Row {n}: naïve café {n * n}.\nSELECT x{n} FROM t;\n" * (1 + n % 9) for n in range(30)]

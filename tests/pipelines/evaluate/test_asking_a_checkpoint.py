@@ -22,8 +22,6 @@ from pipelines.evaluate.chat import Chat, asked_in_chat
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.decoding import TextGenerator
-from pipelines.evaluate.engine.loading import load_codec, load_model
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.notes import Flaws, flaws_of, note
 from pipelines.evaluate.sandbox import SandboxUnavailableError
@@ -31,6 +29,8 @@ from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError, Item
 from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS
 from pipelines.evaluate.tasks.ifeval.task import PROMPTS
+from pipelines.models.loading import load_codec, load_model
+from pipelines.models.source import ModelSource
 
 pytest.importorskip("langdetect")
 

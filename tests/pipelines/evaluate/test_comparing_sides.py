@@ -16,13 +16,13 @@ from pipelines.artifacts.evaluation import Score, Scores, write_differences
 from pipelines.cli.terminal.scores import print_scores
 from pipelines.errors import OptionError
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.engine.loading import load_codec
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.evaluation import asked_otherwise, differences
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tokenizer_fit import require_fit
 from pipelines.graph import evaluation
 from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
+from pipelines.models.loading import load_codec
+from pipelines.models.source import ModelSource
 
 pytestmark = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 PROTOCOL = "5-shot, in the chat template; chat template 0123456789ab; answers end after 64 tokens"

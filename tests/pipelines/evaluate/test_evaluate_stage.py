@@ -24,8 +24,8 @@ from pipelines.artifacts.questions import write_questions
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.evaluate.data.heldout import ScoredPiece
 from pipelines.evaluate.engine.journal import Journal
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.scorer import Scorer
+from pipelines.models.source import ModelSource
 from tests.kit.stages import committed, idle_stage
 
 ACCURACY = "text_to_sql/execution_accuracy"

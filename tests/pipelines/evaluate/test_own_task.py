@@ -15,8 +15,8 @@ from infra.context import StageContext
 from infra.host.provenance import code_digest
 from pipelines import evaluate
 from pipelines.artifacts.evaluation import Scores
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.suites import Suite
+from pipelines.models.source import ModelSource
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "own_task.py"
 BOUND = """

@@ -3,12 +3,13 @@
 import pytest
 
 from arctic_model.model import ArcticModel
-from pipelines.evaluate.engine.loading import load_model
-from pipelines.evaluate.engine.models import LanguageModel, ModelSource
+from pipelines.models.loading import load_model
+from pipelines.models.source import ModelSource
+from pipelines.models.text_model import TextModel
 
 
 @pytest.fixture(scope="module")
-def model(our_model: ModelSource) -> LanguageModel:
+def model(our_model: ModelSource) -> TextModel:
     return load_model(our_model)
 
 

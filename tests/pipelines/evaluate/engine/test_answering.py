@@ -11,9 +11,9 @@ from pipelines.evaluate.engine import answering
 from pipelines.evaluate.engine.answering import Worker, answer, plan, units
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
-from pipelines.evaluate.engine.loading import load_model
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request, Text
+from pipelines.models.loading import load_model
+from pipelines.models.source import ModelSource
 
 SHOTS = "Row 1: naïve café. SELECT x FROM t; " * 6
 QUESTIONS: list[list[Request]] = [

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import INDEX
-from pipelines.evaluate.engine.loading import load_model
-from pipelines.evaluate.engine.models import LanguageModel, ModelSource, added_mask
+from arctic_model.inference.language_model import LanguageModel, added_mask
+from pipelines.models.loading import load_model
+from pipelines.models.source import ModelSource
 
 pytest.importorskip("transformers")
 

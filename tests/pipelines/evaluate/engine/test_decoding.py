@@ -2,20 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from arctic_model.inference.prefix_cache import BLOCK
 from arctic_model.model import ArcticModel
-from pipelines.evaluate.engine.decoding import StopFinder, TextGenerator, choose, first_stop
-from pipelines.evaluate.engine.models import LanguageModel, ModelSource
-from pipelines.evaluate.engine.own_model import ArcticCodec
-from pipelines.evaluate.engine.prefix_cache import BLOCK
+from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.requests import Generation
+from pipelines.models.codec import ArcticCodec
+from pipelines.models.source import ModelSource
+from pipelines.models.text_model import TextModel
 
 LONG = "Row 1: naïve café. SELECT x FROM t; " * 20
 REQUESTS = [
@@ -36,7 +34,7 @@ def continued(weights: ArcticModel, ids: list[int], count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_greedy_text_is_that_of_full_passes(weights: ArcticModel, model: LanguageModel, batched: bool) -> None:
+def test_greedy_text_is_that_of_full_passes(weights: ArcticModel, model: TextModel, batched: bool) -> None:
     requests = [request for request in REQUESTS if not request.temperature]
     assert len(model.codec.encode(requests[-1].prompt)) > BLOCK
     for request, found in zip(requests, TextGenerator(model, batched=batched).write(requests), strict=True):
@@ -44,26 +42,19 @@ def test_greedy_text_is_that_of_full_passes(weights: ArcticModel, model: Languag
         assert found == (model.codec.decode(ids), "length", 0)
 
 
-def test_no_answer_depends_on_company_or_order(model: LanguageModel) -> None:
+def test_no_answer_depends_on_company_or_order(model: TextModel) -> None:
     expected = TextGenerator(model).write(REQUESTS)
     assert TextGenerator(model).write(REQUESTS[::-1])[::-1] == expected
     assert [TextGenerator(model).write([request])[0] for request in REQUESTS] == expected
 
 
-def test_draws_of_one_prompt_differ_and_follow_from_the_request(model: LanguageModel) -> None:
+def test_draws_of_one_prompt_differ_and_follow_from_the_request(model: TextModel) -> None:
     draws = TextGenerator(model).write(REQUESTS[-4:])
     assert len({draw.text for draw in draws}) == 4
     assert TextGenerator(model, batched=True).write(REQUESTS) == TextGenerator(model).write(REQUESTS)
 
 
-def test_draws_have_the_model_s_frequencies() -> None:
-    logits = torch.tensor([0.0, 2.0, 1.0, -1.0])
-    drawn = torch.bincount(torch.tensor([choose(logits, 0.5, f"seed/{n}") for n in range(4000)]), minlength=4) / 4000
-    expected = (logits / 0.5).softmax(-1)
-    assert (drawn - expected).abs().max() < 3 * (expected * (1 - expected) / 4000).sqrt().max()
-
-
-def test_text_ends_before_the_first_stop_wherever_ids_divide_it(model: LanguageModel) -> None:
+def test_text_ends_before_the_first_stop_wherever_ids_divide_it(model: TextModel) -> None:
     (whole,) = TextGenerator(model).write([Generation("Row 3:", (), 12)])
     for start in range(1, len(whole.text) - 2):
         stop = whole.text[start : start + 3]
@@ -71,7 +62,7 @@ def test_text_ends_before_the_first_stop_wherever_ids_divide_it(model: LanguageM
         assert cut == (whole.text[: whole.text.index(stop)], "stop", 0)
 
 
-def test_end_token_ends_the_answer(model: LanguageModel, weights: ArcticModel) -> None:
+def test_end_token_ends_the_answer(model: TextModel, weights: ArcticModel) -> None:
     class Ending:
         """Says `script`, then the end token."""
 
@@ -87,7 +78,7 @@ def test_end_token_ends_the_answer(model: LanguageModel, weights: ArcticModel) -
     assert TextGenerator(Ending()).write([Generation("Row 3:", (), 12)]) == [("SELECT;", "end", 0)]
 
 
-def test_prompt_too_long_loses_its_beginning_and_is_counted(model: LanguageModel, weights: ArcticModel) -> None:
+def test_prompt_too_long_loses_its_beginning_and_is_counted(model: TextModel, weights: ArcticModel) -> None:
     prompt = LONG * 3
     ids = model.codec.encode(prompt)
     room = model.max_positions - 5
@@ -98,7 +89,7 @@ def test_prompt_too_long_loses_its_beginning_and_is_counted(model: LanguageModel
     assert found.num_truncated == len(ids) - model.max_positions // 2
 
 
-def test_empty_prompt_begins_a_document_and_empty_stop_is_refused(weights: ArcticModel, model: LanguageModel) -> None:
+def test_empty_prompt_begins_a_document_and_empty_stop_is_refused(weights: ArcticModel, model: TextModel) -> None:
     (found,) = TextGenerator(model).write([Generation("", (), 3)])
     assert found.text == model.codec.decode(continued(weights, [model.codec.prefix_id], 3))
     with pytest.raises(ValueError, match="a stop is empty"):
@@ -122,20 +113,3 @@ def test_chat_marks_are_read_in_what_a_template_wrote_and_nowhere_else(our_model
     assert plain.encode("hi") == codec.encode("hi", begin=False)
     with pytest.raises(ValueError, match="no chat template"):
         plain.chat([])
-
-
-TEXTS = st.text(st.sampled_from("ab é€😀\n"), min_size=1, max_size=12)
-
-
-@given(TEXTS, st.lists(st.text(st.sampled_from("ab é€"), min_size=1, max_size=3), max_size=3))
-def test_stop_is_found_with_the_id_that_completes_it(text: str, stops: list[str]) -> None:
-    """Ids are bytes, so characters come in pieces."""
-
-    def decode(ids: Sequence[int]) -> str:
-        return bytes(ids).decode("utf-8", errors="replace")
-
-    finder = StopFinder(decode, stops)
-    data = text.encode()
-    found = [finder.push(byte) for byte in data]
-    expected = [first_stop(decode(data[:count]), stops) is not None for count in range(1, len(data) + 1)]
-    assert [*found, True].index(True) == [*expected, True].index(True)

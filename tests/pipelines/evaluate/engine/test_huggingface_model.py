@@ -13,9 +13,9 @@ from infra.context import StageContext
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
-from pipelines.evaluate.engine.loading import load_model
-from pipelines.evaluate.engine.models import ModelSource
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
+from pipelines.models.loading import load_model
+from pipelines.models.source import ModelSource
 
 pytestmark = pytest.mark.slow
 

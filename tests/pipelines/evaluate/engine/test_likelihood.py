@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from arctic_model.inference.prefix_cache import BLOCK
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.encoding import windows
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
-from pipelines.evaluate.engine.models import LanguageModel
-from pipelines.evaluate.engine.prefix_cache import BLOCK
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
+from pipelines.models.text_model import TextModel
 
 SHOTS = "Row 1: naïve café. SELECT x FROM t; " * 20
 QUESTIONS = [
@@ -37,7 +37,7 @@ def alone(weights: ArcticModel, context: list[int], continuation: list[int]) -> 
     return probability, bool((scored.argmax(-1) == wanted).all())
 
 
-def encoded(model: LanguageModel, request: LogLikelihood) -> tuple[list[int], list[int]]:
+def encoded(model: TextModel, request: LogLikelihood) -> tuple[list[int], list[int]]:
     """Written down once more, for these tests' requests only: blanks go to the continuation."""
     encode = model.codec.encode
     context = request.context.rstrip()
@@ -48,7 +48,7 @@ def encoded(model: LanguageModel, request: LogLikelihood) -> tuple[list[int], li
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_each_equals_a_full_pass_of_its_own(weights: ArcticModel, model: LanguageModel, batched: bool) -> None:
+def test_each_equals_a_full_pass_of_its_own(weights: ArcticModel, model: TextModel, batched: bool) -> None:
     answers = LikelihoodScorer(model, batched=batched).score(QUESTIONS)
     for question, found in zip(QUESTIONS, answers, strict=True):
         for request, answer in zip(question, found, strict=True):
@@ -57,7 +57,7 @@ def test_each_equals_a_full_pass_of_its_own(weights: ArcticModel, model: Languag
             assert (answer.is_greedy, answer.num_truncated) == (is_greedy, 0)
 
 
-def test_what_the_model_would_say_is_greedy(weights: ArcticModel, model: LanguageModel) -> None:
+def test_what_the_model_would_say_is_greedy(weights: ArcticModel, model: TextModel) -> None:
     for number in range(20):
         prompt = f"Row {number}:"
         context = model.codec.encode(prompt)
@@ -70,7 +70,7 @@ def test_what_the_model_would_say_is_greedy(weights: ArcticModel, model: Languag
     assert [answer.is_greedy for answer in answers] == [True, False]
 
 
-def test_no_bit_depends_on_company_or_order(model: LanguageModel) -> None:
+def test_no_bit_depends_on_company_or_order(model: TextModel) -> None:
     expected = LikelihoodScorer(model).score(QUESTIONS)
     for number, question in enumerate(QUESTIONS):
         assert LikelihoodScorer(model).score([question]) == [expected[number]]
@@ -80,7 +80,7 @@ def test_no_bit_depends_on_company_or_order(model: LanguageModel) -> None:
     assert [scorer.score([question])[0] for question in QUESTIONS[3:] + QUESTIONS[:3]] == expected[3:] + expected[:3]
 
 
-def test_what_requests_share_is_read_once(model: LanguageModel) -> None:
+def test_what_requests_share_is_read_once(model: TextModel) -> None:
     length = len(model.codec.encode(SHOTS.rstrip()))
     assert length > 2 * BLOCK
     endings = (" yes", " no", " maybe", " never")
@@ -94,7 +94,7 @@ def test_what_requests_share_is_read_once(model: LanguageModel) -> None:
     assert scorer.num_read - before <= length - 2 * BLOCK + 10 + ids
 
 
-def test_context_too_long_loses_its_beginning_and_is_counted(weights: ArcticModel, model: LanguageModel) -> None:
+def test_context_too_long_loses_its_beginning_and_is_counted(weights: ArcticModel, model: TextModel) -> None:
     context, continuation = SHOTS * 2, "SELECT x FROM t; " * 3
     before, after = model.codec.encode(context.rstrip()), encoded(model, LogLikelihood(context, continuation))[1]
     room = model.max_positions + 1 - len(after)
@@ -104,7 +104,7 @@ def test_context_too_long_loses_its_beginning_and_is_counted(weights: ArcticMode
 
 
 def test_continuation_longer_than_the_positions_is_scored_window_by_window(
-    weights: ArcticModel, model: LanguageModel
+    weights: ArcticModel, model: TextModel
 ) -> None:
     text = SHOTS * 3
     ids = model.codec.encode(text, begin=False)
@@ -127,7 +127,7 @@ def test_windows_predict_every_id_once_after_as_much_as_fits() -> None:
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_continuation_without_ids_has_no_likelihood_and_costs_no_other(model: LanguageModel, batched: bool) -> None:
+def test_continuation_without_ids_has_no_likelihood_and_costs_no_other(model: TextModel, batched: bool) -> None:
     whole, empty = LogLikelihood("Row 1:", " x"), LogLikelihood("Row 1:", "")
     ((expected,),) = LikelihoodScorer(model).score([[whole]])
     found = LikelihoodScorer(model, batched=batched).score([[empty], [empty, whole], [whole]])
@@ -138,7 +138,7 @@ def test_continuation_without_ids_has_no_likelihood_and_costs_no_other(model: La
     ] * 2
 
 
-def test_model_whose_weights_diverged_gives_no_number(model: LanguageModel) -> None:
+def test_model_whose_weights_diverged_gives_no_number(model: TextModel) -> None:
     class Diverged:
         codec, max_positions, sees_masks, device = model.codec, model.max_positions, True, model.device
         new_cache = staticmethod(model.new_cache)
@@ -155,7 +155,7 @@ def close(first: Sequence[Likelihood], second: Sequence[Likelihood]) -> bool:
 
 
 def test_question_with_more_ids_than_a_pass_is_read_in_several(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    model: TextModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = LikelihoodScorer(model).score(QUESTIONS)
     monkeypatch.setattr("pipelines.evaluate.engine.likelihood.MAX_ROWS", 64)

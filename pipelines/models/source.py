@@ -1,15 +1,11 @@
-"""A checkpoint by its path, as a model that reads and writes text: ours, or a Hugging Face directory."""
+"""A checkpoint by its path: ours, or a Hugging Face directory."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from arctic_model.checkpoint.model_folder import CONFIG, is_arctic
 from arctic_model.checkpoint.reading import INDEX, Checkpoint
@@ -18,8 +14,6 @@ from infra.store.integrity import require_intact
 from pipelines.artifacts.checkpoint import Finetuned
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-Messages = Sequence[Mapping[str, str]]
-"""Turns of a chat, each with `role` and `content`."""
 
 
 @dataclass(frozen=True)
@@ -89,75 +83,3 @@ class ModelSource:
                 f"{self.checkpoint}: no checkpoint. It holds neither {INDEX} (one of ours) nor config.json (a Hugging "
                 "Face model). Give the folder that holds the weights."
             )
-
-
-class KeyValueCache(Protocol):
-    """Keys and values of the ids read so far, for every row of a batch."""
-
-    @property
-    def length(self) -> int: ...
-
-    def truncate(self, length: int) -> None:
-        """Forget all but the first `length` ids."""
-
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch."""
-
-
-class TextCodec(Protocol):
-    """From text to ids and back. `prefix_id` stands before a text that has no context; `end_ids` end an answer;
-    `template`: the chat template, None if the tokenizer has none; `vocabulary`: the id of each token, without tokens
-    that were added later."""
-
-    prefix_id: int
-    end_ids: frozenset[int]
-    template: str | None
-
-    @property
-    def vocabulary(self) -> Mapping[str, int]: ...
-
-    def encode(self, text: str, *, begin: bool = True, marks: bool = False) -> list[int]:
-        """Ids of `text`. `begin`: after what the tokenizer puts before every text; `marks`: special tokens written in
-        the text are read as such."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids` without special tokens."""
-
-    def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
-        """The messages in the chat template, by default up to where the assistant's next turn begins. Raises ValueError
-        if there is no template."""
-
-
-class LanguageModel(Protocol):
-    """What the engine asks of a model.
-
-    `sees_masks`: whether `logits` follows any mask and any positions. Where it does not (sliding windows, recurrent
-    layers), `mask` must be the causal one, and nothing can be shared between requests.
-    """
-
-    codec: TextCodec
-    max_positions: int
-    sees_masks: bool
-    device: torch.device
-
-    def new_cache(self, batch: int, capacity: int) -> KeyValueCache:
-        """An empty cache for `capacity` ids a row."""
-
-    def logits(
-        self,
-        ids: Int[Tensor, "B T"],
-        positions: Int[Tensor, "B T"],
-        mask: Float[Tensor, "B 1 T S"],
-        keep: Int[Tensor, " n"],
-        cache: KeyValueCache | None = None,
-    ) -> Float[Tensor, "n V"]:
-        """float32 logits of what follows the ids at `keep`, which counts through the B * T.
-
-        `mask` is added to the attention scores, 0 or -inf; its S keys are those of `cache`, which takes the new ones
-        in, and then the T new ones.
-        """
-
-
-def added_mask(visible: Tensor) -> Tensor:
-    """bool -> what is added to attention scores: 0 if a key is visible, else -inf."""
-    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)

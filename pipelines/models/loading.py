@@ -1,17 +1,17 @@
 """From a ModelSource to a model or its tokenizer: ours, or a Hugging Face directory."""
 
-from pipelines.evaluate.engine.models import LanguageModel, ModelSource, TextCodec
+from pipelines.models.codec import ArcticCodec, TextCodec
+from pipelines.models.source import ModelSource
+from pipelines.models.text_model import ArcticLM, TextModel
 
 
-def load_model(source: ModelSource) -> LanguageModel:
+def load_model(source: ModelSource) -> TextModel:
     """The model in evaluation mode. Raises ValueError or CheckpointError if it cannot be read."""
     if source.is_arctic:
-        from pipelines.evaluate.engine.own_model import ArcticLM
-
         return ArcticLM(source, load_codec(source))
     source.require()
     # transformers is an optional package.
-    from pipelines.evaluate.engine.huggingface import HuggingFaceLM
+    from pipelines.models.huggingface import HuggingFaceLM
 
     return HuggingFaceLM(source)
 
@@ -19,9 +19,7 @@ def load_model(source: ModelSource) -> LanguageModel:
 def load_codec(source: ModelSource) -> TextCodec:
     """The tokenizer alone. Raises ValueError if it cannot be read."""
     if source.is_ours:
-        from pipelines.evaluate.engine.own_model import ArcticCodec
-
         return ArcticCodec(source.tokenizer_folder)
-    from pipelines.evaluate.engine.huggingface import HuggingFaceCodec
+    from pipelines.models.huggingface import HuggingFaceCodec
 
     return HuggingFaceCodec(source)

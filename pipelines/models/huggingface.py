@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arctic_model.inference.language_model import SlotCache, added_mask
 from infra.host.packages import broken, require
 from pipelines.artifacts.tokenizer import switch_off_sampling
-from pipelines.evaluate.engine.models import KeyValueCache, Messages, ModelSource, TextCodec, added_mask
+from pipelines.models.codec import Messages, TextCodec
+from pipelines.models.source import ModelSource
 
 TOLERANCE = {torch.float32: 1e-3}
 """Of the largest logit, between two ways of reading the same ids; 0.05 in types of fewer digits."""
@@ -75,7 +77,7 @@ class HuggingFaceCodec:
 
 
 class HuggingFaceLM:
-    """LanguageModel of a causal model of `transformers`. Raises ValueError if it cannot be loaded."""
+    """TextModel of a causal model of `transformers`. Raises ValueError if it cannot be loaded."""
 
     def __init__(self, source: ModelSource) -> None:
         self.codec: TextCodec = HuggingFaceCodec(source)
@@ -90,17 +92,20 @@ class HuggingFaceLM:
             kinds == {"full_attention"} and not getattr(config, "sliding_window", None) and self._reads_trees()
         )
 
-    def new_cache(self, batch: int, capacity: int) -> "HuggingFaceCache":  # noqa: ARG002 - it grows by itself
-        from transformers import DynamicCache
+    @torch.inference_mode()
+    def new_cache(self, num_slots: int, capacity: int) -> SlotCache:
+        from pipelines.models.huggingface_cache import GrowingCache, new_slots
 
-        return HuggingFaceCache(DynamicCache() if self.sees_masks else DynamicCache(config=self._model.config))
+        if not self.sees_masks:
+            return GrowingCache(self._model.config)
+        return new_slots(self._model, torch.tensor([[1]], device=self.device), num_slots, capacity)
 
-    def logits(
-        self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: KeyValueCache | None = None
-    ) -> Tensor:
+    def logits(self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: Any = None) -> Tensor:
         options: dict[str, Any] = {"use_cache": cache is not None}
-        if isinstance(cache, HuggingFaceCache):
-            options["past_key_values"] = cache.inner
+        if cache is not None:
+            from pipelines.models.huggingface_cache import library_cache
+
+            options["past_key_values"] = library_cache(cache)
         if self.sees_masks:
             options |= {"attention_mask": mask.to(self._model.dtype), "position_ids": positions}
         if self._keeps and len(ids) == 1:
@@ -123,25 +128,6 @@ class HuggingFaceLM:
         alone = torch.stack([self._model(ids[:, rows]).logits[0, -1].float() for rows in ([0, 1, 2, 3], [0, 1, 4, 5])])
         error = (shared - alone).abs().max() / alone.abs().max()
         return bool(error < TOLERANCE.get(self._model.dtype, 0.05))
-
-
-class HuggingFaceCache:
-    """KeyValueCache over the library's own."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    @property
-    def length(self) -> int:
-        length: int = self.inner.get_seq_length()
-        return length
-
-    def truncate(self, length: int) -> None:
-        if length < self.length:
-            self.inner.crop(length - self.length)
-
-    def select(self, rows: Tensor) -> None:
-        self.inner.batch_select_indices(rows)
 
 
 def _library(source: ModelSource) -> Any:

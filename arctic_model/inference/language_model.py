@@ -1,0 +1,68 @@
+"""What decoding asks of a model. `ArcticDecoder` gives it for this project's models; other libraries can too."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@runtime_checkable
+class CacheView(Protocol):
+    """The rows of a cache that one pass reads and extends. `length`: ids that its longest row holds before the pass."""
+
+    @property
+    def length(self) -> int: ...
+
+
+@runtime_checkable
+class SlotCache(Protocol):
+    """Keys and values of several sequences, one in each slot."""
+
+    def row(self, slot: int, length: int) -> CacheView:
+        """One slot, of which the first `length` ids count: a pass over a batch of 1 writes behind them."""
+
+    def rows(self, lengths: list[int]) -> CacheView:
+        """The first `len(lengths)` slots, of which so many ids count: a pass of one id a row writes behind them."""
+
+    def swap(self, first: int, second: int, length: int) -> None:
+        """Exchange the first `length` ids of two slots."""
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Write the first `length` ids of `source` over those of `target`."""
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A causal model with a cache.
+
+    `max_positions`: ids that a sequence may have. `sees_masks`: whether `logits` follows any mask and any positions. If
+    it does not (sliding windows, recurrent layers), `mask` must be the causal one, and nothing can be shared between
+    sequences.
+    """
+
+    max_positions: int
+    sees_masks: bool
+    device: torch.device
+
+    def new_cache(self, num_slots: int, capacity: int) -> SlotCache:
+        """An empty cache for `num_slots` sequences of up to `capacity` ids each."""
+
+    def logits(
+        self,
+        ids: Int[Tensor, "B T"],
+        positions: Int[Tensor, "B T"],
+        mask: Float[Tensor, "B 1 T S"],
+        keep: Int[Tensor, " n"],
+        cache: Any = None,
+    ) -> Float[Tensor, "n V"]:
+        """float32 logits of what follows the ids at `keep`, which counts through the B * T.
+
+        `mask` is added to the attention scores, 0 or -inf; its S keys are those that `cache`, a CacheView of the
+        model's own, holds after it has taken the new ones in.
+        """
+
+
+def added_mask(visible: Tensor) -> Tensor:
+    """bool -> what is added to attention scores: 0 if a key is visible, else -inf."""
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
