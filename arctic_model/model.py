@@ -150,7 +150,7 @@ class ArcticModel(nn.Module):
             end_ids: ids that end a continuation.
 
         Returns:
-            The new ids of each prompt, without the end id.
+            The new ids of each prompt. An end id is the last.
 
         Raises:
             GenerationError: if a prompt is empty, or exceeds `max_positions` with its continuation.

@@ -28,7 +28,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arctic_model.export.errors import ValidationError
-from arctic_model.inference.generate import generate
 from arctic_model.model import ArcticModel
 
 ENGINES = Path(__file__).parent / "engines"
@@ -106,7 +105,8 @@ class Agreement:
 def ask_model(model: ArcticModel, request: Request) -> Answer:
     """The answer of the model itself."""
     logits = [model(torch.tensor([prompt.ids]))[0].float() for prompt in request.prompts]
-    greedy = [generate(model, prompt.ids, request.max_new_tokens, stop=request.end) for prompt in request.prompts]
+    prompts = [prompt.ids for prompt in request.prompts]
+    greedy = model.generate(prompts, request.max_new_tokens, end_ids=request.end)
     return Answer("arctic_model", [list(prompt.ids) for prompt in request.prompts], logits, greedy)
 
 

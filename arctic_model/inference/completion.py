@@ -61,6 +61,7 @@ class Completion:
 
     Attributes:
         ids: new ids, without the end id.
+        end_id: the end id that ended it, if one did.
         finish: why it ended; None while it grows.
         logprobs: of each new id, the end id included, if the request asks for them.
         prompt_logprobs: of the prompt's ids but the first, if the request asks for them.
@@ -70,6 +71,7 @@ class Completion:
     request: Request
     text: TextStream
     ids: list[int] = field(default_factory=list)
+    end_id: int | None = None
     finish: Finish | None = None
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
@@ -92,7 +94,7 @@ class Completion:
         if self.request.num_logprobs is not None:
             self.logprobs += token_logprobs(logits[None], [token], self.request.num_logprobs)
         if token in end_ids:
-            self.finish = "end"
+            self.end_id, self.finish = token, "end"
             return
         self.ids.append(token)
         if self.text.push(token):

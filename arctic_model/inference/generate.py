@@ -31,4 +31,5 @@ def generate(
     capacity = min(max(len(prompt) for prompt in prompts) + max_new_tokens, model.config.max_positions)
     batch = min(len(prompts), MAX_BATCH)
     engine = Engine(ArcticDecoder(model), end_ids=frozenset(end_ids), max_batch=batch, capacity=capacity)
-    return [completion.ids for completion in engine.run(requests)]
+    ended = ((each.ids, each.end_id) for each in engine.run(requests))
+    return [ids if end_id is None else [*ids, end_id] for ids, end_id in ended]

@@ -59,7 +59,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """A layer of a library's cache that writes into slots."""
 
     def __init__(self, cache: LayerCache) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._cache = cache
         self.is_initialized = True
 

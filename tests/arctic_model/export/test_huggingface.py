@@ -12,7 +12,6 @@ from arctic_model.export.exporting import export
 from arctic_model.export.formats import FORMATS
 from arctic_model.export.huggingface import MODELING_FILES
 from arctic_model.export.validation import Agreement
-from arctic_model.inference.generate import generate
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from tests.kit.tokenizers import write_byte_tokenizer
@@ -80,7 +79,7 @@ def exported(folder: Path, overrides: dict[str, int]) -> ArcticModel:
 def test_generate_with_a_cache_gives_the_models_own_continuation(loaded, checkpoint: Path) -> None:
     prompt = IDS[:1, :9]
     continued = loaded.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=40, do_sample=False)
-    own = generate(ArcticModel.from_pretrained(checkpoint), prompt[0].tolist(), 40, stop=(0, 3))
+    (own,) = ArcticModel.from_pretrained(checkpoint).generate(prompt.tolist(), 40, end_ids=(0, 3))
     assert continued[0, 9:].tolist() == own
 
 

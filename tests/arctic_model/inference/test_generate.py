@@ -37,7 +37,7 @@ def test_an_end_id_ends_one_continuation(model: ArcticModel) -> None:
     expected = greedy(model, PROMPTS[0], 40)
     end = expected[7]
     first, *others = model.generate(PROMPTS, 40, end_ids=[end])
-    assert first == expected[: expected.index(end)]
+    assert first == expected[: expected.index(end) + 1]
     assert len(others) == 2
 
 
