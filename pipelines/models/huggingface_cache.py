@@ -55,11 +55,11 @@ class GrowingCache:
         raise NotImplementedError("there is one slot")
 
 
-class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class _SlotLayer(CacheLayerMixin):
     """A layer of a library's cache that writes into slots."""
 
     def __init__(self, cache: LayerCache) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._cache = cache
         self.is_initialized = True
 
