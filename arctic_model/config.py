@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from arctic_errors import UserError
@@ -12,9 +12,14 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
     float: ((int, float), "a number"),
     bool: ((bool,), "true or false"),
+    str: ((str,), "a text"),
+    int | None: ((int, type(None)), "a whole number"),
 }
 """Types that a field accepts, and their name in messages."""
 
+LAYER_SHAPES = ("hybrid", "shared", "moe")
+"""Experts beside attention and the dense MLP, as in Arctic; after attention and beside the dense MLP, a shared expert;
+after attention and in place of the dense MLP."""
 LARGEST_COUNT = 2**48
 """More than any model could have of anything, and little enough that sizes in bytes fit 64 bits."""
 
@@ -49,8 +54,8 @@ def require_divisor(**numbers: int) -> None:
 class ArcticConfig:
     """A dense transformer with a mixture of experts beside it in every layer.
 
-    The dense MLP is as wide as the model (`hidden_size`), as in the released Arctic; `expert_size` is the inner
-    width F of one expert. Raises ConfigError if the numbers cannot make a model.
+    `expert_size` is the inner width F of one expert. The fields from `layer_shape` on are other shapes than the
+    released Arctic's; a dense model has `num_experts = 0`. Raises ConfigError if the numbers cannot make a model.
     """
 
     vocab_size: int
@@ -67,36 +72,66 @@ class ArcticConfig:
     init_std: float = 0.02
     router_bias: bool = False
     """Whether each router adds a bias to its scores for the choice of experts (`arctic_model.moe.router.route`)."""
+    layer_shape: str = "hybrid"
+    """Where the experts are, one of LAYER_SHAPES (see `arctic_model.layer`)."""
+    moe_layer_frequency: int = 1
+    """Every so many layers one has experts: with 2 the second, the fourth and so on. The others are dense layers."""
+    dense_size: int | None = None
+    """Inner width of the dense MLP; None: as wide as the model, as in the released Arctic."""
+    head_size: int | None = None
+    """Width C of one attention head; None: `hidden_size` over `num_heads`."""
+    qk_norm: bool = False
+    """Whether RMSNorm is applied to every query and key head (Henry et al. 2020, arXiv 2010.04245; as in Qwen3)."""
+    qkv_bias: bool = False
+    """Whether queries, keys and values have a bias (as in Qwen2)."""
+    tied_head: bool = False
+    """Whether the output head is the embedding (Press and Wolf 2016, arXiv 1608.05859)."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             self._require_kind(field.name, field.type)
-        for name in config_json.NAMES:
-            self._require_size(name)
-        require_divisor(num_heads=self.num_heads, hidden_size=self.hidden_size)
+        for name in (*config_json.NAMES, "moe_layer_frequency", "dense_size", "head_size"):
+            if name != "num_experts" and getattr(self, name) is not None:
+                self._require_size(name)
+        self._require_experts()
+        if self.head_size is None:
+            require_divisor(num_heads=self.num_heads, hidden_size=self.hidden_size)
         require_divisor(num_kv_heads=self.num_kv_heads, num_heads=self.num_heads)
-        if self.head_dim % 2:
-            raise ConfigError(
-                f"{{hidden_size}} over {{num_heads}} gives heads of width {self.head_dim}; it must be even, as "
-                "rotary positions turn pairs. Change one of the two.",
-                hidden_size=self.hidden_size,
-                num_heads=self.num_heads,
-            )
-        if self.top_k > self.num_experts:
-            raise ConfigError(
-                "{top_k} is more than {num_experts}. Lower it or add experts.",
-                top_k=self.top_k,
-                num_experts=self.num_experts,
-            )
+        self._require_pairs()
 
     @property
     def head_dim(self) -> int:
         """Width of one head."""
-        return self.hidden_size // self.num_heads
+        return self.head_size or self.hidden_size // self.num_heads
+
+    @property
+    def query_size(self) -> int:
+        """Width of all query heads together, H * C."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def key_size(self) -> int:
+        """Width of all key heads together, G * C; the values are as wide."""
+        return self.num_kv_heads * self.head_dim
+
+    @property
+    def mlp_size(self) -> int:
+        """Inner width of the dense MLP."""
+        return self.dense_size or self.hidden_size
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Numbers of the layers with experts, as the released modelling code counts them."""
+        every = self.moe_layer_frequency
+        return tuple(range(every - 1, self.num_layers, every)) if self.num_experts else ()
+
+    def has_mlp(self, layer: int) -> bool:
+        """Whether the layer of this number has a dense MLP."""
+        return self.layer_shape != "moe" or layer not in self.moe_layers
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for a stage's key."""
-        return asdict(self)
+        """Plain data, fit for a stage's key: fields that came later are left out at their defaults."""
+        return {name: value for name, value in asdict(self).items() if name not in DEFAULTS or value != DEFAULTS[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArcticConfig":
@@ -129,9 +164,61 @@ class ArcticConfig:
         if type(value) is int and value > LARGEST_COUNT:
             raise ConfigError(f"{{{name}}}: must be at most {LARGEST_COUNT}. Lower it.", **{name: value})
 
+    def _require_experts(self) -> None:
+        if self.layer_shape not in LAYER_SHAPES:
+            raise ConfigError(
+                f"{{layer_shape}}: must be {', '.join(LAYER_SHAPES)}. Choose one.", layer_shape=self.layer_shape
+            )
+        if self.num_experts == 0:
+            self._require_dense()
+            return
+        self._require_size("num_experts")
+        if self.top_k > self.num_experts:
+            raise ConfigError(
+                "{top_k} is more than {num_experts}. Lower it or add experts.",
+                top_k=self.top_k,
+                num_experts=self.num_experts,
+            )
+        if self.moe_layer_frequency > self.num_layers:
+            raise ConfigError(
+                "{moe_layer_frequency} is more than {num_layers}, so no layer has experts. Lower it, or set "
+                "num_experts = 0.",
+                moe_layer_frequency=self.moe_layer_frequency,
+                num_layers=self.num_layers,
+            )
+
+    def _require_dense(self) -> None:
+        """What is said about experts must be true of none."""
+        for name, value in (("layer_shape", "hybrid"), ("moe_layer_frequency", 1), ("router_bias", False)):
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"{{{name}}} with {{num_experts}}: the model has no experts. Remove it, or add experts.",
+                    **{name: getattr(self, name), "num_experts": 0},
+                )
+
+    def _require_pairs(self) -> None:
+        if self.head_dim % 2 == 0:
+            return
+        rule = "it must be even, as rotary positions turn pairs."
+        if self.head_size is not None:
+            raise ConfigError(f"{{head_size}}: {rule} Change the value.", head_size=self.head_size)
+        raise ConfigError(
+            f"{{hidden_size}} over {{num_heads}} gives heads of width {self.head_dim}; {rule} Change one of the two.",
+            hidden_size=self.hidden_size,
+            num_heads=self.num_heads,
+        )
+
     def _require_kind(self, name: str, kind: Any) -> None:
         """A float is no count, even a whole one, and neither is a truth value."""
         value = getattr(self, name)
         allowed, word = KINDS[kind]
         if type(value) not in allowed:
             raise ConfigError(f"{{{name}}}: must be {word}. Change the value.", **{name: value})
+
+
+DEFAULTS: Mapping[str, Any] = {
+    field.name: field.default
+    for field in fields(ArcticConfig)
+    if field.default is not MISSING and field.name in config_json.SHAPE
+}
+"""Of the fields that came after the first models: these have no such field in their keys and files."""

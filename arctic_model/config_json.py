@@ -36,8 +36,22 @@ CONSTANTS = {
     "use_residual": True,
 }
 """Shared by every model of this family, so that another engine reads our `config.json` as Arctic's."""
+SHAPE = {
+    "layer_shape": "layer_shape",
+    "moe_layer_frequency": "moe_layer_frequency",
+    "dense_size": "dense_size",
+    "head_size": "head_dim",
+    "qk_norm": "qk_norm",
+    "qkv_bias": "qkv_bias",
+    "tied_head": "tie_word_embeddings",
+}
+"""Fields of shapes that the released model does not have, and their names here."""
+UNSET = {"layer_shape": "hybrid", "moe_layer_frequency": 1}
+"""Of these, the values of the released model that are not none or false. Only other values are written."""
+SEQUENTIAL = {"parallel_attn_mlp_res": False, "use_residual": False}
+"""Instead of those constants, in the shapes whose experts come after attention."""
 REQUIRED = ("model_type", "moe_layer_frequency", "parallel_attn_mlp_res", "use_residual")
-"""Constants without which another layer could be meant. The others may be left out."""
+"""Fields without which another layer could be meant. The others may be left out."""
 REFUSED = ("quantization", "quantization_config", "sliding_window", "attention_bias")
 """Features that this model does not have. A `config.json` may name them without a value."""
 ROUTER_BIAS = "router_bias"
@@ -52,8 +66,10 @@ class ConfigJsonError(UserError, ValueError):
 
 def content(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The content of the `config.json` of a model with these `fields` of `ArcticConfig`."""
-    bias = {ROUTER_BIAS: True} if fields[ROUTER_BIAS] else {}
-    return {name: fields[field] for field, name in NAMES.items()} | CONSTANTS | bias
+    numbers = {name: fields[field] for field, name in NAMES.items()}
+    optional = {name: fields[field] for field, name in (SHAPE | {ROUTER_BIAS: ROUTER_BIAS}).items()}
+    family = CONSTANTS if fields["layer_shape"] == "hybrid" else CONSTANTS | SEQUENTIAL
+    return numbers | family | {name: value for name, value in optional.items() if _is_set(name, value)}
 
 
 def fields(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,17 +84,25 @@ def fields(content: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise ConfigJsonError(f"{', '.join(missing)}: missing. Add what the model was trained with.")
     read = {field: values[name] for field, name in NAMES.items()}
-    _require_head_dim(values.get("head_dim"), read)
-    return read | {ROUTER_BIAS: values.get(ROUTER_BIAS, False)}
+    shape = {field: value for field, name in SHAPE.items() if _is_set(name, value := values.get(name))}
+    if shape.get("head_size") and shape["head_size"] * read["num_heads"] == read["hidden_size"]:
+        del shape["head_size"]
+    return read | shape | {ROUTER_BIAS: values.get(ROUTER_BIAS, False)}
+
+
+def _is_set(name: str, value: Any) -> bool:
+    return bool(value) and value != UNSET.get(name)
 
 
 def _require_family(values: Mapping[str, Any]) -> None:
-    for name in ("model_type", "hidden_act", "moe_layer_frequency", "parallel_attn_mlp_res", "use_residual"):
-        if (name in values or name in REQUIRED) and values.get(name) != CONSTANTS[name]:
+    shape = values.get("layer_shape", "hybrid")
+    family = CONSTANTS if shape == "hybrid" else CONSTANTS | SEQUENTIAL
+    for name in ("model_type", "hidden_act", "parallel_attn_mlp_res", "use_residual"):
+        if (name in values or name in REQUIRED) and values.get(name) != family[name]:
             value = f" = {values[name]!r}" if name in values else ": missing"
-            raise ConfigJsonError(f"{name}{value}. This package reads models with {name} = {CONSTANTS[name]!r}.")
-    if values.get("tie_word_embeddings"):
-        raise ConfigJsonError("tie_word_embeddings = True. Store the head as a tensor of its own, lm_head.weight.")
+            raise ConfigJsonError(f"{name}{value}. This package reads models with {name} = {family[name]!r}.")
+    if values.get("moe_layer_frequency") is None:
+        raise ConfigJsonError("moe_layer_frequency: missing. Add it: 1 if every layer has experts.")
     for name in REFUSED:
         if values.get(name):
             raise ConfigJsonError(f"{name} = {values[name]!r}: not supported. Convert the model to one without it.")
@@ -97,11 +121,3 @@ def _rope_theta(values: Mapping[str, Any]) -> Any:
             )
         theta = rope.get("rope_theta", theta)
     return theta
-
-
-def _require_head_dim(head_dim: Any, read: Mapping[str, Any]) -> None:
-    if head_dim is not None and head_dim * read["num_heads"] != read["hidden_size"]:
-        raise ConfigJsonError(
-            f"head_dim = {head_dim!r}: {read['num_heads']} heads must be as wide as the model, "
-            f"hidden_size = {read['hidden_size']}. Choose a model in which they are."
-        )

@@ -1,4 +1,4 @@
-"""One layer, whose dense path hides the exchanges of its experts.
+"""The layers of a model. In Arctic's, the dense path hides the exchanges of the experts:
 
     a = x + Attention(input_layernorm(x))
     r = a + residual_mlp(residual_layernorm(a))
@@ -7,10 +7,17 @@
 
 The experts read the *input* of the layer. So their rows travel out while attention computes, and back while the dense
 MLP computes (Snowflake Arctic, 2024: `parallel_attn_mlp_res` in the released modelling code).
+
+The other shapes are baselines, with a and r as above and n = post_attention_layernorm(a):
+
+    shared    y = a + residual_mlp(n) + MoE(n)    a shared expert (Dai et al. 2024, DeepSeekMoE, arXiv 2401.06066)
+    moe       y = a + MoE(n)                      no dense MLP (Jiang et al. 2024, Mixtral, arXiv 2401.04088)
+    dense     y = r                               every layer without experts
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -41,10 +48,10 @@ class ForwardPolicy:
 
 
 class LayerOutput(NamedTuple):
-    """Output of a layer [B, T, D], and the decisions of its router."""
+    """Output of a layer [B, T, D], and the decisions of its router, None of a layer without experts."""
 
     hidden: Tensor
-    routing: Routing
+    routing: Routing | None
 
 
 class ArcticLayer(nn.Module):
@@ -56,7 +63,7 @@ class ArcticLayer(nn.Module):
         self.input_layernorm = RMSNorm(width, eps)
         self.self_attn = Attention(config)
         self.residual_layernorm = RMSNorm(width, eps)
-        self.residual_mlp = DenseMLP(width)
+        self.residual_mlp = DenseMLP(width, config.mlp_size)
         self.post_attention_layernorm = RMSNorm(width, eps)
         self.block_sparse_moe = SparseMoE(config, group)
 
@@ -88,3 +95,97 @@ class ArcticLayer(nn.Module):
 
         mixed, routing = moe.wait_combine(in_flight)
         return LayerOutput(dense + mixed, routing)
+
+
+class SharedExpertLayer(nn.Module):
+    """Attention, then a mixture of experts beside a dense MLP, the shared expert. Both read the same norm."""
+
+    def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.rms_norm_eps
+        self.input_layernorm = RMSNorm(width, eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(width, eps)
+        self.residual_mlp = DenseMLP(width, config.mlp_size)
+        self.block_sparse_moe = SparseMoE(config, group)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        rotation: Rotation,
+        mask: Mask,
+        cache: LayerCache | None = None,
+        capacity_factor: float = 0.0,
+    ) -> LayerOutput:
+        """The layer's output, see `ArcticLayer`. The shared expert hides the way to the experts."""
+        attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
+        normed = self.post_attention_layernorm(attended)
+        moe = self.block_sparse_moe
+        in_flight = moe.start_dispatch(normed, capacity_factor)
+        dense = attended + self.residual_mlp(normed)
+        mixed, routing = moe.wait_combine(moe.start_combine(in_flight))
+        return LayerOutput(dense + mixed, routing)
+
+
+class MoELayer(nn.Module):
+    """Attention, then a mixture of experts in place of the MLP."""
+
+    def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.rms_norm_eps
+        self.input_layernorm = RMSNorm(width, eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(width, eps)
+        self.block_sparse_moe = SparseMoE(config, group)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        rotation: Rotation,
+        mask: Mask,
+        cache: LayerCache | None = None,
+        capacity_factor: float = 0.0,
+    ) -> LayerOutput:
+        """The layer's output, see `ArcticLayer`. Nothing hides the exchanges."""
+        attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
+        mixed, routing = self.block_sparse_moe.routed(self.post_attention_layernorm(attended), capacity_factor)
+        return LayerOutput(attended + mixed, routing)
+
+
+class DenseLayer(nn.Module):
+    """Attention and dense MLP in sequence."""
+
+    def __init__(self, config: ArcticConfig) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.rms_norm_eps
+        self.input_layernorm = RMSNorm(width, eps)
+        self.self_attn = Attention(config)
+        self.residual_layernorm = RMSNorm(width, eps)
+        self.residual_mlp = DenseMLP(width, config.mlp_size)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        rotation: Rotation,
+        mask: Mask,
+        cache: LayerCache | None = None,
+        capacity_factor: float = 0.0,  # noqa: ARG002 - it has no experts
+    ) -> LayerOutput:
+        """The layer's output, see `ArcticLayer`."""
+        attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
+        return LayerOutput(attended + self.residual_mlp(self.residual_layernorm(attended)), None)
+
+
+Layer: TypeAlias = ArcticLayer | SharedExpertLayer | MoELayer | DenseLayer
+"""All are called alike."""
+WITH_EXPERTS: Mapping[str, type[ArcticLayer] | type[SharedExpertLayer] | type[MoELayer]] = {
+    "hybrid": ArcticLayer,
+    "shared": SharedExpertLayer,
+    "moe": MoELayer,
+}
+"""By `layer_shape` of the config."""
+
+
+def new_layer(config: ArcticConfig, number: int, group: ExpertGroup) -> Layer:
+    """The layer of this number."""
+    return WITH_EXPERTS[config.layer_shape](config, group) if number in config.moe_layers else DenseLayer(config)

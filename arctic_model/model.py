@@ -17,9 +17,9 @@ from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.config import ArcticConfig
 from arctic_model.inference.generate import generate
 from arctic_model.inference.sampling import GREEDY, Sampling
-from arctic_model.layer import ArcticLayer, ForwardPolicy
+from arctic_model.layer import ForwardPolicy, new_layer
 from arctic_model.layers.attention import LayerCache, Mask, cached_bias, document_mask, rotation
-from arctic_model.layers.embedding import TokenEmbedding
+from arctic_model.layers.embedding import TiedHead, TokenEmbedding
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.recomputation import selective_recomputation
 from arctic_model.moe.dispatch import ExpertGroup
@@ -31,10 +31,11 @@ PLAIN = ForwardPolicy()
 
 
 class HiddenStates(NamedTuple):
-    """Final hidden states [B, T, D], and the routing of all layers, its tensors with an axis L in front."""
+    """Final hidden states [B, T, D], and the routing of all layers with experts, its tensors with an axis L in front;
+    None of a dense model."""
 
     hidden: Tensor
-    routing: Routing
+    routing: Routing | None
 
 
 class Backbone(nn.Module):
@@ -43,7 +44,7 @@ class Backbone(nn.Module):
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()
         self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(ArcticLayer(config, group) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(new_layer(config, number, group) for number in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
 
@@ -74,7 +75,7 @@ class ArcticModel(nn.Module):
         # Torch's own initial values would be computed only to be overwritten.
         with torch.device("meta"):
             self.model = Backbone(config, self.group)
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            self.lm_head = _head(config, self.model.embed_tokens)
         self.to_empty(device=torch.empty(0).device)
         initialize(self, config.init_std, self.local_experts, seed)
 
@@ -222,8 +223,9 @@ class ArcticModel(nn.Module):
             else:
                 with selective_recomputation() if policy.activation_checkpointing == "selective" else nullcontext():
                     hidden, routing = layer(*inputs)
-            routings.append(routing)
-        return HiddenStates(self.model.norm(hidden), _stacked(routings))
+            if routing is not None:
+                routings.append(routing)
+        return HiddenStates(self.model.norm(hidden), _stacked(routings) if routings else None)
 
     @torch.no_grad()
     def balance(self, assignments: Float[Tensor, "L E"], rate: float) -> None:
@@ -263,6 +265,10 @@ class ArcticModel(nn.Module):
         shape = (batch, self.config.num_kv_heads, capacity, self.config.head_dim)
         like = self.lm_head.weight
         return [LayerCache(like.new_empty(shape), like.new_empty(shape)) for _ in range(self.config.num_layers)]
+
+
+def _head(config: ArcticConfig, embedding: TokenEmbedding) -> TiedHead | nn.Linear:
+    return TiedHead(embedding) if config.tied_head else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
 
 def _stacked(routings: list[Routing]) -> Routing:

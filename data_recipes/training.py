@@ -23,8 +23,10 @@ class ModelSection(Section):
 
     preset: Name
     """Name of the preset, such as `quickstart` or `arctic-480b`."""
-    overrides: dict[str, int | float | bool] = {}
-    """Fields of `ArcticConfig` to replace, such as `{num_layers = 8, num_experts = 16}`."""
+    overrides: dict[str, int | float | bool | str] = {}
+    """Fields of `ArcticConfig` to replace, such as `{num_layers = 8, num_experts = 16}`. Other shapes are
+    `{num_experts = 0}` (dense), `{layer_shape = "shared"}` (a shared expert) and `{layer_shape = "moe"}` (experts in
+    place of the dense MLP)."""
 
 
 class TrainSection(Section):

@@ -122,10 +122,26 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
     except ConfigError as error:
         yield error.text({**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES})
         return
+    yield from _idle_fields(run, config)
     if config.vocab_size < run.tokenizer.vocab_size:
         yield (
             f"model.overrides.vocab_size = {config.vocab_size} is less than tokenizer.vocab_size = "
             f"{run.tokenizer.vocab_size}: the model has no row for the other ids. Remove it, or raise it."
+        )
+
+
+def _idle_fields(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
+    """Fields of `[train]` about parts that the model does not have."""
+    train = run.train
+    if config.tied_head and train.head_lr_factor != 1.0:
+        yield (
+            f"train.head_lr_factor = {train.head_lr_factor:g} with model.overrides.tied_head = True: the head has no "
+            "weights of its own. Remove it, or set embedding_lr_factor."
+        )
+    if not config.num_experts and train.capacity_factor:
+        yield (
+            f"train.capacity_factor = {train.capacity_factor:g} with model.overrides.num_experts = 0: there are no "
+            "experts to fill. Remove it."
         )
 
 

@@ -19,22 +19,40 @@ def tensor_shapes(config: ArcticConfig) -> dict[str, Shape]:
     vocabulary, width = config.vocab_size, config.hidden_size
     shapes: dict[str, Shape] = {"model.embed_tokens.weight": (vocabulary, width)}
     for number in range(config.num_layers):
-        shapes |= {f"model.layers.{number}.{name}": shape for name, shape in _layer(config)}
-    return shapes | {"model.norm.weight": (width,), "lm_head.weight": (vocabulary, width)}
+        shapes |= {f"model.layers.{number}.{name}": shape for name, shape in _layer(config, number)}
+    shapes["model.norm.weight"] = (width,)
+    return shapes if config.tied_head else shapes | {"lm_head.weight": (vocabulary, width)}
 
 
-def _layer(config: ArcticConfig) -> Iterator[tuple[str, Shape]]:
-    width, key_value = config.hidden_size, config.num_kv_heads * config.head_dim
-    for name in ("input", "post_attention", "residual"):
-        yield f"{name}_layernorm.weight", (width,)
-    for name, out in (("q", width), ("k", key_value), ("v", key_value), ("o", width)):
-        yield f"self_attn.{name}_proj.weight", (out, width)
-    yield from _swiglu("residual_mlp", width, width)
-    yield "block_sparse_moe.gate.weight", (config.num_experts, width)
+def _layer(config: ArcticConfig, number: int) -> Iterator[tuple[str, Shape]]:
+    width, has_experts, has_mlp = config.hidden_size, number in config.moe_layers, config.has_mlp(number)
+    yield "input_layernorm.weight", (width,)
+    yield from _attention(config)
+    if has_mlp and not (has_experts and config.layer_shape == "shared"):
+        yield "residual_layernorm.weight", (width,)
+    if has_mlp:
+        yield from _swiglu("residual_mlp", config.mlp_size, width)
+    if has_experts:
+        yield "post_attention_layernorm.weight", (width,)
+        yield from _mixture(config)
+
+
+def _mixture(config: ArcticConfig) -> Iterator[tuple[str, Shape]]:
+    yield "block_sparse_moe.gate.weight", (config.num_experts, config.hidden_size)
     for expert in range(config.num_experts):
-        yield from _swiglu(f"block_sparse_moe.experts.{expert}", config.expert_size, width)
+        yield from _swiglu(f"block_sparse_moe.experts.{expert}", config.expert_size, config.hidden_size)
     if config.router_bias:
         yield "block_sparse_moe.gate.e_score_correction_bias", (config.num_experts,)
+
+
+def _attention(config: ArcticConfig) -> Iterator[tuple[str, Shape]]:
+    for name, out in (("q", config.query_size), ("k", config.key_size), ("v", config.key_size)):
+        yield f"self_attn.{name}_proj.weight", (out, config.hidden_size)
+        if config.qkv_bias:
+            yield f"self_attn.{name}_proj.bias", (out,)
+        if config.qk_norm and name != "v":
+            yield f"self_attn.{name}_norm.weight", (config.head_dim,)
+    yield "self_attn.o_proj.weight", (config.hidden_size, config.query_size)
 
 
 def _swiglu(name: str, inner: int, width: int) -> Iterator[tuple[str, Shape]]:

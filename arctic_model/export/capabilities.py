@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from arctic_model import config_json
 from arctic_model.config import ArcticConfig
 from arctic_model.export.errors import ExportError
 
@@ -25,6 +26,15 @@ FEATURES: Sequence[Feature] = (
         "router bias (`router_bias`)",
         lambda config: config.router_bias,
         {LLAMA_CPP: "its graph for Arctic has no bias of the router"},
+    ),
+    Feature(
+        "another shape than Arctic's",
+        lambda config: any(name in config_json.SHAPE for name in config.to_dict()),
+        {
+            "transformers": "the exported modeling file has Arctic's layers only",
+            VLLM: "it loads the modeling file of transformers",
+            LLAMA_CPP: "its graph for Arctic has Arctic's layers only",
+        },
     ),
 )
 LOADED_BY: Mapping[str, Sequence[str]] = {

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.layer import ArcticLayer
+from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
 from arctic_model.layers.attention import Attention, LayerCache, rotation
+from arctic_model.layers.embedding import TiedHead
+from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.moe.sparse_moe import SparseMoE
 
@@ -28,7 +30,7 @@ class ArcticParts(Protocol):
     @property
     def model(self) -> Any: ...
     @property
-    def lm_head(self) -> nn.Linear: ...
+    def lm_head(self) -> TiedHead | nn.Linear: ...
     def hidden_states(
         self, ids: Tensor, positions: Tensor, segments: Tensor, caches: list[LayerCache] | None, *, mask: Tensor
     ) -> Any:
@@ -51,7 +53,7 @@ def next_state(
     turn = _Turn(position, model)
     x = model.model.embed_tokens.weight[token]
     for layer, cache in zip(model.model.layers, caches, strict=True):
-        assert isinstance(layer, ArcticLayer)
+        assert isinstance(layer, Layer)
         x = _layer(layer, x, turn, mask, cache)
     return _norm(model.model.norm, x)
 
@@ -70,12 +72,19 @@ class _Turn:
         return torch.addcmul(wide * self._cos, wide.roll(self._half, -1), self._sin).to(heads.dtype)
 
 
-def _layer(layer: ArcticLayer, x: Tensor, turn: _Turn, mask: Tensor, cache: LayerCache) -> Tensor:
+def _layer(layer: Layer, x: Tensor, turn: _Turn, mask: Tensor, cache: LayerCache) -> Tensor:
     attended = x + _attend(layer.self_attn, _norm(layer.input_layernorm, x), turn, mask, cache)
-    mlp = layer.residual_mlp
-    normed = _norm(layer.residual_layernorm, attended)
-    dense = attended + _swiglu(normed, mlp.w1.weight, mlp.w2.weight, mlp.w3.weight)
-    return dense + _mixture(layer.block_sparse_moe, _norm(layer.post_attention_layernorm, x))
+    match layer:
+        case ArcticLayer():
+            dense = attended + _mlp(layer.residual_mlp, _norm(layer.residual_layernorm, attended))
+            return dense + _mixture(layer.block_sparse_moe, _norm(layer.post_attention_layernorm, x))
+        case SharedExpertLayer():
+            normed = _norm(layer.post_attention_layernorm, attended)
+            return attended + _mlp(layer.residual_mlp, normed) + _mixture(layer.block_sparse_moe, normed)
+        case MoELayer():
+            return attended + _mixture(layer.block_sparse_moe, _norm(layer.post_attention_layernorm, attended))
+        case DenseLayer():
+            return attended + _mlp(layer.residual_mlp, _norm(layer.residual_layernorm, attended))
 
 
 def _norm(norm: RMSNorm, x: Tensor) -> Tensor:
@@ -87,14 +96,21 @@ def _norm(norm: RMSNorm, x: Tensor) -> Tensor:
 
 def _attend(attention: Attention, x: Tensor, turn: _Turn, mask: Tensor, cache: LayerCache) -> Tensor:
     queries, keys, values = (
-        torch.mv(projection.weight, x).view(-1, attention.head_dim)
+        _projected(projection, x).view(-1, attention.head_dim)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
+    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     by_group = turn(queries).view(1, len(keys), -1, attention.head_dim)
     keys, values = cache.append(turn(keys)[None, :, None], values[None, :, None])
     # The queries of a group take the place of the queries of a sequence, so its keys are read once and never repeated.
     mixed = F.scaled_dot_product_attention(by_group, keys, values, attn_mask=mask)
     return torch.mv(attention.o_proj.weight, mixed.flatten())
+
+
+def _projected(projection: nn.Linear, x: Tensor) -> Tensor:
+    if projection.bias is None:
+        return torch.mv(projection.weight, x)
+    return torch.addmv(projection.bias, projection.weight, x)
 
 
 def _mixture(moe: SparseMoE, x: Tensor) -> Tensor:
@@ -103,6 +119,10 @@ def _mixture(moe: SparseMoE, x: Tensor) -> Tensor:
     for weight, number in zip(routing.weights[0].tolist(), routing.experts[0].tolist(), strict=True):
         total.add_(_swiglu(x, experts.w1[number], experts.w2[number], experts.w3[number]), alpha=weight)
     return total
+
+
+def _mlp(mlp: DenseMLP, x: Tensor) -> Tensor:
+    return _swiglu(x, mlp.w1.weight, mlp.w2.weight, mlp.w3.weight)
 
 
 def _swiglu(x: Tensor, w1: Tensor, w2: Tensor, w3: Tensor) -> Tensor:

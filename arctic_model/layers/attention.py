@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
+from arctic_model.layers.normalization import RMSNorm
 
 
 class Rotation(NamedTuple):
@@ -55,16 +56,17 @@ class LayerCache:
 
 
 class Attention(nn.Module):
-    """Causal self-attention with H query heads and G key-value heads, no bias."""
+    """Causal self-attention with H query heads and G key-value heads, with or without biases and norms of the heads
+    (`qkv_bias` and `qk_norm` of the config)."""
 
     def __init__(self, config: ArcticConfig) -> None:
         super().__init__()
         self.head_dim = config.head_dim
-        key_value = config.num_kv_heads * config.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, key_value, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, key_value, bias=False)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.q_proj = nn.Linear(config.hidden_size, config.query_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.key_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, config.key_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.query_size, config.hidden_size, bias=False)
+        self.q_norm, self.k_norm = (_head_norm(config), _head_norm(config))
 
     def forward(
         self,
@@ -74,8 +76,8 @@ class Attention(nn.Module):
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Mixed values of the keys that `mask` shows, those in `cache` included."""
-        queries = rotate(self._heads(self.q_proj(x)), rotation)
-        keys = rotate(self._heads(self.k_proj(x)), rotation)
+        queries = rotate(self.q_norm(self._heads(self.q_proj(x))), rotation)
+        keys = rotate(self.k_norm(self._heads(self.k_proj(x))), rotation)
         values = self._heads(self.v_proj(x))
         if isinstance(mask, Documents):
             attended: Tensor = self.o_proj(attend_in_documents(queries, keys, values, mask).flatten(2))
@@ -90,6 +92,10 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (-1, self.head_dim))
         return heads
+
+
+def _head_norm(config: ArcticConfig) -> nn.Module:
+    return RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
 
 
 def rotation(positions: Int[Tensor, "B T"], head_dim: int, theta: float) -> Rotation:

@@ -20,6 +20,24 @@ class TokenEmbedding(nn.Embedding):
         return embedded
 
 
+class TiedHead(nn.Module):
+    """An output head with the weights of an embedding, which stay the embedding's parameter alone."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        # Inside a tuple it is no submodule, so names, casts and moves know the weights once.
+        self._embedding = (embedding,)
+
+    @property
+    def weight(self) -> Float[Tensor, "V D"]:
+        """The embedding's."""
+        return self._embedding[0].weight
+
+    def forward(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
+        """Logits."""
+        return F.linear(hidden, self.weight)
+
+
 class _Embed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ids: Tensor, weight: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ from arctic_model.kernels.row_groups import Groups
 
 
 class DenseMLP(nn.Module):
-    """Arctic's residual MLP: gate `w1`, up `w3`, down `w2`, each D x D, no bias."""
+    """Arctic's residual MLP: gate `w1` and up `w3` from `width` to `inner`, down `w2`, no bias."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.w1 = nn.Linear(width, width, bias=False)
-        self.w2 = nn.Linear(width, width, bias=False)
-        self.w3 = nn.Linear(width, width, bias=False)
+        self.w1 = nn.Linear(width, inner, bias=False)
+        self.w2 = nn.Linear(inner, width, bias=False)
+        self.w3 = nn.Linear(width, inner, bias=False)
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """See `swiglu_mlp`."""

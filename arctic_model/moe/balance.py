@@ -93,6 +93,12 @@ def router_sums(routing: Routing, valid: Bool[Tensor, " N"]) -> RouterSums:
     return RouterSums(probabilities, assignments.view(num_layers, num_experts), z, dropped, top_weight)
 
 
+def no_routers(device: torch.device) -> RouterSums:
+    """The sums of a model without experts: tables without a row."""
+    table, column = torch.zeros(0, 0, device=device), torch.zeros(0, device=device)
+    return RouterSums(table, table, column, column, column)
+
+
 def balance_loss(
     load: Float[Tensor, "L E"], probabilities: Float[Tensor, "L E"], num_tokens: float
 ) -> Float[Tensor, ""]:

@@ -7,7 +7,8 @@ import math
 from dataclasses import astuple, dataclass, replace
 
 from arctic_model.config import ArcticConfig
-from arctic_model.sizing.flops import count_parameters
+from arctic_model.sizing.activations import activation_bytes, hidden_bytes, recomputed_rows
+from arctic_model.sizing.flops import count_parameters, layer_matrices
 from arctic_model.sizing.muon_cost import MuonGroup, muon_groups
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.sizing.reserve import Reserve, reserve
@@ -159,107 +160,25 @@ def working(config: ArcticConfig, parallel: ParallelConfig) -> Working:
     )
 
 
-def activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes stored for backward at the end of forward, at an even load of the experts.
-
-    With checkpointed layers: the inputs of all layers, and everything of the one layer that is recomputed.
-    """
-    if parallel.activation_checkpointing != "layer":
-        return config.num_layers * layer_activation_bytes(config, parallel) + shared_activation_bytes(config, parallel)
-    return checkpointed_bytes(config, parallel) + layer_activation_bytes(config, parallel) - _hidden(config, parallel)
-
-
-def checkpointed_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes stored between forward and backward if each layer stores its input only."""
-    return config.num_layers * _hidden(config, parallel) + shared_activation_bytes(config, parallel)
-
-
-def layer_activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes that one layer stores for backward.
-
-    In units of N * D elements: input, normed input, queries, output of attention, sum after attention, normed sum, gate
-    and up of the dense MLP: 8. Keys and values are G / H of that each. An assignment stores the row it sends and the
-    row it gets back (2 * D), and 2 * F inside its expert. Selective checkpointing leaves some out.
-    """
-    tokens, size, width = parallel.tokens, parallel.element_bytes, config.hidden_size
-    assignments = tokens * config.top_k
-    dense = 8 * tokens * width + 2 * tokens * config.num_kv_heads * config.head_dim
-    experts = assignments * (2 * width + 2 * config.expert_size)
-    return (
-        size * (dense + experts)
-        + _router_bytes(config, parallel)
-        + _attention_bytes(config, parallel)
-        - _left_out(config, parallel)
-    )
-
-
-def _left_out(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes that selective checkpointing does not store: the two normed inputs of the dense path, the float32 tokens
-    and weights of the router, and the rows of the experts, unless an exchange brought them."""
-    if parallel.activation_checkpointing != "selective":
-        return 0
-    return 2 * _hidden(config, parallel) + _router_inputs(config, parallel) + _recomputed_rows(config, parallel)
-
-
-def _recomputed_rows(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    if parallel.activation_checkpointing != "selective" or parallel.expert_parallel_size > 1:
-        return 0
-    return config.top_k * _hidden(config, parallel)
-
-
-def _router_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Beside what the gate reads: the token of each row and the row of each assignment, and with expert parallelism
-    the two permutations of the arriving rows twice, are int64."""
-    assignments = parallel.tokens * config.top_k
-    permutations = 4 if parallel.expert_parallel_size > 1 else 2
-    weights_and_choices = assignments * (4 + 8)
-    return _router_inputs(config, parallel) + permutations * 8 * assignments + weights_and_choices
-
-
-def _router_inputs(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """The gate reads its tokens in float32, and its weights if they are in another dtype."""
-    gate_weight = 0 if parallel.dtype == "float32" else 4 * config.num_experts * config.hidden_size
-    return 4 * parallel.tokens * config.hidden_size + gate_weight
-
-
-def _attention_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """The three norms' scales and the scores' log-sums, in float32."""
-    return 4 * parallel.tokens * (3 + config.num_heads)
-
-
-def shared_activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes stored once: the token ids, the rotation, the document mask [B, 1, T, T], the last norm, the two
-    gradients that the fused loss has already made, and the router's logits and probabilities of all layers."""
-    tokens, size = parallel.tokens, parallel.element_bytes
-    rotation = 4 * tokens * config.head_dim
-    final_norm = _hidden(config, parallel) + 4 * tokens
-    head = _hidden(config, parallel) + size * config.vocab_size * config.hidden_size
-    router = 4 * config.num_layers * (2 * tokens * config.num_experts + tokens + config.num_experts) + 4 * tokens
-    mask = size * tokens * parallel.sequence_length
-    return 8 * tokens + rotation + mask + final_norm + head + router
-
-
-def _hidden(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    return parallel.element_bytes * parallel.tokens * config.hidden_size
-
-
 def _logits_chunk(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """One chunk of the fused loss: logits and float32 probabilities, below float32 the logits in float32 and the
     residual too; and the last hidden states with their copy for the loss."""
     rows = min(parallel.tokens, max(16, LOGITS_PER_CHUNK // config.vocab_size))
     if parallel.dtype == "float32":
-        return rows * config.vocab_size * 8 + 2 * _hidden(config, parallel)
+        return rows * config.vocab_size * 8 + 2 * hidden_bytes(config, parallel)
     # The gradient of the head is in float32 until it is complete, and counted in the dtype that it is rounded to.
     widened = (4 - parallel.element_bytes) * config.vocab_size * config.hidden_size
-    return rows * config.vocab_size * 12 + 2 * _hidden(config, parallel) + widened
+    return rows * config.vocab_size * 12 + 2 * hidden_bytes(config, parallel) + widened
 
 
 def _layer_backward(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The larger of two: a norm's backward in float32 with the gradients around it, about 20 bytes per token and
     width, and the gradients of all rows inside the experts, with the rows if they are recomputed."""
     norm = 20 * parallel.tokens * config.hidden_size
+    if not config.moe_layers:
+        return norm
     rows = parallel.tokens * config.top_k * (3 * config.hidden_size + 2 * config.expert_size)
-    return max(norm, parallel.element_bytes * rows + _recomputed_rows(config, parallel))
+    return max(norm, parallel.element_bytes * rows + recomputed_rows(config, parallel))
 
 
 def _reduce_buckets(config: ArcticConfig, parallel: ParallelConfig) -> int:
@@ -274,7 +193,7 @@ def _reduce_buckets(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 def _exchange_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The rows that leave and those that arrive, of the one exchange that is in flight."""
-    return 2 * config.top_k * _hidden(config, parallel) if parallel.expert_parallel_size > 1 else 0
+    return 2 * config.top_k * hidden_bytes(config, parallel) if parallel.expert_parallel_size > 1 else 0
 
 
 def _update(config: ArcticConfig, parallel: ParallelConfig) -> int:
@@ -284,8 +203,9 @@ def _update(config: ArcticConfig, parallel: ParallelConfig) -> int:
     size, groups = parallel.element_bytes, muon(config, parallel)
     if parallel.zero_stage == 0:
         stack = [(config.expert_size, config.hidden_size)] * (config.num_experts // parallel.expert_parallel_size)
-        largest = (MuonGroup(shapes, 1) for shapes in ([(config.hidden_size, config.hidden_size)], stack) if groups)
-        return max((parameter.working_bytes(size) for parameter in largest), default=0)
+        matrices = {shape for number in range(config.num_layers) for shape in layer_matrices(config, number)}
+        parameters = [[shape] for shape in matrices] + ([stack] if stack else [])
+        return max((MuonGroup(shapes, 1).working_bytes(size) for shapes in parameters), default=0) if groups else 0
     if parallel.gradient_dtype != parallel.dtype:
         return max((group.working_bytes(size) for group in groups), default=0)
     making = (4 + size) * max(owned_parameters(config, parallel))

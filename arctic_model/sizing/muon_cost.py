@@ -63,15 +63,15 @@ class MuonGroup:
         return number * numel, number * min(shape) ** 2
 
 
-def muon_groups(config: ArcticConfig, local_experts: int, num_parts: tuple[int, int]) -> tuple[MuonGroup, MuonGroup]:
-    """The dense matrices and `local_experts` experts of all layers, each group split over its `num_parts` workers."""
+def muon_groups(config: ArcticConfig, local_experts: int, num_parts: tuple[int, int]) -> tuple[MuonGroup, ...]:
+    """The dense matrices and `local_experts` experts of all layers, each group split over its `num_parts` workers. A
+    dense model has the first group only."""
     up, down = (config.expert_size, config.hidden_size), (config.hidden_size, config.expert_size)
     experts = [up] * local_experts + [down] * local_experts + [up] * local_experts
     dense, split = num_parts
-    return (
-        MuonGroup(layer_matrices(config) * config.num_layers, dense),
-        MuonGroup(experts * config.num_layers, split),
-    )
+    matrices = [shape for number in range(config.num_layers) for shape in layer_matrices(config, number)]
+    groups = (MuonGroup(matrices, dense), MuonGroup(experts * len(config.moe_layers), split))
+    return tuple(group for group in groups if group.shapes)
 
 
 def orthogonalization_flops(rows: int, columns: int) -> int:

@@ -82,6 +82,12 @@ def require_expert_groups(expert_parallel_size: int, num_workers: int) -> None:
 
 def require_divided_experts(expert_parallel_size: int, num_experts: int) -> None:
     """Raises ConfigError unless each worker of a group holds equally many experts."""
+    if num_experts == 0 and expert_parallel_size > 1:
+        raise ConfigError(
+            "{expert_parallel_size} with {num_experts}: there are no experts to share. Set expert_parallel_size = 1.",
+            expert_parallel_size=expert_parallel_size,
+            num_experts=num_experts,
+        )
     require_divisor(expert_parallel_size=expert_parallel_size, num_experts=num_experts)
 
 

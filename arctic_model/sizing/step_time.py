@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 from arctic_model.config import ArcticConfig
-from arctic_model.sizing.flops import forward_flops_per_token, training_flops_per_token
+from arctic_model.sizing.flops import forward_flops_per_token, num_mlps, training_flops_per_token
 from arctic_model.sizing.memory import local_parameters, muon, owned_parameters
 from arctic_model.sizing.parallel import Dtype, ParallelConfig
 
@@ -153,7 +153,7 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
     """
     parallel.validate(config)
     size, peers = parallel.element_bytes, 1 - 1 / parallel.expert_parallel_size
-    rows = parallel.tokens * config.top_k * parallel.num_micro_batches * config.num_layers
+    rows = parallel.tokens * config.top_k * parallel.num_micro_batches * len(config.moe_layers)
     exchange = rows * config.hidden_size * size * peers
     forward = exchange * _forwards(parallel)
     dense, experts = local_parameters(config, parallel)
@@ -174,16 +174,20 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
 
 
 def windows(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficiency: float) -> Windows:
-    """The exchanges of one layer and pass, and what they hide behind, at `efficiency` of the peak."""
+    """The exchanges of one layer with experts and one pass, and what they hide behind, at `efficiency` of the peak.
+
+    Behind a shared expert hides the way to the experts alone, and behind nothing what has no dense MLP beside it.
+    """
     flops = forward_flops_per_token(config, parallel.sequence_length)
-    scale = parallel.tokens / config.num_layers / (efficiency * gpu.peak_flops(parallel.dtype))
-    attention, mlp = flops.attention * scale, flops.dense_mlp * scale
+    scale = parallel.tokens / (efficiency * gpu.peak_flops(parallel.dtype))
+    attention, mlp = flops.attention * scale / config.num_layers, flops.dense_mlp * scale / max(1, num_mlps(config))
     exchange = _exchange_s(parallel.tokens * config.top_k * config.hidden_size * parallel.element_bytes, parallel, gpu)
+    dispatch, combine = {"hybrid": (attention, mlp), "shared": (mlp, 0.0), "moe": (0.0, 0.0)}[config.layer_shape]
     return Windows(
-        dispatch_forward=Window(attention, exchange),
-        combine_forward=Window(mlp, exchange),
-        combine_backward=Window(2 * mlp, exchange),
-        dispatch_backward=Window(2 * attention, exchange),
+        dispatch_forward=Window(dispatch, exchange),
+        combine_forward=Window(combine, exchange),
+        combine_backward=Window(2 * combine, exchange),
+        dispatch_backward=Window(2 * dispatch, exchange),
     )
 
 
@@ -242,7 +246,7 @@ def _exposed_s(config: ArcticConfig, parallel: ParallelConfig, layer: Windows) -
     """Exposed time of the exchanges of a step. Checkpointing runs forward, and its exchanges, twice."""
     exposed = [window.exchange_s - window.hidden_s for window in layer.all]
     per_layer = _forwards(parallel) * sum(exposed[:2]) + sum(exposed[2:])
-    return per_layer * config.num_layers * parallel.num_micro_batches
+    return per_layer * len(config.moe_layers) * parallel.num_micro_batches
 
 
 def _exchange_s(row_bytes: int, parallel: ParallelConfig, gpu: Gpu) -> float:

@@ -83,7 +83,7 @@ class Engine:
         with warnings.catch_warnings(), _zero_optimizer(self._deepspeed, settings):
             warnings.simplefilter("ignore", FutureWarning)
             self._engine, *_ = self._deepspeed.initialize(
-                model=_Trained(self.model, loss, _marker(self._deepspeed, config, self.group, self._group_name)),
+                model=_Trained(self.model, loss, self._marker(config)),
                 optimizer=optimizer,
                 config=_deepspeed_config(settings, num_micro_batches, self.model),
                 dist_init_required=False,
@@ -176,6 +176,12 @@ class Engine:
         groups._release_process_group_references()
         groups._create_expert_and_data_parallel(size)
         return ExpertGroup(size, dist.get_rank() % size, groups._get_expert_parallel_group(self._group_name))
+
+    def _marker(self, config: ArcticConfig) -> nn.Module:
+        """What shows DeepSpeed that there are experts, if there are."""
+        if not config.num_experts:
+            return nn.Identity()
+        return _marker(self._deepspeed, config, self.group, self._group_name)
 
     def _mark_experts(self) -> None:
         for name, parameter in self.model.named_parameters():

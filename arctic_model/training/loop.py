@@ -18,7 +18,7 @@ from torch import Tensor
 from arctic_errors import ArcticError
 from arctic_model.checkpoint.reading import RECENT_LOSSES, Retention, TrainingState
 from arctic_model.config import ArcticConfig
-from arctic_model.moe.balance import balance_loss, imbalance, max_expert_load, router_figures, z_loss
+from arctic_model.moe.balance import RouterSums, balance_loss, imbalance, max_expert_load, router_figures, z_loss
 from arctic_model.moe.comm_stream import collective_timeout
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
@@ -164,7 +164,7 @@ class _State:
     """The state that changes from step to step, besides the tensors in the engine.
 
     `load` [L, E]: assignments per token in the last update; `assignments` [L, E]: of recent steps, fading; `losses`: of
-    recent steps that were not skipped; `records`: since the last checkpoint.
+    recent steps that were not skipped; `records`: since the last checkpoint. L counts the layers with experts.
     """
 
     step: int
@@ -178,11 +178,12 @@ class _State:
     @classmethod
     def resumed(cls, plan: TrainingPlan, saved: TrainingState | None) -> "_State":
         """The state of a checkpoint, or that before the first step."""
-        none = torch.zeros(plan.config.num_layers, plan.config.num_experts, dtype=torch.float64)
+        none = torch.zeros(len(plan.config.moe_layers), plan.config.num_experts, dtype=torch.float64)
         if saved is None:
             return cls(plan.first_step, plan.first_step, SpikeGuard(plan.spikes), none, none.clone())
         guard = SpikeGuard(plan.spikes, saved.gradient_norms, saved.skipped_steps)
-        load, assignments = (torch.tensor(table, dtype=torch.float64) for table in (saved.load, saved.assignments))
+        tables = (torch.tensor(table, dtype=torch.float64) for table in (saved.load, saved.assignments))
+        load, assignments = (table.view_as(none) for table in tables)
         return cls(saved.step, saved.updates, guard, load, assignments, deque(saved.losses, maxlen=RECENT_LOSSES))
 
     def to_save(self, tokens_per_step: int) -> TrainingState:
@@ -242,7 +243,7 @@ class _Loop:
         """One optimizer step, given its counts over all workers. Returns the counts of the upcoming step."""
         predicted, tokens = totals.tolist()
         scale = Scale(max(predicted, 1.0), max(tokens, 1.0), self.state.load.float().to(self.engine.device))
-        shape = (self.plan.config.num_layers, self.plan.config.num_experts, len(self.plan.corpora))
+        shape = (len(self.plan.config.moe_layers), self.plan.config.num_experts, len(self.plan.corpora))
         sums = torch.zeros(num_sums(*shape), dtype=torch.float64, device=self.engine.device)
         for batch in batches[:-1]:
             loss, part = self._forward(batch, scale)
@@ -281,25 +282,30 @@ class _Loop:
                 self._skip(step, fault)
         state.step = step
         state.assignments.mul_(FADING).add_(sums.router.assignments)
-        layers = router_figures(sums.router, scale.tokens)
         record: OpenRecord = {
             "step": step,
             "tokens": step * self.plan.tokens_per_step,
             **metrics,
             "gradient_norm": norm,
             "learning_rate": learning_rate,
-            "max_expert_load": max_expert_load(sums.router.assignments),
             "skipped": int(fault is not None),
-            **_means_and_maxima(layers),
         }
-        if step % ROUTER_EVERY_STEPS == 0 or step == self.plan.last_step:
-            record["router_layers"] = {name: figure.tolist() for name, figure in layers.items()}
+        if self.plan.config.moe_layers:
+            record |= self._router_columns(step, sums.router, scale.tokens)
         seconds = self.telemetry.end_step(record)
         self._report_records()
         state.records.append(record)
         self.unreported.append(record)
         if self.is_first:
             self.observer.stepped(step, seconds)
+
+    def _router_columns(self, step: int, router: RouterSums, num_tokens: float) -> OpenRecord:
+        """Figures of all layers' routers together and, in some steps, of each."""
+        layers = router_figures(router, num_tokens)
+        columns = _router_metrics(router, num_tokens) | _means_and_maxima(layers)
+        if step % ROUTER_EVERY_STEPS == 0 or step == self.plan.last_step:
+            columns["router_layers"] = {name: figure.tolist() for name, figure in layers.items()}
+        return columns
 
     def _update(self, learning_rate: float, norm: float, sums: StepSums, scale: Scale) -> None:
         assignments, rate = sums.router.assignments, self.plan.optimization.balance_bias_rate
@@ -329,7 +335,7 @@ class _Loop:
         state = self.state
         self.telemetry.flush()
         newest = state.records[-1]
-        if (summary := imbalance(state.assignments)) is not None:
+        if self.plan.config.moe_layers and (summary := imbalance(state.assignments)) is not None:
             newest["imbalance"] = summary._asdict()
             newest |= {"starved_experts": summary.starved, "crowded_experts": summary.crowded}
         self._report_records()
@@ -351,13 +357,18 @@ def _work(plan: TrainingPlan, batch: Batch) -> Work:
 
 def _metrics(sums: StepSums, scale: Scale, corpora: Sequence[str]) -> OpenRecord:
     """Losses of a step, in all and by corpus, of the corpora that it read."""
-    router = sums.router
     columns = zip(corpora, sums.corpus_nll.tolist(), sums.corpus_predicted.tolist(), strict=True)
     return {
         "loss": float(sums.nll) / scale.predicted,
         "loss_by_corpus": {corpus: nll / predicted for corpus, nll, predicted in columns if predicted},
-        "balance_loss": float(balance_loss(router.assignments / scale.tokens, router.probabilities, scale.tokens)),
-        "z_loss": float(z_loss(router.z, scale.tokens)),
+    }
+
+
+def _router_metrics(router: RouterSums, num_tokens: float) -> OpenRecord:
+    return {
+        "balance_loss": float(balance_loss(router.assignments / num_tokens, router.probabilities, num_tokens)),
+        "z_loss": float(z_loss(router.z, num_tokens)),
+        "max_expert_load": max_expert_load(router.assignments),
     }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
-from arctic_model.moe.balance import RouterSums, balance_loss, router_sums, z_loss
+from arctic_model.moe.balance import RouterSums, balance_loss, no_routers, router_sums, z_loss
 from arctic_model.training.loss import head_nll
 from arctic_model.training.optimizer import Optimization
 
@@ -60,12 +60,12 @@ def training_loss(
     policy = ForwardPolicy(settings.capacity_factor, settings.activation_checkpointing)
     hidden, routing = model.hidden_states(batch.ids, batch.positions, batch.segments, policy=policy)
     nll, token_nll = head_nll(hidden.flatten(0, 1), model.lm_head.weight, batch.targets.flatten())
-    router = router_sums(routing, (batch.segments >= 0).flatten())
-    loss = (
-        nll / scale.predicted
-        + settings.balance_loss_coefficient * balance_loss(scale.load, router.probabilities, scale.tokens)
-        + settings.z_loss_coefficient * z_loss(router.z, scale.tokens)
-    )
+    loss, router = nll / scale.predicted, no_routers(nll.device)
+    if routing is not None:
+        router = router_sums(routing, (batch.segments >= 0).flatten())
+        balance = balance_loss(scale.load, router.probabilities, scale.tokens)
+        loss = loss + settings.balance_loss_coefficient * balance
+        loss = loss + settings.z_loss_coefficient * z_loss(router.z, scale.tokens)
     by_corpus = (
         # `where` instead of a product: a loss that is not finite must not reach the sums of other corpora.
         torch.where(batch.corpora, by_sequence.double(), 0.0).sum(dim=1)
@@ -75,7 +75,7 @@ def training_loss(
 
 
 def num_sums(num_layers: int, num_experts: int, num_corpora: int) -> int:
-    """Length of the vector that `training_loss` returns."""
+    """Length of the vector that `training_loss` returns, for `num_layers` layers with experts."""
     return 1 + num_layers * (2 * num_experts + 3) + 2 * num_corpora
 
 

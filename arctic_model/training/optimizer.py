@@ -50,10 +50,10 @@ class Optimization:
         """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.
 
         AdamW updates embeddings, head and the gate of the router, which do not map hidden states to hidden states, and
-        the gains, which are vectors (Jordan et al. 2024).
+        the gains and biases, which are vectors (Jordan et al. 2024).
         """
         inside = self.optimizer == "muon" and ".layers." in name
-        return inside and not name.endswith(("norm.weight", ".gate.weight"))
+        return inside and not name.endswith(("norm.weight", ".gate.weight", ".bias"))
 
     def state_names(self, name: str) -> tuple[str, ...]:
         """Kinds of the optimizer state of the parameter `name`."""
@@ -141,7 +141,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 def new_optimizer(model: ArcticModel, settings: Optimization, expert_group_name: str) -> GroupedOptimizer:
     """The optimizer of `model`, without states yet.
 
-    Matrices decay, gains of norms do not. Experts are a group of their own, which DeepSpeed reduces over the
+    Matrices decay, gains of norms and biases do not. Experts are a group of their own, which DeepSpeed reduces over the
     workers that hold the same experts (`moe`, `name`: its words).
     """
     muon = settings.optimizer == "muon"

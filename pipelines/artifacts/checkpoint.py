@@ -8,7 +8,7 @@ finetuned.json        Finetuned: how the checkpoint was fine-tuned; absent after
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -64,6 +64,15 @@ EXPERT_LOAD = pa.schema(
         pa.field("share", pa.float64(), nullable=False),
     ]
 )
+
+
+OF_ROUTERS = {"balance_loss", "z_loss", "max_expert_load", *ROUTER_COLUMNS}
+"""Columns of HISTORY that a model without experts has not."""
+
+
+def history_schema(moe_layers: Sequence[int]) -> pa.Schema:
+    """HISTORY of a model with experts in these layers."""
+    return HISTORY if moe_layers else pa.schema([column for column in HISTORY if column.name not in OF_ROUTERS])
 
 
 def checkpoint_folder(artifact: Path) -> Path:

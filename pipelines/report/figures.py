@@ -85,9 +85,10 @@ def draw_all(summary: RunSummary) -> dict[str, Figure]:
         "scores": _scores,
         "mixture": _mixture,
         "loss": _loss,
-        "expert_load": _expert_load,
         "funnel": _funnel,
     }
+    if all(phase.expert_load.size for phase in summary.phases):
+        drawings["expert_load"] = _expert_load
     if any(INTELLIGENCE in phase.scores.scores for phase in summary.phases):
         drawings["compute"] = _compute
     return {name: draw(summary) for name, draw in drawings.items()}

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from infra.artifact import Manifest
 from pipelines.report import dag
 from pipelines.report.contamination_section import contamination_section
@@ -37,7 +39,7 @@ def build(summary: RunSummary, svgs: Mapping[str, str]) -> str:
     sections = {
         "scores": scores_section(summary, [drawn[name] for name in ("scores", "compute") if name in drawn]),
         "curriculum": _curriculum(summary, drawn["mixture"]),
-        "training": _training(summary, drawn["loss"], drawn["expert_load"]),
+        "training": _training(summary, drawn["loss"], drawn.get("expert_load")),
         "data": data_section(summary.corpora, drawn["funnel"]),
         "duplicates": duplicates_section(summary.duplicates),
         "contamination": contamination_section(summary.phases[-1]),
@@ -99,7 +101,7 @@ def _last_epochs(summary: RunSummary, corpus: str) -> float:
     return max((phase.epochs.get(corpus, 0.0) for phase in summary.phases), default=0.0)
 
 
-def _training(summary: RunSummary, loss: Html, expert_load: Html) -> Html:
+def _training(summary: RunSummary, loss: Html, expert_load: Html | None) -> Html:
     header = ["phase", "steps", "first step", f"last {SMOOTHED_SHARE:.0%} of steps", "busiest expert, 1 = balanced"]
     rows = [
         [
@@ -107,12 +109,13 @@ def _training(summary: RunSummary, loss: Html, expert_load: Html) -> Html:
             text(f"{len(phase.history['step']):,}"),
             text(f"{phase.history['loss'][0]:.3f}"),
             text(f"{_final_loss(phase):.3f}"),
-            text(f"{phase.expert_load.max():.2f}"),
+            text(f"{np.nanmax(phase.expert_load):.2f}" if expert_load else "no experts"),
         ]
         for phase in summary.phases
     ]
     lead = "Cross-entropy in nats per predicted token, and how evenly the router spreads its work."
-    return section("training", "Training", lead, loss, table(header, rows, numbers=4), expert_load)
+    shown = [expert_load] if expert_load else []
+    return section("training", "Training", lead, loss, table(header, rows, numbers=4), *shown)
 
 
 def _final_loss(phase: PhaseSummary) -> float:

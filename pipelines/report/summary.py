@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,6 @@ def _phase(number: int, by_kind: ByKind) -> PhaseSummary:
     trained = [by_kind["train"][str(earlier)].manifest.metrics for earlier in range(1, number + 1)]
     taken = pc.field("skipped") == 0
     history = read_table(train.path / HISTORY_FILE, columns=["step", "tokens", "loss"], filters=taken)
-    load = read_table(train.path / EXPERT_LOAD_FILE)
-    layers, experts = (int(pc.max(load[column]).as_py()) + 1 for column in ("layer", "expert"))
-    relative = np.zeros((layers, experts))
-    relative[load["layer"].to_numpy(), load["expert"].to_numpy()] = load["share"].to_numpy() * experts
     prefix = "data/epochs_"
     return PhaseSummary(
         number=number,
@@ -99,7 +96,7 @@ def _phase(number: int, by_kind: ByKind) -> PhaseSummary:
             name.removeprefix(prefix): value for name, value in mix.manifest.metrics.items() if name.startswith(prefix)
         },
         history={name: history[name].to_numpy() for name in history.column_names},
-        expert_load=relative,
+        expert_load=_expert_load(train.path / EXPERT_LOAD_FILE),
         scores=Scores.read(evaluate.path),
         samples=read_table(evaluate.path / SAMPLES_FILE).to_pylist(),
         evidence=read_table(evaluate.path / EVIDENCE_FILE).to_pylist(),
@@ -107,3 +104,14 @@ def _phase(number: int, by_kind: ByKind) -> PhaseSummary:
         hours=WorkerHours.total(trained),
         cost=sum(metrics["cost"] for metrics in trained) if all("cost" in metrics for metrics in trained) else None,
     )
+
+
+def _expert_load(file: Path) -> np.ndarray:
+    """[layers, experts], no number in a layer without experts; empty of a dense model."""
+    load = read_table(file)
+    if not len(load):
+        return np.zeros((0, 0))
+    layers, experts = (int(pc.max(load[column]).as_py()) + 1 for column in ("layer", "expert"))
+    relative = np.full((layers, experts), np.nan)
+    relative[load["layer"].to_numpy(), load["expert"].to_numpy()] = load["share"].to_numpy() * experts
+    return relative

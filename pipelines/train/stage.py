@@ -22,11 +22,11 @@ from pipelines.artifacts.checkpoint import (
     CHECKPOINT,
     EXPERT_LOAD,
     EXPERT_LOAD_FILE,
-    HISTORY,
     HISTORY_FILE,
     ROUTER,
     ROUTER_FILE,
     checkpoint_folder,
+    history_schema,
 )
 from pipelines.artifacts.formats.parquet import write_table
 from pipelines.artifacts.phase_plan import PhasePlan
@@ -165,9 +165,10 @@ def _collect(job: TrainJob, out: Path) -> Metrics:
         link_or_copy(file, target / file.name)
     records = history.read(plan.history, job.last_step)
     phase = PhasePlan.read(job.mix)
-    _write([with_tokens(record, job, phase) for record in records], HISTORY, out / HISTORY_FILE)
-    _write(_router(records), ROUTER, out / ROUTER_FILE)
-    _write(_expert_load(checkpoint.state.assignments), EXPERT_LOAD, out / EXPERT_LOAD_FILE)
+    layers = job.config.moe_layers
+    _write([with_tokens(record, job, phase) for record in records], history_schema(layers), out / HISTORY_FILE)
+    _write(_router(records, layers), ROUTER, out / ROUTER_FILE)
+    _write(_expert_load(checkpoint.state.assignments, layers), EXPERT_LOAD, out / EXPERT_LOAD_FILE)
     last = [record["loss"] for record in records if not record["skipped"]][-FINAL_STEPS:]
     if not last:
         raise RuntimeError(f"every step was skipped, the last at step {job.last_step}. Lower train.peak_lr.")
@@ -185,21 +186,21 @@ def _collect(job: TrainJob, out: Path) -> Metrics:
     }
 
 
-def _expert_load(assignments: list[list[float]]) -> list[dict[str, Any]]:
+def _expert_load(assignments: list[list[float]], layers: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {"layer": layer, "expert": expert, "share": count / sum(counts)}
-        for layer, counts in enumerate(assignments)
+        for layer, counts in zip(layers, assignments, strict=True)
         for expert, count in enumerate(counts)
     ]
 
 
-def _router(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _router(records: Sequence[Mapping[str, Any]], layers: Sequence[int]) -> list[dict[str, Any]]:
     """One row per layer of the records that tell their layers apart."""
     return [
         {"step": record["step"], "layer": layer, **dict(zip(record["router_layers"], figures, strict=True))}
         for record in records
         if "router_layers" in record
-        for layer, figures in enumerate(zip(*record["router_layers"].values(), strict=True))
+        for layer, figures in zip(layers, zip(*record["router_layers"].values(), strict=True), strict=True)
     ]
 
 

@@ -239,14 +239,15 @@ class ContextObserver:
 
 def imbalance_warning(step: int, imbalance: Imbalance, job: TrainJob) -> str:
     """What the user should know of the experts' load up to `step`, and can do about it."""
-    total = job.config.num_layers * job.config.num_experts
+    layers = job.config.moe_layers
     (least, *dull), (greatest, *busy) = imbalance.least, imbalance.greatest
     rate = job.section.balance_bias_rate
     bias = f"raise train.balance_bias_rate = {rate:g}" if rate else "set train.balance_bias_rate = 0.001"
     return (
-        f"step {step}: the router is out of balance. Of {total} experts {imbalance.starved} have less than {STARVED:g} "
-        f"of an even share and {imbalance.crowded} more than {CROWDED:g} times it (least {least:.2f} in layer "
-        f"{dull[0]}, expert {dull[1]}; most {greatest:.2f} in layer {busy[0]}, expert {busy[1]}). If it lasts, raise "
+        f"step {step}: the router is out of balance. Of {len(layers) * job.config.num_experts} experts "
+        f"{imbalance.starved} have less than {STARVED:g} of an even share and {imbalance.crowded} more than "
+        f"{CROWDED:g} times it (least {least:.2f} in layer {layers[dull[0]]}, expert {dull[1]}; most {greatest:.2f} in "
+        f"layer {layers[busy[0]]}, expert {busy[1]}). If it lasts, raise "
         f"train.balance_loss_coefficient = {job.section.balance_loss_coefficient:g}, or {bias}."
     )
 

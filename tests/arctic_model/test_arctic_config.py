@@ -53,6 +53,50 @@ def test_fields_survive_both_dictionaries() -> None:
     assert config.to_huggingface()["parallel_attn_mlp_res"] is True
 
 
+SHAPES = [
+    {"num_experts": 0, "dense_size": 48},
+    {"layer_shape": "moe", "moe_layer_frequency": 2, "qk_norm": True},
+    {"layer_shape": "shared", "qkv_bias": True, "tied_head": True, "router_bias": True},
+    {"head_size": 16},
+]
+
+
+@pytest.mark.parametrize("overrides", SHAPES)
+def test_other_shapes_survive_both_dictionaries_too(overrides: dict) -> None:
+    config = preset("tiny", overrides)
+    assert ArcticConfig.from_dict(config.to_dict()) == config
+    assert ArcticConfig.from_huggingface(config.to_huggingface()) == config
+    assert config.to_huggingface()["parallel_attn_mlp_res"] is (config.layer_shape == "hybrid")
+
+
+@pytest.mark.parametrize("overrides", [*SHAPES, {"layer_shape": "moe"}])
+def test_the_formula_counts_other_shapes_too(overrides: dict) -> None:
+    config = preset("tiny", {"num_layers": 3, **overrides})
+    model = ArcticModel(config, seed=0)
+    count = count_parameters(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count.total
+    unused = sum(
+        parameter.numel() * (config.num_experts - config.top_k) // config.num_experts
+        for name, parameter in model.named_parameters()
+        if ".experts." in name
+    )
+    assert count.active == count.total - unused
+
+
+def test_fields_of_later_shapes_are_in_no_key_and_no_file_of_the_first_models() -> None:
+    first = {
+        *("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "num_experts", "expert_size"),
+        *("max_positions", "top_k", "rope_theta", "rms_norm_eps", "init_std", "router_bias"),
+    }
+    assert set(preset("arctic-480b").to_dict()) == first
+    assert set(preset("tiny").to_huggingface()) == {
+        *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+        *("num_local_experts", "num_experts_per_tok", "intermediate_size", "max_position_embeddings", "rope_theta"),
+        *("rms_norm_eps", "initializer_range", "architectures", "model_type", "hidden_act", "moe_layer_frequency"),
+        *("moe_token_dropping", "parallel_attn_mlp_res", "tie_word_embeddings", "torch_dtype", "use_residual"),
+    }
+
+
 def test_only_a_model_balanced_by_a_bias_says_so_and_has_one() -> None:
     plain, biased = preset("tiny"), preset("tiny", {"router_bias": True})
     assert ArcticConfig.from_huggingface(biased.to_huggingface()) == biased
@@ -74,6 +118,14 @@ def test_only_a_model_balanced_by_a_bias_says_so_and_has_one() -> None:
         ({"hidden_size": 12}, r"must be even"),
         ({"rope_theta": float("inf")}, r"rope_theta = inf: must be above 0, and finite"),
         ({"init_std": float("nan")}, r"init_std = nan: must be above 0, and finite"),
+        ({"num_experts": -1}, r"num_experts = -1: must be above 0"),
+        ({"dense_size": 0}, r"dense_size = 0: must be above 0"),
+        ({"head_size": 7}, r"head_size = 7: it must be even"),
+        ({"layer_shape": "parallel"}, r"layer_shape = 'parallel': must be hybrid, shared, moe"),
+        ({"moe_layer_frequency": 3}, r"moe_layer_frequency = 3 is more than num_layers = 2, .* num_experts = 0"),
+        ({"num_experts": 0, "layer_shape": "moe"}, r"layer_shape = 'moe' with num_experts = 0: the model has no exp"),
+        ({"num_experts": 0, "router_bias": True}, r"router_bias = True with num_experts = 0"),
+        ({"num_experts": 0, "moe_layer_frequency": 2}, r"moe_layer_frequency = 2 with num_experts = 0"),
     ],
 )
 def test_impossible_numbers_are_refused(overrides: dict, message: str) -> None:
@@ -92,9 +144,9 @@ for field in dataclasses.fields(ArcticConfig):
     for value in {OTHER_VALUES!r}:
         try:
             ArcticConfig(**(PRESETS["tiny"].to_dict() | {{field.name: value}}))
-            answers.append([field.name, field.type.__name__, repr(value), ""])
+            answers.append([field.name, getattr(field.type, "__name__", str(field.type)), repr(value), ""])
         except ValueError as error:
-            answers.append([field.name, field.type.__name__, repr(value), str(error)])
+            answers.append([field.name, getattr(field.type, "__name__", str(field.type)), repr(value), str(error)])
 print(json.dumps(answers))
 """
 
@@ -103,13 +155,16 @@ def test_no_field_takes_a_value_of_another_type() -> None:
     """A whole number may stand for a number, and nothing else for anything else. In a process of its own: here every
     argument is checked against its annotation before the model sees it."""
     done = subprocess.run([sys.executable, "-c", CONSTRUCT], check=True, capture_output=True, text=True)
-    allowed = {"int": {"int"}, "float": {"int", "float"}, "bool": {"bool"}}
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    allowed = {"int": {"int"}, "float": {"int", "float"}, "bool": {"bool"}, "int | None": {"int", "NoneType"}}
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "int | None": "a whole number"}
+    allowed["str"], words["str"] = set(), "a text"
     answers = json.loads(done.stdout)
     assert len(answers) == len(dataclasses.fields(ArcticConfig)) * len(OTHER_VALUES)
     for name, kind, value, message in answers:
         if type(ast.literal_eval(value)).__name__ in allowed[kind]:
             assert "must be" not in message
+        elif name == "layer_shape" and value == "'2'":
+            assert message == "layer_shape = '2': must be hybrid, shared, moe. Choose one."
         else:
             assert message == f"{name} = {value}: must be {words[kind]}. Change the value."
 

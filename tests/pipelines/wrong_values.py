@@ -154,6 +154,23 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong("{rms_norm_eps=nan}", shown="model.overrides.rms_norm_eps = nan"),
                 Wrong("{router_bias=1}", shown="model.overrides.router_bias = 1"),
                 Wrong("{num_experts='all'}", shown="model.overrides.num_experts = 'all'"),
+                Wrong("{layer_shape='parallel'}", shown="model.overrides.layer_shape = 'parallel': must be hybrid"),
+                Wrong("{moe_layer_frequency=99}", shown="model.overrides.moe_layer_frequency = 99 is more than"),
+                Wrong(
+                    "{num_experts=0}",
+                    ("train.num_workers=2", "train.expert_parallel_size=2", "train.micro_batch_sequences=2"),
+                    "train.expert_parallel_size = 2 with model.overrides.num_experts = 0: there are no experts",
+                ),
+                Wrong(
+                    "{num_experts=0}",
+                    ("train.capacity_factor=1.0",),
+                    "train.capacity_factor = 1 with model.overrides.num_experts = 0",
+                ),
+                Wrong(
+                    "{tied_head=true}",
+                    ("train.head_lr_factor=0.5",),
+                    "train.head_lr_factor = 0.5 with model.overrides.tied_head = True",
+                ),
                 Wrong("{max_positions=32}", shown="tokenize.sequence_length = 64 is more than model.overrides.max_pos"),
                 Wrong("{hidden_size=36, num_heads=4}", shown="model.overrides.hidden_size = 36 over"),
                 Wrong(

@@ -8,13 +8,20 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import count_parameters, forward_flops_per_token, training_flops_per_token
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimizer import Optimization
 
-CONFIG = preset("tiny", {"vocab_size": 512, "expert_size": 40, "top_k": 3, "num_layers": 3})
+FIELDS = {"vocab_size": 512, "expert_size": 40, "top_k": 3, "num_layers": 3}
+CONFIGS = {
+    "arctic": preset("tiny", FIELDS),
+    "dense": preset("tiny", FIELDS | {"num_experts": 0, "dense_size": 80, "head_size": 16}),
+    "every second layer": preset("tiny", FIELDS | {"layer_shape": "moe", "moe_layer_frequency": 2, "tied_head": True}),
+    "shared expert": preset("tiny", FIELDS | {"layer_shape": "shared", "qk_norm": True, "qkv_bias": True}),
+}
 SEQUENCES, LENGTH = 2, 64
 
 
@@ -48,14 +55,20 @@ UNKNOWN_TO_TORCH = {
 """What torch's counter passes over."""
 
 
+@pytest.fixture(scope="module", params=CONFIGS.values(), ids=CONFIGS)
+def config(request: pytest.FixtureRequest) -> ArcticConfig:
+    chosen: ArcticConfig = request.param
+    return chosen
+
+
 @pytest.fixture(scope="module")
-def counted() -> tuple[Counter[str], Counter[str]]:
+def counted(config: ArcticConfig) -> tuple[Counter[str], Counter[str]]:
     """Operations by kind in forward (which makes the head's gradients too) and in backward."""
-    model = ArcticModel(CONFIG, seed=0)
+    model = ArcticModel(config, seed=0)
     ids = torch.randint(0, 512, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(0))
     positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
     batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
-    scale = Scale(1.0, 1.0, torch.ones(CONFIG.num_layers, CONFIG.num_experts))
+    scale = Scale(1.0, 1.0, torch.ones(len(config.moe_layers), config.num_experts))
     loss, forward = count(lambda: training_loss(model, batch, scale, Optimization())[0])
     _, backward = count(loss.backward)
     return forward, backward
@@ -78,20 +91,20 @@ def kind_of(operation: str) -> str:
     return "dense"
 
 
-def test_experts_are_counted_exactly(counted: tuple[Counter[str], Counter[str]]) -> None:
-    expected = forward_flops_per_token(CONFIG, LENGTH).experts * SEQUENCES * LENGTH
+def test_experts_are_counted_exactly(config: ArcticConfig, counted: tuple[Counter[str], Counter[str]]) -> None:
+    expected = forward_flops_per_token(config, LENGTH).experts * SEQUENCES * LENGTH
     assert [part["experts"] for part in counted] == [expected, 2 * expected]
 
 
-def test_attention_is_half_of_the_full_square(counted: tuple[Counter[str], Counter[str]]) -> None:
-    projections = forward_flops_per_token(CONFIG, 0).attention
-    scores = (forward_flops_per_token(CONFIG, LENGTH).attention - projections) * SEQUENCES * LENGTH
+def test_attention_is_half_of_the_full_square(config: ArcticConfig, counted: tuple[Counter[str], Counter[str]]) -> None:
+    projections = forward_flops_per_token(config, 0).attention
+    scores = (forward_flops_per_token(config, LENGTH).attention - projections) * SEQUENCES * LENGTH
     assert [part["attention"] for part in counted] == [2 * scores, 4 * scores]
 
 
-def test_everything_else_is_counted_exactly(counted: tuple[Counter[str], Counter[str]]) -> None:
+def test_everything_else_is_counted_exactly(config: ArcticConfig, counted: tuple[Counter[str], Counter[str]]) -> None:
     """Projections, dense MLP, router and head; the fused loss makes the head's gradients in forward already."""
-    flops = forward_flops_per_token(CONFIG, 0)
+    flops = forward_flops_per_token(config, 0)
     layers = (flops.attention + flops.dense_mlp + flops.router) * SEQUENCES * LENGTH
     head = flops.head * SEQUENCES * LENGTH
     assert [part["dense"] for part in counted] == [layers + 3 * head, 2 * layers]

@@ -23,14 +23,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 from arctic_model.sizing import memory as sizing
-from arctic_model.sizing.memory import (
-    activation_bytes,
-    checkpointed_bytes,
-    memory_per_worker,
-    muon,
-    states,
-    working,
-)
+from arctic_model.sizing.activations import activation_bytes, checkpointed_bytes
+from arctic_model.sizing.memory import memory_per_worker, muon, states, working
 from arctic_model.sizing.muon_cost import MuonGroup, orthogonalization_flops
 from arctic_model.sizing.parallel import ELEMENT_BYTES, ParallelConfig
 from arctic_model.sizing.step_time import traffic
@@ -57,7 +51,7 @@ def pass_of(
     ids = torch.randint(0, config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     positions = torch.arange(shape[1]).repeat(shape[0], 1)
     batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
-    scale = Scale(1.0, 1.0, torch.ones(config.num_layers, config.num_experts))
+    scale = Scale(1.0, 1.0, torch.ones(len(config.moe_layers), config.num_experts))
     return model, lambda: training_loss(model, batch, scale, settings)[0]
 
 
@@ -82,6 +76,10 @@ SHAPES = [
     ({}, (1, 32)),
     ({"num_layers": 3, "expert_size": 40, "num_experts": 8, "top_k": 3}, (3, 16)),
     ({"hidden_size": 64, "num_kv_heads": 1, "vocab_size": 100}, (1, 128)),
+    ({"num_experts": 0, "dense_size": 80, "tied_head": True}, (2, 64)),
+    ({"layer_shape": "shared", "dense_size": 48, "qkv_bias": True}, (2, 64)),
+    ({"layer_shape": "moe", "num_layers": 3, "moe_layer_frequency": 2, "qk_norm": True, "head_size": 16}, (1, 64)),
+    ({"num_layers": 3, "moe_layer_frequency": 3}, (1, 64)),
 ]
 
 

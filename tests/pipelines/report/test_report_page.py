@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from infra.artifact import Artifact
 from infra.context import StageContext
 from pipelines import report
+from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE
 from pipelines.artifacts.evaluation import (
     EVIDENCE,
     EVIDENCE_FILE,
@@ -22,6 +24,7 @@ from pipelines.artifacts.evaluation import (
     Scores,
     write_differences,
 )
+from pipelines.artifacts.formats.parquet import write_table
 from pipelines.report.figures import INK
 from tests.kit.stages import idle_stage
 
@@ -216,3 +219,15 @@ def test_results_from_several_kinds_of_machines_are_announced(
         manifest = dataclasses.replace(artifact.manifest, provenance=recorded)
         artifacts[name] = dataclasses.replace(artifact, manifest=manifest)
     assert ("built on 2 kinds of machines" in build(artifacts, tmp_path / "out")) == announced
+
+
+def test_the_page_of_a_dense_model_has_no_experts(small_run, tmp_path: Path) -> None:
+    artifacts = dict(small_run.artifacts)
+    for name in ("train[1]", "train[2]", "train[3]"):
+        folder = shutil.copytree(artifacts[name].path, tmp_path / name)
+        (folder / EXPERT_LOAD_FILE).unlink()
+        write_table(EXPERT_LOAD.empty_table(), folder / EXPERT_LOAD_FILE)
+        artifacts[name] = dataclasses.replace(artifacts[name], path=folder)
+    page = build(artifacts, tmp_path / "report")
+    assert page.count("no experts") == 3
+    assert "Share of the assignments of each expert" not in page
