@@ -57,7 +57,8 @@ def refusals(config: ArcticConfig, engine: str) -> list[str]:
 def inexpressible(config: ArcticConfig, to: str) -> list[str]:
     """Why the engine that validates the format `to` cannot compute the model: one line each, none if it can."""
     engine = LOADED_BY[to][0]
-    return [f"{to!r}: {engine} cannot compute {line}. Use huggingface." for line in refusals(config, engine)]
+    mend = "Give the model Arctic's shape." if to == "huggingface" else "Use huggingface."
+    return [f"{to!r}: {engine} cannot compute {line}. {mend}" for line in refusals(config, engine)]
 
 
 def require_expressible(config: ArcticConfig, to: str) -> None:
