@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.inference.generate import generate
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 
@@ -165,4 +164,4 @@ def test_generation_token_by_token_follows_the_whole_pass(peer: Peer) -> None:
     with torch.inference_mode():
         for _ in range(6):
             ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
-    assert generate(model, ids[:3], max_new_tokens=6) == ids[3:]
+    assert model.generate([ids[:3]], max_new_tokens=6) == [ids[3:]]
