@@ -144,8 +144,8 @@ class RepositoriesInput(Section):
     kind: Literal["repositories"]
     """Kind of input: `"repositories"`."""
     paths: Paths
-    """Folders or globs, relative to the recipe's folder. A folder with `.git` is one repository; in any other folder,
-    each subfolder is one."""
+    """Folders or globs, relative to the recipe's folder. A folder with `.git` or with files of code is one repository;
+    in any other folder, each subfolder is one."""
     languages: list[Text] = []
     """Programming languages to keep, by their GitHub names, such as "Python" and "C++". Empty keeps every recognized
     language."""
@@ -154,6 +154,9 @@ class RepositoriesInput(Section):
     join_files: bool = False
     """Join the files of a repository into documents of up to a million characters, each file under a line with its
     path."""
+    heldout_by: Literal["repository", "file"] = "repository"
+    """Unit that is held out: a whole repository, so that no file of it is trained on ("repository"), or single files,
+    for a corpus of a few repositories ("file")."""
 
 
 class TextToSqlInput(Section):

@@ -16,6 +16,7 @@ from pipelines.cli import (
     evaluate,
     export,
     export_tokens,
+    init,
     plan,
     replay,
     run,
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init.command,
     "plan": plan.command,
     "run": run.command,
     "replay": replay.command,

@@ -69,14 +69,15 @@ def plan_table(planned: "Sequence[PlannedStage]") -> Table:
 def estimate_text(planned: "Sequence[PlannedStage]") -> str:
     """Time and size of all stages to build; empty if no earlier result tells."""
     building = [each for each in planned if each.action == "build"]
-    known = [each for each in building if each.expected_s is not None]
-    if not known:
+    estimated = [each for each in building if each.expected_s is not None]
+    if not estimated:
         return ""
-    seconds, size = (sum(each.expected_s or 0.0 for each in known), sum(each.expected_bytes or 0 for each in known))
-    unknown = len(building) - len(known)
+    seconds = sum(each.expected_s or 0.0 for each in estimated)
+    size = sum(each.expected_bytes or 0 for each in estimated)
+    unknown = len(building) - len(estimated)
     without = f" Nothing is known of {unknown} that this store never built." if unknown else ""
     return (
-        f"The newest results of {'these' if not unknown else f'{len(known)} of these'} stages took "
+        f"The newest results of {'these' if not unknown else f'{len(estimated)} of these'} stages took "
         f"{duration_text(seconds)} of work and {bytes_text(size)}.{without}"
     )
 

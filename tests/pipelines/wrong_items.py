@@ -109,6 +109,7 @@ ITEMS: Mapping[type[Section], Item] = {
             "languages": ('["Pyton"]', '[""]'),
             "max_file_bytes": POSITIVE,
             "join_files": SWITCH,
+            "heldout_by": ('"files"', "3"),
         },
     ),
     inputs.TextToSqlInput: Item(

@@ -54,7 +54,7 @@ def _header(rows: RunRows, now: float, width: int) -> Text:
     total = len(rows.stages)
     ended = sum(1 for _ in rows.with_status("done", "reused"))
     left = rows.time_left(now) if ended < total else None
-    facts = [
+    parts = [
         f"{ended} of {total} stages",
         duration_text(max(0.0, now - rows.started)),
         rows.state or (f"about {duration_text(left)} left" if left is not None else ""),
@@ -63,7 +63,7 @@ def _header(rows: RunRows, now: float, width: int) -> Text:
     if width >= NARROWEST_BAR:
         filled = BAR_WIDTH * ended // max(1, total)
         line.append("  ").append("━" * filled, style="green").append("╌" * (BAR_WIDTH - filled), style="dim")
-    line.append("  " + "  ".join(fact for fact in facts if fact), style="not bold")
+    line.append("  " + "  ".join(part for part in parts if part), style="not bold")
     return _cropped(line, width)
 
 
@@ -72,8 +72,8 @@ def _stage_line(name: str, row: StageRow, now: float, name_width: int, width: in
     seconds = duration_text(row.seconds(now)) if row.started else ""
     line = Text(f"{row.status:<{STATUS_WIDTH}}", style=STYLES[row.status])
     line.append(f"  {set_cell_size(name, name_width)}  {seconds:>12}", style="not bold not dim")
-    facts = [row.activity(now) if row.status == "running" else "", row.note.partition("\n")[0]]
-    line.append("  " + "  ".join(fact for fact in facts if fact), style="not bold not dim")
+    parts = [row.activity(now) if row.status == "running" else "", row.note.partition("\n")[0]]
+    line.append("  " + "  ".join(part for part in parts if part), style="not bold not dim")
     return _cropped(line, width)
 
 

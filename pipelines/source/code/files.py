@@ -4,11 +4,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipelines.source.code.language import detect, may_be_code
 from pipelines.source.code.licences import METADATA, is_licence_file
 from pipelines.source.code.rules import (
+    PROSE,
     UndecodableCodeError,
     decode,
     has_generated_name,
@@ -71,6 +72,17 @@ def read_code(file: File) -> Code | str:
     if is_minified(file.path, language, text):
         return "minified"
     return Code(file.path, language, text)
+
+
+def is_code_name(name: str) -> bool:
+    """Whether the name of a file has the ending of a programming language, which no prose has."""
+    pure = PurePosixPath(name)
+    return bool(pure.suffix) and may_be_code(name) and detect(name, "") not in PROSE
+
+
+def holds_code(folder: Path) -> bool:
+    """Whether a folder has files of code of its own."""
+    return any(is_code_name(path.name) for path in folder.iterdir() if path.is_file())
 
 
 def _paths(root: Path) -> list[str]:

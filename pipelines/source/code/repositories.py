@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.artifacts.documents import Document, draw_split
-from pipelines.source.code.files import GO_MODULE, Code, File, add_to_digest, files_of, read_code
+from pipelines.source.code.files import GO_MODULE, Code, File, add_to_digest, files_of, holds_code, read_code
 from pipelines.source.code.imports import Index, Reference, references, resolve
 from pipelines.source.code.language import LANGUAGES
 from pipelines.source.code.licences import METADATA, is_licence_file, repository_licence, stated_licence
@@ -21,6 +21,7 @@ from pipelines.source.errors import InputError
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 
+HeldoutUnit = Literal["repository", "file"]
 BYTES_PER_SHARD = 64 * 2**20
 """Of files, after which a shard of repositories ends."""
 JOINED_CHARACTERS = 2**20
@@ -44,6 +45,7 @@ class Repositories:
     languages: Sequence[str]
     max_file_bytes: int
     join_files: bool
+    heldout_by: HeldoutUnit
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:
         """Digest and bytes of each repository by its name. Raises InputError."""
@@ -64,10 +66,13 @@ class Repositories:
             checkouts.append(Checkout(name, roots[name], pinned["sha256"]))
             held_bytes += pinned["bytes"]
             if held_bytes >= BYTES_PER_SHARD:
-                yield InputSplit(RepositoryGroup(checkouts, self.languages, self.max_file_bytes, self.join_files))
+                yield InputSplit(self._group(checkouts))
                 checkouts, held_bytes = [], 0
         if checkouts:
-            yield InputSplit(RepositoryGroup(checkouts, self.languages, self.max_file_bytes, self.join_files))
+            yield InputSplit(self._group(checkouts))
+
+    def _group(self, checkouts: Sequence[Checkout]) -> "RepositoryGroup":
+        return RepositoryGroup(checkouts, self.languages, self.max_file_bytes, self.join_files, self.heldout_by)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class RepositoryGroup:
     languages: Sequence[str]
     max_file_bytes: int
     join_files: bool
+    heldout_by: HeldoutUnit
 
     def read(self, sink: DocumentSink) -> None:
         for checkout in self.checkouts:
@@ -87,9 +93,9 @@ class RepositoryGroup:
                 documents = (_joined_document(checkout, group) for group in _groups(files))
             else:
                 documents = (_file_document(checkout, file) for file in files)
-            split = draw_split(f"repo:{checkout.name}", sink.heldout_fraction)
             for document in documents:
-                sink.write(replace(document, split=split))
+                unit = document.url if self.heldout_by == "file" else f"repo:{checkout.name}"
+                sink.write(replace(document, split=draw_split(unit, sink.heldout_fraction)))
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,8 @@ def _repositories(paths: Sequence[str], folder: Path) -> dict[str, Path]:
 
 
 def _checkouts(folder: Path, text: str, field: str) -> list[Path]:
-    """Repositories at a path or glob: a folder with `.git` is one, of any other folder each subfolder is one."""
+    """Repositories at a path or glob: a folder with `.git` or with code of its own is one, of any other folder each
+    subfolder is one."""
     if glob.has_magic(text):
         root = Path(Path(text).anchor)
         roots = [path for path in (folder / root).glob(str(Path(text).relative_to(root))) if path.is_dir()]
@@ -138,7 +145,7 @@ def _checkouts(folder: Path, text: str, field: str) -> list[Path]:
     repositories = [
         repository
         for path in map(Path.absolute, roots)
-        for repository in ([path] if (path / ".git").exists() else path.iterdir())
+        for repository in ([path] if (path / ".git").exists() or holds_code(path) else path.iterdir())
         if repository.is_dir() and not repository.name.startswith(".")
     ]
     if not repositories:

@@ -1,0 +1,186 @@
+"""A few documents of a group of files, and what follows from them: fields, languages, share of text, sizes."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.artifacts.documents import Document
+from pipelines.draft.survey import REPOSITORIES, Group
+from pipelines.source.code.files import files_of, read_code
+from pipelines.source.read_documents import read_documents
+from pipelines.source.tables.packed_files import PackingError, unpacked_blocks
+
+MAX_DOCUMENTS = 200
+MAX_FILES = 5
+"""Files that are sampled, spread evenly over the group."""
+READ_BYTES = 2**20
+TEXT_FIELDS = (
+    "text",
+    "content",
+    "body",
+    "article",
+    "document",
+    "raw_content",
+    "markdown",
+    "completion",
+    "code",
+    "output",
+)
+"""Usual names of the field that holds a document's text, likeliest first."""
+OTHER_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "url_field": ("url", "link", "uri", "source_url", "warc-target-uri", "metadata.url", "meta.url"),
+    "date_field": ("date", "timestamp", "created", "created_at", "published", "metadata.date"),
+    "licence_field": ("licence", "license", "metadata.license", "meta.license"),
+    "id_field": ("id", "doc_id", "uuid", "_id"),
+}
+MIN_LANGUAGE_SHARE = 0.05
+UNPACKED: Mapping[str, float] = {".gz": 4.0, ".zst": 5.0, ".bz2": 5.0, ".parquet": 2.5}
+"""Bytes of JSON or columns in a byte of a packed file: usual for text."""
+TEXT_PER_BYTE: Mapping[str, float] = {"text_files": 1.0, REPOSITORIES: 0.7}
+"""Bytes of text in a byte of files that are text: all of them, or the part that is code."""
+MIN_TEXT_LENGTH = 20
+"""Mean characters of a field that may be text, if its name does not say so."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Documents of a group.
+
+    Attributes:
+        documents: At most MAX_DOCUMENTS of them.
+        fields: Fields of the input's section that name fields of a row.
+        num_documents: Estimate for the whole group.
+        text_bytes: Estimate of the UTF-8 bytes of all documents.
+        unreadable: Reasons of the records that could not be read.
+    """
+
+    documents: tuple[Document, ...]
+    fields: Mapping[str, str]
+    num_documents: int
+    text_bytes: int
+    unreadable: tuple[str, ...] = ()
+
+
+def sample(group: Group) -> Sample:
+    """Read some documents of a group."""
+    is_table = group.kind in ("jsonl", "parquet")
+    fields = row_fields(group) if is_table else {}
+    if is_table and not fields:
+        return Sample((), {}, 0, 0, ("no field holds text",))
+    unreadable: list[str] = []
+    documents: list[Document] = []
+    files = spread(group.files, MAX_FILES)
+    for path in files:
+        documents += islice(_documents(group.kind, path, fields, unreadable), MAX_DOCUMENTS // len(files))
+    text_bytes = int(group.num_bytes * _text_per_byte(group, fields, documents))
+    mean = sum(len(each.text.encode()) for each in documents) / max(1, len(documents))
+    num_documents = max(len(documents), round(text_bytes / mean)) if mean else 0
+    return Sample(tuple(documents), fields, num_documents, text_bytes, tuple(unreadable))
+
+
+def spread(files: Sequence[Path], count: int) -> list[Path]:
+    """At most `count` of the files, evenly spaced."""
+    return [files[index * len(files) // count] for index in range(count)] if len(files) > count else list(files)
+
+
+def row_fields(group: Group) -> dict[str, str]:
+    """Fields of the rows of JSON Lines or Parquet files; empty if no field holds text."""
+    rows = [flattened(row) for row in islice(_rows(group), 100)]
+    names = {name.lower(): name for row in rows for name in row}
+    text = _text_field(rows, names)
+    if text is None:
+        return {}
+    others = {
+        field: next((names[name] for name in usual if name in names and names[name] != text), None)
+        for field, usual in OTHER_FIELDS.items()
+    }
+    return {"text_field": text} | {field: name for field, name in others.items() if name}
+
+
+def _text_field(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str | None:
+    """The field with a usual name, else the one with the longest texts of several words."""
+    lengths: Counter[str] = Counter()
+    for row in rows:
+        lengths.update({name: len(value) for name, value in row.items() if isinstance(value, str) and " " in value})
+    for name in TEXT_FIELDS:
+        if lengths[names.get(name, "")]:
+            return names[name]
+    longest = lengths.most_common(1)
+    return longest[0][0] if longest and longest[0][1] >= MIN_TEXT_LENGTH * len(rows) else None
+
+
+def flattened(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a row, nested ones by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def languages(documents: Sequence[Document]) -> list[str]:
+    """Languages of at least MIN_LANGUAGE_SHARE of the documents, the most frequent first."""
+    from pipelines.score.text.language import detect
+
+    counts = Counter(detect(document.text, arbitrate=True).code for document in documents)
+    least = MIN_LANGUAGE_SHARE * len(documents)
+    return [code for code, count in counts.most_common() if count >= least and code != "unknown"]
+
+
+def _documents(kind: str, path: Path, fields: Mapping[str, str], unreadable: list[str]) -> Iterator[Document]:
+    if kind == REPOSITORIES:
+        for file in files_of(path, 10**6):
+            code = read_code(file)
+            if not isinstance(code, str):
+                yield Document(code.text, url=code.path, origin=path.name)
+        return
+    yield from read_documents(
+        path,
+        text_field=fields.get("text_field", ""),
+        url_field=fields.get("url_field"),
+        on_unreadable=lambda _, reason: unreadable.append(reason),
+    )
+
+
+def _rows(group: Group) -> Iterator[Mapping[str, Any]]:
+    for path in spread(group.files, MAX_FILES):
+        yield from islice(_parquet_rows(path) if group.kind == "parquet" else _json_rows(path), 20)
+
+
+def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    for batch in pq.ParquetFile(path).iter_batches(20):
+        yield from batch.to_pylist()
+
+
+def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Rows of the first block of a file; a line that is no JSON object is passed over, as its reader quarantines it."""
+    try:
+        lines = next(iter(unpacked_blocks(path, READ_BYTES)), b"").split(b"\n")
+    except PackingError:
+        return
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _text_per_byte(group: Group, fields: Mapping[str, str], documents: Sequence[Document]) -> float:
+    """Bytes of text in a byte of the group's files."""
+    if group.kind in TEXT_PER_BYTE:
+        return TEXT_PER_BYTE[group.kind]
+    if group.kind == "warc":
+        # A document's place in its file shows how far the sample reads.
+        ends = {each.origin: (each.offset or 0) + (each.length or 0) for each in documents}
+        return sum(len(each.text.encode()) for each in documents) / max(1, sum(ends.values()))
+    rows = list(islice(_rows(group), 100))
+    text = sum(len(str(flattened(row).get(fields["text_field"], "")).encode()) for row in rows)
+    whole = sum(len(json.dumps(row, ensure_ascii=False, default=str).encode()) for row in rows)
+    return UNPACKED.get(group.files[0].suffix.lower(), 1.0) * text / max(1, whole)
