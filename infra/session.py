@@ -234,7 +234,8 @@ def _require_packages(planned: Sequence[PlannedStage], address: str | None, watc
 def _run_stages(
     planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: OnEvent, address: str | None
 ) -> Outcome:
-    if all(each.artifact for each in planned):
+    wants_cluster = address is not None or "RAY_ADDRESS" in os.environ
+    if all(each.artifact or (each.stage.inline and not wants_cluster) for each in planned):
         return run_inline(planned, store, log, watch)
     from infra.cluster.connection import connect
 
@@ -256,6 +257,8 @@ def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) ->
             "inputs": {name: upstream.key for name, upstream in each.stage.inputs.items()},
             "model_output": each.stage.model_output,
             "model_input": each.stage.model_input,
+            "model_key": each.stage.model_key,
+            "step_metric": each.stage.step_metric,
         }
         for each in planned
     ]

@@ -59,6 +59,14 @@ class Stage:
     """Folder of the result that holds a model, which tracking registers. No part of the key."""
     model_input: str = ""
     """Name of the input whose model this stage measures: tracking adds its metrics to it. No part of the key."""
+    model_key: str = ""
+    """Key of the result whose model this stage measures, if no input holds it: tracking also adds its metrics to the
+    run that made the model. No part of the key."""
+    step_metric: str = ""
+    """Metric whose value is the step at which tracking logs all metrics of the result. No part of the key."""
+    inline: bool = False
+    """Whether the process that runs the graph can do the work itself: a graph of such stages needs no cluster. No part
+    of the key."""
 
     def __post_init__(self) -> None:
         if self.work is None:

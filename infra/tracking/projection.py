@@ -24,7 +24,7 @@ from mlflow.entities import (
     Param,
 )
 from mlflow.entities.lifecycle_stage import LifecycleStage
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
 
 from infra.artifact import Manifest
 from infra.context import Event
@@ -43,6 +43,8 @@ from infra.tracking.shapes import (
 
 PARENT = ""
 """Name of the parent among the runs; the others are named by stage id."""
+NOT_RECORDED = dict.fromkeys(("model_output", "model_input", "model_key", "step_metric"), "")
+"""Of a stage in the log of an older version."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -69,8 +71,7 @@ class Projection:
         self._started = next(read_events(folder))
         stages = self._started["stages"]
         self._stages = {
-            stage["id"]: {"model_output": "", "model_input": "", **stage, "number": number}
-            for number, stage in enumerate(stages, start=1)
+            stage["id"]: {**NOT_RECORDED, **stage, "number": number} for number, stage in enumerate(stages, start=1)
         }
         self._ids = {stage["key"]: stage["id"] for stage in stages}
         self._metrics: dict[str, list[Metric]] = {}
@@ -137,7 +138,7 @@ class Projection:
             },
             {
                 "arctic.kind": "stage",
-                "mlflow.parentRunId": self._runs[PARENT],
+                MLFLOW_PARENT_RUN_ID: self._runs[PARENT],
                 "mlflow.source.name": stage["name"],
                 "stage.key": stage["key"],
                 "stage.reason": shorten(stage["reason"]),
@@ -149,7 +150,7 @@ class Projection:
         self._runs[stage["id"]] = run_id
         self._log_params(run_id, event["params"])
         inputs = [_dataset(self._ids[key], key, "input") for key in stage["inputs"].values() if key in self._ids]
-        model = self._find_model(stage["inputs"].get(stage["model_input"]))
+        model = self._measured_model(stage)
         self._client.log_inputs(run_id, inputs, [LoggedModelInput(model.model_id)] if model else None)
 
     def _end_earlier_attempt(self, event: Event) -> None:
@@ -192,8 +193,11 @@ class Projection:
             manifest, stage = _manifest(path), self._stages[event["stage"]]
             if self._has_model(event, path):
                 self._ensure_model(manifest, run_id)
-            model = self._find_model(manifest.key) or self._find_model(manifest.inputs.get(stage["model_input"]))
-            self._log_metrics(run_id, manifest.metrics, event, 0, model.model_id if model else None)
+            model = self._find_model(manifest.key) or self._measured_model(stage)
+            step = _step(manifest, stage, 0)
+            self._log_metrics(run_id, manifest.metrics, event, step, model.model_id if model else None)
+            if model and stage["model_key"]:
+                self._log_metrics(self._run_that_made(model), manifest.metrics, event, step)
             self._log_metrics(run_id, {"seconds": event["seconds"]}, event, 0)
             self._tell_parent(manifest, path, event)
             self._client.log_inputs(run_id, [_dataset(manifest.id, manifest.key, "output", manifest)])
@@ -246,7 +250,8 @@ class Projection:
         values = {
             parent_metric(manifest.name, manifest.subject, name): value for name, value in manifest.metrics.items()
         }
-        self._log_metrics(parent, values, event, int(manifest.subject) if manifest.subject.isdigit() else 0)
+        phase = int(manifest.subject) if manifest.subject.isdigit() else 0
+        self._log_metrics(parent, values, event, _step(manifest, self._stages[event["stage"]], phase))
         if (path / "report.html").is_file():
             self._client.log_artifact(parent, str(path / "report.html"))
         for figure in sorted(path.glob("figures/*.png")):
@@ -271,6 +276,14 @@ class Projection:
             outputs = self._client.get_run(run_id).outputs
             if outputs is None or model.model_id not in [output.model_id for output in outputs.model_outputs]:
                 self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    def _measured_model(self, stage: Mapping[str, Any]) -> Any:
+        return self._find_model(stage["model_key"] or stage["inputs"].get(stage["model_input"]))
+
+    def _run_that_made(self, model: Any) -> str:
+        """The whole run, of which the stage that made the model is a part."""
+        source = self._client.get_run(model.source_run_id)
+        return str(source.data.tags.get(MLFLOW_PARENT_RUN_ID, source.info.run_id))
 
     def _find_model(self, key: str | None) -> Any:
         if key is None:
@@ -335,6 +348,11 @@ def _dataset(stage_id: str, key: str, context: str, manifest: Manifest | None = 
     source = json.dumps({"uri": f"{stage_id}@{key}"})
     dataset = Dataset(stage_id, key, "arctic", source, profile=json.dumps(profile) if profile else None)
     return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+
+
+def _step(manifest: Manifest, stage: Mapping[str, Any], otherwise: int) -> int:
+    """The step of a result's metrics, by the metric that the stage names for it."""
+    return int(manifest.metrics.get(stage["step_metric"], otherwise))
 
 
 def _profile(manifest: Manifest) -> dict[str, int]:

@@ -149,6 +149,15 @@ class Scores:
     active_parameters: int = 0
     asked_before: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def compared(self) -> list[str]:
+        """The measures by which checkpoints are compared: means over tasks, headlines, and bits per byte of held-out
+        documents and of right answers."""
+        means = [name for name in self.scores if "/" not in name]
+        headlines = [f"{task}/{measure}" for task, measure in self.headlines.items() if measure]
+        bits = [name for name in self.scores if "bits_per_byte" in name and not name.endswith("/clean")]
+        return [name for name in dict.fromkeys([*means, *headlines, *bits]) if name in self.scores]
+
     def write(self, folder: Path) -> None:
         (folder / SCORES).write_text(json.dumps(asdict(self), indent=1, sort_keys=True), encoding="utf-8")
 

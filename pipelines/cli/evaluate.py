@@ -5,14 +5,22 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal.console import standard_output
+from pipelines.cli.terminal.console import print_text, standard_output
 from pipelines.cli.terminal.options import DEFAULT_STORE, Address, StoreFolder
 
 
 def command(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Folder of a checkpoint: Arctic's own, a train stage's result, or Hugging Face's.")
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CHECKPOINT...",
+            help="Folders of checkpoints: Arctic's own, results of train stages, or Hugging Face's; or a store, for "
+            "the checkpoints of its latest run.",
+        ),
     ],
+    phase: Annotated[
+        int | None, typer.Option(help="With a store: only the checkpoints of this phase, also while it trains.")
+    ] = None,
     suite: Annotated[
         list[str] | None, typer.Option(help="Suite (enterprise, academic, smoke) or task such as spider; repeatable.")
     ] = None,
@@ -32,7 +40,7 @@ def command(
     against: Annotated[Path | None, typer.Option(help="Folder of another checkpoint to compare with per item.")] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(help="Folder of CHECKPOINT's tokenizer. Default: its own, or the one it was trained with."),
+        typer.Option(help="Folder of the tokenizer. Default: a checkpoint's own, or the one it was trained with."),
     ] = None,
     against_tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer of --against. Default: as for --tokenizer.")
@@ -47,15 +55,16 @@ def command(
     store: StoreFolder = DEFAULT_STORE,
     address: Address = None,
 ) -> None:
-    """Score a checkpoint on tasks and suites. Run it again after a kill to continue with the next batch."""
+    """Score checkpoints on tasks and suites, and compare them. Run it again after a kill to continue with the next
+    batch."""
     from pipelines.cli.terminal.live import view
-    from pipelines.cli.terminal.scores import print_scores
+    from pipelines.cli.terminal.scores import print_comparison, print_scores
     from pipelines.cli.terminal.summary import print_summary
     from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
     from pipelines.session import run_graph
 
     options = EvaluationOptions(
-        checkpoint=checkpoint,
+        checkpoints=tuple(checkpoints),
         suite=tuple(suite or ["smoke"]),
         root=root,
         limit=limit,
@@ -66,6 +75,7 @@ def command(
         unsafe=unsafe,
         against_tokenizer=against_tokenizer,
         chat=chat,
+        phase=phase,
     )
     console = standard_output()
     graph = evaluation_graph(options)
@@ -74,4 +84,9 @@ def command(
     print_summary(result, console)
     if not result.ok:
         raise typer.Exit(1)
-    print_scores(list(result.stages.values())[-1].path, console)
+    evaluations = {each.stage.subject: each.path for each in result.stages.values() if each.stage.name == "evaluate"}
+    if len(evaluations) - bool(against) == 1:
+        print_scores(list(evaluations.values())[-1], console)
+    else:
+        print_comparison(result.stages["compare"].path, evaluations, console)
+    print_text(console, f"Page: {result.stages['evaluation_page'].path / 'report.html'}")

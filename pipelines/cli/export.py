@@ -25,8 +25,9 @@ def command(
     from pipelines.graph.checkpoints import resolve_checkpoint
 
     console = standard_output()
-    folder, made_with = resolve_checkpoint(checkpoint)
-    agreement = export_to_folder(folder, tokenizer or made_with or folder, out, to, dtype)
+    resolved = resolve_checkpoint(checkpoint)
+    folder = resolved.folder
+    agreement = export_to_folder(folder, tokenizer or resolved.tokenizer or folder, out, to, dtype)
     print_fields(
         console,
         {

@@ -164,7 +164,7 @@ class Measuring:
             notes=self._notes,
             active_parameters=active_parameters,
         ).write(out)
-        return metrics_of(all_scores, self._flaws)
+        return {**metrics_of(all_scores, self._flaws), "eval/tokens": tokens}
 
     def _protocol(self, result: TaskResult) -> str:
         """How the task was asked and judged here: in which chat template, and where answers may have been given fewer

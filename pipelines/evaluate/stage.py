@@ -20,7 +20,9 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.models.source import ModelSource
 
-VERSION = 6
+VERSION = 7
+TOKENS = "eval/tokens"
+"""Metric with the tokens that the checkpoint was trained on, the step of all scores in MLflow."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class PhaseInputs(Inputs[Node]):
     source: Mapping[str, Node] = field(default_factory=dict)
     corpora: Mapping[str, CorpusDecisions[Node]] = field(default_factory=dict)
     previous: Node | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a store knows of a checkpoint: `key` of the result that holds it, "" if none does, and the folder of the
+    `tokenizer` that it was made with, None if no store has it."""
+
+    key: str = ""
+    tokenizer: Path | None = None
+
+
+UNKNOWN = Origin()
+"""Of a checkpoint that no store knows."""
 
 
 def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs[Stage]) -> Stage:
@@ -73,6 +88,7 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
         packages=suite.packages(),
         machine_dependent=True,
         model_input="train",
+        step_metric=TOKENS,
     )
 
 
@@ -83,12 +99,12 @@ def checkpoint_stage(
     suite: Suite,
     execution: Execution,
     previous: Stage | None = None,
-    made_with: Path | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Stage:
     """Score the checkpoint in a folder, ours or Hugging Face's, on a suite, and compare it with `previous`.
 
-    `label` names it for people; `tokenizer` is the folder of its tokenizer, where that is not the one that it was
-    `made_with`, which a store may know, or has beside it. Raises ValueError if the folder holds no checkpoint, or the
+    `label` names it for people; `tokenizer` is the folder of its tokenizer, where that is not the one that it was made
+    with by its `origin`, or has beside it. Raises ValueError if the folder holds no checkpoint, or the
     tokenizer is another model's or lacks the chat template that the suite asks for, CheckpointError where it cannot be
     read.
     """
@@ -97,16 +113,28 @@ def checkpoint_stage(
     from pipelines.evaluate.tokenizer_fit import require_fit
     from pipelines.models.source import ModelSource
 
-    source = ModelSource(checkpoint, tokenizer or made_with, execution.device, execution.dtype)
+    source = ModelSource(checkpoint, tokenizer or origin.tokenizer, execution.device, execution.dtype)
     source.require()
     # A tokenizer that does not fit is told now, and not after a cluster was started.
-    require_fit(source, made_with)
+    require_fit(source, origin.tokenizer)
     asked_in_chat(source, suite.chat)
     params = {"model": source.digest(), "suite": suite.params()}
     inputs = {"previous": previous} if previous else {}
     work = partial(_evaluate_checkpoint, label, source, suite, execution)
-    packages = (*suite.packages(), *source.packages)
-    return Stage("evaluate", label, VERSION, params, inputs, work, execution.resources, packages, True)
+    return Stage(
+        "evaluate",
+        label,
+        VERSION,
+        params,
+        inputs,
+        work,
+        execution.resources,
+        packages=(*suite.packages(), *source.packages),
+        machine_dependent=True,
+        model_key=origin.key,
+        step_metric=TOKENS,
+        inline=execution.num_actors == 1,
+    )
 
 
 def _read(section: EvaluateSection, inputs: PhaseInputs[Stage]) -> PhaseInputs[Stage]:

@@ -1,20 +1,48 @@
-"""From the folder that a user names to a checkpoint and its tokenizer."""
+"""From the folders that a user names to checkpoints, with what a store knows of them."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from infra.artifact import Artifact, Manifest
+from infra.artifact import Artifact
+from infra.events import EVENTS, read_events
 from infra.store import MANIFEST, Store
 from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
 from pipelines.errors import OptionError
 from pipelines.tokenize import TokenizeInputs
 from pipelines.train import TrainInputs
 
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints of a phase that still trains, as the training loop names it."""
+IN_TRAINING = ".state"
+"""End of the folder in which a train stage keeps its checkpoints until it is finished."""
 
-def resolve_checkpoint(folder: Path) -> tuple[Path, Path | None]:
-    """The folder of a checkpoint, and that of its tokenizer if a store knows which one it was trained with.
+
+@dataclass(frozen=True)
+class ResolvedCheckpoint:
+    """A checkpoint, and what a store knows of it.
+
+    Attributes:
+        folder: Folder of the checkpoint.
+        label: The name that people know it by: of its train stage, or of its folder.
+        tokenizer: Folder of the tokenizer that it was trained with, None if no store has it.
+        key: Key of the result that holds it, "" if none does.
+        run: Name of the run that trained it, and of its MLflow experiment, "" if no store knows one.
+    """
+
+    folder: Path
+    label: str
+    tokenizer: Path | None = None
+    key: str = ""
+    run: str = ""
+
+
+def resolve_checkpoint(folder: Path) -> ResolvedCheckpoint:
+    """The checkpoint in a folder.
 
     Args:
-        folder: A checkpoint, or the result of a train stage in a store.
+        folder: A checkpoint, the result of a train stage in a store, or a checkpoint of a stage that still trains.
 
     Raises:
         OptionError: If the folder does not exist, or is the result of another stage.
@@ -23,17 +51,79 @@ def resolve_checkpoint(folder: Path) -> tuple[Path, Path | None]:
     if not folder.is_dir():
         raise OptionError(f"{folder}: no such folder. Give the folder of a checkpoint.")
     artifact = folder.parent if folder.name == CHECKPOINT else folder
-    if not (artifact / MANIFEST).is_file():
-        return folder, None
-    manifest = Store(artifact.parents[2]).read(artifact).manifest
+    if (artifact / MANIFEST).is_file():
+        return _committed(Store(artifact.parents[2]), folder, artifact)
+    if folder.parent.name == CHECKPOINTS and folder.parents[1].name.endswith(IN_TRAINING):
+        return _in_training(Store(folder.parents[4]), folder)
+    return ResolvedCheckpoint(folder, folder.name)
+
+
+def checkpoints_of(folder: Path, phase: int | None) -> list[Path]:
+    """The folders of the checkpoints that `folder` stands for: itself, or if it is a store, those of its latest run.
+
+    Args:
+        folder: A checkpoint as in `resolve_checkpoint`, or a store.
+        phase: Phase of the run, None for all. Of a phase that still trains, every checkpoint that is kept.
+
+    Raises:
+        OptionError: If the store has no checkpoint, or `phase` is given for a folder that is no store.
+    """
+    if not (folder / "stages").is_dir():
+        if phase is not None:
+            raise OptionError(f"--phase {phase}: {folder} is no store. Leave it out, or give a store.")
+        return [folder]
+    for started in _runs(folder):
+        trained = [stage for stage in started["stages"] if stage["name"] == "train"]
+        stages = [stage for stage in trained if phase is None or stage["subject"] == str(phase)]
+        if checkpoints := [
+            each for stage in stages for each in _of_stage(folder, f"{stage['subject']}-{stage['key']}")
+        ]:
+            return checkpoints
+    which = "" if phase is None else f" of phase {phase}"
+    raise OptionError(f"{folder}: this store has no checkpoint{which}. Run a recipe in it, or name another store.")
+
+
+def _of_stage(store: Path, leaf: str) -> list[Path]:
+    """Checkpoints of a train stage: its result, or what it keeps while it trains, by step."""
+    stage = store / "stages" / "train" / leaf
+    if (stage / MANIFEST).is_file():
+        return [stage]
+    return sorted((stage.with_name(f"{leaf}{IN_TRAINING}") / CHECKPOINTS).glob("step-*"))
+
+
+def _committed(store: Store, folder: Path, artifact: Path) -> ResolvedCheckpoint:
+    manifest = store.read(artifact).manifest
     if manifest.name != "train":
         raise OptionError(f"{folder}: the result of {manifest.id}, which is no checkpoint. Give one of a train stage.")
-    by_key = {each.manifest.key: each for each in Store(artifact.parents[2]).artifacts()}
-    return checkpoint_folder(artifact), _tokenizer(manifest, by_key)
+    label = f"{artifact.parent.name}-{artifact.name}"
+    run = next((str(run["name"]) for run in _runs(store.root) if _stage_of(run, manifest.key)), "")
+    return ResolvedCheckpoint(checkpoint_folder(artifact), label, _tokenizer(store, manifest.inputs), manifest.key, run)
 
 
-def _tokenizer(train: Manifest, by_key: dict[str, Artifact]) -> Path | None:
-    """The tokenizer of the tokens that `train` read, if the store still has it."""
-    tokens = [by_key[key] for key in TrainInputs.of(train.inputs).tokens.values() if key in by_key]
+def _in_training(store: Store, folder: Path) -> ResolvedCheckpoint:
+    leaf = folder.parents[1].name.removesuffix(IN_TRAINING)
+    label = f"train-{leaf}-{folder.name}"
+    key = leaf.rpartition("-")[2]
+    for run in _runs(store.root):
+        if stage := _stage_of(run, key):
+            return ResolvedCheckpoint(folder, label, _tokenizer(store, stage["inputs"]), "", str(run["name"]))
+    return ResolvedCheckpoint(folder, label)
+
+
+def _runs(store: Path) -> Iterator[Mapping[str, Any]]:
+    """The first event of every run of a store, the latest run first."""
+    logs = sorted(store.glob(f"runs/*/{EVENTS}"))
+    started = [event for log in logs for event in [next(read_events(log.parent), None)] if event]
+    yield from sorted(started, key=lambda event: float(event["time"]), reverse=True)
+
+
+def _stage_of(run: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    return next((stage for stage in run["stages"] if stage["key"] == key), None)
+
+
+def _tokenizer(store: Store, inputs: Mapping[str, str]) -> Path | None:
+    """The tokenizer of the tokens that a train stage with these inputs reads, if the store still has it."""
+    by_key: dict[str, Artifact] = {each.manifest.key: each for each in store.artifacts()}
+    tokens = [by_key[key] for key in TrainInputs.of(inputs).tokens.values() if key in by_key]
     tokenizers = (TokenizeInputs.of(each.manifest.inputs).tokenizer for each in tokens)
     return next((by_key[key].path for key in tokenizers if key in by_key), None)

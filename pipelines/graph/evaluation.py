@@ -1,21 +1,22 @@
-"""The graph that scores one checkpoint: one stage, so that it is resumed, reused and tracked like every other."""
+"""The graph that scores checkpoints: a stage for each, so that it is resumed, reused and tracked like every other, then
+their comparison and a page about them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_recipes.lock import Lock
 from data_recipes.schema import TaskSection
 from infra.stage import Stage
-from infra.store import MANIFEST
 from pipelines import evaluate
-from pipelines.artifacts.checkpoint import CHECKPOINT
 from pipelines.errors import OptionError
 from pipelines.evaluate.chat import CHATS, Chat
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph.chain import Graph
-from pipelines.graph.checkpoints import resolve_checkpoint
+from pipelines.graph.checkpoints import ResolvedCheckpoint, checkpoints_of, resolve_checkpoint
+from pipelines.report.evaluation import stage as evaluation_page
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class EvaluationOptions:
     """What to score and how.
 
     Attributes:
-        checkpoint: Folder of a checkpoint: ours, the result of a train stage, or a Hugging Face model.
+        checkpoints: Folders of checkpoints: ours, results of train stages, Hugging Face models; or a store, for the
+            checkpoints of its latest run.
         suite: Suites and tasks.
         root: Folder of the evaluation data.
         limit: Maximum number of items per task; None for all.
         against: Another checkpoint to compare with, item by item.
-        tokenizer: Folder of the checkpoint's tokenizer; None for its own.
+        tokenizer: Folder of the checkpoints' tokenizer; None for their own.
+        phase: Phase of the run whose checkpoints are meant, if a store is given; None for all.
         actors: Copies of the model that answer side by side.
         gpus_per_actor: GPUs of each copy.
         unsafe: The words that allow model-written code to run on a machine that cannot confine it.
@@ -36,7 +39,7 @@ class EvaluationOptions:
         chat: Whether to ask in the chat template: "never", "auto" or "always".
     """
 
-    checkpoint: Path
+    checkpoints: tuple[Path, ...]
     suite: tuple[str, ...]
     root: Path
     limit: int | None = None
@@ -47,11 +50,12 @@ class EvaluationOptions:
     unsafe: str = ""
     against_tokenizer: Path | None = None
     chat: str = "auto"
+    phase: int | None = None
 
 
 def evaluation_graph(options: EvaluationOptions) -> Graph:
-    """The graph that scores the checkpoint, and before it the one that it is compared with; the last stage is that of
-    the checkpoint.
+    """The graph that scores the checkpoints, and before them the one that they are compared with, compares all of them,
+    and writes the page.
 
     Raises OptionError if a checkpoint, a tokenizer, a task or the data is missing, or a number is out of range.
     """
@@ -61,10 +65,25 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     if not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
     execution = evaluate.Execution(options.actors, 1.0, options.gpus_per_actor)
-    before = _stage(options.against, options.against_tokenizer, suite, execution, None) if options.against else None
-    stage = _stage(options.checkpoint, options.tokenizer, suite, execution, before)
-    stages = {each.id: each for each in (before, stage) if each}
-    return Graph(f"evaluate-{stage.subject}", stages, Lock(None, {}, {}, {}))
+    against = resolve_checkpoint(options.against) if options.against else None
+    before = _stage(against, options.against_tokenizer, suite, execution, None) if against else None
+    folders = [each for folder in options.checkpoints for each in checkpoints_of(folder, options.phase)]
+    checkpoints = [resolve_checkpoint(folder) for folder in dict.fromkeys(folders)]
+    evaluations = [_stage(each, options.tokenizer, suite, execution, before) for each in checkpoints]
+    name = checkpoints[-1].run or f"evaluate-{evaluations[-1].subject}"
+    return Graph(name, _compared(name, [*([before] if before else []), *evaluations]), Lock(None, {}, {}, {}))
+
+
+def _compared(title: str, evaluations: Sequence[Stage]) -> dict[str, Stage]:
+    """Stages by id: the evaluations, their comparison, and the page. Raises OptionError if two have one name."""
+    by_label = {stage.subject: stage for stage in evaluations}
+    if len(by_label) < len(evaluations):
+        names = [stage.subject for stage in evaluations]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise OptionError(f"{twice}: two checkpoints have this name. Rename a folder, or name each one once.")
+    compare = evaluate.comparison_stage(by_label)
+    stages = [*evaluations, compare, evaluation_page(title, compare, by_label)]
+    return {stage.id: stage for stage in stages}
 
 
 def _chat(name: str) -> Chat:
@@ -88,18 +107,16 @@ def _check(options: EvaluationOptions) -> None:
 
 
 def _stage(
-    checkpoint: Path, tokenizer: Path | None, suite: Suite, execution: evaluate.Execution, before: Stage | None
+    checkpoint: ResolvedCheckpoint,
+    tokenizer: Path | None,
+    suite: Suite,
+    execution: evaluate.Execution,
+    before: Stage | None,
 ) -> Stage:
-    folder, made_with = resolve_checkpoint(checkpoint)
-    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", _label(checkpoint.resolve())).strip("-.")
+    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", checkpoint.label).strip("-.")
+    origin = evaluate.Origin(checkpoint.key, checkpoint.tokenizer)
     try:
-        return evaluate.checkpoint_stage(label, folder, tokenizer, suite, execution, before, made_with)
+        return evaluate.checkpoint_stage(label, checkpoint.folder, tokenizer, suite, execution, before, origin)
     except (ValueError, OSError) as error:
-        named = str(error).startswith((str(checkpoint), str(folder)))
-        raise OptionError(str(error) if named else f"{checkpoint}: {error}") from error
-
-
-def _label(folder: Path) -> str:
-    """The name that people know a checkpoint by: of its train stage, or of its folder."""
-    artifact = folder.parent if folder.name == CHECKPOINT and (folder.parent / MANIFEST).is_file() else folder
-    return f"{artifact.parent.name}-{artifact.name}" if (artifact / MANIFEST).is_file() else artifact.name
+        named = str(error).startswith(str(checkpoint.folder))
+        raise OptionError(str(error) if named else f"{checkpoint.folder}: {error}") from error

@@ -129,3 +129,21 @@ def test_a_missing_package_is_refused_here_and_only_reported_for_another_cluster
     result = run([stage], tmp_path, "auto", seen.append)
     assert seen[0]["event"] == "missing_package"
     assert "no-such-package missing" in result.failed["tasks"]
+
+
+def test_stages_that_need_no_cluster_start_none_unless_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(address: str | None) -> None:
+        raise AssertionError(f"a cluster at {address} was asked for")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("infra.cluster.connection.connect", refuse)
+    first = Stage("first", work=lambda context, inputs: {"made": 1.0}, inline=True)
+    second = Stage("second", inputs={"first": first}, work=lambda context, inputs: {"made": 2.0}, inline=True)
+    assert run([second], tmp_path).metrics == {"first": {"made": 1.0}, "second": {"made": 2.0}}
+    third = Stage("third", inputs={"second": second}, work=lambda context, inputs: {}, inline=True)
+    with pytest.raises(AssertionError, match="a cluster at auto was asked for"):
+        run([third], tmp_path, address="auto")
+    with pytest.raises(AssertionError, match="a cluster at None was asked for"):
+        run([Stage("far", inputs={"second": second}, work=lambda context, inputs: {})], tmp_path)

@@ -42,6 +42,17 @@ def difference(before: Sequence[Share], after: Sequence[Share], clusters: Sequen
     return Difference(value, value - half, value + half, p_value, mcnemar(before, after), len(before))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for being the smallest of many (Holm 1979, Scand. J. Stat. 6, 65): the level at which the
+    step-down procedure would reject each."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
 def _two_sided(value: float, estimate: VarianceEstimate) -> float:
     """p-value of Student's t; without any spread a difference is certain."""
     if not estimate.variance:

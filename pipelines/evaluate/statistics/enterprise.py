@@ -66,9 +66,9 @@ def enterprise_bits_per_byte(shares: ItemShares) -> Score | None:
 
     None unless all its tasks are there."""
     benchmarks = [task for tasks in BITS_PER_BYTE_PARTS.values() for task in tasks]
-    found = _standing_for(benchmarks, [task for task, measure in shares if measure == GOLD])
+    tasks_of = _standing_for(benchmarks, [task for task, measure in shares if measure == GOLD])
     weights = {
-        (found.get(task, task), GOLD): 1 / len(BITS_PER_BYTE_PARTS) / len(tasks)
+        (tasks_of.get(task, task), GOLD): 1 / len(BITS_PER_BYTE_PARTS) / len(tasks)
         for tasks in BITS_PER_BYTE_PARTS.values()
         for task in tasks
     }
@@ -85,7 +85,7 @@ def _standing_for(benchmarks: Sequence[str], names: Sequence[str]) -> dict[str, 
     variants = {name: [each for each in names if each == name or each.startswith(f"{name}-")] for name in benchmarks}
     if not all(variants.values()):
         return {}
-    return {name: min(found, key=lambda each: (len(each), each)) for name, found in variants.items()}
+    return {name: min(names, key=lambda each: (len(each), each)) for name, names in variants.items()}
 
 
 def _combined(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Score | None:

@@ -75,7 +75,8 @@ def _planned(store: Store, stage: Stage) -> dict[str, Any]:
     action, reason = ("reuse", "committed") if store.find(stage) else ("build", "never built in this store")
     inputs = {name: upstream.key for name, upstream in stage.inputs.items()}
     named = {"id": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
-    model = {"model_output": stage.model_output, "model_input": stage.model_input}
+    fields = ("model_output", "model_input", "model_key", "step_metric")
+    model = {name: getattr(stage, name) for name in fields}
     return {**named, "action": action, "reason": reason, "inputs": inputs, **model}
 
 
@@ -230,6 +231,32 @@ def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Any):
     assert [made.model_id for made in seen.run("tiny-1").outputs.model_outputs] == [model.model_id]
     [measured] = seen.run("03 evaluate 1").inputs.model_inputs
     assert measured.model_id == model.model_id
+
+
+def test_scores_have_the_step_that_their_stage_names(store: Store, mlflow_of: Any):
+    """Of a phase, on its run and the whole run; of a checkpoint alone also on the run and the model that it is of."""
+    tell_whole_run(store)
+    phase = replace(_stage("evaluate", "2", {}, train=TRAIN), model_input="train", step_metric="eval/tokens")
+    story = Story(store, "tiny-2", [SOURCE, TRAIN, phase])
+    story.reuse(SOURCE)
+    story.reuse(TRAIN)
+    story.begin(phase)
+    story.commit(phase, {"eval/piqa/acc": 0.5, "eval/tokens": 7168.0})
+    story.end()
+    alone = replace(_stage("evaluate", "train-1"), model_key=TRAIN.key, step_metric="eval/tokens")
+    later = Story(store, "tiny-3", [alone], at=START + 100)
+    later.begin(alone)
+    later.commit(alone, {"eval/piqa/acc": 0.75, "eval/tokens": 8192.0})
+    later.end()
+    catch_up(store.root)
+    seen = mlflow_of(store)
+    for run in ("03 evaluate 2", "tiny-2"):
+        assert seen.curve(run, "eval/piqa/acc") == [(7168, 0.5)]
+    for run in ("01 evaluate train-1", "tiny-1"):
+        assert seen.curve(run, "eval/piqa/acc") == [(8192, 0.75)]
+    [model] = seen.models()
+    scores = {(metric.step, metric.value) for metric in model.metrics if metric.key == "eval/piqa/acc"}
+    assert scores == {(7168, 0.5), (8192, 0.75)}
 
 
 def test_the_report_is_on_the_parent_and_the_manifest_on_the_stage(seen: Any):

@@ -15,6 +15,7 @@ from arctic_errors import UserError
 from data_recipes import RecipeError
 from infra.store import Store
 from infra.tracking import tracking_uri
+from pipelines.artifacts.comparison import Comparison
 from pipelines.artifacts.evaluation import Scores
 from pipelines.cli import app, main
 from pipelines.errors import OptionError
@@ -103,7 +104,8 @@ def root(tmp_path: Path) -> Path:
             r"'hellswag': no such task or suite. There are enterprise, academic, smoke, ",
         ),
         ({"root": Path("no/such/root")}, r"no such folder. Run: arctic eval-data fetch --root no/such/root"),
-        ({"checkpoint": Path("no/such/model")}, r"no/such/model: no such folder. Give the folder of a checkpoint"),
+        ({"checkpoints": (Path("no/such/model"),)}, r"no/such/model: no such folder. Give the folder of a checkpoint"),
+        ({"phase": 3}, r"--phase 3: .*toy is no store. Leave it out, or give a store"),
         ({"against": Path("no/such/model")}, r"no/such/model: no such folder. Give the folder of a checkpoint"),
         ({"tokenizer": None}, r"toy: holds no tokenizer.json. Name the folder of the tokenizer as well"),
     ],
@@ -111,7 +113,7 @@ def root(tmp_path: Path) -> Path:
 def test_mistakes_are_told_with_their_mend_before_a_cluster_is_started(
     change: dict[str, object], message: str, checkpoint: Path, tokenizer: Path, root: Path, tmp_path: Path
 ) -> None:
-    fields = {"checkpoint": checkpoint, "suite": ("race",), "root": root, "tokenizer": tokenizer} | change
+    fields = {"checkpoints": (checkpoint,), "suite": ("race",), "root": root, "tokenizer": tokenizer} | change
     with pytest.raises(UserError, match=message):
         run_graph(evaluation_graph(EvaluationOptions(**fields)), tmp_path / "store")
     assert not (tmp_path / "store").exists()
@@ -119,7 +121,7 @@ def test_mistakes_are_told_with_their_mend_before_a_cluster_is_started(
 
 def test_folder_that_is_no_checkpoint_says_what_one_holds(root: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"no checkpoint. It holds neither checkpoint\.json .* nor config\.json"):
-        evaluation_graph(EvaluationOptions(root, ("race",), root))
+        evaluation_graph(EvaluationOptions((root,), ("race",), root))
 
 
 def test_tokenizer_without_the_tokens_that_it_names_is_told(
@@ -130,7 +132,7 @@ def test_tokenizer_without_the_tokens_that_it_names_is_told(
     (folder / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
     config = json.loads((tokenizer / "tokenizer_config.json").read_text()) | {"eos_token": "</s>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    options = EvaluationOptions(checkpoint, ("race",), root, tokenizer=folder)
+    options = EvaluationOptions((checkpoint,), ("race",), root, tokenizer=folder)
     with pytest.raises(OptionError, match=r"tokenizer_config\.json: does not fit tokenizer\.json \(KeyError\('</s>'\)"):
         evaluation_graph(options)
 
@@ -176,7 +178,13 @@ def test_a_tiny_checkpoint_is_scored_tracked_and_not_scored_twice(
         return done.stdout
 
     first = arctic()
-    (made,) = Store(tmp_path / "store").artifacts()
+    made, compared, page = (
+        next(each for each in Store(tmp_path / "store").artifacts() if each.manifest.name == name)
+        for name in ("evaluate", "compare", "evaluation_page")
+    )
+    assert Comparison.read(compared.path).order == ["toy"]
+    assert f"Page: {page.path / 'report.html'}" in first
+    assert "<code>acc</code>" in (page.path / "report.html").read_text()
     scores = Scores.read(made.path)
     assert (scores.phase, scores.step, scores.tokens, scores.scores["race/acc"].n) == ("toy", 7, 7168, 6)
     assert "race/acc " in first
@@ -194,7 +202,7 @@ def test_a_tiny_checkpoint_is_scored_tracked_and_not_scored_twice(
     assert shown.items() <= runs["01 evaluate toy"].items()
 
     again = arctic()
-    assert len(list(Store(tmp_path / "store").artifacts())) == 1
+    assert len(list(Store(tmp_path / "store").artifacts())) == 3
     assert [line for line in again.splitlines() if line.startswith("race/")] == [
         line for line in first.splitlines() if line.startswith("race/")
     ]

@@ -92,7 +92,7 @@ def test_a_tokenizer_is_that_of_one_side(
         (tmp_path / name).mkdir()
     own, against = (tmp_path / name if name else None for name in (tokenizer, other))
     options = EvaluationOptions(
-        tmp_path / "new",
+        (tmp_path / "new",),
         ("race",),
         tmp_path / "root",
         against=tmp_path / "old",
@@ -105,7 +105,7 @@ def test_a_tokenizer_is_that_of_one_side(
 
 
 def test_a_tokenizer_for_nobody_is_refused(tmp_path: Path) -> None:
-    options = EvaluationOptions(tmp_path, ("race",), tmp_path, against_tokenizer=tmp_path)
+    options = EvaluationOptions((tmp_path,), ("race",), tmp_path, against_tokenizer=tmp_path)
     with pytest.raises(OptionError, match="--against-tokenizer: there is no --against"):
         evaluation_graph(options)
 

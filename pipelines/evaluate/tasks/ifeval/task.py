@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple, cast
 from infra.host.packages import require
 from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Text
-from pipelines.evaluate.sql_answers import CORRECT
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, form_of, way_of
 from pipelines.evaluate.tasks.ifeval.checks import CHECKS
 from pipelines.evaluate.tasks.ifeval.text import PACKAGE, language_detector
+from pipelines.evaluate.tasks.sql_answers import CORRECT
 
 PROMPTS = "ifeval/input_data.jsonl"
 MAX_NEW_TOKENS = 1280

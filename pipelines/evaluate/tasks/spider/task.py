@@ -10,12 +10,12 @@ from typing import Any, Literal, cast
 from pipelines.evaluate.data.files import checked, data_files, read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.sandbox import Reply, SqlSandbox
-from pipelines.evaluate.sql_answers import CORRECT, NO_QUERY, TIMEOUT, WRONG_ROWS
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, form_of, way_of
 from pipelines.evaluate.tasks.spider.execution import is_ordered, prepared, same_result, with_values
 from pipelines.evaluate.tasks.spider.hardness import hardness
 from pipelines.evaluate.tasks.spider.prompt import example_prompt, extract_query, question_prompt
+from pipelines.evaluate.tasks.sql_answers import CORRECT, NO_QUERY, TIMEOUT, WRONG_ROWS
 
 QUESTIONS, SCHEMAS, DATABASES = "spider/dev.json", "spider/tables.json", "spider/database/"
 STOPS = (";", "\n\n/*")

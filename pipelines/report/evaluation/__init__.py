@@ -1,0 +1,5 @@
+"""The page about evaluated checkpoints: scores over tokens and compute, what changed, and answers side by side."""
+
+from pipelines.report.evaluation.stage import stage
+
+__all__ = ["stage"]
