@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from infra.integrity import read_committed
+from infra.store.integrity import read_committed
 from pipelines.artifacts.evaluation import SIGNIFICANCE, Difference, Score
 
 COMPARISON = "comparison.json"
