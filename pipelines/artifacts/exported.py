@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infra.integrity import read_committed
+from infra.store.integrity import read_committed
 
 MODEL = "model"
 AGREEMENT = "agreement.json"
