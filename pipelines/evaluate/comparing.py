@@ -96,4 +96,8 @@ def _means(last: Sequence[Evaluated], left_out: set[str]) -> dict[str, Score]:
             mean = Share(*(sum(values) / len(last) for values in zip(*(each[measure] for each in shares), strict=True)))
             pairs.setdefault(f"{task}/{measure}", []).append((mean, by_item[0][task, item]["cluster"]))
     measures = last[-1].scores.compared
-    return {name: score(*zip(*pairs[name], strict=True)) for name in measures if name in pairs}
+    return {name: _mean_score(pairs[name]) for name in measures if name in pairs}
+
+
+def _mean_score(pairs: Sequence[tuple[Share, str]]) -> Score:
+    return score([share for share, _ in pairs], [cluster for _, cluster in pairs])
