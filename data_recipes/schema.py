@@ -150,6 +150,9 @@ class TokenizeSection(Section):
 
     sequence_length: Annotated[int, Field(ge=8, lt=2**31)]
     """Number of tokens T that the model predicts per sequence. Stored sequences have T + 1 tokens."""
+    long_conversations: Literal["drop", "truncate"] = "drop"
+    """Conversations of a fine-tune that are longer than a sequence: leave them out ("drop"), or keep their beginning if
+    it holds a part of an answer ("truncate"). Both are counted. Documents are split instead."""
 
 
 class TaskSection(ExtensionSection):

@@ -173,10 +173,18 @@ def shard_paths(artifact: Path, kind: str) -> list[Path]:
 
 def iter_kept(documents: Path, filtered: Path, decisions: Path, *splits: str) -> Iterator[pa.RecordBatch]:
     """Kept documents of `splits`, in order, from a shard of documents and its two sidecars; text is redacted."""
+    for batch, redactions in iter_kept_with_redactions(documents, filtered, decisions, *splits):
+        yield _redacted(batch, redactions)
+
+
+def iter_kept_with_redactions(
+    documents: Path, filtered: Path, decisions: Path, *splits: str, columns: Iterable[str] = ()
+) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
+    """As `iter_kept`, with the text as it was found and what is to be redacted in it, and with more `columns`."""
     keep = read_table(decisions, columns=["doc_id", "keep"])
     redactions = read_table(filtered, columns=["doc_id", "redactions"])
     row = 0
-    for batch in ParquetFile(documents).iter_batches(KEPT_BATCH_ROWS, columns=["doc_id", "text", "split"]):
+    for batch in ParquetFile(documents).iter_batches(KEPT_BATCH_ROWS, columns=["doc_id", "text", "split", *columns]):
         sidecars = [sidecar.slice(row, batch.num_rows).combine_chunks() for sidecar in (keep, redactions)]
         for sidecar, path in zip(sidecars, (decisions, filtered), strict=True):
             if not sidecar["doc_id"].combine_chunks().equals(batch["doc_id"]):
@@ -184,7 +192,7 @@ def iter_kept(documents: Path, filtered: Path, decisions: Path, *splits: str) ->
         row += batch.num_rows
         is_in = pa.compute.is_in(batch["split"], pa.array(splits))
         mask = pa.compute.and_(sidecars[0]["keep"], is_in).combine_chunks()
-        yield _redacted(batch.filter(mask), sidecars[1]["redactions"].filter(mask))
+        yield batch.filter(mask), sidecars[1]["redactions"].filter(mask)
 
 
 def redact(text: str, redactions: Iterable[Mapping[str, Any]]) -> str:
@@ -196,7 +204,7 @@ def redact(text: str, redactions: Iterable[Mapping[str, Any]]) -> str:
     return "".join([*parts, text[done:]])
 
 
-def _redacted(batch: pa.RecordBatch, redactions: pa.ChunkedArray) -> pa.RecordBatch:
+def _redacted(batch: pa.RecordBatch, redactions: pa.Array) -> pa.RecordBatch:
     if not pa.compute.any(pa.compute.greater(pa.compute.list_value_length(redactions), 0)).as_py():
         return batch
     texts = map(redact, batch["text"].to_pylist(), redactions.to_pylist())

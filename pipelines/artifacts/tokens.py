@@ -4,6 +4,7 @@
     <split>/NNNNN.bounds.npy  int32: `num_sequences` + 1 offsets; CRC-32 of each sequence's ids, then of each one's
                               cu_seqlens; then what the offsets point into: each sequence's cu_seqlens
     <split>/NNNNN.parquet     PIECES: which part of which document stands where, by sequence and start
+    <split>/NNNNN.trained.npy uint8: a bit for each id of a sequence, 1 if it is to be predicted; conversations only
     tokens.json               T, dtype, pad id, end id, and per split the sequences of each shard
 
 `split` is "train" or "heldout"; shard NNNNN holds the documents of the source's shard NNNNN. A document's ids are its
@@ -50,7 +51,8 @@ PIECES_PER_GROUP = 16_384
 @dataclass(frozen=True)
 class TokensIndex:
     """What tokens.json says. `shards[split]` is the number of sequences of each shard; `text_bytes[split]` the
-    UTF-8 bytes of the documents behind them; `num_tokens[split]` their ids without padding and repeats."""
+    UTF-8 bytes of the documents behind them; `num_tokens[split]` their ids without padding and repeats;
+    `marks_trained`: whether some ids are read and not trained, as the user's turns of conversations are."""
 
     sequence_length: int
     dtype: str
@@ -60,9 +62,13 @@ class TokensIndex:
     shards: dict[str, list[int]]
     text_bytes: dict[str, int]
     num_tokens: dict[str, int]
+    marks_trained: bool = False
 
     def write(self, folder: Path) -> None:
-        (folder / INDEX).write_text(json.dumps(asdict(self), indent=1, sort_keys=True), encoding="utf-8")
+        fields = asdict(self)
+        if not self.marks_trained:
+            del fields["marks_trained"]
+        (folder / INDEX).write_text(json.dumps(fields, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def id_dtype(vocab_size: int) -> str:
@@ -83,6 +89,13 @@ def write_token_shard(rows: Iterable[np.ndarray], pieces: pa.Table, folder: Path
             checksums += map(zlib.crc32, content if content.ndim == 2 else [content])
     np.save(home / f"{shard:05d}.bounds.npy", _bounds(pieces, checksums))
     write_table(pieces.cast(PIECES), home / f"{shard:05d}.parquet", row_group_size=PIECES_PER_GROUP)
+
+
+def write_trained_marks(rows: Iterable[np.ndarray], folder: Path, split: str, shard: int) -> None:
+    """Write which ids of a shard are trained: `rows` are bool or 0 and 1, [any, T + 1]."""
+    blocks = [np.packbits(block.astype(bool), axis=1) for block in rows]
+    marks = np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.uint8)
+    np.save(folder / split / f"{shard:05d}.trained.npy", marks)
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,7 @@ class TokenSequences:
         self._rows: dict[int, np.ndarray] = {}
         self._bounds: dict[int, _Bounds] = {}
         self._tables: dict[int, pa.Table] = {}
+        self._marks: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -130,6 +144,17 @@ class TokenSequences:
         if not is_inside or zlib.crc32(cu_seqlens.data) != bounds.cu_seqlens_checksums[row]:
             self._raise_damage(shard, row)
         return cu_seqlens
+
+    def trained(self, sequence: int) -> np.ndarray:
+        """bool [T + 1]: whether each id of a sequence is trained. From disk."""
+        if not self.index.marks_trained:
+            return np.ones(self.index.sequence_length + 1, dtype=bool)
+        shard, row = self.locate(sequence)
+        if shard not in self._marks:
+            file = self.folder / f"{shard:05d}.trained.npy"
+            require_intact(file)
+            self._marks[shard] = np.load(file, mmap_mode="r", allow_pickle=False)
+        return np.unpackbits(self._marks[shard][row], count=self.index.sequence_length + 1).astype(bool)
 
     def segments(self, sequence: int) -> np.ndarray:
         """int32 [T + 1]: 0, 1, ... for the piece that each id belongs to, -1 for padding."""

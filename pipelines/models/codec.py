@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from infra.store.integrity import read_committed
+from pipelines.artifacts.chat_template import ChatTemplate
 from pipelines.artifacts.tokenizer import CHAT_END, CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, read_tokenizer
 
 Messages = Sequence[Mapping[str, str]]
@@ -73,8 +72,4 @@ class ArcticCodec:
     def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         if self.template is None:
             raise ValueError(f"{self._folder}: its tokenizer has no chat template. Ask without one.")
-        # The settings of Hugging Face's own renderer.
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        return environment.from_string(self.template).render(
-            messages=messages, add_generation_prompt=add_generation_prompt
-        )
+        return ChatTemplate(self.template).render(messages, add_generation_prompt=add_generation_prompt)

@@ -48,7 +48,7 @@ def stage(name: str, section: TokenizeSection, inputs: TokenizeInputs[Stage]) ->
 
     The work raises ValueError if the corpus has no training document left.
     """
-    return Stage("tokenize", name, 4, section.as_params(), inputs.named(), partial(_tokenize, section, name))
+    return Stage("tokenize", name, 4, _params(section), inputs.named(), partial(_tokenize, section, name))
 
 
 def _train(section: TokenizerSection, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
@@ -150,13 +150,18 @@ def _metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
     }
 
 
+def _params(section: TokenizeSection) -> dict[str, int]:
+    """What decides the tokens of documents, none of which is a conversation."""
+    return {"sequence_length": section.sequence_length}
+
+
 def _key(section: TokenizeSection, shard: Shard, inputs: TokenizeInputs[Artifact]) -> str:
     """What the tokens of `shard` are made from: so a document taken down costs its own shard, unless it was in the
     tokenizer's sample."""
     tokenizer, documents = inputs.tokenizer, inputs.documents
     return shard_key(
         shard.number,
-        [section.as_params(), *shard.distrusted],
+        [_params(section), *shard.distrusted],
         *(tokenizer.digest(tokenizer.path / file) for file in (TOKENIZER_FILE, CONFIG_FILE)),
         documents.source.digest(shard.kept.documents),
         documents.filter.digest(shard.kept.filtered),

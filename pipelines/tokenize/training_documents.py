@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from infra.artifact import Artifact
 from infra.inputs import Inputs, Node
-from pipelines.artifacts.documents import iter_kept, shard_paths
+from pipelines.artifacts.conversations import Conversation, read_conversation
+from pipelines.artifacts.documents import iter_kept, iter_kept_with_redactions, shard_paths
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class KeptShard(NamedTuple):
     def batches(self, *splits: str) -> Iterator[pa.RecordBatch]:
         """Kept documents of `splits`, in order, redacted."""
         return iter_kept(self.documents, self.filtered, self.decisions, *splits)
+
+    def conversations(self, split: str) -> Iterator[tuple[str, Conversation | None]]:
+        """Id and conversation of each kept document of one split, redacted; None for a document that is none."""
+        for batch, redactions in iter_kept_with_redactions(*self, split, columns=["attributes"]):
+            columns = (batch["doc_id"], batch["text"], batch["attributes"], redactions)
+            for doc_id, text, attributes, spans in zip(*(column.to_pylist() for column in columns), strict=True):
+                yield doc_id, read_conversation(text, attributes, spans)
 
 
 def kept_shards(corpus: TrainingDocuments[Artifact]) -> list[KeptShard]:

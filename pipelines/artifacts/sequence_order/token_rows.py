@@ -10,7 +10,8 @@ from pipelines.artifacts.tokens import TokenSequences
 
 class Rows(NamedTuple):
     """[n, T] each: int64 ids, int64 positions that restart at each piece, int32 segments (0, 1, ... by piece, -1 for
-    padding), int64 targets (-1 if there is nothing to predict: padding, and the border between two documents)."""
+    padding), int64 targets (-1 if there is nothing to predict: padding, the border between two documents, ids that are
+    not trained)."""
 
     ids: np.ndarray
     positions: np.ndarray
@@ -23,11 +24,17 @@ def read_rows(corpora: Sequence[TokenSequences], which: np.ndarray, sequences: n
     width = corpora[0].index.sequence_length + 1
     raw = np.empty((len(sequences), width), dtype=np.result_type(*(corpus.index.dtype for corpus in corpora)))
     ends = []
+    untrained = []
     for row, (corpus, sequence) in enumerate(zip(which.tolist(), sequences.tolist(), strict=True)):
         source = corpora[corpus]
         raw[row] = source.ids(sequence)
         ends.append(source.cu_seqlens(sequence))
-    return _rows(raw, ends)
+        if source.index.marks_trained:
+            untrained.append((row, ~source.trained(sequence)[1:]))
+    rows = _rows(raw, ends)
+    for row, places in untrained:
+        rows.targets[row, places] = -1
+    return rows
 
 
 def _rows(raw: np.ndarray, cu_seqlens: Sequence[np.ndarray]) -> Rows:

@@ -1,0 +1,119 @@
+"""Chat templates as Hugging Face's tools have them: messages to text, and which part of it the assistant said."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError as JinjaError
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from arctic_errors import ArcticError
+
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+"""Around what a template marks as the assistant's, until the text is read. Unicode keeps both for such use."""
+Messages = Sequence[Mapping[str, str]]
+"""Turns of a chat, each with `role` and `content`."""
+
+
+class TemplateError(ArcticError, ValueError):
+    """A chat template does not render a conversation, or does not show what the assistant said."""
+
+
+class Rendered(NamedTuple):
+    """The text of a conversation, and first character and end of each turn of the assistant."""
+
+    text: str
+    spans: list[tuple[int, int]]
+
+
+class ChatTemplate:
+    """A chat template. Raises TemplateError if it cannot be read.
+
+    >>> chatml = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>\\n{% endfor %}"
+    >>> chatml += "{% if add_generation_prompt %}<assistant>{% endif %}"
+    >>> chat = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+    >>> ChatTemplate(chatml).render_spans(chat)
+    Rendered(text='<user>2 + 2?</>\\n<assistant>4</>\\n', spans=[(27, 31)])
+    """
+
+    def __init__(self, source: str) -> None:
+        # The settings of Hugging Face's own renderer.
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+        )
+        environment.globals["raise_exception"] = _raise
+        self._has_markers = "generation" in source and "endgeneration" in source
+        try:
+            self._template = environment.from_string(source)
+        except JinjaError as error:
+            raise TemplateError(f"the chat template cannot be read: {error}. Correct it.") from None
+
+    def render(self, messages: Messages, *, add_generation_prompt: bool = False) -> str:
+        """The text of `messages`, with the beginning of the assistant's next turn if asked for."""
+        return self._render(messages, add_generation_prompt).replace(OPEN, "").replace(CLOSE, "")
+
+    def render_spans(self, messages: Messages) -> Rendered:
+        """The text of `messages`, and where the assistant's turns lie in it: what an answer would have to write, with
+        the mark that ends it.
+
+        They are what stands between `{% generation %}` and `{% endgeneration %}`. In a template without these markers,
+        a turn is what it adds to the prompt for it.
+
+        Raises:
+            TemplateError: The template has no markers and renders a turn otherwise once the conversation goes on.
+        """
+        if self._has_markers:
+            return _unmarked(self._render(messages, False))
+        text = self._render(messages, False)
+        return Rendered(text, [self._span(text, messages, turn) for turn in _answers(messages)])
+
+    def _span(self, text: str, messages: Messages, turn: int) -> tuple[int, int]:
+        prompt = self._render(messages[:turn], True)
+        answered = self._render(messages[: turn + 1], False)
+        if not (text.startswith(answered) and answered.startswith(prompt)):
+            raise TemplateError(
+                "the chat template renders a turn otherwise once the conversation goes on, so it does not show what "
+                "the assistant said. Put {% generation %} and {% endgeneration %} around the assistant's turn in it."
+            )
+        # Blank lines behind the end of the turn belong to the template: an answer has ended before them.
+        return len(prompt), len(answered.rstrip())
+
+    def _render(self, messages: Messages, add_generation_prompt: bool) -> str:
+        try:
+            return self._template.render(messages=messages, add_generation_prompt=add_generation_prompt)
+        except JinjaError as error:
+            raise TemplateError(f"the chat template does not take the conversation: {error}") from None
+
+
+class _Generation(Extension):
+    """The block `generation` of Hugging Face's templates."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja's own attribute
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_enclosed"), [], [], body).set_lineno(line)
+
+    def _enclosed(self, caller: Callable[[], str]) -> str:
+        return f"{OPEN}{caller()}{CLOSE}"
+
+
+def _raise(message: str) -> Any:
+    raise JinjaError(message)
+
+
+def _answers(messages: Messages) -> list[int]:
+    return [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+
+
+def _unmarked(marked: str) -> Rendered:
+    parts = marked.replace(CLOSE, OPEN).split(OPEN)
+    ends = [0]
+    for part in parts:
+        ends.append(ends[-1] + len(part))
+    # Every second part is the assistant's.
+    return Rendered("".join(parts), [span for number, span in enumerate(pairwise(ends)) if number % 2])
