@@ -38,7 +38,7 @@ def _line(detail: Any, field: str, sections: Sequence[type[BaseModel]]) -> str:
     value, context = detail["input"], detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            fields = sorted({name for section in sections for name in section.model_fields})
+            fields = sorted({field.alias or name for each in sections for name, field in each.model_fields.items()})
             hint = did_you_mean(field.rpartition(".")[2], fields) or f"Known here: {', '.join(fields)}."
             return f"{field} = {value!r}: unknown field. {hint}"
         case "missing":

@@ -174,6 +174,20 @@ class TextToSqlInput(Section):
     """Random seed of the generator."""
 
 
+class TextToSqlChatInput(Section):
+    """Conversations about generated SQLite schemas: questions in several wordings, answered by queries that return
+    rows. With the seed of an input of kind "text_to_sql", none of its held-out schemas occurs in them."""
+
+    kind: Literal["text_to_sql_chat"]
+    """Kind of input: `"text_to_sql_chat"`."""
+    num_schemas: PositiveInt
+    """Number of schemas. Each becomes one conversation."""
+    pairs_per_schema: PositiveInt
+    """Number of questions per schema."""
+    seed: Seed
+    """Random seed of the generator."""
+
+
 def _kind(page: Any) -> str | None:
     """The kind of an input as it stands in a recipe; OWN_CLASS for one of the user's own."""
     kind = page.get("kind") if isinstance(page, dict) else getattr(page, "kind", None)
@@ -192,6 +206,7 @@ Input = Annotated[
     | Annotated[PythonSourcesInput, Tag("python_sources")]
     | Annotated[RepositoriesInput, Tag("repositories")]
     | Annotated[TextToSqlInput, Tag("text_to_sql")]
+    | Annotated[TextToSqlChatInput, Tag("text_to_sql_chat")]
     | Annotated[ExtensionSection, Tag(OWN_CLASS)],
     Discriminator(_kind),
 ]

@@ -112,6 +112,8 @@ def _named_corpora(run: RunRecipe) -> Iterator[tuple[str, str]]:
     for number, phase in enumerate(run.phases, start=1):
         fields = ("weights", "weights_to", "tokens_per_corpus")
         tables |= {f"phases.{number}.{field}": getattr(phase, field) for field in fields}
+    for number, section in enumerate(run.finetune, start=1):
+        tables |= {f"finetune.{number}.{field}": getattr(section, field) for field in ("weights", "epochs")}
     for field, table in tables.items():
         yield from ((f"{field}.{name} = {value}", name) for name, value in table.items())
     yield from ((f"mix.rehydrate.{number} = {name!r}", name) for number, name in enumerate(run.mix.rehydrate, start=1))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.finetuning import FinetuneSection
 from data_recipes.inputs import Input
 from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import (
@@ -240,8 +241,10 @@ class RunRecipe(Section):
     """Architecture."""
     train: TrainSection
     """Optimization and parallel layout."""
+    finetune: list[FinetuneSection] = []
+    """Fine-tunes on conversations, in order."""
     evaluate: EvaluateSection
-    """Scores to measure after every phase."""
+    """Scores to measure after every phase and every fine-tune."""
     export: list[ExportSection] = []
     """Exports of checkpoints, each proven before it is committed."""
     stages: list[StageSection] = []
@@ -276,6 +279,23 @@ class RunRecipe(Section):
         for number, name in enumerate(names, start=1):
             if name in names[: number - 1]:
                 raise ValueError(f"phases.{number}.name = {name!r}: an earlier phase has this name. Rename one.")
+        return self
+
+    @model_validator(mode="after")
+    def _fine_tunes_have_own_names(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        for number, section in enumerate(self.finetune, start=1):
+            if section.name in names:
+                raise ValueError(
+                    f"finetune.{number}.name = {section.name!r}: a phase or a fine-tune above has this name. "
+                    "Rename one."
+                )
+            if section.base not in names:
+                raise ValueError(
+                    f"finetune.{number}.from = {section.base!r}: no phase and no fine-tune above has this name. "
+                    f"There are {', '.join(names)}."
+                )
+            names.append(section.name)
         return self
 
     @model_validator(mode="after")

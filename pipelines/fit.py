@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from arctic_model.config import ArcticConfig, ConfigError
 from arctic_model.export.capabilities import inexpressible
@@ -18,6 +19,7 @@ from arctic_model.presets import preset
 from arctic_model.sizing.parallel import ParallelConfig
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
 from data_recipes.explain import did_you_mean
+from data_recipes.finetuning import FinetuneSection
 from data_recipes.inputs import TextToSqlInput
 from data_recipes.refining import FilterSection
 from data_recipes.schema import StageSection
@@ -109,6 +111,7 @@ def _run_mistakes(
 ) -> Iterator[str]:
     yield from _model_mistakes(run)
     yield from _mix_mistakes(run, corpora, own_scores)
+    yield from _finetune_mistakes(run, corpora)
     yield from _evaluation_mistakes(run, corpora)
     yield from _chat_mistakes(run, folder)
     yield from _export_mistakes(run)
@@ -169,6 +172,41 @@ def _mix_mistakes(
             yield f"mix.quality_power.{name} = {power:g}: {mistake}"
 
 
+def _finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
+    phases = {name: number for number, phase in enumerate(run.phases, start=1) for name in phase.corpora}
+    for number, section in enumerate(run.finetune, start=1):
+        prefix, field = f"finetune.{number}", "weights" if section.weights else "epochs"
+        for name in section.corpora:
+            value = getattr(section, field)[name]
+            kinds = [item.kind for item in corpora[name].source.inputs if item.kind not in CHAT_KINDS]
+            if kinds:
+                yield (
+                    f"{prefix}.{field}.{name} = {value:g}: the corpus has an input of kind {kinds[0]}, whose documents "
+                    f"are no conversations. Name a corpus of the kind {' or '.join(CHAT_KINDS)}."
+                )
+            if name in phases:
+                yield (
+                    f"{prefix}.{field}.{name} = {value:g}: phases.{phases[name]} reads this corpus as documents. Give "
+                    "the conversations a corpus recipe of their own."
+                )
+        yield from (f"{prefix}.{mistake}" for mistake in _layout_mistakes(section, run))
+
+
+def _layout_mistakes(section: FinetuneSection, run: RunRecipe) -> Iterator[str]:
+    try:
+        train = section.train_section(run.train)
+    except ValidationError as error:
+        yield str(error.errors()[0]["ctx"]["error"])
+        return
+    step_tokens = run.tokenize.sequence_length * train.global_batch_sequences
+    if section.tokens is not None and section.tokens % step_tokens:
+        nearest = max(1, round(section.tokens / step_tokens)) * step_tokens
+        yield (
+            f"tokens = {section.tokens} is not a whole number of steps of {step_tokens} tokens (sequence_length x "
+            f"global_batch_sequences). Use {nearest}."
+        )
+
+
 def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
     evaluate = run.evaluate
     for number, name in enumerate(evaluate.tasks, start=1):
@@ -217,9 +255,12 @@ def _export_mistakes(run: RunRecipe) -> Iterator[str]:
             yield from (f"export.{number}.to = {line}" for line in inexpressible(model_config(run), section.to))
 
 
+CHAT_KINDS = ("chat", "text_to_sql_chat")
+"""Kinds of input whose documents are conversations."""
 CORPUS_STAGES = ("source", "score", "filter", "dedup")
 PHASE_STAGES = ("mix", "train", "evaluate")
-RESERVED = frozenset((*CORPUS_STAGES, "tokenizer", "tokenize", *PHASE_STAGES, "export", "report", "ablate"))
+FINETUNE_STAGES = ("mix", "finetune", "evaluate")
+RESERVED = frozenset((*CORPUS_STAGES, "tokenizer", "tokenize", *PHASE_STAGES, "finetune", "export", "report", "ablate"))
 """Names of the stages of the chain."""
 
 
@@ -247,7 +288,9 @@ def _stage_ids(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> list[str]
     ids = [f"{name}[{corpus}]" for corpus in corpora for name in (*CORPUS_STAGES, "tokenize")]
     own = [f"{section.name}[{name}]" for name, corpus in corpora.items() for section in corpus.stages]
     phases = [f"{name}[{number}]" for number, _ in enumerate(run.phases, start=1) for name in PHASE_STAGES]
-    return [*ids, *own, "tokenizer", *phases, *(f"export[{section.name}]" for section in run.export)]
+    finetunes = [f"{name}[{section.name}]" for section in run.finetune for name in FINETUNE_STAGES]
+    exports = [f"export[{section.name}]" for section in run.export]
+    return [*ids, *own, "tokenizer", *phases, *finetunes, *exports]
 
 
 def _corpus_mistakes(corpus: CorpusRecipe) -> Iterator[str]:

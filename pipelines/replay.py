@@ -99,7 +99,7 @@ def _verdict(original: Artifact, again: Artifact) -> tuple[str, bool]:
     if not differing:
         size = sum(entry.bytes for entry in before.files)
         return f"{len(before.files)} files, {size:,} bytes, identical", True
-    if before.name in ("train", "evaluate", "export") and not _same_machine(before, after):
+    if before.name in ("train", "finetune", "evaluate", "export") and not _same_machine(before, after):
         return _within_band(original, again)
     shown = ", ".join(differing[:3])
     return f"{len(differing)} of {len(before.files)} files differ: {shown}", False
@@ -110,7 +110,7 @@ def _same_machine(before: Manifest, after: Manifest) -> bool:
 
 
 def _within_band(original: Artifact, again: Artifact) -> tuple[str, bool]:
-    if original.manifest.name == "train":
+    if original.manifest.name in ("train", "finetune"):
         before, after = _mean_loss(original.path), _mean_loss(again.path)
         difference = abs(after - before) / before
         return f"other hardware: mean loss {before:.5f} and {after:.5f}", difference <= LOSS_BAND

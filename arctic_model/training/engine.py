@@ -151,18 +151,30 @@ class Engine:
     def load(self, updates: int, read: Callable[[str, str, int, int], Tensor]) -> None:
         """Load weights and optimizer state after `updates` updates from `read(name, kind, start, length)`, which
         returns flat values of the parameter over all experts."""
+        self.load_weights(read)
         for state in self._optimizer.state.values():
             state["step"].fill_(updates)
         for name, parameter in self.model.named_parameters():
-            first = self._first(name, parameter)
-            parameter.copy_(read(name, WEIGHT, first, parameter.numel()).view(parameter.shape))
-            for kind in (WEIGHT, *self.state_names(name)):
-                start, values = self._part(name, parameter, kind, whole=True)
-                if values.numel():
-                    values.copy_(read(name, kind, first + start, values.numel()))
+            for kind in self.state_names(name):
+                self._load_part(name, parameter, kind, read)
+
+    @torch.no_grad()
+    def load_weights(self, read: Callable[[str, str, int, int], Tensor]) -> None:
+        """Load the weights alone, as `load` does."""
+        for name, parameter in self.model.named_parameters():
+            whole = read(name, WEIGHT, self._first(name, parameter), parameter.numel())
+            parameter.copy_(whole.view(parameter.shape))
+            self._load_part(name, parameter, WEIGHT, read)
         biases = [read(name, WEIGHT, 0, bias.numel()) for name, bias in self.model.named_buffers()]
         if biases:
             self.model.set_router_biases(torch.stack(biases))
+
+    def _load_part(
+        self, name: str, parameter: nn.Parameter, kind: str, read: Callable[[str, str, int, int], Tensor]
+    ) -> None:
+        start, values = self._part(name, parameter, kind, whole=True)
+        if values.numel():
+            values.copy_(read(name, kind, self._first(name, parameter) + start, values.numel()))
 
     def close(self) -> None:
         """Remove DeepSpeed's hooks from the parameters. The process group stays."""

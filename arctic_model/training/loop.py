@@ -59,6 +59,8 @@ class TrainingPlan:
         expert_parallel_size: workers that share one copy of all experts.
         folder: holds checkpoints and history, and survives attempts.
         start_from: the checkpoint after `first_step`, None to start from initial weights.
+        weights_from: folder of the weights to start from, with new optimizer state, as
+            `arctic_model.checkpoint.reading.open_weights` reads it. None: the initial weights of the seed.
         retention: the checkpoints that stay.
         corpora: names of the corpora that batches number.
         peak_flops: of one worker; None if unknown, and then no MFU is reported.
@@ -78,6 +80,7 @@ class TrainingPlan:
     expert_parallel_size: int
     folder: Path
     start_from: Path | None = None
+    weights_from: Path | None = None
     retention: Retention = field(default_factory=Retention)
     corpora: tuple[str, ...] = ()
     peak_flops: float | None = None
@@ -147,7 +150,7 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
         )
         try:
             with Saver(engine, plan.folder, plan.retention, plan.collective_timeout_s) as saver:
-                saved, records = saver.resume(plan.start_from)
+                saved, records = saver.resume(plan.start_from, plan.weights_from)
                 if records:
                     observer.recorded(records)
                 state = _State.resumed(plan, saved)

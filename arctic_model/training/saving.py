@@ -5,7 +5,7 @@ the copy while training goes on. At most one checkpoint is being written.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +24,7 @@ from arctic_model.checkpoint.reading import (
     checkpoint_name,
     clear,
     newest_checkpoint,
+    open_weights,
     prune,
 )
 from arctic_model.checkpoint.tensor_names import ParameterSlice
@@ -85,12 +86,14 @@ class Saver:
             if self._workers.group is not None:
                 dist.destroy_process_group(self._workers.group)
 
-    def resume(self, start_from: Path | None) -> tuple[TrainingState | None, Sequence[Record]]:
-        """Load the newest checkpoint, or `start_from` if there is none yet.
+    def resume(
+        self, start_from: Path | None, weights_from: Path | None = None
+    ) -> tuple[TrainingState | None, Sequence[Record]]:
+        """Load the newest checkpoint, or `start_from` if there is none yet, or else the weights in `weights_from`.
 
         Returns:
-            The state of the loaded checkpoint, None if training starts from initial weights; and on worker 0 the
-            records of the steps up to it.
+            The state of the loaded checkpoint, None if training starts from weights alone; and on worker 0 the records
+            of the steps up to it.
 
         Raises:
             CheckpointError: if all checkpoints are damaged.
@@ -100,6 +103,9 @@ class Saver:
         start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
         records = workers.only_first(lambda: self._clean_up(newest, start)) or ()
         if start is None:
+            if weights_from is not None:
+                weights = open_weights(weights_from, workers)
+                workers.together(lambda progress: self._load_weights(weights, progress))
             return None, records
         workers.together(lambda progress: self._load(start, progress))
         self._last_good = start.folder
@@ -153,6 +159,13 @@ class Saver:
         return history.truncate(self._history, start.state.step if start else 0)
 
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        self._engine.load(checkpoint.state.updates, self._reader(checkpoint, progress))
+
+    def _load_weights(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        self._engine.load_weights(self._reader(checkpoint, progress))
+
+    def _reader(self, checkpoint: Checkpoint, progress: Progress) -> Callable[[str, str, int, int], Tensor]:
+        """Reads slices of the tensors of a checkpoint of this architecture."""
         if checkpoint.config != self._config:
             raise CheckpointError(
                 f"{checkpoint.folder}: was trained as {checkpoint.config}, the recipe says {self._config}. "
@@ -163,7 +176,7 @@ class Saver:
             progress.update()
             return checkpoint.read_slice(name, kind, start, length)
 
-        self._engine.load(checkpoint.state.updates, read)
+        return read
 
 
 class Staging:

@@ -17,6 +17,8 @@ import pyarrow as pa
 from infra.store.integrity import read_committed
 
 CHECKPOINT = "checkpoint"
+CHECKPOINT_DIGESTS = "checkpoint.json"
+"""In the folder of a checkpoint: the digests of its other files."""
 FINETUNED_FILE = "finetuned.json"
 HISTORY_FILE = "history.parquet"
 EXPERT_LOAD_FILE = "expert_load.parquet"

@@ -126,9 +126,11 @@ class Measuring:
         empty = {task.name: "no item could be scored" for task, _ in items_by_task if task.name not in measured}
         self._results, self._skipped = self._results + results, self._skipped | empty
 
-    def write(self, corpora: Sequence[CorpusFindings], previous: Artifact | None) -> Metrics:
+    def write(
+        self, corpora: Sequence[CorpusFindings], previous: Artifact | None, *, across_forms: bool = False
+    ) -> Metrics:
         """Write the artifact. `corpora`: what is known of items in the training corpora; `previous`: the evaluation to
-        compare with."""
+        compare with; `across_forms`: also on items that were asked otherwise, each checkpoint in its own form."""
         results, out = self._results, self._context.out
         if not results:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self._skipped.items())
@@ -149,7 +151,8 @@ class Measuring:
         asked_before = asked_otherwise(
             Scores.read(previous.path).protocols if previous else {}, protocols, before, rows
         )
-        write_differences(differences([row for row in before if row["task"] not in asked_before], rows), out)
+        compared = [row for row in before if across_forms or row["task"] not in asked_before]
+        write_differences(differences(compared, rows), out)
         step, tokens, active_parameters = _trained(self._source)
         Scores(
             self._label,

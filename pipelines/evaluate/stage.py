@@ -12,7 +12,7 @@ from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
-from pipelines.artifacts.checkpoint import checkpoint_folder
+from pipelines.artifacts.checkpoint import Finetuned, checkpoint_folder
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.statistics.contamination import CorpusFindings
 from pipelines.evaluate.suites import Suite
@@ -60,9 +60,10 @@ UNKNOWN = Origin()
 """Of a checkpoint that no store knows."""
 
 
-def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs[Stage]) -> Stage:
-    """Score the checkpoint of phase `number` on held-out documents of every corpus, on the SQL questions that corpora
-    bring, and on the tasks that `section` of a recipe in `folder` names.
+def stage(subject: str, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs[Stage]) -> Stage:
+    """Score the checkpoint of a phase, whose number is `subject`, or of the fine-tune of this name, on held-out
+    documents of every corpus, on the SQL questions that corpora bring, and on the tasks that `section` of a recipe in
+    `folder` names.
 
     Raises RecipeError if a task is not known.
     """
@@ -79,7 +80,7 @@ def stage(number: int, phase_name: str, section: EvaluateSection, folder: Path, 
     execution = Execution(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
     return Stage(
         name="evaluate",
-        subject=str(number),
+        subject=subject,
         version=VERSION,
         params=params,
         inputs=_read(section, inputs).named(),
@@ -155,6 +156,7 @@ def _evaluate_phase(
     context: StageContext,
     artifacts: Mapping[str, Artifact],
 ) -> Metrics:
+    from pipelines.evaluate.chat import asked_in_chat
     from pipelines.evaluate.measuring import Measuring
     from pipelines.evaluate.tasks.text_to_sql import TextToSql
     from pipelines.models.source import ModelSource
@@ -168,7 +170,8 @@ def _evaluate_phase(
         measuring.read_heldout({name: tokens.path for name, tokens in inputs.tokens.items()}, *limits)
         if section.text_to_sql_questions:
             sources = tuple(artifact.path for artifact in inputs.source.values())
-            task = TextToSql(sources, section.text_to_sql_questions, section.max_new_tokens, section.unsafe_execution)
+            limits, chat = (section.text_to_sql_questions, section.max_new_tokens), asked_in_chat(source, section.chat)
+            task = TextToSql(sources, *limits, section.unsafe_execution, chat)
             if (available := len(task.items())) < task.count:
                 context.warn(
                     f"evaluate.text_to_sql_questions = {task.count}, but there are only {available}: all are asked. "
@@ -176,7 +179,8 @@ def _evaluate_phase(
                 )
             measuring.ask([task], None)
         measuring.ask_suite()
-        return measuring.write(corpora, inputs.previous)
+        # A fine-tune is compared with its start, which may not know the chat.
+        return measuring.write(corpora, inputs.previous, across_forms=Finetuned.read(checkpoint) is not None)
 
 
 def _evaluate_checkpoint(

@@ -11,6 +11,7 @@ from infra.stage import Stage, topological_order
 from pipelines import dedup, evaluate, export, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
 from pipelines.fit import Recipes, mistakes_of, model_config, require_fit
+from pipelines.graph.finetuning import Measured, conversation_corpora, finetune_stages
 from pipelines.graph.own_stages import own_stages
 
 
@@ -137,23 +138,34 @@ def _lock_corpora(with_against: Recipes, own: list[str], pins: Mapping[str, Mapp
 
 def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any], folder: Path) -> dict[str, Stage]:
     """Every stage of a run over its `corpora` by id, inputs first, the report last. `pins` fix its tokenizer."""
+    texts = {name: corpus for name, corpus in corpora.items() if name not in conversation_corpora(run)}
     if run.tokenizer.path:
         tokenizer = tokenize.existing_tokenizer_stage(run.tokenizer, pins, folder)
     else:
-        documents = {name: corpus.training_documents for name, corpus in corpora.items()}
+        documents = {name: corpus.training_documents for name, corpus in texts.items()}
         tokenizer = tokenize.tokenizer_stage(run.tokenizer, documents)
     tokens = {
         name: tokenize.stage(name, run.tokenize, tokenize.TokenizeInputs(tokenizer, corpus.training_documents))
-        for name, corpus in corpora.items()
+        for name, corpus in texts.items()
     }
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
-    stages += [tokenizer, *tokens.values(), *_phases(run, corpora, tokenizer, tokens, folder)]
+    phases = _phases(run, texts, tokenizer, tokens, folder)
+    stages += [tokenizer, *tokens.values(), *phases]
+    chats = {name: corpora[name].training_documents for name in conversation_corpora(run)}
+    stages += finetune_stages(run, chats, tokenizer, _measured(run, phases), folder)
     built = {stage.id: stage for stage in topological_order(stages)}
     stages += _exports(run, corpora, built)
     built = {stage.id: stage for stage in topological_order(stages)}
     stages += own_stages(run.stages, built, "", folder).values()
     stages.append(report.stage(run.name, _by_id(stages)))
     return _by_id(stages)
+
+
+def _measured(run: RunRecipe, phases: list[Stage]) -> dict[str, Measured]:
+    """The phases by name, from the stages of all."""
+    by_id = _by_id(phases)
+    numbers = {phase.name: number for number, phase in enumerate(run.phases, start=1)}
+    return {name: Measured(by_id[f"train[{n}]"], by_id[f"evaluate[{n}]"]) for name, n in numbers.items()}
 
 
 def _phases(
@@ -174,7 +186,7 @@ def _phases(
         read = train.TrainInputs(mixed, tokens, trained)
         trained = train.stage(number, run.train, schedule(run, number), model, read)
         inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
-        evaluated = evaluate.stage(number, phase.name, run.evaluate, folder, inputs)
+        evaluated = evaluate.stage(str(number), phase.name, run.evaluate, folder, inputs)
         stages += [mixed, trained, evaluated]
     return stages
 

@@ -93,8 +93,10 @@ def _of_stage(store: Path, leaf: str) -> list[Path]:
 
 def _committed(store: Store, folder: Path, artifact: Path) -> ResolvedCheckpoint:
     manifest = store.read(artifact).manifest
-    if manifest.name != "train":
-        raise OptionError(f"{folder}: the result of {manifest.id}, which is no checkpoint. Give one of a train stage.")
+    if manifest.name not in ("train", "finetune"):
+        raise OptionError(
+            f"{folder}: the result of {manifest.id}, which is no checkpoint. Give one of a train or finetune stage."
+        )
     label = f"{artifact.parent.name}-{artifact.name}"
     run = next((str(run["name"]) for run in _runs(store.root) if _stage_of(run, manifest.key)), "")
     return ResolvedCheckpoint(checkpoint_folder(artifact), label, _tokenizer(store, manifest.inputs), manifest.key, run)

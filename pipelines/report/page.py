@@ -15,6 +15,7 @@ from pipelines.report.data_section import data_section
 from pipelines.report.duplicates import duplicates_section
 from pipelines.report.exports_section import exports_section
 from pipelines.report.figures import SMOOTHED_SHARE
+from pipelines.report.finetune_section import finetune_section
 from pipelines.report.markup import Html, element, figure, page, section, table, text
 from pipelines.report.scores_section import scores_section
 from pipelines.report.summary import PhaseSummary, RunSummary
@@ -38,6 +39,7 @@ def build(summary: RunSummary, svgs: Mapping[str, str]) -> str:
     drawn = {name: figure(svg, CAPTIONS[name]) for name, svg in svgs.items()}
     sections = {
         "scores": scores_section(summary, [drawn[name] for name in ("scores", "compute") if name in drawn]),
+        **({"fine-tuning": finetune_section(summary.finetunes)} if summary.finetunes else {}),
         "curriculum": _curriculum(summary, drawn["mixture"]),
         "training": _training(summary, drawn["loss"], drawn.get("expert_load")),
         "data": data_section(summary.corpora, drawn["funnel"]),

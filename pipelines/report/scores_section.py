@@ -17,7 +17,7 @@ WORKER_HOURS = {
 def scores_section(summary: RunSummary, drawings: Sequence[Html]) -> Html:
     """One row a measure, one column a phase; then what was not measured, and how the rest was."""
     header = ["measure", *(f"{phase.number} {phase.scores.phase}" for phase in summary.phases)]
-    rows = [[_measure(name), *(_cell(phase, name) for phase in summary.phases)] for name in summary.measures]
+    rows = [[measure_cell(name), *(_cell(phase, name) for phase in summary.phases)] for name in summary.measures]
     return section(
         "scores",
         "Scores",
@@ -33,7 +33,8 @@ def scores_section(summary: RunSummary, drawings: Sequence[Html]) -> Html:
     )
 
 
-def _measure(name: str) -> Html:
+def measure_cell(name: str) -> Html:
+    """The name of a measure."""
     kind, _, part = name.partition("/")
     return Html(f"{text(measure_name(kind))} {element('code', text(part))}")
 
@@ -44,7 +45,7 @@ def _cell(phase: PhaseSummary, measure: str) -> Html:
         return text("not measured")
     if measure.partition("/")[0] in phase.scores.asked_before:
         return written(score, [*_chance(score), "asked differently than before"])
-    return written(score, [*_chance(score), *_change(phase.differences.get(measure))])
+    return written(score, [*_chance(score), *change_notes(phase.differences.get(measure))])
 
 
 def written(score: Score, notes: Sequence[str] = ()) -> Html:
@@ -63,7 +64,8 @@ def _chance(score: Score) -> list[str]:
     return [f"{where} chance ({score_text(score.chance)}), centred {score_text(score.centred or 0.0)}"]
 
 
-def _change(change: Difference | None) -> list[str]:
+def change_notes(change: Difference | None) -> list[str]:
+    """A change and whether it is noise; nothing if there is none to compare with."""
     if change is None:
         return []
     verdict = "noise" if change.is_noise else "more than noise"

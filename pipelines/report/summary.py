@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow.compute as pc
 
 from infra.artifact import Artifact, Manifest
-from pipelines.artifacts.checkpoint import EXPERT_LOAD_FILE, HISTORY_FILE, WorkerHours
+from pipelines.artifacts.checkpoint import (
+    EXPERT_LOAD_FILE,
+    HISTORY_FILE,
+    Finetuned,
+    WorkerHours,
+    checkpoint_folder,
+)
 from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.phase_plan import PhasePlan
@@ -48,6 +54,19 @@ class PhaseSummary:
 
 
 @dataclass(frozen=True)
+class FinetuneSummary:
+    """One fine-tune: scores of its start (`before`) and of itself (`after`), changes by measure, and the fraction of
+    its tokens that are trained."""
+
+    objective: str
+    method: str
+    before: Scores
+    after: Scores
+    differences: Mapping[str, Difference]
+    trained_fraction: float
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """Everything the page is made of."""
 
@@ -55,13 +74,14 @@ class RunSummary:
     corpora: Sequence[CorpusSummary]
     duplicates: Duplicates
     phases: Sequence[PhaseSummary]
+    finetunes: Sequence[FinetuneSummary]
     exports: Sequence[ExportSummary]
     manifests: Sequence[Manifest]
 
     @property
     def measures(self) -> list[str]:
         """Names of all scores: means over tasks first, then those of one kind together, easier questions first."""
-        return sorted({name for phase in self.phases for name in phase.scores.scores}, key=_rank)
+        return sorted({name for phase in self.phases for name in phase.scores.scores}, key=measure_order)
 
 
 def read_summary(title: str, artifacts: Mapping[str, Artifact]) -> RunSummary:
@@ -70,17 +90,39 @@ def read_summary(title: str, artifacts: Mapping[str, Artifact]) -> RunSummary:
     for artifact in artifacts.values():
         by_kind.setdefault(artifact.manifest.name, {})[artifact.manifest.subject] = artifact
     corpora = [read_corpus(name, by_kind) for name in by_kind["source"]]
-    phases = [_phase(int(subject), by_kind) for subject in sorted(by_kind["mix"], key=int)]
+    phases = [_phase(int(subject), by_kind) for subject in sorted(by_kind["train"], key=int)]
+    finetunes = [_finetune(name, by_kind) for name in by_kind.get("finetune", {})]
     duplicates = read_duplicates(by_kind["source"], by_kind["filter"], by_kind["dedup"])
     manifests = [artifact.manifest for artifact in artifacts.values()]
     exports = read_exports(by_kind.get("export", {}), {manifest.key: manifest.id for manifest in manifests})
-    return RunSummary(title, corpora, duplicates, phases, exports, manifests)
+    return RunSummary(title, corpora, duplicates, phases, finetunes, exports, manifests)
 
 
-def _rank(measure: str) -> tuple[bool, str, int, str]:
+def measure_order(measure: str) -> tuple[bool, str, int, str]:
+    """Sorts measures: means over tasks first, then those of one kind together, easier questions first."""
     kind, _, part = measure.partition("/")
     level = part.rpartition("/")[2]
     return bool(part), kind, DIFFICULTIES.index(level) if level in DIFFICULTIES else -1, part
+
+
+def _finetune(name: str, by_kind: ByKind) -> FinetuneSummary:
+    tuned, after, mix = (by_kind[kind][name] for kind in ("finetune", "evaluate", "mix"))
+    base = tuned.manifest.inputs["base"]
+    starts = {kind: by_kind.get(kind, {}) for kind in ("train", "finetune")}
+    subject = next(start for made in starts.values() for start, each in made.items() if each.manifest.key == base)
+    how = Finetuned.read(checkpoint_folder(tuned.path))
+    assert how
+    budgets = {share.corpus: share.budget for share in PhasePlan.read(mix.path).shares}
+    trained = {corpus: by_kind["tokenize"][corpus].manifest.metrics for corpus in budgets}
+    return FinetuneSummary(
+        objective=how.objective,
+        method=how.method,
+        before=Scores.read(by_kind["evaluate"][subject].path),
+        after=Scores.read(after.path),
+        differences=read_differences(after.path),
+        trained_fraction=sum(budgets[each] * trained[each]["data/trained_fraction"] for each in budgets)
+        / sum(budgets.values()),
+    )
 
 
 def _phase(number: int, by_kind: ByKind) -> PhaseSummary:

@@ -14,8 +14,9 @@ from pipelines.artifacts.phase_plan import PhasePlan
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One phase. `tokens` is the folder of each corpus' packed sequences, `folder` survives attempts, `start_from`
-    is the checkpoint after `first_step`. Steps and tokens count from the run's first phase."""
+    """One phase. `tokens` is the folder of each corpus' packed sequences, `folder` survives attempts, `start_from` is
+    the checkpoint after `first_step`; without one, training starts from the weights in `weights_from`, or from initial
+    ones. Steps and tokens count from the run's first phase."""
 
     config: ArcticConfig
     section: TrainSection
@@ -27,6 +28,7 @@ class TrainJob:
     first_step: int
     last_step: int
     tokens_per_step: int
+    weights_from: Path | None = None
 
     @property
     def failure(self) -> Path:

@@ -81,8 +81,7 @@ def stage(
     `schedule` holds warmup_tokens, decay_start_tokens, decay_end_tokens and decay as far as they concern this phase
     (see `arctic_model.training.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
     """
-    unused = SPREAD | SCHEDULED | (OF_MUON if section.optimizer == "adamw" else set())
-    params = {name: value for name, value in section.as_params().items() if name not in unused}
+    params = key_params(section)
     if schedule.get("decay_start_tokens") is None:
         del params["final_lr_fraction"]
     return Stage(
@@ -92,13 +91,19 @@ def stage(
         params={"train": params, "schedule": dict(schedule), "model": dict(model)},
         inputs=inputs.named(),
         work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model)),
-        resources=_resources(section),
+        resources=resources(section),
         machine_dependent=True,
         model_output=CHECKPOINT,
     )
 
 
-def _resources(section: TrainSection) -> Resources:
+def key_params(section: TrainSection) -> dict[str, Any]:
+    """What of `[train]` decides the result, but for the schedule."""
+    unused = SPREAD | SCHEDULED | (OF_MUON if section.optimizer == "adamw" else set())
+    return {name: value for name, value in section.as_params().items() if name not in unused}
+
+
+def resources(section: TrainSection) -> Resources:
     """A single worker works in the stage's own task; several bring their own resources."""
     if section.num_workers > 1:
         return Resources(group=Demand(section.num_workers, section.cpus_per_worker, section.gpus_per_worker))
@@ -112,9 +117,15 @@ def _work(
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
+    return train_job(_job(section, schedule, config, context, TrainInputs.of(inputs)), context)
+
+
+def train_job(job: TrainJob, context: StageContext) -> Metrics:
+    """Train to the last checkpoint, and write it with its history into the stage's output.
+
+    Raises the error that ended a worker."""
     from pipelines.train.launch import launch
 
-    job = _job(section, schedule, config, context, TrainInputs.of(inputs))
     launch(job, context)
     return _collect(job, context.out)
 

@@ -148,6 +148,7 @@ def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
         expert_parallel_size=section.expert_parallel_size,
         folder=job.folder,
         start_from=job.start_from,
+        weights_from=job.weights_from,
         retention=Retention(section.keep_last_checkpoints, section.keep_best_checkpoints),
         corpora=tuple(share.corpus for share in PhasePlan.read(job.mix).shares),
         peak_flops=_peak_flops(section),

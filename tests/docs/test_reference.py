@@ -43,7 +43,9 @@ def test_the_recipe_page_has_a_row_for_every_field_with_its_default(generated):
     page = generated[ROOT / "docs/reference/recipes.md"]
     for section in SECTIONS:
         for name, field in section.model_fields.items():
-            row = re.compile(rf"^\| `{name}` \| .+ \| {re.escape(_default(section, name))} \| .+ \|$", re.MULTILINE)
+            row = re.compile(
+                rf"^\| `{field.alias or name}` \| .+ \| {re.escape(_default(section, name))} \| .+ \|$", re.MULTILINE
+            )
             assert row.search(page), f"{section.__name__}.{name}: {field.default!r}"
 
 

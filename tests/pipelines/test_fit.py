@@ -86,7 +86,7 @@ def refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def fields_of(section: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:
     """Every field of a recipe, with the section that declares it."""
     for name, field in section.model_fields.items():
-        yield section, name
+        yield section, field.alias or name
         for nested in sections_in(field.annotation):
             yield from fields_of(nested)
 

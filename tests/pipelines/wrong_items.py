@@ -4,10 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_recipes import inputs
+from data_recipes.finetuning import FinetuneSection
 from data_recipes.refining import BenchmarkSection
 from data_recipes.schema import ExportSection, StageSection, TaskSection
 from data_recipes.section import ExtensionSection, Section
-from tests.pipelines.wrong_values import HUGE, POSITIVE, SEED, SWITCH, TEXT
+from tests.pipelines.wrong_values import (
+    FRACTION,
+    HUGE,
+    NAME,
+    NON_NEGATIVE_FLOAT,
+    POSITIVE,
+    POSITIVE_FLOAT,
+    SEED,
+    SWITCH,
+    TEXT,
+)
 
 
 class Item(NamedTuple):
@@ -59,6 +70,29 @@ ITEMS: Mapping[type[Section], Item] = {
         "source.inputs",
         {"kind": '"chat"', "paths": '["notes.jsonl"]'},
         {"kind": KIND, "paths": PATHS, "shape": ('"xml"', "3"), "licence": ("3",)},
+    ),
+    inputs.TextToSqlChatInput: Item(
+        "source.inputs",
+        {"kind": '"text_to_sql_chat"', "num_schemas": "4", "pairs_per_schema": "2", "seed": "1"},
+        {"kind": KIND, **dict.fromkeys(("num_schemas", "pairs_per_schema"), POSITIVE), "seed": SEED},
+    ),
+    FinetuneSection: Item(
+        "finetune",
+        {"name": '"tuned"', "from": '"one"', "epochs": "{ notes = 1.0 }", "peak_lr": "0.001"},
+        {
+            "name": (*NAME, '"7"', '"two"'),
+            "from": ('"gone"', '"tuned"', '""', "3"),
+            "weights": ("{ notes = 2.0 }", "{ notes = 1.0 }", "3"),
+            "tokens": (*POSITIVE, "1024"),
+            "epochs": ("{}", "{ notes = 0.0 }", "{ gone = 1.0 }", "{ notes = 1.0 }", "3"),
+            "peak_lr": POSITIVE_FLOAT,
+            "schedule": ('"linear"', "3"),
+            "warmup_fraction": FRACTION,
+            "final_lr_fraction": FRACTION,
+            "weight_decay": NON_NEGATIVE_FLOAT,
+            "global_batch_sequences": (*POSITIVE, "3"),
+        },
+        "tiny.toml",
     ),
     ExtensionSection: Item("filter.rules", {"kind": '"rules:Rule"'}, {"kind": ('"rule"', '"gone:Rule"', "3")}),
     TaskSection: Item(

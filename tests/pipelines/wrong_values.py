@@ -54,6 +54,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             **dict.fromkeys(("tokenizer", "tokenize", "mix", "model", "train", "evaluate"), ("3", "[]")),
             "phases": ("[]", "3"),
             "export": ("3", Wrong("[3]", shown="export.1")),
+            "finetune": ("3", Wrong("[3]", shown="finetune.1")),
             "stages": ("3", Wrong("[3]", shown="stages.1")),
         },
     ),
@@ -76,7 +77,8 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 *("7", "2147483648", "64.0"),
                 Wrong("256", ("phases.1.tokens=1024",)),
                 Wrong("48", shown="phases.1.tokens = 1024"),
-            )
+            ),
+            "long_conversations": CHOICE,
         },
     ),
     MixSection: (

@@ -42,6 +42,10 @@ def _scored(metrics: Metrics) -> str:
     return ", ".join(f"{name.replace('_', ' ').replace('/', ' ')} {values[name]:.3f}" for name in measures)
 
 
+def _trained(metrics: Metrics) -> str:
+    return f"loss {metrics['loss']:.3f} after {count_text(metrics['tokens'])} tokens"
+
+
 _RESULTS: Mapping[str, Callable[[Metrics], str]] = {
     "source": _documents,
     "score": _documents,
@@ -50,6 +54,7 @@ _RESULTS: Mapping[str, Callable[[Metrics], str]] = {
     "tokenizer": lambda metrics: f"{metrics['data/vocab_size']:,.0f} ids",
     "tokenize": lambda metrics: f"{count_text(metrics['data/train_tokens'])} tokens",
     "mix": _mixed,
-    "train": lambda metrics: f"loss {metrics['loss']:.3f} after {count_text(metrics['tokens'])} tokens",
+    "train": _trained,
+    "finetune": _trained,
     "evaluate": _scored,
 }

@@ -9,7 +9,7 @@ from typing import Literal
 from pipelines.artifacts.questions import QUERY_END, read_questions
 from pipelines.evaluate.engine.requests import Answer, Generation, text_of
 from pipelines.evaluate.sandbox import SqlSandbox
-from pipelines.evaluate.task import Item, Share, Verdict, drawn
+from pipelines.evaluate.task import Item, Share, Verdict, drawn, form_of
 from pipelines.evaluate.tasks.sql_answers import CORRECT, Checker, Question, extract_query
 
 STOPS = (QUERY_END, "\n")
@@ -18,18 +18,23 @@ STOPS = (QUERY_END, "\n")
 @dataclass(frozen=True)
 class TextToSql:
     """`count` questions of the source artifacts `sources` (all, where there are fewer), drawn by the digest of their
-    id, so that schemas and kinds stand as in the whole."""
+    id, so that schemas and kinds stand as in the whole; `chat`: asked in the chat template."""
 
     sources: tuple[Path, ...]
     count: int
     max_new_tokens: int
     unsafe: str = ""
+    chat: bool = False
     name: str = "text_to_sql"
     headline: str = "execution_accuracy"
-    protocol: str = "0-shot, greedy, asked as in training, without a chat template; rows equal the gold query's"
     files: tuple[str, ...] = ()
     runs: Literal["", "python", "sql"] = "sql"
     packages: tuple[str, ...] = ()
+
+    @property
+    def protocol(self) -> str:
+        asked = "in the chat" if self.chat else "as in training, without a chat template"
+        return f"0-shot, greedy, asked {asked}; rows equal the gold query's"
 
     def items(self) -> list[Item]:
         questions = [question for source in self.sources for question in _read(source)]
@@ -46,7 +51,8 @@ class TextToSql:
 
     def _item(self, question: Question) -> Item:
         # Before a word the tokenizer keeps the space with the word, so a space alone at the end is never seen.
-        request = Generation(question.prompt.rstrip(" "), STOPS, self.max_new_tokens)
+        text = question.prompt.rstrip() if self.chat else question.prompt.rstrip(" ")
+        request = Generation(text, STOPS, self.max_new_tokens, form=form_of(self.chat))
         return Item(question.question_id, (request,), question.prompt, question, question.gold)
 
     def _verdict(self, checker: Checker, question: Question, text: str) -> Verdict:

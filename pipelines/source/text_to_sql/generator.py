@@ -59,7 +59,7 @@ class SqlSchemas:
 def sql_documents(section: TextToSql, heldout: bool, first: int, last: int) -> list[Document]:
     """Documents `first` to `last` - 1 of one side, one a schema."""
     documents = []
-    for schema, pairs in _generate(section, heldout, first, last):
+    for schema, pairs in generate(section, heldout, first, last):
         name = hashlib.sha256(schema.text.encode()).hexdigest()[:16]
         documents.append(
             Document(
@@ -78,7 +78,7 @@ def sql_documents(section: TextToSql, heldout: bool, first: int, last: int) -> l
 def sql_questions(section: TextToSql, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Rows of QUESTIONS and DATABASES for the held-out schemas; `prefix` starts every database id."""
     questions, databases = [], []
-    for number, (schema, pairs) in enumerate(_generate(section, True, 0, section.num_heldout_schemas)):
+    for number, (schema, pairs) in enumerate(generate(section, True, 0, section.num_heldout_schemas)):
         database_id = f"{prefix}-{number:05d}"
         databases.append({"database_id": database_id, "script": schema.script})
         questions += [
@@ -101,7 +101,8 @@ def _levels(pairs: list[Pair]) -> dict[str, int]:
     return {level: counts[level] for level in DIFFICULTIES if counts[level]}
 
 
-def _generate(section: TextToSql, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
+def generate(section: TextToSql, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
+    """Schemas `first` to `last` - 1 of one side, each with rows and its pairs."""
     generated = []
     for number, schema in enumerate(schema_slice(section.seed, heldout, first, last), start=first):
         draw = random.Random(f"rows/{section.seed}/{heldout}/{number}")

@@ -25,14 +25,9 @@ from pipelines.tokenize.chat.encode import ChatTokenizer
 from pipelines.tokenize.chat.shard import ConversationError
 from tests.kit.stages import committed, idle_stage
 from tests.kit.tokenizers import CHAT_END, SPECIAL, write_byte_tokenizer
+from tests.pipelines.tokenize.chat.templates import WITH_MARKERS
 
 LENGTH = 64
-WITH_MARKERS = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 COUNTS_TURNS = "{% for m in messages %}{{ loop.length }}{{ m.content }}{% endfor %}"
 CHATS = [
     Conversation((Turn("user", "2 + 2?"), Turn("assistant", "4"))),

@@ -1,0 +1,76 @@
+"""Fine-tuning: what a checkpoint learns from conversations, and how."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from data_recipes.section import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section, Text
+from data_recipes.training import TrainSection
+
+SubjectName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
+"""A name that is no number, since phases have numbers."""
+
+
+class FinetuneSection(Section):
+    """One fine-tune: a checkpoint that goes on from another one with conversations. Fields of `[train]` that are not
+    here apply to it as well; its steps and tokens count from 0, and its optimizer starts anew."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=False)
+
+    name: SubjectName
+    """Name of the fine-tune in plans, in MLflow and in the store, such as "instruct"."""
+    base: Annotated[Text, Field(alias="from")]
+    """Checkpoint to start from: the name of a phase, or of a fine-tune above."""
+    weights: dict[str, Fraction] = {}
+    """Fraction of the fine-tune's tokens per corpus of conversations; the fractions sum to 1. Needs `tokens`."""
+    tokens: PositiveInt | None = None
+    """Tokens to train on, those of prompts and padding included: a multiple of sequence_length x
+    global_batch_sequences. Needs `weights`."""
+    epochs: dict[str, PositiveFloat] = {}
+    """Number of epochs per corpus of conversations, in place of `tokens` and `weights`; all are rounded to whole
+    steps."""
+    peak_lr: PositiveFloat
+    """Peak learning rate."""
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """Learning-rate schedule: a cosine from the end of warm-up ("cosine"), or constant with a linear decay over the
+    last fifth ("wsd")."""
+    warmup_fraction: Fraction = 0.03
+    """Fraction of the tokens over which the learning rate rises linearly from zero."""
+    final_lr_fraction: Fraction = 0.1
+    """Learning rate at the end as a fraction of `peak_lr`."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay of matrices."""
+    global_batch_sequences: PositiveInt | None = None
+    """Sequences per optimizer step. By default, as in `[train]`."""
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora that it reads, sorted."""
+        return sorted(name for name, value in {**self.weights, **self.epochs}.items() if value)
+
+    def train_section(self, train: TrainSection) -> TrainSection:
+        """`[train]` as it applies to this fine-tune. Raises ValidationError."""
+        changes = {
+            "peak_lr": self.peak_lr,
+            "schedule": self.schedule,
+            "final_lr_fraction": self.final_lr_fraction,
+            "weight_decay": self.weight_decay,
+            "warmup_tokens": 0,
+            "profile_steps": "",
+        }
+        if self.global_batch_sequences is not None:
+            changes["global_batch_sequences"] = self.global_batch_sequences
+        return TrainSection.model_validate({**train.as_params(), **changes})
+
+    @model_validator(mode="after")
+    def _data_is_given_once(self) -> Self:
+        by_weight = bool(self.weights) and self.tokens is not None
+        if by_weight == bool(self.epochs) or bool(self.weights) != (self.tokens is not None):
+            raise ValueError(
+                f"weights = {self.weights}, tokens = {self.tokens}, epochs = {self.epochs}: data is given twice or not "
+                "at all. Give weights and tokens, or epochs alone."
+            )
+        total = sum(self.weights.values())
+        if self.weights and abs(total - 1.0) > 1e-9:
+            raise ValueError(f"weights sum to {total:.4g}; they must sum to 1. Rescale them.")
+        return self

@@ -1,0 +1,98 @@
+"""The stage: a phase of training on conversations, from the weights of another checkpoint. The loop, the workers and
+the checkpoints are those of `pipelines.train`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from arctic_model.config import ArcticConfig
+from data_recipes.finetuning import FinetuneSection
+from data_recipes.training import TrainSection
+from infra.artifact import Artifact
+from infra.context import StageContext
+from infra.inputs import Inputs, Node
+from infra.stage import Metrics, Stage
+from infra.store import file_digest
+from pipelines.artifacts.checkpoint import CHECKPOINT, CHECKPOINT_DIGESTS, Finetuned, checkpoint_folder
+from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.train import TrainJob, key_params, require_gpus, resources, train_job
+
+VERSION = 1
+DECAY_FRACTION = 0.2
+"""Of the tokens, at the end, over which "wsd" decays."""
+
+
+@dataclass(frozen=True)
+class FinetuneInputs(Inputs[Node]):
+    """The order of the fine-tune, the packed conversations of its corpora, and the checkpoint to start from."""
+
+    mix: Node
+    tokens: Mapping[str, Node]
+    base: Node
+
+
+def stage(
+    section: FinetuneSection, train: TrainSection, model: Mapping[str, Any], inputs: FinetuneInputs[Stage]
+) -> Stage:
+    """The fine-tune that `section` describes; `train` is `[train]` as it applies to it.
+
+    The checkpoint starts from the weights of `inputs.base` with new optimizer state; steps count from 0.
+    """
+    params = {
+        "train": key_params(train),
+        "schedule": {"kind": section.schedule, "warmup_fraction": section.warmup_fraction},
+        "model": dict(model),
+    }
+    return Stage(
+        name="finetune",
+        subject=section.name,
+        version=VERSION,
+        params=params,
+        inputs=inputs.named(),
+        work=partial(_work, section, train, ArcticConfig.from_dict(model)),
+        resources=resources(train),
+        machine_dependent=True,
+        model_output=CHECKPOINT,
+    )
+
+
+def _work(
+    section: FinetuneSection,
+    train: TrainSection,
+    config: ArcticConfig,
+    context: StageContext,
+    artifacts: Mapping[str, Artifact],
+) -> Metrics:
+    inputs: FinetuneInputs[Artifact] = FinetuneInputs.of(artifacts)
+    plan, base = PhasePlan.read(inputs.mix.path), checkpoint_folder(inputs.base.path)
+    if not context.parallel:
+        require_gpus(train)
+    job = TrainJob(
+        config=config,
+        section=train,
+        schedule=schedule(section, plan.num_tokens),
+        mix=inputs.mix.path,
+        tokens={name: artifact.path for name, artifact in inputs.tokens.items()},
+        folder=context.state,
+        start_from=None,
+        first_step=0,
+        last_step=plan.num_sequences // train.global_batch_sequences,
+        tokens_per_step=plan.sequence_length * train.global_batch_sequences,
+        weights_from=base,
+    )
+    metrics = train_job(job, context)
+    Finetuned(chat=True, objective="sft", method="full", base=file_digest(base / CHECKPOINT_DIGESTS)).write(context.out)
+    return metrics
+
+
+def schedule(section: FinetuneSection, num_tokens: int) -> dict[str, Any]:
+    """Points of the learning-rate schedule in tokens, as `arctic_model.training.schedule.Schedule` takes them."""
+    warmup = int(section.warmup_fraction * num_tokens)
+    is_cosine = section.schedule == "cosine"
+    return {
+        "warmup_tokens": warmup,
+        "decay_start_tokens": warmup if is_cosine else num_tokens - int(DECAY_FRACTION * num_tokens),
+        "decay_end_tokens": num_tokens,
+        "decay": "cosine" if is_cosine else "linear",
+    }

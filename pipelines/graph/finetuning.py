@@ -1,0 +1,61 @@
+"""The fine-tunes of a run: conversations of their corpora, the checkpoint that each starts from, and an evaluation of
+each that is compared with that of its start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_recipes import RunRecipe
+from infra.stage import Stage
+from pipelines import evaluate, finetune, mix, tokenize
+from pipelines.fit import model_config
+from pipelines.tokenize import chat
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A stage that made a checkpoint, and the one that scored it."""
+
+    trained: Stage
+    evaluated: Stage
+
+
+def conversation_corpora(run: RunRecipe) -> list[str]:
+    """Names of the corpora that fine-tunes read, sorted."""
+    return sorted({name for section in run.finetune for name in section.corpora})
+
+
+def finetune_stages(
+    run: RunRecipe,
+    documents: Mapping[str, tokenize.TrainingDocuments[Stage]],
+    tokenizer: Stage,
+    phases: Mapping[str, Measured],
+    folder: Path,
+) -> list[Stage]:
+    """The stages of every fine-tune.
+
+    Args:
+        run: The recipe.
+        documents: Kept documents of the corpora of conversations, by name.
+        tokenizer: The run's tokenizer.
+        phases: The phases by name.
+        folder: Folder of the recipe.
+    """
+    inputs = {name: tokenize.TokenizeInputs(tokenizer, documents[name]) for name in conversation_corpora(run)}
+    tokens = {name: chat.stage(name, run.tokenize, read) for name, read in inputs.items()}
+    model, length = model_config(run).to_dict(), run.tokenize.sequence_length
+    stages = list(tokens.values())
+    checkpoints = dict(phases)
+    for section in run.finetune:
+        base, train = checkpoints[section.base], section.train_section(run.train)
+        order = mix.MixInputs(tokens)
+        mixed = mix.finetune_stage(section, run.mix.seed, length, train.global_batch_sequences, order)
+        read = {name: tokens[name] for name in section.corpora}
+        tuned = finetune.stage(section, train, model, finetune.FinetuneInputs(mixed, read, base.trained))
+        # The same questions and the same held-out documents as its start: what it forgot shows beside what it learnt.
+        asked: evaluate.PhaseInputs[Stage] = evaluate.PhaseInputs.of(base.evaluated.inputs)
+        asked = replace(asked, train=tuned, previous=base.evaluated)
+        evaluated = evaluate.stage(section.name, section.name, run.evaluate, folder, asked)
+        checkpoints[section.name] = Measured(tuned, evaluated)
+        stages += [mixed, tuned, evaluated]
+    return stages

@@ -1,0 +1,43 @@
+"""The part of the page on fine-tunes: what each answers better than the checkpoint that it started from, and what it
+forgot."""
+
+from collections.abc import Sequence
+
+from pipelines.artifacts.evaluation import Scores
+from pipelines.report.markup import Html, section, table, text
+from pipelines.report.scores_section import change_notes, measure_cell, written
+from pipelines.report.summary import FinetuneSummary, measure_order
+
+
+def finetune_section(finetunes: Sequence[FinetuneSummary]) -> Html:
+    """One table for each fine-tune: every measure of its start and of itself."""
+    return section(
+        "fine-tuning",
+        "Base against instruct",
+        "Each fine-tune beside the checkpoint that it started from, on the same items: asked in the chat if it was "
+        "trained on it, its start in its own form. Bits per byte on the documents that pretraining held out show what "
+        "it forgot; lower is better.",
+        *(_comparison(each) for each in finetunes),
+    )
+
+
+def _comparison(tuned: FinetuneSummary) -> Html:
+    names = sorted({*tuned.before.scores, *tuned.after.scores}, key=measure_order)
+    rows = [
+        [
+            measure_cell(name),
+            _score(tuned.before, name),
+            _score(tuned.after, name),
+            text("; ".join(change_notes(tuned.differences.get(name)))),
+        ]
+        for name in names
+    ]
+    rows.append([text("tokens of this training"), text("start"), text(f"{tuned.after.tokens:,}"), text("")])
+    rows.append([text("trained fraction of tokens"), text(""), text(f"{tuned.trained_fraction:.1%}"), text("")])
+    header = ["measure", tuned.before.phase, f"{tuned.after.phase} ({tuned.objective}, {tuned.method})", "change"]
+    return table(header, rows, numbers=2)
+
+
+def _score(scores: Scores, name: str) -> Html:
+    score = scores.scores.get(name)
+    return written(score) if score else text("not measured")

@@ -1,0 +1,87 @@
+"""Generated text-to-SQL as conversations: a schema and a question, the query, and more questions about the schema."""
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
+from pipelines.artifacts.documents import Document
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.protocol import InputSplit
+from pipelines.source.text_to_sql.generator import ORIGIN, SCHEMAS_PER_SHARD, TextToSql, generate
+from pipelines.source.text_to_sql.questions import Pair, prompt
+from pipelines.source.text_to_sql.schemas import GENERATOR_VERSION, Schema
+
+FIRST = (
+    "{schema}\n{question}",
+    "{question}\n\n{schema}",
+    "The tables are:\n{schema}\n{question} Answer in SQL.",
+    "Write a SQLite query. {question}\n\n{schema}",
+)
+"""How a user puts the first question, beside the form of the documents; {schema} ends with a line break."""
+LATER = ("{question}", "And now: {question}", "Next question: {question}")
+DOCUMENT_FORM_SHARE = 0.5
+"""Of the conversations whose first question stands as in the documents, which is how held-out questions are asked."""
+
+
+@dataclass(frozen=True)
+class TextToSqlChats:
+    """Conversations about `num_schemas` training schemas of the kind text_to_sql with this `seed`: none of its held-out
+    schemas is among them."""
+
+    num_schemas: int
+    pairs_per_schema: int
+    seed: int
+
+    def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
+        """The generator's version."""
+        return {"generator": GENERATOR_VERSION}
+
+    def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
+        for first in range(0, self.num_schemas, SCHEMAS_PER_SHARD):
+            yield InputSplit(SchemaChats(self, first, min(first + SCHEMAS_PER_SHARD, self.num_schemas)))
+
+
+@dataclass(frozen=True)
+class SchemaChats:
+    """Conversations about schemas `first` to `last` - 1."""
+
+    section: TextToSqlChats
+    first: int
+    last: int
+
+    def read(self, sink: DocumentSink) -> None:
+        section = self.section
+        drawn = generate(
+            TextToSql(section.num_schemas, 0, section.pairs_per_schema, section.seed), False, self.first, self.last
+        )
+        for number, (schema, pairs) in enumerate(drawn, start=self.first):
+            chat = schema_chat(schema, pairs, random.Random(f"chat/{section.seed}/{number}"))
+            name = hashlib.sha256(chat.text.encode()).hexdigest()[:16]
+            sink.write(
+                Document(
+                    text=chat.text,
+                    url=f"generated:text_to_sql_chat/{section.seed}/{name}",
+                    origin=f"{ORIGIN} chat",
+                    split=sink.draw_split(schema.text),
+                    licence="CC0-1.0",
+                    extractor="generator",
+                    attributes=chat.attributes,
+                )
+            )
+
+
+def schema_chat(schema: Schema, pairs: list[Pair], draw: random.Random) -> Conversation:
+    """The questions of `pairs` one after the other, each with its query as the answer."""
+    first, *later = pairs
+    if draw.random() < DOCUMENT_FORM_SHARE:
+        opening = prompt(schema, first.question).rstrip()
+    else:
+        opening = draw.choice(FIRST).format(schema=schema.text, question=first.question).rstrip()
+    turns = [Turn(USER, opening), Turn(ASSISTANT, first.query)]
+    for pair in later:
+        turns += [Turn(USER, draw.choice(LATER).format(question=pair.question)), Turn(ASSISTANT, pair.query)]
+    return Conversation(tuple(turns))

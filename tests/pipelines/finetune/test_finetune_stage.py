@@ -1,0 +1,199 @@
+"""A fine-tune as a stage: it goes on from another checkpoint's weights, learns the marked ids alone, and resumes."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
+from data_recipes.finetuning import FinetuneSection
+from data_recipes.training import TrainSection
+from infra.artifact import Artifact, Manifest
+from infra.context import StageContext
+from infra.stage import Stage
+from infra.store import file_digest
+from pipelines import finetune
+from pipelines.artifacts.checkpoint import FINETUNED_FILE, Finetuned, checkpoint_folder
+from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.sequence_order.token_rows import read_rows
+from pipelines.artifacts.tokens import TokenSequences, TokensIndex, write_token_shard, write_trained_marks
+from pipelines.finetune.stage import schedule
+from pipelines.train.data import PhaseBatches
+from tests.kit.stages import idle_stage
+
+LENGTH, SEQUENCES, BATCH = 16, 24, 4
+TRAIN = TrainSection(
+    global_batch_sequences=BATCH, micro_batch_sequences=2, peak_lr=0.5, checkpoint_every_steps=2, warmup_tokens=9999
+)
+
+
+class Made(NamedTuple):
+    """The folder of a result and its metrics."""
+
+    out: Path
+    metrics: Mapping[str, float]
+
+
+def test_the_first_loss_is_that_of_the_answers_under_the_weights_it_starts_from(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+
+    made = workshop.run("tune", base)
+
+    model = ArcticModel.from_pretrained(checkpoint_folder(base))
+    plan = PhasePlan.read(workshop.home / "mix")
+    corpora, sequences = plan.sequences(0, BATCH)
+    rows = read_rows([TokenSequences(workshop.home / "chat", "train")], corpora, sequences)
+    ids, positions, segments, targets = map(torch.from_numpy, rows)
+    marked = targets >= 0
+    with torch.no_grad():
+        log_probabilities = model(ids, positions, segments).double().log_softmax(-1)
+    expected = -log_probabilities[marked].gather(-1, targets[marked][:, None]).mean()
+    history = pq.read_table(made.out / "history.parquet").to_pylist()
+    assert history[0]["loss"] == pytest.approx(float(expected), rel=1e-6)
+    assert (history[0]["step"], history[0]["tokens"]) == (1, BATCH * LENGTH)
+    # Every sequence has 4 marked ids of 17, none of them first in its piece.
+    assert int(marked.sum()) == 4 * BATCH
+
+
+def test_it_says_what_it_is_and_which_weights_it_started_from(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+
+    made = workshop.run("tune", base)
+
+    assert Finetuned.read(checkpoint_folder(made.out)) == Finetuned(
+        chat=True, objective="sft", method="full", base=file_digest(checkpoint_folder(base) / "checkpoint.json")
+    )
+    assert json.loads((made.out / FINETUNED_FILE).read_text())["chat"] is True
+    assert (made.metrics["steps"], made.metrics["tokens"]) == (6, 6 * BATCH * LENGTH)
+    assert Checkpoint(checkpoint_folder(made.out)).verify().state.step == 6
+
+
+def test_a_fine_tune_goes_on_from_a_fine_tune(workshop: "Workshop") -> None:
+    first = workshop.run("first", workshop.base(seed=7))
+
+    second = workshop.run("second", first.out)
+
+    losses = [np.mean(pq.read_table(made.out / "history.parquet")["loss"].to_pylist()[-2:]) for made in (first, second)]
+    assert losses[1] < losses[0]
+    # Its optimizer starts anew.
+    assert Checkpoint(checkpoint_folder(second.out)).state.updates == 6
+
+
+def test_a_stopped_fine_tune_continues_to_the_same_bytes(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    expected = workshop.run("once", base)
+    read = PhaseBatches.__call__
+
+    def fails(batches: PhaseBatches, step: int) -> list[Any]:
+        if step == 5:
+            raise KeyboardInterrupt
+        return read(batches, step)
+
+    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+        workshop.run("stopped", base)
+    assert list((workshop.home / "stopped-state" / "checkpoints").iterdir())
+    found = workshop.run("stopped", base)
+
+    assert digests(found.out) == digests(expected.out)
+
+
+@pytest.mark.slow
+def test_two_workers_that_share_the_experts_learn_the_same(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    alone = workshop.run("alone", base)
+
+    together = workshop.run("together", base, num_workers=2, expert_parallel_size=2)
+
+    losses = [pq.read_table(made.out / "history.parquet")["loss"].to_pylist() for made in (alone, together)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "decay"), [("cosine", 30, "cosine"), ("wsd", 80, "linear")], ids=["cosine", "wsd"]
+)
+def test_the_schedule_follows_from_the_tokens_of_the_plan(kind: str, start: int, decay: str) -> None:
+    section = FinetuneSection.model_validate({**SECTION, "schedule": kind, "warmup_fraction": 0.3})
+
+    assert schedule(section, 100) == {
+        "warmup_tokens": 30,
+        "decay_start_tokens": start,
+        "decay_end_tokens": 100,
+        "decay": decay,
+    }
+
+
+SECTION = {"name": "instruct", "from": "base", "epochs": {"chat": 1.0}, "peak_lr": 0.003, "warmup_fraction": 0.0}
+
+
+class Workshop:
+    """Runs fine-tunes in `home` on one corpus of packed conversations."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        write_conversations(home / "chat")
+        (home / "mix").mkdir()
+        PhasePlan.of("instruct", LENGTH, 0, (CorpusShare("chat", SEQUENCES, 0, SEQUENCES),)).write(home / "mix")
+
+    def base(self, seed: int) -> Path:
+        """A result that holds a checkpoint of initial weights."""
+        folder = self.home / f"base-{seed}"
+        ArcticModel(preset("tiny"), seed=seed).save_pretrained(checkpoint_folder(folder))
+        return folder
+
+    def run(self, name: str, base: Path, **train: Any) -> Made:
+        """The output folder, which is new; the state folder stays from attempt to attempt."""
+        section = FinetuneSection.model_validate(SECTION)
+        inputs = finetune.FinetuneInputs(idle_stage("mix"), {"chat": idle_stage("tokenize")}, idle_stage("train"))
+        whole = section.train_section(TrainSection.model_validate({**TRAIN.as_params(), **train}))
+        stage: Stage = finetune.stage(section, whole, preset("tiny").to_dict(), inputs)
+        attempt = len(list(self.home.glob(f"{name}-out-*")))
+        out, state = self.home / f"{name}-out-{attempt}", self.home / f"{name}-state"
+        out.mkdir()
+        state.mkdir(exist_ok=True)
+        read = {"mix": self.home / "mix", "tokens:chat": self.home / "chat", "base": base}
+        artifacts = {key: artifact(path) for key, path in read.items()}
+        return Made(out, dict(stage.work(StageContext(stage.id, out, state, [].append), artifacts)))
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+def write_conversations(folder: Path) -> None:
+    """Sequences of two conversations, in each of which the last two ids are the assistant's, and two ids of padding."""
+    rows = np.random.default_rng(0).integers(4, 50, (SEQUENCES, LENGTH + 1)).astype(np.uint16)
+    rows[:, -2:] = 1
+    ends = (9, LENGTH - 1)
+    pieces = {
+        "sequence": np.repeat(np.arange(SEQUENCES), 2),
+        "start": [0, ends[0]] * SEQUENCES,
+        "length": [ends[0], ends[1] - ends[0]] * SEQUENCES,
+        "doc_id": ["a", "b"] * SEQUENCES,
+        "doc_start": [0, 0] * SEQUENCES,
+        "doc_row": [0, 1] * SEQUENCES,
+    }
+    marks = np.zeros(rows.shape, bool)
+    for end in ends:
+        marks[:, end - 2 : end] = True
+    write_token_shard(rows, pa.table(pieces), folder, "train", 0)
+    write_trained_marks([marks], folder, "train", 0)
+    sizes = {"train": [SEQUENCES]}, {"train": 1}, {"train": 1}
+    TokensIndex(LENGTH, "uint16", 384, 0, 1, *sizes, marks_trained=True).write(folder)
+
+
+def artifact(path: Path) -> Artifact:
+    return Artifact(path, Manifest("", "", "", "", 1, {}, {}, (), {}, (), 0.0, {}))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}

@@ -1,0 +1,29 @@
+"""The report shows each fine-tune beside its start."""
+
+import re
+
+from pipelines.artifacts.evaluation import Difference, Score, Scores
+from pipelines.report.finetune_section import finetune_section
+from pipelines.report.summary import FinetuneSummary
+
+
+def test_base_and_instruct_stand_side_by_side_with_what_changed() -> None:
+    before = Scores("enterprise", 10, 640, {"text_to_sql/execution_accuracy": score(0.25)})
+    after = Scores("instruct", 6, 384, {"text_to_sql/execution_accuracy": score(0.5), "bits_per_byte/sql": score(1.25)})
+    changes = {"text_to_sql/execution_accuracy": Difference(0.25, 0.1, 0.4, 0.01, None, 40)}
+
+    page = finetune_section([FinetuneSummary("sft", "full", before, after, changes, 0.25)])
+
+    cells = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page)]
+    rows = [cells[start : start + 4] for start in range(0, len(cells), 4)]
+    assert rows[0] == [["measure"], ["enterprise"], ["instruct", "(sft,", "full)"], ["change"]]
+    by_measure = {row[0][-1]: row for row in rows[1:]}
+    assert by_measure["execution_accuracy"][1][0] == "0.250"
+    assert by_measure["execution_accuracy"][2][0] == "0.500"
+    assert by_measure["execution_accuracy"][3][:2] == ["+0.250:", "more"]
+    assert by_measure["sql"][1] == ["not", "measured"]
+    assert by_measure["tokens"][2] == ["25.0%"]
+
+
+def score(value: float) -> Score:
+    return Score(value, 40, value - 0.1, value + 0.1)

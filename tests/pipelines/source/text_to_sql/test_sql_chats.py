@@ -1,0 +1,62 @@
+"""Generated conversations about databases: every answer runs, and none is about a held-out schema."""
+
+import random
+import sqlite3
+from contextlib import closing
+
+from pipelines.artifacts.conversations import read_conversation
+from pipelines.artifacts.documents import Document
+from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.input_folder import InputFolder
+from pipelines.source.text_to_sql.chats import TextToSqlChats, schema_chat
+from pipelines.source.text_to_sql.generator import TextToSql, generate, sql_documents
+
+
+class Collected:
+    """Takes documents."""
+
+    def __init__(self) -> None:
+        self.documents: list[Document] = []
+
+    def write(self, document: Document) -> int:
+        self.documents.append(document)
+        return len(document.text)
+
+
+def documents(kind: TextToSqlChats, tmp_path) -> list[Document]:
+    target = Collected()
+    sink = DocumentSink(tmp_path, "all_text", 0.2, target)
+    for split in kind.splits({}, InputFolder(tmp_path)):
+        split.reader.read(sink)
+    return target.documents
+
+
+def test_every_answer_is_a_query_that_returns_rows() -> None:
+    for schema, pairs in generate(TextToSql(40, 0, 3, 1), False, 0, 40):
+        chat = schema_chat(schema, pairs, random.Random(0))
+        assert [turn.role for turn in chat.turns] == ["user", "assistant"] * len(pairs)
+        assert schema.text.strip() in chat.turns[0].content
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.executescript(schema.script)
+            for turn in chat.turns[1::2]:
+                assert database.execute(turn.content).fetchall()
+
+
+def test_no_conversation_is_about_a_schema_that_questions_are_held_out_on(tmp_path) -> None:
+    made = documents(TextToSqlChats(300, 2, 1), tmp_path)
+    heldout = sql_documents(TextToSql(0, 60, 2, 1), True, 0, 60)
+
+    assert len(made) == 300
+    schemas = {document.text.partition("\n-- ")[0] for document in heldout}
+    assert not any(schema in document.text for schema in schemas for document in made)
+
+
+def test_conversations_are_the_same_each_time_and_worded_in_several_ways(tmp_path) -> None:
+    made = documents(TextToSqlChats(60, 2, 1), tmp_path)
+
+    assert made == documents(TextToSqlChats(60, 2, 1), tmp_path)
+    chats = [read_conversation(document.text, document.attributes) for document in made]
+    openings = {chat.prompt[:18] for chat in chats if chat}
+    assert "The tables are:\n" in {opening[:16] for opening in openings}
+    assert any(chat and "\n-- " in chat.prompt for chat in chats)
+    assert {document.split for document in made} == {"train", "heldout"}
