@@ -154,7 +154,7 @@ def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any]
     chats = {name: corpora[name].training_documents for name in conversation_corpora(run)}
     stages += finetune_stages(run, chats, tokenizer, _measured(run, phases), folder)
     built = {stage.id: stage for stage in topological_order(stages)}
-    stages += _exports(run, corpora, built)
+    stages += _exports(run, texts, built)
     built = {stage.id: stage for stage in topological_order(stages)}
     stages += own_stages(run.stages, built, "", folder).values()
     stages.append(report.stage(run.name, _by_id(stages)))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from infra.integrity import read_committed
+from infra.store.integrity import read_committed
 from pipelines.artifacts.chat_template import CLOSE, OPEN, ChatTemplate, TemplateError
 from pipelines.artifacts.conversations import Conversation
 from pipelines.artifacts.tokenizer import (
