@@ -30,12 +30,15 @@ SAMPLES = pa.schema(
         pa.field("verdict", pa.string(), nullable=False),
         pa.field("shares", pa.string(), nullable=False),
         pa.field("contamination", pa.float64()),
+        pa.field("responses", pa.large_string(), nullable=False),
     ]
 )
 """`cluster`: what items that are not independent share, "" if they are; `gold`: text, or JSON; `correct`: by the
 task's headline, null if it has no right and wrong; `verdict`: "correct", or what is wrong in a few words; `shares`:
 JSON object, measure -> [part, whole], the item's addends to each measure; `contamination`: largest share of the item's
-words that one training document holds, null if none is known to."""
+words that one training document holds, null if none is known to; `responses`: JSON list of all answers as they came,
+each a generated `text` with its `finish` (all samples of pass@k), or the `log_probability` of a `continuation` in nats
+with `is_greedy`; `num_truncated`: ids that the prompt lost."""
 EVIDENCE_FILE = "tables/contamination.parquet"
 EVIDENCE = pa.schema(
     [
@@ -134,7 +137,8 @@ class Scores:
     `headlines`: the measure that stands for each task; `protocols`: shots, prompt and scoring of each task in one line;
     `skipped`: why a task was not measured; `notes`: what became of a task's questions and answers that its scores
     should be read with; `asked_before`: how the checkpoint before was asked, by task, where that was another way, so
-    that no change can be told; `contamination`: by task; `active_parameters`: of the model, 0 if they are not known.
+    that no change can be told; `contamination`: by task; `active_parameters`: of the model, 0 if they are not known;
+    `template`: digest of the chat template, "" if no task was asked in the chat.
     """
 
     phase: str
@@ -148,6 +152,7 @@ class Scores:
     contamination: dict[str, Contamination] = field(default_factory=dict)
     active_parameters: int = 0
     asked_before: dict[str, str] = field(default_factory=dict)
+    template: str = ""
 
     @property
     def compared(self) -> list[str]:

@@ -31,6 +31,13 @@ def command(
             "models whose tokenizer has one)."
         ),
     ] = "auto",
+    rescore: Annotated[
+        bool,
+        typer.Option(
+            "--rescore",
+            help="Judge stored answers again, without a model. CHECKPOINT: a folder of stages/evaluate.",
+        ),
+    ] = False,
     root: Annotated[
         Path, typer.Option(envvar="ARCTIC_EVAL_DATA", help="Folder of the evaluation data; see arctic eval-data fetch.")
     ] = Path("eval_data"),
@@ -76,6 +83,7 @@ def command(
         against_tokenizer=against_tokenizer,
         chat=chat,
         phase=phase,
+        rescore=rescore,
     )
     console = standard_output()
     graph = evaluation_graph(options)

@@ -14,29 +14,47 @@ from pipelines.cli.terminal.options import DEFAULT_STORE, StoreFolder
 
 if TYPE_CHECKING:
     from infra.artifact import Artifact
+    from pipelines.lineage.samples import Sample
 
 Value = TypeVar("Value")
 
 
 def command(
     what: Annotated[
-        str, typer.Argument(help="stages, a stage id such as 'train[2]', document, cluster, token, or lock.")
+        str, typer.Argument(help="stages, a stage id such as 'train[2]', samples, document, cluster, token, or lock.")
     ] = "stages",
     which: Annotated[
-        str | None, typer.Argument(help="Id of the document or cluster, name of the token's corpus, or a recipe.")
+        str | None,
+        typer.Argument(
+            help="Id of the document or cluster, name of the token's corpus, a recipe, or an evaluated checkpoint."
+        ),
     ] = None,
-    position: Annotated[
-        int | None, typer.Argument(help="With token: position in the corpus' packed training tokens.")
+    detail: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="POSITION|TASK",
+            help="With token: position in the corpus' packed training tokens. With samples: name of the task.",
+        ),
     ] = None,
+    wrong: Annotated[
+        bool, typer.Option("--wrong", help="With samples: only items that were not answered right.")
+    ] = False,
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
-    """Show what the store holds: all stages, one stage, a document's path through the chain, a cluster of duplicates,
-    where a token came from, or a recipe's lock."""
-    show(what, which, position, store, standard_output())
+    """Show what the store holds: all stages, one stage, what a checkpoint answered, a document's path through the
+    chain, a cluster of duplicates, where a token came from, or a recipe's lock."""
+    if wrong and what != "samples":
+        from pipelines.errors import OptionError
+
+        raise OptionError(f"--wrong: it belongs to arctic show samples, not to {what}. Leave it out.")
+    show(what, which, detail, store, standard_output(), wrong=wrong)
 
 
-def show(what: str, which: str | None, position: int | None, store: Path, console: Console) -> None:
-    """Print all stages, one stage, one document, one cluster of duplicates, one token or a recipe's lock."""
+def show(
+    what: str, which: str | None, detail: str | None, store: Path, console: Console, *, wrong: bool = False
+) -> None:
+    """Print all stages, one stage, samples of a task, one document, one cluster of duplicates, one token or a recipe's
+    lock."""
     from pipelines.lineage.stages import committed, describe_stage, find_stage
 
     if what == "lock":
@@ -53,11 +71,17 @@ def show(what: str, which: str | None, position: int | None, store: Path, consol
             from pipelines.lineage.duplicates import describe_cluster
 
             print_text(console, describe_cluster(_required(which, "cluster ID"), Store(store)))
+        case "samples":
+            from pipelines.lineage.samples import samples_of
+
+            usage = "samples CHECKPOINT TASK"
+            items = samples_of(artifacts, _required(which, usage), _required(detail, usage), wrong=wrong)
+            _print_samples(items, console)
         case "token":
             from pipelines.lineage.tokens import find_token
 
             usage = "token CORPUS POSITION"
-            corpus, number = _required(which, usage), _required(position, usage)
+            corpus, number = _required(which, usage), _position(_required(detail, usage))
             print_fields(console, find_token(artifacts, corpus, number).as_fields())
         case stage:
             _print_all([describe_stage(artifact) for artifact in find_stage(artifacts, stage, store)], console)
@@ -68,6 +92,26 @@ def _print_lock(recipe: Path, console: Console) -> None:
     from pipelines.recipes import load_recipe
 
     print_text(console, masked(load_recipe(recipe).graph().lock.to_json()))
+
+
+def _position(text: str) -> int:
+    from pipelines.errors import OptionError
+
+    if not text.isdecimal():
+        raise OptionError(f"position {text!r}: not a whole number. Count tokens from 0.")
+    return int(text)
+
+
+def _print_samples(samples: "Sequence[Sample]", console: Console) -> None:
+    for sample in samples:
+        print_text(console, f"== {sample.item_id}: {sample.verdict}", "bold")
+        print_text(console, sample.prompt)
+        for response in sample.responses:
+            print_text(console, f"-- {response}", "cyan")
+        if sample.answer:
+            print_text(console, f"-- judged: {sample.answer}", "cyan")
+        print_text(console, f"-- gold: {sample.gold}\n", "green")
+    print_text(console, f"items: {len(samples):,}")
 
 
 def _required(value: Value | None, usage: str) -> Value:

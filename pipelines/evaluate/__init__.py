@@ -2,6 +2,15 @@
 
 from pipelines.evaluate.comparing import comparison_stage
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.stage import CorpusDecisions, Origin, PhaseInputs, checkpoint_stage, stage
+from pipelines.evaluate.stage import CorpusDecisions, Origin, PhaseInputs, checkpoint_stage, rescoring_stage, stage
 
-__all__ = ["CorpusDecisions", "Execution", "Origin", "PhaseInputs", "checkpoint_stage", "comparison_stage", "stage"]
+__all__ = [
+    "CorpusDecisions",
+    "Execution",
+    "Origin",
+    "PhaseInputs",
+    "checkpoint_stage",
+    "comparison_stage",
+    "rescoring_stage",
+    "stage",
+]

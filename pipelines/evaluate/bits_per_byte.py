@@ -50,7 +50,7 @@ def measure(
         for doc_id, share in by_documents(pieces, nats).items():
             items.append(Item(doc_id, (), ""))
             verdicts.append(Verdict({name: share}, "", ""))
-    return TaskResult(NAME, "", protocol(max_document_bytes), items, verdicts)
+    return TaskResult(NAME, "", protocol(max_document_bytes), items, verdicts, [[] for _ in items])
 
 
 def by_documents(pieces: Sequence[ScoredPiece], nats: Sequence[float]) -> dict[str, Share]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,8 +23,6 @@ from pipelines.evaluate.task import DataError, Item, Share, Task, TaskResult, Ve
 ITEMS_JUDGED_AT_ONCE = 32
 """What a kill while judging costs at most."""
 
-Answerer = Callable[[Sequence[Sequence[Request]]], Sequence[Sequence[Answer]]]
-"""Answers to the requests of every item."""
 Contamination = Mapping[tuple[str, str], float]
 """Largest share of an item that a training document holds, by task and item id; others are not known to stand there."""
 
@@ -62,14 +60,17 @@ def shortened(item: Item, max_new_tokens: int | None) -> Item:
 
 
 def evaluate(
-    items_by_task: Sequence[tuple[Task, Sequence[Item]]], answer: Answerer, journal: Journal, context: StageContext
+    items_by_task: Sequence[tuple[Task, Sequence[Item]]],
+    answers: Sequence[Sequence[Answer]],
+    journal: Journal,
+    context: StageContext,
 ) -> list[TaskResult]:
-    """Ask all tasks' requests at once, so that their batches are full, and judge task by task.
+    """Judge the answers to all items, task by task.
 
     An item without all of its numbers is left out, and a task without another item has no result.
     """
-    answers = iter(answer([item.requests for _, items in items_by_task for item in items]))
-    answered = [(task, *_complete(items, [next(answers) for _ in items])) for task, items in items_by_task]
+    remaining = iter(answers)
+    answered = [(task, *_complete(items, [next(remaining) for _ in items])) for task, items in items_by_task]
     grouped = [(task, items, task_answers) for task, items, task_answers in answered if items]
     total = sum(len(items) for _, items, _ in grouped)
     results: list[TaskResult] = []
@@ -79,7 +80,7 @@ def evaluate(
             part = slice(start, start + ITEMS_JUDGED_AT_ONCE)
             verdicts += _scored(task, items[part], task_answers[part], journal)
             context.progress(sum(len(done.items) for done in results) + len(verdicts), total, "items judged")
-        results.append(TaskResult(task.name, task.headline, task.protocol, items, verdicts))
+        results.append(TaskResult(task.name, task.headline, task.protocol, items, verdicts, task_answers))
     return results
 
 
@@ -106,17 +107,25 @@ def samples(results: Sequence[TaskResult], contamination: Contamination) -> list
             "task": result.name,
             "item_id": item.item_id,
             "cluster": item.cluster,
-            "prompt": _prompt(item.requests[0]) if item.requests else "",
+            "prompt": item.prompt,
             "gold": item.gold_text,
             "answer": verdict.answer,
             "correct": share.part == share.whole if (share := verdict.shares.get(result.headline)) else None,
             "verdict": verdict.reason,
             "shares": json.dumps({name: list(share) for name, share in verdict.shares.items()}),
             "contamination": contamination.get((result.name, item.item_id)),
+            "responses": json.dumps([_response(*pair) for pair in zip(item.requests, answers, strict=True)]),
         }
         for result in results
-        for item, verdict in zip(result.items, result.verdicts, strict=True)
+        for item, verdict, answers in zip(result.items, result.verdicts, result.answers, strict=True)
     ]
+
+
+def _response(request: Request, answer: Answer) -> dict[str, Any]:
+    """An answer as it came; of a log-likelihood also what was scored: the continuation, and the context if it is not
+    the item's prompt."""
+    own = {"continuation": request.continuation} if isinstance(request, LogLikelihood) else {}
+    return {**own, **answer._asdict()}
 
 
 def asked_otherwise(
@@ -189,7 +198,3 @@ def _score(pairs: Sequence[tuple[Item, Share]]) -> Score:
     items, shares = zip(*pairs, strict=True)
     chance = sum(item.chance for item in items) / len(items) if all(share.whole == 1 for share in shares) else None
     return score(shares, [item.cluster for item in items], chance)
-
-
-def _prompt(request: Request) -> str:
-    return request.context if isinstance(request, LogLikelihood) else request.prompt

@@ -1,20 +1,13 @@
 """One evaluation from the first question to the written scores. What stands in its journal is not done again."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from arctic_model.checkpoint.model_folder import CONFIG
-from arctic_model.checkpoint.reading import STATE, Checkpoint
-from arctic_model.sizing.flops import count_parameters
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics
-from infra.store.integrity import require_intact
 from pipelines.artifacts.documents import HELDOUT
 from pipelines.artifacts.evaluation import (
     EVIDENCE,
@@ -29,12 +22,10 @@ from pipelines.artifacts.formats.parquet import read_table, write_table
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
-from pipelines.evaluate.chat import asked_in_chat
+from pipelines.evaluate.asking.respondents import Respondent
 from pipelines.evaluate.data.heldout import choose_pieces
-from pipelines.evaluate.engine.answering import answer
-from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
-from pipelines.evaluate.engine.requests import Answer, Generation, Request
+from pipelines.evaluate.engine.requests import Answer, Generation
 from pipelines.evaluate.evaluation import (
     asked_otherwise,
     differences,
@@ -51,11 +42,7 @@ from pipelines.evaluate.statistics.contamination import CorpusFindings, contamin
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError, Item, Task, TaskResult, way_of
-from pipelines.models.loading import load_codec
 from pipelines.models.source import ModelSource
-
-if TYPE_CHECKING:
-    from pipelines.evaluate.engine.execution import Execution
 
 JOURNAL = "items.jsonl"
 MORE_DOCUMENTS = (
@@ -66,14 +53,12 @@ MORE_DOCUMENTS = (
 class Measuring:
     """Results of one checkpoint as they come in. A context manager, which holds the journal open."""
 
-    def __init__(
-        self, label: str, source: ModelSource, suite: Suite, execution: Execution, context: StageContext
-    ) -> None:
+    def __init__(self, label: str, respondent: Respondent, suite: Suite, context: StageContext) -> None:
         self._label = label
-        self._source = source
+        self._respondent = respondent
+        self._template = ""
         self._suite = suite
         self._context = context
-        self._execution = execution
         self._journal = Journal(context.state / JOURNAL)
         self._results: list[TaskResult] = []
         self._skipped: dict[str, str] = {}
@@ -86,10 +71,12 @@ class Measuring:
     def __exit__(self, *error: object) -> None:
         self._journal.__exit__(*error)
 
-    def read_heldout(self, tokens: Mapping[str, Path], max_bytes: int, max_document_bytes: int) -> None:
-        """Bits per byte of held-out documents of every corpus, whose packed sequences lie in `tokens`. Tells which of
-        them have too few documents for an interval."""
-        num_bytes = TextTokenizer(self._source.tokenizer_folder).num_predicted_bytes
+    def read_heldout(
+        self, source: ModelSource, tokens: Mapping[str, Path], max_bytes: int, max_document_bytes: int
+    ) -> None:
+        """Bits per byte that `source` needs for held-out documents of every corpus, whose packed sequences lie in
+        `tokens`. Tells which of them have too few documents for an interval."""
+        num_bytes = TextTokenizer(source.tokenizer_folder).num_predicted_bytes
         pieces = {
             name: choose_pieces(TokenSequences(path, HELDOUT), num_bytes, max_bytes, max_document_bytes)
             for name, path in tokens.items()
@@ -97,7 +84,7 @@ class Measuring:
         for name, excerpts in pieces.items():
             if (count := len({piece.doc_id for piece in excerpts})) < MIN_UNITS:
                 self._tell(f"{bits_per_byte.NAME}/{name}", f"{count} held-out documents are too few. {MORE_DOCUMENTS}")
-        scorer = Scorer(self._source)
+        scorer = Scorer(source)
         result = bits_per_byte.measure(scorer, pieces, max_document_bytes, self._journal, self._context)
         self._results.append(result)
 
@@ -107,7 +94,9 @@ class Measuring:
         Raises ValueError as `asked_in_chat`, and as `ask`.
         """
         if self._suite.tasks or self._suite.own:
-            self.ask(self._suite.build(chat=asked_in_chat(self._source, self._suite.chat)), self._suite.limit)
+            chat = self._respondent.asked_in_chat(self._suite.chat)
+            self._template = self._respondent.template if chat else ""
+            self.ask(self._suite.build(chat), self._suite.limit)
 
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:
         """Ask and judge `tasks`, at most `limit` items of each. A task whose data is not there is told, and left out.
@@ -121,7 +110,7 @@ class Measuring:
         self._skipped |= skipped
         for language in sorted({task.runs for task, _ in items_by_task if task.runs} if not self._suite.unsafe else ()):
             preflight(language)
-        results = evaluate(items_by_task, partial(self._answer, items_by_task), self._journal, self._context)
+        results = evaluate(items_by_task, self._answer(items_by_task), self._journal, self._context)
         measured = {result.name for result in results}
         empty = {task.name: "no item could be scored" for task, _ in items_by_task if task.name not in measured}
         self._results, self._skipped = self._results + results, self._skipped | empty
@@ -153,7 +142,7 @@ class Measuring:
         )
         compared = [row for row in before if across_forms or row["task"] not in asked_before]
         write_differences(differences(compared, rows), out)
-        step, tokens, active_parameters = _trained(self._source)
+        step, tokens, active_parameters = self._respondent.training
         Scores(
             self._label,
             step,
@@ -166,6 +155,7 @@ class Measuring:
             contamination=dict(contamination.counts),
             notes=self._notes,
             active_parameters=active_parameters,
+            template=self._template,
         ).write(out)
         return {**metrics_of(all_scores, self._flaws), "eval/tokens": tokens}
 
@@ -178,17 +168,10 @@ class Measuring:
         is_cut = any(request.max_new_tokens == limit for request in generations)
         return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}"
 
-    @cached_property
-    def _template(self) -> str:
-        """Which one it is, by the digest of its text."""
-        template = load_codec(self._source).template or ""
-        return hashlib.sha256(template.encode()).hexdigest()[:12]
-
-    def _answer(
-        self, items_by_task: Sequence[tuple[Task, Sequence[Item]]], questions: Sequence[Sequence[Request]]
-    ) -> list[list[Answer]]:
-        """The answers to the questions of all of `chosen`; what they say of themselves is told, and kept."""
-        answers = answer(questions, self._source, self._journal, self._context, self._execution)
+    def _answer(self, items_by_task: Sequence[tuple[Task, Sequence[Item]]]) -> list[list[Answer]]:
+        """The answers to all items in order; what they say of themselves is told, and kept."""
+        asked = [(task.name, item) for task, items in items_by_task for item in items]
+        answers = self._respondent.answer(asked, self._journal, self._context)
         start = 0
         for task, items in items_by_task:
             self._flaws[task.name] = flaws_of(items, answers[start : start + len(items)])
@@ -223,14 +206,3 @@ def metrics_of(all_scores: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> M
         metrics[f"eval/{task}/num_encoded_alone"] = found_flaws.num_encoded_alone
         metrics[f"eval/{task}/num_left_out"] = found_flaws.num_left_out
     return metrics
-
-
-def _trained(source: ModelSource) -> tuple[int, int, int]:
-    """Steps and tokens that the checkpoint was trained on, and its active parameters; zeros where only its makers know
-    them."""
-    if not source.is_ours:
-        return 0, 0, 0
-    for name in (STATE, CONFIG):
-        require_intact(source.checkpoint / name)
-    checkpoint = Checkpoint(source.checkpoint)
-    return checkpoint.state.step, checkpoint.state.tokens, count_parameters(checkpoint.config).active

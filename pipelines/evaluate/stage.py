@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from data_recipes.schema import EvaluateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
+from infra.host.provenance import code_digest
 from infra.inputs import Inputs, Node
+from infra.resources import Resources
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.checkpoint import Finetuned, checkpoint_folder
 from pipelines.evaluate.engine.execution import Execution
@@ -20,7 +22,7 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.models.source import ModelSource
 
-VERSION = 7
+VERSION = 8
 TOKENS = "eval/tokens"
 """Metric with the tokens that the checkpoint was trained on, the step of all scores in MLflow."""
 
@@ -110,8 +112,8 @@ def checkpoint_stage(
     read.
     """
     # torch takes seconds to import, and building the graph of a run must not.
-    from pipelines.evaluate.chat import asked_in_chat
-    from pipelines.evaluate.tokenizer_fit import require_fit
+    from pipelines.evaluate.asking.chat import asked_in_chat
+    from pipelines.evaluate.asking.tokenizer_fit import require_fit
     from pipelines.models.source import ModelSource
 
     source = ModelSource(checkpoint, tokenizer or origin.tokenizer, execution.device, execution.dtype)
@@ -138,6 +140,25 @@ def checkpoint_stage(
     )
 
 
+def rescoring_stage(label: str, folder: Path, key: str, suite: Suite) -> Stage:
+    """Judge the answers of an evaluation again by a suite, without the model.
+
+    `folder` holds the result with `key`. What judging depends on besides is the code, so that is part of the key.
+    """
+    return Stage(
+        "evaluate",
+        f"{label}-rescored",
+        VERSION,
+        {"suite": suite.params(), "stored": key, "code": code_digest(Suite.__module__)},
+        {},
+        partial(_rescore, label, folder, suite),
+        Resources(num_cpus=1),
+        packages=suite.packages(),
+        step_metric=TOKENS,
+        inline=True,
+    )
+
+
 def _read(section: EvaluateSection, inputs: PhaseInputs[Stage]) -> PhaseInputs[Stage]:
     """The inputs that are read, so that a change to anything else leaves the key alone."""
     return replace(
@@ -156,7 +177,8 @@ def _evaluate_phase(
     context: StageContext,
     artifacts: Mapping[str, Artifact],
 ) -> Metrics:
-    from pipelines.evaluate.chat import asked_in_chat
+    from pipelines.evaluate.asking.chat import asked_in_chat
+    from pipelines.evaluate.asking.respondents import CheckpointRespondent
     from pipelines.evaluate.measuring import Measuring
     from pipelines.evaluate.tasks.text_to_sql import TextToSql
     from pipelines.models.source import ModelSource
@@ -165,9 +187,9 @@ def _evaluate_phase(
     checkpoint = checkpoint_folder(inputs.train.path)
     source = ModelSource(checkpoint, inputs.tokenizer.path, execution.device, execution.dtype)
     corpora = [CorpusFindings(name, each.score, each.filter, each.dedup) for name, each in inputs.corpora.items()]
-    with Measuring(phase, source, suite, execution, context) as measuring:
+    with Measuring(phase, CheckpointRespondent(source, execution), suite, context) as measuring:
         limits = section.heldout_bytes_per_corpus, section.heldout_bytes_per_document
-        measuring.read_heldout({name: tokens.path for name, tokens in inputs.tokens.items()}, *limits)
+        measuring.read_heldout(source, {name: tokens.path for name, tokens in inputs.tokens.items()}, *limits)
         if section.text_to_sql_questions:
             sources = tuple(artifact.path for artifact in inputs.source.values())
             limits, chat = (section.text_to_sql_questions, section.max_new_tokens), asked_in_chat(source, section.chat)
@@ -191,8 +213,24 @@ def _evaluate_checkpoint(
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
+    from pipelines.evaluate.asking.respondents import CheckpointRespondent
     from pipelines.evaluate.measuring import Measuring
 
-    with Measuring(label, source, suite, execution, context) as measuring:
+    with Measuring(label, CheckpointRespondent(source, execution), suite, context) as measuring:
         measuring.ask_suite()
         return measuring.write([], inputs.get("previous"))
+
+
+def _rescore(
+    label: str,
+    folder: Path,
+    suite: Suite,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],  # noqa: ARG001 - none
+) -> Metrics:
+    from pipelines.evaluate.asking.respondents import StoredRespondent
+    from pipelines.evaluate.measuring import Measuring
+
+    with Measuring(label, StoredRespondent(folder), suite, context) as measuring:
+        measuring.ask_suite()
+        return measuring.write([], None)

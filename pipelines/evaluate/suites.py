@@ -7,7 +7,7 @@ from pathlib import Path
 from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
-from pipelines.evaluate.chat import Chat
+from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.task import Task
 from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
@@ -52,7 +52,7 @@ class Suite:
 
     `unsafe`: the user's words where code may run without isolation, see `pipelines.evaluate.sandbox`. `own`: tasks of
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
-    root, and for a model that is asked in the chat or not. `chat`: which models are, see `pipelines.evaluate.chat`.
+    root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`.
     """
 
     tasks: tuple[str, ...] = ()

@@ -29,6 +29,14 @@ class Item:
     chance: float = 0.0
     place: tuple[str, int] | None = None
 
+    @property
+    def prompt(self) -> str:
+        """What the first request shows to the model, "" if nothing is asked."""
+        if not self.requests:
+            return ""
+        first = self.requests[0]
+        return first.prompt if isinstance(first, Generation) else first.context
+
 
 class Share(NamedTuple):
     """What an item adds to a measure, which is the sum of `part` over the sum of `whole`: 1 of 1 for a right answer,
@@ -50,13 +58,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The items of the task `name` with their verdicts, in the task's order. `headline` and `protocol` as in Task."""
+    """The items of the task `name` with their verdicts and the `answers` to their requests, in the task's order.
+    `headline` and `protocol` as in Task."""
 
     name: str
     headline: str
     protocol: str
     items: Sequence[Item]
     verdicts: Sequence[Verdict]
+    answers: Sequence[Sequence[Answer]]
 
     @property
     def form(self) -> Literal["chat", "base"]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from data_recipes.lock import Lock
 from data_recipes.schema import TaskSection
 from infra.stage import Stage
+from infra.store import MANIFEST, Store
 from pipelines import evaluate
 from pipelines.errors import OptionError
-from pipelines.evaluate.chat import CHATS, Chat
+from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph.chain import Graph
@@ -31,6 +32,7 @@ class EvaluationOptions:
         limit: Maximum number of items per task; None for all.
         against: Another checkpoint to compare with, item by item.
         tokenizer: Folder of the checkpoints' tokenizer; None for their own.
+        rescore: Judge stored answers again: `checkpoints` are then folders of evaluations.
         phase: Phase of the run whose checkpoints are meant, if a store is given; None for all.
         actors: Copies of the model that answer side by side.
         gpus_per_actor: GPUs of each copy.
@@ -51,6 +53,7 @@ class EvaluationOptions:
     against_tokenizer: Path | None = None
     chat: str = "auto"
     phase: int | None = None
+    rescore: bool = False
 
 
 def evaluation_graph(options: EvaluationOptions) -> Graph:
@@ -67,11 +70,24 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     execution = evaluate.Execution(options.actors, 1.0, options.gpus_per_actor)
     against = resolve_checkpoint(options.against) if options.against else None
     before = _stage(against, options.against_tokenizer, suite, execution, None) if against else None
+    if options.rescore:
+        rescored = [_rescored(folder, suite) for folder in dict.fromkeys(options.checkpoints)]
+        name = f"evaluate-{rescored[-1].subject}"
+        return Graph(name, _compared(name, rescored), Lock(None, {}, {}, {}))
     folders = [each for folder in options.checkpoints for each in checkpoints_of(folder, options.phase)]
     checkpoints = [resolve_checkpoint(folder) for folder in dict.fromkeys(folders)]
     evaluations = [_stage(each, options.tokenizer, suite, execution, before) for each in checkpoints]
     name = checkpoints[-1].run or f"evaluate-{evaluations[-1].subject}"
     return Graph(name, _compared(name, [*([before] if before else []), *evaluations]), Lock(None, {}, {}, {}))
+
+
+def _rescored(folder: Path, suite: Suite) -> Stage:
+    """The stage that judges the answers of the evaluation in `folder` again. Raises OptionError if it is none."""
+    folder = folder.resolve()
+    manifest = Store(folder.parents[2]).read(folder).manifest if (folder / MANIFEST).is_file() else None
+    if manifest is None or manifest.name != "evaluate":
+        raise OptionError(f"--rescore {folder}: not the result of an evaluation. Give a folder of stages/evaluate.")
+    return evaluate.rescoring_stage(manifest.subject, folder, manifest.key, suite)
 
 
 def _compared(title: str, evaluations: Sequence[Stage]) -> dict[str, Stage]:
@@ -98,6 +114,8 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError(f"--limit {options.limit}: it must be 1 or more. Leave it out for all items.")
     if options.against_tokenizer and not options.against:
         raise OptionError("--against-tokenizer: there is no --against that it could belong to. Leave it out.")
+    if options.rescore and (options.against or options.tokenizer or options.phase is not None):
+        raise OptionError("--rescore: it asks no model. Leave out --against, --tokenizer and --phase.")
     if options.actors < 1:
         raise OptionError(f"--actors {options.actors}: it must be 1 or more.")
     if options.gpus_per_actor < 0:

@@ -195,7 +195,7 @@ class HarnessTask:
             scored = [(answer.log_probability, answer.is_greedy) for answer in likelihoods]
             shares = _rights(task.process_results(gold.doc, scored))
             best = max(range(len(scored)), key=lambda index: scored[index][0])
-            answer = f"choice {best + 1}: {item.requests[best]}" if len(scored) > 1 else ""
+            answer = f"choice {best + 1}: {_choice(item.requests, best)}" if len(scored) > 1 else ""
         if self._definition.has_gold_text:
             index = gold.num_asked if gold.right is None else gold.right
             shares[GOLD] = bits_of(answers[index], item.gold_text)
@@ -273,6 +273,13 @@ def _right(task: Any, doc: Mapping[str, Any], requests: Sequence[Request]) -> in
         return 0
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     return int(gold) if not isinstance(gold, str) else task.doc_to_choice(doc).index(gold)
+
+
+def _choice(requests: Sequence[Request], index: int) -> str:
+    """What a choice reads: its continuation, or its context if choices differ in that, as in WinoGrande."""
+    choices = [request for request in requests if isinstance(request, LogLikelihood)]
+    is_context = len({request.continuation for request in choices}) == 1
+    return choices[index].context if is_context else choices[index].continuation.strip()
 
 
 def _written(task: Any, doc: Mapping[str, Any], request: Request) -> LogLikelihood:

@@ -18,7 +18,9 @@ from pipelines import evaluate
 from pipelines.artifacts.checkpoint import FINETUNED_FILE, Finetuned
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_differences
 from pipelines.evaluate import measuring, suites
-from pipelines.evaluate.chat import Chat, asked_in_chat
+from pipelines.evaluate.asking import respondents
+from pipelines.evaluate.asking.chat import Chat, asked_in_chat
+from pipelines.evaluate.asking.respondents import CheckpointRespondent
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.decoding import TextGenerator
@@ -260,12 +262,53 @@ def test_code_that_cannot_be_held_is_refused_before_anything_is_asked(
         raise AssertionError("asked")
 
     monkeypatch.setattr(measuring, "preflight", refuse)
-    monkeypatch.setattr(measuring, "answer", answered)
+    monkeypatch.setattr(respondents, "answer", answered)
     monkeypatch.setattr(measuring, "read_items", lambda tasks, *_: ([(task, []) for task in tasks], {}))
     suite = Suite(("ifeval", "humaneval_plus"), root)
     context = StageContext("evaluate[toy]", tmp_path, tmp_path / "state", [].append)
     with (
-        measuring.Measuring("toy", in_chat, suite, evaluate.Execution(), context) as held,
+        measuring.Measuring("toy", CheckpointRespondent(in_chat, evaluate.Execution()), suite, context) as held,
         pytest.raises(SandboxUnavailableError, match="python: no landlock here"),
     ):
         held.ask_suite()
+
+
+def test_stored_answers_are_judged_again_without_the_model(
+    in_chat: ModelSource, root: Path, measure: Callable[..., Measured], tmp_path: Path
+) -> None:
+    asked = measure(in_chat, "asked")
+    shutil.rmtree(in_chat.checkpoint)
+    stage = evaluate.rescoring_stage(
+        "toy", tmp_path / "asked", "0123", Suite(("ifeval",), root, max_new_tokens=NEW_TOKENS)
+    )
+    out = tmp_path / "rescored"
+    out.mkdir()
+    metrics = stage.work(StageContext(stage.id, out, tmp_path / "rescored.state", [].append), {})
+    assert metrics == asked.metrics
+    for file in ("scores.json", SAMPLES_FILE):
+        assert (out / file).read_bytes() == (tmp_path / "asked" / file).read_bytes()
+
+
+def test_what_was_not_asked_cannot_be_judged_again(
+    in_chat: ModelSource, root: Path, measure: Callable[..., Measured], tmp_path: Path
+) -> None:
+    measure(in_chat, "asked")
+    (tmp_path / "later").mkdir()
+    suite = Suite(("ifeval-base",), root, max_new_tokens=NEW_TOKENS)
+    stage = evaluate.rescoring_stage("toy", tmp_path / "asked", "0123", suite)
+    with pytest.raises(
+        DataError, match=r"has no answer to item 1 of ifeval-base as it is asked now\. Ask the checkpoint"
+    ):
+        stage.work(StageContext(stage.id, tmp_path / "later", tmp_path / "later.state", [].append), {})
+
+
+def test_samples_hold_every_answer_as_it_came(
+    in_chat: ModelSource, measure: Callable[..., Measured], tmp_path: Path
+) -> None:
+    measure(in_chat, "asked")
+    rows = pq.read_table(tmp_path / "asked" / SAMPLES_FILE).to_pylist()
+    for row, asked in zip(rows, ROWS, strict=True):
+        (response,) = json.loads(row["responses"])
+        assert row["prompt"] == asked["prompt"]
+        assert response["text"] == row["answer"]
+        assert response["finish"] in ("stop", "end", "length")

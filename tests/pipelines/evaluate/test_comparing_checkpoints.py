@@ -26,7 +26,7 @@ def row(task: str, number: int, right: float) -> dict[str, Any]:
     shares = json.dumps({"acc": [right, 1.0], "other": [1.0, 1.0]})
     text = {"prompt": f"Question {number}?\nAnswer:", "gold": "<b>yes</b>", "answer": "no", "verdict": "wrong"}
     row = {"task": task, "item_id": str(number), "cluster": "", "correct": right == 1.0, "shares": shares, **text}
-    return row | {"contamination": None}
+    return row | {"contamination": None, "responses": "[]"}
 
 
 def evaluated(label: str, tokens: int, num_right: dict[str, int], protocol: str = "0-shot") -> Evaluated:

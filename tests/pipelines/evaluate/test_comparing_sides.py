@@ -15,10 +15,10 @@ from rich.console import Console
 from pipelines.artifacts.evaluation import Score, Scores, write_differences
 from pipelines.cli.terminal.scores import print_scores
 from pipelines.errors import OptionError
+from pipelines.evaluate.asking.tokenizer_fit import require_fit
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.evaluation import asked_otherwise, differences
 from pipelines.evaluate.suites import Suite
-from pipelines.evaluate.tokenizer_fit import require_fit
 from pipelines.graph import evaluation
 from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
 from pipelines.models.loading import load_codec

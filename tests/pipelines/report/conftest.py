@@ -225,6 +225,7 @@ def write_scores(evaluate: Path, phase: str, number: int) -> None:
             "verdict": "correct" if n < right else "error: no such column: nam",
             "shares": json.dumps({f"execution_accuracy/{('easy', 'medium', 'extra')[n % 3]}": [float(n < right), 1.0]}),
             "contamination": None,
+            "responses": "[]",
         }
         for n in range(40)
     ]

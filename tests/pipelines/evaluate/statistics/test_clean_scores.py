@@ -22,7 +22,7 @@ def result(task: str) -> TaskResult:
         )
         for number in range(8)
     ]
-    return TaskResult(task, measures[0], "", items, verdicts)
+    return TaskResult(task, measures[0], "", items, verdicts, [[] for _ in items])
 
 
 def without(found: TaskResult, item_ids: set[str]) -> TaskResult:

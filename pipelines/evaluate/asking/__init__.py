@@ -1,0 +1,1 @@
+"""Who is asked, and in which form: checkpoints and stored answers, the chat template, the tokenizer."""

@@ -1,0 +1,122 @@
+"""Who answers the questions of an evaluation: a checkpoint, or answers that were stored."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from arctic_model.checkpoint.model_folder import CONFIG
+from arctic_model.checkpoint.reading import STATE, Checkpoint
+from arctic_model.sizing.flops import count_parameters
+from infra.context import StageContext
+from infra.store.integrity import require_intact
+from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores
+from pipelines.artifacts.formats.parquet import read_table
+from pipelines.evaluate.asking.chat import Chat, asked_in_chat
+from pipelines.evaluate.engine.answering import answer
+from pipelines.evaluate.engine.execution import Execution
+from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.requests import Answer, Likelihood, Text
+from pipelines.evaluate.task import DataError, Item
+from pipelines.models.loading import load_codec
+from pipelines.models.source import ModelSource
+
+
+class Training(NamedTuple):
+    """Steps and tokens that a checkpoint was trained on, and its active parameters; zeros if they are not known."""
+
+    step: int
+    tokens: int
+    active_parameters: int
+
+
+class Respondent(Protocol):
+    """Who answers. `template`: digest of the chat template; `training`: of the checkpoint."""
+
+    @property
+    def template(self) -> str: ...
+    @property
+    def training(self) -> Training: ...
+
+    def asked_in_chat(self, chat: Chat) -> bool:
+        """Whether questions are asked in the chat template. Raises ValueError if they should be and cannot."""
+
+    def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
+        """The answers to the requests of each item, which comes with the name of its task."""
+
+
+class CheckpointRespondent:
+    """A checkpoint that answers on this machine or a cluster."""
+
+    def __init__(self, source: ModelSource, execution: Execution) -> None:
+        self._source, self._execution = source, execution
+
+    @cached_property
+    def template(self) -> str:
+        return hashlib.sha256((load_codec(self._source).template or "").encode()).hexdigest()[:12]
+
+    @cached_property
+    def training(self) -> Training:
+        if not self._source.is_ours:
+            return Training(0, 0, 0)
+        for name in (STATE, CONFIG):
+            require_intact(self._source.checkpoint / name)
+        checkpoint = Checkpoint(self._source.checkpoint)
+        return Training(checkpoint.state.step, checkpoint.state.tokens, count_parameters(checkpoint.config).active)
+
+    def asked_in_chat(self, chat: Chat) -> bool:
+        return asked_in_chat(self._source, chat)
+
+    def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
+        return answer([item.requests for _, item in asked], self._source, journal, context, self._execution)
+
+
+class StoredRespondent:
+    """The answers of an earlier evaluation, in its folder: they are judged again, and no model is needed.
+
+    Raises DataError if a question was not asked then.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._scores = Scores.read(folder)
+
+    @property
+    def template(self) -> str:
+        return self._scores.template
+
+    @property
+    def training(self) -> Training:
+        return Training(self._scores.step, self._scores.tokens, self._scores.active_parameters)
+
+    def asked_in_chat(self, chat: Chat) -> bool:  # noqa: ARG002 - the questions have been asked
+        """As it was then, whatever is asked for now."""
+        return bool(self._scores.template)
+
+    def answer(
+        self,
+        asked: Sequence[tuple[str, Item]],
+        journal: Journal,  # noqa: ARG002 - nothing is computed that could be lost
+        context: StageContext,  # noqa: ARG002
+    ) -> list[list[Answer]]:
+        columns = ["task", "item_id", "prompt", "responses"]
+        rows = read_table(self._folder / SAMPLES_FILE, columns).to_pylist()
+        stored = {(row["task"], row["item_id"]): row for row in rows}
+        return [self._stored(stored.get((task, item.item_id)), task, item) for task, item in asked]
+
+    def _stored(self, row: dict[str, str] | None, task: str, item: Item) -> list[Answer]:
+        responses = json.loads(row["responses"]) if row else []
+        if row is None or row["prompt"] != item.prompt or len(responses) != len(item.requests):
+            raise DataError(
+                f"{self._folder}: it has no answer to item {item.item_id} of {task} as it is asked now. Ask the "
+                "checkpoint, or name only tasks and as many items as were asked then."
+            )
+        return [read_response(response) for response in responses]
+
+
+def read_response(response: dict[str, object]) -> Answer:
+    """The answer that a response of SAMPLES holds."""
+    kind = Text if "text" in response else Likelihood
+    return kind(**{name: response[name] for name in kind._fields})  # type: ignore[arg-type,return-value]
