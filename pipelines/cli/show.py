@@ -41,7 +41,7 @@ def command(
     ] = False,
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
-    """Show what the store holds: all stages, one stage, what a checkpoint answered, a document's path through the
+    """Show what the store holds: all stages, one stage, the answers of a checkpoint, a document's path through the
     chain, a cluster of duplicates, where a token came from, or a recipe's lock."""
     if wrong and what != "samples":
         from pipelines.errors import OptionError

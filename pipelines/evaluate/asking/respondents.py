@@ -119,4 +119,4 @@ class StoredRespondent:
 def read_response(response: dict[str, object]) -> Answer:
     """The answer that a response of SAMPLES holds."""
     kind = Text if "text" in response else Likelihood
-    return kind(**{name: response[name] for name in kind._fields})  # type: ignore[arg-type,return-value]
+    return kind(**{name: response[name] for name in kind._fields})  # type: ignore[arg-type]
