@@ -13,7 +13,10 @@ _BASE = np.uint64(0xD6E8FEB86659FD93)
 _FMIX_1, _FMIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 """MurmurHash3's 64-bit finaliser."""
 _S29, _S32, _S33 = np.uint64(29), np.uint64(32), np.uint64(33)
+ALONE_NGRAM = 3
+"""Characters of a shingle that ends in a script without blanks: as much as one to two words."""
 _U32 = np.uint32
+_ALONE, _CODE = np.uint32(1 << 31), np.uint32((1 << 31) - 1)
 _U64 = np.uint64
 _ONE = np.uint64(1)
 
@@ -22,35 +25,47 @@ _ONE = np.uint64(1)
 def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ignore[no-untyped-def]
     """Hash the shingles of many texts in one pass over their UTF-8 bytes.
 
-    `data`, `offsets`: an Arrow large_string array; `lower_of` [0x110000]: `minhash.lower_case_table()`; `ring`: scratch
+    A shingle is the last `ngram` words, or the last ALONE_NGRAM if the last is a character by itself.
+    `data`, `offsets`: an Arrow large_string array; `lower_of` [0x110000]: `minhash.word_table()`; `ring`: scratch
     of uint64, as many as a shingle has words. Filled:
     `hashes`: uint64 of every shingle, text after text, repeats included, room for half of `data` and two a text;
     `counts` [texts]: shingles of each, at least one; uint64 `digests` [texts, 2]: of its words in their order.
     Returns the number of hashes.
     """
     ngram, power = len(ring), _ONE
-    for _ in range(ngram - 1):
+    short, short_power = _U64(min(ngram, ALONE_NGRAM)), _ONE
+    for index in range(ngram - 1):
         power *= _BASE
+        if index + 1 < short:
+            short_power *= _BASE
     written = _U64(0)
     for text in range(len(offsets) - 1):
         # Unsigned places: numba would check signed ones for counting from the end.
         position, end = _U64(offsets[text]), _U64(offsets[text + 1])
         first, words, slot = written, 0, _U64(0)
-        rolling, one, other = _U64(0), _U64(0), _GOLDEN
-        while position < end:
-            lower, position = _next(data, position, lower_of)
+        rolling, short_rolling, one, other = _U64(0), _U64(0), _U64(0), _GOLDEN
+        lower = _U32(0)
+        while position < end or lower != 0:
             if lower == 0:
-                continue
-            word = _U64(0)
-            while lower != 0:
-                word = (word ^ _U64(lower)) * _GOLDEN
+                lower, position = _next(data, position, lower_of)
+                if lower == 0:
+                    continue
+            word, is_alone = _U64(0), lower >= _ALONE
+            while True:
+                word = (word ^ _U64(lower & _CODE)) * _GOLDEN
                 word ^= word >> _S29
                 lower = _U32(0)
-                if position < end:
+                if position < end and not is_alone:
                     lower, position = _next(data, position, lower_of)
+                # A character that is a word by itself ends the one before it, and begins the next turn.
+                if lower - _U32(1) >= _ALONE - _U32(1):
+                    break
             if words >= ngram:
                 rolling -= ring[slot] * power
+            if words >= short:
+                short_rolling -= ring[slot - short if slot >= short else slot + _U64(ngram) - short] * short_power
             rolling = rolling * _BASE + word
+            short_rolling = short_rolling * _BASE + word
             ring[slot] = word
             slot = slot + _ONE if slot + _ONE < _U64(ngram) else _U64(0)
             words += 1
@@ -58,7 +73,10 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
             one ^= one >> _S32
             other = (other + word) * _FMIX_2
             other ^= other >> _S29
-            if words >= ngram:
+            if is_alone and words >= short:
+                hashes[written] = _fmix64(short_rolling)
+                written += _ONE
+            elif words >= ngram:
                 hashes[written] = _fmix64(rolling)
                 written += _ONE
         if words == 0:

@@ -1,8 +1,9 @@
 r"""What a text is to deduplication, and its MinHash signature.
 
 Words are the longest runs of `\w` characters, each character lower-cased on its own by the first character of
-Python's `str.lower`. A text is the set of its runs of `ngram` words; of all its words as one run where it has fewer;
-of its bytes as they stand where it has none. Two texts with the same words in the same order are exact duplicates.
+Python's `str.lower`. In scripts without blanks between words each character is a word, marks included. A text is the
+set of its runs of `ngram` words, of three if the last is such a character; of all its words as one run if it has
+fewer; of its bytes as they stand if it has none. Two texts with the same words in the same order are exact duplicates.
 
 A run of words is known by a 64-bit hash. Its upper 32 bits go through datasketch's "affine32" permutations to the
 signature (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.3).
@@ -10,6 +11,7 @@ signature (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.3).
 
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +19,12 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
+from pipelines.artifacts.scripts import IDEOGRAPHS, SYLLABLES
+
 PORTION_BYTES = 2**20
 """Text hashed at a time: its hashes, four times as large, stay near the processor."""
+ALONE = np.uint32(1 << 31)
+"""Bit of a character in `word_table` that is a word by itself."""
 FIELD_BITS = 32
 """Most bits of one signature row that a band word holds."""
 
@@ -34,8 +40,9 @@ class Shingles:
 
 
 @cache
-def lower_case_table() -> np.ndarray:
-    """uint32 [0x110000]: the lower-case code point of each word character, 0 for every other character."""
+def word_table() -> np.ndarray:
+    """uint32 [0x110000]: the lower-case code point of each word character, with the bit ALONE if it is a word by
+    itself; 0 for every other character."""
     codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
     sound = codes[(codes < 0xD800) | (codes >= 0xE000)]
     everything = sound.tobytes().decode("utf-32-le")
@@ -44,6 +51,11 @@ def lower_case_table() -> np.ndarray:
     words = np.frombuffer(re.sub(r"\W", "\0", everything).encode("utf-32-le"), np.uint32)
     table = np.zeros(len(codes), np.uint32)
     table[sound] = np.where(words > 0, np.frombuffer(lower.encode("utf-32-le"), np.uint32), 0)
+    for first, last in (*IDEOGRAPHS, *SYLLABLES):
+        for code in range(first, last + 1):
+            # Vowels of Thai and its kin are marks, which no regular expression takes for letters.
+            if table[code] or unicodedata.category(chr(code)) in ("Mn", "Mc"):
+                table[code] = code | ALONE
     return table
 
 
@@ -68,7 +80,7 @@ def shingle(texts: pa.LargeStringArray, ngram: int) -> Shingles:
     data = np.frombuffer(data if data is not None else b"\0", np.uint8)
     hashes = np.empty(int(offsets[-1] - offsets[0]) // 2 + 2 * len(texts), np.uint64)
     counts, digests = np.empty(len(texts), np.int64), np.empty((len(texts), 2), np.uint64)
-    written = kernel(data, offsets, lower_case_table(), np.empty(ngram, np.uint64), hashes, counts, digests)
+    written = kernel(data, offsets, word_table(), np.empty(ngram, np.uint64), hashes, counts, digests)
     return Shingles(hashes[:written], counts, digests)
 
 

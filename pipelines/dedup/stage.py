@@ -52,7 +52,7 @@ def stage(name: str, section: DedupSection, inputs: DedupInputs[Stage]) -> Stage
     """
     for earlier in section.against:
         _require_comparable(section, earlier, inputs.against[earlier].dedup)
-    return Stage("dedup", name, 3, section.as_params(), inputs.named(), partial(_dedup, name, section))
+    return Stage("dedup", name, 4, section.as_params(), inputs.named(), partial(_dedup, name, section))
 
 
 def _require_comparable(section: DedupSection, earlier: str, deduped: Stage) -> None:

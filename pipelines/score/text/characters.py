@@ -8,6 +8,8 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from pipelines.artifacts.scripts import IDEOGRAPHS, SYLLABLES
+
 BLANK, LETTER, SENTENCE_END, BULLET, C4_END, CLOSER, STOP, WIDE_CLOSER, IDEOGRAPH, SYLLABLE = (
     np.uint16(1 << bit) for bit in range(10)
 )
@@ -24,20 +26,6 @@ SENTENCE_ENDS = (
     "！．？｡𐩖𐩗𐽕𐽖𐽗𐽘𐽙𐾆𐾇𐾈𐾉𑁇𑁈𑂾𑂿𑃀𑃁𑅁𑅂𑅃𑇅𑇆𑇍𑇞𑇟𑈸𑈹𑈻𑈼𑊩𑑋𑑌𑗂𑗃𑗉𑗊𑗋𑗌𑗍𑗎𑗏𑗐𑗑𑗒𑗓𑗔𑗕𑗖𑗗𑙁𑙂𑜼𑜽𑜾𑥄𑥆𑩂𑩃𑪛𑪜𑱁𑱂𑻷𑻸𑽃𑽄𖩮𖩯𖫵𖬷𖬸𖭄𖺘𛲟𝪈"
 )
 """Unicode's Sentence_Terminal characters (Unicode 16, PropList.txt), as FineWeb's rule takes them."""
-
-
-IDEOGRAPHS = (
-    *((0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x3035), (0x303B, 0x303C), (0x3041, 0x30FF), (0x3105, 0x312F)),
-    *((0x31A0, 0x31BF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F)),
-    *((0x1AFF0, 0x1B16F), (0x20000, 0x323AF)),
-)
-"""Han, kana and bopomofo, which are written without blanks between words (Unicode 16, Blocks.txt)."""
-SYLLABLES = (
-    *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF), (0x1B00, 0x1B7F)),
-    *((0xA980, 0xA9FF), (0xAA60, 0xAADF), (0x11700, 0x1174F)),
-)
-"""Thai, Lao, Tibetan, Burmese, Khmer, Tai, Balinese, Javanese and Ahom, likewise: most are of Unicode's line breaking
-class SA (UAX 14), whose words only a dictionary finds."""
 
 
 @dataclass(frozen=True)

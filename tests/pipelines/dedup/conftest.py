@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,18 +57,42 @@ class Texts:
         return " ".join(words)
 
 
+RANGES = (
+    r"\u3005-\u3007\u3021-\u3029\u3031-\u3035\u303b\u303c\u3041-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf"
+    r"\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U0001aff0-\U0001b16f\U00020000-\U000323af\u0e00-\u0fff\u1000-\u109f"
+    r"\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9ff\uaa60-\uaadf\U00011700-\U0001174f"
+)
+"""Han, kana, bopomofo; Thai, Lao, Tibetan, Burmese, Khmer, Tai, Balinese, Javanese, Ahom."""
+
+
+def is_alone(character: str) -> bool:
+    return re.match(r"\w", character) is not None or unicodedata.category(character) in ("Mn", "Mc")
+
+
+ALONE = frozenset(filter(is_alone, re.findall(f"[{RANGES}]", "".join(map(chr, range(0x110000))))))
+
+
 def words_of(text: str) -> list[str]:
-    r"""The definition: longest runs of `\w`, every character lower-cased alone by its first lower-case character."""
-    return ["".join(character.lower()[0] for character in word) for word in re.findall(r"\w+", text)]
+    r"""The definition: longest runs of `\w`, every character lower-cased alone by its first lower-case character; a
+    character of a script without blanks is a word."""
+    spaced = "".join(f" {character} " if character in ALONE else character for character in text)
+    words = (word for part in spaced.split(" ") for word in ([part] if part in ALONE else re.findall(r"\w+", part)))
+    return ["".join(character.lower()[0] for character in word) for word in words]
 
 
 def shingles(text: str, ngram: int) -> set:
-    """The definition: runs of `ngram` words; all words where there are fewer; the text's bytes where there is none."""
+    """The definition: runs of words; all words where there are fewer; the text's bytes where there is none."""
     words = words_of(text)
     if not words:
         return {text.encode()}
-    size = min(ngram, len(words))
-    return {tuple(words[start : start + size]) for start in range(len(words) - size + 1)}
+    return set(map(tuple, runs_of(words, ngram)))
+
+
+def runs_of(words: list[str], ngram: int) -> list[list[str]]:
+    """In order: the `ngram` words to each word, three if it is a character of a script without blanks."""
+    sizes = (min(3, ngram) if word in ALONE else ngram for word in words)
+    runs = [words[end - size : end] for end, size in enumerate(sizes, start=1) if end >= size]
+    return runs or [words]
 
 
 def jaccard(one: set, other: set) -> float:
@@ -81,8 +106,8 @@ def texts() -> type[Texts]:
 
 @pytest.fixture(scope="session")
 def oracle():
-    """`oracle.words_of`, `oracle.shingles`, `oracle.jaccard`: the definition, by brute force."""
-    return SimpleNamespace(words_of=words_of, shingles=shingles, jaccard=jaccard)
+    """`oracle.words_of`, `oracle.runs_of`, `oracle.shingles`, `oracle.jaccard`: the definition, by brute force."""
+    return SimpleNamespace(words_of=words_of, runs_of=runs_of, shingles=shingles, jaccard=jaccard)
 
 
 @pytest.fixture
