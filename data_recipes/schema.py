@@ -212,10 +212,12 @@ class ExportSection(Section):
 
     name: Name
     """Name of the export in plans, in MLflow and in the report."""
-    to: Literal["huggingface"]
-    """Format: a directory that transformers loads ("huggingface")."""
-    dtype: Literal["", "float32", "bfloat16"] = ""
-    """Data type of the weights. If unset, float32."""
+    to: Literal["huggingface", "gguf", "fp8"]
+    """Format: a directory that transformers and vLLM load ("huggingface"), the same with matrices in FP8 ("fp8"), or
+    one file for llama.cpp ("gguf")."""
+    dtype: Literal["", "float32", "bfloat16", "float16", "q8_0", "float8_e4m3"] = ""
+    """Data type of the weights: float32 (default) or bfloat16 for huggingface; float16 (default), float32 or q8_0 for
+    gguf; float8_e4m3 for fp8."""
     checkpoint: str = ""
     """Id of the stage whose checkpoint to export, such as "train[2]". If unset, the last phase's."""
 

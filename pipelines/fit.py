@@ -247,12 +247,13 @@ def _export_mistakes(run: RunRecipe) -> Iterator[str]:
         if section.checkpoint and section.checkpoint not in available:
             hint = did_you_mean(section.checkpoint, available) or f"There are {', '.join(available)}."
             yield f"export.{number}.checkpoint = {section.checkpoint!r}: no stage with a checkpoint. {hint}"
-        dtypes = FORMATS[section.to].max_kl
+        dtypes = list(FORMATS[section.to].max_kl)
         if section.dtype and section.dtype not in dtypes:
             yield f"export.{number}.dtype = {section.dtype!r}: {section.to} has {', '.join(dtypes)}. Use one of them."
         with suppress(ConfigError):
             # What is wrong with the architecture has a line of its own.
-            yield from (f"export.{number}.to = {line}" for line in inexpressible(model_config(run), section.to))
+            lines = inexpressible(model_config(run), section.to, section.dtype or dtypes[0])
+            yield from (f"export.{number}.{line}" for line in lines)
 
 
 CHAT_KINDS = ("chat", "text_to_sql_chat")

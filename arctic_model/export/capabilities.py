@@ -21,6 +21,8 @@ class Feature:
 
 
 LLAMA_CPP, VLLM = "llama.cpp", "vLLM"
+Q8_0_BLOCK = 32
+"""Numbers of a row that share a scale in GGUF's Q8_0."""
 FEATURES: Sequence[Feature] = (
     Feature(
         "router bias (`router_bias`)",
@@ -54,14 +56,22 @@ def refusals(config: ArcticConfig, engine: str) -> list[str]:
     ]
 
 
-def inexpressible(config: ArcticConfig, to: str) -> list[str]:
-    """Why the engine that validates the format `to` cannot compute the model: one line each, none if it can."""
+def inexpressible(config: ArcticConfig, to: str, dtype: str) -> list[str]:
+    """Why a model cannot be exported to the format `to` in `dtype`: one line each, none if it can."""
     engine = LOADED_BY[to][0]
     mend = "Give the model Arctic's shape." if to == "huggingface" else "Use huggingface."
-    return [f"{to!r}: {engine} cannot compute {line}. {mend}" for line in refusals(config, engine)]
+    lines = [f"to = {to!r}: {engine} cannot compute {line}. {mend}" for line in refusals(config, engine)]
+    for name in ("hidden_size", "expert_size"):
+        width = getattr(config, name)
+        if dtype == "q8_0" and width % Q8_0_BLOCK:
+            lines.append(
+                f"dtype = 'q8_0': {name} = {width} is no multiple of {Q8_0_BLOCK}, the numbers that share a scale. "
+                "Use float16."
+            )
+    return lines
 
 
-def require_expressible(config: ArcticConfig, to: str) -> None:
-    """Raise ExportError if the engine that validates the format `to` cannot compute the model."""
-    if lines := inexpressible(config, to):
-        raise ExportError("\n".join(f"--to {line}" for line in lines))
+def require_expressible(config: ArcticConfig, to: str, dtype: str) -> None:
+    """Raise ExportError if a model cannot be exported to the format `to` in `dtype`."""
+    if lines := inexpressible(config, to, dtype):
+        raise ExportError("\n".join(lines))

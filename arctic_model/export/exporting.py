@@ -19,6 +19,8 @@ from arctic_model.export.validation import (
 from arctic_model.model import ArcticModel
 
 MAX_NEW_TOKENS = 16
+COMPUTED_IN = {"bfloat16": "bfloat16", "float8_e4m3": "bfloat16"}
+"""By dtype of the weights, what the engine computes in; float32 for all others."""
 
 
 def export(checkpoint: Path, tokenizer: Path, out: Path, to: Format, dtype: str) -> Agreement:
@@ -42,7 +44,7 @@ def export(checkpoint: Path, tokenizer: Path, out: Path, to: Format, dtype: str)
         ValidationError: if the engine does not load the export, or computes something else.
     """
     stored = Checkpoint(checkpoint)
-    require_expressible(stored.config, to.name)
+    require_expressible(stored.config, to.name, dtype)
     special = SpecialTokens.read(tokenizer)
     texts = prompts(tokenizer, stored.config.max_positions, MAX_NEW_TOKENS)
     with ThreadPoolExecutor(1) as pool:
@@ -50,8 +52,7 @@ def export(checkpoint: Path, tokenizer: Path, out: Path, to: Format, dtype: str)
         verified = pool.submit(open_weights, checkpoint)
         to.write(stored, tokenizer, out, dtype)
         verified.result()
-    engine_dtype = dtype if dtype in ("float32", "bfloat16") else "float32"
-    request = Request(texts, special.end, engine_dtype, MAX_NEW_TOKENS)
+    request = Request(texts, special.end, COMPUTED_IN.get(dtype, "float32"), MAX_NEW_TOKENS)
     theirs = ask_engine(to.engine, out / to.target, request)
     agreement = compare(request, ask_model(ArcticModel.from_pretrained(checkpoint), request), theirs)
     require_agreement(agreement, to.max_kl[dtype])

@@ -46,9 +46,30 @@ def _huggingface(checkpoint: "Checkpoint", tokenizer: Path, out: Path, dtype: st
     write_huggingface(checkpoint, tokenizer, out, dtype)
 
 
+def _gguf(checkpoint: "Checkpoint", tokenizer: Path, out: Path, dtype: str) -> None:
+    from arctic_model.export.gguf_file import write_gguf
+
+    write_gguf(checkpoint, tokenizer, out, dtype)
+
+
+def _fp8(checkpoint: "Checkpoint", tokenizer: Path, out: Path, dtype: str) -> None:  # noqa: ARG001 - it has one
+    from arctic_model.export.fp8 import write_fp8
+
+    write_fp8(checkpoint, tokenizer, out)
+
+
 FORMATS: Mapping[str, Format] = {
     "huggingface": Format(
         "huggingface", {"float32": None, "bfloat16": 0.02}, "transformers_logits", "", ("transformers",), _huggingface
     ),
+    "gguf": Format(
+        "gguf",
+        {"float16": 0.01, "float32": None, "q8_0": 0.05},
+        "llama_cpp_logits",
+        "model.gguf",
+        ("gguf", "llama-cpp-python"),
+        _gguf,
+    ),
+    "fp8": Format("fp8", {"float8_e4m3": 0.05}, "transformers_logits", "", ("transformers",), _fp8),
 }
 """By name, as recipes and `arctic export --to` have them."""

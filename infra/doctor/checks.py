@@ -9,7 +9,6 @@ from packaging.requirements import Requirement
 
 from infra.doctor.environment import Environment, Upload
 from infra.doctor.machine import Facts, gather
-from infra.host.packages import USER_EXTRAS
 
 PYTHON = (3, 11)
 # The quickstart's needs, with room.
@@ -17,7 +16,6 @@ DISK_BYTES = 5 * 2**30
 MEMORY_BYTES = 6 * 2**30
 SHARED_MEMORY_BYTES = 256 * 2**20
 INSTALL = "Run: pip install -e . -c constraints.txt"
-INSTALL_EXTRAS = f"Run: pip install -e '.[{','.join(USER_EXTRAS)}]' -c constraints.txt"
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,14 @@ def _packages(machine: Facts) -> Iterator[Check]:
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version or 'missing'} (needs {requirement.specifier or 'any'})")
     yield Check("packages", not wrong, "; ".join(wrong) or f"{len(machine.versions)} as required", INSTALL)
-    lacking = [f"{extra}: {'; '.join(missing)}" for extra, missing in machine.extras.items() if missing]
-    effect = f". Stages that need them will not start. {INSTALL_EXTRAS}"
-    yield Check("optional packages", True, ". ".join(lacking) + effect if lacking else "as required")
+    lacking = {extra: missing for extra, missing in machine.extras.items() if missing}
+    listed = ". ".join(f"{extra}: {'; '.join(missing)}" for extra, missing in lacking.items())
+    mend = f"Run: pip install -e '.[{','.join(lacking)}]' -c constraints.txt"
+    yield Check(
+        "optional packages",
+        True,
+        f"{listed}. Stages that need them will not start. {mend}" if lacking else "as required",
+    )
     broken = [f"{name}: {error}" for name, error in machine.broken_modules.items()]
     yield Check("imports", not broken, "; ".join(broken) or "all load, and gloo reduces on the CPU", INSTALL)
 

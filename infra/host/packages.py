@@ -10,8 +10,11 @@ from packaging.utils import canonicalize_name
 from arctic_errors import UserError
 
 PROJECT = "arctic-pretraining"
-USER_EXTRAS = ("evaluate", "export")
+USER_EXTRAS = ("evaluate", "export", "gguf")
 """Extras that a run can need; the others are for work on the project itself."""
+
+MODULES = {"llama-cpp-python": "llama_cpp"}
+"""Distributions whose module has another name."""
 
 
 class PackageError(UserError):
@@ -55,7 +58,7 @@ def _problem(name: str) -> str:
     needed = f"needs {requirement.specifier or 'any'}"
     try:
         version = metadata.version(name)
-        is_there = find_spec(name.replace("-", "_")) is not None
+        is_there = find_spec(MODULES.get(name, name.replace("-", "_"))) is not None
     except (metadata.PackageNotFoundError, ImportError, ValueError):
         return f"{name} missing ({needed})"
     if not is_there:

@@ -10,10 +10,14 @@ from pipelines.cli.terminal.console import print_fields, standard_output
 
 def command(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a checkpoint, or a train stage's result.")],
-    to: Annotated[str, typer.Option(help="Format: huggingface.")],
+    to: Annotated[str, typer.Option(help="Format: huggingface, gguf or fp8.")],
     out: Annotated[Path, typer.Option(help="Folder to write. It must not exist.")],
     dtype: Annotated[
-        str | None, typer.Option(help="Data type of the weights: float32 or bfloat16. Default: float32.")
+        str | None,
+        typer.Option(
+            help="Data type of the weights: float32 (default) or bfloat16 for huggingface; float16 (default), float32 "
+            "or q8_0 for gguf; float8_e4m3 for fp8."
+        ),
     ] = None,
     tokenizer: Annotated[
         Path | None,

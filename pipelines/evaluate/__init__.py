@@ -2,15 +2,7 @@
 
 from pipelines.evaluate.comparing import comparison_stage
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.stage import (
-    CorpusDecisions,
-    Origin,
-    PhaseInputs,
-    checkpoint_stage,
-    rescoring_stage,
-    server_stage,
-    stage,
-)
+from pipelines.evaluate.stage import CorpusDecisions, Origin, PhaseInputs, checkpoint_stage, rescoring_stage, stage
 
 __all__ = [
     "CorpusDecisions",
@@ -20,6 +12,5 @@ __all__ = [
     "checkpoint_stage",
     "comparison_stage",
     "rescoring_stage",
-    "server_stage",
     "stage",
 ]

@@ -113,7 +113,7 @@ ITEMS: Mapping[type[Section], Item] = {
         {
             "name": ('""', '"HF"', "3"),
             "to": ('"onnx"', '""', "3"),
-            "dtype": ('"int4"', "3"),
+            "dtype": ('"int4"', '"q8_0"', "3"),
             "checkpoint": ('"train[3]"', '"evaluate[1]"', "3"),
         },
         "tiny.toml",

@@ -38,7 +38,10 @@ def load(file: str, num_positions: int) -> Llama:
         return params
 
     llama_cpp.llama_cpp.llama_model_default_params = without_repacking
-    return Llama(file, n_ctx=num_positions, n_batch=num_positions, logits_all=True, n_gpu_layers=0, verbose=False)
+    # A cache in float16, the default, would round keys and values whatever the weights.
+    cache = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
+    size = {"n_ctx": num_positions, "n_batch": num_positions}
+    return Llama(file, logits_all=True, n_gpu_layers=0, verbose=False, **size, **cache)
 
 
 def greedy(model: Llama, count: int, end: list[int]) -> list[int]:

@@ -148,3 +148,28 @@ def test_every_refusal_names_an_engine_that_some_format_is_for() -> None:
 def test_the_files_of_an_export_are_plain_json(huggingface: tuple[Path, Agreement]) -> None:
     for file in huggingface[0].glob("*.json"):
         json.loads(file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "to", "dtype", "message"),
+    [
+        (
+            {"router_bias": True},
+            "gguf",
+            "float16",
+            r"to = 'gguf': llama.cpp cannot compute router bias.*huggingface",
+        ),
+        ({"expert_size": 24}, "gguf", "q8_0", r"dtype = 'q8_0': expert_size = 24 is no multiple of 32.*Use float16"),
+    ],
+)
+def test_what_a_format_cannot_express_is_refused_before_anything_is_written(
+    overrides: dict[str, int], to: str, dtype: str, message: str, tmp_path: Path
+) -> None:
+    from arctic_model.model import ArcticModel
+
+    ArcticModel(preset("tiny", overrides), seed=0).save_pretrained(tmp_path / "checkpoint")
+    write_byte_tokenizer(tmp_path)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ExportError, match=message):
+        export(tmp_path / "checkpoint", tmp_path, tmp_path / "out", FORMATS[to], dtype)
+    assert not list((tmp_path / "out").iterdir())

@@ -59,7 +59,7 @@ def test_every_node_has_what_an_evaluation_needs(cluster: dict[str, Any]):
     image = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
     for text in (image, "\n".join(cluster["setup_commands"])):
         (command,) = [line for line in text.split("\n") if re.search(r"pip install .*-e", line)]
-        assert "-c constraints.txt -e '.[evaluate]'" in command
+        assert "-c constraints.txt -e '.[evaluate,export]'" in command
 
 
 def test_no_work_lands_on_the_head_and_idle_pools_cost_nothing(cluster: dict[str, Any]):
