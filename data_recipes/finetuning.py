@@ -11,6 +11,21 @@ SubjectName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
 """A name that is no number, since phases have numbers."""
 
 
+class LoraSection(Section):
+    """Low-rank adapters (LoRA): pairs of small matrices that are trained beside frozen weights, with AdamW. The result
+    holds them in PEFT's format, and a checkpoint in which they are merged."""
+
+    rank: Annotated[int, Field(gt=0, le=4096)] = 16
+    """Rank of the adapters."""
+    alpha: PositiveFloat = 32.0
+    """Scale of the adapters, times the rank."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead of alpha / rank."""
+    targets: Annotated[list[Literal["attention", "dense"]], Field(min_length=1)] = ["attention", "dense"]
+    """Parts of each layer whose matrices get an adapter: attention, and the dense MLP beside the experts. Every token
+    passes both."""
+
+
 class FinetuneSection(Section):
     """One fine-tune: a checkpoint that goes on from another one with conversations. Fields of `[train]` that are not
     here apply to it as well; its steps and tokens count from 0, and its optimizer starts anew."""
@@ -40,6 +55,8 @@ class FinetuneSection(Section):
     """Learning rate at the end as a fraction of `peak_lr`."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay of matrices."""
+    lora: LoraSection | None = None
+    """Train low-rank adapters and freeze all weights. If unset, every weight is trained."""
     global_batch_sequences: PositiveInt | None = None
     """Sequences per optimizer step. By default, as in `[train]`."""
 
@@ -58,6 +75,9 @@ class FinetuneSection(Section):
             "warmup_tokens": 0,
             "profile_steps": "",
         }
+        if self.lora:
+            # Muon is made for matrices that map hidden states to hidden states, and the routers are frozen.
+            changes |= {"optimizer": "adamw", "balance_bias_rate": 0.0}
         if self.global_batch_sequences is not None:
             changes["global_batch_sequences"] = self.global_batch_sequences
         return TrainSection.model_validate({**train.as_params(), **changes})

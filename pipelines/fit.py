@@ -198,6 +198,15 @@ def _layout_mistakes(section: FinetuneSection, run: RunRecipe) -> Iterator[str]:
     except ValidationError as error:
         yield str(error.errors()[0]["ctx"]["error"])
         return
+    with suppress(ConfigError):
+        # What is wrong with the architecture has a line of its own.
+        config = model_config(run)
+        if (
+            section.lora
+            and section.lora.targets == ["dense"]
+            and not any(map(config.has_mlp, range(config.num_layers)))
+        ):
+            yield 'lora.targets = ["dense"]: the model has no dense MLP, so there is nothing to train. Add "attention".'
     step_tokens = run.tokenize.sequence_length * train.global_batch_sequences
     if section.tokens is not None and section.tokens % step_tokens:
         nearest = max(1, round(section.tokens / step_tokens)) * step_tokens

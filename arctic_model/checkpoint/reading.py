@@ -151,6 +151,11 @@ class Checkpoint:
         except OSError as error:
             raise _unreadable(self._stored[stored].file, error) from error
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all tensors, those of the optimizer's state included, as the files have them."""
+        return list(self._stored)
+
     def read_slice(self, name: str, kind: str, start: int, length: int) -> Float[Tensor, " S"]:
         """`length` values from `start` on of the flat parameter `name`; for a stack, of that of all experts."""
         if not is_expert(name):

@@ -49,12 +49,15 @@ def layout(model: nn.Module, state_names: Callable[[str], Sequence[str]]) -> Lay
     parameter lie one after the other, so a stack is one contiguous slice.
 
     Args:
-        model: a model that holds all experts, on any device. Only names and shapes are read.
+        model: a model that holds all experts, on any device. Only names and shapes are read, of the parameters that
+            require a gradient.
         state_names: the kinds of tensors that the optimizer stores for a parameter, by the parameter's name.
     """
     weights: dict[str, list[_Entry]] = {}
     states: dict[str, list[_Entry]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         for kind in (WEIGHT, *state_names(name)):
             sections = weights if kind == WEIGHT else states
             sections.setdefault(_section(name), []).append(_Entry(name, kind, parameter))

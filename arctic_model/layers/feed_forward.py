@@ -57,18 +57,19 @@ class _SwiGLU(torch.autograd.Function):
         return down_projection(F.silu(gate).mul_(up), w2.mT, groups)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, gate, up, w1, w2, w3 = ctx.saved_tensors
         groups = ctx.groups
         # The grouped kernels refuse a gradient without strides, such as that of a sum.
         gradient = gradient.contiguous()
         activated = F.silu(gate)
-        w2_gradient = outer_product(gradient, activated * up, groups, inner="right")
+        _, needs_w1, needs_w2, needs_w3, _ = ctx.needs_input_grad
+        w2_gradient = outer_product(gradient, activated * up, groups, inner="right") if needs_w2 else None
         inner_gradient = up_projection(gradient, w2, groups)
         up_gradient = activated.mul_(inner_gradient)
         gate_gradient = inner_gradient.mul_(up)
         torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
         rows_gradient = add_down_projection(down_projection(gate_gradient, w1, groups), up_gradient, w3, groups)
-        w1_gradient = outer_product(gate_gradient, rows, groups, inner="left")
-        w3_gradient = outer_product(up_gradient, rows, groups, inner="left")
+        w1_gradient = outer_product(gate_gradient, rows, groups, inner="left") if needs_w1 else None
+        w3_gradient = outer_product(up_gradient, rows, groups, inner="left") if needs_w3 else None
         return rows_gradient, w1_gradient, w2_gradient, w3_gradient, None

@@ -42,11 +42,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, is_expert
+from arctic_model.checkpoint.writing import Layout, layout
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.sizing.memory import REDUCE_BUCKET_ELEMENTS
 from arctic_model.sizing.parallel import require_dtypes, require_expert_groups
+from arctic_model.training.lora.adapters import add_adapters, is_adapter
 from arctic_model.training.muon import Partition, partition
 from arctic_model.training.optimizer import Optimization, new_optimizer
 
@@ -78,6 +80,8 @@ class Engine:
         self._settings = settings
         self.group = self._expert_group(config, expert_parallel_size)
         self.model = ArcticModel(config, self.group, seed=settings.seed)
+        if settings.lora:
+            add_adapters(self.model, settings.lora, settings.seed)
         self._mark_experts()
         optimizer = new_optimizer(self.model, settings, self._group_name)
         with warnings.catch_warnings(), _zero_optimizer(self._deepspeed, settings):
@@ -98,6 +102,11 @@ class Engine:
     def device(self) -> torch.device:
         """The device of the weights."""
         return torch.device(self._engine.device)
+
+    @property
+    def trains_adapters(self) -> bool:
+        """Whether all but the adapters is frozen."""
+        return self._settings.lora is not None
 
     def forward(self, *inputs: Any) -> Any:
         """`loss(model, *inputs)`; pass its first item to `backward`."""
@@ -138,8 +147,9 @@ class Engine:
         return self._settings.state_names(name)
 
     def parameter_slices(self) -> Iterator[ParameterSlice]:
-        """This worker's part of weights and optimizer state, as views. Over all workers every value comes once."""
-        for name, parameter in self.model.named_parameters():
+        """This worker's part of trained weights and optimizer state, as views. Over all workers every value comes
+        once."""
+        for name, parameter in self._trained():
             for kind in (WEIGHT, *self.state_names(name)):
                 start, values = self._part(name, parameter, kind)
                 if values.numel():
@@ -149,22 +159,42 @@ class Engine:
 
     @torch.no_grad()
     def load(self, updates: int, read: Callable[[str, str, int, int], Tensor]) -> None:
-        """Load weights and optimizer state after `updates` updates from `read(name, kind, start, length)`, which
-        returns flat values of the parameter over all experts."""
-        self.load_weights(read)
+        """Load trained weights and optimizer state after `updates` updates from `read(name, kind, start, length)`,
+        which returns flat values of the parameter over all experts."""
         for state in self._optimizer.state.values():
             state["step"].fill_(updates)
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self._trained():
+            self._load_weight(name, parameter, read)
             for kind in self.state_names(name):
                 self._load_part(name, parameter, kind, read)
+        self._load_biases(read)
 
     @torch.no_grad()
     def load_weights(self, read: Callable[[str, str, int, int], Tensor]) -> None:
-        """Load the weights alone, as `load` does."""
+        """Load all weights but those of adapters, as `load` does."""
         for name, parameter in self.model.named_parameters():
-            whole = read(name, WEIGHT, self._first(name, parameter), parameter.numel())
-            parameter.copy_(whole.view(parameter.shape))
+            if not is_adapter(name):
+                self._load_weight(name, parameter, read)
+        self._load_biases(read)
+
+    def layout(self) -> Layout:
+        """The files of a checkpoint of what this engine trains."""
+        with torch.device("meta"):
+            model = ArcticModel(self.model.config)
+            if self._settings.lora:
+                add_adapters(model, self._settings.lora)
+        return layout(model, self.state_names)
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, each) for name, each in self.model.named_parameters() if each.requires_grad)
+
+    def _load_weight(self, name: str, parameter: nn.Parameter, read: Callable[[str, str, int, int], Tensor]) -> None:
+        whole = read(name, WEIGHT, self._first(name, parameter), parameter.numel())
+        parameter.copy_(whole.view(parameter.shape))
+        if parameter.requires_grad:
             self._load_part(name, parameter, WEIGHT, read)
+
+    def _load_biases(self, read: Callable[[str, str, int, int], Tensor]) -> None:
         biases = [read(name, WEIGHT, 0, bias.numel()) for name, bias in self.model.named_buffers()]
         if biases:
             self.model.set_router_biases(torch.stack(biases))
@@ -190,8 +220,8 @@ class Engine:
         return ExpertGroup(size, dist.get_rank() % size, groups._get_expert_parallel_group(self._group_name))
 
     def _marker(self, config: ArcticConfig) -> nn.Module:
-        """What shows DeepSpeed that there are experts, if there are."""
-        if not config.num_experts:
+        """What shows DeepSpeed that there are experts to train, if there are."""
+        if not config.num_experts or self._settings.lora:
             return nn.Identity()
         return _marker(self._deepspeed, config, self.group, self._group_name)
 

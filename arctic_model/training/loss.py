@@ -41,7 +41,7 @@ class _HeadNll(torch.autograd.Function):
         columns = targets.clamp(min=0).unsqueeze(-1)
         hidden_gradient = torch.empty_like(hidden)
         # In float32 whatever the dtype of the head: in bfloat16 a sum of many terms stops growing.
-        head_gradient = torch.zeros_like(head, dtype=torch.float32)
+        head_gradient = torch.zeros_like(head, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         nll = torch.empty(len(rows), 1, device=rows.device)
         chunk_rows, product_rows = _rows_at_once(head)
         for begin in range(0, len(rows), product_rows):
@@ -52,17 +52,19 @@ class _HeadNll(torch.autograd.Function):
                 chunk = slice(begin + start, begin + start + len(part[inside]))
                 nll[chunk] = _softmax_residual(rows[chunk] @ head.T, columns[chunk], out=residual[inside])
                 torch.mm(residual[inside], head, out=hidden_gradient[chunk])
-            _add_product(head_gradient, residual.T, part)
-        head_gradient = head_gradient.to(head.dtype)
-        ctx.save_for_backward(hidden_gradient.mul_(valid), head_gradient)
+            if head_gradient is not None:
+                _add_product(head_gradient, residual.T, part)
+        ctx.save_for_backward(
+            hidden_gradient.mul_(valid), None if head_gradient is None else head_gradient.to(head.dtype)
+        )
         terms = nll.mul_(valid).squeeze(-1)
         ctx.mark_non_differentiable(terms)
         return terms.sum(), terms
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None]:
         hidden_gradient, head_gradient = ctx.saved_tensors
-        return hidden_gradient * gradient, head_gradient * gradient, None
+        return hidden_gradient * gradient, None if head_gradient is None else head_gradient * gradient, None
 
 
 def _rows_at_once(head: Tensor) -> tuple[int, int]:

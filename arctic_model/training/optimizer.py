@@ -10,6 +10,7 @@ from torch.optim.adamw import adamw
 
 from arctic_model.checkpoint.tensor_names import is_expert
 from arctic_model.model import ArcticModel
+from arctic_model.training.lora.adapters import Lora
 from arctic_model.training.muon import Partition, muon_step, partition
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -45,6 +46,8 @@ class Optimization:
     """Dtype in which gradients accumulate, over micro-batches and over workers."""
     zero_stage: Literal[0, 1, 2] = 1
     seed: int = 0
+    lora: Lora | None = None
+    """Adapters to train beside frozen weights. None trains every weight."""
 
     def uses_muon(self, name: str) -> bool:
         """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.
@@ -157,7 +160,8 @@ def new_optimizer(model: ArcticModel, settings: Optimization, expert_group_name:
     }
     members: dict[str, list[Tensor]] = {name: [] for name in kinds}
     for name, parameter in model.named_parameters():
-        members[_kind(name, parameter, settings, expert_group_name)].append(parameter)
+        if parameter.requires_grad:
+            members[_kind(name, parameter, settings, expert_group_name)].append(parameter)
     groups = [{"name": name, "params": members[name], **kinds[name]} for name in kinds if members[name]]
     return GroupedOptimizer(groups, settings)
 

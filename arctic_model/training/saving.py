@@ -29,8 +29,7 @@ from arctic_model.checkpoint.reading import (
 )
 from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.workers import Progress, Workers
-from arctic_model.checkpoint.writing import layout, write_checkpoint
-from arctic_model.model import ArcticModel
+from arctic_model.checkpoint.writing import write_checkpoint
 from arctic_model.training import history
 from arctic_model.training.engine import Engine
 from arctic_model.training.history import Record
@@ -60,8 +59,7 @@ class Saver:
     ) -> None:
         self._engine = engine
         self._config = engine.model.config
-        with torch.device("meta"):
-            self._layout = layout(ArcticModel(self._config), engine.state_names)
+        self._layout = engine.layout()
         self._checkpoints = folder / CHECKPOINTS
         self._history = folder / HISTORY
         self._retention = retention
@@ -102,10 +100,10 @@ class Saver:
         newest = newest_checkpoint(self._checkpoints, workers)
         start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
         records = workers.only_first(lambda: self._clean_up(newest, start)) or ()
+        if weights_from is not None and (start is None or self._engine.trains_adapters):
+            weights = open_weights(weights_from, workers)
+            workers.together(lambda progress: self._load_weights(weights, progress))
         if start is None:
-            if weights_from is not None:
-                weights = open_weights(weights_from, workers)
-                workers.together(lambda progress: self._load_weights(weights, progress))
             return None, records
         workers.together(lambda progress: self._load(start, progress))
         self._last_good = start.folder

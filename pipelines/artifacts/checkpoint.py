@@ -4,6 +4,7 @@ checkpoint/           safetensors and JSON as `arctic_model.checkpoint.reading` 
 history.parquet       HISTORY: one row per optimizer step of this phase
 expert_load.parquet   EXPERT_LOAD: share of the assignments per layer and expert over the phase's last steps, fading
 router.parquet        ROUTER: figures of each layer's router at every tenth step and the last
+adapter/              adapters of a LoRA fine-tune in PEFT's format; the checkpoint holds them merged
 finetuned.json        Finetuned: how the checkpoint was fine-tuned; absent after pretraining
 """
 
@@ -20,6 +21,7 @@ CHECKPOINT = "checkpoint"
 CHECKPOINT_DIGESTS = "checkpoint.json"
 """In the folder of a checkpoint: the digests of its other files."""
 FINETUNED_FILE = "finetuned.json"
+ADAPTER = "adapter"
 HISTORY_FILE = "history.parquet"
 EXPERT_LOAD_FILE = "expert_load.parquet"
 ROUTER_FILE = "router.parquet"

@@ -43,6 +43,7 @@ def stage(
         "train": key_params(train),
         "schedule": {"kind": section.schedule, "warmup_fraction": section.warmup_fraction},
         "model": dict(model),
+        "lora": section.lora.as_params() if section.lora else None,
     }
     return Stage(
         name="finetune",
@@ -80,9 +81,15 @@ def _work(
         last_step=plan.num_sequences // train.global_batch_sequences,
         tokens_per_step=plan.sequence_length * train.global_batch_sequences,
         weights_from=base,
+        lora=section.lora,
     )
-    metrics = train_job(job, context)
-    Finetuned(chat=True, objective="sft", method="full", base=file_digest(base / CHECKPOINT_DIGESTS)).write(context.out)
+    metrics, digest = train_job(job, context), file_digest(base / CHECKPOINT_DIGESTS)
+    if section.lora:
+        from pipelines.finetune.adapters import merge
+
+        metrics = {**metrics, "adapter_parameters": merge(context.out, base, digest, section.lora)}
+    method = "lora" if section.lora else "full"
+    Finetuned(chat=True, objective="sft", method=method, base=digest).write(context.out)
     return metrics
 
 

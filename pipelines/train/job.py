@@ -8,6 +8,7 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.parallel import ParallelConfig
+from data_recipes.finetuning import LoraSection
 from data_recipes.training import TrainSection
 from pipelines.artifacts.phase_plan import PhasePlan
 
@@ -16,7 +17,7 @@ from pipelines.artifacts.phase_plan import PhasePlan
 class TrainJob:
     """One phase. `tokens` is the folder of each corpus' packed sequences, `folder` survives attempts, `start_from` is
     the checkpoint after `first_step`; without one, training starts from the weights in `weights_from`, or from initial
-    ones. Steps and tokens count from the run's first phase."""
+    ones. With `lora`, adapters are trained beside these. Steps and tokens count from the run's first phase."""
 
     config: ArcticConfig
     section: TrainSection
@@ -29,6 +30,7 @@ class TrainJob:
     last_step: int
     tokens_per_step: int
     weights_from: Path | None = None
+    lora: LoraSection | None = None
 
     @property
     def failure(self) -> Path:

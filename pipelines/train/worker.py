@@ -19,10 +19,12 @@ from arctic_model.moe.balance import CROWDED, STARVED, Imbalance
 from arctic_model.sizing.step_time import gpu_named
 from arctic_model.training.history import Record
 from arctic_model.training.loop import Batches, TrainingPlan, train
+from arctic_model.training.lora import Lora
 from arctic_model.training.objective import Batch
 from arctic_model.training.optimizer import Optimization
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
+from data_recipes.finetuning import LoraSection
 from data_recipes.training import TrainSection
 from infra.context import StageContext
 from infra.store.integrity import committed_folder, damage
@@ -138,6 +140,7 @@ def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
             gradient_dtype=section.gradient_dtype,
             zero_stage=section.zero_stage,
             seed=section.seed,
+            lora=lora_of(job.lora) if job.lora else None,
         ),
         schedule=Schedule(section.peak_lr, section.final_lr_fraction, **job.schedule),
         first_step=job.first_step,
@@ -156,6 +159,11 @@ def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
         collective_timeout_s=section.collective_timeout_s,
         spikes=SpikePolicy(section.spike_factor, section.spike_window_steps, section.max_skipped_steps),
     )
+
+
+def lora_of(section: LoraSection) -> Lora:
+    """The recipe's section in the words of the loop."""
+    return Lora(section.rank, section.alpha, section.rslora, tuple(section.targets))
 
 
 def _peak_flops(section: TrainSection) -> float | None:

@@ -91,6 +91,7 @@ ITEMS: Mapping[type[Section], Item] = {
             "final_lr_fraction": FRACTION,
             "weight_decay": NON_NEGATIVE_FLOAT,
             "global_batch_sequences": (*POSITIVE, "3"),
+            "lora": ("3", '{ targets = ["gate"] }'),
         },
         "tiny.toml",
     ),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from data_recipes import schema
 from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.finetuning import LoraSection
 from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import Section
 from data_recipes.training import ModelSection, TrainSection
@@ -39,6 +40,7 @@ TEXTS = ('[""]', "[3]", '"one"')
 NAME = ('""', '"../up"', '"Big"', "3")
 CHOICE = ('"other"', "3", '""')
 
+FINETUNE = 'finetune=[{name="tuned", from="one", epochs={notes=1.0}, peak_lr=0.001}]'
 RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
     schema.RunRecipe: (
         "",
@@ -56,6 +58,18 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             "export": ("3", Wrong("[3]", shown="export.1")),
             "finetune": ("3", Wrong("[3]", shown="finetune.1")),
             "stages": ("3", Wrong("[3]", shown="stages.1")),
+        },
+    ),
+    LoraSection: (
+        "finetune.1.lora.",
+        {
+            name: [Wrong(value, (FINETUNE,)) for value in values]
+            for name, values in {
+                "rank": (*POSITIVE, "4097"),
+                "alpha": POSITIVE_FLOAT,
+                "rslora": SWITCH,
+                "targets": ("[]", '"attention"'),
+            }.items()
         },
     ),
     schema.TokenizerSection: (

@@ -15,6 +15,7 @@ import torch
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
+from arctic_model.training.lora import read_adapter
 from data_recipes.finetuning import FinetuneSection
 from data_recipes.training import TrainSection
 from infra.artifact import Artifact, Manifest
@@ -31,6 +32,7 @@ from pipelines.train.data import PhaseBatches
 from tests.kit.stages import idle_stage
 
 LENGTH, SEQUENCES, BATCH = 16, 24, 4
+LORA = {"rank": 4, "alpha": 8.0}
 TRAIN = TrainSection(
     global_batch_sequences=BATCH, micro_batch_sequences=2, peak_lr=0.5, checkpoint_every_steps=2, warmup_tokens=9999
 )
@@ -88,9 +90,50 @@ def test_a_fine_tune_goes_on_from_a_fine_tune(workshop: "Workshop") -> None:
     assert Checkpoint(checkpoint_folder(second.out)).state.updates == 6
 
 
-def test_a_stopped_fine_tune_continues_to_the_same_bytes(workshop: "Workshop") -> None:
+def test_adapters_alone_are_trained_and_then_merged(workshop: "Workshop") -> None:
     base = workshop.base(seed=7)
-    expected = workshop.run("once", base)
+
+    made = workshop.run("tuned", base, LORA)
+
+    how = Finetuned.read(checkpoint_folder(made.out))
+    assert how and how.method == "lora"
+    lora, tensors = read_adapter(made.out / "adapter", how.base)
+    before, after = (Checkpoint(checkpoint_folder(folder)) for folder in (base, made.out))
+    name = "model.layers.0.self_attn.q_proj"
+    product = tensors[f"{name}.lora_B.weight"] @ tensors[f"{name}.lora_A.weight"]
+    assert product.abs().max() > 0
+    torch.testing.assert_close(
+        after.read(f"{name}.weight"), before.read(f"{name}.weight") + 2.0 * product, atol=1e-6, rtol=1e-5
+    )
+    untouched = [each for each in before.names if "_proj" not in each and "residual_mlp" not in each]
+    assert all(torch.equal(after.read(each), before.read(each)) for each in untouched)
+    assert lora.scale == 2.0
+    assert made.metrics["adapter_parameters"] == sum(tensor.numel() for tensor in tensors.values())
+    assert after.verify().state.step == 6
+    # The first loss is that of the base; the last is that of the merged model or better.
+    losses = pq.read_table(made.out / "history.parquet")["loss"].to_pylist()
+    assert losses[0] == pytest.approx(
+        pq.read_table(workshop.run("full", base).out / "history.parquet")["loss"].to_pylist()[0], rel=1e-6
+    )
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+def test_two_workers_train_the_same_adapters(zero_stage: int, workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    alone = workshop.run("alone", base, LORA)
+
+    together = workshop.run("together", base, LORA, num_workers=2, expert_parallel_size=2, zero_stage=zero_stage)
+
+    losses = [pq.read_table(made.out / "history.parquet")["loss"].to_pylist() for made in (alone, together)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    expected = workshop.run("once", base, lora)
     read = PhaseBatches.__call__
 
     def fails(batches: PhaseBatches, step: int) -> list[Any]:
@@ -99,9 +142,9 @@ def test_a_stopped_fine_tune_continues_to_the_same_bytes(workshop: "Workshop") -
         return read(batches, step)
 
     with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
-        workshop.run("stopped", base)
+        workshop.run("stopped", base, lora)
     assert list((workshop.home / "stopped-state" / "checkpoints").iterdir())
-    found = workshop.run("stopped", base)
+    found = workshop.run("stopped", base, lora)
 
     assert digests(found.out) == digests(expected.out)
 
@@ -149,9 +192,9 @@ class Workshop:
         ArcticModel(preset("tiny"), seed=seed).save_pretrained(checkpoint_folder(folder))
         return folder
 
-    def run(self, name: str, base: Path, **train: Any) -> Made:
+    def run(self, name: str, base: Path, lora: Any = None, **train: Any) -> Made:
         """The output folder, which is new; the state folder stays from attempt to attempt."""
-        section = FinetuneSection.model_validate(SECTION)
+        section = FinetuneSection.model_validate({**SECTION, "lora": lora})
         inputs = finetune.FinetuneInputs(idle_stage("mix"), {"chat": idle_stage("tokenize")}, idle_stage("train"))
         whole = section.train_section(TrainSection.model_validate({**TRAIN.as_params(), **train}))
         stage: Stage = finetune.stage(section, whole, preset("tiny").to_dict(), inputs)

@@ -1,0 +1,120 @@
+"""Adapters: they begin as nothing, learn what PEFT's learn, and come back merged as well as apart."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
+from arctic_model.training.lora import Lora, adapters, add_adapters, read_adapter, write_adapter, write_merged
+from tests.kit.tokenizers import write_byte_tokenizer
+
+CONFIG = preset("tiny", {"init_std": 0.1, "num_layers": 2})
+IDS = torch.arange(4, 4 + 60).view(2, 30)
+LORAS = [
+    Lora(rank=4, alpha=8.0),
+    Lora(rank=4, alpha=8.0, rslora=True),
+    Lora(rank=3, alpha=6.0, targets=("attention",)),
+    Lora(rank=3, alpha=6.0, targets=("dense",)),
+]
+
+
+def test_new_adapters_change_nothing_and_are_all_that_learns() -> None:
+    model, plain = ArcticModel(CONFIG, seed=0), ArcticModel(CONFIG, seed=0)
+
+    add_adapters(model, Lora(rank=4))
+
+    with torch.no_grad():
+        assert torch.equal(model(IDS), plain(IDS))
+    model(IDS).square().mean().backward()
+    learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert learning == {name for name, _ in adapters(model)}
+    # A and B of four matrices of attention and three of the MLP.
+    assert len(learning) == CONFIG.num_layers * 7 * 2
+
+
+@pytest.mark.parametrize("lora", LORAS, ids=str)
+def test_a_merged_checkpoint_is_the_model_with_its_adapters(lora: Lora, tmp_path: Path) -> None:
+    model, tensors = adapted(lora, tmp_path / "base")
+
+    write_merged(tmp_path / "merged", tmp_path / "base", lora, tensors)
+
+    merged = ArcticModel.from_pretrained(tmp_path / "merged")
+    with torch.no_grad():
+        torch.testing.assert_close(merged(IDS), model(IDS), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(merged(IDS), ArcticModel.from_pretrained(tmp_path / "base")(IDS), atol=1e-3)
+    # What has no adapter stays as it was, bit for bit.
+    stored = Checkpoint(tmp_path / "merged")
+    experts = [name for name in stored.names if ".experts." in name or "norm" in name]
+    assert experts
+    assert all(torch.equal(stored.read(name), Checkpoint(tmp_path / "base").read(name)) for name in experts)
+
+
+@pytest.mark.parametrize("lora", LORAS, ids=str)
+def test_peft_loads_the_adapters_on_the_export_and_learns_the_same(lora: Lora, tmp_path: Path) -> None:
+    peft, _ = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    from arctic_model.export.formats import FORMATS
+    from arctic_model.export.remote_code.modeling_arctic import ArcticForCausalLM
+
+    model, tensors = adapted(lora, tmp_path / "base")
+    write_byte_tokenizer(tmp_path)
+    (tmp_path / "export").mkdir()
+    FORMATS["huggingface"].write(Checkpoint(tmp_path / "base"), tmp_path, tmp_path / "export", "float32")
+    write_adapter(tmp_path / "adapter", lora, tensors, "ab")
+
+    export = ArcticForCausalLM.from_pretrained(tmp_path / "export", dtype=torch.float32).eval()
+    theirs = peft.PeftModel.from_pretrained(export, tmp_path / "adapter", is_trainable=True)
+
+    targets = IDS.roll(-1, 1).flatten()
+    for each in (model, theirs):
+        logits = each(IDS) if each is model else each(IDS).logits
+        nn.functional.cross_entropy(logits.flatten(0, 1), targets).backward()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(IDS).logits, model(IDS), atol=1e-5, rtol=1e-5)
+    gradients = {
+        name.removeprefix("base_model.model.").replace(".default.", "."): parameter.grad
+        for name, parameter in theirs.named_parameters()
+        if parameter.requires_grad
+    }
+    assert gradients.keys() == tensors.keys()
+    for name, parameter in adapters(model):
+        torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-5, rtol=1e-4)
+
+
+def test_several_adapters_live_beside_one_base(tmp_path: Path) -> None:
+    first, second = LORAS[0], LORAS[2]
+    for number, lora in enumerate((first, second)):
+        _, tensors = adapted(lora, tmp_path / f"base-{number}", seed=number)
+        write_adapter(tmp_path / f"adapter-{number}", lora, tensors, "ab")
+
+        found, read = read_adapter(tmp_path / f"adapter-{number}", "ab")
+
+        assert found == lora
+        assert read.keys() == tensors.keys()
+        assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+
+def test_an_adapter_of_other_weights_is_refused(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "adapter", LORAS[0], {}, "ab" * 32)
+
+    with pytest.raises(CheckpointError, match="was trained on the weights abababababab, not on cdcd"):
+        read_adapter(tmp_path / "adapter", "cd" * 32)
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps([])[:1])
+    with pytest.raises(CheckpointError, match="holds no readable adapter"):
+        read_adapter(tmp_path / "adapter", "ab" * 32)
+
+
+def adapted(lora: Lora, base: Path, seed: int = 0) -> tuple[ArcticModel, dict[str, torch.Tensor]]:
+    """A model with adapters that do something, and these; its weights stand in the folder `base`."""
+    model = ArcticModel(CONFIG, seed=0)
+    model.save_pretrained(base)
+    add_adapters(model, lora, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for _, parameter in adapters(model):
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return model, {name: parameter.detach().clone() for name, parameter in adapters(model)}
