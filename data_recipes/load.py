@@ -28,6 +28,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | Run
         0.002
     """
     page = _read(path)
+    if not page:
+        raise RecipeError(f"{path}: empty. Write a recipe, or draft one with `arctic init`.")
     own = without_corpora(overrides) if "phases" in page else overrides
     return parse_recipe(override(page, own, path), path)
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arctic_errors import ArcticError
 from infra.artifact import Artifact
 from infra.context import Event, StageContext
 from infra.events import Channel, EventLog
@@ -24,7 +25,7 @@ from infra.plan import PlannedStage, notes
 from infra.resources import Demand
 from infra.resources.capacity import REPORT_S, Capacity, CapacityError, Wait
 from infra.stage import Stage
-from infra.store import Store, StoreError, disk_full, write_durably
+from infra.store import Store, disk_full, write_durably
 
 PREEMPTIONS = 20
 """How often one stage may lose its worker before it counts as failed."""
@@ -243,7 +244,8 @@ def _record(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit
         outcome.artifacts[stage.id] = result()
     except Exception as error:
         cause = _cause(error)
-        text = str(cause) if isinstance(cause, StoreError) else f"{type(cause).__name__}: {cause}"
+        # A message for users needs no class in front of it; that of an error of the code or a library does.
+        text = str(cause) if isinstance(cause, ArcticError) else f"{type(cause).__name__}: {cause}"
         outcome.failed[stage.id] = masked(text)
         detail = "".join(traceback.format_exception(error))
         emit({"event": "stage_failed", "stage": stage.id, "error": outcome.failed[stage.id], "detail": detail})

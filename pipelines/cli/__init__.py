@@ -5,6 +5,7 @@ A command imports heavy libraries when it runs, so that `arctic --help` answers 
 
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -28,9 +29,8 @@ from pipelines.cli import (
 )
 
 app = typer.Typer(
-    help="Train an Arctic model from web data: one durable chain of stages on Ray, tracked in MLflow.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -50,6 +50,25 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ui": ui.command,
     "doctor": doctor.command,
 }
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from infra.host.versions import version
+
+        print(f"arctic {version('arctic-pretraining')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train an Arctic model from web data: one durable chain of stages on Ray, tracked in MLflow."""
+
+
 for name, command in COMMANDS.items():
     app.command(name)(command)
 app.add_typer(eval_data.app, name="eval-data")

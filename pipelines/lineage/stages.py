@@ -11,14 +11,23 @@ from pipelines.errors import NotInStoreError
 
 def committed(path: Path) -> list[Artifact]:
     """Every committed result of the store at `path`. Raises StoreError if there is no store."""
-    if not (path / "stages").is_dir():
-        raise StoreError(f"store {path}: nothing there. Run a recipe first, or name another folder with --store.")
+    require_store(path)
     return list(Store(path).artifacts())
 
 
+def require_store(path: Path) -> None:
+    """Raise StoreError if there is no store at `path`: a mistyped name is no empty store."""
+    if not any((path / folder).is_dir() for folder in ("stages", "runs")):
+        raise StoreError(f"store {path}: nothing there. Run a recipe first, or name another folder with --store.")
+
+
 def find_stage(artifacts: Sequence[Artifact], stage: str, store: Path) -> list[Artifact]:
-    """The results whose stage id or key is `stage`. Raises NotInStoreError if there is none."""
-    matching = [artifact for artifact in artifacts if stage in (artifact.manifest.id, artifact.manifest.key)]
+    """The results whose stage id, name or key is `stage`. Raises NotInStoreError if there is none."""
+    matching = [
+        artifact
+        for artifact in artifacts
+        if stage in (artifact.manifest.id, artifact.manifest.name, artifact.manifest.key)
+    ]
     if not matching:
         ids = ", ".join(dict.fromkeys(artifact.manifest.id for artifact in artifacts))
         raise NotInStoreError(f"store {store}: no committed stage {stage!r}. It has {ids or 'none'}.")

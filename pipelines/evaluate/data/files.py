@@ -56,6 +56,14 @@ def checked(root: Path, name: str) -> Path:
     return path
 
 
+def state_of(root: Path, data_file: DataFile) -> str:
+    """Whether a file is in the data root as it must be: "ready", "missing" or "other version"."""
+    path = root / data_file.file
+    if not path.is_file():
+        return "missing, by hand" if data_file.form == BY_HAND else "missing"
+    return "ready" if not data_file.sha256 or content_digest(path) == data_file.sha256 else "other version"
+
+
 def read_rows(root: Path, name: str) -> list[Any]:
     """The rows of a JSON or JSON Lines file of the data root, checked as in `checked`."""
     return list(rows_of(checked(root, name)))

@@ -12,13 +12,17 @@ from pipelines.score.text.characters import Characters
 NUM_FEATURES = 2**18
 EPOCHS = 10
 LEARNING_RATE = 1.0
+MIN_ACCURACY = 0.6
+"""Share of the held-out texts, both kinds weighing the same, below which a model tells the kinds apart hardly better
+than chance."""
 WEIGHT_SCALE = 1e-8
 """Keeps the first step of Adagrad finite."""
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What the model was made of, and how often it is right about texts that it did not see."""
+    """What the model was made of, and how often it is right about texts that it did not see, both kinds weighing the
+    same."""
 
     num_good: int
     num_bad: int
@@ -32,7 +36,8 @@ def train_quality_model(
     """Write to `out` a model that gives texts like `good` a probability near 1; both kinds weigh the same.
 
     Logistic regression on shares of word uni- and bigrams, by Adagrad (Duchi, Hazan and Singer 2011). The same texts
-    in the same order and the same seed give the same file. Raises ValueError if either side has fewer than 10 texts.
+    in the same order and the same seed give the same file. Raises ValueError, and writes nothing, if either side has
+    fewer than 10 texts or the model cannot tell them apart.
     """
     texts = [(_shares(text), label) for label, side in ((1, good), (0, bad)) for text in side]
     labels = np.array([label for _, label in texts])
@@ -44,7 +49,6 @@ def train_quality_model(
     num_heldout = max(1, int(heldout_fraction * len(texts)))
     heldout, seen = order[:num_heldout], order[num_heldout:]
     side_weight = len(texts) / (2 * np.array([num_bad, num_good]))
-    model = QualityModel(np.zeros(NUM_FEATURES, np.float32), 0.0)
     weight, squares, bias = np.zeros(NUM_FEATURES), np.full(NUM_FEATURES, WEIGHT_SCALE), 0.0
     for _ in range(EPOCHS):
         for number in random.permutation(seen):
@@ -54,11 +58,16 @@ def train_quality_model(
             squares[used] += gradient**2
             weight[used] -= LEARNING_RATE * gradient / np.sqrt(squares[used])
             bias -= 0.01 * error
-    model = QualityModel(weight.astype(np.float32), float(np.float32(bias)))
-    model.save(out)
     unseen = [texts[number] for number in heldout]
-    right = [(_sigmoid(weight[used] @ shares + bias) >= 0.5) == label for (used, shares), label in unseen]
-    return TrainingReport(num_good, num_bad, num_heldout, float(np.mean(right)))
+    right = np.array([(_sigmoid(weight[used] @ shares + bias) >= 0.5) == label for (used, shares), label in unseen])
+    accuracy = float(np.mean([right[labels[heldout] == label].mean() for label in set(labels[heldout].tolist())]))
+    if accuracy < MIN_ACCURACY:
+        raise ValueError(
+            f"a model tells them apart hardly better than chance: right on {accuracy:.1%} of {num_heldout} held-out "
+            "texts. Nothing was saved. Choose corpora that differ in quality."
+        )
+    QualityModel(weight.astype(np.float32), float(np.float32(bias))).save(out)
+    return TrainingReport(num_good, num_bad, num_heldout, accuracy)
 
 
 def _shares(text: str) -> tuple[np.ndarray, np.ndarray]:

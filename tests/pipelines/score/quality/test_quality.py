@@ -97,3 +97,11 @@ def test_another_file_is_refused_with_its_name(tmp_path):
             QualityModel.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(ValueError, match="3 good and 3 bad texts: 10 of each"):
         train_quality_model(["a"] * 3, ["b"] * 3, tmp_path / "few.safetensors")
+
+
+def test_a_model_that_tells_nothing_apart_is_refused_and_not_saved(tmp_path):
+    """Both sides are drawn alike, one of them nine times as often: to call all texts good would be right on 90 %."""
+    alike = texts(GOOD, GOOD, 1)
+    with pytest.raises(ValueError, match=r"hardly better than chance: right on .* held-out texts\. Nothing was saved"):
+        train_quality_model(alike * 9, alike, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
