@@ -1,5 +1,6 @@
 """The language of a text, and how sure that is."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,13 @@ ARBITER_MARGIN = 0.05
 """Margin below which py3langid decides among the nearest languages. Of 475 real pages 5 % lie below; above, the two
 engines differ on one."""
 NUM_CANDIDATES = 3
+SHORT_CHARACTERS = 300
+"""Below this, py3langid decides alone: resiliparse names 72 % of single sentences, py3langid 98 %."""
+MIN_PROBABILITY = 0.5
+"""Of py3langid's first language where it decides alone; below it a text has no language that the engine knows."""
+NO_LANGUAGE = "zxx"
+"""ISO 639-2: no linguistic content."""
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -25,17 +33,27 @@ class Language:
 
 
 def detect(text: str, arbitrate: bool) -> Language:
-    """resiliparse's nearest profile of 101 languages; where the margin is small and `arbitrate` is set, py3langid's
-    choice among the nearest."""
+    """resiliparse's nearest profile of 101 languages. If `arbitrate` is set, py3langid chooses among the nearest where
+    the margin is small, and among all that it knows if the text is short or no profile is near."""
     nearest: Any = detect_fast(text[:CHARACTERS], n_results=NUM_CANDIDATES)
-    if not nearest:
-        return Language("unknown", 0.0, False)
-    code, distance = nearest[0]
     second = nearest[1][1] if len(nearest) > 1 else 0
-    margin = (second - distance) / second if second else 1.0
-    if margin >= ARBITER_MARGIN or not arbitrate:
-        return Language(code, margin, False)
-    return Language(_arbitrate(text[:ARBITER_CHARACTERS], [candidate for candidate, _ in nearest]), margin, True)
+    margin = (second - nearest[0][1]) / second if second else float(bool(nearest))
+    candidates = [code for code, _ in nearest]
+    if arbitrate and (not candidates or len(text) < SHORT_CHARACTERS):
+        return Language(_likeliest(text[:ARBITER_CHARACTERS]), margin, True)
+    if not arbitrate or margin >= ARBITER_MARGIN:
+        return Language(candidates[0] if candidates else UNKNOWN, margin, False)
+    return Language(_arbitrate(text[:ARBITER_CHARACTERS], candidates), margin, True)
+
+
+def _likeliest(text: str) -> str:
+    """py3langid's language, or "unknown" if it is in doubt."""
+    import py3langid
+
+    ranked = py3langid.rank(text)
+    code, best = ranked[0]
+    probability = 1 / math.fsum(math.exp(score - best) for _, score in ranked)
+    return UNKNOWN if probability < MIN_PROBABILITY or code == NO_LANGUAGE else str(code)
 
 
 def _arbitrate(text: str, candidates: list[str]) -> str:

@@ -1,6 +1,7 @@
 """What stands beside the words: the language, lists of the user, opt-out signals."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from pipelines.score.safety.opt_out import opt_out_scores
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.language import detect
 
+SHORT = Path(__file__).parents[3] / ".." / "shared" / "cases" / "language_short.json"
 TEXTS = {
     "en": "In the night the river had risen, and in the morning many people stood on the bridge to look at it. " * 2,
     "de": "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke. " * 2,
@@ -22,6 +24,51 @@ TEXTS = {
 def test_the_language_is_told(code):
     found = detect(TEXTS[code], arbitrate=True)
     assert found.code == code and 0 < found.margin <= 1
+
+
+SENTENCES = {
+    "ar": "يذهب الأطفال إلى المدرسة كل يوم ويعودون في المساء.",
+    "cs": "Děti chodí každý den do školy a večer se vracejí domů.",
+    "da": "Børnene går i skole hver dag og kommer hjem om aftenen.",
+    "de": "Die Kinder gehen jeden Tag zur Schule und kommen abends zurück.",
+    "en": "The children go to school every day and come back in the evening.",
+    "es": "Los niños van a la escuela todos los días y vuelven por la tarde.",
+    "fi": "Lapset käyvät koulua joka päivä ja palaavat illalla.",
+    "fr": "Les enfants vont à l'école chaque jour et rentrent le soir.",
+    "hi": "बच्चे हर दिन स्कूल जाते हैं और शाम को घर लौटते हैं।",
+    "it": "I bambini vanno a scuola ogni giorno e tornano la sera.",
+    "ja": "子どもたちは毎日学校へ行き、夕方に帰ってくる。",
+    "ko": "아이들은 매일 학교에 가고 저녁에 집으로 돌아온다.",
+    "nl": "De kinderen gaan elke dag naar school en komen 's avonds terug.",
+    "pl": "Dzieci chodzą codziennie do szkoły i wracają wieczorem.",
+    "pt": "As crianças vão à escola todos os dias e voltam à noite.",
+    "ru": "Дети каждый день ходят в школу и возвращаются вечером.",
+    "sv": "Barnen går till skolan varje dag och kommer hem på kvällen.",
+    "th": "เด็ก ๆ ไปโรงเรียนทุกวันและกลับบ้านในตอนเย็น",
+    "tr": "Çocuklar her gün okula gidiyor ve akşam geri dönüyor.",
+    "uk": "Діти щодня ходять до школи й повертаються ввечері.",
+    "vi": "Trẻ em đi học mỗi ngày và trở về vào buổi tối.",
+    "zh": "孩子们每天去上学，晚上回家。",
+    "zu": "Izingane ziya esikoleni nsuku zonke bese zibuya kusihlwa.",
+}
+
+
+@pytest.mark.parametrize("code", SENTENCES)
+def test_the_language_of_one_sentence_is_told(code):
+    assert detect(SENTENCES[code], arbitrate=True).code == code
+
+
+@pytest.mark.parametrize("text", ["12 34 56 7890 2024", "https://a.b/c?d=e", "Xyzzy plugh qwrtp zzxk"])
+def test_what_no_engine_knows_is_unknown(text):
+    assert detect(text, arbitrate=True).code == "unknown"
+
+
+@pytest.mark.skipif(not SHORT.exists(), reason="the texts lie beside the repository")
+def test_short_texts_have_their_language():
+    cases = json.loads(SHORT.read_text(encoding="utf-8"))
+    assert {case["text"]: detect(case["text"], arbitrate=True).code for case in cases} == {
+        case["text"]: case["expected"] for case in cases
+    }
 
 
 def test_the_second_engine_is_asked_where_the_first_is_not_sure():
