@@ -11,13 +11,17 @@ from pipelines.cli.terminal.options import DEFAULT_STORE, Address, StoreFolder
 
 def command(
     checkpoints: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="CHECKPOINT...",
             help="Folders of checkpoints: Arctic's own, results of train stages, or Hugging Face's; or a store, for "
             "the checkpoints of its latest run.",
         ),
-    ],
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="A model behind an OpenAI-compatible server: openai:http://HOST:PORT/v1, or ...#MODEL."),
+    ] = "",
     phase: Annotated[
         int | None, typer.Option(help="With a store: only the checkpoints of this phase, also while it trains.")
     ] = None,
@@ -67,11 +71,11 @@ def command(
     from pipelines.cli.terminal.live import view
     from pipelines.cli.terminal.scores import print_comparison, print_scores
     from pipelines.cli.terminal.summary import print_summary
-    from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
+    from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph, missing_data
     from pipelines.session import run_graph
 
     options = EvaluationOptions(
-        checkpoints=tuple(checkpoints),
+        checkpoints=tuple(checkpoints or ()),
         suite=tuple(suite or ["smoke"]),
         root=root,
         limit=limit,
@@ -84,9 +88,12 @@ def command(
         chat=chat,
         phase=phase,
         rescore=rescore,
+        model=model,
     )
     console = standard_output()
     graph = evaluation_graph(options)
+    if lacking := missing_data(options):
+        print_text(console, f"NOT MEASURED without their data. {lacking}", "yellow")
     with view(console) as on_event:
         result = run_graph(graph, store, address, on_event)
     print_summary(result, console)

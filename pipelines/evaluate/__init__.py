@@ -2,7 +2,15 @@
 
 from pipelines.evaluate.comparing import comparison_stage
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.stage import CorpusDecisions, Origin, PhaseInputs, checkpoint_stage, rescoring_stage, stage
+from pipelines.evaluate.stage import (
+    CorpusDecisions,
+    Origin,
+    PhaseInputs,
+    checkpoint_stage,
+    rescoring_stage,
+    server_stage,
+    stage,
+)
 
 __all__ = [
     "CorpusDecisions",
@@ -12,5 +20,6 @@ __all__ = [
     "checkpoint_stage",
     "comparison_stage",
     "rescoring_stage",
+    "server_stage",
     "stage",
 ]

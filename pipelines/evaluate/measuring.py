@@ -22,7 +22,7 @@ from pipelines.artifacts.formats.parquet import read_table, write_table
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
-from pipelines.evaluate.asking.respondents import Respondent
+from pipelines.evaluate.asking.protocol import Respondent
 from pipelines.evaluate.data.heldout import choose_pieces
 from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Answer, Generation

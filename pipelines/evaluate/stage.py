@@ -1,6 +1,7 @@
 """The stage: which checkpoint is asked what, and what its result depends on. After a phase of a run, or of any
 checkpoint alone."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -140,6 +141,24 @@ def checkpoint_stage(
     )
 
 
+def server_stage(url: str, model: str, suite: Suite) -> Stage:
+    """Ask a model behind an OpenAI-compatible server. Its weights are not known: another model under the same name and
+    address has the same key."""
+    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", model).strip("-.")
+    return Stage(
+        "evaluate",
+        label,
+        VERSION,
+        {"suite": suite.params(), "server": [url, model]},
+        {},
+        partial(_ask_server, label, url, model, suite),
+        Resources(num_cpus=1),
+        packages=suite.packages(),
+        step_metric=TOKENS,
+        inline=True,
+    )
+
+
 def rescoring_stage(label: str, folder: Path, key: str, suite: Suite) -> Stage:
     """Judge the answers of an evaluation again by a suite, without the model.
 
@@ -219,6 +238,22 @@ def _evaluate_checkpoint(
     with Measuring(label, CheckpointRespondent(source, execution), suite, context) as measuring:
         measuring.ask_suite()
         return measuring.write([], inputs.get("previous"))
+
+
+def _ask_server(
+    label: str,
+    url: str,
+    model: str,
+    suite: Suite,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],  # noqa: ARG001 - the server has all that is needed
+) -> Metrics:
+    from pipelines.evaluate.asking.openai_server import OpenAIServer, ServerRespondent
+    from pipelines.evaluate.measuring import Measuring
+
+    with Measuring(label, ServerRespondent(OpenAIServer(url, model)), suite, context) as measuring:
+        measuring.ask_suite()
+        return measuring.write([], None)
 
 
 def _rescore(

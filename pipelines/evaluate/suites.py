@@ -8,7 +8,7 @@ from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
 from infra.store import file_digest
 from pipelines.evaluate.asking.chat import Chat
-from pipelines.evaluate.data.files import data_files
+from pipelines.evaluate.data.files import data_files, missing
 from pipelines.evaluate.task import Task
 from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
 from pipelines.extension import Extension, recipe_errors
@@ -96,6 +96,11 @@ class Suite:
         own = (extension.make() for extension in self.own)
         bound = [task.bind(self.root, chat) if hasattr(task, "bind") else task for task in own]
         return [*(FACTORIES[name](self, chat) for name in self.tasks), *bound]
+
+    def missing_files(self) -> dict[str, list[str]]:
+        """Files that the data root does not have, by the task that reads them."""
+        files = {task.name: missing(self.root, task.files) for task in self.build(chat=False)}
+        return {name: lacking for name, lacking in files.items() if lacking}
 
     def packages(self) -> tuple[str, ...]:
         """Distributions of the extra `evaluate` that the tasks need."""

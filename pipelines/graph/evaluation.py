@@ -8,16 +8,20 @@ from pathlib import Path
 
 from data_recipes.lock import Lock
 from data_recipes.schema import TaskSection
+from data_recipes.section import RecipeError
 from infra.stage import Stage
 from infra.store import MANIFEST, Store
 from pipelines import evaluate
 from pipelines.errors import OptionError
 from pipelines.evaluate.asking.chat import CHATS, Chat
+from pipelines.evaluate.asking.openai_server import OpenAIServer
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.graph.chain import Graph
 from pipelines.graph.checkpoints import ResolvedCheckpoint, checkpoints_of, resolve_checkpoint
 from pipelines.report.evaluation import stage as evaluation_page
+
+FILES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class EvaluationOptions:
         against: Another checkpoint to compare with, item by item.
         tokenizer: Folder of the checkpoints' tokenizer; None for their own.
         rescore: Judge stored answers again: `checkpoints` are then folders of evaluations.
+        model: A model behind an OpenAI-compatible server, "openai:http://HOST:PORT/v1", instead of checkpoints.
         phase: Phase of the run whose checkpoints are meant, if a store is given; None for all.
         actors: Copies of the model that answer side by side.
         gpus_per_actor: GPUs of each copy.
@@ -54,6 +59,7 @@ class EvaluationOptions:
     chat: str = "auto"
     phase: int | None = None
     rescore: bool = False
+    model: str = ""
 
 
 def evaluation_graph(options: EvaluationOptions) -> Graph:
@@ -63,10 +69,10 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     Raises OptionError if a checkpoint, a tokenizer, a task or the data is missing, or a number is out of range.
     """
     _check(options)
-    names = [TaskSection(kind=name) if ":" in name else name for name in options.suite]
-    suite = Suite.named(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
-    if not options.root.is_dir():
-        raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
+    suite = _suite(options)
+    lacking = suite.missing_files()
+    if lacking and len(lacking) == len(suite.build(chat=False)):
+        raise OptionError(f"--suite: no task has its data. {missing_data(options)}")
     execution = evaluate.Execution(options.actors, 1.0, options.gpus_per_actor)
     against = resolve_checkpoint(options.against) if options.against else None
     before = _stage(against, options.against_tokenizer, suite, execution, None) if against else None
@@ -74,6 +80,10 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
         rescored = [_rescored(folder, suite) for folder in dict.fromkeys(options.checkpoints)]
         name = f"evaluate-{rescored[-1].subject}"
         return Graph(name, _compared(name, rescored), Lock(None, {}, {}, {}))
+    if options.model:
+        server = OpenAIServer.named(options.model)
+        asked = [evaluate.server_stage(server.url, server.model, suite)]
+        return Graph(f"evaluate-{asked[0].subject}", _compared(server.model, asked), Lock(None, {}, {}, {}))
     folders = [each for folder in options.checkpoints for each in checkpoints_of(folder, options.phase)]
     checkpoints = [resolve_checkpoint(folder) for folder in dict.fromkeys(folders)]
     evaluations = [_stage(each, options.tokenizer, suite, execution, before) for each in checkpoints]
@@ -102,6 +112,30 @@ def _compared(title: str, evaluations: Sequence[Stage]) -> dict[str, Stage]:
     return {stage.id: stage for stage in stages}
 
 
+def missing_data(options: EvaluationOptions) -> str:
+    """Which files of the data root the tasks lack, with the mend; "" if all are there. Raises OptionError."""
+    lacking = _suite(options).missing_files()
+    tasks = "; ".join(f"{name}: {_shown(files)}" for name, files in lacking.items())
+    return f"Missing are {tasks}. Run: arctic eval-data fetch --root {options.root}" if lacking else ""
+
+
+def _suite(options: EvaluationOptions) -> Suite:
+    names = [TaskSection(kind=name) if ":" in name else name for name in options.suite]
+    try:
+        suite = Suite.named(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
+    except RecipeError as error:
+        raise OptionError(f"--suite: {str(error).removeprefix('evaluate.tasks has ')}") from error
+    if not options.root.is_dir():
+        raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
+    return suite
+
+
+def _shown(files: Sequence[str]) -> str:
+    """Names of the first files, and how many more there are."""
+    more = f" and {len(files) - FILES_SHOWN} more" if len(files) > FILES_SHOWN else ""
+    return ", ".join(files[:FILES_SHOWN]) + more
+
+
 def _chat(name: str) -> Chat:
     for chat in CHATS:
         if name == chat:
@@ -114,6 +148,10 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError(f"--limit {options.limit}: it must be 1 or more. Leave it out for all items.")
     if options.against_tokenizer and not options.against:
         raise OptionError("--against-tokenizer: there is no --against that it could belong to. Leave it out.")
+    if bool(options.model) == bool(options.checkpoints):
+        raise OptionError("--model: name either checkpoints or a model behind a server, openai:http://HOST:PORT/v1.")
+    if options.model and (options.rescore or options.against or options.tokenizer or options.phase is not None):
+        raise OptionError("--model: a server is asked. Leave out --rescore, --against, --tokenizer and --phase.")
     if options.rescore and (options.against or options.tokenizer or options.phase is not None):
         raise OptionError("--rescore: it asks no model. Leave out --against, --tokenizer and --phase.")
     if options.actors < 1:

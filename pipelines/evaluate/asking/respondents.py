@@ -1,11 +1,10 @@
-"""Who answers the questions of an evaluation: a checkpoint, or answers that were stored."""
+"""Respondents that are at hand: a checkpoint, and answers that were stored."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from arctic_model.checkpoint.model_folder import CONFIG
 from arctic_model.checkpoint.reading import STATE, Checkpoint
@@ -15,6 +14,7 @@ from infra.store.integrity import require_intact
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.evaluate.asking.chat import Chat, asked_in_chat
+from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.journal import Journal
@@ -22,29 +22,6 @@ from pipelines.evaluate.engine.requests import Answer, Likelihood, Text
 from pipelines.evaluate.task import DataError, Item
 from pipelines.models.loading import load_codec
 from pipelines.models.source import ModelSource
-
-
-class Training(NamedTuple):
-    """Steps and tokens that a checkpoint was trained on, and its active parameters; zeros if they are not known."""
-
-    step: int
-    tokens: int
-    active_parameters: int
-
-
-class Respondent(Protocol):
-    """Who answers. `template`: digest of the chat template; `training`: of the checkpoint."""
-
-    @property
-    def template(self) -> str: ...
-    @property
-    def training(self) -> Training: ...
-
-    def asked_in_chat(self, chat: Chat) -> bool:
-        """Whether questions are asked in the chat template. Raises ValueError if they should be and cannot."""
-
-    def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
-        """The answers to the requests of each item, which comes with the name of its task."""
 
 
 class CheckpointRespondent:

@@ -6,11 +6,11 @@ Gao et al., lm-evaluation-harness 0.4.13; task versions as in its YAML files.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from infra.host.packages import broken, require
 from pipelines.evaluate.data.files import read_rows
@@ -24,22 +24,53 @@ FEWSHOT_SEED = 1234
 MAX_NEW_TOKENS = 256
 """The harness' default for generations that name no length."""
 CORRECT, WRONG = "correct", "wrong"
+CLOZE = "cloze_acc_norm"
+"""Measure of a cloze form: acc_norm of the texts of the choices."""
 MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, SyntaxError)
 """What comes of a file that the user brought and that is held against no pin."""
+
+
+class Cloze(NamedTuple):
+    """A question of choices without their letters: its text, the text of each choice, and which one is right."""
+
+    question: str
+    choices: Sequence[str]
+    right: int
+
+    def requests(self) -> list[LogLikelihood]:
+        """How probable each choice is as the answer, in OLMES' cloze form (arXiv 2406.08446) without examples."""
+        return [LogLikelihood(f"Question: {self.question}\nAnswer:", f" {choice}") for choice in self.choices]
+
+    def shares(self, answers: Sequence[Answer]) -> dict[str, Share]:
+        """Whether the most probable choice for each of its characters is right, and the bits of the right one."""
+        scored = [answer.log_probability for answer in answers if isinstance(answer, Likelihood)]
+        per_character = [value / max(1, len(choice)) for value, choice in zip(scored, self.choices, strict=True)]
+        is_right = max(range(len(scored)), key=per_character.__getitem__) == self.right
+        gold = self.requests()[self.right].continuation
+        return {CLOZE: Share(float(is_right), 1.0), GOLD: bits_of(answers[self.right], gold)}
+
+
+def _mmlu_cloze(doc: Mapping[str, Any]) -> Cloze:
+    return Cloze(doc["question"].strip(), doc["choices"], doc["answer"])
+
+
+def _commonsense_qa_cloze(doc: Mapping[str, Any]) -> Cloze:
+    return Cloze(doc["question"].strip(), doc["choices"]["text"], doc["choices"]["label"].index(doc["answerKey"]))
 
 
 @dataclass(frozen=True)
 class Definition:
     """One of the harness' tasks. `page`: its YAML file; `files`: split -> file of the data root, `test` being asked;
     `headline`: the metric that stands for it; `by`: a field whose values are tasks of their own, each with its page;
-    `has_gold_text`: whether the right choice is a text and not a letter; `replace`: fields that local files need."""
+    `cloze`: of a task whose choices are letters, the question in the form that asks for their texts; `replace`: fields
+    that local files need."""
 
     page: str
     files: Mapping[str, str]
     headline: str = "acc"
     shots: int = 0
     by: str = ""
-    has_gold_text: bool = True
+    cloze: Callable[[Mapping[str, Any]], Cloze] | None = None
     replace: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -52,7 +83,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         replace={"doc_to_target": "{{1 if answer else 0}}"},
     ),
     "commonsense_qa": Definition(
-        "commonsense_qa/default.yaml", {"test": "commonsense_qa/validation.jsonl.gz"}, has_gold_text=False
+        "commonsense_qa/default.yaml", {"test": "commonsense_qa/validation.jsonl.gz"}, cloze=_commonsense_qa_cloze
     ),
     "copa": Definition("super_glue/copa/default.yaml", {"test": "copa/validation.jsonl.gz"}),
     "hellaswag": Definition("hellaswag/hellaswag.yaml", {"test": "hellaswag/validation.jsonl.gz"}, "acc_norm"),
@@ -66,7 +97,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         {"test": "mmlu/test.jsonl.gz", "dev": "mmlu/dev.jsonl.gz"},
         shots=5,
         by="subject",
-        has_gold_text=False,
+        cloze=_mmlu_cloze,
         replace={"fewshot_split": "dev"},
     ),
     "gsm8k": Definition(
@@ -95,7 +126,8 @@ class HarnessTask:
 
     @property
     def protocol(self) -> str:
-        return f"lm-evaluation-harness 0.4.13, {self._definition.shots}-shot, {way_of(False)}"
+        cloze = "; cloze: OLMES' form, 0-shot, for each character" if self._definition.cloze else ""
+        return f"lm-evaluation-harness 0.4.13, {self._definition.shots}-shot, {way_of(False)}{cloze}"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -173,9 +205,10 @@ class HarnessTask:
         right = _right(part.task, doc, requests)
         gold = requests[right] if right is not None else _written(part.task, doc, requests[0])
         assert isinstance(gold, LogLikelihood)
+        cloze = self._definition.cloze(doc).requests() if self._definition.cloze else []
         return Item(
             self._item_id(row),
-            tuple(requests) if gold in requests else (*requests, gold),
+            (*requests, *cloze) if gold in requests else (*requests, gold),
             text=" ".join(str(value) for value in doc.values()),
             gold=_Gold(part.value, dict(doc), len(requests), right),
             gold_text=gold.continuation,
@@ -196,7 +229,9 @@ class HarnessTask:
             shares = _rights(task.process_results(gold.doc, scored))
             best = max(range(len(scored)), key=lambda index: scored[index][0])
             answer = f"choice {best + 1}: {_choice(item.requests, best)}" if len(scored) > 1 else ""
-        if self._definition.has_gold_text:
+        if self._definition.cloze:
+            shares |= self._definition.cloze(gold.doc).shares(answers[gold.num_asked :])
+        else:
             index = gold.num_asked if gold.right is None else gold.right
             shares[GOLD] = bits_of(answers[index], item.gold_text)
         return Verdict(shares, answer, CORRECT if shares[self.headline].part else WRONG)

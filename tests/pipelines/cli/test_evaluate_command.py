@@ -101,8 +101,16 @@ def root(tmp_path: Path) -> Path:
         ({"unsafe": "yes"}, r"--unsafe 'yes': say 'i accept unsafe execution', in these words, or leave it out"),
         (
             {"suite": ("race", "hellswag")},
-            r"'hellswag': no such task or suite. There are enterprise, academic, smoke, ",
+            r"--suite: 'hellswag': no such task or suite. There are enterprise, academic, smoke, ",
         ),
+        (
+            {"suite": ("copa", "piqa")},
+            r"--suite: no task has its data. Missing are copa: copa/validation.jsonl.gz; piqa: piqa.*Run: arctic",
+        ),
+        ({"checkpoints": ()}, r"--model: name either checkpoints or a model behind a server"),
+        ({"model": "openai:http://127.0.0.1:1"}, r"--model: name either checkpoints or a model behind a server"),
+        ({"rescore": True, "tokenizer": None}, r"--rescore .*toy: not the result of an evaluation. Give a folder of"),
+        ({"rescore": True}, r"--rescore: it asks no model. Leave out --against, --tokenizer and --phase"),
         ({"root": Path("no/such/root")}, r"no such folder. Run: arctic eval-data fetch --root no/such/root"),
         ({"checkpoints": (Path("no/such/model"),)}, r"no/such/model: no such folder. Give the folder of a checkpoint"),
         ({"phase": 3}, r"--phase 3: .*toy is no store. Leave it out, or give a store"),
@@ -190,6 +198,7 @@ def test_a_tiny_checkpoint_is_scored_tracked_and_not_scored_twice(
     assert "race/acc " in first
     assert "race: lm-evaluation-harness 0.4.13, 0-shot, without a chat template" in first
     assert "NOT MEASURED humaneval_plus: " in first
+    assert first.index("Missing are humaneval_plus: humanevalplus/v0.1.10") < first.index("race/acc ")
     assert "missing. Run: arctic eval-data fetch --root" in first
     shown = {name: value for name, value in made.manifest.metrics.items() if name.startswith("eval/race/acc")}
     assert shown["eval/race/acc"] == scores.scores["race/acc"].value

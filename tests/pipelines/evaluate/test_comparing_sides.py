@@ -90,6 +90,8 @@ def test_a_tokenizer_is_that_of_one_side(
 ) -> None:
     for name in ("new", "old", "root", "mine", "theirs"):
         (tmp_path / name).mkdir()
+    (tmp_path / "root" / "race").mkdir()
+    (tmp_path / "root" / "race" / "test.jsonl").write_text("")
     own, against = (tmp_path / name if name else None for name in (tokenizer, other))
     options = EvaluationOptions(
         (tmp_path / "new",),

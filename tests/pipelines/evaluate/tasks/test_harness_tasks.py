@@ -23,7 +23,7 @@ from pipelines.evaluate.evaluation import read_items, scores
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.suites import LANGUAGE
 from pipelines.evaluate.task import DataError, Item, TaskResult, Verdict
-from pipelines.evaluate.tasks.harness import DEFINITIONS, HarnessTask
+from pipelines.evaluate.tasks.harness import CLOZE, DEFINITIONS, HarnessTask
 
 pytest.importorskip("lm_eval")
 
@@ -274,7 +274,7 @@ def test_prompts_and_scores_are_those_of_the_harness_s_own_evaluator(
             else:
                 context, settings = given
                 assert request == Generation(context, tuple(settings["until"]), 256)
-        assert {name for name in verdict.shares if name != GOLD} == set(metrics)
+        assert {name for name in verdict.shares if name not in (GOLD, CLOZE)} == set(metrics)
         assert all(verdict.shares[metric] == (value, 1.0) for metric, value in metrics.items())
         assert verdict.reason == ("correct" if metrics[DEFINITIONS[name].headline] else "wrong")
     assert len({verdict.shares[DEFINITIONS[name].headline] for _, verdict in found}) == 2, "a test that tells nothing"
@@ -320,8 +320,21 @@ def _is_gold(name: str, request: LogLikelihood) -> bool:
     return name != "winogrande" or request.context.endswith("because Bo")
 
 
-def test_letters_are_no_gold_text(root: Path) -> None:
-    assert not any(GOLD in verdict.shares for name in ("mmlu", "commonsense_qa") for _, verdict in ours(name, root))
+@pytest.mark.parametrize("name", ["mmlu", "commonsense_qa"])
+def test_a_task_of_letters_is_also_asked_for_the_texts_of_its_choices(name: str, root: Path) -> None:
+    asked = ours(name, root)
+    rows = ROWS[DEFINITIONS[name].files["test"]]
+    for item, verdict in asked:
+        row = rows[item.place[1]]
+        letters = name == "mmlu"
+        texts = row["choices"] if letters else row["choices"]["text"]
+        right = row["answer"] if letters else row["choices"]["label"].index(row["answerKey"])
+        values = [likelihood(f"Question: {row['question'].strip()}\nAnswer:", f" {text}")[0] for text in texts]
+        best = max(range(len(texts)), key=lambda index: values[index] / len(texts[index]))
+        assert verdict.shares[CLOZE] == (float(best == right), 1.0)
+        bits = -values[right] / math.log(2)
+        assert verdict.shares[GOLD] == (pytest.approx(bits), len(f" {texts[right]}".encode()))
+        assert len(item.requests) == 2 * len(texts)
 
 
 def test_subjects_are_clusters_of_one_score(root: Path) -> None:
@@ -344,10 +357,10 @@ def test_race_is_asked_of_the_user_and_ten_tasks_have_no_mean(
     assert set(skipped) == {"race"}
     assert "race/test.jsonl: missing. Bring it there by hand: " in skipped["race"]
     assert pinned["race/test.jsonl"].origin in skipped["race"]
-    results = [
-        TaskResult(task.name, task.headline, task.protocol, items, task.score(items, list(map(answers_to, items))))
-        for task, items in chosen
-    ]
+    results = []
+    for task, items in chosen:
+        answers = list(map(answers_to, items))
+        results.append(TaskResult(task.name, task.headline, task.protocol, items, task.score(items, answers), answers))
     assert len(results) == 10
     assert {name.partition("/")[0] for name in scores(results, {})} == set(LANGUAGE) - {"race"}
 
@@ -396,4 +409,5 @@ def test_altered_file_and_missing_harness_name_the_mend(
 def test_protocol_tells_version_shots_and_that_no_template_is_used(name: str, root: Path) -> None:
     shots = 5 if name in ("mmlu", "gsm8k") else 0
     expected = f"lm-evaluation-harness 0.4.13, {shots}-shot, without a chat template"
-    assert HarnessTask(name, root).protocol == expected
+    cloze = "; cloze: OLMES' form, 0-shot, for each character" if name in ("mmlu", "commonsense_qa") else ""
+    assert HarnessTask(name, root).protocol == expected + cloze

@@ -1,0 +1,193 @@
+"""A model behind a server that speaks OpenAI's protocol for completions: vLLM, SGLang, llama.cpp and others.
+
+Chat messages go to /chat/completions, texts to /completions. Log-likelihoods need a server that can `echo` a prompt
+with its `logprobs`, as vLLM can. Nothing here loads a model, so nothing but the standard library is needed.
+"""
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from arctic_errors import UserError
+from infra.context import StageContext
+from infra.stage import digest
+from pipelines.evaluate.asking.chat import Chat
+from pipelines.evaluate.asking.protocol import Training
+from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.requests import Answer, Likelihood, LogLikelihood, Request, Text, as_plain
+from pipelines.evaluate.task import Item
+
+PREFIX = "openai:"
+"""Before the address, in the name of such a model."""
+KEY = "OPENAI_API_KEY"
+"""Environment variable with the token that the server asks for."""
+MAX_STOPS = 4
+"""What the protocol allows; other stops are looked for in the answer."""
+REQUESTS_AHEAD = 16
+"""Requests that the server has at a time."""
+ATTEMPTS = 5
+TIMEOUT_S = 600.0
+BUSY = {429, 500, 502, 503, 504}
+
+
+class ServerError(UserError, RuntimeError):
+    """A server cannot be used: the message names the address and the mend."""
+
+
+@dataclass(frozen=True)
+class OpenAIServer:
+    """A model by the address of its server, such as http://127.0.0.1:8000/v1, and its name there."""
+
+    url: str
+    model: str
+
+    @classmethod
+    def named(cls, name: str) -> "OpenAIServer":
+        """The model of "openai:http://host:8000/v1#model"; without "#model", the only one that the server has.
+
+        Raises ServerError if the address is no address, or the server does not answer or has several models.
+        """
+        url, _, model = name.removeprefix(PREFIX).partition("#")
+        parts = urlsplit(url)
+        if not name.startswith(PREFIX) or parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ServerError(f"--model {name}: not an address. Give openai:http://HOST:PORT/v1, or ...#MODEL.")
+        url = url.rstrip("/")
+        return cls(url, model or _only_model(url))
+
+    def ask(self, request: Request) -> Answer:
+        """The answer to one request. Raises ServerError."""
+        if isinstance(request, LogLikelihood):
+            return self._score(request)
+        sampling = {"max_tokens": request.max_new_tokens, "temperature": request.temperature, "seed": request.sample}
+        fields = {**sampling, **({"stop": list(request.stops[:MAX_STOPS])} if request.stops else {})}
+        if request.form == "message":
+            messages = [{"role": "user", "content": request.prompt}]
+            choice = self._post("chat/completions", {"messages": messages, **fields})
+            text = choice["message"]["content"] or ""
+        else:
+            choice = self._post("completions", {"prompt": request.prompt, **fields})
+            text = choice["text"]
+        return _cut(text, str(choice["finish_reason"]), request.stops)
+
+    def _score(self, request: LogLikelihood) -> Likelihood:
+        fields = {"prompt": request.context + request.continuation, "max_tokens": 0, "temperature": 0.0}
+        tokens = self._post("completions", {**fields, "echo": True, "logprobs": 1}).get("logprobs")
+        if not tokens or not tokens.get("text_offset"):
+            raise ServerError(
+                f"{self.url}: it gives no log-probabilities of a prompt (echo with logprobs). Name only tasks that "
+                "generate, such as ifeval, or serve the model with vLLM."
+            )
+        start = len(request.context.rstrip())
+        offsets = tokens["text_offset"]
+        if start not in offsets:
+            return Likelihood(float("-inf"), False, 0, "not")
+        first = offsets.index(start)
+        values = tokens["token_logprobs"][first:]
+        if values[0] is None:
+            return Likelihood(float("-inf"), False, 0, "not")
+        best = [max(each.values()) for each in tokens["top_logprobs"][first:]]
+        is_greedy = all(value >= other for value, other in zip(values, best, strict=True))
+        return Likelihood(float(sum(values)), is_greedy, 0)
+
+    def _post(self, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The first choice of the server's answer."""
+        choice: dict[str, Any] = _call(f"{self.url}/{path}", {"model": self.model, **fields})["choices"][0]
+        return choice
+
+
+class ServerRespondent:
+    """Asks a server, several requests at a time; every answer is kept as it comes."""
+
+    training = Training(0, 0, 0)
+    template = "of the server"
+
+    def __init__(self, server: OpenAIServer) -> None:
+        self._server = server
+
+    def asked_in_chat(self, chat: Chat) -> bool:
+        """Unless it is told never: whether the model was tuned in a chat, its server does not tell."""
+        return chat != "never"
+
+    def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
+        """The answers to the requests of each item. Raises ServerError."""
+        keys = {request: self._key(request) for _, item in asked for request in item.requests}
+        waiting = [request for request, key in keys.items() if key not in journal]
+        with ThreadPoolExecutor(REQUESTS_AHEAD) as pool:
+            futures = {pool.submit(self._server.ask, request): request for request in waiting}
+            failures = list(_record(futures, keys, journal, context))
+        if failures:
+            raise failures[0]
+        return [[_recorded(journal[keys[request]]) for request in item.requests] for _, item in asked]
+
+    def _key(self, request: Request) -> str:
+        return digest({"server": [self._server.url, self._server.model], "request": as_plain(request)})
+
+
+def _record(
+    futures: Mapping[Future[Answer], Request], keys: Mapping[Request, str], journal: Journal, context: StageContext
+) -> Iterator[BaseException]:
+    """Keep answers as they come. After a failure nothing more is asked, and what is under way is still kept."""
+    num_done = len(keys) - len(futures)
+    for future in as_completed(futures):
+        if future.cancelled():
+            continue
+        if failure := future.exception():
+            for other in futures:
+                other.cancel()
+            yield failure
+            continue
+        journal.add({keys[futures[future]]: dict(future.result()._asdict())})
+        num_done += 1
+        context.progress(num_done, len(keys), "answers")
+
+
+def _recorded(fields: Mapping[str, Any]) -> Answer:
+    return Text(**fields) if "text" in fields else Likelihood(**fields)
+
+
+def _cut(text: str, reason: str, stops: Sequence[str]) -> Text:
+    """The text before the first stop. A server that found a stop itself leaves it out, and reports the end."""
+    ends = [text.find(stop) for stop in stops if stop in text]
+    if ends:
+        return Text(text[: min(ends)], "stop", 0)
+    return Text(text, "length" if reason == "length" else "end", 0)
+
+
+def _only_model(url: str) -> str:
+    names = [str(model["id"]) for model in _call(f"{url}/models", None)["data"]]
+    if len(names) != 1:
+        raise ServerError(
+            f"{url}: it has {len(names)} models. Name one of {', '.join(names)}: --model {PREFIX}{url}#NAME."
+        )
+    return names[0]
+
+
+def _call(url: str, fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    """JSON that the server answers with. A busy one is asked again, later each time. Raises ServerError."""
+    headers = {"Content-Type": "application/json"}
+    if token := os.environ.get(KEY):
+        headers["Authorization"] = f"Bearer {token}"
+    body = None if fields is None else json.dumps(fields).encode()
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=TIMEOUT_S) as reply:
+                answer: dict[str, Any] = json.loads(reply.read())
+                return answer
+        except urllib.error.HTTPError as error:
+            if error.code not in BUSY or attempt == ATTEMPTS:
+                said = " ".join(error.read(500).decode(errors="replace").split())
+                raise ServerError(
+                    f"{url}: {error.code} {error.reason}. {said} Mend the server, or set {KEY}."
+                ) from error
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            if attempt == ATTEMPTS:
+                raise ServerError(f"{url}: no answer ({error}). Start the server, or mend the address.") from error
+        time.sleep(min(30.0, 0.2 * 4**attempt))
+    raise AssertionError("the last attempt returns or raises")

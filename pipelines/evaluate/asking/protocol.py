@@ -1,0 +1,33 @@
+"""Who answers the questions of an evaluation: a checkpoint, stored answers, or a server."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from infra.context import StageContext
+from pipelines.evaluate.asking.chat import Chat
+from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.engine.requests import Answer
+from pipelines.evaluate.task import Item
+
+
+class Training(NamedTuple):
+    """Steps and tokens that a checkpoint was trained on, and its active parameters; zeros if they are not known."""
+
+    step: int
+    tokens: int
+    active_parameters: int
+
+
+class Respondent(Protocol):
+    """Who answers. `template`: digest of the chat template; `training`: of the checkpoint."""
+
+    @property
+    def template(self) -> str: ...
+    @property
+    def training(self) -> Training: ...
+
+    def asked_in_chat(self, chat: Chat) -> bool:
+        """Whether questions are asked in the chat template. Raises ValueError if they should be and cannot."""
+
+    def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
+        """The answers to the requests of each item, which comes with the name of its task."""
