@@ -158,7 +158,8 @@ class TokenizeSection(Section):
 
 class TaskSection(ExtensionSection):
     """A task of your own: a class with the members of `pipelines.evaluate.task.Task`. The class defines and validates
-    all fields but `kind`."""
+    all fields but `kind`. With `kind = "lm_eval:NAME"`, a task of lm-evaluation-harness: its fields are `num_fewshot`,
+    `seed` and `include`, a folder with YAML pages of your own, relative to the recipe."""
 
 
 def _named_or_own(task: Any) -> str:

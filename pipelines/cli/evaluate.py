@@ -26,7 +26,10 @@ def command(
         int | None, typer.Option(help="With a store: only the checkpoints of this phase, also while it trains.")
     ] = None,
     suite: Annotated[
-        list[str] | None, typer.Option(help="Suite (enterprise, academic, smoke) or task such as spider; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Suite (enterprise, academic, smoke), task such as spider, lm_eval:NAME, or module:Class; repeatable."
+        ),
     ] = None,
     chat: Annotated[
         str,
@@ -42,6 +45,14 @@ def command(
             help="Judge stored answers again, without a model. CHECKPOINT: a folder of stages/evaluate.",
         ),
     ] = False,
+    num_fewshot: Annotated[
+        int | None,
+        typer.Option(help="Examples before each question of lm_eval:NAME tasks. Default: their pages' own."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of examples of lm_eval:NAME tasks.")] = 1234,
+    include: Annotated[
+        Path | None, typer.Option(help="Folder with YAML pages of your own for lm_eval:NAME tasks.")
+    ] = None,
     root: Annotated[
         Path, typer.Option(envvar="ARCTIC_EVAL_DATA", help="Folder of the evaluation data; see arctic eval-data fetch.")
     ] = Path("eval_data"),
@@ -89,6 +100,9 @@ def command(
         phase=phase,
         rescore=rescore,
         model=model,
+        num_fewshot=num_fewshot,
+        seed=seed,
+        include=include,
     )
     console = standard_output()
     graph = evaluation_graph(options)

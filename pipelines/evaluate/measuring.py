@@ -93,7 +93,7 @@ class Measuring:
 
         Raises ValueError as `asked_in_chat`, and as `ask`.
         """
-        if self._suite.tasks or self._suite.own:
+        if not self._suite.is_empty:
             chat = self._respondent.asked_in_chat(self._suite.chat)
             self._template = self._respondent.template if chat else ""
             self.ask(self._suite.build(chat), self._suite.limit)

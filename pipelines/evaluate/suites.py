@@ -9,8 +9,11 @@ from data_recipes.section import RecipeError
 from infra.store import file_digest
 from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.data.files import data_files, missing
-from pipelines.evaluate.task import Task
+from pipelines.evaluate.task import DataError, Task
 from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
+from pipelines.evaluate.tasks.harness.library import FEWSHOT_SEED
+from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
+from pipelines.evaluate.tasks.harness.named import HarnessOptions
 from pipelines.extension import Extension, recipe_errors
 
 ENTERPRISE = ("humaneval_plus", "mbpp_plus", "spider", "ifeval")
@@ -52,7 +55,8 @@ class Suite:
 
     `unsafe`: the user's words where code may run without isolation, see `pipelines.evaluate.sandbox`. `own`: tasks of
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
-    root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`.
+    root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`. `harness`:
+    any tasks of lm-evaluation-harness.
     """
 
     tasks: tuple[str, ...] = ()
@@ -62,6 +66,12 @@ class Suite:
     max_new_tokens: int | None = None
     own: tuple[Extension, ...] = ()
     chat: Chat = "auto"
+    harness: tuple[HarnessOptions, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked."""
+        return not (self.tasks or self.own or self.harness)
 
     @classmethod
     def named(
@@ -77,14 +87,18 @@ class Suite:
         RecipeError if there is no such name or a class cannot be used."""
         tasks: dict[str, None] = {}
         own: list[Extension] = []
+        harness: list[HarnessOptions] = []
         for number, name in enumerate(names, start=1):
+            if isinstance(name, TaskSection) and name.kind.startswith(HARNESS):
+                harness.append(_harness_task(name, folder, number))
+                continue
             if isinstance(name, TaskSection):
                 own.append(_own_task(name, folder, number))
                 continue
             if mistake := unknown_task(name):
                 raise RecipeError(f"evaluate.tasks has {mistake}")
             tasks |= dict.fromkeys(SUITES.get(name, (name,)))
-        suite = cls(tuple(tasks), root, limit, unsafe, own=tuple(own), chat=chat)
+        suite = cls(tuple(tasks), root, limit, unsafe, own=tuple(own), chat=chat, harness=tuple(harness))
         if own:
             _require_own_names(suite)
         if "smoke" in names:
@@ -95,7 +109,8 @@ class Suite:
         """The tasks for a model that is asked in the chat, or for one that continues a text."""
         own = (extension.make() for extension in self.own)
         bound = [task.bind(self.root, chat) if hasattr(task, "bind") else task for task in own]
-        return [*(FACTORIES[name](self, chat) for name in self.tasks), *bound]
+        harness = (options.task(self.root, self.limit, chat) for options in self.harness)
+        return [*(FACTORIES[name](self, chat) for name in self.tasks), *bound, *harness]
 
     def missing_files(self) -> dict[str, list[str]]:
         """Files that the data root does not have, by the task that reads them."""
@@ -134,6 +149,26 @@ def unknown_task(name: str) -> str:
     if name in SUITES or name in FACTORIES:
         return ""
     return f"{name!r}: no such task or suite. There are {', '.join([*SUITES, *FACTORIES])}."
+
+
+def _harness_task(section: TaskSection, folder: Path, number: int) -> HarnessOptions:
+    """The task of a section such as { kind = "lm_eval:arc_challenge_chat", num_fewshot = 5 }. Raises RecipeError."""
+    place = f"evaluate.tasks.{number}"
+    fields = dict(section.fields)
+    num_fewshot, seed = fields.pop("num_fewshot", None), fields.pop("seed", FEWSHOT_SEED)
+    include = fields.pop("include", "")
+    if fields:
+        allowed = "num_fewshot, seed and include"
+        raise RecipeError(f"{place}.{next(iter(fields))}: no such field of {section.kind}. The fields are {allowed}.")
+    for name, value in (("num_fewshot", num_fewshot or 0), ("seed", seed)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise RecipeError(f"{place}.{name} = {value!r}: not a whole number from 0. Change it.")
+    if not isinstance(include, str):
+        raise RecipeError(f"{place}.include = {include!r}: not a folder. Name one with pages of tasks.")
+    try:
+        return HarnessOptions.named(section.kind, folder / include if include else None, num_fewshot, seed)
+    except DataError as error:
+        raise RecipeError(f"{place}.kind = {section.kind!r}: {error}") from error
 
 
 def _own_task(section: TaskSection, folder: Path, number: int) -> Extension:
@@ -181,7 +216,7 @@ def _ifeval(name: str, way: str) -> Factory:
 def _harness(name: str) -> Factory:
     # The harness asks without a chat template unless it is told otherwise, and published scores are mostly so.
     def make(suite: Suite, _chat: bool) -> Task:
-        from pipelines.evaluate.tasks.harness import HarnessTask
+        from pipelines.evaluate.tasks.harness.task import HarnessTask
 
         return HarnessTask(name, suite.root, suite.limit)
 

@@ -17,6 +17,8 @@ from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.asking.openai_server import OpenAIServer
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
+from pipelines.evaluate.tasks.harness.library import FEWSHOT_SEED
+from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
 from pipelines.graph.chain import Graph
 from pipelines.graph.checkpoints import ResolvedCheckpoint, checkpoints_of, resolve_checkpoint
 from pipelines.report.evaluation import stage as evaluation_page
@@ -38,6 +40,9 @@ class EvaluationOptions:
         tokenizer: Folder of the checkpoints' tokenizer; None for their own.
         rescore: Judge stored answers again: `checkpoints` are then folders of evaluations.
         model: A model behind an OpenAI-compatible server, "openai:http://HOST:PORT/v1", instead of checkpoints.
+        num_fewshot: Examples before each question of tasks lm_eval:NAME; None for their pages' own number.
+        seed: Of the draw of these examples.
+        include: Folder with pages of the user's own for such tasks.
         phase: Phase of the run whose checkpoints are meant, if a store is given; None for all.
         actors: Copies of the model that answer side by side.
         gpus_per_actor: GPUs of each copy.
@@ -60,6 +65,9 @@ class EvaluationOptions:
     phase: int | None = None
     rescore: bool = False
     model: str = ""
+    num_fewshot: int | None = None
+    seed: int = FEWSHOT_SEED
+    include: Path | None = None
 
 
 def evaluation_graph(options: EvaluationOptions) -> Graph:
@@ -119,8 +127,17 @@ def missing_data(options: EvaluationOptions) -> str:
     return f"Missing are {tasks}. Run: arctic eval-data fetch --root {options.root}" if lacking else ""
 
 
+def _named(name: str, options: EvaluationOptions) -> TaskSection:
+    """A task of the user's own, or any of the harness with the options for such."""
+    if not name.startswith(HARNESS):
+        return TaskSection(kind=name)
+    include = {"include": str(options.include.resolve())} if options.include else {}
+    shots = {} if options.num_fewshot is None else {"num_fewshot": options.num_fewshot}
+    return TaskSection.model_validate({"kind": name, "seed": options.seed, **shots, **include})
+
+
 def _suite(options: EvaluationOptions) -> Suite:
-    names = [TaskSection(kind=name) if ":" in name else name for name in options.suite]
+    names = [_named(name, options) if ":" in name else name for name in options.suite]
     try:
         suite = Suite.named(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
     except RecipeError as error:
@@ -154,6 +171,10 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError("--model: a server is asked. Leave out --rescore, --against, --tokenizer and --phase.")
     if options.rescore and (options.against or options.tokenizer or options.phase is not None):
         raise OptionError("--rescore: it asks no model. Leave out --against, --tokenizer and --phase.")
+    if not any(name.startswith(HARNESS) for name in options.suite) and (
+        options.num_fewshot is not None or options.include or options.seed != FEWSHOT_SEED
+    ):
+        raise OptionError("--num-fewshot, --seed, --include: no --suite lm_eval:NAME is asked. Leave them out.")
     if options.actors < 1:
         raise OptionError(f"--actors {options.actors}: it must be 1 or more.")
     if options.gpus_per_actor < 0:

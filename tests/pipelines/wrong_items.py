@@ -97,7 +97,10 @@ ITEMS: Mapping[type[Section], Item] = {
     ),
     ExtensionSection: Item("filter.rules", {"kind": '"rules:Rule"'}, {"kind": ('"rule"', '"gone:Rule"', "3")}),
     TaskSection: Item(
-        "evaluate.tasks", {"kind": '"tasks:Task"'}, {"kind": ('"task"', '"gone:Task"', "3")}, "tiny.toml"
+        "evaluate.tasks",
+        {"kind": '"tasks:Task"'},
+        {"kind": ('"task"', '"gone:Task"', '"lm_eval:no_such_task"', "3")},
+        "tiny.toml",
     ),
     StageSection: Item(
         "stages",

@@ -4,30 +4,28 @@ local files. The harness is imported when a task is asked for, and never reads f
 Gao et al., lm-evaluation-harness 0.4.13; task versions as in its YAML files.
 """
 
-import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from infra.host.packages import broken, require
 from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
+from pipelines.evaluate.tasks.harness.library import (
+    FEWSHOT_SEED,
+    MALFORMED,
+    MAX_NEW_TOKENS,
+    PACKAGE,
+    Filtered,
+    harness_imported,
+)
 
-PACKAGE, USER = "lm_eval", "a task of lm-evaluation-harness"
-FEWSHOT_SEED = 1234
-"""The harness' own default."""
-MAX_NEW_TOKENS = 256
-"""The harness' default for generations that name no length."""
 CORRECT, WRONG = "correct", "wrong"
 CLOZE = "cloze_acc_norm"
 """Measure of a cloze form: acc_norm of the texts of the choices."""
-MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, SyntaxError)
-"""What comes of a file that the user brought and that is held against no pin."""
 
 
 class Cloze(NamedTuple):
@@ -259,35 +257,17 @@ class _Gold:
 
 def _load(definition: Definition, value: str, splits: Mapping[str, list[Any]]) -> Any:
     """The harness' task over local rows. Raises PackageError if the harness is not installed as it is pinned."""
-    require([PACKAGE], USER)
-    # Set before its first import: nothing here may ask the network.
-    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-    try:
-        import lm_eval
-        from lm_eval import utils
-        from lm_eval.api.task import ConfigurableTask
-        from lm_eval.tasks._yaml_loader import load_yaml
-    except ImportError as error:
-        raise broken(PACKAGE, USER, error) from error
-    # Only after the harness: imported first, it meets itself half imported.
-    import datasets
-
-    # The harness compiles a template anew for every question and every shot, which is most of the time that they take.
-    if not hasattr(utils.env.from_string, "cache_info"):
-        utils.env.from_string = cache(utils.env.from_string)
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    datasets.disable_progress_bars()
-    page = Path(lm_eval.__file__).parent / "tasks" / definition.page.format(value)
-    fields = load_yaml(page)
+    harness = harness_imported()
+    fields = harness.load_page(harness.pages / definition.page.format(value))
     dropped = ("include", "tag", "task_alias", "training_split", "validation_split", "test_split", "fewshot_split")
     local = {
         "dataset_path": "local",
         "dataset_name": None,
         "test_split": "test",
-        "custom_dataset": lambda **_: {name: datasets.Dataset.from_list(rows) for name, rows in splits.items()},
+        "custom_dataset": lambda **_: {name: harness.dataset(rows) for name, rows in splits.items()},
     }
     config = {name: setting for name, setting in fields.items() if name not in dropped}
-    task = ConfigurableTask(config=config | local | dict(definition.replace))
+    task = harness.task(config=config | local | dict(definition.replace))
     task.set_fewshot_seed(FEWSHOT_SEED)
     return task
 
@@ -332,17 +312,8 @@ def _extracted(task: Any, doc: Mapping[str, Any], text: str) -> dict[str, Share]
     """Each metric of each of the task's filters over a generated text."""
     shares = {}
     for ensemble in task._filters:
-        instance = _Instance(text, dict(doc))
+        instance = Filtered(text, dict(doc))
         ensemble.apply([instance])
         for metric, value in task.process_results(doc, [instance.filtered_resps[ensemble.name]]).items():
             shares[f"{metric}/{ensemble.name}"] = Share(float(value), 1.0)
     return shares
-
-
-class _Instance:
-    """What the harness' filters read and write."""
-
-    def __init__(self, text: str, doc: Mapping[str, Any]) -> None:
-        self.resps = [text]
-        self.doc = doc
-        self.filtered_resps: dict[str, Any] = {}

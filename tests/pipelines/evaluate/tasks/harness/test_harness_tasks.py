@@ -23,7 +23,7 @@ from pipelines.evaluate.evaluation import read_items, scores
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.suites import LANGUAGE
 from pipelines.evaluate.task import DataError, Item, TaskResult, Verdict
-from pipelines.evaluate.tasks.harness import CLOZE, DEFINITIONS, HarnessTask
+from pipelines.evaluate.tasks.harness.task import CLOZE, DEFINITIONS, HarnessTask
 
 pytest.importorskip("lm_eval")
 

@@ -1,0 +1,211 @@
+"""Any task of the harness by name: asked and judged as by the harness' own evaluator, on local files."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_recipes.schema import TaskSection
+from data_recipes.section import RecipeError
+from pipelines.evaluate.data.files import missing
+from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from pipelines.evaluate.suites import Suite
+from pipelines.evaluate.task import DataError
+from pipelines.evaluate.tasks.harness.named import HarnessOptions, NamedHarnessTask
+
+pytest.importorskip("lm_eval")
+
+CHOICES_PAGE = """
+task: own_rivers
+dataset_path: json
+dataset_kwargs: {data_files: {test: rivers.jsonl, dev: rivers_dev.jsonl}}
+output_type: multiple_choice
+test_split: test
+fewshot_split: dev
+doc_to_text: "Q: {{question}}\\nA:"
+doc_to_target: answer
+doc_to_choice: "{{choices}}"
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}, {metric: acc_norm}]
+metadata: {version: 1.0}
+"""
+TEXT_PAGE = """
+include: own_rivers.yaml
+task: own_names
+output_type: generate_until
+doc_to_target: "{{choices[answer]}}"
+doc_to_choice: null
+generation_kwargs: {until: ["\\n", "Q:"], max_gen_toks: 7}
+filter_list:
+  - {name: first, filter: [{function: regex, regex_pattern: "([a-z]+)"}, {function: take_first}]}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true, ignore_case: true}]
+"""
+
+
+def row(number: int) -> dict[str, Any]:
+    choices = [f"river{letter * (number % 3 + 1)}" for letter in "abc"]
+    return {"question": f"Which river is {number}?", "choices": choices, "answer": number % 3}
+
+
+@pytest.fixture(scope="module")
+def include(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("include")
+    (folder / "own_rivers.yaml").write_text(CHOICES_PAGE)
+    (folder / "other_name.yaml").write_text(TEXT_PAGE)
+    for name, numbers in (("rivers", range(12)), ("rivers_dev", range(20, 26))):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row(number)) + "\n" for number in numbers))
+    return folder
+
+
+def opinion(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def likelihood(context: str, continuation: str) -> tuple[float, bool]:
+    return -(opinion(f"{context}|{continuation}") % 997) / 10 - 0.1, False
+
+
+def written(prompt: str) -> str:
+    """The right river or another word."""
+    number = int(prompt.rsplit("Which river is ", 1)[1].split("?")[0])
+    right = f"river{'abc'[number % 3] * (number % 3 + 1)}"
+    return f"{right}, I think" if opinion(prompt) % 2 else "42"
+
+
+def respond(request: Request) -> Answer:
+    if isinstance(request, LogLikelihood):
+        return Likelihood(*likelihood(request.context, request.continuation), 0)
+    return Text(written(request.prompt), "end", 0)
+
+
+def evaluated(include: Path, name: str, num_fewshot: int) -> list[dict[str, Any]]:
+    """Samples of the harness' own evaluator."""
+    import lm_eval
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
+
+    class Opinionated(LM):
+        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+            return [likelihood(*request.args) for request in requests]
+
+        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+            raise NotImplementedError
+
+        def generate_until(self, requests: list[Any]) -> list[str]:
+            return [written(request.args[0]) for request in requests]
+
+    manager = TaskManager(include_path=str(include), include_defaults=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(include)
+        patch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
+        results = lm_eval.simple_evaluate(
+            Opinionated(), tasks=[name], task_manager=manager, num_fewshot=num_fewshot, bootstrap_iters=0
+        )
+    return sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
+
+
+def ours(include: Path, name: str, num_fewshot: int | None, limit: int | None = None) -> NamedHarnessTask:
+    return HarnessOptions.named(f"lm_eval:{name}", include, num_fewshot).task(include, limit, chat=False)
+
+
+@pytest.mark.parametrize("num_fewshot", [0, 2])
+@pytest.mark.parametrize(("name", "metrics"), [("own_rivers", {"acc", "acc_norm"}), ("own_names", {"exact_match"})])
+def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
+    include: Path, name: str, metrics: set[str], num_fewshot: int
+) -> None:
+    task = ours(include, name, num_fewshot)
+    items = task.items()
+    verdicts = task.score(items, [list(map(respond, item.requests)) for item in items])
+    suffix = "" if name == "own_rivers" else "/first"
+    samples = evaluated(include, name, num_fewshot)
+    assert len(items) == len(samples) == 12
+    for item, verdict, sample in zip(items, verdicts, samples, strict=True):
+        asked = [
+            (one.context, one.continuation) if isinstance(one, LogLikelihood) else one.prompt for one in item.requests
+        ]
+        given = [
+            tuple(each) if isinstance(item.requests[0], LogLikelihood) else each[0] for each in sample["arguments"]
+        ]
+        assert asked == given
+        assert verdict.shares == {f"{metric}{suffix}": (float(sample[metric]), 1.0) for metric in metrics}
+    assert task.headline in verdicts[0].shares
+    assert len({verdict.reason for verdict in verdicts}) == 2, "a test that tells nothing"
+    if num_fewshot:
+        assert items[0].prompt.count("Q:") == 3
+
+
+def test_a_text_is_asked_for_with_the_stops_of_the_page_and_in_the_chat_if_told_so(include: Path) -> None:
+    options = HarnessOptions.named("lm_eval:own_names", include)
+    for chat, form in ((False, "plain"), (True, "message")):
+        task = options.task(include, 2, chat)
+        (request,) = task.items()[0].requests
+        assert isinstance(request, Generation)
+        assert (request.stops, request.max_new_tokens, request.form) == (("\n", "Q:"), 7, form)
+    assert "in the chat template" in options.task(include, None, chat=True).protocol
+    assert (
+        "without a chat template"
+        in HarnessOptions.named("lm_eval:own_rivers", include).task(include, None, True).protocol
+    )
+
+
+def test_a_limit_leaves_every_question_as_it_is(include: Path) -> None:
+    whole = {item.item_id: item for item in ours(include, "own_rivers", 2).items()}
+    few = ours(include, "own_rivers", 2, limit=3).items()
+    assert len(few) == 3
+    assert all(whole[item.item_id] == item for item in few)
+
+
+def test_a_dataset_of_the_hub_is_read_from_the_data_root(tmp_path: Path) -> None:
+    folder = tmp_path / "lm_eval" / "allenai" / "ai2_arc" / "ARC-Easy"
+    folder.mkdir(parents=True)
+    options = HarnessOptions.named("lm_eval:arc_easy")
+    with pytest.raises(DataError, match=r"lm_eval:arc_easy: its dataset is not at hand .*ARC-Easy/<split>\.jsonl"):
+        options.task(tmp_path, None, False).items()
+    rows = [
+        {
+            "id": str(n),
+            "question": f"Q{n}?",
+            "choices": {"text": ["a", "b"], "label": ["A", "B"]},
+            "answerKey": "AB"[n % 2],
+        }
+        for n in range(4)
+    ]
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = options.task(tmp_path, None, False)
+    items = task.items()
+    assert [item.prompt for item in items] == [f"Question: Q{n}?\nAnswer:" for n in range(4)]
+    assert task.files == ("lm_eval/allenai/ai2_arc/ARC-Easy/test.jsonl",)
+    assert missing(tmp_path, task.files) == []
+
+
+def test_a_suite_takes_such_tasks_with_their_options_and_its_key_follows_from_them(
+    include: Path, tmp_path: Path
+) -> None:
+    def suite(**fields: Any) -> Suite:
+        section = {"kind": "lm_eval:own_rivers", "include": str(include), **fields}
+        return Suite.named([TaskSection.model_validate(section)], tmp_path, None)
+
+    plain, shots, seed = suite(), suite(num_fewshot=2), suite(num_fewshot=2, seed=7)
+    assert not plain.is_empty
+    assert [task.name for task in plain.build(chat=False)] == ["lm_eval:own_rivers"]
+    assert len({json.dumps(each.params(), sort_keys=True) for each in (plain, shots, seed)}) == 3
+    page = include / "own_rivers.yaml"
+    before = plain.params()
+    text = page.read_text()
+    page.write_text(text.replace("A:", "Answer:"))
+    assert suite().params() != before
+    page.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "lm_eval:no_such_task_at_all"}, r"lm_eval:no_such_task_at_all: neither among the harness' tasks"),
+        ({"kind": "lm_eval:arc_easy", "num_fewshot": -1}, r"num_fewshot = -1: not a whole number from 0\. Change it"),
+        ({"kind": "lm_eval:arc_easy", "shots": 3}, r"shots: no such field of lm_eval:arc_easy\. The fields are"),
+    ],
+)
+def test_mistakes_are_told_when_the_graph_is_built(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Suite.named([TaskSection.model_validate(fields)], tmp_path, None)
