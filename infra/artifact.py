@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,8 @@ class Manifest:
 class Artifact:
     """A committed result: a folder and its manifest.
 
+    `folder` may lack files of a result in object storage; `path` is the same folder, once `bring` has fetched them.
+
     Example:
         >>> import tempfile
         >>> from infra import Store
@@ -79,13 +81,21 @@ class Artifact:
         []
     """
 
-    path: Path
+    folder: Path
     manifest: Manifest
+    bring: Callable[[Path, Manifest], None] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """Folder with all files of the result. Raises StoreError if they cannot be fetched."""
+        if self.bring:
+            self.bring(self.folder, self.manifest)
+        return self.folder
 
     @property
     def made(self) -> float:
         """When it was committed, in seconds: to tell the latest of several."""
-        return self.path.stat().st_mtime
+        return self.folder.stat().st_mtime
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
@@ -94,7 +104,7 @@ class Artifact:
 
     def digest(self, file: Path) -> str:
         """sha256 of one of this result's files."""
-        return self.digests[file.relative_to(self.path).as_posix()]
+        return self.digests[file.relative_to(self.folder).as_posix()]
 
 
 def _fields_digest(fields: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ class PlannedStage:
 
 def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
     """Every stage that `targets` need, inputs first. Raises StoreError if a manifest is unreadable."""
+    store.refresh()
     latest = _latest(store)
     planned: dict[str, PlannedStage] = {}
     for stage in topological_order(list(targets)):

@@ -25,7 +25,7 @@ from infra.plan import PlannedStage, notes
 from infra.resources import Demand
 from infra.resources.capacity import REPORT_S, Capacity, CapacityError, Wait
 from infra.stage import Stage
-from infra.store import Store, disk_full, write_durably
+from infra.store import Store, Turn, disk_full, write_durably
 
 PREEMPTIONS = 20
 """How often one stage may lose its worker before it counts as failed."""
@@ -103,11 +103,26 @@ def build(stage: Stage, store: Store, emit: Emit, capacity: Capacity | None, *up
     `capacity` of the cluster that shards may be spread over; None where all is done in this process. Raises what the
     work raises.
     """
-    with store.building(stage, _Queue(stage, emit)) as committed:
-        if committed:
-            emit({"event": "stage_reused", **_identity(stage), **_result(committed)})
-            return committed
-        return _attempt(stage, store, emit, capacity, upstream)
+    with store.building(stage, _Queue(stage, emit)) as turn:
+        if turn.committed:
+            emit({"event": "stage_reused", **_identity(stage), **_result(turn.committed)})
+            return turn.committed
+        return _attempt(stage, store, _careful(stage, turn, emit), capacity, upstream)
+
+
+def _careful(stage: Stage, turn: Turn, emit: Emit) -> Emit:
+    """Emits while the stage is this process's to build; warns once of each trouble with its unfinished work."""
+    warned = ""
+
+    def careful(event: Event) -> None:
+        nonlocal warned
+        turn.require()
+        if turn.trouble and turn.trouble != warned:
+            warned = turn.trouble
+            emit({"event": "warning", "stage": stage.id, "message": warned})
+        emit(event)
+
+    return careful
 
 
 def _attempt(
@@ -220,14 +235,16 @@ def _identity(stage: Stage) -> Event:
 
 
 def _result(artifact: Artifact) -> Event:
-    return {"path": str(artifact.path), "metrics": dict(artifact.manifest.metrics)}
+    return {"path": str(artifact.folder), "metrics": dict(artifact.manifest.metrics)}
 
 
 def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, emit: Emit) -> None:
     outcome.artifacts[stage.id] = artifact
     emit({"event": "stage_reused", **_identity(stage), **_result(artifact)})
     if artifact.manifest.provenance["code"] != _code(stage):
-        message = f"the code of {stage.id} changed since this result was made; delete {artifact.path} to build it again"
+        message = (
+            f"the code of {stage.id} changed since this result was made; delete {artifact.folder} to build it again"
+        )
         emit({"event": "warning", "stage": stage.id, "message": message})
     for note in notes(artifact, stage):
         emit({"event": "warning", "stage": stage.id, "message": f"{stage.id} is reused: {note}"})

@@ -153,7 +153,7 @@ def run(
 
     Args:
         stages: The stages to build.
-        store: Folder of results, made if missing.
+        store: Folder of results, made if missing, or an address such as "s3://bucket/prefix".
         address: Ray cluster, such as "auto". Default: RAY_ADDRESS, else a cluster on this machine while the run lasts.
         on_event: Called with every event of the run.
         name: Name of the run's MLflow experiment.
@@ -173,7 +173,7 @@ def run(
         >>> events
         ['run_started', 'connecting', 'stage_started', 'stage_finished', 'run_finished']
     """
-    with Store(Path(store)).writing() as opened:
+    with Store(store).writing() as opened:
         return execute(plan(opened, stages), opened, RunInfo(name), address, on_event)
 
 
@@ -214,6 +214,7 @@ def execute(
             watch(log.append({"event": "run_finished", "status": status, "seconds": round(seconds, 3)}))
         tracker.stop()
         log.close()
+        store.publish_run(run_id)
     return RunResult(info.name, run_id, store.root, _results(planned, outcome), seconds, tracking_uri(store.root))
 
 

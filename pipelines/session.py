@@ -79,7 +79,7 @@ def plan(recipe: AnyRecipe, store: Path | str, *, until: str | None = None, only
         >>> plan.stages[-1].stage.id, plan.stages[-1].action
         ('tokenizer', 'build')
     """
-    return plan_graph(as_recipe(recipe).graph(), Store(Path(store)), until, only)
+    return plan_graph(as_recipe(recipe).graph(), Store(store), until, only)
 
 
 def run(
@@ -133,7 +133,7 @@ def run_graph(
     """Run a graph of stages, as `run` runs that of a recipe."""
     from infra.session import RunInfo, execute
 
-    with Store(Path(store)).writing() as opened:
+    with Store(store).writing() as opened:
         planned = plan_graph(graph, opened, until, only).stages
         info = RunInfo(graph.name, graph.lock.as_plain(), {"lock.json": graph.lock.to_json()})
         return execute(planned, opened, info, address, on_event)
@@ -163,7 +163,7 @@ def simulate(recipe: AnyRecipe, store: Path | str, assumptions: Sequence[str] = 
     loaded.require_fit()
     available = assumed_sequences(assumptions, run.tokenize.sequence_length)
     if not available.keys() >= loaded.corpora.keys():
-        planned = plan_stages(Store(Path(store)), list(loaded.graph().stages.values()))
+        planned = plan_stages(Store(store), list(loaded.graph().stages.values()))
         available = _built_sequences(run.mix, planned) | available
     check_budgets(run, available)
     return simulate_phases(run, available)

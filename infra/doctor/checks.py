@@ -28,9 +28,9 @@ class Check:
     mend: str = ""
 
 
-def checks(store_root: Path, address: str | None, upload: Upload) -> list[Check]:
-    """Every check on this machine, for a store at `store_root`, a cluster at `address` and a measured `upload`."""
-    return assess(gather(store_root, address, upload))
+def checks(store: Path | str, address: str | None, upload: Upload) -> list[Check]:
+    """Every check on this machine, for a store (folder or address), a cluster at `address` and a measured `upload`."""
+    return assess(gather(store, address, upload))
 
 
 def assess(machine: Facts) -> list[Check]:

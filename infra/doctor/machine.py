@@ -90,11 +90,11 @@ class Facts:
     environment: Environment = field(default_factory=Environment)
 
 
-def gather(store_root: Path, address: str | None, upload: Upload) -> Facts:
+def gather(store: Path | str, address: str | None, upload: Upload) -> Facts:
     """Look at this machine. Imports the heavy packages in a process of its own; takes some ten seconds."""
     requirements = tuple(metadata.requires("arctic-pretraining") or ())
     names = [name for name in map(_distribution, requirements) if name]
-    store_error = _store_error(store_root)
+    store_error, store_root = _store_error(store), Store(store).root
     environment = look_around(store_root, upload)
     token = token_file()
     return Facts(
@@ -196,10 +196,10 @@ def _extras() -> dict[str, list[str]]:
     return {extra: problems(faults) for extra, faults in names.items()}
 
 
-def _store_error(root: Path) -> str | None:
+def _store_error(store: Path | str) -> str | None:
     """Why results cannot be written; the store is made if it is missing, as a run would."""
     try:
-        Store(root).open()
+        Store(store).open()
     except StoreError as error:
         return str(error)
     return None

@@ -2,12 +2,14 @@
 
 from infra.store.errors import StoreError, disk_full
 from infra.store.files import file_digest, footer_digest, link_or_copy, rename_durably, write_durably
-from infra.store.store import MANIFEST, Store
+from infra.store.remote import MANIFEST
+from infra.store.store import Store, Turn
 
 __all__ = [
     "MANIFEST",
     "Store",
     "StoreError",
+    "Turn",
     "disk_full",
     "file_digest",
     "footer_digest",

@@ -13,7 +13,8 @@ from pathlib import Path
 from infra.artifact import FileEntry
 from infra.store.errors import StoreError
 from infra.store.files import file_digest, footer_digest
-from infra.store.store import MANIFEST, Store
+from infra.store.remote import MANIFEST
+from infra.store.store import Store
 
 _intact: set[tuple[Path, int, int]] = set()
 

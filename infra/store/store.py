@@ -1,11 +1,12 @@
-"""The store: results under their keys, each committed by one rename, and nothing else.
+"""The store: results under their keys, each complete or absent, in a folder or in object storage.
 
 <root>/stages/<name>/<subject>-<key>/             files and manifest.json: exists only when complete
 <root>/stages/<name>/<subject>-<key>.state/       lock, finished shards and checkpoints: survives attempts
 <root>/stages/<name>/.<subject>-<key>.<random>/   scratch of a running attempt
 <root>/runs/<run id>/                             lock.json, events.jsonl
 
-Several runs share a store: each stage has one builder at a time, which holds the lock in the stage's state.
+Several runs share a store: each stage has one builder at a time, which holds the lock in the stage's state. Of a store
+in object storage this folder is the working copy; see `infra.store.remote`.
 """
 
 import os
@@ -14,6 +15,8 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +27,42 @@ from infra.host.surroundings import account_name
 from infra.stage import Stage
 from infra.store.errors import StoreError, disk_full
 from infra.store.files import file_digest, footer_digest, rename_durably, write_durably
+from infra.store.lease import Lease, leased, repeated
 from infra.store.locks import Waiting, locked
+from infra.store.objects import ObjectError
+from infra.store.remote import LOCK, MANIFEST, Known, Remote
 
-MANIFEST = "manifest.json"
-LOCK = "lock"
+SNAPSHOT_S = 30.0
+"""Between two snapshots of an unfinished stage in object storage."""
 SHARED = stat.S_ISGID | stat.S_IWGRP
 
 
+@dataclass
+class Turn:
+    """The time in which a process builds a stage. `committed`: the result that another process made before."""
+
+    lease: Lease | None = None
+    committed: Artifact | None = None
+    trouble: str = ""
+    """Why the last snapshot of the stage's state failed."""
+    _known: Known = field(default_factory=dict)
+
+    def require(self) -> None:
+        """Raise LeaseLostError if another run took the stage over."""
+        if self.lease:
+            self.lease.require()
+
+    def snapshot(self, remote: Remote, state: Path) -> None:
+        """Store the stage's state; what fails is told, since a next snapshot may succeed."""
+        try:
+            remote.save_state(state, self._known)
+            self.trouble = ""
+        except ObjectError as error:
+            self.trouble = f"unfinished work cannot be saved: {error}"
+
+
 class Store:
-    """A folder of committed results.
+    """Committed results, in a folder or at an address such as `s3://bucket/prefix`.
 
     Example:
         >>> import tempfile
@@ -42,8 +72,19 @@ class Store:
         None
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root).resolve()
+    def __init__(self, location: Path | str) -> None:
+        self._remote = Remote.at(location) if isinstance(location, str) and "://" in location else None
+        self.root = self._remote.root if self._remote else Path(location).resolve()
+
+    @property
+    def name(self) -> str:
+        """The folder, or the address without its options."""
+        return self._remote.objects.place if self._remote else str(self.root)
+
+    def refresh(self) -> None:
+        """Learn which results are committed in object storage; a folder shows its own at once. Raises StoreError."""
+        if self._remote:
+            self._remote.refresh()
 
     def open(self) -> "Store":
         """This store, made if missing and tried by a write. What is made in a folder that its group shares (setgid and
@@ -62,6 +103,9 @@ class Store:
                 f"store {self.root}: cannot write there ({error.strerror}). Choose another folder with --store."
             ) from error
         self._require_writable()
+        if self._remote:
+            self._remote.probe()
+            self._remote.refresh()
         return self
 
     def _require_writable(self) -> None:
@@ -90,19 +134,38 @@ class Store:
             raise
 
     @contextmanager
-    def building(self, stage: Stage, waiting: Waiting) -> Iterator[Artifact | None]:
+    def building(self, stage: Stage, waiting: Waiting) -> Iterator["Turn"]:
         """Hold `stage`, so that one attempt at a time builds it, without the scratch of earlier ones.
 
-        Yields the result if another process committed it in the meantime. `waiting` is called while another holds it.
-        Raises StoreError if the file system cannot lock files.
+        `waiting` is called while another process holds it. Raises StoreError if the file system cannot lock files, or
+        object storage fails.
         """
-        with locked(self.state(stage) / LOCK, waiting):
-            committed = self.find(stage)
-            if committed:
+        with locked(self.state(stage) / LOCK, waiting), self._leased(stage, waiting) as turn:
+            turn.committed = self.find(stage)
+            if turn.committed:
                 shutil.rmtree(self.state(stage), ignore_errors=True)
             for leftover in self._folder(stage.name).glob(f".{self._leaf(stage)}.*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            yield committed
+            yield turn
+
+    @contextmanager
+    def _leased(self, stage: Stage, waiting: Waiting) -> Iterator["Turn"]:
+        remote, state = self._remote, self.state(stage)
+        if remote is None:
+            yield Turn()
+            return
+        with leased(remote.objects, remote.lease_name(self.path(stage)), waiting) as lease:
+            remote.refresh_one(self.path(stage))
+            turn = Turn(lease)
+            if self.find(stage) is None:
+                remote.restore_state(state)
+            try:
+                with repeated(SNAPSHOT_S, partial(turn.snapshot, remote, state)):
+                    yield turn
+            finally:
+                # A commit removes the state: what is left is for the next attempt, wherever that is.
+                if self.find(stage) is None:
+                    turn.snapshot(remote, state)
 
     def path(self, stage: Stage) -> Path:
         """Where the committed result of `stage` is or will be."""
@@ -120,11 +183,12 @@ class Store:
     def read(self, path: Path) -> Artifact:
         """The committed result in folder `path`. Raises StoreError."""
         try:
-            return Artifact(path, Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8")))
+            manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(
                 f"{path / MANIFEST}: unreadable manifest ({error}). Delete the folder to build it again."
             ) from error
+        return Artifact(path, manifest, self._remote.bring if self._remote else None)
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every committed result, by name, subject and key."""
@@ -174,10 +238,23 @@ class Store:
             provenance=provenance,
             shards=shards,
         )
-        write_durably(scratch / MANIFEST, manifest.to_json())
+        text = manifest.to_json()
+        if self._remote:
+            stored = self._remote.publish(self.path(stage), scratch, manifest)
+            if stored != text:
+                # Another attempt was first: its files are fetched when they are needed.
+                shutil.rmtree(scratch)
+                scratch, text = self.scratch(stage), stored
+            self._remote.drop_state(self.state(stage))
+        write_durably(scratch / MANIFEST, text)
         rename_durably(scratch, self.path(stage))
         shutil.rmtree(self.state(stage), ignore_errors=True)
         return self.read(self.path(stage))
+
+    def publish_run(self, run_id: str) -> None:
+        """Put the files that describe a run into object storage; a folder has them. Raises StoreError."""
+        if self._remote:
+            self._remote.publish_run(self.root / "runs" / run_id)
 
     def verify(self, artifact: Artifact) -> None:
         """Hash every file again. Raises StoreError naming the first that differs from its manifest."""

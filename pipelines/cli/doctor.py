@@ -15,7 +15,7 @@ def command(store: StoreFolder = DEFAULT_STORE, address: Address = None) -> None
     from pipelines.submission import measured_upload
 
     console = standard_output()
-    results = checks(store.resolve(), address, Upload(*measured_upload(Path.cwd())))
+    results = checks(store, address, Upload(*measured_upload(Path.cwd())))
     for check in results:
         mark = "[green]ok  [/]" if check.ok else "[red]BAD [/]"
         console.print(f"{mark} {check.name}: ", end="")

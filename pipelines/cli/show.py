@@ -51,7 +51,7 @@ def command(
 
 
 def show(
-    what: str, which: str | None, detail: str | None, store: Path, console: Console, *, wrong: bool = False
+    what: str, which: str | None, detail: str | None, store: Path | str, console: Console, *, wrong: bool = False
 ) -> None:
     """Print all stages, one stage, samples of a task, one document, one cluster of duplicates, one token or a recipe's
     lock."""
@@ -132,7 +132,7 @@ def _stages(artifacts: "Sequence[Artifact]") -> Table:
     return table
 
 
-def _documents(artifacts: "Sequence[Artifact]", doc_id: str, store: Path) -> list[dict[str, Any]]:
+def _documents(artifacts: "Sequence[Artifact]", doc_id: str, store: Path | str) -> list[dict[str, Any]]:
     """Everything known of a document, once for each build of its corpus that has it."""
     from pipelines.errors import NotInStoreError
     from pipelines.lineage.documents import describe, find_document

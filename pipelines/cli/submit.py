@@ -12,7 +12,12 @@ def command(
     recipe: Recipe,
     address: Annotated[str, typer.Option(help="Dashboard of the Ray head, such as http://127.0.0.1:8265.")],
     store: Annotated[
-        Path, typer.Option("--store", envvar="ARCTIC_STORE", help="Folder that every node of the cluster reaches.")
+        str,
+        typer.Option(
+            "--store",
+            envvar="ARCTIC_STORE",
+            help="Folder that every node of the cluster reaches, or an address such as s3://bucket/prefix.",
+        ),
     ] = DEFAULT_STORE,
     overrides: Overrides = None,
     until: Until = None,
@@ -28,13 +33,18 @@ def command(
     from pipelines.recipes import load_recipe
 
     load_recipe(recipe, overrides or []).require_fit()
-    arguments = ["run", _relative(recipe), "--store", str(store.resolve()), "--address", "auto"]
+    arguments = ["run", _relative(recipe), "--store", _location(store), "--address", "auto"]
     for override in overrides or []:
         arguments += ["--set", override]
     arguments += ["--until", until] if until else []
     arguments += ["--only", only] if only else []
     needed = needed_files(recipe, overrides or [], Path.cwd())
     raise typer.Exit(submit(address, ["-m", "pipelines.cli", *arguments], Path.cwd(), needed=needed, python=python))
+
+
+def _location(store: str) -> str:
+    """An address as it is, a folder by its whole path."""
+    return store if "://" in store else str(Path(store).resolve())
 
 
 def _relative(recipe: Path) -> str:

@@ -15,5 +15,4 @@ def command(
     from infra.tracking import serve
     from pipelines.lineage.stages import require_store
 
-    require_store(store)
-    serve(store.resolve(), port)
+    serve(require_store(store).root, port)

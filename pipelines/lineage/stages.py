@@ -9,19 +9,21 @@ from infra.store import Store, StoreError
 from pipelines.errors import NotInStoreError
 
 
-def committed(path: Path) -> list[Artifact]:
-    """Every committed result of the store at `path`. Raises StoreError if there is no store."""
-    require_store(path)
-    return list(Store(path).artifacts())
+def committed(location: Path | str) -> list[Artifact]:
+    """Every committed result of the store at a folder or an address. Raises StoreError if there is no store."""
+    return list(require_store(location).artifacts())
 
 
-def require_store(path: Path) -> None:
-    """Raise StoreError if there is no store at `path`: a mistyped name is no empty store."""
-    if not any((path / folder).is_dir() for folder in ("stages", "runs")):
-        raise StoreError(f"store {path}: nothing there. Run a recipe first, or name another folder with --store.")
+def require_store(location: Path | str) -> Store:
+    """The store at a folder or an address. Raises StoreError if there is none: a mistyped name is no empty store."""
+    store = Store(location)
+    store.refresh()
+    if not any((store.root / folder).is_dir() for folder in ("stages", "runs")):
+        raise StoreError(f"store {store.name}: nothing there. Run a recipe first, or name another with --store.")
+    return store
 
 
-def find_stage(artifacts: Sequence[Artifact], stage: str, store: Path) -> list[Artifact]:
+def find_stage(artifacts: Sequence[Artifact], stage: str, store: Path | str) -> list[Artifact]:
     """The results whose stage id, name or key is `stage`. Raises NotInStoreError if there is none."""
     matching = [
         artifact
@@ -37,7 +39,7 @@ def find_stage(artifacts: Sequence[Artifact], stage: str, store: Path) -> list[A
 def describe_stage(artifact: Artifact) -> dict[str, Any]:
     """A committed result by field: its params, inputs, metrics and files."""
     manifest = artifact.manifest
-    fields: dict[str, Any] = {"stage": manifest.id, "key": manifest.key, "folder": str(artifact.path)}
+    fields: dict[str, Any] = {"stage": manifest.id, "key": manifest.key, "folder": str(artifact.folder)}
     fields |= {f"params.{name}": value for name, value in manifest.params.items()}
     fields |= {f"input.{name}": key for name, key in manifest.inputs.items()}
     fields |= dict(manifest.metrics)

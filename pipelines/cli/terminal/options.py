@@ -5,11 +5,15 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_STORE = Path("store")
+DEFAULT_STORE = "store"
 Recipe = Annotated[Path, typer.Argument(help="Run or corpus recipe (.toml), or a lock that a run wrote (.json).")]
 StoreFolder = Annotated[
-    Path,
-    typer.Option("--store", envvar="ARCTIC_STORE", help="Folder of committed results, MLflow data and event logs."),
+    str,
+    typer.Option(
+        "--store",
+        envvar="ARCTIC_STORE",
+        help="Folder of results, MLflow data and event logs, or an address of results such as s3://bucket/prefix.",
+    ),
 ]
 Address = Annotated[
     str | None,

@@ -63,8 +63,8 @@ def test_scratch_without_a_commit_never_happened_and_is_cleared(store):
     scratch = store.scratch(made)
     (scratch / "half").write_text("half")
     assert store.find(made) is None
-    with store.building(made, never_waits) as committed:
-        assert committed is None
+    with store.building(made, never_waits) as turn:
+        assert turn.committed is None
         assert not scratch.exists()
 
 
@@ -78,8 +78,8 @@ def test_the_scratch_of_another_stage_stays(store):
 def test_a_result_that_another_committed_is_handed_over_without_its_state(store):
     made = stage()
     artifact = commit(store, made)
-    with store.building(made, never_waits) as committed:
-        assert committed == artifact
+    with store.building(made, never_waits) as turn:
+        assert turn.committed == artifact
         assert not store.state(made).exists()
 
 

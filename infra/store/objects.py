@@ -1,0 +1,271 @@
+"""Objects behind an address (`s3://`, `gs://`, `az://`), through obstore.
+
+Options stand in the address as a query, such as `s3://bucket/runs?region=eu-west-1` or
+`?endpoint_override=localhost:9000&scheme=http`, and `?anonymous=true` for public buckets. Credentials never do: they
+come from the environment of each process (AWS_*, GOOGLE_*, AZURE_*, or the machine's role).
+"""
+
+import re
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from arctic_errors import UserError
+from infra.host.masking import masked
+from infra.store.errors import StoreError
+
+MAX_RETRIES = 12
+RETRY_S = 180.0
+"""A request that still fails after this many repeats or this long (throttled, 5xx, broken connections) is given up."""
+MAX_BACKOFF_S = 20.0
+CONNECT_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 300.0
+CREDENTIALS: Mapping[str, str] = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role; ?anonymous=true for a public bucket",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or the machine's role; ?anonymous=true for a public bucket",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the machine's identity",
+}
+REFUSALS = (
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidToken",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "Unauthenticated",
+)
+"""Codes of answers for which other credentials are the mend; S3 gives some of them with status 400."""
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "s3": ("region", "endpoint_override", "scheme", "anonymous"),
+    "gs": ("endpoint_override", "scheme", "anonymous"),
+    "az": ("endpoint_override", "scheme"),
+}
+
+
+class AddressError(UserError, ValueError):
+    """An address of objects is malformed."""
+
+
+class ObjectError(StoreError):
+    """An object cannot be read or written: the message names it, the service's reason and the mend."""
+
+
+class MissingObjectError(ObjectError):
+    """There is no such object, or no such bucket."""
+
+
+class ExistsError(ObjectError):
+    """Another writer made the object first."""
+
+
+class ChangedObjectError(ObjectError):
+    """Another writer changed the object since it was read."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One listed object: its name below the prefix, size, ETag and time of change in Unix seconds."""
+
+    name: str
+    bytes: int
+    etag: str
+    changed: float
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects below one address. Plain data: a copy opens its own connections."""
+
+    address: str
+
+    def __post_init__(self) -> None:
+        scheme, parts = self.scheme, urllib.parse.urlsplit(self.address)
+        if scheme not in OPTIONS:
+            schemes = ", ".join(f"{name}://" for name in OPTIONS)
+            raise AddressError(f"{masked(self.address)}: unknown kind of store. Give a folder, or one of {schemes}.")
+        if "@" in parts.netloc:
+            raise AddressError(f"{masked(self.address)}: an address holds no credentials. Give {CREDENTIALS[scheme]}.")
+        if not parts.netloc:
+            raise AddressError(f"{self.address}: names no bucket. Write {scheme}://BUCKET/PREFIX.")
+        for name in self.options:
+            if name not in OPTIONS[scheme]:
+                names = ", ".join(OPTIONS[scheme])
+                raise AddressError(f"{masked(self.address)}: {name} is no option of {scheme}://. Options are {names}.")
+
+    @property
+    def scheme(self) -> str:
+        return self.address.partition("://")[0]
+
+    @property
+    def bucket(self) -> str:
+        return urllib.parse.urlsplit(self.address).netloc
+
+    @property
+    def prefix(self) -> str:
+        return urllib.parse.urlsplit(self.address).path.strip("/")
+
+    @property
+    def options(self) -> dict[str, str]:
+        return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.address).query))
+
+    @property
+    def place(self) -> str:
+        """The address without options."""
+        return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+    def get(self, name: str) -> bytes:
+        """Content of an object. Raises MissingObjectError, ObjectError."""
+        with self._errors(name):
+            return bytes(self._client.get(name).bytes())
+
+    def read(self, name: str) -> tuple[bytes, Entry]:
+        """Content of an object and what is listed of it. Raises MissingObjectError, ObjectError."""
+        with self._errors(name):
+            result = self._client.get(name)
+            return bytes(result.bytes()), _entry(result.meta)
+
+    def head(self, name: str) -> Entry | None:
+        """What is listed of an object, None if there is none. Raises ObjectError."""
+        try:
+            with self._errors(name):
+                return _entry(self._client.head(name))
+        except MissingObjectError:
+            return None
+
+    def download(self, name: str, file: Path) -> None:
+        """Write an object to `file`, piece by piece. Raises MissingObjectError, ObjectError."""
+        with file.open("wb") as target:
+            for piece in self._pieces(name):
+                target.write(piece)
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        with self._errors(name):
+            pieces = iter(self._client.get(name).stream())
+        while True:
+            # Errors of the service are told from those of the disk that the pieces are written to.
+            with self._errors(name):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield bytes(piece)
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Write an object, large files in parts. Raises ObjectError."""
+        with self._errors(name):
+            self._client.put(name, content)
+
+    def create(self, name: str, content: bytes) -> str:
+        """Write an object that must not exist yet, and return its ETag. Raises ExistsError, ObjectError."""
+        with self._errors(name):
+            return str(self._client.put(name, content, mode="create")["e_tag"])
+
+    def replace(self, name: str, content: bytes, etag: str) -> str:
+        """Write an object that must still have the ETag, and return its new one. Raises ChangedObjectError,
+        ObjectError."""
+        with self._errors(name):
+            return str(self._client.put(name, content, mode={"e_tag": etag})["e_tag"])
+
+    def delete(self, *names: str) -> None:
+        """Remove objects; those that do not exist are gone already. Raises ObjectError."""
+        for name in names:
+            try:
+                with self._errors(name):
+                    self._client.delete(name)
+            except MissingObjectError:
+                continue
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """Every object below a folder, in no order. Raises ObjectError."""
+        with self._errors(prefix):
+            for batch in self._client.list(prefix or None):
+                yield from map(_entry, batch)
+
+    @cached_property
+    def _client(self) -> Any:
+        from obstore.store import AzureStore, GCSStore, S3Store
+
+        options = self.options
+        host, http = options.get("endpoint_override"), options.get("scheme", "https")
+        endpoint = f"{http}://{host}" if host else None
+        settings: dict[str, Any] = {
+            "prefix": self.prefix or None,
+            "retry_config": {
+                "max_retries": MAX_RETRIES,
+                "retry_timeout": timedelta(seconds=RETRY_S),
+                "backoff": {"max_backoff": timedelta(seconds=MAX_BACKOFF_S)},
+            },
+            "client_options": {
+                "allow_http": http == "http",
+                "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+                "timeout": timedelta(seconds=REQUEST_TIMEOUT_S),
+            },
+        }
+        if options.get("anonymous") == "true":
+            settings["skip_signature"] = True
+        if endpoint:
+            settings["base_url" if self.scheme == "gs" else "endpoint"] = endpoint
+        if "region" in options:
+            settings["region"] = options["region"]
+        kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+        return kinds[self.scheme](self.bucket, **settings)
+
+    @contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        from obstore import exceptions as failures
+
+        try:
+            yield
+        except (FileNotFoundError, failures.NotFoundError) as error:
+            raise MissingObjectError(self._message(name, error, "Correct the address, or make the bucket.")) from None
+        except failures.AlreadyExistsError as error:
+            raise ExistsError(self._message(name, error, "Read what is there.")) from None
+        except failures.PreconditionError as error:
+            raise ChangedObjectError(self._message(name, error, "Read it again.")) from None
+        except (failures.BaseError, PermissionError, TimeoutError, ConnectionError) as error:
+            raise ObjectError(self._message(name, error, self._mend(error))) from None
+
+    def _message(self, name: str, error: Exception, mend: str) -> str:
+        return masked(f"{self.place}/{name}".rstrip("/") + f": {_reason(error)}. {mend}")
+
+    def _mend(self, error: Exception) -> str:
+        text = str(error)
+        if _is_refusal(error):
+            return f"Its credentials are refused or have expired: give {CREDENTIALS[self.scheme]}."
+        if "NoSuchBucket" in text:
+            return "Correct the address, or make the bucket."
+        return (
+            f"Given up after {MAX_RETRIES} repeats or {RETRY_S:.0f} s. Make the service reachable, or lower the number "
+            "of requests, then run the same command again."
+        )
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"address": self.address}
+
+
+def _is_refusal(error: Exception) -> bool:
+    from obstore import exceptions as failures
+
+    if isinstance(error, PermissionError | failures.PermissionDeniedError | failures.UnauthenticatedError):
+        return True
+    # S3 answers 400 to an expired token, and a HEAD request has no body that names the code.
+    text = str(error)
+    return any(code in text for code in REFUSALS) or ("performing HEAD" in text and "400 Bad Request" in text)
+
+
+def _reason(error: Exception) -> str:
+    """What a service answered: its status and code; else the first line of the error."""
+    text = str(error)
+    found = [
+        re.search(pattern, text)
+        for pattern in (r"status code: (\d+ [A-Za-z ]+)", r"<Code>([^<]+)", r"<Message>([^<]+)")
+    ]
+    parts = [match[1].strip() for match in found if match]
+    return ": ".join(parts) or next(iter(text.strip().splitlines()), "")[:400] or type(error).__name__
+
+
+def _entry(meta: Mapping[str, Any]) -> Entry:
+    return Entry(meta["path"], meta["size"], meta["e_tag"] or "", meta["last_modified"].timestamp())

@@ -1,0 +1,225 @@
+"""Results in object storage, mirrored in a working folder on this machine.
+
+<prefix>/manifests/<name>/<result>.json   put last, if absent: with it the result is committed
+<prefix>/files/<sha256>                   content of results and states, by its digest: never changed
+<prefix>/states/<name>/<result>.json      files of an unfinished stage by path, as of the last snapshot
+<prefix>/leases/<name>/<result>.json      who builds the stage now: saves double work only
+<prefix>/runs/<run id>/                   lock.json and events.jsonl of a run that ended
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from infra.artifact import Manifest
+from infra.host.surroundings import home_folder, private_folder
+from infra.store.cache import make_room, use
+from infra.store.files import file_digest, write_durably
+from infra.store.objects import Entry, ExistsError, MissingObjectError, ObjectError, Objects
+
+MANIFEST = "manifest.json"
+LOCK = "lock"
+WORK_VARIABLE = "ARCTIC_WORK"
+TRANSFERS = 16
+"""Files that one process sends or fetches at a time."""
+
+Item = TypeVar("Item")
+Known = dict[Path, tuple[tuple[int, int], str]]
+"""Size, time of change and digest of files."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """The stored side of a store whose working folder is `root`."""
+
+    objects: Objects
+    root: Path
+
+    @classmethod
+    def at(cls, address: str) -> "Remote":
+        """The store at an address; its working folder is below ARCTIC_WORK, by default in this user's cache. Raises
+        AddressError."""
+        objects = Objects(address)
+        digest = hashlib.sha256(address.encode()).hexdigest()[:12]
+        return cls(objects, (_work_folder() / f"{objects.bucket}-{digest}").resolve())
+
+    def probe(self) -> None:
+        """Write and remove an object. Raises ObjectError: no such bucket, no permission, nobody answers."""
+        name = f"probes/{secrets.token_hex(4)}"
+        self.objects.put(name, b"")
+        self.objects.delete(name)
+
+    def refresh(self) -> None:
+        """Bring the manifests in the working folder to those that are stored. Raises ObjectError."""
+        stored = {entry.name.removesuffix(".json"): entry for entry in self.objects.entries("manifests")}
+        stored = {name.removeprefix("manifests/"): entry for name, entry in stored.items()}
+        local = {
+            f"{path.parent.parent.name}/{path.parent.name}" for path in self.root.glob(f"stages/*/[!.]*/{MANIFEST}")
+        }
+        for gone in local - stored.keys():
+            shutil.rmtree(self.root / "stages" / gone)
+        _in_parallel(lambda name: self._take_manifest(stored[name]), stored.keys() - local)
+
+    def refresh_one(self, folder: Path) -> None:
+        """As `refresh`, of the result that belongs at `folder` of the working folder."""
+        entry = self.objects.head(self._name("manifests", folder))
+        if entry is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not (folder / MANIFEST).exists():
+            self._take_manifest(entry)
+
+    def publish(self, folder: Path, scratch: Path, manifest: Manifest) -> str:
+        """Store the files of `scratch`, then their manifest as that of `folder`, if there is none yet.
+
+        Returns the manifest that is stored now: this one, or that of another attempt that was first.
+        """
+        self._store({scratch / entry.path: entry.sha256 for entry in manifest.files})
+        text, name = manifest.to_json(), self._name("manifests", folder)
+        try:
+            self.objects.create(name, text.encode())
+        except ExistsError:
+            return self.objects.get(name).decode()
+        return text
+
+    def bring(self, folder: Path, manifest: Manifest) -> None:
+        """Fetch the files of a committed result that are missing in the working folder, and keep them there as long
+        as this process lives. Raises ObjectError, also if a stored file has other bytes than its digest names."""
+        use(folder)
+        missing = [entry for entry in manifest.files if _size(folder / entry.path) != entry.bytes]
+        if not missing:
+            return
+        make_room(self.root, sum(entry.bytes for entry in missing))
+        _in_parallel(lambda entry: self._fetch(entry.sha256, folder / entry.path), missing)
+
+    def save_state(self, state: Path, known: Known) -> None:
+        """Store the files of a stage's state and list them last, unless one changes meanwhile: then the last snapshot
+        stays, and the next may succeed. `known`: what was hashed before; this call adds to it. Raises ObjectError."""
+        digests = _settled(state, known)
+        if digests is None:
+            return
+        self._store(digests)
+        listing = {file.relative_to(state).as_posix(): sha256 for file, sha256 in digests.items()}
+        self.objects.put(self._name("states", state), json.dumps(listing, sort_keys=True).encode())
+
+    def restore_state(self, state: Path) -> None:
+        """Fetch the stored state of a stage that this working folder has none of. Raises ObjectError."""
+        if any(file.name != LOCK for file in state.iterdir()):
+            return
+        try:
+            listing: Mapping[str, str] = json.loads(self.objects.get(self._name("states", state)))
+        except MissingObjectError:
+            return
+        _in_parallel(lambda path: self._fetch(listing[path], state / path), listing)
+
+    def drop_state(self, state: Path) -> None:
+        self.objects.delete(self._name("states", state))
+
+    def publish_run(self, folder: Path) -> None:
+        """Store the files that describe a run."""
+        for file in sorted(folder.glob("*.json*")):
+            self.objects.put(f"runs/{folder.name}/{file.name}", file.read_bytes())
+
+    def lease_name(self, folder: Path) -> str:
+        """Name of the lease of the stage whose result belongs at `folder`."""
+        return self._name("leases", folder)
+
+    def _take_manifest(self, entry: Entry) -> None:
+        content = self.objects.get(entry.name)
+        folder = self.root / "stages" / entry.name.removeprefix("manifests/").removesuffix(".json")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / MANIFEST, content)
+        # `Artifact.made` tells the latest of several results.
+        os.utime(folder, (entry.changed, entry.changed))
+
+    def _store(self, digests: Mapping[Path, str]) -> None:
+        """Store files under their digests; those that are stored already are not sent again."""
+        _in_parallel(lambda file: self._store_one(file, digests[file]), digests)
+
+    def _store_one(self, file: Path, sha256: str) -> None:
+        name = f"files/{sha256}"
+        if self.objects.head(name) is None:
+            self.objects.put(name, file)
+
+    def _fetch(self, sha256: str, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            self.objects.download(f"files/{sha256}", partial)
+            if file_digest(partial) != sha256:
+                raise ObjectError(
+                    f"{self.objects.place}/files/{sha256}: damaged, its bytes have another digest. Delete the object, "
+                    f"and the manifest that names it ({file.parent.name}), to build the result again."
+                )
+            partial.rename(file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _name(self, kind: str, folder: Path) -> str:
+        return f"{kind}/{folder.parent.name}/{folder.name.removesuffix('.state')}.json"
+
+
+def _settled(state: Path, known: Known) -> dict[Path, str] | None:
+    """Digest of each file below `state`; None if one changed since the look at the first, so that no file is taken
+    without those that it completes."""
+    stamps = {file: _stamp(file) for file in _files(state)}
+    for file, stamp in stamps.items():
+        if stamp and known.get(file, ((), ""))[0] != stamp:
+            known[file] = stamp, _digest(file)
+    if {file: _stamp(file) for file in _files(state)} != stamps:
+        return None
+    return {file: known[file][1] for file in stamps}
+
+
+def _digest(file: Path) -> str:
+    try:
+        return file_digest(file)
+    except FileNotFoundError:
+        return ""
+
+
+def _files(state: Path) -> list[Path]:
+    inside = ((path, path.relative_to(state).parts) for path in state.rglob("*"))
+    return [
+        path
+        for path, parts in inside
+        if parts != (LOCK,) and not any(part.startswith(".") for part in parts) and path.is_file()
+    ]
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _size(file: Path) -> int:
+    stamp = _stamp(file)
+    return stamp[0] if stamp else -1
+
+
+def _work_folder() -> Path:
+    if folder := os.environ.get(WORK_VARIABLE) or os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder) / "arctic"
+    home = home_folder()
+    return (home / ".cache" if home else private_folder()) / "arctic"
+
+
+def _in_parallel(work: Callable[[Item], None], items: Iterable[Item]) -> None:
+    """Do `work` for each item; the first error is raised, after which nothing new is begun."""
+    with ThreadPoolExecutor(TRANSFERS, "objects") as threads:
+        running = [threads.submit(work, item) for item in items]
+        try:
+            for each in running:
+                each.result()
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise

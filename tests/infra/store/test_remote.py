@@ -1,0 +1,352 @@
+"""Results in object storage: committed by the manifest alone, fetched by digest, built by one run at a time."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.artifact import Artifact
+from infra.context import StageContext
+from infra.events import EventLog
+from infra.fanout import map_shards
+from infra.plan import plan
+from infra.runner import Outcome, run_inline
+from infra.stage import Stage
+from infra.store import MANIFEST, Store, StoreError, cache, lease, objects
+from infra.store.cache import LIMIT_VARIABLE
+from infra.store.objects import AddressError, Objects
+from infra.store.remote import WORK_VARIABLE
+from tests.kit.s3_server import CREDENTIALS, S3, running_s3
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def machine(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Store]:
+    """The store as a machine with a working folder of its own sees it."""
+
+    def machine(name: str) -> Store:
+        monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / name))
+        return Store(s3.address()).open()
+
+    return machine
+
+
+def write(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
+    upstream = "".join((artifact.path / "sub" / "text").read_text() for artifact in inputs.values())
+    (context.out / "sub").mkdir()
+    (context.out / "sub" / "text").write_text(upstream + context.stage_id)
+    return {"data/bytes": float(len(upstream))}
+
+
+def chain(work: Any = write) -> list[Stage]:
+    source = Stage("source", "web", 1, {"pages": 3}, {}, work)
+    return [source, Stage("filter", "web", 1, {}, {"source": source}, write)]
+
+
+def run(store: Store, stages: list[Stage], name: str = "run") -> tuple[Outcome, list[dict[str, Any]]]:
+    log, events = EventLog(store.root / "runs" / name), []
+    outcome = run_inline(plan(store, stages), store, log, events.append)
+    log.close()
+    store.publish_run(name)
+    return outcome, events
+
+
+def stored(s3: S3) -> dict[str, bytes]:
+    everything = Objects(s3.address())
+    return {entry.name: everything.get(entry.name) for entry in everything.entries()}
+
+
+def test_another_machine_reuses_results_and_fetches_only_the_files_it_reads(
+    s3: S3, machine: Callable[[str], Store]
+) -> None:
+    first, _ = run(machine("first"), chain())
+    assert first.ok
+    store = machine("second")
+    assert [step.action for step in plan(store, chain())] == ["reuse", "reuse"]
+    source, filtered = (store.find(stage) for stage in chain())
+    assert source and filtered
+    assert filtered.manifest == first.artifacts["filter[web]"].manifest
+    assert not list(store.root.rglob("text"))
+    assert (filtered.path / "sub" / "text").read_text() == "source[web]filter[web]"
+    assert [file.parents[1] for file in store.root.rglob("text")] == [filtered.folder]
+    assert {"runs/run/events.jsonl"} < stored(s3).keys()
+
+
+def test_the_first_manifest_is_the_result_and_a_late_attempt_takes_it_over(machine: Callable[[str], Store]) -> None:
+    stage, late_store = chain()[0], machine("late")
+    scratch = late_store.scratch(stage)
+    (scratch / "late").write_text("other bytes")
+    early = run(machine("early"), [stage])[0].artifacts[stage.id]
+    result = late_store.commit(stage, scratch, metrics={}, quarantined=[], seconds=0, provenance={}, shards={})
+    assert result.manifest == early.manifest
+    assert (result.path / "sub" / "text").read_text() == "source[web]"
+    assert not scratch.exists() and not (result.folder / "late").exists()
+
+
+def test_without_its_manifest_a_result_never_happened(s3: S3, machine: Callable[[str], Store]) -> None:
+    store = machine("first")
+    run(store, chain())
+    name = f"manifests/source/web-{chain()[0].key}.json"
+    Objects(s3.address()).delete(name)
+    assert [step.action for step in plan(store, chain())] == ["build", "reuse"]
+    run(store, chain())
+    assert name in stored(s3)
+
+
+def test_finished_shards_of_a_broken_attempt_are_not_done_again_on_another_machine(
+    s3: S3, machine: Callable[[str], Store]
+) -> None:
+    done: list[int] = []
+    is_mended = False
+
+    def shard(number: int, folder: Path) -> dict[str, int]:
+        if number == 3 and not is_mended:
+            raise ValueError("shard 3 breaks")
+        done.append(number)
+        (folder / f"{number}.txt").write_text(str(number))
+        return {"rows": 1}
+
+    def work(context: StageContext, inputs: object) -> dict[str, float]:
+        return {"rows": float(len(map_shards(context, shard, range(5))))}
+
+    assert run(machine("first"), chain(work)[:1])[0].failed == {"source[web]": "ValueError: shard 3 breaks"}
+    assert [name for name in stored(s3) if name.startswith("leases")] == []
+    is_mended = True
+    outcome, events = run(machine("second"), chain(work)[:1])
+    assert outcome.ok and done == [0, 1, 2, 3, 4]
+    assert events[0]["attempt"] == 2
+    assert [name for name in stored(s3) if name.startswith("states")] == []
+
+
+class Builds:
+    """A stage that waits in the middle of its work, as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_building, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
+        self.count += 1
+        self.is_building.set()
+        assert self.go_on.wait(60)
+        context.progress(1, 1, "pages")
+        return write(context, inputs)
+
+
+@pytest.fixture
+def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BEAT_S", "LOOK_S"):
+        monkeypatch.setattr(lease, name, 0.05)
+
+
+def in_thread(store: Store, stages: list[Stage], name: str) -> tuple[threading.Thread, list[Outcome]]:
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(run(store, stages, name)[0]))
+    thread.start()
+    return thread, outcomes
+
+
+@pytest.mark.usefixtures("quick_leases")
+def test_two_runs_on_two_machines_build_a_stage_once(machine: Callable[[str], Store], monkeypatch: Any) -> None:
+    monkeypatch.setattr("infra.runner.REPORT_S", 0.0)
+    builds = Builds()
+    first_store, second_store = machine("first"), machine("second")
+    thread, first = in_thread(first_store, chain(builds), "one")
+    assert builds.is_building.wait(60)
+    log = EventLog(second_store.root / "runs" / "two")
+    events: list[dict[str, Any]] = []
+
+    def see(event: dict[str, Any]) -> None:
+        events.append(event)
+        builds.go_on.set()
+
+    second = run_inline(plan(second_store, chain(builds)), second_store, log, see)
+    log.close()
+    thread.join()
+    assert builds.count == 1
+    assert events[0]["event"] == "waiting" and f"process {os.getpid()} on " in events[0]["needs"]
+    assert first[0].ok and "source[web]" in second.reused
+    manifests = [outcome.artifacts["filter[web]"].manifest for outcome in (first[0], second)]
+    assert manifests[0] == manifests[1]
+
+
+@pytest.mark.usefixtures("quick_leases")
+def test_a_builder_that_stopped_renewing_is_taken_over_and_ends_when_it_wakes(
+    machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "STALE_S", 0.3)
+    sleeper, builds = Builds(), Builds()
+    builds.go_on.set()
+    asleep, renew = threading.Event(), lease.Lease.renew
+    asleep.set()
+    monkeypatch.setattr(lease.Lease, "renew", lambda self: None if asleep.is_set() else renew(self))
+    first_store, second_store = machine("first"), machine("second")
+    thread, first = in_thread(first_store, chain(sleeper), "one")
+    assert sleeper.is_building.wait(60)
+    waker, second = in_thread(second_store, chain(builds), "two")
+    assert builds.is_building.wait(60)
+    asleep.clear()
+    waker.join()
+    sleeper.go_on.set()
+    thread.join()
+    assert second[0].ok and builds.count == 1
+    [error] = first[0].failed.values()
+    assert re.search(r"took the stage over|lease was removed", error)
+
+
+def test_two_builders_at_once_without_leases_end_with_the_same_bytes(
+    s3: S3, machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Correctness does not rest on leases: here nobody asks for one."""
+    monkeypatch.setattr(lease, "_acquired", lambda chosen, name, _waiting: lease.Lease(chosen, name, b"", ""))
+    builds = Builds()
+    runs = [in_thread(machine(name), chain(builds), name) for name in ("first", "second")]
+    while builds.count < 2:
+        assert builds.is_building.wait(60)
+    builds.go_on.set()
+    for thread, _ in runs:
+        thread.join()
+    outcomes = [outcomes[0] for _, outcomes in runs]
+    assert all(outcome.ok for outcome in outcomes)
+    texts = {(outcome.artifacts["filter[web]"].path / "sub" / "text").read_text() for outcome in outcomes}
+    assert texts == {"source[web]filter[web]"}
+    assert outcomes[0].artifacts["source[web]"].manifest == outcomes[1].artifacts["source[web]"].manifest
+
+
+def test_a_network_that_drops_requests_changes_nothing(s3: S3, machine: Callable[[str], Store], tmp_path: Path) -> None:
+    calm = Store(tmp_path / "folder").open()
+    expected = {name: artifact.manifest.digests() for name, artifact in run(calm, chain())[0].artifacts.items()}
+    s3.faults.dropped = 0.2
+    for number in range(5):
+        outcome, _ = run(machine(f"machine-{number}"), chain(), f"run-{number}")
+        assert {name: artifact.manifest.digests() for name, artifact in outcome.artifacts.items()} == expected
+        assert (outcome.artifacts["filter[web]"].path / "sub" / "text").exists()
+    assert s3.faults.num_dropped > 5
+
+
+DENIED = (403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
+EXPIRED = (400, "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>")
+SLOW_DOWN = (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ftp://bucket/runs", r"unknown kind of store. Give a folder, or one of s3://, gs://, az://"),
+        ("s3://KEY:secret@bucket/runs", r"s3://\*\*\*@bucket/runs: an address holds no credentials. Give AWS_ACCESS"),
+        ("s3:///runs", r"names no bucket. Write s3://BUCKET/PREFIX"),
+        ("s3://bucket/runs?zone=eu", r"zone is no option of s3://. Options are region, endpoint_override"),
+    ],
+)
+def test_a_malformed_address_is_named_with_its_mend(address: str, message: str) -> None:
+    with pytest.raises(AddressError, match=message):
+        Store(address)
+
+
+def test_a_bucket_that_does_not_exist_is_named(s3: S3) -> None:
+    with pytest.raises(StoreError, match=r"s3://none/runs/probes/\w+: 404 Not Found: NoSuchBucket.* make the bucket"):
+        Store(s3.address(bucket="none")).open()
+    with pytest.raises(StoreError, match=r"s3://none/runs/manifests: 404 Not Found: NoSuchBucket.* make the bucket"):
+        plan(Store(s3.address(bucket="none")), chain())
+
+
+def test_missing_permission_is_named_with_the_credentials_to_give(s3: S3) -> None:
+    s3.faults.refusals.append(DENIED)
+    with pytest.raises(StoreError, match=r"403 Forbidden: AccessDenied.*credentials are refused.*AWS_ACCESS_KEY_ID"):
+        Store(s3.address()).open()
+
+
+def test_a_token_that_expires_in_mid_run_fails_the_stage_and_the_next_run_goes_on(
+    s3: S3, machine: Callable[[str], Store]
+) -> None:
+    def expire(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
+        s3.faults.refusals += [EXPIRED] * 50
+        return write(context, inputs)
+
+    outcome, _ = run_without_publishing(machine("first"), chain(expire))
+    assert re.search(r"ExpiredToken.*have expired: give AWS_ACCESS_KEY_ID", outcome.failed["source[web]"])
+    s3.faults.refusals.clear()
+    Objects(s3.address()).delete(*(name for name in stored(s3) if name.startswith("leases")))
+    assert run(machine("second"), chain())[0].ok
+
+
+def run_without_publishing(store: Store, stages: list[Stage]) -> tuple[Outcome, list[dict[str, Any]]]:
+    log, events = EventLog(store.root / "runs" / "run"), []
+    outcome = run_inline(plan(store, stages), store, log, events.append)
+    log.close()
+    return outcome, events
+
+
+def test_throttling_is_waited_out_up_to_a_limit(
+    s3: S3, machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.faults.refusals += [SLOW_DOWN] * 3
+    assert run(machine("first"), chain())[0].ok
+    monkeypatch.setattr(objects, "MAX_RETRIES", 1)
+    s3.faults.refusals += [SLOW_DOWN] * 50
+    with pytest.raises(StoreError, match=r"503 Service Unavailable: SlowDown.*Given up after 1 repeats or 180 s"):
+        Store(s3.address()).refresh()
+
+
+def test_a_damaged_object_is_refused_by_name(s3: S3, machine: Callable[[str], Store]) -> None:
+    run(machine("first"), chain())
+    artifact = machine("second").find(chain()[0])
+    assert artifact
+    [sha256] = artifact.manifest.digests().values()
+    Objects(s3.address()).put(f"files/{sha256}", b"source[wXb]")
+    with pytest.raises(StoreError, match=rf"files/{sha256}: damaged, its bytes have another digest"):
+        _ = artifact.path
+    assert not list(artifact.folder.rglob("*text*"))
+
+
+def test_the_working_folder_is_bounded_and_what_made_room_is_fetched_again(
+    machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(context: StageContext, inputs: object) -> dict[str, float]:
+        (context.out / "big").write_bytes(context.stage_id.encode() * 1000)
+        return {}
+
+    stages = [Stage("source", name, 1, {}, {}, fill) for name in ("one", "two")]
+    run(machine("first"), stages)
+    store = machine("second")
+    store.refresh()
+    one, two = (store.find(stage) for stage in stages)
+    assert one and two
+    monkeypatch.setenv(LIMIT_VARIABLE, str(16_000 / 2**30))
+    monkeypatch.setattr(cache, "_in_use", {})
+    assert (one.path / "big").exists()
+    with pytest.raises(StoreError, match=r"11,000 bytes of inputs do not fit .* Raise ARCTIC_WORK_GIB"):
+        _ = two.path
+    cache._in_use.clear()
+    assert (two.path / "big").exists() and not (one.folder / "big").exists()
+    cache._in_use.clear()
+    assert (one.path / "big").read_bytes() == b"source[one]" * 1000
+    assert (two.folder / MANIFEST).exists() and not (two.folder / "big").exists()
+
+
+def test_a_limit_that_is_no_number_is_named(machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    run(machine("first"), chain())
+    artifact = machine("second").find(chain()[0])
+    monkeypatch.setenv(LIMIT_VARIABLE, "lots")
+    assert artifact
+    with pytest.raises(StoreError, match=r"ARCTIC_WORK_GIB = 'lots': give a number of GiB"):
+        _ = artifact.path
+
+
+def test_no_secret_is_stored(s3: S3, machine: Callable[[str], Store]) -> None:
+    store = machine("first")
+    run(store, chain())
+    contents = [*stored(s3).values(), *(file.read_bytes() for file in store.root.rglob("*") if file.is_file())]
+    assert len(contents) > 8
+    assert not [content for content in contents if CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode() in content]
