@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def command(
     data: Annotated[
-        list[Path], typer.Argument(help="Files or folders: WARC, JSON Lines, Parquet, text or HTML files, code.")
+        list[Path], typer.Argument(help="Files or folders: WARC, JSON Lines, Parquet, text or HTML files, code, chats.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the recipes.")] = Path("recipes"),
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: that of the first folder.")] = None,

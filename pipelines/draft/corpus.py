@@ -14,7 +14,7 @@ from pipelines.artifacts.documents import HELDOUT, Document, draw_split
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, TOP_NGRAMS
 from pipelines.draft.pages import Choice
 from pipelines.draft.sample import Sample, languages
-from pipelines.draft.survey import REPOSITORIES, TYPES, Group
+from pipelines.draft.survey import CHAT, REPOSITORIES, TYPES, Group
 from pipelines.score.score_documents import score_documents
 
 WEB_LIMITS: Mapping[str, float] = {
@@ -102,6 +102,7 @@ _NOUNS = {
     "parquet": "Rows of Parquet files",
     "text_files": "Text files",
     REPOSITORIES: "Code",
+    CHAT: "Conversations",
 }
 
 
@@ -114,10 +115,15 @@ def _paths(group: Group, folder: Path) -> list[str]:
         return [_relative(group.files[0], folder)]
     # A folder stands for all files of its kind below it, so it is named only if the group has them all.
     top = Path(os.path.commonpath(parents))
-    below = [path for path in top.rglob("*") if path.is_file() and TYPES[group.kind].fits(path.name)]
+    below = [path for path in top.rglob("*") if path.is_file() and _is_read(path, group.kind)]
     if set(below) == set(group.files):
         return [_relative(top, folder)]
     return [_relative(path, folder) for path in group.files]
+
+
+def _is_read(path: Path, kind: str) -> bool:
+    """Whether an input of this kind reads a file of a folder that it is given."""
+    return any(TYPES[name].fits(path.name) for name in (("jsonl", "parquet") if kind == CHAT else (kind,)))
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -9,6 +9,7 @@ from arctic_model.presets import preset
 from arctic_model.sizing import count_parameters
 from pipelines.draft.corpus import DraftedCorpus
 from pipelines.draft.pages import Choice
+from pipelines.draft.survey import CHAT
 from pipelines.errors import OptionError
 
 
@@ -52,22 +53,27 @@ VOCABULARIES: Sequence[tuple[float, int]] = ((3e5, 512), (2e6, 1024), (2e7, 2048
 """Text bytes up to which a vocabulary of this size is trained; 32,000 beyond."""
 SAMPLE_BYTES = 2e6
 HELDOUT_BYTES = 80_000
+FINETUNE_EPOCHS = 2.0
 GENERAL_SHARE = 0.7
 """Share of the tokens of the first of two phases."""
 
 
 def run_page(name: str, corpora: Sequence[DraftedCorpus], num_cpus: int, num_gpus: int) -> dict[str, Any]:
-    """The run recipe over corpus recipes that lie beside it. Raises OptionError if there is too little text."""
-    sizes = {corpus.name: corpus.train_bytes * KEPT_SHARE for corpus in corpora}
+    """The run recipe over corpus recipes that lie beside it: pretraining on texts, then a fine-tune on conversations.
+    Raises OptionError if there is too little text."""
+    texts = [corpus for corpus in corpora if corpus.group.kind != CHAT]
+    sizes = {corpus.name: corpus.train_bytes * KEPT_SHARE for corpus in texts}
     scale, num_steps = _scale(sizes, num_gpus)
     num_workers = 1 if num_gpus else min(MAX_WORKERS, max(1, num_cpus))
+    phases = _phases(sizes, num_steps, scale.step_tokens)
+    chats = [corpus.name for corpus in corpora if corpus not in texts]
     return {
         "name": name,
         "description": f"A model of {', '.join(corpus.name for corpus in corpora)}",
         "corpora": [f"{corpus.name}.toml" for corpus in corpora],
         "tokenizer": _tokenizer(sizes, scale),
         "tokenize": {"sequence_length": scale.sequence_length},
-        "phases": _phases(sizes, num_steps, scale.step_tokens),
+        "phases": phases,
         "model": {"preset": Choice(scale.preset, _parameters(scale.preset))},
         "train": {
             "num_workers": num_workers,
@@ -78,11 +84,21 @@ def run_page(name: str, corpora: Sequence[DraftedCorpus], num_cpus: int, num_gpu
             "warmup_tokens": max(1, num_steps // 20) * scale.step_tokens,
             **scale.train,
         },
+        **({"finetune": [_finetune(chats, phases[-1]["name"], scale)]} if chats else {}),
         "evaluate": {
             "heldout_bytes_per_corpus": HELDOUT_BYTES,
             "heldout_bytes_per_document": 2000,
             **({"gpus_per_actor": 1.0} if num_gpus else {}),
         },
+    }
+
+
+def _finetune(chats: Sequence[str], base: str, scale: Scale) -> dict[str, Any]:
+    return {
+        "name": "instruct",
+        "from": base,
+        "epochs": dict.fromkeys(chats, FINETUNE_EPOCHS),
+        "peak_lr": Choice(scale.peak_lr / 5, "a fifth of the pretraining's"),
     }
 
 

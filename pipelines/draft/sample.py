@@ -8,18 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipelines.artifacts.documents import Document
-from pipelines.draft.survey import REPOSITORIES, Group
+from pipelines.draft.rows import chat_of, flattened, rows_of
+from pipelines.draft.survey import CHAT, REPOSITORIES, Group
 from pipelines.source.code.files import files_of, read_code
 from pipelines.source.read_documents import read_documents
-from pipelines.source.tables.packed_files import PackingError, unpacked_blocks
 
 MAX_DOCUMENTS = 200
 MAX_FILES = 5
 """Files that are sampled, spread evenly over the group."""
-READ_BYTES = 2**20
 TEXT_FIELDS = (
     "text",
     "content",
@@ -91,7 +88,7 @@ def spread(files: Sequence[Path], count: int) -> list[Path]:
 
 def row_fields(group: Group) -> dict[str, str]:
     """Fields of the rows of JSON Lines or Parquet files; empty if no field holds text."""
-    rows = [flattened(row) for row in islice(_rows(group), 100)]
+    rows = [flattened(row) for row in rows_of(spread(group.files, MAX_FILES))]
     names = {name.lower(): name for row in rows for name in row}
     text = _text_field(rows, names)
     if text is None:
@@ -115,14 +112,6 @@ def _text_field(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> 
     return longest[0][0] if longest and longest[0][1] >= MIN_TEXT_LENGTH * len(rows) else None
 
 
-def flattened(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of a row, nested ones by dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
-
-
 def languages(documents: Sequence[Document]) -> list[str]:
     """Languages of at least MIN_LANGUAGE_SHARE of the documents, the most frequent first."""
     from pipelines.score.text.language import detect
@@ -139,37 +128,16 @@ def _documents(kind: str, path: Path, fields: Mapping[str, str], unreadable: lis
             if not isinstance(code, str):
                 yield Document(code.text, url=code.path, origin=path.name)
         return
+    if kind == CHAT:
+        chats = (chat_of(row) for row in rows_of([path]))
+        yield from (Document(chat.text, url=chat.prompt, origin=path.name) for chat in chats if chat)
+        return
     yield from read_documents(
         path,
         text_field=fields.get("text_field", ""),
         url_field=fields.get("url_field"),
         on_unreadable=lambda _, reason: unreadable.append(reason),
     )
-
-
-def _rows(group: Group) -> Iterator[Mapping[str, Any]]:
-    for path in spread(group.files, MAX_FILES):
-        yield from islice(_parquet_rows(path) if group.kind == "parquet" else _json_rows(path), 20)
-
-
-def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(20):
-        yield from batch.to_pylist()
-
-
-def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Rows of the first block of a file; a line that is no JSON object is passed over, as its reader quarantines it."""
-    try:
-        lines = next(iter(unpacked_blocks(path, READ_BYTES)), b"").split(b"\n")
-    except PackingError:
-        return
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 def _text_per_byte(group: Group, fields: Mapping[str, str], documents: Sequence[Document]) -> float:
@@ -180,7 +148,10 @@ def _text_per_byte(group: Group, fields: Mapping[str, str], documents: Sequence[
         # A document's place in its file shows how far the sample reads.
         ends = {each.origin: (each.offset or 0) + (each.length or 0) for each in documents}
         return sum(len(each.text.encode()) for each in documents) / max(1, sum(ends.values()))
-    rows = list(islice(_rows(group), 100))
-    text = sum(len(str(flattened(row).get(fields["text_field"], "")).encode()) for row in rows)
+    rows = list(rows_of(spread(group.files, MAX_FILES)))
+    if group.kind == CHAT:
+        text = sum(len(chat.text.encode()) for row in rows if (chat := chat_of(row)))
+    else:
+        text = sum(len(str(flattened(row).get(fields["text_field"], "")).encode()) for row in rows)
     whole = sum(len(json.dumps(row, ensure_ascii=False, default=str).encode()) for row in rows)
     return UNPACKED.get(group.files[0].suffix.lower(), 1.0) * text / max(1, whole)

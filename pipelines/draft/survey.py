@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.draft.rows import are_conversations
 from pipelines.errors import OptionError
 from pipelines.source.code.files import is_code_name
 from pipelines.source.io.local_files import FileType
@@ -23,6 +24,8 @@ TYPES: dict[str, FileType] = {
 }
 """Kinds of input that read files, in the order in which a name is matched."""
 REPOSITORIES = "repositories"
+CHAT = "chat"
+"""Kind of the tables whose rows are conversations."""
 NOT_FOLLOWED = ("__pycache__", "node_modules")
 MAX_GROUPS, MIN_GROUP_BYTES = 12, 10**6
 """The subfolders of a folder are corpora of their own if they are few and each is large enough."""
@@ -97,7 +100,7 @@ def kind_of(path: Path) -> str | None:
     kind = next((kind for kind, file_type in TYPES.items() if file_type.fits(path.name)), None)
     if kind == "jsonl" and not _holds_rows(path):
         return None
-    return kind
+    return CHAT if kind in FILES and are_conversations(path) else kind
 
 
 def _files_and_repositories(start: Path) -> Iterator[Path]:

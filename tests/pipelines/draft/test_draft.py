@@ -84,6 +84,16 @@ def a_few_books(folder):
     write(folder, {f"{name}.txt": prose(name, 30_000) for name in ("one", "two", "three", "four")})
 
 
+def texts_and_conversations(folder):
+    a_table(folder)
+    messages = [
+        [{"role": "user", "content": prose(n, 24)}, {"role": "assistant", "content": prose(-n, 60)}] for n in range(90)
+    ]
+    write(folder, {"chats/openai.jsonl": lines({"messages": each} for each in messages)})
+    rows = [{"instruction": prose(n, 24), "input": "", "output": prose(-n, 60)} for n in range(100, 190)]
+    parquet(folder, "chats/alpaca.parquet", rows)
+
+
 def many_kinds(folder):
     for make in (a_crawl, rows_with_a_usual_name, a_table, repositories):
         make(folder)
@@ -99,6 +109,7 @@ FOLDERS = {
     code_without_version_control: {"repositories": 1},
     notes_and_saved_pages: {"text_files": 120},
     a_few_books: {"text_files": 4},
+    texts_and_conversations: {"parquet": 1, "chat": 2},
     many_kinds: {"warc": 2, "jsonl": 1, "parquet": 1, "repositories": 25},
 }
 
@@ -174,11 +185,18 @@ def test_files_that_suit_keep_the_default_limits(data):
 
 def test_what_is_not_read_is_named(data):
     many_kinds(data)
-    rows = [{"messages": [{"role": "user", "content": "Hello"}]}] * 50
-    write(data, {"chats/chat.jsonl": lines(rows), "book.pdf": b"%PDF", "one.json": '{\n "a": 1\n}\n'})
+    write(data, {"book.pdf": b"%PDF", "one.json": '{\n "a": 1\n}\n'})
     drafted = draft([data], data.parent / "recipes")
     assert drafted.unread == {".pdf": 1, ".jpg": 1, ".json": 1}
     assert drafted.left_out["data_text_files"] == "only 1 documents with 6 bytes of text"
+
+
+def test_conversations_become_a_fine_tune_of_what_was_trained_on_texts(data):
+    texts_and_conversations(data)
+    run = draft([data], data.parent / "recipes").run
+    assert [phase.corpora for phase in run.phases] == [["data_parquet"]]
+    (finetune,) = run.finetune
+    assert (finetune.base, finetune.corpora) == (run.phases[-1].name, ["data_chat"])
 
 
 def test_of_a_single_file_only_that_file_is_read(data):
