@@ -78,7 +78,7 @@ def fields(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigJsonError: if a field is missing, or describes another model than this package has.
     """
-    values = {**content, "rope_theta": _rope_theta(content)}
+    values = {**content, "rope_theta": rope_theta(content)}
     _require_family(values)
     missing = [name for name in NAMES.values() if values.get(name) is None]
     if missing:
@@ -88,6 +88,25 @@ def fields(content: Mapping[str, Any]) -> dict[str, Any]:
     if shape.get("head_size") and shape["head_size"] * read["num_heads"] == read["hidden_size"]:
         del shape["head_size"]
     return read | shape | {ROUTER_BIAS: values.get(ROUTER_BIAS, False)}
+
+
+def rope_theta(values: Mapping[str, Any]) -> Any:
+    """The base of the rotary positions, which either layout of the file may hold.
+
+    Raises:
+        ConfigJsonError: if positions are scaled.
+    """
+    theta = values.get("rope_theta")
+    for name in ROPE_KINDS:
+        rope = values.get(name) or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default":
+            raise ConfigJsonError(
+                f"{name} = {rope!r}: positions scaled by {kind!r} are not supported. Use the model before its context "
+                "was extended."
+            )
+        theta = rope.get("rope_theta", theta)
+    return theta
 
 
 def _is_set(name: str, value: Any) -> bool:
@@ -106,18 +125,3 @@ def _require_family(values: Mapping[str, Any]) -> None:
     for name in REFUSED:
         if values.get(name):
             raise ConfigJsonError(f"{name} = {values[name]!r}: not supported. Convert the model to one without it.")
-
-
-def _rope_theta(values: Mapping[str, Any]) -> Any:
-    """The base of the rotary positions, which either layout of the file may hold."""
-    theta = values.get("rope_theta")
-    for name in ROPE_KINDS:
-        rope = values.get(name) or {}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise ConfigJsonError(
-                f"{name} = {rope!r}: positions scaled by {kind!r} are not supported. Use the model before its context "
-                "was extended."
-            )
-        theta = rope.get("rope_theta", theta)
-    return theta

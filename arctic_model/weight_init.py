@@ -28,10 +28,11 @@ def initialize(module: nn.Module, std: float, experts: range, seed: int | None =
             elif tensor.dim() == 1:
                 tensor.fill_(1.0)
             else:
-                tensor.copy_(_normal(name, tensor, seed).mul_(std))
+                tensor.copy_(drawn(name, tensor.shape, std, seed))
 
 
-def _normal(name: str, like: Tensor, seed: int | None) -> Tensor:
+def drawn(name: str, shape: torch.Size, std: float, seed: int | None) -> Tensor:
+    """The first values of the matrix `name`, from N(0, std^2) in float32 on the CPU."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
-    return torch.randn(like.shape, generator=generator, dtype=torch.float32, device="cpu")
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").mul_(std)

@@ -19,8 +19,9 @@ Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
 @dataclass(frozen=True)
 class Lock:
     """`run` is None for a single corpus. `pins` are by corpus: digests that fix what its inputs contain; `tokenizer`:
-    the same of the run's tokenizer. `earlier`: corpora that these are deduplicated against and that are not their own.
-    `folders`: where relative paths start, by corpus, and under "" those of the run; they fix nothing."""
+    the same of the run's tokenizer, `weights` of the weights that it begins with. `earlier`: corpora that these are
+    deduplicated against and that are not their own. `folders`: where relative paths start, by corpus, and under ""
+    those of the run; they fix nothing."""
 
     run: RunRecipe | None
     corpora: Mapping[str, CorpusRecipe]
@@ -28,6 +29,7 @@ class Lock:
     folders: Mapping[str, str]
     earlier: Mapping[str, CorpusRecipe] = field(default_factory=dict)
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Any] = field(default_factory=dict)
 
     def as_plain(self) -> dict[str, Any]:
         return {
@@ -38,6 +40,7 @@ class Lock:
             "folders": dict(self.folders),
             "pins": {name: dict(pins) for name, pins in self.pins.items()},
             "tokenizer": dict(self.tokenizer),
+            **({"weights": dict(self.weights)} if self.weights else {}),
         }
 
     def to_json(self) -> str:
@@ -55,7 +58,7 @@ class Lock:
                 )
             run = _recipe(RunRecipe, page["run"], path) if page["run"] else None
             corpora, earlier = (_corpora(page[field], path) for field in ("corpora", "earlier"))
-            return cls(run, corpora, page["pins"], page["folders"], earlier, page["tokenizer"])
+            return cls(run, corpora, page["pins"], page["folders"], earlier, page["tokenizer"], page.get("weights", {}))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise RecipeError(f"{path}: not a recipe lock ({error!r}). Lock the recipe again.") from None
 
@@ -64,6 +67,8 @@ class Lock:
         changed = [name for name, pins in self.pins.items() if dict(current.pins[name]) != dict(pins)]
         if dict(self.tokenizer) != dict(current.tokenizer):
             changed.append("tokenizer")
+        if dict(self.weights) != dict(current.weights):
+            changed.append("weights")
         if changed:
             raise RecipeError(
                 f"{path}: pins.{changed[0]}: the inputs of {', '.join(changed)} are not the ones that were locked. "

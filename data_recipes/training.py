@@ -27,6 +27,22 @@ class ModelSection(Section):
     """Fields of `ArcticConfig` to replace, such as `{num_layers = 8, num_experts = 16}`. Other shapes are
     `{num_experts = 0}` (dense), `{layer_shape = "shared"}` (a shared expert) and `{layer_shape = "moe"}` (experts in
     place of the dense MLP)."""
+    init_from: str = ""
+    """Folder of the weights before the first step, relative to the recipe: a checkpoint, a result of `train` in any
+    store, or a Hugging Face directory of an Arctic model or a dense one (llama, mistral, qwen2, qwen3). With
+    `num_experts` above 0 a dense model is made into experts and scores the same at step 0. If empty, weights are
+    drawn."""
+    init_optimizer: bool = False
+    """Whether the optimizer state comes from the checkpoint at `init_from` too. Otherwise it begins at zero."""
+
+    @model_validator(mode="after")
+    def _optimizer_comes_with_weights(self) -> Self:
+        if self.init_optimizer and not self.init_from:
+            raise ValueError(
+                "init_optimizer = true without init_from: there is no optimizer state to take. Set init_from, or "
+                "remove it."
+            )
+        return self
 
 
 class TrainSection(Section):

@@ -141,11 +141,9 @@ def _idle_fields(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
             f"train.head_lr_factor = {train.head_lr_factor:g} with model.overrides.tied_head = True: the head has no "
             "weights of its own. Remove it, or set embedding_lr_factor."
         )
-    if not config.num_experts and train.capacity_factor:
-        yield (
-            f"train.capacity_factor = {train.capacity_factor:g} with model.overrides.num_experts = 0: there are no "
-            "experts to fill. Remove it."
-        )
+    for name in () if config.num_experts else ("capacity_factor", "balance_bias_rate"):
+        if value := getattr(train, name):
+            yield f"train.{name} = {value:g} with model.overrides.num_experts = 0: there are no experts. Remove it."
 
 
 def _mix_mistakes(

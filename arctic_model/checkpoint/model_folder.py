@@ -1,6 +1,6 @@
 """A folder with a model: its architecture, its weight files, and whether these hold every tensor. No torch here.
 
-    <folder>/config.json                              `model_type` "arctic"
+    <folder>/config.json                              `model_type` "arctic", or a dense family
     <folder>/model.safetensors.index.json             name of tensor -> file, or
     <folder>/model.safetensors                        one file for all
 
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from arctic_model.checkpoint.dense_families import FAMILIES, dense_config, our_name
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.safetensors_header import StoredTensor, read_header
 from arctic_model.checkpoint.tensor_shapes import tensor_shapes
@@ -24,6 +25,7 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 IGNORED = ".rotary_emb.inv_freq"
 """End of the names of tensors that old exports store although they follow from the config."""
+HEAD = "lm_head.weight"
 SHOWN_NAMES = 3
 
 
@@ -44,7 +46,10 @@ def read_config(folder: Path) -> ArcticConfig:
     """
     file = folder / CONFIG
     try:
-        return ArcticConfig.from_huggingface(read_json(file))
+        content = read_json(file)
+        if content.get("model_type") in FAMILIES:
+            return dense_config(content)
+        return ArcticConfig.from_huggingface(content)
     except (ConfigJsonError, ValueError) as error:
         raise CheckpointError(f"{file}: {error}") from error
 
@@ -64,6 +69,24 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def stored_weights(folder: Path) -> dict[str, StoredTensor]:
+    """The tensors of the weight files by our names.
+
+    Raises:
+        CheckpointError: if a file or `config.json` cannot be read.
+    """
+    stored: dict[str, StoredTensor] = {}
+    for file in weight_files(folder):
+        stored |= read_header(file)
+    content = read_json(folder / CONFIG)
+    if content.get("model_type") in FAMILIES:
+        stored = {our_name(name): tensor for name, tensor in stored.items()}
+    # Some exports store a head that is the embedding a second time.
+    if content.get("tie_word_embeddings"):
+        stored.pop(HEAD, None)
+    return {name: tensor for name, tensor in stored.items() if not name.endswith(IGNORED)}
+
+
 def require_complete(folder: Path) -> ArcticConfig:
     """Check that the weight files hold every tensor that the config names, in its shape, and no other.
 
@@ -73,13 +96,9 @@ def require_complete(folder: Path) -> ArcticConfig:
     Raises:
         CheckpointError: naming the file, the first tensors that are amiss, and the mend.
     """
-    config = read_config(folder)
-    stored: dict[str, StoredTensor] = {}
-    for file in weight_files(folder):
-        stored |= read_header(file)
+    config, stored = read_config(folder), stored_weights(folder)
     expected = tensor_shapes(config)
-    present = {name for name in stored if not name.endswith(IGNORED)}
-    missing, unknown = expected.keys() - present, present - expected.keys()
+    missing, unknown = expected.keys() - stored.keys(), stored.keys() - expected.keys()
     if missing:
         raise CheckpointError(f"{folder}: lacks {_some(missing)}. Copy the whole model, or correct {CONFIG}.")
     if unknown:

@@ -29,7 +29,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
-from arctic_model.checkpoint.model_folder import read_config, read_json, require_complete, weight_files
+from arctic_model.checkpoint.model_folder import read_config, read_json, require_complete, stored_weights
 from arctic_model.checkpoint.safetensors_header import StoredTensor, read_header
 from arctic_model.checkpoint.tensor_files import mapped
 from arctic_model.checkpoint.tensor_names import WEIGHT, expert_name, is_expert
@@ -156,6 +156,10 @@ class Checkpoint:
         """Names of all tensors, those of the optimizer's state included, as the files have them."""
         return list(self._stored)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether it holds the tensor or the stack of experts `name`."""
+        return (expert_name(name, 0) if is_expert(name) else name) in self._stored
+
     def read_slice(self, name: str, kind: str, start: int, length: int) -> Float[Tensor, " S"]:
         """`length` values from `start` on of the flat parameter `name`; for a stack, of that of all experts."""
         if not is_expert(name):
@@ -168,8 +172,8 @@ class Checkpoint:
 
     @cached_property
     def _stored(self) -> dict[str, StoredTensor]:
-        stored: dict[str, StoredTensor] = {}
-        for file in (*weight_files(self.folder), *sorted(self.folder.glob(OPTIMIZER_FILES))):
+        stored = stored_weights(self.folder)
+        for file in sorted(self.folder.glob(OPTIMIZER_FILES)):
             stored |= read_header(file)
         return stored
 
@@ -181,8 +185,9 @@ def open_weights(folder: str | Path, workers: Workers = ALONE) -> Checkpoint:
     in the dtype of its file. Neither pickle nor code of the folder is read.
 
     Args:
-        folder: a checkpoint of ours (checked against its hashes), or a Hugging Face directory with `model_type`
-            "arctic", sharded or not, in float32, bfloat16 or float16 (checked for names and shapes).
+        folder: a checkpoint of ours (checked against its hashes), or a Hugging Face directory of an Arctic model or a
+            dense one (llama, mistral, qwen2, qwen3), sharded or not, in float32, bfloat16 or float16 (checked for names
+            and shapes).
         workers: processes that open it together; all call in step.
 
     Raises:

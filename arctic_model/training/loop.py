@@ -22,6 +22,7 @@ from arctic_model.moe.balance import RouterSums, balance_loss, imbalance, max_ex
 from arctic_model.moe.comm_stream import collective_timeout
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
+from arctic_model.training.first_weights import InitialWeights
 from arctic_model.training.history import OpenRecord, Record
 from arctic_model.training.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
 from arctic_model.training.optimizer import Optimization
@@ -58,9 +59,8 @@ class TrainingPlan:
         checkpoint_every_steps: a checkpoint is also written after the last step.
         expert_parallel_size: workers that share one copy of all experts.
         folder: holds checkpoints and history, and survives attempts.
-        start_from: the checkpoint after `first_step`, None to start from initial weights.
-        weights_from: folder of the weights to start from, with new optimizer state, as
-            `arctic_model.checkpoint.reading.open_weights` reads it. None: the initial weights of the seed.
+        start_from: the checkpoint after `first_step`, None for the first segment.
+        initial: the weights before the first step; None draws them.
         retention: the checkpoints that stay.
         corpora: names of the corpora that batches number.
         peak_flops: of one worker; None if unknown, and then no MFU is reported.
@@ -80,7 +80,7 @@ class TrainingPlan:
     expert_parallel_size: int
     folder: Path
     start_from: Path | None = None
-    weights_from: Path | None = None
+    initial: InitialWeights | None = None
     retention: Retention = field(default_factory=Retention)
     corpora: tuple[str, ...] = ()
     peak_flops: float | None = None
@@ -150,10 +150,10 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
         )
         try:
             with Saver(engine, plan.folder, plan.retention, plan.collective_timeout_s) as saver:
-                saved, records = saver.resume(plan.start_from, plan.weights_from)
+                saved, records = saver.resume(plan.start_from, plan.initial)
                 if records:
                     observer.recorded(records)
-                state = _State.resumed(plan, saved)
+                state = _State.resumed(plan, saved, saver.first_updates)
                 if state.step < plan.last_step:
                     first = batches(state.step + 1)
                     telemetry = Telemetry(engine.device, engine.group, _work(plan, first[0]), state.step + 1)
@@ -179,11 +179,11 @@ class _State:
     records: list[OpenRecord] = field(default_factory=list)
 
     @classmethod
-    def resumed(cls, plan: TrainingPlan, saved: TrainingState | None) -> "_State":
-        """The state of a checkpoint, or that before the first step."""
+    def resumed(cls, plan: TrainingPlan, saved: TrainingState | None, first_updates: int) -> "_State":
+        """The state of a checkpoint, or that before the first step, after `first_updates` updates of another run."""
         none = torch.zeros(len(plan.config.moe_layers), plan.config.num_experts, dtype=torch.float64)
         if saved is None:
-            return cls(plan.first_step, plan.first_step, SpikeGuard(plan.spikes), none, none.clone())
+            return cls(plan.first_step, plan.first_step + first_updates, SpikeGuard(plan.spikes), none, none.clone())
         guard = SpikeGuard(plan.spikes, saved.gradient_norms, saved.skipped_steps)
         tables = (torch.tensor(table, dtype=torch.float64) for table in (saved.load, saved.assignments))
         load, assignments = (table.view_as(none) for table in tables)

@@ -24,7 +24,6 @@ from arctic_model.checkpoint.reading import (
     checkpoint_name,
     clear,
     newest_checkpoint,
-    open_weights,
     prune,
 )
 from arctic_model.checkpoint.tensor_names import ParameterSlice
@@ -32,8 +31,10 @@ from arctic_model.checkpoint.workers import Progress, Workers
 from arctic_model.checkpoint.writing import write_checkpoint
 from arctic_model.training import history
 from arctic_model.training.engine import Engine
+from arctic_model.training.first_weights import FirstWeights, InitialWeights
 from arctic_model.training.history import Record
 
+ReadSlice = Callable[[str, str, int, int], Tensor]
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.jsonl"
 
@@ -68,6 +69,8 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._written: Future[Path] | None = None
         self._last_good: Path | None = None
+        self.first_updates = 0
+        """Updates behind the moments that training began with, if it began with any."""
 
     def __enter__(self) -> "Saver":
         return self
@@ -85,9 +88,9 @@ class Saver:
                 dist.destroy_process_group(self._workers.group)
 
     def resume(
-        self, start_from: Path | None, weights_from: Path | None = None
+        self, start_from: Path | None, initial: InitialWeights | None = None
     ) -> tuple[TrainingState | None, Sequence[Record]]:
-        """Load the newest checkpoint, or `start_from` if there is none yet, or else the weights in `weights_from`.
+        """Load the newest checkpoint, or `start_from` if there is none yet, or else the weights of `initial`.
 
         Returns:
             The state of the loaded checkpoint, None if training starts from weights alone; and on worker 0 the records
@@ -100,9 +103,9 @@ class Saver:
         newest = newest_checkpoint(self._checkpoints, workers)
         start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
         records = workers.only_first(lambda: self._clean_up(newest, start)) or ()
-        if weights_from is not None and (start is None or self._engine.trains_adapters):
-            weights = open_weights(weights_from, workers)
-            workers.together(lambda progress: self._load_weights(weights, progress))
+        if initial is not None and (start is None or self._engine.trains_adapters):
+            first = initial.open(self._config, workers)
+            workers.together(lambda progress: self._load_first(first, progress))
         if start is None:
             return None, records
         workers.together(lambda progress: self._load(start, progress))
@@ -157,24 +160,30 @@ class Saver:
         return history.truncate(self._history, start.state.step if start else 0)
 
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
-        self._engine.load(checkpoint.state.updates, self._reader(checkpoint, progress))
-
-    def _load_weights(self, checkpoint: Checkpoint, progress: Progress) -> None:
-        self._engine.load_weights(self._reader(checkpoint, progress))
-
-    def _reader(self, checkpoint: Checkpoint, progress: Progress) -> Callable[[str, str, int, int], Tensor]:
-        """Reads slices of the tensors of a checkpoint of this architecture."""
         if checkpoint.config != self._config:
             raise CheckpointError(
                 f"{checkpoint.folder}: was trained as {checkpoint.config}, the recipe says {self._config}. "
                 "Give the run its old model section back, or train from the start."
             )
+        self._engine.load(checkpoint.state.updates, _reporting(checkpoint.read_slice, progress))
 
-        def read(name: str, kind: str, start: int, length: int) -> Tensor:
-            progress.update()
-            return checkpoint.read_slice(name, kind, start, length)
+    def _load_first(self, first: FirstWeights, progress: Progress) -> None:
+        read = _reporting(first.read_slice, progress)
+        if first.with_optimizer:
+            self._engine.load(first.updates, read)
+        else:
+            self._engine.load_weights(read)
+        self.first_updates = first.updates
 
-        return read
+
+def _reporting(read_slice: ReadSlice, progress: Progress) -> ReadSlice:
+    """`read_slice`, with every read reported."""
+
+    def read(name: str, kind: str, start: int, length: int) -> Tensor:
+        progress.update()
+        return read_slice(name, kind, start, length)
+
+    return read
 
 
 class Staging:

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from data_recipes import RecipeError, RunRecipe
 from infra.stage import Stage, topological_order
 from infra.store import write_durably
-from pipelines import ablate, tokenize
+from pipelines import ablate, tokenize, train
 from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
 from pipelines.evaluate import PhaseInputs
-from pipelines.fit import Recipes, has_heldout, mistakes_of, require_fit
+from pipelines.fit import Recipes, has_heldout, mistakes_of, model_config, require_fit
 from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
 from pipelines.train import TrainInputs
 
@@ -35,12 +35,13 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, co
     pins = pin_corpora(recipes_by_name)
     with mistakes_of(path):
         tokenizer = tokenize.pin(run.tokenizer, folder)
+        weights = train.pin(run, model_config(run), folder)
     corpora = {name: corpus for name, corpus in build_corpora(recipes_by_name, pins).items() if name in recipes}
     stages: dict[str, Stage] = {}
     evaluations: list[Stage] = []
     for candidate_number, mixture in enumerate(mixtures, start=1):
         candidate = _candidate(
-            chain(_variant(run, number, mixture), corpora, tokenizer, folder), number, candidate_number
+            chain(_variant(run, number, mixture), corpora, tokenizer, folder, weights), number, candidate_number
         )
         evaluated = candidate[f"evaluate[{number}.{candidate_number:02d}]"]
         if evaluations:
@@ -49,7 +50,7 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, co
         stages |= candidate | {evaluated.id: evaluated}
         evaluations.append(evaluated)
     searched = ablate.stage(number, mixtures, seed, evaluations)
-    lock = lock_run(run, recipes_by_name, list(recipes), pins, tokenizer, folder)
+    lock = lock_run(run, recipes_by_name, list(recipes), pins, tokenizer, folder, weights)
     return Graph(f"{run.name}-ablate", {**stages, searched.id: searched}, lock)
 
 

@@ -70,10 +70,11 @@ def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | N
     pins = pin_corpora(with_against)
     with mistakes_of(path):
         tokenizer = tokenize.pin(run.tokenizer, folder)
+        weights = train.pin(run, model_config(run), folder)
     corpora = build_corpora(with_against, pins)
     with mistakes_of(path):
-        stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder)
-    return Graph(run.name, stages, lock_run(run, with_against, list(recipes), pins, tokenizer, folder))
+        stages = chain(run, {name: corpora[name] for name in recipes}, tokenizer, folder, weights)
+    return Graph(run.name, stages, lock_run(run, with_against, list(recipes), pins, tokenizer, folder, weights))
 
 
 def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, CorpusRecipe]]:
@@ -123,10 +124,13 @@ def lock_run(
     pins: Mapping[str, Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     folder: Path,
+    weights: train.PinnedWeights | None,
 ) -> Lock:
     """The lock of a run in `folder`; of the `known` recipes it has `own`, the others are earlier corpora."""
     corpora = _lock_corpora(with_against, own, pins)
-    return replace(corpora, run=run, tokenizer=tokenizer, folders={**corpora.folders, "": str(folder.resolve())})
+    folders = {**corpora.folders, "": str(folder.resolve())}
+    pinned = weights.params() if weights else {}
+    return replace(corpora, run=run, tokenizer=tokenizer, weights=pinned, folders=folders)
 
 
 def _lock_corpora(with_against: Recipes, own: list[str], pins: Mapping[str, Mapping[str, Any]]) -> Lock:
@@ -136,8 +140,15 @@ def _lock_corpora(with_against: Recipes, own: list[str], pins: Mapping[str, Mapp
     return Lock(None, {name: recipes[name] for name in own}, pins, folders, earlier)
 
 
-def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any], folder: Path) -> dict[str, Stage]:
-    """Every stage of a run over its `corpora` by id, inputs first, the report last. `pins` fix its tokenizer."""
+def chain(
+    run: RunRecipe,
+    corpora: Mapping[str, Corpus],
+    pins: Mapping[str, Any],
+    folder: Path,
+    weights: train.PinnedWeights | None,
+) -> dict[str, Stage]:
+    """Every stage of a run over its `corpora` by id, inputs first, the report last. `pins` fix its tokenizer, and it
+    begins with `weights`."""
     texts = {name: corpus for name, corpus in corpora.items() if name not in conversation_corpora(run)}
     if run.tokenizer.path:
         tokenizer = tokenize.existing_tokenizer_stage(run.tokenizer, pins, folder)
@@ -149,7 +160,7 @@ def chain(run: RunRecipe, corpora: Mapping[str, Corpus], pins: Mapping[str, Any]
         for name, corpus in texts.items()
     }
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
-    phases = _phases(run, texts, tokenizer, tokens, folder)
+    phases = _phases(run, texts, tokenizer, tokens, folder, weights)
     stages += [tokenizer, *tokens.values(), *phases]
     chats = {name: corpora[name].training_documents for name in conversation_corpora(run)}
     stages += finetune_stages(run, chats, tokenizer, _measured(run, phases), folder)
@@ -169,7 +180,12 @@ def _measured(run: RunRecipe, phases: list[Stage]) -> dict[str, Measured]:
 
 
 def _phases(
-    run: RunRecipe, corpora: Mapping[str, Corpus], tokenizer: Stage, tokens: Mapping[str, Stage], folder: Path
+    run: RunRecipe,
+    corpora: Mapping[str, Corpus],
+    tokenizer: Stage,
+    tokens: Mapping[str, Stage],
+    folder: Path,
+    weights: train.PinnedWeights | None,
 ) -> list[Stage]:
     model = model_config(run).to_dict()
     questions = {name: corpus.source for name, corpus in corpora.items() if corpus.has_questions}
@@ -184,7 +200,8 @@ def _phases(
         order = mix.MixInputs(tokens, scored, deduped, mixed)
         mixed = mix.stage(number, phase, run.mix, run.tokenize.sequence_length, order)
         read = train.TrainInputs(mixed, tokens, trained)
-        trained = train.stage(number, run.train, schedule(run, number), model, read)
+        initial = weights if number == 1 else None
+        trained = train.stage(number, run.train, schedule(run, number), model, read, initial)
         inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
         evaluated = evaluate.stage(str(number), phase.name, run.evaluate, folder, inputs)
         stages += [mixed, trained, evaluated]

@@ -16,8 +16,9 @@ from pipelines.artifacts.phase_plan import PhasePlan
 @dataclass(frozen=True)
 class TrainJob:
     """One phase. `tokens` is the folder of each corpus' packed sequences, `folder` survives attempts, `start_from` is
-    the checkpoint after `first_step`; without one, training starts from the weights in `weights_from`, or from initial
-    ones. With `lora`, adapters are trained beside these. Steps and tokens count from the run's first phase."""
+    the checkpoint after `first_step`; without one, training starts from the weights in `weights_from`, with their
+    optimizer state if `with_optimizer`, or from drawn ones. With `lora`, adapters are trained beside these. Steps and
+    tokens count from the run's first phase."""
 
     config: ArcticConfig
     section: TrainSection
@@ -30,6 +31,7 @@ class TrainJob:
     last_step: int
     tokens_per_step: int
     weights_from: Path | None = None
+    with_optimizer: bool = False
     lora: LoraSection | None = None
 
     @property

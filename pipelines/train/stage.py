@@ -1,7 +1,7 @@
 """The stage: builds the phase's job, lets it be trained, and turns what it left into the artifact."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from pipelines.artifacts.checkpoint import (
 from pipelines.artifacts.formats.parquet import write_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import worker_hours
+from pipelines.train.first_weights import PinnedWeights
 from pipelines.train.job import TrainJob, require_gpus, with_tokens
 
 VERSION = 6
@@ -75,8 +76,10 @@ def stage(
     schedule: Mapping[str, Any],
     model: Mapping[str, Any],
     inputs: TrainInputs[Stage],
+    initial: PinnedWeights | None = None,
 ) -> Stage:
-    """Phase `number` of the curriculum, from the checkpoint of the phase before.
+    """Phase `number` of the curriculum, from the checkpoint of the phase before; the first from `initial` weights, or
+    from drawn ones.
 
     `schedule` holds warmup_tokens, decay_start_tokens, decay_end_tokens and decay as far as they concern this phase
     (see `arctic_model.training.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
@@ -88,9 +91,10 @@ def stage(
         name="train",
         subject=str(number),
         version=VERSION,
-        params={"train": params, "schedule": dict(schedule), "model": dict(model)},
+        params={"train": params, "schedule": dict(schedule), "model": dict(model)}
+        | ({"initial": initial.params()} if initial else {}),
         inputs=inputs.named(),
-        work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model)),
+        work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model), initial),
         resources=resources(section),
         machine_dependent=True,
         model_output=CHECKPOINT,
@@ -114,10 +118,14 @@ def _work(
     section: TrainSection,
     schedule: Mapping[str, Any],
     config: ArcticConfig,
+    initial: PinnedWeights | None,
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
-    return train_job(_job(section, schedule, config, context, TrainInputs.of(inputs)), context)
+    job = _job(section, schedule, config, context, TrainInputs.of(inputs))
+    if initial:
+        job = replace(job, weights_from=initial.require_unchanged(), with_optimizer=initial.with_optimizer)
+    return train_job(job, context)
 
 
 def train_job(job: TrainJob, context: StageContext) -> Metrics:

@@ -17,6 +17,7 @@ from arctic_model.checkpoint.reading import Retention
 from arctic_model.checkpoint.workers import PeerError, StalledError
 from arctic_model.moe.balance import CROWDED, STARVED, Imbalance
 from arctic_model.sizing.step_time import gpu_named
+from arctic_model.training.first_weights import InitialWeights
 from arctic_model.training.history import Record
 from arctic_model.training.loop import Batches, TrainingPlan, train
 from arctic_model.training.lora import Lora
@@ -151,7 +152,7 @@ def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
         expert_parallel_size=section.expert_parallel_size,
         folder=job.folder,
         start_from=job.start_from,
-        weights_from=job.weights_from,
+        initial=InitialWeights(job.weights_from, job.with_optimizer, section.seed) if job.weights_from else None,
         retention=Retention(section.keep_last_checkpoints, section.keep_best_checkpoints),
         corpora=tuple(share.corpus for share in PhasePlan.read(job.mix).shares),
         peak_flops=_peak_flops(section),

@@ -158,6 +158,8 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
         "model.",
         {
             "preset": (*NAME, '"huge"'),
+            "init_from": ("3", Wrong('"nowhere"', shown="model.init_from = 'nowhere': ")),
+            "init_optimizer": ('"yes"', Wrong("true", shown="model.init_optimizer = true without init_from")),
             "overrides": (
                 *(
                     Wrong(f"{{{name}={value}}}", shown=f"model.overrides.{name} = {value}")

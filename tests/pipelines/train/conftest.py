@@ -79,7 +79,14 @@ class Workshop:
         """Write the corpus anew with `token` in each sequence."""
         write_corpus(self.home / corpus, 1, token=token)
 
-    def stage(self, number: int = 1, model: dict | None = None, schedule: dict | None = None, **section: Any) -> Stage:
+    def stage(
+        self,
+        number: int = 1,
+        model: dict | None = None,
+        schedule: dict | None = None,
+        initial: train.PinnedWeights | None = None,
+        **section: Any,
+    ) -> Stage:
         upstream = Stage("mix", str(number), 1, {}, {}, work=unused)
         tokens = {name: Stage("tokenize", name, 1, {}, {}, work=unused) for name in ("code", "web")}
         return train.stage(
@@ -87,7 +94,8 @@ class Workshop:
             TrainSection(**(SECTION | section)),
             SCHEDULE | (schedule or {}),
             preset("tiny", model).to_dict(),
-            train.TrainInputs(upstream, tokens, upstream if number > 1 else None),
+            train.TrainInputs(upstream, tokens, upstream if number > 1 and initial is None else None),
+            initial,
         )
 
     def run(
