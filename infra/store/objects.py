@@ -5,6 +5,7 @@ Options stand in the address as a query, such as `s3://bucket/runs?region=eu-wes
 come from the environment of each process (AWS_*, GOOGLE_*, AZURE_*, or the machine's role).
 """
 
+import hashlib
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -141,6 +142,16 @@ class Objects:
         with file.open("wb") as target:
             for piece in self._pieces(name):
                 target.write(piece)
+
+    def sha256(self, name: str) -> str | None:
+        """Digest of an object's content, None if there is none. Raises ObjectError."""
+        digest = hashlib.sha256()
+        try:
+            for piece in self._pieces(name):
+                digest.update(piece)
+        except MissingObjectError:
+            return None
+        return digest.hexdigest()
 
     def _pieces(self, name: str) -> Iterator[bytes]:
         with self._errors(name):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from infra.artifact import Manifest
+from infra.artifact import FileEntry, Manifest
 from infra.host.surroundings import home_folder, private_folder
 from infra.store.cache import make_room, use
 from infra.store.files import file_digest, write_durably
@@ -98,6 +98,21 @@ class Remote:
         make_room(self.root, sum(entry.bytes for entry in missing))
         _in_parallel(lambda entry: self._fetch(entry.sha256, folder / entry.path), missing)
 
+    def damaged(self, manifest: Manifest) -> list[str]:
+        """Files of a result whose stored content is missing or has another digest. Raises ObjectError."""
+        found: list[str] = []
+
+        def check(entry: FileEntry) -> None:
+            if self.objects.sha256(f"files/{entry.sha256}") != entry.sha256:
+                found.append(entry.path)
+
+        _in_parallel(check, manifest.files)
+        return sorted(found)
+
+    def drop(self, folder: Path, digests: Iterable[str]) -> None:
+        """Remove the manifest of the result at `folder`, then damaged contents: what stays is not sent again."""
+        self.objects.delete(self._name("manifests", folder), *(f"files/{sha256}" for sha256 in digests))
+
     def save_state(self, state: Path, known: Known) -> None:
         """Store the files of a stage's state and list them last, unless one changes meanwhile: then the last snapshot
         stays, and the next may succeed. `known`: what was hashed before; this call adds to it. Raises ObjectError."""
@@ -154,8 +169,8 @@ class Remote:
             self.objects.download(f"files/{sha256}", partial)
             if file_digest(partial) != sha256:
                 raise ObjectError(
-                    f"{self.objects.place}/files/{sha256}: damaged, its bytes have another digest. Delete the object, "
-                    f"and the manifest that names it ({file.parent.name}), to build the result again."
+                    f"{self.objects.place}/files/{sha256}: damaged, its bytes have another digest. Remove the "
+                    "results that name it with arctic verify --drop, then run the same command again."
                 )
             partial.rename(file)
         finally:

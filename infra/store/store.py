@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -256,20 +256,31 @@ class Store:
         if self._remote:
             self._remote.publish_run(self.root / "runs" / run_id)
 
-    def verify(self, artifact: Artifact) -> None:
-        """Hash every file again. Raises StoreError naming the first that differs from its manifest."""
-        for entry in artifact.manifest.files:
-            file = artifact.path / entry.path
-            if not file.is_file() or _entry(file, artifact.path).sha256 != entry.sha256:
-                raise StoreError(
-                    f"{file}: differs from its manifest. Delete {artifact.path} to build {artifact.manifest.id} again."
-                )
+    def damaged(self, artifact: Artifact) -> list[str]:
+        """Files of a result that are missing or have other bytes than its manifest names; every byte is read, in
+        object storage if the store is there. Raises StoreError."""
+        if self._remote:
+            return self._remote.damaged(artifact.manifest)
+        return [entry.path for entry in artifact.manifest.files if not _is_intact(artifact.folder, entry)]
+
+    def drop(self, artifact: Artifact, damaged: Sequence[str]) -> None:
+        """Forget a result with these damaged files: the next run builds it again. Raises StoreError."""
+        if self._remote:
+            self._remote.drop(artifact.folder, [artifact.digests[path] for path in damaged])
+        # Without its manifest a result never happened, whatever else a kill leaves of it.
+        (artifact.folder / MANIFEST).unlink()
+        shutil.rmtree(artifact.folder)
 
     def _folder(self, name: str) -> Path:
         return self.root / "stages" / name
 
     def _leaf(self, stage: Stage) -> str:
         return f"{stage.subject}-{stage.key}" if stage.subject else stage.key
+
+
+def _is_intact(folder: Path, entry: FileEntry) -> bool:
+    file = folder / entry.path
+    return file.is_file() and file_digest(file) == entry.sha256
 
 
 def _entry(file: Path, folder: Path) -> FileEntry:

@@ -26,6 +26,7 @@ from pipelines.cli import (
     submit,
     train_quality,
     ui,
+    verify,
 )
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.command,
     "size": size.command,
     "show": show.command,
+    "verify": verify.command,
     "export-tokens": export_tokens.command,
     "train-quality": train_quality.command,
     "submit": submit.command,

@@ -310,6 +310,26 @@ def test_a_damaged_object_is_refused_by_name(s3: S3, machine: Callable[[str], St
     assert not list(artifact.folder.rglob("*text*"))
 
 
+@pytest.mark.parametrize("rot", [b"source[wXb]", None])
+def test_a_damaged_result_is_dropped_with_its_content_and_built_again(
+    s3: S3, machine: Callable[[str], Store], rot: bytes | None
+) -> None:
+    expected = run(machine("first"), chain())[0].artifacts["source[web]"].manifest.digests()
+    store = machine("second")
+    artifact = store.find(chain()[0])
+    assert artifact and store.damaged(artifact) == []
+    [sha256] = expected.values()
+    if rot is None:
+        Objects(s3.address()).delete(f"files/{sha256}")
+    else:
+        Objects(s3.address()).put(f"files/{sha256}", rot)
+    assert store.damaged(artifact) == ["sub/text"]
+    store.drop(artifact, ["sub/text"])
+    again = run(machine("third"), chain())[0].artifacts["source[web]"]
+    assert again.manifest.digests() == expected
+    assert store.damaged(again) == []
+
+
 def test_the_working_folder_is_bounded_and_what_made_room_is_fetched_again(
     machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,14 +48,18 @@ def test_a_commit_can_be_found_read_and_verified(store):
     assert entries["rows.parquet"].rows == 3
     assert entries["sub/data.bin"].rows is None
     assert entries["sub/data.bin"].sha256 == file_digest(found.path / "sub" / "data.bin")
-    store.verify(found)
+    assert store.damaged(found) == []
 
 
-def test_a_flipped_byte_is_found_by_verify(store):
+def test_damaged_and_missing_files_are_named_and_a_dropped_result_is_built_again(store):
     artifact = commit(store, stage())
     (artifact.path / "sub" / "data.bin").write_bytes(b"paxload")
-    with pytest.raises(StoreError, match=r"data\.bin: differs from its manifest"):
-        store.verify(artifact)
+    (artifact.path / "rows.parquet").unlink()
+    damaged = store.damaged(artifact)
+    assert damaged == ["rows.parquet", "sub/data.bin"]
+    store.drop(artifact, damaged)
+    assert store.find(stage()) is None
+    assert store.damaged(commit(store, stage())) == []
 
 
 def test_scratch_without_a_commit_never_happened_and_is_cleared(store):

@@ -24,6 +24,7 @@ COMMANDS = [
     "ablate",
     "size",
     "show",
+    "verify",
     "export-tokens",
     "train-quality",
     "submit",
