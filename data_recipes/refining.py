@@ -17,7 +17,7 @@ from data_recipes.section import (
     Text,
 )
 
-PiiKind = Literal["email", "iban", "ip", "phone", "secret"]
+PiiKind = Literal["card", "email", "iban", "ip", "national_id", "phone", "secret"]
 """Kinds of personal data and secrets that are found, by name."""
 
 
@@ -173,7 +173,7 @@ class FilterSection(Section):
     """Minimum probability from `score.quality_model`."""
     max_contamination: Fraction = 0.75
     """Maximum fraction of an evaluation item's words that occur in the document in the item's order."""
-    redact: list[PiiKind] = ["email", "iban", "ip", "phone", "secret"]
+    redact: list[PiiKind] = ["card", "email", "iban", "ip", "national_id", "phone", "secret"]
     """Kinds of personal data to replace by their name, such as <EMAIL>, whenever the text is read for training."""
     rules: list[ExtensionSection] = []
     """Rules of your own, applied in order to the documents that pass every limit (see

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
-PII_KINDS = ("email", "iban", "ip", "phone", "secret")
+PII_KINDS = ("card", "email", "iban", "ip", "national_id", "phone", "secret")
 
 
 def _columns(dtype: pa.DataType, *names: str) -> list[pa.Field]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.score.safety.identity_numbers import cards, national_ids
 from pipelines.score.safety.secrets import MIN_CHARACTERS, secrets
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.layout import Layout
@@ -22,15 +23,24 @@ NO_TOP_LEVEL_DOMAINS = frozenset(("png", "jpg", "jpeg", "gif", "svg", "webp", "c
 SERVICE_ACCOUNTS = frozenset(("git", "noreply", "no-reply", "donotreply"))
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """RFC 4291, section 2.4; what else looks like an address is C++ or Rust."""
-_LOCAL_PART = re.compile(r"[A-Za-z0-9_%+'-](?:[A-Za-z0-9._%+'-]{0,62}[A-Za-z0-9_%+'-])?$")
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+([A-Za-z]{2,24})(?![\w-])")
+_L = "A-Za-zÀ-ÖØ-öø-ɏͰ-ϿЀ-ӿ"
+"""Letters of mailboxes and domains: those of Latin, Greek and Cyrillic. Those of Chinese and its kin follow an address
+without a blank."""
+_LOCAL_PART = re.compile(rf"[{_L}0-9_%+'-](?:[{_L}0-9._%+'-]{{0,62}}[{_L}0-9_%+'-])?$")
+_DOMAIN = re.compile(rf"(?:[{_L}0-9](?:[{_L}0-9-]{{0,61}}[{_L}0-9])?\.)+([A-Za-zЀ-ӿ]{{2,24}})(?![{_L}0-9_-])")
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IPV6_INSIDE = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{1,38}(?![\w:])")
-_VERSION_BEFORE = re.compile(r"(?:version|release|build|\bv|==|>=|<=|~=|§)[\s.:=]*$", re.IGNORECASE)
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ \u00a0]?[A-Z0-9]){11,30}")
+_VERSION_BEFORE = re.compile(
+    r"(?:version|release|build|jdk|jre|\bv|\bver|==|>=|<=|~=|§|"
+    r"section|chapter|clause|abschnitt|kapitel|article|rule|table)"
+    r"[\s.:=\"'“‘(]*$",
+    re.IGNORECASE,
+)
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \u00a0-]?[A-Za-z0-9]){11,30}")
 _PHONE = re.compile(
-    r"(?<![\w.,+/=$€£-])(?:\+ ?|00)?\(?\d(?:[ \u00a0().\-/\u2010-\u2013]{0,3}\d){6,17}(?![\w%€$£]|[-/.,]\d)"
+    r"(?<![\w.,+/=$€£-])(?:\+ ?|00)?\(?\d"
+    r"(?:(?! ?/ ?(?:\+|00\d))[ \u00a0().\-/\u2010-\u2013]{0,3}\d){6,17}(?![\w%€$£]|[-/.,]\d)"
 )
 _GROUPED = re.compile(r"\(?0\d*\D|\(\d+\)|\d{3}[ .-]\d{3}[ .-]\d{4}$")
 """A trunk prefix, an area code in brackets, or North America's groups: may be a phone number with no word before it."""
@@ -61,6 +71,8 @@ def find_pii(characters: Characters, layout: Layout, phone_regions: Sequence[str
     words = list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
     findings = [Finding(*span, "email") for span in emails(text)]
     findings += [Finding(*span, "iban") for span in ibans(text, groups)]
+    findings += [Finding(*span, "card") for span in cards(text, groups)]
+    findings += [Finding(*span, "national_id") for span in national_ids(text, groups)]
     findings += [Finding(*span, "ip") for span in (*ipv4s(text, groups), *ipv6s(text))]
     findings += [Finding(*span, "phone") for span in phones(text, groups, phone_regions)]
     findings += [Finding(*span, "secret") for span in secrets(text, words)]
@@ -125,7 +137,7 @@ def _is_public(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return address.is_global and (address.version == 4 or address in GLOBAL_UNICAST)
+    return address.is_global and not address.is_multicast and (address.version == 4 or address in GLOBAL_UNICAST)
 
 
 def ibans(text: str, groups: Sequence[Span]) -> Iterator[Span]:
@@ -158,6 +170,8 @@ def _is_phone(match: re.Match[str], text: str, regions: Sequence[str]) -> bool:
 
     number = match[0]
     groups = _groups(number)
+    if number.startswith("00") and len(groups) > 1:
+        number = f"+{number[2:]}"
     international = number.startswith("+")
     called = not international and _PHONE_WORD.search(text, max(0, match.start() - 40), match.start())
     if not (international or called or _GROUPED.match(number)):

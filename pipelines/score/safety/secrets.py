@@ -23,9 +23,25 @@ _FORMS = (
     r"(?P<anthropic>sk-ant-(?:api|admin)\d\d-[A-Za-z0-9_-]{80,})",  # gitleaks 8.24
     r"(?P<npm>npm_[A-Za-z0-9]{36})",  # npm, "About access tokens"
     r"(?P<huggingface>hf_[A-Za-z]{34})",  # gitleaks 8.24
+    # Slack, "Sending messages using incoming webhooks"
+    r"(?P<slack_hook>hooks\.slack\.com/services/T[A-Z0-9]{8,}/B[A-Z0-9]{8,}/[A-Za-z0-9]{24})",
+    r"(?P<sendgrid>SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})",  # SendGrid, "API keys"
+    r"(?P<twilio>SK[0-9a-f]{32})",  # Twilio, "API keys": the SID
+    r"(?P<pypi>pypi-AgEI[A-Za-z0-9_-]{50,})",  # PyPI, "API tokens"
+    r"(?P<telegram>[0-9]{8,10}:AA[A-Za-z0-9_-]{33})",  # Telegram, "Bot API": authorizing
+    r"(?P<azure>AccountKey=[A-Za-z0-9+/]{86}==)",  # Azure, "Configure connection strings"
+    r"(?P<discord>[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38})",  # gitleaks 8.24
+    r"(?P<digitalocean>do[opr]_v1_[0-9a-f]{64})",  # DigitalOcean, "Token formats"
+    r"(?P<databricks>dapi[0-9a-f]{32})",  # gitleaks 8.24
+    r"(?P<shopify>shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})",  # Shopify, "Access token formats"
     r"(?P<jwt>eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,})",  # RFC 7519, section 3
 )
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})(?![A-Za-z0-9])")
+_AWS_SECRET = re.compile(
+    r"aws.{0,20}?(?:secret|sk)\w{0,20}[\"']?\s{0,3}[:=]{1,2}>?\s{0,3}[\"']?(?P<key>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+    re.IGNORECASE,
+)
+"""AWS, "Programmatic access": a secret key has no form of its own, so its name stands before it."""
 _PEM = re.compile(
     r"-----BEGIN (?P<label>(?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
     r"[A-Za-z0-9+/=\s\\:,.()-]{64,8192}?-----END (?P=label)-----"
@@ -39,6 +55,9 @@ def secrets(text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, 
         for match in _TOKEN.finditer(text, start, end):
             if _is_secret(match):
                 yield match.span()
+    if "aws" in text or "AWS" in text:
+        keys = _AWS_SECRET.finditer(text)
+        yield from (key.span("key") for key in keys if _entropy(key["key"]) >= MIN_ENTROPY_BITS and not _is_sample(key))
     if "PRIVATE KEY" in text:
         yield from (match.span() for match in _PEM.finditer(text))
 
@@ -49,6 +68,11 @@ def _is_secret(match: re.Match[str]) -> bool:
         return _has_algorithm(token.partition(".")[0])
     # AWS marks the keys of its documentation: AKIAIOSFODNN7EXAMPLE.
     return _entropy(token) >= MIN_ENTROPY_BITS and not (match["aws"] and token.endswith("EXAMPLE"))
+
+
+def _is_sample(key: re.Match[str]) -> bool:
+    """Whether AWS marks the key as one of its documentation: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY."""
+    return "EXAMPLE" in key["key"]
 
 
 def _has_algorithm(header: str) -> bool:

@@ -28,6 +28,9 @@ TRUE = {
         "j+news@mail.uni-koeln.de",
         "o'neil_7@sub.domain.co.uk",
         "UPPER@HOST.ORG",
+        "jürgen.groß@nordhafen.de",
+        "info@müller-hafen.de",
+        "почта@пример.рф",
     ],
     "ip": ["93.184.216.34", "8.8.4.42", "2606:2800:220:1:248:1893:25c8:1946", "2a00:1450:4001:81b::200e"],
     "phone": [
@@ -39,9 +42,25 @@ TRUE = {
         "(212) 736-5000",
         "Call us: 212-736-5000",
         "fax 01 42 68 53 00",
+        "0049 30 901820",
+        "001 415 867 5309",
     ],
-    "iban": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "FR14 2004 1010 0505 0001 3M02 606"],
+    "iban": [
+        "DE89 3704 0044 0532 0130 00",
+        "GB82WEST12345698765432",
+        "FR14 2004 1010 0505 0001 3M02 606",
+        "nl91 abna 0417 1643 00",
+        "DE89-3704-0044-0532-0130-00",
+    ],
+    "card": ["4539 1488 0343 6467", "5425-2334-3010-9903", "3782 822463 10005"],
     "secret": [
+        f"https://hooks.slack.com/services/T{token(9, string.digits)}/B{token(9, string.digits)}/{token(24)}"[8:],
+        f"SG.{token(22)}.{token(43)}",
+        "SK" + token(32, "0123456789abcdef"),
+        "pypi-AgEI" + token(80),
+        f"{token(9, string.digits)}:AA{token(33)}",
+        f"AccountKey={token(86)}==",
+        "dapi" + token(32, "0123456789abcdef"),
         "AKIA" + token(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
         "ghp_" + token(36),
         "github_pat_" + token(22) + "_" + token(59),
@@ -72,6 +91,9 @@ FALSE = {
         "127.0.0.1",
         "1.2.3.4",
         "version 12.34.56.78",
+        'openjdk version "17.0.4.1"',
+        "see section 12.11.10.22",
+        "224.0.0.0/24",
         "v10.20.30.40",
         "999.10.10.10",
         "1.22.333.44.5",
@@ -97,7 +119,27 @@ FALSE = {
         "+1 000 000 0000",
         "pi = 31415926535",
     ],
-    "iban": ["DE89 3704 0044 0532 0130 01", "GB82WEST1234569876543", "AB12 3456 7890 1234", "ISO 13616 2007 2020 1997"],
+    "card": [
+        "4111 1111 1111 1111",
+        "4539 1488 0343 6468",
+        "4539148803436467",
+        "1234 5678 9012 3456",
+        "9876 5432 1098 7654",
+    ],
+    "national_id": [
+        "536-90-4399",
+        "SSN: 000-12-3456",
+        "ssn 536-90-43991",
+        "CPF 123.456.789-00",
+        "order number 86095742719",
+    ],
+    "iban": [
+        "de89 3704 0044 0532 0130 01",
+        "DE89 3704 0044 0532 0130 01",
+        "GB82WEST1234569876543",
+        "AB12 3456 7890 1234",
+        "ISO 13616 2007 2020 1997",
+    ],
     "secret": [
         "AKIAIOSFODNN7EXAMPLE",
         "ghp_" + "x" * 36,
@@ -129,6 +171,40 @@ def test_it_is_found_and_nothing_else(kind, text):
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, cases in FALSE.items() for text in cases])
 def test_it_stays(kind, text):
     assert kind not in [name for name, _ in found(f"Words before {text} and words after.")]
+
+
+@pytest.mark.parametrize(
+    ("before", "number"),
+    [
+        ("SSN: ", "536-90-4399"),
+        ("Steuer-ID ", "36574261809"),
+        ("Codice fiscale: ", "RCCMNL83S18D969H"),
+        ("DNI: ", "54362315K"),
+        ("PESEL ", "44051401359"),
+        ("CPF: ", "390.533.447-05"),
+        ("身份证号码：", "11010519491231002X"),
+    ],
+)
+def test_numbers_of_persons_are_found_behind_their_word(before, number):
+    assert found(f"Words {before}{number}, and words after.") == [("national_id", number)]
+
+
+def test_a_card_in_one_run_needs_its_word():
+    assert found("Visa 4539148803436467 expires soon") == [("card", "4539148803436467")]
+
+
+def test_an_address_ends_where_chinese_begins():
+    assert found("联系邮箱kim.roe@nordhafen.cn谢谢") == [("email", "kim.roe@nordhafen.cn")]
+
+
+def test_a_secret_key_of_aws_is_found_by_its_name():
+    key = token(40)
+    assert found(f'aws_secret_access_key = "{key}"') == [("secret", key)]
+    assert found('aws_secret_access_key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"') == []
+
+
+def test_two_numbers_with_a_slash_between_are_two():
+    assert [kind for kind, _ in found("Call 0049 30 901820 / 001 415 867 5309")] == ["phone", "phone"]
 
 
 def test_national_numbers_need_their_region():
