@@ -23,12 +23,14 @@ import torch
 from harness import Timing, machine, one_core, report
 
 from arctic_model.presets import preset
-from data_recipes.training import TrainSection
+from arctic_model.training.optimization import Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.spikes import SpikePolicy
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.tokenize.packing import pack
 from pipelines.train.data import PhaseBatches
-from pipelines.train.job import TrainJob
+from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 
 T, BATCH, VOCABULARY = 4096, 8, 32_000
 GOAL = "3 x mosaicml-streaming's loader"
@@ -80,15 +82,14 @@ def read_ours(folder: Path, num_rows: int) -> int:
     PhasePlan.of("bench", T, 1, (CorpusShare("web", num_rows, 0, num_rows),)).write(folder)
     job = TrainJob(
         config=preset("tiny", {"vocab_size": VOCABULARY}),
-        section=TrainSection(global_batch_sequences=BATCH, micro_batch_sequences=BATCH, peak_lr=1.0),
-        schedule={},
-        mix=folder,
+        group=WorkerGroup(),
+        checkpoints=CheckpointPolicy(),
+        segments=(
+            Segment(0, num_rows // BATCH, 0, BATCH, BATCH, Optimization(), Schedule(1.0), SpikePolicy(), folder),
+        ),
+        sequence_length=T,
         tokens={"web": folder},
         folder=folder,
-        start_from=None,
-        first_step=0,
-        last_step=num_rows // BATCH,
-        tokens_per_step=BATCH * T,
     )
     batches = PhaseBatches(job, 0, 1)
     return sum(int(batch.ids.sum()) for step in range(1, job.last_step + 1) for batch in batches(step))

@@ -34,7 +34,7 @@ from arctic_model.training import history
 from arctic_model.training.loop import TrainingPlan, train
 from arctic_model.training.loss import head_nll
 from arctic_model.training.objective import Batch
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 from arctic_model.training.schedule import Schedule
 
 T, SEQUENCES = 128, 16

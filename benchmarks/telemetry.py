@@ -24,7 +24,7 @@ from arctic_model.training import loop
 from arctic_model.training.engine import Engine
 from arctic_model.training.loop import TrainingPlan, train
 from arctic_model.training.objective import Batch
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.telemetry import PARTS, Telemetry, Work
 

@@ -1,5 +1,6 @@
 """The curriculum: phases, and the settings that apply to the order of all of them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -10,6 +11,15 @@ from data_recipes.section import Count, Fraction, Name, PositiveFloat, PositiveI
 def _tokens_may_be_left_out(schema: dict[str, Any]) -> None:
     """An editor accepts a phase without `tokens`, as `PhaseSection` does if `tokens_per_corpus` gives their sum."""
     schema["required"].remove("tokens")
+
+
+def require_sum_of_one(field: str, weights: Mapping[str, float]) -> None:
+    """Raise ValueError if the fractions of corpora in `field`, where there are any, do not sum to 1."""
+    total = sum(weights.values())
+    if weights and abs(total - 1.0) > 1e-9:
+        parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+        mend = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
+        raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
 
 
 class PhaseSection(Section):
@@ -35,6 +45,9 @@ class PhaseSection(Section):
     order_by: str = ""
     """Numeric column of the stage `score`, such as `words`, averaged over the tokens of a sequence. Required with
     `easy_to_hard`."""
+    train: dict[str, Any] = {}
+    """Fields of `[train]` that this phase has of its own, such as `train.peak_lr = 0.0005` or a table `[phases.train]`.
+    All but `seed` and `optimizer` may change from phase to phase."""
 
     @property
     def corpora(self) -> list[str]:
@@ -72,12 +85,8 @@ class PhaseSection(Section):
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Self:
-        for field, weights in (("weights", self.weights), ("weights_to", self.weights_to)):
-            total = sum(weights.values())
-            if weights and abs(total - 1.0) > 1e-9:
-                parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
-                mend = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
-                raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
+        require_sum_of_one("weights", self.weights)
+        require_sum_of_one("weights_to", self.weights_to)
         return self
 
 

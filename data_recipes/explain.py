@@ -25,7 +25,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         location, nearest = _settable(detail["loc"], model)
         # A value that fits no member of a union is reported once for each of them.
         lines.setdefault(f"{location} {detail['type'] == 'value_error'}", _line(detail, location, nearest))
-    return list(lines.values())
+    return [line for text in lines.values() for line in text.splitlines()]
 
 
 def did_you_mean(name: str, names: Collection[str]) -> str:

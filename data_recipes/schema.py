@@ -24,6 +24,7 @@ from data_recipes.section import (
     Seed,
     Text,
 )
+from data_recipes.steering import AmendmentSection, Segment, segments
 from data_recipes.training import ModelSection, TrainSection
 
 # ---------------------------------------------------------------- corpus: source
@@ -246,6 +247,8 @@ class RunRecipe(Section):
     """Optimization and parallel layout."""
     finetune: list[FinetuneSection] = []
     """Fine-tunes on conversations, in order."""
+    amendments: list[AmendmentSection] = []
+    """Changes to a run in flight, each from a step on, in the order of their steps."""
     evaluate: EvaluateSection
     """Scores to measure after every phase and every fine-tune."""
     export: list[ExportSection] = []
@@ -258,16 +261,15 @@ class RunRecipe(Section):
         """Training tokens of all phases."""
         return sum(phase.tokens for phase in self.phases)
 
+    @property
+    def segments(self) -> tuple[tuple[Segment, ...], ...]:
+        """The segments of each phase: steps that share all settings of training."""
+        return segments(self.train, self.phases, self.amendments, self.tokenize.sequence_length)
+
     @model_validator(mode="after")
     def _phases_are_whole_steps(self) -> Self:
-        step_tokens = self.tokenize.sequence_length * self.train.global_batch_sequences
+        self.segments  # noqa: B018  It raises ValueError if overrides or amendments do not fit.
         for number, phase in enumerate(self.phases, start=1):
-            if phase.tokens % step_tokens:
-                nearest = max(1, round(phase.tokens / step_tokens)) * step_tokens
-                raise ValueError(
-                    f"phases.{number}.tokens = {phase.tokens} is not a whole number of steps of {step_tokens} tokens "
-                    f"(sequence_length x global_batch_sequences). Use {nearest}."
-                )
             for corpus, tokens in phase.tokens_per_corpus.items():
                 if tokens % self.tokenize.sequence_length:
                     raise ValueError(
@@ -303,7 +305,7 @@ class RunRecipe(Section):
 
     @model_validator(mode="after")
     def _training_is_long_enough(self) -> Self:
-        num_steps = self.tokens // (self.tokenize.sequence_length * self.train.global_batch_sequences)
+        num_steps = self.segments[-1][-1].last_step
         if self.train.warmup_tokens > self.tokens:
             raise ValueError(
                 f"train.warmup_tokens = {self.train.warmup_tokens} is more than the {self.tokens} tokens of the run: "

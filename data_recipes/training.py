@@ -45,6 +45,17 @@ class ModelSection(Section):
         return self
 
 
+LAYOUT_FIELDS = frozenset(
+    (
+        *("num_workers", "expert_parallel_size", "cpus_per_worker", "gpus_per_worker", "threads_per_worker"),
+        *("micro_batch_sequences", "activation_checkpointing", "zero_stage", "collective_timeout_s"),
+        *("checkpoint_every_steps", "keep_last_checkpoints", "keep_best_checkpoints", "keep_every_steps"),
+        *("peak_tflops", "price_per_worker_hour", "profile_steps"),
+    )
+)
+"""How the work is divided, saved and watched. It changes nothing but rounding, and is part of no key."""
+
+
 class TrainSection(Section):
     """Optimization, and the parallel layout, which never enters a stage's key."""
 
@@ -116,6 +127,9 @@ class TrainSection(Section):
     keep_best_checkpoints: Count = 0
     """Number of additional checkpoints to keep during a phase: those with the lowest mean training loss over the
     100 steps before. They are deleted when the phase is done."""
+    keep_every_steps: Count = 0
+    """Keep each checkpoint whose step is a multiple of this, also after its phase is done, so that an amendment can go
+    on from it: a multiple of `checkpoint_every_steps`. 0 keeps none."""
     seed: Seed = 0
     """Random seed of the initial weights."""
     num_workers: PositiveInt = 1
@@ -176,6 +190,16 @@ class TrainSection(Section):
             raise ValueError(
                 f"max_skipped_steps = {self.max_skipped_steps} of spike_window_steps = {self.spike_window_steps}: one "
                 "that skips every step would never stop. Lower it."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kept_checkpoints_are_written(self) -> Self:
+        every = self.checkpoint_every_steps
+        if self.keep_every_steps % every:
+            raise ValueError(
+                f"keep_every_steps = {self.keep_every_steps} is not a multiple of checkpoint_every_steps = {every}, so "
+                f"no such checkpoint is written. Use {-(-self.keep_every_steps // every) * every}."
             )
         return self
 

@@ -50,6 +50,8 @@ def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
         reason = _why(stage, before)
         if store.state(stage).exists():
             reason += "; goes on where an earlier attempt stopped"
+        elif any(folder.exists() for folder in store.earlier(stage)):
+            reason += "; goes on from the work before the change"
         expected_s, expected_bytes = (before.seconds, before.bytes) if before else (None, None)
         planned[stage.key] = PlannedStage(stage, "build", reason, None, expected_s, expected_bytes)
     return list(planned.values())

@@ -135,7 +135,9 @@ def _attempt(
     emit({"event": "stage_started", **identity, "attempt": attempt, "params": dict(stage.params)})
     scratch = store.scratch(stage)
     siblings = partial(store.siblings, stage, _code(stage))
-    context = StageContext(stage.id, scratch, state, emit, capacity is not None, capacity, siblings)
+    context = StageContext(
+        stage.id, scratch, state, emit, capacity is not None, capacity, siblings, store.earlier(stage)
+    )
     started = time.monotonic()
     try:
         require(stage.packages, stage.id)

@@ -55,6 +55,9 @@ class Stage:
     machine_dependent: bool = False
     """Whether the last bits of the result depend on the machine, as sums in floating point do. No part of the key:
     such a result is used on other machines too, and the plan says so."""
+    continues: tuple[str, ...] = ()
+    """Keys of stages of this name and subject whose unfinished work this one may go on from, best first: their state
+    folders are `StageContext.earlier`. No part of the key."""
     model_output: str = ""
     """Folder of the result that holds a model, which tracking registers. No part of the key."""
     model_input: str = ""

@@ -30,7 +30,7 @@ from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START
 from pipelines.evaluate.suites import unknown_task
 from pipelines.score import score_columns
 from pipelines.score.text.stop_words import STOP_WORDS
-from pipelines.train.job import parallel_config
+from pipelines.train.from_recipe import parallel_config
 
 Recipes = Mapping[str, tuple[Path, CorpusRecipe]]
 """Corpus recipes by name, each with the file it came from."""
@@ -88,7 +88,7 @@ def model_config(run: RunRecipe) -> ArcticConfig:
 
 def run_parallel_config(run: RunRecipe) -> ParallelConfig:
     """How `run` divides its training over workers. Raises ConfigError."""
-    return parallel_config(run.train, run.tokenize.sequence_length, run.train.num_workers)
+    return parallel_config(run.train, run.tokenize.sequence_length)
 
 
 def has_heldout(corpora: Iterable[CorpusRecipe]) -> bool:
@@ -126,6 +126,7 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
         yield error.text({**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES})
         return
     yield from _idle_fields(run, config)
+    yield from _segment_mistakes(run, config)
     if config.vocab_size < run.tokenizer.vocab_size:
         yield (
             f"model.overrides.vocab_size = {config.vocab_size} is less than tokenizer.vocab_size = "
@@ -144,6 +145,21 @@ def _idle_fields(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
     for name in () if config.num_experts else ("capacity_factor", "balance_bias_rate"):
         if value := getattr(train, name):
             yield f"train.{name} = {value:g} with model.overrides.num_experts = 0: there are no experts. Remove it."
+
+
+def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
+    """Settings of a phase or of an amendment that workers, experts or dtypes do not allow."""
+    places = {**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES}
+    for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):
+        own = dict.fromkeys(phase.train, f"phases.{number}.train.")
+        for segment in segments:
+            for index, amendment in enumerate(run.amendments, start=1):
+                if segments[0].first_step <= amendment.from_step <= segment.first_step:
+                    own |= dict.fromkeys(amendment.train, f"amendments.{index}.train.")
+            try:
+                parallel_config(segment.train, run.tokenize.sequence_length).validate(config)
+            except ConfigError as error:
+                yield error.text({**places, **own})
 
 
 def _mix_mistakes(

@@ -74,13 +74,15 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Retention:
-    """Number of checkpoints that stay when one is added: the `last` ones, and the `best` ones by lowest mean_loss.
+    """The checkpoints that stay when one is added: the `last` ones, the `best` ones by lowest mean_loss, and those of
+    `every` so many steps (0: none).
 
     The newest always stays. With `last` = 1 and `best` = 0 no other checkpoint is left if the newest is damaged.
     """
 
     last: int = 2
     best: int = 0
+    every: int = 0
 
 
 class Checkpoint:
@@ -239,7 +241,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def _checkpoints_of_first(folder: Path, workers: Workers) -> list[Path]:
     """The checkpoints that worker 0 sees, so that all workers read the same ones."""
-    steps = [int(path.name.removeprefix("step-")) for path in workers.only_first(lambda: checkpoints(folder)) or ()]
+    steps = [step_of(path) for path in workers.only_first(lambda: checkpoints(folder)) or ()]
     numbers = torch.zeros(int(workers.from_first(torch.tensor(len(steps)))), dtype=torch.int64)
     if not len(numbers):
         return []
@@ -253,10 +255,16 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:09d}"
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint, by the name of its folder."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def prune(folder: Path, retention: Retention) -> None:
     """Remove the checkpoints that `retention` does not cover."""
     committed = checkpoints(folder)
     retained = {*committed[-retention.last :], *sorted(committed, key=_mean_loss)[: retention.best]}
+    retained |= {path for path in committed if retention.every and step_of(path) % retention.every == 0}
     for path in committed:
         if path not in retained:
             _remove(path)

@@ -50,7 +50,8 @@ from arctic_model.sizing.memory import REDUCE_BUCKET_ELEMENTS
 from arctic_model.sizing.parallel import require_dtypes, require_expert_groups
 from arctic_model.training.lora.adapters import add_adapters, is_adapter
 from arctic_model.training.muon import Partition, partition
-from arctic_model.training.optimizer import Optimization, new_optimizer
+from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimizer import new_optimizer
 
 ELEMENTS_PER_NORM = 2**16
 """Squared and added in float32 on a CPU; what follows is float64. It adds one after the other: of 2**16 elements the

@@ -25,7 +25,7 @@ from arctic_model.training.engine import Engine
 from arctic_model.training.first_weights import InitialWeights
 from arctic_model.training.history import OpenRecord, Record
 from arctic_model.training.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 from arctic_model.training.process import prepare_process
 from arctic_model.training.saving import CHECKPOINTS, HISTORY, Saver
 from arctic_model.training.schedule import Schedule
@@ -55,6 +55,7 @@ class TrainingPlan:
         first_step: the last step of the segment before, 0 for the first.
         last_step: the last step of this segment.
         tokens_per_step: of all workers.
+        first_tokens: read in the steps up to `first_step`.
         num_micro_batches: passes of a worker per step.
         checkpoint_every_steps: a checkpoint is also written after the last step.
         expert_parallel_size: workers that share one copy of all experts.
@@ -87,6 +88,11 @@ class TrainingPlan:
     traced: tuple[int, int] | None = None
     collective_timeout_s: float = 600.0
     spikes: SpikePolicy = field(default_factory=SpikePolicy)
+    first_tokens: int = 0
+
+    def tokens(self, step: int) -> int:
+        """Tokens read up to the end of a step of this segment, since the first step of the run."""
+        return self.first_tokens + (step - self.first_step) * self.tokens_per_step
 
     @property
     def history(self) -> Path:
@@ -130,13 +136,17 @@ class Observer(Protocol):
         """A profiler's trace is written."""
 
 
-def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
+def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> int:
     """Run the steps of the plan, from its newest checkpoint on. The default process group must exist.
 
     Args:
         plan: the same on all workers.
         batches: this worker's data.
         observer: callbacks on worker 0.
+
+    Returns:
+        The step of the newest checkpoint in the end: the plan's last, or one outside the plan, whose settings are not
+        those to go on with. Then nothing was trained.
 
     Raises:
         TrainingError: if too many steps were skipped (see `arctic_model.training.spikes`).
@@ -150,14 +160,16 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> None:
         )
         try:
             with Saver(engine, plan.folder, plan.retention, plan.collective_timeout_s) as saver:
-                saved, records = saver.resume(plan.start_from, plan.initial)
+                steps = range(plan.first_step, plan.last_step + 1)
+                saved, records = saver.resume(plan.start_from, plan.initial, steps)
                 if records:
                     observer.recorded(records)
                 state = _State.resumed(plan, saved, saver.first_updates)
-                if state.step < plan.last_step:
+                if plan.first_step <= state.step < plan.last_step:
                     first = batches(state.step + 1)
                     telemetry = Telemetry(engine.device, engine.group, _work(plan, first[0]), state.step + 1)
                     _Loop(plan, engine, saver, observer, state, telemetry).run(first, batches)
+                return state.step
         finally:
             engine.close()
 
@@ -189,11 +201,11 @@ class _State:
         load, assignments = (table.view_as(none) for table in tables)
         return cls(saved.step, saved.updates, guard, load, assignments, deque(saved.losses, maxlen=RECENT_LOSSES))
 
-    def to_save(self, tokens_per_step: int) -> TrainingState:
+    def to_save(self, tokens: int) -> TrainingState:
         """The part that a checkpoint holds."""
         return TrainingState(
             self.step,
-            self.step * tokens_per_step,
+            tokens,
             self.load.tolist(),
             self.assignments.tolist(),
             self.updates,
@@ -274,7 +286,8 @@ class _Loop:
     def _finish_step(self, sums: StepSums, scale: Scale) -> None:
         """Update the weights or skip the step, and record it."""
         state, step = self.state, self.state.step + 1
-        learning_rate = self.plan.schedule.learning_rate(step * self.plan.tokens_per_step)
+        tokens = self.plan.tokens(step)
+        learning_rate = self.plan.schedule.learning_rate(tokens)
         metrics = _metrics(sums, scale, self.plan.corpora)
         with self.telemetry.part("optimizer"):
             norm = self.engine.gradient_norm()
@@ -287,7 +300,7 @@ class _Loop:
         state.assignments.mul_(FADING).add_(sums.router.assignments)
         record: OpenRecord = {
             "step": step,
-            "tokens": step * self.plan.tokens_per_step,
+            "tokens": tokens,
             **metrics,
             "gradient_norm": norm,
             "learning_rate": learning_rate,
@@ -344,7 +357,7 @@ class _Loop:
         self._report_records()
         if self.is_first:
             self.observer.saving()
-        self.saver.save(state.to_save(self.plan.tokens_per_step), state.records)
+        self.saver.save(state.to_save(self.plan.tokens(state.step)), state.records)
         state.records = []
 
     def _report_records(self) -> None:

@@ -10,7 +10,7 @@ from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
 from arctic_model.moe.balance import RouterSums, balance_loss, no_routers, router_sums, z_loss
 from arctic_model.training.loss import head_nll
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 
 NO_CORPORA = torch.zeros(0, 1, dtype=torch.bool)
 

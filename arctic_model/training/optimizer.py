@@ -1,8 +1,7 @@
 """AdamW, or Muon for the matrices of the layers, over groups of parameters."""
 
 import inspect
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,57 +9,13 @@ from torch.optim.adamw import adamw
 
 from arctic_model.checkpoint.tensor_names import is_expert
 from arctic_model.model import ArcticModel
-from arctic_model.training.lora.adapters import Lora
 from arctic_model.training.muon import Partition, muon_step, partition
+from arctic_model.training.optimization import MOMENTS, MOMENTUM_BUFFER, Optimization
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
-MOMENTUM_BUFFER = "momentum_buffer"
 LEFT_TO_ADAMW = {"embed_tokens": "embeddings", "lm_head": "head", ".gate.": "gates"}
 """Groups of the matrices that AdamW updates beside Muon, by a part of the parameter's name."""
 EPSILON = 1e-8
 """AdamW's, as in the paper and in torch."""
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """How a step changes the weights: AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) or Muon (see
-    `arctic_model.training.muon`), clipping to a global gradient norm, and the weights of the router's two losses."""
-
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    embedding_lr_factor: float = 1.0
-    head_lr_factor: float = 1.0
-    gate_lr_factor: float = 1.0
-    norm_lr_factor: float = 1.0
-    """With Muon: learning rates of the parameters that AdamW updates, as multiples of Muon's."""
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    gradient_clip: float = 1.0
-    balance_loss_coefficient: float = 0.01
-    z_loss_coefficient: float = 0.0
-    balance_bias_rate: float = 0.0
-    capacity_factor: float = 0.0
-    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype in which gradients accumulate, over micro-batches and over workers."""
-    zero_stage: Literal[0, 1, 2] = 1
-    seed: int = 0
-    lora: Lora | None = None
-    """Adapters to train beside frozen weights. None trains every weight."""
-
-    def uses_muon(self, name: str) -> bool:
-        """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.
-
-        AdamW updates embeddings, head and the gate of the router, which do not map hidden states to hidden states, and
-        the gains and biases, which are vectors (Jordan et al. 2024).
-        """
-        inside = self.optimizer == "muon" and ".layers." in name
-        return inside and not name.endswith(("norm.weight", ".gate.weight", ".bias"))
-
-    def state_names(self, name: str) -> tuple[str, ...]:
-        """Kinds of the optimizer state of the parameter `name`."""
-        return (MOMENTUM_BUFFER,) if self.uses_muon(name) else MOMENTS
 
 
 class GroupedOptimizer(torch.optim.Optimizer):

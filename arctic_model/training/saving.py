@@ -88,9 +88,11 @@ class Saver:
                 dist.destroy_process_group(self._workers.group)
 
     def resume(
-        self, start_from: Path | None, initial: InitialWeights | None = None
+        self, start_from: Path | None, initial: InitialWeights | None = None, steps: range | None = None
     ) -> tuple[TrainingState | None, Sequence[Record]]:
         """Load the newest checkpoint, or `start_from` if there is none yet, or else the weights of `initial`.
+
+        Of a checkpoint of a step outside `steps` only the state is read.
 
         Returns:
             The state of the loaded checkpoint, None if training starts from weights alone; and on worker 0 the records
@@ -108,7 +110,8 @@ class Saver:
             workers.together(lambda progress: self._load_first(first, progress))
         if start is None:
             return None, records
-        workers.together(lambda progress: self._load(start, progress))
+        if steps is None or start.state.step in steps:
+            workers.together(lambda progress: self._load(start, progress))
         self._last_good = start.folder
         return start.state, records
 

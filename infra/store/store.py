@@ -175,6 +175,11 @@ class Store:
         """Folder that survives attempts of `stage`, until the result is committed."""
         return self._folder(stage.name) / f"{self._leaf(stage)}.state"
 
+    def earlier(self, stage: Stage) -> tuple[Path, ...]:
+        """The state folders of the stages that `stage` continues, whether they exist or not."""
+        folder, leaf = self._folder(stage.name), self._leaf(stage).removesuffix(stage.key)
+        return tuple(folder / f"{leaf}{key}.state" for key in stage.continues)
+
     def find(self, stage: Stage) -> Artifact | None:
         """The committed result of `stage`, or None. Raises StoreError if a manifest cannot be read."""
         path = self.path(stage)

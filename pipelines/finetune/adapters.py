@@ -4,25 +4,23 @@ import shutil
 from pathlib import Path
 
 from arctic_model.checkpoint.reading import Checkpoint
-from arctic_model.training.lora import is_adapter, write_adapter, write_merged
-from data_recipes.finetuning import LoraSection
+from arctic_model.training.lora import Lora, is_adapter, write_adapter, write_merged
 from pipelines.artifacts.checkpoint import ADAPTER, checkpoint_folder
-from pipelines.train.worker import lora_of
 
 
-def merge(out: Path, base: Path, digest: str, section: LoraSection) -> int:
+def merge(out: Path, base: Path, digest: str, lora: Lora) -> int:
     """Replace the checkpoint of adapters in the artifact `out` by one of merged weights; write the adapters beside it.
 
     Args:
         out: an artifact with a checkpoint of adapters alone.
         base: folder of the weights that they were trained on.
         digest: of these weights.
-        section: how they were made.
+        lora: how they were made.
 
     Returns:
         Number of parameters of all adapters.
     """
-    trained, lora = Checkpoint(checkpoint_folder(out)), lora_of(section)
+    trained = Checkpoint(checkpoint_folder(out))
     tensors = {name: trained.read(name) for name in trained.names if is_adapter(name) and name.endswith(".weight")}
     write_adapter(out / ADAPTER, lora, tensors, digest)
     write_merged(out / "merged", base, lora, tensors, trained.state)

@@ -2,12 +2,13 @@
 the checkpoints are those of `pipelines.train`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from arctic_model.config import ArcticConfig
-from data_recipes.finetuning import FinetuneSection
+from arctic_model.training.optimization import Lora
+from data_recipes.finetuning import FinetuneSection, LoraSection
 from data_recipes.training import TrainSection
 from infra.artifact import Artifact
 from infra.context import StageContext
@@ -16,9 +17,9 @@ from infra.stage import Metrics, Stage
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import CHECKPOINT, CHECKPOINT_DIGESTS, Finetuned, checkpoint_folder
 from pipelines.artifacts.phase_plan import PhasePlan
-from pipelines.train import TrainJob, key_params, require_gpus, resources, train_job
+from pipelines.train import SegmentSettings, key_params, new_job, resources, train_job
 
-VERSION = 1
+VERSION = 2
 DECAY_FRACTION = 0.2
 """Of the tokens, at the end, over which "wsd" decays."""
 
@@ -67,30 +68,23 @@ def _work(
 ) -> Metrics:
     inputs: FinetuneInputs[Artifact] = FinetuneInputs.of(artifacts)
     plan, base = PhasePlan.read(inputs.mix.path), checkpoint_folder(inputs.base.path)
-    if not context.parallel:
-        require_gpus(train)
-    job = TrainJob(
-        config=config,
-        section=train,
-        schedule=schedule(section, plan.num_tokens),
-        mix=inputs.mix.path,
-        tokens={name: artifact.path for name, artifact in inputs.tokens.items()},
-        folder=context.state,
-        start_from=None,
-        first_step=0,
-        last_step=plan.num_sequences // train.global_batch_sequences,
-        tokens_per_step=plan.sequence_length * train.global_batch_sequences,
-        weights_from=base,
-        lora=section.lora,
-    )
-    metrics, digest = train_job(job, context), file_digest(base / CHECKPOINT_DIGESTS)
-    if section.lora:
+    settings = SegmentSettings(0, 0, train, schedule(section, plan.num_tokens))
+    tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
+    lora = lora_of(section.lora) if section.lora else None
+    job = new_job([settings], config, inputs.mix.path, tokens, context.state, weights_from=base, lora=lora)
+    metrics, digest = train_job(replace(job, can_be_amended=False), context), file_digest(base / CHECKPOINT_DIGESTS)
+    if lora:
         from pipelines.finetune.adapters import merge
 
-        metrics = {**metrics, "adapter_parameters": merge(context.out, base, digest, section.lora)}
-    method = "lora" if section.lora else "full"
+        metrics = {**metrics, "adapter_parameters": merge(context.out, base, digest, lora)}
+    method = "lora" if lora else "full"
     Finetuned(chat=True, objective="sft", method=method, base=digest).write(context.out)
     return metrics
+
+
+def lora_of(section: LoraSection) -> Lora:
+    """The recipe's section in the words of the job."""
+    return Lora(section.rank, section.alpha, section.rslora, tuple(section.targets))
 
 
 def schedule(section: FinetuneSection, num_tokens: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
 from data_recipes.lock import Lock
+from data_recipes.training import TrainSection
 from infra.stage import Stage, topological_order
 from pipelines import dedup, evaluate, export, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
@@ -201,7 +202,7 @@ def _phases(
         mixed = mix.stage(number, phase, run.mix, run.tokenize.sequence_length, order)
         read = train.TrainInputs(mixed, tokens, trained)
         initial = weights if number == 1 else None
-        trained = train.stage(number, run.train, schedule(run, number), model, read, initial)
+        trained = train.stage(number, segment_settings(run, number), model, read, initial)
         inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
         evaluated = evaluate.stage(str(number), phase.name, run.evaluate, folder, inputs)
         stages += [mixed, trained, evaluated]
@@ -223,18 +224,25 @@ def _exports(run: RunRecipe, corpora: Mapping[str, Corpus], built: Mapping[str, 
     return stages
 
 
-def schedule(run: RunRecipe, number: int) -> dict[str, Any]:
-    """Points of the learning-rate schedule, in tokens since the start, as far as phase `number` reaches them: a later
-    phase that grows or shrinks leaves the stages before the decay as they are. A cosine falls from the end of warm-up
-    on, so there every stage depends on the whole run's length."""
-    train = run.train
+def segment_settings(run: RunRecipe, number: int) -> list[train.SegmentSettings]:
+    """The settings of phase `number`, from its start and from each amendment in it on."""
+    return [
+        train.SegmentSettings(each.first_step, each.first_tokens, each.train, schedule(run, number, each.train))
+        for each in run.segments[number - 1]
+    ]
+
+
+def schedule(run: RunRecipe, number: int, section: TrainSection) -> dict[str, Any]:
+    """Points of the learning-rate schedule of `section`, in tokens since the start, as far as phase `number` reaches
+    them: a later phase that grows or shrinks leaves the stages before the decay as they are. A cosine falls from the
+    end of warm-up on, so there every stage depends on the whole run's length."""
     total = sum(phase.tokens for phase in run.phases)
-    if train.schedule == "cosine":
-        start = min(train.warmup_tokens, total)
-        return _points(train.warmup_tokens, start, total) | {"decay": "cosine"}
+    if section.schedule == "cosine":
+        start = min(section.warmup_tokens, total)
+        return _points(section.warmup_tokens, start, total) | {"decay": "cosine"}
     end_of_phase = sum(phase.tokens for phase in run.phases[:number])
-    start = total - int(total * train.decay_fraction)
-    return _points(train.warmup_tokens, start, total) if end_of_phase > start else _points(train.warmup_tokens)
+    start = total - int(total * section.decay_fraction)
+    return _points(section.warmup_tokens, start, total) if end_of_phase > start else _points(section.warmup_tokens)
 
 
 def _points(warmup: int, start: int | None = None, end: int | None = None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _params(phase: PhaseSection, section: MixSection, sequence_length: int) -> d
     """
     corpora = phase.corpora
     params = phase.as_params() | {"phase": phase.name, "sequence_length": sequence_length, "seed": section.seed}
-    del params["name"]
+    del params["name"], params["train"]
     for by_corpus in ("weights", "weights_to", "tokens_per_corpus"):
         params[by_corpus] = {name: params[by_corpus][name] for name in corpora if params[by_corpus].get(name)}
     params["quality_power"] = {name: section.quality_power[name] for name in corpora if name in section.quality_power}

@@ -218,13 +218,18 @@ def _shares(phase: PhaseSummary, corpus: str) -> np.ndarray:
 
 
 def _loss(summary: RunSummary) -> Figure:
-    """Training loss over tokens: every step, and a running mean that starts again with each phase."""
+    """Training loss over tokens: every step, and a running mean that starts again with each phase; amendments as dotted
+    lines."""
     figure = Figure(figsize=(9.2, 3.1))
     (axes,) = _row(figure, 1)
     for phase in summary.phases:
         tokens, loss = phase.history["tokens"], phase.history["loss"]
         axes.plot(tokens, loss, color=OVERALL, lw=0.7, alpha=0.5)
         axes.plot(tokens, running_mean(loss), color=OVERALL, lw=1.8)
+        for step, changes in phase.amendments.items():
+            at = np.interp(step, phase.history["step"], tokens)
+            axes.axvline(at, color=INK, lw=0.8, ls=":")
+            axes.text(at, 0.97, f" {changes}", va="top", fontsize="small", transform=axes.get_xaxis_transform())
     edges = np.array([0, *(phase.history["tokens"][-1] for phase in summary.phases)])
     _mark_phases(axes, summary.phases, edges)
     axes.set(xlim=(0, edges[-1]), xlabel="tokens", ylabel="loss, nats per token")

@@ -29,15 +29,17 @@ from pipelines.report.exports_section import ExportSummary, read_exports
 class PhaseSummary:
     """One phase: what was planned, how the loss went, how the experts were used, what it scores.
 
-    `history`: step, tokens and loss of HISTORY; `expert_load`: [layers, experts], share of assignments times experts;
-    `evidence`: rows of EVIDENCE; `differences`: changes since the phase before, by measure; `hours` and,
-    if a worker has a price, `cost` of training since the run's first phase.
+    `history`: step, tokens and loss of HISTORY; `amendments`: last step before each, and what it changed;
+    `expert_load`: [layers, experts], share of assignments times experts; `evidence`: rows of EVIDENCE; `differences`:
+    changes since the phase before, by measure; `hours` and, if a worker has a price, `cost` of training since the run's
+    first phase.
     """
 
     number: int
     plan: PhasePlan
     epochs: Mapping[str, float]
     history: Mapping[str, np.ndarray]
+    amendments: Mapping[int, str]
     expert_load: np.ndarray
     scores: Scores
     samples: Sequence[Mapping[str, Any]]
@@ -138,6 +140,10 @@ def _phase(number: int, by_kind: ByKind) -> PhaseSummary:
             name.removeprefix(prefix): value for name, value in mix.manifest.metrics.items() if name.startswith(prefix)
         },
         history={name: history[name].to_numpy() for name in history.column_names},
+        amendments={
+            amendment["from_step"]: ", ".join(f"{name} {value}" for name, value in amendment["train"].items())
+            for amendment in train.manifest.params.get("amendments", [])
+        },
         expert_load=_expert_load(train.path / EXPERT_LOAD_FILE),
         scores=Scores.read(evaluate.path),
         samples=read_table(evaluate.path / SAMPLES_FILE).to_pylist(),

@@ -1,16 +1,18 @@
 """One phase of pretraining, from a checkpoint or nothing to the next checkpoint; and the job, for fine-tuning too."""
 
 from pipelines.train.first_weights import PinnedWeights, pin
-from pipelines.train.job import TrainJob, require_gpus
+from pipelines.train.from_recipe import SegmentSettings, new_job
+from pipelines.train.job import TrainJob
 from pipelines.train.stage import TrainInputs, key_params, resources, stage, train_job
 
 __all__ = [
     "PinnedWeights",
+    "SegmentSettings",
     "TrainInputs",
     "TrainJob",
     "key_params",
+    "new_job",
     "pin",
-    "require_gpus",
     "resources",
     "stage",
     "train_job",

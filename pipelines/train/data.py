@@ -1,9 +1,10 @@
 """Batches by arithmetic: which sequences a worker reads at a step follows from the phase's plan and the numbers."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,41 +24,52 @@ class PhaseBatches:
     """The forward passes of worker `rank` of `world`: its slice of each step's positions in the plan's order."""
 
     def __init__(self, job: TrainJob, rank: int, world: int) -> None:
-        self._plan = PhasePlan.read(job.mix)
-        self._corpora = [TokenSequences(Path(job.tokens[share.corpus]), TRAIN) for share in self._plan.shares]
-        self._first_step = job.first_step
-        self._global_batch = job.section.global_batch_sequences
-        self._per_worker = self._global_batch // world
-        self._micro_batch = job.section.micro_batch_sequences
-        self._offset = rank * self._per_worker
-        self._vocab_size = job.config.vocab_size
+        self._job = job
+        self._rank = rank
+        self._world = world
+        self._orders = {segment.mix: _Order.read(segment.mix, job.tokens) for segment in job.segments}
 
     def __call__(self, step: int) -> list[Batch]:
-        start = (step - self._first_step - 1) * self._global_batch + self._offset
-        corpora, sequences = self._plan.sequences(start, self._per_worker)
-        rows = read_rows(self._corpora, corpora, sequences)
+        segment = self._job.segment(step)
+        order, count = self._orders[segment.mix], segment.global_batch_sequences // self._world
+        corpora, sequences = order.plan.sequences(segment.position(step - 1) + self._rank * count, count)
+        rows = read_rows(order.corpora, corpora, sequences)
         for column in (rows.ids, rows.targets):
-            self._require_vocabulary(column, step, corpora, sequences)
-        marks = corpora == np.arange(len(self._corpora))[:, None]
-        passes = [slice(first, first + self._micro_batch) for first in range(0, self._per_worker, self._micro_batch)]
-        return [self._pass(part, rows, marks) for part in passes]
+            self._require_vocabulary(column, step, order, corpora, sequences)
+        marks = corpora == np.arange(len(order.corpora))[:, None]
+        size = segment.micro_batch_sequences
+        return [self._pass(slice(first, first + size), rows, marks) for first in range(0, count, size)]
 
     @staticmethod
     def _pass(part: slice, rows: Rows, marks: np.ndarray) -> Batch:
         ids, positions, segments, targets = (torch.from_numpy(column[part]) for column in rows)
         return Batch(ids, positions, segments, targets, torch.from_numpy(marks[:, part]))
 
-    def _require_vocabulary(self, ids: np.ndarray, step: int, corpora: np.ndarray, sequences: np.ndarray) -> None:
+    def _require_vocabulary(
+        self, ids: np.ndarray, step: int, order: "_Order", corpora: np.ndarray, sequences: np.ndarray
+    ) -> None:
         """An id without a row in the embedding would end the process on a GPU, without a word of where it came from."""
-        if ids.max(initial=0) < self._vocab_size:
+        if ids.max(initial=0) < self._job.config.vocab_size:
             return
-        row, column = np.argwhere(ids >= self._vocab_size)[0].tolist()
-        corpus = self._plan.shares[corpora[row]].corpus
+        row, column = np.argwhere(ids >= self._job.config.vocab_size)[0].tolist()
+        corpus = order.plan.shares[corpora[row]].corpus
         raise ValueError(
             f"step {step}: sequence {sequences[row]} of corpus {corpus} holds token {ids[row, column]}, the model has "
-            f"model.vocab_size = {self._vocab_size}. {self._corpora[corpora[row]].folder} is damaged: remove the "
-            "artifact that it is in, and run again."
+            f"model.vocab_size = {self._job.config.vocab_size}. {order.corpora[corpora[row]].folder} is damaged: "
+            "remove the artifact that it is in, and run again."
         )
+
+
+class _Order(NamedTuple):
+    """An order of sequences, and the sequences of its corpora."""
+
+    plan: PhasePlan
+    corpora: list[TokenSequences]
+
+    @classmethod
+    def read(cls, mix: Path, tokens: Mapping[str, Path]) -> "_Order":
+        plan = PhasePlan.read(mix)
+        return cls(plan, [TokenSequences(Path(tokens[share.corpus]), TRAIN) for share in plan.shares])
 
 
 class Prefetched:

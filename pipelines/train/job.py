@@ -1,4 +1,4 @@
-"""What every worker of a phase is told: plain data and paths. No torch here."""
+"""The work of a phase as every worker gets it: plain data and paths. No torch here, and no recipe."""
 
 import socket
 from collections.abc import Mapping
@@ -8,68 +8,164 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.parallel import ParallelConfig
-from data_recipes.finetuning import LoraSection
-from data_recipes.training import TrainSection
+from arctic_model.training.optimization import Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.spikes import SpikePolicy
 from pipelines.artifacts.phase_plan import PhasePlan
 
 
 @dataclass(frozen=True)
-class TrainJob:
-    """One phase. `tokens` is the folder of each corpus' packed sequences, `folder` survives attempts, `start_from` is
-    the checkpoint after `first_step`; without one, training starts from the weights in `weights_from`, with their
-    optimizer state if `with_optimizer`, or from drawn ones. With `lora`, adapters are trained beside these. Steps and
-    tokens count from the run's first phase."""
+class WorkerGroup:
+    """The processes that train, and what each of them reserves."""
 
-    config: ArcticConfig
-    section: TrainSection
-    schedule: Mapping[str, Any]
-    mix: Path
-    tokens: Mapping[str, Path]
-    folder: Path
-    start_from: Path | None
+    num_workers: int = 1
+    expert_parallel_size: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    threads_per_worker: int = 1
+    collective_timeout_s: float = 600.0
+
+    @property
+    def backend(self) -> str:
+        """Backend of the workers' collectives."""
+        return "nccl" if self.gpus_per_worker else "gloo"
+
+
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """When a checkpoint is written, and which stay."""
+
+    every_steps: int = 100
+    keep_last: int = 2
+    keep_best: int = 0
+    keep_every: int = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps `first_step + 1` to `last_step` of a phase, which share all settings.
+
+    Steps and tokens count from the run's first phase. `first_position`: place in the order `mix` of the first sequence
+    that these steps read.
+    """
+
     first_step: int
     last_step: int
-    tokens_per_step: int
+    first_tokens: int
+    global_batch_sequences: int
+    micro_batch_sequences: int
+    optimization: Optimization
+    schedule: Schedule
+    spikes: SpikePolicy
+    mix: Path
+    first_position: int = 0
+
+    def position(self, step: int) -> int:
+        """Place in the order of the first sequence of the step after `step`."""
+        return self.first_position + (step - self.first_step) * self.global_batch_sequences
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One phase, or a fine-tune.
+
+    `segments` follow each other; `tokens` is the folder of each corpus' packed sequences, `folder` survives attempts,
+    `start_from` is the checkpoint before the first step; without one, training starts from the weights in
+    `weights_from`, with their optimizer state if `with_optimizer`, or from drawn ones. `can_be_amended`: whether the
+    recipe's amendments reach it; `peak_tflops` of one worker, None for the GPU's data sheet; `price_per_worker_hour`:
+    None for no cost; `profile_steps`: first and last step of a trace, as "10:13".
+    """
+
+    config: ArcticConfig
+    group: WorkerGroup
+    checkpoints: CheckpointPolicy
+    segments: tuple[Segment, ...]
+    sequence_length: int
+    tokens: Mapping[str, Path]
+    folder: Path
+    start_from: Path | None = None
     weights_from: Path | None = None
     with_optimizer: bool = False
-    lora: LoraSection | None = None
+    can_be_amended: bool = True
+    peak_tflops: float | None = None
+    price_per_worker_hour: float | None = None
+    profile_steps: str = ""
+
+    @property
+    def first_step(self) -> int:
+        """The last step of the phase before."""
+        return self.segments[0].first_step
+
+    @property
+    def last_step(self) -> int:
+        """The last step of the phase."""
+        return self.segments[-1].last_step
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the phase."""
+        return self.tokens_at(self.last_step) - self.segments[0].first_tokens
+
+    def tokens_at(self, step: int) -> int:
+        """Tokens that are read up to the end of `step`."""
+        segment = self.segment(step)
+        sequences = (step - segment.first_step) * segment.global_batch_sequences
+        return segment.first_tokens + sequences * self.sequence_length
+
+    def segment(self, step: int) -> Segment:
+        """The segment of `step`, or the first one for a step before it."""
+        return next((each for each in self.segments if step <= each.last_step), self.segments[-1])
+
+    def after(self, step: int) -> Segment:
+        """The segment that goes on after `step`."""
+        return self.segment(step + 1)
 
     @property
     def failure(self) -> Path:
-        """Where a worker writes down an error that a restart would not mend."""
+        """File with an error that a restart would not mend."""
         return self.folder / "failure.json"
 
 
-def parallel_config(section: TrainSection, sequence_length: int, num_workers: int) -> ParallelConfig:
-    """The section's work on `num_workers` workers, as `arctic_model.sizing` counts it. Raises ConfigError."""
+def parallel_config(job: TrainJob, segment: Segment, num_workers: int) -> ParallelConfig:
+    """The work of a segment on `num_workers` workers, as `arctic_model.sizing` counts it. Raises ConfigError."""
+    settings = segment.optimization
     return ParallelConfig(
         num_workers=num_workers,
-        expert_parallel_size=section.expert_parallel_size,
-        sequence_length=sequence_length,
-        micro_batch_sequences=section.micro_batch_sequences,
-        num_micro_batches=section.global_batch_sequences // (num_workers * section.micro_batch_sequences),
-        zero_stage=section.zero_stage,
-        dtype=section.dtype,
-        gradient_dtype=section.gradient_dtype,
-        optimizer=section.optimizer,
-        activation_checkpointing=section.activation_checkpointing,
+        expert_parallel_size=job.group.expert_parallel_size,
+        sequence_length=job.sequence_length,
+        micro_batch_sequences=segment.micro_batch_sequences,
+        num_micro_batches=segment.global_batch_sequences // (num_workers * segment.micro_batch_sequences),
+        zero_stage=settings.zero_stage,
+        dtype=settings.dtype,
+        gradient_dtype=settings.gradient_dtype,
+        optimizer=settings.optimizer,
+        activation_checkpointing=settings.activation_checkpointing,
     )
 
 
-def with_tokens(record: Mapping[str, Any], job: TrainJob, plan: PhasePlan) -> dict[str, Any]:
-    """A step's record and, as `tokens_by_corpus`, what has been read of each corpus since the run's first step."""
-    read = plan.taken((record["step"] - job.first_step) * job.section.global_batch_sequences)
-    return {**record, "tokens_by_corpus": {corpus: count * plan.sequence_length for corpus, count in read.items()}}
+class TokenCounts:
+    """What has been read of each corpus up to a step, since the run's first phase."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self._job = job
+        self._plans = {segment.mix: PhasePlan.read(segment.mix) for segment in job.segments}
+
+    def added_to(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A step's record with its `tokens_by_corpus`."""
+        segment = self._job.segment(record["step"])
+        plan = self._plans[segment.mix]
+        read = plan.taken(segment.position(record["step"]))
+        return {**record, "tokens_by_corpus": {corpus: count * plan.sequence_length for corpus, count in read.items()}}
 
 
-def require_gpus(section: TrainSection) -> None:
+def require_gpus(group: WorkerGroup) -> None:
     """Check that torch sees the GPUs that a worker is to have. Raises ValueError naming the mend."""
-    if not section.gpus_per_worker:
+    if not group.gpus_per_worker:
         return
     import torch
 
     if not torch.cuda.is_available():
         raise ValueError(
-            f"train.gpus_per_worker = {section.gpus_per_worker:g}, but torch {torch.__version__} sees no GPU on "
+            f"train.gpus_per_worker = {group.gpus_per_worker:g}, but torch {torch.__version__} sees no GPU on "
             f"{socket.gethostname()}. Set gpus_per_worker to 0, or install the driver and torch's build for CUDA."
         )

@@ -29,7 +29,7 @@ starts one more process that warns of preemptions; a worker lost to one starts a
 def launch(job: TrainJob, context: StageContext) -> None:
     """Train the phase to its last checkpoint. Raises the error that ended a worker."""
     job.failure.unlink(missing_ok=True)
-    if job.section.num_workers == 1:
+    if job.group.num_workers == 1:
         _in_this_process(job, context)
     elif context.parallel:
         _on_cluster(job, context)
@@ -41,15 +41,15 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
     os.environ.update(RAY_TRAIN_SETTINGS)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    section = job.section
-    await_machines(context, Demand(section.num_workers, section.cpus_per_worker, section.gpus_per_worker))
+    group = job.group
+    await_machines(context, Demand(group.num_workers, group.cpus_per_worker, group.gpus_per_worker))
     trainer = _trainer_without_datasets()(
         _ray_train_worker,
         train_loop_config={"job": job, "context": context},
         scaling_config=ScalingConfig(
-            num_workers=section.num_workers,
-            use_gpu=section.gpus_per_worker > 0,
-            resources_per_worker=_resources(section.cpus_per_worker, section.gpus_per_worker),
+            num_workers=group.num_workers,
+            use_gpu=group.gpus_per_worker > 0,
+            resources_per_worker=_resources(group.cpus_per_worker, group.gpus_per_worker),
         ),
         run_config=RunConfig(
             name="train",
@@ -120,10 +120,10 @@ def _in_this_process(job: TrainJob, context: StageContext) -> None:
     the resources (see `pipelines.train.stage`), and is started again by the runner where it dies."""
     import torch.distributed as dist
 
-    from pipelines.train.worker import backend, work
+    from pipelines.train.worker import work
 
     started = time.monotonic()
-    dist.init_process_group(backend(job.section), store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group(job.group.backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
         work(job, context, started)
     finally:
@@ -142,7 +142,7 @@ def _in_local_processes(job: TrainJob, context: StageContext) -> None:
         group = multiprocessing.start_processes(
             local_worker,
             args=(job, remote, str(Path(folder) / "rendezvous")),
-            nprocs=job.section.num_workers,
+            nprocs=job.group.num_workers,
             join=False,
             start_method="spawn",
         )

@@ -7,7 +7,6 @@ import torch
 
 from arctic_errors import ArcticError
 from arctic_model.sizing.memory import States, Working, memory_per_worker
-from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.job import TrainJob, parallel_config
 
 LARGEST = 3
@@ -42,8 +41,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def explained(error: Exception, job: TrainJob, num_workers: int) -> str:
     """The error with where in a step it came, the largest parts of memory, and what to change."""
-    parallel = parallel_config(job.section, PhasePlan.read(job.mix).sequence_length, num_workers)
-    memory = memory_per_worker(job.config, parallel)
+    memory = max(
+        (memory_per_worker(job.config, parallel_config(job, segment, num_workers)) for segment in job.segments),
+        key=lambda memory: memory.total,
+    )
     parts = _parts(memory.states) | _parts(memory.working)
     largest = sorted(parts, key=lambda name: -parts[name])[:LARGEST]
     sizes = ", ".join(f"{name} {parts[name] / 1e9:.2f} GB" for name in largest)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters
-from data_recipes.training import TrainSection
+from data_recipes.training import LAYOUT_FIELDS, TrainSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
@@ -29,30 +30,15 @@ from pipelines.artifacts.checkpoint import (
     history_schema,
 )
 from pipelines.artifacts.formats.parquet import write_table
-from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.attempts import worker_hours
 from pipelines.train.first_weights import PinnedWeights
-from pipelines.train.job import TrainJob, require_gpus, with_tokens
+from pipelines.train.from_recipe import SegmentSettings, new_job
+from pipelines.train.job import TokenCounts, TrainJob, require_gpus
 
 VERSION = 6
-SPREAD = {
-    "num_workers",
-    "expert_parallel_size",
-    "cpus_per_worker",
-    "gpus_per_worker",
-    "micro_batch_sequences",
-    "threads_per_worker",
-    "keep_last_checkpoints",
-    "keep_best_checkpoints",
-    "collective_timeout_s",
-    "peak_tflops",
-    "price_per_worker_hour",
-    "profile_steps",
-    "activation_checkpointing",
-    "checkpoint_every_steps",
-    "zero_stage",
-}
-"""How the work is spread and watched: changes nothing but rounding, and is no part of the key."""
+GUARD = {"spike_factor", "spike_window_steps", "max_skipped_steps"}
+"""Limits on the steps to come, part of a key in amendments only: `pipelines.train.amending` refuses limits that would
+have decided otherwise about a step that is taken."""
 SCHEDULED = {"schedule", "warmup_tokens", "decay_fraction"}
 """What a phase is told by its schedule, in tokens."""
 OF_MUON = {"embedding_lr_factor", "head_lr_factor", "gate_lr_factor", "norm_lr_factor"}
@@ -72,8 +58,7 @@ class TrainInputs(Inputs[Node]):
 
 def stage(
     number: int,
-    section: TrainSection,
-    schedule: Mapping[str, Any],
+    settings: Sequence[SegmentSettings],
     model: Mapping[str, Any],
     inputs: TrainInputs[Stage],
     initial: PinnedWeights | None = None,
@@ -81,30 +66,69 @@ def stage(
     """Phase `number` of the curriculum, from the checkpoint of the phase before; the first from `initial` weights, or
     from drawn ones.
 
-    `schedule` holds warmup_tokens, decay_start_tokens, decay_end_tokens and decay as far as they concern this phase
-    (see `arctic_model.training.schedule.Schedule`), so that a change to a later phase leaves this one's key alone.
+    The first of `settings` holds from the phase's start, each further one from its amendment on. A key holds what
+    concerns its phase, so that a change to a later phase, or an amendment of a later step, leaves it alone. The stage
+    goes on from what attempts without its last amendments have trained.
     """
-    params = key_params(section)
-    if schedule.get("decay_start_tokens") is None:
-        del params["final_lr_fraction"]
+    before = (_stage(number, settings[:count], model, inputs, initial).key for count in _fewer(settings))
+    return _stage(number, settings, model, inputs, initial, tuple(before))
+
+
+def _stage(
+    number: int,
+    settings: Sequence[SegmentSettings],
+    model: Mapping[str, Any],
+    inputs: TrainInputs[Stage],
+    initial: PinnedWeights | None,
+    continues: tuple[str, ...] = (),
+) -> Stage:
     return Stage(
         name="train",
         subject=str(number),
         version=VERSION,
-        params={"train": params, "schedule": dict(schedule), "model": dict(model)}
-        | ({"initial": initial.params()} if initial else {}),
+        params=_params(settings) | {"model": dict(model)} | ({"initial": initial.params()} if initial else {}),
         inputs=inputs.named(),
-        work=partial(_work, section, dict(schedule), ArcticConfig.from_dict(model), initial),
-        resources=resources(section),
+        work=partial(_work, tuple(settings), ArcticConfig.from_dict(model), initial),
+        resources=resources(settings[0].section),
         machine_dependent=True,
+        continues=continues,
         model_output=CHECKPOINT,
     )
 
 
+def _fewer(settings: Sequence[SegmentSettings]) -> Sequence[int]:
+    """Numbers of segments of the stages that this one continues: with ever fewer amendments."""
+    return range(len(settings) - 1, 0, -1)
+
+
+def _params(settings: Sequence[SegmentSettings]) -> dict[str, Any]:
+    first, *later = settings
+    params = {"train": _scheduled_params(first, key_params(first.section)), "schedule": dict(first.schedule)}
+    amendments = []
+    for before, after in pairwise([first, *later]):
+        old, new = (_scheduled_params(each, _all_params(each.section)) for each in (before, after))
+        changes = {name: value for name, value in new.items() if value != old.get(name)}
+        moved = {} if after.schedule == before.schedule else {"schedule": dict(after.schedule)}
+        amendments.append({"from_step": after.first_step, "train": changes, **moved})
+    return params | ({"amendments": amendments} if amendments else {})
+
+
 def key_params(section: TrainSection) -> dict[str, Any]:
     """What of `[train]` decides the result, but for the schedule."""
-    unused = SPREAD | SCHEDULED | (OF_MUON if section.optimizer == "adamw" else set())
+    return {name: value for name, value in _all_params(section).items() if name not in GUARD}
+
+
+def _all_params(section: TrainSection) -> dict[str, Any]:
+    """`key_params` with the limits of the guard."""
+    unused = LAYOUT_FIELDS | SCHEDULED | (OF_MUON if section.optimizer == "adamw" else set())
     return {name: value for name, value in section.as_params().items() if name not in unused}
+
+
+def _scheduled_params(settings: SegmentSettings, params: dict[str, Any]) -> dict[str, Any]:
+    """`params` without the end of a decay that these steps do not reach."""
+    if settings.schedule.get("decay_start_tokens") is None:
+        del params["final_lr_fraction"]
+    return params
 
 
 def resources(section: TrainSection) -> Resources:
@@ -115,89 +139,70 @@ def resources(section: TrainSection) -> Resources:
 
 
 def _work(
-    section: TrainSection,
-    schedule: Mapping[str, Any],
+    settings: tuple[SegmentSettings, ...],
     config: ArcticConfig,
     initial: PinnedWeights | None,
     context: StageContext,
-    inputs: Mapping[str, Artifact],
+    artifacts: Mapping[str, Artifact],
 ) -> Metrics:
-    job = _job(section, schedule, config, context, TrainInputs.of(inputs))
+    from pipelines.train.earlier_attempts import take_over
+
+    inputs: TrainInputs[Artifact] = TrainInputs.of(artifacts)
+    start_from = checkpoint_folder(inputs.previous.path) if inputs.previous else None
+    for file in committed_files(start_from) if start_from else ():
+        if file.suffix == ".json":
+            require_intact(file)
+    tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
+    job = new_job(settings, config, inputs.mix.path, tokens, context.state, start_from)
     if initial:
         job = replace(job, weights_from=initial.require_unchanged(), with_optimizer=initial.with_optimizer)
+    shared_steps = [settings[count].first_step for count in _fewer(settings)]
+    if (step := take_over(job.folder, list(zip(context.earlier, shared_steps, strict=False)))) is not None:
+        context.warn(f"goes on from step {step} of an earlier attempt: nothing before the amendment is trained again")
     return train_job(job, context)
 
 
 def train_job(job: TrainJob, context: StageContext) -> Metrics:
     """Train to the last checkpoint, and write it with its history into the stage's output.
 
-    Raises the error that ended a worker."""
+    Raises the error that ended a worker, and ValueError if the guard's limits do not fit the steps that are taken."""
+    from pipelines.train.amending import require_decisions
+    from pipelines.train.earlier_attempts import keep
     from pipelines.train.launch import launch
 
-    launch(job, context)
-    return _collect(job, context.out)
-
-
-def _job(
-    section: TrainSection,
-    schedule: Mapping[str, Any],
-    config: ArcticConfig,
-    context: StageContext,
-    inputs: TrainInputs[Artifact],
-) -> TrainJob:
-    from arctic_model.checkpoint.reading import Checkpoint
-
-    plan = PhasePlan.read(inputs.mix.path)
-    tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
     if not context.parallel:
-        require_gpus(section)
-    start_from = checkpoint_folder(inputs.previous.path) if inputs.previous else None
-    for file in committed_files(start_from) if start_from else ():
-        if file.suffix == ".json":
-            require_intact(file)
-    first_step = Checkpoint(start_from).state.step if start_from else 0
-    return TrainJob(
-        config=config,
-        section=section,
-        schedule=schedule,
-        mix=inputs.mix.path,
-        tokens=tokens,
-        folder=context.state,
-        start_from=start_from,
-        first_step=first_step,
-        last_step=first_step + plan.num_sequences // section.global_batch_sequences,
-        tokens_per_step=plan.sequence_length * section.global_batch_sequences,
-    )
+        require_gpus(job.group)
+    require_decisions(job)
+    launch(job, context)
+    keep(job.folder, job.checkpoints.keep_every)
+    return _collect(job, context.out)
 
 
 def _collect(job: TrainJob, out: Path) -> Metrics:
     """Link the last checkpoint, and write the tables, into the stage's output."""
     from arctic_model.checkpoint.reading import Checkpoint, checkpoint_name
-    from arctic_model.training import history
-    from pipelines.train.worker import training_plan
+    from arctic_model.training import history, saving
+    from pipelines.train.amending import amendments_of
 
-    plan = training_plan(job, job.section.num_workers)
-    checkpoint = Checkpoint(plan.checkpoints / checkpoint_name(job.last_step))
+    checkpoint = Checkpoint(job.folder / saving.CHECKPOINTS / checkpoint_name(job.last_step))
     target = checkpoint_folder(out)
     target.mkdir()
     for file in sorted(checkpoint.folder.iterdir()):
         link_or_copy(file, target / file.name)
-    records = history.read(plan.history, job.last_step)
-    phase = PhasePlan.read(job.mix)
-    layers = job.config.moe_layers
-    _write([with_tokens(record, job, phase) for record in records], history_schema(layers), out / HISTORY_FILE)
-    _write(_router(records, layers), ROUTER, out / ROUTER_FILE)
+    records = history.read(job.folder / saving.HISTORY, job.last_step)
+    counts, layers = TokenCounts(job), job.config.moe_layers
+    _write([counts.added_to(record) for record in records], history_schema(layers), out / HISTORY_FILE)
+    _write(_router(records, layers, job.last_step), ROUTER, out / ROUTER_FILE)
     _write(_expert_load(checkpoint.state.assignments, layers), EXPERT_LOAD, out / EXPERT_LOAD_FILE)
     last = [record["loss"] for record in records if not record["skipped"]][-FINAL_STEPS:]
     if not last:
-        raise RuntimeError(f"every step was skipped, the last at step {job.last_step}. Lower train.peak_lr.")
+        raise RuntimeError(f"every step was skipped, the last at step {job.last_step}. {amendments_of(job)}")
     parameters = count_parameters(job.config)
-    hours = worker_hours(job.folder, records)
-    price = job.section.price_per_worker_hour
+    hours, price = worker_hours(job.folder, records), job.price_per_worker_hour
     return {
         "loss": sum(last) / len(last),
         "steps": job.last_step - job.first_step,
-        "tokens": (job.last_step - job.first_step) * job.tokens_per_step,
+        "tokens": job.num_tokens,
         "parameters": parameters.total,
         "active_parameters": parameters.active,
         **hours.metrics(),
@@ -213,12 +218,15 @@ def _expert_load(assignments: list[list[float]], layers: Sequence[int]) -> list[
     ]
 
 
-def _router(records: Sequence[Mapping[str, Any]], layers: Sequence[int]) -> list[dict[str, Any]]:
-    """One row per layer of the records that tell their layers apart."""
+def _router(records: Sequence[Mapping[str, Any]], layers: Sequence[int], last_step: int) -> list[dict[str, Any]]:
+    """One row per layer of every tenth step and of the phase's last. The last one of each segment has its layers in the
+    history too, unless it was trained before the amendment came."""
+    from arctic_model.training.loop import ROUTER_EVERY_STEPS
+
     return [
         {"step": record["step"], "layer": layer, **dict(zip(record["router_layers"], figures, strict=True))}
         for record in records
-        if "router_layers" in record
+        if "router_layers" in record and (record["step"] % ROUTER_EVERY_STEPS == 0 or record["step"] == last_step)
         for layer, figures in zip(layers, zip(*record["router_layers"].values(), strict=True), strict=True)
     ]
 

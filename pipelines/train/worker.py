@@ -19,23 +19,18 @@ from arctic_model.moe.balance import CROWDED, STARVED, Imbalance
 from arctic_model.sizing.step_time import gpu_named
 from arctic_model.training.first_weights import InitialWeights
 from arctic_model.training.history import Record
-from arctic_model.training.loop import Batches, TrainingPlan, train
-from arctic_model.training.lora import Lora
+from arctic_model.training.loop import Batches, Observer, TrainingError, TrainingPlan, train
 from arctic_model.training.objective import Batch
-from arctic_model.training.optimizer import Optimization
-from arctic_model.training.schedule import Schedule
-from arctic_model.training.spikes import SpikePolicy
-from data_recipes.finetuning import LoraSection
-from data_recipes.training import TrainSection
 from infra.context import StageContext
 from infra.store.integrity import committed_folder, damage
 from pipelines.artifacts.checkpoint import ROUTER_COLUMNS
 from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.train.amending import amendment, amendments_of
 from pipelines.train.attempts import AttemptClock
 from pipelines.train.data import PhaseBatches, Prefetched
 from pipelines.train.failure import write_failure
 from pipelines.train.heartbeat import Heartbeat, WorkerLostError
-from pipelines.train.job import TrainJob, require_gpus, with_tokens
+from pipelines.train.job import Segment, TokenCounts, TrainJob, require_gpus
 from pipelines.train.out_of_memory import OutOfMemoryError, explained, is_out_of_memory
 
 PROGRESS_S = 1.0
@@ -69,17 +64,17 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
     """
     if job.failure.exists():
         return
-    torch.set_num_threads(job.section.threads_per_worker)
+    torch.set_num_threads(job.group.threads_per_worker)
     rank, world = dist.get_rank(), dist.get_world_size()
     clock = AttemptClock(job.folder, world, started)
     with Heartbeat(job.folder / "heartbeats", rank, world, None if rank else clock.write) as heartbeat:
         try:
-            require_gpus(job.section)
+            require_gpus(job.group)
             with (
                 Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches,
                 closing(ContextObserver(job, context, clock)) as observer,
             ):
-                train(training_plan(job, world), _with_turns(batches, heartbeat), observer)
+                _train_segments(job, world, _with_turns(batches, heartbeat), observer)
         except Exception as error:
             reported = _reported(error, job, heartbeat)
             if not isinstance(reported, PASSING):
@@ -87,6 +82,14 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
             if reported is error:
                 raise
             raise reported from error
+
+
+def _train_segments(job: TrainJob, world: int, batches: Batches, observer: Observer) -> None:
+    """Train segment after segment, each from the checkpoint after the one before. A process that does not know yet how
+    far earlier attempts came learns it from the first checkpoint that it finds."""
+    step = job.first_step
+    while step < job.last_step:
+        step = train(training_plan(job, job.after(step), world), batches, observer)
 
 
 def _with_turns(batches: Batches, heartbeat: Heartbeat) -> Batches:
@@ -108,71 +111,49 @@ def _reported(error: Exception, job: TrainJob, heartbeat: Heartbeat) -> Exceptio
     if isinstance(error, RuntimeError) and LOST_PEER.search(str(error)):
         return WorkerLostError(
             f"{heartbeat.missing()}. Worker {dist.get_rank()} waited for up to train.collective_timeout_s = "
-            f"{job.section.collective_timeout_s:g} and stopped; run again to go on from the last checkpoint. torch "
+            f"{job.group.collective_timeout_s:g} and stopped; run again to go on from the last checkpoint. torch "
             f"says: {str(error).splitlines()[0]}"
         )
+    if isinstance(error, TrainingError):
+        return TrainingError(f"{error} {amendments_of(job)}")
     if isinstance(error, CheckpointError) and error.damaged and committed_folder(error.damaged):
         # The result of the phase before: there is no checkpoint before it to use.
         return damage(error.damaged)
     return error
 
 
-def training_plan(job: TrainJob, num_workers: int) -> TrainingPlan:
-    """The recipe's section in the words of the loop."""
-    section = job.section
+def training_plan(job: TrainJob, segment: Segment, num_workers: int) -> TrainingPlan:
+    """A segment of the job in the words of the loop."""
+    settings = segment.optimization
     return TrainingPlan(
-        config=replace(job.config, router_bias=True) if section.balance_bias_rate else job.config,
-        optimization=Optimization(
-            optimizer=section.optimizer,
-            embedding_lr_factor=section.embedding_lr_factor,
-            head_lr_factor=section.head_lr_factor,
-            gate_lr_factor=section.gate_lr_factor,
-            norm_lr_factor=section.norm_lr_factor,
-            weight_decay=section.weight_decay,
-            beta1=section.beta1,
-            beta2=section.beta2,
-            gradient_clip=section.gradient_clip,
-            balance_loss_coefficient=section.balance_loss_coefficient,
-            z_loss_coefficient=section.z_loss_coefficient,
-            balance_bias_rate=section.balance_bias_rate,
-            capacity_factor=section.capacity_factor,
-            activation_checkpointing=section.activation_checkpointing,
-            dtype=section.dtype,
-            gradient_dtype=section.gradient_dtype,
-            zero_stage=section.zero_stage,
-            seed=section.seed,
-            lora=lora_of(job.lora) if job.lora else None,
-        ),
-        schedule=Schedule(section.peak_lr, section.final_lr_fraction, **job.schedule),
-        first_step=job.first_step,
-        last_step=job.last_step,
-        tokens_per_step=job.tokens_per_step,
-        num_micro_batches=section.global_batch_sequences // (section.micro_batch_sequences * num_workers),
-        checkpoint_every_steps=section.checkpoint_every_steps,
-        expert_parallel_size=section.expert_parallel_size,
+        config=replace(job.config, router_bias=True) if settings.balance_bias_rate else job.config,
+        optimization=settings,
+        schedule=segment.schedule,
+        first_step=segment.first_step,
+        last_step=segment.last_step,
+        tokens_per_step=segment.global_batch_sequences * job.sequence_length,
+        num_micro_batches=segment.global_batch_sequences // (segment.micro_batch_sequences * num_workers),
+        checkpoint_every_steps=job.checkpoints.every_steps,
+        expert_parallel_size=job.group.expert_parallel_size,
         folder=job.folder,
         start_from=job.start_from,
-        initial=InitialWeights(job.weights_from, job.with_optimizer, section.seed) if job.weights_from else None,
-        retention=Retention(section.keep_last_checkpoints, section.keep_best_checkpoints),
-        corpora=tuple(share.corpus for share in PhasePlan.read(job.mix).shares),
-        peak_flops=_peak_flops(section),
-        traced=_steps(section.profile_steps),
-        collective_timeout_s=section.collective_timeout_s,
-        spikes=SpikePolicy(section.spike_factor, section.spike_window_steps, section.max_skipped_steps),
+        initial=InitialWeights(job.weights_from, job.with_optimizer, settings.seed) if job.weights_from else None,
+        retention=Retention(job.checkpoints.keep_last, job.checkpoints.keep_best, job.checkpoints.keep_every),
+        corpora=tuple(share.corpus for share in PhasePlan.read(segment.mix).shares),
+        peak_flops=_peak_flops(job, segment),
+        traced=_steps(job.profile_steps),
+        collective_timeout_s=job.group.collective_timeout_s,
+        spikes=segment.spikes,
+        first_tokens=segment.first_tokens,
     )
 
 
-def lora_of(section: LoraSection) -> Lora:
-    """The recipe's section in the words of the loop."""
-    return Lora(section.rank, section.alpha, section.rslora, tuple(section.targets))
-
-
-def _peak_flops(section: TrainSection) -> float | None:
+def _peak_flops(job: TrainJob, segment: Segment) -> float | None:
     """As the recipe states it, else as the data sheet of this GPU does; a CPU's is nobody's guess."""
-    if section.peak_tflops is not None:
-        return section.peak_tflops * 1e12
-    gpu = gpu_named(torch.cuda.get_device_name()) if section.gpus_per_worker else None
-    return gpu.peak_flops(section.dtype) if gpu else None
+    if job.peak_tflops is not None:
+        return job.peak_tflops * 1e12
+    gpu = gpu_named(torch.cuda.get_device_name()) if job.group.gpus_per_worker else None
+    return gpu.peak_flops(segment.optimization.dtype) if gpu else None
 
 
 def _steps(span: str) -> tuple[int, int] | None:
@@ -194,7 +175,8 @@ class ContextObserver:
         self._clock = clock
         self._job = job
         self._context = context
-        self._plan = PhasePlan.read(job.mix)
+        self._counts = TokenCounts(job)
+        self._sent_step = job.first_step
         self._progress_at = 0.0
         self._sent_at = time.monotonic()
         self._waiting: list[Record] = []
@@ -205,15 +187,16 @@ class ContextObserver:
         now = time.monotonic()
         if now - self._progress_at >= PROGRESS_S or step == self._job.last_step:
             self._progress_at = now
-            done, total = step - self._job.first_step, self._job.last_step - self._job.first_step
-            size = self._job.tokens_per_step
-            self._context.progress(done * size, total * size, "tokens")
+            first = self._job.tokens_at(self._job.first_step)
+            self._context.progress(self._job.tokens_at(step) - first, self._job.num_tokens, "tokens")
 
     def recorded(self, records: Sequence[Record]) -> None:
-        self._waiting += records
+        new = [record for record in records if record["step"] > self._sent_step]
+        self._waiting += new
+        self._sent_step = new[-1]["step"] if new else self._sent_step
         if time.monotonic() - self._sent_at >= POINTS_S:
             self.close()
-        for record in records:
+        for record in new:
             if "imbalance" in record:
                 self._warn_of_imbalance(record)
 
@@ -239,7 +222,7 @@ class ContextObserver:
         self._is_unbalanced = is_unbalanced
 
     def _metrics(self, record: Record) -> dict[str, float]:
-        values = with_tokens(record, self._job, self._plan)
+        values = self._counts.added_to(record)
         columns = ((group, name) for group, names in GROUPS.items() for name in names if name in values)
         metrics = {f"{group}/{name}": values[name] for group, name in columns}
         for column, prefix in BY_CORPUS.items():
@@ -251,20 +234,22 @@ def imbalance_warning(step: int, imbalance: Imbalance, job: TrainJob) -> str:
     """What the user should know of the experts' load up to `step`, and can do about it."""
     layers = job.config.moe_layers
     (least, *dull), (greatest, *busy) = imbalance.least, imbalance.greatest
-    rate = job.section.balance_bias_rate
+    settings = job.segment(step).optimization
+    rate, coefficient = settings.balance_bias_rate, settings.balance_loss_coefficient
     bias = f"raise train.balance_bias_rate = {rate:g}" if rate else "set train.balance_bias_rate = 0.001"
     return (
         f"step {step}: the router is out of balance. Of {len(layers) * job.config.num_experts} experts "
         f"{imbalance.starved} have less than {STARVED:g} of an even share and {imbalance.crowded} more than "
         f"{CROWDED:g} times it (least {least:.2f} in layer {layers[dull[0]]}, expert {dull[1]}; most {greatest:.2f} in "
         f"layer {layers[busy[0]]}, expert {busy[1]}). If it lasts, raise "
-        f"train.balance_loss_coefficient = {job.section.balance_loss_coefficient:g}, or {bias}."
+        f"train.balance_loss_coefficient = {coefficient:g}, or {bias}."
+        + ("\n" + amendment(step, balance_loss_coefficient=2 * coefficient or 0.01) if job.can_be_amended else "")
     )
 
 
 def local_worker(rank: int, job: TrainJob, context: StageContext, rendezvous: str) -> None:
     """Entry of a local process; `rendezvous` is a file that does not exist yet."""
-    work_in_group(job, context, rank, job.section.num_workers, rendezvous, one_machine=True)
+    work_in_group(job, context, rank, job.group.num_workers, rendezvous, one_machine=True)
 
 
 def work_in_group(
@@ -281,19 +266,14 @@ def work_in_group(
     if one_machine:
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     dist.init_process_group(
-        backend(job.section),
+        job.group.backend,
         # Not by a URL: a "#" or "?" in the folder's name would end its path.
         store=dist.FileStore(rendezvous, world),
         rank=rank,
         world_size=world,
-        timeout=timedelta(seconds=job.section.collective_timeout_s),
+        timeout=timedelta(seconds=job.group.collective_timeout_s),
     )
     try:
         work(job, context, started)
     finally:
         dist.destroy_process_group()
-
-
-def backend(section: TrainSection) -> str:
-    """What the workers' collectives run on."""
-    return "nccl" if section.gpus_per_worker else "gloo"

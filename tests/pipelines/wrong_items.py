@@ -8,6 +8,7 @@ from data_recipes.finetuning import FinetuneSection
 from data_recipes.refining import BenchmarkSection
 from data_recipes.schema import ExportSection, StageSection, TaskSection
 from data_recipes.section import ExtensionSection, Section
+from data_recipes.steering import AmendmentSection
 from tests.pipelines.wrong_values import (
     FRACTION,
     HUGE,
@@ -35,6 +36,20 @@ FIELD = ('""', "3")
 PATHS = ("[]", '[""]', "[3]", '["gone.gz"]', '["nowhere://host/file"]')
 
 ITEMS: Mapping[type[Section], Item] = {
+    AmendmentSection: Item(
+        "amendments",
+        {"from_step": "2", "train": "{peak_lr=0.002}"},
+        {
+            # The run has eight steps.
+            "from_step": (*POSITIVE, "8", "9"),
+            "train": (
+                *("3", "{}", "{peak_lr=0.0}", "{peak_rate=0.1}", "{peak_lr=0.001}", "{seed=1}", "{zero_stage=2}"),
+                *("{checkpoint_every_steps=5}", "{num_workers=2}", '{optimizer="adamw"}', "{balance_bias_rate=0.1}"),
+                *('{gradient_dtype="bfloat16"}', "{global_batch_sequences=6}", "{spike_window_steps=5}"),
+            ),
+        },
+        "tiny.toml",
+    ),
     BenchmarkSection: Item(
         "score.decontaminate",
         {"name": '"gsm8k"', "path": '"notes.jsonl"', "fields": '["text"]'},

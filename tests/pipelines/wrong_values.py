@@ -55,6 +55,23 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             # What a section is made of stands below; here is a section that is none.
             **dict.fromkeys(("tokenizer", "tokenize", "mix", "model", "train", "evaluate"), ("3", "[]")),
             "phases": ("[]", "3"),
+            "amendments": (
+                "3",
+                Wrong("[3]", shown="amendments.1"),
+                Wrong(
+                    "[{from_step=2, train.peak_lr=0.1}, {from_step=2, train.beta1=0.5}]",
+                    shown="amendments.2.from_step = 2",
+                ),
+                Wrong(
+                    "[{from_step=3, train.peak_lr=0.1}, {from_step=2, train.beta1=0.5}]",
+                    shown="amendments.2.from_step = 2",
+                ),
+                # In the second phase six steps of 256 tokens are 1.5 of 1024.
+                Wrong(
+                    "[{from_step=6, train.global_batch_sequences=16}]",
+                    shown="amendments.1.from_step = 6: 512 tokens are left of the phase",
+                ),
+            ),
             "export": ("3", Wrong("[3]", shown="export.1")),
             "finetune": ("3", Wrong("[3]", shown="finetune.1")),
             "stages": ("3", Wrong("[3]", shown="stages.1")),
@@ -152,6 +169,17 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                     for value in ('"nonsense"', '"language"', '"lorem_ipsum"', '"quality"', '"contamination"')
                 ),
             ),
+            "train": (
+                "3",
+                Wrong("{peak_lr=0.0}", shown="phases.1.train.peak_lr = 0.0"),
+                Wrong("{peak_rate=0.1}", shown="phases.1.train.peak_rate = 0.1"),
+                Wrong("{seed=1}", shown="phases.1.train.seed = 1"),
+                Wrong('{optimizer="adamw"}', shown="phases.1.train.optimizer = 'adamw'"),
+                Wrong("{micro_batch_sequences=3}", shown="phases.1.train.global_batch_sequences = 4"),
+                Wrong("{global_batch_sequences=12}", shown="phases.1.tokens = 1024"),
+                Wrong("{balance_bias_rate=0.001}", shown="phases.1.train.balance_bias_rate = 0.001"),
+                Wrong("{expert_parallel_size=2}", shown="phases.1.train.expert_parallel_size = 2"),
+            ),
         },
     ),
     ModelSection: (
@@ -239,6 +267,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             "zero_stage": ("3", "-1", "true", Wrong("0", ('train.dtype="bfloat16"',))),
             **dict.fromkeys(("checkpoint_every_steps", "keep_last_checkpoints"), POSITIVE),
             "keep_best_checkpoints": COUNT,
+            "keep_every_steps": (*COUNT, Wrong("150", shown="train.keep_every_steps = 150 is not a multiple")),
             "seed": SEED,
             "gpus_per_worker": (*FRACTION, Wrong("0.5", ("train.num_workers=2", "train.micro_batch_sequences=2"))),
             "threads_per_worker": (*POSITIVE, "5000"),

@@ -3,8 +3,6 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,36 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.layers.feed_forward import DenseMLP
+from arctic_model.training.optimization import Lora, LoraTarget
 
-Target = Literal["attention", "dense"]
-MATRICES: dict[Target, tuple[str, tuple[str, ...]]] = {
+MATRICES: dict[LoraTarget, tuple[str, tuple[str, ...]]] = {
     "attention": ("self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),
     "dense": ("residual_mlp", ("w1", "w2", "w3")),
 }
 """Module of a layer, and the matrices in it that get an adapter."""
 LORA_A, LORA_B = "lora_A", "lora_B"
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Which matrices get an adapter, and how large it is.
-
-    Args:
-        rank: r, of A [r, D_in] and B [D_out, r].
-        alpha: scale of the adapters, times `rank`.
-        rslora: scale by alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023, arXiv 2312.03732).
-        targets: parts of a layer. Every token passes both: attention and the dense MLP.
-    """
-
-    rank: int = 16
-    alpha: float = 32.0
-    rslora: bool = False
-    targets: tuple[Target, ...] = ("attention", "dense")
-
-    @property
-    def scale(self) -> float:
-        """Factor of the product of the two matrices."""
-        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
 class LoraLinear(nn.Module):

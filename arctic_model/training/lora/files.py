@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
-from arctic_model.training.lora.adapters import MATRICES, Lora, Target
+from arctic_model.training.lora.adapters import MATRICES
+from arctic_model.training.optimization import Lora, LoraTarget
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
@@ -57,7 +58,7 @@ def read_adapter(folder: Path, base: str) -> tuple[Lora, dict[str, Tensor]]:
             "checkpoint that it was trained on."
         )
     modules = config["target_modules"]
-    targets: tuple[Target, ...] = tuple(target for target, (module, _) in MATRICES.items() if module in modules)
+    targets: tuple[LoraTarget, ...] = tuple(target for target, (module, _) in MATRICES.items() if module in modules)
     return Lora(config["r"], config["lora_alpha"], config["use_rslora"], targets), tensors
 
 

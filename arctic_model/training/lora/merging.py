@@ -10,7 +10,8 @@ from arctic_model.checkpoint.reading import Checkpoint, TrainingState, open_weig
 from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, expert_name, is_expert
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
-from arctic_model.training.lora.adapters import LORA_A, LORA_B, Lora
+from arctic_model.training.lora.adapters import LORA_A, LORA_B
+from arctic_model.training.optimization import Lora
 
 
 def write_merged(

@@ -11,7 +11,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.loss import head_nll
 from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 
 ONE_ROUNDING = 2.5e-3
 """Relative, of a tensor: a number of bfloat16 is off by 2**-9 at most, and by about 1.6e-3 in the mean square."""

@@ -15,7 +15,7 @@ from arctic_model.moe.balance import max_violation, router_figures, router_sums
 from arctic_model.moe.router import Routing, route, updated_bias, within_capacity
 from arctic_model.presets import preset
 from arctic_model.training.objective import Batch, Scale, training_loss, unpacked
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 
 EXPERTS, TOP_K = 4, 2
 

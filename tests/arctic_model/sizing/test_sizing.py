@@ -31,7 +31,7 @@ from arctic_model.sizing.step_time import traffic
 from arctic_model.training import loss
 from arctic_model.training.muon import muon_step, orthogonalized, partition
 from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 
 WORKER = Path(__file__).with_name("sizing_worker.py")
 

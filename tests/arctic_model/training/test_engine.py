@@ -18,7 +18,8 @@ from arctic_model.presets import preset
 from arctic_model.training import engine as engine_module
 from arctic_model.training.engine import Engine
 from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimizer import GroupedOptimizer, Optimization, new_optimizer
+from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimizer import GroupedOptimizer, new_optimizer
 
 CONFIG = preset("tiny")
 

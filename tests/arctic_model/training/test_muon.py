@@ -14,7 +14,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import muon
 from arctic_model.training.muon import muon_step, orthogonalized, partition
-from arctic_model.training.optimizer import MOMENTS, Optimization, new_optimizer
+from arctic_model.training.optimization import MOMENTS, Optimization
+from arctic_model.training.optimizer import new_optimizer
 
 SHAPES = [(12, 20), (20, 12), (3, 12, 20), (16, 16)]
 

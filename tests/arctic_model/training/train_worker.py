@@ -25,7 +25,7 @@ from arctic_model.training import loop
 from arctic_model.training.engine import Engine
 from arctic_model.training.loop import TrainingError, TrainingPlan, train
 from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimizer import Optimization
+from arctic_model.training.optimization import Optimization
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 

@@ -17,7 +17,7 @@ def run_of(tokens: list[int], **train: object) -> RunRecipe:
 
 def schedules(tokens: list[int], **train: object) -> list[dict]:
     run = run_of(tokens, warmup_tokens=50, decay_fraction=0.2, **train)
-    return [schedule(run, number) for number in range(1, len(tokens) + 1)]
+    return [schedule(run, number, run.train) for number in range(1, len(tokens) + 1)]
 
 
 def test_wsd_tells_a_phase_of_the_decay_only_once_it_reaches_it() -> None:

@@ -1,6 +1,6 @@
 """A small corpus of packed tokens and phases over it, as the stages before `train` leave them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,14 @@ class Workshop:
 
     home: Path
     events: list[Event] = field(default_factory=list)
+    steps: dict[int, int] = field(default_factory=dict)
 
     def inputs(self, number: int, steps: int = 10, previous: Path | None = None) -> dict[str, Artifact]:
         for seed, corpus in enumerate(("code", "web")):
             if not (self.home / corpus).exists():
                 (self.home / corpus).mkdir(parents=True)
                 write_corpus(self.home / corpus, seed)
+        self.steps[number] = steps
         mix = self.home / f"mix-{number}"
         mix.mkdir(exist_ok=True)
         budget = steps * SECTION["global_batch_sequences"] // 2
@@ -85,14 +87,22 @@ class Workshop:
         model: dict | None = None,
         schedule: dict | None = None,
         initial: train.PinnedWeights | None = None,
+        amendments: Mapping[int, dict] | None = None,
         **section: Any,
     ) -> Stage:
+        """Phase `number`, after phases of the steps that `inputs` was asked for; `amendments` are fields by step."""
+        first_step = sum(self.steps.get(before, 10) for before in range(1, number))
+        fields, settings = SECTION | section, []
+        tokens, before = first_step * fields["global_batch_sequences"] * LENGTH, first_step
+        for step, changes in {first_step: {}, **(amendments or {})}.items():
+            tokens += (step - before) * fields["global_batch_sequences"] * LENGTH
+            fields, before = fields | changes, step
+            settings.append(train.SegmentSettings(step, tokens, TrainSection(**fields), SCHEDULE | (schedule or {})))
         upstream = Stage("mix", str(number), 1, {}, {}, work=unused)
         tokens = {name: Stage("tokenize", name, 1, {}, {}, work=unused) for name in ("code", "web")}
         return train.stage(
             number,
-            TrainSection(**(SECTION | section)),
-            SCHEDULE | (schedule or {}),
+            settings,
             preset("tiny", model).to_dict(),
             train.TrainInputs(upstream, tokens, upstream if number > 1 and initial is None else None),
             initial,

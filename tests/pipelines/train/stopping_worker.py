@@ -6,15 +6,17 @@ import sys
 from pathlib import Path
 
 from arctic_model.presets import preset
-from data_recipes.training import TrainSection
+from arctic_model.training.optimization import Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.spikes import SpikePolicy
 from infra.context import StageContext
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.train import worker
 from pipelines.train.data import PhaseBatches
-from pipelines.train.job import TrainJob
+from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import LENGTH, SECTION, SEQUENCES, write_corpus
+from conftest import LENGTH, SEQUENCES, write_corpus
 
 
 def main() -> None:
@@ -24,15 +26,12 @@ def main() -> None:
     PhasePlan("stopping", LENGTH, 0, (CorpusShare("code", 40, 0, SEQUENCES),), ((0,),)).write(home)
     job = TrainJob(
         config=preset("tiny"),
-        section=TrainSection(**SECTION | {"num_workers": 2, "collective_timeout_s": 3.0}),
-        schedule={},
-        mix=home,
+        group=WorkerGroup(num_workers=2, collective_timeout_s=3.0),
+        checkpoints=CheckpointPolicy(every_steps=4),
+        segments=(Segment(0, 10, 0, 4, 2, Optimization("muon"), Schedule(0.003), SpikePolicy(), home),),
+        sequence_length=LENGTH,
         tokens={"code": home / "code"},
         folder=folder / "state",
-        start_from=None,
-        first_step=0,
-        last_step=10,
-        tokens_per_step=64,
     )
     if rank == 1:
         read = PhaseBatches.__call__

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pytest
 
 from arctic_model.presets import preset
-from data_recipes.training import TrainSection
+from arctic_model.training.optimization import Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.spikes import SpikePolicy
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.train.data import PhaseBatches, Prefetched
-from pipelines.train.job import TrainJob
+from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 
 LENGTH, BATCH, CODES = 8, 8, {"code": 1000, "sql": 2000, "web": 3000}
 
@@ -53,15 +55,20 @@ class Reading:
         plan.write(folder)
         return TrainJob(
             config=preset("tiny", {"vocab_size": 4000}),
-            section=TrainSection(global_batch_sequences=BATCH, micro_batch_sequences=1, peak_lr=1.0),
-            schedule={},
-            mix=folder,
+            group=WorkerGroup(),
+            checkpoints=CheckpointPolicy(),
+            segments=(
+                Segment(
+                    first_step,
+                    first_step + plan.num_sequences // BATCH,
+                    first_step * BATCH * LENGTH,
+                    *(BATCH, 1),
+                    *(Optimization(), Schedule(1.0), SpikePolicy(), folder),
+                ),
+            ),
+            sequence_length=LENGTH,
             tokens={corpus: self.home / corpus for corpus in self.sizes},
             folder=folder,
-            start_from=None,
-            first_step=first_step,
-            last_step=first_step + plan.num_sequences // BATCH,
-            tokens_per_step=BATCH * LENGTH,
         )
 
 
@@ -95,14 +102,14 @@ def test_the_next_thousand_global_batches_are_those_of_one_worker(long_phase: Tr
 
 @pytest.mark.parametrize("world", [1, 2, 4, 8])
 def test_what_is_read_is_what_the_plan_says(long_phase: TrainJob, world: int) -> None:
-    plan = PhasePlan.read(long_phase.mix)
+    plan = PhasePlan.read(long_phase.segments[0].mix)
     corpora, sequences = plan.sequences(1234 * BATCH, BATCH)
     codes = [CODES[plan.shares[corpus].corpus] for corpus in corpora]
     assert global_batch(long_phase, world, 501 + 1234) == (np.array(codes) + sequences).tolist()
 
 
 def test_what_was_read_of_each_corpus_follows_from_the_position(long_phase: TrainJob) -> None:
-    plan = PhasePlan.read(long_phase.mix)
+    plan = PhasePlan.read(long_phase.segments[0].mix)
     corpora, _ = plan.sequences(0, 16_000)
     for position in (0, 1, 4097, 9999, 16_000):
         read = np.bincount(corpora[:position], minlength=3)

@@ -16,7 +16,9 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
-from data_recipes.training import TrainSection
+from arctic_model.training.optimization import Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.spikes import SpikePolicy
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import (
     EXPERT_LOAD,
@@ -30,8 +32,10 @@ from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
 from pipelines.train import worker
 from pipelines.train.data import PhaseBatches
-from pipelines.train.job import TrainJob
+from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 from pipelines.train.worker import ContextObserver
+
+LENGTH = 16
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -199,7 +203,6 @@ def test_a_decay_that_starts_later_leaves_the_key(workshop) -> None:
         {"global_batch_sequences": 8},
         {"dtype": "bfloat16"},
         {"optimizer": "adamw"},
-        {"spike_factor": 5.0},
     ],
 )
 def test_what_changes_results_changes_the_key(workshop, change: dict) -> None:
@@ -219,17 +222,14 @@ def test_workers_read_the_plans_sequences_once_each_whatever_their_number(worksh
     inputs = workshop.inputs(1)
     job = TrainJob(
         config=preset("tiny"),
-        section=TrainSection(global_batch_sequences=4, micro_batch_sequences=1, peak_lr=1.0),
-        schedule={},
-        mix=inputs["mix"].path,
+        group=WorkerGroup(),
+        checkpoints=CheckpointPolicy(),
+        segments=(Segment(100, 110, 6400, 4, 1, Optimization(), Schedule(1.0), SpikePolicy(), inputs["mix"].path),),
+        sequence_length=LENGTH,
         tokens={name: inputs[f"tokens:{name}"].path for name in ("code", "web")},
         folder=workshop.home,
-        start_from=None,
-        first_step=100,
-        last_step=110,
-        tokens_per_step=64,
     )
-    plan = PhasePlan.read(job.mix)
+    plan = PhasePlan.read(inputs["mix"].path)
     corpora = [TokenSequences(job.tokens[share.corpus], "train") for share in plan.shares]
     workers = [PhaseBatches(job, rank, world) for rank in range(world)]
     for step in (101, 110):

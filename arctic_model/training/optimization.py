@@ -1,0 +1,75 @@
+"""The settings of optimization: plain data, without torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTUM_BUFFER = "momentum_buffer"
+
+
+LoraTarget = Literal["attention", "dense"]
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Which matrices get an adapter, and how large it is.
+
+    Args:
+        rank: r, of A [r, D_in] and B [D_out, r].
+        alpha: scale of the adapters, times `rank`.
+        rslora: scale by alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023, arXiv 2312.03732).
+        targets: parts of a layer. Every token passes both: attention and the dense MLP.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    rslora: bool = False
+    targets: tuple[LoraTarget, ...] = ("attention", "dense")
+
+    @property
+    def scale(self) -> float:
+        """Factor of the product of the two matrices."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a step changes the weights: AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) or Muon (see
+    `arctic_model.training.muon`), clipping to a global gradient norm, and the weights of the router's two losses."""
+
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    embedding_lr_factor: float = 1.0
+    head_lr_factor: float = 1.0
+    gate_lr_factor: float = 1.0
+    norm_lr_factor: float = 1.0
+    """With Muon: learning rates of the parameters that AdamW updates, as multiples of Muon's."""
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    gradient_clip: float = 1.0
+    balance_loss_coefficient: float = 0.01
+    z_loss_coefficient: float = 0.0
+    balance_bias_rate: float = 0.0
+    capacity_factor: float = 0.0
+    activation_checkpointing: Literal["none", "selective", "layer"] = "none"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype in which gradients accumulate, over micro-batches and over workers."""
+    zero_stage: Literal[0, 1, 2] = 1
+    seed: int = 0
+    lora: Lora | None = None
+    """Adapters to train beside frozen weights. None trains every weight."""
+
+    def uses_muon(self, name: str) -> bool:
+        """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.
+
+        AdamW updates embeddings, head and the gate of the router, which do not map hidden states to hidden states, and
+        the gains and biases, which are vectors (Jordan et al. 2024).
+        """
+        inside = self.optimizer == "muon" and ".layers." in name
+        return inside and not name.endswith(("norm.weight", ".gate.weight", ".bias"))
+
+    def state_names(self, name: str) -> tuple[str, ...]:
+        """Kinds of the optimizer state of the parameter `name`."""
+        return (MOMENTUM_BUFFER,) if self.uses_muon(name) else MOMENTS

@@ -1,0 +1,121 @@
+"""The recipe's words in those of a job: the one module of this stage, beside `stage`, that knows sections."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from arctic_model.config import ArcticConfig
+from arctic_model.sizing.parallel import ParallelConfig
+from arctic_model.training.optimization import Lora, Optimization
+from arctic_model.training.schedule import Schedule
+from arctic_model.training.spikes import SpikePolicy
+from data_recipes.training import TrainSection
+from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """Settings of the steps after `first_step`, up to the next segment or the end of the phase.
+
+    `first_tokens`: read in the steps before; `schedule`: warmup_tokens, decay_start_tokens, decay_end_tokens and
+    decay as far as they concern these steps (see `arctic_model.training.schedule.Schedule`).
+    """
+
+    first_step: int
+    first_tokens: int
+    section: TrainSection
+    schedule: Mapping[str, Any]
+
+
+def new_job(
+    settings: Sequence[SegmentSettings],
+    config: ArcticConfig,
+    mix: Path,
+    tokens: Mapping[str, Path],
+    folder: Path,
+    start_from: Path | None = None,
+    weights_from: Path | None = None,
+    lora: Lora | None = None,
+) -> TrainJob:
+    """The job that trains a model on all of an order of sequences.
+
+    Args:
+        settings: of the first step on, and of each later change on.
+        config: the architecture.
+        mix: the artifact with the order.
+        tokens: by corpus, the artifact with its packed sequences.
+        folder: survives attempts.
+        start_from: checkpoint to continue, with its steps and optimizer.
+        weights_from: checkpoint to take weights from alone.
+        lora: adapters to train beside these weights.
+    """
+    section, plan = settings[0].section, PhasePlan.read(mix)
+    return TrainJob(
+        config=config,
+        group=WorkerGroup(**{field.name: getattr(section, field.name) for field in fields(WorkerGroup)}),
+        checkpoints=CheckpointPolicy(
+            every_steps=section.checkpoint_every_steps,
+            keep_last=section.keep_last_checkpoints,
+            keep_best=section.keep_best_checkpoints,
+            keep_every=section.keep_every_steps,
+        ),
+        segments=_segments(settings, mix, plan.num_sequences, lora),
+        sequence_length=plan.sequence_length,
+        tokens=tokens,
+        folder=folder,
+        start_from=start_from,
+        weights_from=weights_from,
+        peak_tflops=section.peak_tflops,
+        price_per_worker_hour=section.price_per_worker_hour,
+        profile_steps=section.profile_steps,
+    )
+
+
+def _segments(
+    settings: Sequence[SegmentSettings], mix: Path, num_sequences: int, lora: Lora | None
+) -> tuple[Segment, ...]:
+    """The segments one after the other, each from where the one before stops reading."""
+    segments: list[Segment] = []
+    position = 0
+    for number, each in enumerate(settings, start=1):
+        batch = each.section.global_batch_sequences
+        steps = (num_sequences - position) // batch
+        last_step = settings[number].first_step if number < len(settings) else each.first_step + steps
+        segments.append(_segment(each, last_step, mix, position, lora))
+        position += (last_step - each.first_step) * batch
+    return tuple(segments)
+
+
+def _segment(settings: SegmentSettings, last_step: int, mix: Path, first_position: int, lora: Lora | None) -> Segment:
+    section = settings.section
+    names = {field.name for field in fields(Optimization)} - {"lora"}
+    return Segment(
+        first_step=settings.first_step,
+        last_step=last_step,
+        first_tokens=settings.first_tokens,
+        global_batch_sequences=section.global_batch_sequences,
+        micro_batch_sequences=section.micro_batch_sequences,
+        optimization=Optimization(**{name: getattr(section, name) for name in names}, lora=lora),
+        schedule=Schedule(section.peak_lr, section.final_lr_fraction, **settings.schedule),
+        spikes=SpikePolicy(section.spike_factor, section.spike_window_steps, section.max_skipped_steps),
+        mix=mix,
+        first_position=first_position,
+    )
+
+
+def parallel_config(section: TrainSection, sequence_length: int) -> ParallelConfig:
+    """How the work of a phase is divided over its workers. Raises ConfigError."""
+    return ParallelConfig(
+        num_workers=section.num_workers,
+        expert_parallel_size=section.expert_parallel_size,
+        sequence_length=sequence_length,
+        micro_batch_sequences=section.micro_batch_sequences,
+        num_micro_batches=section.global_batch_sequences // (section.num_workers * section.micro_batch_sequences),
+        zero_stage=section.zero_stage,
+        dtype=section.dtype,
+        gradient_dtype=section.gradient_dtype,
+        optimizer=section.optimizer,
+        activation_checkpointing=section.activation_checkpointing,
+    )

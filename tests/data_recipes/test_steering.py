@@ -1,0 +1,87 @@
+"""Settings that change within a run: which hold at which step, worked out by hand."""
+
+from typing import Any
+
+import pytest
+
+from data_recipes.curriculum import PhaseSection
+from data_recipes.steering import AmendmentSection, segments
+from data_recipes.training import TrainSection
+
+LENGTH = 16
+TRAIN = TrainSection(global_batch_sequences=4, micro_batch_sequences=2, peak_lr=0.01)
+STEP_TOKENS = 4 * LENGTH
+
+
+def phases(*train: dict[str, Any], steps: int = 10) -> list[PhaseSection]:
+    """One phase for each of `train`, its own fields."""
+    return [
+        PhaseSection(name=f"phase-{number}", tokens=steps * STEP_TOKENS, weights={"web": 1.0}, train=own)
+        for number, own in enumerate(train, start=1)
+    ]
+
+
+def values(field: str, own: list[dict[str, Any]], amendments: dict[int, dict[str, Any]]) -> list[list[tuple]]:
+    """First step, last step and value of `field` of each segment, by phase."""
+    sections = [AmendmentSection(from_step=step, train=fields) for step, fields in amendments.items()]
+    found = segments(TRAIN, phases(*own), sections, LENGTH)
+    return [[(each.first_step, each.last_step, getattr(each.train, field)) for each in phase] for phase in found]
+
+
+def test_a_phase_without_its_own_fields_has_those_of_the_run():
+    assert values("peak_lr", [{}, {}], {}) == [[(0, 10, 0.01)], [(10, 20, 0.01)]]
+
+
+def test_fields_of_a_phase_end_with_it():
+    assert values("peak_lr", [{}, {"peak_lr": 0.02}, {}], {}) == [[(0, 10, 0.01)], [(10, 20, 0.02)], [(20, 30, 0.01)]]
+
+
+def test_an_amendment_lasts_to_the_end_of_the_run():
+    assert values("peak_lr", [{}, {}], {6: {"peak_lr": 0.5}}) == [[(0, 6, 0.01), (6, 10, 0.5)], [(10, 20, 0.5)]]
+
+
+def test_an_amendment_at_the_end_of_a_phase_is_the_start_of_the_next():
+    assert values("peak_lr", [{}, {}], {10: {"peak_lr": 0.5}}) == [[(0, 10, 0.01)], [(10, 20, 0.5)]]
+
+
+def test_the_latest_setting_wins():
+    """A phase that sets a field ends an earlier amendment of it; one inside the phase changes it again, and stays."""
+    own = [{}, {"peak_lr": 0.02}, {}]
+    found = values("peak_lr", own, {6: {"peak_lr": 0.5}, 15: {"peak_lr": 0.7}})
+    assert found == [[(0, 6, 0.01), (6, 10, 0.5)], [(10, 15, 0.02), (15, 20, 0.7)], [(20, 30, 0.7)]]
+
+
+def test_steps_and_tokens_follow_the_batch():
+    """Ten steps of 4 sequences, then five of 8 that read as much."""
+    found = segments(TRAIN, phases({}, {"global_batch_sequences": 8}, {}), [], LENGTH)
+    assert [(each.first_step, each.last_step, each.first_tokens) for (each,) in found] == [
+        (0, 10, 0),
+        (10, 15, 10 * STEP_TOKENS),
+        (15, 25, 20 * STEP_TOKENS),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("amendments", "message"),
+    [
+        ({30: {"peak_lr": 0.5}}, r"amendments.1.from_step = 30: the run ends with step 20.*Lower it"),
+        ({20: {"peak_lr": 0.5}}, r"amendments.1.from_step = 20: the run ends with step 20"),
+        ({6: {"peak_lr": 0.01}}, r"amendments.1.train.peak_lr = 0.01: is this value already at that step. Remove it"),
+        ({6: {"zero_stage": 2}}, r"amendments.1.train.zero_stage = 2: changes no result.*Set train.zero_stage itself"),
+        ({6: {"peak_lr": -1.0}}, r"amendments.1.train.peak_lr = -1.0: must be above 0. Raise it"),
+        ({6: {"peak_rate": 0.5}}, r"amendments.1.train.peak_rate = 0.5: unknown field. Did you mean"),
+        ({6: {"seed": 1}}, r"amendments.1.train.seed = 1: holds for the whole run"),
+        ({7: {"global_batch_sequences": 8}}, r"amendments.1.from_step = 7: 192 tokens are left of the phase"),
+    ],
+)
+def test_an_amendment_that_cannot_work_is_refused(amendments: dict[int, dict[str, Any]], message: str):
+    with pytest.raises(ValueError, match=message):
+        values("peak_lr", [{}, {}], amendments)
+
+
+def test_amendments_ascend_by_their_steps():
+    for second in (6, 5):
+        sections = [AmendmentSection(from_step=step, train={"peak_lr": step / 10}) for step in (6, second)]
+        message = rf"amendments.2.from_step = {second}: the amendment above has from_step = 6"
+        with pytest.raises(ValueError, match=message):
+            segments(TRAIN, phases({}), sections, LENGTH)

@@ -1,0 +1,141 @@
+"""A run that is changed in flight, from the recipe to the report: no step before the change is trained again."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from infra.artifact import Artifact
+from infra.events import EventLog
+from infra.plan import plan
+from infra.runner import run_inline
+from infra.store import Store
+from pipelines import load_recipe
+from pipelines.train.data import PhaseBatches
+
+CORPUS = """
+name = "notes"
+description = "Made-up sentences"
+[source]
+heldout_fraction = 0.1
+inputs = [{ kind = "jsonl", paths = ["notes.jsonl"] }]
+[filter]
+min_words = 1
+min_stop_words = 0
+max_top_4gram_fraction = 1.0
+max_duplicate_line_fraction = 1.0
+"""
+RUN = """
+name = "steered"
+description = "Two phases of 40 and 48 steps; the second in bfloat16"
+corpora = ["notes.toml"]
+[tokenizer]
+vocab_size = 300
+sample_bytes_per_corpus = 20000
+[tokenize]
+sequence_length = 32
+[mix]
+max_epochs = 100.0
+[[phases]]
+name = "one"
+tokens = 5120
+weights = { notes = 1.0 }
+[[phases]]
+name = "two"
+tokens = 6144
+weights = { notes = 1.0 }
+train = { dtype = "bfloat16" }
+[model]
+preset = "tiny"
+[train]
+global_batch_sequences = 4
+micro_batch_sequences = 4
+peak_lr = 0.003
+checkpoint_every_steps = 8
+[evaluate]
+heldout_bytes_per_corpus = 2000
+"""
+AMENDMENT = """
+[[amendments]]
+from_step = 56
+train.peak_lr = 0.0005
+train.weight_decay = 0.0
+"""
+Built = dict[str, Artifact]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """The run recipe; the second phase has checkpoints of the steps 48, 56, 64, 72, 80 and 88."""
+    words = random.Random(0)
+    vocabulary = ["".join(words.choices("abcdefghij", k=words.randrange(2, 9))) for _ in range(300)]
+    pages = [" ".join(words.choices(vocabulary, k=120)) for _ in range(150)]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": page}) + "\n" for page in pages))
+    (tmp_path / "notes.toml").write_text(CORPUS)
+    (tmp_path / "run.toml").write_text(RUN)
+    return tmp_path / "run.toml"
+
+
+def run(recipe: Path, store: Store, events: list) -> Built:
+    planned = plan(store, list(load_recipe(recipe).graph().stages.values()))
+    outcome = run_inline(planned, store, EventLog(store.root / "runs" / f"run-{len(events)}"), events.append)
+    assert outcome.ok, outcome.failed
+    return outcome.artifacts
+
+
+def reasons(recipe: Path, store: Store) -> dict[str, str]:
+    planned = plan(store, list(load_recipe(recipe).graph().stages.values()))
+    return {each.stage.id: each.reason for each in planned if each.action == "build"}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path, tmp_path: Path) -> None:
+    """The run stops in step 68; the amendment of step 56 goes on from that step's checkpoint."""
+    steered, calm = Store(tmp_path / "steered").open(), Store(tmp_path / "calm").open()
+    with stopping_at(68), pytest.raises(KeyboardInterrupt):
+        run(recipe, steered, [])
+    with recipe.open("a") as file:
+        file.write(AMENDMENT)
+
+    why = reasons(recipe, steered)
+    assert why.keys() == {"train[2]", "evaluate[2]", "report"}
+    assert why["train[2]"].endswith("goes on from the work before the change")
+    read: list[int] = []
+    with patch.object(PhaseBatches, "__call__", noting(read)):
+        found = run(recipe, steered, events := [])
+    assert min(read) == 57
+    points = [step for event in events if event["event"] == "metrics" for step, _ in event["points"]]
+    assert [step for step in points if step > 40] == list(range(41, 89))
+
+    expected = run(recipe, calm, [])
+    assert {id: each.manifest.digests() for id, each in found.items() if id != "report"} == {
+        id: each.manifest.digests() for id, each in expected.items() if id != "report"
+    }
+    assert found["train[2]"].manifest.params["amendments"] == [
+        {"from_step": 56, "train": {"peak_lr": 0.0005, "weight_decay": 0.0}}
+    ]
+    assert "peak_lr 0.0005, weight_decay 0.0" in (found["report"].path / "report.html").read_text()
+
+
+def stopping_at(step: int) -> object:
+    read = PhaseBatches.__call__
+
+    def stops(batches: PhaseBatches, asked: int) -> list:
+        if asked == step:
+            raise KeyboardInterrupt
+        return read(batches, asked)
+
+    return patch.object(PhaseBatches, "__call__", stops)
+
+
+def noting(steps: list[int]) -> Callable:
+    read = PhaseBatches.__call__
+
+    def noted(batches: PhaseBatches, step: int) -> list:
+        steps.append(step)
+        return read(batches, step)
+
+    return noted
