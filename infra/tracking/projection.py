@@ -45,6 +45,8 @@ PARENT = ""
 """Name of the parent among the runs; the others are named by stage id."""
 NOT_RECORDED = dict.fromkeys(("model_output", "model_input", "model_key", "step_metric"), "")
 """Of a stage in the log of an older version."""
+DATA = "data/"
+"""Begins the names of metrics that count data."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -245,10 +247,14 @@ class Projection:
         return self._folder.parents[1].joinpath("stages", *recorded.parts[-depth:])
 
     def _tell_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
-        """The parent carries every stage's figures, also of reused ones, so that whole runs compare in one table."""
+        """The parent carries the stages' figures, also of reused ones, so that whole runs compare in one table. Counts
+        of data are in the stages' own runs only if there is a model, whose figures would drown in them."""
         parent = self._runs[PARENT]
+        has_model = any(stage["model_output"] for stage in self._stages.values())
         values = {
-            parent_metric(manifest.name, manifest.subject, name): value for name, value in manifest.metrics.items()
+            parent_metric(manifest.name, manifest.subject, name): value
+            for name, value in manifest.metrics.items()
+            if not (has_model and name.startswith(DATA))
         }
         phase = int(manifest.subject) if manifest.subject.isdigit() else 0
         self._log_metrics(parent, values, event, _step(manifest, self._stages[event["stage"]], phase))

@@ -59,21 +59,21 @@ def _header(rows: RunRows, now: float, width: int) -> Text:
         duration_text(max(0.0, now - rows.started)),
         rows.state or (f"about {duration_text(left)} left" if left is not None else ""),
     ]
-    line = Text(rows.name, style="bold")
+    line = Text().append(rows.name, style="bold")
     if width >= NARROWEST_BAR:
         filled = BAR_WIDTH * ended // max(1, total)
         line.append("  ").append("━" * filled, style="green").append("╌" * (BAR_WIDTH - filled), style="dim")
-    line.append("  " + "  ".join(part for part in parts if part), style="not bold")
+    line.append("  " + "  ".join(part for part in parts if part))
     return _cropped(line, width)
 
 
 def _stage_line(name: str, row: StageRow, now: float, name_width: int, width: int) -> Text:
     """Status, id, duration, and the progress or result as far as the width allows."""
     seconds = duration_text(row.seconds(now)) if row.started else ""
-    line = Text(f"{row.status:<{STATUS_WIDTH}}", style=STYLES[row.status])
-    line.append(f"  {set_cell_size(name, name_width)}  {seconds:>12}", style="not bold not dim")
+    line = Text().append(f"{row.status:<{STATUS_WIDTH}}", style=STYLES[row.status])
+    line.append(f"  {set_cell_size(name, name_width)}  {seconds:>12}")
     parts = [row.activity(now) if row.status == "running" else "", row.note.partition("\n")[0]]
-    line.append("  " + "  ".join(part for part in parts if part), style="not bold not dim")
+    line.append("  " + "  ".join(part for part in parts if part))
     return _cropped(line, width)
 
 

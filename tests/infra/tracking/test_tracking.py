@@ -174,8 +174,18 @@ def test_curves_are_on_the_stage_and_joined_on_the_parent(seen: Any):
         assert seen.curve(name, "train/loss") == [(1, 4.0), (2, 3.0), (3, 2.5)]
         assert seen.curve(name, "train/learning_rate") == [(1, 0.1)]
     assert seen.curve("tiny-1", "train/final_loss") == [(1, 2.4)]
-    assert seen.curve("tiny-1", "source/web.documents") == [(0, 12.0)]
     assert seen.curve("tiny-1", "eval/bits_per_byte/web") == [(1, 1.5)]
+
+
+def test_counts_of_data_are_on_the_whole_run_only_if_it_trains_no_model(seen: Any, store: Store, mlflow_of: Any):
+    assert seen.curve("01 source web", "data/documents") == [(0, 12.0)]
+    assert seen.curve("tiny-1", "source/web.documents") == []
+    story = Story(store, "corpus-1", [SOURCE])
+    story.begin(SOURCE)
+    story.commit(SOURCE, {"data/documents": 12.0})
+    story.end()
+    catch_up(store.root)
+    assert mlflow_of(store).curve("corpus-1", "source/web.documents") == [(0, 12.0)]
 
 
 def test_more_points_than_one_call_takes_all_arrive(store: Store, mlflow_of: Any):
