@@ -35,7 +35,7 @@ def _draw(scores: Mapping[str, Scores], positions: Sequence[float], axis: str) -
     measures = list(dict.fromkeys(name for each in scores.values() for name in each.compared))
     rows = -(-len(measures) // COLUMNS)
     figure = Figure(figsize=(COLUMNS * PANEL[0], rows * PANEL[1] + 0.3))
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for axes, measure in zip(panels, measures, strict=False):
         points = [
             (x, each.scores[measure])
@@ -44,7 +44,7 @@ def _draw(scores: Mapping[str, Scores], positions: Sequence[float], axis: str) -
         ]
         _draw_measure(axes, measure, points)
         _scale(axes, list(scores), axis)
-    for axes in list(panels)[len(measures) :]:
+    for axes in panels[len(measures) :]:
         axes.set_visible(False)
     if axis:
         figure.supxlabel(axis, fontsize=9)

@@ -17,6 +17,7 @@ from pipelines.evaluate.comparing import Evaluated, compare
 from pipelines.evaluate.statistics.comparison import difference, holm
 from pipelines.evaluate.task import Share
 from pipelines.report.evaluation import stage as page_stage
+from pipelines.report.evaluation.curves import draw_curves
 from tests.kit.stages import committed, idle_stage
 
 ITEMS = 40
@@ -115,6 +116,14 @@ def test_the_stages_write_the_comparison_and_an_offline_page_with_answers_side_b
     assert "<b>yes</b>" not in html and "&lt;b&gt;yes&lt;/b&gt;" in html
     assert "+0.650: more than noise" in html
     assert "http://" not in html.replace("http://www.w3.org", "") and "<script" not in html
+
+
+def test_a_figure_has_a_panel_for_each_measure_and_no_empty_one() -> None:
+    figures = draw_curves({each.label: each.scores for each in (FIRST, SECOND, THIRD)})
+    for drawn in figures.values():
+        visible = [axes for axes in drawn.axes if axes.get_visible()]
+        assert [axes.get_title() for axes in visible] == ["PIQA\nacc", "COPA\nacc"]
+        assert all(axes.has_data() for axes in visible)
 
 
 def test_a_page_about_one_checkpoint_of_unknown_training_shows_its_answers(tmp_path: Path) -> None:

@@ -18,10 +18,15 @@ MEMORY_BYTES, CPU_S = 1 << 30, 10
 
 
 def is_readable(reply: bytes) -> bool:
-    """Whether `reply`, JSON of a program's process, can be parsed and decoded within MEMORY_BYTES and CPU_S."""
+    """Whether `reply`, JSON of a program's process, can be parsed and decoded within MEMORY_BYTES and CPU_S;
+    not if the process that made it is gone."""
     if len(reply) <= CHECKED_BYTES:
         return True
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        # The program ended itself, and the namespace with it.
+        return False
     if pid == 0:
         _try(reply)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

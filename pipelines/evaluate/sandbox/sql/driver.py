@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ def serve(requests: int, replies: int) -> None:
     else:
         reply = _answer(connection, request["query"], request["max_rows"])
     send(replies, json.dumps(reply).encode())
+    # This is the first process of its namespace, where a long reply is tried: what runs there would end with it.
+    with suppress(EOFError):
+        receive(requests)
 
 
 def _connect(request: dict[str, Any]) -> sqlite3.Connection:

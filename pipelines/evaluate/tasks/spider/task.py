@@ -1,10 +1,14 @@
 """Spider (Yu et al. 2018, arXiv 1809.08887): questions on 20 databases, none of which its training questions are about,
 answered in SQL and judged by what the queries return."""
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal, cast
 
 from pipelines.evaluate.data.files import checked, data_files, read_rows
@@ -55,6 +59,7 @@ class Spider:
     files: tuple[str, ...] = tuple(file for file in data_files() if file.startswith("spider/"))
     runs: Literal["", "python", "sql"] = "sql"
     packages: tuple[str, ...] = ()
+    gold_replies: dict[tuple[Path, str], Reply] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def protocol(self) -> str:
@@ -78,11 +83,23 @@ class Spider:
         ]
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
-        # Spider's evaluator drops bytes that are not UTF-8.
-        with SqlSandbox(CPU_S, MAX_ROWS, text_errors="ignore", unsafe=self.unsafe) as sandbox:
-            return [
-                self._verdict(sandbox, item, item_answers) for item, item_answers in zip(items, answers, strict=True)
-            ]
+        free: SimpleQueue[SqlSandbox] = SimpleQueue()
+
+        def verdict(item: Item, item_answers: Sequence[Answer]) -> Verdict:
+            sandbox = free.get()
+            try:
+                return self._verdict(sandbox, item, item_answers)
+            finally:
+                free.put(sandbox)
+
+        count = max(1, min(len(items), len(os.sched_getaffinity(0))))
+        with ExitStack() as stack:
+            for _ in range(count):
+                # Spider's evaluator drops bytes that are not UTF-8.
+                sandbox = SqlSandbox(CPU_S, MAX_ROWS, text_errors="ignore", unsafe=self.unsafe)
+                free.put(stack.enter_context(sandbox))
+            with ThreadPoolExecutor(count) as pool:
+                return list(pool.map(verdict, items, answers))
 
     def _examples(self, rows: Sequence[Mapping[str, Any]], database: str) -> list[Mapping[str, Any]]:
         """The first `shots` of `rows`, each about a database of its own, none about `database`."""
@@ -112,13 +129,20 @@ class Spider:
         if not query:
             return NO_QUERY
         path = self.root / DATABASES / question.database / f"{question.database}.sqlite"
-        gold = sandbox.run_file(path, prepared(question.query))
-        if gold.error:
-            raise DataError(
-                f"{path}: a gold query fails ({gold.error}): {question.query}. Bring the database of Spider's release."
-            )
+        gold = self._gold(sandbox, path, question.query)
         reply = sandbox.run_file(path, prepared(with_values(query)))
         return _compared(gold, reply, ordered=is_ordered(question.query))
+
+    def _gold(self, sandbox: SqlSandbox, path: Path, query: str) -> Reply:
+        """What a gold query returns: most questions share theirs with one that asks the same in other words."""
+        if (path, query) not in self.gold_replies:
+            reply = sandbox.run_file(path, prepared(query))
+            if reply.error:
+                raise DataError(
+                    f"{path}: a gold query fails ({reply.error}): {query}. Bring the database of Spider's release."
+                )
+            self.gold_replies[path, query] = reply
+        return self.gold_replies[path, query]
 
 
 def spider_item(number: int, row: Mapping[str, Any], schema: Mapping[str, Any], chat: bool, examples: str = "") -> Item:

@@ -89,6 +89,18 @@ def test_rows_are_bounded_by_the_caller(database: Path) -> None:
         assert len(sandbox.run_file(database, "SELECT id FROM pets LIMIT 3").rows) == 3
 
 
+@pytest.mark.parametrize("num_rows", [100, 4000])
+def test_a_reply_of_any_length_arrives(sandbox: SqlSandbox, num_rows: int) -> None:
+    """A long one is tried in a process that lives in the namespace of the query's."""
+    query = (
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) "
+        f"SELECT n, 'a name of some length, ' || n FROM numbers LIMIT {num_rows}"
+    )
+    reply = sandbox.run("", query)
+    assert reply.error == ""
+    assert reply.rows == tuple((n, f"a name of some length, {n}") for n in range(1, num_rows + 1))
+
+
 def test_missing_database_is_the_callers_mistake_and_a_broken_one_is_told_from_a_wrong_query(
     sandbox: SqlSandbox, tmp_path: Path
 ) -> None:
