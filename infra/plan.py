@@ -37,8 +37,8 @@ class PlannedStage:
 def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
     """Every stage that `targets` need, inputs first. Raises StoreError if a manifest is unreadable."""
     store.refresh()
-    latest = _latest(store)
     planned: dict[str, PlannedStage] = {}
+    latest: dict[tuple[str, str], Manifest] | None = None
     for stage in topological_order(list(targets)):
         artifact = store.find(stage)
         if artifact:
@@ -46,6 +46,8 @@ def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
                 stage, "reuse", "; ".join(["committed", *notes(artifact, stage)]), artifact
             )
             continue
+        # Reads every manifest of the store, which a plan that reuses all does not need.
+        latest = _latest(store) if latest is None else latest
         before = latest.get((stage.name, stage.subject))
         reason = _why(stage, before)
         if store.state(stage).exists():

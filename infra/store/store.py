@@ -169,7 +169,7 @@ class Store:
 
     def path(self, stage: Stage) -> Path:
         """Where the committed result of `stage` is or will be."""
-        return self._folder(stage.name) / self._leaf(stage)
+        return Path(f"{self.root}/stages/{stage.name}/{self._leaf(stage)}")
 
     def state(self, stage: Stage) -> Path:
         """Folder that survives attempts of `stage`, until the result is committed."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CURSOR = "tracking.json"
 CURSOR_LOCK = "tracking.lock"
+DATABASE_LOCK = "mlflow.lock"
 PERIOD_S = 2.0
 LINES_PER_SAVE = 1000
 
@@ -216,9 +217,12 @@ class _Cursor:
             yield [json.loads(line) for line in some], offset
 
     def _open(self, state: dict[str, Any]) -> "Projection":
-        make_database(self._root)
         uri, root = tracking_uri(self._root), artifact_root(self._root)
-        return _projection_class()(uri, self._folder, state["runs"], state["curves"], root)
+        make = _projection_class()
+        # MLflow makes the tables of a new database on first use, which two processes must not do at once.
+        with locked(self._root / DATABASE_LOCK, lambda _holder, _seconds: None):
+            make_database(self._root)
+            return make(uri, self._folder, state["runs"], state["curves"], root)
 
 
 MLFLOW_ENVIRONMENT = {

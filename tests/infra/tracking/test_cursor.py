@@ -1,6 +1,8 @@
 """What is remembered of a tracking server: its address, without the credentials in it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,23 @@ def test_a_place_is_known_again_under_another_password_and_none_is_kept(
     assert kept[0] == kept[1], "the run is not sent again"
     assert json.loads(kept[0])["uri"].endswith("?password=***")
     assert json.loads(kept[0])["offset"] > 0
+
+
+FILL_IN = "import sys; from pathlib import Path; from infra.tracking import catch_up; catch_up(Path(sys.argv[1]))"
+
+
+@pytest.mark.slow
+def test_two_processes_fill_a_new_database_in_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = Store(tmp_path / "store").open()
+    for name in ("one", "two"):
+        log = EventLog(store.root / "runs" / name)
+        begin = {"event": "run_started", "run_id": name, "name": "tiny", "recipe": {}, "stages": []}
+        log.append({**begin, "provenance": {"git": None}})
+        log.close()
+    command = [sys.executable, "-c", FILL_IN, str(store.root)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    offsets = [json.loads((store.root / "runs" / name / CURSOR).read_text())["offset"] for name in ("one", "two")]
+    assert offsets == [(store.root / "runs" / name / "events.jsonl").stat().st_size for name in ("one", "two")]
