@@ -27,6 +27,8 @@
         DedupInputError               documents that were given to `deduplicate` are not as it needs them
         DedupError                    a guard against over-merging stopped deduplication
         DataError                     evaluation data is missing or damaged
+      QueueFullError                  a server has more requests than it takes
+      EngineError                     the decoding engine of a server failed
       TrainingError                   training diverged
       ValidationError                 an engine computes something else from an export than the model
       CheckpointError                 a checkpoint cannot be read or written

@@ -16,6 +16,7 @@ class ArcticDecoder:
     def __init__(self, model: ArcticParts) -> None:
         self._model = model
         self.device = model.lm_head.weight.device
+        self.vocab_size = model.config.vocab_size
         self.max_positions = model.config.max_positions
 
     def new_cache(self, num_slots: int, capacity: int) -> Slots:

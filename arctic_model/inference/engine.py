@@ -73,18 +73,28 @@ class Engine:
         """Take a request. Its answer grows with every `step`.
 
         Raises:
-            GenerationError: if prompt and answer exceed the capacity.
+            GenerationError: if prompt and answer exceed the capacity, or an id the vocabulary.
         """
+        self.require_answerable(request)
+        completion = Completion.of(request, self._decode)
+        if completion.finish is None:
+            self._waiting.append(completion)
+        return completion
+
+    def require_answerable(self, request: Request) -> None:
+        """Raise GenerationError if prompt and answer exceed the capacity, or an id the vocabulary."""
+        first, last = min(request.prompt), max(request.prompt)
+        if first < 0 or last >= self._model.vocab_size:
+            raise GenerationError(
+                f"prompt: its ids reach from {first} to {last}, and those of the model from 0 to "
+                f"{self._model.vocab_size - 1}. Encode the text with the model's own tokenizer."
+            )
         length = len(request.prompt) + request.max_new_tokens
         if length > self.capacity:
             raise GenerationError(
                 f"a prompt of {len(request.prompt)} tokens and max_new_tokens = {request.max_new_tokens} exceed the "
                 f"{self.capacity} positions that a sequence may have. Shorten one of the two."
             )
-        completion = Completion.of(request, self._decode)
-        if completion.finish is None:
-            self._waiting.append(completion)
-        return completion
 
     def cancel(self, completion: Completion) -> None:
         """End an answer that nobody waits for, and free its slot."""

@@ -36,11 +36,12 @@ class SlotCache(Protocol):
 class LanguageModel(Protocol):
     """A causal model with a cache.
 
-    `max_positions`: ids that a sequence may have. `sees_masks`: whether `logits` follows any mask and any positions. If
-    it does not (sliding windows, recurrent layers), `mask` must be the causal one, and nothing can be shared between
-    sequences.
+    `vocab_size`: ids are below it. `max_positions`: ids that a sequence may have. `sees_masks`: whether `logits`
+    follows any mask and any positions. If it does not (sliding windows, recurrent layers), `mask` must be the
+    causal one, and nothing can be shared between sequences.
     """
 
+    vocab_size: int
     max_positions: int
     sees_masks: bool
     device: torch.device

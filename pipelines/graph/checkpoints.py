@@ -10,6 +10,7 @@ from infra.events import EVENTS, read_events
 from infra.store import MANIFEST, Store
 from pipelines.artifacts.checkpoint import CHECKPOINT, checkpoint_folder
 from pipelines.errors import OptionError
+from pipelines.lineage.stages import committed, find_stage
 from pipelines.tokenize import TokenizeInputs
 from pipelines.train import TrainInputs
 
@@ -56,6 +57,20 @@ def resolve_checkpoint(folder: Path) -> ResolvedCheckpoint:
     if folder.parent.name == CHECKPOINTS and folder.parents[1].name.endswith(IN_TRAINING):
         return _in_training(Store(folder.parents[4]), folder)
     return ResolvedCheckpoint(folder, folder.name)
+
+
+def find_checkpoint(name: str, store: Path) -> ResolvedCheckpoint:
+    """As `resolve_checkpoint`, of a folder or of the id of a stage in `store`, such as "train[3]": its latest result.
+
+    Raises:
+        OptionError: If it is neither, or the stage makes no checkpoint.
+        NotInStoreError: If the store holds no such stage.
+        StoreError: If there is no store.
+    """
+    if Path(name).is_dir() or not name.endswith("]"):
+        return resolve_checkpoint(Path(name))
+    artifacts = find_stage(committed(store), name, store)
+    return resolve_checkpoint(max(artifacts, key=lambda artifact: artifact.made).path)
 
 
 def checkpoints_of(folder: Path, phase: int | None) -> list[Path]:

@@ -84,6 +84,7 @@ class HuggingFaceLM:
         self.device = torch.device(source.device)
         self._model = _load(source)
         config = self._model.config.get_text_config()
+        self.vocab_size = int(config.vocab_size)
         self.max_positions = int(config.max_position_embeddings)
         self._keeps = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])

@@ -28,6 +28,12 @@ class ModelSource:
     device: str = "cpu"
     dtype: str = "float32"
 
+    @classmethod
+    def here(cls, checkpoint: Path, tokenizer: Path | None) -> "ModelSource":
+        """The model on this machine: on its GPU in bfloat16 if it has one, else on the CPU in float32."""
+        device, dtype = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+        return cls(checkpoint, tokenizer, device, dtype)
+
     @property
     def is_ours(self) -> bool:
         return (self.checkpoint / INDEX).is_file()

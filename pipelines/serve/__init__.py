@@ -1,0 +1,1 @@
+"""A model behind HTTP: OpenAI's API on Ray Serve, with continuous batching, limits, metrics and a chat page."""

@@ -1,0 +1,112 @@
+"""`arctic serve` as a process: Ray Serve, its proxy, a token, an answer under way while it is told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.pipelines.serve.conftest import NAME, free_port
+
+ROOT = Path(__file__).parents[3]
+HEADERS = {"Authorization": "Bearer secret"}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def process(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Any, str]]:
+    """The command, ready, and its address."""
+    pytest.importorskip("ray.serve")
+    port = free_port()
+    command = [sys.executable, "-m", "pipelines.cli", "serve", str(checkpoint), "--name", NAME, "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    running = subprocess.Popen(
+        [*command, "--max-batch", "2", "--max-queue", "2"],
+        cwd=tmp_path,
+        env={**environment, "ARCTIC_SERVE_TOKEN": "secret", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    line = running.stdout.readline()
+    assert f"http://127.0.0.1:{port}/v1" in line
+    yield running, f"http://127.0.0.1:{port}"
+    if running.poll() is None:
+        running.kill()
+    running.wait()
+
+
+def running_requests(base: str) -> int:
+    text = requests.get(f"{base}/metrics", headers=HEADERS, timeout=60).text
+    (line,) = (line for line in text.splitlines() if line.startswith("arctic_unfinished_requests{"))
+    return int(float(line.rsplit(" ", 1)[1]))
+
+
+def test_it_answers_frees_what_a_client_leaves_and_drains(process: tuple[Any, str]) -> None:
+    openai = pytest.importorskip("openai")
+    running, base = process
+    assert requests.get(f"{base}/v1/models", timeout=60).status_code == 401
+    body = {"model": NAME, "prompt": "Row", "max_tokens": 900, "temperature": 0}
+    with openai.OpenAI(base_url=f"{base}/v1", api_key="secret", max_retries=0) as client:
+        stream = client.completions.create(**body, stream=True)
+        next(iter(stream))
+        assert running_requests(base) == 1
+        stream.close()
+        deadline = time.monotonic() + 60
+        while running_requests(base):
+            assert time.monotonic() < deadline
+        whole = client.completions.create(**body).choices[0].text
+        events = iter(client.completions.create(**body, stream=True))
+        pieces = [next(events).choices[0].text]
+        running.send_signal(signal.SIGTERM)
+        pieces += [event.choices[0].text for event in events]
+        assert "".join(pieces) == whole
+    assert running.wait(timeout=120) == 0
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{base}/health", timeout=60)
+
+
+def test_the_config_file_builds_an_application_and_asks_for_a_token(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray.serve")
+    from ray.serve.schema import ServeDeploySchema
+
+    from pipelines.errors import OptionError
+    from pipelines.serve.deployment import application
+
+    config = ServeDeploySchema(**yaml.safe_load((ROOT / "infra" / "serve" / "serve.yaml").read_text()))
+    (described,) = config.applications
+    assert described.import_path == "pipelines.serve.deployment:application"
+    (deployment,) = described.deployments
+    monkeypatch.delenv("ARCTIC_SERVE_TOKEN", raising=False)
+    with pytest.raises(OptionError, match="ARCTIC_SERVE_TOKEN"):
+        application(described.args)
+    monkeypatch.setenv("ARCTIC_SERVE_TOKEN", "secret")
+    assert application(described.args)._bound_deployment.name == deployment.name
+    with pytest.raises(OptionError, match=r"args\.max_bach"):
+        application({**described.args, "max_bach": 3})
+
+
+def test_the_ray_service_of_kubernetes_holds_a_config_that_ray_serve_takes() -> None:
+    pytest.importorskip("ray.serve")
+    from ray.serve.schema import ServeDeploySchema
+
+    manifest = yaml.safe_load((ROOT / "infra" / "serve" / "rayservice.yaml").read_text())
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayService")
+    config = ServeDeploySchema(**yaml.safe_load(manifest["spec"]["serveConfigV2"]))
+    alone = ServeDeploySchema(**yaml.safe_load((ROOT / "infra" / "serve" / "serve.yaml").read_text()))
+    assert config.applications[0].import_path == alone.applications[0].import_path
+    cluster = manifest["spec"]["rayClusterConfig"]
+    containers = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    variables = [
+        {variable["name"] for variable in group["template"]["spec"]["containers"][0]["env"]} for group in containers
+    ]
+    assert all("ARCTIC_SERVE_TOKEN" in names for names in variables)
