@@ -59,7 +59,7 @@ def resolve_checkpoint(folder: Path) -> ResolvedCheckpoint:
     return ResolvedCheckpoint(folder, folder.name)
 
 
-def find_checkpoint(name: str, store: Path) -> ResolvedCheckpoint:
+def find_checkpoint(name: str, store: str) -> ResolvedCheckpoint:
     """As `resolve_checkpoint`, of a folder or of the id of a stage in `store`, such as "train[3]": its latest result.
 
     Raises:

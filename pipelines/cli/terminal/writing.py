@@ -48,7 +48,7 @@ def writing_options(
     return WritingOptions(max_new_tokens, sampling, tuple(stop or ()))
 
 
-def load_named_model(checkpoint: str, tokenizer: Path | None, store: Path) -> "TextModel":
+def load_named_model(checkpoint: str, tokenizer: Path | None, store: str) -> "TextModel":
     """The model of a folder or of a stage in a store. Raises OptionError if it cannot be read."""
     from arctic_model.checkpoint.errors import CheckpointError
     from pipelines.errors import OptionError
