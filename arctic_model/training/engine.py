@@ -52,12 +52,11 @@ from arctic_model.training.lora.adapters import add_adapters, is_adapter
 from arctic_model.training.muon import Partition, partition
 from arctic_model.training.optimization import Optimization
 from arctic_model.training.optimizer import new_optimizer
+from arctic_model.weight_init import initialize
 
 ELEMENTS_PER_NORM = 2**16
 """Squared and added in float32 on a CPU; what follows is float64. It adds one after the other: of 2**16 elements the
 norm is right to 1e-5, of 2**24 to 1e-3, and adding all in float64 takes three times as long."""
-
-
 SHORT_NAMES = {"float32": "fp32", "bfloat16": "bf16"}
 """Of dtypes, in DeepSpeed's configuration."""
 
@@ -65,7 +64,8 @@ SHORT_NAMES = {"float32": "fp32", "bfloat16": "bf16"}
 class Engine:
     """A model under training on the workers of the default process group, which must exist.
 
-    Every method is called by all workers in step. Raises ConfigError if workers and experts do not fit.
+    Every method is called by all workers in step. Raises ConfigError if workers and experts do not fit. Weights are
+    undefined until `draw`, `load` or `load_weights`, unless they are `drawn` at once.
     """
 
     def __init__(
@@ -75,12 +75,18 @@ class Engine:
         expert_parallel_size: int,
         num_micro_batches: int,
         loss: Callable[..., Any],
+        *,
+        drawn: bool = True,
     ) -> None:
         self._deepspeed = _import_deepspeed()
         self._group_name = f"ep_size_{expert_parallel_size}"
         self._settings = settings
         self.group = self._expert_group(config, expert_parallel_size)
-        self.model = ArcticModel(config, self.group, seed=settings.seed)
+        with torch.device("meta"):
+            self.model = ArcticModel(config, self.group)
+        self.model.to_empty(device=self._deepspeed.accelerator.get_accelerator().current_device_name())
+        if drawn:
+            initialize(self.model, config.init_std, self.model.local_experts, settings.seed)
         if settings.lora:
             add_adapters(self.model, settings.lora, settings.seed)
         self._mark_experts()
@@ -98,6 +104,14 @@ class Engine:
         if settings.zero_stage:
             _link_states(self._zero)
             optimizer.partitions = dict(_partitions(self._zero))
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Draw the first weights from the seed, one matrix at a time, into the memory in which they are trained."""
+        initialize(self.model, self.model.config.init_std, self.model.local_experts, self._settings.seed)
+        for name, parameter in self._trained():
+            start, values = self._part(name, parameter, WEIGHT, whole=True)
+            values.copy_(parameter.reshape(-1)[start : start + values.numel()])
 
     @property
     def device(self) -> torch.device:

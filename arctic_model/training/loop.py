@@ -155,13 +155,14 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> int:
     """
     prepare_process(plan.optimization.seed)
     with collective_timeout(plan.collective_timeout_s):
-        engine = Engine(
-            plan.config, plan.optimization, plan.expert_parallel_size, plan.num_micro_batches, training_loss
-        )
+        arrangement = (plan.expert_parallel_size, plan.num_micro_batches)
+        engine = Engine(plan.config, plan.optimization, *arrangement, training_loss, drawn=False)
         try:
             with Saver(engine, plan.folder, plan.retention, plan.collective_timeout_s) as saver:
                 steps = range(plan.first_step, plan.last_step + 1)
                 saved, records = saver.resume(plan.start_from, plan.initial, steps)
+                if saved is None and plan.initial is None:
+                    engine.draw()
                 if records:
                     observer.recorded(records)
                 state = _State.resumed(plan, saved, saver.first_updates)

@@ -201,3 +201,20 @@ def test_arrangements_that_cannot_be_right_are_refused() -> None:
         new_engine(zero_stage=0, dtype="bfloat16")
     with pytest.raises(ValueError, match="expert_parallel_size = 3 does not divide num_experts = 4"):
         ArcticModel(CONFIG, ExpertGroup(3))
+
+
+@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 0), ("float32", 1), ("bfloat16", 1), ("bfloat16", 2)])
+def test_weights_drawn_where_they_are_trained_are_those_of_the_seed(dtype: Any, zero_stage: Any) -> None:
+    """Bit for bit what the model alone draws, as DeepSpeed takes it over."""
+    settings = Optimization(dtype=dtype, zero_stage=zero_stage, seed=3)
+    whole = ArcticModel(CONFIG, seed=3).to(getattr(torch, dtype))
+    early, late = (Engine(CONFIG, settings, 1, 1, training_loss, drawn=drawn) for drawn in (True, False))
+    late.draw()
+    for engine in (early, late):
+        for name, parameter in engine.model.named_parameters():
+            assert torch.equal(parameter, whole.get_parameter(name)), name
+    for one, other in zip(early.parameter_slices(), late.parameter_slices(), strict=True):
+        assert one[:3] == other[:3]
+        assert torch.equal(one.values, other.values)
+    late.close()
+    early.close()
