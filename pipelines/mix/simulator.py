@@ -101,14 +101,13 @@ def simulate(run: RunRecipe, available: Mapping[str, int]) -> Simulation:
             f"tokenize) or assume its tokens, as --assume {missing[0]}=2e12."
         )
     phases = []
-    first_step, per_step = 1, run.train.global_batch_sequences
-    for section, shares in zip(run.phases, all_shares(run, available), strict=True):
-        last_step = first_step - 1 + sum(share.budget for share in shares) // per_step
+    for section, segments, shares in zip(run.phases, run.segments, all_shares(run, available), strict=True):
+        first_step, last_step = segments[0].first_step + 1, segments[-1].last_step
+        per_step = segments[0].train.global_batch_sequences
         phase = SimulatedPhase(
             section.name, first_step, last_step, per_step, run.tokenize.sequence_length, run.mix.seed, shares
         )
         phases.append((phase, tuple(_corpus(run.mix, phase, share) for share in shares if share.budget)))
-        first_step = last_step + 1
     return Simulation(tuple(phases))
 
 

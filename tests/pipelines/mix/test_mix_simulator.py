@@ -158,3 +158,10 @@ def test_the_figure_stacks_to_one(run_recipe) -> None:
 def test_limits_may_differ_between_corpora() -> None:
     section = MixSection(max_epochs=2.0, max_epochs_per_corpus={"sql": 6.0})
     assert (section.epochs_of("sql"), section.epochs_of("web")) == (6.0, 2.0)
+
+
+def test_steps_count_on_over_phases_of_other_batches(run_recipe) -> None:
+    """800 tokens are 25 steps of 4 sequences of 8; 960 are 15 steps of 8; then 640 are 20 steps of 4."""
+    run = run_recipe([PHASES[0], PHASES[1] | {"train": {"global_batch_sequences": 8}}, PHASES[2]])
+    found = [(phase.first_step, phase.last_step) for phase, _ in simulate(run, SIZES).phases]
+    assert found == [(1, 25), (26, 40), (41, 60)]
