@@ -4,10 +4,11 @@ BIN := .venv/bin
 READY := .venv/ready
 # Tests of one file run in one process, so that they set up once what they share.
 PARALLEL := -n auto --dist loadfile
+ENGINES := transformers llama_cpp vllm
 FOLDERS := data model infra evaluate
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all $(FOLDERS:%=test-%) wheel-smoke lint types format reference docs clean
+.PHONY: help demo check test test-all $(FOLDERS:%=test-%) interop wheel-smoke lint types format reference docs clean
 
 help: ## List these targets.
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -35,6 +36,16 @@ test-infra: $(READY) ## Fast tests of the stage runner, store, cluster and track
 
 test-evaluate: $(READY) ## Fast tests of the evaluate and report stages.
 	$(BIN)/pytest $(PARALLEL) tests/pipelines/evaluate tests/pipelines/report
+
+interop: $(READY) $(ENGINES:%=build/interop/%/ready) ## Compare exports with transformers, llama.cpp and vLLM, each in an environment of its own.
+	$(BIN)/pytest -m interop tests/interop
+
+# vLLM brings packages for pictures and sound that are built for another torch and keep it from loading.
+build/interop/%/ready: tests/interop/%.txt
+	$(PYTHON) -m venv --clear build/interop/$*
+	build/interop/$*/bin/python -m pip install --quiet --requirement $<
+	build/interop/$*/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
 
 wheel-smoke: $(READY) ## Build the wheel and run it outside the checkout.
 	$(BIN)/pytest -m slow tests/test_wheel.py

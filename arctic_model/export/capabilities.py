@@ -27,7 +27,10 @@ FEATURES: Sequence[Feature] = (
     Feature(
         "router bias (`router_bias`)",
         lambda config: config.router_bias,
-        {LLAMA_CPP: "its graph for Arctic has no bias of the router"},
+        {
+            LLAMA_CPP: "its graph for Arctic has no bias of the router",
+            VLLM: "it routes by the gate alone, and does not say so",
+        },
     ),
     Feature(
         "another shape than Arctic's",

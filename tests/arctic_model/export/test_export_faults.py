@@ -88,6 +88,14 @@ def test_figures_of_an_agreement_by_hand() -> None:
     assert found.greedy_share == 0.0
 
 
+@pytest.mark.parametrize(("margin", "share"), [(5e-6, 1.0), (5e-5, 0.5)])
+def test_two_tokens_that_the_model_itself_cannot_tell_apart_are_no_disagreement(margin: float, share: float) -> None:
+    request = Request([Prompt("ab", (0, 1))], end=())
+    ours = Answer("ours", [[0, 1]], [torch.tensor([[0.5, 0.5 + margin], [1.0, 2.0]])], [[1]])
+    theirs = replace(ours, logits=[torch.tensor([[0.5 + margin, 0.5], [1.0, 2.0]])])
+    assert compare(request, ours, theirs).argmax_share == share
+
+
 def test_another_tokenizer_is_no_agreement() -> None:
     request = Request([Prompt("ab", (0, 1))], end=())
     ours = Answer("ours", [[0, 1]], [torch.zeros(2, 2)], [[1]])
@@ -143,6 +151,16 @@ def test_every_refusal_names_an_engine_that_some_format_is_for() -> None:
     assert refusals(preset("tiny", {"router_bias": True}), "llama.cpp")
     assert refusals(preset("tiny", {"layer_shape": "moe"}), "transformers")
     assert not refusals(preset("tiny", {"router_bias": True}), "transformers")
+
+
+def test_the_guide_lists_what_an_engine_cannot_compute_as_the_check_does() -> None:
+    page = (ROOT / "docs/tutorials/export.md").read_text()
+    table = page.partition("## What an engine cannot compute")[2].partition("\n\n")[2].partition("\n\n")[0]
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    shown = {feature: dict(zip(header[1:], cells, strict=True)) for feature, *cells in rows}
+    for feature in FEATURES:
+        expected = {engine: "no" if engine in feature.refused else "yes" for engine in header[1:]}
+        assert shown[feature.name] == expected
 
 
 def test_the_files_of_an_export_are_plain_json(huggingface: tuple[Path, Agreement]) -> None:
