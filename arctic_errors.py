@@ -15,6 +15,12 @@
         NotInStoreError               the store does not hold what you asked for
         StoreError                    the store cannot be used
           DamageError                 a committed file has other bytes than were committed
+          ObjectError                 an object cannot be read or written in object storage
+          LeaseLostError, HeldError   another run builds the stage, or writes the event log
+        AddressError                  an address of objects is malformed
+        ServerError                   a model's server cannot be used
+        ConversationError             a document of a fine-tune is no conversation
+        ConfigJsonError               a config.json describes no model of this family
         ClusterError                  a Ray cluster cannot be used
         CapacityError                 the cluster cannot hold a stage
         UploadError                   a working folder is too large to send with a job

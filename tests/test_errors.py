@@ -49,7 +49,9 @@ def test_the_tree_in_the_docstring_names_every_public_exception():
     assert doctest.testmod(arctic_errors).failed == 0
     drawn = arctic_errors.__doc__ or ""
     handled_inside = {"MissingColumnError", "PackingError", "UnsoundError", "PlainError", "TooLargeError"}
-    handled_inside |= {"UndecodablePageError", "UndecodableCodeError", "PeerError", "StalledError"}
+    handled_inside |= {"UndecodablePageError", "UndecodableCodeError", "PeerError", "StalledError", "ChatError"}
+    handled_inside |= {"DifferenceError", "UnsupportedError", "TemplateError"}
+    handled_inside |= {"MissingObjectError", "ExistsError", "ChangedObjectError"}
     missing = [name for _, name in CLASSES if name not in drawn and not name.startswith("_")]
     assert set(missing) <= handled_inside
 

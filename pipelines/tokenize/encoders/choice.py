@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
+from arctic_errors import ArcticError
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.tokenize.encoders.encoder import Encoder, Ids, LibraryEncoder, UnsupportedError
 from pipelines.tokenize.encoders.gigatoken import GigatokenEncoder
@@ -24,7 +25,7 @@ SAMPLE_CHARACTERS = 8192
 SHOWN_CHARACTERS = 60
 
 
-class DifferenceError(Exception):
+class DifferenceError(ArcticError):
     """An encoder that gives a text other ids than the library, or none: its name and what it does."""
 
     def __init__(self, encoder: str, difference: str) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from arctic_errors import ArcticError
 from pipelines.artifacts.tokenizer import TextTokenizer
 
 
@@ -31,7 +32,7 @@ class Encoder(Protocol):
         ...
 
 
-class UnsupportedError(ValueError):
+class UnsupportedError(ArcticError, ValueError):
     """A tokenizer that an encoder cannot carry out."""
 
 

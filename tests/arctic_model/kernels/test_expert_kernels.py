@@ -150,7 +150,7 @@ def test_the_gradient_of_a_sum_has_no_strides(padded: Kinds, monkeypatch: pytest
 
 def test_the_dense_mlp_is_one_expert() -> None:
     _, rows, upstream = random_case(13, 2, torch.float32)
-    dense = DenseMLP(WIDTH)
+    dense = DenseMLP(WIDTH, WIDTH)
     wide = [tensor.detach().double().requires_grad_() for tensor in (rows, *dense.parameters())]
     expected = loop_over_experts(wide[0], *(matrix[None] for matrix in wide[1:]), [13])
     found = dense(rows.unflatten(0, (1, 13))).flatten(0, 1)

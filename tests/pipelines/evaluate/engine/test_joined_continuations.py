@@ -109,7 +109,7 @@ def test_an_item_without_ids_is_left_out_and_the_others_are_scored(tmp_path) -> 
     chosen = [(Choice(found[0].item_id.partition("/")[0]), found) for found in (mixed, whole, empty)]
     context = StageContext("evaluate", tmp_path, tmp_path, lambda event: None)
     with Journal(tmp_path / "items.jsonl") as journal:
-        results = evaluate(chosen, ask, journal, context)
+        results = evaluate(chosen, ask([item.requests for _, found in chosen for item in found]), journal, context)
     assert {result.name: [item.item_id for item in result.items] for result in results} == {
         "mixed": ["mixed/0", "mixed/2"],
         "whole": ["whole/0"],
