@@ -35,7 +35,8 @@ def write_adapter(folder: Path, lora: Lora, tensors: Mapping[str, Tensor], base:
     """
     folder.mkdir(parents=True)
     named = {f"{PREFIX}{name}": tensor.detach().float().contiguous().cpu() for name, tensor in sorted(tensors.items())}
-    save_file(named, folder / WEIGHTS, metadata={"format": "pt", "base": base})
+    # One entry of metadata: the library writes several in an order that changes from file to file.
+    save_file(named, folder / WEIGHTS, metadata={"base": base})
     (folder / CONFIG).write_text(json.dumps(_config(lora), indent=1, sort_keys=True), encoding="utf-8")
 
 

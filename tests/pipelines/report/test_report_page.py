@@ -227,7 +227,7 @@ def test_the_page_of_a_dense_model_has_no_experts(small_run, tmp_path: Path) -> 
         folder = shutil.copytree(artifacts[name].path, tmp_path / name)
         (folder / EXPERT_LOAD_FILE).unlink()
         write_table(EXPERT_LOAD.empty_table(), folder / EXPERT_LOAD_FILE)
-        artifacts[name] = dataclasses.replace(artifacts[name], path=folder)
+        artifacts[name] = dataclasses.replace(artifacts[name], folder=folder)
     page = build(artifacts, tmp_path / "report")
     assert page.count("no experts") == 3
     assert "Share of the assignments of each expert" not in page
