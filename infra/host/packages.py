@@ -48,6 +48,9 @@ def optional() -> Iterator[tuple[str, Requirement]]:
     """Each requirement of an extra that a run can need, with the extra."""
     for text in metadata.requires(PROJECT) or ():
         requirement = Requirement(text)
+        # An extra may include another one.
+        if requirement.name == PROJECT:
+            continue
         for extra in USER_EXTRAS:
             if requirement.marker and not _applies(requirement, "") and _applies(requirement, extra):
                 yield extra, requirement
