@@ -15,6 +15,7 @@ from infra.runner import run_inline
 from infra.store import Store
 from pipelines import load_recipe
 from pipelines.train.data import PhaseBatches
+from tests.kit.interruption import interrupted_before
 
 CORPUS = """
 name = "notes"
@@ -95,7 +96,7 @@ def reasons(recipe: Path, store: Store) -> dict[str, str]:
 def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path, tmp_path: Path) -> None:
     """The run stops in step 68; the amendment of step 56 goes on from that step's checkpoint."""
     steered, calm = Store(tmp_path / "steered").open(), Store(tmp_path / "calm").open()
-    with stopping_at(68), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(68):
         run(recipe, steered, [])
     with recipe.open("a") as file:
         file.write(AMENDMENT)
@@ -118,17 +119,6 @@ def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path
         {"from_step": 56, "train": {"peak_lr": 0.0005, "weight_decay": 0.0}}
     ]
     assert "peak_lr 0.0005, weight_decay 0.0" in (found["report"].path / "report.html").read_text()
-
-
-def stopping_at(step: int) -> object:
-    read = PhaseBatches.__call__
-
-    def stops(batches: PhaseBatches, asked: int) -> list:
-        if asked == step:
-            raise KeyboardInterrupt
-        return read(batches, asked)
-
-    return patch.object(PhaseBatches, "__call__", stops)
 
 
 def noting(steps: list[int]) -> Callable:

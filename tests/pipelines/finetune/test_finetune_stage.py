@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,7 @@ from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import read_rows
 from pipelines.artifacts.tokens import TokenSequences, TokensIndex, write_token_shard, write_trained_marks
 from pipelines.finetune.stage import schedule
-from pipelines.train.data import PhaseBatches
+from tests.kit.interruption import interrupted_before
 from tests.kit.stages import idle_stage
 
 LENGTH, SEQUENCES, BATCH = 16, 24, 4
@@ -134,14 +133,7 @@ def test_two_workers_train_the_same_adapters(zero_stage: int, workshop: "Worksho
 def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, workshop: "Workshop") -> None:
     base = workshop.base(seed=7)
     expected = workshop.run("once", base, lora)
-    read = PhaseBatches.__call__
-
-    def fails(batches: PhaseBatches, step: int) -> list[Any]:
-        if step == 5:
-            raise KeyboardInterrupt
-        return read(batches, step)
-
-    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(5):
         workshop.run("stopped", base, lora)
     assert list((workshop.home / "stopped-state" / "checkpoints").iterdir())
     found = workshop.run("stopped", base, lora)

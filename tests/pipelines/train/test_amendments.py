@@ -13,6 +13,7 @@ from infra.runner import build
 from infra.store import Store
 from infra.store.files import file_digest
 from pipelines.train.data import PhaseBatches
+from tests.kit.interruption import interrupted_before
 
 AMENDED = {6: {"peak_lr": 0.03}}
 
@@ -21,20 +22,8 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
-def stopping_at(step: int) -> object:
-    """Training that is interrupted before `step`."""
-    read = PhaseBatches.__call__
-
-    def stops(batches: PhaseBatches, asked: int) -> list:
-        if asked == step:
-            raise KeyboardInterrupt
-        return read(batches, asked)
-
-    return patch.object(PhaseBatches, "__call__", stops)
-
-
 def interrupted(workshop, step: int, **stage: object) -> None:
-    with stopping_at(step), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(step):
         workshop.run("phase", workshop.inputs(1), workshop.stage(**stage))
 
 
@@ -78,7 +67,7 @@ def test_a_run_in_flight_takes_an_amendment_and_loses_no_step(workshops: Callabl
     inputs = steered.inputs(1)
     plain = steered.stage(checkpoint_every_steps=2)
     amended = steered.stage(checkpoint_every_steps=2, amendments=AMENDED)
-    with stopping_at(9), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(9):
         build(plain, store, steered.events.append, None, *(inputs[name] for name in plain.inputs))
     read: list[int] = []
     batches = PhaseBatches.__call__

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,8 +19,8 @@ from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.fit import model_config
 from pipelines.tokenize.vocabulary import train_tokenizer
 from pipelines.train import PinnedWeights, pin
-from pipelines.train.data import PhaseBatches
 from pipelines.train.first_weights import digest
+from tests.kit.interruption import interrupted_before
 
 EVEN = {"balance_loss_coefficient": 0.0}
 """The load that a step balances against is no part of the weights."""
@@ -65,15 +64,7 @@ def test_a_stopped_run_goes_on_from_its_own_checkpoint(workshops: Callable) -> N
     first, _ = source.run("first", source.inputs(1), source.stage())
     initial = pinned(first, with_optimizer=True)
     expected, _ = once.run("phase", once.inputs(1), once.stage(initial=initial))
-
-    read = PhaseBatches.__call__
-
-    def fails(batches: PhaseBatches, step: int) -> list:
-        if step == 7:
-            raise KeyboardInterrupt
-        return read(batches, step)
-
-    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(7):
         stopped.run("phase", stopped.inputs(1), stopped.stage(initial=initial))
     found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(initial=initial))
     assert digests(found) == digests(expected)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +11,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import OF_ROUTERS, checkpoint_folder
-from pipelines.train.data import PhaseBatches
+from tests.kit.interruption import interrupted_before
 
 DENSE = {"num_experts": 0, "dense_size": 48, "tied_head": True}
 SHAPES = {
@@ -38,15 +37,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_stopped_phase_continues_to_the_same_bytes(workshops: Callable, model: dict, dtype: str) -> None:
     once, stopped = workshops("once"), workshops("stopped")
     expected, metrics = once.run("phase", once.inputs(1), once.stage(model=model, dtype=dtype))
-
-    read = PhaseBatches.__call__
-
-    def fails(batches: PhaseBatches, step: int) -> list:
-        if step == 7:
-            raise KeyboardInterrupt
-        return read(batches, step)
-
-    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(7):
         stopped.run("phase", stopped.inputs(1), stopped.stage(model=model, dtype=dtype))
     found, _ = stopped.run("phase", stopped.inputs(1), stopped.stage(model=model, dtype=dtype))
     assert digests(found) == digests(expected)

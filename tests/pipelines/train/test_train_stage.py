@@ -34,6 +34,7 @@ from pipelines.train import worker
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 from pipelines.train.worker import ContextObserver
+from tests.kit.interruption import interrupted_before
 
 LENGTH = 16
 
@@ -78,15 +79,7 @@ def test_the_same_phase_makes_the_same_bytes_and_a_stopped_one_continues_to_them
 ) -> None:
     once, stopped = workshops("once"), workshops("stopped")
     expected, _ = once.run("phase", once.inputs(1), once.stage())
-
-    read = PhaseBatches.__call__
-
-    def fails(batches: PhaseBatches, step: int) -> list:
-        if step == 7:
-            raise KeyboardInterrupt
-        return read(batches, step)
-
-    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(7):
         stopped.run("phase", stopped.inputs(1), stopped.stage())
     assert [step for step, _ in stopped.points()] == [1, 2, 3, 4]
     stopped.events.clear()

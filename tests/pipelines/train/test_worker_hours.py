@@ -20,7 +20,7 @@ from infra.runner import build
 from infra.stage import Stage
 from infra.store import Store
 from pipelines.train.attempts import FOLDER, AttemptClock, worker_hours
-from pipelines.train.data import PhaseBatches
+from tests.kit.interruption import interrupted_before
 
 STEP_S = st.floats(0.001, 1000.0)
 ATTEMPT = st.tuples(st.integers(1, 64), st.lists(STEP_S, max_size=8), st.integers(0, 8), st.floats(0.0, 500.0))
@@ -51,15 +51,8 @@ def test_hours_of_any_attempts_add_up(tmp_path_factory: pytest.TempPathFactory, 
 
 def test_a_phase_that_changes_its_workers_costs_what_each_attempt_took(workshop) -> None:
     """One worker until an interruption in step 7, of which 4 are saved, then two."""
-    read = PhaseBatches.__call__
-
-    def fails(batches: PhaseBatches, step: int) -> list:
-        if step == 7:
-            raise KeyboardInterrupt
-        return read(batches, step)
-
     section = {"micro_batch_sequences": 1, "price_per_worker_hour": 3600.0}
-    with patch.object(PhaseBatches, "__call__", fails), pytest.raises(KeyboardInterrupt):
+    with interrupted_before(7):
         workshop.run("phase", workshop.inputs(1), workshop.stage(**section))
     (first,) = attempts(workshop)
     _, metrics = workshop.run("phase", workshop.inputs(1), workshop.stage(num_workers=2, **section))
