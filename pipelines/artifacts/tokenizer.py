@@ -55,10 +55,10 @@ class TextTokenizer:
 
     def __init__(self, artifact: Path) -> None:
         file = artifact / CONFIG_FILE
-        self.library = read_tokenizer(artifact / TOKENIZER_FILE)
+        self.backend = read_tokenizer(artifact / TOKENIZER_FILE)
         try:
             config = json.loads(read_committed(file))
-            ids = self.library.get_vocab()
+            ids = self.backend.get_vocab()
             self.end_id, self.pad_id = ids[config["eos_token"]], ids[config["pad_token"]]
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{file}: does not fit {TOKENIZER_FILE} ({error!r}). Build `tokenizer` again.") from error
@@ -66,22 +66,22 @@ class TextTokenizer:
     @cached_property
     def vocab_size(self) -> int:
         """One more than the largest id."""
-        return vocab_size(self.library)
+        return vocab_size(self.backend)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without end ids."""
-        return self.library.encode(text, add_special_tokens=False).ids
+        return self.backend.encode(text, add_special_tokens=False).ids
 
     def encode_documents(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """Ids of each text between two end ids, in order, as uint16 or uint32."""
         dtype = id_dtype(self.vocab_size)
         for batch in _batches(texts):
-            for encoding in self.library.encode_batch_fast(batch, add_special_tokens=False):
+            for encoding in self.backend.encode_batch_fast(batch, add_special_tokens=False):
                 yield np.array([self.end_id, *encoding.ids, self.end_id], dtype=dtype)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
-        return self.library.decode(ids, skip_special_tokens=True)
+        return self.backend.decode(ids, skip_special_tokens=True)
 
     def gives_back(self, ids: Sequence[int], text: str) -> bool:
         """Whether the bytes of `ids`, which have no special token, are those of `text`."""
@@ -96,12 +96,12 @@ class TextTokenizer:
 
     @cached_property
     def _adds_blank(self) -> bool:
-        return adds_blank(self.library)
+        return adds_blank(self.backend)
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes of text that each id stands for, none for special tokens."""
-        return token_bytes(self.library)
+        return token_bytes(self.backend)
 
     @cached_property
     def token_table(self) -> pa.LargeBinaryArray:

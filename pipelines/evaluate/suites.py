@@ -11,7 +11,7 @@ from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.data.files import data_files, missing
 from pipelines.evaluate.task import DataError, Task
 from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
-from pipelines.evaluate.tasks.harness.library import FEWSHOT_SEED
+from pipelines.evaluate.tasks.harness.lm_eval_package import FEWSHOT_SEED
 from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
 from pipelines.evaluate.tasks.harness.named import HarnessOptions
 from pipelines.extension import Extension, recipe_errors

@@ -17,7 +17,7 @@ from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.asking.openai_server import OpenAIServer
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
-from pipelines.evaluate.tasks.harness.library import FEWSHOT_SEED
+from pipelines.evaluate.tasks.harness.lm_eval_package import FEWSHOT_SEED
 from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
 from pipelines.graph.chain import Graph
 from pipelines.graph.checkpoints import ResolvedCheckpoint, checkpoints_of, resolve_checkpoint

@@ -64,7 +64,7 @@ def _proven(make: Callable[[TextTokenizer], Encoder], tokenizer: TextTokenizer) 
     """The encoder if it passes the hostile texts, or how it failed; None if it does not support the tokenizer."""
     try:
         encoder = make(tokenizer)
-        _compare(encoder, tokenizer, list(hostile_texts(tokenizer.library)))
+        _compare(encoder, tokenizer, list(hostile_texts(tokenizer.backend)))
     except UnsupportedError:
         return None
     except DifferenceError as error:

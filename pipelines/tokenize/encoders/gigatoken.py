@@ -21,7 +21,7 @@ class GigatokenEncoder:
     name = "gigatoken"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
-        self._definition = without_special_tokens(tokenizer.library.to_str())
+        self._definition = without_special_tokens(tokenizer.backend.to_str())
         self._load()
 
     def encode(self, texts: pa.Array) -> Ids:

@@ -23,7 +23,7 @@ class TiktokenEncoder:
     def __init__(self, tokenizer: TextTokenizer) -> None:
         from tiktoken import Encoding
 
-        parts = json.loads(tokenizer.library.to_str())
+        parts = json.loads(tokenizer.backend.to_str())
         pattern = _pattern(parts)
         ranks = _ranks(parts["model"], tokenizer.token_bytes)
         id_of = {token: index for index, token in enumerate(tokenizer.token_bytes) if token in ranks}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pipelines.evaluate.data.files import rows_of
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, drawn, form_of, way_of
-from pipelines.evaluate.tasks.harness.library import (
+from pipelines.evaluate.tasks.harness.lm_eval_package import (
     FEWSHOT_SEED,
     MALFORMED,
     MAX_NEW_TOKENS,

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.evaluate.task import DataError
-from pipelines.evaluate.tasks.harness.library import PACKAGE
+from pipelines.evaluate.tasks.harness.lm_eval_package import PACKAGE
 
 DATASETS = "lm_eval"
 """Folder of the data root with datasets of the Hub: <path>/<name>/<split>.jsonl, .jsonl.gz or .json."""

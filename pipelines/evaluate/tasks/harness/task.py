@@ -14,7 +14,7 @@ from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
-from pipelines.evaluate.tasks.harness.library import (
+from pipelines.evaluate.tasks.harness.lm_eval_package import (
     FEWSHOT_SEED,
     MALFORMED,
     MAX_NEW_TOKENS,

@@ -75,12 +75,12 @@ def ids_of(encoder: Encoder, texts: list[str]) -> list[list[int]]:
 
 
 def by_library(tokenizer: TextTokenizer, texts: list[str]) -> list[list[int]]:
-    return [tokenizer.library.encode(text, add_special_tokens=False).ids for text in texts]
+    return [tokenizer.backend.encode(text, add_special_tokens=False).ids for text in texts]
 
 
 @pytest.mark.parametrize("make", FAST)
 def test_every_hostile_text_has_the_librarys_ids(make, trained: TextTokenizer) -> None:
-    texts = list(hostile_texts(trained.library))
+    texts = list(hostile_texts(trained.backend))
     assert ids_of(make(trained), texts) == by_library(trained, texts)
 
 
@@ -123,7 +123,7 @@ def test_gigatoken_forgets_its_words_and_goes_on(trained: TextTokenizer, monkeyp
 )
 def test_what_an_encoder_does_not_know_goes_to_the_next(made, end: str, expected: list[str], tmp_path: Path) -> None:
     tokenizer = saved(made, tmp_path, end)
-    texts = list(hostile_texts(tokenizer.library))
+    texts = list(hostile_texts(tokenizer.backend))
     names: list[str] = []
     for _ in expected:
         encoder, differences = choose(tokenizer, names)
