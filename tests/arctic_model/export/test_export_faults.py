@@ -155,7 +155,7 @@ def test_every_refusal_names_an_engine_that_some_format_is_for() -> None:
 
 def test_the_guide_lists_what_an_engine_cannot_compute_as_the_check_does() -> None:
     page = (ROOT / "docs/tutorials/export.md").read_text()
-    table = page.partition("## What an engine cannot compute")[2].partition("\n\n")[2].partition("\n\n")[0]
+    table = page.partition("## Limits of the engines")[2].partition("\n\n")[2].partition("\n\n")[0]
     header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
     shown = {feature: dict(zip(header[1:], cells, strict=True)) for feature, *cells in rows}
     for feature in FEATURES:
