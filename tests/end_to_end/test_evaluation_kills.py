@@ -64,7 +64,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, parameter in model.named_parameters()
     ]
     layers, experts = model.config.num_layers, model.config.num_experts
-    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers, 7, [], [], [])
+    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0.0] * experts] * layers, 7, [], [], [])
     write_checkpoint(folder, model.config, state, layout(model, lambda name: ()), parts)
     tokenizer = train_tokenizer([ARTICLE.format(n=n) for n in range(50)], 300)
     tokenizer.save(str(folder / TOKENIZER_FILE))

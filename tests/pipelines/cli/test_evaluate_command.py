@@ -66,7 +66,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parameter in model.parameters():
         parameter.data = torch.from_numpy(generator.normal(0, 0.3, tuple(parameter.shape)).astype(np.float32))
     layers, experts = model.config.num_layers, model.config.num_experts
-    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers, 7, [], [], [])
+    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0.0] * experts] * layers, 7, [], [], [])
     parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
     write_checkpoint(folder, model.config, state, layout(model, lambda name: ()), parts)
     return folder

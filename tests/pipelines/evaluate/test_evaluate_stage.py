@@ -53,7 +53,7 @@ def inputs(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
                 parameter.fill_(1.0)
     parts = [ParameterSlice(name, "weight", 0, tensor.detach().view(-1)) for name, tensor in model.named_parameters()]
     layers, experts = model.config.num_layers, model.config.num_experts
-    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0] * experts] * layers, 7, [], [], [])
+    state = TrainingState(7, 7168, [[0.0] * experts] * layers, [[0.0] * experts] * layers, 7, [], [], [])
     places = layout(model, lambda name: ())
     write_checkpoint(checkpoint_folder(folder / "train"), model.config, state, places, parts)
     questions = [
