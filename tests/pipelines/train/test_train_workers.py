@@ -52,11 +52,10 @@ def test_local_processes_continue_after_a_kill(workshops: Callable) -> None:
     with pytest.raises(Exception, match="SIGKILL|Connection closed"):
         killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR))
     thread.join()
-    # The last checkpoint may be committed while the killed worker was to confirm it: then the next attempt reports it.
+    # Steps are reported while they are trained, so some of the lost ones may be, and the next attempt reports all.
     told = [step for step, _ in killed.points()]
-    assert told == list(range(1, told[-1] + 1))
-    assert told[-1] % EVERY_STEPS == 0
-    assert EVERY_STEPS <= told[-1] < STEPS
+    assert told == list(range(1, len(told) + 1))
+    assert len(told) <= STEPS
     killed.events.clear()
     found, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR))
     assert digests(found) == digests(expected)
