@@ -24,6 +24,7 @@ from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.suites import LANGUAGE
 from pipelines.evaluate.task import DataError, Item, TaskResult, Verdict
 from pipelines.evaluate.tasks.harness.task import CLOZE, DEFINITIONS, HarnessTask
+from tests.kit.harness_reference import evaluated
 
 pytest.importorskip("lm_eval")
 
@@ -190,7 +191,7 @@ def harness(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str
     """Every task by name as the harness's own evaluator, loader and shots have it over the same files."""
     folder = tmp_path_factory.mktemp("pages")
     pages = {name: list(_pages(folder, root, name)) for name in DEFINITIONS}
-    found = _evaluated(folder, [page for own in pages.values() for page in own])
+    found = evaluated(folder, [page for own in pages.values() for page in own], likelihood, written)
     return {name: [sample for page in own for sample in _samples(found[page])] for name, own in pages.items()}
 
 
@@ -227,29 +228,6 @@ def _only(path: Path, subject: str, folder: Path) -> Path:
     target = folder / f"{subject}-{path.name.removesuffix('.gz')}"
     target.write_text("".join(json.dumps(row) + "\n" for row in rows if row["subject"] == subject))
     return target
-
-
-def _evaluated(folder: Path, pages: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    import lm_eval
-    from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
-
-    class Opinionated(LM):
-        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-            return [likelihood(*request.args) for request in requests]
-
-        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-            raise NotImplementedError
-
-        def generate_until(self, requests: list[Any]) -> list[str]:
-            return [written(request.args[0]) for request in requests]
-
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
-    with pytest.MonkeyPatch.context() as patch:
-        # It asks compilers and pip what they are, which takes longer than all the rest.
-        patch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
-        found = lm_eval.simple_evaluate(Opinionated(), tasks=list(pages), task_manager=manager, bootstrap_iters=0)
-    return found["samples"]
 
 
 def _samples(found: Sequence[Mapping[str, Any]]) -> list[Sample]:

@@ -14,6 +14,7 @@ from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, L
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError
 from pipelines.evaluate.tasks.harness.named import HarnessOptions, NamedHarnessTask
+from tests.kit.harness_reference import evaluated
 
 pytest.importorskip("lm_eval")
 
@@ -79,30 +80,10 @@ def respond(request: Request) -> Answer:
     return Text(written(request.prompt), "end", 0)
 
 
-def evaluated(include: Path, name: str, num_fewshot: int) -> list[dict[str, Any]]:
+def samples_of(include: Path, name: str, num_fewshot: int) -> list[dict[str, Any]]:
     """Samples of the harness' own evaluator."""
-    import lm_eval
-    from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
-
-    class Opinionated(LM):
-        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-            return [likelihood(*request.args) for request in requests]
-
-        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-            raise NotImplementedError
-
-        def generate_until(self, requests: list[Any]) -> list[str]:
-            return [written(request.args[0]) for request in requests]
-
-    manager = TaskManager(include_path=str(include), include_defaults=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(include)
-        patch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
-        results = lm_eval.simple_evaluate(
-            Opinionated(), tasks=[name], task_manager=manager, num_fewshot=num_fewshot, bootstrap_iters=0
-        )
-    return sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
+    samples = evaluated(include, [name], likelihood, written, num_fewshot)[name]
+    return sorted(samples, key=lambda sample: sample["doc_id"])
 
 
 def ours(include: Path, name: str, num_fewshot: int | None, limit: int | None = None) -> NamedHarnessTask:
@@ -118,7 +99,7 @@ def test_prompts_and_scores_are_those_of_the_harness_own_evaluator(
     items = task.items()
     verdicts = task.score(items, [list(map(respond, item.requests)) for item in items])
     suffix = "" if name == "own_rivers" else "/first"
-    samples = evaluated(include, name, num_fewshot)
+    samples = samples_of(include, name, num_fewshot)
     assert len(items) == len(samples) == 12
     for item, verdict, sample in zip(items, verdicts, samples, strict=True):
         asked = [
