@@ -87,7 +87,9 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
                 f"{path}: corpora.{number} = {relative!r} is not a file ({corpus_path}). Correct the path. "
                 f"{_near_files(corpus_path)}"
             )
-        corpus = load_corpus(corpus_path, of_corpus(str(_read(corpus_path).get("name")), theirs))
+        page = _read(corpus_path)
+        page = override(page, of_corpus(str(page.get("name")), theirs), corpus_path)
+        corpus = _validate(corpus_path, page, CorpusRecipe)
         if corpus.name in corpora:
             raise RecipeError(
                 f"{path}: corpora.{number} = {relative!r} has the name {corpus.name!r} a second time. Rename one."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.documents import Document
-from pipelines.draft.rows import chat_of, flattened, rows_of
+from pipelines.draft.rows import JsonObject, chat_of, flattened, rows_of
 from pipelines.draft.survey import CHAT, REPOSITORIES, Group
 from pipelines.source.code.files import files_of, read_code
 from pipelines.source.read_documents import read_documents
@@ -67,15 +67,16 @@ class Sample:
 def sample(group: Group) -> Sample:
     """Read some documents of a group."""
     is_table = group.kind in ("jsonl", "parquet")
-    fields = row_fields(group) if is_table else {}
+    files = spread(group.files, MAX_FILES)
+    rows = rows_of(files) if is_table or group.kind == CHAT else []
+    fields = row_fields(rows) if is_table else {}
     if is_table and not fields:
         return Sample((), {}, 0, 0, ("no field holds text",))
     unreadable: list[str] = []
     documents: list[Document] = []
-    files = spread(group.files, MAX_FILES)
     for path in files:
         documents += islice(_documents(group.kind, path, fields, unreadable), MAX_DOCUMENTS // len(files))
-    text_bytes = int(group.num_bytes * _text_per_byte(group, fields, documents))
+    text_bytes = int(group.num_bytes * _text_per_byte(group, fields, documents, rows))
     mean = sum(len(each.text.encode()) for each in documents) / max(1, len(documents))
     num_documents = max(len(documents), round(text_bytes / mean)) if mean else 0
     return Sample(tuple(documents), fields, num_documents, text_bytes, tuple(unreadable))
@@ -86,11 +87,11 @@ def spread(files: Sequence[Path], count: int) -> list[Path]:
     return [files[index * len(files) // count] for index in range(count)] if len(files) > count else list(files)
 
 
-def row_fields(group: Group) -> dict[str, str]:
+def row_fields(rows: Sequence[JsonObject]) -> dict[str, str]:
     """Fields of the rows of JSON Lines or Parquet files; empty if no field holds text."""
-    rows = [flattened(row) for row in rows_of(spread(group.files, MAX_FILES))]
-    names = {name.lower(): name for row in rows for name in row}
-    text = _text_field(rows, names)
+    flat = [flattened(row) for row in rows]
+    names = {name.lower(): name for row in flat for name in row}
+    text = _text_field(flat, names)
     if text is None:
         return {}
     others = {
@@ -140,7 +141,9 @@ def _documents(kind: str, path: Path, fields: Mapping[str, str], unreadable: lis
     )
 
 
-def _text_per_byte(group: Group, fields: Mapping[str, str], documents: Sequence[Document]) -> float:
+def _text_per_byte(
+    group: Group, fields: Mapping[str, str], documents: Sequence[Document], rows: Sequence[JsonObject]
+) -> float:
     """Bytes of text in a byte of the group's files."""
     if group.kind in TEXT_PER_BYTE:
         return TEXT_PER_BYTE[group.kind]
@@ -148,7 +151,6 @@ def _text_per_byte(group: Group, fields: Mapping[str, str], documents: Sequence[
         # A document's place in its file shows how far the sample reads.
         ends = {each.origin: (each.offset or 0) + (each.length or 0) for each in documents}
         return sum(len(each.text.encode()) for each in documents) / max(1, sum(ends.values()))
-    rows = list(rows_of(spread(group.files, MAX_FILES)))
     if group.kind == CHAT:
         text = sum(len(chat.text.encode()) for row in rows if (chat := chat_of(row)))
     else:
