@@ -23,8 +23,9 @@ def stage(title: str, stages: Mapping[str, Stage]) -> Stage:
 def _report(title: str, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
     # matplotlib takes a second to import; building a graph must not.
     from pipelines.report import page
-    from pipelines.report.figures import draw_all, house_style, inline_svg, write_png
-    from pipelines.report.summary import read_summary
+    from pipelines.report.figures.draw import draw_all
+    from pipelines.report.figures.style import house_style, inline_svg, write_png
+    from pipelines.report.summary.run import read_summary
 
     summary = read_summary(title, inputs)
     folder = context.out / FIGURES

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from pipelines.artifacts.evaluation import Score, Scores
-from pipelines.report.figures import COLOURS, INK, measure_name
+from pipelines.report.figures.style import COLOURS, INK, measure_name
 
 COLUMNS = 4
 PANEL = (2.3, 1.9)

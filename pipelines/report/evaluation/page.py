@@ -6,9 +6,9 @@ from typing import Any
 from pipelines.artifacts.comparison import Change
 from pipelines.artifacts.evaluation import Score, score_text
 from pipelines.report.evaluation.evaluations import Evaluations
-from pipelines.report.figures import measure_name
-from pipelines.report.markup import Html, element, figure, page, section, table, text
-from pipelines.report.scores_section import written
+from pipelines.report.figures.style import measure_name
+from pipelines.report.html.markup import Html, element, figure, page, section, table, text
+from pipelines.report.sections.scores import written
 
 CAPTIONS = {
     "scores": "Scores of each checkpoint with 95 % intervals; dotted: guessing.",

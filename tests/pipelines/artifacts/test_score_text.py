@@ -13,7 +13,7 @@ from pipelines.artifacts.evaluation import Difference, Score, Scores, interval_t
 from pipelines.cli.terminal.scores import print_scores
 from pipelines.cli.terminal.summary import print_summary
 from pipelines.evaluate.measuring import metrics_of
-from pipelines.report.scores_section import written
+from pipelines.report.sections.scores import written
 from tests.kit.stages import idle_stage
 
 

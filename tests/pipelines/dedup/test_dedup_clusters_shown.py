@@ -13,7 +13,8 @@ from pipelines import dedup
 from pipelines.artifacts.documents import FILTERED, Document, write_documents, write_shard
 from pipelines.errors import NotInStoreError
 from pipelines.lineage.duplicates import describe_cluster, word_changes
-from pipelines.report.duplicates import duplicates_section, read_duplicates
+from pipelines.report.sections.duplicates import duplicates_section
+from pipelines.report.summary.duplicates import read_duplicates
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import re
 
 from pipelines.artifacts.evaluation import Difference, Score, Scores
-from pipelines.report.finetune_section import finetune_section
-from pipelines.report.summary import FinetuneSummary
+from pipelines.report.sections.finetune import finetune_section
+from pipelines.report.summary.run import FinetuneSummary
 
 
 def test_base_and_instruct_stand_side_by_side_with_what_changed() -> None:

@@ -3,7 +3,7 @@
 from itertools import product
 
 from infra.artifact import Manifest
-from pipelines.report.dag import draw, essential_edges, layout
+from pipelines.report.figures.dag import draw, essential_edges, layout
 
 
 def reach(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:

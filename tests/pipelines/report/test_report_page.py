@@ -25,7 +25,7 @@ from pipelines.artifacts.evaluation import (
     write_differences,
 )
 from pipelines.artifacts.formats.parquet import write_table
-from pipelines.report.figures import INK
+from pipelines.report.figures.style import INK
 from tests.kit.stages import idle_stage
 
 FIGURES = {"compute", "expert_load", "funnel", "loss", "mixture", "scores"}
@@ -35,7 +35,7 @@ FIGURES = {"compute", "expert_load", "funnel", "loss", "mixture", "scores"}
 def coarse_figures() -> Iterator[None]:
     """Their number of dots is not looked at here, and takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.report.figures.DPI", 40)
+        patch.setattr("pipelines.report.figures.style.DPI", 40)
         yield
 
 

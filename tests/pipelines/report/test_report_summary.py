@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.report.corpus_summary import Count
-from pipelines.report.data_section import data_section
-from pipelines.report.figures import running_mean
-from pipelines.report.markup import Html
-from pipelines.report.summary import RunSummary, read_summary
+from pipelines.report.figures.training import running_mean
+from pipelines.report.html.markup import Html
+from pipelines.report.sections.data import data_section
+from pipelines.report.summary.corpus import Count
+from pipelines.report.summary.run import RunSummary, read_summary
 
 
 @pytest.fixture

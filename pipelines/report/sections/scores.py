@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from pipelines.artifacts.evaluation import Difference, Score, interval_text, score_text
-from pipelines.report.figures import measure_name
-from pipelines.report.markup import Html, element, section, table, text
-from pipelines.report.summary import PhaseSummary, RunSummary
+from pipelines.report.figures.style import measure_name
+from pipelines.report.html.markup import Html, element, section, table, text
+from pipelines.report.summary.run import PhaseSummary, RunSummary
 
 WORKER_HOURS = {
     "worker_hours": "worker hours of training",

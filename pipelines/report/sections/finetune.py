@@ -4,9 +4,9 @@ forgot."""
 from collections.abc import Sequence
 
 from pipelines.artifacts.evaluation import Scores
-from pipelines.report.markup import Html, section, table, text
-from pipelines.report.scores_section import change_notes, measure_cell, written
-from pipelines.report.summary import FinetuneSummary, measure_order
+from pipelines.report.html.markup import Html, section, table, text
+from pipelines.report.sections.scores import change_notes, measure_cell, written
+from pipelines.report.summary.run import FinetuneSummary, measure_order
 
 
 def finetune_section(finetunes: Sequence[FinetuneSummary]) -> Html:

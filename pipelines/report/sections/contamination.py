@@ -1,10 +1,10 @@
 """The part of the page on contamination: which evaluation items stand in the training corpora, and what scores are
 without them."""
 
-from pipelines.report.figures import measure_name
-from pipelines.report.markup import Html, element, section, table, text
-from pipelines.report.scores_section import written
-from pipelines.report.summary import PhaseSummary
+from pipelines.report.figures.style import measure_name
+from pipelines.report.html.markup import Html, element, section, table, text
+from pipelines.report.sections.scores import written
+from pipelines.report.summary.run import PhaseSummary
 
 EVIDENCE_SHOWN = 20
 """The largest shares; tables/contamination.parquet has all."""

@@ -20,9 +20,9 @@ from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Differen
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
-from pipelines.report.corpus_summary import ByKind, CorpusSummary, read_corpus
-from pipelines.report.duplicates import Duplicates, read_duplicates
-from pipelines.report.exports_section import ExportSummary, read_exports
+from pipelines.report.summary.corpus import ByKind, CorpusSummary, read_corpus
+from pipelines.report.summary.duplicates import Duplicates, read_duplicates
+from pipelines.report.summary.exports import ExportSummary, read_exports
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
-"""The part of the page on duplicates: alarms, and the largest clusters with samples of what was removed."""
+"""The largest clusters of duplicates of a run, with samples of the documents removed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.artifact import Artifact
-from infra.host.masking import masked
 from pipelines.artifacts.documents import redact
 from pipelines.artifacts.duplicates import Alarm, find_members, read_alarms, read_clusters, read_document
-from pipelines.report.markup import Html, element, section, table, text
 
 CLUSTERS_SHOWN = 100
 SAMPLES_PER_CLUSTER = 2
@@ -57,25 +55,6 @@ def read_duplicates(
     return Duplicates({corpus: read_alarms(artifact.path) for corpus, artifact in deduped.items()}, clusters)
 
 
-def duplicates_section(duplicates: Duplicates) -> Html:
-    """The section as it stands in the page."""
-    lead = (
-        f"The {len(duplicates.clusters)} largest clusters of exact and near duplicates with some of the documents "
-        "removed. One document of each is kept; `arctic show cluster <id>` shows all and what differs."
-    )
-    rows = [
-        [
-            text(cluster.corpus),
-            element("code", text(cluster.kept_id)),
-            Html("".join(_samples(cluster))),
-            text(f"{cluster.size:,}"),
-        ]
-        for cluster in duplicates.clusters
-    ]
-    listed = table(["corpus", "kept document", "removed, for example", "documents"], rows, numbers=1)
-    return section("duplicates", "Duplicates", lead, _alarms(duplicates.alarms), listed)
-
-
 def _add_samples(clusters: Sequence[Cluster], source: Artifact, filtered: Artifact, deduped: Artifact) -> None:
     by_id = {cluster.kept_id: cluster for cluster in clusters}
     for member in find_members(deduped.path, by_id):
@@ -87,16 +66,3 @@ def _add_samples(clusters: Sequence[Cluster], source: Artifact, filtered: Artifa
             redacted = redact(document["text"], spans["redactions"])
             beginning = " ".join(redacted[: 2 * SAMPLE_CHARACTERS].split())[:SAMPLE_CHARACTERS]
             cluster.samples.append(Sample(document["url"], beginning, member.decision["jaccard"]))
-
-
-def _samples(cluster: Cluster) -> Iterator[str]:
-    for sample in cluster.samples:
-        yield element("div", text(sample.beginning))
-        yield element("small", text(f"{masked(sample.url)} · Jaccard {sample.jaccard:.3f}"))
-
-
-def _alarms(alarms: Mapping[str, Sequence[Alarm]]) -> Html:
-    raised = [alarm.message for corpus_alarms in alarms.values() for alarm in corpus_alarms]
-    if not raised:
-        return element("p", text("No guard raised an alarm."))
-    return element("ul", *(element("li", text(message)) for message in raised))

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from infra.host.masking import masked
-from pipelines.report.corpus_summary import CorpusSummary, Sample
-from pipelines.report.markup import Html, element, section, table, text
+from pipelines.report.html.markup import Html, element, section, table, text
+from pipelines.report.summary.corpus import CorpusSummary, Sample
 
 DOMAINS_SHOWN = 20
 SIZE_CLASSES = ((1, "alone"), (2, "2"), (4, "3 to 4"), (9, "5 to 9"), (10**9, "10 and more"))

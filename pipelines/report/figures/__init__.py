@@ -1,0 +1,1 @@
+"""Figures of a report, as PNG for MLflow and as SVG for the page."""

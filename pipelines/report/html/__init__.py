@@ -1,0 +1,1 @@
+"""HTML without a template engine: elements, tables and the style sheet."""
