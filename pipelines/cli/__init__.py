@@ -1,4 +1,4 @@
-"""The command line: one file per command. Commands parse and print; everything below returns values.
+"""The command line: one file per command, by subject. Commands parse and print; everything below returns values.
 
 A command imports heavy libraries when it runs, so that `arctic --help` answers at once.
 """
@@ -10,27 +10,12 @@ from typing import Annotated
 import typer
 
 from arctic_errors import UserError
-from pipelines.cli import (
-    ablate,
-    chat,
-    doctor,
-    eval_data,
-    evaluate,
-    export,
-    export_tokens,
-    generate,
-    init,
-    plan,
-    replay,
-    run,
-    serve,
-    show,
-    size,
-    submit,
-    train_quality,
-    ui,
-    verify,
-)
+from pipelines.cli import doctor
+from pipelines.cli.data import export_tokens, train_quality
+from pipelines.cli.jobs import submit
+from pipelines.cli.models import chat, eval_data, evaluate, export, generate, serve
+from pipelines.cli.recipes import ablate, init, plan, replay, run, size
+from pipelines.cli.store import show, ui, verify
 
 app = typer.Typer(
     no_args_is_help=True,

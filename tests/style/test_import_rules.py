@@ -30,7 +30,7 @@ BREACHES = {
     "pipelines.dedup.kernels": "ray",
     "pipelines.score.new_score": "ray",
     "pipelines.replay": "ray",
-    "pipelines.filter.rules": "pipelines.cli.plan",
+    "pipelines.filter.rules": "pipelines.cli.recipes.plan",
     "pipelines.mix.budgets": "pipelines.session",
     "pipelines.tokenize.packing": "pipelines.dedup.minhash",
     "pipelines.evaluate.suites": "pipelines.train.job",

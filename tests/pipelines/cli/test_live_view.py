@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from infra.plan import PlannedStage
-from pipelines.cli.plan import estimate_text, plan_table
+from pipelines.cli.recipes.plan import estimate_text, plan_table
 from pipelines.cli.terminal.live import view
 from tests.kit.stages import idle_stage
 

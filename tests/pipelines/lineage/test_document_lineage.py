@@ -14,7 +14,7 @@ from infra.stage import Stage
 from infra.store import Store
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, DocumentWriter
 from pipelines.artifacts.scores import CONTAMINATION, PII, SCORES
-from pipelines.cli.show import show
+from pipelines.cli.store.show import show
 from pipelines.errors import NotInStoreError
 from pipelines.lineage.documents import TEXT_SHOWN, describe, find_document
 from tests.kit.stages import idle_stage

@@ -1,0 +1,1 @@
+"""Commands about corpora that are built."""

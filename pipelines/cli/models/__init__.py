@@ -1,0 +1,1 @@
+"""Commands about one checkpoint: score it, export it, ask it."""

@@ -1,0 +1,1 @@
+"""Commands about recipes: draft, plan, run, repeat, search, size."""

@@ -1,0 +1,1 @@
+"""Commands about a store: its results and its runs."""
