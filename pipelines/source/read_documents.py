@@ -107,7 +107,7 @@ def _records(file: PlacedFile, path: Path, tables: Tables, sink: DocumentSink) -
         take_file(path, sink, file.name)
         yield
     else:
-        for row in READERS[tables.kind](path, wanted_fields(tables)):
+        for row in READERS[tables.kind](path, wanted_fields(tables), None):
             take_row(row, tables, file.name, sink)
             yield
 

@@ -10,10 +10,12 @@ from pipelines.artifacts.conversations import Conversation
 from pipelines.artifacts.documents import Document
 from pipelines.source.chat.shapes import FIELDS, ChatError, conversation
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.blocks import part_of, part_params
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import PlacedFile, lose_file, read_file
 from pipelines.source.protocol import InputSplit
+from pipelines.source.tables.parts import table_parts
 from pipelines.source.tables.rows import (
     BadRow,
     BrokenFileError,
@@ -29,7 +31,7 @@ SUFFIXES = {kind: files.suffixes for kind, files in FILES.items()}
 
 @dataclass(frozen=True)
 class Chats:
-    """Files of conversations at `paths`, a shard each, by name; `shape` as in `ChatInput`."""
+    """Files of conversations at `paths`, by name, a shard each, a large one in several; `shape` as in `ChatInput`."""
 
     paths: Sequence[str]
     shape: str = "auto"
@@ -45,12 +47,13 @@ class Chats:
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
         for file, pinned in folder.fingerprinted(self.paths, self.file_type, fingerprint):
-            yield InputSplit(ChatFile(file, pinned, self), [file.name, pinned])
+            for part in table_parts(file, pinned, _kind(file)) or [pinned]:
+                yield InputSplit(ChatFile(file, part, self), [file.name, part_params(part)])
 
 
 @dataclass(frozen=True)
 class ChatFile:
-    """A file of conversations with what fixes its content."""
+    """A file of conversations, or a part of one, with what fixes its content."""
 
     file: PlacedFile
     pinned: Any
@@ -67,10 +70,11 @@ class ChatFile:
             lose_file(sink, self.file.name, str(error))
 
     def _rows(self, path: Path) -> Iterator[Row | BadRow]:
-        if not self.file.name.endswith(SUFFIXES["parquet"]):
-            return read_json_lines(path, FIELDS)
+        part = part_of(self.pinned)
+        if _kind(self.file) == "jsonl":
+            return read_json_lines(path, FIELDS, part)
         columns = parquet_columns(path)
-        return read_parquet_rows(path, [field for field in FIELDS if field in columns])
+        return read_parquet_rows(path, [field for field in FIELDS if field in columns], part)
 
     def _take(self, row: Row | BadRow, sink: DocumentSink) -> None:
         """Keep or quarantine one row."""
@@ -96,3 +100,7 @@ class ChatFile:
             licence=self.section.licence or None,
             attributes=chat.attributes,
         )
+
+
+def _kind(file: PlacedFile) -> str:
+    return "parquet" if file.name.endswith(SUFFIXES["parquet"]) else "jsonl"

@@ -2,12 +2,14 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from infra.store import file_digest
 from pipelines.source.errors import InputError
+from pipelines.source.io.blocks import BLOCK_BYTES, FilePart, block_pins, is_unchanged
 from pipelines.source.io.http_client import ChangedError
 from pipelines.source.io.object_stores import StoreReadError, is_named
 
@@ -43,22 +45,30 @@ class LocalFile:
         for count in range(self.depth, len(parts) + 1):
             yield printable("/".join(parts[-count:]))
 
-    def pin(self) -> str:
+    def pin(self) -> str | dict[str, Any]:
+        """The sha256 of the file; of a large one that of each of its blocks."""
         try:
-            return file_digest(self.path)
+            is_large = self.path.stat().st_size > BLOCK_BYTES
+            return block_pins(self.path) if is_large else file_digest(self.path)
         except OSError as error:
             raise InputError(
                 f"paths: {printable(self.path)}: cannot be read ({error.strerror}). Make it readable, or take it out."
             ) from None
 
-    def fetch(self, pinned: str, folder: Path) -> Path:  # noqa: ARG002 - lies here already
+    def fetch(self, pinned: str | Mapping[str, Any] | FilePart, folder: Path) -> Path:  # noqa: ARG002 - lies here already
+        """Of a part only its own blocks are checked."""
         try:
-            digest = file_digest(self.path)
+            is_same = self._holds(pinned)
         except OSError as error:
             raise StoreReadError(f"{printable(self.path)}: cannot be read here ({error.strerror})") from None
-        if digest != pinned:
+        if not is_same:
             raise ChangedError(f"{printable(self.path)}: changed since the run was planned. Start the run again.")
         return self.path
+
+    def _holds(self, pinned: str | Mapping[str, Any] | FilePart) -> bool:
+        if isinstance(pinned, FilePart):
+            return pinned.is_in(self.path)
+        return file_digest(self.path) == pinned if isinstance(pinned, str) else is_unchanged(self.path, pinned)
 
 
 def local_files(text: str, folder: Path, file_type: FileType, field: str) -> list[LocalFile]:

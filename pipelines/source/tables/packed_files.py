@@ -30,6 +30,12 @@ class PackingError(ArcticError, ValueError):
     """A compressed file is damaged or ends early: the reason."""
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a file's first bytes are those of a compressed one. Raises OSError."""
+    with path.open("rb") as file:
+        return _packing(file.read(_MAGIC_BYTES)) is not None
+
+
 def unpacked_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     """What the JSON Lines file at `path` holds, in blocks of at most `block_bytes`.
 
@@ -39,13 +45,17 @@ def unpacked_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
         start = file.read(_MAGIC_BYTES)
         file.seek(0)
         _require_text(path, start)
-        packing = next((name for name, magic in _PACKINGS.items() if magic.match(start)), None)
+        packing = _packing(start)
         try:
             yield from _unpack(file, packing, block_bytes)
         except EOFError:
             raise PackingError("Truncated gzip stream") from None
         except (OSError, zlib.error, pa.ArrowException) as error:
             raise PackingError(str(error).partition("\n")[0]) from None
+
+
+def _packing(start: bytes) -> str | None:
+    return next((name for name, magic in _PACKINGS.items() if magic.match(start)), None)
 
 
 def _unpack(file: BinaryIO, packing: str | None, block_bytes: int) -> Iterator[bytes]:
@@ -90,6 +100,5 @@ def _require_text(path: Path, start: bytes) -> None:
     """Raise PackingError if the first bytes of a file are neither compressed nor text in UTF-8."""
     if start.startswith(_WIDE_MARKS):
         raise PackingError("text in UTF-16. Save it as UTF-8")
-    is_packed = any(magic.match(start) for magic in _PACKINGS.values())
-    if path.name.lower().endswith(_PACKED_NAMES) and not is_packed and not _UNPACKED_JSON.match(start):
+    if path.name.lower().endswith(_PACKED_NAMES) and not _packing(start) and not _UNPACKED_JSON.match(start):
         raise PackingError("its first bytes are of no compressed file")

@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arctic_errors import ArcticError
+from pipelines.source.io.blocks import FilePart
 from pipelines.source.tables.arrow_values import Unreadable, exact_int96, plain_values
 from pipelines.source.tables.packed_files import PackingError, unpacked_blocks
+from pipelines.source.tables.parts import blocks_of_lines, row_groups
 
 MAX_LINE_BYTES = 16 * 2**20
 """Longer lines are set aside unread, as WARC records of this size are."""
@@ -48,24 +50,28 @@ class MissingColumnError(BrokenFileError):
     """A Parquet file is sound, and has not the columns that the recipe asks for."""
 
 
-Reader = Callable[[Path, Sequence[str]], Iterator[Row | BadRow]]
+Reader = Callable[[Path, Sequence[str], FilePart | None], Iterator[Row | BadRow]]
+"""Takes a file, the names of fields, and the part of the file to read; None for all of it."""
 
 
-def read_json_lines(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRow]:
+def read_json_lines(path: Path, fields: Sequence[str], part: FilePart | None = None) -> Iterator[Row | BadRow]:
     """`fields` of every line of a JSON Lines file, plain or compressed (.gz, .zst, .bz2); blank lines are passed over.
+    `part`: of a plain file, only the lines that begin there.
 
     Dots in the name of a field lead into nested objects, where no field has that very name. Raises BrokenFileError
     if a compressed file ends early or is damaged.
     """
-    for number, line in enumerate(_lines(_blocks(path)), start=1):
+    first, blocks = (1, _blocks(path)) if part is None else blocks_of_lines(path, part, READ_BYTES)
+    for number, line in enumerate(_lines(blocks), start=first):
         if line is None:
             yield BadRow(number, f"line of more than the {MAX_LINE_BYTES} bytes that are read")
         elif line.strip():
             yield _parse(number, line, fields)
 
 
-def read_parquet_rows(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRow]:
+def read_parquet_rows(path: Path, fields: Sequence[str], part: FilePart | None = None) -> Iterator[Row | BadRow]:
     """The columns `fields` of every row; dots lead into nested fields, where no column has that very name.
+    `part`: only the row groups that begin there.
 
     Raises BrokenFileError for a damaged file or one without these columns.
     """
@@ -73,9 +79,9 @@ def read_parquet_rows(path: Path, fields: Sequence[str]) -> Iterator[Row | BadRo
         content = _mapped(path)
         file = _open(content, "ns")
         columns = _find_columns(file, fields)
-        seconds = {column.field: _seconds(content, column) for column in columns if column.is_int96}
-        number = 1
-        for batch in file.iter_batches(BATCH_ROWS, columns=list(fields)):
+        number, groups = row_groups(file.metadata, part)
+        seconds = {column.field: _seconds(content, column, groups) for column in columns if column.is_int96}
+        for batch in file.iter_batches(BATCH_ROWS, columns=list(fields), row_groups=groups):
             values = [
                 exact_int96(column.values(batch), seconds[column.field])
                 if column.is_int96
@@ -213,9 +219,9 @@ def _row(number: int, fields: Sequence[str], values: Sequence[Any]) -> Row | Bad
     return Row(number, dict(zip(fields, values, strict=True)))
 
 
-def _seconds(content: pa.Buffer, column: _Column) -> Iterator[int | None]:
+def _seconds(content: pa.Buffer, column: _Column, groups: Sequence[int]) -> Iterator[int | None]:
     """The whole seconds of INT96 timestamps, which no date overflows."""
-    for batch in _open(content, "s").iter_batches(BATCH_ROWS, columns=[column.field]):
+    for batch in _open(content, "s").iter_batches(BATCH_ROWS, columns=[column.field], row_groups=groups):
         yield from column.values(batch).cast(pa.int64()).to_pylist()
 
 

@@ -15,10 +15,12 @@ from arctic_errors import ArcticError
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.errors import InputError
+from pipelines.source.io.blocks import part_of, part_params
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType, LocalFile, printable
 from pipelines.source.io.locations import PlacedFile, lose_file, read_file
 from pipelines.source.protocol import InputSplit
+from pipelines.source.tables.parts import table_parts
 from pipelines.source.tables.rows import (
     BadRow,
     BrokenFileError,
@@ -59,7 +61,7 @@ class TableFields(Protocol):
 
 @dataclass(frozen=True)
 class Tables:
-    """Files of rows at `paths`, a shard each, by name; `kind` is a key of FILES."""
+    """Files of rows at `paths`, by name, a shard each, a large one in several; `kind` is a key of FILES."""
 
     kind: str
     paths: Sequence[str]
@@ -83,12 +85,13 @@ class Tables:
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
         for file, pinned in folder.fingerprinted(self.paths, self.file_type, fingerprint):
-            yield InputSplit(TableFile(file, pinned, self), [file.name, pinned])
+            for part in table_parts(file, pinned, self.kind) or [pinned]:
+                yield InputSplit(TableFile(file, part, self), [file.name, part_params(part)])
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file of rows with what fixes its content."""
+    """A file of rows, or a part of one, with what fixes its content."""
 
     file: PlacedFile
     pinned: Any
@@ -99,7 +102,7 @@ class TableFile:
 
     def _read_rows(self, sink: DocumentSink, path: Path) -> None:
         try:
-            for row in READERS[self.section.kind](path, wanted_fields(self.section)):
+            for row in READERS[self.section.kind](path, wanted_fields(self.section), part_of(self.pinned)):
                 take_row(row, self.section, self.file.name, sink)
         except BrokenFileError as error:
             lose_file(sink, self.file.name, str(error))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.io.blocks import FilePart, part_of, part_params, parts
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import PlacedFile, read_file
@@ -19,18 +20,19 @@ WARC = FileType("WARC file", SUFFIXES)
 
 @dataclass(frozen=True)
 class WarcFile:
-    """A WARC file with what fixes its content."""
+    """A WARC file, or a part of one, with what fixes its content."""
 
     file: PlacedFile
     pinned: Any
 
     def read(self, sink: DocumentSink) -> None:
-        read_file(self.file, self.pinned, sink, partial(read_pages, sink=sink, origin=self.file.name))
+        read = partial(read_pages, sink=sink, origin=self.file.name, part=part_of(self.pinned))
+        read_file(self.file, self.pinned, sink, read)
 
 
 @dataclass(frozen=True)
 class WarcFiles:
-    """WARC and WET files at `paths`, a shard each, by name."""
+    """WARC and WET files at `paths`, by name, a shard each, a large one in several."""
 
     paths: Sequence[str]
 
@@ -43,12 +45,14 @@ class WarcFiles:
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
         for file, pinned in folder.fingerprinted(self.paths, WARC, fingerprint):
-            yield InputSplit(WarcFile(file, pinned), [file.name, pinned])
+            for part in list(parts(pinned)) or [pinned]:
+                yield InputSplit(WarcFile(file, part), [file.name, part_params(part)])
 
 
-def read_pages(path: Path, sink: DocumentSink, origin: str | None = None) -> None:
-    """Take the documents of every response in the WARC file `path`, known as `origin` where that is not its name."""
-    for response in read_responses(path):
+def read_pages(path: Path, sink: DocumentSink, origin: str | None = None, part: FilePart | None = None) -> None:
+    """Take the documents of every response in `part` of the WARC file `path`, known as `origin` where that is not its
+    name."""
+    for response in read_responses(path, part=part):
         take_page(response, sink, origin or path.name)
 
 

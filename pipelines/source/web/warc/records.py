@@ -40,6 +40,8 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _RECORD_END = b"\r\n\r\n"
 _NO_RECORD = "no WARC record starts here"
 _PADDING = re.compile(rb"[^\0]")
+LOOK_BACK_BYTES = 32 * 2**20
+"""From here before a part of a file its records are followed: more than a stored archive that is read takes."""
 _SINGLE_FIELDS = ("warc-type", "warc-target-uri", "warc-date")
 
 
@@ -75,17 +77,27 @@ class UnsoundError(ArcticError, ValueError):
         self.resume = resume
 
 
-def cut_records(file: BinaryIO, limit: int) -> Iterator[Found]:
+def cut_records(file: BinaryIO, limit: int, start: int = 0, stop: int | None = None) -> Iterator[Found]:
     """Every record of a WARC file, plain or compressed record by record or as a whole, in order.
 
     Records of more than `limit` bytes are damages. Memory depends on `limit`, not on the file. Of a damaged member
     those records are given that stand whole before the damage, with another one begun behind them.
+
+    With `start` or `stop`, only what begins, as stored, in bytes [start, stop) of the file. A record looks like the
+    start of one also inside of a stored archive, so reading begins LOOK_BACK_BYTES earlier and follows the records.
     """
     window = Window(file)
     if not window.take(0, 1):
         yield Damage(0, "empty file")
         return
-    yield from _walk(window, partial(_stored, limit=limit, dictionary=_dictionary(window, limit)), _ANY_START)
+    step = partial(_stored, limit=limit, dictionary=_dictionary(window, limit))
+    sought, first = _ANY_START, max(0, start - LOOK_BACK_BYTES)
+    if first:
+        sought = _own_start(window)
+        first = window.find(sought, first)
+    for found in _walk(window, step, sought, first, stop):
+        if (found.offset if found.member is None else found.member) >= start:
+            yield found
 
 
 def parse_fields(lines: bytes) -> dict[str, str]:
@@ -106,14 +118,19 @@ def parse_fields(lines: bytes) -> dict[str, str]:
 
 
 def _walk(
-    window: Window, step: Callable[[Window, int], Generator[Found, None, int]], sought: re.Pattern[bytes]
+    window: Window,
+    step: Callable[[Window, int], Generator[Found, None, int]],
+    sought: re.Pattern[bytes],
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[Found]:
-    """What `step` yields at each place, from the start of `window` on, with one Damage for a stretch without sense.
+    """What `step` yields at each place of `window` in [start, stop), with one Damage for a stretch without sense.
 
-    `step` returns where the record ends. What it cannot read is passed over up to the next place of `sought`.
+    `step` returns where the record ends. What it cannot read is passed over up to the next place of `sought`. Where
+    the start is in the middle of a file, what stands before the first record belongs to no stretch of this walk.
     """
-    start, searching = 0, False
-    while magic := window.take(start, _MAGIC_BYTES):
+    searching = start > 0
+    while (stop is None or start < stop) and (magic := window.take(start, _MAGIC_BYTES)):
         window.forget(start)
         try:
             start = yield from step(window, start)
@@ -126,6 +143,14 @@ def _walk(
             searching = False
             # A damaged page may hold what looks like records, of another kind than this file's own as a rule.
             sought = next((pattern for pattern in _STARTS if pattern.match(magic)), sought)
+
+
+def _own_start(window: Window) -> re.Pattern[bytes]:
+    """How records of this file start, by its first bytes."""
+    magic = window.take(0, _MAGIC_BYTES)
+    if _SKIPPABLE.match(magic):
+        return _STARTS[-1]
+    return next((pattern for pattern in _STARTS if pattern.match(magic)), _ANY_START)
 
 
 def _stored(window: Window, start: int, limit: int, dictionary: bytes | None) -> Generator[Found, None, int]:

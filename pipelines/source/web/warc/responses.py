@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastwarc import GzipWriter, WarcRecord, WarcRecordType
 
+from pipelines.source.io.blocks import FilePart
 from pipelines.source.web.warc.http import decode_body, digest_differs, parse_http
 from pipelines.source.web.warc.records import Damage, Record, cut_records
 
@@ -37,13 +38,17 @@ class Response:
     record_type: str = "response"
 
 
-def read_responses(path: Path, max_record_bytes: int = MAX_RECORD_BYTES) -> Iterator[Response | Damage]:
+def read_responses(
+    path: Path, max_record_bytes: int = MAX_RECORD_BYTES, part: FilePart | None = None
+) -> Iterator[Response | Damage]:
     """Every response of a WARC file, plain or compressed by gzip or zstd, in order; other records are passed over.
+    `part`: only those that begin there.
 
     What is damaged is named and costs itself only. Memory depends on `max_record_bytes`, not on the file.
     """
+    bounds = (part.start, part.stop) if part else ()
     with path.open("rb") as file:
-        for record in cut_records(file, max_record_bytes):
+        for record in cut_records(file, max_record_bytes, *bounds):
             yield from _responses(record, max_record_bytes)
 
 
