@@ -7,6 +7,7 @@ from typing import Any
 
 from arctic_errors import UserError
 from arctic_model import config_json
+from arctic_model.rope import Rope
 
 KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
@@ -14,6 +15,7 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
     str: ((str,), "a text"),
     int | None: ((int, type(None)), "a whole number"),
+    float | None: ((int, float, type(None)), "a number"),
 }
 """Types that a field accepts, and their name in messages."""
 
@@ -86,14 +88,25 @@ class ArcticConfig:
     """Whether queries, keys and values have a bias (as in Qwen2)."""
     tied_head: bool = False
     """Whether the output head is the embedding (Press and Wolf 2016, arXiv 1608.05859)."""
+    yarn_factor: float = 1.0
+    """How many times longer YaRN made the context (see `arctic_model.rope`); 1: positions are not scaled."""
+    yarn_original_positions: int | None = None
+    """Context length before YaRN."""
+    yarn_beta_fast: float = 32.0
+    """Pairs of a head that turn more often within the original context keep their frequency."""
+    yarn_beta_slow: float = 1.0
+    """Pairs that turn less often within the original context are divided by `yarn_factor`."""
+    yarn_attention_factor: float | None = None
+    """Factor of cosine and sine; None: 0.1 ln(yarn_factor) + 1."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             self._require_kind(field.name, field.type)
-        for name in (*config_json.NAMES, "moe_layer_frequency", "dense_size", "head_size"):
+        for name in (*config_json.NAMES, "moe_layer_frequency", "dense_size", "head_size", *config_json.YARN):
             if name != "num_experts" and getattr(self, name) is not None:
                 self._require_size(name)
         self._require_experts()
+        self._require_yarn()
         if self.head_size is None:
             require_divisor(num_heads=self.num_heads, hidden_size=self.hidden_size)
         require_divisor(num_kv_heads=self.num_kv_heads, num_heads=self.num_heads)
@@ -103,6 +116,12 @@ class ArcticConfig:
     def head_dim(self) -> int:
         """Width of one head."""
         return self.head_size or self.hidden_size // self.num_heads
+
+    @property
+    def rope(self) -> Rope:
+        """The rotary positions."""
+        yarn = {name: getattr(self, field) for field, name in config_json.YARN_ARGUMENTS.items()}
+        return Rope(self.head_dim, self.rope_theta, **yarn)
 
     @property
     def query_size(self) -> int:
@@ -196,6 +215,28 @@ class ArcticConfig:
                     **{name: getattr(self, name), "num_experts": 0},
                 )
 
+    def _require_yarn(self) -> None:
+        if self.yarn_factor < 1:
+            raise ConfigError("{yarn_factor}: must be 1, for no scaling, or more.", yarn_factor=self.yarn_factor)
+        if self.yarn_factor > 1 and self.yarn_original_positions is None:
+            raise ConfigError(
+                "{yarn_factor} without yarn_original_positions: the scaling depends on the context length before it. "
+                "Set both.",
+                yarn_factor=self.yarn_factor,
+            )
+        for name in config_json.YARN if self.yarn_factor == 1 else ():
+            if getattr(self, name) != DEFAULTS[name]:
+                raise ConfigError(
+                    f"{{{name}}} with {{yarn_factor}}: positions are not scaled. Remove it, or set a factor above 1.",
+                    **{name: getattr(self, name), "yarn_factor": 1.0},
+                )
+        if self.yarn_beta_fast <= self.yarn_beta_slow:
+            raise ConfigError(
+                "{yarn_beta_fast} must be above {yarn_beta_slow}. Change one of the two.",
+                yarn_beta_fast=self.yarn_beta_fast,
+                yarn_beta_slow=self.yarn_beta_slow,
+            )
+
     def _require_pairs(self) -> None:
         if self.head_dim % 2 == 0:
             return
@@ -219,6 +260,6 @@ class ArcticConfig:
 DEFAULTS: Mapping[str, Any] = {
     field.name: field.default
     for field in fields(ArcticConfig)
-    if field.default is not MISSING and field.name in config_json.SHAPE
+    if field.default is not MISSING and field.name in config_json.LATER
 }
 """Of the fields that came after the first models: these have no such field in their keys and files."""

@@ -58,6 +58,20 @@ ROUTER_BIAS = "router_bias"
 """Written only if true: the released model has no such field."""
 ROPE_KINDS = ("rope_scaling", "rope_parameters")
 """Fields that change the rotary positions: of transformers up to 4, and from 5 on."""
+YARN = {
+    "yarn_factor": "factor",
+    "yarn_original_positions": "original_max_position_embeddings",
+    "yarn_beta_fast": "beta_fast",
+    "yarn_beta_slow": "beta_slow",
+    "yarn_attention_factor": "attention_factor",
+}
+"""Fields of YaRN, and their names in `rope_parameters`."""
+YARN_ARGUMENTS = {field: field.removeprefix("yarn_") for field in YARN}
+"""Their names in `arctic_model.rope.Rope`."""
+YARN_REFUSED = {"mscale": None, "mscale_all_dim": None, "truncate": True, "partial_rotary_factor": 1.0}
+"""Further numbers of YaRN that other models have, with the only value that is computed here."""
+LATER = frozenset(SHAPE) | frozenset(YARN)
+"""Fields that came after the first models."""
 
 
 class ConfigJsonError(UserError, ValueError):
@@ -69,7 +83,18 @@ def content(fields: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {name: fields[field] for field, name in NAMES.items()}
     optional = {name: fields[field] for field, name in (SHAPE | {ROUTER_BIAS: ROUTER_BIAS}).items()}
     family = CONSTANTS if fields["layer_shape"] == "hybrid" else CONSTANTS | SEQUENTIAL
-    return numbers | family | {name: value for name, value in optional.items() if _is_set(name, value)}
+    written = {name: value for name, value in optional.items() if _is_set(name, value)}
+    scaled = {"rope_parameters": rope_parameters(fields)} if fields["yarn_factor"] > 1 else {}
+    return numbers | family | written | scaled
+
+
+def rope_parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The rotary positions of a model with these `fields` of `ArcticConfig`, as transformers 5 and vLLM read them."""
+    base = {"rope_type": "default", "rope_theta": fields["rope_theta"]}
+    if fields["yarn_factor"] == 1:
+        return base
+    yarn = {name: fields[field] for field, name in YARN.items() if fields[field] is not None}
+    return base | {"rope_type": "yarn"} | yarn
 
 
 def fields(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +103,8 @@ def fields(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigJsonError: if a field is missing, or describes another model than this package has.
     """
-    values = {**content, "rope_theta": rope_theta(content)}
+    rope = rope_fields(content)
+    values = {**content, "rope_theta": rope["rope_theta"]}
     _require_family(values)
     missing = [name for name in NAMES.values() if values.get(name) is None]
     if missing:
@@ -87,26 +113,38 @@ def fields(content: Mapping[str, Any]) -> dict[str, Any]:
     shape = {field: value for field, name in SHAPE.items() if _is_set(name, value := values.get(name))}
     if shape.get("head_size") and shape["head_size"] * read["num_heads"] == read["hidden_size"]:
         del shape["head_size"]
-    return read | shape | {ROUTER_BIAS: values.get(ROUTER_BIAS, False)}
+    return read | shape | rope | {ROUTER_BIAS: values.get(ROUTER_BIAS, False)}
 
 
-def rope_theta(values: Mapping[str, Any]) -> Any:
-    """The base of the rotary positions, which either layout of the file may hold.
+def rope_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`rope_theta` and the fields of YaRN, which either layout of the file may hold.
 
     Raises:
-        ConfigJsonError: if positions are scaled.
+        ConfigJsonError: if positions are scaled in another way than YaRN's.
     """
-    theta = values.get("rope_theta")
+    fields: dict[str, Any] = {"rope_theta": values.get("rope_theta")}
     for name in ROPE_KINDS:
         rope = values.get(name) or {}
         kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
+        if kind not in ("default", "yarn"):
             raise ConfigJsonError(
                 f"{name} = {rope!r}: positions scaled by {kind!r} are not supported. Use the model before its context "
                 "was extended."
             )
-        theta = rope.get("rope_theta", theta)
-    return theta
+        fields["rope_theta"] = rope.get("rope_theta", fields["rope_theta"])
+        if kind == "yarn":
+            fields |= _yarn_fields(name, rope, values)
+    return fields
+
+
+def _yarn_fields(place: str, rope: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    for name, computed in YARN_REFUSED.items():
+        if rope.get(name, computed) != computed:
+            raise ConfigJsonError(f"{place}.{name} = {rope[name]!r}: not supported. Use a model without it.")
+    if rope.get("factor") is None:
+        raise ConfigJsonError(f"{place} = {rope!r}: factor is missing. Add what the model was trained with.")
+    given = {field: rope[name] for field, name in YARN.items() if rope.get(name) is not None}
+    return {"yarn_original_positions": values.get("max_position_embeddings")} | given
 
 
 def _is_set(name: str, value: Any) -> bool:

@@ -23,9 +23,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.layers.attention import Attention, LayerCache, Mask, Rotation
+from arctic_model.layers.attention import Attention, LayerCache, Mask
 from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
+from arctic_model.layers.rotary import Rotation
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.router import Routing
 from arctic_model.moe.sparse_moe import SparseMoE

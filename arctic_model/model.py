@@ -18,10 +18,11 @@ from arctic_model.config import ArcticConfig
 from arctic_model.inference.generate import generate
 from arctic_model.inference.sampling import GREEDY, Sampling
 from arctic_model.layer import ForwardPolicy, new_layer
-from arctic_model.layers.attention import LayerCache, Mask, cached_bias, document_mask, rotation
+from arctic_model.layers.attention import LayerCache, Mask, cached_bias, document_mask
 from arctic_model.layers.embedding import TiedHead, TokenEmbedding
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.recomputation import selective_recomputation
+from arctic_model.layers.rotary import rotation
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.router import Router, Routing, updated_bias
 from arctic_model.weight_init import initialize
@@ -208,8 +209,8 @@ class ArcticModel(nn.Module):
             positions = torch.arange(first, first + ids.shape[1], device=ids.device).expand_as(ids)
         if segments is None:
             segments = torch.zeros_like(ids)
-        angles = rotation(positions, self.config.head_dim, self.config.rope_theta)
         hidden = self.model.embed_tokens(ids)
+        angles = rotation(positions, self.config.rope, torch.promote_types(hidden.dtype, torch.float32))
         if mask is None and caches:
             mask = cached_bias(ids.shape[1], caches[0].length, hidden)
         elif mask is None:

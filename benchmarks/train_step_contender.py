@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ArcticLayer, LayerOutput
-from arctic_model.layers.attention import Attention, document_mask, rotation
+from arctic_model.layers.attention import Attention, document_mask
 from arctic_model.layers.feed_forward import DenseMLP, swiglu_mlp
 from arctic_model.layers.normalization import RMSNorm
+from arctic_model.layers.rotary import rotation
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.training.loss import head_nll
 from arctic_model.training.process import reuse_freed_memory
@@ -149,7 +150,7 @@ class Model(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         hidden = self.embed_tokens(ids)
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        angles = rotation(positions, self.config.head_dim, self.config.rope_theta)
+        angles = rotation(positions, self.config.rope)
         mask = document_mask(torch.zeros_like(ids, dtype=torch.int32), hidden.dtype, self.config.head_dim)
         for layer in self.layers:
             hidden = layer(hidden, angles, mask).hidden

@@ -54,7 +54,7 @@ def dense_config(content: Mapping[str, Any]) -> ArcticConfig:
     if content.get("hidden_act") != "silu":
         raise ConfigJsonError(f"hidden_act = {content.get('hidden_act')!r}: must be 'silu'. Choose another model.")
     values: dict[str, Any] = {field: content.get(name) for field, name in NAMES.items()}
-    values["rope_theta"] = config_json.rope_theta(content)
+    values |= config_json.rope_fields(content)
     missing = [NAMES.get(field, field) for field, value in values.items() if value is None]
     if missing:
         raise ConfigJsonError(f"{', '.join(missing)}: missing. Add what the model was trained with.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType
 from gguf.quants import quant_shape_to_byte_shape, quantize
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.checkpoint.tensor_shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
 from arctic_model.export.gguf_vocabulary import add_vocabulary
+from arctic_model.rope import default_attention_factor
 
 FILE = "model.gguf"
 ARCHITECTURE = "arctic"
@@ -128,9 +129,22 @@ def _add_architecture(writer: GGUFWriter, config: ArcticConfig) -> None:
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_rope_dimension_count(config.head_dim)
+    if config.yarn_factor > 1:
+        _add_yarn(writer, config)
     writer.add_expert_count(config.num_experts)
     writer.add_expert_used_count(config.top_k)
     writer.add_vocab_size(config.vocab_size)
+
+
+def _add_yarn(writer: GGUFWriter, config: ArcticConfig) -> None:
+    """llama.cpp multiplies its own `0.1 ln(factor) + 1` by the attention factor of the file."""
+    assert config.yarn_original_positions
+    writer.add_rope_scaling_type(RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(config.yarn_factor)
+    writer.add_rope_scaling_orig_ctx_len(config.yarn_original_positions)
+    writer.add_rope_scaling_yarn_beta_fast(config.yarn_beta_fast)
+    writer.add_rope_scaling_yarn_beta_slow(config.yarn_beta_slow)
+    writer.add_rope_scaling_yarn_attn_factor(config.rope.scale / default_attention_factor(config.yarn_factor))
 
 
 def _announce(writer: GGUFWriter, tensor: GGUFTensor, kind: GGMLQuantizationType) -> None:

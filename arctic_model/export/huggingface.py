@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from arctic_model import config_json
 from arctic_model.checkpoint.model_folder import CONFIG
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.config import ArcticConfig
@@ -67,7 +69,7 @@ def huggingface_config(config: ArcticConfig, special: SpecialTokens) -> dict[str
         "head_dim": config.head_dim,
         "norm_topk_prob": True,
         "pad_token_id": special.pad,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "rope_parameters": config_json.rope_parameters(asdict(config)),
         "use_cache": True,
     }
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
-from arctic_model.layers.attention import Attention, LayerCache, rotation
+from arctic_model.layers.attention import Attention, LayerCache
 from arctic_model.layers.embedding import TiedHead
 from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
+from arctic_model.layers.rotary import rotation
 from arctic_model.moe.sparse_moe import SparseMoE
 
 
@@ -59,11 +60,11 @@ def next_state(
 
 
 class _Turn:
-    """The rotation of one position, see `arctic_model.layers.attention.rotation`, over whole heads."""
+    """The rotation of one position, see `arctic_model.layers.rotary.rotation`, over whole heads."""
 
     def __init__(self, position: int, model: ArcticParts) -> None:
         self._half = model.config.head_dim // 2
-        turned = rotation(torch.tensor([[position]]), model.config.head_dim, model.config.rope_theta)
+        turned = rotation(torch.tensor([[position]]), model.config.rope)
         cos, sin = turned.cos.flatten(), turned.sin.flatten()
         self._cos, self._sin = cos.repeat(2), torch.cat([-sin, sin])
 

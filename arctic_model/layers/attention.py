@@ -1,7 +1,7 @@
 """Grouped-query attention with rotary positions, limited to the documents of packed sequences."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,7 @@ from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
 from arctic_model.layers.normalization import RMSNorm
-
-
-class Rotation(NamedTuple):
-    """Cosine and sine of each position's angles, [B, T, 1, head_dim / 2], float32."""
-
-    cos: Tensor
-    sin: Tensor
+from arctic_model.layers.rotary import Rotation, rotate
 
 
 class Documents(NamedTuple):
@@ -96,42 +90,6 @@ class Attention(nn.Module):
 
 def _head_norm(config: ArcticConfig) -> nn.Module:
     return RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
-
-
-def rotation(positions: Int[Tensor, "B T"], head_dim: int, theta: float) -> Rotation:
-    """Angles `position * theta^(-2i / head_dim)` (Su et al. 2021, arXiv 2104.09864, equation 15)."""
-    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions[:, :, None, None].float() * theta**-exponents
-    return Rotation(angles.cos(), angles.sin())
-
-
-def rotate(heads: Float[Tensor, "B T H C"], rotation: Rotation) -> Float[Tensor, "B T H C"]:
-    """Rotate each pair (i, i + head_dim / 2): the halves layout of GPT-NeoX, as in the released weights."""
-    rotated: Tensor = _Rotate.apply(heads, rotation.cos, rotation.sin)
-    return rotated
-
-
-class _Rotate(torch.autograd.Function):
-    """Backward rotates the gradient back, so autograd stores nothing of the input."""
-
-    @staticmethod
-    def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _turned(heads, cos, sin, 1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        return _turned(gradient, cos, sin, -1), None, None
-
-
-def _turned(heads: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
-    first, second = heads.float().chunk(2, dim=-1)
-    turned = torch.empty(heads.shape, device=heads.device)
-    out_first, out_second = turned.chunk(2, dim=-1)
-    torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-direction)
-    torch.mul(second, cos, out=out_second).addcmul_(first, sin, value=direction)
-    return turned.to(heads.dtype)
 
 
 def document_mask(segments: Int[Tensor, "B T"], dtype: torch.dtype, head_dim: int) -> Mask:

@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from arctic_model.kernels.precision import widened
 from arctic_model.layers.recomputation import recomputed
 
 
 class RMSNorm(nn.Module):
-    """`x / sqrt(mean(x^2) + eps) * weight` over the last axis, in float32 whatever the dtype of `x`."""
+    """`x / sqrt(mean(x^2) + eps) * weight` over the last axis, in float32 or wider."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -31,7 +32,7 @@ def rms_norm(x: Float[Tensor, "*batch D"], weight: Float[Tensor, " D"], eps: flo
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        wide = x.float()
+        wide = widened(x)
         scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
@@ -41,10 +42,10 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        normed = x.float() * scale
-        gradient = gradient.float()
+        normed = widened(x) * scale
+        gradient = widened(gradient)
         product = gradient * normed
         weight_gradient = product.flatten(0, -2).sum(0)
-        along = (product @ weight.float()).div_(x.shape[-1]).unsqueeze(-1)
+        along = (product @ widened(weight)).div_(x.shape[-1]).unsqueeze(-1)
         x_gradient = torch.addcmul(gradient * weight, normed, along, value=-1).mul_(scale)
         return x_gradient.to(x.dtype), weight_gradient.to(weight.dtype), None

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from arctic_model.kernels.precision import widened
 from arctic_model.layers.recomputation import recomputed
 
 
@@ -40,7 +41,7 @@ class Router(nn.Module):
 
     def forward(self, x: Float[Tensor, "N D"]) -> Routing:
         """The experts of each token, see `route`."""
-        wide, weight = recomputed(Tensor.float, x), recomputed(Tensor.float, self.weight)
+        wide, weight = recomputed(widened, x), recomputed(widened, self.weight)
         return route(F.linear(wide, weight), self.top_k, self.e_score_correction_bias)
 
 

@@ -19,7 +19,7 @@ from pipelines.artifacts.checkpoint import CHECKPOINT, CHECKPOINT_DIGESTS, Finet
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train import SegmentSettings, key_params, new_job, resources, train_job
 
-VERSION = 2
+VERSION = 3
 DECAY_FRACTION = 0.2
 """Of the tokens, at the end, over which "wsd" decays."""
 

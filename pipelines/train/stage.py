@@ -35,7 +35,7 @@ from pipelines.train.first_weights import PinnedWeights
 from pipelines.train.from_recipe import SegmentSettings, new_job
 from pipelines.train.job import TokenCounts, TrainJob, require_gpus
 
-VERSION = 6
+VERSION = 7
 GUARD = {"spike_factor", "spike_window_steps", "max_skipped_steps"}
 """Limits on the steps to come, part of a key in amendments only: `pipelines.train.amending` refuses limits that would
 have decided otherwise about a step that is taken."""

@@ -58,6 +58,7 @@ SHAPES = [
     {"layer_shape": "moe", "moe_layer_frequency": 2, "qk_norm": True},
     {"layer_shape": "shared", "qkv_bias": True, "tied_head": True, "router_bias": True},
     {"head_size": 16},
+    {"yarn_factor": 8.0, "yarn_original_positions": 16, "yarn_attention_factor": 1.25, "yarn_beta_fast": 16.0},
 ]
 
 
@@ -125,6 +126,13 @@ def test_only_a_model_balanced_by_a_bias_says_so_and_has_one() -> None:
         ({"moe_layer_frequency": 3}, r"moe_layer_frequency = 3 is more than num_layers = 2, .* num_experts = 0"),
         ({"num_experts": 0, "layer_shape": "moe"}, r"layer_shape = 'moe' with num_experts = 0: the model has no exp"),
         ({"num_experts": 0, "router_bias": True}, r"router_bias = True with num_experts = 0"),
+        ({"yarn_factor": 0.5}, r"yarn_factor = 0.5: must be 1, for no scaling, or more"),
+        ({"yarn_factor": 4.0}, r"yarn_factor = 4.0 without yarn_original_positions"),
+        ({"yarn_beta_slow": 2.0}, r"yarn_beta_slow = 2.0 with yarn_factor = 1.0: positions are not scaled"),
+        (
+            {"yarn_factor": 2.0, "yarn_original_positions": 64, "yarn_beta_fast": 1.0},
+            r"yarn_beta_fast = 1.0 must be above yarn_beta_slow = 1.0",
+        ),
         ({"num_experts": 0, "moe_layer_frequency": 2}, r"moe_layer_frequency = 2 with num_experts = 0"),
     ],
 )
@@ -158,6 +166,7 @@ def test_no_field_takes_a_value_of_another_type() -> None:
     allowed = {"int": {"int"}, "float": {"int", "float"}, "bool": {"bool"}, "int | None": {"int", "NoneType"}}
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "int | None": "a whole number"}
     allowed["str"], words["str"] = set(), "a text"
+    allowed["float | None"], words["float | None"] = {"int", "float", "NoneType"}, "a number"
     answers = json.loads(done.stdout)
     assert len(answers) == len(dataclasses.fields(ArcticConfig)) * len(OTHER_VALUES)
     for name, kind, value, message in answers:

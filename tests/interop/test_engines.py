@@ -1,7 +1,7 @@
 """Engines of other people, in environments of their own, compute what the model computes: `make interop`.
 
-Each engine loads the exports of six variants, tokenizes 64 texts, and is compared in float32: logits, likeliest tokens,
-greedy continuations. What was measured goes into the table of docs/tutorials/export.md.
+Each engine loads the exports of seven variants, tokenizes 64 texts, and is compared in float32: logits, likeliest
+tokens, greedy continuations. What was measured goes into the table of docs/tutorials/export.md.
 """
 
 import os
@@ -42,6 +42,7 @@ VARIANTS = {
     "one expert for a token": {"top_k": 1},
     "4 of 8 experts": {"top_k": 4, "num_experts": 8},
     "router bias": {"router_bias": True},
+    "YaRN": {"yarn_factor": 8.0, "yarn_original_positions": 32},
 }
 """Fields of the configuration on top of COMMON; two of four experts and one key-value head for two, unless named."""
 SIZE = {"max_model_len": 256, "max_num_seqs": 16, "kv_cache_memory_bytes": 2**28}

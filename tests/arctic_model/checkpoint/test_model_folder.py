@@ -124,6 +124,20 @@ def test_the_same_numbers_in_other_words_are_the_same_model(tmp_path: Path, word
     assert open_weights(folder).config == preset("tiny", {"rope_theta": 5000.0})
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"rope_scaling": {"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 16}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 16}},
+        {"rope_scaling": {"rope_type": "yarn", "factor": 8.0}, "max_position_embeddings": 16},
+    ],
+    ids=["transformers 4", "transformers 5", "without the original length"],
+)
+def test_positions_scaled_by_yarn_are_read_in_any_words(tmp_path: Path, words: dict[str, Any]) -> None:
+    config = open_weights(write(tmp_path, weights(), SMALL | words)).config
+    assert (config.yarn_factor, config.yarn_original_positions, config.rope_theta) == (8.0, 16, 10_000.0)
+
+
 def released_names() -> dict[str, tuple[int, ...]]:
     """The released model's tensors, spelled out."""
     layer: dict[str, tuple[int, ...]] = {f"self_attn.{name}_proj.weight": (7168, 7168) for name in "qo"}
@@ -195,7 +209,9 @@ def test_names_and_shapes_follow_from_the_config(overrides: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rope_scaling": {"type": "yarn", "factor": 8.0}}, "rope_scaling = .*'yarn' are not supported.*before its"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 8.0}}, "rope_scaling = .*'dynamic' are not .*before its"),
+        ({"rope_scaling": {"type": "yarn"}}, "rope_scaling = .*: factor is missing"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 8.0, "mscale": 0.7}}, "rope_parameters.mscale = 0.7"),
         ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "rope_parameters = .*'linear' are not supported"),
         ({"model_type": "mixtral"}, "model_type = 'mixtral'.*reads models with model_type = 'arctic'"),
         ({"parallel_attn_mlp_res": False}, "parallel_attn_mlp_res = False"),

@@ -117,6 +117,24 @@ def test_the_architecture_is_described_in_llama_cpps_words(readers: dict[str, An
     assert {name: field[f"arctic.{name}"] for name in expected} == expected
 
 
+def test_yarn_is_described_in_llama_cpps_words(tmp_path: Path) -> None:
+    yarn = {"yarn_factor": 4.0, "yarn_original_positions": 32, "yarn_beta_fast": 16.0, "yarn_attention_factor": 1.5}
+    ArcticModel(preset("tiny", CONFIG.to_dict() | yarn), seed=0).save_pretrained(tmp_path / "checkpoint")
+    write_byte_tokenizer(tmp_path)
+    FORMATS["gguf"].write(Checkpoint(tmp_path / "checkpoint"), tmp_path, tmp_path, "float32")
+    field = {name: each.contents() for name, each in gguf.GGUFReader(tmp_path / "model.gguf").fields.items()}
+    scaling = {name.removeprefix("arctic.rope.scaling."): value for name, value in field.items() if ".scaling." in name}
+    # llama.cpp multiplies the attention factor by 0.1 ln(factor) + 1 = 1.138629.
+    assert scaling.pop("yarn_attn_factor") == pytest.approx(1.5 / 1.138629, rel=1e-6)
+    assert scaling == {
+        "type": "yarn",
+        "factor": 4.0,
+        "original_context_length": 32,
+        "yarn_beta_fast": 16.0,
+        "yarn_beta_slow": 1.0,
+    }
+
+
 def test_the_vocabulary_has_a_token_for_every_row(readers: dict[str, Any]) -> None:
     field = {name: each.contents() for name, each in readers["float16"].fields.items()}
     tokens, types = field["tokenizer.ggml.tokens"], field["tokenizer.ggml.token_type"]

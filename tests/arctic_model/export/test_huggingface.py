@@ -39,8 +39,18 @@ def test_transformers_computes_what_the_model_computes(huggingface: tuple[Path, 
     assert agreement.bits_per_byte == pytest.approx(agreement.engine_bits_per_byte, abs=1e-5)
 
 
-@pytest.mark.parametrize("overrides", [{"top_k": 1}, {"num_kv_heads": 1}, {"num_kv_heads": 4, "top_k": 4}])
-def test_every_shape_agrees(tmp_path: Path, overrides: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"top_k": 1},
+        {"num_kv_heads": 1},
+        {"num_kv_heads": 4, "top_k": 4},
+        {"rope_theta": 500_000.0},
+        {"yarn_factor": 8.0, "yarn_original_positions": 16},
+        {"yarn_factor": 4.0, "yarn_original_positions": 8, "yarn_attention_factor": 1.5, "yarn_beta_fast": 8.0},
+    ],
+)
+def test_every_shape_agrees(tmp_path: Path, overrides: dict[str, float]) -> None:
     from arctic_model.export.remote_code.modeling_arctic import ArcticForCausalLM
 
     model = exported(tmp_path, overrides)
@@ -62,7 +72,7 @@ def test_a_bias_of_the_router_moves_the_choice_and_stays_float32(tmp_path: Path)
     assert halved.model.layers[0].block_sparse_moe.gate.e_score_correction_bias.dtype == torch.float32
 
 
-def exported(folder: Path, overrides: dict[str, int]) -> ArcticModel:
+def exported(folder: Path, overrides: dict[str, float]) -> ArcticModel:
     """A model of random weights and biases, written to `folder`/export without validation."""
     model = ArcticModel(preset("tiny", {"init_std": 0.2} | overrides), seed=1).eval()
     if model.config.router_bias:

@@ -15,9 +15,9 @@ from arctic_model.layers.attention import (
     document_bias,
     document_mask,
     documents,
-    rotation,
     takes_documents,
 )
+from arctic_model.layers.rotary import rotation
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 
@@ -82,7 +82,7 @@ def test_attention_by_documents_is_attention_with_a_bias(rows: list, monkeypatch
     module = Attention(config)
     segments = torch.tensor(rows, dtype=torch.int32)
     x = torch.randn(*segments.shape, config.hidden_size, generator=torch.Generator().manual_seed(0))
-    angles = rotation(torch.arange(12).repeat(len(rows), 1), config.head_dim, config.rope_theta)
+    angles = rotation(torch.arange(12).repeat(len(rows), 1), config.rope)
     expected = module(x, angles, document_bias(segments, x.dtype))
     torch.testing.assert_close(module(x, angles, documents(segments)), expected, atol=1e-6, rtol=1e-5)
 
