@@ -1,8 +1,9 @@
 """What a stage's work is given: where to write, what survives, and how to speak to the one who watches."""
 
+import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from infra.resources.capacity import Capacity
 
 Event = dict[str, Any]
+WARNINGS = "warnings.jsonl"
+"""In the folder `state` of a stage: what was warned of, in any attempt and by any worker."""
 
 
 @dataclass
@@ -23,7 +26,7 @@ class StageContext:
     may be spread over the cluster, or run one after the other in this process. `capacity`: what the driver knows of the
     cluster's size; None if the stage looks for itself. `siblings`: other results of this stage, whose shards may be
     taken over. `earlier`: state folders of the stages that this one continues. `shards`: what is recorded of each shard
-    that has a key.
+    that has a key. `measured`: series of plain data about this build, by name.
 
     Example:
         >>> import tempfile
@@ -50,6 +53,7 @@ class StageContext:
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     shards: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     shards_reused: int = 0
+    measured: dict[str, list[Any]] = field(default_factory=dict)
 
     def progress(self, done: float, total: float, unit: str) -> None:
         """Tell how far the work is; rate and time left are worked out by the one who watches."""
@@ -71,8 +75,24 @@ class StageContext:
         self.emit({"event": "file", "stage": self.stage_id, "path": str(file)})
 
     def warn(self, message: str) -> None:
-        """State something that the user should know and that does not stop the work."""
+        """State something that the user should know and that does not stop the work.
+
+        The result keeps it, whichever worker states it, so that a run that reuses the result can repeat it."""
         self.emit({"event": "warning", "stage": self.stage_id, "message": message})
+        self.state.mkdir(parents=True, exist_ok=True)
+        with (self.state / WARNINGS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(message) + "\n")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Everything that was warned of since the stage's first attempt, each message once."""
+        file = self.state / WARNINGS
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
+        return list(dict.fromkeys(json.loads(line) for line in lines if line.endswith("\n")))
+
+    def measure(self, name: str, values: Sequence[Any]) -> None:
+        """Keep plain data about this build beside the result, such as its speed: no part of its bytes."""
+        self.measured[name] = list(values)
 
     def discard(self, folder: Path) -> None:
         """Remove a folder of `out` or `state` that is needed no more.

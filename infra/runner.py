@@ -154,6 +154,8 @@ def _attempt(
                 "code": _code(stage),
                 "attempt": attempt,
                 "shards_reused": context.shards_reused,
+                "warnings": context.warnings,
+                "measured": context.measured,
             },
             shards=context.shards,
         )

@@ -25,6 +25,9 @@ ADAPTER = "adapter"
 HISTORY_FILE = "history.parquet"
 EXPERT_LOAD_FILE = "expert_load.parquet"
 ROUTER_FILE = "router.parquet"
+THROUGHPUT = "tokens_per_s"
+"""Series that a training measures of itself: pairs of the tokens since the run's first phase, and tokens per second of
+all workers over the steps up to there."""
 
 ROUTER_FIGURES = ("load_entropy", "max_violation", "dropped_share", "top_weight", "z")
 ROUTER_COLUMNS = tuple(f"{name}_{over}" for name in ROUTER_FIGURES for over in ("mean", "max"))

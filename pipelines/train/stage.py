@@ -26,6 +26,7 @@ from pipelines.artifacts.checkpoint import (
     HISTORY_FILE,
     ROUTER,
     ROUTER_FILE,
+    THROUGHPUT,
     checkpoint_folder,
     history_schema,
 )
@@ -34,6 +35,7 @@ from pipelines.train.attempts import worker_hours
 from pipelines.train.first_weights import PinnedWeights
 from pipelines.train.from_recipe import SegmentSettings, new_job
 from pipelines.train.job import TokenCounts, TrainJob, require_gpus
+from pipelines.train.rates import throughput
 
 VERSION = 7
 GUARD = {"spike_factor", "spike_window_steps", "max_skipped_steps"}
@@ -175,21 +177,23 @@ def train_job(job: TrainJob, context: StageContext) -> Metrics:
     require_decisions(job)
     launch(job, context)
     keep(job.folder, job.checkpoints.keep_every)
-    return _collect(job, context.out)
+    return _collect(job, context)
 
 
-def _collect(job: TrainJob, out: Path) -> Metrics:
+def _collect(job: TrainJob, context: StageContext) -> Metrics:
     """Link the last checkpoint, and write the tables, into the stage's output."""
     from arctic_model.checkpoint.reading import Checkpoint, checkpoint_name
     from arctic_model.training import history, saving
     from pipelines.train.amending import amendments_of
 
     checkpoint = Checkpoint(job.folder / saving.CHECKPOINTS / checkpoint_name(job.last_step))
+    out = context.out
     target = checkpoint_folder(out)
     target.mkdir()
     for file in sorted(checkpoint.folder.iterdir()):
         link_or_copy(file, target / file.name)
     records = history.read(job.folder / saving.HISTORY, job.last_step)
+    context.measure(THROUGHPUT, throughput(records))
     counts, layers = TokenCounts(job), job.config.moe_layers
     _write([counts.added_to(record) for record in records], history_schema(layers), out / HISTORY_FILE)
     _write(_router(records, layers, job.last_step), ROUTER, out / ROUTER_FILE)
