@@ -5,6 +5,9 @@ score   scores/NNNNN.parquet          SCORES: one row a document, in the order o
         contamination/NNNNN.parquet   CONTAMINATION: one row for each evaluation item that stands in a document
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import pyarrow as pa
 
 TOP_NGRAMS = (2, 3, 4)
@@ -80,3 +83,60 @@ CONTAMINATION = pa.schema(
     ]
 )
 """`item`: its number in the evaluation file, from 0; `share`: of its words, found in their order; `excerpt`: where."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A rule of `filter` that drops documents whose `score` is below (`is_minimum`) or above the recipe's `field`."""
+
+    score: str
+    field: str
+    is_minimum: bool
+
+
+def _at_least(score: str, field: str) -> Limit:
+    return Limit(score, field, is_minimum=True)
+
+
+def _at_most(score: str, field: str) -> Limit:
+    return Limit(score, field, is_minimum=False)
+
+
+LIMITS: Mapping[str, Limit] = {
+    "language_margin": _at_least("language_margin", "min_language_margin"),
+    "min_words": _at_least("words", "min_words"),
+    "max_words": _at_most("words", "max_words"),
+    "code_lines": _at_most("code_lines_fraction", "max_code_lines_fraction"),
+    "duplicate_code": _at_most("duplicate_code_characters_fraction", "max_duplicate_code_characters_fraction"),
+    "min_mean_word_length": _at_least("mean_word_length", "min_mean_word_length"),
+    "max_mean_word_length": _at_most("mean_word_length", "max_mean_word_length"),
+    "symbol_to_word_ratio": _at_most("symbol_to_word_ratio", "max_symbol_to_word_ratio"),
+    "bullet_lines": _at_most("bullet_lines_fraction", "max_bullet_lines_fraction"),
+    "ellipsis_lines": _at_most("ellipsis_lines_fraction", "max_ellipsis_lines_fraction"),
+    "alpha_words": _at_least("alpha_words_fraction", "min_alpha_words_fraction"),
+    "stop_words": _at_least("stop_words", "min_stop_words"),
+    "duplicate_lines": _at_most("duplicate_line_fraction", "max_duplicate_line_fraction"),
+    "duplicate_paragraphs": _at_most("duplicate_paragraph_fraction", "max_duplicate_paragraph_fraction"),
+    "duplicate_line_characters": _at_most(
+        "duplicate_line_characters_fraction", "max_duplicate_line_characters_fraction"
+    ),
+    "duplicate_paragraph_characters": _at_most(
+        "duplicate_paragraph_characters_fraction", "max_duplicate_paragraph_characters_fraction"
+    ),
+    **{f"top_{n}gram": _at_most(f"top_{n}gram_fraction", f"max_top_{n}gram_fraction") for n in TOP_NGRAMS},
+    **{
+        f"duplicate_{n}gram": _at_most(f"duplicate_{n}gram_fraction", f"max_duplicate_{n}gram_fraction")
+        for n in DUPLICATE_NGRAMS
+    },
+    "c4_sentences": _at_least("c4_sentences", "min_c4_sentences"),
+    "c4_dropped_lines": _at_most("c4_dropped_lines_fraction", "max_c4_dropped_lines_fraction"),
+    "javascript_lines": _at_most("javascript_lines_fraction", "max_javascript_lines_fraction"),
+    "policy_lines": _at_most("policy_lines_fraction", "max_policy_lines_fraction"),
+    "punctuated_lines": _at_least("punctuated_lines_fraction", "min_punctuated_lines_fraction"),
+    "short_lines": _at_most("short_lines_fraction", "max_short_lines_fraction"),
+    "newlines": _at_most("newlines_per_word", "max_newlines_per_word"),
+    "listed_words": _at_most("listed_words", "max_listed_words"),
+    "quality": _at_least("quality", "min_quality"),
+    "contamination": _at_most("contamination", "max_contamination"),
+}
+"""The rules of `filter` that are a limit on one score, by name."""

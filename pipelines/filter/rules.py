@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.scores import DUPLICATE_NGRAMS, TOP_NGRAMS
+from pipelines.artifacts.scores import DUPLICATE_NGRAMS, LIMITS, TOP_NGRAMS
 from pipelines.filter.takedown import Takedown
 
 Columns = Mapping[str, np.ndarray]
@@ -23,8 +23,6 @@ class Limits(Protocol):
     def denied_licences(self) -> Sequence[str]: ...
     @property
     def languages(self) -> Sequence[str]: ...
-    @property
-    def max_newlines_per_word(self) -> float | None: ...
 
 
 Drops = Callable[[Columns, Limits], np.ndarray]
@@ -38,18 +36,29 @@ MIN_PROSE_WORDS = 50
 """Words of prose in such a document from which on the prose is judged: Gopher's shortest document."""
 
 
-# A score that is null, because the text cannot have it, is NaN here: neither above nor below any limit.
-def _above(score: str, limit: str) -> Drops:
-    return lambda columns, limits: columns[score] > getattr(limits, limit)
+def _limit(rule: str) -> Drops:
+    """The rule that puts a limit on one score; none is put where the limit is None.
 
+    A score that is null, because the text cannot have it, is NaN here: neither above nor below any limit."""
+    limit = LIMITS[rule]
 
-def _below(score: str, limit: str) -> Drops:
-    return lambda columns, limits: columns[score] < getattr(limits, limit)
+    def drops(columns: Columns, limits: Limits) -> np.ndarray:
+        threshold = getattr(limits, limit.field)
+        if threshold is None:
+            return _never(columns)
+        return columns[limit.score] < threshold if limit.is_minimum else columns[limit.score] > threshold
+
+    return drops
 
 
 def _where(flag: str, switch: str) -> Drops:
     return lambda columns, limits: columns[flag] & getattr(limits, switch)
 
+
+def _between(first: str, last: str) -> dict[str, Drops]:
+    """The rules of LIMITS from `first` to `last`, in their order."""
+    names = list(LIMITS)
+    return {name: _limit(name) for name in names[names.index(first) : names.index(last) + 1]}
 
 RULES: Mapping[str, Drops] = {
     "takedown": lambda columns, _: columns["takedown"],
@@ -58,45 +67,10 @@ RULES: Mapping[str, Drops] = {
     "licence": lambda columns, limits: _refused(columns["licence"], limits.allowed_licences, limits.denied_licences),
     "listed_url": _where("listed_url", "drop_listed_urls"),
     "language": lambda columns, limits: _other_language(columns["language"], limits.languages),
-    "language_margin": _below("language_margin", "min_language_margin"),
-    "min_words": _below("words", "min_words"),
-    "max_words": _above("words", "max_words"),
-    "code_lines": _above("code_lines_fraction", "max_code_lines_fraction"),
-    "duplicate_code": _above("duplicate_code_characters_fraction", "max_duplicate_code_characters_fraction"),
-    "min_mean_word_length": _below("mean_word_length", "min_mean_word_length"),
-    "max_mean_word_length": _above("mean_word_length", "max_mean_word_length"),
-    "symbol_to_word_ratio": _above("symbol_to_word_ratio", "max_symbol_to_word_ratio"),
-    "bullet_lines": _above("bullet_lines_fraction", "max_bullet_lines_fraction"),
-    "ellipsis_lines": _above("ellipsis_lines_fraction", "max_ellipsis_lines_fraction"),
-    "alpha_words": _below("alpha_words_fraction", "min_alpha_words_fraction"),
-    "stop_words": _below("stop_words", "min_stop_words"),
-    "duplicate_lines": _above("duplicate_line_fraction", "max_duplicate_line_fraction"),
-    "duplicate_paragraphs": _above("duplicate_paragraph_fraction", "max_duplicate_paragraph_fraction"),
-    "duplicate_line_characters": _above("duplicate_line_characters_fraction", "max_duplicate_line_characters_fraction"),
-    "duplicate_paragraph_characters": _above(
-        "duplicate_paragraph_characters_fraction", "max_duplicate_paragraph_characters_fraction"
-    ),
-    **{f"top_{n}gram": _above(f"top_{n}gram_fraction", f"max_top_{n}gram_fraction") for n in TOP_NGRAMS},
-    **{
-        f"duplicate_{n}gram": _above(f"duplicate_{n}gram_fraction", f"max_duplicate_{n}gram_fraction")
-        for n in DUPLICATE_NGRAMS
-    },
+    **_between("language_margin", "duplicate_10gram"),
     "lorem_ipsum": _where("lorem_ipsum", "drop_lorem_ipsum"),
     "curly_brackets": _where("curly_brackets", "drop_curly_brackets"),
-    "c4_sentences": _below("c4_sentences", "min_c4_sentences"),
-    "c4_dropped_lines": _above("c4_dropped_lines_fraction", "max_c4_dropped_lines_fraction"),
-    "javascript_lines": _above("javascript_lines_fraction", "max_javascript_lines_fraction"),
-    "policy_lines": _above("policy_lines_fraction", "max_policy_lines_fraction"),
-    "punctuated_lines": _below("punctuated_lines_fraction", "min_punctuated_lines_fraction"),
-    "short_lines": _above("short_lines_fraction", "max_short_lines_fraction"),
-    "newlines": lambda columns, limits: (
-        _never(columns)
-        if limits.max_newlines_per_word is None
-        else columns["newlines_per_word"] > limits.max_newlines_per_word
-    ),
-    "listed_words": _above("listed_words", "max_listed_words"),
-    "quality": _below("quality", "min_quality"),
-    "contamination": _above("contamination", "max_contamination"),
+    **_between("c4_sentences", "contamination"),
 }
 """Whether each rule drops each document, by the name of the rule, in the order in which reasons are given: what must
 not be used first, then what is no text worth reading."""
