@@ -60,6 +60,7 @@ def _between(first: str, last: str) -> dict[str, Drops]:
     names = list(LIMITS)
     return {name: _limit(name) for name in names[names.index(first) : names.index(last) + 1]}
 
+
 RULES: Mapping[str, Drops] = {
     "takedown": lambda columns, _: columns["takedown"],
     "opt_out": lambda columns, limits: (columns["noai"] | columns["tdm_reserved"]) & limits.respect_opt_out,

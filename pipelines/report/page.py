@@ -1,10 +1,9 @@
-"""The page, section by section: each is a small function from summary to HTML."""
+"""The page: its sections in their order, between the facts of the run on top and the footer."""
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
 
-from pipelines.report.figures.training import SMOOTHED_SHARE
-from pipelines.report.html.markup import Html, counted, element, figure, page, text
+from pipelines.report.figures.draw import CAPTIONS
+from pipelines.report.html.markup import Html, element, figure, page, text
 from pipelines.report.sections.answers import answers_section
 from pipelines.report.sections.contamination import contamination_section
 from pipelines.report.sections.curriculum import curriculum_section
@@ -12,31 +11,31 @@ from pipelines.report.sections.data import data_section
 from pipelines.report.sections.duplicates import duplicates_section
 from pipelines.report.sections.exports import exports_section
 from pipelines.report.sections.finetune import finetune_section
+from pipelines.report.sections.header import header
 from pipelines.report.sections.provenance import graph_section, provenance_section, quarantined_section
 from pipelines.report.sections.scores import scores_section
 from pipelines.report.sections.training import training_section
 from pipelines.report.summary.run import RunSummary
 
-CAPTIONS = {
-    "scores": "Headline scores by phase with 95 % intervals.",
-    "compute": "Enterprise intelligence against training compute, with 95 % intervals; the cross is the released "
-    "Arctic's, by the formula from the parts that its makers published.",
-    "mixture": "Planned share of each corpus over the tokens of the run.",
-    "loss": f"Training loss: every step, and a running mean over {SMOOTHED_SHARE:.0%} of the phase's steps.",
-    "expert_load": "Share of the assignments of each expert times the number of experts, at the end of each phase.",
-    "funnel": "Documents and bytes of text, in proportion to what was sourced.",
-}
+OF_SCORES = ("bits_per_byte", "right_answers", "compute", "compute_beside_arctic")
+OF_TRAINING = (
+    *("loss", "loss_by_corpus", "gradient_norm", "learning_rate", "throughput"),
+    *("busiest_expert", "expert_load"),
+)
+"""Figures of each section, in their order, as far as the run has them."""
 
 
-def build(summary: RunSummary, svgs: Mapping[str, str]) -> str:
-    """The whole page. `svgs`: the figures by name."""
-    drawn = {name: figure(svg, CAPTIONS[name]) for name, svg in svgs.items()}
+def build(summary: RunSummary, svgs: Mapping[str, str], more: Mapping[str, Html] | None = None) -> str:
+    """The whole page. `svgs`: the figures by name; `more`: sections that go before the others, by name."""
+    drawn = {name: figure(svg, CAPTIONS[name]) for name, svg in svgs.items() if name in CAPTIONS}
+    scored, trained = ([drawn[name] for name in names if name in drawn] for names in (OF_SCORES, OF_TRAINING))
     sections = {
-        "scores": scores_section(summary, [drawn[name] for name in ("scores", "compute") if name in drawn]),
+        **(more or {}),
+        "scores": scores_section(summary, scored),
         **({"fine-tuning": finetune_section(summary.finetunes)} if summary.finetunes else {}),
+        "training": training_section(summary, trained),
         "curriculum": curriculum_section(summary, drawn["mixture"]),
-        "training": training_section(summary, drawn["loss"], drawn.get("expert_load")),
-        "data": data_section(summary.corpora, drawn["funnel"]),
+        "data": data_section(summary.corpora),
         "duplicates": duplicates_section(summary.duplicates),
         "contamination": contamination_section(summary.phases[-1]),
         "answers": answers_section(summary.phases[-1]),
@@ -45,30 +44,9 @@ def build(summary: RunSummary, svgs: Mapping[str, str]) -> str:
         "set aside": quarantined_section(summary.manifests),
         "provenance": provenance_section(summary.manifests),
     }
-    return page(
-        f"Report: {summary.title}", [_header(summary, list(sections)), element("main", *sections.values(), _footer())]
-    )
-
-
-def _header(summary: RunSummary, sections: Sequence[str]) -> Html:
-    tokens = sum(phase.plan.num_tokens for phase in summary.phases)
-    documents = sum(corpus.kept.documents for corpus in summary.corpora)
-    sentence = (
-        f"{documents:,} documents of {counted(len(summary.corpora), 'corpus', 'corpora')}, {tokens:,} training tokens "
-        f"in {counted(len(summary.phases), 'phase', 'phases')}, every checkpoint evaluated."
-    )
-    links = "".join(f'<a href="#{_anchor(name)}">{escape(name.capitalize())}</a>' for name in sections)
-    return element(
-        "header",
-        element("h1", text(summary.title)),
-        element("p", text(sentence), css="soft"),
-        element("nav", links),
-    )
+    main = f'<main id="main">{"".join(sections.values())}{_footer()}</main>'
+    return page(f"Report: {summary.title}", [header(summary, list(sections)), Html(main)])
 
 
 def _footer() -> Html:
     return element("footer", text("This page needs no network and no script. Light or dark follows your system."))
-
-
-def _anchor(name: str) -> str:
-    return name.replace(" ", "-")

@@ -17,13 +17,13 @@ def stage(title: str, stages: Mapping[str, Stage]) -> Stage:
 
     Seconds and provenance stand in the page, so two builds of it differ where those do; the figures never do.
     """
-    return Stage("report", "", 4, {"title": title}, dict(stages), partial(_report, title), Resources(num_cpus=1))
+    return Stage("report", "", 5, {"title": title}, dict(stages), partial(_report, title), Resources(num_cpus=1))
 
 
 def _report(title: str, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
     # matplotlib takes a second to import; building a graph must not.
     from pipelines.report import page
-    from pipelines.report.figures.draw import draw_all
+    from pipelines.report.figures.draw import CAPTIONS, draw_all
     from pipelines.report.figures.style import house_style, inline_svg, write_png
     from pipelines.report.summary.run import read_summary
 
@@ -34,6 +34,6 @@ def _report(title: str, context: StageContext, inputs: Mapping[str, Artifact]) -
     with house_style():
         for name, figure in draw_all(summary).items():
             write_png(figure, folder / f"{name}.png")
-            svgs[name] = inline_svg(figure, page.CAPTIONS[name])
+            svgs[name] = inline_svg(figure, CAPTIONS[name])
     (context.out / PAGE).write_text(page.build(summary, svgs), encoding="utf-8")
     return {"data/documents": sum(corpus.kept.documents for corpus in summary.corpora)}

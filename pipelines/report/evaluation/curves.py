@@ -10,12 +10,11 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from pipelines.artifacts.evaluation import Score, Scores
 from pipelines.report.figures.style import COLOURS, INK, measure_name
+from pipelines.report.summary.settings import FLOPS_PER_PARAMETER
 
 COLUMNS = 4
 PANEL = (2.3, 1.9)
 """Width and height of a panel in inches."""
-FLOPS_PER_PARAMETER = 6
-"""Of a training token and an active parameter: two forward, four backward (Kaplan et al. 2020, arXiv 2001.08361)."""
 
 
 def draw_curves(scores: Mapping[str, Scores]) -> dict[str, Figure]:

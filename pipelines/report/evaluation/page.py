@@ -7,7 +7,7 @@ from pipelines.artifacts.comparison import Change
 from pipelines.artifacts.evaluation import Score, score_text
 from pipelines.report.evaluation.evaluations import Evaluations
 from pipelines.report.figures.style import measure_name
-from pipelines.report.html.markup import Html, element, figure, page, section, table, text
+from pipelines.report.html.markup import Html, element, figure, foreign, page, section, table, text
 from pipelines.report.sections.scores import written
 
 CAPTIONS = {
@@ -140,15 +140,15 @@ def _varied(keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _card(row: Mapping[str, Any], answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Html:
     question = row["prompt"].strip().splitlines()[-1:]
-    parts = [element("p", text(f"{row['task']} · {row['item_id']}")), element("pre", text(_cut("\n".join(question))))]
+    parts = [element("p", text(f"{row['task']} · {row['item_id']}")), foreign("pre", _cut("\n".join(question)))]
     for label, answer in answers:
         verdict = f"{label}: {answer['verdict']}"
         parts += [
             element("small", element("b", text(verdict))),
-            element("pre", text(_cut(answer["answer"]) or "(nothing)")),
+            foreign("pre", _cut(answer["answer"]) or "(nothing)"),
         ]
-    parts += [element("small", text("gold")), element("pre", text(_cut(row["gold"])))]
-    whole = element("details", element("summary", text("the whole prompt")), element("pre", text(_cut(row["prompt"]))))
+    parts += [element("small", text("gold")), foreign("pre", _cut(row["gold"]))]
+    whole = element("details", element("summary", text("the whole prompt")), foreign("pre", _cut(row["prompt"])))
     return element("div", *parts, whole, css="sample right" if answers[-1][1]["correct"] else "sample")
 
 

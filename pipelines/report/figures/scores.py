@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from pipelines.artifacts.evaluation import Score
-from pipelines.report.figures.style import COLOURS, MARKERS, colours, measure_name, row
-from pipelines.report.summary.run import PhaseSummary, RunSummary
+from pipelines.report.figures.style import COLOURS, MARKERS, card, colours, legend_below, measure_name
+from pipelines.report.summary.phases import PhaseSummary
+from pipelines.report.summary.run import RunSummary
 
 INTELLIGENCE = "enterprise_intelligence"
 PUBLISHED = (17.3e9 * 3.5e12, 0.652)
@@ -18,55 +19,78 @@ PUBLISHED = (17.3e9 * 3.5e12, 0.652)
 parts (coding 64.3, Spider 78.9, IFEval 52.4)."""
 
 
-def scores(summary: RunSummary) -> Figure:
-    """Bits per byte of all corpora in one panel, the headlines of the tasks in another, over phases."""
-    bits = [name for name in summary.measures if name.startswith("bits_per_byte/")]
-    rights = [name for name in summary.phases[-1].headlines if "bits_per_byte" not in name]
-    panels = [panel for panel in (("bits per byte", bits), ("share of right answers", rights)) if panel[1]]
-    palette = colours([corpus.name for corpus in summary.corpora])
-    figure = Figure(figsize=(9.2, 3.3))
-    for axes, (title, measures) in zip(row(figure, len(panels)), panels, strict=True):
-        for number, measure in enumerate(measures):
-            kind, _, part = measure.partition("/")
-            label = part if measures is bits else measure_name(kind)
-            shift = min(0.06, 0.8 / len(measures)) * (number - (len(measures) - 1) / 2)
-            colour = palette.get(part, COLOURS[number % len(COLOURS)])
-            marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
-            _draw_measure(axes, summary.phases, measure, shift, {"color": colour, "marker": marker, "label": label})
-        axes.set_title(title)
-        axes.set_xticks(range(len(summary.phases)), [phase.scores.phase for phase in summary.phases])
-        axes.set_xlim(-0.5, len(summary.phases) - 0.5)
-        axes.set_ylim(bottom=0)
-        # Beside the panel: among many whiskers no corner is free.
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
+def bits_per_byte(summary: RunSummary) -> Figure:
+    """Of the held-out documents of each corpus, over phases."""
+    return _over_phases(summary, bits_measures(summary), "bits per byte")
+
+
+def right_answers(summary: RunSummary) -> Figure:
+    """The measures that stand for the tasks, and their means, over phases."""
+    return _over_phases(summary, answer_measures(summary), "share of right answers")
+
+
+def bits_measures(summary: RunSummary) -> list[str]:
+    return [name for name in summary.measures if name.startswith("bits_per_byte/")]
+
+
+def answer_measures(summary: RunSummary) -> list[str]:
+    return [name for name in summary.phases[-1].headlines if "bits_per_byte" not in name]
 
 
 def compute(summary: RunSummary) -> Figure:
-    """Enterprise intelligence over active parameters x tokens: this run's checkpoints from near, and beside the
-    released Arctic, whose compute is so much larger that they fall together there."""
-    figure = Figure(figsize=(9.2, 3.3))
+    """Enterprise intelligence of this run's checkpoints over active parameters x tokens."""
+    figure, axes = card()
     phases = [phase.scores for phase in summary.phases if INTELLIGENCE in phase.scores.scores]
-    flops = [scores.active_parameters * scores.tokens for scores in phases]
-    intelligence = [scores.scores[INTELLIGENCE] for scores in phases]
-    near, far = row(figure, 2)
-    for axes in (near, far):
-        style: Any = {"color": COLOURS[0], "marker": "o", "capsize": 3}
-        values = [score.value for score in intelligence]
-        axes.errorbar(flops, values, _whiskers(intelligence), label="this run, 95 % interval", **style)
-        axes.set(xscale="log", xlabel="active parameters x training tokens")
-    for x, score, scores in zip(flops, intelligence, phases, strict=True):
+    products, intelligence = _products(summary)
+    _draw_run(axes, products, intelligence)
+    for x, score, scores in zip(products, intelligence, phases, strict=True):
         # Above the interval, where neither a whisker nor the line to the next point runs.
         label = f"{scores.phase}\nn = {score.n:,}"
-        near.annotate(label, (x, _top(score)), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(label, (x, _top(score)), (0, 5), textcoords="offset points", ha="center", fontsize=8)
     top = max(0.01, *map(_top, intelligence))
     # Room for the labels of the first and the last, and above the whiskers.
-    near.set(xlim=(min(flops) / 3, max(flops) * 3), ylim=(0, 1.4 * top))
-    near.set(title="this run", ylabel="enterprise intelligence")
-    near.xaxis.set_minor_formatter(NullFormatter())
-    far.plot(*PUBLISHED, "x", color=COLOURS[1], markersize=9, label="Arctic, as published", ls="none")
-    far.set(title="beside the released Arctic", ylim=(0, 1))
-    far.legend(loc="upper left", fontsize=8)
+    axes.set(xlim=(min(products) / 3, max(products) * 3), ylim=(0, 1.4 * top), ylabel="enterprise intelligence")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def compute_beside_arctic(summary: RunSummary) -> Figure:
+    """The same beside the released Arctic, whose compute is so much larger that this run's checkpoints fall
+    together."""
+    figure, axes = card()
+    _draw_run(axes, *_products(summary))
+    axes.plot(*PUBLISHED, "x", color=COLOURS[1], markersize=9, label="Arctic, as published", ls="none")
+    axes.set(ylim=(0, 1), ylabel="enterprise intelligence")
+    legend_below(figure, axes)
+    return figure
+
+
+def _products(summary: RunSummary) -> tuple[list[int], list[Score]]:
+    """Active parameters x tokens, and enterprise intelligence, of the checkpoints that have it."""
+    scores = [phase.scores for phase in summary.phases if INTELLIGENCE in phase.scores.scores]
+    return [each.active_parameters * each.tokens for each in scores], [each.scores[INTELLIGENCE] for each in scores]
+
+
+def _draw_run(axes: Axes, products: Sequence[int], intelligence: Sequence[Score]) -> None:
+    style: Any = {"color": COLOURS[0], "marker": "o", "capsize": 3, "label": "this run"}
+    axes.errorbar(products, [score.value for score in intelligence], _whiskers(intelligence), **style)
+    axes.set(xscale="log", xlabel="active parameters x training tokens")
+
+
+def _over_phases(summary: RunSummary, measures: Sequence[str], unit: str) -> Figure:
+    figure, axes = card()
+    palette = colours([corpus.name for corpus in summary.corpora])
+    for number, measure in enumerate(measures):
+        kind, _, part = measure.partition("/")
+        label = part if kind == "bits_per_byte" else measure_name(kind)
+        shift = min(0.06, 0.8 / len(measures)) * (number - (len(measures) - 1) / 2)
+        colour = palette.get(part, COLOURS[number % len(COLOURS)])
+        marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+        _draw_measure(axes, summary.phases, measure, shift, {"color": colour, "marker": marker, "label": label})
+    axes.set_xticks(range(len(summary.phases)), [phase.scores.phase for phase in summary.phases])
+    axes.set(xlim=(-0.5, len(summary.phases) - 0.5), ylabel=unit)
+    axes.set_ylim(bottom=0)
+    legend_below(figure, axes)
     return figure
 
 
@@ -76,7 +100,7 @@ def _draw_measure(
     measured = [(x, phase.scores.scores[measure]) for x, phase in enumerate(phases) if measure in phase.scores.scores]
     values = [score.value for _, score in measured]
     positions = [x + shift for x, _ in measured]
-    look: Any = {"capsize": 3, "lw": 1.6, **style}
+    look: Any = {"capsize": 3, "lw": 1.6, "ms": 5, **style}
     axes.errorbar(positions, values, _whiskers([score for _, score in measured]), **look)
 
 

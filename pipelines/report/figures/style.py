@@ -25,8 +25,9 @@ STYLE: Any = {
     "svg.hashsalt": "arctic",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 10.5,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -37,6 +38,8 @@ STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 DPI = 150
+CARD_INCHES = (4.7, 2.75)
+"""Of a figure: small enough to be read on a phone, so that a wide screen shows two or three side by side."""
 NAMES = {
     "text_to_sql": "text to SQL",
     "humaneval_plus": "HumanEval+",
@@ -93,5 +96,14 @@ def measure_name(kind: str) -> str:
     return NAMES.get(kind, kind.replace("_", " "))
 
 
-def row(figure: Figure, count: int) -> list[Axes]:
-    return list(figure.subplots(1, max(count, 1), squeeze=False)[0])
+def card() -> tuple[Figure, Axes]:
+    """An empty figure with one panel."""
+    figure = Figure(figsize=CARD_INCHES)
+    return figure, figure.subplots()
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """The names of the series in rows below the panel, where no curve runs."""
+    names = axes.get_legend_handles_labels()[1]
+    columns = 3 if max(map(len, names), default=0) < 16 else 2
+    figure.legend(loc="outside lower center", ncols=min(columns, max(len(names), 1)), fontsize=8, handlelength=1.4)

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.report.html.markup import Html, element, section, table, text
-from pipelines.report.summary.run import PhaseSummary
+from pipelines.report.html.markup import Html, element, foreign, section, table, text
+from pipelines.report.summary.phases import PhaseSummary
 
 SAMPLES_SHOWN = 4
 """Right answers, and as many wrong ones."""
@@ -49,11 +49,11 @@ def _sample(sample: Mapping[str, Any]) -> Html:
     return element(
         "div",
         verdict,
-        element("pre", text("\n".join(question))),
+        foreign("pre", "\n".join(question)),
         element("small", text("model")),
-        element("pre", text(sample["answer"] or "(nothing)")),
+        foreign("pre", sample["answer"] or "(nothing)"),
         element("small", text("gold")),
-        element("pre", text(sample["gold"])),
-        element("details", element("summary", text("the whole prompt")), element("pre", text(sample["prompt"]))),
+        foreign("pre", sample["gold"]),
+        element("details", element("summary", text("the whole prompt")), foreign("pre", sample["prompt"])),
         css="sample right" if sample["correct"] else "sample",
     )

@@ -4,7 +4,7 @@ without them."""
 from pipelines.report.figures.style import measure_name
 from pipelines.report.html.markup import Html, element, section, table, text
 from pipelines.report.sections.scores import written
-from pipelines.report.summary.run import PhaseSummary
+from pipelines.report.summary.phases import PhaseSummary
 
 EVIDENCE_SHOWN = 20
 """The largest shares; tables/contamination.parquet has all."""

@@ -1,22 +1,24 @@
 """What each phase reads."""
 
-from pipelines.report.html.markup import Html, element, section, table, text
-from pipelines.report.summary.run import PhaseSummary, RunSummary
+from pipelines.report.html.markup import Html, element, grid, section, table, text
+from pipelines.report.summary.phases import PhaseSummary
+from pipelines.report.summary.run import RunSummary
 
 
 def curriculum_section(summary: RunSummary, drawing: Html) -> Html:
+    """The mixture over the tokens of the run, and its budgets."""
     names = [corpus.name for corpus in summary.corpora]
     rows = [
         [text(name), *(_budget(phase, name) for phase in summary.phases), text(f"{_last_epochs(summary, name):.2f}")]
         for name in names
     ]
-    header = ["tokens", *(phase.plan.phase for phase in summary.phases), "passes over the corpus"]
+    header = ["corpus", *(phase.plan.phase for phase in summary.phases), "passes"]
     return section(
         "curriculum",
         "Curriculum",
-        "What each phase reads. The order of every sequence is fixed by the plan, and the budgets are exact.",
-        drawing,
-        table(header, rows, numbers=len(header) - 1),
+        "The tokens of each phase, and how often the run passes over each corpus. The plan fixes the order of every "
+        "sequence, and the budgets are exact.",
+        grid([drawing, element("div", table(header, rows, numbers=len(header) - 1), css="scroll")]),
     )
 
 
@@ -24,7 +26,8 @@ def _budget(phase: PhaseSummary, corpus: str) -> Html:
     budgets = {share.corpus: share.budget for share in phase.plan.shares}
     budget = budgets.get(corpus, 0)
     share = element("small", text(f"{budget / phase.plan.num_sequences:.0%}"))
-    return Html(f"{budget * phase.plan.sequence_length:,}{share}") if budget else text("0")
+    tokens = element("span", text(f"{budget * phase.plan.sequence_length:,}"))
+    return Html(f"{tokens}{share}") if budget else text("0")
 
 
 def _last_epochs(summary: RunSummary, corpus: str) -> float:

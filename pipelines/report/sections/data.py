@@ -1,11 +1,18 @@
 """The part of the page on data: the funnel, why documents were dropped, where they came from."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from infra.host.masking import masked
-from pipelines.report.html.markup import Html, element, section, table, text
-from pipelines.report.summary.corpus import CorpusSummary, Sample
+from pipelines.report.html.markup import Html, bar, element, section, table, text
+from pipelines.report.sections.documents import (
+    folded_samples,
+    kept_samples,
+    languages_and_licences,
+    most,
+    named_once,
+    scores_and_limits,
+)
+from pipelines.report.summary.corpus import CorpusSummary
 
 DOMAINS_SHOWN = 20
 SIZE_CLASSES = ((1, "alone"), (2, "2"), (4, "3 to 4"), (9, "5 to 9"), (10**9, "10 and more"))
@@ -18,19 +25,22 @@ TOKEN_COLUMNS = {
 }
 
 
-def data_section(corpora: Sequence[CorpusSummary], drawing: Html) -> Html:
-    """The section as it stands in the page; `drawing` is the figure of the funnel."""
+def data_section(corpora: Sequence[CorpusSummary]) -> Html:
+    """The section as it stands in the page."""
     return section(
         "data",
         "Data",
-        "From what was found to what is trained on. Text is never rewritten: each drop is a decision with its reason.",
-        drawing,
+        "From what was sourced to what is trained on. Text is never rewritten: each drop is a decision with its "
+        "reason.",
         _funnel(corpora),
         _passed_over(corpora),
         _chosen_again(corpora),
         element("h3", text("Why documents were dropped")),
         *(element("p", text(corpus.loss_note)) for corpus in corpora if corpus.loss_note),
         _drop_reasons(corpora),
+        scores_and_limits(corpora),
+        kept_samples(corpora),
+        languages_and_licences(corpora),
         _domains(corpora),
         element("h3", text("Clusters of duplicates by size")),
         _clusters(corpora),
@@ -40,21 +50,22 @@ def data_section(corpora: Sequence[CorpusSummary], drawing: Html) -> Html:
 
 
 def _funnel(corpora: Sequence[CorpusSummary]) -> Html:
-    header = ["corpus", "step", "documents", "bytes of text", "tokens"]
+    header = ["corpus", "state", "documents", "bytes of text", "tokens", "kept"]
     note = (
         "Tokens of kept documents are counted; those marked with ≈ are estimated from the bytes of text, by the "
-        "bytes per token of the corpus' training documents."
+        "bytes per token of the corpus' training documents. The bars show bytes."
     )
     rows = [row for corpus in corpora for row in _funnel_rows(corpus)]
-    return Html(f"{table(header, _named_once(rows), numbers=3)}{element('p', text(note), css='soft')}")
+    return Html(f"{table(header, named_once(rows), numbers=4)}{element('p', text(note), css='soft')}")
 
 
 def _funnel_rows(corpus: CorpusSummary) -> Iterator[list[Html]]:
     for step, count in corpus.steps:
         exact = count is corpus.kept
         tokens = f"{corpus.num_tokens:,}" if exact else f"≈ {corpus.estimated_tokens(count):,}"
+        share = count.text_bytes / max(corpus.sourced.text_bytes, 1)
         cells = (corpus.name, step, f"{count.documents:,}", f"{count.text_bytes:,}", tokens)
-        yield [text(cell) for cell in cells]
+        yield [*(text(cell) for cell in cells), bar(share, f"{share:.1%}")]
 
 
 def _passed_over(corpora: Sequence[CorpusSummary]) -> Html:
@@ -62,19 +73,19 @@ def _passed_over(corpora: Sequence[CorpusSummary]) -> Html:
         [text(corpus.name), text(fate), text(reason.replace("_", " ")), text(f"{count:,}")]
         for corpus in corpora
         for fate, counts in (("passed over", corpus.passed_over), ("set aside", corpus.set_aside))
-        for reason, count in _most(counts)
+        for reason, count in most(counts)
     ]
     if not rows:
         return Html("")
     title = element("h3", text("Records of the sources that gave no document"))
-    return Html(f"{title}{table(['corpus', 'fate', 'reason', 'records'], _named_once(rows), numbers=1)}")
+    return Html(f"{title}{table(['corpus', 'fate', 'reason', 'records'], named_once(rows), numbers=1)}")
 
 
 def _chosen_again(corpora: Sequence[CorpusSummary]) -> Html:
     rows = [
         [text(value) for value in (corpus.name, domain, f"{count:,}", f"{count / corpus.domains[domain]:.1%}")]
         for corpus in corpora
-        for domain, count in _most(corpus.chosen_again)[:DOMAINS_SHOWN]
+        for domain, count in most(corpus.chosen_again)[:DOMAINS_SHOWN]
     ]
     if not rows:
         return Html("")
@@ -84,7 +95,7 @@ def _chosen_again(corpora: Sequence[CorpusSummary]) -> Html:
         "them in each corpus, before you train on them."
     )
     header = ["corpus", "domain", "pages", "of the domain"]
-    return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, _named_once(rows), numbers=2)}")
+    return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, named_once(rows), numbers=2)}")
 
 
 def _drop_reasons(corpora: Sequence[CorpusSummary]) -> Html:
@@ -92,26 +103,14 @@ def _drop_reasons(corpora: Sequence[CorpusSummary]) -> Html:
         [
             text(corpus.name),
             text(stage),
-            Html(text(reason.replace("_", " ")) + _samples(corpus.samples[stage, reason])),
+            folded_samples(reason.replace("_", " "), corpus.samples[stage, reason]),
             text(f"{count.documents:,}"),
-            text(f"{count.documents / corpus.sourced.documents:.1%}"),
+            bar(count.documents / corpus.sourced.documents, f"{count.documents / corpus.sourced.documents:.1%}"),
         ]
         for corpus in corpora
         for (stage, reason), count in sorted(corpus.dropped.items(), key=lambda item: (-item[1].documents, item[0]))
     ]
-    return table(["corpus", "stage", "reason", "documents", "of all"], _named_once(rows), numbers=2)
-
-
-def _samples(samples: Sequence[Sample]) -> Html:
-    shown = [
-        Html(
-            element("small", element("code", text(sample.doc_id)), text(f" {masked(sample.url)}"))
-            + element("pre", text(sample.beginning))
-        )
-        for sample in samples
-    ]
-    label = "1 sample" if len(samples) == 1 else f"{len(samples)} samples"
-    return element("details", element("summary", text(label)), *shown)
+    return table(["corpus", "stage", "reason", "documents", "of all"], named_once(rows), numbers=2)
 
 
 def _domains(corpora: Sequence[CorpusSummary]) -> Html:
@@ -122,10 +121,10 @@ def _domains(corpora: Sequence[CorpusSummary]) -> Html:
             text(f"{count:,}"),
             text(f"{corpus.kept_domains[domain]:,}"),
             text(f"{corpus.kept_domains[domain] / count:.1%}"),
-            text(f"{count / corpus.sourced.documents:.1%}"),
+            bar(count / corpus.sourced.documents, f"{count / corpus.sourced.documents:.1%}"),
         ]
         for corpus in corpora
-        for domain, count in _most(corpus.domains)[:DOMAINS_SHOWN]
+        for domain, count in most(corpus.domains)[:DOMAINS_SHOWN]
     ]
     if not rows:
         return Html("")
@@ -133,7 +132,7 @@ def _domains(corpora: Sequence[CorpusSummary]) -> Html:
     totals = ", ".join(f"{corpus.name} {len(corpus.domains):,}" for corpus in corpora if corpus.domains)
     lead = f"Documents by domain, the {DOMAINS_SHOWN} largest of each corpus. All domains: {totals}."
     title = element("h3", text("Domains"))
-    return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, _named_once(rows), numbers=4)}")
+    return Html(f"{title}{element('p', text(lead), css='soft')}{table(header, named_once(rows), numbers=4)}")
 
 
 def _clusters(corpora: Sequence[CorpusSummary]) -> Html:
@@ -155,16 +154,3 @@ def _tokens(corpora: Sequence[CorpusSummary]) -> Html:
         for corpus in corpora
     ]
     return table(["corpus", *TOKEN_COLUMNS], rows, numbers=len(TOKEN_COLUMNS))
-
-
-def _named_once(rows: Sequence[Sequence[Html]]) -> list[Sequence[Html]]:
-    """`rows` with the name in the first column only where it changes."""
-    names = [row[0] for row in rows]
-    return [
-        row if number == 0 or names[number - 1] != row[0] else [Html(""), *row[1:]] for number, row in enumerate(rows)
-    ]
-
-
-def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Largest counts first, names in order among equals."""
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

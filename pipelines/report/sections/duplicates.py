@@ -4,33 +4,43 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from infra.host.masking import masked
 from pipelines.artifacts.duplicates import Alarm
-from pipelines.report.html.markup import Html, element, section, table, text
+from pipelines.report.html.markup import Html, element, folded, foreign, section, text
 from pipelines.report.summary.duplicates import Cluster, Duplicates
+
+LINE_CHARACTERS = 70
+"""Of a kept document, beside the size of its cluster."""
+CLUSTERS_OPEN = 12
+"""Clusters in view; the others are behind one more click."""
 
 
 def duplicates_section(duplicates: Duplicates) -> Html:
-    """The section as it stands in the page."""
+    """Each cluster as one line that opens to its texts."""
     lead = (
         f"The {len(duplicates.clusters)} largest clusters of exact and near duplicates with some of the documents "
         "removed. One document of each is kept; `arctic show cluster <id>` shows all and what differs."
     )
-    rows = [
-        [
-            text(cluster.corpus),
-            element("code", text(cluster.kept_id)),
-            Html("".join(_samples(cluster))),
-            text(f"{cluster.size:,}"),
-        ]
-        for cluster in duplicates.clusters
-    ]
-    listed = table(["corpus", "kept document", "removed, for example", "documents"], rows, numbers=1)
+    lines = [_cluster(cluster) for cluster in duplicates.clusters]
+    first, rest = lines[:CLUSTERS_OPEN], lines[CLUSTERS_OPEN:]
+    more = folded(text(f"{len(rest)} more clusters"), *rest) if rest else Html("")
+    listed = element("div", *first, more, css="clusters")
     return section("duplicates", "Duplicates", lead, _alarms(duplicates.alarms), listed)
 
 
-def _samples(cluster: Cluster) -> Iterator[str]:
+def _cluster(cluster: Cluster) -> Html:
+    size = element("b", text(f"{cluster.size:,}"))
+    line = Html(f"{size} documents of {text(cluster.corpus)}{element('span', text(_short(cluster.beginning)), css='soft')}")
+    stands = Html(element("small", text("kept "), element("code", text(cluster.kept_id))) + foreign("pre", cluster.beginning))
+    return folded(line, stands, *_samples(cluster))
+
+
+def _short(beginning: str) -> str:
+    return beginning if len(beginning) <= LINE_CHARACTERS else f"{beginning[:LINE_CHARACTERS]}…"
+
+
+def _samples(cluster: Cluster) -> Iterator[Html]:
     for sample in cluster.samples:
-        yield element("div", text(sample.beginning))
-        yield element("small", text(f"{masked(sample.url)} · Jaccard {sample.jaccard:.3f}"))
+        yield element("small", text(f"removed, Jaccard {sample.jaccard:.3f}: {masked(sample.url)}"))
+        yield foreign("pre", sample.beginning)
 
 
 def _alarms(alarms: Mapping[str, Sequence[Alarm]]) -> Html:

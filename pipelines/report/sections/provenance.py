@@ -8,6 +8,8 @@ from pipelines.report.figures import dag
 from pipelines.report.html.markup import Html, counted, element, section, table, text
 
 QUARANTINED_SHOWN = 100
+SHOWN_ELSEWHERE = {"code", "warnings", "measured", "attempt", "shards_reused"}
+"""Of a stage's provenance; the digests of its code say nothing to a reader."""
 
 
 def graph_section(manifests: Sequence[Manifest]) -> Html:
@@ -16,7 +18,8 @@ def graph_section(manifests: Sequence[Manifest]) -> Html:
         f"{len(manifests)} stages, each named by the digest of what it computes; {seconds:,.0f} seconds of work in "
         "all. Edges that another path implies are left out."
     )
-    return section("graph", "Graph", lead, element("figure", element("div", Html(dag.draw(manifests)), css="wide")))
+    opening = '<div class="scroll" tabindex="0" role="region" aria-label="graph of the stages">'
+    return section("graph", "Graph", lead, element("figure", f"{opening}{dag.draw(manifests)}</div>"))
 
 
 def quarantined_section(manifests: Sequence[Manifest]) -> Html:
@@ -35,7 +38,8 @@ def quarantined_section(manifests: Sequence[Manifest]) -> Html:
 def provenance_section(manifests: Sequence[Manifest]) -> Html:
     values: dict[str, dict[str, None]] = {}
     for manifest in manifests:
-        for name, value in _flat(manifest.provenance):
+        recorded = {name: value for name, value in manifest.provenance.items() if name not in SHOWN_ELSEWHERE}
+        for name, value in _flat(recorded):
             values.setdefault(name, {})[str(value)] = None
     rows = [[text(name), element("code", text(", ".join(names)))] for name, names in sorted(values.items())]
     lead = "The software behind these results. Several values: the stages were built at different times."

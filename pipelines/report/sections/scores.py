@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from pipelines.artifacts.evaluation import Difference, Score, interval_text, score_text
 from pipelines.report.figures.style import measure_name
-from pipelines.report.html.markup import Html, element, section, table, text
-from pipelines.report.summary.run import PhaseSummary, RunSummary
+from pipelines.report.html.markup import Html, element, grid, section, table, text
+from pipelines.report.summary.phases import PhaseSummary
+from pipelines.report.summary.run import RunSummary
+from pipelines.report.summary.settings import FLOPS_PER_PARAMETER
 
 WORKER_HOURS = {
     "worker_hours": "worker hours of training",
@@ -25,8 +27,8 @@ def scores_section(summary: RunSummary, drawings: Sequence[Html]) -> Html:
         "than five units are independent. Lower is better for bits per byte, higher for everything else, from 0 to 1. "
         "A change since the phase before is called noise where one as large comes up by chance in more than one of "
         "twenty pairs of equal checkpoints.",
+        grid(drawings),
         table(header, [*rows, *_compute(summary.phases)], numbers=len(summary.phases)),
-        *drawings,
         _notes(summary.phases[-1]),
         _skipped(summary.phases[-1]),
         _protocols(summary.phases[-1]),
@@ -76,7 +78,8 @@ def _compute(phases: Sequence[PhaseSummary]) -> list[list[Html]]:
     rows = [[text("tokens seen"), *(text(f"{phase.scores.tokens:,}") for phase in phases)]]
     if all(phase.scores.active_parameters for phase in phases):
         products = [phase.scores.active_parameters * phase.scores.tokens for phase in phases]
-        rows.append([text("active parameters x tokens"), *(text(f"{product:.3g}") for product in products)])
+        flops = [FLOPS_PER_PARAMETER * product for product in products]
+        rows.append([text("training FLOPs, estimated"), *(text(f"{each:.3g}") for each in flops)])
     rows += [
         [text(title), *(text(f"{getattr(phase.hours, name):.3g}") for phase in phases)]
         for name, title in WORKER_HOURS.items()

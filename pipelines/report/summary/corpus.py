@@ -14,6 +14,7 @@ from infra.artifact import Artifact
 from pipelines.artifacts.documents import SECOND_CHOICE, redact, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.artifacts.losses import loss_note
+from pipelines.report.summary.histograms import Histograms
 
 SAMPLES_PER_REASON = 3
 SAMPLE_CHARACTERS = 300
@@ -23,6 +24,8 @@ SKIPPED = "data/skipped_"
 
 Dropped = tuple[str, str]
 """Stage and reason."""
+KEPT: Dropped = ("", "")
+"""The fate of a document that no stage dropped."""
 ByKind = Mapping[str, Mapping[str, Artifact]]
 """The artifacts of a run by name and subject."""
 Shard = tuple[Path, Path]
@@ -43,7 +46,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Sample:
-    """The beginning of a dropped document."""
+    """The beginning of a document."""
 
     doc_id: str
     url: str
@@ -57,7 +60,9 @@ class CorpusSummary:
     `dropped`: documents by stage and reason, `samples` some of each, those with the smallest ids; `passed_over`:
     records that `source` made no document of, and `set_aside`, those that it could not read, by reason; `domains`:
     sourced and kept documents by domain, for documents whose address has one; `chosen_again`: those among them whose
-    main part held little of the page's prose, so that another text was chosen; `clusters`: number by size.
+    main part held little of the page's prose, so that another text was chosen; `languages`, `licences`: sourced and
+    kept documents by each, "" for a document without a licence; `kept_samples`: the kept documents with the smallest
+    ids; `clusters`: number by size.
     """
 
     name: str
@@ -71,6 +76,12 @@ class CorpusSummary:
     domains: Counter[str] = field(default_factory=Counter)
     kept_domains: Counter[str] = field(default_factory=Counter)
     chosen_again: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    kept_languages: Counter[str] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
+    kept_licences: Counter[str] = field(default_factory=Counter)
+    histograms: Histograms = field(default_factory=Histograms)
+    kept_samples: list[Sample] = field(default_factory=list)
     clusters: Counter[int] = field(default_factory=Counter)
     tokens: Mapping[str, float] = field(default_factory=dict)
 
@@ -97,7 +108,7 @@ class CorpusSummary:
 
 @dataclass(order=True, frozen=True)
 class _Candidate:
-    """A dropped document, the smallest id being the first to be shown."""
+    """A document, the smallest id being the first to be shown."""
 
     doc_id: str
     shard: Shard = field(compare=False)
@@ -107,7 +118,10 @@ class _Candidate:
 def read_corpus(name: str, by_kind: ByKind) -> CorpusSummary:
     """The summary of corpus `name`; memory holds the narrow columns of one shard, and a number for each domain."""
     source = by_kind["source"][name].manifest
-    summary = CorpusSummary(name, tokens=by_kind["tokenize"][name].manifest.metrics)
+    limits = by_kind["filter"][name].manifest.params
+    summary = CorpusSummary(
+        name, tokens=by_kind["tokenize"][name].manifest.metrics, histograms=Histograms.of_limits(limits)
+    )
     summary.passed_over = {
         metric.removeprefix(SKIPPED): int(count)
         for metric, count in source.metrics.items()
@@ -115,34 +129,39 @@ def read_corpus(name: str, by_kind: ByKind) -> CorpusSummary:
     }
     summary.set_aside.update(record["reason"].partition(":")[0] for record in source.quarantined)
     candidates: dict[Dropped, list[_Candidate]] = {}
-    for shard, table in _shards(name, by_kind):
+    for shard, table in _shards(name, by_kind, summary.histograms.columns):
         _count(summary, table)
-        for dropped, rows in _rows_by_reason(table).items():
-            sizes = table["text_bytes"].to_numpy()[rows]
-            summary.dropped.setdefault(dropped, Count()).add(sizes)
+        rows_by_reason = _rows_by_reason(table)
+        for dropped, rows in rows_by_reason.items():
+            summary.dropped.setdefault(dropped, Count()).add(table["text_bytes"].to_numpy()[rows])
+        passed = {KEPT: np.flatnonzero(table["kept"].to_numpy())}
+        for fate, rows in {**rows_by_reason, **passed}.items():
             smallest = [_Candidate(table["doc_id"][row].as_py(), shard, row) for row in _smallest(table, rows)]
-            candidates[dropped] = heapq.nsmallest(SAMPLES_PER_REASON, candidates.get(dropped, []) + smallest)
+            candidates[fate] = heapq.nsmallest(SAMPLES_PER_REASON, candidates.get(fate, []) + smallest)
     summary.samples = _read_samples(candidates)
+    summary.kept_samples = summary.samples.pop(KEPT, [])
     return summary
 
 
-def _shards(name: str, by_kind: ByKind) -> Iterator[tuple[Shard, pa.Table]]:
-    """Each shard with one table of what is told of its documents, row by row."""
+def _shards(name: str, by_kind: ByKind, score_columns: Sequence[str]) -> Iterator[tuple[Shard, pa.Table]]:
+    """Each shard with one table of what is told of its documents, row by row; `score_columns` of SCORES among it."""
+    measured = list(dict.fromkeys(["text_bytes", "language", *score_columns]))
     kinds = (("source", "documents"), ("score", "scores"), ("filter", "filtered"), ("dedup", "decisions"))
     paths = (shard_paths(by_kind[stage][name].path, kind) for stage, kind in kinds)
     for documents, scores, filtered, decisions in zip(*paths, strict=True):
-        table = read_table(documents, columns=["doc_id", "url", "extractor"])
-        table = table.append_column("text_bytes", read_table(scores, columns=["text_bytes"])["text_bytes"])
+        table = read_table(documents, columns=["doc_id", "url", "licence", "extractor"])
+        scored = read_table(scores, columns=measured)
         passed = read_table(filtered, columns=["keep", "reason"])
         decided = read_table(decisions, columns=["keep", "reason", "cluster_size"])
-        for name, values in (
+        for column, values in (
+            *((column, scored[column]) for column in measured),
             ("passed", passed["keep"]),
             ("filter", passed["reason"]),
             ("kept", decided["keep"]),
             ("dedup", decided["reason"]),
             ("cluster_size", decided["cluster_size"]),
         ):
-            table = table.append_column(name, values)
+            table = table.append_column(column, values)
         yield (documents, filtered), table
 
 
@@ -152,12 +171,18 @@ def _count(summary: CorpusSummary, table: pa.Table) -> None:
     summary.filtered.add(sizes[passed])
     summary.kept.add(sizes[is_kept])
     summary.clusters.update(table["cluster_size"].to_numpy()[is_kept].tolist())
+    summary.histograms.add(table, np.array(table["filter"]))
+    licences = pc.fill_null(table["licence"], "")
     hosts = pc.struct_field(pc.extract_regex(pc.utf8_lower(table["url"]), HOST), "host")
     again = pc.starts_with(table["extractor"], SECOND_CHOICE)
     for counter, selected in (
         (summary.domains, hosts),
         (summary.kept_domains, hosts.filter(table["kept"])),
         (summary.chosen_again, hosts.filter(again)),
+        (summary.languages, table["language"]),
+        (summary.kept_languages, table["language"].filter(table["kept"])),
+        (summary.licences, licences),
+        (summary.kept_licences, licences.filter(table["kept"])),
     ):
         for pair in pc.value_counts(selected.drop_null()).to_pylist():
             counter[pair["values"]] += pair["counts"]

@@ -24,11 +24,12 @@ class Sample:
 
 @dataclass
 class Cluster:
-    """A cluster by the document that stands for it."""
+    """A cluster by the document that stands for it; `beginning` of that document."""
 
     corpus: str
     kept_id: str
     size: int
+    beginning: str = ""
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -58,11 +59,16 @@ def read_duplicates(
 def _add_samples(clusters: Sequence[Cluster], source: Artifact, filtered: Artifact, deduped: Artifact) -> None:
     by_id = {cluster.kept_id: cluster for cluster in clusters}
     for member in find_members(deduped.path, by_id):
-        cluster = by_id.get(member.decision["kept_id"] or "")
-        if cluster is not None and len(cluster.samples) < SAMPLES_PER_CLUSTER:
-            shard = source.path / "documents" / member.shard.name
-            document = read_document(shard, member.row, ["url", "text"])
-            spans = read_document(filtered.path / "filtered" / member.shard.name, member.row, ["redactions"])
-            redacted = redact(document["text"], spans["redactions"])
-            beginning = " ".join(redacted[: 2 * SAMPLE_CHARACTERS].split())[:SAMPLE_CHARACTERS]
-            cluster.samples.append(Sample(document["url"], beginning, member.decision["jaccard"]))
+        is_kept = member.decision["doc_id"] in by_id
+        cluster = by_id[member.decision["doc_id" if is_kept else "kept_id"]]
+        if not is_kept and len(cluster.samples) == SAMPLES_PER_CLUSTER:
+            continue
+        shard = source.path / "documents" / member.shard.name
+        document = read_document(shard, member.row, ["url", "text"])
+        spans = read_document(filtered.path / "filtered" / member.shard.name, member.row, ["redactions"])
+        redacted = redact(document["text"], spans["redactions"])
+        shown = " ".join(redacted[: 2 * SAMPLE_CHARACTERS].split())[:SAMPLE_CHARACTERS]
+        if is_kept:
+            cluster.beginning = shown
+        else:
+            cluster.samples.append(Sample(document["url"], shown, member.decision["jaccard"]))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.artifact import Artifact, Manifest
-from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTORY, HISTORY_FILE, WorkerHours
+from pipelines.artifacts.checkpoint import EXPERT_LOAD, EXPERT_LOAD_FILE, HISTORY, HISTORY_FILE, THROUGHPUT, WorkerHours
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, write_alarms, write_clusters
 from pipelines.artifacts.evaluation import (
@@ -26,12 +26,15 @@ from pipelines.artifacts.evaluation import (
     write_differences,
 )
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
+from pipelines.artifacts.scores import SCORES
 
 CORPORA = ("python_code", "python_docs", "text_to_sql")
 PHASES = {"general": (60, 30, 10), "code": (45, 25, 30), "enterprise": (35, 10, 55)}
 STEPS = 120
 LENGTH = 512
 BATCH = 16
+MODEL = {"num_layers": 4, "hidden_size": 128, "num_experts": 8, "top_k": 2, "vocab_size": 2048}
+TRAIN = {"peak_lr": 0.01, "optimizer": "muon", "weight_decay": 0.1, "global_batch_sequences": BATCH, "dtype": "float32"}
 
 
 class SmallRun:
@@ -54,13 +57,19 @@ class SmallRun:
             subject=subject,
             key=f"{len(self.artifacts):012x}"[::-1],
             version=1,
-            params={},
+            params=more.get("params", {}),
             inputs={upstream: self.artifacts[upstream].manifest.key for upstream in inputs},
             files=(),
             metrics=metrics or {},
             quarantined=more.get("quarantined", ()),
             seconds=round(3 + 40 * self.rng.random(), 3),
-            provenance={"python": "3.11.7", "git_commit": "0123abc", "packages": {"torch": "2.13.0", "ray": "2.60.0"}},
+            provenance={
+                "python": "3.11.7",
+                "git": {"commit": "0123abcdef99", "dirty": False},
+                "packages": {"torch": "2.13.0", "ray": "2.60.0"},
+                "warnings": more.get("warnings", []),
+                "measured": more.get("measured", {}),
+            },
         )
         self.artifacts[stage_id] = Artifact(path, manifest)
         return path
@@ -94,13 +103,14 @@ def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
             address(n),
             corpus,
             extractor="second choice: main content" if n % 8 == 2 else "resiliparse",
+            licence="CC0-1.0" if n % 4 == 0 else None,
         )
         for n in range(documents)
     ]
     shards = [slice(0, documents // 3), slice(documents // 3, documents)]
     for number, shard in enumerate(shards):
         write_documents(texts[shard], source, number)
-    sizes = pa.table({"doc_id": [text.doc_id for text in texts], "text_bytes": [len(text.text) for text in texts]})
+    scores = pa.table([score_column(field, texts) for field in SCORES], schema=SCORES)
     score = run.add("score", corpus, [f"source[{corpus}]"])
     fates = [reasons[n % len(reasons)] for n in range(documents)]
     passed = [fate in ("", "near", "exact") for fate in fates]
@@ -111,7 +121,8 @@ def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
         "quality": [0.0] * documents,
         "redactions": [[{"start": len(text.text) - 15, "end": len(text.text), "kind": "email"}] for text in texts],
     }
-    filter_ = run.add("filter", corpus, [f"source[{corpus}]", f"score[{corpus}]"])
+    limits = {"min_words": 41, "max_words": 100_000, "max_bullet_lines_fraction": 1.0, "max_code_lines_fraction": 0.6}
+    filter_ = run.add("filter", corpus, [f"source[{corpus}]", f"score[{corpus}]"], params=limits)
     decisions = [
         {
             "doc_id": text.doc_id,
@@ -125,11 +136,24 @@ def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
     decided = pa.Table.from_pylist(decisions, schema=DECISIONS)
     for number, shard in enumerate(shards):
         part = (shard.start, shard.stop - shard.start)
-        write_shard(sizes.slice(*part), score / "scores", number)
+        write_shard(scores.slice(*part), score / "scores", number)
         write_shard(pa.table(filtered, schema=FILTERED).slice(*part), filter_ / "filtered", number)
         write_shard(decided.slice(*part), dedup / "decisions", number)
     write_clusters(CLUSTERS.empty_table(), dedup)
     write_alarms([], dedup)
+
+
+def score_column(field: pa.Field, texts: list[Document]) -> pa.Array:
+    """A column of SCORES: words and languages of the documents, and the same for all in the others."""
+    if field.name == "text_bytes":
+        return pa.array([len(text.text) for text in texts], field.type)
+    if field.name == "words":
+        return pa.array([len(text.text.split()) for text in texts], field.type)
+    if field.name == "language":
+        return pa.array(["en" if n % 3 else "cy" for n in range(len(texts))], field.type)
+    if field.name == "mean_word_length":
+        return pa.nulls(len(texts), field.type)
+    return pa.array([texts[0].doc_id if pa.types.is_string(field.type) else 0] * len(texts)).cast(field.type)
 
 
 def address(number: int) -> str:
@@ -153,7 +177,16 @@ def add_phase(run: SmallRun, number: int, phase: str, percents: tuple[int, ...],
     PhasePlan(phase, LENGTH, 0, shares, seek_table(budgets)).write(mix)
     earlier = [f"train[{number - 1}]"] if number > 1 else []
     hours = WorkerHours(0.25 * number, 0.05, 0.01).metrics()
-    train = run.add("train", str(number), [f"mix[{number}]", *tokens, *earlier], hours)
+    trained = {"parameters": 2e6, "active_parameters": 1e6, "steps": STEPS, "tokens": STEPS * BATCH * LENGTH}
+    train = run.add(
+        "train",
+        str(number),
+        [f"mix[{number}]", *tokens, *earlier],
+        hours | trained,
+        params={"model": MODEL, "train": TRAIN, "schedule": {"warmup_tokens": 65_536}},
+        warnings=["layer 2: an expert starves"],
+        measured={THROUGHPUT: [[STEPS * BATCH * LENGTH * number - n * 1000, 9000.0 + n] for n in range(5, 0, -1)]},
+    )
     write_training(run, train, number)
     questions = [f"source[{CORPORA[-1]}]"]
     evaluate = run.add("evaluate", str(number), [f"train[{number}]", "tokenizer", *tokens, *questions])
@@ -162,11 +195,13 @@ def add_phase(run: SmallRun, number: int, phase: str, percents: tuple[int, ...],
 
 def write_training(run: SmallRun, train: Path, number: int) -> None:
     steps = np.arange(1, STEPS + 1) + STEPS * (number - 1)
+    read = {field.name: [losses(step) for step in range(STEPS)] for field in HISTORY if field.name == "loss_by_corpus"}
     columns = {
         "step": steps,
         "tokens": steps * BATCH * LENGTH,
         "loss": 1.2 + 7 / np.sqrt(steps) + 0.08 * run.rng.standard_normal(STEPS),
         **{field.name: blank(field.type) for field in list(HISTORY)[3:]},
+        **read,
     }
     pq.write_table(pa.table(columns, schema=HISTORY), train / HISTORY_FILE)
     load = run.rng.dirichlet(np.full(8, 20.0 * number), size=4)
@@ -175,6 +210,11 @@ def write_training(run: SmallRun, train: Path, number: int) -> None:
         pa.table({"layer": layer, "expert": expert, "share": load.ravel()}, schema=EXPERT_LOAD),
         train / EXPERT_LOAD_FILE,
     )
+
+
+def losses(step: int) -> list[tuple[str, float]]:
+    """Loss of the corpora that a step reads: every third reads no code."""
+    return [(corpus, 3.0 - 0.5 * n) for n, corpus in enumerate(CORPORA) if n or step % 3]
 
 
 def blank(kind: pa.DataType) -> pa.Array:

@@ -28,7 +28,10 @@ from pipelines.artifacts.formats.parquet import write_table
 from pipelines.report.figures.style import INK
 from tests.kit.stages import idle_stage
 
-FIGURES = {"compute", "expert_load", "funnel", "loss", "mixture", "scores"}
+FIGURES = {
+    *("bits_per_byte", "right_answers", "compute", "compute_beside_arctic", "mixture"),
+    *("loss", "loss_by_corpus", "gradient_norm", "learning_rate", "throughput", "busiest_expert", "expert_load"),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,6 +97,8 @@ def test_page_is_well_formed_and_needs_nothing_from_outside(page: str) -> None:
     outline = Outline(page)
     assert outline.open == []
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in outline.tags}
+    policy = next(attributes["content"] for _, attributes in outline.tags if "http-equiv" in attributes)
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     for _, attributes in outline.tags:
         for name in ("src", "href", "xlink:href"):
             target = attributes.get(name) or "#"
@@ -108,8 +113,26 @@ def test_links_lead_to_sections(page: str) -> None:
     outline = Outline(page)
     anchors = {attributes["href"] for tag, attributes in outline.tags if tag == "a"}
     sections = {f"#{attributes['id']}" for tag, attributes in outline.tags if tag == "h2"}
-    assert anchors == sections
+    assert anchors == sections | {"#main"}
     assert len(sections) == 11
+
+
+def test_every_section_is_named_by_its_heading_and_the_tables_stay_tables_as_cards(page: str) -> None:
+    outline = Outline(page)
+    headings = [attributes["id"] for tag, attributes in outline.tags if tag == "h2"]
+    assert [attributes["aria-labelledby"] for tag, attributes in outline.tags if tag == "section"] == headings
+    assert {attributes.get("scope") for tag, attributes in outline.tags if tag == "th"} == {"col"}
+    for tag, role in (("table", "table"), ("tr", "row"), ("td", "cell"), ("th", "columnheader")):
+        assert {attributes.get("role") for name, attributes in outline.tags if name == tag} == {role}
+    assert all("data-label" in attributes for tag, attributes in outline.tags if tag == "td")
+    assert all(attributes.get("aria-label") for tag, attributes in outline.tags if tag == "svg")
+
+
+def test_the_first_screen_says_what_was_trained_how_and_what_to_beware_of(page: str) -> None:
+    texts = Outline(page.partition("<nav")[0]).texts
+    for shown in ("0.150", "2M parameters", "1M active for each token", "8,192 tokens", "0.01", "Muon", "0123abcdef"):
+        assert shown in texts
+    assert "layer 2: an expert starves" in texts
 
 
 def test_text_of_the_run_is_escaped(page: str) -> None:
@@ -157,11 +180,13 @@ def test_contamination_says_how_many_items_where_they_stand_and_what_the_clean_o
 
 
 def test_svgs_are_valid_and_take_the_colour_of_the_page(page: str) -> None:
-    assert len(svgs(page)) == len(FIGURES) + 1
+    histograms = page.count('class="histogram"')
+    assert histograms == 3
+    assert len(svgs(page)) == len(FIGURES) + histograms + 1
     for svg in svgs(page):
         ElementTree.fromstring(svg)
         assert INK not in svg
-        assert "currentColor" in svg or 'class="dag"' in svg
+        assert "currentColor" in svg or 'class="dag"' in svg or 'class="histogram"' in svg
 
 
 def test_another_build_has_the_same_figures_whatever_the_clock_says(
@@ -230,4 +255,4 @@ def test_the_page_of_a_dense_model_has_no_experts(small_run, tmp_path: Path) -> 
         artifacts[name] = dataclasses.replace(artifacts[name], folder=folder)
     page = build(artifacts, tmp_path / "report")
     assert page.count("no experts") == 3
-    assert "Share of the assignments of each expert" not in page
+    assert "Load of every expert" not in page

@@ -5,13 +5,14 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.report.figures.training import running_mean
-from pipelines.report.html.markup import Html
 from pipelines.report.sections.data import data_section
 from pipelines.report.summary.corpus import Count
+from pipelines.report.summary.histograms import Histograms
 from pipelines.report.summary.run import RunSummary, read_summary
 
 
@@ -123,6 +124,71 @@ def test_a_filter_that_dropped_more_than_half_is_named_on_the_page(summary: RunS
     assert corpus.loss_note == ""
     lost = Count(documents=corpus.sourced.documents // 2 + 1)
     heavy = replace(corpus, dropped={("filter", "stop_words"): lost}, samples={("filter", "stop_words"): []})
-    assert f"{lost.documents:,} of them by the rule stop_words" in data_section([heavy], Html(""))
+    assert f"{lost.documents:,} of them by the rule stop_words" in data_section([heavy])
     light = replace(heavy, dropped={("dedup", "near_duplicate"): lost}, samples={("dedup", "near_duplicate"): []})
-    assert "the filter dropped" not in data_section([light], Html(""))
+    assert "the filter dropped" not in data_section([light])
+
+
+def test_histograms_count_every_document_and_the_limit_parts_those_that_are_dropped(
+    small_run, summary: RunSummary
+) -> None:
+    for corpus in summary.corpora:
+        scores = rows(small_run, f"score[{corpus.name}]", "scores")
+        histogram = corpus.histograms.by_rule["min_words"]
+        assert histogram.threshold == 41
+        for low, high, count in zip(histogram.edges[:-1], histogram.edges[1:], histogram.counts, strict=True):
+            assert count == sum(low <= row["words"] < high for row in scores)
+        reasons = [row["reason"] for row in rows(small_run, f"filter[{corpus.name}]", "filtered")]
+        assert histogram.dropped == reasons.count("min_words")
+
+
+def test_a_limit_that_can_drop_nothing_has_no_histogram(summary: RunSummary) -> None:
+    assert set(summary.corpora[0].histograms.by_rule) == {"min_words", "max_words", "code_lines"}
+
+
+def test_scores_that_documents_cannot_have_and_scores_beyond_the_edges_are_counted() -> None:
+    histograms = Histograms.of_limits({"max_mean_word_length": 12.0})
+    scores = pa.table({"mean_word_length": pa.array([None, 5.1, 5.2, 19.9, 400.0, 13.0])})
+    histograms.add(scores, np.array(["", "", "", "", "max_mean_word_length", "max_mean_word_length"], object))
+    histogram = histograms.by_rule["max_mean_word_length"]
+    assert (histogram.unmeasured, histogram.dropped, histogram.counts.sum()) == (1, 2, 5)
+    assert histogram.counts[10] == 2
+    assert histogram.counts[-1] == 2
+
+
+def test_languages_and_licences_are_counted_before_and_after(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
+        scores = rows(small_run, f"score[{corpus.name}]", "scores")
+        keeps = [row["keep"] for row in rows(small_run, f"dedup[{corpus.name}]", "decisions")]
+        documents = rows(small_run, f"source[{corpus.name}]", "documents")
+        assert corpus.languages == Counter(row["language"] for row in scores)
+        assert +corpus.kept_languages == Counter(
+            row["language"] for row, keep in zip(scores, keeps, strict=True) if keep
+        )
+        assert corpus.licences == Counter(row["licence"] or "" for row in documents)
+
+
+def test_samples_of_kept_documents_are_kept_documents(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
+        decisions = rows(small_run, f"dedup[{corpus.name}]", "decisions")
+        ids = sorted(row["doc_id"] for row in decisions if row["keep"])
+        assert [sample.doc_id for sample in corpus.kept_samples] == ids[:3]
+
+
+def test_losses_by_corpus_leave_out_the_steps_that_read_none_of_it(summary: RunSummary) -> None:
+    losses = summary.phases[0].loss_by_corpus
+    assert np.isnan(losses["python_code"][::3]).all() and not np.isnan(losses["python_code"][1::3]).any()
+    assert set(losses["text_to_sql"]) == {2.0}
+
+
+def test_warnings_of_stages_and_of_their_results_are_collected_once(summary: RunSummary) -> None:
+    messages = [message for _, message in summary.warnings]
+    assert messages.count("layer 2: an expert starves") == 1
+    assert ("evaluate[3]", "race is not measured: race/test.jsonl: missing. Bring it there by hand") in summary.warnings
+
+
+def test_settings_add_up_the_phases(summary: RunSummary) -> None:
+    settings = summary.settings
+    assert (settings.parameters, settings.steps, settings.worker_hours) == (2_000_000, 360, 1.5)
+    assert settings.flops == 6 * 1e6 * settings.tokens
+    assert settings.cost is None

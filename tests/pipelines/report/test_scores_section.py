@@ -25,10 +25,10 @@ def test_each_kind_of_measure_is_written_on_its_scale_and_stands_beside_its_note
     )
     page = scores_section(SimpleNamespace(phases=[phase], measures=list(scores.scores)), [])  # type: ignore[arg-type]
     for shown in (
-        'worker hours of training</td><td class="number">1.5<',
-        'of these: lost steps, trained again</td><td class="number">0.25<',
-        'of these: start-up, checkpoints, waiting</td><td class="number">0.125<',
-        'cost of training</td><td class="number">1,234.50',
+        'worker hours of training</td><td role="cell" data-label="1 code" class="number">1.5<',
+        'of these: lost steps, trained again</td><td role="cell" data-label="1 code" class="number">0.25<',
+        'of these: start-up, checkpoints, waiting</td><td role="cell" data-label="1 code" class="number">0.125<',
+        'cost of training</td><td role="cell" data-label="1 code" class="number">1,234.50',
         "<b>1.234</b><small>1.200 to 1.300, n = 9</small><small>-0.010: noise (p = 0.2)</small>",
         "<b>0.620</b><small>0.600 to 0.640, n = 1,838</small><small>above chance (0.500), centred 0.240</small>"
         "<small>+0.031: more than noise (p = 0.001)</small>",
