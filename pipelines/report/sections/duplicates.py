@@ -27,9 +27,9 @@ def duplicates_section(duplicates: Duplicates) -> Html:
 
 
 def _cluster(cluster: Cluster) -> Html:
-    size = element("b", text(f"{cluster.size:,}"))
-    line = Html(f"{size} documents of {text(cluster.corpus)}{element('span', text(_short(cluster.beginning)), css='soft')}")
-    stands = Html(element("small", text("kept "), element("code", text(cluster.kept_id))) + foreign("pre", cluster.beginning))
+    size, beginning = element("b", text(f"{cluster.size:,}")), cluster.beginning
+    line = Html(f"{size} documents of {text(cluster.corpus)}{element('span', text(_short(beginning)), css='soft')}")
+    stands = Html(element("small", text("kept "), element("code", text(cluster.kept_id))) + foreign("pre", beginning))
     return folded(line, stands, *_samples(cluster))
 
 

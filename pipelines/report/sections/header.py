@@ -116,7 +116,9 @@ def _data(summary: RunSummary) -> Html:
     sourced = sum(corpus.sourced.documents for corpus in summary.corpora)
     size = sum(corpus.kept.text_bytes for corpus in summary.corpora)
     return _fact(
-        f"{documents / max(sourced, 1):.0%} kept", f"{documents:,} of {sourced:,} documents", f"{_scaled(size, BYTES)} of text"
+        f"{documents / max(sourced, 1):.0%} kept",
+        f"{documents:,} of {sourced:,} documents",
+        f"{_scaled(size, BYTES)} of text",
     )
 
 
