@@ -26,7 +26,7 @@ from pipelines.source.tables.table_files import Tables
 from pipelines.source.web.warc import records
 from pipelines.source.web.warc_files import WarcFiles
 
-WORDS = "river stone harbour lantern meadow thunder copper willow".split()
+WORDS = ["river", "stone", "harbour", "lantern", "meadow", "thunder", "copper", "willow"]
 
 
 @dataclass
