@@ -46,7 +46,9 @@ def _limit(rule: str) -> Drops:
         threshold = getattr(limits, limit.field)
         if threshold is None:
             return _never(columns)
-        return columns[limit.score] < threshold if limit.is_minimum else columns[limit.score] > threshold
+        scores = columns[limit.score]
+        dropped: np.ndarray = scores < threshold if limit.is_minimum else scores > threshold
+        return dropped
 
     return drops
 
