@@ -69,10 +69,10 @@ class DeepSpeedBlock(nn.Module):
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
         # What makes it importable without a compiler.
-        from arctic_model.training.engine import _import_deepspeed
+        from arctic_model.training.engine.deepspeed_setup import import_deepspeed
 
         expert = SwiGLUModule(config.hidden_size, config.expert_size)
-        self.block = _import_deepspeed().moe.layer.MoE(
+        self.block = import_deepspeed().moe.layer.MoE(
             config.hidden_size,
             expert,
             config.num_experts,

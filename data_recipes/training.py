@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from data_recipes.section import (
@@ -54,6 +54,17 @@ LAYOUT_FIELDS = frozenset(
     )
 )
 """How the work is divided, saved and watched. It changes nothing but rounding, and is part of no key."""
+
+
+def _each_once(parts: list[str]) -> list[str]:
+    twice = [part for number, part in enumerate(parts) if part in parts[:number]]
+    if twice:
+        raise PydanticCustomError("repeated", "{part} occurs twice", {"part": twice[0]})
+    return sorted(parts)
+
+
+ModelPart = Literal["embeddings", "attention", "dense", "router", "experts", "norms", "head"]
+"""A part of a model that can be frozen."""
 
 
 class TrainSection(Section):
@@ -130,6 +141,10 @@ class TrainSection(Section):
     keep_every_steps: Count = 0
     """Keep each checkpoint whose step is a multiple of this, also after its phase is done, so that an amendment can go
     on from it: a multiple of `checkpoint_every_steps`. 0 keeps none."""
+    freeze: Annotated[list[ModelPart], AfterValidator(_each_once)] = []
+    """Parts of the model that are not trained: their weights and optimizer state stay as they are, and no gradient of
+    theirs is computed. "router" includes its selection biases, "norms" all norms. Mostly of a phase:
+    `phases.N.train.freeze`. `[]` there trains everything again."""
     seed: Seed = 0
     """Random seed of the initial weights."""
     num_workers: PositiveInt = 1

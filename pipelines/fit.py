@@ -16,7 +16,9 @@ from arctic_model.config import ArcticConfig, ConfigError
 from arctic_model.export.capabilities import inexpressible
 from arctic_model.export.formats import FORMATS
 from arctic_model.presets import preset
+from arctic_model.sizing.flops import num_mlps
 from arctic_model.sizing.parallel import ParallelConfig
+from arctic_model.training.optimization import MODEL_PARTS
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
 from data_recipes.explain import did_you_mean
 from data_recipes.finetuning import FinetuneSection
@@ -150,6 +152,7 @@ def _idle_fields(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
 def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
     """Settings of a phase or of an amendment that workers, experts or dtypes do not allow."""
     places = {**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES}
+    frozen = [("train.", run.train.freeze)]
     for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):
         own = dict.fromkeys(phase.train, f"phases.{number}.train.")
         for segment in segments:
@@ -160,6 +163,24 @@ def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
                 parallel_config(segment.train, run.tokenize.sequence_length).validate(config)
             except ConfigError as error:
                 yield error.text({**places, **own})
+            frozen.append((own.get("freeze", "train."), segment.train.freeze))
+    yield from dict.fromkeys(
+        f"{place}freeze = {parts}: {mistake}" for place, parts in frozen for mistake in _frozen_mistakes(parts, config)
+    )
+
+
+def _frozen_mistakes(freeze: Sequence[str], config: ArcticConfig) -> Iterator[str]:
+    """Parts that the model does not have, and a model of which nothing is left to train."""
+    lacking = {
+        **({} if config.num_experts else dict.fromkeys(("router", "experts"), "num_experts = 0")),
+        **({} if num_mlps(config) else {"dense": f"layer_shape = {config.layer_shape!r}"}),
+        **({"head": "tied_head = True"} if config.tied_head else {}),
+    }
+    for part in freeze:
+        if part in lacking:
+            yield f"the model has no weights of the part {part!r}, as model.overrides.{lacking[part]}. Remove it."
+    if {*freeze, *lacking} == {*MODEL_PARTS}:
+        yield "nothing is left to train. Remove a part."
 
 
 def _mix_mistakes(

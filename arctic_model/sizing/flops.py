@@ -1,5 +1,6 @@
 """Parameters and arithmetic work of a model, by formula. No torch here."""
 
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
 
 from arctic_model.config import ArcticConfig
@@ -72,9 +73,18 @@ def num_norms(config: ArcticConfig, number: int) -> int:
     return 3 if config.layer_shape == "hybrid" and number in config.moe_layers else 2
 
 
-def training_flops_per_token(config: ArcticConfig, sequence_length: int) -> int:
-    """Forward and backward of one token: backward is two products for each one of forward."""
-    return 3 * forward_flops_per_token(config, sequence_length).total
+def training_flops_per_token(config: ArcticConfig, sequence_length: int, frozen: Collection[str] = ()) -> int:
+    """Forward and backward of one token: backward is two products for each one of forward, but one for the matrices of
+    `frozen` parts (names of `arctic_model.training.optimization.ModelPart`), whose gradient is not computed."""
+    forward = forward_flops_per_token(config, sequence_length)
+    of_weights = {
+        "attention": config.num_layers * 2 * _attention(config),
+        "dense": forward.dense_mlp,
+        "router": forward.router,
+        "experts": forward.experts,
+        "embeddings" if config.tied_head else "head": forward.head,
+    }
+    return 3 * forward.total - sum(of_weights.get(part, 0) for part in frozen)
 
 
 def _attention(config: ArcticConfig) -> int:

@@ -325,14 +325,14 @@ class _Loop:
         return columns
 
     def _update(self, learning_rate: float, norm: float, sums: StepSums, scale: Scale) -> None:
-        assignments, rate = sums.router.assignments, self.plan.optimization.balance_bias_rate
+        assignments, settings = sums.router.assignments, self.plan.optimization
         self.engine.step(learning_rate, norm)
         self.state.updates += 1
         self.state.load = assignments / scale.tokens
         self.state.losses.append(float(sums.nll) / scale.predicted)
         self.state.guard.take(norm)
-        if rate:
-            self.engine.model.balance(assignments, rate)
+        if settings.balance_bias_rate and "router" not in settings.frozen:
+            self.engine.model.balance(assignments, settings.balance_bias_rate)
 
     def _skip(self, step: int, fault: str) -> None:
         """Drop the gradient of the step, and change nothing else."""
@@ -368,7 +368,8 @@ class _Loop:
 
 
 def _work(plan: TrainingPlan, batch: Batch) -> Work:
-    flops = plan.tokens_per_step * training_flops_per_token(plan.config, batch.ids.shape[1])
+    flops_per_token = training_flops_per_token(plan.config, batch.ids.shape[1], plan.optimization.frozen)
+    flops = plan.tokens_per_step * flops_per_token
     return Work(plan.tokens_per_step, flops, plan.peak_flops and plan.peak_flops * dist.get_world_size())
 
 

@@ -2,13 +2,35 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 MOMENTUM_BUFFER = "momentum_buffer"
 
 
 LoraTarget = Literal["attention", "dense"]
+ModelPart = Literal["embeddings", "attention", "dense", "router", "experts", "norms", "head"]
+"""A part of a model that can be frozen: every parameter belongs to one."""
+MODEL_PARTS: tuple[ModelPart, ...] = get_args(ModelPart)
+PATHS: tuple[tuple[str, ModelPart], ...] = (
+    ("norm.weight", "norms"),
+    ("embed_tokens", "embeddings"),
+    ("lm_head", "head"),
+    (".experts.", "experts"),
+    (".gate.", "router"),
+    (".self_attn.", "attention"),
+    (".residual_mlp.", "dense"),
+)
+"""Pieces of a parameter's name that mark its part, the first that fits first."""
+
+
+def part_of(name: str) -> ModelPart:
+    """The part of the model that the parameter or buffer `name` belongs to.
+
+    >>> part_of("model.layers.0.self_attn.q_norm.weight"), part_of("model.layers.0.self_attn.q_proj.bias")
+    ('norms', 'attention')
+    """
+    return next(part for piece, part in PATHS if piece in name)
 
 
 @dataclass(frozen=True)
@@ -58,8 +80,15 @@ class Optimization:
     """Dtype in which gradients accumulate, over micro-batches and over workers."""
     zero_stage: Literal[0, 1, 2] = 1
     seed: int = 0
+    freeze: tuple[ModelPart, ...] = ()
+    """Parts whose weights and optimizer state stay as they are, the router's bias with the router."""
     lora: Lora | None = None
     """Adapters to train beside frozen weights. None trains every weight."""
+
+    @property
+    def frozen(self) -> tuple[ModelPart, ...]:
+        """Parts of the model whose gradient is not computed."""
+        return MODEL_PARTS if self.lora else self.freeze
 
     def uses_muon(self, name: str) -> bool:
         """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.

@@ -5,7 +5,7 @@ the copy while training goes on. At most one checkpoint is being written.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -31,10 +31,10 @@ from arctic_model.checkpoint.workers import Progress, Workers
 from arctic_model.checkpoint.writing import write_checkpoint
 from arctic_model.training import history
 from arctic_model.training.engine import Engine
+from arctic_model.training.engine.engine import ReadSlice
 from arctic_model.training.first_weights import FirstWeights, InitialWeights
 from arctic_model.training.history import Record
 
-ReadSlice = Callable[[str, str, int, int], Tensor]
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.jsonl"
 
@@ -118,7 +118,7 @@ class Saver:
     def save(self, state: TrainingState, records: Sequence[Record]) -> None:
         """Copy weights and optimizer state, and start to write them. Waits for the checkpoint before."""
         self._finish_write()
-        slices = self._staging.copied(self._engine.parameter_slices())
+        slices = [*self._staging.copied(self._engine.parameter_slices()), *self._engine.frozen_slices()]
         self._written = self._thread.submit(self._write, state, slices, records)
 
     def poll(self) -> None:

@@ -90,14 +90,15 @@ def _segments(
 
 def _segment(settings: SegmentSettings, last_step: int, mix: Path, first_position: int, lora: Lora | None) -> Segment:
     section = settings.section
-    names = {field.name for field in fields(Optimization)} - {"lora"}
+    names = {field.name for field in fields(Optimization)} - {"lora", "freeze"}
+    values = {name: getattr(section, name) for name in names}
     return Segment(
         first_step=settings.first_step,
         last_step=last_step,
         first_tokens=settings.first_tokens,
         global_batch_sequences=section.global_batch_sequences,
         micro_batch_sequences=section.micro_batch_sequences,
-        optimization=Optimization(**{name: getattr(section, name) for name in names}, lora=lora),
+        optimization=Optimization(**values, freeze=tuple(section.freeze), lora=lora),
         schedule=Schedule(section.peak_lr, section.final_lr_fraction, **settings.schedule),
         spikes=SpikePolicy(section.spike_factor, section.spike_window_steps, section.max_skipped_steps),
         mix=mix,

@@ -116,8 +116,9 @@ def _params(settings: Sequence[SegmentSettings]) -> dict[str, Any]:
 
 
 def key_params(section: TrainSection) -> dict[str, Any]:
-    """What of `[train]` decides the result, but for the schedule."""
-    return {name: value for name, value in _all_params(section).items() if name not in GUARD}
+    """What of `[train]` decides the result, but for the schedule. Parts to freeze are named only if there are any."""
+    params = {name: value for name, value in _all_params(section).items() if name not in GUARD}
+    return params if section.freeze else {name: value for name, value in params.items() if name != "freeze"}
 
 
 def _all_params(section: TrainSection) -> dict[str, Any]:

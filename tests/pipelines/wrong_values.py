@@ -179,6 +179,12 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong("{global_batch_sequences=12}", shown="phases.1.tokens = 1024"),
                 Wrong("{balance_bias_rate=0.001}", shown="phases.1.train.balance_bias_rate = 0.001"),
                 Wrong("{expert_parallel_size=2}", shown="phases.1.train.expert_parallel_size = 2"),
+                Wrong('{freeze=["layers"]}', shown="phases.1.train.freeze.1 = 'layers'"),
+                Wrong(
+                    '{freeze=["head", "dense"]}',
+                    ("model.overrides={tied_head=true}",),
+                    "phases.1.train.freeze = ['dense', 'head']: the model has no weights of the part 'head'",
+                ),
             ),
         },
     ),
@@ -254,6 +260,20 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             **dict.fromkeys(
                 ("weight_decay", "balance_loss_coefficient", "z_loss_coefficient", "capacity_factor"),
                 NON_NEGATIVE_FLOAT,
+            ),
+            "freeze": (
+                "3",
+                Wrong('["layers"]', shown="train.freeze.1 = 'layers'"),
+                Wrong('["head", "head"]', shown="train.freeze = ['head', 'head']"),
+                Wrong(
+                    '["embeddings", "attention", "dense", "router", "experts", "norms", "head"]',
+                    shown="train.freeze = ['attention', 'dense', 'embeddings', 'experts', 'head', 'norms', 'router']: "
+                    "nothing is left to train",
+                ),
+                Wrong(
+                    '["router"]', ("model.overrides={num_experts=0}",), "train.freeze = ['router']: the model has no"
+                ),
+                Wrong('["dense"]', ("model.overrides={layer_shape='moe'}",), "train.freeze = ['dense']: the model has"),
             ),
             "warmup_tokens": (*COUNT, "2049"),
             "spike_factor": ("1.0", *FLOAT),

@@ -15,8 +15,8 @@ from arctic_model.checkpoint.tensor_names import is_expert
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
-from arctic_model.training import engine as engine_module
-from arctic_model.training.engine import Engine
+from arctic_model.training.engine import Engine, deepspeed_setup
+from arctic_model.training.engine import engine as engine_module
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization import Optimization
 from arctic_model.training.optimizer import GroupedOptimizer, new_optimizer
@@ -36,7 +36,7 @@ def one_worker() -> Iterator[None]:
 def deepspeed() -> ModuleType:
     """As the engine imports it."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    module = engine_module._import_deepspeed()
+    module = deepspeed_setup.import_deepspeed()
     dist.destroy_process_group()
     return module
 
@@ -93,7 +93,7 @@ def test_states_made_in_the_first_step_are_linked_for_the_first_group_only(
     with monkeypatch.context() as patch:
         patch.setattr(engine_module, "new_optimizer", lazy)
         patch.setattr(GroupedOptimizer, "zero_states", lambda _: None)
-        patch.setattr(engine_module, "_link_states", lambda _: None)
+        patch.setattr(deepspeed_setup, "link_states", lambda _: None)
         broken = new_engine()
         take_step(broken)
     named = dict(broken.model.named_parameters())
@@ -146,7 +146,7 @@ def test_rate_factors_mean_nothing_without_muon(field: str) -> None:
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2])
 def test_experts_without_a_marker_are_not_understood(zero_stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_marker", lambda *_: nn.Identity())
+    monkeypatch.setattr(deepspeed_setup, "marker", lambda *_: nn.Identity())
     with pytest.raises((KeyError, TypeError, AttributeError)):
         take_step(new_engine(zero_stage=zero_stage))
 

@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pyarrow.parquet as pq
 import pytest
 
-from arctic_model.checkpoint.reading import checkpoints, step_of
+from arctic_model.checkpoint.reading import Checkpoint, checkpoints, step_of
 from arctic_model.training.loop import TrainingError
 from infra.runner import build
 from infra.store import Store
@@ -109,6 +109,22 @@ def test_an_amendment_may_change_the_precision_and_the_batch(workshop) -> None:
     assert history["tokens"].to_pylist() == [*range(64, 6 * 64 + 1, 64), 8 * 64, 10 * 64]
     assert dict(history["tokens_by_corpus"].to_pylist()[-1]) == {"code": 320, "web": 320}
     assert (metrics["steps"], metrics["tokens"]) == (8, 640)
+
+
+def test_an_amendment_freezes_parts_from_a_step_on(workshop) -> None:
+    """Steps 7 and 8 are trained without the experts, 9 and 10 with them again."""
+    amended = workshop.stage(amendments={6: {"freeze": ["experts"]}, 8: {"freeze": []}}, checkpoint_every_steps=2)
+    assert "freeze" not in amended.params["train"], "an empty list is no part of a key"
+    assert [each["train"] for each in amended.params["amendments"]] == [{"freeze": ["experts"]}, {"freeze": []}]
+    with patch("arctic_model.training.saving.prune"):
+        workshop.run("phase", workshop.inputs(1), amended)
+    saved = {step_of(folder): Checkpoint(folder) for folder in checkpoints(workshop.home / "phase-state/checkpoints")}
+    for kind in ("weight", "momentum_buffer"):
+        expert = [saved[step].read("model.layers.1.block_sparse_moe.experts.2.w1.weight", kind) for step in (6, 8, 10)]
+        assert expert[0].equal(expert[1])
+        assert not expert[1].equal(expert[2])
+    query = [saved[step].read("model.layers.1.self_attn.q_proj.weight") for step in (6, 8)]
+    assert not query[0].equal(query[1])
 
 
 def test_spikes_that_end_a_phase_give_the_amendments_to_paste(workshop) -> None:
