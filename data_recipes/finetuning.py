@@ -1,6 +1,6 @@
 """Fine-tuning: what a checkpoint learns from conversations, and how."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -67,7 +67,7 @@ class FinetuneSection(Section):
 
     def train_section(self, train: TrainSection) -> TrainSection:
         """`[train]` as it applies to this fine-tune. Raises ValidationError."""
-        changes = {
+        changes: dict[str, Any] = {
             "peak_lr": self.peak_lr,
             "schedule": self.schedule,
             "final_lr_fraction": self.final_lr_fraction,
