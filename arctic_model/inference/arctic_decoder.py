@@ -3,13 +3,16 @@
 import torch
 from torch import Tensor
 
-from arctic_model.inference.next_token import ArcticParts, next_state
+from arctic_model.inference.cpu_pass import ArcticParts, CpuPass
 from arctic_model.inference.slots import Slots, SlotView, zeros
 from arctic_model.layers.attention import LayerCache
 
 
 class ArcticDecoder:
-    """LanguageModel of an `ArcticModel` that holds all experts."""
+    """LanguageModel of an `ArcticModel` that holds all experts. Its weights must not change while this object is used.
+
+    On a CPU a cache with several slots makes a copy of the weights, which batches read faster.
+    """
 
     sees_masks = True
 
@@ -18,10 +21,14 @@ class ArcticDecoder:
         self.device = model.lm_head.weight.device
         self.vocab_size = model.config.vocab_size
         self.max_positions = model.config.max_positions
+        self._alone = CpuPass(model) if self.device.type == "cpu" else None
+        self._together: CpuPass | None = None
 
     def new_cache(self, num_slots: int, capacity: int) -> Slots:
         """See `LanguageModel`."""
         config, weight = self._model.config, self._model.lm_head.weight
+        if num_slots > 1 and self._alone and not self._together:
+            self._together = CpuPass(self._model, packed=True)
         shape = num_slots, config.num_kv_heads, capacity, config.head_dim
         room = [zeros(shape, weight.dtype, weight.device) for _ in range(2 * config.num_layers)]
         return Slots([LayerCache(*pair) for pair in zip(room[::2], room[1::2], strict=True)])
@@ -30,12 +37,12 @@ class ArcticDecoder:
         self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: SlotView | None = None
     ) -> Tensor:
         """See `LanguageModel`."""
-        caches = cache.layers if cache else None
         mask = mask.to(self._model.lm_head.weight.dtype)
-        if caches and ids.numel() == 1 and self.device.type == "cpu":
-            state = next_state(self._model, int(ids), int(positions), mask, caches)
-            logits: Tensor = self._model.lm_head(state[None])[keep]
-            return logits.float()
+        if cache and cache.num_slots > 1 and self._together:
+            return self._together.logits(ids, positions, mask, keep, cache.layers)
+        if cache and ids.numel() == 1 and self._alone:
+            return self._alone.logits(ids, positions, mask, keep, cache.layers)
+        caches = cache.layers if cache else None
         states = self._model.hidden_states(ids, positions, torch.zeros_like(ids), caches, mask=mask)
-        logits = self._model.lm_head(states.hidden.flatten(0, 1)[keep])
+        logits: Tensor = self._model.lm_head(states.hidden.flatten(0, 1)[keep])
         return logits.float()

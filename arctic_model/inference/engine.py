@@ -1,23 +1,44 @@
 """The decoding engine: continuous batching (Yu et al. 2022, Orca) over slots of cached keys and values.
 
-    waiting requests -> one that is read, a block of its prompt a step -> up to `max_batch` that grow by an id a step
+    waiting requests -> prompts, read by a block of each a step -> up to `max_batch` answers, growing by an id a step
 
-A step reads one block of one prompt and then adds an id to every answer that grows, so a long prompt holds up nobody
-for longer than a block takes. Growing answers occupy the first slots, and the prompt that is read the next one: the
-pass over all of them reads one contiguous part of memory. An answer that ends leaves its slot to the last one.
+A step reads a block of each prompt that is not read yet, of as many prompts as READ_IDS has room for, in one pass; then
+it adds an id to every answer that grows. So the weights are read once for several short prompts, and a long prompt
+holds up nobody for longer than that. Growing answers occupy the first slots, and prompts the next ones: the pass over
+all answers reads one contiguous part of memory. An answer that ends leaves its slot to the last one.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from arctic_model.inference.completion import Completion, Request
 from arctic_model.inference.language_model import LanguageModel, added_mask
-from arctic_model.inference.prefix_cache import PrefixCache
+from arctic_model.inference.prefix_cache import Piece, PrefixCache
+from arctic_model.inference.prefix_tree import common_length
 from arctic_model.inference.sampling import GenerationError
+
+READ_IDS = 256
+"""Once a pass reads so many ids of prompts, no other prompt joins it: 256 rows take the time of their arithmetic."""
+
+
+@dataclass(eq=False)
+class _Running:
+    """A request in a slot. `num_read`: ids of its prompt that the slot holds; `num_shared`: those that are read as a
+    beginning of its own, whole blocks without the last id, which gives the first logits."""
+
+    completion: Completion
+    prompt: np.ndarray
+    num_shared: int
+    num_read: int
+
+    @property
+    def length(self) -> int:
+        """Ids of prompt and answer that the slot holds at most."""
+        return self.num_read + len(self.completion.ids)
 
 
 class Engine:
@@ -56,13 +77,14 @@ class Engine:
         self._max_batch = max_batch if model.sees_masks else 1
         self._cache = PrefixCache(model, self.capacity, self._max_batch)
         self._waiting: deque[Completion] = deque()
-        self._reading: Completion | None = None
-        self._growing: list[Completion] = []
+        # By slot. The first answers grow; the prompts of the others are not read yet.
+        self._running: list[_Running] = []
+        self._num_growing = 0
 
     @property
     def num_running(self) -> int:
         """Requests that hold a slot."""
-        return len(self._growing) + (self._reading is not None)
+        return len(self._running)
 
     @property
     def num_waiting(self) -> int:
@@ -112,13 +134,12 @@ class Engine:
         Raises:
             GenerationError: if the model's logits are not finite.
         """
-        if self._reading is None and self._waiting and len(self._growing) < self._max_batch:
-            self._start(self._waiting.popleft())
-        if self._reading is not None:
-            self._read(self._reading)
-        if self._growing:
+        self._start_waiting()
+        if len(self._running) > self._num_growing:
+            self._read()
+        if self._num_growing:
             self._grow()
-        return bool(self._growing or self._waiting or self._reading)
+        return bool(self._running or self._waiting)
 
     def run(self, requests: Sequence[Request]) -> list[Completion]:
         """The finished answers to all requests, in order."""
@@ -127,79 +148,87 @@ class Engine:
             self.step()
         return completions
 
-    def _start(self, completion: Completion) -> None:
-        """Give a request the first free slot, with what any slot holds of its beginning."""
-        self._reading = completion
-        prefix = self._prefix(completion)
-        if completion.request.scores_prompt:
-            self._cache.occupy(len(self._growing), prefix[:0])
-        else:
-            completion.num_shared = self._cache.occupy(len(self._growing), prefix)
+    def _start_waiting(self) -> None:
+        """Give requests slots, as long as this step's pass has room for more prompts."""
+        room = READ_IDS - sum(piece.part.num_ids for piece in self._pieces())
+        while self._waiting and len(self._running) < self._max_batch and room > 0 and not self._waits_for_beginning():
+            self._running.append(self._start(self._waiting.popleft()))
+            room -= self._pieces()[-1].part.num_ids
 
-    def _prefix(self, completion: Completion) -> np.ndarray:
-        """The whole blocks of the prompt, without its last id, which gives the first logits."""
-        ids = np.array(completion.request.prompt, dtype=np.int64)
-        return ids[: self._cache.blocks(len(ids) - 1)]
+    def _start(self, completion: Completion) -> _Running:
+        """Prepare the first free slot, with what any slot holds of the prompt's beginning."""
+        prompt = np.array(completion.request.prompt, dtype=np.int64)
+        num_shared = self._cache.blocks(len(prompt) - 1)
+        reused = 0 if completion.request.scores_prompt else num_shared
+        completion.num_shared = self._cache.occupy(len(self._running), prompt[:reused])
+        return _Running(completion, prompt, num_shared, completion.num_shared)
 
-    def _read(self, completion: Completion) -> None:
-        """Read a block of the prompt; with the rest behind the last block comes the first id of the answer."""
-        slot, prefix, scores = len(self._growing), self._prefix(completion), completion.request.scores_prompt
-        start = self._cache.held(slot)
-        if start < len(prefix):
-            logits = self._cache.read(slot, prefix, start, with_logits=scores)
-        else:
-            logits = self._read_rest(completion, slot, start)
-            self._reading = None
-            self._growing.append(completion)
-            completion.extend(logits[-1], self._end_ids)
-        if scores:
-            completion.score_prompt(logits, start)
+    def _waits_for_beginning(self) -> bool:
+        """Whether a prompt that is not read yet begins as the next request does: then it is read for both."""
+        prompt = np.array(self._waiting[0].request.prompt, dtype=np.int64)
+        return any(
+            self._cache.blocks(min(common_length(prompt, other.prompt), other.num_shared)) > other.num_read
+            for other in self._running[self._num_growing :]
+        )
+
+    def _pieces(self) -> list[Piece]:
+        """What this step reads of each prompt."""
+        return [
+            self._cache.piece(
+                slot, each.prompt, each.num_read, each.num_shared, with_logits=each.completion.request.scores_prompt
+            )
+            for slot, each in enumerate(self._running[self._num_growing :], self._num_growing)
+        ]
+
+    def _read(self) -> None:
+        """Read a piece of each prompt; behind its last id comes the first of the answer."""
+        pieces = self._pieces()
+        for piece, each, logits in zip(
+            pieces, self._running[self._num_growing :], self._cache.read(pieces), strict=True
+        ):
+            each.num_read = piece.part.end
+            if each.completion.request.scores_prompt:
+                each.completion.score_prompt(logits, piece.part.start)
+            if each.num_read == len(each.prompt):
+                each.completion.extend(logits[-1], self._end_ids)
+                self._exchange(self._slot(each), self._num_growing)
+                self._num_growing += 1
         self._remove_finished()
-
-    def _read_rest(self, completion: Completion, slot: int, start: int) -> Tensor:
-        """Logits behind the last id of the prompt, or behind all ids from `start` on."""
-        device = self._model.device
-        ids = torch.tensor([list(completion.request.prompt[start:])], device=device)
-        count = ids.shape[1]
-        positions = torch.arange(start, start + count, device=device)[None]
-        visible = torch.ones(count, start + count, dtype=torch.bool, device=device).tril(start)
-        first = 0 if completion.request.scores_prompt else count - 1
-        keep = torch.arange(first, count, device=device)
-        view = self._cache.row(slot, start)
-        return self._model.logits(ids, positions, added_mask(visible)[None, None], keep, view)
 
     def _grow(self) -> None:
         """Give the last id of every growing answer to the model, and choose the next."""
-        device = self._model.device
+        device, growing = self._model.device, [each.completion for each in self._running[: self._num_growing]]
         # The last id is not in the cache yet.
-        lengths = [_length(each) - 1 for each in self._growing]
-        ids = torch.tensor([[each.ids[-1]] for each in self._growing], device=device)
+        lengths = [each.length - 1 for each in self._running[: self._num_growing]]
+        ids = torch.tensor([[each.ids[-1]] for each in growing], device=device)
         positions = torch.tensor(lengths, device=device)[:, None]
         mask = added_mask(torch.arange(max(lengths) + 1, device=device) <= positions)[:, None, None]
         view = self._cache.row(0, lengths[0]) if len(lengths) == 1 else self._cache.rows(lengths)
         logits = self._model.logits(ids, positions, mask, torch.arange(len(lengths), device=device), view)
-        for completion, row in zip(self._growing, logits, strict=True):
+        for completion, row in zip(growing, logits, strict=True):
             completion.extend(row, self._end_ids)
         self._remove_finished()
 
     def _remove_finished(self) -> None:
         self._waiting = deque(each for each in self._waiting if each.finish is None)
-        if self._reading is not None and self._reading.finish is not None:
-            self._reading = None
-        for slot in reversed(range(len(self._growing))):
-            if self._growing[slot].finish is not None:
+        for slot in reversed(range(len(self._running))):
+            if self._running[slot].completion.finish is not None:
                 self._remove(slot)
 
     def _remove(self, slot: int) -> None:
-        """Let the last growing answer take the slot, and the prompt that is read its slot."""
-        last = len(self._growing) - 1
-        removed, moved = self._growing[slot], self._growing.pop()
-        self._cache.swap(slot, last, max(_length(removed), _length(moved)))
-        if slot < last:
-            self._growing[slot] = moved
-        if self._reading is not None:
-            self._cache.swap(last, last + 1, max(_length(removed), self._cache.held(last + 1)))
+        """Let the last growing answer take the slot, and the last prompt the slot of that."""
+        if slot < self._num_growing:
+            self._num_growing -= 1
+            self._exchange(slot, self._num_growing)
+            slot = self._num_growing
+        self._exchange(slot, len(self._running) - 1)
+        self._running.pop()
 
+    def _exchange(self, first: int, second: int) -> None:
+        if first != second:
+            running = self._running
+            self._cache.swap(first, second, max(running[first].length, running[second].length))
+            running[first], running[second] = running[second], running[first]
 
-def _length(completion: Completion) -> int:
-    return len(completion.request.prompt) + len(completion.ids)
+    def _slot(self, running: _Running) -> int:
+        return self._running.index(running)

@@ -1,10 +1,24 @@
 """What decoding asks of a model. `ArcticDecoder` gives it for this project's models; other libraries can too."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+
+class Part(NamedTuple):
+    """The ids from `start` to `end` of the sequence in `slot`."""
+
+    slot: int
+    start: int
+    end: int
+
+    @property
+    def num_ids(self) -> int:
+        """Number of ids."""
+        return self.end - self.start
 
 
 @runtime_checkable
@@ -24,6 +38,10 @@ class SlotCache(Protocol):
 
     def rows(self, lengths: list[int]) -> CacheView:
         """The first `len(lengths)` slots, of which so many ids count: a pass of one id a row writes behind them."""
+
+    def parts(self, parts: Sequence[Part]) -> CacheView:
+        """The slots of `parts`, one after the other as one row: a pass over a batch of 1 reads all parts in order, and
+        a part sees its own slot only (`packed_mask`)."""
 
     def swap(self, first: int, second: int, length: int) -> None:
         """Exchange the first `length` ids of two slots."""
@@ -67,3 +85,14 @@ class LanguageModel(Protocol):
 def added_mask(visible: Tensor) -> Tensor:
     """bool -> what is added to attention scores: 0 if a key is visible, else -inf."""
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+
+def packed_mask(parts: Sequence[Part], device: torch.device) -> Float[Tensor, "1 1 T S"]:
+    """The mask of a pass over `parts`: each id sees those before it in its own slot."""
+    visible = torch.zeros(sum(part.num_ids for part in parts), sum(part.end for part in parts), dtype=torch.bool)
+    row = column = 0
+    for part in parts:
+        block = visible[row : row + part.num_ids, column : column + part.end]
+        block.copy_(torch.ones_like(block).tril(part.start))
+        row, column = row + part.num_ids, column + part.end
+    return added_mask(visible.to(device))[None, None]

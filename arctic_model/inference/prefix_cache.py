@@ -1,10 +1,14 @@
 """Keys and values of the beginnings that prompts share: worked examples before a question, the turns of a chat."""
 
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from arctic_model.inference.language_model import CacheView, LanguageModel, added_mask
+from arctic_model.inference.language_model import CacheView, LanguageModel, Part, packed_mask
 from arctic_model.inference.prefix_tree import common_length
 
 BLOCK = 128
@@ -15,6 +19,19 @@ quickstart's size): smaller blocks would share more and cost more."""
 GPU_CHUNK = 16 * BLOCK
 """Ids that a GPU reads at once: its time for few rows is that of starting the pass."""
 _NOTHING = np.empty(0, dtype=np.int64)
+
+
+class Piece(NamedTuple):
+    """Ids of a prompt that are read in one pass: `part` of `prompt`.
+
+    `is_shared`: whether they belong to the beginning that others may share. `first_logits`: how many of the ids have
+    none behind them.
+    """
+
+    prompt: np.ndarray
+    part: Part
+    is_shared: bool
+    first_logits: int
 
 
 class PrefixCache:
@@ -59,29 +76,55 @@ class PrefixCache:
         self._prefixes[slot] = prefix[: shared[best]]
         return shared[best]
 
-    def read(self, slot: int, prefix: np.ndarray, start: int, *, with_logits: bool = False) -> Tensor:
-        """Read the next ids of `prefix`, whole blocks, from `start` on: one block, or several on a GPU.
+    def read(self, pieces: Sequence["Piece"]) -> list[Float[Tensor, "n V"]]:
+        """Read pieces of different sequences in one pass.
 
         Returns:
-            Logits [T, V] behind each of these ids, or none at all [0, V].
+            For each piece, the logits that it asks for.
         """
-        end = min(start + self._chunk, len(prefix))
         device = self._model.device
-        ids = torch.from_numpy(prefix[start:end]).to(device)[None]
-        positions = torch.arange(start, end, device=device)[None]
-        visible = torch.ones(end - start, end, dtype=torch.bool, device=device).tril(start)
-        keep = torch.arange(end - start if with_logits else 0, device=device)
-        logits = self._model.logits(ids, positions, added_mask(visible)[None, None], keep, self.row(slot, start))
-        self.num_read += end - start
-        self._prefixes[slot] = prefix[:end]
-        return logits
+        parts = [piece.part for piece in pieces]
+        ids = torch.from_numpy(np.concatenate([piece.prompt[part.start : part.end] for piece, part in _zip(pieces)]))
+        positions = torch.cat([torch.arange(part.start, part.end) for part in parts])
+        kept = [np.arange(part.num_ids)[piece.first_logits :] for piece, part in _zip(pieces)]
+        offsets = np.cumsum([0, *(part.num_ids for part in parts)])
+        keep = torch.from_numpy(
+            np.concatenate([rows + offset for rows, offset in zip(kept, offsets[:-1], strict=True)])
+        )
+        # A sequence alone is read in place; several are copied together.
+        view = self.row(parts[0].slot, parts[0].start) if len(parts) == 1 else self._cache.parts(parts)
+        tensors = (ids.to(device)[None], positions.to(device)[None], packed_mask(parts, device), keep.to(device))
+        logits = self._model.logits(*tensors, view)
+        for piece, part in _zip(pieces):
+            if piece.is_shared:
+                self.num_read += part.num_ids
+                self._prefixes[part.slot] = piece.prompt[: part.end]
+        return list(logits.split([len(rows) for rows in kept]))
 
     def hold(self, prefix: np.ndarray) -> CacheView:
         """All of `prefix`, whole blocks, in the first slot."""
-        self.occupy(0, prefix)
-        while self.held(0) < len(prefix):
-            self.read(0, prefix, self.held(0))
+        start = self.occupy(0, prefix)
+        while start < len(prefix):
+            piece = self.piece(0, prefix, start, len(prefix))
+            self.read([piece])
+            start = piece.part.end
         return self.row(0, len(prefix))
+
+    def piece(
+        self, slot: int, prompt: np.ndarray, start: int, num_shared: int, *, with_logits: bool = False
+    ) -> "Piece":
+        """What is read next of a prompt whose first `num_shared` ids, whole blocks, are its beginning: one block of
+        that, or several on a GPU; else the rest, with the logits behind its last id.
+
+        Args:
+            slot: that holds the prompt.
+            start: how many of its ids are read already.
+            with_logits: whether logits behind all ids are asked for.
+        """
+        is_shared = start < num_shared
+        end = min(start + self._chunk, num_shared) if is_shared else len(prompt)
+        asked = 0 if with_logits else end - start - (not is_shared)
+        return Piece(prompt, Part(slot, start, end), is_shared, asked)
 
     def held(self, slot: int) -> int:
         """How many ids of a beginning the slot holds."""
@@ -102,3 +145,7 @@ class PrefixCache:
             prefixes, uses = self._prefixes, self._last_use
             prefixes[first], prefixes[second] = prefixes[second], prefixes[first]
             uses[first], uses[second] = uses[second], uses[first]
+
+
+def _zip(pieces: Sequence[Piece]) -> Iterable[tuple[Piece, Part]]:
+    return ((piece, piece.part) for piece in pieces)

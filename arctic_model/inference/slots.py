@@ -1,6 +1,7 @@
 """A cache with a slot for each of several sequences, in the layers' own layout."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from arctic_model.inference.language_model import Part
 from arctic_model.layers.attention import LayerCache
 
 
@@ -30,11 +32,31 @@ class RaggedCache(LayerCache):
 
 
 @dataclass
+class PackedCache(LayerCache):
+    """The slots of one layer, [slots, G, capacity, C], for a pass over `parts` of several sequences in one row."""
+
+    parts: Sequence[Part] = field(kw_only=True)
+
+    def append(
+        self, keys: Float[Tensor, "1 G T C"], values: Float[Tensor, "1 G T C"]
+    ) -> tuple[Float[Tensor, "1 G S C"], Float[Tensor, "1 G S C"]]:
+        """Add each part's keys and values to its slot. Returns those of all parts' slots, one after the other."""
+        counts = [part.num_ids for part in self.parts]
+        return self._add(self.keys, keys[0].split(counts, 1)), self._add(self.values, values[0].split(counts, 1))
+
+    def _add(self, slots: Tensor, new: Sequence[Tensor]) -> Tensor:
+        for part, tensor in zip(self.parts, new, strict=True):
+            slots[part.slot, :, part.start : part.end] = tensor
+        return torch.cat([slots[part.slot, :, : part.end] for part in self.parts], dim=1)[None]
+
+
+@dataclass
 class SlotView:
-    """CacheView over the caches of all layers."""
+    """CacheView over the caches of all layers, of a cache with `num_slots`."""
 
     layers: list[LayerCache]
     length: int
+    num_slots: int
 
 
 class Slots:
@@ -50,7 +72,7 @@ class Slots:
     def row(self, slot: int, length: int) -> SlotView:
         """See `SlotCache`."""
         part = slice(slot, slot + 1)
-        return SlotView([LayerCache(layer.keys[part], layer.values[part], length) for layer in self._layers], length)
+        return self._view([LayerCache(layer.keys[part], layer.values[part], length) for layer in self._layers])
 
     def rows(self, lengths: list[int]) -> SlotView:
         """See `SlotCache`."""
@@ -59,7 +81,12 @@ class Slots:
             "rows": torch.arange(len(lengths), device=device),
             "lengths": torch.tensor(lengths, device=device),
         }
-        return SlotView([RaggedCache(layer.keys, layer.values, longest, **indices) for layer in self._layers], longest)
+        return self._view([RaggedCache(layer.keys, layer.values, longest, **indices) for layer in self._layers])
+
+    def parts(self, parts: Sequence[Part]) -> SlotView:
+        """See `SlotCache`."""
+        length = sum(part.start for part in parts)
+        return self._view([PackedCache(layer.keys, layer.values, length, parts=parts) for layer in self._layers])
 
     def swap(self, first: int, second: int, length: int) -> None:
         """See `SlotCache`."""
@@ -72,6 +99,9 @@ class Slots:
         """See `SlotCache`."""
         for tensor in self._tensors():
             tensor[target, :, :length] = tensor[source, :, :length]
+
+    def _view(self, layers: Sequence[LayerCache]) -> SlotView:
+        return SlotView([*layers], layers[0].length, len(self._layers[0].keys))
 
     def _tensors(self) -> list[Tensor]:
         return [tensor for layer in self._layers for tensor in (layer.keys, layer.values)]

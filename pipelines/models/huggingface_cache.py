@@ -1,11 +1,13 @@
 """The caches of `transformers` as slots."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
+from arctic_model.inference.language_model import Part
 from arctic_model.inference.slots import Slots, SlotView, zeros
 from arctic_model.layers.attention import LayerCache
 
@@ -45,6 +47,10 @@ class GrowingCache:
     def rows(self, lengths: list[int]) -> "GrowingCache":
         """See `SlotCache`."""
         return self.row(0, lengths[0])
+
+    def parts(self, parts: Sequence[Part]) -> "GrowingCache":
+        """See `SlotCache`."""
+        raise NotImplementedError("there is one slot")
 
     def swap(self, first: int, second: int, length: int) -> None:
         """See `SlotCache`."""

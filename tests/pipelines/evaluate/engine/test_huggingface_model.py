@@ -132,6 +132,16 @@ def test_generated_text_equals_the_harness_s_own(name: str, request: pytest.Fixt
     assert [text for ((text, _, _),) in found] == expected
 
 
+def test_answers_side_by_side_are_those_of_each_alone(llama: Path) -> None:
+    from arctic_model.inference.completion import Request
+    from arctic_model.inference.engine import Engine
+
+    model = load_model(ModelSource(llama))
+    requests = [Request([5 + number] * length, 6) for number, length in enumerate((3, 40, 150, 7))]
+    alone = [Engine(model).run([request])[0].ids for request in requests]
+    assert [each.ids for each in Engine(model, max_batch=3).run(requests)] == alone
+
+
 def test_message_is_put_into_the_chat_template(llama: Path) -> None:
     from pipelines.evaluate.engine.encoding import encode_prompt
 

@@ -1,0 +1,113 @@
+"""A few tokens at a time give what the layers' own code gives for the whole sequence at once."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from arctic_model.inference.cpu_pass import CpuPass
+from arctic_model.inference.language_model import Part, packed_mask
+from arctic_model.inference.products import Product, can_pack
+from arctic_model.inference.slots import Slots
+from arctic_model.layers.attention import LayerCache
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
+
+LENGTH = 12
+SHAPES = {
+    "hybrid": {},
+    "router bias": {"router_bias": True},
+    "shared expert": {"layer_shape": "shared"},
+    "experts only": {"layer_shape": "moe"},
+    "every second layer dense": {"moe_layer_frequency": 2},
+    "tied head, norms of heads, biases": {"tied_head": True, "qk_norm": True, "qkv_bias": True},
+    "one expert a token": {"top_k": 1},
+}
+
+
+@pytest.fixture(params=SHAPES)
+def model(request: pytest.FixtureRequest) -> ArcticModel:
+    model = ArcticModel(preset("tiny", SHAPES[request.param]))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    if model.config.router_bias:
+        model.set_router_biases(torch.randn(model.config.num_layers, model.config.num_experts, generator=generator))
+    return model.eval()
+
+
+@pytest.fixture(autouse=True)
+def packs_small_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arctic_model.inference.products.PACKED_BYTES", 0)
+
+
+def read_at_once(model: ArcticModel, ids: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model(ids[None])[0]
+
+
+def draw(model: ArcticModel, length: int, seed: int) -> Tensor:
+    return torch.randint(0, model.config.vocab_size, (length,), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@torch.inference_mode()
+def test_one_by_one_logits_are_those_of_a_pass_over_the_whole_sequence(model: ArcticModel, packed: bool) -> None:
+    ids, caches, few = draw(model, LENGTH, 1), model.new_caches(LENGTH), CpuPass(model, packed=packed)
+    rows = [
+        few.logits(ids[n].view(1, 1), torch.tensor([[n]]), torch.zeros(1, 1, 1, n + 1), torch.tensor([0]), caches)
+        for n in range(LENGTH)
+    ]
+    torch.testing.assert_close(torch.cat(rows), read_at_once(model, ids), rtol=1e-4, atol=1e-4)
+    assert caches[0].length == LENGTH
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@torch.inference_mode()
+def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(model: ArcticModel, packed: bool) -> None:
+    """Two pieces of each of three sequences in a pass of their own, then one id of all three in one pass."""
+    sequences = [draw(model, length, length) for length in (5, 9, 7)]
+    few, slots = CpuPass(model, packed=packed), Slots([_empty(model) for _ in range(model.config.num_layers)])
+    expected = [read_at_once(model, ids) for ids in sequences]
+    for starts, ends in (((0, 0, 0), (2, 3, 1)), ((2, 3, 1), (4, 8, 6))):
+        parts = [Part(slot, *span) for slot, span in enumerate(zip(starts, ends, strict=True))]
+        ids = torch.cat([sequences[slot][start:end] for slot, start, end in parts])
+        positions = torch.cat([torch.arange(start, end) for _, start, end in parts])
+        mask = packed_mask(parts, torch.device("cpu"))
+        view = slots.parts(parts)
+        logits = few.logits(ids[None], positions[None], mask, torch.arange(len(ids)), view.layers)
+        wanted = torch.cat([expected[slot][start:end] for slot, start, end in parts])
+        torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)
+    lengths = torch.tensor([4, 8, 6])
+    mask = torch.zeros(3, 9).masked_fill_(torch.arange(9) > lengths[:, None], -torch.inf)[:, None, None]
+    last = torch.stack([ids[-1] for ids in sequences])[:, None]
+    logits = few.logits(last, lengths[:, None], mask, torch.arange(3), slots.rows(lengths.tolist()).layers)
+    torch.testing.assert_close(logits, torch.stack([rows[-1] for rows in expected]), rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_masked_key_is_not_seen_and_positions_are_those_given(model: ArcticModel) -> None:
+    ids, caches, few = draw(model, LENGTH, 2), model.new_caches(LENGTH), CpuPass(model)
+    for n in range(LENGTH):
+        mask = torch.zeros(1, 1, 1, n + 1)
+        # The first two are padding, which everything after them leaves out.
+        mask[..., : min(2, n)] = -torch.inf
+        position = torch.tensor([[max(0, n - 2)]])
+        last = few.logits(ids[n].view(1, 1), position, mask, torch.tensor([0]), caches)
+    torch.testing.assert_close(last[0], read_at_once(model, ids[2:])[-1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 5, 33])
+def test_packed_weights_multiply_as_they_are(num_rows: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    weights, biases = [torch.randn(40, 24, generator=generator) for _ in range(3)], torch.randn(3, 40).unbind()
+    rows = torch.randn(num_rows, 24, generator=generator)
+    assert can_pack(weights[0]) and not can_pack(weights[0].bfloat16())
+    for product, weight, bias in zip(Product(weights, biases, packed=True)(rows), weights, biases, strict=True):
+        exact = rows.double() @ weight.double().T + bias.double()
+        torch.testing.assert_close(product.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def _empty(model: ArcticModel) -> LayerCache:
+    shape = 3, model.config.num_kv_heads, 16, model.config.head_dim
+    return LayerCache(torch.zeros(shape), torch.zeros(shape))
