@@ -17,6 +17,8 @@
           DamageError                 a committed file has other bytes than were committed
           ObjectError                 an object cannot be read or written in object storage
           LeaseLostError, HeldError   another run builds the stage, or writes the event log
+        PruneError                    runs that a prune is to forget do not exist, or are running
+        ArchiveError                  an archive of a run cannot be written or taken
         AddressError                  an address of objects is malformed
         ServerError                   a model's server cannot be used
         ConversationError             a document of a fine-tune is no conversation

@@ -22,7 +22,8 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from infra.host.packages import PackageError
 from infra.host.provenance import provenance
 from infra.host.surroundings import prepare
 from infra.plan import PlannedStage, missing_packages, plan
+from infra.resources.capacity import REPORT_S
 from infra.runner import Outcome, run_inline
 from infra.runner import run as run_on_cluster
 from infra.stage import Stage
@@ -199,7 +201,12 @@ def execute(
     log = EventLog(folder)
     for file, text in info.files.items():
         write_durably(folder / file, masked(text))
-    watch(log.append(_run_started(run_id, info, planned)))
+    with store.unpruned(partial(_tell_pruning, watch)):
+        store.refresh()
+        planned = [_still_committed(each, store) for each in planned]
+        started_event = log.append(_run_started(run_id, info, planned))
+        store.publish_run(run_id)
+    watch(started_event)
     tracker = Tracker(store.root, run_id)
     tracker.start()
     started = time.monotonic()
@@ -216,6 +223,19 @@ def execute(
         log.close()
         store.publish_run(run_id)
     return RunResult(info.name, run_id, store.root, _results(planned, outcome), seconds, tracking_uri(store.root))
+
+
+def _still_committed(planned: PlannedStage, store: Store) -> PlannedStage:
+    """A planned stage, to be built if its result was removed since the plan."""
+    if planned.artifact is None or store.find(planned.stage):
+        return planned
+    return replace(planned, action="build", reason="removed since the run was planned", artifact=None)
+
+
+def _tell_pruning(watch: OnEvent, holder: str, seconds: float) -> None:
+    if seconds >= REPORT_S:
+        message = f"waiting for {holder}, which prunes the store: {seconds:.0f} s"
+        watch({"event": "store_busy", "time": time.time(), "message": message})
 
 
 def ignore(event: Event) -> None:
@@ -256,6 +276,7 @@ def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) ->
             "reason": each.reason,
             "expected_s": each.expected_s,
             "inputs": {name: upstream.key for name, upstream in each.stage.inputs.items()},
+            "continues": list(each.stage.continues),
             "model_output": each.stage.model_output,
             "model_input": each.stage.model_input,
             "model_key": each.stage.model_key,

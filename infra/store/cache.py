@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from infra.store.errors import StoreError
+from infra.store.locks import try_lock
 
 MANIFEST = "manifest.json"
 LIMIT_VARIABLE = "ARCTIC_WORK_GIB"
@@ -31,7 +32,7 @@ def make_room(root: Path, needed: int) -> None:
         return
     manifests = sorted(root.glob(f"stages/*/[!.]*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
     for manifest in manifests:
-        if _empty(manifest) and needed <= _room(root):
+        if empty_unused(manifest) and needed <= _room(root):
             return
     raise StoreError(
         f"{root}: {needed:,} bytes of inputs do not fit into this working folder ({max(0, _room(root)):,} are left). "
@@ -52,12 +53,16 @@ def _room(root: Path) -> int:
     return min(free, limit_bytes - used)
 
 
-def _empty(manifest: Path) -> bool:
-    """Remove the files beside a manifest, unless a process uses them."""
+def is_used(manifest: Path) -> bool:
+    """Whether a process uses the files beside a manifest."""
     with manifest.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        return not try_lock(file, manifest)
+
+
+def empty_unused(manifest: Path) -> bool:
+    """Remove the files beside a manifest; False if a process uses them."""
+    with manifest.open("rb") as file:
+        if not try_lock(file, manifest):
             return False
         for path in manifest.parent.iterdir():
             if path.is_dir():

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
 
@@ -46,6 +47,19 @@ def file_digest(path: Path) -> str:
     """sha256 of a file's bytes, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder, a file with several names once. Files that vanish meanwhile count nothing."""
+    sizes: dict[tuple[int, int], int] = {}
+    for file in folder.rglob("*"):
+        try:
+            status = file.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 def footer_digest(file: Path) -> str:

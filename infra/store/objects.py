@@ -169,6 +169,11 @@ class Objects:
         with self._errors(name):
             self._client.put(name, content)
 
+    def copy(self, name: str, target: str) -> None:
+        """Give an object's content a second name, without a transfer. Raises MissingObjectError, ObjectError."""
+        with self._errors(name):
+            self._client.copy(name, target)
+
     def create(self, name: str, content: bytes) -> str:
         """Write an object that must not exist yet, and return its ETag. Raises ExistsError, ObjectError."""
         with self._errors(name):

@@ -1,9 +1,12 @@
 """Results in object storage, mirrored in a working folder on this machine.
 
 <prefix>/manifests/<name>/<result>.json   put last, if absent: with it the result is committed
-<prefix>/files/<sha256>                   content of results and states, by its digest: never changed
+<prefix>/files/<sha256>                   content of results, by its digest: never changed
 <prefix>/states/<name>/<result>.json      files of an unfinished stage by path, as of the last snapshot
+<prefix>/states/<name>/<result>/<sha256>  their content, as long as a snapshot lists it
+<prefix>/commits/<name>/<result>.<random> digests of a commit that goes on: `arctic prune` leaves them
 <prefix>/leases/<name>/<result>.json      who builds the stage now: saves double work only
+<prefix>/leases/pruning.json              who prunes, or names the results that its run uses
 <prefix>/runs/<run id>/                   lock.json and events.jsonl of a run that ended
 """
 
@@ -12,9 +15,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +26,8 @@ from infra.artifact import FileEntry, Manifest
 from infra.host.surroundings import home_folder, private_folder
 from infra.store.cache import make_room, use
 from infra.store.files import file_digest, write_durably
+from infra.store.lease import Lease, leased
+from infra.store.locks import Waiting
 from infra.store.objects import Entry, ExistsError, MissingObjectError, ObjectError, Objects
 
 MANIFEST = "manifest.json"
@@ -29,10 +35,24 @@ LOCK = "lock"
 WORK_VARIABLE = "ARCTIC_WORK"
 TRANSFERS = 16
 """Files that one process sends or fetches at a time."""
+COPY_LIMIT_BYTES = 5 * 10**9
+"""Amazon S3 copies no larger object in one request (CopyObject)."""
+PRUNING_LEASE = "leases/pruning.json"
 
 Item = TypeVar("Item")
-Known = dict[Path, tuple[tuple[int, int], str]]
-"""Size, time of change and digest of files."""
+
+
+@dataclass
+class Snapshots:
+    """The snapshots that this process made of one stage's state.
+
+    Attributes:
+        digests: Size, time of change and digest of each file that was hashed.
+        stored: Digests that the last snapshot lists.
+    """
+
+    digests: dict[Path, tuple[tuple[int, int], str]] = field(default_factory=dict)
+    stored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,14 @@ class Remote:
         name = f"probes/{secrets.token_hex(4)}"
         self.objects.put(name, b"")
         self.objects.delete(name)
+
+    def service_time(self) -> float:
+        """Unix seconds by the clock that stamps objects. Raises ObjectError."""
+        name = f"probes/{secrets.token_hex(4)}"
+        self.objects.put(name, b"")
+        entry = self.objects.head(name)
+        self.objects.delete(name)
+        return entry.changed if entry else 0.0
 
     def refresh(self) -> None:
         """Bring the manifests in the working folder to those that are stored. Raises ObjectError."""
@@ -80,13 +108,19 @@ class Remote:
 
         Returns the manifest that is stored now: this one, or that of another attempt that was first.
         """
-        self._store({scratch / entry.path: entry.sha256 for entry in manifest.files})
+        files = {scratch / entry.path: entry.sha256 for entry in manifest.files}
         text, name = manifest.to_json(), self._name("manifests", folder)
-        try:
-            self.objects.create(name, text.encode())
-        except ExistsError:
-            return self.objects.get(name).decode()
+        with self._announced(folder, files.values()):
+            self._store(files, folder)
+            try:
+                self.objects.create(name, text.encode())
+            except ExistsError:
+                return self.objects.get(name).decode()
         return text
+
+    def unpruned(self, waiting: Waiting) -> AbstractContextManager[Lease]:
+        """Hold the lease of whoever prunes, so that nobody does. Raises ObjectError."""
+        return leased(self.objects, PRUNING_LEASE, waiting)
 
     def bring(self, folder: Path, manifest: Manifest) -> None:
         """Fetch the files of a committed result that are missing in the working folder, and keep them there as long
@@ -96,7 +130,7 @@ class Remote:
         if not missing:
             return
         make_room(self.root, sum(entry.bytes for entry in missing))
-        _in_parallel(lambda entry: self._fetch(entry.sha256, folder / entry.path), missing)
+        _in_parallel(lambda entry: self._fetch(f"files/{entry.sha256}", entry.sha256, folder / entry.path), missing)
 
     def damaged(self, manifest: Manifest) -> list[str]:
         """Files of a result whose stored content is missing or has another digest. Raises ObjectError."""
@@ -113,28 +147,44 @@ class Remote:
         """Remove the manifest of the result at `folder`, then damaged contents: what stays is not sent again."""
         self.objects.delete(self._name("manifests", folder), *(f"files/{sha256}" for sha256 in digests))
 
-    def save_state(self, state: Path, known: Known) -> None:
-        """Store the files of a stage's state and list them last, unless one changes meanwhile: then the last snapshot
-        stays, and the next may succeed. `known`: what was hashed before; this call adds to it. Raises ObjectError."""
-        digests = _settled(state, known)
+    def save_state(self, state: Path, snapshots: Snapshots) -> None:
+        """Store the files of a stage's state, list them, and remove content that only earlier snapshots listed.
+
+        Nothing happens if a file changes meanwhile: the last snapshot stays, and the next may succeed. Raises
+        ObjectError.
+        """
+        digests = _settled(state, snapshots)
         if digests is None:
             return
-        self._store(digests)
+        folder, needed = self._state_folder(state), frozenset(digests.values())
+        _in_parallel(lambda file: self._put_new(f"{folder}/{digests[file]}", file), digests)
         listing = {file.relative_to(state).as_posix(): sha256 for file, sha256 in digests.items()}
-        self.objects.put(self._name("states", state), json.dumps(listing, sort_keys=True).encode())
+        self.objects.put(f"{folder}.json", json.dumps(listing, sort_keys=True).encode())
+        self.objects.delete(*(f"{folder}/{sha256}" for sha256 in snapshots.stored - needed))
+        snapshots.stored = needed
 
-    def restore_state(self, state: Path) -> None:
-        """Fetch the stored state of a stage that this working folder has none of. Raises ObjectError."""
+    def restore_state(self, state: Path) -> bool:
+        """Fetch the stored state of a stage that this working folder has none of; False if content that the last
+        snapshot lists is missing, so that nothing is restored. Raises ObjectError."""
         if any(file.name != LOCK for file in state.iterdir()):
-            return
+            return True
+        folder = self._state_folder(state)
         try:
-            listing: Mapping[str, str] = json.loads(self.objects.get(self._name("states", state)))
+            listing: Mapping[str, str] = json.loads(self.objects.get(f"{folder}.json"))
         except MissingObjectError:
-            return
-        _in_parallel(lambda path: self._fetch(listing[path], state / path), listing)
+            return True
+        try:
+            _in_parallel(lambda path: self._fetch(f"{folder}/{listing[path]}", listing[path], state / path), listing)
+        except MissingObjectError:
+            for path in listing:
+                (state / path).unlink(missing_ok=True)
+            return False
+        return True
 
     def drop_state(self, state: Path) -> None:
-        self.objects.delete(self._name("states", state))
+        """Remove the stored state of a stage, its listing first. Raises ObjectError."""
+        folder = self._state_folder(state)
+        self.objects.delete(f"{folder}.json", *(entry.name for entry in self.objects.entries(folder)))
 
     def publish_run(self, folder: Path) -> None:
         """Store the files that describe a run."""
@@ -153,37 +203,67 @@ class Remote:
         # `Artifact.made` tells the latest of several results.
         os.utime(folder, (entry.changed, entry.changed))
 
-    def _store(self, digests: Mapping[Path, str]) -> None:
-        """Store files under their digests; those that are stored already are not sent again."""
-        _in_parallel(lambda file: self._store_one(file, digests[file]), digests)
+    @contextmanager
+    def _announced(self, folder: Path, digests: Collection[str]) -> Iterator[None]:
+        """Keep content with these digests from being pruned before a manifest names it.
 
-    def _store_one(self, file: Path, sha256: str) -> None:
-        name = f"files/{sha256}"
+        Whoever prunes takes its lease and then looks for announcements; a commit announces itself and then waits for
+        the lease. So one of the two sees the other.
+        """
+        name = f"{self._name('commits', folder).removesuffix('.json')}.{secrets.token_hex(4)}"
+        self.objects.put(name, json.dumps(sorted(digests)).encode())
+        try:
+            with self.unpruned(lambda _holder, _seconds: None):
+                pass
+            yield
+        finally:
+            self.objects.delete(name)
+
+    def _store(self, digests: Mapping[Path, str], folder: Path) -> None:
+        """Store files of the result at `folder` under their digests; neither those that are stored already nor those
+        that a snapshot of the state holds are sent again."""
+        state = self._name("states", folder).removesuffix(".json")
+        in_state = {entry.name.rpartition("/")[2] for entry in self.objects.entries(state)}
+
+        def store(file: Path) -> None:
+            sha256 = digests[file]
+            if sha256 in in_state and file.stat().st_size <= COPY_LIMIT_BYTES:
+                self.objects.copy(f"{state}/{sha256}", f"files/{sha256}")
+            else:
+                self._put_new(f"files/{sha256}", file)
+
+        _in_parallel(store, digests)
+
+    def _put_new(self, name: str, file: Path) -> None:
         if self.objects.head(name) is None:
             self.objects.put(name, file)
 
-    def _fetch(self, sha256: str, file: Path) -> None:
+    def _fetch(self, name: str, sha256: str, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
-            self.objects.download(f"files/{sha256}", partial)
+            self.objects.download(name, partial)
             if file_digest(partial) != sha256:
                 raise ObjectError(
-                    f"{self.objects.place}/files/{sha256}: damaged, its bytes have another digest. Remove the "
+                    f"{self.objects.place}/{name}: damaged, its bytes have another digest. Remove the "
                     "results that name it with arctic verify --drop, then run the same command again."
                 )
             partial.rename(file)
         finally:
             partial.unlink(missing_ok=True)
 
+    def _state_folder(self, state: Path) -> str:
+        return self._name("states", state).removesuffix(".json")
+
     def _name(self, kind: str, folder: Path) -> str:
         return f"{kind}/{folder.parent.name}/{folder.name.removesuffix('.state')}.json"
 
 
-def _settled(state: Path, known: Known) -> dict[Path, str] | None:
+def _settled(state: Path, snapshots: Snapshots) -> dict[Path, str] | None:
     """Digest of each file below `state`; None if one changed since the look at the first, so that no file is taken
     without those that it completes."""
     stamps = {file: _stamp(file) for file in _files(state)}
+    known = snapshots.digests
     for file, stamp in stamps.items():
         if stamp and known.get(file, ((), ""))[0] != stamp:
             known[file] = stamp, _digest(file)

@@ -13,8 +13,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,11 @@ from infra.store.files import file_digest, footer_digest, rename_durably, write_
 from infra.store.lease import Lease, leased, repeated
 from infra.store.locks import Waiting, locked
 from infra.store.objects import ObjectError
-from infra.store.remote import LOCK, MANIFEST, Known, Remote
+from infra.store.remote import LOCK, MANIFEST, Remote, Snapshots
 
 SNAPSHOT_S = 30.0
 """Between two snapshots of an unfinished stage in object storage."""
+PRUNING_LOCK = ".pruning.lock"
 SHARED = stat.S_ISGID | stat.S_IWGRP
 
 
@@ -45,7 +46,7 @@ class Turn:
     committed: Artifact | None = None
     trouble: str = ""
     """Why the last snapshot of the stage's state failed."""
-    _known: Known = field(default_factory=dict)
+    _snapshots: Snapshots = field(default_factory=Snapshots)
 
     def require(self) -> None:
         """Raise LeaseLostError if another run took the stage over."""
@@ -55,7 +56,7 @@ class Turn:
     def snapshot(self, remote: Remote, state: Path) -> None:
         """Store the stage's state; what fails is told, since a next snapshot may succeed."""
         try:
-            remote.save_state(state, self._known)
+            remote.save_state(state, self._snapshots)
             self.trouble = ""
         except ObjectError as error:
             self.trouble = f"unfinished work cannot be saved: {error}"
@@ -73,18 +74,18 @@ class Store:
     """
 
     def __init__(self, location: Path | str) -> None:
-        self._remote = Remote.at(location) if isinstance(location, str) and "://" in location else None
-        self.root = self._remote.root if self._remote else Path(location).resolve()
+        self.remote = Remote.at(location) if isinstance(location, str) and "://" in location else None
+        self.root = self.remote.root if self.remote else Path(location).resolve()
 
     @property
     def name(self) -> str:
         """The folder, or the address without its options."""
-        return self._remote.objects.place if self._remote else str(self.root)
+        return self.remote.objects.place if self.remote else str(self.root)
 
     def refresh(self) -> None:
         """Learn which results are committed in object storage; a folder shows its own at once. Raises StoreError."""
-        if self._remote:
-            self._remote.refresh()
+        if self.remote:
+            self.remote.refresh()
 
     def open(self) -> "Store":
         """This store, made if missing and tried by a write. What is made in a folder that its group shares (setgid and
@@ -103,9 +104,9 @@ class Store:
                 f"store {self.root}: cannot write there ({error.strerror}). Choose another folder with --store."
             ) from error
         self._require_writable()
-        if self._remote:
-            self._remote.probe()
-            self._remote.refresh()
+        if self.remote:
+            self.remote.probe()
+            self.remote.refresh()
         return self
 
     def _require_writable(self) -> None:
@@ -134,6 +135,18 @@ class Store:
             raise
 
     @contextmanager
+    def unpruned(self, waiting: Waiting) -> Iterator[Callable[[], None]]:
+        """Hold the store, so that results stay while a run names those that it uses, or while unused ones are removed.
+
+        Yields a call that raises LeaseLostError if the store is no longer held. `waiting` is called while another
+        process holds it.
+        """
+        with ExitStack() as held:
+            held.enter_context(locked(self.root / PRUNING_LOCK, waiting))
+            lease = held.enter_context(self.remote.unpruned(waiting)) if self.remote else None
+            yield lease.require if lease else _nothing
+
+    @contextmanager
     def building(self, stage: Stage, waiting: Waiting) -> Iterator["Turn"]:
         """Hold `stage`, so that one attempt at a time builds it, without the scratch of earlier ones.
 
@@ -150,15 +163,15 @@ class Store:
 
     @contextmanager
     def _leased(self, stage: Stage, waiting: Waiting) -> Iterator["Turn"]:
-        remote, state = self._remote, self.state(stage)
+        remote, state = self.remote, self.state(stage)
         if remote is None:
             yield Turn()
             return
         with leased(remote.objects, remote.lease_name(self.path(stage)), waiting) as lease:
             remote.refresh_one(self.path(stage))
             turn = Turn(lease)
-            if self.find(stage) is None:
-                remote.restore_state(state)
+            if self.find(stage) is None and not remote.restore_state(state):
+                turn.trouble = "the stored unfinished work is incomplete: the stage begins again"
             try:
                 with repeated(SNAPSHOT_S, partial(turn.snapshot, remote, state)):
                     yield turn
@@ -169,7 +182,11 @@ class Store:
 
     def path(self, stage: Stage) -> Path:
         """Where the committed result of `stage` is or will be."""
-        return Path(f"{self.root}/stages/{stage.name}/{self._leaf(stage)}")
+        return self.result_path(stage.name, stage.subject, stage.key)
+
+    def result_path(self, name: str, subject: str, key: str) -> Path:
+        """Where the result of a stage of this name, subject and key is or will be."""
+        return Path(f"{self.root}/stages/{name}/{subject}-{key}" if subject else f"{self.root}/stages/{name}/{key}")
 
     def state(self, stage: Stage) -> Path:
         """Folder that survives attempts of `stage`, until the result is committed."""
@@ -193,7 +210,7 @@ class Store:
             raise StoreError(
                 f"{path / MANIFEST}: unreadable manifest ({error}). Delete the folder to build it again."
             ) from error
-        return Artifact(path, manifest, self._remote.bring if self._remote else None)
+        return Artifact(path, manifest, self.remote.bring if self.remote else None)
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every committed result, by name, subject and key."""
@@ -209,9 +226,13 @@ class Store:
 
     def scratch(self, stage: Stage) -> Path:
         """A fresh folder for one attempt of `stage`."""
-        path = self._folder(stage.name) / f".{self._leaf(stage)}.{secrets.token_hex(4)}"
-        path.mkdir(parents=True)
-        return path
+        return self.scratch_of(self.path(stage))
+
+    def scratch_of(self, path: Path) -> Path:
+        """A fresh folder for files that are to be committed at `path`."""
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        scratch.mkdir(parents=True)
+        return scratch
 
     def commit(
         self,
@@ -243,44 +264,54 @@ class Store:
             provenance=provenance,
             shards=shards,
         )
-        text = manifest.to_json()
-        if self._remote:
-            stored = self._remote.publish(self.path(stage), scratch, manifest)
+        return self.commit_as(manifest, scratch)
+
+    def commit_as(self, manifest: Manifest, scratch: Path) -> Artifact:
+        """Commit the files of `scratch`, which have the digests of `manifest`, as `commit` does."""
+        path, text = self.result_path(manifest.name, manifest.subject, manifest.key), manifest.to_json()
+        state = path.with_name(f"{path.name}.state")
+        if self.remote:
+            stored = self.remote.publish(path, scratch, manifest)
             if stored != text:
                 # Another attempt was first: its files are fetched when they are needed.
                 shutil.rmtree(scratch)
-                scratch, text = self.scratch(stage), stored
-            self._remote.drop_state(self.state(stage))
+                scratch, text = self.scratch_of(path), stored
+            self.remote.drop_state(state)
         write_durably(scratch / MANIFEST, text)
-        rename_durably(scratch, self.path(stage))
-        shutil.rmtree(self.state(stage), ignore_errors=True)
-        return self.read(self.path(stage))
+        rename_durably(scratch, path)
+        shutil.rmtree(state, ignore_errors=True)
+        return self.read(path)
 
     def publish_run(self, run_id: str) -> None:
         """Put the files that describe a run into object storage; a folder has them. Raises StoreError."""
-        if self._remote:
-            self._remote.publish_run(self.root / "runs" / run_id)
+        if self.remote:
+            self.remote.publish_run(self.root / "runs" / run_id)
 
     def damaged(self, artifact: Artifact) -> list[str]:
         """Files of a result that are missing or have other bytes than its manifest names; every byte is read, in
         object storage if the store is there. Raises StoreError."""
-        if self._remote:
-            return self._remote.damaged(artifact.manifest)
+        if self.remote:
+            return self.remote.damaged(artifact.manifest)
         return [entry.path for entry in artifact.manifest.files if not _is_intact(artifact.folder, entry)]
 
     def drop(self, artifact: Artifact, damaged: Sequence[str]) -> None:
         """Forget a result with these damaged files: the next run builds it again. Raises StoreError."""
-        if self._remote:
-            self._remote.drop(artifact.folder, [artifact.digests[path] for path in damaged])
-        # Without its manifest a result never happened, whatever else a kill leaves of it.
-        (artifact.folder / MANIFEST).unlink()
-        shutil.rmtree(artifact.folder)
+        if self.remote:
+            self.remote.drop(artifact.folder, [artifact.digests[path] for path in damaged])
+        # Under the name of a scratch folder it is no result, whatever a kill leaves of it.
+        discarded = artifact.folder.with_name(f".{artifact.folder.name}.{secrets.token_hex(4)}")
+        artifact.folder.rename(discarded)
+        shutil.rmtree(discarded)
 
     def _folder(self, name: str) -> Path:
         return self.root / "stages" / name
 
     def _leaf(self, stage: Stage) -> str:
         return f"{stage.subject}-{stage.key}" if stage.subject else stage.key
+
+
+def _nothing() -> None:
+    """A lock of the kernel cannot be lost."""
 
 
 def _is_intact(folder: Path, entry: FileEntry) -> bool:

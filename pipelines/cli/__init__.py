@@ -15,7 +15,7 @@ from pipelines.cli.data import export_tokens, train_quality
 from pipelines.cli.jobs import submit
 from pipelines.cli.models import chat, eval_data, evaluate, export, generate, serve
 from pipelines.cli.recipes import ablate, init, plan, replay, run, size
-from pipelines.cli.store import show, ui, verify
+from pipelines.cli.store import export_run, import_run, prune, show, ui, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +37,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "size": size.command,
     "show": show.command,
     "verify": verify.command,
+    "prune": prune.command,
+    "export-run": export_run.command,
+    "import-run": import_run.command,
     "export-tokens": export_tokens.command,
     "train-quality": train_quality.command,
     "submit": submit.command,

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from pipelines.cli.terminal.console import plain_table, print_fields, print_text, standard_output
 from pipelines.cli.terminal.options import DEFAULT_STORE, StoreFolder
+from pipelines.cli.terminal.units import bytes_text
 
 if TYPE_CHECKING:
     from infra.artifact import Artifact
+    from infra.store import Store
     from pipelines.lineage.samples import Sample
 
 Value = TypeVar("Value")
@@ -55,7 +57,7 @@ def show(
 ) -> None:
     """Print all stages, one stage, samples of a task, one document, one cluster of duplicates, one token or a recipe's
     lock."""
-    from pipelines.lineage.stages import committed, describe_stage, find_stage
+    from pipelines.lineage.stages import committed, describe_stage, find_stage, require_store
 
     if what == "lock":
         _print_lock(Path(_required(which, "lock RECIPE")), console)
@@ -64,6 +66,7 @@ def show(
     match what:
         case "stages":
             console.print(_stages(artifacts))
+            _print_usage(require_store(store), console)
         case "document":
             _print_all(_documents(artifacts, _required(which, "document ID"), store), console)
         case "cluster":
@@ -130,6 +133,17 @@ def _stages(artifacts: "Sequence[Artifact]") -> Table:
         counts = (str(len(manifest.files)), f"{size:,}", f"{manifest.seconds:.1f}")
         table.add_row(escape(manifest.id), manifest.key, *counts)
     return table
+
+
+def _print_usage(store: "Store", console: Console) -> None:
+    """The space that each part of the store takes, a blank line above."""
+    from infra.housekeeping.usage import usage
+
+    table = plain_table("part", "number", "size")
+    for each in usage(store):
+        table.add_row(each.part, f"{each.number:,}", bytes_text(each.bytes))
+    console.print()
+    console.print(table)
 
 
 def _documents(artifacts: "Sequence[Artifact]", doc_id: str, store: Path | str) -> list[dict[str, Any]]:

@@ -37,6 +37,8 @@ def view(console: Console) -> Iterator[OnEvent]:
         rows.apply(event)
         if event["event"] == "missing_package":
             print_text(console, f"MISSING PACKAGE on this machine, {event['message']}", "yellow")
+        elif event["event"] == "store_busy":
+            print_text(console, event["message"], "yellow")
         elif not console.is_terminal:
             lines.show(event)
         elif event["event"] == "run_started":

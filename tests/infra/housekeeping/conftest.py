@@ -1,0 +1,62 @@
+"""Small runs in a store, in a folder or in object storage."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import Artifact
+from infra.context import StageContext
+from infra.plan import plan
+from infra.session import RunInfo, RunResult, execute
+from infra.stage import Stage
+from infra.store import Store
+from infra.store.remote import WORK_VARIABLE
+from tests.kit.s3_server import CREDENTIALS, S3, running_s3
+
+Run = Callable[..., RunResult]
+
+
+def write(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
+    upstream = "".join((artifact.path / "sub" / "text").read_text() for artifact in inputs.values())
+    (context.out / "sub").mkdir()
+    (context.out / "sub" / "text").write_text(upstream + context.stage_id)
+    return {"data/bytes": float(len(upstream))}
+
+
+def chain(pages: int = 3) -> list[Stage]:
+    """`source` with `pages` in its key, and `filter` behind it."""
+    source = Stage("source", "web", 1, {"pages": pages}, {}, write, inline=True)
+    return [source, Stage("filter", "web", 1, {}, {"source": source}, write, inline=True)]
+
+
+def run(store: Store, stages: Sequence[Stage], name: str = "tiny") -> RunResult:
+    return execute(plan(store, list(stages)), store, RunInfo(name, {}, {"lock.json": f'{{"name": "{name}"}}'}))
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3]:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow has tests of its own."""
+
+    class Untracked:
+        def __init__(self, *_: object) -> None: ...
+        def start(self) -> None: ...
+        def stop(self) -> None: ...
+
+    monkeypatch.setattr("infra.tracking.Tracker", Untracked)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An open store of each kind."""
+    place = str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3").address()
+    return Store(place).open()
