@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from arctic_errors import UserError
@@ -22,6 +22,8 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
 LAYER_SHAPES = ("hybrid", "shared", "moe")
 """Experts beside attention and the dense MLP, as in Arctic; after attention and beside the dense MLP, a shared expert;
 after attention and in place of the dense MLP."""
+CONTEXT = ("max_positions", "rope_theta", *config_json.YARN)
+"""Fields that no weight depends on, so that training goes on with others."""
 LARGEST_COUNT = 2**48
 """More than any model could have of anything, and little enough that sizes in bytes fit 64 bits."""
 
@@ -147,6 +149,10 @@ class ArcticConfig:
     def has_mlp(self, layer: int) -> bool:
         """Whether the layer of this number has a dense MLP."""
         return self.layer_shape != "moe" or layer not in self.moe_layers
+
+    def with_context_of(self, other: "ArcticConfig") -> "ArcticConfig":
+        """This architecture with the positions of `other`: a phase may lengthen the context of the one before."""
+        return replace(self, **{name: getattr(other, name) for name in CONTEXT})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for a stage's key: fields that came later are left out at their defaults."""

@@ -22,6 +22,37 @@ def require_sum_of_one(field: str, weights: Mapping[str, float]) -> None:
         raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
 
 
+class RopeSection(Section):
+    """Rotary positions for a longer context: a larger base, or YaRN."""
+
+    kind: Literal["abf", "yarn"]
+    """Raise the base of the frequencies and train on ("abf"; arXiv 2309.16039), or divide the slow frequencies and
+    sharpen attention ("yarn"; arXiv 2309.00071), which needs fewer tokens."""
+    theta: PositiveFloat | None = None
+    """New base of the frequencies, such as 500000. Required with `abf`."""
+    factor: Annotated[float, Field(gt=1.0, le=1e4)] | None = None
+    """How many times longer the context becomes than the longest before. Required with `yarn`."""
+    beta_fast: PositiveFloat = 32.0
+    """With `yarn`: pairs of a head that turn more often than this within the context before keep their frequency."""
+    beta_slow: PositiveFloat = 1.0
+    """With `yarn`: pairs that turn less often than this are divided by `factor`."""
+    attention_factor: PositiveFloat | None = None
+    """With `yarn`: factor of cosine and sine. If unset, 0.1 ln(factor) + 1."""
+
+    @model_validator(mode="after")
+    def _numbers_belong_to_the_kind(self) -> Self:
+        own = {"abf": ("theta",), "yarn": ("factor", "beta_fast", "beta_slow", "attention_factor")}[self.kind]
+        required = own[0]
+        if getattr(self, required) is None:
+            raise ValueError(f"kind = {self.kind!r} without {required}: it is required. Set it.")
+        for name, field in type(self).model_fields.items():
+            if name not in ("kind", *own) and getattr(self, name) != field.default:
+                raise ValueError(f"{name} = {getattr(self, name)} with kind = {self.kind!r}: not used. Remove it.")
+        if self.beta_fast <= self.beta_slow:
+            raise ValueError(f"beta_fast = {self.beta_fast} must be above beta_slow = {self.beta_slow}. Raise it.")
+        return self
+
+
 class PhaseSection(Section):
     """One segment of the curriculum: a budget in `tokens` with `weights`, or `tokens_per_corpus`."""
 
@@ -45,6 +76,12 @@ class PhaseSection(Section):
     order_by: str = ""
     """Numeric column of the stage `score`, such as `words`, averaged over the tokens of a sequence. Required with
     `easy_to_hard`."""
+    sequence_length: Annotated[int, Field(ge=8, lt=2**31)] | None = None
+    """Tokens per sequence of this phase and those after it. Corpora are packed again, not tokenized again. If unset,
+    that of the phase before, at first `tokenize.sequence_length`."""
+    rope: RopeSection | None = None
+    """Scaling of rotary positions from this phase on, if its sequences are longer than all before, such as `{ kind =
+    "abf", theta = 500000.0 }` or `{ kind = "yarn", factor = 8.0 }`."""
     train: dict[str, Any] = {}
     """Fields of `[train]` that this phase has of its own, such as `train.peak_lr = 0.0005` or a table `[phases.train]`.
     All but `seed` and `optimizer` may change from phase to phase."""
@@ -113,6 +150,9 @@ class MixSection(Section):
     ]
     """Pairs of a cluster size before dedup and the number of repeats from that size on (FineWeb-2, arXiv
     2506.20920)."""
+    upsample_long: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
+    """How often a pass reads a sequence of documents that do not fit into `tokenize.sequence_length`, relative to
+    others, in phases with longer sequences."""
     seed: Seed = 0
     """Random seed of the order of sequences."""
 

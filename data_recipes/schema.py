@@ -264,17 +264,25 @@ class RunRecipe(Section):
     @property
     def segments(self) -> tuple[tuple[Segment, ...], ...]:
         """The segments of each phase: steps that share all settings of training."""
-        return segments(self.train, self.phases, self.amendments, self.tokenize.sequence_length)
+        return segments(self.train, self.phases, self.amendments, self.sequence_lengths)
+
+    @property
+    def sequence_lengths(self) -> tuple[int, ...]:
+        """Tokens per sequence of each phase."""
+        lengths = [self.tokenize.sequence_length]
+        for phase in self.phases:
+            lengths.append(phase.sequence_length or lengths[-1])
+        return tuple(lengths[1:])
 
     @model_validator(mode="after")
     def _phases_are_whole_steps(self) -> Self:
         self.segments  # noqa: B018  It raises ValueError if overrides or amendments do not fit.
-        for number, phase in enumerate(self.phases, start=1):
+        for number, (phase, length) in enumerate(zip(self.phases, self.sequence_lengths, strict=True), start=1):
             for corpus, tokens in phase.tokens_per_corpus.items():
-                if tokens % self.tokenize.sequence_length:
+                if tokens % length:
                     raise ValueError(
                         f"phases.{number}.tokens_per_corpus.{corpus} = {tokens} is not a whole number of sequences of "
-                        f"{self.tokenize.sequence_length} tokens. Use a multiple."
+                        f"{length} tokens. Use a multiple."
                     )
         return self
 

@@ -45,12 +45,17 @@ class Segment:
 
 
 def segments(
-    train: TrainSection, phases: Sequence[PhaseSection], amendments: Sequence[AmendmentSection], sequence_length: int
+    train: TrainSection,
+    phases: Sequence[PhaseSection],
+    amendments: Sequence[AmendmentSection],
+    sequence_lengths: Sequence[int],
 ) -> tuple[tuple[Segment, ...], ...]:
-    """The segments of each phase. Raises ValueError, with field and mend, if overrides or amendments cannot work."""
+    """The segments of each phase, whose sequences have these lengths. Raises ValueError, with field and mend, if
+    overrides or amendments cannot work."""
     _require_ascending(amendments)
-    run = _Run(train, sequence_length, list(enumerate(amendments, start=1)))
-    by_phase = tuple(run.phase(number, phase) for number, phase in enumerate(phases, start=1))
+    run = _Run(train, list(enumerate(amendments, start=1)))
+    numbered = enumerate(zip(phases, sequence_lengths, strict=True), start=1)
+    by_phase = tuple(run.phase(number, phase, length) for number, (phase, length) in numbered)
     for number, amendment in run.waiting:
         raise ValueError(
             f"amendments.{number}.from_step = {amendment.from_step}: the run ends with step {run.step}, so nothing "
@@ -62,15 +67,16 @@ def segments(
 class _Run:
     """A run, phase after phase: `step` and `tokens` so far, and the amendments that wait."""
 
-    def __init__(self, train: TrainSection, sequence_length: int, waiting: list[tuple[int, AmendmentSection]]) -> None:
+    def __init__(self, train: TrainSection, waiting: list[tuple[int, AmendmentSection]]) -> None:
         self.train = train
-        self.sequence_length = sequence_length
+        self.sequence_length = 0
         self.waiting = waiting
         self.amended: dict[str, Any] = {}
         self.step = self.tokens = 0
 
-    def phase(self, number: int, phase: PhaseSection) -> tuple[Segment, ...]:
+    def phase(self, number: int, phase: PhaseSection, sequence_length: int) -> tuple[Segment, ...]:
         """The segments of the next phase."""
+        self.sequence_length = sequence_length
         section = _with(self.train, {**self.amended, **phase.train}, f"phases.{number}.train", phase.train)
         end = self.tokens + phase.tokens
         parts: list[Segment] = []

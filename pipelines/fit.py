@@ -29,6 +29,7 @@ from data_recipes.section import ExtensionSection
 from pipelines.artifacts.scores import SCORES
 from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
 from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START
+from pipelines.context import context_mistakes, with_context
 from pipelines.evaluate.suites import unknown_task
 from pipelines.score import score_columns
 from pipelines.score.text.stop_words import STOP_WORDS
@@ -88,6 +89,11 @@ def model_config(run: RunRecipe) -> ArcticConfig:
     return preset(run.model.preset, {"vocab_size": run.tokenizer.vocab_size, **run.model.overrides})
 
 
+def phase_config(run: RunRecipe, number: int) -> ArcticConfig:
+    """The architecture in phase `number`, from 1. Raises ConfigError if it contradicts itself."""
+    return with_context(model_config(run), run, number)
+
+
 def run_parallel_config(run: RunRecipe) -> ParallelConfig:
     """How `run` divides its training over workers. Raises ConfigError."""
     return parallel_config(run.train, run.tokenize.sequence_length)
@@ -128,7 +134,11 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
         yield error.text({**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES})
         return
     yield from _idle_fields(run, config)
-    yield from _segment_mistakes(run, config)
+    mistakes = list(context_mistakes(run, config))
+    yield from mistakes
+    if mistakes:
+        return
+    yield from _segment_mistakes(run)
     if config.vocab_size < run.tokenizer.vocab_size:
         yield (
             f"model.overrides.vocab_size = {config.vocab_size} is less than tokenizer.vocab_size = "
@@ -149,7 +159,7 @@ def _idle_fields(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
             yield f"train.{name} = {value:g} with model.overrides.num_experts = 0: there are no experts. Remove it."
 
 
-def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
+def _segment_mistakes(run: RunRecipe) -> Iterator[str]:
     """Settings of a phase or of an amendment that workers, experts or dtypes do not allow."""
     places = {**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES}
     frozen = [("train.", run.train.freeze)]
@@ -160,7 +170,7 @@ def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
                 if segments[0].first_step <= amendment.from_step <= segment.first_step:
                     own |= dict.fromkeys(amendment.train, f"amendments.{index}.train.")
             try:
-                parallel_config(segment.train, run.tokenize.sequence_length).validate(config)
+                parallel_config(segment.train, run.sequence_lengths[number - 1]).validate(phase_config(run, number))
             except ConfigError as error:
                 yield error.text({**places, **own})
             frozen.append((own.get("freeze", "train."), segment.train.freeze))
@@ -186,8 +196,8 @@ def _frozen_mistakes(freeze: Sequence[str], config: ArcticConfig) -> Iterator[st
 def _mix_mistakes(
     run: RunRecipe, corpora: Mapping[str, CorpusRecipe], own_scores: Mapping[str, list[str]]
 ) -> Iterator[str]:
-    for number, phase in enumerate(run.phases, start=1):
-        num_sequences = phase.tokens // run.tokenize.sequence_length
+    for number, (phase, length) in enumerate(zip(run.phases, run.sequence_lengths, strict=True), start=1):
+        num_sequences = phase.tokens // length
         if num_sequences > MAX_POSITIONS:
             yield (
                 f"phases.{number}.tokens = {phase.tokens}: a phase orders up to {MAX_POSITIONS} sequences, this one "

@@ -8,11 +8,12 @@ experts beside it are copies whose last matrix is zero.
 from collections.abc import Mapping
 from typing import Any
 
+from arctic_model import config_json
 from arctic_model.config import ArcticConfig
 
 SHARED = (
     *("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim", "rope_theta"),
-    *("rms_norm_eps", "qk_norm", "qkv_bias", "tied_head"),
+    *("rms_norm_eps", "qk_norm", "qkv_bias", "tied_head", *config_json.YARN),
 )
 """What the weights of attention, embeddings and norms fix."""
 OF_EXPERTS = ("num_experts", "expert_size", "top_k", "layer_shape", "moe_layer_frequency")

@@ -163,7 +163,7 @@ class Saver:
         return history.truncate(self._history, start.state.step if start else 0)
 
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
-        if checkpoint.config != self._config:
+        if checkpoint.config.with_context_of(self._config) != self._config:
             raise CheckpointError(
                 f"{checkpoint.folder}: was trained as {checkpoint.config}, the recipe says {self._config}. "
                 "Give the run its old model section back, or train from the start."

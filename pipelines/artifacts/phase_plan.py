@@ -32,13 +32,15 @@ EMPTY = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
 class CorpusShare:
     """One corpus in one phase, in sequences: `budget` of this phase, `start` = all that earlier phases took,
     `available` = sequences of one pass, copies counted, `initial` = what the budget would be if the rate at the
-    phase's start stayed; None if it does stay."""
+    phase's start stayed; None if it does stay. `sequence_length`: of the sequences that are counted, if the phase does
+    not read the corpus and has others."""
 
     corpus: str
     budget: int
     start: int
     available: int
     initial: int | None = None
+    sequence_length: int | None = None
 
     @property
     def initial_rate(self) -> int:
@@ -113,6 +115,9 @@ class PhasePlan:
     def write(self, folder: Path) -> None:
         numbers = asdict(replace(self, copies={}, ranked={}))
         del numbers["copies"], numbers["ranked"]
+        for share in numbers["shares"]:
+            if share["sequence_length"] is None:
+                del share["sequence_length"]
         (folder / PLAN).write_text(json.dumps(numbers, indent=1, sort_keys=True), encoding="utf-8")
         for kind in ("copies", "ranked"):
             for corpus, column in getattr(self, kind).items():

@@ -71,6 +71,11 @@ class TokensIndex:
         (folder / INDEX).write_text(json.dumps(fields, indent=1, sort_keys=True), encoding="utf-8")
 
 
+def packing_subject(corpus: str, sequence_length: int) -> str:
+    """Subject of the stage that packs a corpus again into sequences of this length."""
+    return f"{corpus}@{sequence_length}"
+
+
 def id_dtype(vocab_size: int) -> str:
     """The narrowest type that holds every id."""
     return "uint16" if vocab_size <= 1 << 16 else "uint32"

@@ -11,7 +11,7 @@ from data_recipes.training import TrainSection
 from infra.stage import Stage, topological_order
 from pipelines import dedup, evaluate, export, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
-from pipelines.fit import Recipes, mistakes_of, model_config, require_fit
+from pipelines.fit import Recipes, mistakes_of, model_config, phase_config, require_fit
 from pipelines.graph.finetuning import Measured, conversation_corpora, finetune_stages
 from pipelines.graph.own_stages import own_stages
 
@@ -188,7 +188,6 @@ def _phases(
     folder: Path,
     weights: train.PinnedWeights | None,
 ) -> list[Stage]:
-    model = model_config(run).to_dict()
     questions = {name: corpus.source for name, corpus in corpora.items() if corpus.has_questions}
     decisions = {name: corpus.decisions for name, corpus in corpora.items()}
     scored = {name: corpus.score for name, corpus in corpora.items()}
@@ -197,10 +196,15 @@ def _phases(
     evaluated: Stage | None = None
     mixed: Stage | None = None
     trained: Stage | None = None
-    for number, phase in enumerate(run.phases, start=1):
+    base, packed = run.tokenize.sequence_length, {run.tokenize.sequence_length: tokens}
+    for number, (phase, length) in enumerate(zip(run.phases, run.sequence_lengths, strict=True), start=1):
+        if length not in packed:
+            packed[length] = {name: tokenize.repack_stage(name, length, stage) for name, stage in packed[base].items()}
+        tokens = packed[length]
         order = mix.MixInputs(tokens, scored, deduped, mixed)
-        mixed = mix.stage(number, phase, run.mix, run.tokenize.sequence_length, order)
+        mixed = mix.stage(number, phase, run.mix, mix.Lengths(length, base), order)
         read = train.TrainInputs(mixed, tokens, trained)
+        model = phase_config(run, number).to_dict()
         initial = weights if number == 1 else None
         trained = train.stage(number, segment_settings(run, number), model, read, initial)
         inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)

@@ -8,7 +8,7 @@ from pathlib import Path
 from data_recipes import RunRecipe
 from infra.stage import Stage
 from pipelines import evaluate, finetune, mix, tokenize
-from pipelines.fit import model_config
+from pipelines.fit import phase_config
 from pipelines.tokenize import chat
 
 
@@ -43,11 +43,13 @@ def finetune_stages(
     """
     inputs = {name: tokenize.TokenizeInputs(tokenizer, documents[name]) for name in conversation_corpora(run)}
     tokens = {name: chat.stage(name, run.tokenize, read) for name, read in inputs.items()}
-    model, length = model_config(run).to_dict(), run.tokenize.sequence_length
+    length = run.tokenize.sequence_length
+    models = {phase.name: phase_config(run, number).to_dict() for number, phase in enumerate(run.phases, start=1)}
     stages = list(tokens.values())
     checkpoints = dict(phases)
     for section in run.finetune:
         base, train = checkpoints[section.base], section.train_section(run.train)
+        model = models[section.name] = models[section.base]
         order = mix.MixInputs(tokens)
         mixed = mix.finetune_stage(section, run.mix.seed, length, train.global_batch_sequences, order)
         read = {name: tokens[name] for name in section.corpora}

@@ -2,6 +2,6 @@
 
 from pipelines.mix.budgets import all_shares, check_budgets
 from pipelines.mix.conversations import finetune_stage
-from pipelines.mix.stage import MixInputs, pass_length, stage
+from pipelines.mix.stage import Lengths, MixInputs, pass_length, stage
 
-__all__ = ["MixInputs", "all_shares", "check_budgets", "finetune_stage", "pass_length", "stage"]
+__all__ = ["Lengths", "MixInputs", "all_shares", "check_budgets", "finetune_stage", "pass_length", "stage"]

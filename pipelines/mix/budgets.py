@@ -1,6 +1,7 @@
 """A phase's page into whole sequences, and whether the corpora can give them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from data_recipes import RecipeError, RunRecipe
@@ -11,23 +12,36 @@ from pipelines.artifacts.phase_plan import CorpusShare
 def check_budgets(run: RunRecipe, available: Mapping[str, int]) -> None:
     """Raise RecipeError, with the numbers and the mend, where a phase asks a corpus for more than `mix.max_epochs`.
 
-    `available`: sequences that a pass over each corpus reads, as far as they are known.
+    `available`: sequences that a pass over each corpus reads, as far as they are known, of `tokenize.sequence_length`.
+    How many longer ones there are follows from their tokens until they are packed.
     """
     faults = []
-    for phase, shares in zip(run.phases, all_shares(run, {**available, **_unknown(run, available)}), strict=True):
-        available_shares = [share for share in shares if share.corpus in available]
-        faults += budget_faults(available_shares, phase, run.tokenize.sequence_length, run.mix)
+    all_phases = all_shares(run, {**available, **_unknown(run, available)})
+    for phase, length, shares in zip(run.phases, run.sequence_lengths, all_phases, strict=True):
+        # What a pass reads is known after packing if long documents are upsampled.
+        is_known = length <= run.tokenize.sequence_length or run.mix.upsample_long == 1
+        checked = [share for share in shares if share.corpus in available and is_known]
+        faults += budget_faults(checked, phase, length, run.mix)
     if faults:
         raise RecipeError("\n".join(f"run {run.name}: {fault}" for fault in faults))
 
 
 def all_shares(run: RunRecipe, available: Mapping[str, int]) -> list[tuple[CorpusShare, ...]]:
-    """The shares of every phase of a run, from the sequences of one pass of each corpus."""
-    by_phase: list[tuple[CorpusShare, ...]] = []
-    for phase in run.phases:
-        previous = by_phase[-1] if by_phase else ()
-        by_phase.append(phase_shares(phase, run.tokenize.sequence_length, available, previous))
+    """The shares of every phase of a run, from the sequences of one pass of each corpus, `tokenize.sequence_length`
+    long."""
+    base, by_phase = run.tokenize.sequence_length, []
+    previous: tuple[CorpusShare, ...] = ()
+    for phase, length in zip(run.phases, run.sequence_lengths, strict=True):
+        here = {name: count * base // length for name, count in available.items()}
+        shares = phase_shares(phase, length, here, previous)
+        by_phase.append(shares)
+        previous = in_length(shares, length)
     return by_phase
+
+
+def in_length(shares: Sequence[CorpusShare], sequence_length: int) -> tuple[CorpusShare, ...]:
+    """`shares` of a phase, each with the length of the sequences that it counts."""
+    return tuple(replace(share, sequence_length=share.sequence_length or sequence_length) for share in shares)
 
 
 def phase_shares(
@@ -35,23 +49,43 @@ def phase_shares(
 ) -> tuple[CorpusShare, ...]:
     """The shares of one phase, by corpus name: each starts where the earlier phases stopped.
 
-    A corpus that the previous phase had is carried through with a budget of 0 if this one does not use it.
-    Raises ValueError if a corpus is not the one that the earlier phases read.
+    A corpus that the previous phase had is carried through with a budget of 0 if this one does not use it. One that was
+    read in sequences of another length goes on as many passes from its beginning. Raises ValueError if a corpus is not
+    the one that the earlier phases read.
     """
     budgets, initial = _budgets(phase, sequence_length)
     before = {share.corpus: share for share in previous}
     shares = []
     for name in sorted({*budgets, *before}):
         old = before.get(name)
-        size = available[name] if name in budgets else before[name].available
-        if old and old.available != size:
-            raise ValueError(
-                f"corpus {name} has {size} sequences a pass, but earlier phases read from {old.available}: which ones "
-                "were seen is not known. Give the changed corpus a name of its own."
-            )
-        start = old.start + old.budget if old else 0
-        shares.append(CorpusShare(name, budgets.get(name, 0), start, size, initial.get(name, 0) if initial else None))
+        if name not in budgets:
+            assert old
+            shares.append(_carried(old, sequence_length))
+            continue
+        start, size = _start(old, sequence_length, available[name]), available[name]
+        shares.append(CorpusShare(name, budgets[name], start, size, initial.get(name, 0) if initial else None))
     return tuple(shares)
+
+
+def _carried(old: CorpusShare, sequence_length: int) -> CorpusShare:
+    """A corpus that this phase does not read."""
+    other_length = None if old.sequence_length == sequence_length else old.sequence_length
+    return CorpusShare(old.corpus, 0, old.start + old.budget, old.available, None, other_length)
+
+
+def _start(old: CorpusShare | None, sequence_length: int, available: int) -> int:
+    """Sequences that earlier phases read, of `available` ones in a pass."""
+    if not old:
+        return 0
+    taken = old.start + old.budget
+    if old.sequence_length not in (None, sequence_length):
+        return -(-taken * available // old.available) if old.available else 0
+    if old.available != available:
+        raise ValueError(
+            f"corpus {old.corpus} has {available} sequences a pass, but earlier phases read from {old.available}: "
+            "which ones were seen is not known. Give the changed corpus a name of its own."
+        )
+    return taken
 
 
 def whole_sequences(weights: Mapping[str, float | Fraction], num_sequences: int) -> dict[str, int]:

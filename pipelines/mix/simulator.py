@@ -101,12 +101,11 @@ def simulate(run: RunRecipe, available: Mapping[str, int]) -> Simulation:
             f"tokenize) or assume its tokens, as --assume {missing[0]}=2e12."
         )
     phases = []
-    for section, segments, shares in zip(run.phases, run.segments, all_shares(run, available), strict=True):
+    lengths = zip(run.phases, run.sequence_lengths, strict=True)
+    for (section, length), segments, shares in zip(lengths, run.segments, all_shares(run, available), strict=True):
         first_step, last_step = segments[0].first_step + 1, segments[-1].last_step
         per_step = segments[0].train.global_batch_sequences
-        phase = SimulatedPhase(
-            section.name, first_step, last_step, per_step, run.tokenize.sequence_length, run.mix.seed, shares
-        )
+        phase = SimulatedPhase(section.name, first_step, last_step, per_step, length, run.mix.seed, shares)
         phases.append((phase, tuple(_corpus(run.mix, phase, share) for share in shares if share.budget)))
     return Simulation(tuple(phases))
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import TRAIN, shard_paths
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokenSequences
-from pipelines.mix.budgets import budget_faults, epochs, phase_shares
-from pipelines.mix.weighting import CLUSTER_SIZE, QUALITY, sequence_means, summed_copies
+from pipelines.mix.budgets import budget_faults, epochs, in_length, phase_shares
+from pipelines.mix.weighting import CLUSTER_SIZE, QUALITY, long_document_copies, sequence_means, summed_copies
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,18 @@ class MixInputs(Inputs[Node]):
     previous: Node | None = None
 
 
-def stage(
-    number: int, phase: PhaseSection, section: MixSection, sequence_length: int, inputs: MixInputs[Stage]
-) -> Stage:
+class Lengths(NamedTuple):
+    """Tokens per sequence in a phase, and those of `tokenize.sequence_length`."""
+
+    sequence: int
+    base: int
+
+    def upsamples(self, section: MixSection) -> bool:
+        """Whether the phase upsamples documents that did not fit into a sequence of the base length."""
+        return self.sequence > self.base and section.upsample_long > 1
+
+
+def stage(number: int, phase: PhaseSection, section: MixSection, lengths: Lengths, inputs: MixInputs[Stage]) -> Stage:
     """Plan phase `number` (from 1) over the packed tokens of its corpora, after the phase before.
 
     Of `inputs` the stage takes what this phase reads, so that a change to anything else leaves its key: scores and
@@ -47,8 +57,8 @@ def stage(
         dedup={name: _sidecar(inputs.dedup, "dedup", name) for name in rehydrated},
         previous=inputs.previous,
     )
-    work = partial(_plan, phase, section, sequence_length)
-    return Stage("mix", str(number), 2, _params(phase, section, sequence_length), read.named(), work)
+    work = partial(_plan, phase, section, lengths)
+    return Stage("mix", str(number), 2, _params(phase, section, lengths), read.named(), work)
 
 
 def pass_length(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> int:
@@ -60,19 +70,21 @@ def pass_length(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> 
     return len(TokenSequences(inputs.tokens[name].path, TRAIN))
 
 
-def _params(phase: PhaseSection, section: MixSection, sequence_length: int) -> dict[str, object]:
+def _params(phase: PhaseSection, section: MixSection, lengths: Lengths) -> dict[str, object]:
     """What decides the plan: of what is given by corpus, only what concerns this phase's.
 
     max_epochs is none of it: it refuses a plan, and a limit that is raised must not train earlier phases again.
     """
     corpora = phase.corpora
-    params = phase.as_params() | {"phase": phase.name, "sequence_length": sequence_length, "seed": section.seed}
-    del params["name"], params["train"]
+    params = phase.as_params() | {"phase": phase.name, "sequence_length": lengths.sequence, "seed": section.seed}
+    del params["name"], params["train"], params["rope"]
     for by_corpus in ("weights", "weights_to", "tokens_per_corpus"):
         params[by_corpus] = {name: params[by_corpus][name] for name in corpora if params[by_corpus].get(name)}
     params["quality_power"] = {name: section.quality_power[name] for name in corpora if name in section.quality_power}
     params["rehydrate"] = [name for name in corpora if name in section.rehydrate]
     params["copies_by_cluster_size"] = section.copies_by_cluster_size if params["rehydrate"] else []
+    if lengths.upsamples(section):
+        params |= {"upsample_long": section.upsample_long, "base_length": lengths.base}
     return params
 
 
@@ -85,20 +97,22 @@ def _sidecar(stages: Mapping[str, Stage], kind: str, name: str) -> Stage:
 def _plan(
     phase: PhaseSection,
     section: MixSection,
-    sequence_length: int,
+    lengths: Lengths,
     context: StageContext,
     artifacts: Mapping[str, Artifact],
 ) -> Metrics:
     inputs: MixInputs[Artifact] = MixInputs.of(artifacts)
     sizes = {name: len(TokenSequences(inputs.tokens[name].path, TRAIN)) for name in phase.corpora}
     copies = {
-        name: _copies(name, section, inputs)
+        name: _copies(name, section, lengths, inputs)
         for name in phase.corpora
-        if sizes[name] and (name in section.rehydrate or name in section.quality_power)
+        if sizes[name] and (name in section.rehydrate or name in section.quality_power or lengths.upsamples(section))
     }
     available = sizes | {name: int(summed[-1]) for name, summed in copies.items()}
-    earlier = PhasePlan.read(inputs.previous.path).shares if inputs.previous else ()
-    shares = phase_shares(phase, sequence_length, available, earlier)
+    sequence_length = lengths.sequence
+    earlier = PhasePlan.read(inputs.previous.path) if inputs.previous else None
+    previous = in_length(earlier.shares, earlier.sequence_length) if earlier else ()
+    shares = phase_shares(phase, sequence_length, available, previous)
     if faults := budget_faults(shares, phase, sequence_length, section):
         raise ValueError("\n".join(faults))
     plan = replace(PhasePlan.of(phase.name, sequence_length, section.seed, shares), copies=copies)
@@ -110,12 +124,15 @@ def _plan(
     return metrics
 
 
-def _copies(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> np.ndarray:
+def _copies(name: str, section: MixSection, lengths: Lengths, inputs: MixInputs[Artifact]) -> np.ndarray:
     """How often a pass over corpus `name` reads each sequence, summed."""
     rehydration = np.ones(len(TokenSequences(inputs.tokens[name].path, TRAIN)))
     quality = np.ones(len(rehydration))
     if name in section.rehydrate:
         rehydration = _cluster_means(name, section, inputs)
+    if lengths.upsamples(section):
+        long_copies = long_document_copies(inputs.tokens[name].path, lengths.base, section.upsample_long)
+        rehydration = rehydration * long_copies
     if name in section.quality_power:
         quality = _score_means(name, QUALITY, inputs)
     try:

@@ -34,6 +34,20 @@ def sequence_means(
     return np.concatenate(means)
 
 
+def long_document_copies(tokens: Path, base_length: int, factor: float) -> np.ndarray:
+    """float64 [sequences]: copies of each training sequence in the artifact `tokens`, from 1 to `factor` by the share
+    of its tokens whose documents have more than `base_length` + 1 ids."""
+    means = [np.zeros(0)]
+    for pieces_file in shard_paths(tokens, TRAIN):
+        pieces = read_table(pieces_file, columns=["sequence", "length", "doc_start", "doc_row"])
+        sequence, length, start, row = (column.to_numpy().astype(np.int64) for column in pieces.columns)
+        num_ids = np.zeros(row.max(initial=-1) + 1, dtype=np.int64)
+        np.maximum.at(num_ids, row, start + length)
+        is_long = num_ids[row] > base_length + 1
+        means.append(1 + (factor - 1) * np.bincount(sequence, length * is_long) / np.bincount(sequence, length))
+    return np.concatenate(means)
+
+
 def summed_copies(rehydration: np.ndarray, quality: np.ndarray, power: float) -> np.ndarray:
     """int64 [sequences]: copies of sequences 0 .. i in one pass, summed; the plan's `copies`.
 

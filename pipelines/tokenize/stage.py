@@ -110,7 +110,7 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifa
         text_bytes={split: totals[split].text_bytes for split in SPLITS},
         num_tokens={split: totals[split].tokens for split in SPLITS},
     ).write(context.out)
-    return _metrics(totals[TRAIN], totals[HELDOUT], section.sequence_length + 1)
+    return packing_metrics(totals[TRAIN], totals[HELDOUT], section.sequence_length + 1)
 
 
 def _encode_shards(
@@ -137,7 +137,8 @@ def _encode_shards(
             context.discard(context.out / split)
 
 
-def _metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
+def packing_metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
+    """What the stage says about packed sequences of `row_length` ids."""
     return {
         "data/train_documents": train.documents,
         "data/train_tokens": train.tokens,

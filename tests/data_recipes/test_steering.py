@@ -24,7 +24,7 @@ def phases(*train: dict[str, Any], steps: int = 10) -> list[PhaseSection]:
 def values(field: str, own: list[dict[str, Any]], amendments: dict[int, dict[str, Any]]) -> list[list[tuple]]:
     """First step, last step and value of `field` of each segment, by phase."""
     sections = [AmendmentSection(from_step=step, train=fields) for step, fields in amendments.items()]
-    found = segments(TRAIN, phases(*own), sections, LENGTH)
+    found = segments(TRAIN, phases(*own), sections, [LENGTH] * len(own))
     return [[(each.first_step, each.last_step, getattr(each.train, field)) for each in phase] for phase in found]
 
 
@@ -53,7 +53,7 @@ def test_the_latest_setting_wins():
 
 def test_steps_and_tokens_follow_the_batch():
     """Ten steps of 4 sequences, then five of 8 that read as much."""
-    found = segments(TRAIN, phases({}, {"global_batch_sequences": 8}, {}), [], LENGTH)
+    found = segments(TRAIN, phases({}, {"global_batch_sequences": 8}, {}), [], [LENGTH] * 3)
     assert [(each.first_step, each.last_step, each.first_tokens) for (each,) in found] == [
         (0, 10, 0),
         (10, 15, 10 * STEP_TOKENS),
@@ -84,4 +84,10 @@ def test_amendments_ascend_by_their_steps():
         sections = [AmendmentSection(from_step=step, train={"peak_lr": step / 10}) for step in (6, second)]
         message = rf"amendments.2.from_step = {second}: the amendment above has from_step = 6"
         with pytest.raises(ValueError, match=message):
-            segments(TRAIN, phases({}), sections, LENGTH)
+            segments(TRAIN, phases({}), sections, [LENGTH])
+
+
+def test_steps_of_a_longer_phase_have_more_tokens() -> None:
+    by_phase = segments(TRAIN, phases({}, {}), [], [LENGTH, 2 * LENGTH])
+    steps = [(each.first_step, each.last_step, each.first_tokens) for phase in by_phase for each in phase]
+    assert steps == [(0, 10, 0), (10, 15, 10 * STEP_TOKENS)]

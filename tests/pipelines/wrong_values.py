@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_recipes import schema
-from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.curriculum import MixSection, PhaseSection, RopeSection
 from data_recipes.finetuning import LoraSection
 from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import Section
@@ -40,6 +40,8 @@ TEXTS = ('[""]', "[3]", '"one"')
 NAME = ('""', '"../up"', '"Big"', "3")
 CHOICE = ('"other"', "3", '""')
 
+ABF = ("phases.2.sequence_length=128", 'phases.2.rope={kind="abf", theta=50000.0}')
+YARN = ("phases.2.sequence_length=128", 'phases.2.rope={kind="yarn", factor=2.0}')
 FINETUNE = 'finetune=[{name="tuned", from="one", epochs={notes=1.0}, peak_lr=0.001}]'
 RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
     schema.RunRecipe: (
@@ -132,7 +134,27 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong("[[1, 0]]", shown="mix.copies_by_cluster_size.1.2 = 0"),
                 Wrong("[[1]]", shown="mix.copies_by_cluster_size.1 = [1]"),
             ),
+            "upsample_long": ("0.5", "101.0", *FLOAT),
             "seed": SEED,
+        },
+    ),
+    RopeSection: (
+        "phases.2.rope.",
+        {
+            "kind": tuple(Wrong(value, ABF) for value in (*CHOICE, '"yarn"')),
+            "theta": (
+                *(Wrong(value, ABF) for value in POSITIVE_FLOAT),
+                Wrong("5000.0", ABF, "phases.2.rope.theta = 5000: the base is 10000 before"),
+            ),
+            **{
+                name: tuple(Wrong(value, YARN) for value in values)
+                for name, values in {
+                    "factor": ("1.0", "10001.0", *POSITIVE_FLOAT),
+                    "beta_fast": ("1.0", *POSITIVE_FLOAT),
+                    "beta_slow": POSITIVE_FLOAT,
+                    "attention_factor": POSITIVE_FLOAT,
+                }.items()
+            },
         },
     ),
     PhaseSection: (
@@ -167,6 +189,21 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                     Wrong(value, ('phases.1.order="easy_to_hard"',))
                     # No column, a column of text, one of truth values, and two that nothing measures here.
                     for value in ('"nonsense"', '"language"', '"lorem_ipsum"', '"quality"', '"contamination"')
+                ),
+            ),
+            "sequence_length": (*POSITIVE, "7", Wrong("48", shown="phases.1.tokens = 1024")),
+            "rope": (
+                "3",
+                Wrong("{}", shown="phases.1.rope.kind: missing"),
+                Wrong(
+                    '{kind="abf", theta=50000.0}', shown="phases.1.rope = 'abf': the phase has sequences of 64 tokens"
+                ),
+                Wrong('{kind="abf"}', shown="phases.1.rope.kind = 'abf' without theta"),
+                Wrong(
+                    '{kind="yarn", factor=2.0, theta=1e6}', shown="phases.1.rope.theta = 1000000.0 with kind = 'yarn'"
+                ),
+                Wrong(
+                    '{kind="yarn", factor=1.5}', ("phases.1.sequence_length=128",), "phases.1.rope.factor = 1.5: makes"
                 ),
             ),
             "train": (

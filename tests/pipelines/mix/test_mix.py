@@ -17,11 +17,12 @@ from infra.stage import Stage
 from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
-from pipelines.mix import MixInputs
-from pipelines.mix.budgets import phase_shares, whole_sequences
+from pipelines.mix import Lengths, MixInputs
+from pipelines.mix.budgets import in_length, phase_shares, whole_sequences
 from tests.kit.stages import committed, idle_stage
 
 LENGTH = 4
+LENGTHS = Lengths(LENGTH, LENGTH)
 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 1000), min_size=1), st.integers(1, 10_000))
@@ -74,7 +75,9 @@ def run_phases(phases: list[PhaseSection], corpora: dict[str, Artifact], tmp_pat
     previous: Stage | None = None
     inputs = {f"tokens:{name}": artifact for name, artifact in corpora.items()}
     for number, section_of_phase in enumerate(phases, start=1):
-        stage = mix.stage(number, section_of_phase, MixSection(**section), LENGTH, MixInputs(stages, previous=previous))
+        stage = mix.stage(
+            number, section_of_phase, MixSection(**section), LENGTHS, MixInputs(stages, previous=previous)
+        )
         out = tmp_path / f"mix-{number}"
         out.mkdir()
         metrics = stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), inputs)
@@ -104,11 +107,11 @@ def test_three_phases_repeat_nothing_within_an_epoch(corpora: dict[str, Artifact
 
 def test_corpora_without_weight_are_no_input_of_a_phase() -> None:
     stages = {name: tokens_stage(name) for name in ("web", "sql")}
-    one = mix.stage(1, phase("one", 4, {"web": 1.0, "sql": 0.0}), MixSection(), LENGTH, MixInputs(stages))
+    one = mix.stage(1, phase("one", 4, {"web": 1.0, "sql": 0.0}), MixSection(), LENGTHS, MixInputs(stages))
     assert list(one.inputs) == ["tokens:web"]
-    two = mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(), LENGTH, MixInputs(stages))
+    two = mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(), LENGTHS, MixInputs(stages))
     assert one.key == two.key
-    assert mix.stage(1, phase("one", 5, {"web": 1.0}), MixSection(), LENGTH, MixInputs(stages)).key != one.key
+    assert mix.stage(1, phase("one", 5, {"web": 1.0}), MixSection(), LENGTHS, MixInputs(stages)).key != one.key
 
 
 def test_more_than_max_epochs_is_refused_with_numbers_and_mend(corpora: dict[str, Artifact], tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_epochs_may_be_limited_for_a_corpus_of_its_own(corpora: dict[str, Artifa
 def test_a_raised_limit_leaves_what_is_planned() -> None:
     stages = {"web": tokens_stage("web")}
     keys = [
-        mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(max_epochs=most), LENGTH, MixInputs(stages)).key
+        mix.stage(1, phase("one", 4, {"web": 1.0}), MixSection(max_epochs=most), LENGTHS, MixInputs(stages)).key
         for most in (1.0, 4.0)
     ]
     assert keys[0] == keys[1]
@@ -219,3 +222,26 @@ def test_budgets_are_checked_from_the_recipe_alone(run_recipe) -> None:
     mix.check_budgets(run_recipe(phases, **wanted), {})
     with pytest.raises(RecipeError, match="run tiny: phase two asks corpus web for 10 sequences .* it has 9 left"):
         mix.check_budgets(run_recipe(phases, **wanted, max_epochs=1.0), {"web": 19})
+
+
+def test_a_corpus_in_longer_sequences_goes_on_in_the_pass_that_it_was_in() -> None:
+    """web: 60 of 40 sequences, one and a half passes; in sequences four times as long a pass has 11."""
+    short = phase_shares(phase("short", 80, {"web": 0.75, "sql": 0.25}), LENGTH, {"web": 40, "sql": 40}, ())
+    long_phase = PhaseSection(name="long", tokens=5 * 16, weights={"web": 1.0})
+    longer = phase_shares(long_phase, 16, {"web": 11}, in_length(short, LENGTH))
+    assert {share.corpus: (share.start, share.budget, share.available) for share in longer} == {
+        "sql": (20, 0, 40),
+        "web": (17, 5, 11),
+    }
+    last_phase = PhaseSection(name="last", tokens=4 * 16, weights={"web": 0.5, "sql": 0.5})
+    last = phase_shares(last_phase, 16, {"web": 11, "sql": 10}, in_length(longer, 16))
+    assert {share.corpus: (share.start, share.budget) for share in last} == {"sql": (5, 2), "web": (22, 2)}
+
+
+def test_a_plan_remembers_the_length_that_a_corpus_was_read_in(tmp_path: Path) -> None:
+    short = phase_shares(phase("short", 4, {"sql": 1.0}), LENGTH, {"sql": 40}, ())
+    long_phase = PhaseSection(name="long", tokens=16, weights={"web": 1.0})
+    shares = phase_shares(long_phase, 16, {"web": 11}, in_length(short, LENGTH))
+    PhasePlan.of("long", 16, 0, shares).write(tmp_path)
+    assert PhasePlan.read(tmp_path).shares == shares
+    assert [share.sequence_length for share in shares] == [LENGTH, None]

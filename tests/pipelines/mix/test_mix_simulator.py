@@ -14,7 +14,7 @@ from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.cli.terminal.mixture import print_mix
-from pipelines.mix import MixInputs
+from pipelines.mix import Lengths, MixInputs
 from pipelines.mix import simulator as mix_simulator
 from pipelines.mix.simulator import assumed_sequences, draw_mix, simulate
 from tests.kit.stages import committed, idle_stage
@@ -44,7 +44,7 @@ def run_plans(run: RunRecipe, home: Path) -> list[PhasePlan]:
         tokens[name] = idle_stage("tokenize", name)
     plans, previous = [], None
     for number, phase in enumerate(run.phases, start=1):
-        previous = mix.stage(number, phase, run.mix, LENGTH, MixInputs(tokens, previous=previous))
+        previous = mix.stage(number, phase, run.mix, Lengths(LENGTH, LENGTH), MixInputs(tokens, previous=previous))
         out = home / f"mix-{number}"
         out.mkdir()
         previous.work(StageContext(previous.id, out, home, [].append), inputs)

@@ -19,11 +19,12 @@ from pipelines import mix
 from pipelines.artifacts import tokens
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard
-from pipelines.mix import MixInputs
-from pipelines.mix.weighting import sequence_means, summed_copies
+from pipelines.mix import Lengths, MixInputs
+from pipelines.mix.weighting import long_document_copies, sequence_means, summed_copies
 from tests.kit.stages import committed
 
 LENGTH = 9
+LENGTHS = Lengths(LENGTH, LENGTH)
 PIECES = [
     # sequence, ids of it, row of the document: two shards with three documents each
     [(0, 10, 2), (1, 6, 0), (1, 4, 1)],
@@ -71,7 +72,7 @@ def plan(
     artifacts: dict[str, Artifact], tmp_path: Path, sequences: int, section: MixSection, **fields: str
 ) -> PhasePlan:
     phase = PhaseSection(name="one", tokens=sequences * LENGTH, weights={"web": 1.0}, **fields)
-    stage = mix.stage(1, phase, section, LENGTH, web_stages())
+    stage = mix.stage(1, phase, section, LENGTHS, web_stages())
     out = tmp_path / "mix"
     out.mkdir()
     stage.work(StageContext(stage.id, out, tmp_path, [].append), {name: artifacts[name] for name in stage.inputs})
@@ -146,9 +147,36 @@ def test_scores_are_inputs_only_of_the_phases_that_ask_for_them() -> None:
     corpora = web_stages()
     shuffled = PhaseSection(name="one", tokens=LENGTH, weights=weights)
     ordered = PhaseSection(name="two", tokens=LENGTH, weights=weights, order="easy_to_hard", order_by="words")
-    assert set(mix.stage(1, shuffled, MixSection(), LENGTH, corpora).inputs) == {"tokens:web"}
-    assert set(mix.stage(2, ordered, MixSection(), LENGTH, corpora).inputs) == {"tokens:web", "score:web"}
-    rehydrated = mix.stage(1, shuffled, MixSection(rehydrate=["web"]), LENGTH, corpora)
+    assert set(mix.stage(1, shuffled, MixSection(), LENGTHS, corpora).inputs) == {"tokens:web"}
+    assert set(mix.stage(2, ordered, MixSection(), LENGTHS, corpora).inputs) == {"tokens:web", "score:web"}
+    rehydrated = mix.stage(1, shuffled, MixSection(rehydrate=["web"]), LENGTHS, corpora)
     assert set(rehydrated.inputs) == {"tokens:web", "dedup:web"}
     with pytest.raises(RecipeError, match="corpus web has no stage score"):
-        mix.stage(2, ordered, MixSection(), LENGTH, MixInputs(corpora.tokens))
+        mix.stage(2, ordered, MixSection(), LENGTHS, MixInputs(corpora.tokens))
+
+
+def test_sequences_of_documents_that_did_not_fit_before_are_read_more_often(
+    artifacts: dict[str, Artifact], tmp_path: Path
+) -> None:
+    """Documents 2 of both shards have 10 and 18 ids, the others up to 6; sequences of 5 tokens held 6."""
+    tokens = artifacts["tokens:web"].path
+    assert long_document_copies(tokens, 5, 3.0).tolist() == [3.0, 1.0, 1.0, 3.0, 3.0]
+    stage = mix.stage(
+        1,
+        PhaseSection(name="one", tokens=11 * LENGTH, weights={"web": 1.0}),
+        MixSection(upsample_long=3.0, max_epochs=1.0),
+        Lengths(LENGTH, 5),
+        web_stages(),
+    )
+    (tmp_path / "mix").mkdir()
+    stage.work(StageContext(stage.id, tmp_path / "mix", tmp_path, [].append), {"tokens:web": artifacts["tokens:web"]})
+    assert Counter(read(PhasePlan.read(tmp_path / "mix"))) == {0: 3, 1: 1, 2: 1, 3: 3, 4: 3}
+
+
+def test_upsampling_is_in_the_key_of_longer_phases_alone() -> None:
+    phase = PhaseSection(name="one", tokens=LENGTH, weights={"web": 1.0})
+    keys = [
+        [mix.stage(1, phase, MixSection(upsample_long=factor), lengths, web_stages()).key for factor in (1.0, 3.0)]
+        for lengths in (LENGTHS, Lengths(LENGTH, 5))
+    ]
+    assert keys[0][0] == keys[0][1] == keys[1][0] != keys[1][1]

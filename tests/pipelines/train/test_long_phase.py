@@ -1,0 +1,57 @@
+"""A phase whose sequences are longer than those before, with positions scaled for them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arctic_model.checkpoint.reading import Checkpoint
+from infra.artifact import Artifact
+from infra.store.files import file_digest
+from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
+from tests.kit.interruption import interrupted_before
+from tests.pipelines.train.conftest import LENGTH, SECTION, SEQUENCES, Workshop, artifact, write_corpus
+
+LONGER = 4 * LENGTH
+ROPE: dict[str, dict[str, Any]] = {
+    "abf": {"rope_theta": 50_000.0},
+    "yarn": {"yarn_factor": 4.0, "yarn_original_positions": LENGTH},
+    "unscaled": {},
+}
+
+
+def longer(inputs: dict[str, Artifact], home: Path) -> dict[str, Artifact]:
+    """The inputs of phase 2 with sequences of LONGER tokens."""
+    for seed, corpus in enumerate(("code", "web")):
+        write_corpus(home / f"{corpus}-long", seed, length=LONGER)
+    budget = 10 * SECTION["global_batch_sequences"] // 2
+    shares = tuple(CorpusShare(corpus, budget, 0, SEQUENCES) for corpus in ("code", "web"))
+    PhasePlan("phase 2", LONGER, 0, shares, ((0, 0),)).write(home / "mix-2")
+    return inputs | {f"tokens:{corpus}": artifact(home / f"{corpus}-long") for corpus in ("code", "web")}
+
+
+def trained(workshop: Workshop, rope: dict[str, Any], stopped_at: int | None = None) -> Path:
+    first, _ = workshop.run("short", workshop.inputs(1), workshop.stage(1))
+    inputs = longer(workshop.inputs(2, previous=first), workshop.home)
+    stage = workshop.stage(2, model=rope)
+    if stopped_at:
+        with interrupted_before(stopped_at):
+            workshop.run("long", inputs, stage)
+    return workshop.run("long", inputs, stage)[0]
+
+
+@pytest.mark.parametrize("rope", ROPE.values(), ids=ROPE)
+def test_weights_go_on_with_other_positions(workshop: Workshop, rope: dict[str, Any]) -> None:
+    out = trained(workshop, rope)
+    config = Checkpoint(out / "checkpoint").config
+    assert {name: getattr(config, name) for name in rope} == rope
+
+
+def test_a_kill_within_the_long_phase_gives_the_same_bytes(workshops: Callable[[str], Workshop]) -> None:
+    expected, found = (trained(workshops(name), ROPE["yarn"], stop) for name, stop in (("calm", None), ("killed", 17)))
+    digests = [
+        {str(file.relative_to(out)): file_digest(file) for file in out.rglob("*") if file.is_file()}
+        for out in (expected, found)
+    ]
+    assert digests[0] == digests[1]
