@@ -1,7 +1,7 @@
 """Train the tokenizer on all corpora, or take one; encode and pack each corpus into sequences."""
 
 from pipelines.tokenize.existing_stage import existing_tokenizer_stage, pin
-from pipelines.tokenize.packing.repacking import repack_stage
+from pipelines.tokenize.repack import repack_stage
 from pipelines.tokenize.stage import TokenizeInputs, stage, tokenizer_stage
 from pipelines.tokenize.training_documents import TrainingDocuments
 

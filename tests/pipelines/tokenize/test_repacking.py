@@ -12,7 +12,7 @@ from infra.context import StageContext
 from pipelines.artifacts.tokens import TokensIndex, write_token_shard
 from pipelines.tokenize import repack_stage
 from pipelines.tokenize.packing import fill_rows, pack
-from pipelines.tokenize.packing.repacking import Repacked, repack_shard
+from pipelines.tokenize.repack.shard import Repacked, repack_shard
 from tests.kit.stages import committed, idle_stage
 
 PAD = 1

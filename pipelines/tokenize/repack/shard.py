@@ -1,8 +1,6 @@
-"""The same documents in sequences of another length: packed again from their ids, without tokenizing them again."""
+"""One shard of packed tokens in sequences of another length: its documents are put together and packed again."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.artifact import Artifact
-from infra.context import StageContext
-from infra.fanout import map_shards, shard_key
-from infra.inputs import Inputs, Node
-from infra.stage import Metrics, Stage
 from infra.store.integrity import require_intact
-from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.tokens import TokenSequences, packing_subject, write_token_shard
+from pipelines.artifacts.tokens import TokenSequences, write_token_shard
 from pipelines.tokenize.encode import SPLITS, Counts
-from pipelines.tokenize.packing.best_fit import fill_rows, pack
-from pipelines.tokenize.stage import packing_metrics
-
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class RepackInputs(Inputs[Node]):
-    """The packed tokens of one corpus."""
-
-    tokens: Node
+from pipelines.tokenize.packing import fill_rows, pack
 
 
 @dataclass(frozen=True)
@@ -41,35 +23,9 @@ class Repacked:
     sequence_length: int
 
 
-def repack_stage(corpus: str, sequence_length: int, tokens: Stage) -> Stage:
-    """Pack the tokens of `corpus`, both splits, into sequences of `sequence_length` + 1 ids."""
-    inputs = RepackInputs(tokens)
-    work = partial(_repack, sequence_length)
-    params = {"sequence_length": sequence_length}
-    return Stage("tokenize", packing_subject(corpus, sequence_length), VERSION, params, inputs.named(), work)
-
-
 def repack_shard(shard: Repacked, folder: Path) -> dict[str, Any]:
     """Write both splits of `shard` under `folder`. Returns Counts by split, those of texts being 0."""
     return {split: asdict(_repack_split(shard, split, folder)) for split in SPLITS}
-
-
-def _repack(sequence_length: int, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
-    inputs: RepackInputs[Artifact] = RepackInputs.of(artifacts)
-    index = TokenSequences(inputs.tokens.path, TRAIN).index
-    shards = [Repacked(number, inputs.tokens.path, sequence_length) for number in range(len(index.shards[TRAIN]))]
-    keys = [_key(shard, inputs.tokens) for shard in shards]
-    results = map_shards(context, repack_shard, shards, keys=keys)
-    counts = {split: [Counts(**result.metrics[split]) for result in results] for split in SPLITS}
-    replace(
-        index,
-        sequence_length=sequence_length,
-        shards={split: [each.sequences for each in counts[split]] for split in SPLITS},
-    ).write(context.out)
-    train, heldout = (
-        replace(sum(counts[split], Counts()), text_bytes=index.text_bytes[split]) for split in (TRAIN, HELDOUT)
-    )
-    return packing_metrics(train, heldout, sequence_length + 1)
 
 
 def _repack_split(shard: Repacked, split: str, folder: Path) -> Counts:
@@ -117,10 +73,3 @@ def _documents(sequences: TokenSequences, shard: int, pieces: pa.Table) -> tuple
     flat = sequences.rows(shard).reshape(-1)
     ids = np.concatenate([flat[at : at + size] for at, size in zip(first.tolist(), count.tolist(), strict=True)])
     return ids, np.add.reduceat(count, np.flatnonzero(repeated == 0))
-
-
-def _key(shard: Repacked, tokens: Artifact) -> str:
-    files = [f"{split}/{shard.number:05d}.{kind}" for split in SPLITS for kind in ("bin", "parquet")]
-    return shard_key(
-        shard.number, {"sequence_length": shard.sequence_length}, *(tokens.digest(tokens.path / file) for file in files)
-    )
