@@ -138,7 +138,7 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
     yield from mistakes
     if mistakes:
         return
-    yield from _segment_mistakes(run)
+    yield from _segment_mistakes(run, config)
     if config.vocab_size < run.tokenizer.vocab_size:
         yield (
             f"model.overrides.vocab_size = {config.vocab_size} is less than tokenizer.vocab_size = "
@@ -159,7 +159,7 @@ def _idle_fields(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
             yield f"train.{name} = {value:g} with model.overrides.num_experts = 0: there are no experts. Remove it."
 
 
-def _segment_mistakes(run: RunRecipe) -> Iterator[str]:
+def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
     """Settings of a phase or of an amendment that workers, experts or dtypes do not allow."""
     places = {**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES}
     frozen = [("train.", run.train.freeze)]
