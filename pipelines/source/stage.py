@@ -27,7 +27,7 @@ def stage(name: str, section: SourceSection, pins: Mapping[str, Any], folder: Pa
     Where files lie is not in the key: what they contain is.
     """
     params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
-    return Stage("source", name, 4, params, {}, partial(_source, name, section, pins, folder))
+    return Stage("source", name, 5, params, {}, partial(_source, name, section, pins, folder))
 
 
 def _source(

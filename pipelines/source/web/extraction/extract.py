@@ -11,10 +11,10 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.document_sink import Extractor
-from pipelines.source.web.extraction.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.code import CODE
 from pipelines.source.web.extraction.dom import length
-from pipelines.source.web.extraction.second_choice import choose_again, is_little
+from pipelines.source.web.extraction.layout.boilerplate import keep_main_part, without_surroundings
+from pipelines.source.web.extraction.layout.second_choice import choose_again, is_little
 from pipelines.source.web.extraction.text import prose, tidy
 from pipelines.source.web.extraction.visible import visible_tree
 
@@ -92,7 +92,7 @@ def _extract(html: str, extractor: Extractor) -> tuple[str, str]:
 
 
 def _cascade(html: str, tree: HTMLTree, body: ElementNode, visible: int) -> tuple[str, str]:
-    keep_main_part(body, visible)
+    keep_main_part(html, body, visible)
     text = tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
     shorter = _without_tail(text)
     # The last lines of code look like buttons.

@@ -168,7 +168,7 @@ def test_whatever_stands_around_the_whole_page_its_prose_is_there(around, each):
 
 @pytest.mark.parametrize("left", ["", "Read on.", "The river rose. "])
 def test_a_page_of_which_little_is_left_is_chosen_again_and_says_so(left, monkeypatch):
-    def lose(body, _):
+    def lose(_, body, __):
         body.inner_html = f"<p>{left}</p>"
 
     monkeypatch.setattr(module, "keep_main_part", lose)

@@ -6,8 +6,8 @@ from types import FrameType
 
 import pytest
 
-from pipelines.source.web.extraction import boilerplate as extract_boilerplate
 from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.extraction.layout import boilerplate as extract_boilerplate
 
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 LINK = "<a href='/x'>to the harbour</a>"

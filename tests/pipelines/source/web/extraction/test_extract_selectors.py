@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from resiliparse.parse.html import ElementNode, HTMLTree
 
-from pipelines.source.web.extraction.boilerplate import NAMED, NO_TEXT
 from pipelines.source.web.extraction.code import EDITORS
-from pipelines.source.web.extraction.main_part import MAIN_PARTS
-from pipelines.source.web.extraction.names import judge_names
+from pipelines.source.web.extraction.layout.boilerplate import NAMED, NO_TEXT
+from pipelines.source.web.extraction.layout.main_part import MAIN_PARTS
+from pipelines.source.web.extraction.layout.names import judge_names
 from pipelines.source.web.extraction.visible import SPECIAL, is_hidden_by_attribute
 
 EDITOR_RULES = [

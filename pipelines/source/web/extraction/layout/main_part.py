@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from resiliparse.parse.html import ElementNode, ElementNodeList
 
 from pipelines.source.web.extraction.dom import length, one_by_one
-from pipelines.source.web.extraction.names import judge_names, kind_of
+from pipelines.source.web.extraction.layout.names import judge_names, kind_of
 
 MIN_MAIN_CHARACTERS = 1000
 """Prose below which a candidate is a teaser or a first paragraph, not the main part of its page."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from resiliparse.parse.html import HTMLTree
 
 from pipelines.artifacts.documents import SECOND_CHOICE
-from pipelines.source.web.extraction.boilerplate import remove_surroundings
 from pipelines.source.web.extraction.dom import inked, length, remove_all
+from pipelines.source.web.extraction.layout.boilerplate import remove_surroundings
 from pipelines.source.web.extraction.visible import visible_tree
 
 MIN_KEPT_SHARE = 0.07

@@ -2,8 +2,9 @@
 
 The rules are those of published extractors, as CSS selectors over the DOM of resiliparse: link density and short blocks
 after boilerpipe (C. Kohlschütter et al., "Boilerplate Detection using Shallow Text Features", WSDM 2010) and jusText
-(J. Pomikálek, "Removing Boilerplate and Duplicate Content from Web Corpora", 2011). No rule removes what most of a page
-consists of, and none but invisibility looks inside code. Figures are in benchmarks/RESULTS.md.
+(J. Pomikálek, "Removing Boilerplate and Duplicate Content from Web Corpora", 2011). Which of them apply depends on the
+type of the page. No rule removes what most of a page consists of, and none but invisibility looks inside code. Figures
+are in benchmarks/RESULTS.md.
 """
 
 from collections import Counter
@@ -14,8 +15,10 @@ from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.web.extraction.code import CODE
 from pipelines.source.web.extraction.dom import inked, length, of_rare_tags, one_by_one, remove_all
-from pipelines.source.web.extraction.main_part import main_part
-from pipelines.source.web.extraction.names import judge_names, kind_of
+from pipelines.source.web.extraction.layout.main_part import main_part
+from pipelines.source.web.extraction.layout.names import judge_names, kind_of
+from pipelines.source.web.extraction.layout.page_type import page_type
+from pipelines.source.web.extraction.layout.type_rules import RULES, Rules
 
 MAX_AROUND_SHARE = 0.4
 """Share of a page's text above which what its tag calls navigation, a form or an aside stands around the page itself:
@@ -32,6 +35,8 @@ entries that are links, are the page's content."""
 MIN_SPARED_SHARE = 0.5
 """Prose of blocks that are called the same, as a share of that of the largest such kind, from which they are content
 too if the largest is."""
+MIN_ENTRIES = 3
+"""Blocks of one kind from which they are entries of a list, if their share of the page is large."""
 MIN_CODE_SHARE = 0.5
 """Share of a block's text that is code from which the block is a listing."""
 MIN_TITLE_CHARACTERS = 25
@@ -56,6 +61,15 @@ _AROUND = (
     "[role]:is([role=navigation],[role=contentinfo],[role=dialog],[role=search],[role=menu]),"
     "form:not(:has(p,article,main))"
 )
+_CONSENT = (
+    ":is([id],[class]):is(#onetrust-consent-sdk,#onetrust-banner-sdk,#onetrust-pc-sdk,#CybotCookiebotDialog,"
+    "#didomi-host,#usercentrics-root,#BorlabsCookieBox,#cookiescript_injected,#iubenda-cs-banner,#tarteaucitronRoot,"
+    "#cmplz-cookiebanner-container,#truste-consent-track,#cookie-law-info-bar,#axeptio_overlay,"
+    "#moove_gdpr_cookie_info_bar,#moove_gdpr_cookie_modal,#hs-eu-cookie-confirmation,[id^=sp_message_container],"
+    ".qc-cmp2-container,.cky-consent-container,.osano-cm-window,.shopify-pc__banner__dialog,"
+    ".shopify-pc__prefs__dialog)"
+)
+"""The dialogs of consent managers, whose list of partners and purposes may be longer than the page."""
 _NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,label,textarea"
 _ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
 NO_TEXT = of_rare_tags(f"{_NO_PROSE},{_ASIDES}")
@@ -65,17 +79,29 @@ _LINKED = ":is(ul,ol,table,div,p,h2,h3,h4,h5):has(a)"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 
-def keep_main_part(body: ElementNode, visible: int) -> None:
-    """Reduce the body of a page, of `visible` characters that are not blank, to its main part without boilerplate."""
-    whole = _remove_around(body, visible)
-    main = main_part(body, whole)
-    remove_all(main, NO_TEXT)
+def keep_main_part(html: str, body: ElementNode, visible: int) -> str:
+    """Reduce the body of a page, of `visible` characters that are not blank, to its main part without boilerplate;
+    returns the type of the page."""
+    main, text, shares = main_part_of(body, visible)
     # resiliparse prints no figure; many a table and listing stands in one.
     for figure in main.query_selector_all("figure:has(table,pre)").values():
         figure.replace_with(*figure.children.values())
     if main is not body:
         body.replace_children(main)
-    _Pruning(main).run()
+    kind = page_type(html, main.html or "", text, shares)
+    _Pruning(main, text, RULES[kind]).run()
+    return kind
+
+
+def main_part_of(body: ElementNode, visible: int) -> tuple[ElementNode, str, tuple[float, float]]:
+    """The main part of a page with its text, and the shares of the page that stand outside of navigation, and of that
+    which are the main part; all else of no prose is removed."""
+    visible -= _remove_consent(body)
+    whole = _remove_around(body, visible)
+    main = main_part(body, whole)
+    remove_all(main, NO_TEXT)
+    text = main.text or ""
+    return main, text, (whole / (visible or 1), inked(text) / (whole or 1))
 
 
 def without_surroundings(html: str) -> str:
@@ -89,7 +115,17 @@ def without_surroundings(html: str) -> str:
 def remove_surroundings(body: ElementNode) -> None:
     """Remove the elements that never hold prose."""
     remove_all(body, f"{_NO_PROSE},noscript")
+    _remove_consent(body)
     _remove_around(body, length(body))
+
+
+def _remove_consent(body: ElementNode) -> int:
+    """Remove the dialogs that ask for consent to cookies; returns their characters."""
+    dialogs = body.query_selector_all(_CONSENT).values()
+    characters = sum(map(length, dialogs))
+    for dialog in dialogs:
+        dialog.remove()
+    return characters
 
 
 def _remove_around(body: ElementNode, visible: int) -> int:
@@ -119,9 +155,8 @@ class _Doomed(NamedTuple):
 class _Pruning:
     """Removes boilerplate below one element, and counts the characters read on the way."""
 
-    def __init__(self, main: ElementNode) -> None:
-        self._main = main
-        text = main.text or ""
+    def __init__(self, main: ElementNode, text: str, rules: Rules) -> None:
+        self._main, self._rules = main, rules
         self._total = inked(text)
         self._readable = MAX_TEXT_READS * len(text)
         self._has_code = main.query_selector(CODE) is not None
@@ -130,7 +165,8 @@ class _Pruning:
     def run(self) -> None:
         if self._remove(NAMED, self._is_named_boilerplate):
             self._total = length(self._main)
-        self._remove(_LINKED, self._is_link_list)
+        if self._rules.link_lists:
+            self._remove(_LINKED, self._is_link_list)
 
     def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> bool:
         """Remove what `selector` finds and `goes` picks, unless it is the content of the page; what stands inside is
@@ -145,9 +181,29 @@ class _Pruning:
                 if element.child_element_count:
                     place += len(element.query_selector_all(selector))
                 doomed.append(_Doomed(element, self._length(element), kind_of(element.tag, element.class_name)))
-        for each in _spared(doomed, self._total, MIN_LEFT_SHARE):
+        for each in _spared(self._without_entries(doomed), self._total, MIN_LEFT_SHARE):
             each.element.remove()
         return bool(doomed)
+
+    def _without_entries(self, doomed: list[_Doomed]) -> list[_Doomed]:
+        """`doomed` without the kinds that repeat and together hold much of the main part: the entries of a page that
+        lists them."""
+        rules = self._rules
+        if rules.min_entries_share >= 1:
+            return doomed
+        count = Counter(each.kind for each in doomed)
+        characters: Counter[object] = Counter()
+        for each in doomed:
+            characters[each.kind] += each.characters
+        entries = {
+            kind
+            for kind in count
+            if count[kind] >= MIN_ENTRIES and characters[kind] >= rules.min_entries_share * self._total
+        }
+        return [each for each in doomed if each.kind not in entries or not self._may_be_entry(each.element)]
+
+    def _may_be_entry(self, element: ElementNode) -> bool:
+        return self._rules.entries_of_any_name or not judge_names(element.class_name, None)[0]
 
     def _is_named_boilerplate(self, element: ElementNode) -> bool:
         boilerplate, suspect = judge_names(element.class_name, element.id)
@@ -157,7 +213,7 @@ class _Pruning:
             boilerplate, suspect = judge_names(element.class_name, None)
         if boilerplate and self._length(element) <= MAX_NAMED_SHARE * self._total:
             return not self._is_listing(element)
-        return suspect and self._is_boilerplate(element) and not self._is_listing(element)
+        return suspect and self._rules.suspects and self._is_boilerplate(element) and not self._is_listing(element)
 
     def _is_boilerplate(self, suspect: ElementNode) -> bool:
         characters = self._length(suspect)

@@ -1,0 +1,33 @@
+"""Which rules of boilerplate apply to a type of page."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Rules(NamedTuple):
+    """Rules for one type of page."""
+
+    suspects: bool
+    """Whether blocks of a suspect name go (if short or full of links)."""
+    link_lists: bool
+    """Whether blocks go that consist of links."""
+    min_entries_share: float
+    """Share of the main part from which blocks of one kind are the page's entries, together; 1 if a page has none."""
+    entries_of_any_name: bool = False
+    """Whether they are even if their name is boilerplate's own."""
+
+
+_PROSE = Rules(suspects=True, link_lists=True, min_entries_share=1)
+_OF_PARTS = Rules(suspects=False, link_lists=True, min_entries_share=0.1)
+
+RULES: Mapping[str, Rules] = {
+    "article": _PROSE,
+    "forum": _PROSE,
+    "product": _PROSE,
+    "documentation": _OF_PARTS,
+    "collection": _OF_PARTS,
+    "listing": Rules(suspects=True, link_lists=True, min_entries_share=0.05),
+    "service": Rules(suspects=False, link_lists=False, min_entries_share=0.1, entries_of_any_name=True),
+}
+"""By the types of page_type.PAGE_TYPES. Articles, posts and descriptions of a product are prose, which links and panels
+interrupt; the others consist of cards, panels and links."""

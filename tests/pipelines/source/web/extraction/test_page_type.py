@@ -1,0 +1,100 @@
+"""The type of a page, and which of its blocks are boilerplate on a page of that type."""
+
+import gzip
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipelines.source.web.charsets import decode
+from pipelines.source.web.extraction.dom import length
+from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.extraction.layout.boilerplate import RULES, keep_main_part
+from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, page_type
+from pipelines.source.web.extraction.visible import visible_tree
+
+WCXB = Path(__file__).parents[5] / ".." / "shared" / "data" / "wcxb"
+SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
+STORY = f"<p>{SENTENCE * 4}</p>" * 5
+
+
+def head(path: str, kind: str = "", schema: str = "") -> str:
+    mark = f'<script type="application/ld+json">{{"@type": "{schema}"}}</script>' if schema else ""
+    graph = f'<meta property="og:type" content="{kind}">' if kind else ""
+    return f'<head><link rel="canonical" href="https://town.example/{path}">{graph}{mark}</head>'
+
+
+def entries(count: int, block: str) -> str:
+    return "".join(block.format(n) for n in range(count))
+
+
+CARD = "<div class='item-info'><a href='/{0}'><h3>Lamp of brass number {0}</h3></a><p>It burns oil. ${0}.99</p></div>"
+TEASER = "<div class='teaser-box'><h2><a href='/{0}'>Title number {0} of the day</a></h2><p>In short, {0}.</p></div>"
+POST = "<div class='topic-post'><span>ann</span><time>2024</time><blockquote>Why {0}?</blockquote><p>{1}</p></div>"
+PAGES = {
+    "article": f"{head('blog/the-river-rose-in-the-night', 'article', 'NewsArticle')}<body><article>{STORY}</article>",
+    "documentation": f"{head('docs/api/lamp')}<body><main>{STORY}"
+    + entries(9, "<h3>light{0}</h3><p>Call it as <code>light({0})</code>.</p><pre>light({0})\n</pre>")
+    + "</main>",
+    "forum": f"{head('forum/threads/lamps.12345/', '', 'DiscussionForumPosting')}<body><main>"
+    + "".join(POST.format(n, SENTENCE) for n in range(9))
+    + "</main>",
+    "product": f"{head('products/brass-lamp', 'product', 'Product')}<body><main><h1>Lamp</h1><p>$ 9.99</p>"
+    f"<p>{SENTENCE}</p><input><input></main>",
+    "collection": f"{head('collections/lamps', '', 'CollectionPage')}<body><main>{entries(24, CARD)}</main>",
+    "listing": f"{head('tag/floods', 'website', 'ItemList')}<body><main>{entries(30, TEASER)}</main>",
+}
+
+
+def type_of(html: str) -> str:
+    body = visible_tree(html).body
+    assert body is not None
+    return keep_main_part(html, body, length(body))
+
+
+@pytest.mark.parametrize("expected", PAGES)
+def test_a_page_is_of_the_type_that_its_marks_and_blocks_say(expected):
+    assert type_of(f"<html>{PAGES[expected]}</body></html>") == expected
+
+
+def test_each_type_has_rules_and_an_empty_page_has_a_type():
+    assert set(RULES) == set(PAGE_TYPES)
+    assert page_type("", "", "", (0, 0)) in PAGE_TYPES
+
+
+@pytest.mark.parametrize(("kind", "count"), [("collection", 24), ("listing", 30)])
+def test_the_entries_of_a_page_that_lists_them_are_its_content(kind, count):
+    text, _ = extract(f"<html>{PAGES[kind]}</body></html>", "cascade")
+    word = "Lamp of brass number" if kind == "collection" else "Title number"
+    assert [n for n in range(count) if f"{word} {n}" not in text] == []
+
+
+def test_the_same_entries_below_an_article_are_teasers():
+    html = PAGES["article"].replace("</article>", f"{entries(5, TEASER)}</article>")
+    text, _ = extract(f"<html>{html}</body></html>", "cascade")
+    assert text.count(SENTENCE.strip()) == 20 and "Title number" not in text
+
+
+@pytest.mark.parametrize(
+    "around", ["<div id='onetrust-consent-sdk'>{}</div>", "<div id='sp_message_container_7'>{}</div>"]
+)
+def test_a_dialog_for_consent_goes_though_it_is_longer_than_the_page(around):
+    dialog = around.format("<div class='ot-pc'>" + f"<p>We store data. {SENTENCE * 3}</p>" * 60 + "</div>")
+    text, _ = extract(f"<html><body><article>{STORY}</article>{dialog}</body></html>", "cascade")
+    assert "We store data" not in text and SENTENCE.strip() in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WCXB.is_dir(), reason=f"no pages of seven types on this machine: {WCXB}")
+def test_pages_that_no_weight_was_fitted_to_are_of_their_type():
+    with gzip.open(WCXB / "gold.jsonl.gz", "rt", encoding="utf-8") as lines:
+        pages = [json.loads(line) for line in lines]
+    held_out = [page for page in pages if hashlib.sha256(page["id"].encode()).digest()[0] >= 128]
+    right = Counter[str]()
+    for page in held_out:
+        html = decode(gzip.decompress((WCXB / "html" / f"{page['id']}.html.gz").read_bytes()), "")
+        right[page["page_type"]] += type_of(html) == page["page_type"]
+    assert right.total() >= 0.6 * len(held_out)
+    assert len(right) == len(PAGE_TYPES)
