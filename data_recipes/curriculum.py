@@ -164,7 +164,3 @@ class MixSection(Section):
                 f"copies_by_cluster_size = {self.copies_by_cluster_size}: the sizes must ascend from 1. Sort them."
             )
         return self
-
-    def epochs_of(self, corpus: str) -> float:
-        """Passes over a corpus above which the plan is refused."""
-        return self.max_epochs_per_corpus.get(corpus, self.max_epochs)

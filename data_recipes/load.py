@@ -116,6 +116,8 @@ def _named_corpora(run: RunRecipe) -> Iterator[tuple[str, str]]:
     for number, phase in enumerate(run.phases, start=1):
         fields = ("weights", "weights_to", "tokens_per_corpus")
         tables |= {f"phases.{number}.{field}": getattr(phase, field) for field in fields}
+    for number, amendment in enumerate(run.amendments, start=1):
+        tables |= {f"amendments.{number}.{field}": getattr(amendment, field) for field in ("weights", "weights_to")}
     for number, section in enumerate(run.finetune, start=1):
         tables |= {f"finetune.{number}.{field}": getattr(section, field) for field in ("weights", "epochs")}
     for field, table in tables.items():

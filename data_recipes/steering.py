@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError, model_validator
 
-from data_recipes.curriculum import PhaseSection
+from data_recipes.curriculum import PhaseSection, require_sum_of_one
 from data_recipes.explain import explain
-from data_recipes.section import PositiveInt, Section
+from data_recipes.section import Fraction, PositiveInt, Section
 from data_recipes.training import LAYOUT_FIELDS, TrainSection
 
 ONCE = {
@@ -24,20 +24,57 @@ class AmendmentSection(Section):
     from_step: PositiveInt
     """Last step before the change, counted from the first step of the run. The changes hold from the next step to the
     end of the run, or to where a later phase or amendment sets the same field."""
-    train: Annotated[dict[str, Any], Field(min_length=1)]
+    train: dict[str, Any] = {}
     """Fields of `[train]` to change, such as `train.peak_lr = 0.001`. Fields that are no part of a stage's key, such as
     `checkpoint_every_steps`, need no amendment: change them in `[train]`."""
+    weights: dict[str, Fraction] = {}
+    """Fraction per corpus of the tokens that are left of the phase; the fractions sum to 1. The next phase has weights
+    of its own. Empty leaves the phase's order as it is."""
+    weights_to: dict[str, Fraction] = {}
+    """Fractions at the end of the phase, reached linearly from `weights` by tokens read. Empty keeps `weights`
+    constant."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.train and not self.weights:
+            raise ValueError("train = {}, weights = {}: nothing is changed. Give fields of [train], weights, or both.")
+        if self.weights_to and not self.weights:
+            raise ValueError(f"weights_to = {self.weights_to}: there is no weights for it to start from. Add weights.")
+        require_sum_of_one("weights", self.weights)
+        require_sum_of_one("weights_to", self.weights_to)
+        return self
+
+
+@dataclass(frozen=True)
+class DataAmendment:
+    """Weights of the `tokens` that are left of a phase after step `from_step`."""
+
+    from_step: int
+    tokens: int
+    weights: Mapping[str, float]
+    weights_to: Mapping[str, float]
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora that are read, sorted."""
+        return sorted({name for part in (self.weights, self.weights_to) for name, value in part.items() if value})
+
+    def as_params(self) -> dict[str, Any]:
+        """The weights as plain data."""
+        moving = {"weights_to": dict(self.weights_to)} if self.weights_to else {}
+        return {"weights": dict(self.weights), **moving}
 
 
 @dataclass(frozen=True)
 class Segment:
     """Steps `first_step + 1` to `last_step` of one phase, which share all settings. Steps and `first_tokens`, which
-    were read before, count from the start of the run."""
+    were read before, count from the start of the run. `data`: the weights that begin with it, if they are amended."""
 
     first_step: int
     last_step: int
     first_tokens: int
     train: TrainSection
+    data: DataAmendment | None = None
 
     def tokens(self, sequence_length: int) -> int:
         """Tokens that the segment reads."""
@@ -80,15 +117,23 @@ class _Run:
         section = _with(self.train, {**self.amended, **phase.train}, f"phases.{number}.train", phase.train)
         end = self.tokens + phase.tokens
         parts: list[Segment] = []
+        data: DataAmendment | None = None
         field = f"phases.{number}.tokens = {phase.tokens}"
         while True:
             last_step = self.step + self._steps(end - self.tokens, section, field)
             if not self.waiting or self.waiting[0][1].from_step >= last_step:
-                return (*parts, self._advance(last_step, section))
+                return (*parts, self._advance(last_step, section, data))
             index, amendment = self.waiting.pop(0)
             field = f"amendments.{index}.from_step = {amendment.from_step}"
             if amendment.from_step > self.step:
-                parts.append(self._advance(amendment.from_step, section))
+                parts.append(self._advance(amendment.from_step, section, data))
+                data = None
+            elif amendment.weights:
+                raise ValueError(
+                    f"{field}: phases.{number} begins after this step, with weights of its own. Change those."
+                )
+            if amendment.weights:
+                data = DataAmendment(self.step, end - self.tokens, amendment.weights, amendment.weights_to)
             section = _amended(section, index, amendment)
             self.amended |= amendment.train
 
@@ -103,8 +148,8 @@ class _Run:
             )
         return tokens // step_tokens
 
-    def _advance(self, last_step: int, section: TrainSection) -> Segment:
-        segment = Segment(self.step, last_step, self.tokens, section)
+    def _advance(self, last_step: int, section: TrainSection, data: DataAmendment | None) -> Segment:
+        segment = Segment(self.step, last_step, self.tokens, section, data)
         self.tokens += segment.tokens(self.sequence_length)
         self.step = last_step
         return segment

@@ -204,13 +204,15 @@ def _mix_mistakes(
                 f"has {num_sequences}. Split it."
             )
         field = f"phases.{number}.order_by = {phase.order_by!r}"
-        common = set.intersection(*(set(own_scores.get(name, ())) for name in phase.corpora))
+        amended = [name for each in run.segments[number - 1] if each.data for name in each.data.corpora]
+        read = sorted({*phase.corpora, *amended})
+        common = set.intersection(*(set(own_scores.get(name, ())) for name in read))
         columns = [*NUMERIC_SCORES, *sorted(common)]
         if phase.order_by and phase.order_by not in columns:
             hint = did_you_mean(phase.order_by, columns) or f"Choose one of {', '.join(columns)}."
             yield f"{field}: the stage score has no such numeric column. {hint}"
         elif phase.order_by:
-            for name in phase.corpora:
+            for name in read:
                 yield from (f"{field}: {mistake}" for mistake in _unmeasured(phase.order_by, name, corpora[name]))
     for name, power in run.mix.quality_power.items():
         for mistake in _unmeasured("quality", name, corpora[name]):
@@ -219,6 +221,8 @@ def _mix_mistakes(
 
 def _finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
     phases = {name: number for number, phase in enumerate(run.phases, start=1) for name in phase.corpora}
+    for number, segments in enumerate(run.segments, start=1):
+        phases |= {name: number for each in segments if each.data for name in each.data.corpora}
     for number, section in enumerate(run.finetune, start=1):
         prefix, field = f"finetune.{number}", "weights" if section.weights else "epochs"
         for name in section.corpora:

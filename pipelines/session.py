@@ -155,8 +155,8 @@ def simulate(recipe: AnyRecipe, store: Path | str, assumptions: Sequence[str] = 
 
     Raises RecipeError if the size of a corpus is not known or a phase asks for more than there is.
     """
-    from pipelines.mix.simulator import assumed_sequences
-    from pipelines.mix.simulator import simulate as simulate_phases
+    from pipelines.mix.from_recipe import assumed_sequences
+    from pipelines.mix.from_recipe import simulate as simulate_phases
 
     loaded = as_recipe(recipe)
     run = loaded.require_run()

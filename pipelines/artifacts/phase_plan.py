@@ -3,6 +3,7 @@
     plan.json               the numbers: budgets, seed, seek table
     copies/<corpus>.npy     int64: copies of sequences 0 .. i in one pass, summed; where not each is read once a pass
     ranked/<corpus>.npy     int64: sequence of each draw of the phase; where the order is by a score
+    amended/<position>/     the same for the rest of the phase from a position on, for each amendment of its weights
 
 Which corpus stands where is told by `due_order`. Inside a corpus, draws are counted on from phase to phase: draw d is
 number d % available of pass d // available, and a keyed permutation, a new one each pass, turns it into a sequence.
@@ -22,9 +23,9 @@ from infra.store.integrity import read_committed, require_intact
 from pipelines.artifacts.sequence_order.due_order import BLOCK, DueOrder, Seek, seek_table
 from pipelines.artifacts.sequence_order.permutation import permute
 
-__all__ = ["CorpusShare", "PhasePlan", "mixture", "seek_table"]
+__all__ = ["CorpusShare", "PhaseOrder", "PhasePlan", "PlanPart", "mixture", "part_folder", "seek_table"]
 
-PLAN = "plan.json"
+PLAN, AMENDED = "plan.json", "amended"
 EMPTY = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
 
 
@@ -100,6 +101,13 @@ class PhasePlan:
         here = self._order.taken(position)
         return {share.corpus: share.start + int(count) for share, count in zip(self.shares, here, strict=True)}
 
+    def read_shares(self, position: int) -> tuple[CorpusShare, ...]:
+        """`shares` with the sequences that are read before `position` as their budgets."""
+        if position == self.num_sequences:
+            return self.shares
+        taken = self.taken(position)
+        return tuple(replace(each, budget=taken[each.corpus] - each.start, initial=None) for each in self.shares)
+
     def position_of(self, corpus: str, draw: int) -> int:
         """Where draw number `draw` of a corpus, counted from the first phase on, stands in this phase."""
         index = [share.corpus for share in self.shares].index(corpus)
@@ -118,6 +126,7 @@ class PhasePlan:
         for share in numbers["shares"]:
             if share["sequence_length"] is None:
                 del share["sequence_length"]
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / PLAN).write_text(json.dumps(numbers, indent=1, sort_keys=True), encoding="utf-8")
         for kind in ("copies", "ranked"):
             for corpus, column in getattr(self, kind).items():
@@ -169,6 +178,82 @@ class PhasePlan:
         if share.corpus in self.copies:
             sequences = np.searchsorted(self.copies[share.corpus], sequences, side="right")
         return sequences
+
+
+@dataclass(frozen=True)
+class PlanPart:
+    """The plan in `folder`, which holds from `first_position` of its phase on for `num_sequences`."""
+
+    folder: Path
+    first_position: int
+    num_sequences: int
+    plan: PhasePlan
+
+    @cached_property
+    def read(self) -> tuple[CorpusShare, ...]:
+        """The shares of the plan, with the sequences that are read as their budgets."""
+        return self.plan.read_shares(self.num_sequences)
+
+    def mixture(self) -> np.ndarray:
+        """float64 [2, corpora]: each corpus' share of the tokens at the start of the part and at its end."""
+        return mixture(self.plan.shares, [0.0, self.num_sequences / self.plan.num_sequences])
+
+
+@dataclass(frozen=True)
+class PhaseOrder:
+    """A whole phase: one part, and one more for each amendment of its weights."""
+
+    parts: tuple[PlanPart, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> "PhaseOrder":
+        """The order in the artifact at `folder`."""
+        rests = sorted((folder / AMENDED).iterdir()) if (folder / AMENDED).is_dir() else []
+        plans = [(0, folder, PhasePlan.read(folder)), *((int(rest.name), rest, PhasePlan.read(rest)) for rest in rests)]
+        ends = [*(first for first, _, _ in plans[1:]), plans[-1][0] + plans[-1][2].num_sequences]
+        return cls(
+            tuple(PlanPart(at, first, end - first, plan) for (first, at, plan), end in zip(plans, ends, strict=True))
+        )
+
+    @property
+    def phase(self) -> str:
+        """Name of the phase."""
+        return self.parts[0].plan.phase
+
+    @property
+    def sequence_length(self) -> int:
+        return self.parts[0].plan.sequence_length
+
+    @property
+    def num_sequences(self) -> int:
+        return sum(part.num_sequences for part in self.parts)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_sequences * self.sequence_length
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """Sequences that the phase reads of each corpus."""
+        budgets: dict[str, int] = {}
+        for part in self.parts:
+            for share in part.read:
+                budgets[share.corpus] = budgets.get(share.corpus, 0) + share.budget
+        return budgets
+
+    @property
+    def read_shares(self) -> tuple[CorpusShare, ...]:
+        """Of each corpus what all parts have read at the end: the next phase goes on from there."""
+        return self.parts[-1].read
+
+    def at(self, position: int) -> PlanPart:
+        """The part that `position` of the phase is in."""
+        return next(part for part in reversed(self.parts) if part.first_position <= position)
+
+
+def part_folder(folder: Path, first_position: int) -> Path:
+    """Where the plan of a phase in `folder` lies that holds from a position on."""
+    return folder / AMENDED / f"{first_position:012d}" if first_position else folder
 
 
 def _columns(folder: Path) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.evaluation import Scores
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.phase_plan import PhaseOrder
 from pipelines.export.inputs import CorpusHistory, ExportInputs
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
@@ -67,7 +67,7 @@ class RunRecord:
 
 def read_run(run: str, export: str, inputs: ExportInputs[Artifact]) -> RunRecord:
     """The record of the run named `run`, for its export named `export`."""
-    plans = [PhasePlan.read(inputs.mix[number].path) for number in sorted(inputs.mix, key=int)]
+    plans = [PhaseOrder.read(inputs.mix[number].path) for number in sorted(inputs.mix, key=int)]
     used = [inputs.train, inputs.tokenizer, inputs.evaluate]
     return RunRecord(
         run=run,
@@ -80,8 +80,8 @@ def read_run(run: str, export: str, inputs: ExportInputs[Artifact]) -> RunRecord
     )
 
 
-def _phase(plan: PhasePlan) -> PhaseRecord:
-    tokens = {share.corpus: share.budget * plan.sequence_length for share in plan.shares if share.budget}
+def _phase(plan: PhaseOrder) -> PhaseRecord:
+    tokens = {corpus: budget * plan.sequence_length for corpus, budget in plan.budgets.items() if budget}
     return PhaseRecord(plan.phase, tokens)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
+from data_recipes.curriculum import PhaseSection
 from data_recipes.lock import Lock
 from data_recipes.training import TrainSection
 from infra.stage import Stage, topological_order
@@ -202,15 +203,26 @@ def _phases(
             packed[length] = {name: tokenize.repack_stage(name, length, stage) for name, stage in packed[base].items()}
         tokens = packed[length]
         order = mix.MixInputs(tokens, scored, deduped, mixed)
-        mixed = mix.stage(number, phase, run.mix, mix.Lengths(length, base), order)
+        mixes = _mixes(run, number, phase, mix.Lengths(length, base), order)
+        mixed = mixes[-1]
         read = train.TrainInputs(mixed, tokens, trained)
         model = phase_config(run, number).to_dict()
         initial = weights if number == 1 else None
-        trained = train.stage(number, segment_settings(run, number), model, read, initial)
+        trained = train.stage(number, segment_settings(run, number), model, read, initial, mixes)
         inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
         evaluated = evaluate.stage(str(number), phase.name, run.evaluate, folder, inputs)
         stages += [mixed, trained, evaluated]
     return stages
+
+
+def _mixes(
+    run: RunRecipe, number: int, phase: PhaseSection, lengths: mix.Lengths, inputs: mix.MixInputs[Stage]
+) -> list[Stage]:
+    """The order of a phase as it is with its first segment, the first two and so on: each amendment of weights changes
+    the rest."""
+    data = [segment.data for segment in run.segments[number - 1]]
+    amendments = [[each for each in data[:count] if each] for count in range(1, len(data) + 1)]
+    return [mix.stage(number, phase, run.mix, lengths, inputs, each) for each in amendments]
 
 
 def _exports(run: RunRecipe, corpora: Mapping[str, Corpus], built: Mapping[str, Stage]) -> list[Stage]:
@@ -231,7 +243,13 @@ def _exports(run: RunRecipe, corpora: Mapping[str, Corpus], built: Mapping[str, 
 def segment_settings(run: RunRecipe, number: int) -> list[train.SegmentSettings]:
     """The settings of phase `number`, from its start and from each amendment in it on."""
     return [
-        train.SegmentSettings(each.first_step, each.first_tokens, each.train, schedule(run, number, each.train))
+        train.SegmentSettings(
+            each.first_step,
+            each.first_tokens,
+            each.train,
+            schedule(run, number, each.train),
+            each.data.as_params() if each.data else {},
+        )
         for each in run.segments[number - 1]
     ]
 

@@ -1,42 +1,90 @@
-"""A phase's page into whole sequences, and whether the corpora can give them."""
+"""The budget of a phase in whole sequences of its corpora, and whether they can give them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 
-from data_recipes import RecipeError, RunRecipe
-from data_recipes.curriculum import MixSection, PhaseSection
-from pipelines.artifacts.phase_plan import CorpusShare
+from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 
 
-def check_budgets(run: RunRecipe, available: Mapping[str, int]) -> None:
-    """Raise RecipeError, with the numbers and the mend, where a phase asks a corpus for more than `mix.max_epochs`.
+@dataclass(frozen=True)
+class PhaseBudget:
+    """What a phase reads, or its rest from an amendment on: `num_sequences` of `sequence_length` tokens, of corpora by
+    `weights`, which move linearly to `weights_to` if there are any; or exactly `sequences` of each. Messages name it as
+    `place`."""
 
-    `available`: sequences that a pass over each corpus reads, as far as they are known, of `tokenize.sequence_length`.
-    How many longer ones there are follows from their tokens until they are packed.
+    place: str
+    sequence_length: int
+    num_sequences: int
+    weights: Mapping[str, float] = field(default_factory=dict)
+    weights_to: Mapping[str, float] = field(default_factory=dict)
+    sequences: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora that it reads, sorted."""
+        parts = (self.weights, self.weights_to, self.sequences)
+        return sorted({name for part in parts for name, value in part.items() if value})
+
+
+@dataclass(frozen=True)
+class EpochLimits:
+    """Passes over a corpus in all phases together: at most `max_epochs`, but for those of `by_corpus`."""
+
+    max_epochs: float
+    by_corpus: Mapping[str, float] = field(default_factory=dict)
+
+    def sequences(self, share: CorpusShare) -> int:
+        """Sequences of a corpus that all phases together may read."""
+        return int(Fraction(str(self.by_corpus.get(share.corpus, self.max_epochs))) * share.available)
+
+    def field(self, corpus: str) -> str:
+        """The field of `[mix]` that holds for a corpus, with its value."""
+        if corpus in self.by_corpus:
+            return f"max_epochs_per_corpus.{corpus} = {self.by_corpus[corpus]:g}"
+        return f"max_epochs = {self.max_epochs:g}"
+
+
+@dataclass(frozen=True)
+class PhasePart:
+    """Positions of a phase with one budget: `num_sequences` from `first_position` on, in the order of `shares`. If a
+    later part follows, the order is not read to its end."""
+
+    budget: PhaseBudget
+    first_position: int
+    num_sequences: int
+    shares: tuple[CorpusShare, ...]
+
+    @cached_property
+    def read(self) -> tuple[CorpusShare, ...]:
+        """`shares` with the sequences that are read as their budgets."""
+        if sum(share.budget for share in self.shares) == self.num_sequences:
+            return self.shares
+        return PhasePlan.of(self.budget.place, 1, 0, self.shares).read_shares(self.num_sequences)
+
+
+def phase_parts(
+    budgets: Sequence[PhaseBudget], available: Mapping[str, int], previous: Sequence[CorpusShare]
+) -> tuple[PhasePart, ...]:
+    """The parts of one phase.
+
+    Args:
+        budgets: the phase's, and that of its rest from each amendment of its weights on: it starts at the position
+            where as many sequences are left.
+        available: sequences of one pass of each corpus.
+        previous: what the phase before has read.
+
+    Raises:
+        ValueError: if a corpus is not the one that earlier phases read.
     """
-    faults = []
-    all_phases = all_shares(run, {**available, **_unknown(run, available)})
-    for phase, length, shares in zip(run.phases, run.sequence_lengths, all_phases, strict=True):
-        # What a pass reads is known after packing if long documents are upsampled.
-        is_known = length <= run.tokenize.sequence_length or run.mix.upsample_long == 1
-        checked = [share for share in shares if share.corpus in available and is_known]
-        faults += budget_faults(checked, phase, length, run.mix)
-    if faults:
-        raise RecipeError("\n".join(f"run {run.name}: {fault}" for fault in faults))
-
-
-def all_shares(run: RunRecipe, available: Mapping[str, int]) -> list[tuple[CorpusShare, ...]]:
-    """The shares of every phase of a run, from the sequences of one pass of each corpus, `tokenize.sequence_length`
-    long."""
-    base, by_phase = run.tokenize.sequence_length, []
-    previous: tuple[CorpusShare, ...] = ()
-    for phase, length in zip(run.phases, run.sequence_lengths, strict=True):
-        here = {name: count * base // length for name, count in available.items()}
-        shares = phase_shares(phase, length, here, previous)
-        by_phase.append(shares)
-        previous = in_length(shares, length)
-    return by_phase
+    parts: list[PhasePart] = []
+    for number, budget in enumerate(budgets):
+        left = budgets[number + 1].num_sequences if number + 1 < len(budgets) else 0
+        first = budgets[0].num_sequences - budget.num_sequences
+        shares = phase_shares(budget, available, parts[-1].read if parts else previous)
+        parts.append(PhasePart(budget, first, budget.num_sequences - left, shares))
+    return tuple(parts)
 
 
 def in_length(shares: Sequence[CorpusShare], sequence_length: int) -> tuple[CorpusShare, ...]:
@@ -45,7 +93,7 @@ def in_length(shares: Sequence[CorpusShare], sequence_length: int) -> tuple[Corp
 
 
 def phase_shares(
-    phase: PhaseSection, sequence_length: int, available: Mapping[str, int], previous: Sequence[CorpusShare]
+    budget: PhaseBudget, available: Mapping[str, int], previous: Sequence[CorpusShare]
 ) -> tuple[CorpusShare, ...]:
     """The shares of one phase, by corpus name: each starts where the earlier phases stopped.
 
@@ -53,16 +101,16 @@ def phase_shares(
     read in sequences of another length goes on as many passes from its beginning. Raises ValueError if a corpus is not
     the one that the earlier phases read.
     """
-    budgets, initial = _budgets(phase, sequence_length)
+    budgets, initial = _budgets(budget)
     before = {share.corpus: share for share in previous}
     shares = []
     for name in sorted({*budgets, *before}):
         old = before.get(name)
         if name not in budgets:
             assert old
-            shares.append(_carried(old, sequence_length))
+            shares.append(_carried(old, budget.sequence_length))
             continue
-        start, size = _start(old, sequence_length, available[name]), available[name]
+        start, size = _start(old, budget.sequence_length, available[name]), available[name]
         shares.append(CorpusShare(name, budgets[name], start, size, initial.get(name, 0) if initial else None))
     return tuple(shares)
 
@@ -109,37 +157,37 @@ def epochs(share: CorpusShare) -> float:
     return (share.start + share.budget) / share.available if share.available else 0.0
 
 
-def budget_faults(
-    shares: Sequence[CorpusShare], phase: PhaseSection, sequence_length: int, section: MixSection
-) -> list[str]:
-    """One message, with the numbers and the mend, for each corpus that would be read too many times."""
+def budget_faults(part: PhasePart, limits: EpochLimits, unknown: Collection[str] = ()) -> list[str]:
+    """One message, with the numbers and the mend, for each corpus that would be read too many times; none for those of
+    `unknown` size."""
     faults = []
-    for share in shares:
-        most, corpus = section.epochs_of(share.corpus), share.corpus
-        left = int(Fraction(str(most)) * share.available) - share.start
+    for share in part.read:
+        if share.corpus in unknown:
+            continue
+        left, field = limits.sequences(share) - share.start, limits.field(share.corpus)
         if share.budget > left:
-            limit = "max_epochs_per_corpus." + corpus if corpus in section.max_epochs_per_corpus else "max_epochs"
-            field = f"tokens_per_corpus.{corpus}" if phase.tokens_per_corpus else f"tokens or weights.{corpus}"
+            lower = (
+                f"tokens_per_corpus.{share.corpus}" if part.budget.sequences else f"tokens or weights.{share.corpus}"
+            )
             faults.append(
-                f"phase {phase.name} asks corpus {corpus} for {share.budget} sequences "
-                f"({share.budget * sequence_length} tokens), but with mix.{limit} = {most:g} it has "
+                f"{part.budget.place} asks corpus {share.corpus} for {share.budget} sequences "
+                f"({share.budget * part.budget.sequence_length} tokens), but with mix.{field} it has "
                 f"{max(left, 0)} left: {share.available} sequences, of which earlier phases take {share.start}. "
-                f"It would be read {epochs(share):.2f} times. Lower {field} of the phase, "
-                f"add documents, or raise mix.{limit}."
+                f"It would be read {epochs(share):.2f} times. Lower {lower} of the phase, "
+                f"add documents, or raise mix.{field.partition(' ')[0]}."
             )
     return faults
 
 
-def _budgets(phase: PhaseSection, sequence_length: int) -> tuple[dict[str, int], dict[str, int]]:
+def _budgets(budget: PhaseBudget) -> tuple[dict[str, int], dict[str, int]]:
     """Sequences of each corpus that the phase reads; and, where weights move, what they would be at the first rate."""
-    names = phase.corpora
-    if phase.tokens_per_corpus:
-        return {name: phase.tokens_per_corpus[name] // sequence_length for name in names}, {}
-    count = phase.tokens // sequence_length
-    first = {name: Fraction(str(phase.weights.get(name, 0.0))) for name in names}
-    if not phase.weights_to:
+    names, count = budget.corpora, budget.num_sequences
+    if budget.sequences:
+        return {name: budget.sequences[name] for name in names}, {}
+    first = {name: Fraction(str(budget.weights.get(name, 0.0))) for name in names}
+    if not budget.weights_to:
         return whole_sequences(first, count), {}
-    last = {name: Fraction(str(phase.weights_to.get(name, 0.0))) for name in names}
+    last = {name: Fraction(str(budget.weights_to.get(name, 0.0))) for name in names}
     budgets = whole_sequences({name: first[name] + last[name] for name in names}, count)
     return budgets, _initial(whole_sequences(first, count), budgets)
 
@@ -153,8 +201,3 @@ def _initial(targets: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str
         initial[name] += added
         missing -= added
     return initial
-
-
-def _unknown(run: RunRecipe, available: Mapping[str, int]) -> dict[str, int]:
-    """A size for the corpora of `run` that are not known: none is asked about."""
-    return {name: 0 for phase in run.phases for name in phase.corpora if name not in available}

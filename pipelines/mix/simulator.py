@@ -1,19 +1,15 @@
 """What a run will read, from its recipe and the sizes of its corpora alone: the run's own plans, without tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_recipes import RecipeError, RunRecipe
-from data_recipes.curriculum import MixSection
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, mixture
 from pipelines.artifacts.sequence_order.due_order import cycle, window_of
-from pipelines.mix import all_shares
-from pipelines.mix.budgets import epochs
+from pipelines.mix.budgets import EpochLimits, epochs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +37,8 @@ class CorpusOfPhase:
 
 @dataclass(frozen=True)
 class SimulatedPhase:
-    """One phase: its steps (first to last, counted from 1 in the run), and its corpora. `shares` are its plan's."""
+    """One phase: its steps (first to last, counted from 1 in the run), and its corpora. `shares` are its plan's, `read`
+    those with the sequences that are read as their budgets."""
 
     name: str
     first_step: int
@@ -50,9 +47,15 @@ class SimulatedPhase:
     sequence_length: int
     seed: int
     shares: tuple[CorpusShare, ...]
+    read: tuple[CorpusShare, ...]
 
     @property
     def tokens(self) -> int:
+        return sum(share.budget for share in self.read) * self.sequence_length
+
+    @property
+    def plan_tokens(self) -> int:
+        """Tokens of the plan, which is not read to its end if its weights are amended."""
         return sum(share.budget for share in self.shares) * self.sequence_length
 
     @cached_property
@@ -69,8 +72,9 @@ class SimulatedPhase:
         if not share.start <= draw < share.start + share.budget:
             return None
         budgets, initial = zip(*((other.budget, other.initial_rate) for other in self.shares), strict=True)
-        window = window_of(share.budget, share.initial_rate, sum(budgets), draw - share.start)
-        first, last = (self.first_step + position // self.sequences_per_step for position in window)
+        (planned,) = (other for other in self.shares if other.corpus == share.corpus)
+        window = window_of(planned.budget, planned.initial_rate, sum(budgets), draw - share.start)
+        first, last = (min(self.first_step + each // self.sequences_per_step, self.last_step) for each in window)
         if first != last and sum(cycle(budgets, initial)[0]) <= WALKED_POSITIONS:
             first = last = self.first_step + self.plan.position_of(share.corpus, draw) // self.sequences_per_step
         return first, last
@@ -88,41 +92,17 @@ class Simulation:
         return sorted({corpus.corpus for _, corpora in self.phases for corpus in corpora})
 
 
-def simulate(run: RunRecipe, available: Mapping[str, int]) -> Simulation:
-    """Plan every phase of `run` over corpora of `available` training sequences each, copies counted.
-
-    A corpus that runs out is read again here; `pipelines.mix.check_budgets` refuses it. Raises RecipeError if the
-    size of a corpus is not given.
-    """
-    missing = sorted({name for phase in run.phases for name in phase.corpora} - set(available))
-    if missing:
-        raise RecipeError(
-            f"run {run.name}: the size of {', '.join(missing)} is not known. Build it (arctic run RECIPE --until "
-            f"tokenize) or assume its tokens, as --assume {missing[0]}=2e12."
+def new_simulation(phases: Sequence[SimulatedPhase], limits: EpochLimits, weighed: Collection[str]) -> Simulation:
+    """The simulation of `phases`, one after the other. Passes over `weighed` corpora do not read each sequence once."""
+    return Simulation(
+        tuple(
+            (
+                phase,
+                tuple(_corpus(phase, share, limits, share.corpus in weighed) for share in phase.read if share.budget),
+            )
+            for phase in phases
         )
-    phases = []
-    lengths = zip(run.phases, run.sequence_lengths, strict=True)
-    for (section, length), segments, shares in zip(lengths, run.segments, all_shares(run, available), strict=True):
-        first_step, last_step = segments[0].first_step + 1, segments[-1].last_step
-        per_step = segments[0].train.global_batch_sequences
-        phase = SimulatedPhase(section.name, first_step, last_step, per_step, length, run.mix.seed, shares)
-        phases.append((phase, tuple(_corpus(run.mix, phase, share) for share in shares if share.budget)))
-    return Simulation(tuple(phases))
-
-
-def assumed_sequences(assumptions: Sequence[str], sequence_length: int) -> dict[str, int]:
-    """Sequences by corpus of options such as `web=2e12` (tokens). Raises RecipeError."""
-    sizes = {}
-    for assumption in assumptions:
-        name, _, tokens = assumption.partition("=")
-        try:
-            sequences = int(Fraction(tokens)) // sequence_length
-        except (ValueError, ZeroDivisionError):
-            sequences = -1
-        if not name or sequences < 0:
-            raise RecipeError(f"--assume {assumption!r} is not CORPUS=TOKENS, such as web=2e12.")
-        sizes[name] = sequences
-    return sizes
+    )
 
 
 def draw_mix(simulation: Simulation) -> "Figure":
@@ -143,15 +123,13 @@ def draw_mix(simulation: Simulation) -> "Figure":
     return figure
 
 
-def _corpus(section: MixSection, phase: SimulatedPhase, share: CorpusShare) -> CorpusOfPhase:
-    weighed = share.corpus in section.rehydrate or share.corpus in section.quality_power
-    most = int(Fraction(str(section.epochs_of(share.corpus))) * share.available)
+def _corpus(phase: SimulatedPhase, share: CorpusShare, limits: EpochLimits, is_weighed: bool) -> CorpusOfPhase:
     return CorpusOfPhase(
         corpus=share.corpus,
         tokens=share.budget * phase.sequence_length,
         epochs=epochs(share),
-        first_repeat=None if weighed else phase.step_of(share, share.available),
-        runs_out=phase.step_of(share, most),
+        first_repeat=None if is_weighed else phase.step_of(share, share.available),
+        runs_out=phase.step_of(share, limits.sequences(share)),
     )
 
 
@@ -163,8 +141,9 @@ def mixture_over_tokens(simulation: Simulation) -> tuple[np.ndarray, np.ndarray]
     done = 0
     for phase, _ in simulation.phases:
         here = np.zeros((FIGURE_POINTS, len(names)))
-        read = [share for share in phase.shares if share.budget]
-        here[:, [names.index(share.corpus) for share in read]] = mixture(read, points)
+        read = [share for share in phase.shares if share.corpus in names and share.budget]
+        end = phase.tokens / phase.plan_tokens
+        here[:, [names.index(share.corpus) for share in read]] = mixture(read, points * end)
         tokens.append(done + points * phase.tokens)
         shares.append(here)
         done += phase.tokens

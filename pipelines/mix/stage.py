@@ -1,6 +1,6 @@
 """One phase of the curriculum: budgets, and the plan that fixes every position."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
@@ -9,14 +9,16 @@ import numpy as np
 
 from data_recipes import RecipeError
 from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.steering import DataAmendment
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import TRAIN, shard_paths
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.phase_plan import PhaseOrder, PhasePlan, part_folder
 from pipelines.artifacts.tokens import TokenSequences
-from pipelines.mix.budgets import budget_faults, epochs, in_length, phase_shares
+from pipelines.mix.budgets import PhasePart, budget_faults, epochs, in_length, phase_parts
+from pipelines.mix.from_recipe import epoch_limits, phase_budgets
 from pipelines.mix.weighting import CLUSTER_SIZE, QUALITY, long_document_copies, sequence_means, summed_copies
 
 
@@ -42,14 +44,36 @@ class Lengths(NamedTuple):
         return self.sequence > self.base and section.upsample_long > 1
 
 
-def stage(number: int, phase: PhaseSection, section: MixSection, lengths: Lengths, inputs: MixInputs[Stage]) -> Stage:
-    """Plan phase `number` (from 1) over the packed tokens of its corpora, after the phase before.
+@dataclass(frozen=True)
+class Phase:
+    """A phase of the recipe with the amendments of its weights so far."""
+
+    section: PhaseSection
+    amendments: Sequence[DataAmendment] = ()
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora that it reads, sorted."""
+        return sorted({*self.section.corpora, *(name for each in self.amendments for name in each.corpora)})
+
+
+def stage(
+    number: int,
+    section_of_phase: PhaseSection,
+    section: MixSection,
+    lengths: Lengths,
+    inputs: MixInputs[Stage],
+    amendments: Sequence[DataAmendment] = (),
+) -> Stage:
+    """Plan phase `number` (from 1) over the packed tokens of its corpora, after the phase before; its rest anew from
+    each of `amendments` on.
 
     Of `inputs` the stage takes what this phase reads, so that a change to anything else leaves its key: scores and
     cluster sizes only if the recipe orders or weighs by them. The work raises ValueError if a corpus cannot give the
     tokens that the phase needs.
     """
-    scored = [name for name in phase.corpora if phase.order_by or name in section.quality_power]
+    phase = Phase(section_of_phase, amendments)
+    scored = [name for name in phase.corpora if section_of_phase.order_by or name in section.quality_power]
     rehydrated = [name for name in phase.corpora if name in section.rehydrate]
     read = MixInputs(
         tokens={name: inputs.tokens[name] for name in phase.corpora},
@@ -70,13 +94,13 @@ def pass_length(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> 
     return len(TokenSequences(inputs.tokens[name].path, TRAIN))
 
 
-def _params(phase: PhaseSection, section: MixSection, lengths: Lengths) -> dict[str, object]:
+def _params(phase: Phase, section: MixSection, lengths: Lengths) -> dict[str, object]:
     """What decides the plan: of what is given by corpus, only what concerns this phase's.
 
     max_epochs is none of it: it refuses a plan, and a limit that is raised must not train earlier phases again.
     """
-    corpora = phase.corpora
-    params = phase.as_params() | {"phase": phase.name, "sequence_length": lengths.sequence, "seed": section.seed}
+    corpora, page = phase.corpora, phase.section
+    params = page.as_params() | {"phase": page.name, "sequence_length": lengths.sequence, "seed": section.seed}
     del params["name"], params["train"], params["rope"]
     for by_corpus in ("weights", "weights_to", "tokens_per_corpus"):
         params[by_corpus] = {name: params[by_corpus][name] for name in corpora if params[by_corpus].get(name)}
@@ -85,6 +109,8 @@ def _params(phase: PhaseSection, section: MixSection, lengths: Lengths) -> dict[
     params["copies_by_cluster_size"] = section.copies_by_cluster_size if params["rehydrate"] else []
     if lengths.upsamples(section):
         params |= {"upsample_long": section.upsample_long, "base_length": lengths.base}
+    if phase.amendments:
+        params["amendments"] = [{"tokens_left": each.tokens, **each.as_params()} for each in phase.amendments]
     return params
 
 
@@ -95,7 +121,7 @@ def _sidecar(stages: Mapping[str, Stage], kind: str, name: str) -> Stage:
 
 
 def _plan(
-    phase: PhaseSection,
+    phase: Phase,
     section: MixSection,
     lengths: Lengths,
     context: StageContext,
@@ -109,19 +135,26 @@ def _plan(
         if sizes[name] and (name in section.rehydrate or name in section.quality_power or lengths.upsamples(section))
     }
     available = sizes | {name: int(summed[-1]) for name, summed in copies.items()}
-    sequence_length = lengths.sequence
-    earlier = PhasePlan.read(inputs.previous.path) if inputs.previous else None
-    previous = in_length(earlier.shares, earlier.sequence_length) if earlier else ()
-    shares = phase_shares(phase, sequence_length, available, previous)
-    if faults := budget_faults(shares, phase, sequence_length, section):
+    earlier = PhaseOrder.read(inputs.previous.path) if inputs.previous else None
+    previous = in_length(earlier.read_shares, earlier.sequence_length) if earlier else ()
+    parts = phase_parts(phase_budgets(phase.section, phase.amendments, lengths.sequence), available, previous)
+    if faults := [fault for part in parts for fault in budget_faults(part, epoch_limits(section))]:
         raise ValueError("\n".join(faults))
-    plan = replace(PhasePlan.of(phase.name, sequence_length, section.seed, shares), copies=copies)
-    _ranked(plan, phase, inputs).write(context.out)
-    metrics: dict[str, float] = {}
-    for share in shares:
-        metrics[f"data/tokens_{share.corpus}"] = share.budget * sequence_length
-        metrics[f"data/epochs_{share.corpus}"] = epochs(share)
-    return metrics
+    for part in parts:
+        plan = PhasePlan.of(phase.section.name, lengths.sequence, section.seed, part.shares)
+        ranked = _ranked(replace(plan, copies=copies), phase.section, part, inputs)
+        ranked.write(part_folder(context.out, part.first_position))
+    return _metrics(parts, lengths.sequence)
+
+
+def _metrics(parts: Sequence[PhasePart], sequence_length: int) -> Metrics:
+    """Tokens of each corpus in the phase, and passes over it up to the phase's end."""
+    last = parts[-1].read
+    budgets = dict.fromkeys((share.corpus for share in last), 0)
+    for share in (share for part in parts for share in part.read):
+        budgets[share.corpus] += share.budget
+    metrics: dict[str, float] = {f"data/tokens_{name}": count * sequence_length for name, count in budgets.items()}
+    return metrics | {f"data/epochs_{share.corpus}": epochs(share) for share in last}
 
 
 def _copies(name: str, section: MixSection, lengths: Lengths, inputs: MixInputs[Artifact]) -> np.ndarray:
@@ -141,12 +174,13 @@ def _copies(name: str, section: MixSection, lengths: Lengths, inputs: MixInputs[
         raise ValueError(f"mix.quality_power.{name}: {error}") from None
 
 
-def _ranked(plan: PhasePlan, phase: PhaseSection, inputs: MixInputs[Artifact]) -> PhasePlan:
+def _ranked(plan: PhasePlan, phase: PhaseSection, part: PhasePart, inputs: MixInputs[Artifact]) -> PhasePlan:
     """`plan` with the order of its sequences, where that is by a score."""
     if not phase.order_by:
         return plan
+    corpora = part.budget.corpora
     try:
-        ranked = {name: plan.ordered_by(name, _score_means(name, phase.order_by, inputs)) for name in phase.corpora}
+        ranked = {name: plan.ordered_by(name, _score_means(name, phase.order_by, inputs)) for name in corpora}
     except ValueError as error:
         raise ValueError(f"phase {phase.name}: order_by: {error}") from None
     return replace(plan, ranked=ranked)

@@ -1,7 +1,7 @@
 """The recipe's words in those of a job: the one module of this stage, beside `stage`, that knows sections."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from arctic_model.training.optimization import Lora, Optimization
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 from data_recipes.training import TrainSection
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.phase_plan import PhaseOrder
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 
 
@@ -20,13 +20,15 @@ class SegmentSettings:
     """Settings of the steps after `first_step`, up to the next segment or the end of the phase.
 
     `first_tokens`: read in the steps before; `schedule`: warmup_tokens, decay_start_tokens, decay_end_tokens and
-    decay as far as they concern these steps (see `arctic_model.training.schedule.Schedule`).
+    decay as far as they concern these steps (see `arctic_model.training.schedule.Schedule`); `weights` and `weights_to`
+    of corpora, if an amendment changes them here.
     """
 
     first_step: int
     first_tokens: int
     section: TrainSection
     schedule: Mapping[str, Any]
+    weights: Mapping[str, Any] = field(default_factory=dict)
 
 
 def new_job(
@@ -51,18 +53,18 @@ def new_job(
         weights_from: checkpoint to take weights from alone.
         lora: adapters to train beside these weights.
     """
-    section, plan = settings[0].section, PhasePlan.read(mix)
+    section, order = settings[0].section, PhaseOrder.read(mix)
     return TrainJob(
         config=config,
-        group=WorkerGroup(**{field.name: getattr(section, field.name) for field in fields(WorkerGroup)}),
+        group=WorkerGroup(**{each.name: getattr(section, each.name) for each in fields(WorkerGroup)}),
         checkpoints=CheckpointPolicy(
             every_steps=section.checkpoint_every_steps,
             keep_last=section.keep_last_checkpoints,
             keep_best=section.keep_best_checkpoints,
             keep_every=section.keep_every_steps,
         ),
-        segments=_segments(settings, mix, plan.num_sequences, lora),
-        sequence_length=plan.sequence_length,
+        segments=_segments(settings, order, lora),
+        sequence_length=order.sequence_length,
         tokens=tokens,
         folder=folder,
         start_from=start_from,
@@ -73,24 +75,23 @@ def new_job(
     )
 
 
-def _segments(
-    settings: Sequence[SegmentSettings], mix: Path, num_sequences: int, lora: Lora | None
-) -> tuple[Segment, ...]:
+def _segments(settings: Sequence[SegmentSettings], order: PhaseOrder, lora: Lora | None) -> tuple[Segment, ...]:
     """The segments one after the other, each from where the one before stops reading."""
     segments: list[Segment] = []
     position = 0
     for number, each in enumerate(settings, start=1):
         batch = each.section.global_batch_sequences
-        steps = (num_sequences - position) // batch
+        steps = (order.num_sequences - position) // batch
         last_step = settings[number].first_step if number < len(settings) else each.first_step + steps
-        segments.append(_segment(each, last_step, mix, position, lora))
+        part = order.at(position)
+        segments.append(_segment(each, last_step, part.folder, position - part.first_position, lora))
         position += (last_step - each.first_step) * batch
     return tuple(segments)
 
 
 def _segment(settings: SegmentSettings, last_step: int, mix: Path, first_position: int, lora: Lora | None) -> Segment:
     section = settings.section
-    names = {field.name for field in fields(Optimization)} - {"lora", "freeze"}
+    names = {each.name for each in fields(Optimization)} - {"lora", "freeze"}
     values = {name: getattr(section, name) for name in names}
     return Segment(
         first_step=settings.first_step,

@@ -64,15 +64,20 @@ def stage(
     model: Mapping[str, Any],
     inputs: TrainInputs[Stage],
     initial: PinnedWeights | None = None,
+    mixes: Sequence[Stage] = (),
 ) -> Stage:
     """Phase `number` of the curriculum, from the checkpoint of the phase before; the first from `initial` weights, or
     from drawn ones.
 
     The first of `settings` holds from the phase's start, each further one from its amendment on. A key holds what
     concerns its phase, so that a change to a later phase, or an amendment of a later step, leaves it alone. The stage
-    goes on from what attempts without its last amendments have trained.
+    goes on from what attempts without its last amendments have trained. If amendments change the order of sequences,
+    `mixes` has the stage of `inputs.mix` as it is with the first of `settings`, the first two and so on.
     """
-    before = (_stage(number, settings[:count], model, inputs, initial).key for count in _fewer(settings))
+    before = (
+        _stage(number, settings[:count], model, replace(inputs, mix=mixes[count - 1]) if mixes else inputs, initial).key
+        for count in _fewer(settings)
+    )
     return _stage(number, settings, model, inputs, initial, tuple(before))
 
 
@@ -111,7 +116,7 @@ def _params(settings: Sequence[SegmentSettings]) -> dict[str, Any]:
         old, new = (_scheduled_params(each, _all_params(each.section)) for each in (before, after))
         changes = {name: value for name, value in new.items() if value != old.get(name)}
         moved = {} if after.schedule == before.schedule else {"schedule": dict(after.schedule)}
-        amendments.append({"from_step": after.first_step, "train": changes, **moved})
+        amendments.append({"from_step": after.first_step, "train": changes, **moved, **after.weights})
     return params | ({"amendments": amendments} if amendments else {})
 
 

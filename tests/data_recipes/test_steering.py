@@ -79,6 +79,46 @@ def test_an_amendment_that_cannot_work_is_refused(amendments: dict[int, dict[str
         values("peak_lr", [{}, {}], amendments)
 
 
+def test_weights_hold_for_the_rest_of_their_phase():
+    """The second amendment leaves the order alone, the third replaces the first one's weights."""
+    given = [
+        AmendmentSection(from_step=3, weights={"sql": 1.0}, weights_to={"web": 1.0}),
+        AmendmentSection(from_step=5, train={"peak_lr": 0.5}),
+        AmendmentSection(from_step=8, train={"weight_decay": 0.0}, weights={"code": 0.5, "web": 0.5}),
+    ]
+    first, second = segments(TRAIN, phases({}, {}), given, [LENGTH] * 2)
+    assert [(each.first_step, each.data and each.data.tokens) for each in first] == [
+        (0, None),
+        (3, 7 * STEP_TOKENS),
+        (5, None),
+        (8, 2 * STEP_TOKENS),
+    ]
+    assert first[1].data.corpora == ["sql", "web"]
+    assert first[3].data.as_params() == {"weights": {"code": 0.5, "web": 0.5}}
+    assert [each.data for each in second] == [None]
+
+
+def test_weights_at_the_end_of_a_phase_are_those_of_the_next():
+    given = [AmendmentSection(from_step=10, weights={"sql": 1.0})]
+    message = r"amendments.1.from_step = 10: phases.2 begins after this step, with weights of its own. Change those"
+    with pytest.raises(ValueError, match=message):
+        segments(TRAIN, phases({}, {}), given, [LENGTH] * 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "nothing is changed. Give fields of .train., weights, or both"),
+        ({"weights": {"web": 0.5}}, "weights sum to 0.5"),
+        ({"weights_to": {"web": 1.0}, "train": {"peak_lr": 1.0}}, "there is no weights for it to start from"),
+        ({"weights": {"web": 1.0}, "weights_to": {"web": 0.9}}, "weights_to sum to 0.9"),
+    ],
+)
+def test_an_amendment_changes_something_and_its_weights_sum_to_one(fields: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        AmendmentSection(from_step=3, **fields)
+
+
 def test_amendments_ascend_by_their_steps():
     for second in (6, 5):
         sections = [AmendmentSection(from_step=step, train={"peak_lr": step / 10}) for step in (6, second)]

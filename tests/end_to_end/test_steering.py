@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
+import pyarrow.parquet as pq
 import pytest
 
 from infra.artifact import Artifact
@@ -18,11 +19,11 @@ from pipelines.train.data import PhaseBatches
 from tests.kit.interruption import interrupted_before
 
 CORPUS = """
-name = "notes"
+name = "{name}"
 description = "Made-up sentences"
 [source]
 heldout_fraction = 0.1
-inputs = [{ kind = "jsonl", paths = ["notes.jsonl"] }]
+inputs = [{{ kind = "jsonl", paths = ["{name}.jsonl"] }}]
 [filter]
 min_words = 1
 min_stop_words = 0
@@ -32,7 +33,7 @@ max_duplicate_line_fraction = 1.0
 RUN = """
 name = "steered"
 description = "Two phases of 40 and 48 steps; the second in bfloat16"
-corpora = ["notes.toml"]
+corpora = ["notes.toml", "lists.toml"]
 [tokenizer]
 vocab_size = 300
 sample_bytes_per_corpus = 20000
@@ -43,11 +44,11 @@ max_epochs = 100.0
 [[phases]]
 name = "one"
 tokens = 5120
-weights = { notes = 1.0 }
+weights = { notes = 0.75, lists = 0.25 }
 [[phases]]
 name = "two"
 tokens = 6144
-weights = { notes = 1.0 }
+weights = { notes = 0.75, lists = 0.25 }
 train = { dtype = "bfloat16" }
 [model]
 preset = "tiny"
@@ -59,12 +60,28 @@ checkpoint_every_steps = 8
 [evaluate]
 heldout_bytes_per_corpus = 2000
 """
-AMENDMENT = """
+RATE = """
 [[amendments]]
 from_step = 56
 train.peak_lr = 0.0005
 train.weight_decay = 0.0
 """
+WEIGHTS = """
+[[amendments]]
+from_step = 56
+weights = { notes = 0.25, lists = 0.75 }
+"""
+CASES = {
+    "rate": (
+        *(RATE, {"train[2]", "evaluate[2]", "report"}),
+        *({"train": {"peak_lr": 0.0005, "weight_decay": 0.0}}, "peak_lr 0.0005, weight_decay 0.0"),
+    ),
+    "weights": (
+        *(WEIGHTS, {"mix[2]", "train[2]", "evaluate[2]", "report"}),
+        *({"train": {}, "weights": {"notes": 0.25, "lists": 0.75}}, "weights notes 0.25 lists 0.75"),
+    ),
+}
+"""An amendment, the stages that are built for it, its record in the key, and its line in the report."""
 Built = dict[str, Artifact]
 
 
@@ -73,9 +90,10 @@ def recipe(tmp_path: Path) -> Path:
     """The run recipe; the second phase has checkpoints of the steps 48, 56, 64, 72, 80 and 88."""
     words = random.Random(0)
     vocabulary = ["".join(words.choices("abcdefghij", k=words.randrange(2, 9))) for _ in range(300)]
-    pages = [" ".join(words.choices(vocabulary, k=120)) for _ in range(150)]
-    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": page}) + "\n" for page in pages))
-    (tmp_path / "notes.toml").write_text(CORPUS)
+    for name in ("notes", "lists"):
+        pages = [" ".join(words.choices(vocabulary, k=120)) for _ in range(150)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": page}) + "\n" for page in pages))
+        (tmp_path / f"{name}.toml").write_text(CORPUS.format(name=name))
     (tmp_path / "run.toml").write_text(RUN)
     return tmp_path / "run.toml"
 
@@ -93,16 +111,18 @@ def reasons(recipe: Path, store: Store) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path, tmp_path: Path, case: str) -> None:
     """The run stops in step 68; the amendment of step 56 goes on from that step's checkpoint."""
+    amendment, rebuilt, changes, line = CASES[case]
     steered, calm = Store(tmp_path / "steered").open(), Store(tmp_path / "calm").open()
     with interrupted_before(68):
         run(recipe, steered, [])
     with recipe.open("a") as file:
-        file.write(AMENDMENT)
+        file.write(amendment)
 
     why = reasons(recipe, steered)
-    assert why.keys() == {"train[2]", "evaluate[2]", "report"}
+    assert why.keys() == rebuilt
     assert why["train[2]"].endswith("goes on from the work before the change")
     read: list[int] = []
     with patch.object(PhaseBatches, "__call__", noting(read)):
@@ -115,10 +135,15 @@ def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path
     assert {id: each.manifest.digests() for id, each in found.items() if id != "report"} == {
         id: each.manifest.digests() for id, each in expected.items() if id != "report"
     }
-    assert found["train[2]"].manifest.params["amendments"] == [
-        {"from_step": 56, "train": {"peak_lr": 0.0005, "weight_decay": 0.0}}
-    ]
-    assert "peak_lr 0.0005, weight_decay 0.0" in (found["report"].path / "report.html").read_text()
+    assert found["train[2]"].manifest.params["amendments"] == [{"from_step": 56, **changes}]
+    assert line in (found["report"].path / "report.html").read_text()
+    assert sequences_read(found) == ({"notes": 80, "lists": 112} if case == "weights" else {"notes": 144, "lists": 48})
+
+
+def sequences_read(built: Built) -> dict[str, int]:
+    """Phase two reads 64 sequences up to the amendment and 128 after it; phase one has read 160."""
+    last = pq.read_table(built["train[2]"].path / "history.parquet")["tokens_by_corpus"].to_pylist()[-1]
+    return {corpus: tokens // 32 - {"notes": 120, "lists": 40}[corpus] for corpus, tokens in last}
 
 
 def noting(steps: list[int]) -> Callable:

@@ -47,6 +47,8 @@ ITEMS: Mapping[type[Section], Item] = {
                 *("{checkpoint_every_steps=5}", "{num_workers=2}", '{optimizer="adamw"}', "{balance_bias_rate=0.1}"),
                 *('{gradient_dtype="bfloat16"}', "{global_batch_sequences=6}", "{spike_window_steps=5}"),
             ),
+            "weights": ("3", "{notes=0.5}", "{notes=-1.0}", "{gone=1.0}", '{notes="all"}'),
+            "weights_to": ("3", "{notes=1.0}", "{notes=0.5}"),
         },
         "tiny.toml",
     ),

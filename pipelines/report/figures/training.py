@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from pipelines.artifacts.phase_plan import mixture
+from pipelines.artifacts.phase_plan import PlanPart
 from pipelines.report.figures.style import INK, OVERALL, card, colours, legend_below
 from pipelines.report.summary.phases import PhaseSummary
 from pipelines.report.summary.run import RunSummary
@@ -25,8 +25,10 @@ def planned_mixture(summary: RunSummary) -> Figure:
     figure, axes = card()
     palette = colours([corpus.name for corpus in summary.corpora])
     edges = np.cumsum([0, *(phase.plan.num_tokens for phase in summary.phases)])
-    tokens = np.repeat(edges, 2)[1:-1]
-    shares = {name: np.concatenate([_shares(phase, name) for phase in summary.phases]) for name in palette}
+    parts = [part for phase in summary.phases for part in phase.plan.parts]
+    bounds = np.cumsum([0, *(part.num_sequences * part.plan.sequence_length for part in parts)])
+    tokens = np.repeat(bounds, 2)[1:-1]
+    shares = {name: np.concatenate([_shares(part, name) for part in parts]) for name in palette}
     used = {name: share for name, share in shares.items() if share.any()}
     axes.stackplot(tokens, list(used.values()), labels=list(used), colors=[palette[name] for name in used], alpha=0.85)
     axes.set(ylim=(0, 1), ylabel="share of the phase")
@@ -149,10 +151,10 @@ def _curve(axes: Axes, phases: Sequence[PhaseSummary], column: Column) -> None:
         axes.plot(tokens, running_mean(values), color=OVERALL, lw=1.8)
 
 
-def _shares(phase: PhaseSummary, corpus: str) -> np.ndarray:
-    """Share of a corpus at the start and at the end of a phase, between which it changes evenly."""
-    read = [share.corpus for share in phase.plan.shares]
-    return mixture(phase.plan.shares, [0, 1])[:, read.index(corpus)] if corpus in read else np.zeros(2)
+def _shares(part: PlanPart, corpus: str) -> np.ndarray:
+    """Share of a corpus at the start and at the end of a part of a phase, between which it changes evenly."""
+    read = [share.corpus for share in part.plan.shares]
+    return part.mixture()[:, read.index(corpus)] if corpus in read else np.zeros(2)
 
 
 def _token_edges(phases: Sequence[PhaseSummary]) -> np.ndarray:

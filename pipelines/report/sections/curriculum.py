@@ -23,7 +23,7 @@ def curriculum_section(summary: RunSummary, drawing: Html) -> Html:
 
 
 def _budget(phase: PhaseSummary, corpus: str) -> Html:
-    budgets = {share.corpus: share.budget for share in phase.plan.shares}
+    budgets = phase.plan.budgets
     budget = budgets.get(corpus, 0)
     share = element("small", text(f"{budget / phase.plan.num_sequences:.0%}"))
     tokens = element("span", text(f"{budget * phase.plan.sequence_length:,}"))

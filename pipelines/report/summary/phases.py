@@ -17,7 +17,7 @@ from pipelines.artifacts.checkpoint import (
 )
 from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.phase_plan import PhaseOrder
 from pipelines.report.summary.corpus import ByKind
 
 CURVES = ("step", "tokens", "loss", "gradient_norm", "learning_rate", "max_expert_load")
@@ -37,7 +37,7 @@ class PhaseSummary:
     """
 
     number: int
-    plan: PhasePlan
+    plan: PhaseOrder
     epochs: Mapping[str, float]
     history: Mapping[str, np.ndarray]
     loss_by_corpus: Mapping[str, np.ndarray]
@@ -67,7 +67,7 @@ def read_phase(number: int, by_kind: ByKind) -> PhaseSummary:
     prefix = "data/epochs_"
     return PhaseSummary(
         number=number,
-        plan=PhasePlan.read(mix.path),
+        plan=PhaseOrder.read(mix.path),
         epochs={
             name.removeprefix(prefix): value for name, value in mix.manifest.metrics.items() if name.startswith(prefix)
         },
@@ -76,7 +76,7 @@ def read_phase(number: int, by_kind: ByKind) -> PhaseSummary:
         num_skipped=num_skipped,
         throughput=np.array(train.manifest.provenance.get("measured", {}).get(THROUGHPUT, [])).reshape(-1, 2),
         amendments={
-            amendment["from_step"]: ", ".join(f"{name} {value}" for name, value in amendment["train"].items())
+            amendment["from_step"]: ", ".join(f"{name} {value}" for name, value in _changes(amendment).items())
             for amendment in train.manifest.params.get("amendments", [])
         },
         expert_load=_expert_load(train.path / EXPERT_LOAD_FILE),
@@ -104,6 +104,15 @@ def _loss_by_corpus(losses: pa.ChunkedArray) -> dict[str, np.ndarray]:
     steps: list[dict[str, float]] = [dict(pairs) for pairs in losses.to_pylist()]
     names = sorted({name for step in steps for name in step})
     return {name: np.array([step.get(name, np.nan) for step in steps]) for name in names}
+
+
+def _changes(amendment: Mapping[str, Any]) -> dict[str, Any]:
+    """What an amendment changes, by field."""
+    tables = {name: amendment[name] for name in ("weights", "weights_to") if name in amendment}
+    shares = {
+        name: " ".join(f"{corpus} {share:g}" for corpus, share in table.items()) for name, table in tables.items()
+    }
+    return {**amendment["train"], **shares}
 
 
 def _expert_load(file: Path) -> np.ndarray:

@@ -18,7 +18,8 @@ from pipelines import mix
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.mix import Lengths, MixInputs
-from pipelines.mix.budgets import in_length, phase_shares, whole_sequences
+from pipelines.mix.budgets import PhaseBudget, in_length, phase_shares, whole_sequences
+from pipelines.mix.from_recipe import phase_budgets
 from tests.kit.stages import committed, idle_stage
 
 LENGTH = 4
@@ -55,6 +56,10 @@ def packed(folder: Path, sequences: int) -> Artifact:
 
 def phase(name: str, sequences: int, weights: dict[str, float], **fields: object) -> PhaseSection:
     return PhaseSection(name=name, tokens=sequences * LENGTH, weights=weights, **fields)
+
+
+def whole(section: PhaseSection, length: int = LENGTH) -> PhaseBudget:
+    return phase_budgets(section, (), length)[0]
 
 
 def read(plan: PhasePlan) -> list[tuple[str, int]]:
@@ -150,7 +155,7 @@ def test_a_raised_limit_leaves_what_is_planned() -> None:
 def test_budgets_may_be_given_as_tokens_per_corpus() -> None:
     given = PhaseSection.model_validate({"name": "one", "tokens_per_corpus": {"web": 28, "sql": 12, "code": 0}})
     assert given.tokens == 40
-    shares = phase_shares(given, LENGTH, {"web": 50, "sql": 50}, ())
+    shares = phase_shares(whole(given), {"web": 50, "sql": 50}, ())
     assert [(share.corpus, share.budget) for share in shares] == [("sql", 3), ("web", 7)]
 
 
@@ -169,7 +174,7 @@ def test_moving_weights_begin_and_end_where_the_page_says(pairs: list[tuple[int,
         weights=dict(zip(names, first.tolist(), strict=True)),
         weights_to=dict(zip(names, last.tolist(), strict=True)),
     )
-    shares = {share.corpus: share for share in phase_shares(moving, LENGTH, dict.fromkeys(names, 1000), ())}
+    shares = {share.corpus: share for share in phase_shares(whole(moving), dict.fromkeys(names, 1000), ())}
     assert sum(share.budget for share in shares.values()) == count
     assert sum(share.initial for share in shares.values()) == count
     for name, start, end in zip(names, first, last, strict=True):
@@ -191,9 +196,9 @@ def test_a_drift_follows_the_integral_of_its_weights(corpora: dict[str, Artifact
 
 
 def test_a_corpus_that_changed_its_size_between_phases_is_refused() -> None:
-    first = phase_shares(phase("one", 4, {"web": 1.0}), LENGTH, {"web": 20}, ())
+    first = phase_shares(whole(phase("one", 4, {"web": 1.0})), {"web": 20}, ())
     with pytest.raises(ValueError, match="has 21 sequences a pass, but earlier phases read from 20.*a name of its own"):
-        phase_shares(phase("two", 4, {"web": 1.0}), LENGTH, {"web": 21}, first)
+        phase_shares(whole(phase("two", 4, {"web": 1.0})), {"web": 21}, first)
 
 
 @pytest.mark.parametrize(
@@ -226,22 +231,22 @@ def test_budgets_are_checked_from_the_recipe_alone(run_recipe) -> None:
 
 def test_a_corpus_in_longer_sequences_goes_on_in_the_pass_that_it_was_in() -> None:
     """web: 60 of 40 sequences, one and a half passes; in sequences four times as long a pass has 11."""
-    short = phase_shares(phase("short", 80, {"web": 0.75, "sql": 0.25}), LENGTH, {"web": 40, "sql": 40}, ())
+    short = phase_shares(whole(phase("short", 80, {"web": 0.75, "sql": 0.25})), {"web": 40, "sql": 40}, ())
     long_phase = PhaseSection(name="long", tokens=5 * 16, weights={"web": 1.0})
-    longer = phase_shares(long_phase, 16, {"web": 11}, in_length(short, LENGTH))
+    longer = phase_shares(whole(long_phase, 16), {"web": 11}, in_length(short, LENGTH))
     assert {share.corpus: (share.start, share.budget, share.available) for share in longer} == {
         "sql": (20, 0, 40),
         "web": (17, 5, 11),
     }
     last_phase = PhaseSection(name="last", tokens=4 * 16, weights={"web": 0.5, "sql": 0.5})
-    last = phase_shares(last_phase, 16, {"web": 11, "sql": 10}, in_length(longer, 16))
+    last = phase_shares(whole(last_phase, 16), {"web": 11, "sql": 10}, in_length(longer, 16))
     assert {share.corpus: (share.start, share.budget) for share in last} == {"sql": (5, 2), "web": (22, 2)}
 
 
 def test_a_plan_remembers_the_length_that_a_corpus_was_read_in(tmp_path: Path) -> None:
-    short = phase_shares(phase("short", 4, {"sql": 1.0}), LENGTH, {"sql": 40}, ())
+    short = phase_shares(whole(phase("short", 4, {"sql": 1.0})), {"sql": 40}, ())
     long_phase = PhaseSection(name="long", tokens=16, weights={"web": 1.0})
-    shares = phase_shares(long_phase, 16, {"web": 11}, in_length(short, LENGTH))
+    shares = phase_shares(whole(long_phase, 16), {"web": 11}, in_length(short, LENGTH))
     PhasePlan.of("long", 16, 0, shares).write(tmp_path)
     assert PhasePlan.read(tmp_path).shares == shares
     assert [share.sequence_length for share in shares] == [LENGTH, None]

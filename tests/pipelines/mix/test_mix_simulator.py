@@ -11,12 +11,13 @@ from data_recipes import RecipeError, RunRecipe, load_run
 from data_recipes.curriculum import MixSection
 from infra.context import StageContext
 from pipelines import mix
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.cli.terminal.mixture import print_mix
 from pipelines.mix import Lengths, MixInputs
 from pipelines.mix import simulator as mix_simulator
-from pipelines.mix.simulator import assumed_sequences, draw_mix, simulate
+from pipelines.mix.from_recipe import assumed_sequences, epoch_limits, simulate
+from pipelines.mix.simulator import draw_mix
 from tests.kit.stages import committed, idle_stage
 
 ARCTIC = Path(__file__).parents[3] / "data_recipes" / "runs" / "arctic_480b.toml"
@@ -156,8 +157,8 @@ def test_the_figure_stacks_to_one(run_recipe) -> None:
 
 
 def test_limits_may_differ_between_corpora() -> None:
-    section = MixSection(max_epochs=2.0, max_epochs_per_corpus={"sql": 6.0})
-    assert (section.epochs_of("sql"), section.epochs_of("web")) == (6.0, 2.0)
+    limits = epoch_limits(MixSection(max_epochs=2.0, max_epochs_per_corpus={"sql": 6.5}))
+    assert [limits.sequences(CorpusShare(name, 1, 0, 3)) for name in ("sql", "web")] == [19, 6]
 
 
 def test_steps_count_on_over_phases_of_other_batches(run_recipe) -> None:
