@@ -15,7 +15,7 @@ from pipelines.cli.data import export_tokens, train_quality
 from pipelines.cli.jobs import submit
 from pipelines.cli.models import chat, eval_data, evaluate, export, generate, serve
 from pipelines.cli.recipes import ablate, init, plan, replay, run, size
-from pipelines.cli.store import export_run, import_run, prune, show, ui, verify
+from pipelines.cli.store import export_run, import_run, prune, report, runs, show, ui, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +35,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "chat": chat.command,
     "serve": serve.command,
     "size": size.command,
+    "runs": runs.command,
+    "report": report.command,
     "show": show.command,
     "verify": verify.command,
     "prune": prune.command,

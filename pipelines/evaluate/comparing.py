@@ -56,12 +56,7 @@ def comparison_stage(evaluations: Mapping[str, Stage]) -> Stage:
 def compare(evaluations: Sequence[Evaluated]) -> Comparison:
     """Each checkpoint with the one before it, in the order of their tokens, with one correction for all changes."""
     ordered = sorted(evaluations, key=lambda each: each.scores.tokens)
-    pairs = list(pairwise(ordered))
-    asked = [asked_otherwise(old.scores.protocols, new.scores.protocols, old.rows, new.rows) for old, new in pairs]
-    raw = [_changes(old, new, other) for (old, new), other in zip(pairs, asked, strict=True)]
-    flat = [max(change.p_value, change.mcnemar or 0.0) for changes in raw for change in changes.values()]
-    adjusted = iter(holm(flat))
-    changes = [{name: Change(change, next(adjusted)) for name, change in each.items()} for each in raw]
+    changes, asked = changes_between(list(pairwise(ordered)))
     last = ordered[-NUM_LAST:]
     differing = {task for other in asked[len(ordered) - len(last) :] for task in other}
     return Comparison(
@@ -71,6 +66,18 @@ def compare(evaluations: Sequence[Evaluated]) -> Comparison:
         len(last),
         _means(last, differing),
     )
+
+
+def changes_between(
+    pairs: Sequence[tuple[Evaluated, Evaluated]],
+) -> tuple[list[dict[str, Change]], list[Mapping[str, str]]]:
+    """For each (before, after): the changes by measure, with one correction for those of all pairs, and how the tasks
+    that were asked in another way were asked before."""
+    asked = [asked_otherwise(old.scores.protocols, new.scores.protocols, old.rows, new.rows) for old, new in pairs]
+    raw = [_changes(old, new, other) for (old, new), other in zip(pairs, asked, strict=True)]
+    flat = [max(change.p_value, change.mcnemar or 0.0) for changes in raw for change in changes.values()]
+    adjusted = iter(holm(flat))
+    return [{name: Change(change, next(adjusted)) for name, change in each.items()} for each in raw], list(asked)
 
 
 def _work(context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:

@@ -223,6 +223,11 @@ def blank(kind: pa.DataType) -> pa.Array:
     return pa.array([value] * STEPS, kind)
 
 
+def accuracy_measures(number: int) -> tuple[str, str]:
+    """Of a question: the headline, and the one of its difficulty."""
+    return "execution_accuracy", f"execution_accuracy/{('easy', 'medium', 'extra')[number % 3]}"
+
+
 def write_scores(evaluate: Path, phase: str, number: int) -> None:
     scores = {}
     for index, corpus in enumerate(CORPORA):
@@ -263,7 +268,7 @@ def write_scores(evaluate: Path, phase: str, number: int) -> None:
             "answer": f"SELECT name FROM pets WHERE age > {n}" if n < right else "SELECT nam FROM pets",
             "correct": n < right,
             "verdict": "correct" if n < right else "error: no such column: nam",
-            "shares": json.dumps({f"execution_accuracy/{('easy', 'medium', 'extra')[n % 3]}": [float(n < right), 1.0]}),
+            "shares": json.dumps({measure: [float(n < right), 1.0] for measure in accuracy_measures(n)}),
             "contamination": None,
             "responses": "[]",
         }
