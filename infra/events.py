@@ -17,6 +17,8 @@ from infra.store import StoreError, disk_full
 from infra.store.locks import try_lock
 
 EVENTS = "events.jsonl"
+RUN_ID_VARIABLE = "ARCTIC_RUN_ID"
+"""Names the next run of a process: a job's run has the name that `arctic submit` printed."""
 LIVE_ONLY = frozenset({"connecting", "progress", "waiting"})
 """Events for the one who watches now; they are not kept."""
 

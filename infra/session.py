@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from infra.artifact import Artifact
 from infra.context import Event
-from infra.events import EventLog
+from infra.events import RUN_ID_VARIABLE, EventLog
 from infra.host.masking import masked
 from infra.host.packages import PackageError
 from infra.host.provenance import provenance
@@ -136,11 +136,13 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How a run is recorded: its `name`, the `recipe` it follows as plain data, and texts by file name."""
+    """How a run is recorded: its `name`, the `recipe` it follows as plain data, texts by file name, and the registered
+    model of MLflow that its last model becomes a version of, "" for none."""
 
     name: str = "run"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    register: str = ""
 
 
 def run(
@@ -195,7 +197,10 @@ def execute(
     watch = on_event or ignore
     _require_packages(planned, address, watch)
     prepare()
-    run_id = f"{info.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    run_id = os.environ.get(RUN_ID_VARIABLE, "")
+    if not run_id or (store.root / "runs" / run_id).exists():
+        # A job that Ray starts again is another run.
+        run_id = new_run_id(info.name)
     folder = store.root / "runs" / run_id
     reconcile(store.root)
     log = EventLog(folder)
@@ -236,6 +241,11 @@ def _tell_pruning(watch: OnEvent, holder: str, seconds: float) -> None:
     if seconds >= REPORT_S:
         message = f"waiting for {holder}, which prunes the store: {seconds:.0f} s"
         watch({"event": "store_busy", "time": time.time(), "message": message})
+
+
+def new_run_id(name: str) -> str:
+    """A name for a run of the recipe `name` that no other run has."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def ignore(event: Event) -> None:
@@ -288,6 +298,7 @@ def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) ->
     return {
         "event": "run_started",
         **identity,
+        **({"register": info.register} if info.register else {}),
         "recipe": info.recipe,
         "stages": stages,
         "provenance": provenance(),

@@ -90,6 +90,7 @@ def run(
     *,
     until: str | None = None,
     only: str | None = None,
+    register: str = "",
 ) -> "RunResult":
     """Run a recipe; what is committed is reused, so the same call continues an interrupted run.
 
@@ -101,6 +102,7 @@ def run(
             `stage_finished`, ... `run_finished`.
         until: As of `plan`.
         only: As of `plan`.
+        register: Registered model of MLflow that gets the run's last model as a new version, with the run's alias.
 
     Returns:
         What became of each stage, with its folder and metrics. A stage that raises fails; the call does not raise.
@@ -118,7 +120,7 @@ def run(
         >>> result.ok, result.metrics["source[sql]"]["data/documents"]
         (True, 10)
     """
-    return run_graph(as_recipe(recipe).graph(), store, address, on_event, until=until, only=only)
+    return run_graph(as_recipe(recipe).graph(), store, address, on_event, until=until, only=only, register=register)
 
 
 def run_graph(
@@ -129,13 +131,14 @@ def run_graph(
     *,
     until: str | None = None,
     only: str | None = None,
+    register: str = "",
 ) -> "RunResult":
     """Run a graph of stages, as `run` runs that of a recipe."""
     from infra.session import RunInfo, execute
 
     with Store(store).writing() as opened:
         planned = plan_graph(graph, opened, until, only).stages
-        info = RunInfo(graph.name, graph.lock.as_plain(), {"lock.json": graph.lock.to_json()})
+        info = RunInfo(graph.name, graph.lock.as_plain(), {"lock.json": graph.lock.to_json()}, register)
         return execute(planned, opened, info, address, on_event)
 
 

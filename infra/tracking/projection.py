@@ -39,6 +39,7 @@ from infra.tracking.shapes import (
     plan_table,
     shorten,
     split_table,
+    table_schema,
 )
 
 PARENT = ""
@@ -47,6 +48,8 @@ NOT_RECORDED = dict.fromkeys(("model_output", "model_input", "model_key", "step_
 """Of a stage in the log of an older version."""
 DATA = "data/"
 """Begins the names of metrics that count data."""
+LOSS = "loss"
+"""Curve of the whole run that joins those of its phases. MLflow shows metrics without a group before all others."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -77,10 +80,14 @@ class Projection:
         }
         self._ids = {stage["key"]: stage["id"] for stage in stages}
         self._metrics: dict[str, list[Metric]] = {}
+        self._builds = not stages or any(stage["action"] == "build" for stage in stages)
         self.experiment_id = _experiment(self._client, self._started["name"], artifact_root)
 
     def apply(self, event: Event) -> None:
-        """Send one event; metrics wait for `flush`."""
+        """Send one event; metrics wait for `flush`. A run that was to build nothing has no row: the runs that built its
+        results have theirs."""
+        if not self._builds:
+            return
         match event["event"]:
             case "run_started":
                 self._start_run(event)
@@ -119,7 +126,7 @@ class Projection:
                 "git.dirty": str(git.get("dirty", "unknown")),
                 "mlflow.note.content": plan_table(event["stages"], {}),
             },
-            event["run_id"],
+            self._short_name,
             event,
         )
         # Pins are digests of inputs, by the hundred: they are in recipe.json.
@@ -127,6 +134,11 @@ class Projection:
         self._log_params(self._runs[PARENT], recipe)
         self._client.log_dict(self._runs[PARENT], event["recipe"], "recipe.json")
         self._client.log_dict(self._runs[PARENT], event["provenance"], "provenance.json")
+
+    @property
+    def _short_name(self) -> str:
+        """What MLflow's lists show before they cut a name off: the recipe, and what is drawn for each run."""
+        return f"{self._started['name']}-{self._started['run_id'].rpartition('-')[2]}"
 
     def _start_stage(self, event: Event) -> None:
         stage = self._stages[event["stage"]]
@@ -151,7 +163,11 @@ class Projection:
         )
         self._runs[stage["id"]] = run_id
         self._log_params(run_id, event["params"])
-        inputs = [_dataset(self._ids[key], key, "input") for key in stage["inputs"].values() if key in self._ids]
+        inputs = [
+            _dataset(self._ids[key], key, "input", self._committed(self._stages[self._ids[key]]))
+            for key in stage["inputs"].values()
+            if key in self._ids
+        ]
         model = self._measured_model(stage)
         self._client.log_inputs(run_id, inputs, [LoggedModelInput(model.model_id)] if model else None)
 
@@ -182,6 +198,8 @@ class Projection:
                 # A stage that goes on after a kill sends steps again, with the same values.
                 new = {name: value for name, value in grouped.items() if step > curves.get(name, step - 1)}
                 curves.update(dict.fromkeys(new, step))
+                if run_id == self._runs[PARENT] and (loss := new.get(f"{stage['name']}/{LOSS}")) is not None:
+                    new[LOSS] = loss
                 self._log_metrics(run_id, new, event, step)
 
     def _log_file(self, event: Event) -> None:
@@ -202,7 +220,7 @@ class Projection:
                 self._log_metrics(self._run_that_made(model), manifest.metrics, event, step)
             self._log_metrics(run_id, {"seconds": event["seconds"]}, event, 0)
             self._tell_parent(manifest, path, event)
-            self._client.log_inputs(run_id, [_dataset(manifest.id, manifest.key, "output", manifest)])
+            self._client.log_inputs(run_id, [_dataset(manifest.id, manifest.key, "output", path)])
             self._client.log_artifact(run_id, str(path / MANIFEST))
             self._log_tables(run_id, path)
         self.flush()
@@ -235,11 +253,41 @@ class Projection:
                 self._client.set_terminated(child.info.run_id, "KILLED", _milliseconds(event))
         note = plan_table(self._started["stages"], outcomes(read_events(self._folder)))
         self._client.set_tag(self._runs[PARENT], "mlflow.note.content", note)
+        if self._started.get("register") and event["status"] == "finished":
+            self._register(self._started["register"])
         self._client.set_terminated(self._runs[PARENT], STATUS[event["status"]], _milliseconds(event))
+
+    def _register(self, name: str) -> None:
+        """Make the run's last model a version of the registered model `name`, with the run's own alias."""
+        made = [self._find_model(stage["key"]) for stage in self._stages.values() if stage["model_output"]]
+        model = next(filter(None, reversed(made)), None)
+        if model is None:
+            return
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+        versions = self._client.search_model_versions(f"name = '{name}' and tags.`model.id` = '{model.model_id}'")
+        version = (
+            versions[0].version
+            if versions
+            else self._client.create_model_version(
+                name,
+                model.artifact_location,
+                model.source_run_id,
+                {"model.id": model.model_id, **model.tags},
+                model_id=model.model_id,
+            ).version
+        )
+        self._client.set_registered_model_alias(name, self._short_name, version)
 
     def _result(self, event: Event) -> Path | None:
         """The committed folder; None if it was deleted since."""
         path = self._in_store(Path(event["path"]), 2)
+        return path if (path / MANIFEST).is_file() else None
+
+    def _committed(self, stage: Mapping[str, Any]) -> Path | None:
+        """The folder of a stage's result; None if there is none."""
+        leaf = f"{stage['subject']}-{stage['key']}" if stage["subject"] else stage["key"]
+        path = self._folder.parents[1] / "stages" / stage["name"] / leaf
         return path if (path / MANIFEST).is_file() else None
 
     def _in_store(self, recorded: Path, depth: int) -> Path:
@@ -248,13 +296,14 @@ class Projection:
 
     def _tell_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
         """The parent carries the stages' figures, also of reused ones, so that whole runs compare in one table. Counts
-        of data are in the stages' own runs only if there is a model, whose figures would drown in them."""
+        of data are in the stages' own runs only if there is a model, whose figures would drown in them, and so are
+        intervals and counts of items, which stand behind a dot."""
         parent = self._runs[PARENT]
         has_model = any(stage["model_output"] for stage in self._stages.values())
         values = {
             parent_metric(manifest.name, manifest.subject, name): value
             for name, value in manifest.metrics.items()
-            if not (has_model and name.startswith(DATA))
+            if not (has_model and (name.startswith(DATA) or "." in name))
         }
         phase = int(manifest.subject) if manifest.subject.isdigit() else 0
         self._log_metrics(parent, values, event, _step(manifest, self._stages[event["stage"]], phase))
@@ -271,7 +320,7 @@ class Projection:
         """Make the model of a committed checkpoint, whose files stay in the store."""
         model = self._find_model(manifest.key) or self._client.create_logged_model(
             self.experiment_id,
-            name=f"phase-{manifest.subject}" if manifest.subject.isdigit() else f"{manifest.name}-{manifest.subject}",
+            name=f"{self._short_name}-{_part(manifest)}",
             source_run_id=source_run,
             tags={"stage.key": manifest.key, "stage.result": f"{manifest.id}@{manifest.key}"},
             params=dict(flatten(manifest.params)),
@@ -348,11 +397,28 @@ def _manifest(path: Path) -> Manifest:
     return Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
 
 
-def _dataset(stage_id: str, key: str, context: str, manifest: Manifest | None = None) -> DatasetInput:
-    """A committed result as MLflow's dataset: name = stage id, digest = key, so lineage is a search."""
-    profile = _profile(manifest) if manifest else None
-    source = json.dumps({"uri": f"{stage_id}@{key}"})
-    dataset = Dataset(stage_id, key, "arctic", source, profile=json.dumps(profile) if profile else None)
+def _part(manifest: Manifest) -> str:
+    """What a result is of its run, as part of a model's name."""
+    return f"phase-{manifest.subject}" if manifest.subject.isdigit() else f"{manifest.name}-{manifest.subject}"
+
+
+def _dataset(stage_id: str, key: str, context: str, path: Path | None) -> DatasetInput:
+    """A committed result as MLflow's dataset: name = stage id, digest = key, so lineage is a search. Its source is the
+    folder `path`; its schema, that of the first table there."""
+    if path is None:
+        return DatasetInput(
+            Dataset(stage_id, key, "arctic", json.dumps({"uri": f"{stage_id}@{key}"})),
+            [InputTag("mlflow.data.context", context)],
+        )
+    manifest = _manifest(path)
+    dataset = Dataset(
+        stage_id,
+        key,
+        "local",
+        json.dumps({"uri": str(path)}),
+        schema=table_schema(path, manifest),
+        profile=json.dumps(_profile(manifest)),
+    )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.artifact import Manifest
 from infra.context import Event
 from infra.store.integrity import require_intact
 
@@ -18,6 +19,16 @@ Item = TypeVar("Item")
 MAX_PARAM_CHARACTERS = 6000
 MAX_TAG_CHARACTERS = 8000
 MAX_NAME_CHARACTERS = 250
+MAX_SCHEMA_CHARACTERS = 60_000
+"""Of a dataset: a text column of MySQL takes 65,535 bytes."""
+COLUMN_TYPES = {
+    "bool": "boolean",
+    **dict.fromkeys(("int8", "int16", "int32"), "integer"),
+    "int64": "long",
+    "float": "float",
+    "double": "double",
+}
+"""MLflow's names of Arrow's types; it has none for nested ones."""
 MAX_PARAMS = 300
 """Our own limit: longer tables of params help nobody, and the manifest has them all."""
 MAX_TABLE_ROWS = 1000
@@ -56,6 +67,26 @@ def split_table(parquet: Path) -> str:
     table = table.take(pa.array(range(0, table.num_rows, stride), pa.int64()))
     rows = [list(row.values()) for row in table.to_pylist()]
     return json.dumps({"columns": table.column_names, "data": rows}, ensure_ascii=False, default=str)
+
+
+def table_schema(folder: Path, manifest: Manifest) -> str | None:
+    """Columns of the first Parquet file of a result as MLflow's schema (JSON), None if it has no table."""
+    tables = sorted(entry.path for entry in manifest.files if entry.path.endswith(".parquet"))
+    if not tables or not (folder / tables[0]).is_file():
+        return None
+    columns = [
+        {"type": COLUMN_TYPES.get(str(field.type), "string"), "name": field.name, "required": not field.nullable}
+        for field in pq.read_schema(folder / tables[0])
+    ]
+    return shorten_columns(columns)
+
+
+def shorten_columns(columns: list[dict[str, Any]]) -> str:
+    """As many of the columns, as JSON, as MLflow stores."""
+    shown = len(columns)
+    while len(text := json.dumps({"mlflow_colspec": columns[:shown]})) > MAX_SCHEMA_CHARACTERS:
+        shown -= 1
+    return text
 
 
 def parent_metric(stage: str, subject: str, metric: str) -> str:

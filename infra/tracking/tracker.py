@@ -116,6 +116,7 @@ class Tracker:
         self._cursor = _Cursor(store_root, store_root / "runs" / run_id)
         self._has_warned = False
         self._is_caught_up = False
+        self._monitor: Any = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
 
@@ -131,6 +132,8 @@ class Tracker:
 
     def stop(self, timeout_s: float = 60.0) -> None:
         """Send what is left and end; after `timeout_s` the rest is left to the next run or `arctic ui`."""
+        if self._monitor:
+            self._monitor.finish()
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -151,7 +154,8 @@ class Tracker:
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
-            self.sync()
+            if self.sync() and self._monitor is None:
+                self._monitor = system_monitor(tracking_uri(self._root), self._cursor.parent)
             self._stopping.wait(PERIOD_S)
         self.sync()
 
@@ -174,6 +178,12 @@ class _Cursor:
         self._folder = folder
         self._state: dict[str, Any] | None = None
         self._projection: Projection | None = None
+
+    @property
+    def parent(self) -> str | None:
+        """MLflow's id of the whole run; None before it has a row."""
+        runs: dict[str, str] = self._load()["runs"]
+        return runs.get("")
 
     def advance(self) -> None:
         """Send the complete lines after the cursor and move it. After an error it stands where it was."""
@@ -233,8 +243,22 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
 }
 """Set before MLflow is imported, unless the user chose otherwise."""
+
+
+def system_monitor(uri: str, run_id: str | None) -> Any:
+    """MLflow's monitor of this machine's processors, memory, disk, network and NVIDIA GPUs, started on a run, unless
+    MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is "false". None without a run."""
+    if run_id is None or os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() in ("false", "0"):
+        return None
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    make: Any = SystemMetricsMonitor
+    monitor = make(run_id, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
 
 
 def _projection_class() -> "type[Projection]":

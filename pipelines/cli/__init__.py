@@ -12,7 +12,7 @@ import typer
 from arctic_errors import UserError
 from pipelines.cli import doctor
 from pipelines.cli.data import export_tokens, train_quality
-from pipelines.cli.jobs import submit
+from pipelines.cli.jobs import jobs, logs, stop, submit
 from pipelines.cli.models import chat, eval_data, evaluate, export, generate, serve
 from pipelines.cli.recipes import ablate, init, plan, replay, run, size
 from pipelines.cli.store import export_run, import_run, prune, report, runs, show, ui, verify
@@ -45,6 +45,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export-tokens": export_tokens.command,
     "train-quality": train_quality.command,
     "submit": submit.command,
+    "jobs": jobs.command,
+    "logs": logs.command,
+    "stop": stop.command,
     "ui": ui.command,
     "doctor": doctor.command,
 }

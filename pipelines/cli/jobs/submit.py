@@ -1,16 +1,29 @@
 """`arctic submit`."""
 
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.terminal.options import DEFAULT_STORE, Only, Overrides, Recipe, Until
+from pipelines.cli.terminal.options import DEFAULT_STORE, Dashboard, Only, Overrides, Recipe, Until
+
+if TYPE_CHECKING:
+    from infra.cluster.jobs import Answer, Ask
+
+
+class Interrupt(StrEnum):
+    """What Ctrl-C does to a job that is followed."""
+
+    ASK = "ask"
+    STOP = "stop"
+    DETACH = "detach"
 
 
 def command(
     recipe: Recipe,
-    address: Annotated[str, typer.Option(help="Dashboard of the Ray head, such as http://127.0.0.1:8265.")],
+    address: Dashboard,
     store: Annotated[
         str,
         typer.Option(
@@ -26,20 +39,57 @@ def command(
         str | None,
         typer.Option(help="Python on the cluster. Default: this one if the head is on this machine, else python."),
     ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the job goes on.")] = False,
+    on_interrupt: Annotated[
+        Interrupt, typer.Option(help="What Ctrl-C does to the job. Without a terminal, ask means stop.")
+    ] = Interrupt.ASK,
 ) -> None:
     """Send the same run to a Ray cluster as a job and follow its log. The exit code is the job's."""
     from data_recipes.files import needed_files
-    from infra.cluster.jobs import submit
+    from infra.cluster.jobs import NewJob, submit
+    from infra.host.provenance import git_state
+    from infra.session import new_run_id
     from pipelines.recipes import load_recipe
 
-    load_recipe(recipe, overrides or []).require_fit()
+    loaded = load_recipe(recipe, overrides or [])
+    loaded.require_fit()
     arguments = ["run", _relative(recipe), "--store", _location(store), "--address", "auto"]
     for override in overrides or []:
         arguments += ["--set", override]
     arguments += ["--until", until] if until else []
     arguments += ["--only", only] if only else []
-    needed = needed_files(recipe, overrides or [], Path.cwd())
-    raise typer.Exit(submit(address, ["-m", "pipelines.cli", *arguments], Path.cwd(), needed=needed, python=python))
+    git = git_state() or {}
+    job = NewJob(
+        name=new_run_id(loaded.page.name),
+        arguments=["-m", "pipelines.cli", *arguments],
+        working_dir=Path.cwd(),
+        needed=needed_files(recipe, overrides or [], Path.cwd()),
+        python=python,
+        metadata={
+            "recipe": _relative(recipe),
+            "store": _location(store),
+            "commit": f"{git.get('commit', 'unknown')}{' with changes' if git.get('dirty') else ''}",
+        },
+    )
+    raise typer.Exit(submit(address, job, detach=detach, ask=asking(on_interrupt)))
+
+
+def asking(on_interrupt: Interrupt) -> "Ask":
+    """The answer to Ctrl-C: fixed, or asked for at the terminal."""
+
+    def ask(name: str) -> "Answer":
+        if on_interrupt is Interrupt.DETACH:
+            return "detach"
+        if on_interrupt is Interrupt.STOP or not sys.stdin.isatty():
+            return "stop"
+        print(f"\n{name} is still running. [s]top it, [d]etach and let it go on, or [f]ollow it further?", flush=True)
+        answers: dict[str, Answer] = {"s": "stop", "d": "detach", "f": "follow"}
+        while True:
+            typed = input("s, d or f: ").strip().lower()[:1]
+            if typed in answers:
+                return answers[typed]
+
+    return ask
 
 
 def _location(store: str) -> str:

@@ -16,6 +16,10 @@ def command(
     overrides: Overrides = None,
     until: Until = None,
     only: Only = None,
+    register: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Make the last model a version of this registered model of MLflow."),
+    ] = "",
     profile: Annotated[
         str | None,
         typer.Option(metavar="steps=FIRST:LAST", help="Write a profiler trace of these training steps: steps=10:13"),
@@ -30,9 +34,18 @@ def command(
     console = standard_output()
     loaded = load_recipe(recipe, [*(overrides or []), *profiling(profile)])
     with view(console) as on_event:
-        result = run(loaded, store, address, on_event, until=until, only=only)
+        result = run(loaded, store, address, on_event, until=until, only=only, register=registered_name(register))
     print_summary(result, console)
     raise typer.Exit(0 if result.ok else 1)
+
+
+def registered_name(name: str) -> str:
+    """A name that MLflow takes for a registered model, and that needs no quoting. Raises OptionError."""
+    from pipelines.errors import OptionError
+
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise OptionError(f"--register {name}: use letters, digits, dots, dashes and underscores, such as code-model")
+    return name
 
 
 def profiling(steps: str | None) -> list[str]:

@@ -19,6 +19,12 @@ Address = Annotated[
     str | None,
     typer.Option(help="Ray cluster, such as auto or ray://host:10001. Default: RAY_ADDRESS, else this machine."),
 ]
+Dashboard = Annotated[
+    str,
+    typer.Option(
+        "--address", envvar="ARCTIC_DASHBOARD", help="Dashboard of the Ray head, such as http://127.0.0.1:8265."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -16,7 +16,8 @@ import pytest
 
 from infra.cluster import jobs
 from infra.cluster.connection import ClusterError
-from infra.cluster.jobs import dashboard_url, runtime_env
+from infra.cluster.dashboard import Dashboard, dashboard_url
+from infra.cluster.jobs import NewJob, runtime_env
 
 ROOT = Path(__file__).parents[3]
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")
@@ -111,8 +112,11 @@ def _start_submit(address: str, arguments: list[str], folder: Path, token: Path 
     """`submit` in a process of its own: Ray reads the token once per process."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from infra.cluster.connection import ClusterError; from infra.cluster.jobs import submit\n"
-        "try: sys.exit(submit(sys.argv[1], sys.argv[3:], Path(sys.argv[2])))\n"
+        "from infra.cluster.connection import ClusterError; from infra.cluster.jobs import NewJob, submit\n"
+        "import secrets\n"
+        "name = f'demo-{secrets.token_hex(4)}'\n"
+        "job = NewJob(name, sys.argv[3:], Path(sys.argv[2]), metadata={'recipe': 'demo.toml'})\n"
+        "try: sys.exit(submit(sys.argv[1], job))\n"
         "except ClusterError as error: sys.exit(f'ClusterError: {error}')"
     )
     env = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}
@@ -232,13 +236,16 @@ def test_what_travels_holds_no_secret(working_dir: Path, monkeypatch: pytest.Mon
         ("413: Maximum request body size 104857600 exceeded", r"less than 100 MiB.*\.gitignore"),
     ],
 )
-def test_a_job_that_the_head_does_not_take_is_explained(working_dir: Path, reason: str, mend: str):
+def test_a_job_that_the_head_does_not_take_is_explained(
+    working_dir: Path, reason: str, mend: str, monkeypatch: pytest.MonkeyPatch
+):
     class Client:
         def submit_job(self, **_: object) -> str:
             raise RuntimeError(f"Request failed with status code {reason}")
 
+    monkeypatch.setattr(Dashboard, "at", lambda url: Dashboard(url, Client()))  # type: ignore[arg-type]
     with pytest.raises(ClusterError, match=mend):
-        jobs._send(Client(), ["python"], runtime_env(working_dir), "http://127.0.0.1:8265")
+        jobs.submit("127.0.0.1:8265", NewJob("demo-1", ["job.py"], working_dir))
 
 
 def test_a_folder_that_is_too_large_is_refused_before_anything_is_asked_of_the_head(
@@ -248,9 +255,8 @@ def test_a_folder_that_is_too_large_is_refused_before_anything_is_asked_of_the_h
     (working_dir / "recordings").mkdir()
     with (working_dir / "recordings" / "one.wav").open("wb") as file:
         file.truncate(120 * 10**6)
-    monkeypatch.setattr(jobs, "use_token", lambda **_: None)
     with pytest.raises(ClusterError, match=r"114\.4 MiB; largest folders: recordings/ 114\.4 MiB.*less than 100 MiB"):
-        jobs.submit("http://192.0.2.1:8265", ["job.py"], working_dir)
+        jobs.submit("http://192.0.2.1:8265", NewJob("demo-1", ["job.py"], working_dir))
 
 
 def test_the_patience_of_this_shell_goes_along(working_dir: Path, monkeypatch: pytest.MonkeyPatch):

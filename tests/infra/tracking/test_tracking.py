@@ -25,14 +25,14 @@ SAMPLES = {"prompt": ["1 + 1?", "why?"], "answer": ["two", "because"], "right": 
 class Story:
     """Writes the log of one run as the driver does, and commits the results that it tells of."""
 
-    def __init__(self, store: Store, run_id: str, stages: list[Stage], at: float = START) -> None:
+    def __init__(self, store: Store, run_id: str, stages: list[Stage], at: float = START, register: str = "") -> None:
         self.store = store
         self.log = EventLog(store.root / "runs" / run_id)
         self.now = at
         recipe = {"run": {"name": "tiny", "phases": [{"tokens": 10}, {"tokens": 20}]}, "pins": {"web": {"a": "b" * 64}}}
         provenance = {"git": {"commit": "c" * 40, "dirty": False}}
         planned = [_planned(store, stage) for stage in stages]
-        identity = {"run_id": run_id, "name": "tiny"}
+        identity = {"run_id": run_id, "name": "tiny", **({"register": register} if register else {})}
         self.tell(event="run_started", **identity, recipe=recipe, stages=planned, provenance=provenance)
 
     def tell(self, **event: Any) -> None:
@@ -173,6 +173,7 @@ def test_curves_are_on_the_stage_and_joined_on_the_parent(seen: Any):
     for name in ("02 train 1", "tiny-1"):
         assert seen.curve(name, "train/loss") == [(1, 4.0), (2, 3.0), (3, 2.5)]
         assert seen.curve(name, "train/learning_rate") == [(1, 0.1)]
+    assert seen.curve("tiny-1", "loss") == [(1, 4.0), (2, 3.0), (3, 2.5)]
     assert seen.curve("tiny-1", "train/final_loss") == [(1, 2.4)]
     assert seen.curve("tiny-1", "eval/bits_per_byte/web") == [(1, 1.5)]
 
@@ -185,7 +186,7 @@ def test_counts_of_data_are_on_the_whole_run_only_if_it_trains_no_model(seen: An
     story.commit(SOURCE, {"data/documents": 12.0})
     story.end()
     catch_up(store.root)
-    assert mlflow_of(store).curve("corpus-1", "source/web.documents") == [(0, 12.0)]
+    assert mlflow_of(store).curve("tiny-1", "source/web.documents") == [(0, 12.0)]
 
 
 def test_more_points_than_one_call_takes_all_arrive(store: Store, mlflow_of: Any):
@@ -231,7 +232,7 @@ def test_lineage_is_in_the_datasets(seen: Any):
 
 def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Any):
     [model] = seen.models()
-    assert (model.name, str(model.status)) == ("phase-1", "READY")
+    assert (model.name, str(model.status)) == ("tiny-1-phase-1", "READY")
     assert model.source_run_id == seen.run("02 train 1").info.run_id
     assert model.params == {"model.num_layers": "2"}
     scores = {metric.key: metric.value for metric in model.metrics}
@@ -328,19 +329,88 @@ def test_losing_mlflow_at_any_write_and_going_on_gives_the_same(
     assert mlflow_of(store).everything() == undisturbed
 
 
-def test_a_second_run_that_reuses_everything_still_shows_the_figures(store: Store, mlflow_of: Any):
+def test_a_run_that_builds_nothing_has_no_row(store: Store, mlflow_of: Any):
     tell_whole_run(store)
     story = Story(store, "tiny-2", CHAIN, START + 1000)
     for stage in CHAIN:
         story.reuse(stage)
     story.end()
     catch_up(store.root)
+    assert mlflow_of(store).names() == ["01 source web", "02 train 1", "03 evaluate 1", "04 report", "tiny-1"]
+
+
+def test_a_run_that_builds_a_part_shows_the_figures_of_what_it_reuses(store: Store, mlflow_of: Any):
+    tell_whole_run(store)
+    page = _stage("page", "", {}, report=REPORT)
+    story = Story(store, "tiny-2", [*CHAIN, page], START + 1000)
+    for stage in CHAIN:
+        story.reuse(stage)
+    story.begin(page)
+    story.commit(page, {})
+    story.end()
+    catch_up(store.root)
     seen = mlflow_of(store)
-    assert seen.names() == ["01 source web", "02 train 1", "03 evaluate 1", "04 report", "tiny-1", "tiny-2"]
     assert seen.curve("tiny-2", "eval/bits_per_byte/web") == [(1, 1.5)]
     assert "report.html" in seen.files("tiny-2")
     assert len(seen.models()) == 1
     assert "| 01 | source[web] | reuse | reused |" in seen.run("tiny-2").data.tags["mlflow.note.content"]
+
+
+def test_lists_show_the_recipe_and_what_is_drawn_for_each_run(store: Store, mlflow_of: Any):
+    story = Story(store, "tiny-20261128-175919-41e1", [SOURCE])
+    story.begin(SOURCE)
+    story.commit(SOURCE, {})
+    story.end()
+    catch_up(store.root)
+    seen = mlflow_of(store)
+    assert seen.names() == ["01 source web", "tiny-41e1"]
+    assert seen.run("tiny-41e1").data.tags["arctic.run"] == "tiny-20261128-175919-41e1"
+
+
+def test_intervals_and_counts_of_items_are_on_the_stage_and_not_on_the_whole_run(store: Store, mlflow_of: Any):
+    story = Story(store, "tiny-1", CHAIN)
+    for stage in (SOURCE, TRAIN):
+        story.begin(stage)
+        story.commit(stage, {}, {"checkpoint/model.json": "{}"} if stage is TRAIN else None)
+    story.begin(EVALUATE)
+    story.commit(EVALUATE, {"eval/piqa/acc": 0.5, "eval/piqa/acc.ci_low": 0.4, "eval/piqa/acc.n": 100.0})
+    story.end()
+    catch_up(store.root)
+    seen = mlflow_of(store)
+    assert seen.curve("03 evaluate 1", "eval/piqa/acc.ci_low") == [(0, 0.4)]
+    assert {name for name in seen.run("tiny-1").data.metrics if name.startswith("eval/")} == {"eval/piqa/acc"}
+
+
+def test_a_dataset_has_the_folder_that_it_lies_in_and_the_columns_of_its_table(store: Store, mlflow_of: Any):
+    story = Story(store, "tiny-1", [SOURCE, TRAIN])
+    story.begin(SOURCE)
+    rows = pa.table({"text": ["a"], "words": pa.array([1], pa.int64()), "tags": [["x"]]})
+    story.commit(SOURCE, {}, {"documents/0.parquet": rows})
+    story.begin(TRAIN)
+    catch_up(store.root)
+    [used] = mlflow_of(store).run("02 train 1").inputs.dataset_inputs
+    assert (used.dataset.source_type, json.loads(used.dataset.source)) == ("local", {"uri": str(store.path(SOURCE))})
+    columns = {column["name"]: column["type"] for column in json.loads(used.dataset.schema)["mlflow_colspec"]}
+    assert columns == {"text": "string", "words": "long", "tags": "string"}
+    assert json.loads(used.dataset.profile)["num_rows"] == 1
+
+
+def test_a_run_that_is_asked_to_registers_its_last_model_once_with_an_alias_of_its_own(store: Store, mlflow_of: Any):
+    for number in (1, 2):
+        train = replace(_stage("train", "1", {"seed": number}, mix=SOURCE), model_output="checkpoint")
+        story = Story(store, f"tiny-{number}", [train], at=START + 100 * number, register="code-model")
+        story.begin(train)
+        story.commit(train, {"loss": 1.0}, {"checkpoint/model.json": "{}"})
+        story.end()
+    for _ in range(2):
+        catch_up(store.root)
+        for cursor in store.root.glob(f"runs/*/{CURSOR}"):
+            cursor.unlink()
+    client = mlflow_of(store).client
+    versions = client.search_model_versions("name = 'code-model'")
+    assert sorted(int(version.version) for version in versions) == [1, 2]
+    aliased = {alias: client.get_model_version_by_alias("code-model", alias).version for alias in ("tiny-1", "tiny-2")}
+    assert {alias: int(version) for alias, version in aliased.items()} == {"tiny-1": 1, "tiny-2": 2}
 
 
 def test_a_published_file_that_was_removed_since_is_passed_over(store: Store, mlflow_of: Any):
@@ -434,11 +504,15 @@ def test_an_experiment_that_was_deleted_in_mlflow_comes_back_with_the_next_run(s
     client, experiment = mlflow_of(store).client, mlflow_of(store).experiment
     client.delete_experiment(experiment)
     assert experiments(store.root).deleted == ("tiny",)
-    tell_whole_run(store, "tiny-2")
+    other = _stage("source", "code")
+    story = Story(store, "tiny-2", [other])
+    story.begin(other)
+    story.commit(other, {})
+    story.end()
     catch_up(store.root)
     assert experiments(store.root).deleted == ()
     assert mlflow_of(store).experiment == experiment
-    assert mlflow_of(store).names().count("02 train 1") == 2
+    assert {"tiny-1", "tiny-2"} < set(mlflow_of(store).names())
 
 
 def test_a_result_that_was_deleted_since_does_not_hold_up_the_rest(store: Store, mlflow_of: Any):
