@@ -96,13 +96,13 @@ def _written(value: Any) -> str:
 
 def _results(record: RunRecord, store: Path | str) -> dict[str, Artifact]:
     """Results of all stages but the report. Raises NotInStoreError if the page needs one that is not there."""
-    found = results_of(record, store)
-    names = {artifact.manifest.name for artifact in found.values()}
-    absent = [stage for stage in record.keys if stage not in found and stage.partition("[")[0] in NEEDED]
+    results = results_of(record, store)
+    names = {artifact.manifest.name for artifact in results.values()}
+    absent = [stage for stage in record.keys if stage not in results and stage.partition("[")[0] in NEEDED]
     if absent or not names.issuperset(NEEDED):
         lacking = ", ".join(absent[:3]) or "no phase was trained and evaluated"
         raise NotInStoreError(f"run {record.run_id}: its page needs results that it lacks ({lacking}). Finish the run.")
-    return {stage: artifact for stage, artifact in found.items() if artifact.manifest.name != "report"}
+    return {stage: artifact for stage, artifact in results.items() if artifact.manifest.name != "report"}
 
 
 def _compared(

@@ -15,8 +15,8 @@ def command(
     from infra.cluster import dashboard
 
     reached = dashboard.Dashboard.at(address)
-    found = reached.job(job)
-    if found.status in dashboard.ENDED:
-        print(f"{found.name} has ended before: {found.status.lower()}")
+    target = reached.job(job)
+    if target.status in dashboard.ENDED:
+        print(f"{target.name} has ended before: {target.status.lower()}")
         return
-    print(f"{found.name}: {reached.stop(found.name).lower()}")
+    print(f"{target.name}: {reached.stop(target.name).lower()}")
