@@ -92,10 +92,9 @@ class ArcticLayer(nn.Module):
 
         in_flight = moe.start_combine(in_flight)
 
-        dense = attended + self.residual_mlp(self.residual_layernorm(attended))
+        dense = self.residual_mlp(self.residual_layernorm(attended))
 
-        mixed, routing = moe.wait_combine(in_flight)
-        return LayerOutput(dense + mixed, routing)
+        return LayerOutput(*moe.wait_combine(in_flight, attended, dense))
 
 
 class SharedExpertLayer(nn.Module):
@@ -123,9 +122,8 @@ class SharedExpertLayer(nn.Module):
         normed = self.post_attention_layernorm(attended)
         moe = self.block_sparse_moe
         in_flight = moe.start_dispatch(normed, capacity_factor)
-        dense = attended + self.residual_mlp(normed)
-        mixed, routing = moe.wait_combine(moe.start_combine(in_flight))
-        return LayerOutput(dense + mixed, routing)
+        dense = self.residual_mlp(normed)
+        return LayerOutput(*moe.wait_combine(moe.start_combine(in_flight), attended, dense))
 
 
 class MoELayer(nn.Module):

@@ -102,10 +102,10 @@ def are_padded(rows: Float[Tensor, "N D"], inner_width: int) -> bool:
     return unaligned or (rows.device.type, rows.dtype) in PADDED
 
 
-def lay_out(counts: Int[Tensor, " E"], num_rows: int, *, padded: bool) -> Groups:
-    """Groups of `counts` rows, `num_rows` in all, in one of the two layouts."""
+def lay_out(ends: Int[Tensor, " E"], num_rows: int, *, padded: bool) -> Groups:
+    """Contiguous groups that end before row `ends[e]`, `num_rows` in all, in one of the two layouts."""
     # grouped_mm refuses to multiply no rows at all.
-    return PaddedGroups.of(counts.tolist()) if padded or not num_rows else counts.cumsum(0).int()
+    return PaddedGroups.of(ends.diff(prepend=ends.new_zeros(1)).tolist()) if padded or not num_rows else ends.int()
 
 
 def arrange(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
 from arctic_model.layers.normalization import RMSNorm
+from arctic_model.layers.packed_products import multiply_as_one, rotated_projections
 from arctic_model.layers.rotary import Rotation, rotate
 
 
@@ -70,9 +71,7 @@ class Attention(nn.Module):
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Mixed values of the keys that `mask` shows, those in `cache` included."""
-        queries = rotate(self.q_norm(self._heads(self.q_proj(x))), rotation)
-        keys = rotate(self.k_norm(self._heads(self.k_proj(x))), rotation)
-        values = self._heads(self.v_proj(x))
+        queries, keys, values = self._projected(x, rotation)
         if isinstance(mask, Documents):
             attended: Tensor = self.o_proj(attend_in_documents(queries, keys, values, mask).flatten(2))
             return attended
@@ -82,6 +81,15 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
         output: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return output
+
+    def _projected(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, each [B, T, heads, C]."""
+        linears = (self.q_proj, self.k_proj, self.v_proj)
+        if not x.is_cpu and multiply_as_one(*linears) and isinstance(self.q_norm, nn.Identity):
+            weights = (linear.weight for linear in linears)
+            return rotated_projections(x, rotation.cos, rotation.sin, *weights)
+        queries, keys, values = (self._heads(linear(x)) for linear in linears)
+        return rotate(self.q_norm(queries), rotation), rotate(self.k_norm(keys), rotation), values
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (-1, self.head_dim))

@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from arctic_model.kernels import operators
 from arctic_model.kernels.grouped_products import add_down_projection, down_projection, outer_product, up_projection
 from arctic_model.kernels.row_groups import Groups
+from arctic_model.layers.packed_products import packed_swiglu_mlp
 
 
 class DenseMLP(nn.Module):
@@ -22,7 +23,8 @@ class DenseMLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """See `swiglu_mlp`."""
-        return swiglu_mlp(x.flatten(0, -2), self.w1.weight, self.w2.weight, self.w3.weight).view_as(x)
+        compute = swiglu_mlp if x.is_cpu else packed_swiglu_mlp
+        return compute(x.flatten(0, -2), self.w1.weight, self.w2.weight, self.w3.weight).view_as(x)
 
 
 def swiglu_mlp(
@@ -54,7 +56,7 @@ class _SwiGLU(torch.autograd.Function):
         gate, up = up_projection(rows, w1.mT, groups), up_projection(rows, w3.mT, groups)
         ctx.save_for_backward(rows, gate, up, w1, w2, w3)
         ctx.groups = groups
-        return down_projection(F.silu(gate).mul_(up), w2.mT, groups)
+        return down_projection(operators.swiglu(gate, up), w2.mT, groups)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -62,13 +64,12 @@ class _SwiGLU(torch.autograd.Function):
         groups = ctx.groups
         # The grouped kernels refuse a gradient without strides, such as that of a sum.
         gradient = gradient.contiguous()
-        activated = F.silu(gate)
         _, needs_w1, needs_w2, needs_w3, _ = ctx.needs_input_grad
-        w2_gradient = outer_product(gradient, activated * up, groups, inner="right") if needs_w2 else None
-        inner_gradient = up_projection(gradient, w2, groups)
-        up_gradient = activated.mul_(inner_gradient)
-        gate_gradient = inner_gradient.mul_(up)
-        torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
+        gate_gradient, up_gradient = up_projection(gradient, w2, groups), torch.empty_like(up)
+        inner = torch.empty_like(up) if needs_w2 else None
+        operators.swiglu_backward(gate_gradient, gate, up, gate_gradient, up_gradient, inner)
+        w2_gradient = None if inner is None else outer_product(gradient, inner, groups, inner="right")
+        del inner
         rows_gradient = add_down_projection(down_projection(gate_gradient, w1, groups), up_gradient, w3, groups)
         w1_gradient = outer_product(gate_gradient, rows, groups, inner="left") if needs_w1 else None
         w3_gradient = outer_product(up_gradient, rows, groups, inner="left") if needs_w3 else None

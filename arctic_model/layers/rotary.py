@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arctic_model.kernels.precision import widened
+from arctic_model.kernels import operators
 from arctic_model.rope import Rope
 
 
@@ -47,19 +47,9 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turned(heads, cos, sin, 1)
+        return operators.rotate([heads], cos, sin, 1, heads.shape[2])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turned(gradient, cos, sin, -1), None, None
-
-
-def _turned(heads: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
-    wide = widened(heads)
-    first, second = wide.chunk(2, dim=-1)
-    turned = torch.empty(wide.shape, dtype=wide.dtype, device=wide.device)
-    out_first, out_second = turned.chunk(2, dim=-1)
-    torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-direction)
-    torch.mul(second, cos, out=out_second).addcmul_(first, sin, value=direction)
-    return turned.to(heads.dtype)
+        return operators.rotate([gradient], cos, sin, -1, gradient.shape[2]), None, None

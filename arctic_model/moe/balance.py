@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from arctic_model.kernels.rows import counted
 from arctic_model.moe.router import Routing
 
 
@@ -86,8 +87,9 @@ def router_sums(routing: Routing, valid: Bool[Tensor, " N"]) -> RouterSums:
     partition = logits.logsumexp(dim=-1)
     probabilities = weight @ (logits - partition.unsqueeze(-1)).exp()
     z = partition.square() @ weight
-    slots = experts[:, valid] + num_experts * torch.arange(num_layers, device=experts.device)[:, None, None]
-    assignments = torch.bincount(slots.flatten(), minlength=num_layers * num_experts)
+    num_slots = num_layers * num_experts
+    slots = experts + num_experts * torch.arange(num_layers, device=experts.device)[:, None, None]
+    assignments = counted(slots.masked_fill(~valid[:, None], num_slots).flatten(), num_slots)
     dropped = z.new_zeros(num_layers) if keep_mask is None else (~keep_mask).sum(-1).float() @ weight
     top_weight = weights.detach().amax(-1) @ weight
     return RouterSums(probabilities, assignments.view(num_layers, num_experts), z, dropped, top_weight)

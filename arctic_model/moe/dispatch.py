@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from arctic_model.kernels.operators import rows_of_assignments, weighted_sum, weighted_sum_backward
 from arctic_model.kernels.row_groups import arrange, lay_out
-from arctic_model.kernels.rows import rearrange, take, weighted_sum
+from arctic_model.kernels.rows import ends_of, rearrange
 from arctic_model.layers.recomputation import recomputed
 from arctic_model.moe.comm_stream import CommStream, CpuHandle, CudaHandle
 from arctic_model.sizing.parallel import require_divided_experts
@@ -85,14 +86,13 @@ class Route:
         if keep_mask is not None:
             flat = flat.masked_fill(~keep_mask.flatten(), num_experts)
         self._group, self._padded = group, padded
-        self._counts = torch.bincount(flat, minlength=num_experts)[:num_experts]
-        self._arriving_counts = torch.empty_like(self._counts)
-        self._counts_handle = self._exchange_counts() if group.size > 1 else None
-        order = torch.argsort(flat, stable=True)
+        by_expert, order = torch.sort(flat, stable=True)
+        ends = ends_of(by_expert, num_experts)
+        self._counts_handle = self._exchange_counts(ends.diff(prepend=ends.new_zeros(1))) if group.size > 1 else None
         num_rows = len(flat) if keep_mask is None else int(keep_mask.sum())
-        tokens, inverse = order[:num_rows] // experts.shape[1], _inverse(order).clamp_(max=num_rows)
+        tokens, inverse = rows_of_assignments(order, experts.shape[1], num_rows)
         if group.size == 1:
-            self.groups = lay_out(self._counts, num_rows, padded=padded)
+            self.groups = lay_out(ends, num_rows, padded=padded)
             tokens, inverse = arrange(self.groups, tokens, inverse, filler=0)
         self.tokens, self.inverse = tokens, inverse.view_as(experts)
         self.drops = keep_mask is not None
@@ -106,15 +106,15 @@ class Route:
         self.num_sent = self._counts.view(self._group.size, -1).sum(1).tolist()
         self.num_received = arriving.sum(1).tolist()
         num_rows = sum(self.num_received)
-        self.groups = lay_out(arriving.sum(0), num_rows, padded=self._padded)
+        self.groups = lay_out(arriving.sum(0).cumsum(0), num_rows, padded=self._padded)
         local = torch.arange(arriving.shape[1], device=arriving.device).repeat(self._group.size)
         regroup = torch.argsort(torch.repeat_interleave(local, arriving.flatten()), stable=True)
         self.regroup, self.ungroup = arrange(self.groups, regroup, _inverse(regroup), filler=num_rows)
 
-    def _exchange_counts(self) -> CpuHandle | CudaHandle:
-        group = self._group
-        stream = group.comm_stream
-        return stream.launch(self._arriving_counts, self._counts, None, None, group.process_group, has_rows=False)
+    def _exchange_counts(self, counts: Tensor) -> CpuHandle | CudaHandle:
+        self._counts, self._arriving_counts = counts, torch.empty_like(counts)
+        launch, group = self._group.comm_stream.launch, self._group.process_group
+        return launch(self._arriving_counts, counts, None, None, group, has_rows=False)
 
 
 @dataclass
@@ -177,11 +177,15 @@ def start_combine(
 
 
 def wait_combine(
-    arriving: Float[Tensor, "R D"], exchange: Exchange | None, route: Route, weights: Float[Tensor, "N K"]
+    arriving: Float[Tensor, "R D"],
+    exchange: Exchange | None,
+    route: Route,
+    weights: Float[Tensor, "N K"],
+    *bases: Float[Tensor, "N D"],
 ) -> Float[Tensor, "N D"]:
-    """Wait for the outputs, and return the weighted sum of each token's experts."""
+    """Wait for the outputs, and return the weighted sum of each token's experts, added to `bases`."""
     rows = arriving if exchange is None else _Wait.apply(arriving, exchange)
-    combined: Tensor = _Combine.apply(rows, weights, route.tokens, route.inverse, route.drops)
+    combined: Tensor = _Combine.apply(rows, weights, route.tokens, route.inverse, route.drops, *bases)
     return combined
 
 
@@ -202,26 +206,23 @@ class _GatherTokens(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (inverse,) = ctx.saved_tensors
-        return weighted_sum(gradient, inverse, None, gaps=ctx.drops), None, None, None
+        return weighted_sum(gradient, inverse, None, [], ctx.drops), None, None, None
 
 
 class _Combine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weights: Tensor, tokens: Tensor, inverse: Tensor, drops: bool) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, weights: Tensor, tokens: Tensor, inverse: Tensor, drops: bool, *bases: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(rows, weights, tokens, inverse)
         ctx.drops = drops
-        return weighted_sum(rows, inverse, weights, gaps=drops)
+        return weighted_sum(rows, inverse, weights, list(bases), drops)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weights, tokens, inverse = ctx.saved_tensors
-        rows_gradient = gradient.index_select(0, tokens)
-        products = torch.linalg.vecdot(rows, rows_gradient)
-        weights_gradient = take(products, inverse.flatten(), gaps=ctx.drops).view_as(weights)
-        # Padding has no weight; one more element takes the assignments without a row.
-        scale = weights.new_zeros(len(rows) + 1).index_copy_(0, inverse.flatten(), weights.flatten())[:-1]
-        rows_gradient.mul_(scale.to(gradient.dtype).unsqueeze(1))
-        return rows_gradient, weights_gradient.to(weights.dtype), None, None, None
+        gradients = weighted_sum_backward(gradient, rows, weights, tokens, inverse, ctx.drops)
+        return *gradients, None, None, None, *(gradient for _ in ctx.needs_input_grad[5:])
 
 
 class _Start(torch.autograd.Function):

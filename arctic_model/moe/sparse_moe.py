@@ -107,8 +107,9 @@ class SparseMoE(nn.Module):
         returning, exchange = dispatch.start_combine(outputs, dispatched.route, self.group)
         return dispatched._replace(rows=returning, exchange=exchange)
 
-    def wait_combine(self, returning: RowsInFlight) -> MoEOutput:
-        """Wait for the outputs, and sum them by token."""
+    def wait_combine(self, returning: RowsInFlight, *bases: Float[Tensor, "*batch T D"]) -> MoEOutput:
+        """Wait for the outputs, and sum them by token, added to up to two `bases` in the shape of the input."""
         routing = returning.routing
-        hidden = dispatch.wait_combine(returning.rows, returning.exchange, returning.route, routing.weights)
+        flat = (base.flatten(0, -2) for base in bases)
+        hidden = dispatch.wait_combine(returning.rows, returning.exchange, returning.route, routing.weights, *flat)
         return MoEOutput(hidden.view(returning.shape), routing)

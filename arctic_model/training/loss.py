@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from arctic_model.kernels import operators
+
 LOGITS_PER_CHUNK = {"cpu": 2**18, "cuda": 2**26}
 """Logits in memory at once in the fused loss: the cache of a core on a CPU (1 MiB), a small part of memory on a GPU."""
 LOGITS_PER_PRODUCT = {"cpu": 2**24, "cuda": 2**26}
@@ -50,7 +52,10 @@ class _HeadNll(torch.autograd.Function):
             for start in range(0, len(part), chunk_rows):
                 inside = slice(start, start + chunk_rows)
                 chunk = slice(begin + start, begin + start + len(part[inside]))
-                nll[chunk] = _softmax_residual(rows[chunk] @ head.T, columns[chunk], out=residual[inside])
+                # A CPU's chunk of logits stays in its cache; a GPU turns them into residuals where they are.
+                logits = rows.new_empty(len(rows[chunk]), len(head)) if rows.is_cpu else residual[inside]
+                torch.mm(rows[chunk], head.T, out=logits)
+                nll[chunk] = operators.softmax_residual(logits, columns[chunk], residual[inside])
                 torch.mm(residual[inside], head, out=hidden_gradient[chunk])
             if head_gradient is not None:
                 _add_product(head_gradient, residual.T, part)
@@ -69,10 +74,11 @@ class _HeadNll(torch.autograd.Function):
 
 def _rows_at_once(head: Tensor) -> tuple[int, int]:
     """Rows of a chunk of logits, and of a product for the gradient of the head, a multiple of the chunk."""
-    chunk = max(16, LOGITS_PER_CHUNK[head.device.type] // len(head))
+    device = "cpu" if head.is_cpu else "cuda"
+    chunk = max(16, LOGITS_PER_CHUNK[device] // len(head))
     if head.dtype == torch.float32:
         return chunk, chunk
-    return chunk, chunk * max(1, LOGITS_PER_PRODUCT[head.device.type] // (chunk * len(head)))
+    return chunk, chunk * max(1, LOGITS_PER_PRODUCT[device] // (chunk * len(head)))
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
@@ -81,16 +87,3 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.addmm_(left, right)
     else:
         total.add_(left @ right)
-
-
-def _softmax_residual(logits: Tensor, columns: Tensor, *, out: Tensor) -> Tensor:
-    """nll [n, 1] in float32; `out`, in the dtype of the logits, becomes `softmax(logits) - one_hot(columns)`."""
-    wide = logits.float()
-    probabilities = torch.softmax(wide, dim=-1, out=out if out.dtype == wide.dtype else None)
-    # logsumexp by way of the largest probability, which is at least 1 / V: no second pass of exponentials.
-    log_partition = wide.amax(dim=-1, keepdim=True) - probabilities.amax(dim=-1, keepdim=True).log()
-    nll = log_partition - wide.gather(-1, columns)
-    probabilities.scatter_add_(-1, columns, torch.full_like(nll, -1.0))
-    if probabilities is not out:
-        out.copy_(probabilities)
-    return nll

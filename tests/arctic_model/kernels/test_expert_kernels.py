@@ -118,7 +118,7 @@ def random_case(
 
 def outputs(experts: Experts, rows: Tensor, counts: list[int]) -> Tensor:
     """Of `rows` that stand one expert's behind the other's, in that order, by way of the layout that is chosen."""
-    groups = lay_out(torch.tensor(counts), len(rows), padded=are_padded(rows, experts.w1.shape[1]))
+    groups = lay_out(torch.tensor(counts).cumsum(0), len(rows), padded=are_padded(rows, experts.w1.shape[1]))
     numbers = torch.arange(len(rows))
     sources, places = arrange(groups, numbers, numbers, filler=len(rows))
     return rearrange(experts(rearrange(rows, sources, places), groups), places, sources)

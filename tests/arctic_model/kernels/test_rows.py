@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arctic_model.kernels.rows import weighted_sum
+from arctic_model.kernels.operators import weighted_sum
 
 NUM_ROWS, WIDTH = 7, 5
 
@@ -27,7 +27,7 @@ def test_a_weighted_sum_is_that_of_its_rows_and_a_gap_adds_nothing(
             if row < NUM_ROWS:
                 total += share.double() * rows[row].double()
     numbers = torch.tensor(index, dtype=torch.int64).view(-1, 3)
-    found = weighted_sum(rows, numbers, weights if weighted else None, gaps=True)
+    found = weighted_sum(rows, numbers, weights if weighted else None, [], True)
     torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-6)
 
 
@@ -36,9 +36,9 @@ def test_rows_in_bfloat16_are_added_in_float32_and_rounded_once() -> None:
     rows = torch.tensor([[1.0], [2.0**-9]], dtype=torch.bfloat16)
     index = torch.tensor([[0, 1, 1, 1], [0, 1, 1, 1]])
     for weights in (None, torch.ones(2, 4)):
-        assert weighted_sum(rows, index, weights, gaps=False).tolist() == [[1 + 2.0**-7]] * 2
+        assert weighted_sum(rows, index, weights, [], False).tolist() == [[1 + 2.0**-7]] * 2
 
 
 def test_the_gradient_of_a_sum_has_no_strides() -> None:
     rows = torch.ones(1).expand(4, WIDTH)
-    assert torch.equal(weighted_sum(rows, torch.tensor([[0, 3]]), None, gaps=False), torch.full((1, WIDTH), 2.0))
+    assert torch.equal(weighted_sum(rows, torch.tensor([[0, 3]]), None, [], False), torch.full((1, WIDTH), 2.0))

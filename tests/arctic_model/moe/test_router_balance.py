@@ -157,7 +157,7 @@ def test_gradients_with_drops_are_those_of_weights_set_to_zero(monkeypatch: pyte
     monkeypatch.setattr(
         sparse_moe.dispatch,
         "wait_combine",
-        lambda rows, exchange, path, weights: combine(rows, exchange, path, weights * path.kept),
+        lambda rows, exchange, path, weights, *bases: combine(rows, exchange, path, weights * path.kept, *bases),
     )
     (weighing.hidden_states(*random_pass(config), policy=policy).hidden * upstream).sum().backward()
     for (name, mine), theirs in zip(dropping.named_parameters(), weighing.parameters(), strict=True):

@@ -1,0 +1,179 @@
+"""The operators of `arctic_model.kernels.operators` on CUDA, under the same names: one launch each."""
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from arctic_model.kernels import triton_kernels as kernels
+
+ROW_BLOCK = 1024
+"""Elements of a row that one program reads, unless it needs the whole row."""
+VOCABULARY_BLOCK = 4096
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Torch has kernels of its own for the norm."""
+    return torch.ops.aten._fused_rms_norm(x, [x.shape[-1]], weight.to(x.dtype), eps)  # type: ignore[no-any-return]
+
+
+def rms_norm_backward(gradient: Tensor, x: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """As `rms_norm`."""
+    x_gradient, weight_gradient = torch.ops.aten._fused_rms_norm_backward(
+        gradient.contiguous(), x, [x.shape[-1]], scale, weight.to(x.dtype), [True, True]
+    )
+    return x_gradient, weight_gradient.to(weight.dtype)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """See `operators.swiglu`. Rows may have any distance from each other."""
+    out = gate.new_empty(gate.shape)
+    width = gate.shape[1]
+    grid = (len(gate), triton.cdiv(width, ROW_BLOCK))
+    _launch(kernels.swiglu, grid, gate, up, out, width, gate.stride(0), up.stride(0), BLOCK=ROW_BLOCK)
+    return out
+
+
+def swiglu_backward(
+    gradient: Tensor, gate: Tensor, up: Tensor, gate_gradient: Tensor, up_gradient: Tensor, inner: Tensor | None
+) -> None:
+    """See `operators.swiglu_backward`. Rows may have any distance from each other."""
+    width = gate.shape[1]
+    _launch(
+        kernels.swiglu_backward,
+        (len(gate), triton.cdiv(width, ROW_BLOCK)),
+        gradient,
+        gate,
+        up,
+        gate_gradient,
+        up_gradient,
+        inner,
+        width,
+        *(tensor.stride(0) for tensor in (gradient, gate, up, gate_gradient, up_gradient)),
+        HAS_INNER=inner is not None,
+        BLOCK=ROW_BLOCK,
+    )
+
+
+def rotate(parts: list[Tensor], cos: Tensor, sin: Tensor, direction: int, num_rotated: int) -> Tensor:
+    """See `operators.rotate`. The elements of a head must lie side by side."""
+    batch, length, _, width = parts[0].shape
+    num_heads = sum(part.shape[2] for part in parts)
+    out = parts[0].new_empty(batch, length, num_heads, width)
+    cos, sin = (angles.expand(batch, length, 1, width // 2).contiguous() for angles in (cos, sin))
+    flat = [part.flatten(0, 1) for part in parts]
+    # Missing parts have no head: nothing is read from them.
+    flat += [flat[0]] * (3 - len(flat))
+    ends = [parts[0].shape[2], sum(part.shape[2] for part in parts[:2])]
+    _launch(
+        kernels.rotate,
+        (batch * length,),
+        *flat,
+        cos,
+        sin,
+        out,
+        direction,
+        num_heads,
+        num_rotated,
+        width // 2,
+        *ends,
+        *(part.stride(0) for part in flat),
+        *(part.stride(1) for part in flat),
+        HEADS=triton.next_power_of_2(num_heads),
+        HALF=triton.next_power_of_2(width // 2),
+    )
+    return out
+
+
+def rows_of_assignments(order: Tensor, top_k: int, num_rows: int) -> tuple[Tensor, Tensor]:
+    """See `operators.rows_of_assignments`."""
+    tokens, inverse = order.new_empty(num_rows), torch.empty_like(order)
+    grid = (triton.cdiv(len(order), ROW_BLOCK),)
+    _launch(
+        kernels.rows_of_assignments,
+        grid,
+        order,
+        tokens,
+        inverse,
+        len(order),
+        num_rows,
+        TOP_K=top_k,
+        BLOCK=ROW_BLOCK,
+    )
+    return tokens, inverse
+
+
+def weighted_sum(rows: Tensor, index: Tensor, weights: Tensor | None, bases: list[Tensor], _: bool) -> Tensor:
+    """See `operators.weighted_sum`; with or without `gaps` an index of M adds nothing."""
+    num_tokens, top_k = index.shape
+    width = rows.shape[1]
+    out = rows.new_empty(num_tokens, width)
+    base0, base1 = (*(base.contiguous() for base in bases), None, None)[:2]
+    _launch(
+        kernels.weighted_sum,
+        (num_tokens, triton.cdiv(width, ROW_BLOCK)),
+        rows.contiguous(),
+        index.contiguous(),
+        None if weights is None else weights.contiguous(),
+        base0,
+        base1,
+        out,
+        len(rows),
+        width,
+        TOP_K=top_k,
+        HAS_WEIGHTS=weights is not None,
+        NUM_BASES=len(bases),
+        BLOCK=ROW_BLOCK,
+    )
+    return out
+
+
+def weighted_sum_backward(
+    gradient: Tensor, rows: Tensor, weights: Tensor, _: Tensor, index: Tensor, gaps: bool
+) -> tuple[Tensor, Tensor]:
+    """See `operators.weighted_sum_backward`."""
+    num_tokens, top_k = index.shape
+    # Only rows that an index names are written.
+    whole = not gaps and len(rows) == index.numel()
+    rows_gradient = torch.empty_like(rows) if whole else torch.zeros_like(rows)
+    weights_gradient = torch.empty_like(weights)
+    _launch(
+        kernels.weighted_sum_backward,
+        (num_tokens,),
+        gradient.contiguous(),
+        rows.contiguous(),
+        weights.contiguous(),
+        index.contiguous(),
+        rows_gradient,
+        weights_gradient,
+        len(rows),
+        rows.shape[1],
+        TOP_K=top_k,
+        BLOCK=triton.next_power_of_2(rows.shape[1]),
+    )
+    return rows_gradient, weights_gradient
+
+
+def softmax_residual(logits: Tensor, columns: Tensor, out: Tensor) -> Tensor:
+    """See `operators.softmax_residual`."""
+    nll = torch.empty(len(logits), 1, dtype=torch.float32, device=logits.device)
+    _launch(
+        kernels.softmax_residual,
+        (len(logits),),
+        logits,
+        columns,
+        nll,
+        out,
+        logits.shape[1],
+        logits.stride(0),
+        out.stride(0),
+        BLOCK=VOCABULARY_BLOCK,
+    )
+    return nll
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], *values: Any, **constants: Any) -> None:
+    """CUDA refuses an empty grid."""
+    if all(grid):
+        kernel[grid](*values, **constants)

@@ -1,0 +1,86 @@
+"""Every operator of arctic_model.kernels.operators by its Triton kernel, interpreted on the CPU, and by torch."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_iter, tree_map
+
+from arctic_model.kernels import on_gpu, operators
+
+BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
+"""Largest error, as a share of the largest value: a rounding or two."""
+
+
+def compare(name: str, *inputs: Any) -> None:
+    """The expected values come from the same inputs in float32."""
+    wide = tree_map(
+        lambda each: each.float() if isinstance(each, Tensor) and each.is_floating_point() else each, inputs
+    )
+    dtype = next(each.dtype for each in tree_iter(inputs) if isinstance(each, Tensor))
+    equal(name, dtype, getattr(on_gpu, name)(*inputs), getattr(operators, name)(*wide))
+
+
+def equal(name: str, dtype: torch.dtype, found: Any, expected: Any) -> None:
+    for ours, theirs in zip(tree_iter(found), tree_iter(expected), strict=True):
+        assert ours.shape == theirs.shape, name
+        if theirs.numel():
+            error = (ours.double() - theirs.double()).abs().max()
+            assert error <= BOUNDS.get(dtype, 0.0) * theirs.double().abs().max(), (name, error)
+
+
+def swiglu(dtype: torch.dtype, rows: int) -> None:
+    """Gate and up side by side, as one product leaves them."""
+    gate, up = torch.randn(rows, 2 * 40).to(dtype).chunk(2, dim=1)
+    compare("swiglu", gate, up)
+    gradient = torch.randn(rows, 40).to(dtype)
+    for has_inner in (True, False):
+        written = []
+        for module in (on_gpu, operators):
+            outs = [*torch.empty(rows, 2 * 40, dtype=dtype).chunk(2, dim=1), torch.zeros(rows, 40, dtype=dtype)]
+            module.swiglu_backward(gradient, gate, up, *outs[:2], outs[2] if has_inner else None)
+            written.append(outs)
+        equal("swiglu_backward", dtype, *written)
+
+
+def rotate(dtype: torch.dtype, rows: int) -> None:
+    angles = torch.rand(2, rows, 1, 3)
+    heads = [torch.randn(2, rows, number, 6).to(dtype) for number in (5, 2, 2)]
+    for parts, num_rotated, direction in ((heads, 7, -1), (heads[:2], 7, 1), (heads[:1], 3, 1)):
+        compare("rotate", parts, angles.cos(), angles.sin(), direction, num_rotated)
+    # One position for all sequences, and heads that are a part of a wider tensor.
+    wide = torch.randn(2, rows, 9, 6).to(dtype)[:, :, 2:6]
+    compare("rotate", [wide], angles[:1].cos(), angles[:1].sin(), 1, 4)
+
+
+def rows_of_tokens(dtype: torch.dtype, num_tokens: int) -> None:
+    """Two assignments a token, one of them dropped, and a layout with rows that pad it."""
+    order = torch.randperm(2 * num_tokens)
+    kept = max(0, 2 * num_tokens - 1)
+    compare("rows_of_assignments", order, 2, kept)
+    tokens, inverse = operators.rows_of_assignments(order, 2, kept)
+    rows, weights = torch.randn(kept, 33).to(dtype), torch.rand(num_tokens, 2)
+    index = inverse.view(-1, 2)
+    bases = [torch.randn(num_tokens, 33).to(dtype) for _ in range(2)]
+    for number, shares in product(range(3), (weights, None)):
+        compare("weighted_sum", rows, index, shares, bases[:number], True)
+    compare("weighted_sum_backward", torch.randn(num_tokens, 33).to(dtype), rows, weights, tokens, index, True)
+
+
+def loss(dtype: torch.dtype, rows: int) -> None:
+    """In place, as a GPU computes it."""
+    logits = (5 * torch.randn(rows, 70)).to(dtype)
+    columns = torch.randint(0, 70, (rows, 1))
+    residual = torch.empty_like(logits)
+    expected = operators.softmax_residual(logits, columns, residual)
+    equal("softmax_residual", dtype, (on_gpu.softmax_residual(logits, columns, logits), logits), (expected, residual))
+
+
+CASES: list[Callable[[torch.dtype, int], None]] = [swiglu, rotate, rows_of_tokens, loss]
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    for case, dtype, rows in product(CASES, BOUNDS, (0, 1, 6)):
+        case(dtype, rows)
