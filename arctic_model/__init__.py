@@ -26,7 +26,7 @@ Shapes are written with one set of letters:
 
 Inside the package each name may import those to its left:
 
-    config < checkpoint, kernels < weight_init < layers < moe < layer < inference < model < training
+    config < checkpoint, kernels < weight_init < layers < moe < layer < inference < model < training < roofline
     config < presets, sizing
 """
 

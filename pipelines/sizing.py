@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from arctic_model.config import ArcticConfig
 from arctic_model.presets import PRESETS
@@ -34,6 +34,9 @@ from data_recipes.training import TrainSection
 from pipelines.errors import OptionError
 from pipelines.fit import model_config, run_parallel_config
 from pipelines.recipes import load_recipe
+
+if TYPE_CHECKING:
+    from arctic_model.roofline.ceiling import Roofline
 
 LESS_KEPT: Mapping[str, tuple[Literal["selective", "layer"], ...]] = {
     "none": ("selective", "layer"),
@@ -138,6 +141,17 @@ def estimate(target: Path | str, options: SizeOptions | None = None, overrides: 
         return _estimate(sizing, options)
     except ValueError as error:
         raise RecipeError(f"{target}: {error}") from None
+
+
+def rooflines(size: SizeEstimate) -> "Mapping[str, Roofline]":
+    """By GPU, the share of the peak that a training pass of this model reaches at best: from its kernels, which are
+    traced without a GPU. Bfloat16, all experts on one GPU, full sequences."""
+    from arctic_model.roofline.ceiling import roofline
+
+    sizing = size.sizing
+    config = replace(sizing.config, max_positions=sizing.parallel.sequence_length)
+    num_sequences = sizing.parallel.micro_batch_sequences
+    return {name: roofline(config, gpu, num_sequences) for name, gpu in GPUS.items()}
 
 
 def _estimate(sizing: Sizing, options: SizeOptions) -> SizeEstimate:

@@ -13,7 +13,7 @@ from arctic_model.sizing.memory import local_parameters, muon, owned_parameters
 from arctic_model.sizing.parallel import Dtype, ParallelConfig
 
 GPUS_PER_NODE = 8
-"""GPUs that NVLink joins, each with a network card of its own: the HGX board of all four kinds."""
+"""GPUs that NVLink joins, each with a network card of its own: the HGX board. The L40S comes eight to a machine too."""
 UPDATE_BYTES_PER_PARAMETER = 50
 """Read and written in bfloat16 training: weight and moments in float32 24; the reduced gradient added to this worker's
 part 12, clipped 8, read 4; the weight in bfloat16 2. Muon reads and writes as much: its mixed momentum goes where the
@@ -43,9 +43,11 @@ GPUS: Mapping[str, Gpu] = {
     "h100": Gpu(989e12, 67e12, 80e9, 3.35e12, 450e9, 50e9, 2.5),
     "h200": Gpu(989e12, 67e12, 141e9, 4.8e12, 450e9, 50e9, 3.0),
     "b200": Gpu(2250e12, 75e12, 180e9, 7.7e12, 900e9, 50e9, 5.0),
+    "l40s": Gpu(362e12, 91.6e12, 48e9, 0.864e12, 32e9, 6.25e9, 1.0),
 }
-"""NVIDIA's data sheets of the SXM boards; HDR InfiniBand for the A100, NDR for the others. The prices are assumptions
-to start from, not quotations."""
+"""NVIDIA's data sheets of the SXM boards; HDR InfiniBand for the A100, NDR for the others. The L40S has PCIe 4.0 in
+place of NVLink, and an eighth of the 400 Gb/s of a machine of eight. The prices are assumptions to start from, not
+quotations."""
 
 
 def gpu_named(name: str) -> Gpu | None:

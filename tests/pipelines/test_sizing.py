@@ -16,10 +16,10 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import PRESETS
 from arctic_model.sizing.step_time import GPUS
 from data_recipes import RecipeError, RunRecipe, load_recipe
-from pipelines.cli.terminal.size import print_size
+from pipelines.cli.terminal.size import print_rooflines, print_size
 from pipelines.fit import model_config
 from pipelines.recipes import load_recipe as load_run_recipe
-from pipelines.sizing import SizeOptions, estimate
+from pipelines.sizing import SizeOptions, estimate, rooflines
 
 RECIPES = Path(__file__).parents[2] / "data_recipes"
 ARCTIC = RECIPES / "runs" / "arctic_480b.toml"
@@ -186,3 +186,15 @@ def test_sizing_imports_neither_torch_nor_ray_nor_mlflow() -> None:
     heavy = {"torch", "ray", "mlflow"}
     code = f"import sys, pipelines.sizing, pipelines.cli.terminal.size; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_roofline_of_every_gpu_at_the_sequence_length_of_the_run() -> None:
+    size = estimate("arctic-1.4b-a150m", SizeOptions(gpu="h200", micro_batch_sequences=2))
+    found = rooflines(size)
+    assert found.keys() == GPUS.keys()
+    assert all(each.tokens == 2 * 4096 and 0 < each.mfu < 1 for each in found.values())
+    # The same peak, and memory that is 1.43 times as fast.
+    assert 1 < found["h200"].mfu / found["h100"].mfu < 1.43
+    out = io.StringIO()
+    print_rooflines(found, "h200", Console(file=out, width=100))
+    assert f"h200 {found['h200'].mfu:.1%}" in " ".join(out.getvalue().split())

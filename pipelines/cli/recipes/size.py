@@ -11,7 +11,7 @@ from pipelines.cli.terminal.options import Overrides
 
 def command(
     recipe: Annotated[Path, typer.Argument(help="Run recipe (.toml), or a preset such as arctic-480b.")],
-    gpu: Annotated[str, typer.Option(help="GPU model: a100, h100, h200 or b200.")] = "h100",
+    gpu: Annotated[str, typer.Option(help="GPU model: a100, h100, h200, b200 or l40s.")] = "h100",
     gpus: Annotated[int | None, typer.Option(help="Number of workers, one GPU each. Default: the recipe's.")] = None,
     ep: Annotated[int | None, typer.Option(help="Expert-parallel size. Default: the recipe's.")] = None,
     micro_batch: Annotated[
@@ -22,11 +22,17 @@ def command(
     checkpoint_layers: Annotated[
         bool, typer.Option("--checkpoint-layers", help="Keep only each layer's input and recompute the layer.")
     ] = False,
+    roofline: Annotated[
+        bool, typer.Option("--roofline", help="Add the share of each GPU's peak that the kernels reach at best.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Estimate what a run needs: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
-    from pipelines.cli.terminal.size import print_size
-    from pipelines.sizing import SizeOptions, estimate
+    from pipelines.cli.terminal.size import print_rooflines, print_size
+    from pipelines.sizing import SizeOptions, estimate, rooflines
 
     options = SizeOptions(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers)
-    print_size(estimate(recipe, options, overrides or []), standard_output())
+    size, console = estimate(recipe, options, overrides or []), standard_output()
+    print_size(size, console)
+    if roofline:
+        print_rooflines(rooflines(size), gpu, console)

@@ -1,6 +1,8 @@
 """The estimate of `arctic size` as tables."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -9,6 +11,9 @@ from arctic_model.sizing.flops import count_parameters
 from arctic_model.sizing.memory import Host
 from pipelines.cli.terminal.console import plain_table, print_text
 from pipelines.sizing import SizeEstimate
+
+if TYPE_CHECKING:
+    from arctic_model.roofline.ceiling import Roofline
 
 
 def print_size(size: SizeEstimate, console: Console) -> None:
@@ -19,6 +24,23 @@ def print_size(size: SizeEstimate, console: Console) -> None:
         console.print(table)
         console.print()
     print_text(console, _verdict(size))
+
+
+def print_rooflines(rooflines: "Mapping[str, Roofline]", gpu: str, console: Console) -> None:
+    """Print the kernels of a pass on `gpu` by part, and the ceiling of every GPU."""
+    chosen = rooflines[gpu]
+    parts = plain_table(f"kernels of a pass, {chosen.tokens:,} tokens", "kernels", "TFLOP", "GB", "products", "others")
+    rows = [(f"layer {name}, {count} of them", layer) for name, (count, layer) in chosen.layers.items()]
+    for name, part in [*rows, ("embedding, norm, head and losses", chosen.ends)]:
+        figures = (f"{part.flops / 1e12:.2f}", f"{part.num_bytes / 1e9:.2f}")
+        seconds = (f"{1000 * each:.2f} ms" for each in (part.products_s, part.others_s))
+        parts.add_row(name, str(part.num_kernels), *figures, *seconds)
+    ceilings = plain_table("share of the peak at best", "MFU", "tokens/s")
+    for name, each in rooflines.items():
+        ceilings.add_row(name, f"{each.mfu:.1%}", f"{each.tokens / each.seconds:,.0f}")
+    for table in (parts, ceilings):
+        console.print()
+        console.print(table)
 
 
 def _heading(size: SizeEstimate) -> str:
