@@ -60,11 +60,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Bits per held-out byte, and the largest gradient norm as a multiple of the median before it."""
+    """Bits per held-out byte, the largest gradient norm as a multiple of the median before it, and the median seconds
+    of a step."""
 
     bits_per_byte: float
     largest_norm: float
     skipped: int
+    step_s: float
 
 
 def main() -> None:
@@ -76,6 +78,7 @@ def main() -> None:
     print(machine("torch", "deepspeed"))
     print(f"{num_steps} steps of {SEQUENCES * T} bytes, preset quickstart of two layers, {len(seeds)} seeds\n")
     print_table(outcomes, rates, seeds)
+    print_seconds(outcomes)
     best = {names: min(mean_bits(outcomes, names, rate) for rate in rates) for names in CONTENDERS}
     ours, *peers = sorted(best, key=best.__getitem__)
     name = " + ".join(ours)
@@ -107,6 +110,16 @@ def print_table(outcomes: Mapping[Run, Outcome], rates: Sequence[float], seeds: 
     print()
 
 
+def print_seconds(outcomes: Mapping[Run, Outcome]) -> None:
+    """Two runs share the machine, one core each: the ratio says more than the milliseconds."""
+    steps = {
+        name: median(outcome.step_s for run, outcome in outcomes.items() if run.optimizer == name)
+        for name in ("adamw", "muon")
+    }
+    each = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in steps.items())
+    print(f"A step of {SEQUENCES * T} tokens: {each}, muon / adamw {steps['muon'] / steps['adamw']:.2f}\n")
+
+
 def mean_bits(outcomes: Mapping[Run, Outcome], names: tuple[str, str], rate: float) -> float:
     return mean(
         outcome.bits_per_byte
@@ -122,14 +135,15 @@ def trained(run: Run) -> Outcome:
     try:
         with tempfile.TemporaryDirectory() as folder:
             plan = plan_of(run, Path(folder))
-            train(plan, Shuffled(run.seed), Silent())
+            stopwatch = Stopwatch()
+            train(plan, Shuffled(run.seed), stopwatch)
             records = history.read(plan.history, run.num_steps)
             bits = bits_per_byte(plan.checkpoints / checkpoint_name(run.num_steps))
     finally:
         dist.destroy_process_group()
     norms = [record["gradient_norm"] for record in records]
     largest = max(norm / median(norms[: step + 1]) for step, norm in enumerate(norms))
-    return Outcome(bits, largest, sum(record["skipped"] for record in records))
+    return Outcome(bits, largest, sum(record["skipped"] for record in records), median(stopwatch.seconds))
 
 
 def plan_of(run: Run, folder: Path) -> TrainingPlan:
@@ -163,8 +177,14 @@ class Shuffled:
         return [batch_of(self._rows[self._order[(step - 1) * SEQUENCES : step * SEQUENCES]])]
 
 
-class Silent:
-    def stepped(self, step: int, seconds: float) -> None: ...
+class Stopwatch:
+    """Seconds of every step. Nothing else is reported."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def stepped(self, step: int, seconds: float) -> None:
+        self.seconds.append(seconds)
 
     def recorded(self, records: Sequence[history.Record]) -> None: ...
 

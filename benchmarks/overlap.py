@@ -130,6 +130,9 @@ class Loopback:
         self._turn = 0
 
     def exchange(self, received: Tensor, sent: Tensor, *_: Any, **__: Any) -> "Loopback":
+        if not sent.is_cuda:
+            received.copy_(sent)
+            return self
         pinned = self._buffer(sent)
         pinned.copy_(sent, non_blocking=True)
         received.copy_(pinned, non_blocking=True)
@@ -138,12 +141,19 @@ class Loopback:
     def exchange_and_wait(self, *others: Any, **options: Any) -> "Loopback":
         """The serial order: the next kernel waits for the copies."""
         self.exchange(*others, **options)
-        stream = torch.cuda.current_stream()
-        torch.cuda.default_stream().wait_stream(stream)
+        if others[0].is_cuda:
+            torch.cuda.default_stream().wait_stream(torch.cuda.current_stream())
         return self
 
     def wait(self) -> None:
         """The stream keeps the order."""
+
+    def get_future(self) -> "Loopback":
+        """A CPU's copy is over when the exchange has begun."""
+        return self
+
+    def add_done_callback(self, landed: Callable[[Any], None]) -> None:
+        landed(None)
 
     def _buffer(self, sent: Tensor) -> Tensor:
         rows = sent.numel() * sent.element_size()
@@ -151,6 +161,16 @@ class Loopback:
         if size not in self._pinned:
             self._pinned[size] = [torch.empty(rows, dtype=torch.uint8, pin_memory=True)]
         return self._pinned[size][0].view(sent.dtype).view(sent.shape)
+
+
+def without_exchange(received: Tensor, sent: Tensor, *others: Any, **options: Any) -> Any:
+    """No row travels: a worker computes on its own rows, as many as would have come. Counts of rows travel."""
+    if received.dim() == 1:
+        return ALL_TO_ALL(received, sent, *others, **options)
+    common = min(len(received), len(sent))
+    received[:common].copy_(sent[:common])
+    received[common:].zero_()
+    return Loopback()
 
 
 @dataclass
@@ -185,22 +205,39 @@ class Passes:
 
 @dataclass
 class Trial:
-    """One delay: seconds of each pass in both orders, the exchanges of ours, and whether all bits were equal."""
+    """One delay: seconds of each pass in both orders and without exchanges, the exchanges of ours, and whether all bits
+    of both orders were equal."""
 
     serial_s: list[float]
     ours_s: list[float]
+    without_s: list[float]
     overlaps: list[OverlapStatistics]
     equal: bool
+    num_workers: int
 
     @property
     def hidden(self) -> float:
         return 1 - sum(each.exposed_s for each in self.overlaps) / sum(each.wire_s for each in self.overlaps)
 
+    @property
+    def cost(self) -> float:
+        """What the exchanges add to a pass, as a share of their time on the wire: with everything that the pass does
+        for them, from copies of rows to waiting for a late worker. 0 if they cost nothing, 1 if nothing hides."""
+        wire_s = sum(each.wire_s for each in self.overlaps) / len(self.overlaps) / self.num_workers
+        added = (ours - without for ours, without in zip(self.ours_s, self.without_s, strict=True))
+        return median(added) / wire_s
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Seconds of a pass by order, and the cost."""
+        orders = {"serial_s": self.serial_s, "ours_s": self.ours_s, "without_s": self.without_s}
+        return {name: median(seconds) for name, seconds in orders.items()} | {"cost": self.cost}
+
 
 def trial(passes: Passes, serial: Exchange, ours: Exchange, repeats: int) -> Trial:
-    """Both orders in turn, after one untimed pass of each."""
-    found = Trial([], [], [], equal=True)
+    """Both orders and none in turn, after one untimed pass of each."""
     group = passes.model.group
+    found = Trial([], [], [], [], equal=True, num_workers=dist.get_world_size())
     for repeat in range(repeats + 1):
         serial_s = timed(passes, serial)
         expected = passes.results()
@@ -208,10 +245,13 @@ def trial(passes: Passes, serial: Exchange, ours: Exchange, repeats: int) -> Tri
         ours_s = timed(passes, ours)
         timings = [handle.timing for handle in group.comm_stream.take_finished()]
         found.equal &= all(torch.equal(tensor, expected[name]) for name, tensor in passes.results().items())
+        without_s = timed(passes, without_exchange)
+        group.comm_stream.take_finished()
         overlap = overlap_statistics(timings, group.process_group, passes.ids.device)
         if repeat and overlap:
             found.serial_s.append(serial_s)
             found.ours_s.append(ours_s)
+            found.without_s.append(without_s)
             found.overlaps.append(overlap)
     return found
 
@@ -260,28 +300,33 @@ def on_two_processes(delays_ms: Sequence[int], repeats: int) -> dict[int, Trial]
             found[delay_ms] = Trial(
                 [max(pair) for pair in zip(mine.serial_s, other.serial_s, strict=True)],
                 [max(pair) for pair in zip(mine.ours_s, other.ours_s, strict=True)],
+                [max(pair) for pair in zip(mine.without_s, other.without_s, strict=True)],
                 mine.overlaps,
                 mine.equal and other.equal,
+                mine.num_workers,
             )
         while not workers.join():
             pass
     return found
 
 
-def on_one_gpu(repeats: int) -> Trial:
-    """Arctic's own layer in bfloat16, exchanging with itself."""
-    with tempfile.TemporaryDirectory() as folder, process_group("nccl", f"{folder}/rendezvous", 0, 1):
+def on_one_device(device: str, repeats: int) -> Trial:
+    """Arctic's own layer in bfloat16 on a GPU, exchanging with itself; on a CPU a small one, whose exchange is a copy
+    that nothing hides."""
+    backend, config, length = ("nccl", GPU_LAYERS, GPU_LENGTH) if device == "cuda" else ("gloo", CPU_LAYERS, LENGTH)
+    with tempfile.TemporaryDirectory() as folder, process_group(backend, f"{folder}/rendezvous", 0, 1):
         loopback = Loopback()
-        passes = Passes.of(GPU_LAYERS, ExpertGroup(2, 0, dist.group.WORLD), (1, GPU_LENGTH), "cuda")
+        passes = Passes.of(config, ExpertGroup(2, 0, dist.group.WORLD), (1, length), device)
         return trial(passes, loopback.exchange_and_wait, loopback.exchange, repeats)
 
 
 def row(name: str, found: Trial) -> str:
     serial, ours = (median(seconds) * 1000 for seconds in (found.serial_s, found.ours_s))
     wire, exposed, skew = (sum(column) / len(found.overlaps) * 1000 for column in zip(*found.overlaps, strict=True))
+    without = median(found.without_s) * 1000
     return (
-        f"| {name} | {serial:,.0f} | {ours:,.0f} | {wire:,.1f} | {exposed:,.1f} | {skew:,.1f} | {found.hidden:.1%} | "
-        f"{'yes' if found.equal else 'NO'} |"
+        f"| {name} | {serial:,.0f} | {ours:,.0f} | {without:,.0f} | {wire:,.1f} | {exposed:,.1f} | {skew:,.1f} | "
+        f"{found.hidden:.1%} | {found.cost:.2f} | {'yes' if found.equal else 'NO'} |"
     )
 
 
@@ -294,14 +339,16 @@ def main() -> None:
         f"two workers of one thread, {4 * CPU_LAYERS.num_layers} exchanges of rows a pass; medians of {repeats}.\n"
         "Wire, exposed and skew are sums over both workers and all exchanges of a pass, means of the passes.\n"
     )
-    print("| delay | serial, ms | ours, ms | wire, ms | exposed, ms | skew, ms | hidden | equal bits |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| delay | serial, ms | ours, ms | without, ms | wire, ms | exposed, ms | skew, ms | hidden | cost "
+        f"| equal bits |\n|{'---|' * 10}"
+    )
     trials = on_two_processes(delays_ms, repeats)
     for delay_ms, found in sorted(trials.items()):
         print(row(f"{delay_ms} ms", found), flush=True)
     gpu_trials: Mapping[str, Trial] = {}
     if torch.cuda.is_available():
-        gpu_trials = {f"loopback on {torch.cuda.get_device_name()} (proxy)": on_one_gpu(repeats)}
+        gpu_trials = {f"loopback on {torch.cuda.get_device_name()} (proxy)": on_one_device("cuda", repeats)}
         for name, found in gpu_trials.items():
             print(row(name, found))
     if not all(found.equal for found in (*trials.values(), *gpu_trials.values())):

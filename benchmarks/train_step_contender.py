@@ -125,7 +125,7 @@ class PeerLayer(nn.Module):
         self.input_layernorm = RMSNorm(width, eps)
         self.self_attn = Attention(config)
         self.residual_layernorm = RMSNorm(width, eps)
-        self.residual_mlp = DenseMLP(width)
+        self.residual_mlp = DenseMLP(width, config.mlp_size)
         self.post_attention_layernorm = RMSNorm(width, eps)
         self.block = block
 

@@ -17,6 +17,8 @@ from torch import Tensor
 from arctic_model.kernels.precision import widened
 
 LIBRARY = torch.library.Library("arctic", "DEF")
+IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
+"""The functions of this module by name, for all devices: a benchmark holds the kernels of a GPU against them."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -32,6 +34,7 @@ def _operator(arguments: str) -> Callable[[Function], Function]:
             # Imports Triton, which exists beside CUDA builds of torch only.
             return getattr(importlib.import_module("arctic_model.kernels.on_gpu"), name)(*values)
 
+        IMPLEMENTATIONS[name] = function
         LIBRARY.define(name + arguments)
         LIBRARY.impl(name, function, "CompositeExplicitAutograd")
         LIBRARY.impl(name, on_gpu, "CUDA")

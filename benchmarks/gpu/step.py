@@ -1,0 +1,184 @@
+"""Whole optimizer steps of one contender: tokens/s, MFU, memory; of ours also what the GPU did, as a trace.
+
+    fused      the model as it is trained: the operators of arctic_model.kernels.operators by their kernels
+    eager      the same model with torch's own operations in their place
+    compiled   the latter, each layer by torch.compile
+    dense      fused, with one MLP as wide as all that a token passes through
+    mixtral    Hugging Face's Mixtral with grouped_mm: as many experts as wide, no dense MLP
+
+All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from setting import batch, finish, model_config, now, options, synchronize, torch_operators
+from torch import Tensor, nn
+
+from arctic_model.config import ArcticConfig
+from arctic_model.model import ArcticModel
+from arctic_model.roofline.ceiling import roofline
+from arctic_model.sizing import ParallelConfig, count_parameters, forward_flops_per_token, memory_per_worker
+from arctic_model.sizing.step_time import gpu_named
+from arctic_model.training.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization import Optimization
+
+SEQUENCES, PASSES, STEPS, WARM_UP = 4, 4, 4, 2
+Loss = Callable[[Batch], Tensor]
+
+
+def dense(config: ArcticConfig) -> ArcticConfig:
+    """As many active parameters without experts."""
+    return replace(config, num_experts=0, dense_size=config.mlp_size + config.top_k * config.expert_size)
+
+
+def ours(config: ArcticConfig, device: torch.device, compiled: bool) -> tuple[nn.Module, Loss]:
+    with torch.device(device):
+        model = ArcticModel(config, seed=0).to(torch.bfloat16)
+    if compiled:
+        for layer in model.model.layers:
+            layer.compile()
+    load = torch.full((len(config.moe_layers), config.num_experts), 0.1, device=device)
+
+    def loss(given: Batch) -> Tensor:
+        count = float(given.ids.numel() * PASSES)
+        return training_loss(model, given, Scale(count, count, load), Optimization())[0]
+
+    return model, loss
+
+
+def mixtral(config: ArcticConfig, device: torch.device) -> tuple[nn.Module, Loss]:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    theirs = MixtralConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.expert_size,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        num_key_value_heads=config.num_kv_heads,
+        num_local_experts=config.num_experts,
+        num_experts_per_tok=config.top_k,
+        max_position_embeddings=config.max_positions,
+        use_cache=False,
+    )
+    theirs._experts_implementation = "grouped_mm"
+    with torch.device(device):
+        model = MixtralForCausalLM(theirs).to(torch.bfloat16)
+    return model, lambda given: model(input_ids=given.ids, labels=given.ids).loss / PASSES
+
+
+class Trainer:
+    """AdamW on float32 weights, whose copies compute."""
+
+    def __init__(self, model: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
+        self.parameters = list(model.parameters())
+        self.masters = [each.detach().float().requires_grad_() for each in self.parameters]
+        self.optimizer = torch.optim.AdamW(self.masters, lr=1e-4, fused=True)
+        self.loss, self.batches = loss, batches
+
+    def passes(self) -> None:
+        for given in self.batches:
+            self.loss(given).backward()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        for master, parameter in zip(self.masters, self.parameters, strict=True):
+            assert parameter.grad is not None
+            master.grad, parameter.grad = parameter.grad.float(), None
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        torch._foreach_copy_(self.parameters, self.masters)
+
+    def step(self) -> None:
+        self.passes()
+        self.update()
+
+
+def flops_per_token(config: ArcticConfig, contender: str) -> int:
+    """Of training; Mixtral has no dense MLP."""
+    flops = forward_flops_per_token(config, config.max_positions)
+    return 3 * (flops.total - (flops.dense_mlp if contender == "mixtral" else 0))
+
+
+def measured(trainer: Trainer, device: torch.device, steps: int) -> dict[str, float]:
+    """Medians of a step, and of its update alone."""
+    for _ in range(WARM_UP):
+        trainer.step()
+    seconds, updates = [], []
+    for _ in range(steps):
+        started = now(device)
+        trainer.passes()
+        between = now(device)
+        trainer.update()
+        ended = now(device)
+        seconds.append(ended - started)
+        updates.append(ended - between)
+    return {"step_s": sorted(seconds)[steps // 2], "update_s": sorted(updates)[steps // 2]}
+
+
+def memory(config: ArcticConfig, num_sequences: int) -> dict[str, int]:
+    """The most that was allocated, and what `arctic size` expects of this training."""
+    parallel = ParallelConfig(
+        1, 1, config.max_positions, num_sequences, PASSES, zero_stage=1, gradient_dtype="bfloat16", optimizer="adamw"
+    )
+    expected = memory_per_worker(config, parallel)
+    return {"peak_bytes": torch.cuda.max_memory_allocated(), "expected_bytes": expected.total}
+
+
+def trace(trainer: Trainer, file: Path) -> dict[str, float]:
+    """Milliseconds of one pass by kernel, the longest twenty; the whole trace in `file`."""
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    activities += [torch.profiler.ProfilerActivity.CUDA] if kind == "cuda" else []
+    with torch.profiler.profile(activities=activities) as profile:
+        trainer.loss(trainer.batches[0]).backward()
+        synchronize(trainer.parameters[0].device)
+    profile.export_chrome_trace(str(file))
+    busy: Counter[str] = Counter()
+    for event in profile.key_averages():
+        busy[event.key[:80]] += getattr(event, f"self_{'device' if kind == 'cuda' else 'cpu'}_time_total") / 1000
+    return dict(busy.most_common(20))
+
+
+def contender(name: str, config: ArcticConfig, given: Any) -> tuple[nn.Module, Loss]:
+    if name == "mixtral":
+        return mixtral(config, given.device)
+    return ours(config, given.device, compiled=name == "compiled" and not given.dry)
+
+
+def main() -> None:
+    given = options("model", "contender")
+    name = given.contender
+    config = model_config(given.model, given.dry)
+    if name == "dense":
+        config = dense(config)
+    sequences, passes, steps = (2, 2, 2) if given.dry else (SEQUENCES, PASSES, STEPS)
+    with torch_operators() if name in ("eager", "compiled") else nullcontext():
+        trainer = Trainer(
+            *contender(name, config, given), [batch(config, sequences, given.device, seed) for seed in range(passes)]
+        )
+        found: dict[str, Any] = measured(trainer, given.device, steps)
+        if name == "fused":
+            found["kernels_ms"] = trace(trainer, given.out / f"trace {given.model}.json.gz")
+    tokens = passes * sequences * config.max_positions
+    flops = flops_per_token(config, name) * tokens
+    found |= {"tokens_per_s": tokens / found["step_s"], "active_parameters": count_parameters(config).active}
+    gpu = None if given.dry else gpu_named(torch.cuda.get_device_name())
+    if gpu:
+        found["mfu"] = flops / gpu.bfloat16_flops / found["step_s"]
+        if name == "fused":
+            found["mfu_ceiling_of_a_pass"] = roofline(config, gpu, sequences).mfu
+    if not given.dry and name != "mixtral":
+        found |= memory(config, sequences)
+    finish(**found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
