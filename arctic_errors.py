@@ -21,6 +21,7 @@
         ArchiveError                  an archive of a run cannot be written or taken
         AddressError                  an address of objects is malformed
         ServerError                   a model's server cannot be used
+          RequestRefusedError         it refuses one request, such as one that is too long
         ConversationError             a document of a fine-tune is no conversation
         ConfigJsonError               a config.json describes no model of this family
         ClusterError                  a Ray cluster cannot be used
@@ -30,6 +31,7 @@
         SurroundingsError             the account or the machine lacks something
         TrackingError                 MLflow cannot be served
         SourceError                   the inputs give no usable corpus
+        AnnotateError                 a model's answers are unusable, or a budget is spent
         FilterError                   the rules drop every document
         TokenizeError                 a vocabulary or a sequence length cannot work
         DedupInputError               documents that were given to `deduplicate` are not as it needs them

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from data_recipes.section import OWN_CLASS, ExtensionSection, Location, PositiveInt, Section, Seed, Text
+from data_recipes.section import OWN_CLASS, ExtensionSection, Location, Name, PositiveInt, Section, Seed, Text
 
 Paths = Annotated[list[Text], Field(min_length=1), Location()]
 
@@ -188,6 +188,23 @@ class TextToSqlChatInput(Section):
     """Random seed of the generator."""
 
 
+class AnnotatedInput(Section):
+    """Documents that an annotation of another corpus made, such as rewritten texts or questions. Each is on the side of
+    training or of the held-out documents that the document stood on which it was made of."""
+
+    kind: Literal["annotated"]
+    """Kind of input: `"annotated"`."""
+    corpus: Name
+    """Name of the corpus: one of the run, or `<corpus>.toml` beside this recipe."""
+    annotation: Name
+    """Name of its annotation, which sets `documents`."""
+
+    @property
+    def stage_id(self) -> str:
+        """Id of the stage that makes the documents."""
+        return f"annotate[{self.corpus}.{self.annotation}]"
+
+
 def _kind(page: Any) -> str | None:
     """The kind of an input as it stands in a recipe; OWN_CLASS for one of the user's own."""
     kind = page.get("kind") if isinstance(page, dict) else getattr(page, "kind", None)
@@ -207,6 +224,7 @@ Input = Annotated[
     | Annotated[RepositoriesInput, Tag("repositories")]
     | Annotated[TextToSqlInput, Tag("text_to_sql")]
     | Annotated[TextToSqlChatInput, Tag("text_to_sql_chat")]
+    | Annotated[AnnotatedInput, Tag("annotated")]
     | Annotated[ExtensionSection, Tag(OWN_CLASS)],
     Discriminator(_kind),
 ]

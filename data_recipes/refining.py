@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from data_recipes.annotation import LabelLimitSection
 from data_recipes.section import (
     Count,
     ExtensionSection,
@@ -175,6 +176,8 @@ class FilterSection(Section):
     """Maximum fraction of an evaluation item's words that occur in the document in the item's order."""
     redact: list[PiiKind] = ["card", "email", "iban", "ip", "national_id", "phone", "secret"]
     """Kinds of personal data to replace by their name, such as <EMAIL>, whenever the text is read for training."""
+    labels: list[LabelLimitSection] = []
+    """Limits on the labels of annotations of this corpus."""
     rules: list[ExtensionSection] = []
     """Rules of your own, applied in order to the documents that pass every limit (see
     `pipelines.filter.own.FilterRule`)."""

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from data_recipes.annotation import AnnotateSection
 from data_recipes.curriculum import MixSection, PhaseSection
 from data_recipes.finetuning import FinetuneSection
-from data_recipes.inputs import Input
+from data_recipes.inputs import AnnotatedInput, Input
 from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import (
     BY_NAME,
@@ -43,6 +44,12 @@ class SourceSection(Section):
     max_quarantined_fraction: Fraction = 0.05
     """Fraction of unreadable records above which the stage fails. The fraction of unavailable files is checked
     separately against the same limit."""
+
+    @property
+    def read_corpora(self) -> dict[str, str]:
+        """Names of the corpora whose results are read, each with the field that names it."""
+        numbered = enumerate(self.inputs, start=1)
+        return {each.corpus: f"source.inputs.{n}.corpus" for n, each in numbered if isinstance(each, AnnotatedInput)}
 
 
 # ---------------------------------------------------------------- corpus: dedup
@@ -96,7 +103,7 @@ class StageSection(ExtensionSection):
 
 
 class CorpusRecipe(Section):
-    """One corpus: source, score, filter, dedup."""
+    """One corpus: source, score, annotate, filter, dedup."""
 
     name: Name
     """Name of the corpus: 1 to 64 lower-case letters, digits, dots, hyphens or underscores."""
@@ -106,12 +113,27 @@ class CorpusRecipe(Section):
     """Where raw bytes come from and how text is extracted."""
     score: ScoreSection = ScoreSection()
     """Measurements on every document."""
+    annotate: list[AnnotateSection] = []
+    """Labels and texts that a model behind a server makes of the documents."""
     filter: FilterSection = FilterSection()
-    """Limits on the scores."""
+    """Limits on the scores and labels."""
     dedup: DedupSection = DedupSection()
     """Exact and near-duplicate removal."""
     stages: list[StageSection] = []
     """Stages of your own that read results of this corpus."""
+
+    @model_validator(mode="after")
+    def _annotations_have_own_names(self) -> Self:
+        names = [section.name for section in self.annotate]
+        for number, name in enumerate(names, start=1):
+            if name in names[: number - 1]:
+                raise ValueError(f"annotate.{number}.name = {name!r}: another annotation has this name. Rename one.")
+        return self
+
+    @property
+    def needed_corpora(self) -> list[str]:
+        """Names of the corpora whose results this one reads."""
+        return list(dict.fromkeys([*self.dedup.against, *self.source.read_corpora]))
 
 
 # ---------------------------------------------------------------- run

@@ -20,9 +20,10 @@ from arctic_model.sizing.flops import num_mlps
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.training.optimization import MODEL_PARTS
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
+from data_recipes.annotation import label_mistake
 from data_recipes.explain import did_you_mean
 from data_recipes.finetuning import FinetuneSection
-from data_recipes.inputs import TextToSqlInput
+from data_recipes.inputs import AnnotatedInput, TextToSqlInput
 from data_recipes.refining import FilterSection
 from data_recipes.schema import StageSection
 from data_recipes.section import ExtensionSection
@@ -65,9 +66,10 @@ def require_fit(corpora: Recipes, run: RunRecipe | None = None, path: Path = Pat
         run: the run recipe, if there is one.
         path: the file of the run recipe.
     """
+    recipes = {name: corpus for name, (_, corpus) in corpora.items()}
     lines = [f"{file}: {mistake}" for file, corpus in corpora.values() for mistake in _corpus_mistakes(corpus)]
+    lines += [f"{file}: {mistake}" for file, corpus in corpora.values() for mistake in _unmade(corpus, recipes)]
     if run:
-        recipes = {name: corpus for name, (_, corpus) in corpora.items()}
         own = {name: _own_scores(corpus, file) for name, (file, corpus) in corpora.items() if corpus.score.scorers}
         lines += [f"{path}: {mistake}" for mistake in _run_mistakes(run, recipes, own, path.parent)]
     if lines:
@@ -319,7 +321,9 @@ CHAT_KINDS = ("chat", "text_to_sql_chat")
 CORPUS_STAGES = ("source", "score", "filter", "dedup")
 PHASE_STAGES = ("mix", "train", "evaluate")
 FINETUNE_STAGES = ("mix", "finetune", "evaluate")
-RESERVED = frozenset((*CORPUS_STAGES, "tokenizer", "tokenize", *PHASE_STAGES, "finetune", "export", "report", "ablate"))
+RESERVED = frozenset(
+    (*CORPUS_STAGES, "annotate", "tokenizer", "tokenize", *PHASE_STAGES, "finetune", "export", "report", "ablate")
+)
 """Names of the stages of the chain."""
 
 
@@ -344,7 +348,8 @@ def unknown_inputs(number: int, section: StageSection, available: Collection[str
 
 def _stage_ids(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> list[str]:
     """Ids of all stages of a run but the report."""
-    ids = [f"{name}[{corpus}]" for corpus in corpora for name in (*CORPUS_STAGES, "tokenize")]
+    ids = [stage_id for corpus in corpora.values() for stage_id in _corpus_stage_ids(corpus)]
+    ids += [f"tokenize[{name}]" for name in corpora]
     own = [f"{section.name}[{name}]" for name, corpus in corpora.items() for section in corpus.stages]
     phases = [f"{name}[{number}]" for number, _ in enumerate(run.phases, start=1) for name in PHASE_STAGES]
     finetunes = [f"{name}[{section.name}]" for section in run.finetune for name in FINETUNE_STAGES]
@@ -352,9 +357,29 @@ def _stage_ids(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> list[str]
     return [*ids, *own, "tokenizer", *phases, *finetunes, *exports]
 
 
+def _unmade(corpus: CorpusRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
+    """Documents that no annotation makes."""
+    for number, item in enumerate(corpus.source.inputs, start=1):
+        if not isinstance(item, AnnotatedInput):
+            continue
+        sections = {section.name: section for section in corpora[item.corpus].annotate}
+        place = f"source.inputs.{number}.annotation = {item.annotation!r}"
+        if item.annotation not in sections:
+            yield f"{place}: the corpus {item.corpus} has none of this name. Name one of {sorted(sections)}."
+        elif not sections[item.annotation].documents:
+            yield f"{place}: it makes labels, no documents. Set its field `documents`."
+
+
+def _corpus_stage_ids(corpus: CorpusRecipe) -> list[str]:
+    annotated = [f"annotate[{corpus.name}.{section.name}]" for section in corpus.annotate]
+    return [*(f"{name}[{corpus.name}]" for name in CORPUS_STAGES), *annotated]
+
+
 def _corpus_mistakes(corpus: CorpusRecipe) -> Iterator[str]:
     limits = corpus.filter
-    yield from _own_stage_mistakes(corpus.stages, [f"{name}[{corpus.name}]" for name in CORPUS_STAGES], corpus.name)
+    yield from _own_stage_mistakes(corpus.stages, _corpus_stage_ids(corpus), corpus.name)
+    mistakes = (label_mistake(label, corpus.annotate) for label in limits.labels)
+    yield from (f"filter.labels.{number}.{mistake}" for number, mistake in enumerate(mistakes, start=1) if mistake)
     for number, language in enumerate(limits.languages, start=1):
         if language not in _languages():
             yield (

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.context import StageContext
+from infra.journal import Journal
 from pipelines.evaluate.data.heldout import ScoredPiece, batches
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.task import Item, Share, TaskResult, Verdict
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from infra.artifact import Artifact
 from infra.context import StageContext
+from infra.journal import Journal
 from infra.stage import Metrics
 from pipelines.artifacts.documents import HELDOUT
 from pipelines.artifacts.evaluation import (
@@ -24,7 +25,6 @@ from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.asking.protocol import Respondent
 from pipelines.evaluate.data.heldout import choose_pieces
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Answer, Generation
 from pipelines.evaluate.evaluation import (
     asked_otherwise,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards
 from infra.host.masking import masked
+from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.losses import loss_note
 from pipelines.extension import Extension, restore
 from pipelines.filter.files import load_takedown
+from pipelines.filter.labels import apply_labels, reason_of
 from pipelines.filter.own import apply_rules
 from pipelines.filter.redactions import redaction_column
 from pipelines.filter.rules import DOCUMENT_COLUMNS, RULES, decide
@@ -31,8 +34,17 @@ NAMED = "takedown_entries"
 IDLE_ENTRIES = "takedown_without_document.txt"
 SHOWN_ENTRIES = 20
 
-Shard = tuple[int, tuple[Path, Path, Path]]
-"""Number, and paths of the shards of documents, scores and findings."""
+Shard = tuple[int, tuple[Path, Path, Path], Mapping[str, Path]]
+"""Number, paths of the shards of documents, scores and findings, and those of annotations by name."""
+
+
+@dataclass(frozen=True)
+class FilterInputs(Inputs[Node]):
+    """Documents, their scores, and the annotations by name that limits need."""
+
+    source: Node
+    score: Node
+    annotate: Mapping[str, Node] = field(default_factory=dict)
 
 
 class FilterError(UserError, RuntimeError):
@@ -40,7 +52,7 @@ class FilterError(UserError, RuntimeError):
 
 
 def stage(
-    name: str, section: FilterSection, pins: Mapping[str, Any], folder: Path, source: Stage, scored: Stage
+    name: str, section: FilterSection, pins: Mapping[str, Any], folder: Path, inputs: FilterInputs[Stage]
 ) -> Stage:
     """Decisions on the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`.
 
@@ -48,10 +60,11 @@ def stage(
     """
     params = section.identity()
     del params["rules"]
-    inputs = {"source": source, "score": scored}
-    return Stage(
-        "filter", name, 5, {**params, "pins": dict(pins)}, inputs, partial(_filter, name, section, pins, folder)
-    )
+    if not section.labels:
+        # Keys of results are older than this field.
+        del params["labels"]
+    work = partial(_filter, name, section, pins, folder)
+    return Stage("filter", name, 5, {**params, "pins": dict(pins)}, inputs.named(), work)
 
 
 def _filter(
@@ -66,14 +79,20 @@ def _filter(
     rules = restore(section.rules, pins.get("rules", ()), folder)
     documents = shard_paths(inputs["source"].path, "documents")
     sidecars = (shard_paths(inputs["score"].path, kind) for kind in ("scores", "pii"))
-    shards = list(enumerate(zip(documents, *sidecars, strict=True)))
+    annotations = FilterInputs.of(inputs).annotate
+    labels = {name: shard_paths(each.path, "annotations") for name, each in annotations.items()}
+    shards = [
+        (number, paths, {name: labels[name][number] for name in labels})
+        for number, paths in enumerate(zip(documents, *sidecars, strict=True))
+    ]
     totals: Counter[str] = Counter()
     named: set[str] = set()
     for result in map_shards(context, partial(filter_shard, section, takedown, rules), shards):
         named.update(result.metrics[NAMED])
         totals.update({count: value for count, value in result.metrics.items() if count != NAMED})
     _report_idle(name, idle_entries(takedown, named), context)
-    own = sorted(name.removeprefix("dropped_") for name in totals if name.startswith("dropped_"))
+    own = [reason_of(limit) for limit in section.labels]
+    own += sorted(name.removeprefix("dropped_") for name in totals if name.startswith("dropped_"))
     dropped = {reason: count for reason in dict.fromkeys([*RULES, *own]) if (count := totals[f"dropped_{reason}"])}
     if not totals["documents"]:
         listed = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
@@ -90,12 +109,12 @@ def filter_shard(
     section: FilterSection, takedown: Takedown, rules: Sequence[Extension], shard: Shard, folder: Path
 ) -> ShardResult:
     """Write filtered/NNNNN.parquet for one shard."""
-    number, (documents, scores, pii) = shard
+    number, (documents, scores, pii), annotations = shard
     scored = read_table(scores)
     listed = read_table(documents, columns=["doc_id", *DOCUMENT_COLUMNS])
     if not listed["doc_id"].equals(scored["doc_id"]):
         raise ValueError(f"{scores}: rows are not those of {documents}; build score again")
-    reasons = decide(scored, listed, section, takedown)
+    reasons = apply_labels(section.labels, annotations, listed["doc_id"], decide(scored, listed, section, takedown))
     if rules:
         columns = pa.table({**_columns(scored), **_columns(listed)})
         reasons = apply_rules([rule.make() for rule in rules], columns, reasons)

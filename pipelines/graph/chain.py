@@ -10,7 +10,7 @@ from data_recipes.curriculum import PhaseSection
 from data_recipes.lock import Lock
 from data_recipes.training import TrainSection
 from infra.stage import Stage, topological_order
-from pipelines import dedup, evaluate, export, mix, report, score, source, tokenize, train
+from pipelines import annotate, dedup, evaluate, export, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
 from pipelines.fit import Recipes, mistakes_of, model_config, phase_config, require_fit
 from pipelines.graph.finetuning import Measured, conversation_corpora, finetune_stages
@@ -28,19 +28,21 @@ class Graph:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The four stages that make one corpus, and the user's own that read their results."""
+    """The stages that make one corpus, and the user's own that read their results."""
 
     source: Stage
     score: Stage
     filter: Stage
     dedup: Stage
     has_questions: bool
+    annotate: Mapping[str, Stage]
+    """Annotations by name."""
     own: tuple[Stage, ...] = ()
     """Stages of the user's own."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return self.source, self.score, self.filter, self.dedup, *self.own
+        return self.source, self.score, *self.annotate.values(), self.filter, self.dedup, *self.own
 
     @property
     def training_documents(self) -> tokenize.TrainingDocuments[Stage]:
@@ -80,16 +82,17 @@ def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | N
 
 
 def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, CorpusRecipe]]:
-    """`recipes` and those that their `dedup.against` names: from `at_hand`, or from `<name>.toml` beside the recipe.
+    """`recipes` and those that they need, for `dedup.against` or as made documents: from `at_hand`, or from
+    `<name>.toml` beside the recipe.
 
     Raises RecipeError."""
     complete = dict(recipes)
     waiting = list(recipes.values())
     while waiting:
         path, recipe = waiting.pop()
-        for name in recipe.dedup.against:
+        for name in recipe.needed_corpora:
             if name not in complete:
-                complete[name] = at_hand[name] if name in at_hand else _beside(path, name)
+                complete[name] = at_hand[name] if name in at_hand else _beside(path, recipe, name)
                 waiting.append(complete[name])
     return complete
 
@@ -100,16 +103,17 @@ def pin_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
 
 
 def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> dict[str, Corpus]:
-    """Every corpus by name, those that others are deduplicated against before them. Raises RecipeError."""
+    """Every corpus by name, those that others need before them. Raises RecipeError."""
     built: dict[str, Corpus] = {}
 
     def build(name: str, above: tuple[str, ...]) -> None:
         if name in above:
             around = " -> ".join([*above[above.index(name) :], name])
-            raise RecipeError(f"{recipes[name][0]}: dedup.against goes in a circle: {around}. Take one of them out.")
+            place = _place(recipes[above[-1]][1], name)
+            raise RecipeError(f"{recipes[name][0]}: {place} goes in a circle: {around}. Take one of them out.")
         if name not in built:
             path, recipe = recipes[name]
-            for earlier in recipe.dedup.against:
+            for earlier in recipe.needed_corpora:
                 build(earlier, (*above, name))
             with mistakes_of(path):
                 built[name] = _corpus(recipe, pins[name], path.parent, built)
@@ -271,19 +275,24 @@ def _points(warmup: int, start: int | None = None, end: int | None = None) -> di
     return {"warmup_tokens": warmup, "decay_start_tokens": start, "decay_end_tokens": end}
 
 
-def _beside(path: Path, name: str) -> tuple[Path, CorpusRecipe]:
+def _beside(path: Path, reader: CorpusRecipe, name: str) -> tuple[Path, CorpusRecipe]:
+    """The recipe of corpus `name`, which `reader` at `path` needs."""
     file = path.parent / f"{name}.toml"
+    place = _place(reader, name)
     if not file.is_file():
         raise RecipeError(
-            f"{path}: dedup.against has {name!r}, which is no corpus of this run, and {file} does not exist. "
+            f"{path}: {place} has {name!r}, which is no corpus of this run, and {file} does not exist. "
             "Name a corpus of the run, or bring its recipe there."
         )
     recipe = load_corpus(file)
     if recipe.name != name:
-        raise RecipeError(
-            f"{file}: name = {recipe.name!r}, but {path} has it in dedup.against as {name!r}. Use one name."
-        )
+        raise RecipeError(f"{file}: name = {recipe.name!r}, but {path} has it in {place} as {name!r}. Use one name.")
     return file, recipe
+
+
+def _place(reader: CorpusRecipe, name: str) -> str:
+    """The field by which `reader` needs corpus `name`."""
+    return "dedup.against" if name in reader.dedup.against else reader.source.read_corpora[name]
 
 
 def _pin(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
@@ -296,14 +305,19 @@ def _pin(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
 
 
 def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: Mapping[str, Corpus]) -> Corpus:
-    sourced = source.stage(recipe.name, recipe.source, {"inputs": pins["inputs"]}, folder)
+    made = {corpus: built[corpus].annotate for corpus in recipe.needed_corpora}
+    sourced = source.stage(recipe.name, recipe.source, {"inputs": pins["inputs"]}, folder, made)
     scored = score.stage(recipe.name, recipe.score, pins["score"], folder, sourced)
-    filtered = filter_.stage(recipe.name, recipe.filter, pins["filter"], folder, sourced, scored)
+    annotated = {section.name: annotate.stage(recipe.name, section, sourced) for section in recipe.annotate}
+    limited = {limit.annotation: annotated[limit.annotation] for limit in recipe.filter.labels}
+    read = filter_.FilterInputs(sourced, scored, limited)
+    filtered = filter_.stage(recipe.name, recipe.filter, pins["filter"], folder, read)
     against = {name: dedup.Deduplicated(built[name].source, built[name].dedup) for name in recipe.dedup.against}
     deduped = dedup.stage(recipe.name, recipe.dedup, dedup.DedupInputs(sourced, filtered, against))
     has_questions = bool(source.question_kinds(recipe.source, folder))
-    own = own_stages(recipe.stages, _by_id([sourced, scored, filtered, deduped]), recipe.name, folder)
-    return Corpus(sourced, scored, filtered, deduped, has_questions, tuple(own.values()))
+    chain_stages = _by_id([sourced, scored, *annotated.values(), filtered, deduped])
+    own = own_stages(recipe.stages, chain_stages, recipe.name, folder)
+    return Corpus(sourced, scored, filtered, deduped, has_questions, annotated, tuple(own.values()))
 
 
 def _by_id(stages: list[Stage] | tuple[Stage, ...]) -> dict[str, Stage]:

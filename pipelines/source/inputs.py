@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from arctic_errors import UserError
-from data_recipes.inputs import Input
+from data_recipes.inputs import AnnotatedInput, Input
 from data_recipes.schema import SourceSection
 from data_recipes.section import ExtensionSection, RecipeError
+from infra.artifact import Artifact
 from infra.stage import canonical_json
 from pipelines.extension import Extension, ExtensionError, recipe_errors, restore
 from pipelines.source.errors import InputError
@@ -66,12 +68,22 @@ def question_kinds(section: SourceSection, folder: Path) -> dict[int, QuestionKi
     return {number: kind for number, kind in kinds if isinstance(kind, QuestionKind)}
 
 
-def plan(section: SourceSection, pins: Mapping[str, Any], folder: Path) -> list[InputSplit]:
+def annotated_inputs(section: SourceSection) -> list[AnnotatedInput]:
+    """The inputs that read results of other stages."""
+    return [item for item in section.inputs if isinstance(item, AnnotatedInput)]
+
+
+def plan(
+    section: SourceSection,
+    pins: Mapping[str, Any],
+    folder: Path,
+    results: Mapping[str, Artifact] = MappingProxyType({}),
+) -> list[InputSplit]:
     """The splits of all inputs, in the order of the recipe and never in the order of folders.
 
     The fingerprint of each fixes what comes of it: a file more or less leaves the others' shards as they are.
     """
-    input_folder = InputFolder(folder)
+    input_folder = InputFolder(folder, results=results)
     return [
         InputSplit(split.reader, {"input": identity(item), "content": split.fingerprint})
         for item, pinned in zip(section.inputs, pins["inputs"], strict=True)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from arctic_errors import UserError
@@ -13,7 +14,7 @@ from infra.context import StageContext
 from infra.fanout import forget_shards, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.questions import write_questions
-from pipelines.source.inputs import identity, left_out, plan, question_kinds
+from pipelines.source.inputs import annotated_inputs, identity, left_out, plan, question_kinds
 from pipelines.source.shards import Shard, read_shard
 
 
@@ -21,13 +22,21 @@ class SourceError(UserError, RuntimeError):
     """The inputs give no usable corpus: the message says what was found and what to do."""
 
 
-def stage(name: str, section: SourceSection, pins: Mapping[str, Any], folder: Path) -> Stage:
-    """The documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`.
+def stage(
+    name: str,
+    section: SourceSection,
+    pins: Mapping[str, Any],
+    folder: Path,
+    made: Mapping[str, Mapping[str, Stage]] = MappingProxyType({}),
+) -> Stage:
+    """The documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`. `made`: annotations
+    that inputs may read, by corpus and name.
 
     Where files lie is not in the key: what they contain is.
     """
     params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
-    return Stage("source", name, 5, params, {}, partial(_source, name, section, pins, folder))
+    inputs = {item.stage_id: made[item.corpus][item.annotation] for item in annotated_inputs(section)}
+    return Stage("source", name, 5, params, inputs, partial(_source, name, section, pins, folder))
 
 
 def _source(
@@ -36,9 +45,9 @@ def _source(
     pins: Mapping[str, Any],
     folder: Path,
     context: StageContext,
-    inputs: Mapping[str, Artifact],  # noqa: ARG001 - a source has none
+    inputs: Mapping[str, Artifact],
 ) -> Metrics:
-    planned = plan(section, pins, folder)
+    planned = plan(section, pins, folder, inputs)
     for link in left_out(section, folder):
         context.warn(f"corpus {name}: {link}: the link leads nowhere; it is left out. Mend it, or delete it.")
     how = (section.extractor, section.heldout_fraction)

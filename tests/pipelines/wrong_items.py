@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_recipes import inputs
+from data_recipes.annotation import AnnotateSection, LabelLimitSection
 from data_recipes.finetuning import FinetuneSection
 from data_recipes.refining import BenchmarkSection
 from data_recipes.schema import ExportSection, StageSection, TaskSection
@@ -92,6 +93,59 @@ ITEMS: Mapping[type[Section], Item] = {
         "source.inputs",
         {"kind": '"text_to_sql_chat"', "num_schemas": "4", "pairs_per_schema": "2", "seed": "1"},
         {"kind": KIND, **dict.fromkeys(("num_schemas", "pairs_per_schema"), POSITIVE), "seed": SEED},
+    ),
+    inputs.AnnotatedInput: Item(
+        "source.inputs",
+        {"kind": '"annotated"', "corpus": '"old"', "annotation": '"questions"'},
+        # The corpus "old" has no annotation at all.
+        {"kind": KIND, "corpus": ('"gone"', '"../up"', "3"), "annotation": ('"questions"', "3")},
+    ),
+    AnnotateSection: Item(
+        "annotate",
+        {
+            "name": '"topics"',
+            "server": '"http://127.0.0.1:1/v1"',
+            "model": '"m"',
+            "prompt": '"{text}"',
+            "answer": '{score={type="integer"}}',
+        },
+        {
+            "name": NAME,
+            "server": ('"127.0.0.1:8000"', '"http://user:secret@host/v1"', '"http://host/v1?key=secret"', '""', "3"),
+            "model": TEXT,
+            "prompt": ('"no document"', '"{text} {title}"', '"{{text}}"', *TEXT),
+            "system": ("3",),
+            "answer": ("{}", "3", '{Score={type="integer"}}'),
+            "documents": ('"score"', '"gone"', "3"),
+            "fraction": ("0.0", "1.5", "nan"),
+            "max_characters": POSITIVE,
+            "max_answer_tokens": POSITIVE,
+            "temperature": NON_NEGATIVE_FLOAT,
+            "seed": SEED,
+            "response_format": ('"json"', "3"),
+            "attempts": (*POSITIVE, "11"),
+            "max_unusable_fraction": FRACTION,
+            "num_concurrent_requests": POSITIVE,
+            "timeout_s": POSITIVE_FLOAT,
+            "max_requests": POSITIVE,
+            "max_tokens": POSITIVE,
+            "max_cost": (*POSITIVE_FLOAT, "5.0"),
+            "price_per_million_prompt_tokens": NON_NEGATIVE_FLOAT,
+            "price_per_million_answer_tokens": NON_NEGATIVE_FLOAT,
+        },
+    ),
+    LabelLimitSection: Item(
+        "filter.labels",
+        {"annotation": '"topics"', "field": '"score"', "minimum": "3"},
+        {
+            # The corpus has no annotation.
+            "annotation": ('"topics"', "3"),
+            "field": ('"Score"', "3"),
+            "minimum": ('"low"', "nan"),
+            "maximum": ("2", '"high"', "inf"),
+            "allowed": ("[3]", '"one"'),
+            "keep_unlabelled": SWITCH,
+        },
     ),
     FinetuneSection: Item(
         "finetune",

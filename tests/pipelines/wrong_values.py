@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_recipes import schema
+from data_recipes.annotation import AnswerFieldSection
 from data_recipes.curriculum import MixSection, PhaseSection, RopeSection
 from data_recipes.finetuning import LoraSection
 from data_recipes.refining import FilterSection, ScoreSection
@@ -42,6 +43,10 @@ CHOICE = ('"other"', "3", '""')
 
 ABF = ("phases.2.sequence_length=128", 'phases.2.rope={kind="abf", theta=50000.0}')
 YARN = ("phases.2.sequence_length=128", 'phases.2.rope={kind="yarn", factor=2.0}')
+ANNOTATION = (
+    '{name="topics", server="http://127.0.0.1:1/v1", model="m", prompt="{text}", '
+    'answer={score={type="integer", minimum=0, maximum=5}, topic={type="string"}}}'
+)
 FINETUNE = 'finetune=[{name="tuned", from="one", epochs={notes=1.0}, peak_lr=0.001}]'
 RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
     schema.RunRecipe: (
@@ -363,7 +368,24 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
             "name": NAME,
             "description": FREE_TEXT,
             **dict.fromkeys(("source", "score", "filter", "dedup"), ("3", "[]")),
+            "annotate": (
+                *("3", Wrong("[3]", shown="annotate.1")),
+                Wrong(f"[{ANNOTATION}, {ANNOTATION}]", shown="annotate.2.name = 'topics'"),
+            ),
             "stages": ("3", Wrong("[3]", shown="stages.1")),
+        },
+    ),
+    AnswerFieldSection: (
+        "annotate.1.answer.score.",
+        {
+            name: [Wrong(value, (f"annotate=[{ANNOTATION}]",), shown) for value, shown in values.items()]
+            for name, values in {
+                "type": {'"float"': "", "3": ""},
+                "choices": {'["good"]': "annotate.1.answer.score.choices = ['good']", "3": ""},
+                "minimum": {'"low"': "", "6": "annotate.1.answer.score.minimum = 6.0 is more than", "nan": ""},
+                "maximum": {'"high"': "", "-1": "annotate.1.answer.score.minimum = 0.0 is more than", "inf": ""},
+                "description": {"3": ""},
+            }.items()
         },
     ),
     schema.SourceSection: (
@@ -401,6 +423,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
     FilterSection: (
         "filter.",
         {
+            "labels": ("3", Wrong("[{}]", shown="filter.labels.1.annotation: missing")),
             "takedown": (
                 Wrong('["gone.txt"]', shown="filter.takedown.1 = 'gone.txt'"),
                 Wrong('["words.txt"]', shown="filter.takedown.1 = 'words.txt'"),

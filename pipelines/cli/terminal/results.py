@@ -25,6 +25,10 @@ def _documents(metrics: Metrics) -> str:
     return f"{metrics['data/documents']:,.0f} documents, {bytes_text(metrics['data/bytes'])}"
 
 
+def _labelled(metrics: Metrics) -> str:
+    return f"{metrics['data/labelled']:,.0f} of {metrics['data/asked']:,.0f} documents labelled"
+
+
 def _kept(metrics: Metrics) -> str:
     kept, before = metrics["data/documents"], metrics["data/documents_in"]
     share = f" ({100 * kept / before:.0f} %)" if before else ""
@@ -49,6 +53,7 @@ def _trained(metrics: Metrics) -> str:
 _RESULTS: Mapping[str, Callable[[Metrics], str]] = {
     "source": _documents,
     "score": _documents,
+    "annotate": _labelled,
     "filter": _kept,
     "dedup": _kept,
     "tokenizer": lambda metrics: f"{metrics['data/vocab_size']:,.0f} ids",

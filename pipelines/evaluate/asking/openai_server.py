@@ -4,41 +4,27 @@ Chat messages go to /chat/completions, texts to /completions. Log-likelihoods ne
 with its `logprobs`, as vLLM can. Nothing here loads a model, so nothing but the standard library is needed.
 """
 
-import json
-import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from arctic_errors import UserError
 from infra.context import StageContext
+from infra.journal import Journal
 from infra.stage import digest
 from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.asking.protocol import Training
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Answer, Likelihood, LogLikelihood, Request, Text, as_plain
 from pipelines.evaluate.task import Item
+from pipelines.models.openai_client import ServerError, call
 
 PREFIX = "openai:"
 """Before the address, in the name of such a model."""
-KEY = "OPENAI_API_KEY"
-"""Environment variable with the token that the server asks for."""
 MAX_STOPS = 4
 """What the protocol allows; other stops are looked for in the answer."""
 REQUESTS_AHEAD = 16
 """Requests that the server has at a time."""
-ATTEMPTS = 5
-TIMEOUT_S = 600.0
-BUSY = {429, 500, 502, 503, 504}
-
-
-class ServerError(UserError, RuntimeError):
-    """A server cannot be used: the message names the address and the mend."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,7 @@ class OpenAIServer:
 
     def _post(self, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The first choice of the server's answer."""
-        choice: dict[str, Any] = _call(f"{self.url}/{path}", {"model": self.model, **fields})["choices"][0]
+        choice: dict[str, Any] = call(f"{self.url}/{path}", {"model": self.model, **fields})["choices"][0]
         return choice
 
 
@@ -161,33 +147,9 @@ def _cut(text: str, reason: str, stops: Sequence[str]) -> Text:
 
 
 def _only_model(url: str) -> str:
-    names = [str(model["id"]) for model in _call(f"{url}/models", None)["data"]]
+    names = [str(model["id"]) for model in call(f"{url}/models", None)["data"]]
     if len(names) != 1:
         raise ServerError(
             f"{url}: it has {len(names)} models. Name one of {', '.join(names)}: --model {PREFIX}{url}#NAME."
         )
     return names[0]
-
-
-def _call(url: str, fields: Mapping[str, Any] | None) -> dict[str, Any]:
-    """JSON that the server answers with. A busy one is asked again, later each time. Raises ServerError."""
-    headers = {"Content-Type": "application/json"}
-    if token := os.environ.get(KEY):
-        headers["Authorization"] = f"Bearer {token}"
-    body = None if fields is None else json.dumps(fields).encode()
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=TIMEOUT_S) as reply:
-                answer: dict[str, Any] = json.loads(reply.read())
-                return answer
-        except urllib.error.HTTPError as error:
-            if error.code not in BUSY or attempt == ATTEMPTS:
-                said = " ".join(error.read(500).decode(errors="replace").split())
-                raise ServerError(
-                    f"{url}: {error.code} {error.reason}. {said} Mend the server, or set {KEY}."
-                ) from error
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            if attempt == ATTEMPTS:
-                raise ServerError(f"{url}: no answer ({error}). Start the server, or mend the address.") from error
-        time.sleep(min(30.0, 0.2 * 4**attempt))
-    raise AssertionError("the last attempt returns or raises")

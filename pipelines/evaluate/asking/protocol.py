@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from infra.context import StageContext
+from infra.journal import Journal
 from pipelines.evaluate.asking.chat import Chat
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Answer
 from pipelines.evaluate.task import Item
 

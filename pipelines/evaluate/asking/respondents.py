@@ -10,6 +10,7 @@ from arctic_model.checkpoint.model_folder import CONFIG
 from arctic_model.checkpoint.reading import STATE, Checkpoint
 from arctic_model.sizing.flops import count_parameters
 from infra.context import StageContext
+from infra.journal import Journal
 from infra.store.integrity import require_intact
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores
 from pipelines.artifacts.formats.parquet import read_table
@@ -17,7 +18,6 @@ from pipelines.evaluate.asking.chat import Chat, asked_in_chat
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Answer, Likelihood, Text
 from pipelines.evaluate.task import DataError, Item
 from pipelines.models.loading import load_codec

@@ -9,10 +9,10 @@ import torch
 
 from infra.actors import map_on_actors
 from infra.context import StageContext
+from infra.journal import Journal
 from infra.stage import digest
 from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text, as_plain
 from pipelines.models.loading import load_model

@@ -17,9 +17,9 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from infra.context import StageContext
+from infra.journal import Journal
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Request
 from pipelines.models.loading import load_codec
 from pipelines.models.source import ModelSource

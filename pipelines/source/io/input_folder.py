@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.artifact import Artifact
 from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import Names, PlacedFile, find_files, pin_files, pinned_files
 
@@ -12,10 +13,11 @@ from pipelines.source.io.locations import Names, PlacedFile, find_files, pin_fil
 @dataclass(frozen=True)
 class InputFolder:
     """The folder at which the relative paths of a recipe start. `names`: those by which the files of its inputs are
-    traced, each of one file."""
+    traced, each of one file; `results`: those of other stages that inputs read, by the ids of the stages."""
 
     path: Path
     names: Names = field(default_factory=Names)
+    results: Mapping[str, Artifact] = field(default_factory=dict)
 
     def find(self, paths: Sequence[str], file_type: FileType) -> list[PlacedFile]:
         """The files at `paths` (files, folders, globs or addresses), each once, by name. Raises InputError."""

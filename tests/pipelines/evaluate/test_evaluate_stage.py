@@ -16,6 +16,7 @@ from arctic_model.presets import preset
 from data_recipes.schema import EvaluateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
+from infra.journal import Journal
 from infra.stage import Stage
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import checkpoint_folder
@@ -23,7 +24,6 @@ from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_difference
 from pipelines.artifacts.questions import write_questions
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.evaluate.data.heldout import ScoredPiece
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.scorer import Scorer
 from pipelines.models.source import ModelSource
 from tests.kit.stages import committed, idle_stage

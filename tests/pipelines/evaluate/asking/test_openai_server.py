@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from infra.context import StageContext
+from infra.journal import Journal
 from pipelines.evaluate import server_stage
-from pipelines.evaluate.asking import openai_server
-from pipelines.evaluate.asking.openai_server import OpenAIServer, ServerError, ServerRespondent
-from pipelines.evaluate.engine.journal import Journal
+from pipelines.evaluate.asking.openai_server import OpenAIServer, ServerRespondent
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import Item
+from pipelines.models import openai_client
+from pipelines.models.openai_client import ServerError
 
 
 def nats(character: str) -> float:
@@ -65,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(openai_server.time, "sleep", lambda _: None)
+    monkeypatch.setattr(openai_client.time, "sleep", lambda _: None)
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.models, running.seen, running.failures = ["toy"], [], []
     running.url = f"http://127.0.0.1:{running.server_port}/v1"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from infra.context import StageContext
+from infra.journal import Journal
 from pipelines.evaluate.engine import answering
 from pipelines.evaluate.engine.answering import Worker, answer, plan, units
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request, Text
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource

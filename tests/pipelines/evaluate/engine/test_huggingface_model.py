@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from infra.context import StageContext
+from infra.journal import Journal
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.engine.journal import Journal
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource

@@ -1,8 +1,8 @@
-"""Finished items of an evaluation, so that one that is killed goes on where it was."""
+"""Finished items of long work in a file, so that work that is killed goes on where it was."""
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Journal:
     def __getitem__(self, key: str) -> Any:
         """The value of a finished item."""
         return self._items[key]
+
+    def values(self) -> Iterable[Any]:
+        """The values of all finished items."""
+        return self._items.values()
 
     def __enter__(self) -> "Journal":
         return self

@@ -1,0 +1,198 @@
+"""Ask a model about documents: every answer is on disk before it is used, and none is asked for twice."""
+
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from arctic_errors import UserError
+from data_recipes.annotation import AnnotateSection
+from infra.journal import Journal
+from infra.stage import digest
+from pipelines.annotate.answers import AnswerError, answer_schema, parse_answer
+from pipelines.models.openai_client import RequestRefusedError, ServerError, call
+
+_BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}")
+_MILLION = 1e6
+
+
+class AnnotateError(UserError, RuntimeError):
+    """A model's answers are unusable, or a budget is spent: the message says how far it came and what to do."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of asking about one document. `labels`: the values of the answer that fits, or None with the `problem`
+    of the last one; `requests`: the key and the record of each request, in their order."""
+
+    labels: Mapping[str, Any] | None
+    problem: str | None
+    requests: tuple[tuple[str, Mapping[str, Any]], ...]
+
+
+@dataclass
+class Budget:
+    """Requests and tokens that were spent, held against the limits of a section."""
+
+    section: AnnotateSection
+    requests: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def cost(self) -> float:
+        """USD at the section's prices."""
+        section = self.section
+        prompts = self.prompt_tokens * section.price_per_million_prompt_tokens
+        return (prompts + self.answer_tokens * section.price_per_million_answer_tokens) / _MILLION
+
+    def begin_request(self) -> None:
+        """Count a request that is about to be sent. Raises AnnotateError if a limit is reached."""
+        with self._lock:
+            tokens = self.prompt_tokens + self.answer_tokens
+            for name, spent in (("max_requests", self.requests), ("max_tokens", tokens), ("max_cost", self.cost)):
+                limit = getattr(self.section, name)
+                if limit is not None and spent >= limit:
+                    raise AnnotateError(
+                        f"annotate.{self.section.name}: {spent:,.6g} spent of {name} = {limit:,}. All answers are "
+                        f"kept: raise {name} and run again to go on, or lower fraction."
+                    )
+            self.requests += 1
+
+    def spend(self, record: Mapping[str, Any]) -> None:
+        """Count the tokens of an answer. Raises ServerError if the server does not report them and a limit needs it."""
+        if record["prompt_tokens"] is None:
+            if self.section.max_tokens or self.section.max_cost:
+                raise ServerError(
+                    f"{self.section.server}: it reports no usage, so max_tokens and max_cost cannot be kept. "
+                    "Remove them and set max_requests."
+                )
+            return
+        with self._lock:
+            self.prompt_tokens += record["prompt_tokens"]
+            self.answer_tokens += record["answer_tokens"]
+
+
+class Asker:
+    """Asks the server of `section`. `known`: records of earlier results by key; `journal`: takes the new ones."""
+
+    def __init__(self, section: AnnotateSection, journal: Journal, known: Mapping[str, Mapping[str, Any]]) -> None:
+        self.budget = Budget(section)
+        self._section = section
+        self._journal = journal
+        self._known = known
+        self._under_way: dict[str, Future[Mapping[str, Any]]] = {}
+        self._lock = threading.Lock()
+        for record in journal.values():
+            self.budget.requests += 1
+            self.budget.spend(record)
+
+    def ask(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
+        """What came of each document, in their order. Raises ServerError and AnnotateError; answers that are under way
+        then are still kept."""
+        with ThreadPoolExecutor(self._section.num_concurrent_requests) as pool:
+            futures = [pool.submit(self._outcome, document) for document in documents]
+            try:
+                for future in futures:
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    def _outcome(self, document: Mapping[str, Any]) -> Outcome:
+        requests: list[tuple[str, Mapping[str, Any]]] = []
+        problem = None
+        for attempt in range(self._section.attempts):
+            key, record = self._record(_request(self._section, document, attempt))
+            requests.append((key, record))
+            try:
+                return Outcome(_labels(record, self._section), None, tuple(requests))
+            except AnswerError as error:
+                problem = str(error)
+            if record["refused"]:
+                break
+        return Outcome(None, problem, tuple(requests))
+
+    def _record(self, request: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """The key and the record of a request, which documents of equal text share."""
+        key = digest(request)
+        with self._lock:
+            if key in self._known:
+                return key, self._known[key]
+            if key in self._journal:
+                return key, self._journal[key]
+            under_way = self._under_way.get(key)
+            if under_way is None:
+                own = self._under_way[key] = Future()
+        if under_way is not None:
+            return key, under_way.result()
+        try:
+            own.set_result(self._send(key, request))
+        except BaseException as error:
+            own.set_exception(error)
+            raise
+        return key, own.result()
+
+    def _send(self, key: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.budget.begin_request()
+        record = _answer(self._section, request)
+        with self._lock:
+            self._journal.add({key: record})
+        self.budget.spend(record)
+        return record
+
+
+def _request(section: AnnotateSection, document: Mapping[str, Any], attempt: int) -> dict[str, Any]:
+    """What is sent to the server, which alone decides whether two requests are the same."""
+    shown = {"text": document["text"][: section.max_characters], "url": document["url"]}
+    messages = [{"role": "user", "content": _fill(section.prompt, shown)}]
+    if section.system:
+        messages.insert(0, {"role": "system", "content": section.system})
+    request = {
+        "model": section.model,
+        "messages": messages,
+        "max_tokens": section.max_answer_tokens,
+        "temperature": section.temperature,
+        "seed": section.seed + attempt,
+    }
+    if section.response_format == "json_schema":
+        schema = {"name": "answer", "strict": True, "schema": answer_schema(section.answer)}
+        request["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return request
+
+
+def _fill(prompt: str, shown: Mapping[str, str]) -> str:
+    """`prompt` with the fields of a document; braces within these stay as they are."""
+    return _BRACES.sub(lambda match: shown[match[1]] if match[1] else match[0][0], prompt)
+
+
+def _answer(section: AnnotateSection, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The server's answer as plain data. Raises ServerError, unless it refuses just this request."""
+    url = f"{section.server}/chat/completions"
+    try:
+        reply = call(url, request, section.timeout_s)
+    except RequestRefusedError as error:
+        return {"text": "", "finish": "", "refused": error.reason, "prompt_tokens": 0, "answer_tokens": 0}
+    usage = reply.get("usage") or {}
+    try:
+        choice = reply["choices"][0]
+        text, finish = choice["message"]["content"] or "", str(choice.get("finish_reason"))
+    except (KeyError, IndexError, TypeError) as error:
+        raise ServerError(f"{url}: its answer is none of OpenAI's protocol ({error!r}). Mend the address.") from None
+    tokens = {"prompt_tokens": usage.get("prompt_tokens"), "answer_tokens": usage.get("completion_tokens")}
+    return {"text": text, "finish": finish, "refused": "", **tokens}
+
+
+def _labels(record: Mapping[str, Any], section: AnnotateSection) -> dict[str, Any]:
+    """Raises AnswerError."""
+    if record["refused"]:
+        raise AnswerError(f"the server refuses it: {record['refused']}")
+    try:
+        return parse_answer(record["text"], section.answer)
+    except AnswerError as error:
+        if record["finish"] == "length":
+            raise AnswerError(f"cut off at max_answer_tokens = {section.max_answer_tokens}") from error
+        raise
