@@ -48,6 +48,7 @@
       PreflightError                  the sandbox let an attack through
       HttpError, StoreReadError       bytes cannot be fetched
       ChangedError                    an input changed after the run was planned
+      AnswerError                     a model's answer does not fit its schema; it is asked again
       BrokenFileError, ...            one input file or document cannot be read; it is set aside, and the run goes on
 
 Example:

@@ -137,7 +137,8 @@ def _type(field: Schema, root: Schema) -> str:
         length = f", at least {field['minItems']}" if field.get("minItems") and "maxItems" not in field else ""
         return f"list of {_plural(_type(field['items'], root))}{length}"
     if field["type"] == "object":
-        values = field["additionalProperties"]
+        constrained = list(field.get("patternProperties", {}).values())
+        values = constrained[0] if constrained else field["additionalProperties"]
         return f"table of {_plural(_type(values, root))}" if isinstance(values, dict) else "table"
     return field["type"] + _range(field)
 

@@ -363,11 +363,11 @@ def _unmade(corpus: CorpusRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterat
         if not isinstance(item, AnnotatedInput):
             continue
         sections = {section.name: section for section in corpora[item.corpus].annotate}
-        place = f"source.inputs.{number}.annotation = {item.annotation!r}"
+        field = f"source.inputs.{number}.annotation = {item.annotation!r}"
         if item.annotation not in sections:
-            yield f"{place}: the corpus {item.corpus} has none of this name. Name one of {sorted(sections)}."
+            yield f"{field}: the corpus {item.corpus} has none of this name. Name one of {sorted(sections)}."
         elif not sections[item.annotation].documents:
-            yield f"{place}: it makes labels, no documents. Set its field `documents`."
+            yield f"{field}: it makes labels, no documents. Set its field `documents`."
 
 
 def _corpus_stage_ids(corpus: CorpusRecipe) -> list[str]:

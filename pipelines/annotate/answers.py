@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from arctic_errors import ArcticError
+
 _JSON_TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "string", "strings": "array"}
 _ARROW_TYPES = {
     "integer": pa.int64(),
@@ -33,7 +35,7 @@ class AnswerField(Protocol):
     def description(self) -> str: ...
 
 
-class AnswerError(ValueError):
+class AnswerError(ArcticError, ValueError):
     """An answer does not fit: the reason."""
 
 

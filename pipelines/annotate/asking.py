@@ -77,13 +77,13 @@ class Budget:
 
 
 class Asker:
-    """Asks the server of `section`. `known`: records of earlier results by key; `journal`: takes the new ones."""
+    """Asks the server of `section`. `paid`: records of earlier results by key; `journal`: takes the new ones."""
 
-    def __init__(self, section: AnnotateSection, journal: Journal, known: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, section: AnnotateSection, journal: Journal, paid: Mapping[str, Mapping[str, Any]]) -> None:
         self.budget = Budget(section)
         self._section = section
         self._journal = journal
-        self._known = known
+        self._paid = paid
         self._under_way: dict[str, Future[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         for record in journal.values():
@@ -120,8 +120,8 @@ class Asker:
         """The key and the record of a request, which documents of equal text share."""
         key = digest(request)
         with self._lock:
-            if key in self._known:
-                return key, self._known[key]
+            if key in self._paid:
+                return key, self._paid[key]
             if key in self._journal:
                 return key, self._journal[key]
             under_way = self._under_way.get(key)

@@ -54,9 +54,9 @@ def annotation_schema(section: AnnotateSection) -> pa.Schema:
 
 def _annotate(section: AnnotateSection, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
     counts: Counter[str] = Counter()
-    known = dict(_earlier_requests(context))
+    paid = dict(_earlier_requests(context))
     with Journal(context.state / REQUESTS) as journal, (context.out / REQUESTS).open("wb") as used:
-        asker = Asker(section, journal, known)
+        asker = Asker(section, journal, paid)
         shards = list(enumerate(shard_paths(inputs["source"].path, "documents")))
         total = sum(ParquetFile(path).metadata.num_rows for _, path in shards)
         for number, path in shards:

@@ -109,8 +109,8 @@ def build_corpora(recipes: Recipes, pins: Mapping[str, Mapping[str, Any]]) -> di
     def build(name: str, above: tuple[str, ...]) -> None:
         if name in above:
             around = " -> ".join([*above[above.index(name) :], name])
-            place = _place(recipes[above[-1]][1], name)
-            raise RecipeError(f"{recipes[name][0]}: {place} goes in a circle: {around}. Take one of them out.")
+            field = _field_of(recipes[above[-1]][1], name)
+            raise RecipeError(f"{recipes[name][0]}: {field} goes in a circle: {around}. Take one of them out.")
         if name not in built:
             path, recipe = recipes[name]
             for earlier in recipe.needed_corpora:
@@ -278,19 +278,19 @@ def _points(warmup: int, start: int | None = None, end: int | None = None) -> di
 def _beside(path: Path, reader: CorpusRecipe, name: str) -> tuple[Path, CorpusRecipe]:
     """The recipe of corpus `name`, which `reader` at `path` needs."""
     file = path.parent / f"{name}.toml"
-    place = _place(reader, name)
+    field = _field_of(reader, name)
     if not file.is_file():
         raise RecipeError(
-            f"{path}: {place} has {name!r}, which is no corpus of this run, and {file} does not exist. "
+            f"{path}: {field} has {name!r}, which is no corpus of this run, and {file} does not exist. "
             "Name a corpus of the run, or bring its recipe there."
         )
     recipe = load_corpus(file)
     if recipe.name != name:
-        raise RecipeError(f"{file}: name = {recipe.name!r}, but {path} has it in {place} as {name!r}. Use one name.")
+        raise RecipeError(f"{file}: name = {recipe.name!r}, but {path} has it in {field} as {name!r}. Use one name.")
     return file, recipe
 
 
-def _place(reader: CorpusRecipe, name: str) -> str:
+def _field_of(reader: CorpusRecipe, name: str) -> str:
     """The field by which `reader` needs corpus `name`."""
     return "dedup.against" if name in reader.dedup.against else reader.source.read_corpora[name]
 

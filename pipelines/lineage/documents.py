@@ -64,6 +64,8 @@ def describe(location: Place, doc_id: str, artifacts: Sequence[Artifact]) -> Fie
             case "score":
                 stage_fields = scores[artifact.manifest.key] = _read(artifact, "scores", location)
                 stage_fields |= _findings(artifact, location, doc_id)
+            case "annotate":
+                stage_fields = _annotation(artifact, location)
             case "filter":
                 stage_fields = _filtering(artifact, location, scores.get(artifact.manifest.inputs["score"], {}))
             case _:
@@ -90,8 +92,8 @@ def _read(artifact: Artifact, kind: str, location: Place, columns: Sequence[str]
 
 
 def _built_on(source: Artifact, artifacts: Sequence[Artifact]) -> Iterator[Artifact]:
-    """Results of score, filter and dedup that read this source, in this order."""
-    for name in ("score", "filter", "dedup"):
+    """Results of score, annotate, filter and dedup that read this source, in this order."""
+    for name in ("score", "annotate", "filter", "dedup"):
         for artifact in artifacts:
             if artifact.manifest.name == name and artifact.manifest.inputs.get("source") == source.manifest.key:
                 yield artifact
@@ -128,6 +130,14 @@ def _rows(artifact: Artifact, kind: str, location: Place, doc_id: str) -> list[F
         artifact.path / kind / location.shard, filters=pc.field("doc_id") == doc_id
     ).to_pylist()
     return rows
+
+
+def _annotation(artifact: Artifact, location: Place) -> Fields:
+    """The labels of a model, each under the annotation's name, or why there is none."""
+    row = _read(artifact, "annotations", location)
+    name = artifact.manifest.subject.removeprefix(f"{location.source.manifest.subject}.")
+    values = row["labels"] or {"problem": row["problem"] or "not asked"}
+    return {f"{name}.{field}": value for field, value in values.items()}
 
 
 def _filtering(artifact: Artifact, location: Place, measured: Mapping[str, Any]) -> Fields:

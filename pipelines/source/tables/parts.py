@@ -28,16 +28,16 @@ def table_parts(file: PlacedFile, pinned: Any, kind: str) -> list[FilePart]:
         metadata = pq.read_metadata(file.path)
     except (OSError, pa.ArrowException):
         return []
-    chosen = ((each, row_groups(metadata, each)[1]) for each in whole)
-    return [_of_groups(each, groups, metadata, pinned) for each, groups in chosen if groups]
+    begun = ((each, row_groups(metadata, each)[1]) for each in whole)
+    return [_of_groups(each, groups, metadata, pinned) for each, groups in begun if groups]
 
 
 def row_groups(metadata: pq.FileMetaData, part: FilePart | None) -> tuple[int, list[int]]:
     """Number of the first row, from 1, and the row groups that begin in `part`; None: all."""
     numbers = range(metadata.num_row_groups)
-    chosen = [number for number in numbers if part is None or part.start <= _span(metadata, number)[0] < part.stop]
-    before = sum(metadata.row_group(number).num_rows for number in range(chosen[0])) if chosen else 0
-    return before + 1, chosen
+    groups = [number for number in numbers if part is None or part.start <= _span(metadata, number)[0] < part.stop]
+    before = sum(metadata.row_group(number).num_rows for number in range(groups[0])) if groups else 0
+    return before + 1, groups
 
 
 def blocks_of_lines(path: Path, part: FilePart, read_bytes: int) -> tuple[int, Iterator[bytes]]:

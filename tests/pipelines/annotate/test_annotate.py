@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,9 +20,12 @@ from infra.runner import build
 from infra.store import Store
 from pipelines.annotate.asking import AnnotateError
 from pipelines.artifacts.documents import Document
+from pipelines.errors import NotInStoreError, OptionError
 from pipelines.graph import Graph, corpus_graph
+from pipelines.lineage.documents import describe, find_document
 from pipelines.models import openai_client
 from pipelines.models.openai_client import ServerError
+from pipelines.score.quality.corpora import train_on_corpora
 from tests.kit.chat_server import ChatServer, chat_server
 
 NUM_DOCUMENTS = 60
@@ -47,6 +51,8 @@ min_stop_words = 0
 min_alpha_words_fraction = 0.0
 {limits}
 """
+NGRAMS = [*(f"top_{n}gram" for n in (2, 3, 4)), *(f"duplicate_{n}gram" for n in range(5, 11))]
+REPEATS = "\n".join(f"max_{ngrams}_fraction = 1.0" for ngrams in NGRAMS)
 DERIVED = """
 name = "questions"
 description = ""
@@ -100,18 +106,17 @@ def server() -> Iterator[ChatServer]:
         yield running
 
 
-def run(graph: Graph, folder: Path, events: list[dict[str, Any]] | None = None) -> dict[str, Artifact]:
-    """Every stage up to the filter, by id, in this process."""
+def run(graph: Graph, folder: Path, *, dedup: bool = False) -> dict[str, Artifact]:
+    """Every stage up to the filter, or to the end, by id, in this process."""
     store, made = Store(folder).open(), {}
-    emit = [].append if events is None else events.append
 
     def make(stage: Any) -> Artifact:
         if stage.id not in made:
-            made[stage.id] = build(stage, store, emit, None, *map(make, stage.inputs.values()))
+            made[stage.id] = build(stage, store, [].append, None, *map(make, stage.inputs.values()))
         return made[stage.id]
 
     for stage in graph.stages.values():
-        if stage.name != "dedup":
+        if dedup or stage.name != "dedup":
             make(stage)
     return made
 
@@ -279,7 +284,6 @@ def test_documents_of_equal_requests_are_asked_about_once(notes, server, tmp_pat
     graph = notes(server)
     page = (tmp_path / "notes.toml").read_text().replace(" of {url}", "")
     (tmp_path / "notes.toml").write_text(page)
-    (tmp_path / "notes.jsonl").write_text(json.dumps({"text": "note 3 again"}) + "\n")
     (tmp_path / "notes.jsonl").write_text((json.dumps({"text": "note 3 again"}) + "\n") * 20)
     made = run(corpus_graph(load_corpus(tmp_path / "notes.toml"), tmp_path / "notes.toml"), tmp_path / "store")
     assert graph and list(server.seen.values()) == [1]
@@ -317,6 +321,35 @@ def test_texts_of_answers_become_documents_of_another_corpus(notes, server, tmp_
         plain = {name: value for name, value in row.items() if name != "doc_id"}
         assert Document(**plain).doc_id == row["doc_id"]
     assert made["annotate[notes.topics]"].manifest.metrics["data/made_documents"] == NUM_DOCUMENTS
+
+
+def test_labels_train_a_classifier(notes, tmp_path):
+    def words(number: int) -> str:
+        return " ".join(random.Random(number).choices(["river", "stone"] if number % 2 else ["casino", "bonus"], k=40))
+
+    with chat_server(answer) as server:
+        notes(server, limits=REPEATS)
+        path = tmp_path / "notes.toml"
+        lines = [{"text": f"note {number} {words(number)}"} for number in range(NUM_DOCUMENTS)]
+        (tmp_path / "notes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        made = run(corpus_graph(load_corpus(path), path), tmp_path / "store", dedup=True)
+    store, out = Store(tmp_path / "store"), tmp_path / "model.safetensors"
+    report = train_on_corpora(store, "notes:topics.topic=odd", "notes:topics.topic=even", out, 1000)
+    assert report.heldout_accuracy == 1.0 and min(report.num_good, report.num_bad) > 20
+    assert train_on_corpora(store, "notes:topics.score>=5", "notes", out.with_name("b"), 15).num_good == 15
+    doc_id = rows(made["annotate[notes.topics]"])[7]["doc_id"]
+    artifacts = list(store.artifacts())
+    (location,) = find_document(artifacts, doc_id)
+    assert describe(location, doc_id, artifacts)["annotate.topics.score"] == 7
+    for selection, mistake in (
+        ("notes:topics.stars>=1", "no such label"),
+        ("notes:topics.score>=high", "no such label"),
+        ("notes:score", "no selection"),
+    ):
+        with pytest.raises(OptionError, match=f"{mistake}.* (Name|Give) "):
+            train_on_corpora(store, selection, "notes", out, 1000)
+    with pytest.raises(NotInStoreError, match=r"no annotate\[notes\.gone\] of these documents"):
+        train_on_corpora(store, "notes:gone.score>=1", "notes", out, 1000)
 
 
 def test_the_key_follows_the_question_and_not_the_place(notes, server, tmp_path):

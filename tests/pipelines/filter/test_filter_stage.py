@@ -54,7 +54,7 @@ def scored() -> Stage:
 
 
 def stage(section: FilterSection = SECTION, folder: Path = Path()) -> Stage:
-    return filter_.stage("notes", section, filter_.pin(section, folder), folder, SOURCE, scored())
+    return filter_.stage("notes", section, filter_.pin(section, folder), folder, filter_.FilterInputs(SOURCE, scored()))
 
 
 def rows(artifact: Artifact, kind: str) -> list[dict]:
