@@ -88,12 +88,18 @@ def _sections(section: Schema, root: Schema, path: str = "") -> Iterator[tuple[s
 
 
 def _options(field: Schema, root: Schema) -> list[Schema]:
-    """The sections that `field` holds: itself, the items of a list, or each member of a union."""
+    """The sections that `field` holds: itself, the items of a list or table, or each member of a union."""
     if "$ref" in field:
         target = root["$defs"][field["$ref"].rsplit("/", 1)[-1]]
         return [target] if "properties" in target else []
-    inner = [*field.get("oneOf", []), *field.get("anyOf", []), *([field["items"]] if "items" in field else [])]
+    inner = [*field.get("oneOf", []), *field.get("anyOf", []), *_values(field)]
     return [option for part in inner for option in _options(part, root)]
+
+
+def _values(field: Schema) -> list[Schema]:
+    """Schemas of what a list or a table holds."""
+    values = [field.get("items"), field.get("additionalProperties"), *field.get("patternProperties", {}).values()]
+    return [value for value in values if isinstance(value, dict)]
 
 
 def _kinds(section: Schema) -> list[str]:
@@ -137,9 +143,8 @@ def _type(field: Schema, root: Schema) -> str:
         length = f", at least {field['minItems']}" if field.get("minItems") and "maxItems" not in field else ""
         return f"list of {_plural(_type(field['items'], root))}{length}"
     if field["type"] == "object":
-        constrained = list(field.get("patternProperties", {}).values())
-        values = constrained[0] if constrained else field["additionalProperties"]
-        return f"table of {_plural(_type(values, root))}" if isinstance(values, dict) else "table"
+        values = _values(field)
+        return f"table of {_plural(_type(values[0], root))}" if values else "table"
     return field["type"] + _range(field)
 
 

@@ -336,7 +336,7 @@ def test_labels_train_a_classifier(notes, tmp_path):
     store, out = Store(tmp_path / "store"), tmp_path / "model.safetensors"
     report = train_on_corpora(store, "notes:topics.topic=odd", "notes:topics.topic=even", out, 1000)
     assert report.heldout_accuracy == 1.0 and min(report.num_good, report.num_bad) > 20
-    assert train_on_corpora(store, "notes:topics.score>=5", "notes", out.with_name("b"), 15).num_good == 15
+    assert train_on_corpora(store, "notes:topics.topic=odd", "notes:topics.topic=even", out, 15).num_good == 15
     doc_id = rows(made["annotate[notes.topics]"])[7]["doc_id"]
     artifacts = list(store.artifacts())
     (location,) = find_document(artifacts, doc_id)
