@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from infra.resources.capacity import Capacity
 
 Event = dict[str, Any]
+STOP = ".stop"
+"""File in a stage's state that asks it to stop at its next commit, with the reason."""
 WARNINGS = "warnings.jsonl"
 """In the folder `state` of a stage: what was warned of, in any attempt and by any worker."""
 
@@ -54,6 +56,13 @@ class StageContext:
     shards: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     shards_reused: int = 0
     measured: dict[str, list[Any]] = field(default_factory=dict)
+
+    def stop_reason(self) -> str:
+        """Why this stage is asked to stop at its next commit; "" if it is not."""
+        try:
+            return (self.state / STOP).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
     def progress(self, done: float, total: float, unit: str) -> None:
         """Tell how far the work is; rate and time left are worked out by the one who watches."""

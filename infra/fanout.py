@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from infra.budget import StoppedError
 from infra.context import StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
@@ -82,6 +83,8 @@ def map_shards(
 
     def finished(count: int) -> None:
         context.progress(len(shards) - len(todo) + count, len(shards), unit)
+        if count < len(todo) and (reason := context.stop_reason()):
+            raise StoppedError(reason)
 
     if context.parallel:
         post = _poster(work, shards, folders, num_cpus, preemptions)
@@ -168,6 +171,10 @@ def _run_on_cluster(
             running += [post(waiting.pop()) for _ in range(min(room, len(waiting)))]
             done, running = ray.wait(running, timeout=POLL_S, fetch_local=False)
             ray.get(done)
+            if context.stop_reason():
+                # Shards that are begun are paid for: they are finished, and no other is begun.
+                ray.get(running)
+                done, running = [*done, *running], []
             if done:
                 finished(len(todo) - len(waiting) - len(running))
             # Behind other work a shard waits its turn; with no machine for it, the stage waits.

@@ -8,7 +8,8 @@ waits for one: see `infra.resources.capacity`.
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 
 from arctic_errors import ArcticError
 from infra.artifact import Artifact
-from infra.context import Event, StageContext
+from infra.budget import UNLIMITED, Budget, Meter, StoppedError
+from infra.context import STOP, Event, StageContext
 from infra.events import Channel, EventLog
 from infra.host.masking import masked
 from infra.host.packages import require
@@ -42,19 +44,24 @@ class Outcome:
     reused: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    limit: str = ""
+    """The limit that ended the run, in words."""
 
     @property
     def ok(self) -> bool:
         return not self.failed and not self.skipped
 
 
-def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit) -> Outcome:
+def run(
+    planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit, budget: Budget = UNLIMITED
+) -> Outcome:
     """Run on the Ray cluster this process is connected to. `watch` sees every event; `log` keeps them."""
     import ray
 
     channel = Channel()
     outcome = Outcome()
-    emit = _emitter(log, watch, outcome)
+    limiter = _Limiter(_meter(planned, budget), store, outcome)
+    emit = _emitter(log, watch, outcome, limiter)
     pending: dict[Any, Stage] = {}
     results: dict[str, Any] = {}
     capacity = Capacity.look()
@@ -76,20 +83,24 @@ def run(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emi
         upstream = [results[stage.key] for stage in each.stage.inputs.values()]
         results[each.stage.key] = task.remote(each.stage, store, channel, capacity, *upstream)
         pending[results[each.stage.key]] = each.stage
-    _follow(pending, channel, _Waits(capacity, emit), outcome, emit)
+    _follow(pending, channel, _Waits(capacity, emit), limiter, outcome, emit)
     return outcome
 
 
-def run_inline(planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit) -> Outcome:
+def run_inline(
+    planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: Emit, budget: Budget = UNLIMITED
+) -> Outcome:
     """Run in this process, one stage after the other: same files, no cluster."""
     outcome = Outcome()
-    emit = _emitter(log, watch, outcome)
+    limiter = _Limiter(_meter(planned, budget), store, outcome)
+    emit = _emitter(log, watch, outcome, limiter)
     for each in planned:
         if each.artifact:
             _reuse(each.stage, each.artifact, outcome, emit)
             continue
 
         def build_here(stage: Stage = each.stage) -> Artifact:
+            limiter.require()
             upstream = [outcome.artifacts[needed.id] for needed in stage.inputs.values()]
             return build(stage, store, emit, None, *upstream)
 
@@ -130,6 +141,7 @@ def _attempt(
 ) -> Artifact:
     """Work into scratch, commit by rename. Only for the holder of the stage."""
     state = store.state(stage)
+    (state / STOP).unlink(missing_ok=True)
     attempt = _count_attempt(state)
     identity = _identity(stage)
     emit({"event": "stage_started", **identity, "attempt": attempt, "params": dict(stage.params)})
@@ -204,7 +216,46 @@ class _Waits:
         self._waits[stage.id].check()
 
 
-def _follow(pending: dict[Any, Stage], channel: Channel, waits: _Waits, outcome: Outcome, emit: Emit) -> None:
+class _Limiter:
+    """Asks the stages that work to stop once a limit of the run is reached."""
+
+    def __init__(self, meter: Meter, store: Store, outcome: Outcome) -> None:
+        self._meter, self._store, self._outcome = meter, store, outcome
+
+    def see(self, event: Event) -> None:
+        """Count, and ask a stage that starts too late to stop."""
+        self._meter.see(event)
+        self.check()
+
+    def check(self) -> None:
+        """Ask every stage that works to stop, if a limit is reached."""
+        self._outcome.limit = self._outcome.limit or self._meter.exceeded()
+        for stage in self._meter.running if self._outcome.limit else ():
+            state = self._store.state(stage)
+            # A stage that has just committed has no state any more.
+            if state.is_dir() and not (state / STOP).exists():
+                with suppress(FileNotFoundError):
+                    write_durably(state / STOP, self._outcome.limit)
+
+    def require(self) -> None:
+        """Raise StoppedError if a limit is reached."""
+        self.check()
+        if self._outcome.limit:
+            raise StoppedError(self._outcome.limit)
+
+    def waiting(self, stages: Iterable[Stage]) -> list[Stage]:
+        """Those of `stages` that have not begun and shall not, since a limit is reached."""
+        running = {stage.id for stage in self._meter.running}
+        return [stage for stage in stages if stage.id not in running] if self._outcome.limit else []
+
+
+def _meter(planned: Sequence[PlannedStage], budget: Budget) -> Meter:
+    return Meter(budget, {each.stage.id: each.stage for each in planned})
+
+
+def _follow(
+    pending: dict[Any, Stage], channel: Channel, waits: _Waits, limiter: _Limiter, outcome: Outcome, emit: Emit
+) -> None:
     """Pass on what the stages tell, until each of them has its result or none."""
     import ray
 
@@ -215,21 +266,26 @@ def _follow(pending: dict[Any, Stage], channel: Channel, waits: _Waits, outcome:
             emit(event)
         for reference in done:
             _record(pending.pop(reference), partial(_fetch, reference), outcome, emit)
+        limiter.check()
+        unbegun = limiter.waiting(pending.values())
         for reference, stage in list(pending.items()):
             try:
+                if stage in unbegun:
+                    raise StoppedError(outcome.limit)
                 waits.check(stage, outcome)
-            except CapacityError as error:
+            except (CapacityError, StoppedError) as error:
                 ray.cancel(reference)
                 _record(pending.pop(reference), partial(_raise, error), outcome, emit)
 
 
-def _emitter(log: EventLog, watch: Emit, outcome: Outcome) -> Emit:
+def _emitter(log: EventLog, watch: Emit, outcome: Outcome, limiter: "_Limiter") -> Emit:
     """Keeps an event, then shows it."""
 
     def emit(event: Event) -> None:
         if event["event"] == "stage_reused":
             outcome.reused.add(event["stage"])
         watch(log.append(event))
+        limiter.see(event)
 
     return emit
 
@@ -265,6 +321,10 @@ def _record(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit
         outcome.artifacts[stage.id] = result()
     except Exception as error:
         cause = _cause(error)
+        if isinstance(cause, StoppedError):
+            outcome.skipped[stage.id] = str(cause)
+            emit({"event": "stage_skipped", "stage": stage.id, "because": str(cause)})
+            return
         # A message for users needs no class in front of it; that of an error of the code or a library does.
         text = str(cause) if isinstance(cause, ArcticError) else f"{type(cause).__name__}: {cause}"
         outcome.failed[stage.id] = masked(text)

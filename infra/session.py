@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra.artifact import Artifact
+from infra.budget import UNLIMITED, Budget
 from infra.context import Event
 from infra.events import RUN_ID_VARIABLE, EventLog
 from infra.host.masking import masked
@@ -90,6 +91,7 @@ class RunResult:
         stages: Result of every stage by id.
         seconds: Duration of this run.
         tracking_uri: Where MLflow keeps the run.
+        limit: The limit that ended the run, in words; "" if none did.
 
     Example:
         >>> import tempfile
@@ -107,6 +109,7 @@ class RunResult:
     stages: Mapping[str, StageResult]
     seconds: float
     tracking_uri: str
+    limit: str = ""
 
     @property
     def ok(self) -> bool:
@@ -120,7 +123,7 @@ class RunResult:
 
     @property
     def skipped(self) -> dict[str, str]:
-        """The stage without a result that each skipped stage waits for, by stage id."""
+        """The stage without a result that each skipped stage waits for, or the limit of the run, by stage id."""
         return {name: result.error for name, result in self.stages.items() if result.status == "skipped"}
 
     @property
@@ -187,6 +190,7 @@ def execute(
     info: RunInfo,
     address: str | None = None,
     on_event: OnEvent | None = None,
+    budget: Budget = UNLIMITED,
 ) -> RunResult:
     """Run what is planned in a store that is open for writing, with its event log and MLflow.
 
@@ -217,8 +221,8 @@ def execute(
     started = time.monotonic()
     status = "killed"
     try:
-        outcome = _run_stages(planned, store, log, watch, address)
-        status = "finished" if outcome.ok else "failed"
+        outcome = _run_stages(planned, store, log, watch, address, budget)
+        status = "finished" if outcome.ok else "killed" if outcome.limit and not outcome.failed else "failed"
     finally:
         seconds = time.monotonic() - started
         # A full disk has been reported by then, and the next run closes a log without an end.
@@ -227,7 +231,8 @@ def execute(
         tracker.stop()
         log.close()
         store.publish_run(run_id)
-    return RunResult(info.name, run_id, store.root, _results(planned, outcome), seconds, tracking_uri(store.root))
+    results, uri = _results(planned, outcome), tracking_uri(store.root)
+    return RunResult(info.name, run_id, store.root, results, seconds, uri, outcome.limit)
 
 
 def _still_committed(planned: PlannedStage, store: Store) -> PlannedStage:
@@ -263,16 +268,21 @@ def _require_packages(planned: Sequence[PlannedStage], address: str | None, watc
 
 
 def _run_stages(
-    planned: Sequence[PlannedStage], store: Store, log: EventLog, watch: OnEvent, address: str | None
+    planned: Sequence[PlannedStage],
+    store: Store,
+    log: EventLog,
+    watch: OnEvent,
+    address: str | None,
+    budget: Budget,
 ) -> Outcome:
     wants_cluster = address is not None or "RAY_ADDRESS" in os.environ
     if all(each.artifact or (each.stage.inline and not wants_cluster) for each in planned):
-        return run_inline(planned, store, log, watch)
+        return run_inline(planned, store, log, watch, budget)
     from infra.cluster.connection import connect
 
     watch(log.append({"event": "connecting", "address": address or os.environ.get("RAY_ADDRESS", "")}))
     with connect(address):
-        return run_on_cluster(planned, store, log, watch)
+        return run_on_cluster(planned, store, log, watch, budget)
 
 
 def _run_started(run_id: str, info: RunInfo, planned: Sequence[PlannedStage]) -> Event:

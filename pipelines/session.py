@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 from data_recipes import CorpusRecipe
 from data_recipes.curriculum import MixSection
 from infra.artifact import Artifact
+from infra.budget import UNLIMITED, Budget
 from infra.plan import PlannedStage, require_inputs, select
 from infra.plan import missing_packages as missing_packages_of
 from infra.plan import plan as plan_stages
 from infra.stage import Stage
 from infra.store import Store
+from pipelines.errors import OptionError
 from pipelines.graph import Graph
 from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.recipes import Recipe, as_recipe
@@ -91,6 +93,8 @@ def run(
     until: str | None = None,
     only: str | None = None,
     register: str = "",
+    max_hours: float | None = None,
+    max_cost: float | None = None,
 ) -> "RunResult":
     """Run a recipe; what is committed is reused, so the same call continues an interrupted run.
 
@@ -103,6 +107,9 @@ def run(
         until: As of `plan`.
         only: As of `plan`.
         register: Registered model of MLflow that gets the run's last model as a new version, with the run's alias.
+        max_hours: The run stops at the next commit after so many hours.
+        max_cost: The run stops at the next commit when its workers have cost as much, at
+            `train.price_per_worker_hour`.
 
     Returns:
         What became of each stage, with its folder and metrics. A stage that raises fails; the call does not raise.
@@ -120,7 +127,17 @@ def run(
         >>> result.ok, result.metrics["source[sql]"]["data/documents"]
         (True, 10)
     """
-    return run_graph(as_recipe(recipe).graph(), store, address, on_event, until=until, only=only, register=register)
+    loaded = as_recipe(recipe)
+    return run_graph(
+        loaded.graph(),
+        store,
+        address,
+        on_event,
+        until=until,
+        only=only,
+        register=register,
+        budget=_budget(loaded, max_hours, max_cost),
+    )
 
 
 def run_graph(
@@ -132,6 +149,7 @@ def run_graph(
     until: str | None = None,
     only: str | None = None,
     register: str = "",
+    budget: Budget = UNLIMITED,
 ) -> "RunResult":
     """Run a graph of stages, as `run` runs that of a recipe."""
     from infra.session import RunInfo, execute
@@ -139,7 +157,17 @@ def run_graph(
     with Store(store).writing() as opened:
         planned = plan_graph(graph, opened, until, only).stages
         info = RunInfo(graph.name, graph.lock.as_plain(), {"lock.json": graph.lock.to_json()}, register)
-        return execute(planned, opened, info, address, on_event)
+        return execute(planned, opened, info, address, on_event, budget)
+
+
+def _budget(recipe: Recipe, max_hours: float | None, max_cost: float | None) -> Budget:
+    """Raises OptionError if a cost is limited and no price is known."""
+    price = recipe.require_run().train.price_per_worker_hour if max_cost is not None else None
+    if max_cost is not None and price is None:
+        raise OptionError(
+            f"--max-cost {max_cost:g}: the recipe has no price. Set train.price_per_worker_hour, or limit --max-hours."
+        )
+    return Budget(max_hours, max_cost, price or 0.0)
 
 
 def plan_graph(graph: Graph, store: Store, until: str | None = None, only: str | None = None) -> RunPlan:

@@ -6,7 +6,7 @@ losses are divided by counts over all workers, and nothing is random.
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -36,12 +36,19 @@ ROUTER_EVERY_STEPS = 10
 """Steps between two records that tell layers apart."""
 FADING = 63 / 64
 """Factor per step of the counts that show the recent load of experts."""
+STOP_UNIT = 2.0**42
+"""Added to a count of tokens by each worker that is asked to stop: above all counts, and exact in float64, so that the
+collective of a step stays as it is."""
 
 logger = logging.getLogger(__name__)
 
 
 class TrainingError(ArcticError, RuntimeError):
     """Training cannot go on: the message names the step and the last good checkpoint."""
+
+
+class InterruptedTrainingError(ArcticError, RuntimeError):
+    """Training stopped after a step because a worker was asked to; the checkpoint of that step is written."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +143,19 @@ class Observer(Protocol):
         """A profiler's trace is written."""
 
 
-def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> int:
+def go_on() -> bool:
+    """The answer of a worker that is never asked to stop."""
+    return False
+
+
+def train(plan: TrainingPlan, batches: Batches, observer: Observer, stop: Callable[[], bool] = go_on) -> int:
     """Run the steps of the plan, from its newest checkpoint on. The default process group must exist.
 
     Args:
         plan: the same on all workers.
         batches: this worker's data.
         observer: callbacks on worker 0.
+        stop: whether this worker is asked to stop, by the end of a step; one of all is enough.
 
     Returns:
         The step of the newest checkpoint in the end: the plan's last, or one outside the plan, whose settings are not
@@ -151,6 +164,7 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> int:
     Raises:
         TrainingError: if too many steps were skipped (see `arctic_model.training.spikes`).
         CheckpointError: if all checkpoints are damaged.
+        InterruptedTrainingError: if a worker was asked to stop.
         ValueError: if workers and experts do not fit.
     """
     prepare_process(plan.optimization.seed)
@@ -169,7 +183,7 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer) -> int:
                 if plan.first_step <= state.step < plan.last_step:
                     first = batches(state.step + 1)
                     telemetry = Telemetry(engine.device, engine.group, _work(plan, first[0]), state.step + 1)
-                    _Loop(plan, engine, saver, observer, state, telemetry).run(first, batches)
+                    _Loop(plan, engine, saver, observer, state, telemetry, stop).run(first, batches)
                 return state.step
         finally:
             engine.close()
@@ -227,6 +241,7 @@ class _Loop:
         observer: Observer,
         state: _State,
         telemetry: Telemetry,
+        stop: Callable[[], bool],
     ) -> None:
         self.plan = plan
         self.engine = engine
@@ -234,6 +249,8 @@ class _Loop:
         self.observer = observer
         self.state = state
         self.telemetry = telemetry
+        self.stop = stop
+        self.is_stopping = False
         self.is_first = dist.get_rank() == 0
         self.unreported: list[OpenRecord] = []
         self.trace = Trace(plan.traced if self.is_first else None, plan.traces, observer.traced)
@@ -251,8 +268,10 @@ class _Loop:
             self.trace.after(state.step)
             current = upcoming
             self.saver.poll()
-            if state.step == plan.last_step or state.step % plan.checkpoint_every_steps == 0:
+            if self.is_stopping or state.step == plan.last_step or state.step % plan.checkpoint_every_steps == 0:
                 self._save()
+            if self.is_stopping and state.step < plan.last_step:
+                raise InterruptedTrainingError(f"stopped after step {state.step}")
         self.trace.close()
 
     def _take_step(self, batches: list[Batch], totals: Tensor, upcoming: list[Batch]) -> Tensor:
@@ -268,14 +287,18 @@ class _Loop:
                 self.engine.end_micro_batch()
             sums += part
         loss, part = self._forward(batches[-1], scale)
-        vector = torch.cat([sums + part, counts(upcoming).to(sums.device)])
+        upcoming_counts = counts(upcoming).to(sums.device)
+        upcoming_counts[0] += STOP_UNIT * self.stop()
+        vector = torch.cat([sums + part, upcoming_counts])
         # One collective per step sums all counts over workers, and backward hides it.
         work = dist.all_reduce(vector, async_op=True)
         with self.telemetry.part("backward"):
             self.engine.backward(loss)
         with self.telemetry.part("sums"):
             work.wait()
-        self._finish_step(unpacked(vector[:-2].cpu(), *shape), scale)
+        on_host = vector.cpu()
+        self.is_stopping = bool(on_host[-2] >= STOP_UNIT)
+        self._finish_step(unpacked(on_host[:-2], *shape), scale)
         return vector[-2:]
 
     def _forward(self, batch: Batch, scale: Scale) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.terminal.options import DEFAULT_STORE, Dashboard, Only, Overrides, Recipe, Until
+from pipelines.cli.terminal.options import (
+    DEFAULT_STORE,
+    Dashboard,
+    MaxCost,
+    MaxHours,
+    Only,
+    Overrides,
+    Recipe,
+    Until,
+)
 
 if TYPE_CHECKING:
     from infra.cluster.jobs import Answer, Ask
@@ -35,6 +44,8 @@ def command(
     overrides: Overrides = None,
     until: Until = None,
     only: Only = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
     python: Annotated[
         str | None,
         typer.Option(help="Python on the cluster. Default: this one if the head is on this machine, else python."),
@@ -58,6 +69,8 @@ def command(
         arguments += ["--set", override]
     arguments += ["--until", until] if until else []
     arguments += ["--only", only] if only else []
+    arguments += ["--max-hours", f"{max_hours:g}"] if max_hours is not None else []
+    arguments += ["--max-cost", f"{max_cost:g}"] if max_cost is not None else []
     git = git_state() or {}
     job = NewJob(
         name=new_run_id(loaded.page.name),

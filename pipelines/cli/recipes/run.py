@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.terminal.console import standard_output
-from pipelines.cli.terminal.options import DEFAULT_STORE, Address, Only, Overrides, Recipe, StoreFolder, Until
+from pipelines.cli.terminal.options import (
+    DEFAULT_STORE,
+    Address,
+    MaxCost,
+    MaxHours,
+    Only,
+    Overrides,
+    Recipe,
+    StoreFolder,
+    Until,
+)
+
+LIMIT_REACHED = 3
+"""Exit code of a run that a limit ended and that nothing else failed in."""
 
 
 def command(
@@ -20,6 +33,8 @@ def command(
         str,
         typer.Option(metavar="MODEL", help="Make the last model a version of this registered model of MLflow."),
     ] = "",
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
     profile: Annotated[
         str | None,
         typer.Option(metavar="steps=FIRST:LAST", help="Write a profiler trace of these training steps: steps=10:13"),
@@ -34,9 +49,19 @@ def command(
     console = standard_output()
     loaded = load_recipe(recipe, [*(overrides or []), *profiling(profile)])
     with view(console) as on_event:
-        result = run(loaded, store, address, on_event, until=until, only=only, register=registered_name(register))
+        result = run(
+            loaded,
+            store,
+            address,
+            on_event,
+            until=until,
+            only=only,
+            register=registered_name(register),
+            max_hours=max_hours,
+            max_cost=max_cost,
+        )
     print_summary(result, console)
-    raise typer.Exit(0 if result.ok else 1)
+    raise typer.Exit(0 if result.ok else LIMIT_REACHED if result.limit and not result.failed else 1)
 
 
 def registered_name(name: str) -> str:

@@ -36,6 +36,13 @@ Overrides = Annotated[
 Until = Annotated[
     str | None, typer.Option(help="Stop after the stages whose name or id matches, such as mix or 'train[1]'.")
 ]
+MaxHours = Annotated[
+    float | None, typer.Option(min=0, help="Stop at the next commit after so many hours, with exit code 3.")
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(min=0, help="Stop at the next commit at this cost, by train.price_per_worker_hour, with exit code 3."),
+]
 Only = Annotated[
     str | None, typer.Option(help="Build only stages whose name or id matches, such as 'evaluate*' or 'train[2]'.")
 ]

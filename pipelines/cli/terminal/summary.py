@@ -26,7 +26,12 @@ def print_summary(result: RunResult, console: Console) -> None:
     for stage, error in result.failed.items():
         print_text(console, f"FAILED {stage}: {error}", "red")
     for stage, because in result.skipped.items():
-        print_text(console, f"not tried: {stage}, it waits for {because}")
+        if because != result.limit:
+            print_text(console, f"not tried: {stage}, it waits for {because}")
+    if result.limit:
+        open_stages = ", ".join(stage for stage, because in result.skipped.items() if because == result.limit)
+        print_text(console, f"Stopped: {result.limit}. Left: {open_stages or 'nothing'}.", "yellow")
+        print_text(console, "Everything up to the last commit is safe: the same command, with a new limit, goes on.")
     console.print()
     for each in result.stages.values():
         if each.stage.name == "export" and each.artifact:
