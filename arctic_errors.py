@@ -40,6 +40,8 @@
       QueueFullError                  a server has more requests than it takes
       EngineError                     the decoding engine of a server failed
       TrainingError                   training diverged
+      StoppedError                    a stage stopped at a commit, for a limit of the run
+      InterruptedTrainingError        training stopped after a step, with a checkpoint
       ValidationError                 an engine computes something else from an export than the model
       CheckpointError                 a checkpoint cannot be read or written
       OutOfMemoryError                a worker ran out of memory

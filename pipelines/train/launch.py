@@ -12,7 +12,9 @@ from infra.context import Event, StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
 from pipelines.train.failure import raise_failure
+from pipelines.train.heartbeat import WorkerLostError
 from pipelines.train.job import TrainJob
+from pipelines.train.stopping import is_drained, leave
 
 WORKER_DEATHS = 20
 """How often the worker group is started again, from its last checkpoint, before the stage fails."""
@@ -23,7 +25,7 @@ RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 """Seconds of every phase: Ray Train looks after its workers each 2 s by default, counts what MLflow is told anyway, and
-starts one more process that warns of preemptions; a worker lost to one starts again from its last checkpoint."""
+starts one more process that warns of preemptions; our workers look for them themselves (`pipelines.train.stopping`)."""
 
 
 def launch(job: TrainJob, context: StageContext) -> None:
@@ -126,6 +128,10 @@ def _in_this_process(job: TrainJob, context: StageContext) -> None:
     dist.init_process_group(job.group.backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
         work(job, context, started)
+    except WorkerLostError:
+        if is_drained():
+            leave()
+        raise
     finally:
         dist.destroy_process_group()
 

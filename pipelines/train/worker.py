@@ -1,6 +1,5 @@
 """What one worker does, whoever started it: the same under Ray Train and in a local process."""
 
-import math
 import os
 import re
 import time
@@ -34,9 +33,9 @@ from pipelines.train.failure import write_failure
 from pipelines.train.heartbeat import Heartbeat, WorkerLostError
 from pipelines.train.job import Segment, TokenCounts, TrainJob, require_gpus
 from pipelines.train.out_of_memory import OutOfMemoryError, explained, is_out_of_memory
+from pipelines.train.stopping import StopRequest
 
 PROGRESS_S = 1.0
-STOP_LOOK_S = 1.0
 POINTS_S = 2.0
 """Between two messages with the metrics of new steps."""
 LOST_PEER = re.compile("gloo|nccl|connection|socket|timed out", re.IGNORECASE)
@@ -76,13 +75,15 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
             with (
                 Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches,
                 closing(ContextObserver(job, context, clock)) as observer,
+                StopRequest(context, rank) as stop,
             ):
-                _train_segments(job, world, _with_turns(batches, heartbeat), observer, StopRequest(context, rank))
+                _train_segments(job, world, _with_turns(batches, heartbeat), observer, stop)
         except InterruptedTrainingError as interrupted:
-            # All workers read the same file, and so agree on why they stopped.
-            stopped = StoppedError(context.stop_reason())
-            write_failure(job.failure, stopped)
-            raise stopped from interrupted
+            if reason := context.stop_reason():
+                stopped = StoppedError(reason)
+                write_failure(job.failure, stopped)
+                raise stopped from interrupted
+            raise WorkerLostError(f"a worker's machine is about to leave: {interrupted}, with a checkpoint") from None
         except Exception as error:
             reported = _reported(error, job, heartbeat)
             if not isinstance(reported, PASSING):
@@ -92,27 +93,12 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
             raise reported from error
 
 
-def _train_segments(job: TrainJob, world: int, batches: Batches, observer: Observer, stop: "StopRequest") -> None:
+def _train_segments(job: TrainJob, world: int, batches: Batches, observer: Observer, stop: StopRequest) -> None:
     """Train segment after segment, each from the checkpoint after the one before. A process that does not know yet how
     far earlier attempts came learns it from the first checkpoint that it finds."""
     step = job.first_step
     while step < job.last_step:
         step = train(training_plan(job, job.after(step), world), batches, observer, stop)
-
-
-class StopRequest:
-    """Whether this worker is asked to stop at the next step: worker 0 looks for the run's request, once in a second."""
-
-    def __init__(self, context: StageContext, rank: int) -> None:
-        self._context, self._rank = context, rank
-        self._looked = -math.inf
-        self._is_asked = False
-
-    def __call__(self) -> bool:
-        if self._rank == 0 and not self._is_asked and time.monotonic() - self._looked >= STOP_LOOK_S:
-            self._looked = time.monotonic()
-            self._is_asked = bool(self._context.stop_reason())
-        return self._is_asked
 
 
 def _with_turns(batches: Batches, heartbeat: Heartbeat) -> Batches:
