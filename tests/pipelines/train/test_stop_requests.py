@@ -64,9 +64,11 @@ def test_a_warning_by_signal_makes_a_checkpoint_of_the_step_and_a_second_one_has
         return read(batches, step)
 
     with patch.object(PhaseBatches, "__call__", warn), pytest.raises(WorkerLostError, match="is about to leave"):
-        warned.run("phase", warned.inputs(1), warned.stage())
+        warned.run("phase", warned.inputs(1), warned.stage(checkpoint_every_steps=1000))
     assert signal.getsignal(signal.SIGTERM) is usual
-    assert 5 <= steps_saved(warned.home)[-1] <= 7, "the checkpoint of step 4 is older than the warning"
+    # Data is read a few steps ahead, so the warning came before step 7.
+    [step] = steps_saved(warned.home)
+    assert 1 < step < 7
     found, _ = warned.run("phase", warned.inputs(1), warned.stage())
     assert digests(found) == digests(expected)
 
