@@ -5,10 +5,12 @@ READY := .venv/ready
 # Tests of one file run in one process, so that they set up once what they share.
 PARALLEL := -n auto --dist loadfile
 ENGINES := transformers llama_cpp vllm
+FAULTS ?= 200
+SEED ?= 1
 FOLDERS := data model infra evaluate
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all $(FOLDERS:%=test-%) interop wheel-smoke lint types format reference docs clean
+.PHONY: help demo check test test-all $(FOLDERS:%=test-%) interop chaos wheel-smoke lint types format reference docs clean
 
 help: ## List these targets.
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -46,6 +48,9 @@ build/interop/%/ready: tests/interop/%.txt
 	build/interop/$*/bin/python -m pip install --quiet --requirement $<
 	build/interop/$*/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
+
+chaos: $(READY) ## Disturb a small chain by FAULTS (200) seeded faults, and write the table of docs/reliability.md.
+	$(BIN)/python -m tests.chaos.campaign --faults $(FAULTS) --seed $(SEED) --table docs/reliability.md
 
 wheel-smoke: $(READY) ## Build the wheel and run it outside the checkout.
 	$(BIN)/pytest -m slow tests/test_wheel.py

@@ -9,6 +9,7 @@ import http.client
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,10 +25,12 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s3c
 @dataclass
 class Faults:
     """What the proxy does instead of passing a request on. `dropped`: share of requests whose connection breaks, every
-    second one after the server did as asked; `refusals`: status and body of the next answers."""
+    second one after the server did as asked; `refusals`: status and body of the next answers; `delay_s`: before each
+    answer."""
 
     dropped: float = 0.0
     refusals: list[tuple[int, str]] = field(default_factory=list)
+    delay_s: float = 0.0
     seed: int = 1
     num_dropped: int = 0
     num_requests: int = 0
@@ -90,6 +93,7 @@ class _Proxy(BaseHTTPRequestHandler):
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         faults: Faults = self.server.faults
+        time.sleep(faults.delay_s)
         fate = faults.draw()
         if fate == "drop":
             self._break()

@@ -1,0 +1,332 @@
+"""Draw faults, repeat the run until it ends, and check the store after each fault.
+
+python -m tests.chaos.campaign --faults 200 --seed 1 [--minutes 60] [--table docs/reliability.md]
+"""
+
+import argparse
+import json
+import os
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from infra.artifact import Artifact
+from infra.events import EVENTS, read_events
+from infra.store import Store
+from infra.store.objects import Objects
+from infra.store.remote import WORK_VARIABLE
+from tests.chaos.faults import ANYWHERE, FLIP, ON_RAY, ON_S3, Fault, Victim, marked
+from tests.chaos.table import Report, write_table
+from tests.kit.s3_server import CREDENTIALS, S3, running_s3
+
+DISK_MIB = 256
+RUN_LIMIT_S = 900.0
+"""After so long a run counts as hanging."""
+FAULTS_PER_STORE = 4
+LEAVE_S = 90.0
+"""Idle helpers of Ray end 62 s after a kill, by a limit inside Ray."""
+MODES = (("inline", "folder"), ("inline", "s3"), ("ray", "folder"), ("ray", "s3"))
+
+
+@dataclass
+class Case:
+    """One store, disturbed several times until its run ends."""
+
+    mode: str
+    kind: str
+    folder: Path
+    s3: S3 | None
+    draw: random.Random
+    mark: str = field(default_factory=lambda: f"chaos-{secrets.token_hex(6)}")
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Results that were damaged and dropped, by how often."""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def location(self) -> str:
+        return self.s3.address(self.folder.name) if self.s3 else str(self.disk / "store")
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / "disk"
+
+    def environment(self) -> dict[str, str]:
+        """Of the run: credentials as a test has them, its own folders, and the mark of all its processes."""
+        names = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
+        inherited = {name: value for name, value in os.environ.items() if name not in names}
+        own = {"CHAOS_MARK": self.mark, WORK_VARIABLE: str(self.disk / "work"), "OMP_NUM_THREADS": "1"}
+        return {**inherited, **CREDENTIALS, **own}
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.chaos.chain", self.location, self.mode]
+        with (self.folder / "output.txt").open("ab") as output:
+            return subprocess.Popen(command, stdout=output, stderr=output, env=self.environment())
+
+    def faults(self) -> Mapping[str, Fault]:
+        return {**ANYWHERE, **(ON_RAY if self.mode == "ray" else {}), **(ON_S3 if self.s3 else {})}
+
+    def store(self) -> Store:
+        """The store as another machine sees it."""
+        os.environ[WORK_VARIABLE] = str(self.folder / "observer")
+        store = Store(self.location)
+        store.refresh()
+        return store
+
+    def committed(self) -> dict[str, Artifact]:
+        return {artifact.manifest.key: artifact for artifact in self.store().artifacts()}
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A fault that hit, the run's state when it did, and how long the run needed to end after the last of its store."""
+
+    fault: str
+    mode: str
+    kind: str
+    num_committed: int
+
+
+def finish(case: Case, process: "subprocess.Popen[bytes]") -> int:
+    try:
+        return process.wait(RUN_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        case.problems.append(f"a run hangs for {RUN_LIMIT_S:.0f} s")
+        for each in marked(case.mark):
+            with suppress(Exception):
+                each.kill()
+        return process.wait()
+
+
+def strike(case: Case, name: str, calm_s: float) -> Struck | None:
+    """Start the run, disturb it at a moment of its own, and let it end. None if it had ended before."""
+    before = case.committed()
+    process = case.start()
+    moment = time.monotonic() + case.draw.uniform(0.2, 0.9) * calm_s
+    while time.monotonic() < moment and process.poll() is None:
+        time.sleep(0.05)
+    hit = False
+    if process.poll() is None:
+        # A fault that finds no process to hit yet is tried until it does.
+        deadline = time.monotonic() + calm_s
+        victim = Victim(process.pid, case.mark, case.disk, case.s3)
+        while not hit and process.poll() is None and time.monotonic() < deadline:
+            hit = case.faults()[name](victim, case.draw)
+            time.sleep(0.05)
+    finish(case, process)
+    check(case, before, name)
+    return Struck(name, case.mode, case.kind, len(before)) if hit else None
+
+
+def check(case: Case, before: Mapping[str, Artifact], fault: str) -> None:
+    """A result that was committed is still, with the same manifest, and was not built again."""
+    after = case.committed()
+    for key, artifact in before.items():
+        if key not in after:
+            case.problems.append(f"lost after {fault}: {artifact.manifest.id}")
+        elif after[key].manifest != artifact.manifest:
+            case.problems.append(f"changed after {fault}: {artifact.manifest.id}")
+    started = {event["key"] for event in last_events(case) if event["event"] == "stage_started"}
+    for key in started & before.keys():
+        case.problems.append(f"built again after its commit, after {fault}: {before[key].manifest.id}")
+
+
+def runs_folder(case: Case) -> Path:
+    if not case.s3:
+        return Path(case.location) / "runs"
+    os.environ[WORK_VARIABLE] = str(case.disk / "work")
+    return Store(case.location).root / "runs"
+
+
+def last_events(case: Case) -> list[dict[str, object]]:
+    folders = [folder for folder in runs_folder(case).glob("*") if (folder / EVENTS).exists()]
+    if not folders:
+        return []
+    return list(read_events(max(folders, key=lambda folder: folder.stat().st_mtime)))
+
+
+def flip(case: Case) -> Struck | None:
+    """Flip a bit of one committed file or object; damage is found, and the result dropped, to be built again."""
+    committed = case.committed()
+    chances = [(key, entry) for key, artifact in sorted(committed.items()) for entry in artifact.manifest.files]
+    if not chances:
+        return None
+    key, entry = case.draw.choice(chances)
+    artifact, bit = committed[key], case.draw.randrange(entry.bytes * 8) if entry.bytes else None
+    if bit is None:
+        return None
+    if case.s3:
+        stored = Objects(case.location)
+        content = bytearray(stored.get(f"files/{entry.sha256}"))
+    else:
+        content = bytearray((artifact.folder / entry.path).read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    if case.s3:
+        stored.put(f"files/{entry.sha256}", bytes(content))
+    else:
+        # Another file, as a disk does it: shards of the state may share the inode.
+        (artifact.folder / entry.path).unlink()
+        (artifact.folder / entry.path).write_bytes(content)
+    store = case.store()
+    for other in store.artifacts():
+        damaged = store.damaged(other)
+        if (other.manifest.key == key) != bool(damaged) and entry.sha256 not in other.manifest.digests().values():
+            case.problems.append(f"a flipped bit in {artifact.manifest.id} was found in {other.manifest.id}: {damaged}")
+        if damaged:
+            store.drop(other, damaged)
+            case.dropped[other.manifest.key] = case.dropped.get(other.manifest.key, 0) + 1
+    return Struck(FLIP, case.mode, case.kind, len(committed))
+
+
+def end(case: Case, expected: Mapping[str, Mapping[str, str]]) -> None:
+    """Let the run end undisturbed, and compare everything with the undisturbed run."""
+    for _ in range(3):
+        if finish(case, case.start()) == 0:
+            break
+    committed = case.committed()
+    digests = {artifact.manifest.id: dict(artifact.digests) for artifact in committed.values()}
+    if digests != expected:
+        case.problems.append(f"other results than those of the undisturbed run: {sorted(digests)}")
+    store = case.store()
+    case.problems += [f"damaged: {each.manifest.id}" for each in committed.values() if store.damaged(each)]
+    built: dict[str, int] = {}
+    for folder in runs_folder(case).glob("*"):
+        for event in read_events(folder):
+            if event["event"] == "stage_finished":
+                built[event["key"]] = built.get(event["key"], 0) + 1
+    for key, count in built.items():
+        if count > 1 + case.dropped.get(key, 0):
+            case.problems.append(f"built {count} times: {committed[key].manifest.id}")
+    case.problems += [f"RUNNING in MLflow: {name}" for name in running_in_mlflow(runs_folder(case).parent)]
+
+
+def running_in_mlflow(root: Path) -> list[str]:
+    """Names of runs that MLflow shows as running."""
+    from mlflow import MlflowClient
+
+    from infra.tracking import catch_up, reconcile, tracking_uri
+
+    reconcile(root)
+    catch_up(root)
+    client = MlflowClient(tracking_uri(root))
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [run.info.run_name for run in client.search_runs(experiments, "attributes.status = 'RUNNING'")]
+
+
+@contextmanager
+def case_of(number: int, seed: int, s3: S3, home: Path) -> Iterator[Case]:
+    """A store on a disk of its own, small enough to be filled."""
+    mode, kind = MODES[number % len(MODES)]
+    folder = home / f"case-{number}"
+    (folder / "disk").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "chaos", str(folder / "disk")], check=True)
+    try:
+        yield Case(mode, kind, folder, s3 if kind == "s3" else None, random.Random(f"{seed}:{number}"))
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder / "disk")], check=True)
+
+
+def undisturbed(home: Path, s3: S3) -> tuple[dict[str, dict[str, str]], dict[str, float]]:
+    """Digests of every result, and seconds of a run by mode."""
+    digests: dict[str, dict[str, str]] = {}
+    seconds: dict[str, float] = {}
+    for number, mode in ((1000, "inline"), (1002, "ray")):
+        with case_of(number, 0, s3, home) as case:
+            assert case.mode == mode
+            started = time.monotonic()
+            assert finish(case, case.start()) == 0, (case.folder / "output.txt").read_text()
+            seconds[mode] = time.monotonic() - started
+            found = {each.manifest.id: dict(each.digests) for each in case.committed().values()}
+            assert digests in ({}, found), "the undisturbed runs differ"
+            digests = found
+    return digests, seconds
+
+
+def play(case: Case, calm_s: float, names: list[str]) -> Iterator[Struck]:
+    """Disturb the run of one store by faults of these names."""
+    for name in names:
+        struck = flip(case) if name == FLIP else strike(case, name, calm_s)
+        if struck:
+            yield struck
+
+
+def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) -> Report:
+    """Play until so many faults have hit, or the time is over."""
+    os.environ.update(CREDENTIALS)
+    started = time.monotonic()
+    struck: list[Struck] = []
+    problems: list[str] = []
+    marks: list[str] = []
+    shared_before = set(Path("/dev/shm").iterdir())
+    with running_s3() as s3:
+        expected, seconds = undisturbed(home, s3)
+        number = 0
+        while len(struck) < num_faults and time.monotonic() - started < 60 * minutes:
+            with case_of(number, seed, s3, home) as case:
+                names = [FLIP, *case.faults()]
+                first = number // len(MODES) * FAULTS_PER_STORE
+                drawn = [names[(first + each) % len(names)] for each in range(FAULTS_PER_STORE)]
+                for each in play(case, seconds[case.mode], drawn[: num_faults - len(struck)]):
+                    struck.append(each)
+                    with log.open("a") as file:
+                        file.write(json.dumps(asdict(each)) + "\n")
+                    print(f"{len(struck)}: {each}", flush=True)
+                end(case, expected)
+                for problem in case.problems:
+                    print(f"PROBLEM in case {number} ({case.mode}, {case.kind}): {problem}", flush=True)
+                problems += case.problems
+                marks.append(case.mark)
+            number += 1
+        left = leftovers(marks, shared_before)
+    counts: dict[tuple[str, str], int] = {}
+    for each in struck:
+        place = f"{each.mode}, {each.kind}"
+        counts[each.fault, place] = counts.get((each.fault, place), 0) + 1
+    return Report(seed, counts, tuple(problems), left, number, time.monotonic() - started)
+
+
+def leftovers(marks: list[str], shared_before: set[Path]) -> int:
+    """Processes, and files of shared memory without a process, that are left when Ray's helpers have had their time."""
+    deadline = time.monotonic() + LEAVE_S
+    while (alive := [process for mark in marks for process in marked(mark)]) and time.monotonic() < deadline:
+        time.sleep(1)
+    for process in alive:
+        print(f"LEFT: {process}", flush=True)
+        with suppress(Exception):
+            process.kill()
+    shared = [path for path in set(Path("/dev/shm").iterdir()) - shared_before if not _is_open(path)]
+    for path in shared:
+        print(f"LEFT: {path}", flush=True)
+    return len(alive) + len(shared)
+
+
+def _is_open(path: Path) -> bool:
+    return subprocess.run(["fuser", "-s", str(path)], check=False).returncode == 0 if shutil.which("fuser") else True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=600.0, help="end after so long")
+    parser.add_argument("--table", type=Path, help="page whose table is written")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)))
+        log = Path(tempfile.gettempdir()) / f"chaos-{options.seed}.jsonl"
+        report = campaign(options.faults, options.seed, options.minutes, home, log)
+    print(report.text())
+    if options.table:
+        write_table(report, options.table)
+    return 1 if report.problems or report.left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
