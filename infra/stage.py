@@ -20,6 +20,7 @@ Metrics = Mapping[str, float]
 Work = Callable[[StageContext, Mapping[str, Artifact]], Metrics]
 KEY_LENGTH = 12
 NO_RESOURCES = Resources()
+SCALARS = frozenset({type(None), bool, int, str})
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ def topological_order(targets: Mapping[str, Stage] | list[Stage]) -> Iterator[St
 
 def _plain(value: object, field: str) -> object:
     """`value` rebuilt from None, bool, int, float, str, list and dict; anything else has no stable text."""
+    if type(value) in SCALARS:
+        return value
     match value:
         case None | bool() | int() | str():
             return value
@@ -135,7 +138,10 @@ def _plain(value: object, field: str) -> object:
             bad = [name for name in value if not isinstance(name, str)]
             if bad:
                 raise TypeError(f"{field} has the field {bad[0]!r}: names of fields are strings in a key")
-            return {name: _plain(item, f"{field}.{name}") for name, item in value.items()}
+            # Most values are scalars: a plan of 10,000 stages has no time for a call of each.
+            return {
+                name: item if type(item) in SCALARS else _plain(item, f"{field}.{name}") for name, item in value.items()
+            }
         case list() | tuple():
             return [_plain(item, f"{field}[{index}]") for index, item in enumerate(value)]
         case _:

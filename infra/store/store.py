@@ -200,13 +200,24 @@ class Store:
     def find(self, stage: Stage) -> Artifact | None:
         """The committed result of `stage`, or None. Raises StoreError if a manifest cannot be read."""
         path = self.path(stage)
-        return self.read(path) if (path / MANIFEST).is_file() else None
+        try:
+            with open(f"{path}/{MANIFEST}", "rb") as file:
+                return self._artifact(path, file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def read(self, path: Path) -> Artifact:
         """The committed result in folder `path`. Raises StoreError."""
         try:
-            manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            content = (path / MANIFEST).read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path / MANIFEST}: cannot be read ({error}).") from error
+        return self._artifact(path, content)
+
+    def _artifact(self, path: Path, content: bytes) -> Artifact:
+        try:
+            manifest = Manifest.from_json(content.decode())
+        except (ValueError, TypeError, KeyError) as error:
             raise StoreError(
                 f"{path / MANIFEST}: unreadable manifest ({error}). Delete the folder to build it again."
             ) from error

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,6 +48,8 @@ class Case:
     dropped: dict[str, int] = field(default_factory=dict)
     """Results that were damaged and dropped, by how often."""
     problems: list[str] = field(default_factory=list)
+    shared: set[Path] = field(default_factory=set)
+    """Files of shared memory that its processes had open when they were disturbed."""
 
     @property
     def location(self) -> str:
@@ -117,6 +118,7 @@ def strike(case: Case, name: str, calm_s: float) -> Struck | None:
         # A fault that finds no process to hit yet is tried until it does.
         deadline = time.monotonic() + calm_s
         victim = Victim(process.pid, case.mark, case.disk, case.s3)
+        case.shared |= victim.shared_memory()
         while not hit and process.poll() is None and time.monotonic() < deadline:
             hit = case.faults()[name](victim, case.draw)
             time.sleep(0.05)
@@ -264,7 +266,7 @@ def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) 
     struck: list[Struck] = []
     problems: list[str] = []
     marks: list[str] = []
-    shared_before = set(Path("/dev/shm").iterdir())
+    shared: set[Path] = set()
     with running_s3() as s3:
         expected, seconds = undisturbed(home, s3)
         number = 0
@@ -283,8 +285,9 @@ def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) 
                     print(f"PROBLEM in case {number} ({case.mode}, {case.kind}): {problem}", flush=True)
                 problems += case.problems
                 marks.append(case.mark)
+                shared |= case.shared
             number += 1
-        left = leftovers(marks, shared_before)
+        left = leftovers(marks, shared)
     counts: dict[tuple[str, str], int] = {}
     for each in struck:
         place = f"{each.mode}, {each.kind}"
@@ -292,8 +295,8 @@ def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) 
     return Report(seed, counts, tuple(problems), left, number, time.monotonic() - started)
 
 
-def leftovers(marks: list[str], shared_before: set[Path]) -> int:
-    """Processes, and files of shared memory without a process, that are left when Ray's helpers have had their time."""
+def leftovers(marks: list[str], shared: set[Path]) -> int:
+    """Processes, and files of shared memory that they had open, that are left when Ray's helpers have had their time."""
     deadline = time.monotonic() + LEAVE_S
     while (alive := [process for mark in marks for process in marked(mark)]) and time.monotonic() < deadline:
         time.sleep(1)
@@ -301,14 +304,10 @@ def leftovers(marks: list[str], shared_before: set[Path]) -> int:
         print(f"LEFT: {process}", flush=True)
         with suppress(Exception):
             process.kill()
-    shared = [path for path in set(Path("/dev/shm").iterdir()) - shared_before if not _is_open(path)]
-    for path in shared:
+    files = [path for path in sorted(shared) if path.exists()]
+    for path in files:
         print(f"LEFT: {path}", flush=True)
-    return len(alive) + len(shared)
-
-
-def _is_open(path: Path) -> bool:
-    return subprocess.run(["fuser", "-s", str(path)], check=False).returncode == 0 if shutil.which("fuser") else True
+    return len(alive) + len(files)
 
 
 def main() -> int:

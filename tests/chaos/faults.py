@@ -31,6 +31,14 @@ class Victim:
         """The driver and all that it started, in any generation."""
         return marked(self.mark)
 
+    def shared_memory(self) -> set[Path]:
+        """Files in shared memory that the processes have mapped and that have a name."""
+        files = set()
+        for process in self.processes():
+            with suppress(psutil.Error):
+                files |= {Path(each.path) for each in process.memory_maps() if each.path.startswith("/dev/shm/")}
+        return {file for file in files if file.exists()}
+
     def named(self, *parts: str) -> list[psutil.Process]:
         """Those whose command line has one of `parts`."""
         found = []
