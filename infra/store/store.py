@@ -201,8 +201,7 @@ class Store:
         """The committed result of `stage`, or None. Raises StoreError if a manifest cannot be read."""
         path = self.path(stage)
         try:
-            with open(f"{path}/{MANIFEST}", "rb") as file:
-                return self._artifact(path, file.read())
+            return self._artifact(path, (path / MANIFEST).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
 

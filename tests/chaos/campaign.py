@@ -296,7 +296,7 @@ def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) 
 
 
 def leftovers(marks: list[str], shared: set[Path]) -> int:
-    """Processes, and files of shared memory that they had open, that are left when Ray's helpers have had their time."""
+    """Processes, and files of shared memory that they had mapped, that are left after the time of Ray's helpers."""
     deadline = time.monotonic() + LEAVE_S
     while (alive := [process for mark in marks for process in marked(mark)]) and time.monotonic() < deadline:
         time.sleep(1)
