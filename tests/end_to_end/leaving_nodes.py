@@ -1,0 +1,138 @@
+"""A run on a cluster of three nodes, one of which leaves or joins while a stage works.
+
+python -m tests.end_to_end.leaving_nodes STORE STAGE kill|drain|join
+"""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from infra.actors import map_on_actors
+from infra.artifact import Artifact
+from infra.context import StageContext
+from infra.events import EventLog
+from infra.plan import plan
+from infra.resources import Demand, Resources
+from infra.runner import run
+from infra.stage import Stage
+from infra.store import Store
+from tests.chaos.chain import chain
+
+NODE_CPUS = 1
+MEMORY = 80 * 2**20
+
+
+def read_digest(file: Path) -> str:
+    time.sleep(0.3)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def evaluate(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
+    """The digest of each file of the checkpoint, worked out by actors."""
+    files = sorted(file for file in (inputs["train"].path / "checkpoint").rglob("*") if file.is_file())
+    digests = dict(map_on_actors(lambda: read_digest, files, context, num_actors=2, num_cpus=0.5))
+    (context.out / "digests.json").write_text(json.dumps([digests[index] for index in range(len(files))]))
+    return {}
+
+
+def stages() -> list[Stage]:
+    trained = chain()
+    needs = Resources(group=Demand(1, 0.5))
+    return [*trained, Stage("evaluate", "1", inputs={"train": trained[-1]}, work=evaluate, resources=needs)]
+
+
+class Cluster:
+    """A head without CPUs and nodes of one CPU, on this machine."""
+
+    def __init__(self, num_nodes: int) -> None:
+        from ray.cluster_utils import Cluster as LocalCluster
+
+        self._cluster: Any = LocalCluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": MEMORY}
+        )
+        self.address = self._cluster.address
+        self._nodes = [self._node() for _ in range(num_nodes)]
+
+    def _node(self) -> Any:
+        return self._cluster.add_node(num_cpus=NODE_CPUS, object_store_memory=MEMORY)
+
+    def join(self) -> None:
+        self._nodes.append(self._node())
+
+    def kill(self) -> None:
+        """The node that works, or else the first, dies without a word; another takes its place."""
+        self._cluster.remove_node(self._working(), allow_graceful=False)
+        self.join()
+
+    def drain(self) -> None:
+        """The node that works is announced to leave in 30 s; another takes its place."""
+        import ray
+        from ray.core.generated import autoscaler_pb2
+
+        node = self._working()
+        reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        client = ray._raylet.GcsClient(address=self.address)
+        deadline_ms = int((time.time() + 30) * 1000)
+        accepted, why = client.drain_node(node.node_id, reason, "spot", deadline_ms)
+        assert accepted, why
+        self.join()
+        print(f"DRAINED {time.time()}", flush=True)
+
+    def _working(self) -> Any:
+        import ray
+
+        available = ray._private.state.state._available_resources_per_node()
+        busy = [node for node in self._nodes if available.get(node.node_id, {}).get("CPU", 0) < NODE_CPUS]
+        node = busy[0] if busy else self._nodes[0]
+        self._nodes.remove(node)
+        return node
+
+    def shutdown(self) -> None:
+        self._cluster.shutdown()
+
+
+def main(location: str, stage: str, action: str) -> None:
+    import ray
+
+    cluster = Cluster(1 if action == "join" else 2)
+    ray.init(address=cluster.address, log_to_driver=False)
+    store = Store(location).open()
+    events: list[dict[str, Any]] = []
+    threads: list[threading.Thread] = []
+
+    def disturb() -> None:
+        if stage == "train":
+            # Training has taken steps when its first checkpoint is there.
+            while not list(store.root.glob("stages/train/*.state/checkpoints/step-*")):
+                time.sleep(0.05)
+        else:
+            time.sleep(0.3)
+        getattr(cluster, action)()
+
+    def watch(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "stage_started" and event["name"] == stage and not threads:
+            threads.append(threading.Thread(target=disturb))
+            threads[0].start()
+
+    log = EventLog(store.root / "runs" / "run")
+    outcome = run(plan(store, stages()), store, log, watch)
+    log.close()
+    for thread in threads:
+        thread.join()
+    counts: dict[str, int] = {}
+    for event in events:
+        if event["event"] == "stage_finished":
+            counts[event["stage"]] = counts.get(event["stage"], 0) + 1
+    digests = {name: artifact.manifest.digests() for name, artifact in outcome.artifacts.items()}
+    print("RESULT" + json.dumps({"failed": outcome.failed, "built": counts, "digests": digests}))
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,58 @@
+"""Nodes that die, are drained or join late while a stage works: same digests, and nothing built twice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.events import EventLog
+from infra.plan import plan
+from infra.runner import run_inline
+from infra.store import Store
+from tests.chaos.chain import inline
+from tests.end_to_end.leaving_nodes import stages
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Digests of a run in one process."""
+    store = Store(tmp_path_factory.mktemp("calm")).open()
+    log = EventLog(store.root / "runs" / "run")
+    outcome = run_inline(plan(store, inline(stages())), store, log, lambda event: None)
+    log.close()
+    assert outcome.ok, outcome.failed
+    return {name: artifact.manifest.digests() for name, artifact in outcome.artifacts.items()}
+
+
+def disturbed(store: Path, stage: str, action: str) -> tuple[dict[str, Any], str]:
+    names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-m", "tests.end_to_end.leaving_nodes", str(store), stage, action]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800)
+    _, mark, text = done.stdout.rpartition("RESULT")
+    assert mark, done.stdout + done.stderr
+    return json.loads(text), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("stage", "action"),
+    [
+        *((stage, "kill") for stage in ("source", "dedup", "train", "evaluate")),
+        ("train", "drain"),
+        ("source", "join"),
+    ],
+)
+def test_a_node_that_leaves_or_joins_changes_no_result(
+    stage: str, action: str, expected: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    found, _ = disturbed(tmp_path / "store", stage, action)
+    assert found["failed"] == {}
+    assert found["digests"] == expected
+    assert found["built"] == dict.fromkeys(expected, 1)
