@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 # Tests of one file run in one process, so that they set up once what they share.
 PARALLEL := -n auto --dist loadfile
-ENGINES := transformers llama_cpp vllm
+ENGINES := transformers llama_cpp vllm skypilot
 FAULTS ?= 200
 SEED ?= 1
 FOLDERS := data model infra evaluate

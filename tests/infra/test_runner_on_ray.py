@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from infra.budget import Budget
 from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import ShardResult, map_shards
@@ -256,3 +257,49 @@ def test_a_stage_that_no_node_can_hold_fails_at_once_and_those_behind_it_are_ski
     assert "train[1] needs 64 CPUs, the cluster can have 2 CPUs" in outcome.failed["train[1]"]
     assert outcome.skipped == {"evaluate[1]": "train[1]"}
     assert set(outcome.artifacts) == {"source[left]"}
+
+
+def slow_square(number, folder):
+    time.sleep(0.3)
+    return squares(number, folder)
+
+
+def slow_squares(context, inputs):
+    results = map_shards(context, slow_square, list(range(60)), num_cpus=0.5)
+    return {"sum": float(sum(result.metrics["square"] for result in results))}
+
+
+def test_a_run_at_its_limit_finishes_the_shards_that_are_begun_and_the_next_one_goes_on(tmp_path):
+    stage = Stage("squares", "web", work=slow_squares)
+    behind = Stage("sum", "web", inputs={"squares": stage}, work=copy_all)
+    store = Store(tmp_path / "store").open()
+    finished = store.state(stage) / "shards"
+
+    class Spent(Budget):
+        """Reached once a shard is finished: no test waits for an hour."""
+
+        def exceeded(self, hours, worker_hours):
+            return "--max-hours 2 is reached" if list(finished.glob("[!.]*")) else ""
+
+    log = EventLog(store.root / "runs" / "limited")
+    outcome = run(plan(store, [behind]), store, log, lambda event: None, Spent())
+    log.close()
+    assert outcome.failed == {}
+    assert outcome.skipped["squares[web]"] == outcome.limit == "--max-hours 2 is reached"
+    assert set(outcome.skipped) == {"squares[web]", "sum[web]"}
+    done = {folder.name: (folder / "shard.json").stat().st_ino for folder in finished.glob("[!.]*")}
+    assert 0 < len(done) < 60
+    assert not list(finished.glob(".*")), "no shard was cut short"
+
+    built = []
+
+    def watch(event):
+        # The shards of the first run are still the same files.
+        if event["event"] == "stage_started" and event["stage"] == "squares[web]":
+            built.extend(done[name] == (finished / name / "shard.json").stat().st_ino for name in done)
+
+    log = EventLog(store.root / "runs" / "unlimited")
+    outcome = run(plan(store, [behind]), store, log, watch)
+    log.close()
+    assert outcome.ok and all(built) and built
+    assert outcome.artifacts["squares[web]"].manifest.metrics == {"sum": float(sum(n * n for n in range(60)))}
