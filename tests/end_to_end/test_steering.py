@@ -78,7 +78,7 @@ CASES = {
     ),
     "weights": (
         *(WEIGHTS, {"mix[2]", "train[2]", "evaluate[2]", "report"}),
-        *({"train": {}, "weights": {"notes": 0.25, "lists": 0.75}}, "weights notes 0.25 lists 0.75"),
+        *({"train": {}, "weights": {"notes": 0.25, "lists": 0.75}}, "weights lists 0.75 notes 0.25"),
     ),
 }
 """An amendment, the stages that are built for it, its record in the key, and its line in the report."""
