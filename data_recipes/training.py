@@ -50,6 +50,7 @@ LAYOUT_FIELDS = frozenset(
         *("num_workers", "expert_parallel_size", "cpus_per_worker", "gpus_per_worker", "threads_per_worker"),
         *("micro_batch_sequences", "activation_checkpointing", "zero_stage", "collective_timeout_s"),
         *("checkpoint_every_steps", "keep_last_checkpoints", "keep_best_checkpoints", "keep_every_steps"),
+        "keep_weights_every_steps",
         *("peak_tflops", "price_per_worker_hour", "profile_steps"),
     )
 )
@@ -141,6 +142,10 @@ class TrainSection(Section):
     keep_every_steps: Count = 0
     """Keep each checkpoint whose step is a multiple of this, also after its phase is done, so that an amendment can go
     on from it: a multiple of `checkpoint_every_steps`. 0 keeps none."""
+    keep_weights_every_steps: Count = 0
+    """Keep the weights alone, in bfloat16 and without optimizer state, of each checkpoint whose step is a multiple of
+    this, as a Hugging Face directory beside the result: for evaluation and export. A multiple of
+    `checkpoint_every_steps`. 0 keeps none."""
     freeze: Annotated[list[ModelPart], AfterValidator(_each_once)] = []
     """Parts of the model that are not trained: their weights and optimizer state stay as they are, and no gradient of
     theirs is computed. "router" includes its selection biases, "norms" all norms. Mostly of a phase:
@@ -211,11 +216,13 @@ class TrainSection(Section):
     @model_validator(mode="after")
     def _kept_checkpoints_are_written(self) -> Self:
         every = self.checkpoint_every_steps
-        if self.keep_every_steps % every:
-            raise ValueError(
-                f"keep_every_steps = {self.keep_every_steps} is not a multiple of checkpoint_every_steps = {every}, so "
-                f"no such checkpoint is written. Use {-(-self.keep_every_steps // every) * every}."
-            )
+        for name in ("keep_every_steps", "keep_weights_every_steps"):
+            steps = getattr(self, name)
+            if steps % every:
+                raise ValueError(
+                    f"{name} = {steps} is not a multiple of checkpoint_every_steps = {every}, so no such checkpoint is "
+                    f"written. Use {-(-steps // every) * every}."
+                )
         return self
 
     @model_validator(mode="after")

@@ -78,11 +78,13 @@ class Retention:
     `every` so many steps (0: none).
 
     The newest always stays. With `last` = 1 and `best` = 0 no other checkpoint is left if the newest is damaged.
+    Of every `weights_every` steps (0: none) the weights alone stay, in bfloat16, wherever their checkpoint goes.
     """
 
     last: int = 2
     best: int = 0
     every: int = 0
+    weights_every: int = 0
 
 
 class Checkpoint:

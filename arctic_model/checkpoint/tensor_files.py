@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
@@ -25,15 +25,16 @@ SYNC_BYTES = 2**28
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """The format's words for dtypes."""
 FileSlice: TypeAlias = tuple[int, Tensor]
-"""An offset in a file, in bytes, and the flat float32 values that go there."""
+"""An offset in a file, in bytes, and the flat values that go there."""
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of float32 tensors in the order of `shapes`."""
+    """A file of tensors in the order of `shapes`, in float32 but for those of other `dtypes`."""
 
     name: str
     shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def header(self) -> bytes:
@@ -41,8 +42,8 @@ class TensorFile:
         entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
         end = 0
         for name, shape in self.shapes.items():
-            begin, end = end, end + _num_bytes(shape)
-            entries[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+            begin, end = end, end + self._size(name)
+            entries[name] = {"dtype": self._dtype(name), "shape": list(shape), "data_offsets": [begin, end]}
         text = json.dumps(entries, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text
@@ -51,15 +52,21 @@ class TensorFile:
     def offsets(self) -> dict[str, int]:
         """The first byte of each tensor, counted from the start of the file."""
         offsets, end = {}, len(self.header)
-        for name, shape in self.shapes.items():
+        for name in self.shapes:
             offsets[name] = end
-            end += _num_bytes(shape)
+            end += self._size(name)
         return offsets
 
     @property
     def num_bytes(self) -> int:
         """Size of the whole file."""
-        return len(self.header) + sum(_num_bytes(shape) for shape in self.shapes.values())
+        return len(self.header) + sum(map(self._size, self.shapes))
+
+    def _dtype(self, name: str) -> str:
+        return self.dtypes.get(name, "F32")
+
+    def _size(self, name: str) -> int:
+        return DTYPES[self._dtype(name)].itemsize * math.prod(self.shapes[name])
 
 
 def write_slices(file: Path, slices: Iterable[FileSlice], progress: Progress, header: bytes = b"") -> int:
@@ -90,12 +97,8 @@ def mapped(stored: StoredTensor) -> Tensor:
     return torch.from_numpy(np.asarray(values)).view(DTYPES[stored.dtype]).view(stored.shape)
 
 
-def _num_bytes(shape: tuple[int, ...]) -> int:
-    return 4 * math.prod(shape)
-
-
 def _bytes(values: Tensor) -> memoryview:
-    return values.numpy().data.cast("B")
+    return values.view(torch.uint8).numpy().data
 
 
 def _write_at(descriptor: int, content: memoryview, offset: int) -> int:

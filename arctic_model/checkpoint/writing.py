@@ -110,7 +110,7 @@ def write_checkpoint(
         _write_descriptions(scratch, config, state, layout, hashes)
         before_commit()
         scratch.rename(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
 
     workers.only_first(commit)
 
@@ -185,15 +185,16 @@ def _write_descriptions(
         _write_json(scratch / file, content)
         digests[file] = file_sha256(scratch / file, Progress())
     _write_json(scratch / INDEX, digests)
-    _flush(scratch)
+    flush(scratch)
 
 
 def _write_json(file: Path, value: object) -> None:
     file.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
-    _flush(file)
+    flush(file)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

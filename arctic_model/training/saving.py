@@ -5,6 +5,7 @@ the copy while training goes on. At most one checkpoint is being written.
 """
 
 import secrets
+import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -25,8 +26,10 @@ from arctic_model.checkpoint.reading import (
     clear,
     newest_checkpoint,
     prune,
+    step_of,
 )
 from arctic_model.checkpoint.tensor_names import ParameterSlice
+from arctic_model.checkpoint.weight_copies import copy_weights
 from arctic_model.checkpoint.workers import Progress, Workers
 from arctic_model.checkpoint.writing import write_checkpoint
 from arctic_model.training import history
@@ -37,6 +40,11 @@ from arctic_model.training.history import Record
 
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.jsonl"
+
+
+def weights_folder(folder: Path) -> Path:
+    """Where the weights stay that are kept in bfloat16: beside `folder`, which goes when training is done."""
+    return folder.with_name(f"{folder.name.removesuffix('.state')}.weights")
 
 
 class Saver:
@@ -63,6 +71,7 @@ class Saver:
         self._layout = engine.layout()
         self._checkpoints = folder / CHECKPOINTS
         self._history = folder / HISTORY
+        self._weights = weights_folder(folder)
         self._retention = retention
         self._workers = _new_workers(collective_timeout_s)
         self._staging = Staging(engine.device)
@@ -105,6 +114,9 @@ class Saver:
         newest = newest_checkpoint(self._checkpoints, workers)
         start = newest or (Checkpoint(start_from).verify(workers) if start_from else None)
         records = workers.only_first(lambda: self._clean_up(newest, start)) or ()
+        if newest:
+            # A kill right after a commit leaves its copy out.
+            self._copy_weights(newest.folder)
         if initial is not None and (start is None or self._engine.trains_adapters):
             first = initial.open(self._config, workers)
             workers.together(lambda progress: self._load_first(first, progress))
@@ -153,13 +165,21 @@ class Saver:
             self._workers,
             before_commit=lambda: history.append(self._history, records),
         )
+        self._copy_weights(folder)
         self._workers.only_first(lambda: prune(self._checkpoints, self._retention))
         return folder
+
+    def _copy_weights(self, checkpoint: Path) -> None:
+        every = self._retention.weights_every
+        if every and step_of(checkpoint) % every == 0:
+            copy_weights(checkpoint, self._weights / checkpoint.name, self._workers)
 
     def _clean_up(self, newest: Checkpoint | None, start: Checkpoint | None) -> Sequence[Record]:
         """Remove what a killed attempt left beyond `newest`, and cut the history to `start`. Returns what stays."""
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         clear(self._checkpoints, newest.folder if newest else None)
+        for left in self._weights.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
         return history.truncate(self._history, start.state.step if start else 0)
 
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:

@@ -55,13 +55,15 @@ def garbage(store: Store, needed: Collection[str]) -> Iterator[Garbage]:
 
 
 def _unfinished(store: Store, needed: Collection[str]) -> Iterator[Garbage]:
-    """Folders of stages that are no results, except those of attempts that go on."""
+    """Folders of stages that are no results, except those of attempts that go on, and those that a stage keeps beside
+    a result that is needed, such as checkpoints."""
     for folder in sorted(store.root.glob("stages/*/*")):
         leaf, is_scratch = folder.name.removesuffix(STATE), folder.name.startswith(".")
         if is_scratch:
             leaf = leaf[1:].rpartition(".")[0]
         elif not folder.name.endswith(STATE):
-            if (folder / MANIFEST).exists():
+            beside = f"{folder.parent.name}/{folder.stem}"
+            if (folder / MANIFEST).exists() or beside in needed:
                 continue
         elif f"{folder.parent.name}/{leaf}" in needed and not (folder.with_name(leaf) / MANIFEST).exists():
             continue

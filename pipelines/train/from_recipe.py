@@ -62,6 +62,7 @@ def new_job(
             keep_last=section.keep_last_checkpoints,
             keep_best=section.keep_best_checkpoints,
             keep_every=section.keep_every_steps,
+            keep_weights_every=section.keep_weights_every_steps,
         ),
         segments=_segments(settings, order, lora),
         sequence_length=order.sequence_length,

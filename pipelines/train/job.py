@@ -39,6 +39,7 @@ class CheckpointPolicy:
     keep_last: int = 2
     keep_best: int = 0
     keep_every: int = 0
+    keep_weights_every: int = 0
 
 
 @dataclass(frozen=True)

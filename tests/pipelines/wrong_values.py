@@ -329,7 +329,10 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             "zero_stage": ("3", "-1", "true", Wrong("0", ('train.dtype="bfloat16"',))),
             **dict.fromkeys(("checkpoint_every_steps", "keep_last_checkpoints"), POSITIVE),
             "keep_best_checkpoints": COUNT,
-            "keep_every_steps": (*COUNT, Wrong("150", shown="train.keep_every_steps = 150 is not a multiple")),
+            **{
+                name: (*COUNT, Wrong("150", shown=f"train.{name} = 150 is not a multiple"))
+                for name in ("keep_every_steps", "keep_weights_every_steps")
+            },
             "seed": SEED,
             "gpus_per_worker": (*FRACTION, Wrong("0.5", ("train.num_workers=2", "train.micro_batch_sequences=2"))),
             "threads_per_worker": (*POSITIVE, "5000"),

@@ -157,6 +157,18 @@ def test_work_of_dead_attempts_goes_and_that_of_the_living_or_of_a_run_stays(sto
         assert len(scratch) == 1 and living.key in scratch[0]
 
 
+def test_checkpoints_beside_a_result_go_with_it(store: Store) -> None:
+    """Training keeps some, as KEY.kept and KEY.weights."""
+    run(store, chain(1))
+    run(store, chain(2))
+    beside = [store.root / "stages" / stages[0].name / f"web-{stages[0].key}.kept" for stages in (chain(1), chain(2))]
+    for folder in beside:
+        (folder / "step-000000004").mkdir(parents=True)
+    assert kinds(store)["unfinished work"] == 0
+    prune(store, last=1, waiting=ignore)
+    assert [folder.exists() for folder in beside] == [False, True]
+
+
 def test_content_and_states_in_object_storage_go_with_the_last_that_names_them(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

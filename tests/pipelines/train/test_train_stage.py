@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -318,3 +319,24 @@ def test_out_of_memory_says_where_and_what_to_lower(workshop) -> None:
     message = r"out of memory \(in step 1, backward\): .*By formula a worker needs .* GB.*train\.\w+"
     with patch.object(Engine, "backward", allocate), pytest.raises(RuntimeError, match=message):
         workshop.run("phase", workshop.inputs(1), workshop.stage())
+
+
+def test_weights_of_every_so_many_steps_stay_whatever_is_killed(workshops: Callable) -> None:
+    """A kill in step 9, after the copy of step 8 is lost with its disk: the next attempt makes it again."""
+    calm, killed = workshops("calm"), workshops("killed")
+    section = {"checkpoint_every_steps": 2, "keep_weights_every_steps": 4}
+    assert calm.stage(**section).key == calm.stage().key
+    calm.run("phase", calm.inputs(1), calm.stage(**section))
+    with interrupted_before(9):
+        killed.run("phase", killed.inputs(1), killed.stage(**section))
+    shutil.rmtree(killed.home / "phase-state.weights" / "step-000000008", ignore_errors=True)
+    killed.run("phase", killed.inputs(1), killed.stage(**section))
+    found, expected = (
+        {
+            str(file.relative_to(shop.home)): file.read_bytes()
+            for file in (shop.home / "phase-state.weights").rglob("*.*s*")
+        }
+        for shop in (killed, calm)
+    )
+    assert {Path(name).parts[1] for name in expected} == {"step-000000004", "step-000000008"}
+    assert found == expected
