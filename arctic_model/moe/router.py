@@ -1,7 +1,7 @@
 """Which experts a token goes to, and with which weights."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from arctic_model.kernels.precision import widened
-from arctic_model.layers.recomputation import recomputed
 
 
 class Routing(NamedTuple):
@@ -41,8 +40,36 @@ class Router(nn.Module):
 
     def forward(self, x: Float[Tensor, "N D"]) -> Routing:
         """The experts of each token, see `route`."""
-        wide, weight = recomputed(widened, x), recomputed(widened, self.weight)
-        return route(F.linear(wide, weight), self.top_k, self.e_score_correction_bias)
+        return route(_GateLogits.apply(x, self.weight), self.top_k, self.e_score_correction_bias)
+
+
+class _GateLogits(torch.autograd.Function):
+    """The product in float32. Autograd stores its factors in their own dtype, not their copies in float32.
+
+    A GPU multiplies bfloat16 exactly and adds in float32, so it needs no copy of the tokens; in backward it rounds the
+    gradient of the logits to the dtype of the tokens.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        if _adds_in_float32(x, weight):
+            return torch.mm(x, weight.T, out_dtype=torch.float32)
+        return F.linear(widened(x), widened(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        if _adds_in_float32(x, weight):
+            gradient, wide, wide_weight = gradient.to(x.dtype), x, weight
+        else:
+            wide, wide_weight = widened(x), widened(weight)
+        weight_gradient = (gradient.T @ wide).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        return (gradient @ wide_weight).to(x.dtype), weight_gradient
+
+
+def _adds_in_float32(x: Tensor, weight: Tensor) -> bool:
+    return not x.is_cpu and x.dtype == weight.dtype and x.dtype in (torch.bfloat16, torch.float16)
 
 
 def route(logits: Float[Tensor, "N E"], top_k: int, bias: Float[Tensor, " E"] | None = None) -> Routing:

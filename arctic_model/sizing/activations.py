@@ -97,13 +97,11 @@ def _router_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def _router_inputs(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """The gate reads its tokens in float32, and its weights if they are in another dtype. Selective checkpointing casts
-    them again. A shared expert reads the same tokens, so in float32 they are stored already."""
-    if parallel.activation_checkpointing == "selective":
+    """The tokens that the gate reads. Selective checkpointing computes them again, and a shared expert reads the same
+    ones."""
+    if parallel.activation_checkpointing == "selective" or config.layer_shape == "shared":
         return 0
-    if parallel.dtype == "float32":
-        return 0 if config.layer_shape == "shared" else 4 * parallel.tokens * config.hidden_size
-    return 4 * parallel.tokens * config.hidden_size + 4 * config.num_experts * config.hidden_size
+    return hidden_bytes(config, parallel)
 
 
 def _router_loss_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:

@@ -21,9 +21,9 @@ def bytes_of_others(passes: Passes) -> int:
 def test_a_layer_of_16_thousand_tokens_stays_within_its_kernels_and_bytes() -> None:
     """The goal is 70 kernels and 6 GB beside the products. Without fused operators there were 183 and 13.0 GB."""
     layer = trace_layer(A400M, 0, SEQUENCES, torch.bfloat16)
-    assert len(layer.forward) <= 28
-    assert len(layer.backward) <= 40
-    assert bytes_of_others(layer) <= 4.0e9
+    assert len(layer.forward) <= 26
+    assert len(layer.backward) <= 39
+    assert bytes_of_others(layer) <= 3.75e9
 
 
 def test_what_surrounds_the_layers_stays_within_its_bytes() -> None:
@@ -55,9 +55,9 @@ def test_traced_flops_are_those_of_the_formula(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "gpu", "floor"),
     [
-        ("arctic-2.5b-a400m", "h100", 0.43),
-        ("arctic-3.6b-a1b", "h100", 0.465),
-        ("arctic-3.6b-a1b", "h200", 0.505),
+        ("arctic-2.5b-a400m", "h100", 0.445),
+        ("arctic-3.6b-a1b", "h100", 0.478),
+        ("arctic-3.6b-a1b", "h200", 0.518),
     ],
 )
 def test_the_ceiling_of_a_pass_does_not_sink(name: str, gpu: str, floor: float) -> None:
