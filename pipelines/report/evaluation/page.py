@@ -6,6 +6,7 @@ from typing import Any
 from pipelines.artifacts.comparison import Change
 from pipelines.artifacts.evaluation import Score, score_text
 from pipelines.report.evaluation.evaluations import Evaluations
+from pipelines.report.evaluation.published import published_scores
 from pipelines.report.figures.style import measure_name
 from pipelines.report.html.markup import Html, element, figure, foreign, page, section, table, text
 from pipelines.report.sections.scores import written
@@ -28,7 +29,7 @@ def build(title: str, evaluations: Evaluations, svgs: Mapping[str, str]) -> str:
     header = element("header", element("h1", text(title)), element("p", text(lead), css="soft"))
     drawn = [figure(svg, CAPTIONS[name]) for name, svg in svgs.items()]
     footer = element("footer", text("This page needs no network and no script. Light or dark follows your system."))
-    sections = [_scores(evaluations), *drawn, _ways(evaluations), _answers(evaluations)]
+    sections = [_scores(evaluations), *drawn, _published(evaluations), _ways(evaluations), _answers(evaluations)]
     return page(title, [header, element("main", *sections, footer)])
 
 
@@ -80,6 +81,24 @@ def _change(change: Change | None) -> list[str]:
         return []
     verdict = "noise" if change.is_noise else "more than noise"
     return [f"{score_text(change.difference.value, sign=True)}: {verdict} (p = {change.adjusted_p:.2g})"]
+
+
+def _published(evaluations: Evaluations) -> Html:
+    """Scores of others on the benchmarks of this page; nothing if there are none."""
+    tasks = {name.partition("/")[0] for scores in evaluations.scores.values() for name in scores.scores}
+    rows = [
+        [text(each.model), text(each.measure), text(score_text(each.value)), text(f"{each.source}, {each.date}")]
+        for each in published_scores(tasks)
+    ]
+    if not rows:
+        return Html("")
+    return section(
+        "published",
+        "Published elsewhere",
+        "Not measured here. These scores were published for the same benchmarks, asked by other programs with prompts "
+        "of their own, so differences of a few points mean nothing.",
+        table(["model", "measure", "score", "source"], rows),
+    )
 
 
 def _ways(evaluations: Evaluations) -> Html:
