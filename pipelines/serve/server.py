@@ -3,7 +3,8 @@
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from infra.cluster.connection import connect
@@ -54,7 +55,9 @@ def run_application(
     """Run an application of Ray Serve until SIGTERM or Ctrl-C, as `serve_model` does."""
     require_token(scale.host, token)
     _require_free(scale.host, scale.port)
-    with connect(address):
+    with ExitStack() as stack:
+        with _deaf_children():
+            stack.enter_context(connect(address))
         try:
             from ray import serve
             from ray.serve.config import HTTPOptions
@@ -72,6 +75,17 @@ def run_application(
             serve.delete(NAME)
         finally:
             serve.shutdown()
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that start meanwhile ignore SIGTERM, as Ray has them ignore Ctrl-C: a terminal or a supervisor signals
+    all processes of a command, and without Ray's no answer could end. Ray kills its own in another way."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _stop_on_signals() -> threading.Event:

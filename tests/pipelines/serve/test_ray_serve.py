@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,14 @@ def process(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Any, str]]:
         env={**environment, "ARCTIC_SERVE_TOKEN": "secret", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     assert running.stdout is not None
     line = running.stdout.readline()
     assert f"http://127.0.0.1:{port}/v1" in line
     yield running, f"http://127.0.0.1:{port}"
     if running.poll() is None:
-        running.kill()
+        os.killpg(running.pid, signal.SIGKILL)
     running.wait()
 
 
@@ -49,7 +50,10 @@ def running_requests(base: str) -> int:
     return int(float(line.rsplit(" ", 1)[1]))
 
 
-def test_it_answers_frees_what_a_client_leaves_and_drains(process: tuple[Any, str]) -> None:
+@pytest.mark.parametrize("stop", [os.kill, os.killpg], ids=["the command", "all its processes"])
+def test_it_answers_frees_what_a_client_leaves_and_drains(
+    process: tuple[Any, str], stop: Callable[[int, int], None]
+) -> None:
     openai = pytest.importorskip("openai")
     running, base = process
     assert requests.get(f"{base}/v1/models", timeout=60).status_code == 401
@@ -65,7 +69,7 @@ def test_it_answers_frees_what_a_client_leaves_and_drains(process: tuple[Any, st
         whole = client.completions.create(**body).choices[0].text
         events = iter(client.completions.create(**body, stream=True))
         pieces = [next(events).choices[0].text]
-        running.send_signal(signal.SIGTERM)
+        stop(running.pid, signal.SIGTERM)
         pieces += [event.choices[0].text for event in events]
         assert "".join(pieces) == whole
     assert running.wait(timeout=120) == 0
