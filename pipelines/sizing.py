@@ -176,24 +176,33 @@ def _estimate(sizing: Sizing, options: SizeOptions) -> SizeEstimate:
 
 
 def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> Sizing:
-    if not recipe.suffix and not recipe.exists():
-        raise RecipeError(f"{recipe}: no such recipe or preset. The presets are {', '.join(PRESETS)}.")
-    replaced = [*overrides, *options.overrides()]
-    loaded = load_recipe(recipe, replaced)
-    run = loaded.page
-    if not isinstance(run, RunRecipe):
-        raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
-    loaded.require_fit()
+    run = run_to_size(recipe, [*overrides, *options.overrides()])
     return Sizing(run.model.preset, model_config(run), run_parallel_config(run), run.tokens)
 
 
-def _of_preset(name: str, overrides: Sequence[str], options: SizeOptions) -> Sizing:
-    """The preset trained in bfloat16 at ZeRO-2, on as many GPUs as `options` names, else on the fewest that hold it."""
+def run_to_size(recipe: Path, overrides: Sequence[str]) -> RunRecipe:
+    """The run recipe at `recipe`. Raises RecipeError if it is none, or cannot work."""
+    if not recipe.suffix and not recipe.exists():
+        raise RecipeError(f"{recipe}: no such recipe or preset. The presets are {', '.join(PRESETS)}.")
+    loaded = load_recipe(recipe, overrides)
+    if not isinstance(loaded.page, RunRecipe):
+        raise RecipeError(f"{recipe}: a corpus recipe has no model to size. Name a run recipe.")
+    loaded.require_fit()
+    return loaded.page
+
+
+def preset_to_size(name: str, overrides: Sequence[str]) -> ArcticConfig:
+    """The preset of that name. Raises RecipeError if fields of it are to be replaced."""
     if overrides:
         raise RecipeError(
             f"--set {overrides[0]}: {name} is a preset, not a recipe. Name a run recipe to change fields."
         )
-    config = PRESETS[name]
+    return PRESETS[name]
+
+
+def _of_preset(name: str, overrides: Sequence[str], options: SizeOptions) -> Sizing:
+    """The preset trained in bfloat16 at ZeRO-2, on as many GPUs as `options` names, else on the fewest that hold it."""
+    config = preset_to_size(name, overrides)
     try:
         return Sizing(name, config, _preset_parallel_config(config, options), None)
     except ValueError as error:

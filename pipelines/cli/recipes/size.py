@@ -1,7 +1,7 @@
 """`arctic size`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,9 +25,22 @@ def command(
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Add the share of each GPU's peak that the kernels reach at best.")
     ] = False,
+    inference: Annotated[bool, typer.Option("--inference", help="Estimate decoding instead of training.")] = False,
+    weights: Annotated[
+        Literal["bfloat16", "fp8"], typer.Option(help="With --inference: data type of the weights.")
+    ] = "bfloat16",
+    context: Annotated[
+        int | None, typer.Option(help="With --inference: tokens of a sequence. Default: the model's positions.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Estimate what a run needs: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
+    if inference:
+        _refuse({"--ep": ep, "--micro-batch": micro_batch}, "training")
+        _refuse({"--checkpoint-layers": checkpoint_layers, "--roofline": roofline}, "training")
+        _print_inference(recipe, gpu, gpus, weights, context, mfu, price, overrides)
+        return
+    _refuse({"--weights": weights != "bfloat16", "--context": context}, "--inference")
     from pipelines.cli.terminal.size import print_rooflines, print_size
     from pipelines.sizing import SizeOptions, estimate, rooflines
 
@@ -36,3 +49,28 @@ def command(
     print_size(size, console)
     if roofline:
         print_rooflines(rooflines(size), gpu, console)
+
+
+def _refuse(options: dict[str, object], belong_to: str) -> None:
+    from pipelines.errors import OptionError
+
+    for name, value in options.items():
+        if value:
+            raise OptionError(f"{name}: an option of {belong_to} only. Leave it out.")
+
+
+def _print_inference(
+    recipe: Path,
+    gpu: str,
+    gpus: int | None,
+    weights: Literal["bfloat16", "fp8"],
+    context: int | None,
+    mfu: float,
+    price: float | None,
+    overrides: list[str] | None,
+) -> None:
+    from pipelines.cli.terminal.inference_size import print_inference
+    from pipelines.inference_sizing import InferenceOptions, estimate_inference
+
+    options = InferenceOptions(gpu, 1 if gpus is None else gpus, weights, context, mfu, price)
+    print_inference(estimate_inference(recipe, options, overrides or []), standard_output())
