@@ -26,6 +26,16 @@ class LoraSection(Section):
     passes both."""
 
 
+class DpoSection(Section):
+    """Direct preference optimization (DPO): the preferred answer of a pair is made more probable, and the other one
+    less, compared with the checkpoint that the fine-tune starts from."""
+
+    beta: PositiveFloat = 0.1
+    """How strongly the result is held near its start: a smaller value lets answers move further away."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    """Probability that a pair is labelled the wrong way round."""
+
+
 class FinetuneSection(Section):
     """One fine-tune: a checkpoint that goes on from another one with conversations. Fields of `[train]` that are not
     here apply to it as well; its steps and tokens count from 0, and its optimizer starts anew."""
@@ -55,6 +65,11 @@ class FinetuneSection(Section):
     """Learning rate at the end as a fraction of `peak_lr`."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay of matrices."""
+    objective: Literal["sft", "dpo"] = "sft"
+    """Learn to write the answers of conversations ("sft"), or to prefer the better of two answers ("dpo"). "dpo" reads
+    corpora of preference pairs."""
+    dpo: DpoSection | None = None
+    """Settings of the objective "dpo", if they are not the defaults."""
     lora: LoraSection | None = None
     """Train low-rank adapters and freeze all weights. If unset, every weight is trained."""
     global_batch_sequences: PositiveInt | None = None
@@ -64,6 +79,15 @@ class FinetuneSection(Section):
     def corpora(self) -> list[str]:
         """Names of the corpora that it reads, sorted."""
         return sorted(name for name, value in {**self.weights, **self.epochs}.items() if value)
+
+    @property
+    def preference(self) -> DpoSection | None:
+        """Settings of the objective "dpo", None for another objective."""
+        return (self.dpo or DpoSection()) if self.objective == "dpo" else None
+
+    def tokens_name(self, corpus: str) -> str:
+        """Subject of the stage `tokenize` of a corpus: pairs of answers are packed in their own way."""
+        return f"{corpus}.pairs" if self.preference else corpus
 
     def train_section(self, train: TrainSection) -> TrainSection:
         """`[train]` as it applies to this fine-tune. Raises ValidationError."""
@@ -81,6 +105,12 @@ class FinetuneSection(Section):
         if self.global_batch_sequences is not None:
             changes["global_batch_sequences"] = self.global_batch_sequences
         return TrainSection.model_validate({**train.as_params(), **changes})
+
+    @model_validator(mode="after")
+    def _settings_have_their_objective(self) -> Self:
+        if self.dpo and self.objective != "dpo":
+            raise ValueError(f'dpo is set, but objective = "{self.objective}". Set objective = "dpo", or remove dpo.')
+        return self
 
     @model_validator(mode="after")
     def _data_is_given_once(self) -> Self:

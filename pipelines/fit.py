@@ -229,18 +229,31 @@ def _finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> I
         prefix, field = f"finetune.{number}", "weights" if section.weights else "epochs"
         for name in section.corpora:
             value = getattr(section, field)[name]
-            kinds = [item.kind for item in corpora[name].source.inputs if item.kind not in CHAT_KINDS]
-            if kinds:
-                yield (
-                    f"{prefix}.{field}.{name} = {value:g}: the corpus has an input of kind {kinds[0]}, whose documents "
-                    f"are no conversations. Name a corpus of the kind {' or '.join(CHAT_KINDS)}."
-                )
+            yield from (
+                f"{prefix}.{field}.{name} = {value:g}: {mistake}"
+                for mistake in _chat_input_mistakes(section, corpora[name])
+            )
             if name in phases:
                 yield (
                     f"{prefix}.{field}.{name} = {value:g}: phases.{phases[name]} reads this corpus as documents. Give "
                     "the conversations a corpus recipe of their own."
                 )
         yield from (f"{prefix}.{mistake}" for mistake in _layout_mistakes(section, run))
+
+
+def _chat_input_mistakes(section: FinetuneSection, corpus: CorpusRecipe) -> Iterator[str]:
+    """Inputs whose documents the objective of a fine-tune cannot read."""
+    for item in corpus.source.inputs:
+        if item.kind not in CHAT_KINDS:
+            yield (
+                f"the corpus has an input of kind {item.kind}, whose documents are no conversations. Name a corpus of "
+                f"the kind {' or '.join(CHAT_KINDS)}."
+            )
+        elif section.preference and getattr(item, "shape", "none") not in ("auto", "preference"):
+            yield (
+                f'objective = "dpo" reads pairs of answers, which an input of kind {item.kind} does not give. Name a '
+                'corpus of the kind chat with prompt, chosen and rejected, or set objective = "sft".'
+            )
 
 
 def _layout_mistakes(section: FinetuneSection, run: RunRecipe) -> Iterator[str]:
@@ -348,8 +361,9 @@ def unknown_inputs(number: int, section: StageSection, available: Collection[str
 
 def _stage_ids(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> list[str]:
     """Ids of all stages of a run but the report."""
+    tuned = {section.tokens_name(corpus): corpus for section in run.finetune for corpus in section.corpora}
     ids = [stage_id for corpus in corpora.values() for stage_id in _corpus_stage_ids(corpus)]
-    ids += [f"tokenize[{name}]" for name in corpora]
+    ids += [f"tokenize[{subject}]" for subject in {**dict.fromkeys(set(corpora) - set(tuned.values())), **tuned}]
     own = [f"{section.name}[{name}]" for name, corpus in corpora.items() for section in corpus.stages]
     phases = [f"{name}[{number}]" for number, _ in enumerate(run.phases, start=1) for name in PHASE_STAGES]
     finetunes = [f"{name}[{section.name}]" for section in run.finetune for name in FINETUNE_STAGES]

@@ -6,7 +6,7 @@ losses are divided by counts over all workers, and nothing is random.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,15 +18,26 @@ from torch import Tensor
 from arctic_errors import ArcticError
 from arctic_model.checkpoint.reading import RECENT_LOSSES, Retention, TrainingState
 from arctic_model.config import ArcticConfig
-from arctic_model.moe.balance import RouterSums, balance_loss, imbalance, max_expert_load, router_figures, z_loss
+from arctic_model.moe.balance import RouterSums, imbalance, router_figures
 from arctic_model.moe.comm_stream import collective_timeout
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
 from arctic_model.training.first_weights import InitialWeights
 from arctic_model.training.history import OpenRecord, Record
-from arctic_model.training.objective import Batch, Scale, StepSums, counts, num_sums, training_loss, unpacked
+from arctic_model.training.objective import (
+    Batch,
+    Scale,
+    StepSums,
+    counts,
+    num_sums,
+    router_columns,
+    step_columns,
+    training_loss,
+    unpacked,
+)
 from arctic_model.training.optimization import Optimization
 from arctic_model.training.process import prepare_process
+from arctic_model.training.reference import Reference
 from arctic_model.training.saving import CHECKPOINTS, HISTORY, Saver
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikeGuard, SpikePolicy
@@ -148,7 +159,13 @@ def go_on() -> bool:
     return False
 
 
-def train(plan: TrainingPlan, batches: Batches, observer: Observer, stop: Callable[[], bool] = go_on) -> int:
+def train(
+    plan: TrainingPlan,
+    batches: Batches,
+    observer: Observer,
+    stop: Callable[[], bool] = go_on,
+    heldout: Sequence[Batch] = (),
+) -> int:
     """Run the steps of the plan, from its newest checkpoint on. The default process group must exist.
 
     Args:
@@ -156,6 +173,7 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer, stop: Callab
         batches: this worker's data.
         observer: callbacks on worker 0.
         stop: whether this worker is asked to stop, by the end of a step; one of all is enough.
+        heldout: this worker's pairs that are measured after the last step, in as many passes as any other worker's.
 
     Returns:
         The step of the newest checkpoint in the end: the plan's last, or one outside the plan, whose settings are not
@@ -180,10 +198,17 @@ def train(plan: TrainingPlan, batches: Batches, observer: Observer, stop: Callab
                 if records:
                     observer.recorded(records)
                 state = _State.resumed(plan, saved, saver.first_updates)
-                if plan.first_step <= state.step < plan.last_step:
+                if not plan.first_step <= state.step <= plan.last_step:
+                    return state.step
+                pairs = Reference(engine, plan.optimization, plan.folder, steps[1:], batches, heldout)
+                if plan.optimization.tuning.dpo:
+                    pairs.compute(at_start=state.step == plan.first_step)
+                    batches = pairs
+                if state.step < plan.last_step:
                     first = batches(state.step + 1)
                     telemetry = Telemetry(engine.device, engine.group, _work(plan, first[0]), state.step + 1)
                     _Loop(plan, engine, saver, observer, state, telemetry, stop).run(first, batches)
+                pairs.measure_heldout()
                 return state.step
         finally:
             engine.close()
@@ -312,7 +337,7 @@ class _Loop:
         state, step = self.state, self.state.step + 1
         tokens = self.plan.tokens(step)
         learning_rate = self.plan.schedule.learning_rate(tokens)
-        metrics = _metrics(sums, scale, self.plan.corpora)
+        metrics = step_columns(sums, scale, self.plan.optimization, self.plan.corpora)
         with self.telemetry.part("optimizer"):
             norm = self.engine.gradient_norm()
             fault = state.guard.fault(metrics["loss"], norm, metrics["loss_by_corpus"])
@@ -342,7 +367,7 @@ class _Loop:
     def _router_columns(self, step: int, router: RouterSums, num_tokens: float) -> OpenRecord:
         """Figures of all layers' routers together and, in some steps, of each."""
         layers = router_figures(router, num_tokens)
-        columns = _router_metrics(router, num_tokens) | _means_and_maxima(layers)
+        columns: OpenRecord = router_columns(router, num_tokens, layers)
         if step % ROUTER_EVERY_STEPS == 0 or step == self.plan.last_step:
             columns["router_layers"] = {name: figure.tolist() for name, figure in layers.items()}
         return columns
@@ -394,29 +419,3 @@ def _work(plan: TrainingPlan, batch: Batch) -> Work:
     flops_per_token = training_flops_per_token(plan.config, batch.ids.shape[1], plan.optimization.frozen)
     flops = plan.tokens_per_step * flops_per_token
     return Work(plan.tokens_per_step, flops, plan.peak_flops and plan.peak_flops * dist.get_world_size())
-
-
-def _metrics(sums: StepSums, scale: Scale, corpora: Sequence[str]) -> OpenRecord:
-    """Losses of a step, in all and by corpus, of the corpora that it read."""
-    columns = zip(corpora, sums.corpus_nll.tolist(), sums.corpus_predicted.tolist(), strict=True)
-    return {
-        "loss": float(sums.nll) / scale.predicted,
-        "loss_by_corpus": {corpus: nll / predicted for corpus, nll, predicted in columns if predicted},
-    }
-
-
-def _router_metrics(router: RouterSums, num_tokens: float) -> OpenRecord:
-    return {
-        "balance_loss": float(balance_loss(router.assignments / num_tokens, router.probabilities, num_tokens)),
-        "z_loss": float(z_loss(router.z, num_tokens)),
-        "max_expert_load": max_expert_load(router.assignments),
-    }
-
-
-def _means_and_maxima(layers: Mapping[str, Tensor]) -> dict[str, float]:
-    """Mean and maximum over layers of each statistic [L]."""
-    table = torch.stack(list(layers.values()))
-    columns: dict[str, float] = {}
-    for name, mean, most in zip(layers, table.mean(1).tolist(), table.amax(1).tolist(), strict=True):
-        columns |= {f"{name}_mean": mean, f"{name}_max": most}
-    return columns

@@ -34,6 +34,15 @@ def head_nll(
     return losses
 
 
+def row_nll(
+    hidden: Float[Tensor, "N D"], head: Float[Tensor, "V D"], targets: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """`token_nll(hidden @ head.T, targets)` with a gradient of each term. All logits never exist at once, since
+    backward computes them again: how a term counts may depend on the others."""
+    nll: Tensor = _RowNll.apply(hidden, head, targets)
+    return nll
+
+
 class _HeadNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +79,33 @@ class _HeadNll(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None]:
         hidden_gradient, head_gradient = ctx.saved_tensors
         return hidden_gradient * gradient, None if head_gradient is None else head_gradient * gradient, None
+
+
+class _RowNll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, head, targets)
+        chunk, _ = _rows_at_once(head)
+        parts = zip(hidden.split(chunk), targets.split(chunk), strict=True)
+        return torch.cat([token_nll(rows @ head.T, some) for rows, some in parts])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        hidden, head, targets = ctx.saved_tensors
+        weights = torch.where(targets >= 0, gradient, 0.0).unsqueeze(-1)
+        columns = targets.clamp(min=0).unsqueeze(-1)
+        hidden_gradient = torch.empty_like(hidden)
+        head_gradient = torch.zeros_like(head, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        chunk, _ = _rows_at_once(head)
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            residual = hidden.new_empty(len(hidden[part]), len(head))
+            operators.softmax_residual(hidden[part] @ head.T, columns[part], residual)
+            residual.mul_(weights[part])
+            torch.mm(residual, head, out=hidden_gradient[part])
+            if head_gradient is not None:
+                _add_product(head_gradient, residual.T, hidden[part])
+        return hidden_gradient, None if head_gradient is None else head_gradient.to(head.dtype), None
 
 
 def _rows_at_once(head: Tensor) -> tuple[int, int]:

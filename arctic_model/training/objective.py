@@ -1,6 +1,7 @@
 """The objective of a step, as sums that add up over micro-batches and workers."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -8,17 +9,21 @@ from torch import Tensor
 
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
-from arctic_model.moe.balance import RouterSums, balance_loss, no_routers, router_sums, z_loss
+from arctic_model.moe.balance import RouterSums, balance_loss, max_expert_load, no_routers, router_sums, z_loss
 from arctic_model.training.loss import head_nll
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimization import Dpo, Optimization
+from arctic_model.training.preference import pair_log_probs, preferences
 
 NO_CORPORA = torch.zeros(0, 1, dtype=torch.bool)
+NO_REFERENCE = torch.zeros(0, 0, 2, dtype=torch.float64)
 
 
 class Batch(NamedTuple):
     """One forward pass of one worker, all [B, T]: int64 ids and positions, int32 segments, int64 targets (-1: none).
 
-    `corpora` [C, B] is True for the corpus of each sequence; without rows there are no losses by corpus.
+    `corpora` [C, B] is True for the corpus of each sequence; without rows there are no losses by corpus. `reference`
+    [B, P, 2]: log-probabilities of pairs of answers under the weights that a fine-tune starts from, as
+    `arctic_model.training.preference.pair_log_probs` returns them; without rows, tokens are predicted.
     """
 
     ids: Tensor
@@ -26,11 +31,19 @@ class Batch(NamedTuple):
     segments: Tensor
     targets: Tensor
     corpora: Tensor = NO_CORPORA
+    reference: Tensor = NO_REFERENCE
+
+    @property
+    def num_predicted(self) -> int:
+        """Number of losses: of pairs, or of tokens."""
+        if len(self.reference):
+            return int((~self.reference.isnan().any(dim=-1)).sum())
+        return int((self.targets >= 0).sum())
 
 
 class Scale(NamedTuple):
-    """Divisors that turn sums into means: `predicted` tokens and `tokens` (without padding) of the whole step, over all
-    workers; and the `load` [L, E] to balance against, in assignments per token."""
+    """Divisors that turn sums into means: `predicted` tokens or pairs, and `tokens` (without padding), of the whole
+    step, over all workers; and the `load` [L, E] to balance against, in assignments per token."""
 
     predicted: float
     tokens: float
@@ -38,13 +51,23 @@ class Scale(NamedTuple):
 
 
 class StepSums(NamedTuple):
-    """Negative log-likelihood [], the router's sums, and by corpus [C] the negative log-likelihood and the predicted
-    tokens."""
+    """The loss of tokens or pairs [], the router's sums, of pairs [3] both rewards and how often the chosen side's
+    is higher, and by corpus [C] the loss and the number of tokens or pairs."""
 
     nll: Tensor
     router: RouterSums
+    preference: Tensor
     corpus_nll: Tensor
     corpus_predicted: Tensor
+
+
+class _Losses(NamedTuple):
+    """`total` [] of a pass, by sequence [B] the losses and their number, and the sums of pairs [3]."""
+
+    total: Tensor
+    by_sequence: Tensor
+    predicted: Tensor
+    preference: Tensor
 
 
 def training_loss(
@@ -59,8 +82,9 @@ def training_loss(
     """
     policy = ForwardPolicy(settings.capacity_factor, settings.activation_checkpointing)
     hidden, routing = model.hidden_states(batch.ids, batch.positions, batch.segments, policy=policy)
-    nll, token_nll = head_nll(hidden.flatten(0, 1), model.lm_head.weight, batch.targets.flatten())
-    loss, router = nll / scale.predicted, no_routers(nll.device)
+    dpo, head = settings.tuning.dpo, model.lm_head.weight
+    losses = _of_pairs(hidden, head, batch, dpo) if dpo else _of_tokens(hidden, head, batch)
+    loss, router = losses.total / scale.predicted, no_routers(hidden.device)
     if routing is not None:
         router = router_sums(routing, (batch.segments >= 0).flatten())
         balance = balance_loss(scale.load, router.probabilities, scale.tokens)
@@ -69,29 +93,71 @@ def training_loss(
     by_corpus = (
         # `where` instead of a product: a loss that is not finite must not reach the sums of other corpora.
         torch.where(batch.corpora, by_sequence.double(), 0.0).sum(dim=1)
-        for by_sequence in (token_nll.view_as(batch.targets).sum(dim=1), (batch.targets >= 0).sum(dim=1))
+        for by_sequence in (losses.by_sequence, losses.predicted)
     )
-    return loss, _packed(StepSums(nll, router, *by_corpus))
+    return loss, _packed(StepSums(losses.total, router, losses.preference, *by_corpus))
+
+
+def _of_tokens(hidden: Tensor, head: Tensor, batch: Batch) -> _Losses:
+    nll, token_nll = head_nll(hidden.flatten(0, 1), head, batch.targets.flatten())
+    by_sequence, predicted = token_nll.view_as(batch.targets).sum(dim=1), (batch.targets >= 0).sum(dim=1)
+    return _Losses(nll, by_sequence, predicted, torch.zeros(3, device=hidden.device))
+
+
+def _of_pairs(hidden: Tensor, head: Tensor, batch: Batch, dpo: Dpo) -> _Losses:
+    log_probs = pair_log_probs(hidden, head, batch.targets, batch.segments, batch.reference.shape[1])
+    pairs = preferences(log_probs, batch.reference, dpo)
+    higher = pairs.is_pair & (pairs.chosen_reward > pairs.rejected_reward)
+    sums = [part.sum() for part in (pairs.chosen_reward, pairs.rejected_reward, higher)]
+    total, by_sequence = pairs.loss.sum(), pairs.loss.detach().sum(dim=1)
+    return _Losses(total.float(), by_sequence, pairs.is_pair.sum(dim=1), torch.stack(sums))
 
 
 def num_sums(num_layers: int, num_experts: int, num_corpora: int) -> int:
     """Length of the vector that `training_loss` returns, for `num_layers` layers with experts."""
-    return 1 + num_layers * (2 * num_experts + 3) + 2 * num_corpora
+    return 1 + num_layers * (2 * num_experts + 3) + 2 * num_corpora + 3
 
 
 def unpacked(vector: Float[Tensor, " S"], num_layers: int, num_experts: int, num_corpora: int) -> StepSums:
     """The sums in a vector of `training_loss`, or in a sum of such vectors."""
     table = num_layers * num_experts
-    sizes = [1, table, table, *[num_layers] * 3, num_corpora, num_corpora]
-    nll, probabilities, assignments, *columns, corpus_nll, corpus_predicted = vector.split(sizes)
+    sizes = [1, table, table, *[num_layers] * 3, 3, num_corpora, num_corpora]
+    nll, probabilities, assignments, *columns, preference, corpus_nll, corpus_predicted = vector.split(sizes)
     shape = (num_layers, num_experts)
     router = RouterSums(probabilities.view(shape), assignments.view(shape), *columns)
-    return StepSums(nll[0], router, corpus_nll, corpus_predicted)
+    return StepSums(nll[0], router, preference, corpus_nll, corpus_predicted)
+
+
+def step_columns(sums: StepSums, scale: Scale, settings: Optimization, corpora: Sequence[str]) -> dict[str, Any]:
+    """Losses of a step, in all and by corpus, of the corpora that it read, and the rewards of pairs."""
+    columns = zip(corpora, sums.corpus_nll.tolist(), sums.corpus_predicted.tolist(), strict=True)
+    losses = {
+        "loss": float(sums.nll) / scale.predicted,
+        "loss_by_corpus": {corpus: nll / predicted for corpus, nll, predicted in columns if predicted},
+    }
+    if not settings.tuning.dpo:
+        return losses
+    chosen, rejected, accuracy = (sums.preference / scale.predicted).tolist()
+    rewards = {"chosen_reward": chosen, "rejected_reward": rejected, "margin": chosen - rejected, "accuracy": accuracy}
+    return losses | rewards
+
+
+def router_columns(router: RouterSums, num_tokens: float, layers: Mapping[str, Tensor]) -> dict[str, float]:
+    """Losses of all layers' routers together, and mean and maximum over `layers` of each of their figures [L]."""
+    columns = {
+        "balance_loss": float(balance_loss(router.assignments / num_tokens, router.probabilities, num_tokens)),
+        "z_loss": float(z_loss(router.z, num_tokens)),
+        "max_expert_load": max_expert_load(router.assignments),
+    }
+    table = torch.stack(list(layers.values()))
+    for name, mean, most in zip(layers, table.mean(1).tolist(), table.amax(1).tolist(), strict=True):
+        columns |= {f"{name}_mean": mean, f"{name}_max": most}
+    return columns
 
 
 def counts(batches: list[Batch]) -> Float[Tensor, "2"]:
-    """Predicted tokens, and tokens without padding, of one worker's passes."""
-    predicted = sum(int((batch.targets >= 0).sum()) for batch in batches)
+    """Predicted tokens or pairs, and tokens without padding, of one worker's passes."""
+    predicted = sum(batch.num_predicted for batch in batches)
     tokens = sum(int((batch.segments >= 0).sum()) for batch in batches)
     return torch.tensor([predicted, tokens], dtype=torch.float64)
 

@@ -56,6 +56,37 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Dpo:
+    """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290): of two answers, the chosen one should
+    gain more probability over the start of the fine-tune than the rejected one.
+
+    Args:
+        beta: how far answers may move away from the start; the smaller, the further.
+        label_smoothing: probability that a pair is labelled the wrong way round (Mitchell 2023, conservative DPO).
+    """
+
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a fine-tune differs from pretraining.
+
+    Args:
+        lora: adapters to train beside frozen weights. None trains every weight.
+        dpo: the objective of pairs. None predicts the next token.
+    """
+
+    lora: Lora | None = None
+    dpo: Dpo | None = None
+
+
+PRETRAINING = Tuning()
+"""All weights learn to predict tokens."""
+
+
+@dataclass(frozen=True)
 class Optimization:
     """How a step changes the weights: AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) or Muon (see
     `arctic_model.training.muon`), clipping to a global gradient norm, and the weights of the router's two losses."""
@@ -82,13 +113,13 @@ class Optimization:
     seed: int = 0
     freeze: tuple[ModelPart, ...] = ()
     """Parts whose weights and optimizer state stay as they are, the router's bias with the router."""
-    lora: Lora | None = None
-    """Adapters to train beside frozen weights. None trains every weight."""
+    tuning: Tuning = PRETRAINING
+    """What makes it a fine-tune."""
 
     @property
     def frozen(self) -> tuple[ModelPart, ...]:
         """Parts of the model whose gradient is not computed."""
-        return MODEL_PARTS if self.lora else self.freeze
+        return MODEL_PARTS if self.tuning.lora else self.freeze
 
     def uses_muon(self, name: str) -> bool:
         """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.

@@ -77,9 +77,16 @@ OF_ROUTERS = {"balance_loss", "z_loss", "max_expert_load", *ROUTER_COLUMNS}
 """Columns of HISTORY that a model without experts has not."""
 
 
-def history_schema(moe_layers: Sequence[int]) -> pa.Schema:
+OF_PAIRS = ("chosen_reward", "rejected_reward", "margin", "accuracy")
+"""Further columns if pairs of answers are trained: means over the pairs of a step of both sides' implicit rewards, of
+their difference, and of how often the chosen side's is higher. `loss` is then a mean over pairs."""
+
+
+def history_schema(moe_layers: Sequence[int], *, of_pairs: bool = False) -> pa.Schema:
     """HISTORY of a model with experts in these layers."""
-    return HISTORY if moe_layers else pa.schema([column for column in HISTORY if column.name not in OF_ROUTERS])
+    columns = [column for column in HISTORY if moe_layers or column.name not in OF_ROUTERS]
+    extra = OF_PAIRS if of_pairs else ()
+    return pa.schema([*columns, *(pa.field(name, pa.float64(), nullable=False) for name in extra)])
 
 
 def checkpoint_folder(artifact: Path) -> Path:

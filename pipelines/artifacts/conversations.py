@@ -52,6 +52,11 @@ class Conversation:
         return [turn._asdict() for turn in self.turns]
 
     @property
+    def answers(self) -> tuple[str, ...]:
+        """The last turn, and of a pair the rejected one after it."""
+        return (self.turns[-1].content, *([] if self.rejected is None else [self.rejected]))
+
+    @property
     def text(self) -> str:
         """The text of the document."""
         return BETWEEN_TURNS.join(turn.content for turn in self._parts)

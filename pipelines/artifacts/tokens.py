@@ -52,7 +52,8 @@ PIECES_PER_GROUP = 16_384
 class TokensIndex:
     """What tokens.json says. `shards[split]` is the number of sequences of each shard; `text_bytes[split]` the
     UTF-8 bytes of the documents behind them; `num_tokens[split]` their ids without padding and repeats;
-    `marks_trained`: whether some ids are read and not trained, as the user's turns of conversations are."""
+    `marks_trained`: whether some ids are read and not trained, as the user's turns of conversations are; `pairs`:
+    whether documents are pairs of answers, each two pieces in one sequence, the better side first."""
 
     sequence_length: int
     dtype: str
@@ -63,11 +64,13 @@ class TokensIndex:
     text_bytes: dict[str, int]
     num_tokens: dict[str, int]
     marks_trained: bool = False
+    pairs: bool = False
 
     def write(self, folder: Path) -> None:
         fields = asdict(self)
-        if not self.marks_trained:
-            del fields["marks_trained"]
+        for name in ("marks_trained", "pairs"):
+            if not fields[name]:
+                del fields[name]
         (folder / INDEX).write_text(json.dumps(fields, indent=1, sort_keys=True), encoding="utf-8")
 
 

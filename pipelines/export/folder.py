@@ -36,12 +36,12 @@ def export_to_folder(checkpoint: Path, tokenizer: Path, out: Path, to: str, dtyp
     if out.exists():
         raise ExportError(f"--out {out}: exists already. Remove it, or choose another folder.")
     form = FORMATS[to]
-    chosen = form.dtype(dtype)
+    of_weights = form.dtype(dtype)
     require(form.packages, f"--to {to}")
     scratch = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     scratch.mkdir(parents=True)
     try:
-        agreement = export(checkpoint, tokenizer, scratch, form, chosen)
+        agreement = export(checkpoint, tokenizer, scratch, form, of_weights)
         rename_durably(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

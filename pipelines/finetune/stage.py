@@ -1,14 +1,16 @@
 """The stage: a phase of training on conversations, from the weights of another checkpoint. The loop, the workers and
 the checkpoints are those of `pipelines.train`."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from arctic_model.config import ArcticConfig
-from arctic_model.training.optimization import Lora
-from data_recipes.finetuning import FinetuneSection, LoraSection
+from arctic_model.training.optimization import Dpo, Lora, Tuning
+from data_recipes.finetuning import FinetuneSection
 from data_recipes.training import TrainSection
 from infra.artifact import Artifact
 from infra.context import StageContext
@@ -46,6 +48,8 @@ def stage(
         "model": dict(model),
         "lora": section.lora.as_params() if section.lora else None,
     }
+    if section.preference:
+        params["dpo"] = section.preference.as_params()
     return Stage(
         name="finetune",
         subject=section.name,
@@ -70,21 +74,34 @@ def _work(
     plan, base = PhasePlan.read(inputs.mix.path), checkpoint_folder(inputs.base.path)
     settings = SegmentSettings(0, 0, train, schedule(section, plan.num_tokens))
     tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
-    lora = lora_of(section.lora) if section.lora else None
-    job = new_job([settings], config, inputs.mix.path, tokens, context.state, weights_from=base, lora=lora)
+    tuning = tuning_of(section)
+    job = new_job([settings], config, inputs.mix.path, tokens, context.state, weights_from=base, tuning=tuning)
     metrics, digest = train_job(replace(job, can_be_amended=False), context), file_digest(base / CHECKPOINT_DIGESTS)
-    if lora:
+    if tuning.lora:
         from pipelines.finetune.adapters import merge
 
-        metrics = {**metrics, "adapter_parameters": merge(context.out, base, digest, lora)}
-    method = "lora" if lora else "full"
-    Finetuned(chat=True, objective="sft", method=method, base=digest).write(context.out)
-    return metrics
+        metrics = {**metrics, "adapter_parameters": merge(context.out, base, digest, tuning.lora)}
+    method = "lora" if tuning.lora else "full"
+    Finetuned(chat=True, objective=section.objective, method=method, base=digest).write(context.out)
+    return {**metrics, **_heldout(job.folder)}
 
 
-def lora_of(section: LoraSection) -> Lora:
-    """The recipe's section in the words of the job."""
-    return Lora(section.rank, section.alpha, section.rslora, tuple(section.targets))
+def _heldout(folder: Path) -> Metrics:
+    """How the result tells held-out pairs apart, if it was trained on pairs and some are held out."""
+    from arctic_model.training.reference import HELDOUT_PREFERENCES
+
+    file = folder / HELDOUT_PREFERENCES
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {f"heldout/{name}": value for name, value in measured.items()}
+
+
+def tuning_of(section: FinetuneSection) -> Tuning:
+    """The recipe's sections in the words of the job."""
+    lora, dpo = section.lora, section.preference
+    return Tuning(
+        Lora(lora.rank, lora.alpha, lora.rslora, tuple(lora.targets)) if lora else None,
+        Dpo(dpo.beta, dpo.label_smoothing) if dpo else None,
+    )
 
 
 def schedule(section: FinetuneSection, num_tokens: int) -> dict[str, Any]:

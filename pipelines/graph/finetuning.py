@@ -41,8 +41,17 @@ def finetune_stages(
         phases: The phases by name.
         folder: Folder of the recipe.
     """
-    inputs = {name: tokenize.TokenizeInputs(tokenizer, documents[name]) for name in conversation_corpora(run)}
-    tokens = {name: chat.stage(name, run.tokenize, read) for name, read in inputs.items()}
+    tokens = {
+        section.tokens_name(name): chat.stage(
+            name,
+            section.tokens_name(name),
+            run.tokenize,
+            tokenize.TokenizeInputs(tokenizer, documents[name]),
+            pairs=bool(section.preference),
+        )
+        for section in run.finetune
+        for name in section.corpora
+    }
     length = run.tokenize.sequence_length
     models = {phase.name: phase_config(run, number).to_dict() for number, phase in enumerate(run.phases, start=1)}
     stages = list(tokens.values())
@@ -50,9 +59,9 @@ def finetune_stages(
     for section in run.finetune:
         base, train = checkpoints[section.base], section.train_section(run.train)
         model = models[section.name] = models[section.base]
-        order = mix.MixInputs(tokens)
+        read = {name: tokens[section.tokens_name(name)] for name in section.corpora}
+        order = mix.MixInputs(read)
         mixed = mix.finetune_stage(section, run.mix.seed, length, train.global_batch_sequences, order)
-        read = {name: tokens[name] for name in section.corpora}
         tuned = finetune.stage(section, train, model, finetune.FinetuneInputs(mixed, read, base.trained))
         # The same questions and the same held-out documents as its start: what it forgot shows beside what it learnt.
         asked: evaluate.PhaseInputs[Stage] = evaluate.PhaseInputs.of(base.evaluated.inputs)

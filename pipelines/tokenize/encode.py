@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 
 from infra.store import file_digest
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
 from pipelines.artifacts.tokens import id_dtype, write_token_shard
 from pipelines.tokenize.encoders import DifferenceError, Encoder, Ids, choose, encode_checked
 from pipelines.tokenize.encoders.joining import between_end_ids, num_changed
-from pipelines.tokenize.packing import Placement, fill_rows, pack
+from pipelines.tokenize.packing import fill_rows, pack
 from pipelines.tokenize.training_documents import KeptShard
 
 SPLITS = (TRAIN, HELDOUT)
@@ -125,7 +124,7 @@ def _pack(shard: Shard, tokenizer: TextTokenizer, encoded: Encoded, split: str, 
     row_length = shard.sequence_length + 1
     placement = pack(lengths, row_length)
     rows = fill_rows(ids, lengths, placement, row_length, tokenizer.pad_id)
-    pieces = _pieces(placement, pa.concat_arrays(encoded.doc_ids), shard.kept.documents)
+    pieces = shard.kept.piece_table(placement, pa.concat_arrays(encoded.doc_ids))
     write_token_shard(rows, pieces, folder, split, shard.number)
     encoded.ids.unlink()
     return Counts(
@@ -135,19 +134,4 @@ def _pack(shard: Shard, tokenizer: TextTokenizer, encoded: Encoded, split: str, 
         placed=int(placement.length.sum()),
         sequences=placement.num_rows,
         changed=encoded.changed,
-    )
-
-
-def _pieces(placement: Placement, doc_ids: pa.Array, documents: Path) -> pa.Table:
-    """PIECES of a shard whose documents are numbered as in `doc_ids` and stand in the file `documents`."""
-    every_doc_id = read_table(documents, columns=["doc_id"])["doc_id"]
-    return pa.table(
-        {
-            "sequence": placement.row,
-            "start": placement.start,
-            "length": placement.length,
-            "doc_id": doc_ids.take(pa.array(placement.document)),
-            "doc_start": placement.doc_start,
-            "doc_row": pc.index_in(doc_ids, every_doc_id).take(pa.array(placement.document)),
-        }
     )

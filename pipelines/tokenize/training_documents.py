@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.artifact import Artifact
 from infra.inputs import Inputs, Node
 from pipelines.artifacts.conversations import Conversation, read_conversation
 from pipelines.artifacts.documents import iter_kept, iter_kept_with_redactions, shard_paths
+from pipelines.artifacts.formats.parquet import read_table
+from pipelines.tokenize.packing import Placement
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,21 @@ class KeptShard(NamedTuple):
             columns = (batch["doc_id"], batch["text"], batch["attributes"], redactions)
             for doc_id, text, attributes, spans in zip(*(column.to_pylist() for column in columns), strict=True):
                 yield doc_id, read_conversation(text, attributes, spans)
+
+    def piece_table(self, placement: Placement, doc_ids: pa.Array) -> pa.Table:
+        """PIECES of a placement whose documents are numbered as in `doc_ids`."""
+        every_doc_id = read_table(self.documents, columns=["doc_id"])["doc_id"]
+        documents = pa.array(placement.document)
+        return pa.table(
+            {
+                "sequence": placement.row,
+                "start": placement.start,
+                "length": placement.length,
+                "doc_id": doc_ids.take(documents),
+                "doc_start": placement.doc_start,
+                "doc_row": pc.index_in(doc_ids, every_doc_id).take(documents),
+            }
+        )
 
 
 def kept_shards(corpus: TrainingDocuments[Artifact]) -> list[KeptShard]:

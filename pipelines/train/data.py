@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from arctic_model.training.objective import Batch
-from pipelines.artifacts.documents import TRAIN
+from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import Rows, read_rows
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.train.job import TrainJob
 
+MAX_HELDOUT_ROWS = 512
+"""Sequences of pairs that are measured after a fine-tune."""
 PREFETCHED_STEPS = 2
 """Steps read ahead: one is being handed over while the next is read."""
 
@@ -58,6 +60,25 @@ class PhaseBatches:
             f"model.vocab_size = {self._job.config.vocab_size}. {order.corpora[corpora[row]].folder} is damaged: "
             "remove the artifact that it is in, and run again."
         )
+
+
+def heldout_pairs(job: TrainJob, rank: int, world: int) -> list[Batch]:
+    """The passes of worker `rank` of `world` over held-out pairs of answers, as many on every worker: the last rows may
+    be copies without targets, which count for nothing."""
+    segment = job.segments[0]
+    names = [share.corpus for share in PhasePlan.read(segment.mix).shares]
+    corpora = [TokenSequences(Path(job.tokens[name]), HELDOUT) for name in names]
+    heldout = [(which, row) for which, corpus in enumerate(corpora) for row in range(len(corpus))][:MAX_HELDOUT_ROWS]
+    if not heldout:
+        return []
+    size = segment.micro_batch_sequences
+    count = -(-len(heldout) // (size * world)) * size
+    numbers = np.arange(rank * count, (rank + 1) * count)
+    which, sequences = np.array(heldout).T[:, np.minimum(numbers, len(heldout) - 1)]
+    rows = read_rows(corpora, which, sequences)
+    rows.targets[numbers >= len(heldout)] = -1
+    parts = (slice(first, first + size) for first in range(0, count, size))
+    return [Batch(*(torch.from_numpy(column[part]) for column in rows)) for part in parts]
 
 
 class _Order(NamedTuple):

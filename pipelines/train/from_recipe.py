@@ -7,7 +7,7 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.parallel import ParallelConfig
-from arctic_model.training.optimization import Lora, Optimization
+from arctic_model.training.optimization import PRETRAINING, Optimization, Tuning
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 from data_recipes.training import TrainSection
@@ -39,7 +39,7 @@ def new_job(
     folder: Path,
     start_from: Path | None = None,
     weights_from: Path | None = None,
-    lora: Lora | None = None,
+    tuning: Tuning = PRETRAINING,
 ) -> TrainJob:
     """The job that trains a model on all of an order of sequences.
 
@@ -51,7 +51,7 @@ def new_job(
         folder: survives attempts.
         start_from: checkpoint to continue, with its steps and optimizer.
         weights_from: checkpoint to take weights from alone.
-        lora: adapters to train beside these weights.
+        tuning: what makes it a fine-tune.
     """
     section, order = settings[0].section, PhaseOrder.read(mix)
     return TrainJob(
@@ -64,7 +64,7 @@ def new_job(
             keep_every=section.keep_every_steps,
             keep_weights_every=section.keep_weights_every_steps,
         ),
-        segments=_segments(settings, order, lora),
+        segments=_segments(settings, order, tuning),
         sequence_length=order.sequence_length,
         tokens=tokens,
         folder=folder,
@@ -76,7 +76,7 @@ def new_job(
     )
 
 
-def _segments(settings: Sequence[SegmentSettings], order: PhaseOrder, lora: Lora | None) -> tuple[Segment, ...]:
+def _segments(settings: Sequence[SegmentSettings], order: PhaseOrder, tuning: Tuning) -> tuple[Segment, ...]:
     """The segments one after the other, each from where the one before stops reading."""
     segments: list[Segment] = []
     position = 0
@@ -85,14 +85,14 @@ def _segments(settings: Sequence[SegmentSettings], order: PhaseOrder, lora: Lora
         steps = (order.num_sequences - position) // batch
         last_step = settings[number].first_step if number < len(settings) else each.first_step + steps
         part = order.at(position)
-        segments.append(_segment(each, last_step, part.folder, position - part.first_position, lora))
+        segments.append(_segment(each, last_step, part.folder, position - part.first_position, tuning))
         position += (last_step - each.first_step) * batch
     return tuple(segments)
 
 
-def _segment(settings: SegmentSettings, last_step: int, mix: Path, first_position: int, lora: Lora | None) -> Segment:
+def _segment(settings: SegmentSettings, last_step: int, mix: Path, first_position: int, tuning: Tuning) -> Segment:
     section = settings.section
-    names = {each.name for each in fields(Optimization)} - {"lora", "freeze"}
+    names = {each.name for each in fields(Optimization)} - {"tuning", "freeze"}
     values = {name: getattr(section, name) for name in names}
     return Segment(
         first_step=settings.first_step,
@@ -100,7 +100,7 @@ def _segment(settings: SegmentSettings, last_step: int, mix: Path, first_positio
         first_tokens=settings.first_tokens,
         global_batch_sequences=section.global_batch_sequences,
         micro_batch_sequences=section.micro_batch_sequences,
-        optimization=Optimization(**values, freeze=tuple(section.freeze), lora=lora),
+        optimization=Optimization(**values, freeze=tuple(section.freeze), tuning=tuning),
         schedule=Schedule(section.peak_lr, section.final_lr_fraction, **settings.schedule),
         spikes=SpikePolicy(section.spike_factor, section.spike_window_steps, section.max_skipped_steps),
         mix=mix,

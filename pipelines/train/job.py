@@ -122,6 +122,11 @@ class TrainJob:
         return self.segment(step + 1)
 
     @property
+    def trains_pairs(self) -> bool:
+        """Whether the objective is one of pairs of answers."""
+        return self.segments[0].optimization.tuning.dpo is not None
+
+    @property
     def failure(self) -> Path:
         """File with an error that a restart would not mend."""
         return self.folder / "failure.json"

@@ -201,7 +201,8 @@ def _collect(job: TrainJob, context: StageContext) -> Metrics:
     records = history.read(job.folder / saving.HISTORY, job.last_step)
     context.measure(THROUGHPUT, throughput(records))
     counts, layers = TokenCounts(job), job.config.moe_layers
-    _write([counts.added_to(record) for record in records], history_schema(layers), out / HISTORY_FILE)
+    schema = history_schema(layers, of_pairs=job.trains_pairs)
+    _write([counts.added_to(record) for record in records], schema, out / HISTORY_FILE)
     _write(_router(records, layers, job.last_step), ROUTER, out / ROUTER_FILE)
     _write(_expert_load(checkpoint.state.assignments, layers), EXPERT_LOAD, out / EXPERT_LOAD_FILE)
     last = [record["loss"] for record in records if not record["skipped"]][-FINAL_STEPS:]

@@ -24,11 +24,11 @@ from arctic_model.training.objective import Batch
 from infra.budget import StoppedError
 from infra.context import StageContext
 from infra.store.integrity import committed_folder, damage
-from pipelines.artifacts.checkpoint import ROUTER_COLUMNS
+from pipelines.artifacts.checkpoint import OF_PAIRS, ROUTER_COLUMNS
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.amending import amendment, amendments_of
 from pipelines.train.attempts import AttemptClock
-from pipelines.train.data import PhaseBatches, Prefetched
+from pipelines.train.data import PhaseBatches, Prefetched, heldout_pairs
 from pipelines.train.failure import write_failure
 from pipelines.train.heartbeat import Heartbeat, WorkerLostError
 from pipelines.train.job import Segment, TokenCounts, TrainJob, require_gpus
@@ -49,6 +49,7 @@ GROUPS = {
         *("step_s", "data_s", "forward_s", "backward_s", "optimizer_s", "exposed_comm_s"),
         *("comm_hidden_frac", "comm_wire_s", "comm_skew_s"),
     ),
+    "preference": OF_PAIRS,
     "router": (
         *("balance_loss", "z_loss", "max_expert_load", *ROUTER_COLUMNS),
         *("starved_experts", "crowded_experts"),
@@ -77,7 +78,8 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
                 closing(ContextObserver(job, context, clock)) as observer,
                 StopRequest(context, rank) as stop,
             ):
-                _train_segments(job, world, _with_turns(batches, heartbeat), observer, stop)
+                heldout = heldout_pairs(job, rank, world) if job.trains_pairs else []
+                _train_segments(job, world, _with_turns(batches, heartbeat), observer, stop, heldout)
         except InterruptedTrainingError as interrupted:
             if reason := context.stop_reason():
                 stopped = StoppedError(reason)
@@ -93,12 +95,14 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
             raise reported from error
 
 
-def _train_segments(job: TrainJob, world: int, batches: Batches, observer: Observer, stop: StopRequest) -> None:
+def _train_segments(
+    job: TrainJob, world: int, batches: Batches, observer: Observer, stop: StopRequest, heldout: Sequence[Batch]
+) -> None:
     """Train segment after segment, each from the checkpoint after the one before. A process that does not know yet how
     far earlier attempts came learns it from the first checkpoint that it finds."""
     step = job.first_step
     while step < job.last_step:
-        step = train(training_plan(job, job.after(step), world), batches, observer, stop)
+        step = train(training_plan(job, job.after(step), world), batches, observer, stop, heldout)
 
 
 def _with_turns(batches: Batches, heartbeat: Heartbeat) -> Batches:

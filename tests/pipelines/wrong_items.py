@@ -162,6 +162,8 @@ ITEMS: Mapping[type[Section], Item] = {
             "final_lr_fraction": FRACTION,
             "weight_decay": NON_NEGATIVE_FLOAT,
             "global_batch_sequences": (*POSITIVE, "3"),
+            "objective": ('"ppo"', "3"),
+            "dpo": ("3", "{ beta = 0.1 }"),
             "lora": ("3", '{ targets = ["gate"] }'),
         },
         "tiny.toml",

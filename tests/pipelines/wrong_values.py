@@ -10,7 +10,7 @@ from typing import NamedTuple
 from data_recipes import schema
 from data_recipes.annotation import AnswerFieldSection
 from data_recipes.curriculum import MixSection, PhaseSection, RopeSection
-from data_recipes.finetuning import LoraSection
+from data_recipes.finetuning import DpoSection, LoraSection
 from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import Section
 from data_recipes.training import ModelSection, TrainSection
@@ -94,6 +94,13 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 "rslora": SWITCH,
                 "targets": ("[]", '"attention"'),
             }.items()
+        },
+    ),
+    DpoSection: (
+        "finetune.1.dpo.",
+        {
+            name: [Wrong(value, (FINETUNE, 'finetune.1.objective="dpo"')) for value in values]
+            for name, values in {"beta": POSITIVE_FLOAT, "label_smoothing": ("-0.1", "0.5", "[]")}.items()
         },
     ),
     schema.TokenizerSection: (

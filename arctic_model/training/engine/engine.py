@@ -53,8 +53,8 @@ class Engine:
         self.model.to_empty(device=self._deepspeed.accelerator.get_accelerator().current_device_name())
         if drawn:
             initialize(self.model, config.init_std, self.model.local_experts, settings.seed)
-        if settings.lora:
-            add_adapters(self.model, settings.lora, settings.seed)
+        if settings.tuning.lora:
+            add_adapters(self.model, settings.tuning.lora, settings.seed)
         for _, parameter in self._frozen_parameters():
             parameter.requires_grad_(False)
         self._mark_experts()
@@ -87,7 +87,7 @@ class Engine:
     @property
     def trains_adapters(self) -> bool:
         """Whether all but the adapters is frozen."""
-        return self._settings.lora is not None
+        return self._settings.tuning.lora is not None
 
     def forward(self, *inputs: Any) -> Any:
         """`loss(model, *inputs)`; pass its first item to `backward`."""
@@ -171,8 +171,8 @@ class Engine:
         """The files of a checkpoint of what this engine trains."""
         with torch.device("meta"):
             model = ArcticModel(self.model.config)
-            if self._settings.lora:
-                add_adapters(model, self._settings.lora)
+            if self._settings.tuning.lora:
+                add_adapters(model, self._settings.tuning.lora)
         return layout(model, self.state_names)
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -231,7 +231,7 @@ class Engine:
 
     def _marker(self, config: ArcticConfig) -> nn.Module:
         """What shows DeepSpeed that there are experts to train, if there are."""
-        if not config.num_experts or self._settings.lora or "experts" in self._settings.freeze:
+        if not config.num_experts or self._settings.tuning.lora or "experts" in self._settings.freeze:
             return nn.Identity()
         return deepspeed_setup.marker(self._deepspeed, config, self.group, self._group_name)
 

@@ -34,8 +34,21 @@ def _comparison(tuned: FinetuneSummary) -> Html:
     ]
     rows.append([text("tokens of this training"), text("start"), text(f"{tuned.after.tokens:,}"), text("")])
     rows.append([text("trained fraction of tokens"), text(""), text(f"{tuned.trained_fraction:.1%}"), text("")])
+    rows += [
+        [text(f"held-out pairs: {name}"), text(start), text(f"{value:.4g}"), text("")]
+        for name, start, value in _pairs(tuned)
+    ]
     header = ["measure", tuned.before.phase, f"{tuned.after.phase} ({tuned.objective}, {tuned.method})", "change"]
     return table(header, rows, numbers=2)
+
+
+def _pairs(tuned: FinetuneSummary) -> list[tuple[str, str, float]]:
+    """Name, value at the start and value of each measure on held-out pairs of answers: implicit rewards begin at 0."""
+    if not tuned.heldout:
+        return []
+    names = {"margin": "reward margin", "accuracy": "chosen answer has the higher reward"}
+    starts = {"margin": "0", "accuracy": ""}
+    return [(text, starts[name], tuned.heldout[name]) for name, text in names.items()]
 
 
 def _score(scores: Scores, name: str) -> Html:

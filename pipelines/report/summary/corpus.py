@@ -118,10 +118,9 @@ class _Candidate:
 def read_corpus(name: str, by_kind: ByKind) -> CorpusSummary:
     """The summary of corpus `name`; memory holds the narrow columns of one shard, and a number for each domain."""
     source = by_kind["source"][name].manifest
+    tokens = by_kind["tokenize"].get(name) or by_kind["tokenize"][f"{name}.pairs"]
     limits = by_kind["filter"][name].manifest.params
-    summary = CorpusSummary(
-        name, tokens=by_kind["tokenize"][name].manifest.metrics, histograms=Histograms.of_limits(limits)
-    )
+    summary = CorpusSummary(name, tokens=tokens.manifest.metrics, histograms=Histograms.of_limits(limits))
     summary.passed_over = {
         metric.removeprefix(SKIPPED): int(count)
         for metric, count in source.metrics.items()

@@ -18,11 +18,14 @@ from pipelines.report.summary.phases import PhaseSummary, read_phase
 from pipelines.report.summary.settings import Settings, read_settings
 from pipelines.report.summary.warnings import Warning_, read_warnings
 
+HELDOUT = "heldout/"
+"""Before the names of a fine-tune's measures on held-out pairs of answers."""
+
 
 @dataclass(frozen=True)
 class FinetuneSummary:
-    """One fine-tune: scores of its start (`before`) and of itself (`after`), changes by measure, and the fraction of
-    its tokens that are trained."""
+    """One fine-tune: scores of its start (`before`) and of itself (`after`), changes by measure, the fraction of its
+    tokens that are trained, and of pairs of answers the measures on those held out."""
 
     objective: str
     method: str
@@ -30,6 +33,7 @@ class FinetuneSummary:
     after: Scores
     differences: Mapping[str, Difference]
     trained_fraction: float
+    heldout: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def _finetune(name: str, by_kind: ByKind) -> FinetuneSummary:
     how = Finetuned.read(checkpoint_folder(tuned.path))
     assert how
     budgets = {share.corpus: share.budget for share in PhasePlan.read(mix.path).shares}
-    trained = {corpus: by_kind["tokenize"][corpus].manifest.metrics for corpus in budgets}
+    by_key = {tokens.manifest.key: tokens.manifest.metrics for tokens in by_kind["tokenize"].values()}
+    trained = {corpus: by_key[tuned.manifest.inputs[f"tokens:{corpus}"]] for corpus in budgets}
     return FinetuneSummary(
         objective=how.objective,
         method=how.method,
@@ -92,4 +97,9 @@ def _finetune(name: str, by_kind: ByKind) -> FinetuneSummary:
         differences=read_differences(after.path),
         trained_fraction=sum(budgets[each] * trained[each]["data/trained_fraction"] for each in budgets)
         / sum(budgets.values()),
+        heldout={
+            name.removeprefix(HELDOUT): value
+            for name, value in tuned.manifest.metrics.items()
+            if name.startswith(HELDOUT)
+        },
     )

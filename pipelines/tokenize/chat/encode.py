@@ -1,6 +1,7 @@
 """One conversation into ids in the chat template, with a mark on each id that is trained."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,10 @@ class EncodedChat(NamedTuple):
 
     ids: np.ndarray
     trained: np.ndarray
+
+    def cut(self, length: int) -> "EncodedChat":
+        """Its first `length` ids."""
+        return EncodedChat(self.ids[:length], self.trained[:length])
 
 
 class ChatTokenizer:
@@ -58,12 +63,23 @@ class ChatTokenizer:
         return any(mark in conversation.text for mark in self._forbidden)
 
     def encode(self, conversation: Conversation) -> EncodedChat:
-        """Ids of a conversation. Raises TemplateError.
+        """Ids of a conversation, without the answer that a pair rejects. Raises TemplateError.
 
         An id is trained if a character of it lies in a turn of the assistant, as in
         `transformers.apply_chat_template(..., return_assistant_tokens_mask=True)`.
         """
-        text, spans = self._template.render_spans(conversation.messages)
+        return self._encode(*self._template.render_spans(conversation.messages))
+
+    def encode_pair(self, pair: Conversation) -> tuple[EncodedChat, EncodedChat]:
+        """The chosen and the rejected side of a pair, each after the turns in front of it. Of both, the last turn alone
+        is trained. Raises TemplateError."""
+        assert pair.rejected is not None
+        *prompt, last = pair.messages
+        sides = (self._template.render_spans([*prompt, {**last, "content": text}]) for text in pair.answers)
+        better, worse = (self._encode(text, spans[-1:]) for text, spans in sides)
+        return better, worse
+
+    def _encode(self, text: str, spans: Sequence[tuple[int, int]]) -> EncodedChat:
         encoding = self._marked.encode(text, add_special_tokens=False)
         trained = np.zeros(len(encoding.ids), dtype=bool)
         for start, end in spans:

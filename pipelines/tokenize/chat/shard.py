@@ -1,28 +1,31 @@
 """One shard of conversations into one shard of packed sequences per split: the work that is spread over the cluster.
 
-Ids and marks go to files as they are made, and rows are gathered from these, so memory holds lengths and places only.
+A conversation has one side, and a pair of answers has two, the chosen one first. Ids and marks go to files as they are
+made, and rows are gathered from these, so memory holds lengths and places only.
 """
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from arctic_errors import UserError
 from pipelines.artifacts.chat_template import TemplateError
+from pipelines.artifacts.conversations import Conversation
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.tokens import write_token_shard, write_trained_marks
 from pipelines.tokenize.chat.encode import ChatTokenizer, EncodedChat
-from pipelines.tokenize.packing import fill_rows, pack
+from pipelines.tokenize.packing import Placement, fill_rows, pack
 from pipelines.tokenize.training_documents import KeptShard
 
 SPLITS = (TRAIN, HELDOUT)
+LOST = ("too_long", "spells_marks", "without_pair", "equal_sides")
+"""Why a conversation is left out: its counts have these names."""
 
 
 class ConversationError(UserError, ValueError):
@@ -31,21 +34,23 @@ class ConversationError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class ChatShard:
-    """One shard of documents, the tokenizer's folder, T, and what becomes of conversations that are longer."""
+    """One shard of documents, the tokenizer's folder, T, what becomes of conversations that are longer, and whether
+    pairs of answers are read."""
 
     number: int
     kept: KeptShard
     tokenizer: Path
     sequence_length: int
     long_conversations: Literal["drop", "truncate"]
+    pairs: bool = False
 
 
 @dataclass
 class _Encoded:
-    """The conversations of a split that are packed, in order, and the counts of all."""
+    """The conversations of a split that are packed, in order, with the lengths of their sides; the counts of all."""
 
     doc_ids: list[str] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
+    lengths: list[list[int]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -65,22 +70,13 @@ def _encode_split(shard: ChatShard, tokenizer: ChatTokenizer, split: str, folder
     scratch, scratch_marks = folder / "ids", folder / "marks"
     with scratch.open("wb") as ids_file, scratch_marks.open("wb") as marks_file:
         encoded = _encode(shard, tokenizer, split, ids_file, marks_file)
-    lengths = np.array(encoded.lengths, dtype=np.int64)
-    row_length = shard.sequence_length + 1
+    sides = np.array(encoded.lengths, dtype=np.int64).reshape(-1, 2 if shard.pairs else 1)
+    lengths, row_length = sides.sum(axis=1), shard.sequence_length + 1
     placement = pack(lengths, row_length)
     rows = fill_rows(_mapped(scratch, tokenizer.dtype), lengths, placement, row_length, tokenizer.text.pad_id)
     marks = fill_rows(_mapped(scratch_marks, "uint8"), lengths, placement, row_length, 0)
-    every_doc_id = read_table(shard.kept.documents, columns=["doc_id"])["doc_id"]
-    doc_ids = pa.array(encoded.doc_ids, pa.string())
-    pieces = {
-        "sequence": placement.row,
-        "start": placement.start,
-        "length": placement.length,
-        "doc_id": doc_ids.take(pa.array(placement.document)),
-        "doc_start": placement.doc_start,
-        "doc_row": pc.index_in(doc_ids, every_doc_id).take(pa.array(placement.document)),
-    }
-    write_token_shard(rows, pa.table(pieces), folder, split, shard.number)
+    pieces = shard.kept.piece_table(_by_side(placement, sides), pa.array(encoded.doc_ids, pa.string()))
+    write_token_shard(rows, pieces, folder, split, shard.number)
     write_trained_marks(marks, folder, split, shard.number)
     scratch.unlink()
     scratch_marks.unlink()
@@ -88,45 +84,78 @@ def _encode_split(shard: ChatShard, tokenizer: ChatTokenizer, split: str, folder
     return encoded.counts
 
 
+def _by_side(placement: Placement, sides: np.ndarray) -> Placement:
+    """A piece for each side, of lengths [documents, sides], in place of one for each document."""
+    lengths = sides[placement.document]
+    before = np.cumsum(lengths, axis=1) - lengths
+    each = lengths.shape[1]
+    return Placement(
+        np.repeat(placement.row, each),
+        (placement.start[:, None] + before).ravel(),
+        lengths.ravel(),
+        np.repeat(placement.document, each),
+        before.ravel(),
+    )
+
+
 def _encode(
     shard: ChatShard, tokenizer: ChatTokenizer, split: str, ids_file: BinaryIO, marks_file: BinaryIO
 ) -> _Encoded:
     """Write ids and marks of the split's conversations end to end."""
     encoded = _Encoded()
+    counts = encoded.counts
     for doc_id, conversation in shard.kept.conversations(split):
         if conversation is None:
             raise ConversationError(
                 f"document {doc_id} is no conversation. Read the corpus by inputs of the kind chat."
             )
-        if tokenizer.spells_marks(conversation):
-            encoded.counts["spells_marks"] += 1
-            continue
         try:
-            chat = tokenizer.encode(conversation)
+            sides = _sides(conversation, shard, tokenizer, counts)
         except TemplateError as error:
             raise ConversationError(f"document {doc_id}: {error}") from None
-        if (fitted := _fitted(chat, shard, encoded.counts)) is None:
+        if not sides:
             continue
-        ids_file.write(fitted.ids.data)
-        marks_file.write(fitted.trained.astype(np.uint8).data)
+        for side in sides:
+            ids_file.write(side.ids.data)
+            marks_file.write(side.trained.astype(np.uint8).data)
+            counts["trained_tokens"] += int(side.trained.sum())
         encoded.doc_ids.append(doc_id)
-        encoded.lengths.append(len(fitted.ids))
-        encoded.counts["documents"] += 1
-        encoded.counts["tokens"] += len(fitted.ids)
-        encoded.counts["trained_tokens"] += int(fitted.trained.sum())
-        encoded.counts["text_bytes"] += len(conversation.text.encode())
+        encoded.lengths.append([len(side.ids) for side in sides])
+        counts["documents"] += 1
+        counts["tokens"] += sum(encoded.lengths[-1])
+        counts["text_bytes"] += len(conversation.text.encode())
     return encoded
 
 
-def _fitted(chat: EncodedChat, shard: ChatShard, counts: Counter[str]) -> EncodedChat | None:
-    """The conversation as far as a sequence holds it, None if it is left out."""
+def _sides(
+    conversation: Conversation, shard: ChatShard, tokenizer: ChatTokenizer, counts: Counter[str]
+) -> Sequence[EncodedChat]:
+    """The sides to pack; none, and a count more, if the conversation is left out."""
+    if tokenizer.spells_marks(conversation):
+        counts["spells_marks"] += 1
+        return ()
+    if not shard.pairs:
+        return _fitted([tokenizer.encode(conversation)], shard, counts)
+    if conversation.rejected is None:
+        counts["without_pair"] += 1
+        return ()
+    sides = _fitted(tokenizer.encode_pair(conversation), shard, counts)
+    # A redaction or a cut may have made them equal.
+    if sides and np.array_equal(sides[0].ids, sides[1].ids):
+        counts["equal_sides"] += 1
+        return ()
+    return sides
+
+
+def _fitted(sides: Sequence[EncodedChat], shard: ChatShard, counts: Counter[str]) -> Sequence[EncodedChat]:
+    """The sides as far as a sequence holds them together; none if they are left out."""
     row_length = shard.sequence_length + 1
-    if len(chat.ids) <= row_length:
-        return chat
-    cut = EncodedChat(chat.ids[:row_length], chat.trained[:row_length])
-    if shard.long_conversations == "drop" or not cut.trained.any():
+    if sum(len(side.ids) for side in sides) <= row_length:
+        return sides
+    cut = [side.cut(row_length // len(sides)) for side in sides]
+    if shard.long_conversations == "drop" or not all(side.trained.any() for side in cut):
         counts["too_long"] += 1
-        return None
+        return ()
     counts["truncated"] += 1
     return cut
 

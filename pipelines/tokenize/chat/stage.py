@@ -13,26 +13,30 @@ from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE
 from pipelines.artifacts.tokens import TokensIndex
 from pipelines.tokenize.chat.encode import ChatTokenizer
-from pipelines.tokenize.chat.shard import SPLITS, ChatShard, ConversationError, encode_shard
+from pipelines.tokenize.chat.shard import LOST, SPLITS, ChatShard, ConversationError, encode_shard
 from pipelines.tokenize.stage import TokenizeInputs
 from pipelines.tokenize.training_documents import kept_shards
 
 
-def stage(name: str, section: TokenizeSection, inputs: TokenizeInputs[Stage]) -> Stage:
+def stage(name: str, subject: str, section: TokenizeSection, inputs: TokenizeInputs[Stage], *, pairs: bool) -> Stage:
     """Render the kept conversations of corpus `name` in the tokenizer's chat template, training and held-out, and pack
     them into sequences of T + 1 ids, with a mark on each id that the assistant wrote.
 
+    With `pairs`, a document is the chosen and the rejected answer to one prompt: two pieces one after the other.
+
     The work raises ConversationError if a document is no conversation or none is left to train on.
     """
-    params = {**section.as_params(), "form": "chat"}
-    return Stage("tokenize", name, 1, params, inputs.named(), partial(_tokenize, section, name))
+    params = {**section.as_params(), "form": "pairs" if pairs else "chat"}
+    return Stage("tokenize", subject, 1, params, inputs.named(), partial(_tokenize, section, name, pairs))
 
 
-def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
+def _tokenize(
+    section: TokenizeSection, name: str, pairs: bool, context: StageContext, artifacts: Mapping[str, Artifact]
+) -> Metrics:
     inputs: TokenizeInputs[Artifact] = TokenizeInputs.of(artifacts)
     folder = inputs.tokenizer.path
     shards = [
-        ChatShard(number, kept, folder, section.sequence_length, section.long_conversations)
+        ChatShard(number, kept, folder, section.sequence_length, section.long_conversations, pairs)
         for number, kept in enumerate(kept_shards(inputs.documents))
     ]
     results = map_shards(context, encode_shard, shards, keys=[_key(section, shard, inputs) for shard in shards])
@@ -55,13 +59,14 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifa
         text_bytes={split: totals[split]["text_bytes"] for split in SPLITS},
         num_tokens={split: totals[split]["tokens"] for split in SPLITS},
         marks_trained=True,
+        pairs=pairs,
     ).write(context.out)
     return _metrics(totals[TRAIN], totals[HELDOUT], section.sequence_length + 1)
 
 
 def _tell_losses(name: str, section: TokenizeSection, total: Counter[str], context: StageContext) -> None:
     """Warn of conversations that are not trained as they are."""
-    everything = total["documents"] + total["too_long"] + total["spells_marks"]
+    everything = total["documents"] + sum(total[name] for name in LOST)
     if total["too_long"]:
         context.warn(
             f"corpus {name}: {total['too_long']:,} of {everything:,} conversations are longer than "
@@ -78,10 +83,15 @@ def _tell_losses(name: str, section: TokenizeSection, total: Counter[str], conte
             f"corpus {name}: {total['spells_marks']:,} of {everything:,} conversations are left out, since a speaker "
             "writes out a special token of the tokenizer. Take these tokens out of the text to train on them."
         )
+    if total["without_pair"] or total["equal_sides"]:
+        context.warn(
+            f"corpus {name}: of {everything:,} conversations {total['without_pair']:,} have no rejected answer and "
+            f"{total['equal_sides']:,} two equal ones. They are left out, since there is nothing to prefer in them."
+        )
 
 
 def _metrics(train: Counter[str], heldout: Counter[str], row_length: int) -> Metrics:
-    lost = {name: train[name] + heldout[name] for name in ("too_long", "truncated", "spells_marks")}
+    lost = {name: train[name] + heldout[name] for name in (*LOST, "truncated")}
     return {
         "data/train_documents": train["documents"],
         "data/train_tokens": train["tokens"],
@@ -102,6 +112,7 @@ def _key(section: TokenizeSection, shard: ChatShard, inputs: TokenizeInputs[Arti
     return shard_key(
         shard.number,
         section.as_params(),
+        "pairs" if shard.pairs else "chat",
         *(tokenizer.digest(tokenizer.path / file) for file in (TOKENIZER_FILE, CONFIG_FILE)),
         documents.source.digest(shard.kept.documents),
         documents.filter.digest(shard.kept.filtered),

@@ -1,6 +1,8 @@
 """A fine-tune as a stage: it goes on from another checkpoint's weights, learns the marked ids alone, and resumes."""
 
 import json
+import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -31,6 +34,8 @@ from tests.kit.interruption import interrupted_before
 from tests.kit.stages import idle_stage
 
 LENGTH, SEQUENCES, BATCH = 16, 24, 4
+HELDOUT = 3
+"""Pairs, which no whole number of passes holds."""
 LORA = {"rank": 4, "alpha": 8.0}
 TRAIN = TrainSection(
     global_batch_sequences=BATCH, micro_batch_sequences=2, peak_lr=0.5, checkpoint_every_steps=2, warmup_tokens=9999
@@ -130,13 +135,15 @@ def test_two_workers_train_the_same_adapters(zero_stage: int, workshop: "Worksho
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
-def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, workshop: "Workshop") -> None:
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, objective: str, workshop: "Workshop") -> None:
     base = workshop.base(seed=7)
-    expected = workshop.run("once", base, lora)
-    with interrupted_before(5):
-        workshop.run("stopped", base, lora)
+    expected = workshop.run("once", base, lora, objective)
+    # For pairs, each step is read for the log-probabilities of the start, and then to be trained.
+    with interrupted_before(5, times=2 if objective == "dpo" else 1):
+        workshop.run("stopped", base, lora, objective)
     assert list((workshop.home / "stopped-state" / "checkpoints").iterdir())
-    found = workshop.run("stopped", base, lora)
+    found = workshop.run("stopped", base, lora, objective)
 
     assert digests(found.out) == digests(expected.out)
 
@@ -166,15 +173,89 @@ def test_the_schedule_follows_from_the_tokens_of_the_plan(kind: str, start: int,
     }
 
 
+OBJECTIVES: Mapping[str, Mapping[str, Any]] = {"sft": {}, "dpo": {"objective": "dpo", "peak_lr": 0.02}}
 SECTION = {"name": "instruct", "from": "base", "epochs": {"chat": 1.0}, "peak_lr": 0.003, "warmup_fraction": 0.0}
 
 
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_preferred_answers_gain_on_the_others_also_on_pairs_that_are_held_out(lora: Any, workshop: "Workshop") -> None:
+    made = workshop.run("preferred", workshop.base(seed=7), lora, "dpo")
+
+    history = pq.read_table(made.out / "history.parquet").to_pylist()
+    # Nothing has moved before the first update: the loss is that of a coin.
+    assert history[0]["loss"] == pytest.approx(math.log(2), rel=1e-6)
+    assert history[0]["margin"] == pytest.approx(0.0, abs=1e-6)
+    assert history[-1]["margin"] > 0.001
+    assert history[-1]["accuracy"] > 0.5
+    assert made.metrics["heldout/margin"] > 0.001
+    assert made.metrics["heldout/accuracy"] > 0.5
+    assert made.metrics["heldout/pairs"] == HELDOUT
+    how = Finetuned.read(checkpoint_folder(made.out))
+    assert how and how.objective == "dpo"
+
+
+def test_rewards_are_how_far_the_result_moved_away_from_its_start(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    made = workshop.run("preferred", base, None, "dpo")
+
+    sequences = TokenSequences(workshop.home / "pairs", "heldout")
+    rows = read_rows([sequences], np.zeros(HELDOUT, int), np.arange(HELDOUT))
+    ids, positions, segments, targets = map(torch.from_numpy, rows)
+    rewards = []
+    for side in (0, 1):
+        answer = (targets >= 0) & (segments == side)
+        after, before = (
+            ArcticModel.from_pretrained(checkpoint_folder(folder))(ids, positions, segments).double().log_softmax(-1)
+            for folder in (made.out, base)
+        )
+        moved = (after - before).gather(-1, targets.clamp(min=0)[..., None])[answer]
+        rewards.append(0.1 * float(moved.sum().detach()) / HELDOUT)
+    assert made.metrics["heldout/chosen_reward"] == pytest.approx(rewards[0], rel=1e-4)
+    assert made.metrics["heldout/rejected_reward"] == pytest.approx(rewards[1], rel=1e-4)
+    assert made.metrics["heldout/margin"] == pytest.approx(rewards[0] - rewards[1], rel=1e-4)
+
+
+def test_a_fine_tune_that_is_stopped_before_its_first_step_continues(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    expected = workshop.run("once", base, None, "dpo")
+    # The log-probabilities of the start are being computed.
+    with interrupted_before(3):
+        workshop.run("stopped", base, None, "dpo")
+
+    found = workshop.run("stopped", base, None, "dpo")
+
+    assert digests(found.out) == digests(expected.out)
+
+
+def test_a_start_that_is_lost_is_named(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    workshop.run("lost", base, None, "dpo")
+    shutil.rmtree(workshop.home / "lost-state" / "reference")
+
+    with pytest.raises(CheckpointError, match="Remove .*lost-state to fine-tune anew"):
+        workshop.run("lost", base, None, "dpo")
+
+
+@pytest.mark.slow
+def test_two_workers_prefer_the_same(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    alone = workshop.run("alone", base, None, "dpo")
+
+    together = workshop.run("together", base, None, "dpo", num_workers=2, expert_parallel_size=2)
+
+    for column in ("loss", "margin", "chosen_reward"):
+        columns = [pq.read_table(made.out / "history.parquet")[column].to_pylist() for made in (alone, together)]
+        assert columns[1] == pytest.approx(columns[0], rel=1e-3, abs=1e-5)
+    assert together.metrics["heldout/margin"] == pytest.approx(alone.metrics["heldout/margin"], rel=1e-3)
+
+
 class Workshop:
-    """Runs fine-tunes in `home` on one corpus of packed conversations."""
+    """Runs fine-tunes in `home` on one corpus of packed conversations, and on one of pairs of answers."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         write_conversations(home / "chat")
+        write_pairs(home / "pairs")
         (home / "mix").mkdir()
         PhasePlan.of("instruct", LENGTH, 0, (CorpusShare("chat", SEQUENCES, 0, SEQUENCES),)).write(home / "mix")
 
@@ -184,9 +265,9 @@ class Workshop:
         ArcticModel(preset("tiny"), seed=seed).save_pretrained(checkpoint_folder(folder))
         return folder
 
-    def run(self, name: str, base: Path, lora: Any = None, **train: Any) -> Made:
+    def run(self, name: str, base: Path, lora: Any = None, objective: str = "sft", **train: Any) -> Made:
         """The output folder, which is new; the state folder stays from attempt to attempt."""
-        section = FinetuneSection.model_validate({**SECTION, "lora": lora})
+        section = FinetuneSection.model_validate({**SECTION, **OBJECTIVES[objective], "lora": lora})
         inputs = finetune.FinetuneInputs(idle_stage("mix"), {"chat": idle_stage("tokenize")}, idle_stage("train"))
         whole = section.train_section(TrainSection.model_validate({**TRAIN.as_params(), **train}))
         stage: Stage = finetune.stage(section, whole, preset("tiny").to_dict(), inputs)
@@ -194,7 +275,8 @@ class Workshop:
         out, state = self.home / f"{name}-out-{attempt}", self.home / f"{name}-state"
         out.mkdir()
         state.mkdir(exist_ok=True)
-        read = {"mix": self.home / "mix", "tokens:chat": self.home / "chat", "base": base}
+        tokens = self.home / ("pairs" if objective == "dpo" else "chat")
+        read = {"mix": self.home / "mix", "tokens:chat": tokens, "base": base}
         artifacts = {key: artifact(path) for key, path in read.items()}
         return Made(out, dict(stage.work(StageContext(stage.id, out, state, [].append), artifacts)))
 
@@ -224,6 +306,31 @@ def write_conversations(folder: Path) -> None:
     write_trained_marks([marks], folder, "train", 0)
     sizes = {"train": [SEQUENCES]}, {"train": 1}, {"train": 1}
     TokensIndex(LENGTH, "uint16", 384, 0, 1, *sizes, marks_trained=True).write(folder)
+
+
+def write_pairs(folder: Path) -> None:
+    """Sequences of one pair, of which 8 ids are the prompt: an answer of small ids is chosen, one of large rejected."""
+    random = np.random.default_rng(1)
+    side = LENGTH // 2
+    for split, count in (("train", SEQUENCES), ("heldout", HELDOUT)):
+        rows = random.integers(4, 50, (count, LENGTH + 1)).astype(np.uint16)
+        rows[:, side : 2 * side] = rows[:, :side]
+        rows[:, side - 2 : side] = random.integers(60, 64, (count, 2))
+        rows[:, 2 * side - 2 : 2 * side] = random.integers(80, 84, (count, 2))
+        marks = np.zeros(rows.shape, bool)
+        marks[:, [side - 2, side - 1, 2 * side - 2, 2 * side - 1]] = True
+        pieces = {
+            "sequence": np.repeat(np.arange(count), 2),
+            "start": [0, side] * count,
+            "length": [side, side] * count,
+            "doc_id": np.repeat([str(number) for number in range(count)], 2),
+            "doc_start": [0, side] * count,
+            "doc_row": np.repeat(np.arange(count), 2),
+        }
+        write_token_shard(rows, pa.table(pieces), folder, split, 0)
+        write_trained_marks([marks], folder, split, 0)
+    sizes = {"train": [SEQUENCES], "heldout": [HELDOUT]}, {"train": 1, "heldout": 1}, {"train": 1, "heldout": 1}
+    TokensIndex(LENGTH, "uint16", 384, 0, 1, *sizes, marks_trained=True, pairs=True).write(folder)
 
 
 def artifact(path: Path) -> Artifact:

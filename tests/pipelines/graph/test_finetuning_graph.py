@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from data_recipes import RecipeError
 from infra.stage import Stage
 from pipelines import Recipe
 
 SQL = {"kind": "text_to_sql", "num_schemas": 8, "num_heldout_schemas": 2, "pairs_per_schema": 2, "seed": 1}
 CHAT = {"kind": "text_to_sql_chat", "num_schemas": 8, "pairs_per_schema": 2, "seed": 1}
-RUN = {
+RATED = {"kind": "chat", "paths": [str(Path(__file__).parent / "rated.jsonl")], "licence": "CC0-1.0"}
+CORPORA = {"sql": SQL, "chat": CHAT, "rated": RATED}
+RUN: Mapping[str, Any] = {
     "name": "tiny",
     "description": "",
     "tokenizer": {"vocab_size": 300, "sample_bytes_per_corpus": 1000},
@@ -26,13 +30,14 @@ RUN = {
 INSTRUCT = {"name": "instruct", "from": "second", "epochs": {"chat": 2.0}, "peak_lr": 0.0001}
 
 
-def stages(*finetune: Mapping[str, object], **changes: object) -> Mapping[str, Stage]:
-    corpora = [{"name": name, "description": "", "source": {"inputs": [page]}} for name, page in CORPORA.items()]
-    used = corpora if finetune else corpora[:1]
-    return Recipe.of({**RUN, "finetune": list(finetune), **changes}, *used).graph().stages
+def stages(*finetune: Mapping[str, Any], **changes: object) -> Mapping[str, Stage]:
+    named = {"sql"}.union(*(corpora(section) for section in finetune))
+    pages = [{"name": name, "description": "", "source": {"inputs": [CORPORA[name]]}} for name in sorted(named)]
+    return Recipe.of({**RUN, "finetune": list(finetune), **changes}, *pages).graph().stages
 
 
-CORPORA = {"sql": SQL, "chat": CHAT}
+def corpora(section: Mapping[str, Any]) -> set[str]:
+    return {*section.get("epochs", {}), *section.get("weights", {})}
 
 
 def test_a_fine_tune_starts_from_its_phase_and_is_compared_with_it() -> None:
@@ -63,6 +68,31 @@ def test_a_fine_tune_of_a_fine_tune() -> None:
     assert built["evaluate[again]"].inputs["previous"].id == "evaluate[instruct]"
 
 
+def test_pairs_are_packed_beside_the_conversations_of_the_same_corpus() -> None:
+    chosen = {**INSTRUCT, "epochs": {"rated": 1.0}}
+    preferred = {**INSTRUCT, "name": "preferred", "from": "instruct", "epochs": {"rated": 1.0}, "objective": "dpo"}
+
+    built = stages(chosen, preferred)
+
+    assert built["finetune[instruct]"].inputs["tokens:rated"].id == "tokenize[rated]"
+    assert built["finetune[preferred]"].inputs["tokens:rated"].id == "tokenize[rated.pairs]"
+    assert built["finetune[preferred]"].inputs["base"].id == "finetune[instruct]"
+    assert built["mix[preferred]"].inputs["tokens:rated"].id == "tokenize[rated.pairs]"
+
+
+def test_conversations_without_two_answers_are_refused_for_dpo() -> None:
+    with pytest.raises(RecipeError, match='objective = "dpo" reads pairs of answers'):
+        stages({**INSTRUCT, "objective": "dpo"})
+
+
+def test_settings_of_dpo_are_part_of_its_key_and_its_defaults_need_no_section() -> None:
+    preferred = {**INSTRUCT, "epochs": {"rated": 1.0}, "objective": "dpo"}
+    key = stages(preferred)["finetune[instruct]"].key
+
+    assert stages({**preferred, "dpo": {"beta": 0.1}})["finetune[instruct]"].key == key
+    assert stages({**preferred, "dpo": {"beta": 0.2}})["finetune[instruct]"].key != key
+
+
 def test_a_fine_tune_leaves_pretraining_as_it_is() -> None:
     before, after = stages(), stages(INSTRUCT)
 
@@ -78,7 +108,7 @@ def test_what_only_spreads_the_work_is_no_part_of_the_key() -> None:
 
 
 @pytest.mark.parametrize("change", [{"peak_lr": 0.5}, {"epochs": {"chat": 1.0}}, {"from": "first"}], ids=str)
-def test_what_changes_the_result_changes_the_key(change: Mapping[str, object]) -> None:
+def test_what_changes_the_result_changes_the_key(change: Mapping[str, Any]) -> None:
     built, changed = stages(INSTRUCT), stages({**INSTRUCT, **change})
 
     assert built["finetune[instruct]"].key != changed["finetune[instruct]"].key
@@ -88,8 +118,8 @@ def test_what_changes_the_result_changes_the_key(change: Mapping[str, object]) -
 def test_a_lock_gives_the_same_keys_again(tmp_path: Path) -> None:
     from pipelines.recipes import load_recipe
 
-    corpora = [{"name": name, "description": "", "source": {"inputs": [page]}} for name, page in CORPORA.items()]
-    graph = Recipe.of({**RUN, "finetune": [INSTRUCT]}, *corpora, folder=tmp_path).graph()
+    pages = [{"name": name, "description": "", "source": {"inputs": [CORPORA[name]]}} for name in ("sql", "chat")]
+    graph = Recipe.of({**RUN, "finetune": [INSTRUCT]}, *pages, folder=tmp_path).graph()
     (tmp_path / "lock.json").write_text(graph.lock.to_json())
 
     again = load_recipe(tmp_path / "lock.json").graph()

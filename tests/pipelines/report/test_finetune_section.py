@@ -12,7 +12,7 @@ def test_base_and_instruct_stand_side_by_side_with_what_changed() -> None:
     after = Scores("instruct", 6, 384, {"text_to_sql/execution_accuracy": score(0.5), "bits_per_byte/sql": score(1.25)})
     changes = {"text_to_sql/execution_accuracy": Difference(0.25, 0.1, 0.4, 0.01, None, 40)}
 
-    page = finetune_section([FinetuneSummary("sft", "full", before, after, changes, 0.25)])
+    page = finetune_section([FinetuneSummary("sft", "full", before, after, changes, 0.25, {})])
 
     cells = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page)]
     rows = [cells[start : start + 4] for start in range(0, len(cells), 4)]

@@ -68,7 +68,7 @@ def hostile(small_run: Any) -> RunSummary:
     summary = read_summary("run", small_run.artifacts)
     scores = summary.phases[-1].scores
     changes = {name: Difference(0.1, 0.0, 0.2, 0.03, None, 9) for name in scores.scores}
-    tuned = FinetuneSummary("sft", "lora", scores, scores, changes, 0.5)
+    tuned = FinetuneSummary("sft", "lora", scores, scores, changes, 0.5, {})
     agreement = {"engine": "vllm", "max_difference": 0.1, "argmax_share": 0.9, "tokens": 9, "mean_kl": 0.1}
     export = ExportSummary("gguf", "train[3]", "gguf", "float16", "../../x", agreement)
     return planted(dataclasses.replace(summary, finetunes=[tuned], exports=[export]))  # type: ignore[no-any-return]
