@@ -47,13 +47,13 @@ class FinetuneSection(Section):
     base: Annotated[Text, Field(alias="from")]
     """Checkpoint to start from: the name of a phase, or of a fine-tune above."""
     weights: dict[str, Fraction] = {}
-    """Fraction of the fine-tune's tokens per corpus of conversations; the fractions sum to 1. Needs `tokens`."""
+    """Fraction of the fine-tune's tokens per corpus; the fractions sum to 1. Needs `tokens`. Beside conversations, a
+    corpus that a phase reads may be named: its documents are learnt once more, so that less of them is forgotten."""
     tokens: PositiveInt | None = None
     """Tokens to train on, those of prompts and padding included: a multiple of sequence_length x
     global_batch_sequences. Needs `weights`."""
     epochs: dict[str, PositiveFloat] = {}
-    """Number of epochs per corpus of conversations, in place of `tokens` and `weights`; all are rounded to whole
-    steps."""
+    """Number of epochs per corpus, in place of `tokens` and `weights`; all are rounded to whole steps."""
     peak_lr: PositiveFloat
     """Peak learning rate."""
     schedule: Literal["cosine", "wsd"] = "cosine"

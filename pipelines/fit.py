@@ -228,23 +228,23 @@ def _finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> I
     for number, section in enumerate(run.finetune, start=1):
         prefix, field = f"finetune.{number}", "weights" if section.weights else "epochs"
         for name in section.corpora:
-            value = getattr(section, field)[name]
+            place = f"{prefix}.{field}.{name} = {getattr(section, field)[name]:g}"
             yield from (
-                f"{prefix}.{field}.{name} = {value:g}: {mistake}"
-                for mistake in _chat_input_mistakes(section, corpora[name])
+                f"{place}: {mistake}" for mistake in _tuning_data_mistakes(section, corpora[name], phases.get(name))
             )
-            if name in phases:
-                yield (
-                    f"{prefix}.{field}.{name} = {value:g}: phases.{phases[name]} reads this corpus as documents. Give "
-                    "the conversations a corpus recipe of their own."
-                )
+        if all(name in phases for name in section.corpora):
+            yield f"{prefix}.{field}: no corpus of conversations is among them. Name one, or train another phase."
         yield from (f"{prefix}.{mistake}" for mistake in _layout_mistakes(section, run))
 
 
-def _chat_input_mistakes(section: FinetuneSection, corpus: CorpusRecipe) -> Iterator[str]:
-    """Inputs whose documents the objective of a fine-tune cannot read."""
+def _tuning_data_mistakes(section: FinetuneSection, corpus: CorpusRecipe, phase: int | None) -> Iterator[str]:
+    """Inputs that a fine-tune cannot read: it takes conversations, or documents of a corpus that a phase reads."""
     for item in corpus.source.inputs:
-        if item.kind not in CHAT_KINDS:
+        if item.kind in CHAT_KINDS and phase:
+            yield (
+                f"phases.{phase} reads this corpus as documents. Give the conversations a corpus recipe of their own."
+            )
+        elif item.kind not in CHAT_KINDS and (section.preference or not phase):
             yield (
                 f"the corpus has an input of kind {item.kind}, whose documents are no conversations. Name a corpus of "
                 f"the kind {' or '.join(CHAT_KINDS)}."

@@ -169,7 +169,7 @@ def chain(
     phases = _phases(run, texts, tokenizer, tokens, folder, weights)
     stages += [tokenizer, *tokens.values(), *phases]
     chats = {name: corpora[name].training_documents for name in conversation_corpora(run)}
-    stages += finetune_stages(run, chats, tokenizer, _measured(run, phases), folder)
+    stages += finetune_stages(run, chats, tokens, tokenizer, _measured(run, phases), folder)
     built = {stage.id: stage for stage in topological_order(stages)}
     stages += _exports(run, texts, built)
     built = {stage.id: stage for stage in topological_order(stages)}

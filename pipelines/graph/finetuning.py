@@ -21,13 +21,15 @@ class Measured:
 
 
 def conversation_corpora(run: RunRecipe) -> list[str]:
-    """Names of the corpora that fine-tunes read, sorted."""
-    return sorted({name for section in run.finetune for name in section.corpora})
+    """Names of the corpora that fine-tunes read as conversations, sorted: those that no phase reads as documents."""
+    documents = {name for phase in run.phases for name in phase.corpora}
+    return sorted({name for section in run.finetune for name in section.corpora} - documents)
 
 
 def finetune_stages(
     run: RunRecipe,
     documents: Mapping[str, tokenize.TrainingDocuments[Stage]],
+    tokens: Mapping[str, Stage],
     tokenizer: Stage,
     phases: Mapping[str, Measured],
     folder: Path,
@@ -37,11 +39,12 @@ def finetune_stages(
     Args:
         run: The recipe.
         documents: Kept documents of the corpora of conversations, by name.
+        tokens: Tokens of the corpora that phases read, by name.
         tokenizer: The run's tokenizer.
         phases: The phases by name.
         folder: Folder of the recipe.
     """
-    tokens = {
+    chats = {
         section.tokens_name(name): chat.stage(
             name,
             section.tokens_name(name),
@@ -51,15 +54,17 @@ def finetune_stages(
         )
         for section in run.finetune
         for name in section.corpora
+        if name in documents
     }
     length = run.tokenize.sequence_length
     models = {phase.name: phase_config(run, number).to_dict() for number, phase in enumerate(run.phases, start=1)}
-    stages = list(tokens.values())
+    stages = list(chats.values())
     checkpoints = dict(phases)
     for section in run.finetune:
         base, train = checkpoints[section.base], section.train_section(run.train)
         model = models[section.name] = models[section.base]
-        read = {name: tokens[section.tokens_name(name)] for name in section.corpora}
+        names = {name: section.tokens_name(name) for name in section.corpora}
+        read = {name: chats[names[name]] if name in documents else tokens[name] for name in names}
         order = mix.MixInputs(read)
         mixed = mix.finetune_stage(section, run.mix.seed, length, train.global_batch_sequences, order)
         tuned = finetune.stage(section, train, model, finetune.FinetuneInputs(mixed, read, base.trained))

@@ -95,7 +95,7 @@ def _finetune(name: str, by_kind: ByKind) -> FinetuneSummary:
         before=Scores.read(by_kind["evaluate"][subject].path),
         after=Scores.read(after.path),
         differences=read_differences(after.path),
-        trained_fraction=sum(budgets[each] * trained[each]["data/trained_fraction"] for each in budgets)
+        trained_fraction=sum(budgets[each] * trained[each].get("data/trained_fraction", 1.0) for each in budgets)
         / sum(budgets.values()),
         heldout={
             name.removeprefix(HELDOUT): value

@@ -93,6 +93,25 @@ def test_settings_of_dpo_are_part_of_its_key_and_its_defaults_need_no_section() 
     assert stages({**preferred, "dpo": {"beta": 0.2}})["finetune[instruct]"].key != key
 
 
+def test_documents_of_a_phase_are_learnt_beside_conversations() -> None:
+    mixed = {**INSTRUCT, "epochs": {}, "tokens": 512, "weights": {"chat": 0.75, "sql": 0.25}}
+
+    built = stages(mixed)
+
+    assert built["finetune[instruct]"].inputs["tokens:sql"] is built["train[2]"].inputs["tokens:sql"]
+    assert {name for name in built if name.startswith("tokenize[")} == {"tokenize[sql]", "tokenize[chat]"}
+
+
+def test_documents_alone_are_no_fine_tune() -> None:
+    with pytest.raises(RecipeError, match="no corpus of conversations is among them"):
+        stages({**INSTRUCT, "epochs": {"sql": 1.0}})
+
+
+def test_documents_are_no_pairs() -> None:
+    with pytest.raises(RecipeError, match="kind text_to_sql, whose documents are no conversations"):
+        stages({**INSTRUCT, "epochs": {"rated": 1.0, "sql": 1.0}, "objective": "dpo"})
+
+
 def test_a_fine_tune_leaves_pretraining_as_it_is() -> None:
     before, after = stages(), stages(INSTRUCT)
 
