@@ -243,7 +243,8 @@ class ExportSection(Section):
     """Data type of the weights: float32 (default) or bfloat16 for huggingface; float16 (default), float32 or q8_0 for
     gguf; float8_e4m3 for fp8."""
     checkpoint: str = ""
-    """Id of the stage whose checkpoint to export, such as "train[2]". If unset, the last phase's."""
+    """Id of the stage whose checkpoint to export, such as "train[2]" or "finetune[instruct]". If unset, the last
+    phase's."""
 
 
 class RunRecipe(Section):

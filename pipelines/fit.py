@@ -301,14 +301,16 @@ def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) ->
 def _chat_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:
     """A tokenizer that a run trains has a chat template; one that is loaded has it if it knows the marks."""
     file = folder / run.tokenizer.path
-    if run.evaluate.chat != "always" or not run.tokenizer.path or not file.is_file():
+    if not run.tokenizer.path or not file.is_file():
         return
     text = file.read_text(encoding="utf-8", errors="replace")
-    if not all(mark in text for mark in (CHAT_START, CHAT_END)):
-        yield (
-            f"evaluate.chat = 'always': {run.tokenizer.path} has no tokens {CHAT_START} and {CHAT_END}, so it gets no "
-            "chat template. Use 'auto' or 'never'."
-        )
+    if all(mark in text for mark in (CHAT_START, CHAT_END)):
+        return
+    fault = f"{run.tokenizer.path} has no tokens {CHAT_START} and {CHAT_END}, so it gets no chat template."
+    if run.evaluate.chat == "always":
+        yield f"evaluate.chat = 'always': {fault} Use 'auto' or 'never'."
+    for number, section in enumerate(run.finetune, start=1):
+        yield f"finetune.{number}.name = {section.name!r}: {fault} Take a tokenizer that has them."
 
 
 def _export_mistakes(run: RunRecipe) -> Iterator[str]:
@@ -317,6 +319,7 @@ def _export_mistakes(run: RunRecipe) -> Iterator[str]:
         if section.name in names[: number - 1]:
             yield f"export.{number}.name = {section.name!r}: an export above has this name. Choose another one."
         available = [f"train[{phase}]" for phase, _ in enumerate(run.phases, start=1)]
+        available += [f"finetune[{tune.name}]" for tune in run.finetune]
         if section.checkpoint and section.checkpoint not in available:
             hint = did_you_mean(section.checkpoint, available) or f"There are {', '.join(available)}."
             yield f"export.{number}.checkpoint = {section.checkpoint!r}: no stage with a checkpoint. {hint}"

@@ -18,10 +18,12 @@ class CorpusHistory(Inputs[Node]):
 
 @dataclass(frozen=True)
 class ExportInputs(Inputs[Node]):
-    """The checkpoint, its tokenizer and its scores; the order of each phase up to it; by corpus, its history."""
+    """The checkpoint, its tokenizer and its scores; the orders of phases and fine-tunes up to it, by number; by corpus,
+    its history; of a fine-tune, the scores of the phase that it goes back to."""
 
     train: Node
     tokenizer: Node
     evaluate: Node
     mix: Mapping[str, Node]
     corpora: Mapping[str, CorpusHistory[Node]]
+    base: Node | None = None

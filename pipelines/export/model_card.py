@@ -100,9 +100,18 @@ def _scores(record: RunRecord) -> str:
         [name, score_text(score.value), interval_text(score), f"{score.n:,}"]
         for name, score in record.scores.scores.items()
     ]
+    header, better = (
+        ["measure", "score", "95 % interval", "n"],
+        "Lower is better for bits per byte, higher for all else.",
+    )
+    if not record.base:
+        return f"Of this checkpoint, phase {record.scores.phase}. {better}\n\n" + _table(header, rows)
+    before = record.base.scores
+    rows = [[*row, score_text(before[row[0]].value) if row[0] in before else "not measured"] for row in rows]
     return (
-        f"Of this checkpoint, phase {record.scores.phase}. Lower is better for bits per byte, higher for all else.\n\n"
-        + _table(["measure", "score", "95 % interval", "n"], rows)
+        f"Of this checkpoint, the fine-tune {record.scores.phase}, asked in the chat, and of its base, the phase "
+        f"{record.base.phase}, asked in its own form. {better}\n\n"
+        + _table([*header, f"score of {record.base.phase}"], rows)
     )
 
 

@@ -44,7 +44,8 @@ class PhaseRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run up to the checkpoint that is exported; `stages` are `id@key` of what it was made from."""
+    """A run up to the checkpoint that is exported; `stages` are `id@key` of what it was made from; `base`: of a
+    fine-tune, the scores of the phase that it goes back to."""
 
     run: str
     export: str
@@ -53,6 +54,7 @@ class RunRecord:
     phases: list[PhaseRecord]
     scores: Scores
     stages: list[str]
+    base: Scores | None = None
 
     @property
     def tokens(self) -> int:
@@ -77,6 +79,7 @@ def read_run(run: str, export: str, inputs: ExportInputs[Artifact]) -> RunRecord
         phases=[_phase(plan) for plan in plans],
         scores=Scores.read(inputs.evaluate.path),
         stages=[f"{artifact.manifest.id}@{artifact.manifest.key}" for artifact in used],
+        base=Scores.read(inputs.base.path) if inputs.base else None,
     )
 
 

@@ -10,9 +10,10 @@ from data_recipes.curriculum import PhaseSection
 from data_recipes.lock import Lock
 from data_recipes.training import TrainSection
 from infra.stage import Stage, topological_order
-from pipelines import annotate, dedup, evaluate, export, mix, report, score, source, tokenize, train
+from pipelines import annotate, dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
 from pipelines.fit import Recipes, mistakes_of, model_config, phase_config, require_fit
+from pipelines.graph.exporting import export_stages
 from pipelines.graph.finetuning import Measured, conversation_corpora, finetune_stages
 from pipelines.graph.own_stages import own_stages
 
@@ -171,7 +172,8 @@ def chain(
     chats = {name: corpora[name].training_documents for name in conversation_corpora(run)}
     stages += finetune_stages(run, chats, tokens, tokenizer, _measured(run, phases), folder)
     built = {stage.id: stage for stage in topological_order(stages)}
-    stages += _exports(run, texts, built)
+    documents = {name: corpus.training_documents for name, corpus in corpora.items()}
+    stages += export_stages(run, documents, built)
     built = {stage.id: stage for stage in topological_order(stages)}
     stages += own_stages(run.stages, built, "", folder).values()
     stages.append(report.stage(run.name, _by_id(stages)))
@@ -227,21 +229,6 @@ def _mixes(
     data = [segment.data for segment in run.segments[number - 1]]
     amendments = [[each for each in data[:count] if each] for count in range(1, len(data) + 1)]
     return [mix.stage(number, phase, run.mix, lengths, inputs, each) for each in amendments]
-
-
-def _exports(run: RunRecipe, corpora: Mapping[str, Corpus], built: Mapping[str, Stage]) -> list[Stage]:
-    stages = []
-    for section in run.export:
-        train = built[section.checkpoint or f"train[{len(run.phases)}]"]
-        number = int(train.subject)
-        history = {
-            name: export.CorpusHistory(corpus.source, corpus.filter, corpus.dedup, built[f"tokenize[{name}]"])
-            for name, corpus in corpora.items()
-        }
-        mixes = {str(phase): built[f"mix[{phase}]"] for phase in range(1, number + 1)}
-        inputs = export.ExportInputs(train, built["tokenizer"], built[f"evaluate[{number}]"], mixes, history)
-        stages.append(export.stage(run.name, section, inputs))
-    return stages
 
 
 def segment_settings(run: RunRecipe, number: int) -> list[train.SegmentSettings]:

@@ -17,7 +17,7 @@ from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import Section
 from pipelines.cli import main
 from tests.pipelines.wrong_items import ITEMS
-from tests.pipelines.wrong_values import CORPUS, RUN, Wrong
+from tests.pipelines.wrong_values import CORPUS, FINETUNE, RUN, Wrong
 
 CORPUS_PAGE = """
 name = "{name}"
@@ -168,3 +168,13 @@ def test_a_chat_that_the_tokenizer_has_no_template_for_is_refused(refuse: Callab
     message = refuse("plan", "tiny.toml", "evaluate.chat='always'")
     explained(message, "tiny.toml", "evaluate.chat = 'always': plain.json has no tokens <|im_start|> and <|im_end|>")
     assert "evaluate.chat" not in refuse("plan", "tiny.toml", "evaluate.chat='auto'")
+
+
+def test_a_fine_tune_without_tokens_for_a_chat_is_refused(refuse: Callable[..., str]) -> None:
+    Path("plain.json").write_text(json.dumps({"added_tokens": [{"content": "<|im_start|>"}]}))
+    page = (
+        Path("tiny.toml").read_text().replace("sample_bytes_per_corpus = 1000", 'path = "plain.json"\nend_token = "x"')
+    )
+    Path("tiny.toml").write_text(page)
+    message = refuse("plan", "tiny.toml", FINETUNE)
+    explained(message, "tiny.toml", "finetune.1.name = 'tuned': plain.json has no tokens <|im_start|> and <|im_end|>")

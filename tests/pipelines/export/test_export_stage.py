@@ -43,6 +43,7 @@ def keys(folder: Path, *exports: dict[str, Any]) -> dict[str, str]:
     return {planned.stage.id: planned.stage.key for planned in plan.stages}
 
 
+CHAT = {"kind": "text_to_sql_chat", "num_schemas": 8, "pairs_per_schema": 2, "seed": 3}
 HF = {"name": "hf", "to": "huggingface"}
 
 
@@ -53,6 +54,22 @@ def test_an_export_reads_the_last_phase_unless_it_names_another(tmp_path: Path) 
     assert stages["export[hf]"].inputs["evaluate"] is stages["evaluate[2]"]
     assert {name for name in stages["export[early]"].inputs if name.startswith("mix")} == {"mix:1"}
     assert stages["report"].inputs["export[hf]"] is stages["export[hf]"]
+
+
+def test_an_export_of_a_fine_tune_has_the_data_and_the_base_of_all_that_it_goes_back_to(tmp_path: Path) -> None:
+    tune = {"from": "one", "name": "tuned", "epochs": {"chat": 1.0}, "peak_lr": 0.001}
+    tunes = [tune, {**tune, "from": "tuned", "name": "again"}, {**tune, "name": "other", "epochs": {"more": 1.0}}]
+    chats = [{**CORPUS, "name": name, "source": {"inputs": [CHAT]}} for name in ("chat", "more")]
+    exported = HF | {"checkpoint": "finetune[again]"}
+
+    stages = Recipe.of({**RUN, "finetune": tunes, "export": [exported]}, CORPUS, *chats, folder=tmp_path).graph().stages
+
+    read = {name: stage.id for name, stage in stages["export[hf]"].inputs.items()}
+    assert read["train"] == "finetune[again]"
+    assert (read["evaluate"], read["base"]) == ("evaluate[again]", "evaluate[1]")
+    mixes = [read[name] for name in sorted(read) if name.startswith("mix:")]
+    assert mixes == ["mix[1]", "mix[tuned]", "mix[again]"]
+    assert {name for name in read if name.startswith("tokens:")} == {"tokens:sql", "tokens:chat"}
 
 
 def test_the_default_dtype_and_its_name_are_one_key_and_another_dtype_is_another(tmp_path: Path) -> None:

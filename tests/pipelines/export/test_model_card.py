@@ -1,6 +1,7 @@
 """The card counts what its run committed, and shows no text of a document as markup."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,22 @@ def test_every_figure_of_the_run_is_on_the_card(card: str) -> None:
     assert "| web | 2,000 | 1,500 | 1,200 | 34,567 |" in card
     assert table["equal likeliest tokens"] == ["100.00%"]
     assert table["mean KL divergence"] == ["0 nats per token"]
+
+
+def test_the_card_of_a_fine_tune_shows_its_base_beside_it() -> None:
+    from arctic_model.export.validation import Agreement
+
+    agreement = Agreement("e", 1, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0)
+    base = Scores("sql", 10, 10_000, {"spider/execution_accuracy": Score(0.125, 40, 0.0, 0.25)})
+    scores = {"spider/execution_accuracy": Score(0.25, 40, 0.125, 0.375), "ifeval/acc": Score(0.5, 40, 0.4, 0.6)}
+    tuned = replace(record({}), scores=Scores("instruct", 10, 10_000, scores), base=base)
+
+    card = model_card(tuned, FORMATS["huggingface"], "float32", agreement)
+
+    table = rows(card)
+    assert table["measure"] == ["score", "95 % interval", "n", "score of sql"]
+    assert table["spider/execution_accuracy"] == ["0.250", "0.125 to 0.375", "40", "0.125"]
+    assert table["ifeval/acc"][-1] == "not measured"
 
 
 def test_compute_is_six_times_active_parameters_times_tokens(card: str) -> None:
