@@ -219,8 +219,7 @@ class ArcticModel(nn.Module):
         for number, layer in enumerate(self.model.layers):
             inputs = (hidden, angles, mask, caches[number] if caches else None, policy.capacity_factor)
             if policy.activation_checkpointing == "layer":
-                # Nothing is drawn in a layer, so there is no random state to keep.
-                hidden, routing = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
+                hidden, routing = checkpoint(layer, *inputs, use_reentrant=False)
             else:
                 with selective_recomputation() if policy.activation_checkpointing == "selective" else nullcontext():
                     hidden, routing = layer(*inputs)

@@ -21,6 +21,8 @@ class LoraSection(Section):
     """Scale of the adapters, times the rank."""
     rslora: bool = False
     """Scale by alpha / sqrt(rank) instead of alpha / rank."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Probability that an element of an adapter's input is left out in training."""
     targets: Annotated[list[Literal["attention", "dense"]], Field(min_length=1)] = ["attention", "dense"]
     """Parts of each layer whose matrices get an adapter: attention, and the dense MLP beside the experts. Every token
     passes both."""

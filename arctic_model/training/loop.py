@@ -1,7 +1,7 @@
 """The training loop: the same under Ray Train, under `torchrun`, and in one process.
 
 Every worker calls `train` in step. A step depends on the plan and on its number alone: batches follow by arithmetic,
-losses are divided by counts over all workers, and nothing is random.
+losses are divided by counts over all workers, and random numbers, which dropout alone draws, follow from the step.
 """
 
 import logging
@@ -36,7 +36,7 @@ from arctic_model.training.objective import (
     unpacked,
 )
 from arctic_model.training.optimization import Optimization
-from arctic_model.training.process import prepare_process
+from arctic_model.training.process import prepare_process, seed_step
 from arctic_model.training.reference import Reference
 from arctic_model.training.saving import CHECKPOINTS, HISTORY, Saver
 from arctic_model.training.schedule import Schedule
@@ -302,6 +302,7 @@ class _Loop:
     def _take_step(self, batches: list[Batch], totals: Tensor, upcoming: list[Batch]) -> Tensor:
         """One optimizer step, given its counts over all workers. Returns the counts of the upcoming step."""
         predicted, tokens = totals.tolist()
+        seed_step(self.plan.optimization.seed, self.state.step + 1, dist.get_rank())
         scale = Scale(max(predicted, 1.0), max(tokens, 1.0), self.state.load.float().to(self.engine.device))
         shape = (len(self.plan.config.moe_layers), self.plan.config.num_experts, len(self.plan.corpora))
         sums = torch.zeros(num_sums(*shape), dtype=torch.float64, device=self.engine.device)

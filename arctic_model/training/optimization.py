@@ -42,12 +42,14 @@ class Lora:
         alpha: scale of the adapters, times `rank`.
         rslora: scale by alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023, arXiv 2312.03732).
         targets: parts of a layer. Every token passes both: attention and the dense MLP.
+        dropout: probability that an element of an adapter's input is left out in training.
     """
 
     rank: int = 16
     alpha: float = 32.0
     rslora: bool = False
     targets: tuple[LoraTarget, ...] = ("attention", "dense")
+    dropout: float = 0.0
 
     @property
     def scale(self) -> float:

@@ -150,10 +150,12 @@ class Reference:
         dist.all_reduce(pairs, dist.ReduceOp.MAX)
         policy = ForwardPolicy(self._settings.capacity_factor)
         parts = []
+        model.eval()
         for batch in passes:
             ids, positions, segments, targets = (part.to(device) for part in batch[:4])
             hidden = model.hidden_states(ids, positions, segments, policy=policy).hidden
             parts.append(pair_log_probs(hidden, model.lm_head.weight, targets, segments, int(pairs)))
+        model.train()
         own = torch.cat(parts)
         all_rows = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(all_rows, own)

@@ -92,6 +92,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 "rank": (*POSITIVE, "4097"),
                 "alpha": POSITIVE_FLOAT,
                 "rslora": SWITCH,
+                "dropout": ("-0.1", "1.0", "[]"),
                 "targets": ("[]", '"attention"'),
             }.items()
         },

@@ -32,10 +32,12 @@ class LoraLinear(nn.Module):
         self.lora_A = nn.Linear(linear.in_features, lora.rank, bias=False, **like)
         self.lora_B = nn.Linear(lora.rank, linear.out_features, bias=False, **like)
         self.scale = lora.scale
+        self.dropout = lora.dropout
 
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
         """The product with the matrix and its adapter."""
-        return F.linear(x, self.weight, self.bias) + self.scale * F.linear(self.lora_A(x), self.lora_B.weight)
+        adapted = F.dropout(x, self.dropout) if self.training and self.dropout else x
+        return F.linear(x, self.weight, self.bias) + self.scale * F.linear(self.lora_A(adapted), self.lora_B.weight)
 
 
 class LoraMLP(nn.Module):

@@ -60,7 +60,7 @@ def read_adapter(folder: Path, base: str) -> tuple[Lora, dict[str, Tensor]]:
         )
     modules = config["target_modules"]
     targets: tuple[LoraTarget, ...] = tuple(target for target, (module, _) in MATRICES.items() if module in modules)
-    return Lora(config["r"], config["lora_alpha"], config["use_rslora"], targets), tensors
+    return Lora(config["r"], config["lora_alpha"], config["use_rslora"], targets, config["lora_dropout"]), tensors
 
 
 def _config(lora: Lora) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _config(lora: Lora) -> dict[str, Any]:
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "use_rslora": lora.rslora,
-        "lora_dropout": 0.0,
+        "lora_dropout": lora.dropout,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,

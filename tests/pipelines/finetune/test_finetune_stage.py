@@ -134,7 +134,7 @@ def test_two_workers_train_the_same_adapters(zero_stage: int, workshop: "Worksho
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("lora", [None, {**LORA, "dropout": 0.5}], ids=["full", "lora with dropout"])
 @pytest.mark.parametrize("objective", ["sft", "dpo"])
 def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, objective: str, workshop: "Workshop") -> None:
     base = workshop.base(seed=7)

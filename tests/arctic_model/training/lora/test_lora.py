@@ -2,16 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.lora import Lora, adapters, add_adapters, read_adapter, write_adapter, write_merged
+from arctic_model.training.lora.adapters import LoraLinear
 from tests.kit.tokenizers import write_byte_tokenizer
 
 CONFIG = preset("tiny", {"init_std": 0.1, "num_layers": 2})
@@ -36,6 +40,44 @@ def test_new_adapters_change_nothing_and_are_all_that_learns() -> None:
     assert learning == {name for name, _ in adapters(model)}
     # A and B of four matrices of attention and three of the MLP.
     assert len(learning) == CONFIG.num_layers * 7 * 2
+
+
+def test_dropout_leaves_out_inputs_of_adapters_in_training_alone() -> None:
+    model = ArcticModel(CONFIG, seed=0)
+    add_adapters(model, Lora(rank=4, dropout=0.25))
+    layer = model.get_submodule("model.layers.0.self_attn.q_proj")
+    assert isinstance(layer, LoraLinear)
+    with torch.no_grad():
+        layer.lora_B.weight.normal_()
+        x = torch.randn(64, CONFIG.hidden_size)
+        whole = layer.eval()(x)
+        torch.manual_seed(0)
+        trained = layer.train()(x)
+        torch.manual_seed(0)
+        # Inverted dropout: what is left is scaled, so that the mean stays.
+        mask = (F.dropout(torch.ones_like(x), 0.25) > 0) / 0.75
+        expected = F.linear(x, layer.weight) + layer.scale * layer.lora_B(layer.lora_A(x * mask))
+
+    torch.testing.assert_close(trained, expected)
+    torch.testing.assert_close(whole, F.linear(x, layer.weight) + layer.scale * layer.lora_B(layer.lora_A(x)))
+    assert not torch.allclose(trained, whole, atol=1e-3)
+
+
+@pytest.mark.parametrize("recomputed", ["selective", "layer"])
+def test_recomputed_layers_leave_out_the_same_inputs(recomputed: Literal["selective", "layer"]) -> None:
+    gradients = []
+    for activation_checkpointing in ("none", recomputed):
+        model = ArcticModel(CONFIG, seed=0)
+        add_adapters(model, Lora(rank=4, dropout=0.5))
+        with torch.no_grad():
+            for _, parameter in adapters(model):
+                parameter.add_(0.1)
+        torch.manual_seed(0)
+        model.hidden_states(IDS, policy=ForwardPolicy(0.0, activation_checkpointing)).hidden.square().mean().backward()
+        gradients.append([parameter.grad for _, parameter in adapters(model)])
+
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(again, plain)
 
 
 @pytest.mark.parametrize("lora", LORAS, ids=str)
