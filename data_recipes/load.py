@@ -75,7 +75,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[RunRecipe, dict
         >>> from data_recipes import load_run
         >>> run, corpora = load_run(Path("data_recipes/runs/quickstart.toml"))
         >>> [phase.name for phase in run.phases], sorted(corpora)
-        (['general', 'code', 'enterprise'], ['python_code', 'python_docs', 'text_to_sql'])
+        (['general', 'code', 'enterprise'], ['python_code', 'python_docs', 'sql_chat', 'text_to_sql'])
     """
     run = _validate(path, override(_read(path), without_corpora(overrides), path), RunRecipe)
     theirs = of_corpora(overrides)

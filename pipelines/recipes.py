@@ -40,7 +40,7 @@ class Recipe:
         >>> import pipelines
         >>> recipe = pipelines.load_recipe("data_recipes/runs/quickstart.toml")
         >>> sorted(recipe.corpora)
-        ['python_code', 'python_docs', 'text_to_sql']
+        ['python_code', 'python_docs', 'sql_chat', 'text_to_sql']
     """
 
     page: RunRecipe | CorpusRecipe

@@ -169,5 +169,5 @@ def test_the_best_mixture_becomes_a_recipe_with_the_comments_of_the_first(tmp_pa
     run, recipes = load_run(out)
     assert run.phases[2].weights == best
     assert run.phases[:2] == load_run(QUICKSTART)[0].phases[:2]
-    assert set(recipes) == {"python_docs", "python_code", "text_to_sql"}
+    assert set(recipes) == {"python_docs", "python_code", "text_to_sql", "sql_chat"}
     assert "# The whole chain on a laptop" in out.read_text()

@@ -95,11 +95,12 @@ def test_plan_imports_neither_ray_nor_torch_nor_mlflow(tmp_path):
 def test_plan_of_the_quickstart_is_the_graph_of_the_chain(arctic, tmp_path):
     lines = arctic("plan", QUICKSTART, "--store", tmp_path).stdout.splitlines()
     ids = [line.split()[0] for line in lines if " build " in line]
-    corpora = ("python_docs", "python_code", "text_to_sql")
+    corpora = ("python_docs", "python_code", "text_to_sql", "sql_chat")
     names = ("source", "score", "filter", "dedup", "tokenize")
     assert [stage for stage in ids if "[python_docs]" in stage] == [f"{name}[python_docs]" for name in names]
     expected = {f"{name}[{corpus}]" for name in names for corpus in corpora}
     expected |= {f"{name}[{number}]" for name in ("mix", "train", "evaluate") for number in (1, 2, 3)}
+    expected |= {f"{name}[instruct]" for name in ("mix", "finetune", "evaluate")}
     assert set(ids) == expected | {"tokenizer", "export[huggingface]", "report"}
     assert lines[-1] == f"{len(ids)} stages: 0 to reuse, {len(ids)} to build."
     assert not list(tmp_path.iterdir())
