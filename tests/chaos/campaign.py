@@ -108,7 +108,7 @@ def finish(case: Case, process: "subprocess.Popen[bytes]") -> int:
 
 def strike(case: Case, name: str, calm_s: float) -> Struck | None:
     """Start the run, disturb it at a moment of its own, and let it end. None if it had ended before."""
-    before = case.committed()
+    before, runs_before = case.committed(), runs_of(case)
     process = case.start()
     moment = time.monotonic() + case.draw.uniform(0.2, 0.9) * calm_s
     while time.monotonic() < moment and process.poll() is None:
@@ -123,11 +123,11 @@ def strike(case: Case, name: str, calm_s: float) -> Struck | None:
             hit = case.faults()[name](victim, case.draw)
             time.sleep(0.05)
     finish(case, process)
-    check(case, before, name)
+    check(case, before, runs_before, name)
     return Struck(name, case.mode, case.kind, len(before)) if hit else None
 
 
-def check(case: Case, before: Mapping[str, Artifact], fault: str) -> None:
+def check(case: Case, before: Mapping[str, Artifact], runs_before: set[Path], fault: str) -> None:
     """A result that was committed is still, with the same manifest, and was not built again."""
     after = case.committed()
     for key, artifact in before.items():
@@ -135,7 +135,9 @@ def check(case: Case, before: Mapping[str, Artifact], fault: str) -> None:
             case.problems.append(f"lost after {fault}: {artifact.manifest.id}")
         elif after[key].manifest != artifact.manifest:
             case.problems.append(f"changed after {fault}: {artifact.manifest.id}")
-    started = {event["key"] for event in last_events(case) if event["event"] == "stage_started"}
+    # A run that was killed at once has left no log.
+    logs = [read_events(folder) for folder in runs_of(case) - runs_before]
+    started = {event["key"] for log in logs for event in log if event["event"] == "stage_started"}
     for key in started & before.keys():
         case.problems.append(f"built again after its commit, after {fault}: {before[key].manifest.id}")
 
@@ -147,11 +149,9 @@ def runs_folder(case: Case) -> Path:
     return Store(case.location).root / "runs"
 
 
-def last_events(case: Case) -> list[dict[str, object]]:
-    folders = [folder for folder in runs_folder(case).glob("*") if (folder / EVENTS).exists()]
-    if not folders:
-        return []
-    return list(read_events(max(folders, key=lambda folder: folder.stat().st_mtime)))
+def runs_of(case: Case) -> set[Path]:
+    """Folders of runs that have written their first event."""
+    return {folder for folder in runs_folder(case).glob("*") if (folder / EVENTS).exists()}
 
 
 def flip(case: Case) -> Struck | None:
