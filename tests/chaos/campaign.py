@@ -251,6 +251,12 @@ def undisturbed(home: Path, s3: S3) -> tuple[dict[str, dict[str, str]], dict[str
     return digests, seconds
 
 
+def draw_faults(case: Case) -> list[str]:
+    """Faults for one store; a bit can flip only once something is committed."""
+    drawn = case.draw.sample([FLIP, *case.faults()], FAULTS_PER_STORE)
+    return sorted(drawn, key=lambda name: name == FLIP)
+
+
 def play(case: Case, calm_s: float, names: list[str]) -> Iterator[Struck]:
     """Disturb the run of one store by faults of these names."""
     for name in names:
@@ -262,19 +268,17 @@ def play(case: Case, calm_s: float, names: list[str]) -> Iterator[Struck]:
 def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) -> Report:
     """Play until so many faults have hit, or the time is over."""
     os.environ.update(CREDENTIALS)
-    started = time.monotonic()
     struck: list[Struck] = []
     problems: list[str] = []
     marks: list[str] = []
     shared: set[Path] = set()
     with running_s3() as s3:
         expected, seconds = undisturbed(home, s3)
+        started = time.monotonic()
         number = 0
         while len(struck) < num_faults and time.monotonic() - started < 60 * minutes:
             with case_of(number, seed, s3, home) as case:
-                names = [FLIP, *case.faults()]
-                first = number // len(MODES) * FAULTS_PER_STORE
-                drawn = [names[(first + each) % len(names)] for each in range(FAULTS_PER_STORE)]
+                drawn = draw_faults(case)
                 for each in play(case, seconds[case.mode], drawn[: num_faults - len(struck)]):
                     struck.append(each)
                     with log.open("a") as file:
