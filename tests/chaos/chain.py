@@ -66,24 +66,24 @@ def tokenize(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, fl
     return {}
 
 
-def mix(context: StageContext, _inputs: Any) -> dict[str, float]:
+def mix(steps: int, context: StageContext, _inputs: Any) -> dict[str, float]:
     from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
     from tests.pipelines.train.conftest import LENGTH, SEQUENCES
 
-    budget = STEPS * int(SECTION["global_batch_sequences"])
+    budget = steps * int(SECTION["global_batch_sequences"])
     PhasePlan.of("one", LENGTH, 0, (CorpusShare("web", budget, 0, SEQUENCES),)).write(context.out)
     return {}
 
 
-def chain() -> list[Stage]:
-    """The stages, inputs first."""
+def chain(steps: int = STEPS) -> list[Stage]:
+    """The stages, inputs first; training takes so many steps."""
     from arctic_model.presets import preset
     from pipelines import train
 
     fetched = Stage("source", "web", work=source)
     unique = Stage("dedup", "web", inputs={"source": fetched}, work=dedup)
     tokens = Stage("tokenize", "web", inputs={"dedup": unique}, work=tokenize)
-    mixed = Stage("mix", "1", inputs={"tokens:web": tokens}, work=mix)
+    mixed = Stage("mix", "1", params={"steps": steps}, inputs={"tokens:web": tokens}, work=partial(mix, steps))
     schedule = {"warmup_tokens": 128, "decay_start_tokens": None, "decay_end_tokens": None}
     settings = [train.SegmentSettings(0, 0, TrainSection(**SECTION), schedule)]
     inputs = train.TrainInputs(mixed, {"web": tokens}, None)

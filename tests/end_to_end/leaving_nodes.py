@@ -1,6 +1,6 @@
 """A run on a cluster of three nodes, one of which leaves or joins while a stage works.
 
-python -m tests.end_to_end.leaving_nodes STORE STAGE kill|drain|join
+python -m tests.end_to_end.leaving_nodes STORE STAGE kill|drain|join [STEPS]
 """
 
 import hashlib
@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from infra.resources import Demand, Resources
 from infra.runner import run
 from infra.stage import Stage
 from infra.store import Store
-from tests.chaos.chain import chain
+from tests.chaos.chain import STEPS, chain
 
 NODE_CPUS = 1
 MEMORY = 80 * 2**20
@@ -39,8 +40,8 @@ def evaluate(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, fl
     return {}
 
 
-def stages() -> list[Stage]:
-    trained = chain()
+def stages(steps: int = STEPS) -> list[Stage]:
+    trained = chain(steps)
     needs = Resources(group=Demand(1, 0.5))
     return [*trained, Stage("evaluate", "1", inputs={"train": trained[-1]}, work=evaluate, resources=needs)]
 
@@ -80,12 +81,11 @@ class Cluster:
         accepted, why = client.drain_node(node.node_id, reason, "spot", deadline_ms)
         assert accepted, why
         self.join()
-        print(f"DRAINED {time.time()}", flush=True)
 
     def _working(self) -> Any:
         import ray
 
-        available = ray._private.state.state._available_resources_per_node()
+        available = ray._private.state.available_resources_per_node()
         busy = [node for node in self._nodes if available.get(node.node_id, {}).get("CPU", 0) < NODE_CPUS]
         node = busy[0] if busy else self._nodes[0]
         self._nodes.remove(node)
@@ -95,43 +95,55 @@ class Cluster:
         self._cluster.shutdown()
 
 
-def main(location: str, stage: str, action: str) -> None:
+def main(location: str, stage: str, action: str, steps: str = str(STEPS)) -> None:
     import ray
 
     cluster = Cluster(1 if action == "join" else 2)
     ray.init(address=cluster.address, log_to_driver=False)
     store = Store(location).open()
     events: list[dict[str, Any]] = []
-    threads: list[threading.Thread] = []
-
-    def disturb() -> None:
-        if stage == "train":
-            # Training has taken steps when its first checkpoint is there.
-            while not list(store.root.glob("stages/train/*.state/checkpoints/step-*")):
-                time.sleep(0.05)
-        else:
-            time.sleep(0.3)
-        getattr(cluster, action)()
+    resumed: dict[str, float] = {}
+    begun = threading.Event()
 
     def watch(event: dict[str, Any]) -> None:
         events.append(event)
-        if event["event"] == "stage_started" and event["name"] == stage and not threads:
-            threads.append(threading.Thread(target=disturb))
-            threads[0].start()
+        if event["event"] == "stage_started" and event["name"] == "train" and event["attempt"] == 2:
+            checkpoints = store.root.glob("stages/train/*.state/checkpoints/step-*")
+            resumed.update(
+                checkpoint=max(int(folder.name.partition("-")[2]) for folder in checkpoints),
+                reported=max(step for each in events if each["event"] == "metrics" for step, _ in each["points"]),
+            )
+        if event["event"] == "stage_started" and event["name"] == stage:
+            begun.set()
 
     log = EventLog(store.root / "runs" / "run")
-    outcome = run(plan(store, stages()), store, log, watch)
+    # Ray starts nodes in the main thread only, so the run is in another.
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, plan(store, stages(int(steps))), store, log, watch)
+        while not begun.wait(0.05):
+            assert not running.done(), running.result().failed
+        wait_for_work(store, stage)
+        assert not running.done(), "the run ended before it was disturbed"
+        getattr(cluster, action)()
+        outcome = running.result()
     log.close()
-    for thread in threads:
-        thread.join()
     counts: dict[str, int] = {}
     for event in events:
         if event["event"] == "stage_finished":
             counts[event["stage"]] = counts.get(event["stage"], 0) + 1
     digests = {name: artifact.manifest.digests() for name, artifact in outcome.artifacts.items()}
-    print("RESULT" + json.dumps({"failed": outcome.failed, "built": counts, "digests": digests}))
+    print("RESULT" + json.dumps({"failed": outcome.failed, "built": counts, "digests": digests, "resumed": resumed}))
     ray.shutdown()
     cluster.shutdown()
+
+
+def wait_for_work(store: Store, stage: str) -> None:
+    """Until a stage that has begun is in the midst of it; training is when its first checkpoint is there."""
+    if stage != "train":
+        time.sleep(0.3)
+        return
+    while not list(store.root.glob("stages/train/*.state/checkpoints/step-*")):
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

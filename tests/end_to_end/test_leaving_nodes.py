@@ -13,46 +13,63 @@ from infra.events import EventLog
 from infra.plan import plan
 from infra.runner import run_inline
 from infra.store import Store
-from tests.chaos.chain import inline
+from tests.chaos.chain import STEPS, inline
 from tests.end_to_end.leaving_nodes import stages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 
 
+LONG_TRAINING = 1500
+"""Steps that last longer than a warning takes to arrive."""
+
+
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """Digests of a run in one process."""
-    store = Store(tmp_path_factory.mktemp("calm")).open()
+    return undisturbed(tmp_path_factory.mktemp("calm"), STEPS)
+
+
+def undisturbed(folder: Path, steps: int) -> dict[str, dict[str, str]]:
+    store = Store(folder).open()
     log = EventLog(store.root / "runs" / "run")
-    outcome = run_inline(plan(store, inline(stages())), store, log, lambda event: None)
+    outcome = run_inline(plan(store, inline(stages(steps))), store, log, lambda event: None)
     log.close()
     assert outcome.ok, outcome.failed
     return {name: artifact.manifest.digests() for name, artifact in outcome.artifacts.items()}
 
 
-def disturbed(store: Path, stage: str, action: str) -> tuple[dict[str, Any], str]:
+def disturbed(store: Path, stage: str, action: str, steps: int = STEPS) -> dict[str, Any]:
     names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    command = [sys.executable, "-m", "tests.end_to_end.leaving_nodes", str(store), stage, action]
+    command = [sys.executable, "-m", "tests.end_to_end.leaving_nodes", str(store), stage, action, str(steps)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800)
     _, mark, text = done.stdout.rpartition("RESULT")
     assert mark, done.stdout + done.stderr
-    return json.loads(text), done.stdout
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 @pytest.mark.parametrize(
     ("stage", "action"),
     [
         *((stage, "kill") for stage in ("source", "dedup", "train", "evaluate")),
-        ("train", "drain"),
         ("source", "join"),
     ],
 )
 def test_a_node_that_leaves_or_joins_changes_no_result(
     stage: str, action: str, expected: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:
-    found, _ = disturbed(tmp_path / "store", stage, action)
+    found = disturbed(tmp_path / "store", stage, action)
     assert found["failed"] == {}
     assert found["digests"] == expected
     assert found["built"] == dict.fromkeys(expected, 1)
+
+
+def test_training_leaves_a_drained_node_with_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
+    expected = undisturbed(tmp_path / "calm", LONG_TRAINING)
+    found = disturbed(tmp_path / "store", "train", "drain", LONG_TRAINING)
+    assert found["digests"] == expected
+    assert found["built"] == dict.fromkeys(expected, 1)
+    assert found["resumed"]["reported"] - found["resumed"]["checkpoint"] <= 1
+    assert found["resumed"]["checkpoint"] < LONG_TRAINING
