@@ -9,7 +9,7 @@ Example:
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,8 +32,9 @@ from arctic_model.sizing.step_time import (
 from data_recipes import RecipeError, RunRecipe
 from data_recipes.training import TrainSection
 from pipelines.errors import OptionError
-from pipelines.fit import model_config, run_parallel_config
+from pipelines.fit import phase_config
 from pipelines.recipes import load_recipe
+from pipelines.train.from_recipe import parallel_config
 
 if TYPE_CHECKING:
     from arctic_model.roofline.ceiling import Roofline
@@ -75,7 +76,8 @@ class SizeOptions:
 
 @dataclass(frozen=True)
 class Sizing:
-    """The model to size and its parallel config; `tokens` of the whole run, None for a preset that no recipe trains."""
+    """The model to size and its parallel config; `tokens` that are trained like this, None for a preset that no recipe
+    trains. `name` names the phase too if they differ."""
 
     name: str
     config: ArcticConfig
@@ -88,7 +90,7 @@ class SizeEstimate:
     """The estimate for one model on one number of GPUs.
 
     Attributes:
-        sizing: The model, its parallel config and the tokens of the run.
+        sizing: The model and its parallel config, of the phase that needs the most memory if they differ.
         gpu_name: Name of the GPU in `GPUS`.
         memory: Bytes of one worker by part.
         traffic: Bytes that one worker sends per step.
@@ -134,11 +136,11 @@ def estimate(target: Path | str, options: SizeOptions | None = None, overrides: 
     if options.gpu not in GPUS:
         raise OptionError(f"--gpu {options.gpu!r}: no such GPU. There are {', '.join(GPUS)}.")
     if str(target) in PRESETS:
-        sizing = _of_preset(str(target), overrides, options)
+        parts = [_of_preset(str(target), overrides, options)]
     else:
-        sizing = _of_recipe(Path(target), overrides, options)
+        parts = _of_recipe(Path(target), overrides, options)
     try:
-        return _estimate(sizing, options)
+        return _estimate(parts, options)
     except ValueError as error:
         raise RecipeError(f"{target}: {error}") from None
 
@@ -154,20 +156,20 @@ def rooflines(size: SizeEstimate) -> "Mapping[str, Roofline]":
     return {name: roofline(config, gpu, num_sequences) for name, gpu in GPUS.items()}
 
 
-def _estimate(sizing: Sizing, options: SizeOptions) -> SizeEstimate:
+def _estimate(parts: Sequence[Sizing], options: SizeOptions) -> SizeEstimate:
+    """The estimate of the part that needs the most memory, with the bill of all."""
+    sizing = max(parts, key=lambda part: memory_per_worker(part.config, part.parallel).total)
     config, parallel, gpu = sizing.config, sizing.parallel, GPUS[options.gpu]
-    step = step_time(config, parallel, gpu, options.mfu)
     price = gpu.price_per_hour if options.price_per_hour is None else options.price_per_hour
-    tokens = sizing.tokens
     return SizeEstimate(
         sizing=sizing,
         gpu_name=options.gpu,
         memory=memory_per_worker(config, parallel),
         traffic=traffic(config, parallel),
-        step=step,
+        step=step_time(config, parallel, gpu, options.mfu),
         windows=windows(config, parallel, gpu, options.mfu),
         price_per_hour=price,
-        bill=None if tokens is None else bill(tokens, step.tokens_per_s, parallel.num_workers, price),
+        bill=_bill(parts, gpu, options.mfu, price),
         memory_with={
             policy: memory_per_worker(config, replace(parallel, activation_checkpointing=policy)).total
             for policy in LESS_KEPT[parallel.activation_checkpointing]
@@ -175,9 +177,31 @@ def _estimate(sizing: Sizing, options: SizeOptions) -> SizeEstimate:
     )
 
 
-def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> Sizing:
+def _bill(parts: Sequence[Sizing], gpu: Gpu, mfu: float, price: float) -> Bill | None:
+    """Of all parts of a run, one after the other."""
+    bills = []
+    for part in parts:
+        if part.tokens is not None:
+            step = step_time(part.config, part.parallel, gpu, mfu)
+            bills.append(bill(part.tokens, step.tokens_per_s, part.parallel.num_workers, price))
+    return Bill(*(sum(column) for column in zip(*map(astuple, bills), strict=True))) if bills else None
+
+
+def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> list[Sizing]:
+    """A part for each parallel config and architecture that a phase or an amendment brings."""
     run = run_to_size(recipe, [*overrides, *options.overrides()])
-    return Sizing(run.model.preset, model_config(run), run_parallel_config(run), run.tokens)
+    tokens: dict[tuple[ArcticConfig, ParallelConfig], int] = {}
+    places: dict[tuple[ArcticConfig, ParallelConfig], str] = {}
+    for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):
+        length = run.sequence_lengths[number - 1]
+        for segment in segments:
+            part = phase_config(run, number), parallel_config(segment.train, length)
+            tokens[part] = tokens.get(part, 0) + segment.tokens(length)
+            places.setdefault(part, f"phase {phase.name}")
+    name = run.model.preset
+    return [
+        Sizing(f"{name}, {places[part]}" if len(tokens) > 1 else name, *part, count) for part, count in tokens.items()
+    ]
 
 
 def run_to_size(recipe: Path, overrides: Sequence[str]) -> RunRecipe:

@@ -55,26 +55,13 @@ class Working:
 
 
 @dataclass(frozen=True)
-class Host:
-    """Bytes of one worker's machine beside its GPU: the float32 weights while the model is made, and from the first
-    checkpoint on the copy that one is written from. On a CPU the first are the weights themselves."""
-
-    first_weights: int
-    checkpoint_copy: int
-
-    @property
-    def peak(self) -> int:
-        """The first are gone before the copy is made."""
-        return max(self.first_weights, self.checkpoint_copy)
-
-
-@dataclass(frozen=True)
 class Memory:
-    """Bytes of one worker: its tensors by part, its machine's, and what its GPU must leave free beside the tensors."""
+    """Bytes of one worker: its tensors by part, what its GPU must leave free beside them, and in its machine's memory
+    the copy that a checkpoint is written from. First weights are drawn or read one matrix at a time."""
 
     states: States
     working: Working
-    host: Host
+    checkpoint_copy: int
     reserve: Reserve
 
     @property
@@ -92,7 +79,7 @@ def memory_per_worker(config: ArcticConfig, parallel: ParallelConfig) -> Memory:
     parallel.validate(config)
     held, added = states(config, parallel), working(config, parallel)
     beside = reserve(held.total + added.peak, parallel.num_workers, parallel.expert_parallel_size)
-    return Memory(held, added, host(config, parallel), beside)
+    return Memory(held, added, checkpoint_copy(config, parallel), beside)
 
 
 def states(config: ArcticConfig, parallel: ParallelConfig) -> States:
@@ -124,15 +111,12 @@ def muon(config: ArcticConfig, parallel: ParallelConfig) -> tuple[MuonGroup, ...
     return muon_groups(config, config.num_experts // parallel.expert_parallel_size, parts)
 
 
-def host(config: ArcticConfig, parallel: ParallelConfig) -> Host:
+def checkpoint_copy(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """A checkpoint copies weights and moments in float32, every value once over all workers."""
     dense, experts = local_parameters(config, parallel)
     owned = math.ceil(dense / parallel.num_workers) + math.ceil(experts / parallel.expert_replicas)
     stepped = muon(config, replace(parallel, zero_stage=2))
-    return Host(
-        first_weights=4 * (dense + experts),
-        checkpoint_copy=12 * owned - 4 * sum(group.owned for group in stepped),
-    )
+    return 12 * owned - 4 * sum(group.owned for group in stepped)
 
 
 def local_parameters(config: ArcticConfig, parallel: ParallelConfig) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from arctic_model.sizing.flops import count_parameters
-from arctic_model.sizing.memory import Host
 from pipelines.cli.terminal.console import plain_table, print_text
 from pipelines.sizing import SizeEstimate
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 def print_size(size: SizeEstimate, console: Console) -> None:
     """Print memory by part, traffic, step time, throughput, days and cost, and whether it fits."""
     print_text(console, _heading(size))
-    tables = [_memory_table(size), _host_table(size.memory.host), _traffic_table(size), _time_table(size)]
+    tables = [_memory_table(size), _host_table(size.memory.checkpoint_copy), _traffic_table(size), _time_table(size)]
     for table in [*tables, _rate_table(size), *_bill_table(size)]:
         console.print(table)
         console.print()
@@ -73,11 +72,9 @@ def _memory_table(size: SizeEstimate) -> Table:
     return table
 
 
-def _host_table(host: Host) -> Table:
+def _host_table(checkpoint_copy: int) -> Table:
     table = plain_table("memory of the machine, per GPU", "")
-    table.add_row("weights in float32 while the model is made", _bytes(host.first_weights))
-    table.add_row("copy that a checkpoint is written from", _bytes(host.checkpoint_copy))
-    table.add_row("most at one moment", _bytes(host.peak), style="bold")
+    table.add_row("copy that a checkpoint is written from", _bytes(checkpoint_copy))
     return table
 
 
