@@ -191,16 +191,16 @@ def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> 
     """A part for each parallel config and architecture that a phase or an amendment brings."""
     run = run_to_size(recipe, [*overrides, *options.overrides()])
     tokens: dict[tuple[ArcticConfig, ParallelConfig], int] = {}
-    places: dict[tuple[ArcticConfig, ParallelConfig], str] = {}
+    labels: dict[tuple[ArcticConfig, ParallelConfig], str] = {}
     for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):
         length = run.sequence_lengths[number - 1]
         for segment in segments:
             part = phase_config(run, number), parallel_config(segment.train, length)
             tokens[part] = tokens.get(part, 0) + segment.tokens(length)
-            places.setdefault(part, f"phase {phase.name}")
+            labels.setdefault(part, f"phase {phase.name}")
     name = run.model.preset
     return [
-        Sizing(f"{name}, {places[part]}" if len(tokens) > 1 else name, *part, count) for part, count in tokens.items()
+        Sizing(f"{name}, {labels[part]}" if len(tokens) > 1 else name, *part, count) for part, count in tokens.items()
     ]
 
 

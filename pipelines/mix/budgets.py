@@ -12,9 +12,9 @@ from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 class PhaseBudget:
     """What a phase reads, or its rest from an amendment on: `num_sequences` of `sequence_length` tokens, of corpora by
     `weights`, which move linearly to `weights_to` if there are any; or exactly `sequences` of each. Messages name it as
-    `place`."""
+    `title`."""
 
-    place: str
+    title: str
     sequence_length: int
     num_sequences: int
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class PhasePart:
         """`shares` with the sequences that are read as their budgets."""
         if sum(share.budget for share in self.shares) == self.num_sequences:
             return self.shares
-        return PhasePlan.of(self.budget.place, 1, 0, self.shares).read_shares(self.num_sequences)
+        return PhasePlan.of(self.budget.title, 1, 0, self.shares).read_shares(self.num_sequences)
 
 
 def phase_parts(
@@ -170,7 +170,7 @@ def budget_faults(part: PhasePart, limits: EpochLimits, unknown: Collection[str]
                 f"tokens_per_corpus.{share.corpus}" if part.budget.sequences else f"tokens or weights.{share.corpus}"
             )
             faults.append(
-                f"{part.budget.place} asks corpus {share.corpus} for {share.budget} sequences "
+                f"{part.budget.title} asks corpus {share.corpus} for {share.budget} sequences "
                 f"({share.budget * part.budget.sequence_length} tokens), but with mix.{field} it has "
                 f"{max(left, 0)} left: {share.available} sequences, of which earlier phases take {share.start}. "
                 f"It would be read {epochs(share):.2f} times. Lower {lower} of the phase, "

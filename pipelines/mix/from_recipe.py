@@ -97,12 +97,12 @@ def phase_budgets(
     phase: PhaseSection, amendments: Sequence[DataAmendment], sequence_length: int
 ) -> tuple[PhaseBudget, ...]:
     """The budget of a phase, and of its rest from each amendment of its weights on."""
-    place = f"phase {phase.name}"
+    title = f"phase {phase.name}"
     exact = {name: tokens // sequence_length for name, tokens in phase.tokens_per_corpus.items()}
-    whole = PhaseBudget(place, sequence_length, phase.tokens // sequence_length, phase.weights, phase.weights_to, exact)
+    whole = PhaseBudget(title, sequence_length, phase.tokens // sequence_length, phase.weights, phase.weights_to, exact)
     rests = (
         PhaseBudget(
-            f"{place} after step {each.from_step}",
+            f"{title} after step {each.from_step}",
             sequence_length,
             each.tokens // sequence_length,
             each.weights,

@@ -137,7 +137,7 @@ def _reported(error: Exception, job: TrainJob, heartbeat: Heartbeat) -> Exceptio
 
 def training_plan(job: TrainJob, segment: Segment, num_workers: int) -> TrainingPlan:
     """A segment of the job in the words of the loop."""
-    settings, kept = segment.optimization, job.checkpoints
+    settings, policy = segment.optimization, job.checkpoints
     return TrainingPlan(
         config=replace(job.config, router_bias=True) if settings.balance_bias_rate else job.config,
         optimization=settings,
@@ -151,7 +151,7 @@ def training_plan(job: TrainJob, segment: Segment, num_workers: int) -> Training
         folder=job.folder,
         start_from=job.start_from,
         initial=InitialWeights(job.weights_from, job.with_optimizer, settings.seed) if job.weights_from else None,
-        retention=Retention(kept.keep_last, kept.keep_best, kept.keep_every, kept.keep_weights_every),
+        retention=Retention(policy.keep_last, policy.keep_best, policy.keep_every, policy.keep_weights_every),
         corpora=tuple(share.corpus for share in PhasePlan.read(segment.mix).shares),
         peak_flops=_peak_flops(job, segment),
         traced=_steps(job.profile_steps),
