@@ -2,22 +2,25 @@
 
     <folder>/config.json                              as in the checkpoint, with its dtype
     <folder>/model.safetensors.index.json             as in the checkpoint
+    <folder>/training_state.json                      as in the checkpoint, if it has one: step, tokens, router load
     <folder>/model-NNNNN-of-NNNNN.safetensors         bfloat16, but for the router's selection biases
+    <folder>/checkpoint.json                          sha256 of every other file
 
-A copy is a Hugging Face directory, which evaluation, export and `init_from` read.
+A copy is a checkpoint that training cannot resume from, and a Hugging Face directory.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from arctic_model.checkpoint.model_folder import CONFIG, WEIGHTS_INDEX, read_json
+from arctic_model.checkpoint.reading import INDEX, STATE, file_sha256
 from arctic_model.checkpoint.safetensors_header import read_header
 from arctic_model.checkpoint.tensor_files import FileSlice, TensorFile, mapped, write_slices
 from arctic_model.checkpoint.workers import ALONE, Progress, Workers
-from arctic_model.checkpoint.writing import flush
+from arctic_model.checkpoint.writing import flush, write_json
 
 BIAS = ".e_score_correction_bias"
 """Steps of a selection bias are below the resolution of bfloat16."""
@@ -32,17 +35,23 @@ def copy_weights(checkpoint: Path, folder: Path, workers: Workers = ALONE) -> No
     if int(workers.from_first(torch.tensor(int(folder.is_dir())))):
         return
     scratch = folder.with_name(f".{folder.name}.{workers.token}")
-    workers.together(lambda progress: _convert(checkpoint, scratch, workers, progress))
-    workers.only_first(lambda: _commit(checkpoint, scratch, folder))
+    sources = sorted(checkpoint.glob("model-*.safetensors"))
+    digests = workers.sum(workers.together(lambda progress: _convert(sources, scratch, workers, progress)))
+    hashes = {file.name: bytes(digest).hex() for file, digest in zip(sources, digests.tolist(), strict=True)}
+    workers.only_first(lambda: _commit(checkpoint, scratch, folder, hashes))
 
 
-def _convert(checkpoint: Path, scratch: Path, workers: Workers, progress: Progress) -> None:
-    """This worker's part of the files."""
+def _convert(sources: Sequence[Path], scratch: Path, workers: Workers, progress: Progress) -> Tensor:
+    """Write this worker's part of the files. Returns sha256 [files, 32], zeros for those of other workers."""
     scratch.mkdir(parents=True, exist_ok=True)
-    for source in sorted(checkpoint.glob("model-*.safetensors"))[workers.rank :: workers.size]:
+    digests = torch.zeros(len(sources), 32, dtype=torch.uint8)
+    for number in range(workers.rank, len(sources), workers.size):
+        source, file = sources[number], scratch / sources[number].name
         shapes = {name: stored.shape for name, stored in read_header(source).items()}
         target = TensorFile(source.name, shapes, {name: "BF16" for name in shapes if not name.endswith(BIAS)})
-        write_slices(scratch / source.name, _converted(source, target), progress, target.header)
+        write_slices(file, _converted(source, target), progress, target.header)
+        digests[number] = torch.frombuffer(bytearray.fromhex(file_sha256(file, progress)), dtype=torch.uint8)
+    return digests
 
 
 def _converted(source: Path, target: TensorFile) -> Iterator[FileSlice]:
@@ -51,10 +60,13 @@ def _converted(source: Path, target: TensorFile) -> Iterator[FileSlice]:
         yield target.offsets[name], values if name.endswith(BIAS) else values.to(torch.bfloat16)
 
 
-def _commit(checkpoint: Path, scratch: Path, folder: Path) -> None:
+def _commit(checkpoint: Path, scratch: Path, folder: Path, hashes: dict[str, str]) -> None:
     config = read_json(checkpoint / CONFIG) | {"torch_dtype": "bfloat16"}
-    for name, content in ((CONFIG, config), (WEIGHTS_INDEX, read_json(checkpoint / WEIGHTS_INDEX))):
-        (scratch / name).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-        flush(scratch / name)
+    as_they_are = [name for name in (WEIGHTS_INDEX, STATE) if (checkpoint / name).is_file()]
+    for name, content in ((CONFIG, config), *((name, read_json(checkpoint / name)) for name in as_they_are)):
+        write_json(scratch / name, content)
+        hashes[name] = file_sha256(scratch / name, Progress())
+    write_json(scratch / INDEX, hashes)
+    flush(scratch)
     scratch.rename(folder)
     flush(folder.parent)

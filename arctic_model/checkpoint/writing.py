@@ -182,13 +182,14 @@ def _write_descriptions(
     if state is not None:
         contents[STATE] = asdict(state)
     for file, content in contents.items():
-        _write_json(scratch / file, content)
+        write_json(scratch / file, content)
         digests[file] = file_sha256(scratch / file, Progress())
-    _write_json(scratch / INDEX, digests)
+    write_json(scratch / INDEX, digests)
     flush(scratch)
 
 
-def _write_json(file: Path, value: object) -> None:
+def write_json(file: Path, value: object) -> None:
+    """Write a JSON file to the disk."""
     file.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
     flush(file)
 

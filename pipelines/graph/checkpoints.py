@@ -16,8 +16,9 @@ from pipelines.train import TrainInputs
 
 CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints of a phase that still trains, as the training loop names it."""
-IN_TRAINING = ".state"
-"""End of the folder in which a train stage keeps its checkpoints until it is finished."""
+IN_TRAINING, KEPT, WEIGHTS = ".state", ".kept", ".weights"
+"""Ends of the folders in which a train stage keeps its checkpoints until it is finished, and in which it leaves some
+beside its result: whole ones, and weights alone."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def resolve_checkpoint(folder: Path) -> ResolvedCheckpoint:
     """The checkpoint in a folder.
 
     Args:
-        folder: A checkpoint, the result of a train stage in a store, or a checkpoint of a stage that still trains.
+        folder: A checkpoint, the result of a train stage in a store, or a checkpoint that a stage keeps beside it.
 
     Raises:
         OptionError: If the folder does not exist, or is the result of another stage.
@@ -54,8 +55,10 @@ def resolve_checkpoint(folder: Path) -> ResolvedCheckpoint:
     artifact = folder.parent if folder.name == CHECKPOINT else folder
     if (artifact / MANIFEST).is_file():
         return _committed(Store(artifact.parents[2]), folder, artifact)
-    if folder.parent.name == CHECKPOINTS and folder.parents[1].name.endswith(IN_TRAINING):
-        return _in_training(Store(folder.parents[4]), folder)
+    if folder.parent.name == CHECKPOINTS and folder.parents[1].name.endswith((IN_TRAINING, KEPT)):
+        return _beside_result(Store(folder.parents[4]), folder, folder.parents[1])
+    if folder.parent.name.endswith(WEIGHTS):
+        return _beside_result(Store(folder.parents[3]), folder, folder.parent)
     return ResolvedCheckpoint(folder, folder.name)
 
 
@@ -117,8 +120,9 @@ def _committed(store: Store, folder: Path, artifact: Path) -> ResolvedCheckpoint
     return ResolvedCheckpoint(checkpoint_folder(artifact), label, _tokenizer(store, manifest.inputs), manifest.key, run)
 
 
-def _in_training(store: Store, folder: Path) -> ResolvedCheckpoint:
-    leaf = folder.parents[1].name.removesuffix(IN_TRAINING)
+def _beside_result(store: Store, folder: Path, retained: Path) -> ResolvedCheckpoint:
+    """The checkpoint in `folder`, which a train stage keeps in the folder `retained`."""
+    leaf = retained.stem
     label = f"train-{leaf}-{folder.name}"
     key = leaf.rpartition("-")[2]
     for run in _runs(store.root):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.reading import Checkpoint, open_weights
 from arctic_model.checkpoint.weight_copies import copy_weights
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -42,6 +43,15 @@ def test_a_copy_is_a_model_of_its_own(checkpoint: Path, tmp_path: Path) -> None:
         for parameter in rounded.parameters():
             parameter.copy_(parameter.bfloat16())
         assert torch.equal(ArcticModel.from_pretrained(tmp_path / "copy")(ids), rounded(ids))
+
+
+def test_a_damaged_copy_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    copy_weights(checkpoint, tmp_path / "copy")
+    assert open_weights(tmp_path / "copy").names
+    file = sorted((tmp_path / "copy").glob("model-*"))[1]
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(CheckpointError, match=f"{file.name}: not as it was written"):
+        open_weights(tmp_path / "copy")
 
 
 def test_a_copy_that_is_there_is_left(checkpoint: Path, tmp_path: Path) -> None:

@@ -84,6 +84,15 @@ def test_a_checkpoint_of_a_phase_that_still_trains_is_known_by_the_run_that_trai
     assert known.label == f"train-2-{train(2, 1).key}-step-000000020"
 
 
+@pytest.mark.parametrize("beside", [".kept/checkpoints", ".weights"])
+def test_a_checkpoint_that_a_phase_leaves_beside_its_result_is_known_by_its_run(store: Store, beside: str) -> None:
+    folder = store.root / "stages" / "train" / f"1-{train(1, 1).key}{beside}" / "step-000000010"
+    folder.mkdir(parents=True)
+    known = resolve_checkpoint(folder)
+    assert (known.folder, known.run, known.tokenizer) == (folder, "newer", store.path(TOKENIZER))
+    assert known.label == f"train-1-{train(1, 1).key}-step-000000010"
+
+
 def test_any_other_folder_is_a_checkpoint_that_no_store_knows(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     known = resolve_checkpoint(tmp_path / "model")
