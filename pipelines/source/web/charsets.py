@@ -27,6 +27,13 @@ _LETTERS = rb"[\x80-\x84\x86-\x90\x98-\x9f\xa1-\xff]"
 """Bytes beyond ASCII but for blanks, dashes and quotes, of which Western texts have runs."""
 _LETTER, _RUN = re.compile(_LETTERS), re.compile(_LETTERS + b"{3,}")
 _MIN_LETTERS = 16
+_ASCII = bytes(range(128))
+_SHIFTS_TO_JAPANESE = re.compile(rb"\x1b\$[@B]")
+"""The escape sequences of ISO-2022-JP, which is ASCII otherwise."""
+_FREQUENT_SYLLABLES = "이다는을의에가고하지은를로도사한기자인서시어대나일리라아정수"
+"""The thirty most frequent ones of written Korean."""
+_MIN_KOREAN_SHARE = 0.7
+_MIN_FREQUENT_SHARE = 0.25
 
 
 class UndecodablePageError(ArcticError, ValueError):
@@ -57,6 +64,8 @@ def _decode(body: bytes, content_type: str) -> str:
     if wide := _wide_charset(body, content_type):
         return body.decode(wide, "replace")
     declared = _stated_charsets(body, content_type)
+    if not declared and _SHIFTS_TO_JAPANESE.search(body) and not body.lstrip(_ASCII):
+        return body.decode("iso2022_jp_ext", "replace")
     utf8, is_utf8 = _as_utf8(body)
     if is_utf8 and all(charset.startswith(_SINGLE_BYTE) for charset in declared[:1]):
         return utf8
@@ -69,8 +78,21 @@ def _decode(body: bytes, content_type: str) -> str:
             return text
     if is_utf8:
         return utf8
+    korean = body.decode("cp949", "replace")
+    if _is_korean(korean):
+        return korean
     guessed = body.decode(_codec(detect_encoding(body)) or "utf-8", "replace")
     return min(guessed, utf8, key=lambda text: text.count("\ufffd"))
+
+
+def _is_korean(text: str) -> bool:
+    """Whether a text that was decoded as Korean makes sense as such: half of what people write are a few syllables, and
+    bytes of Chinese, Japanese or Cyrillic come out as all the others."""
+    letters = [character for character in text if character > "\x7f"]
+    syllables = sum("가" <= letter <= "힣" for letter in letters)
+    if syllables < max(_MIN_LETTERS, _MIN_KOREAN_SHARE * len(letters)):
+        return False
+    return sum(map(letters.count, _FREQUENT_SYLLABLES)) >= _MIN_FREQUENT_SHARE * syllables
 
 
 def _may_be_western(body: bytes) -> bool:

@@ -139,3 +139,23 @@ def test_a_header_of_the_servers_default_does_not_outweigh_the_bytes(charset, he
 @pytest.mark.parametrize("text", WESTERN)
 def test_western_text_is_read_by_its_header(text):
     assert decode(f"<p>{text * 3}</p>".encode("cp1252"), "text/html; charset=ISO-8859-1") == f"<p>{text * 3}</p>"
+
+
+TEXTS = {
+    "ko": "강물이 밤사이에 불어나서 마을 사람들은 등불을 들고 다리로 나가 그것을 보았다.",
+    "zh": "河水在夜里上涨，镇上的人们提着灯走到桥边去看。守灯塔的人把每一艘船都记在书里。",
+    "ja": "川は夜のうちに増水し、町の人々は灯りを持って橋へ見に行った。灯台守は船を書き留めた。",
+    "ru": "Река поднялась ночью, и жители города пошли к мосту с фонарями, чтобы посмотреть на неё.",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "charset"),
+    [
+        *(("ko", "euc-kr"), ("ko", "cp949"), ("ja", "iso2022_jp"), ("ja", "euc-jp"), ("ja", "shift_jis")),
+        *(("zh", "gb18030"), ("ru", "cp1251"), ("ru", "koi8-r"), ("ko", "utf-8"), ("ja", "utf-8")),
+    ],
+)
+def test_charsets_that_nobody_declares_are_known_by_their_bytes(language, charset):
+    page = f"<html><head><title>x</title></head><body><p>{TEXTS[language] * 3}</p></body></html>"
+    assert decode(page.encode(charset), "") == page
