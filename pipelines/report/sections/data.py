@@ -13,6 +13,7 @@ from pipelines.report.sections.documents import (
     scores_and_limits,
 )
 from pipelines.report.summary.corpus import CorpusSummary
+from pipelines.report.summary.extraction import LOW_SHARE
 
 DOMAINS_SHOWN = 20
 SIZE_CLASSES = ((1, "alone"), (2, "2"), (4, "3 to 4"), (9, "5 to 9"), (10**9, "10 and more"))
@@ -34,6 +35,8 @@ def data_section(corpora: Sequence[CorpusSummary]) -> Html:
         "reason.",
         _funnel(corpora),
         _passed_over(corpora),
+        _kept_shares(corpora),
+        _low_domains(corpora),
         _chosen_again(corpora),
         element("h3", text("Why documents were dropped")),
         *(element("p", text(corpus.loss_note)) for corpus in corpora if corpus.loss_note),
@@ -79,6 +82,34 @@ def _passed_over(corpora: Sequence[CorpusSummary]) -> Html:
         return Html("")
     title = element("h3", text("Records of the sources that gave no document"))
     return Html(f"{title}{table(['corpus', 'fate', 'reason', 'records'], named_once(rows), numbers=1)}")
+
+
+def _kept_shares(corpora: Sequence[CorpusSummary]) -> Html:
+    rows = [
+        [text(value) for value in (corpus.name, page_type or "-", engine, f"{share.pages:,}", f"{share.mean:.1%}")]
+        for corpus in corpora
+        for (page_type, engine), share in sorted(
+            corpus.extraction.by_kind.items(), key=lambda item: (-item[1].pages, item[0])
+        )
+    ]
+    if not rows:
+        return Html("")
+    title = element("h3", text("Text that was taken out of pages"))
+    header = ["corpus", "type of page", "engine", "pages", "of the visible text"]
+    return Html(f"{title}{table(header, named_once(rows), numbers=2)}")
+
+
+def _low_domains(corpora: Sequence[CorpusSummary]) -> Html:
+    rows = [
+        [text(value) for value in (corpus.name, domain, f"{share.pages:,}", f"{share.mean:.1%}")]
+        for corpus in corpora
+        for domain, share in corpus.extraction.low_domains[:DOMAINS_SHOWN]
+    ]
+    if not rows:
+        return Html("")
+    title = element("h3", text(f"Domains of whose visible text less than {LOW_SHARE:.0%} was kept"))
+    header = ["corpus", "domain", "pages", "of the visible text"]
+    return Html(f"{title}{table(header, named_once(rows), numbers=2)}")
 
 
 def _chosen_again(corpora: Sequence[CorpusSummary]) -> Html:

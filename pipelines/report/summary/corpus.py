@@ -14,6 +14,7 @@ from infra.artifact import Artifact
 from pipelines.artifacts.documents import SECOND_CHOICE, redact, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.artifacts.losses import loss_note
+from pipelines.report.summary.extraction import ExtractionSummary
 from pipelines.report.summary.histograms import Histograms
 
 SAMPLES_PER_REASON = 3
@@ -60,7 +61,8 @@ class CorpusSummary:
     `dropped`: documents by stage and reason, `samples` some of each, those with the smallest ids; `passed_over`:
     records that `source` made no document of, and `set_aside`, those that it could not read, by reason; `domains`:
     sourced and kept documents by domain, for documents whose address has one; `chosen_again`: those among them whose
-    main part held little of the page's prose, so that another text was chosen; `languages`, `licences`: sourced and
+    main part held little of the page's prose, so that another text was chosen; `extraction`: how much of
+    the visible text of pages was kept; `languages`, `licences`: sourced and
     kept documents by each, "" for a document without a licence; `kept_samples`: the kept documents with the smallest
     ids; `clusters`: number by size.
     """
@@ -81,6 +83,7 @@ class CorpusSummary:
     licences: Counter[str] = field(default_factory=Counter)
     kept_licences: Counter[str] = field(default_factory=Counter)
     histograms: Histograms = field(default_factory=Histograms)
+    extraction: ExtractionSummary = field(default_factory=ExtractionSummary)
     kept_samples: list[Sample] = field(default_factory=list)
     clusters: Counter[int] = field(default_factory=Counter)
     tokens: Mapping[str, float] = field(default_factory=dict)
@@ -148,7 +151,7 @@ def _shards(name: str, by_kind: ByKind, score_columns: Sequence[str]) -> Iterato
     kinds = (("source", "documents"), ("score", "scores"), ("filter", "filtered"), ("dedup", "decisions"))
     paths = (shard_paths(by_kind[stage][name].path, kind) for stage, kind in kinds)
     for documents, scores, filtered, decisions in zip(*paths, strict=True):
-        table = read_table(documents, columns=["doc_id", "url", "licence", "extractor"])
+        table = read_table(documents, columns=["doc_id", "url", "licence", "extractor", "attributes"])
         scored = read_table(scores, columns=measured)
         passed = read_table(filtered, columns=["keep", "reason"])
         decided = read_table(decisions, columns=["keep", "reason", "cluster_size"])
@@ -174,6 +177,7 @@ def _count(summary: CorpusSummary, table: pa.Table) -> None:
     licences = pc.fill_null(table["licence"], "")
     hosts = pc.struct_field(pc.extract_regex(pc.utf8_lower(table["url"]), HOST), "host")
     again = pc.starts_with(table["extractor"], SECOND_CHOICE)
+    summary.extraction.add(table["attributes"], table["extractor"], hosts)
     for counter, selected in (
         (summary.domains, hosts),
         (summary.kept_domains, hosts.filter(table["kept"])),

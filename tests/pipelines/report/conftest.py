@@ -92,6 +92,11 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     return run
 
 
+def share(n: int) -> float:
+    """Of the visible text of page `n`: hardly any on the large site, some elsewhere."""
+    return 0.02 if "Big.example" in address(n) else 0.4 + 0.01 * (n % 10)
+
+
 def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
     reasons = ["", "", "", "", "min_words", "languages", "", "near", "", "exact"]
     quarantined = ({"origin": f"{corpus}.warc.gz:1{n}", "reason": f"truncated <record>: {n} bytes"} for n in range(2))
@@ -104,6 +109,7 @@ def add_corpus(run: SmallRun, corpus: str, documents: int) -> None:
             corpus,
             extractor="second choice: main content" if n % 8 == 2 else "resiliparse",
             licence="CC0-1.0" if n % 4 == 0 else None,
+            attributes=None if n % 5 == 4 else json.dumps({"kept_share": share(n), "page_type": "article"}),
         )
         for n in range(documents)
     ]

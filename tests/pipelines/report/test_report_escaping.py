@@ -21,6 +21,7 @@ NAMED_BY_THE_RUN = {
     *("loss_by_corpus", "epochs", "scores", "headlines", "protocols", "skipped", "notes", "contamination"),
     *("differences", "alarms", "domains", "kept_domains", "chosen_again", "languages", "kept_languages", "licences"),
     *("kept_licences", "dropped", "samples", "passed_over", "set_aside", "by_rule", "commits"),
+    *("by_kind", "by_domain"),
 }
 """Fields whose keys come from the run; those of all others are the page's own words."""
 

@@ -166,6 +166,13 @@ def test_domains_whose_pages_were_chosen_again_are_shown(page: str) -> None:
     assert "big.example" in shown and "of the domain" in shown
 
 
+def test_text_taken_out_of_pages_is_shown_by_type_and_domains_with_little_of_it_are_listed(page: str) -> None:
+    shown = page.partition("Text that was taken out of pages")[2].partition("</table>")[0]
+    assert "article" in shown and "second choice: main content" in shown
+    shown = page.partition("Domains of whose visible text less than 5% was kept")[2].partition("</table>")[0]
+    assert "big.example" in shown and "2.0%" in shown
+
+
 def test_contamination_says_how_many_items_where_they_stand_and_what_the_clean_ones_score(page: str) -> None:
     texts = Outline(page).texts
     for shown in (

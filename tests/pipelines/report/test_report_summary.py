@@ -1,5 +1,6 @@
 """Numbers on the page are those of the artifacts, counted here row by row."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -80,6 +81,21 @@ def test_pages_that_were_chosen_again_are_counted_by_domain(small_run, summary: 
         hosts = [(urlsplit(url).hostname or "").removeprefix("www.") for url in again]
         assert corpus.chosen_again == Counter(filter(None, hosts))
         assert 0 < corpus.chosen_again["big.example"] < corpus.domains["big.example"]
+
+
+def test_shares_of_visible_text_are_means_by_type_engine_and_domain(small_run, summary: RunSummary) -> None:
+    for corpus in summary.corpora:
+        documents = rows(small_run, f"source[{corpus.name}]", "documents")
+        told = [(row, json.loads(row["attributes"])["kept_share"]) for row in documents if row["attributes"]]
+        engines = Counter(row["extractor"] for row, _ in told)
+        assert {kind: share.pages for kind, share in corpus.extraction.by_kind.items()} == {
+            ("article", engine): count for engine, count in engines.items()
+        }
+        assert sum(share.total for share in corpus.extraction.by_kind.values()) == pytest.approx(
+            sum(share for _, share in told)
+        )
+        assert [domain for domain, _ in corpus.extraction.low_domains] == ["big.example"]
+        assert corpus.extraction.by_domain["big.example"].mean == pytest.approx(0.02)
 
 
 def test_tokens_before_encoding_are_estimated_by_the_bytes_per_token(summary: RunSummary) -> None:
