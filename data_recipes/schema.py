@@ -39,6 +39,9 @@ class SourceSection(Section):
     extractor: Literal["cascade", "main_content", "all_text"] = "cascade"
     """How to extract text from HTML: the main content, with trafilatura as the second opinion in doubtful cases
     ("cascade"); resiliparse's main content alone ("main_content"); or all visible text ("all_text")."""
+    text_format: Literal["text", "markdown"] = "text"
+    """Format of the text of HTML pages: plain ("text"), or with headings, lists, tables, fenced code and formulas
+    ("markdown"). Other inputs are read as they are."""
     heldout_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     """Fraction of documents held out from training to measure bits per byte, selected by the hash of their group."""
     max_quarantined_fraction: Fraction = 0.05

@@ -11,6 +11,8 @@ from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, draw
 
 Extractor = Literal["cascade", "main_content", "all_text"]
 """How HTML becomes text; see `source.extractor` of a corpus recipe."""
+TextFormat = Literal["text", "markdown"]
+"""What text of HTML looks like; see `source.text_format` of a corpus recipe."""
 
 
 class DocumentTarget(Protocol):
@@ -29,6 +31,7 @@ class DocumentSink:
     extractor: Extractor
     heldout_fraction: float
     writer: DocumentTarget
+    text_format: TextFormat = "text"
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -44,9 +47,11 @@ class DocumentSink:
         self.counts["heldout_documents"] += document.split == HELDOUT
         self.counts["chosen_again"] += document.extractor.startswith(SECOND_CHOICE)
 
-    def skip(self, reason: str, count: int = 1) -> None:
-        """Count records that are sound and hold nothing to keep."""
+    def skip(self, reason: str, count: int = 1, kind: str = "") -> None:
+        """Count records that are sound and hold nothing to keep, also by their `kind` if there are several."""
         self.counts[f"skipped_{reason}"] += count
+        if kind:
+            self.counts[f"{reason}_{kind}"] += count
 
     def quarantine(self, origin: str, reason: str) -> None:
         """Set aside a record that could not be read."""

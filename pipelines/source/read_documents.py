@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipelines.artifacts.documents import Document
-from pipelines.source.document_sink import DocumentSink, Extractor
+from pipelines.source.document_sink import DocumentSink, Extractor, TextFormat
 from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import PlacedFile, find_files
 from pipelines.source.tables.table_files import FILES, READERS, Tables, take_row, wanted_fields
 from pipelines.source.text_files import TEXT_FILE, take_file
 from pipelines.source.web.charsets import decode
-from pipelines.source.web.extraction.extract import extract as extract_page
+from pipelines.source.web.extraction.extract import extract_page
 from pipelines.source.web.warc.responses import read_responses
 from pipelines.source.web.warc_files import WARC, take_page
 
@@ -29,6 +29,7 @@ def read_documents(
     text_field: str = "text",
     url_field: str | None = None,
     extractor: Extractor = "cascade",
+    text_format: TextFormat = "text",
     on_unreadable: OnUnreadable | None = None,
 ) -> Iterator[Document]:
     """Read the documents of WARC, WET, JSON Lines, Parquet, text and HTML files, one at a time, files by name.
@@ -38,6 +39,7 @@ def read_documents(
         text_field: Field or column of JSON Lines and Parquet files that holds the text.
         url_field: Field or column that holds the URL. Default: the file's name and the row.
         extractor: How text is taken from HTML: "cascade", "main_content" or "all_text".
+        text_format: Plain "text", or "markdown" with headings, lists, tables, code and formulas.
         on_unreadable: Called with the place of a record that cannot be read, and the reason. Default: a warning.
 
     Raises:
@@ -55,7 +57,7 @@ def read_documents(
     for file in find_files([str(path)], Path(), READABLE):
         with tempfile.TemporaryDirectory(prefix="arctic-read-") as scratch:
             written: list[Document] = []
-            sink = DocumentSink(Path(scratch), extractor, 0.0, _Collected(written))
+            sink = DocumentSink(Path(scratch), extractor, 0.0, _Collected(written), text_format)
             tables = Tables(_table_kind(file), (), text_field, url_field)
             for _ in _records(file, file.fetch(file.pin(), Path(scratch)), tables, sink):
                 for record in sink.quarantined:
@@ -65,13 +67,14 @@ def read_documents(
                 written.clear()
 
 
-def extract(html: str | bytes, extractor: Extractor = "cascade") -> str:
+def extract(html: str | bytes, extractor: Extractor = "cascade", text_format: TextFormat = "text") -> str:
     """Take the text out of an HTML page, without navigation, advertisements and other boilerplate.
 
     Args:
         html: The page. Bytes are decoded by their byte order mark, meta tag or statistics.
         extractor: "cascade" for the main part of the page, "main_content" for resiliparse's, "all_text" for all that
             is visible.
+        text_format: Plain "text", or "markdown" with headings, lists, tables, code and formulas.
 
     Raises:
         UndecodablePageError: No charset fits the bytes.
@@ -80,9 +83,13 @@ def extract(html: str | bytes, extractor: Extractor = "cascade") -> str:
         >>> from pipelines import extract
         >>> extract("<html><body><nav>Home</nav><p>The river rose in the night.</p></body></html>")
         'The river rose in the night.'
+        >>> print(extract("<h2>Lamps</h2><ul><li>oil<li>gas</ul>", "all_text", "markdown"))
+        ## Lamps
+        <BLANKLINE>
+        - oil
+        - gas
     """
-    text, _ = extract_page(decode(html, "text/html") if isinstance(html, bytes) else html, extractor)
-    return text
+    return extract_page(decode(html, "text/html") if isinstance(html, bytes) else html, extractor, text_format).text
 
 
 class _Collected:

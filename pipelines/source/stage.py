@@ -36,7 +36,7 @@ def stage(
     """
     params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
     inputs = {item.stage_id: made[item.corpus][item.annotation] for item in annotated_inputs(section)}
-    return Stage("source", name, 5, params, inputs, partial(_source, name, section, pins, folder))
+    return Stage("source", name, 6, params, inputs, partial(_source, name, section, pins, folder))
 
 
 def _source(
@@ -50,7 +50,7 @@ def _source(
     planned = plan(section, pins, folder, inputs)
     for link in left_out(section, folder):
         context.warn(f"corpus {name}: {link}: the link leads nowhere; it is left out. Mend it, or delete it.")
-    how = (section.extractor, section.heldout_fraction)
+    how = (section.extractor, section.heldout_fraction, section.text_format)
     shards = [Shard(number, split.reader, *how) for number, split in enumerate(planned)]
     keys = [shard_key(number, [*how, split.fingerprint]) for number, split in enumerate(planned)]
     totals: Counter[str] = Counter()

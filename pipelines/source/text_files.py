@@ -1,6 +1,7 @@
 """Files that are one document each: plain text, Markdown, reStructuredText and saved HTML pages."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import PlacedFile, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.web.charsets import UndecodablePageError, decode
-from pipelines.source.web.extraction.extract import extract
+from pipelines.source.web.extraction.extract import extract_page
 from pipelines.source.web.page_signals import licence, opt_out
 
 HTML_SUFFIXES = (".html", ".htm", ".xhtml")
@@ -87,15 +88,16 @@ def _document(body: bytes, sink: DocumentSink, origin: str) -> Document:
     split = sink.draw_split(origin)
     if not origin.lower().endswith(HTML_SUFFIXES):
         return Document(text=content, url=origin, origin=origin, split=split)
-    text, engine = extract(content, sink.extractor)
+    page = extract_page(content, sink.extractor, sink.text_format)
     return Document(
-        text=text,
+        text=page.text,
         url=origin,
         origin=origin,
         split=split,
         licence=licence(content),
         opt_out=opt_out({}, content),
-        extractor=engine,
+        extractor=page.engine,
+        attributes=json.dumps(page.telemetry()) if page.telemetry() else None,
     )
 
 

@@ -62,7 +62,7 @@ def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> N
         sink.quarantine(_place(response, origin), response.reason)
         return
     try:
-        page = page_document(response, origin, sink.extractor, sink.heldout_fraction)
+        page = page_document(response, origin, sink.extractor, sink.heldout_fraction, sink.text_format)
     except ValueError as error:
         sink.quarantine(_place(response, origin), str(error))
         return
@@ -71,7 +71,7 @@ def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> N
         sink.quarantine(_place(response, origin), f"page cannot be read: {type(error).__name__}: {error}")
         return
     if isinstance(page, NotAPage):
-        sink.skip(page.reason)
+        sink.skip(page.reason, kind=page.kind)
     else:
         sink.write(page)
 

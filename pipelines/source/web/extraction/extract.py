@@ -1,4 +1,4 @@
-"""HTML to text: a pruned DOM for every page, trafilatura for the pages where pruning left little of the prose.
+"""HTML to text or Markdown: a pruned DOM for every page, trafilatura where pruning left little of the prose.
 
 Figures on 481 annotated pages are in benchmarks/RESULTS.md.
 """
@@ -6,13 +6,14 @@ Figures on 481 annotated pages are in benchmarks/RESULTS.md.
 import re
 from html import unescape
 from itertools import accumulate
+from typing import Any, NamedTuple
 
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import ElementNode, HTMLTree
 
-from pipelines.source.document_sink import Extractor
+from pipelines.source.document_sink import Extractor, TextFormat
 from pipelines.source.web.extraction.code import CODE
-from pipelines.source.web.extraction.dom import length
+from pipelines.source.web.extraction.dom import inked, length
+from pipelines.source.web.extraction.formats import FORMATS, Format
 from pipelines.source.web.extraction.layout.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.layout.second_choice import choose_again, is_little
 from pipelines.source.web.extraction.text import prose, tidy
@@ -55,11 +56,32 @@ _PROSE = re.compile(r"<(?:p|div|td|li|br|span|section|article)\b[^<>]*>([^<]{40,
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]*+>(?:[^<]++|<(?!/\1))*+", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[^<>]*+>")
 _SENTENCE_END = re.compile(r"[.!?…:;\"”»'’)。！？]\s*$")
-_BULLETS = ("•", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+
+
+class Extraction(NamedTuple):
+    """The text of a page and how it came about."""
+
+    text: str
+    engine: str
+    page_type: str
+    """One of layout.page_type.PAGE_TYPES; "" if the page was not looked at for it."""
+    kept_share: float | None
+    """Characters of the text as a share of those that are visible on the page, blanks aside; None if all were taken."""
+
+    def telemetry(self) -> dict[str, Any]:
+        """What a document records of it: the share to three digits, and the page's type if it is known."""
+        share = {} if self.kept_share is None else {"kept_share": round(self.kept_share, 3)}
+        return {**share, "page_type": self.page_type} if self.page_type else share
 
 
 def extract(html: str, extractor: Extractor) -> tuple[str, str]:
-    """Text of a page and the name of the engine that made it.
+    """Plain text of a page and the name of the engine that made it, as in `extract_page`."""
+    extraction = extract_page(html, extractor)
+    return extraction.text, extraction.engine
+
+
+def extract_page(html: str, extractor: Extractor, text_format: TextFormat = "text") -> Extraction:
+    """Text of a page, plain or in Markdown.
 
     `extractor`: "all_text" is every visible text; "main_content" is resiliparse's main content; "cascade" is the main
     part of the page without boilerplate, by trafilatura where that is in doubt. The engine is "resiliparse",
@@ -68,39 +90,41 @@ def extract(html: str, extractor: Extractor) -> tuple[str, str]:
     """
     html = html[:MAX_CHARACTERS]
     try:
-        return _extract(html, extractor)
+        return _extract(html, extractor, FORMATS[text_format])
     except UnicodeEncodeError:  # lone surrogates, which the parser refuses
-        return _extract(_without_surrogates(html), extractor)
+        return _extract(_without_surrogates(html), extractor, FORMATS[text_format])
 
 
-def _extract(html: str, extractor: Extractor) -> tuple[str, str]:
+def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
     num_tags = html.count("<")
     nesting = _nesting(html, num_tags)
     if num_tags > MAX_PARSED_TAGS or nesting > MAX_PARSED_NESTING:
-        return _without_tags(html), "none"
+        return Extraction(_without_tags(html), "none", "", None)
     tree = visible_tree(html)
-    if extractor == "all_text" or num_tags > MAX_TAGS or nesting > MAX_NESTING:
-        return _all_text(tree), "resiliparse"
-    if extractor == "main_content":
-        return _main_content(tree), "resiliparse"
-    if tree.body is None:
-        return "", "resiliparse"
+    if tree.body is None or extractor == "all_text" or num_tags > MAX_TAGS or nesting > MAX_NESTING:
+        return Extraction(form.all_text(tree), "resiliparse", "", None)
     visible = length(tree.body)
-    text, engine = _cascade(html, tree, tree.body, visible)
-    again = choose_again(html, text, _main_content, _all_text) if is_little(text, visible) else None
-    return again or (text, engine)
+    page_type, engine = "", "resiliparse"
+    if extractor == "main_content":
+        text = form.main_content(tree)
+    else:
+        page_type = keep_main_part(html, tree.body, visible, form.has_captions)
+        text, engine = _cascade(html, tree, tree.body, form)
+        if is_little(text, visible):
+            text, engine = choose_again(html, text, form) or (text, engine)
+    return Extraction(text, engine, page_type, min(inked(text) / (visible or 1), 1.0))
 
 
-def _cascade(html: str, tree: HTMLTree, body: ElementNode, visible: int) -> tuple[str, str]:
-    keep_main_part(html, body, visible)
-    text = tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False))
-    shorter = _without_tail(text)
+def _cascade(html: str, tree: HTMLTree, body: ElementNode, form: Format) -> tuple[str, str]:
+    """Text of a pruned page, or trafilatura's if that is in doubt, with its engine."""
+    text = form.part(tree)
+    shorter = _without_tail(text, form.whole_lines)
     # The last lines of code look like buttons.
     if len(shorter) < len(text) and body.query_selector(CODE) is None:
         text = shorter
     if not _is_doubtful(text) or not _worth_trafilatura(html, text):
         return text, "resiliparse"
-    better, error = _trafilatura(html)
+    better, error = _trafilatura(html, form.of_trafilatura)
     if better:
         return better, "trafilatura"
     return text, f"resiliparse (trafilatura: {error})" if error else "resiliparse"
@@ -122,29 +146,17 @@ def _without_surrogates(html: str) -> str:
     return html.encode("utf-8", "replace").decode()
 
 
-def _all_text(tree: HTMLTree) -> str:
-    return tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False, comments=True, post_meta=True))
-
-
-def _main_content(tree: HTMLTree) -> str:
-    return tidy(
-        extract_plain_text(
-            tree, preserve_formatting=True, main_content=True, alt_texts=False, comments=False, post_meta=False
-        )
-    )
-
-
-def _without_tail(text: str) -> str:
-    """`text` up to its last line that is a sentence, long, in a list or in a table; all of it where there is none."""
+def _without_tail(text: str, whole_lines: tuple[str, ...]) -> str:
+    """`text` up to its last line that is a sentence, long, in a list or in a table; all of it if there is none."""
     lines = text.split("\n")
     kept = len(lines)
-    while kept and _is_tail(lines[kept - 1].strip()):
+    while kept and _is_tail(lines[kept - 1].strip(), whole_lines):
         kept -= 1
     return "\n".join(lines[:kept]) or text
 
 
-def _is_tail(line: str) -> bool:
-    whole = _SENTENCE_END.search(line) or line.startswith(_BULLETS) or "\t" in line
+def _is_tail(line: str, whole_lines: tuple[str, ...]) -> bool:
+    whole = _SENTENCE_END.search(line) or line.startswith(whole_lines) or "\t" in line
     return len(line) < SHORT_LINE and not whole
 
 
@@ -161,12 +173,13 @@ def _worth_trafilatura(html: str, text: str) -> bool:
     return sum(map(len, _PROSE.findall(html))) >= max(MIN_PROSE_CHARACTERS, len(text))
 
 
-def _trafilatura(html: str) -> tuple[str, str]:
+def _trafilatura(html: str, output_format: str) -> tuple[str, str]:
     """trafilatura's text, "" if it finds none, and the name of the error that it broke down with, if any."""
     # Imported here: it takes longer to import than most commands that never extract a page take to run.
     import trafilatura
 
     try:
-        return tidy(trafilatura.extract(without_surroundings(html), include_comments=False) or ""), ""
+        page = without_surroundings(html)
+        return tidy(trafilatura.extract(page, output_format=output_format, include_comments=False) or ""), ""
     except (RecursionError, ValueError) as error:
         return "", type(error).__name__

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts.documents import Document, draw_split
+from pipelines.source.document_sink import DocumentSink
 from pipelines.source.web.charsets import UndecodablePageError
 from pipelines.source.web.extraction.extract import MAX_NESTING, extract
 from pipelines.source.web.extraction.text import tidy
 from pipelines.source.web.pages import NotAPage, page_document
 from pipelines.source.web.warc.responses import Response
+from pipelines.source.web.warc_files import take_page
 
 MARKUP = [
     b"<p>",
@@ -59,6 +61,56 @@ def test_the_text_of_a_wet_record_is_taken_as_it_is():
     found = document(replace(response(text.encode(), "text/plain"), record_type="conversion"))
     assert found.text == "Fluß\n  <b>not markup</b> <meta name=robots content=noai>"
     assert (found.extractor, found.opt_out, found.licence) == ("wet", None, None)
+
+
+@pytest.mark.parametrize("declared", ["text/plain", "text/plain; charset=utf-8", "text/markdown", "text/x-rst"])
+def test_a_response_of_text_is_a_document_as_it_stands(declared):
+    found = document(response("# Fluß\n\n    a  <b>\n".encode(), declared, x_robots_tag="noai"))
+    assert (found.text, found.extractor, found.attributes) == ("# Fluß\n\n    a  <b>", "none", None)
+    assert found.licence is None and found.opt_out is not None
+
+
+def test_a_page_that_is_declared_as_text_is_extracted():
+    assert document(response(b"<!DOCTYPE html><p>Hello <b>there", "text/plain")).text == "Hello there"
+
+
+@pytest.mark.parametrize("address", ["https://a.example/robots.txt", "http://a.example/ads.txt?x", "metadata://log"])
+def test_text_for_programs_is_none(address):
+    found = page_document(replace(response(b"User-agent: *", "text/plain"), url=address), "x", "cascade", 0)
+    assert found == NotAPage("not_html") and found.kind == "text"
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        ("application/pdf", "pdf"),
+        ("application/json", "json"),
+        ("application/ld+json; charset=utf-8", "json"),
+        ("application/rss+xml", "xml"),
+        ("text/xml", "xml"),
+        ("text/css", "script"),
+        ("application/javascript", "script"),
+        ("image/png", "image"),
+        ("video/mp4", "sound_or_video"),
+        ("text/csv", "text"),
+        ("application/zip", "other"),
+    ],
+)
+def test_what_is_passed_over_is_counted_by_its_kind(declared, kind, tmp_path):
+    sink = DocumentSink(tmp_path, "cascade", 0.0, None)
+    take_page(response(b"content", declared), sink, "crawl.warc.gz")
+    assert sink.counts == {"skipped_not_html": 1, f"not_html_{kind}": 1}
+
+
+def test_a_page_records_how_much_of_it_its_text_is_and_its_type():
+    prose = "The river rose in the night, and the people of the town went to the bridge with their lamps. " * 9
+    page = f"<nav>{'<a href=x>Menu entry</a>' * 30}</nav><article><p>{prose}</p></article>"
+    found = page_document(response(page.encode()), "x", "cascade", 0)
+    attributes = json.loads(found.attributes)
+    assert attributes["kept_share"] == pytest.approx(
+        len(prose.replace(" ", "")) / len((prose + "Menuentry" * 30).replace(" ", "")), abs=0.001
+    )
+    assert attributes["page_type"] == "article"
 
 
 def test_a_document_from_a_member_of_several_records_tells_where_the_member_is():

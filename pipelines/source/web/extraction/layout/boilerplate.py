@@ -72,6 +72,7 @@ _CONSENT = (
 """The dialogs of consent managers, whose list of partners and purposes may be longer than the page."""
 _NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,label,textarea"
 _ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
+NO_TEXT_BUT_CAPTIONS = of_rare_tags(f"{_NO_PROSE},noscript")
 NO_TEXT = of_rare_tags(f"{_NO_PROSE},{_ASIDES}")
 """What is taken out of the main part before its blocks are looked at."""
 NAMED = ":is([class]:not([class='']),[id]:not([id=''])):is(div,section,ul,ol,p,span,header,h2,h3,h4,h5,a)"
@@ -79,13 +80,14 @@ _LINKED = ":is(ul,ol,table,div,p,h2,h3,h4,h5):has(a)"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 
-def keep_main_part(html: str, body: ElementNode, visible: int) -> str:
+def keep_main_part(html: str, body: ElementNode, visible: int, has_captions: bool = False) -> str:
     """Reduce the body of a page, of `visible` characters that are not blank, to its main part without boilerplate;
     returns the type of the page."""
-    main, text, shares = main_part_of(body, visible)
-    # resiliparse prints no figure; many a table and listing stands in one.
-    for figure in main.query_selector_all("figure:has(table,pre)").values():
-        figure.replace_with(*figure.children.values())
+    main, text, shares = main_part_of(body, visible, NO_TEXT_BUT_CAPTIONS if has_captions else NO_TEXT)
+    if not has_captions:
+        # resiliparse prints no figure; many a table and listing stands in one.
+        for figure in main.query_selector_all("figure:has(table,pre)").values():
+            figure.replace_with(*figure.children.values())
     if main is not body:
         body.replace_children(main)
     kind = page_type(html, main.html or "", text, shares)
@@ -93,13 +95,15 @@ def keep_main_part(html: str, body: ElementNode, visible: int) -> str:
     return kind
 
 
-def main_part_of(body: ElementNode, visible: int) -> tuple[ElementNode, str, tuple[float, float]]:
+def main_part_of(
+    body: ElementNode, visible: int, no_text: str = NO_TEXT
+) -> tuple[ElementNode, str, tuple[float, float]]:
     """The main part of a page with its text, and the shares of the page that stand outside of navigation, and of that
-    which are the main part; all else of no prose is removed."""
+    which are the main part; what surrounds it is removed, and what `no_text` selects in it."""
     visible -= _remove_consent(body)
     whole = _remove_around(body, visible)
     main = main_part(body, whole)
-    remove_all(main, NO_TEXT)
+    remove_all(main, no_text)
     text = main.text or ""
     return main, text, (whole / (visible or 1), inked(text) / (whole or 1))
 
@@ -226,6 +230,8 @@ class _Pruning:
         if not 0 < characters < MAX_LINK_LIST_CHARACTERS:
             return False
         if not self._has_links(element, MAX_LINK_DENSITY * characters) or self._is_listing(element):
+            return False
+        if element.tag in _HEADINGS and element.query_selector("a[href^='#']") is not None:
             return False
         return element.closest("table:has(th)") is None
 

@@ -1,11 +1,10 @@
 """A second choice for a page of which the first left little: the guard against layouts that no rule foresaw."""
 
-from collections.abc import Callable, Iterator
-
-from resiliparse.parse.html import HTMLTree
+from collections.abc import Iterator
 
 from pipelines.artifacts.documents import SECOND_CHOICE
 from pipelines.source.web.extraction.dom import inked, length, remove_all
+from pipelines.source.web.extraction.formats import Format
 from pipelines.source.web.extraction.layout.boilerplate import remove_surroundings
 from pipelines.source.web.extraction.visible import visible_tree
 
@@ -18,9 +17,7 @@ def is_little(text: str, of_characters: int) -> bool:
     return inked(text) < MIN_KEPT_SHARE * of_characters
 
 
-def choose_again(
-    html: str, text: str, main_content: Callable[[HTMLTree], str], all_text: Callable[[HTMLTree], str]
-) -> tuple[str, str] | None:
+def choose_again(html: str, text: str, form: Format) -> tuple[str, str] | None:
     """Another text of a page, and its engine, if `text` holds too little of the page's prose; None if it does not.
 
     Prose is what stands neither in links nor in navigation, footers and controls. resiliparse's main content is taken
@@ -29,7 +26,7 @@ def choose_again(
     prose = _prose(html)
     if not is_little(text, prose):
         return None
-    for engine, candidate in _candidates(html, main_content, all_text):
+    for engine, candidate in _candidates(html, form):
         if not is_little(candidate, prose):
             return candidate, SECOND_CHOICE + engine
     return None
@@ -44,11 +41,9 @@ def _prose(html: str) -> int:
     return length(body)
 
 
-def _candidates(
-    html: str, main_content: Callable[[HTMLTree], str], all_text: Callable[[HTMLTree], str]
-) -> Iterator[tuple[str, str]]:
+def _candidates(html: str, form: Format) -> Iterator[tuple[str, str]]:
     tree = visible_tree(html)
-    yield "main content", main_content(tree)
+    yield "main content", form.main_content(tree)
     if tree.body is not None:
         remove_surroundings(tree.body)
-    yield "all text", all_text(tree)
+    yield "all text", form.all_text(tree)

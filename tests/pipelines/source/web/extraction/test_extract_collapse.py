@@ -168,11 +168,11 @@ def test_whatever_stands_around_the_whole_page_its_prose_is_there(around, each):
 
 @pytest.mark.parametrize("left", ["", "Read on.", "The river rose. "])
 def test_a_page_of_which_little_is_left_is_chosen_again_and_says_so(left, monkeypatch):
-    def lose(_, body, __):
+    def lose(_, body, *__):
         body.inner_html = f"<p>{left}</p>"
 
     monkeypatch.setattr(module, "keep_main_part", lose)
-    monkeypatch.setattr(module, "_trafilatura", lambda _: ("", ""))
+    monkeypatch.setattr(module, "_trafilatura", lambda *_: ("", ""))
     text, engine = extract(page(parts(8)), "cascade")
     assert missing(text, 8) == [] and engine.startswith("second choice: ")
     assert "All rights reserved" not in text

@@ -162,7 +162,7 @@ def test_the_engine_tells_where_trafilatura_broke_down(error, monkeypatch):
     ids=["short", "menu", "numbers", "script"],
 )
 def test_pages_without_prose_never_cost_trafilatura_s_time(html, monkeypatch):
-    monkeypatch.setattr(module, "_trafilatura", lambda _: pytest.fail("called"))
+    monkeypatch.setattr(module, "_trafilatura", lambda *_: pytest.fail("called"))
     assert extract(html, "cascade")[1] == "resiliparse"
 
 

@@ -1,0 +1,1 @@
+"""Markdown of a parsed page."""

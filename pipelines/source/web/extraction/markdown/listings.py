@@ -1,0 +1,69 @@
+"""Listings of code in Markdown: the fence, the language by the names that highlighters use, and no line numbers."""
+
+import re
+from collections.abc import Iterable
+
+from pipelines.source.web.extraction.markdown.tokens import attribute
+
+_LANGUAGE = re.compile(
+    r"(?:^|\s)(?:(?:language|lang|highlight-source|highlight-text|highlight|src|syntax|code)[-:]|"
+    r"(?:brush:|sourceCode|hljs)\s+)\s*([a-zA-Z][\w+#.-]*)"
+)
+"""In class names: of the HTML standard and Prism, Stack Overflow, GitHub, Sphinx, SyntaxHighlighter and MDN, Pandoc,
+highlight.js, Org, and others."""
+_NO_LANGUAGE = frozenset(
+    [
+        *("none", "plain", "plaintext", "text", "txt", "default", "auto", "nohighlight", "highlight", "notranslate"),
+        *("block", "wrapper", "box", "example", "container", "toolbar", "snippet", "numbers", "line-numbers"),
+        *("language", "sample"),
+    ]
+)
+_LINE_NUMBERS = re.compile(
+    r"(?:^|\s)(?:linenos?|lnt?|line-?numbers?(?:-rows)?|linenodiv|gutter|blob-num|rouge-gutter)\b"
+)
+_TICKS = re.compile("`+")
+
+
+def language(attributes: Iterable[str]) -> str:
+    """The language that the attributes of a listing, or of the elements around it, state first; "" if none does."""
+    for each in attributes:
+        for name in ("data-lang", "data-language"):
+            if stated := attribute(each, name):
+                return stated.lower()
+        for found in _LANGUAGE.findall(attribute(each, "class")):
+            if found.lower() not in _NO_LANGUAGE:
+                return str(found).lower()
+    return ""
+
+
+def is_line_numbers(attributes: str) -> bool:
+    """Whether an element holds the numbers of lines, by its class."""
+    return "class" in attributes and _LINE_NUMBERS.search(attribute(attributes, "class")) is not None
+
+
+def fenced(code: str, stated_language: str) -> list[str]:
+    """The lines of a listing with its fence; none if it is empty or consists of line numbers alone."""
+    code = code.rstrip("\n").removeprefix("\n") if code.strip() else ""
+    lines = code.split("\n")
+    if not code or _is_numbering(lines):
+        return []
+    ticks = "`" * max(3, 1 + max(map(len, _TICKS.findall(code)), default=0))
+    return [f"{ticks}{stated_language}", *lines, ticks]
+
+
+def inline(code: str) -> str:
+    """Code in a line of text; "" if there is none."""
+    code = " ".join(code.split())
+    if not code:
+        return ""
+    ticks = "`" * (1 + max(map(len, _TICKS.findall(code)), default=0))
+    pad = " " if code.startswith("`") or code.endswith("`") else ""
+    return f"{ticks}{pad}{code}{pad}{ticks}"
+
+
+def _is_numbering(lines: list[str]) -> bool:
+    numbers = [line.strip() for line in lines if line.strip()]
+    if len(numbers) < 2 or not all(map(str.isdecimal, numbers)):
+        return False
+    first = int(numbers[0])
+    return [int(number) for number in numbers] == list(range(first, first + len(numbers)))

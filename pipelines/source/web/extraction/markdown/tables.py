@@ -1,0 +1,100 @@
+"""Tables of data in Markdown: a row a line, whatever its cells hold."""
+
+from collections.abc import Sequence
+
+from pipelines.source.web.extraction.markdown.tokens import Token, attribute
+
+MAX_CELL_CHARACTERS = 1000
+"""Characters of a cell above which a table lays out a page."""
+MAX_COLUMNS_SPANNED = 50
+_BLOCKS = frozenset({"pre", "blockquote", "h1", "h2", "h3", "article", "section", "form"})
+"""Elements which no cell of data has."""
+
+
+class _Shape:
+    """What is known of a table while it is read."""
+
+    def __init__(self, start: int) -> None:
+        self.start, self.is_data, self.num_rows, self.num_cells = start, True, 0, 0
+        self.most_cells = self.characters = 0
+
+    def read(self, tag: str, content: str) -> None:
+        if tag == "tr":
+            self.num_rows += 1
+            self.num_cells = 0
+        elif tag in ("td", "th"):
+            self.num_cells += 1
+            self.most_cells = max(self.most_cells, self.num_cells)
+            self.characters = 0
+        elif not tag:
+            self.characters += len(content)
+            self.is_data &= self.characters <= MAX_CELL_CHARACTERS or not content.strip()
+        else:
+            self.is_data &= tag not in _BLOCKS
+
+
+def tables_of_data(found: Sequence[Token]) -> set[int]:
+    """Places in `found` of the start tags of tables that hold data: at least two cells in a row, no table inside."""
+    data: set[int] = set()
+    around: list[_Shape] = []
+    for place, (tag, content) in enumerate(found):
+        if tag == "table":
+            if around:
+                around[-1].is_data = False
+            around.append(_Shape(place))
+        elif not around:
+            continue
+        elif tag == "/table":
+            table = around.pop()
+            if table.is_data and table.num_rows and table.most_cells >= 2:
+                data.add(table.start)
+        else:
+            around[-1].read(tag, content)
+    return data
+
+
+class Table:
+    """The cells of a table of data, row by row."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[str]] = []
+        self._below: dict[int, int] = {}
+
+    def start_row(self) -> None:
+        self.rows.append([])
+        self._fill()
+
+    def add(self, text: str, attributes: str) -> None:
+        """Add a cell, and empty ones for the columns and rows that it spans."""
+        if not self.rows:
+            self.rows.append([])
+        row = self.rows[-1]
+        columns, rows = (_number(attribute(attributes, name)) for name in ("colspan", "rowspan"))
+        for number in range(columns):
+            if rows > 1:
+                self._below[len(row)] = rows - 1
+            row.append("" if number else text)
+        self._fill()
+
+    def lines(self) -> list[str]:
+        """The table in GitHub's Markdown, its first row as the head."""
+        rows = [row for row in self.rows if any(row)]
+        width = max(map(len, rows), default=0)
+        if not rows:
+            return []
+        if width == 1:
+            return [row[0] for row in rows]
+        padded = (row + [""] * (width - len(row)) for row in rows)
+        head, *body = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in padded)
+        return [head, f"|{' --- |' * width}", *body]
+
+    def _fill(self) -> None:
+        """Add empty cells below those of the rows above that span this one."""
+        row = self.rows[-1]
+        while self._below.get(len(row), 0) > 0:
+            self._below[len(row)] -= 1
+            row.append("")
+
+
+def _number(span: str) -> int:
+    return min(max(int(span), 1), MAX_COLUMNS_SPANNED) if span.isdecimal() and len(span) < 5 else 1

@@ -1,0 +1,314 @@
+"""Markdown of a parsed page: headings, lists, quotations, listings, tables and formulas.
+
+One look at the markup of the tree, token by token and without recursion, for elements nest as deep as they like. Text
+is not escaped: a language model reads the page's own words. Links and emphasis are left out.
+"""
+
+from typing import Final
+
+from resiliparse.parse.html import ElementNode
+
+from pipelines.source.web.extraction.markdown import listings
+from pipelines.source.web.extraction.markdown.tables import Table, tables_of_data
+from pipelines.source.web.extraction.markdown.tokens import FIXED_BLANK, VOID, Token, attribute, tokens
+
+MAX_INDENTED = 12
+"""Lists and quotations inside each other from which nothing is indented any more."""
+_BLOCKS = frozenset(
+    [
+        *("address", "article", "aside", "body", "caption", "center", "dd", "details", "dialog", "div", "dl", "dt"),
+        *("fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "html", "legend", "li", "main"),
+        *("menu", "nav", "noscript", "ol", "p", "search", "section", "summary", "table", "tbody", "td", "tfoot", "th"),
+        *("thead", "tr", "ul"),
+    ]
+)
+_HEADINGS: Final = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_UNPRINTED = frozenset(
+    [
+        *("audio", "button", "canvas", "datalist", "head", "iframe", "math", "object", "script", "select", "style"),
+        *("svg", "template", "textarea", "title", "video"),
+    ]
+)
+_CODE = frozenset({"code", "kbd", "samp", "tt"})
+_CONTAINERS = frozenset({"li", "blockquote", "dd"})
+_BREAK = "\ufdd1"
+"""Stands for a line break in a paragraph; a noncharacter of Unicode."""
+_RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
+_LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
+
+
+def markdown(element: ElementNode) -> str:
+    """Markdown of an element and all below it."""
+    html = element.html or ""
+    found = list(tokens(html))
+    writer = _Writer(tables_of_data(found) if "<table" in html else set())
+    for place, token in enumerate(found):
+        writer.read(place, token)
+    writer.end_paragraph()
+    return "\n".join(writer.lines).replace(FIXED_BLANK, " ")
+
+
+class _Container:
+    """A list item, quotation or definition: the mark before its first line, and what indents the others."""
+
+    def __init__(self, tag: str, mark: str, indent: str, follows_on: bool) -> None:
+        self.tag, self.indent, self.is_empty = tag, indent, True
+        self.follows_on = follows_on
+        """Whether it stands right below the line before, without an empty line."""
+        self._mark = mark
+
+    def unmark(self) -> None:
+        """Mark nothing if nothing was written yet: a listing that is indented by a quotation is none."""
+        if self.is_empty:
+            self._mark = self.indent = ""
+
+    def prefix(self) -> str:
+        """What stands before the next line."""
+        prefix = self._mark if self.is_empty else self.indent
+        self.is_empty = False
+        return prefix
+
+
+class _List:
+    """A list, the number of its next item if it counts them, and how many it has."""
+
+    def __init__(self, number: int | None) -> None:
+        self.number, self.num_items = number, 0
+
+    def mark(self, value: str) -> str:
+        """The mark of the next item, of the number `value` if that is one."""
+        self.num_items += 1
+        if self.number is None:
+            return "- "
+        number = _integer(value, self.number)
+        self.number = number + 1
+        return f"{number}. "
+
+
+class _Writer:
+    """The lines written so far, and all that is open."""
+
+    def __init__(self, data_tables: set[int]) -> None:
+        self.lines: list[str] = []
+        self._data_tables = data_tables
+        self._paragraph: list[str] = []
+        self._heading = ""
+        self._containers: list[_Container] = []
+        self._lists: list[_List] = []
+        self._open: list[Token] = []
+        self._skipped = ""
+        self._skipped_depth = 0
+        self._code: list[str] | None = None
+        self._language = ""
+        self._table: Table | None = None
+        self._cell = ""
+        self._marks: list[tuple[str, int]] = []
+
+    def read(self, place: int, token: Token) -> None:
+        tag, content = token
+        if self._skipped:
+            self._skip(tag)
+        elif not tag:
+            (self._paragraph if self._code is None else self._code).append(content)
+        elif tag[0] == "/":
+            self._end(tag[1:])
+        else:
+            self._start(tag, content, place)
+
+    def end_paragraph(self) -> None:
+        """Write the paragraph that is open, a line for each of its line breaks."""
+        pieces, self._paragraph = self._paragraph, []
+        self._marks.clear()
+        lines = (" ".join(line.split()) for line in "".join(pieces).split(_BREAK))
+        block = [line for line in lines if line.strip(FIXED_BLANK)]
+        if self._heading and block:
+            block, self._heading = [self._heading + " ".join(block)], ""
+        self._write(block)
+
+    def _write(self, block: list[str]) -> None:
+        """Write a block, an empty line before it if it is no item of a list that goes on."""
+        if not block:
+            return
+        new = next((each for each in self._containers if each.is_empty), None)
+        if self.lines and not (new is not None and new.follows_on):
+            self.lines.append("".join(each.indent for each in self._containers if not each.is_empty).rstrip())
+        for line in block:
+            prefix = "".join([each.prefix() for each in self._containers])
+            self.lines.append(prefix + line if line else prefix.rstrip())
+
+    def _skip(self, tag: str) -> None:
+        if tag == self._skipped:
+            self._skipped_depth += 1
+        elif tag == f"/{self._skipped}":
+            self._skipped_depth -= 1
+            if not self._skipped_depth:
+                self._skipped = ""
+
+    # ---------------------------------------------------------------- start tags
+
+    def _start(self, tag: str, content: str, place: int) -> None:
+        if tag in VOID:
+            self._void(tag)
+            return
+        if tag in _UNPRINTED or (listings.is_line_numbers(content) and self._is_in_listing()):
+            self._skipped, self._skipped_depth = tag, 1
+            return
+        self._open.append(Token(tag, content))
+        if self._code is not None:
+            self._start_in_code(tag, content)
+        elif self._table is not None:
+            self._start_in_table(tag, content)
+        elif tag in _BLOCKS or tag in _HEADINGS or tag in ("pre", "blockquote"):
+            self._start_block(tag, content, place)
+        else:
+            self._start_inline(tag)
+
+    def _void(self, tag: str) -> None:
+        if self._code is not None:
+            if tag == "br":
+                self._code.append("\n")
+        elif tag == "br":
+            self._paragraph.append(" " if self._table is not None else _BREAK)
+        elif tag == "hr" and self._table is None:
+            self.end_paragraph()
+
+    def _start_in_code(self, tag: str, content: str) -> None:
+        if tag == "code" and not self._language:
+            self._language = listings.language([content])
+        self._end_line_of_code(tag)
+
+    def _end_line_of_code(self, tag: str) -> None:
+        """Lines of a listing may be blocks."""
+        code = self._code
+        if tag in _BLOCKS and code and not code[-1].endswith("\n"):
+            code.append("\n")
+
+    def _start_in_table(self, tag: str, content: str) -> None:
+        assert self._table is not None
+        if tag == "tr":
+            self._table.start_row()
+        elif tag in ("td", "th"):
+            self._paragraph, self._cell = [], content
+        elif tag in _BLOCKS or tag in _HEADINGS:
+            self._paragraph.append(" ")
+        else:
+            self._start_inline(tag)
+
+    def _start_block(self, tag: str, content: str, place: int) -> None:
+        self.end_paragraph()
+        if tag in _HEADINGS:
+            self._heading = _HEADINGS[tag]
+        elif tag == "pre":
+            self._code = []
+            if self._containers and self._containers[-1].tag == "blockquote":
+                self._containers[-1].unmark()
+            self._language = listings.language([each.content for each in self._open[:-4:-1]])
+        elif tag == "table" and place in self._data_tables:
+            self._table = Table()
+        elif tag in ("ul", "ol", "menu"):
+            self._lists.append(_List(_integer(attribute(content, "start"), 1) if tag == "ol" else None))
+        elif tag in _CONTAINERS:
+            self._start_container(tag, content)
+
+    def _start_container(self, tag: str, content: str) -> None:
+        mark, indent, follows_on = "> ", "> ", False
+        if tag == "dd":
+            mark, indent, follows_on = ": ", "  ", True
+        elif tag == "li":
+            items = self._lists[-1] if self._lists else _List(None)
+            mark = items.mark(attribute(content, "value"))
+            indent, follows_on = " " * len(mark), items.num_items > 1 or len(self._lists) > 1
+        if len(self._containers) >= MAX_INDENTED:
+            mark = indent = ""
+        self._containers.append(_Container(tag, mark, indent, follows_on))
+
+    def _start_inline(self, tag: str) -> None:
+        if tag in _CODE or tag in ("sup", "sub"):
+            self._marks.append((tag, len(self._paragraph)))
+
+    # ---------------------------------------------------------------- end tags
+
+    def _end(self, tag: str) -> None:
+        while self._open and self._open.pop().tag != tag:
+            pass
+        if self._code is not None:
+            self._end_in_code(tag)
+        elif self._table is not None:
+            self._end_in_table(tag)
+        elif tag in _BLOCKS or tag in _HEADINGS or tag == "blockquote":
+            self._end_block(tag)
+        else:
+            self._end_inline(tag)
+
+    def _end_in_code(self, tag: str) -> None:
+        assert self._code is not None
+        if tag != "pre":
+            self._end_line_of_code(tag)
+            return
+        self._write(listings.fenced("".join(self._code), self._language))
+        self._code = None
+
+    def _end_in_table(self, tag: str) -> None:
+        assert self._table is not None
+        if tag in ("td", "th"):
+            self._table.add(" ".join("".join(self._paragraph).replace(FIXED_BLANK, " ").split()), self._cell)
+            self._paragraph = []
+            self._marks.clear()
+        elif tag == "caption":
+            caption, self._paragraph = self._paragraph, []
+            self._write([" ".join("".join(caption).split())] if "".join(caption).strip() else [])
+        elif tag == "table":
+            self._write(self._table.lines())
+            self._table, self._paragraph = None, []
+        elif tag in _BLOCKS or tag in _HEADINGS:
+            self._paragraph.append(" ")
+        else:
+            self._end_inline(tag)
+
+    def _end_block(self, tag: str) -> None:
+        self.end_paragraph()
+        if tag in _HEADINGS:
+            self._heading = ""
+        elif tag in ("ul", "ol", "menu"):
+            if self._lists:
+                self._lists.pop()
+        elif tag in _CONTAINERS and self._containers and self._containers[-1].tag == tag:
+            self._containers.pop()
+
+    def _end_inline(self, tag: str) -> None:
+        if not self._marks or self._marks[-1][0] != tag:
+            return
+        _, start = self._marks.pop()
+        text = "".join(self._paragraph[start:])
+        if tag in _CODE:
+            if any(mark in _CODE for mark, _ in self._marks):
+                return
+            text = _around(text, listings.inline(text.replace(_BREAK, " ")))
+        else:
+            text = _shifted(text, tag)
+        self._paragraph[start:] = [text]
+
+    def _is_in_listing(self) -> bool:
+        """Whether what starts now may be the numbers of a listing's lines."""
+        return self._code is not None or any("highlight" in each.content for each in self._open[-4:])
+
+
+def _integer(text: str, otherwise: int) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else otherwise
+
+
+def _around(text: str, code: str) -> str:
+    """`code` with the blanks that stand around `text`."""
+    before = " " if text[:1].isspace() else ""
+    after = " " if text[-1:].isspace() else ""
+    return f"{before}{code}{after}"
+
+
+def _shifted(text: str, tag: str) -> str:
+    """A superscript or subscript in Unicode's characters, as a tag if it has none, and plain if it is a reference."""
+    shifted = text.strip().translate(_RAISED if tag == "sup" else _LOWERED)
+    if not shifted or text.strip().startswith("[") or "$" in shifted:
+        return text
+    if not any(character.isascii() and not character.isspace() for character in shifted):
+        return shifted
+    return f"<{tag}>{text.strip()}</{tag}>" if len(shifted) < 20 else text
