@@ -17,7 +17,7 @@ class Shard:
     reader: SplitReader
     extractor: Extractor
     heldout_fraction: float
-    text_format: TextFormat
+    text_format: TextFormat = "text"
 
 
 def read_shard(shard: Shard, folder: Path) -> ShardResult:
