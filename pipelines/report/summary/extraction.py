@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,12 +56,12 @@ class ExtractionSummary:
         return sorted(low, key=lambda each: (-each[1].pages, each[0]))
 
 
-def _sums(pages: pa.Table, keys: list[str]) -> list[Mapping[str, str | float]]:
+def _sums(pages: pa.Table, keys: list[str]) -> list[dict[str, Any]]:
     sums = pages.group_by(keys).aggregate([("share", "sum"), ("share", "count")])
-    rows: list[Mapping[str, str | float]] = sums.to_pylist()
+    rows: list[dict[str, Any]] = sums.to_pylist()
     return rows
 
 
-def _add(share: Share, row: Mapping[str, str | float]) -> None:
+def _add(share: Share, row: Mapping[str, Any]) -> None:
     share.pages += int(row["share_count"])
     share.total += float(row["share_sum"])

@@ -13,7 +13,7 @@ from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import PlacedFile, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.web.pages import NotAPage, page_document
-from pipelines.source.web.warc.responses import SUFFIXES, Damage, Response, read_responses
+from pipelines.source.web.warc.responses import SPLITTABLE, SUFFIXES, Damage, Response, read_responses
 
 WARC = FileType("WARC file", SUFFIXES)
 
@@ -45,7 +45,8 @@ class WarcFiles:
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
         for file, pinned in folder.fingerprinted(self.paths, WARC, fingerprint):
-            for part in list(parts(pinned)) or [pinned]:
+            is_splittable = file.name.lower().endswith(SPLITTABLE)
+            for part in (list(parts(pinned)) if is_splittable else []) or [pinned]:
                 yield InputSplit(WarcFile(file, part), [file.name, part_params(part)])
 
 

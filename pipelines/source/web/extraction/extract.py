@@ -16,6 +16,7 @@ from pipelines.source.web.extraction.dom import inked, length
 from pipelines.source.web.extraction.formats import FORMATS, Format
 from pipelines.source.web.extraction.layout.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.layout.second_choice import choose_again, is_little
+from pipelines.source.web.extraction.stated import stated_instead
 from pipelines.source.web.extraction.text import prose, tidy
 from pipelines.source.web.extraction.visible import visible_tree
 
@@ -112,6 +113,8 @@ def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
         text, engine = _cascade(html, tree, tree.body, form)
         if is_little(text, visible):
             text, engine = choose_again(html, text, form) or (text, engine)
+        if _is_doubtful(text) and (stated := stated_instead(html, text, form)):
+            text, engine = tidy(stated), "json-ld"
     return Extraction(text, engine, page_type, min(inked(text) / (visible or 1), 1.0))
 
 

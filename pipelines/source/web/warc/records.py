@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from typing import BinaryIO
 
 from fastwarc.stream_io import ZstdReader
 
@@ -18,6 +17,7 @@ from pipelines.source.web.warc.members import (
     GZIP,
     ZSTD,
     GzipMember,
+    Stream,
     Window,
     ZstdFrame,
     gunzip_whole,
@@ -77,7 +77,7 @@ class UnsoundError(ArcticError, ValueError):
         self.resume = resume
 
 
-def cut_records(file: BinaryIO, limit: int, start: int = 0, stop: int | None = None) -> Iterator[Found]:
+def cut_records(file: Stream, limit: int, start: int = 0, stop: int | None = None) -> Iterator[Found]:
     """Every record of a WARC file, plain or compressed record by record or as a whole, in order.
 
     Records of more than `limit` bytes are damages. Memory depends on `limit`, not on the file. Of a damaged member

@@ -6,19 +6,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from fastwarc import GzipWriter, WarcRecord, WarcRecordType
 
 from pipelines.source.io.blocks import FilePart
+from pipelines.source.web.warc.arc import cut_arc_records, is_arc
 from pipelines.source.web.warc.http import decode_body, digest_differs, parse_http
+from pipelines.source.web.warc.lz4 import cut_lz4_records, is_lz4
 from pipelines.source.web.warc.records import Damage, Record, cut_records
 
 __all__ = ["MAX_RECORD_BYTES", "SUFFIXES", "Damage", "Response", "read_record", "read_responses", "write_responses"]
 
 MAX_RECORD_BYTES = 16 * 2**20
 """Larger records are set aside unread. Common Crawl itself cuts payloads at 5 MiB (1 MiB before 2025)."""
-SUFFIXES = tuple(f".{kind}{packing}" for kind in ("warc", "wet") for packing in ("", ".gz", ".zst"))
-"""Names of WARC and WET files; `.warc.wet.gz` is one of them."""
+SPLITTABLE = tuple(f".{kind}{packing}" for kind in ("warc", "wet") for packing in ("", ".gz", ".zst"))
+"""Names of WARC and WET files whose records are found from any place in them; `.warc.wet.gz` is one of them."""
+SUFFIXES = (*SPLITTABLE, ".warc.lz4", ".wet.lz4", ".arc", ".arc.gz")
+"""Names of all files that are read."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,22 @@ class Response:
 def read_responses(
     path: Path, max_record_bytes: int = MAX_RECORD_BYTES, part: FilePart | None = None
 ) -> Iterator[Response | Damage]:
-    """Every response of a WARC file, plain or compressed by gzip or zstd, in order; other records are passed over.
-    `part`: only those that begin there.
+    """Every response of a WARC file, plain or compressed by gzip, zstd or LZ4, or of an ARC file, plain or compressed
+    by gzip, in order; other records are passed over. `part`: only those that begin there, if the file is SPLITTABLE.
 
     What is damaged is named and costs itself only. Memory depends on `max_record_bytes`, not on the file.
     """
-    bounds = (part.start, part.stop) if part else ()
     with path.open("rb") as file:
-        for record in cut_records(file, max_record_bytes, *bounds):
+        for record in _cut(file, max_record_bytes, part):
             yield from _responses(record, max_record_bytes)
+
+
+def _cut(file: BinaryIO, limit: int, part: FilePart | None) -> Iterator[Record | Damage]:
+    if part is not None:
+        return cut_records(file, limit, part.start, part.stop)
+    if is_arc(file):
+        return cut_arc_records(file, limit)
+    return cut_lz4_records(file, limit) if is_lz4(file) else cut_records(file, limit)
 
 
 def read_record(content: bytes, offset: int) -> Iterator[Response | Damage]:

@@ -70,13 +70,14 @@ def features(html: str, main_html: str, text: str, shares: Sequence[float]) -> I
 
 
 def _of_head(html: str) -> Iterator[tuple[str, float]]:
-    if '"@type"' in html:
-        for name in sorted({_OF_SCHEMA[each] for each in _SCHEMA_TYPE.findall(html) if each in _OF_SCHEMA}):
-            yield f"schema.org {name}", 1
-    kind = _OPEN_GRAPH_TYPE.search(html)
+    for name in sorted({_OF_SCHEMA[each] for each in _SCHEMA_TYPE.findall(html) if each in _OF_SCHEMA}):
+        yield f"schema.org {name}", 1
+    end = html.find("</head")
+    head = html if end < 0 else html[:end]
+    kind = _OPEN_GRAPH_TYPE.search(head)
     if kind and (content := _CONTENT.search(kind[0])):
         yield f"og:{content[1].lower().partition(':')[2] or content[1].lower()}", 1
-    address = _ADDRESS.search(html)
+    address = _ADDRESS.search(head)
     path = _PATH.search(address[0]) if address else None
     if path:
         yield from _of_path(path[1].strip("/"))
