@@ -38,9 +38,9 @@ def cut_arc_records(file: BinaryIO, limit: int) -> Iterator[Record | Damage]:
     stream = file if member is None else gzip.GzipFile(fileobj=file)
     offset = 0
     try:
-        for found in _records(stream, limit, member):
-            offset = found.offset
-            yield found
+        for record in _records(stream, limit, member):
+            offset = record.offset
+            yield record
     except (OSError, EOFError, zlib.error) as error:
         yield Damage(offset, f"compressed ARC file is damaged behind this record: {error}", member)
 

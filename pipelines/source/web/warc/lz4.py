@@ -23,9 +23,9 @@ def cut_lz4_records(file: BinaryIO, limit: int) -> Iterator[Record | Damage]:
     there with a Damage."""
     offset = 0
     try:
-        for found in cut_records(_Unpacked(file), limit):
-            offset = found.offset
-            yield replace(found, member=0)
+        for record in cut_records(_Unpacked(file), limit):
+            offset = record.offset
+            yield replace(record, member=0)
     except OSError as error:
         yield Damage(offset, f"LZ4 file is damaged behind this record: {error}", 0)
 

@@ -30,9 +30,9 @@ def language(attributes: Iterable[str]) -> str:
         for name in ("data-lang", "data-language"):
             if stated := attribute(each, name):
                 return stated.lower()
-        for found in _LANGUAGE.findall(attribute(each, "class")):
-            if found.lower() not in _NO_LANGUAGE:
-                return str(found).lower()
+        for name in _LANGUAGE.findall(attribute(each, "class")):
+            if name.lower() not in _NO_LANGUAGE:
+                return str(name).lower()
     return ""
 
 

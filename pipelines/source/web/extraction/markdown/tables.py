@@ -33,15 +33,15 @@ class _Shape:
             self.is_data &= tag not in _BLOCKS
 
 
-def tables_of_data(found: Sequence[Token]) -> set[int]:
-    """Places in `found` of the start tags of tables that hold data: at least two cells in a row, no table inside."""
+def tables_of_data(page: Sequence[Token]) -> set[int]:
+    """Indices in `page` of the start tags of tables that hold data: at least two cells in a row, no table inside."""
     data: set[int] = set()
     around: list[_Shape] = []
-    for place, (tag, content) in enumerate(found):
+    for index, (tag, content) in enumerate(page):
         if tag == "table":
             if around:
                 around[-1].is_data = False
-            around.append(_Shape(place))
+            around.append(_Shape(index))
         elif not around:
             continue
         elif tag == "/table":

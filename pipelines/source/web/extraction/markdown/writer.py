@@ -40,10 +40,10 @@ _LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉�
 def markdown(element: ElementNode) -> str:
     """Markdown of an element and all below it."""
     html = element.html or ""
-    found = list(tokens(html))
-    writer = _Writer(tables_of_data(found) if "<table" in html else set())
-    for place, token in enumerate(found):
-        writer.read(place, token)
+    page = list(tokens(html))
+    writer = _Writer(tables_of_data(page) if "<table" in html else set())
+    for index, token in enumerate(page):
+        writer.read(index, token)
     writer.end_paragraph()
     return "\n".join(writer.lines).replace(FIXED_BLANK, " ")
 
@@ -104,7 +104,7 @@ class _Writer:
         self._cell = ""
         self._marks: list[tuple[str, int]] = []
 
-    def read(self, place: int, token: Token) -> None:
+    def read(self, index: int, token: Token) -> None:
         tag, content = token
         if self._skipped:
             self._skip(tag)
@@ -113,7 +113,7 @@ class _Writer:
         elif tag[0] == "/":
             self._end(tag[1:])
         else:
-            self._start(tag, content, place)
+            self._start(tag, content, index)
 
     def end_paragraph(self) -> None:
         """Write the paragraph that is open, a line for each of its line breaks."""
@@ -146,7 +146,7 @@ class _Writer:
 
     # ---------------------------------------------------------------- start tags
 
-    def _start(self, tag: str, content: str, place: int) -> None:
+    def _start(self, tag: str, content: str, index: int) -> None:
         if tag in VOID:
             self._void(tag)
             return
@@ -159,7 +159,7 @@ class _Writer:
         elif self._table is not None:
             self._start_in_table(tag, content)
         elif tag in _BLOCKS or tag in _HEADINGS or tag in ("pre", "blockquote"):
-            self._start_block(tag, content, place)
+            self._start_block(tag, content, index)
         else:
             self._start_inline(tag)
 
@@ -194,7 +194,7 @@ class _Writer:
         else:
             self._start_inline(tag)
 
-    def _start_block(self, tag: str, content: str, place: int) -> None:
+    def _start_block(self, tag: str, content: str, index: int) -> None:
         self.end_paragraph()
         if tag in _HEADINGS:
             self._heading = _HEADINGS[tag]
@@ -203,7 +203,7 @@ class _Writer:
             if self._containers and self._containers[-1].tag == "blockquote":
                 self._containers[-1].unmark()
             self._language = listings.language([each.content for each in self._open[:-4:-1]])
-        elif tag == "table" and place in self._data_tables:
+        elif tag == "table" and index in self._data_tables:
             self._table = Table()
         elif tag in ("ul", "ol", "menu"):
             self._lists.append(_List(_integer(attribute(content, "start"), 1) if tag == "ol" else None))
