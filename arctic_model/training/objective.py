@@ -137,8 +137,8 @@ def step_columns(sums: StepSums, scale: Scale, settings: Optimization, corpora: 
     }
     if not settings.tuning.dpo:
         return losses
-    chosen, rejected, accuracy = (sums.preference / scale.predicted).tolist()
-    rewards = {"chosen_reward": chosen, "rejected_reward": rejected, "margin": chosen - rejected, "accuracy": accuracy}
+    better, worse, accuracy = (sums.preference / scale.predicted).tolist()
+    rewards = {"chosen_reward": better, "rejected_reward": worse, "margin": better - worse, "accuracy": accuracy}
     return losses | rewards
 
 

@@ -55,7 +55,7 @@ def preferences(log_probs: Float[Tensor, "B P 2"], reference: Float[Tensor, "B P
     is_pair = ~reference.isnan().any(dim=-1)
     # A product with what is no number would spoil the gradients of other pairs, so absent pairs leave before.
     moved = torch.where(is_pair.unsqueeze(-1), log_probs - reference.nan_to_num(), 0.0)
-    chosen, rejected = (dpo.beta * moved).unbind(dim=-1)
-    margin = chosen - rejected
+    better, worse = (dpo.beta * moved).unbind(dim=-1)
+    margin = better - worse
     loss = -(1 - dpo.label_smoothing) * F.logsigmoid(margin) - dpo.label_smoothing * F.logsigmoid(-margin)
-    return Preferences(torch.where(is_pair, loss, 0.0), chosen, rejected, is_pair)
+    return Preferences(torch.where(is_pair, loss, 0.0), better, worse, is_pair)

@@ -165,11 +165,9 @@ class Reference:
 def _means(log_probs: Tensor, reference: Tensor, dpo: Dpo) -> HeldoutPreferences:
     pairs = preferences(log_probs, reference, dpo)
     count = int(pairs.is_pair.sum())
-    chosen, rejected = (float(reward.sum()) / count for reward in (pairs.chosen_reward, pairs.rejected_reward))
+    better, worse = (float(reward.sum()) / count for reward in (pairs.chosen_reward, pairs.rejected_reward))
     higher = int((pairs.is_pair & (pairs.chosen_reward > pairs.rejected_reward)).sum())
-    return HeldoutPreferences(
-        count, float(pairs.loss.sum()) / count, chosen - rejected, higher / count, chosen, rejected
-    )
+    return HeldoutPreferences(count, float(pairs.loss.sum()) / count, better - worse, higher / count, better, worse)
 
 
 def _stacked(steps: Sequence[Tensor]) -> np.ndarray:
