@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 
 
-LONG_TRAINING = 1500
+LONG_TRAINING = 400
 """Steps that last longer than a warning takes to arrive."""
 
 
