@@ -46,7 +46,8 @@ def disturbed(store: Path, stage: str, action: str, steps: int = STEPS) -> dict[
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800)
     _, mark, text = done.stdout.rpartition("RESULT")
     assert mark, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(text)
+    # Ray may write further lines while it ends.
+    found: dict[str, Any] = json.loads(text.splitlines()[0])
     return found
 
 
