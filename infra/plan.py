@@ -22,8 +22,8 @@ class SelectionError(UserError, ValueError):
 class PlannedStage:
     """One stage with what will be done: `artifact` is the committed result if it is reused.
 
-    `expected_s` and `expected_bytes`: duration and size of the newest result of this stage's name and subject, whatever
-    its parameters; None if the store has none.
+    `expected_s`, `expected_bytes` and `expected_worker_hours`: duration, size and, if it was counted, time of all
+    workers of the newest result of this stage's name and subject, whatever its parameters; None if the store has none.
     """
 
     stage: Stage
@@ -32,6 +32,12 @@ class PlannedStage:
     artifact: Artifact | None = None
     expected_s: float | None = None
     expected_bytes: int | None = None
+    expected_worker_hours: float | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the stage warned of when its result was built; empty if it is to be built."""
+        return list(self.artifact.manifest.provenance.get("warnings", ())) if self.artifact else []
 
 
 def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
@@ -54,8 +60,8 @@ def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
             reason += "; goes on where an earlier attempt stopped"
         elif any(folder.exists() for folder in store.earlier(stage)):
             reason += "; goes on from the work before the change"
-        expected_s, expected_bytes = (before.seconds, before.bytes) if before else (None, None)
-        planned[stage.key] = PlannedStage(stage, "build", reason, None, expected_s, expected_bytes)
+        expected = (before.seconds, before.bytes, before.metrics.get("worker_hours")) if before else ()
+        planned[stage.key] = PlannedStage(stage, "build", reason, None, *expected)
     return list(planned.values())
 
 

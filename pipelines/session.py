@@ -26,6 +26,7 @@ from infra.plan import plan as plan_stages
 from infra.stage import Stage
 from infra.store import Store
 from pipelines.errors import OptionError
+from pipelines.evaluate.stage import missing_evaluation_data
 from pipelines.graph import Graph
 from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.recipes import Recipe, as_recipe
@@ -56,6 +57,25 @@ class RunPlan:
     def to_build(self) -> list[Stage]:
         """Stages without a committed result."""
         return [planned.stage for planned in self.stages if planned.action == "build"]
+
+    @property
+    def price(self) -> float | None:
+        """Price of a worker-hour of training, None if the recipe has none."""
+        run = self.graph.lock.run
+        return run.train.price_per_worker_hour if run else None
+
+    @property
+    def missing_data(self) -> str:
+        """Evaluation data that tasks of the run lack, with the mend; "" if all is there."""
+        run = self.graph.lock.run
+        if run is None or not any(each.name == "evaluate" for each in self.to_build):
+            return ""
+        return missing_evaluation_data(run.evaluate, Path(self.graph.lock.folders[""]))
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """Stage id and message of what was warned of when the results to reuse were built."""
+        return [(each.stage.id, message) for each in self.stages for message in each.warnings]
 
     @property
     def missing_packages(self) -> list[str]:

@@ -14,6 +14,9 @@ SEARCHED = 20_000
 AVERAGED = 100
 """The best predicted ones, whose mean is taken: one alone would follow the regression's noise (RegMix, section 3.3)."""
 
+CONSTANT = 1e-9
+"""Relative spread of predictions below which they are the same but for rounding."""
+
 Predict = Callable[[np.ndarray], np.ndarray]
 Fit = Callable[[np.ndarray, np.ndarray], Predict]
 
@@ -50,11 +53,15 @@ def regress(mixtures: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> li
 
 def best_mixture(
     around: Mapping[str, float], regression: Regression, weights: np.ndarray, seed: int
-) -> dict[str, float]:
-    """Mean of the mixtures with the lowest predicted objective among many drawn as the tried ones were."""
+) -> dict[str, float] | None:
+    """Mean of the mixtures with the lowest predicted objective among many drawn as the tried ones were; None if the
+    regression predicts the same for all of them, and so knows no best."""
     names, mean = corpora_of(around)
     drawn = dirichlet(mean, SEARCHED, np.random.default_rng(seed))
-    order = np.argsort(regression.predict(drawn) @ weights, kind="stable")[:AVERAGED]
+    predicted = regression.predict(drawn) @ weights
+    if np.ptp(predicted) <= CONSTANT * np.abs(predicted).max():
+        return None
+    order = np.argsort(predicted, kind="stable")[:AVERAGED]
     return rounded(names, drawn[order].mean(axis=0))
 
 

@@ -34,13 +34,14 @@ TRUSTED_CORRELATION = 0.5
 
 @dataclass(frozen=True)
 class Ablation:
-    """`measured`: the objective, mean bits per byte over the corpora, of the recipe's own mixture and of the best of
-    those that were tried; `predicted`: of `best`, by `method`; `rank_correlations`: Spearman's, by method, between
-    measured and predicted objective of mixtures held out one at a time; `gain`: value, low and high of the 95 %
-    interval of the best tried objective minus the recipe's on the same documents, None if the recipe's own is the
-    best or documents are too few."""
+    """`aim`: corpora whose mean bits per byte are the objective; `measured`: the objective of the recipe's own mixture
+    and of the best of those that were tried; `predicted`: of `best`, by `method`; `rank_correlations`: Spearman's, by
+    method, between measured and predicted objective of mixtures held out one at a time; `gain`: value, low and high of
+    the 95 % interval of the best tried objective minus the recipe's on the same documents, None if the recipe's own is
+    the best or documents are too few."""
 
     phase: int
+    aim: Sequence[str]
     method: str
     rank_correlations: Mapping[str, float]
     recipe: Mapping[str, float]
@@ -61,19 +62,26 @@ class Ablation:
         return cls(**fields | {"gain": tuple(fields["gain"]) if fields["gain"] else None})
 
 
-def stage(number: int, mixtures: Sequence[Mapping[str, float]], seed: int, evaluations: Sequence[Stage]) -> Stage:
+def stage(
+    number: int,
+    mixtures: Sequence[Mapping[str, float]],
+    seed: int,
+    evaluations: Sequence[Stage],
+    aim: Sequence[str] = (),
+) -> Stage:
     """The best mixture of phase `number` by the scores of `mixtures`, the recipe's own first; `evaluations` are theirs
-    in the same order, each compared with the first."""
-    params = {"phase": number, "mixtures": [dict(mixture) for mixture in mixtures], "seed": seed}
+    in the same order, each compared with the first. `aim`: corpora whose bits per byte are to fall; none for all."""
+    params = {"phase": number, "mixtures": [dict(mixture) for mixture in mixtures], "seed": seed, "aim": list(aim)}
     inputs = {f"evaluate:{index:03d}": evaluation for index, evaluation in enumerate(evaluations)}
-    work = partial(_ablate, number, mixtures, seed)
-    return Stage("ablate", str(number), 3, params, inputs, work, Resources(num_cpus=1), machine_dependent=True)
+    work = partial(_ablate, number, mixtures, seed, aim)
+    return Stage("ablate", str(number), 4, params, inputs, work, Resources(num_cpus=1), machine_dependent=True)
 
 
 def _ablate(
     number: int,
     mixtures: Sequence[Mapping[str, float]],
     seed: int,
+    aim: Sequence[str],
     context: StageContext,
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
@@ -83,20 +91,28 @@ def _ablate(
     table = np.array([[mixture[name] for name in names] for mixture in mixtures])
     evaluations = [inputs[name].path for name in sorted(inputs)]
     measures, scores = _scores(evaluations)
-    weights = np.full(len(measures), 1 / len(measures))
+    aims = [name for name in measures if not aim or name.removeprefix(MEASURE) in aim]
+    weights = np.array([name in aims for name in measures]) / len(aims)
     regressions = regress(table, scores, weights)
-    best = best_mixture(mixtures[0], regressions[0], weights, seed)
     objective = scores @ weights
+    predicted = best_mixture(mixtures[0], regressions[0], weights, seed)
+    best = dict(mixtures[int(objective.argmin())]) if predicted is None else predicted
     _write_candidates(names, table, measures, scores, objective, context.out)
-    gain = _gain(evaluations[int(objective.argmin())], measures)
+    gain = _gain(evaluations[int(objective.argmin())], aims)
     ablation = replace(_ablation(number, mixtures[0], best, objective, regressions, weights), gain=gain)
+    ablation = replace(ablation, aim=[name.removeprefix(MEASURE) for name in aims])
+    if predicted is None:
+        context.warn(
+            f"after {len(mixtures)} candidates the regression predicts the same for every mixture, so the best one of "
+            "them is written. Try more candidates, or longer runs."
+        )
     if not ablation.is_better:
         context.warn(
             "no mixture that was tried is better than the recipe's own by more than the choice of held-out documents "
             "explains. Raise evaluate.heldout_bytes_per_corpus, or train longer, before you take another."
         )
     reached = regressions[0].rank_correlation
-    if reached < TRUSTED_CORRELATION:
+    if predicted is not None and reached < TRUSTED_CORRELATION:
         context.warn(
             f"the better regression ranks held-out mixtures with a correlation of {reached:.2f}, so its best mixture "
             "is a guess. Try more candidates, or longer runs."
@@ -151,6 +167,7 @@ def _ablation(
     best_regression = regressions[0]
     return Ablation(
         phase=number,
+        aim=(),
         method=best_regression.method,
         rank_correlations={regression.method: regression.rank_correlation for regression in regressions},
         recipe=dict(own),

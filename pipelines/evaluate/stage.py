@@ -70,8 +70,7 @@ def stage(subject: str, phase_name: str, section: EvaluateSection, folder: Path,
 
     Raises RecipeError if a task is not known.
     """
-    limit, unsafe = section.items_per_task, section.unsafe_execution
-    suite = Suite.named(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
+    suite = _suite(section, folder)
     params = {
         "phase": phase_name,
         "heldout_bytes_per_corpus": section.heldout_bytes_per_corpus,
@@ -94,6 +93,21 @@ def stage(subject: str, phase_name: str, section: EvaluateSection, folder: Path,
         model_input="train",
         step_metric=TOKENS,
     )
+
+
+def missing_evaluation_data(section: EvaluateSection, folder: Path) -> str:
+    """Which files the tasks of a recipe in `folder` lack, with the mend; "" if all are there. Raises RecipeError."""
+    lacking = _suite(section, folder).missing_files()
+    if not lacking:
+        return ""
+    root = (folder / section.data_root).resolve()
+    tasks = ", ".join(f"{name} ({len(files)} files)" for name, files in lacking.items())
+    return f"{tasks}: {root} lacks it, so they will not be measured. Run: arctic eval-data fetch --root {root}"
+
+
+def _suite(section: EvaluateSection, folder: Path) -> Suite:
+    limit, unsafe = section.items_per_task, section.unsafe_execution
+    return Suite.named(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
 
 
 def checkpoint_stage(

@@ -1,7 +1,7 @@
 """A search for the mixture of one phase: a graph of small runs that share all they can, and a recipe with the best."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +24,15 @@ VARIED = ("mix", "train", "evaluate")
 """Stages of the phase that each candidate has of its own; all others are shared."""
 
 
-def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, count: int, seed: int) -> Graph:
+def ablation_graph(
+    run: RunRecipe, recipes: Recipes, path: Path, number: int, count: int, seed: int, aim: Sequence[str] = ()
+) -> Graph:
     """Phase `number` of the run recipe at `path` with each of `count` mixtures, on one worker each so
-    that several train side by side, and the regression over them. Raises RecipeError."""
+    that several train side by side, and the regression over them: for the mean bits per byte of the corpora in `aim`,
+    or of all. Raises RecipeError."""
     require_fit(recipes, run, path)
     _require_sense(run, recipes, number, count)
+    _require_aim(aim, recipes)
     folder = path.parent
     mixtures = draw_mixtures(run.phases[number - 1].weights, count, seed)
     recipes_by_name = with_earlier(recipes, {})
@@ -49,7 +53,7 @@ def ablation_graph(run: RunRecipe, recipes: Recipes, path: Path, number: int, co
             evaluated = replace(evaluated, inputs=compared.named())
         stages |= candidate | {evaluated.id: evaluated}
         evaluations.append(evaluated)
-    searched = ablate.stage(number, mixtures, seed, evaluations)
+    searched = ablate.stage(number, mixtures, seed, evaluations, tuple(aim))
     lock = lock_run(run, recipes_by_name, list(recipes), pins, tokenizer, folder, weights)
     return Graph(f"{run.name}-ablate", {**stages, searched.id: searched}, lock)
 
@@ -73,6 +77,16 @@ def _require_sense(run: RunRecipe, recipes: Recipes, number: int, count: int) ->
         raise RecipeError(f"--phase {number}: it reads one corpus, so there is nothing to mix. Name another phase.")
     if not has_heldout(corpus for _, corpus in recipes.values()):
         raise RecipeError(f"run {run.name}: mixtures are compared by bits per byte. Raise source.heldout_fraction.")
+
+
+def _require_aim(aim: Sequence[str], recipes: Recipes) -> None:
+    measured = [name for name, (_, corpus) in recipes.items() if has_heldout([corpus])]
+    for name in aim:
+        if name not in measured:
+            raise RecipeError(
+                f"--aim {name}: it has no held-out documents in this run, whose corpora with some are "
+                f"{', '.join(measured)}. Name one of them."
+            )
 
 
 def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRecipe:

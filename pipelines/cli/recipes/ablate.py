@@ -13,6 +13,10 @@ def command(
     recipe: Recipe,
     phase: Annotated[int, typer.Option(help="Number of the phase whose mixture is searched, from 1.")],
     candidates: Annotated[int, typer.Option(help="Number of mixtures to try, including the recipe's own.")] = 16,
+    aim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CORPUS", help="Corpus whose bits per byte are to fall; repeat it. Default: all corpora."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed for drawing mixtures.")] = 0,
     out: Annotated[
         Path | None,
@@ -33,7 +37,7 @@ def command(
 
     console = standard_output()
     loaded = load_recipe(recipe, overrides or [])
-    graph = ablation_graph(loaded.require_run(), loaded.corpora, recipe, phase, candidates, seed)
+    graph = ablation_graph(loaded.require_run(), loaded.corpora, recipe, phase, candidates, seed, aim or [])
     with view(console) as on_event:
         result = run_graph(graph, store, address, on_event)
     print_summary(result, console)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipelines.cli.terminal.console import print_text, standard_output
 from pipelines.cli.terminal.options import DEFAULT_STORE, Only, Overrides, Recipe, StoreFolder, Until
+from pipelines.cli.terminal.summary import print_warnings
 from pipelines.cli.terminal.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
@@ -39,50 +40,61 @@ def command(
         print_mix(session.simulate(loaded, store, assume or []), console)
         return
     plan = session.plan(loaded, store, until=until, only=only)
-    console.print(plan_table(plan.stages))
+    console.print(plan_table(plan.stages, plan.price))
     building = len(plan.to_build)
     console.print(f"\n{len(plan.stages)} stages: {len(plan.stages) - building} to reuse, {building} to build.")
-    if estimate := estimate_text(plan.stages):
+    if estimate := estimate_text(plan.stages, plan.price):
         print_text(console, estimate)
     for line in plan.missing_packages:
         print_text(console, f"MISSING PACKAGE {line}", "yellow")
+    if plan.missing_data:
+        print_text(console, f"MISSING DATA {plan.missing_data}", "yellow")
+    print_warnings(plan.warnings, console)
 
 
-def plan_table(planned: "Sequence[PlannedStage]") -> Table:
-    """What a run would do, stage by stage, and why; time and size of the stages to build, if earlier results tell."""
+def plan_table(planned: "Sequence[PlannedStage]", price: float | None = None) -> Table:
+    """What a run would do, stage by stage, and why; time, size and, with a `price` of a worker-hour of training, cost
+    of the stages to build, if earlier results tell."""
     estimated = any(each.expected_s is not None for each in planned)
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "action", "key"):
         table.add_column(title, no_wrap=True)
-    for title in ("time", "size") if estimated else ():
+    has_cost = price is not None and any(each.expected_worker_hours is not None for each in planned)
+    titles = ["time", "size", *(["cost"] if has_cost else [])]
+    for title in titles if estimated else ():
         table.add_column(title, no_wrap=True, justify="right")
     table.add_column("why")
     for each in planned:
         style = "dim" if each.action == "reuse" else "bold"
-        estimates = _estimates(each) if estimated else []
+        estimates = _estimates(each, price)[: len(titles)] if estimated else []
         table.add_row(
             escape(each.stage.id), f"[{style}]{each.action}[/]", each.stage.key, *estimates, escape(each.reason)
         )
     return table
 
 
-def estimate_text(planned: "Sequence[PlannedStage]") -> str:
-    """Time and size of all stages to build; empty if no earlier result tells."""
+def estimate_text(planned: "Sequence[PlannedStage]", price: float | None = None) -> str:
+    """Time, size and, with a `price` of a worker-hour of training, cost of all stages to build; empty if no earlier
+    result tells."""
     building = [each for each in planned if each.action == "build"]
     estimated = [each for each in building if each.expected_s is not None]
     if not estimated:
         return ""
     seconds = sum(each.expected_s or 0.0 for each in estimated)
     size = sum(each.expected_bytes or 0 for each in estimated)
+    hours = sum(each.expected_worker_hours or 0.0 for each in estimated)
+    cost = f", and {hours * price:,.2f} for {hours:.3g} worker-hours of training" if price and hours else ""
     unknown = len(building) - len(estimated)
     without = f" Nothing is known of {unknown} that this store never built." if unknown else ""
     return (
         f"The newest results of {'these' if not unknown else f'{len(estimated)} of these'} stages took "
-        f"{duration_text(seconds)} of work and {bytes_text(size)}.{without}"
+        f"{duration_text(seconds)} of work and {bytes_text(size)}{cost}.{without}"
     )
 
 
-def _estimates(planned: "PlannedStage") -> list[str]:
+def _estimates(planned: "PlannedStage", price: float | None) -> list[str]:
     if planned.expected_s is None or planned.expected_bytes is None:
-        return ["", ""]
-    return [duration_text(planned.expected_s), bytes_text(planned.expected_bytes)]
+        return ["", "", ""]
+    hours = planned.expected_worker_hours
+    cost = "" if hours is None or price is None else f"{hours * price:,.2f}"
+    return [duration_text(planned.expected_s), bytes_text(planned.expected_bytes), cost]

@@ -14,7 +14,8 @@ def print_ablation(ablation: Ablation, folder: Path, recipe: Path, console: Cons
     mixture = ", ".join(f"{name} {weight:.4f}" for name, weight in ablation.best.items())
     lines = [
         f"rank correlation on held-out mixtures: {correlations}",
-        f"mean bits per byte: recipe {ablation.measured_recipe:.4f}, best tried {ablation.measured_best:.4f}, "
+        f"mean bits per byte of {', '.join(ablation.aim)}: recipe {ablation.measured_recipe:.4f}, "
+        f"best tried {ablation.measured_best:.4f}, "
         f"best predicted {ablation.predicted_best:.4f} ({ablation.method})",
         f"best tried against the recipe: {_gain_text(ablation)}",
         f"best mixture of phase {ablation.phase}: {mixture}",

@@ -12,6 +12,8 @@ from pipelines.artifacts.evaluation import Scores, score_text
 from pipelines.artifacts.exported import MODEL
 from pipelines.cli.terminal.console import print_text
 
+WARNINGS_SHOWN = 12
+
 
 def print_summary(result: RunResult, console: Console) -> None:
     """Print what became of a run."""
@@ -32,6 +34,7 @@ def print_summary(result: RunResult, console: Console) -> None:
         open_stages = ", ".join(stage for stage, because in result.skipped.items() if because == result.limit)
         print_text(console, f"Stopped: {result.limit}. Left: {open_stages or 'nothing'}.", "yellow")
         print_text(console, "Everything up to the last commit is safe: the same command, with a new limit, goes on.")
+    print_warnings(_warnings(result), console)
     console.print()
     for each in result.stages.values():
         if each.stage.name == "export" and each.artifact:
@@ -40,6 +43,27 @@ def print_summary(result: RunResult, console: Console) -> None:
     if report and report.artifact:
         print_text(console, f"Report: {report.path / 'report.html'}")
     print_text(console, f"MLflow: arctic ui --store {shlex.quote(_shortest(result.store))}")
+
+
+def print_warnings(warnings: Sequence[tuple[str, str]], console: Console) -> None:
+    """Print what stages warned of when they were built, each message once."""
+    first = {message: stage for stage, message in reversed(warnings)}
+    if first:
+        print_text(console, f"\n{len(first)} warnings of these results, which the report repeats:", "yellow")
+    for message, stage in list(reversed(first.items()))[:WARNINGS_SHOWN]:
+        print_text(console, f"  {stage}: {message}", "yellow")
+    if len(first) > WARNINGS_SHOWN:
+        print_text(console, f"  and {len(first) - WARNINGS_SHOWN} more")
+
+
+def _warnings(result: RunResult) -> list[tuple[str, str]]:
+    """Of every stage that has a result, whichever run built it."""
+    return [
+        (stage, message)
+        for stage, each in result.stages.items()
+        if each.artifact
+        for message in each.artifact.manifest.provenance.get("warnings", ())
+    ]
 
 
 def _scores_table(evaluations: Sequence[Scores]) -> Table:

@@ -80,7 +80,7 @@ def test_a_held_out_prediction_has_not_seen_its_own_score():
 def search(attempt, tmp_path):
     """Run the stage on planted scores of `count` mixtures."""
 
-    def search(count: int, name: str = "search", half: float | None = 0.01):
+    def search(count: int, name: str = "search", half: float | None = 0.01, aim=(), planted=planted):
         mixtures = draw_mixtures(OWN, count, 1)
         table = np.array([list(mixture.values()) for mixture in mixtures])
         stages, inputs = [], {}
@@ -99,7 +99,7 @@ def search(attempt, tmp_path):
             write_differences(intervals if place else {}, folder)
             stages.append(idle_stage("evaluate", f"3.{place:02d}"))
             inputs[f"evaluate:{place:03d}"] = committed(folder)
-        return attempt(ablate.stage(3, mixtures, 1, stages), name, **inputs)
+        return attempt(ablate.stage(3, mixtures, 1, stages, aim), name, **inputs)
 
     return search
 
@@ -114,6 +114,33 @@ def test_the_search_finds_where_the_planted_optimum_lies(search):
     assert found.predicted_best == pytest.approx(truth, abs=1e-6)
     assert made.metrics["ablate/rank_correlation_linear"] == pytest.approx(1.0)
     assert (made.artifact.path / "figures" / "ablation.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def flat(mixtures):
+    """Scores of a run that is too short for its mixture to matter."""
+    return np.full((len(mixtures), 2), 3.1267)
+
+
+def test_a_regression_that_predicts_the_same_for_all_names_no_mixture_that_nobody_tried(search):
+    ablation = Ablation.read(search(6, planted=flat).artifact.path)
+    assert dict(ablation.best) == dict(ablation.recipe)
+    assert ablation.measured_best == ablation.measured_recipe == pytest.approx(ablation.predicted_best)
+
+
+def test_an_aim_is_the_corpus_whose_bits_per_byte_are_to_fall(search):
+    """ "a" falls with the weight of code and "b" with that of sql."""
+
+    def opposed(mixtures):
+        names = list(OWN)
+        return np.stack([3 - mixtures[:, names.index("code")], 3 - mixtures[:, names.index("sql")]], axis=1)
+
+    code, sql = (
+        Ablation.read(search(8, f"aim-{aim}", aim=(aim,), planted=opposed).artifact.path) for aim in ("a", "b")
+    )
+    assert (list(code.aim), list(sql.aim)) == (["a"], ["b"])
+    assert code.best["code"] > sql.best["code"]
+    assert sql.best["sql"] > code.best["sql"]
+    assert sql.measured_recipe == pytest.approx(3 - OWN["sql"])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +189,7 @@ def test_too_few_mixtures_are_an_error(search):
 
 def test_the_best_mixture_becomes_a_recipe_with_the_comments_of_the_first(tmp_path):
     best = {"python_code": 0.2, "python_docs": 0.1, "text_to_sql": 0.7}
-    found = Ablation(3, "linear", {}, {}, best, 1.0, 1.0, 1.0)
+    found = Ablation(3, ("a",), "linear", {}, {}, best, 1.0, 1.0, 1.0)
     out = tmp_path / "deeper" / "best.toml"
     out.parent.mkdir()
     write_best(QUICKSTART, found, out)

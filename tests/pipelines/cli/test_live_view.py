@@ -11,6 +11,7 @@ from rich.console import Console
 from infra.plan import PlannedStage
 from pipelines.cli.recipes.plan import estimate_text, plan_table
 from pipelines.cli.terminal.live import view
+from pipelines.cli.terminal.summary import print_warnings
 from tests.kit.stages import idle_stage
 
 
@@ -170,3 +171,39 @@ def test_the_plan_estimates_time_and_size_where_earlier_results_tell():
     assert estimate_text([known]) == "The newest results of these stages took 2 min 10 s of work and 19.0 MB."
     assert "Nothing is known of 1 that this store never built" in estimate_text([known, unknown])
     assert estimate_text([unknown]) == ""
+
+
+def test_the_plan_prices_the_worker_hours_of_training_that_earlier_results_took():
+    train, mix = planned(("train", "1"), ("mix", "1"))
+    train = replace(train, expected_s=130.0, expected_bytes=19_000_000, expected_worker_hours=8.0)
+    mix = replace(mix, expected_s=2.0, expected_bytes=450)
+    out = io.StringIO()
+    Console(file=out, width=120).print(plan_table([train, mix], price=2.5))
+    header, first, second = out.getvalue().splitlines()
+    assert "cost" in header
+    assert "19.0 MB  20.00  never built" in first
+    assert "450 B         never built" in second
+    assert "20.00 for 8 worker-hours of training" in estimate_text([train, mix], price=2.5)
+    assert "worker-hours" not in estimate_text([train, mix])
+
+
+def test_warnings_of_results_are_listed_once_with_their_stage():
+    out = io.StringIO()
+    repeated = [
+        ("filter[web]", "half is dropped"),
+        ("filter[web]", "half is dropped"),
+        ("train[1]", "an expert starves"),
+    ]
+    print_warnings(repeated, Console(file=out, width=120))
+    lines = out.getvalue().strip().splitlines()
+    assert lines == [
+        "2 warnings of these results, which the report repeats:",
+        "  filter[web]: half is dropped",
+        "  train[1]: an expert starves",
+    ]
+
+
+def test_without_warnings_nothing_is_printed():
+    out = io.StringIO()
+    print_warnings([], Console(file=out, width=120))
+    assert out.getvalue() == ""
