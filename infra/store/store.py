@@ -83,7 +83,10 @@ class Store:
         return self.remote.objects.place if self.remote else str(self.root)
 
     def refresh(self) -> None:
-        """Learn which results are committed in object storage; a folder shows its own at once. Raises StoreError."""
+        """Learn which results are committed in object storage; a folder shows its own at once. Raises StoreError if the
+        storage does not answer, or a file has the store's name."""
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"store {self.name}: a file, not a folder. Name a folder with --store.")
         if self.remote:
             self.remote.refresh()
 

@@ -15,7 +15,7 @@ def command(
         Literal["arctic", "vllm"], typer.Option(help="Engine: arctic, or vllm for an exported directory on GPUs.")
     ] = "arctic",
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8000,
     token: Annotated[
         str | None,
         typer.Option(envvar="ARCTIC_SERVE_TOKEN", help="Bearer token that requests must carry; set the variable."),

@@ -18,7 +18,7 @@ def command(
         int | None, typer.Option(help="Sequences per worker and forward pass. Default: the recipe's.")
     ] = None,
     mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that computation reaches, in (0, 1].")] = 0.4,
-    price: Annotated[float | None, typer.Option(help="Price per GPU-hour in USD.")] = None,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Price per GPU-hour in USD.")] = None,
     checkpoint_layers: Annotated[
         bool, typer.Option("--checkpoint-layers", help="Keep only each layer's input and recompute the layer.")
     ] = False,

@@ -30,10 +30,13 @@ Row = Mapping[str, Any]
 
 
 def fetch_known(files: Sequence[str], root: Path, tell: Callable[[str], None]) -> list[DataFile]:
-    """As `fetch`, all files if `files` is empty. Raises OptionError for a file that the data root does not have."""
+    """As `fetch`, all files if `files` is empty. Raises OptionError for a file that the data root does not have, or a
+    root that is a file."""
     unknown = [name for name in files if name not in data_files()]
     if unknown:
         raise OptionError(f"{unknown[0]}: no file of the data root. There are {', '.join(data_files())}.")
+    if root.exists() and not root.is_dir():
+        raise OptionError(f"--root {root}: a file, not a folder. Name a folder for the data.")
     return fetch(root, files or None, tell)
 
 
