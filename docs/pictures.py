@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -25,6 +26,7 @@ IMAGES = Path(__file__).with_name("images")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COLUMNS = 110
 PAGE = (1400, 900)
+PHONE = (390, 844)
 PORT = 5917
 RENDERED_MS = 20_000
 """Virtual milliseconds that a page may take to render."""
@@ -35,6 +37,7 @@ def main(store: Path) -> None:
     draw_terminal(run, IMAGES / "terminal.svg")
     report = max(store.glob("stages/report/*/report.html"), key=lambda path: path.stat().st_mtime)
     take(report.resolve().as_uri(), IMAGES / "report.png")
+    take_on_phone(report.resolve(), IMAGES / "report_phone.png")
     take_mlflow(store, run, IMAGES / "mlflow.png")
 
 
@@ -70,14 +73,24 @@ def take_mlflow(store: Path, run: Path, image: Path) -> None:
         server.wait(60)
 
 
-def take(address: str, image: Path) -> None:
+def take_on_phone(page: Path, image: Path) -> None:
+    """A picture of a page in a frame: a browser's own window cannot be as narrow as a phone."""
+    width, height = PHONE
+    frame = f'<iframe src="{page.as_uri()}" style="border:0;width:{width}px;height:{height}px"></iframe>'
+    with TemporaryDirectory() as folder:
+        wrapper = Path(folder) / "phone.html"
+        wrapper.write_text(f'<body style="margin:0">{frame}')
+        take(wrapper.as_uri(), image, PHONE)
+
+
+def take(address: str, image: Path, size: tuple[int, int] = PAGE) -> None:
     """A picture of a page's first screen."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit(f"no browser: install one of {', '.join(BROWSERS)}")
-    width, height = PAGE
+    width, height = size
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},{height}"]
-    options += [f"--virtual-time-budget={RENDERED_MS}", f"--screenshot={image}"]
+    options += [f"--virtual-time-budget={RENDERED_MS}", f"--screenshot={image}", "--allow-file-access-from-files"]
     subprocess.run([browser, *options, address], check=True, capture_output=True, timeout=180)
 
 

@@ -103,14 +103,14 @@ plan run.toml --set tokenize.sequence_length=0 | tokenize.sequence_length = 0: m
 plan run.toml --set model.preset=huge | model.preset = 'huge': no such preset. There are tiny
 plan run.toml --set model.overrides.num_heads=3 | model.overrides.num_heads = 3 does not divide ... Choose a divisor
 plan run.toml --set model.overrides.num_experts=1 | more than model.overrides.num_experts = 1
-plan run.toml --set model.overrides.max_positions=8 | model.overrides.max_positions = 8
+plan run.toml --set model.overrides.max_positions=8 | max_positions = 8
 plan run.toml --set model.init_from=nowhere | model.init_from = 'nowhere' ... Name a
 plan run.toml --set 'evaluate.tasks=["spidr"]' | 'spidr' ... spider
 plan run.toml --set evaluate.heldout_bytes_per_corpus=-1 | evaluate.heldout_bytes_per_corpus = -1 ... Raise it
 plan run.toml --set corpora.web.filter.min_words=20 | no corpus 'web' ... sql, more
 plan run.toml --set corpora.sql.filter.min_wordz=20 | sql.toml: filter.min_wordz = 20 ... Did you mean min_words?
 plan run.toml --set 'corpora.sql.filter.languages=["english"]' | 'english' ... en
-plan run.toml --set corpora.sql.filter.max_words=10 | sql.toml: filter.min_words ... is more than max_words = 10. Lower it
+plan run.toml --set corpora.sql.filter.max_words=10 | sql.toml: filter.min_words ... more than max_words = 10. Lower it
 plan run.toml --set corpora.sql.dedup.ngram=0 | sql.toml: dedup.ngram = 0: must be above 0. Raise it
 plan run.toml --set corpora.sql.source.heldout_fraction=1.5 | heldout_fraction = 1.5: must be below 1. Lower it
 plan run.toml --set 'export=[{name="a", to="onnx"}]' | export.1.to = 'onnx' ... 'huggingface'
