@@ -14,7 +14,7 @@ def command(
         bool, typer.Option("--follow", "-f", help="Go on until the job ends; Ctrl-C leaves the job alone.")
     ] = False,
 ) -> None:
-    """Print what a job has printed. With --follow, the exit code is the job's."""
+    """Print the log of a job. With --follow, the exit code is that of the job."""
     from infra.cluster import dashboard, jobs
 
     reached = dashboard.Dashboard.at(address)

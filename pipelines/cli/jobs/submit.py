@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Interrupt(StrEnum):
-    """What Ctrl-C does to a job that is followed."""
+    """Effect of Ctrl-C on a job that is followed."""
 
     ASK = "ask"
     STOP = "stop"
@@ -52,7 +52,7 @@ def command(
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once; the job goes on.")] = False,
     on_interrupt: Annotated[
-        Interrupt, typer.Option(help="What Ctrl-C does to the job. Without a terminal, ask means stop.")
+        Interrupt, typer.Option(help="Effect of Ctrl-C on the job. Without a terminal, ask means stop.")
     ] = Interrupt.ASK,
 ) -> None:
     """Send the same run to a Ray cluster as a job and follow its log. The exit code is the job's."""

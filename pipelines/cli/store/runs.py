@@ -24,7 +24,7 @@ def command(
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
-    """List the runs of a store, or compare two: what their recipes have otherwise, and their results."""
+    """List the runs of a store, or compare two: the differences of their recipes, and their results."""
     from pipelines.errors import OptionError
     from pipelines.lineage.runs import find_run, read_runs
 
