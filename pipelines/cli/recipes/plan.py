@@ -9,8 +9,8 @@ from rich.table import Table
 
 from pipelines.cli.terminal.console import print_text, standard_output
 from pipelines.cli.terminal.options import DEFAULT_STORE, Only, Overrides, Recipe, StoreFolder, Until
-from pipelines.cli.terminal.summary import print_warnings
 from pipelines.cli.terminal.units import bytes_text, duration_text
+from pipelines.cli.terminal.warnings import print_warnings
 
 if TYPE_CHECKING:
     from infra.plan import PlannedStage

@@ -11,8 +11,7 @@ from infra.session import RunResult
 from pipelines.artifacts.evaluation import Scores, score_text
 from pipelines.artifacts.exported import MODEL
 from pipelines.cli.terminal.console import print_text
-
-WARNINGS_SHOWN = 12
+from pipelines.cli.terminal.warnings import print_warnings
 
 
 def print_summary(result: RunResult, console: Console) -> None:
@@ -43,17 +42,6 @@ def print_summary(result: RunResult, console: Console) -> None:
     if report and report.artifact:
         print_text(console, f"Report: {report.path / 'report.html'}")
     print_text(console, f"MLflow: arctic ui --store {shlex.quote(_shortest(result.store))}")
-
-
-def print_warnings(warnings: Sequence[tuple[str, str]], console: Console) -> None:
-    """Print what stages warned of when they were built, each message once."""
-    first = {message: stage for stage, message in reversed(warnings)}
-    if first:
-        print_text(console, f"\n{len(first)} warnings of these results, which the report repeats:", "yellow")
-    for message, stage in list(reversed(first.items()))[:WARNINGS_SHOWN]:
-        print_text(console, f"  {stage}: {message}", "yellow")
-    if len(first) > WARNINGS_SHOWN:
-        print_text(console, f"  and {len(first) - WARNINGS_SHOWN} more")
 
 
 def _warnings(result: RunResult) -> list[tuple[str, str]]:
