@@ -143,8 +143,8 @@ def _yarn_fields(place: str, rope: Mapping[str, Any], values: Mapping[str, Any])
             raise ConfigJsonError(f"{place}.{name} = {rope[name]!r}: not supported. Use a model without it.")
     if rope.get("factor") is None:
         raise ConfigJsonError(f"{place} = {rope!r}: factor is missing. Add what the model was trained with.")
-    given = {field: rope[name] for field, name in YARN.items() if rope.get(name) is not None}
-    return {"yarn_original_positions": values.get("max_position_embeddings")} | given
+    scaling = {field: rope[name] for field, name in YARN.items() if rope.get(name) is not None}
+    return {"yarn_original_positions": values.get("max_position_embeddings")} | scaling
 
 
 def _is_set(name: str, value: Any) -> bool:

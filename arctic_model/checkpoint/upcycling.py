@@ -38,5 +38,5 @@ def mismatches(source: ArcticConfig, target: ArcticConfig) -> Mapping[str, tuple
         required |= {"router_bias": True} if source.router_bias else {}
     else:
         required["num_experts"] = 0
-    found = {name: getattr(target, name) for name in required}
-    return {name: (found[name], value) for name, value in required.items() if found[name] != value}
+    values = {name: getattr(target, name) for name in required}
+    return {name: (values[name], value) for name, value in required.items() if values[name] != value}

@@ -184,11 +184,11 @@ class _Mixture:
             for weight, number in zip(routing.weights[0].tolist(), routing.experts[0].tolist(), strict=True):
                 total.add_(self._experts[number](x), alpha=weight)
             return total
-        chosen = routing.experts.flatten()
-        order = chosen.argsort(stable=True)
+        expert_ids = routing.experts.flatten()
+        order = expert_ids.argsort(stable=True)
         tokens = order // routing.experts.shape[1]
         rows = x.index_select(0, tokens)
-        counts = torch.bincount(chosen, minlength=len(self._experts)).tolist()
+        counts = torch.bincount(expert_ids, minlength=len(self._experts)).tolist()
         for expert, part in zip(self._experts, rows.split(counts), strict=True):
             if len(part):
                 part.copy_(expert(part))

@@ -132,8 +132,8 @@ def weighted_sum(
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for k in tl.static_range(TOP_K):
         row = tl.load(index + token * TOP_K + k).to(tl.int64)
-        kept = column < tl.where(row < num_rows, width, 0)
-        values = tl.load(rows + row * width + column, mask=kept, other=0.0).to(tl.float32)
+        mask = column < tl.where(row < num_rows, width, 0)
+        values = tl.load(rows + row * width + column, mask=mask, other=0.0).to(tl.float32)
         if HAS_WEIGHTS:
             values *= tl.load(weights + token * TOP_K + k).to(tl.float32)
         total += values
@@ -164,11 +164,11 @@ def weighted_sum_backward(
     d = tl.load(gradient + token * width + column, mask=inside, other=0.0).to(tl.float32)
     for k in tl.static_range(TOP_K):
         row = tl.load(index + token * TOP_K + k).to(tl.int64)
-        kept = column < tl.where(row < num_rows, width, 0)
-        values = tl.load(rows + row * width + column, mask=kept, other=0.0).to(tl.float32)
+        mask = column < tl.where(row < num_rows, width, 0)
+        values = tl.load(rows + row * width + column, mask=mask, other=0.0).to(tl.float32)
         tl.store(weights_gradient + token * TOP_K + k, tl.sum(values * d, axis=0))
         weight = tl.load(weights + token * TOP_K + k).to(tl.float32)
-        tl.store(rows_gradient + row * width + column, weight * d, mask=kept)
+        tl.store(rows_gradient + row * width + column, weight * d, mask=mask)
 
 
 @triton.jit

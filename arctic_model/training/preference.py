@@ -37,10 +37,10 @@ def pair_log_probs(
     is_target = targets >= 0
     log_probs = -row_nll(hidden[is_target], head, targets[is_target]).double()
     rows = torch.arange(len(targets), device=targets.device).unsqueeze(-1)
-    place = (rows * 2 * pairs + segments)[is_target]
+    slots = (rows * 2 * pairs + segments)[is_target]
     empty = torch.zeros(len(targets) * 2 * pairs, dtype=torch.float64, device=targets.device)
-    sums = empty.index_add(0, place, log_probs)
-    counts = empty.index_add(0, place, torch.ones_like(log_probs))
+    sums = empty.index_add(0, slots, log_probs)
+    counts = empty.index_add(0, slots, torch.ones_like(log_probs))
     return torch.where(counts > 0, sums, torch.nan).view(len(targets), pairs, 2)
 
 
