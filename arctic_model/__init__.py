@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from arctic_model.checkpoint.errors import CheckpointError
     from arctic_model.config import ArcticConfig
     from arctic_model.inference.sampling import GenerationError, Sampling
+    from arctic_model.inference.streaming import Stream, StreamWindow
     from arctic_model.model import ArcticModel
     from arctic_model.moe.balance import RoutingBalance, routing_balance
     from arctic_model.moe.dispatch import ExpertGroup
@@ -58,6 +59,8 @@ __all__ = [
     "RoutingBalance",
     "Sampling",
     "SparseMoE",
+    "Stream",
+    "StreamWindow",
     "UserError",
     "preset",
     "routing_balance",
@@ -76,6 +79,8 @@ _MODULES = {
     "RoutingBalance": "arctic_model.moe.balance",
     "Sampling": "arctic_model.inference.sampling",
     "SparseMoE": "arctic_model.moe.sparse_moe",
+    "Stream": "arctic_model.inference.streaming",
+    "StreamWindow": "arctic_model.inference.streaming",
     "UserError": "arctic_errors",
     "preset": "arctic_model.presets",
     "routing_balance": "arctic_model.moe.balance",

@@ -1,14 +1,14 @@
 """Grouped-query attention with rotary positions, limited to the documents of packed sequences."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from arctic_model.config import ArcticConfig
+from arctic_model.config import LONGEST_BIAS, ArcticConfig
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.packed_products import multiply_as_one, rotated_projections
 from arctic_model.layers.rotary import Rotation, rotate
@@ -38,6 +38,8 @@ class LayerCache:
     keys: Tensor
     values: Tensor
     length: int = 0
+    rotates: ClassVar[bool] = False
+    """Whether `attend` takes heads without their rotation."""
 
     def append(
         self, keys: Float[Tensor, "B G T C"], values: Float[Tensor, "B G T C"]
@@ -48,6 +50,19 @@ class LayerCache:
         self.values[:, :, self.length : end] = values
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def attend(
+        self,
+        queries: Float[Tensor, "B T H C"],
+        keys: Float[Tensor, "B T G C"],
+        values: Float[Tensor, "B T G C"],
+        mask: Mask,
+    ) -> Float[Tensor, "B T H C"]:
+        """Add new tokens, and mix the values that `mask`, a bias, shows."""
+        assert isinstance(mask, Tensor)
+        held = self.append(keys.transpose(1, 2), values.transpose(1, 2))
+        mixed = F.scaled_dot_product_attention(queries.transpose(1, 2), *held, attn_mask=mask, enable_gqa=True)
+        return mixed.transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -71,15 +86,9 @@ class Attention(nn.Module):
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Mixed values of the keys that `mask` shows, those in `cache` included."""
-        queries, keys, values = self._projected(x, rotation)
-        if isinstance(mask, Documents):
-            attended: Tensor = self.o_proj(attend_in_documents(queries, keys, values, mask).flatten(2))
-            return attended
-        queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
-        if cache is not None:
-            keys, values = cache.append(keys, values)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
-        output: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        heads = self._normed(x) if cache is not None and cache.rotates else self._projected(x, rotation)
+        mixed = attend(*heads, mask) if cache is None else cache.attend(*heads, mask)
+        output: Tensor = self.o_proj(mixed.flatten(2))
         return output
 
     def _projected(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,8 +97,13 @@ class Attention(nn.Module):
         if not x.is_cpu and multiply_as_one(*linears) and isinstance(self.q_norm, nn.Identity):
             weights = (linear.weight for linear in linears)
             return rotated_projections(x, rotation.cos, rotation.sin, *weights)
-        queries, keys, values = (self._heads(linear(x)) for linear in linears)
-        return rotate(self.q_norm(queries), rotation), rotate(self.k_norm(keys), rotation), values
+        queries, keys, values = self._normed(x)
+        return rotate(queries, rotation), rotate(keys, rotation), values
+
+    def _normed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`_projected` without the rotation."""
+        queries, keys, values = (self._heads(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
+        return self.q_norm(queries), self.k_norm(keys), values
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (-1, self.head_dim))
@@ -104,10 +118,11 @@ def document_mask(segments: Int[Tensor, "B T"], dtype: torch.dtype, head_dim: in
     """The mask that all layers of a pass share: query t sees key s if s is not later and in the same document.
 
     Flash attention, on a GPU in half precision for heads of its sizes, takes the documents and computes no other pair.
-    Everywhere else the mask is a bias: on a CPU, document by document is slower below 1,024 tokens (256 tokens and 3
-    documents: 19.6 ms with a bias, 23.3 ms by documents in float32; 38 and 79 ms in bfloat16).
+    Everywhere else the mask of short sequences is a bias: on a CPU, document by document is slower below 1,024 tokens
+    (256 tokens and 3 documents: 19.6 ms with a bias, 23.3 ms by documents in float32; 38 and 79 ms in bfloat16). The
+    memory of a bias grows with the square of the length, so longer ones take the documents everywhere.
     """
-    if segments.is_cuda and takes_documents(dtype, head_dim):
+    if segments.shape[1] > LONGEST_BIAS or (segments.is_cuda and takes_documents(dtype, head_dim)):
         return documents(segments)
     return document_bias(segments, dtype)
 
@@ -124,6 +139,33 @@ def documents(segments: Int[Tensor, "B T"]) -> Documents:
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     offsets = begins.flatten().nonzero().flatten()
     return Documents(F.pad(offsets, (0, 1), value=segments.numel()).int(), segments.shape[1])
+
+
+def attend(
+    queries: Float[Tensor, "B T H C"], keys: Float[Tensor, "B T G C"], values: Float[Tensor, "B T G C"], mask: Mask
+) -> Float[Tensor, "B T H C"]:
+    """The values that `mask` shows, mixed by the scores of their keys."""
+    if isinstance(mask, Tensor):
+        q, k, v = (heads.transpose(1, 2) for heads in (queries, keys, values))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True).transpose(1, 2)
+    if queries.is_cuda and takes_documents(queries.dtype, queries.shape[-1]):
+        return attend_in_documents(queries, keys, values, mask)
+    return attend_one_by_one(queries, keys, values, mask)
+
+
+def attend_one_by_one(
+    queries: Float[Tensor, "B T H C"],
+    keys: Float[Tensor, "B T G C"],
+    values: Float[Tensor, "B T G C"],
+    documents: Documents,
+) -> Float[Tensor, "B T H C"]:
+    """Causal attention document by document. Torch's kernels for that hold no matrix of scores, so that memory grows
+    with the number of tokens."""
+    flat = [heads.flatten(0, 1).transpose(0, 1)[None] for heads in (queries, keys, values)]
+    sizes = documents.offsets.diff().tolist()
+    parts = zip(*(heads.split(sizes, dim=2) for heads in flat), strict=True)
+    mixed = [F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True) for q, k, v in parts]
+    return torch.cat(mixed, dim=2)[0].transpose(0, 1).view_as(queries)
 
 
 def attend_in_documents(

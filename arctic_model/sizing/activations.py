@@ -3,7 +3,7 @@
 docs/explanation/sizing.md derives every formula; the tests hold them against what autograd really keeps.
 """
 
-from arctic_model.config import ArcticConfig
+from arctic_model.config import LONGEST_BIAS, ArcticConfig
 from arctic_model.sizing.flops import num_norms
 from arctic_model.sizing.parallel import ParallelConfig
 
@@ -35,13 +35,14 @@ def layer_activation_bytes(config: ArcticConfig, parallel: ParallelConfig, numbe
 
 
 def shared_activation_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Bytes stored once: the token ids, the rotation, the document mask [B, 1, T, T], the last norm, the two
-    gradients that the fused loss has already made, and the router's logits and probabilities of all layers."""
+    """Bytes stored once: the token ids, the rotation, the document mask [B, 1, T, T] of short sequences, the last
+    norm, the two gradients that the fused loss has already made, and the router's logits and probabilities of all
+    layers."""
     tokens, size = parallel.tokens, parallel.element_bytes
     rotation = 4 * tokens * config.head_dim
     final_norm = hidden_bytes(config, parallel) + 4 * tokens
     head = hidden_bytes(config, parallel) + size * config.vocab_size * config.hidden_size
-    mask = size * tokens * parallel.sequence_length
+    mask = size * tokens * parallel.sequence_length if parallel.sequence_length <= LONGEST_BIAS else 0
     return 8 * tokens + rotation + mask + final_norm + head + _router_loss_bytes(config, parallel)
 
 

@@ -79,6 +79,8 @@ class HuggingFaceCodec:
 class HuggingFaceLM:
     """TextModel of a causal model of `transformers`. Raises ValueError if it cannot be loaded."""
 
+    streams = False
+
     def __init__(self, source: ModelSource) -> None:
         self.codec: TextCodec = HuggingFaceCodec(source)
         self.device = torch.device(source.device)

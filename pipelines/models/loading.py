@@ -1,15 +1,22 @@
 """From a ModelSource to a model or its tokenizer: ours, or a Hugging Face directory."""
 
+from arctic_model.inference.streaming import StreamWindow
 from pipelines.models.codec import ArcticCodec, TextCodec
 from pipelines.models.source import ModelSource
-from pipelines.models.text_model import ArcticLM, TextModel
+from pipelines.models.text_model import ArcticLM, StreamLM, TextModel
 
 
-def load_model(source: ModelSource) -> TextModel:
-    """The model in evaluation mode. Raises ValueError or CheckpointError if it cannot be read."""
+def load_model(source: ModelSource, stream: StreamWindow | None = None) -> TextModel:
+    """The model in evaluation mode; with `stream`, its texts have no end. Raises ValueError or CheckpointError if it
+    cannot be read."""
     if source.is_arctic:
-        return ArcticLM(source, load_codec(source))
+        codec = load_codec(source)
+        return StreamLM(source, codec, stream) if stream else ArcticLM(source, codec)
     source.require()
+    if stream:
+        raise ValueError(
+            f"{source.checkpoint}: texts without end need an Arctic model, whose cache is ours. Remove --stream-window."
+        )
     # transformers is an optional package.
     from pipelines.models.huggingface import HuggingFaceLM
 

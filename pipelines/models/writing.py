@@ -9,6 +9,9 @@ from arctic_model.inference.sampling import GREEDY, GenerationError, Sampling
 from pipelines.models.codec import TextCodec
 from pipelines.models.text_model import TextModel
 
+STREAM_TOKENS = 2**20
+"""Tokens of a prompt with its answer that a text without end has by default."""
+
 
 @dataclass(frozen=True)
 class WritingOptions:
@@ -37,8 +40,10 @@ class WritingOptions:
 
 
 def new_engine(model: TextModel, max_batch: int = 1, capacity: int | None = None) -> Engine:
-    """An engine that writes the text of `model`."""
+    """An engine that writes the text of `model`, of a stream up to STREAM_TOKENS unless `capacity` is another limit."""
     codec = model.codec
+    if model.streams:
+        capacity = capacity or STREAM_TOKENS
     return Engine(model, decode=codec.decode, end_ids=codec.end_ids, max_batch=max_batch, capacity=capacity)
 
 

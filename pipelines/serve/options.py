@@ -3,9 +3,12 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import OptionError
+
+if TYPE_CHECKING:
+    from arctic_model.inference.streaming import StreamWindow
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class ServeOptions:
         max_model_len: Tokens of a prompt with its answer; None for the model's positions.
         num_threads: CPU threads of a replica.
         num_gpus: GPUs of a replica; with one, the model runs in bfloat16.
+        stream_window: Newest tokens that each token sees, so that texts have no end; None for all tokens.
+        stream_sinks: First tokens that each token sees beside the window.
     """
 
     checkpoint: str
@@ -33,6 +38,8 @@ class ServeOptions:
     max_model_len: int | None = None
     num_threads: int = 1
     num_gpus: float = 0.0
+    stream_window: int | None = None
+    stream_sinks: int = 4
 
     def __post_init__(self) -> None:
         for name, least in (("max_batch", 1), ("max_queue", 0), ("num_threads", 1), ("num_gpus", 0)):
@@ -41,6 +48,13 @@ class ServeOptions:
                 raise OptionError(f"--{flag} {getattr(self, name)}: it must be {least} or more. Change the value.")
         if self.max_model_len is not None and self.max_model_len < 2:
             raise OptionError(f"--max-model-len {self.max_model_len}: it must be 2 or more. Leave it out for all.")
+
+    @property
+    def stream(self) -> "StreamWindow | None":
+        """The window of texts without end. Raises GenerationError if it cannot work."""
+        from arctic_model.inference.streaming import StreamWindow
+
+        return StreamWindow(self.stream_window, self.stream_sinks) if self.stream_window is not None else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, such as the `args` of an application in a config file of Ray Serve."""

@@ -14,7 +14,7 @@ import arctic_model
 PACKAGE = Path(arctic_model.__file__).parent
 EXPORTED = """
 ArcticConfig ArcticError ArcticModel CheckpointError ExpertGroup GenerationError MoEOutput Routing RoutingBalance
-Sampling SparseMoE UserError preset routing_balance sizing
+Sampling SparseMoE Stream StreamWindow UserError preset routing_balance sizing
 """
 SIZING = """
 GPUS Bill ForwardFlops Gpu Memory ParallelConfig ParameterCount StepTime Traffic bill count_parameters

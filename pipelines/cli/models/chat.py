@@ -12,6 +12,8 @@ from pipelines.cli.terminal.writing import (
     MinP,
     Seed,
     Stop,
+    StreamSinks,
+    StreamWindowSize,
     Temperature,
     TokenizerFolder,
     TopK,
@@ -37,6 +39,8 @@ def command(
     min_p: MinP = 0.0,
     seed: Seed = 0,
     stop: Stop = None,
+    stream_window: StreamWindowSize = None,
+    stream_sinks: StreamSinks = 4,
     tokenizer: TokenizerFolder = None,
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
@@ -45,7 +49,7 @@ def command(
     from pipelines.models.writing import Conversation
 
     options = writing_options(max_new_tokens, temperature, top_p, top_k, min_p, seed, stop)
-    model = load_named_model(checkpoint, tokenizer, store)
+    model = load_named_model(checkpoint, tokenizer, store, stream_window, stream_sinks)
     if model.codec.template is None:
         raise OptionError(f"{checkpoint}: its tokenizer has no chat template. Use arctic generate.")
     beginning = [{"role": "system", "content": system}] if system else []

@@ -13,6 +13,8 @@ from pipelines.cli.terminal.writing import (
     MinP,
     Seed,
     Stop,
+    StreamSinks,
+    StreamWindowSize,
     Temperature,
     TokenizerFolder,
     TopK,
@@ -35,6 +37,8 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per prompt: text, finish, token counts.")
     ] = False,
+    stream_window: StreamWindowSize = None,
+    stream_sinks: StreamSinks = 4,
     tokenizer: TokenizerFolder = None,
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
@@ -42,7 +46,7 @@ def command(
     from pipelines.models.writing import encode_text, new_engine
 
     options = writing_options(max_new_tokens, temperature, top_p, top_k, min_p, seed, stop)
-    model = load_named_model(checkpoint, tokenizer, store)
+    model = load_named_model(checkpoint, tokenizer, store, stream_window, stream_sinks)
     engine = new_engine(model, len(prompt))
     texts = [sys.stdin.read() if text == "-" else text for text in prompt]
     requests = [options.request(encode_text(model.codec, text), engine.capacity) for text in texts]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines.cli.terminal.options import DEFAULT_STORE, Address, StoreFolder
-from pipelines.cli.terminal.writing import CheckpointName, TokenizerFolder
+from pipelines.cli.terminal.writing import CheckpointName, StreamSinks, StreamWindowSize, TokenizerFolder
 
 
 def command(
@@ -36,6 +36,8 @@ def command(
     tensor_parallel: Annotated[int, typer.Option(help="With vllm: GPUs that share each layer.")] = 1,
     pipeline_parallel: Annotated[int, typer.Option(help="With vllm: groups of GPUs that share the layers.")] = 1,
     fp8: Annotated[bool, typer.Option("--fp8", help="With vllm: quantize the weights to FP8.")] = False,
+    stream_window: StreamWindowSize = None,
+    stream_sinks: StreamSinks = 4,
     tokenizer: TokenizerFolder = None,
     store: StoreFolder = DEFAULT_STORE,
     address: Address = None,
@@ -66,6 +68,8 @@ def command(
         max_model_len=max_model_len,
         num_threads=threads,
         num_gpus=gpus,
+        stream_window=stream_window,
+        stream_sinks=stream_sinks,
     )
     serve_model(served, scale, address, _announce)
 

@@ -28,6 +28,14 @@ TopP = Annotated[float, typer.Option(help="Sample among the likeliest tokens tha
 TopK = Annotated[int, typer.Option(help="Sample among this many of the likeliest tokens; 0 for all.")]
 MinP = Annotated[float, typer.Option(help="Sample among tokens at least this share as probable as the likeliest.")]
 Seed = Annotated[int, typer.Option(help="Seed of the samples; the same seed gives the same text.")]
+StreamWindowSize = Annotated[
+    int | None,
+    typer.Option(
+        "--stream-window",
+        help="Write without end: each token sees this many newest tokens and the first ones. Default: all tokens.",
+    ),
+]
+StreamSinks = Annotated[int, typer.Option("--stream-sinks", help="With --stream-window: first tokens that stay.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends an answer; repeatable.")]
 
 
@@ -48,9 +56,13 @@ def writing_options(
     return WritingOptions(max_new_tokens, sampling, tuple(stop or ()))
 
 
-def load_named_model(checkpoint: str, tokenizer: Path | None, store: str) -> "TextModel":
-    """The model of a folder or of a stage in a store. Raises OptionError if it cannot be read."""
+def load_named_model(
+    checkpoint: str, tokenizer: Path | None, store: str, window: int | None = None, sinks: int = 4
+) -> "TextModel":
+    """The model of a folder or of a stage in a store; with a `window` and `sinks` its texts have no end. Raises
+    OptionError if it cannot be read."""
     from arctic_model.checkpoint.errors import CheckpointError
+    from arctic_model.inference.streaming import StreamWindow
     from pipelines.errors import OptionError
     from pipelines.graph.checkpoints import find_checkpoint
     from pipelines.models.loading import load_model
@@ -58,7 +70,8 @@ def load_named_model(checkpoint: str, tokenizer: Path | None, store: str) -> "Te
 
     resolved = find_checkpoint(checkpoint, store)
     try:
-        return load_model(ModelSource.here(resolved.folder, tokenizer or resolved.tokenizer))
+        stream = StreamWindow(window, sinks) if window is not None else None
+        return load_model(ModelSource.here(resolved.folder, tokenizer or resolved.tokenizer), stream)
     except (CheckpointError, ValueError, OSError) as error:
         raise OptionError(str(error)) from error
 

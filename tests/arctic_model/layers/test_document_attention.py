@@ -12,6 +12,8 @@ from arctic_model.layers import attention
 from arctic_model.layers.attention import (
     Attention,
     Documents,
+    attend,
+    attend_one_by_one,
     document_bias,
     document_mask,
     documents,
@@ -137,3 +139,49 @@ def test_flash_attention_by_documents_is_attention_in_float64(rows: list) -> Non
     wanted = torch.autograd.grad(expected, wide, upstream.double())
     for mine, theirs in zip(torch.autograd.grad(found, inputs, upstream), wanted, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=4e-2, rtol=2e-2)
+
+
+def dense(q: Tensor, k: Tensor, v: Tensor, segments: Tensor) -> Tensor:
+    return attend(q, k, v, document_bias(segments, q.dtype))
+
+
+@pytest.mark.parametrize("rows", SEGMENTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_document_after_the_other_is_attention_with_a_bias_forward_and_backward(
+    rows: list, dtype: torch.dtype
+) -> None:
+    segments = torch.tensor(rows)
+    generator = torch.Generator().manual_seed(0)
+    heads = [torch.randn(*segments.shape, count, 8, dtype=dtype, generator=generator) for count in (4, 2, 2)]
+    results = []
+    for function in (dense, lambda q, k, v, segments: attend_one_by_one(q, k, v, documents(segments))):
+        leaves = [each.clone().requires_grad_() for each in heads]
+        mixed = function(*leaves, segments)
+        mixed.square().sum().backward()
+        results.append([mixed, *(leaf.grad for leaf in leaves)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5 if dtype == torch.float32 else 1e-12, rtol=1e-5)
+
+
+def test_long_sequences_have_no_matrix_and_short_ones_have() -> None:
+    masks = [document_mask(torch.zeros(1, length, dtype=torch.long), torch.float32, 8) for length in (1024, 1025)]
+    assert [isinstance(mask, Documents) for mask in masks] == [False, True]
+
+
+@pytest.mark.parametrize("cuts", [[], [600], [5, 900]])
+def test_the_loss_of_a_long_sequence_is_that_of_the_dense_path(
+    cuts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ArcticModel(preset("tiny", {"init_std": 0.2, "max_positions": 2048}), seed=0)
+    ids = torch.randint(0, 384, (1, 1100), generator=torch.Generator().manual_seed(1))
+    segments = torch.bucketize(torch.arange(1100), torch.tensor(cuts, dtype=torch.long), right=True)[None]
+    losses, gradients = [], []
+    for longest in (1024, 2048):
+        monkeypatch.setattr(attention, "LONGEST_BIAS", longest)
+        model.zero_grad()
+        loss = F.cross_entropy(model(ids[:, :-1], segments=segments[:, :-1])[0], ids[0, 1:])
+        loss.backward()
+        losses.append(float(loss))
+        gradients.append(torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None]))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)

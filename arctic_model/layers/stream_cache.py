@@ -1,0 +1,142 @@
+"""Keys and values of an endless sequence in constant memory: the first tokens and a window of the newest.
+
+Attention spends much of its weight on the first tokens, the sinks, whatever they hold. With them and a window, a model
+reads on without end (Xiao et al. 2023, StreamingLLM, arXiv 2309.17453). Positions count within the cache, so no
+distance exceeds those of training.
+
+One masked pass over many tokens gives the same as one pass a token: a key in the window is at its true distance, and
+the sinks are at the distance from `min(position, size - 1)`.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from arctic_model.layers.attention import LayerCache, Mask
+from arctic_model.layers.rotary import Rotation, rotate, rotation
+from arctic_model.rope import Rope
+
+
+@dataclass
+class StreamCache(LayerCache):
+    """One layer of one sequence: `keys` and `values` [1, G, sinks + window, C], the window a ring, keys without their
+    rotation. `length` counts the tokens read so far, also those that are gone. `table` is the rotation of the places
+    in the cache, [1, sinks + window, 1, C / 2]."""
+
+    rotates: ClassVar[bool] = True
+    sinks: int = field(kw_only=True)
+    rope: Rope = field(kw_only=True)
+    table: Rotation = field(kw_only=True)
+
+    @property
+    def size(self) -> int:
+        """Tokens that the cache holds."""
+        return self.keys.shape[2]
+
+    @property
+    def window(self) -> int:
+        """Tokens beside the sinks."""
+        return self.size - self.sinks
+
+    def attend(
+        self,
+        queries: Float[Tensor, "1 T H C"],
+        keys: Float[Tensor, "1 T G C"],
+        values: Float[Tensor, "1 T G C"],
+        mask: Mask | None = None,  # noqa: ARG002 - the window is the mask
+    ) -> Float[Tensor, "1 T H C"]:
+        """Add the new tokens, whose heads are not rotated, and mix the values that each sees."""
+        keys, values = keys.transpose(1, 2), values.transpose(1, 2)
+        if keys.shape[2] == 1:
+            self._store(keys, values)
+            return self._attend_newest(queries)
+        mixed = self._attend_block(queries, keys, values)
+        self._store(keys, values)
+        return mixed
+
+    def _attend_newest(self, query: Float[Tensor, "1 1 H C"]) -> Float[Tensor, "1 1 H C"]:
+        """All keys at their places in the cache, as the paper has it."""
+        count = min(self.length, self.size)
+        keys = rotate(self.keys[:, :, :count].transpose(1, 2), _rows(self.table, self._places(count)))
+        query = rotate(query, Rotation(*(part[:, count - 1 : count] for part in self.table)))
+        values = self.values[:, :, :count]
+        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), keys.transpose(1, 2), values, enable_gqa=True)
+        return mixed.transpose(1, 2)
+
+    def _attend_block(
+        self,
+        queries: Float[Tensor, "1 T H C"],
+        keys: Float[Tensor, "1 G T C"],
+        values: Float[Tensor, "1 G T C"],
+    ) -> Float[Tensor, "1 T H C"]:
+        """One masked pass over the keys in the cache and the new ones. A query is rotated for the window and for the
+        sinks, side by side in a head of width 2 C; a key has zeros in one half."""
+        held, new = self._held(), torch.arange(queries.shape[1], device=queries.device) + self.length
+        order = torch.cat([held, new])
+        slots = self._slots(held)
+        keys = torch.cat([self.keys[:, :, slots], keys], dim=2).transpose(1, 2)
+        values = torch.cat([self.values[:, :, slots], values], dim=2)
+        # Distances alone matter, and numbers near that of the first key stay exact however long the stream is.
+        origin = max(0, self.length - self.window)
+        is_sink = order < self.sinks
+        in_window = self._rotated(keys, order - origin) * ~is_sink[:, None, None]
+        at_begin = self._rotated(keys, order.clamp(max=self.sinks)) * is_sink[:, None, None]
+        nearby, distant = self._rotated(queries, new - origin), self._rotated(queries, new.clamp(max=self.size - 1))
+        mixed = F.scaled_dot_product_attention(
+            torch.cat([nearby, distant], dim=-1).transpose(1, 2),
+            torch.cat([in_window, at_begin], dim=-1).transpose(1, 2),
+            values,
+            attn_mask=self._visible(new, order),
+            scale=queries.shape[-1] ** -0.5,
+            enable_gqa=True,
+        )
+        return mixed.transpose(1, 2)
+
+    def _visible(self, queries: Int[Tensor, " T"], keys: Int[Tensor, " S"]) -> Bool[Tensor, "T S"]:
+        """Sinks, and the window that ends with the query."""
+        distance = queries[:, None] - keys
+        return (distance >= 0) & ((keys < self.sinks) | (distance < self.window))
+
+    def _rotated(self, heads: Float[Tensor, "1 T N C"], positions: Int[Tensor, " T"]) -> Float[Tensor, "1 T N C"]:
+        return rotate(heads, rotation(positions[None], self.rope, self.table.cos.dtype))
+
+    def _store(self, keys: Float[Tensor, "1 G T C"], values: Float[Tensor, "1 G T C"]) -> None:
+        """Write new tokens over those that leave the window."""
+        first, end = self.length, self.length + keys.shape[2]
+        new = torch.arange(keys.shape[2], device=keys.device) + first
+        stays = (new < self.sinks) | (new >= end - self.window)
+        slots = self._slots(new[stays])
+        self.keys[:, :, slots] = keys[:, :, stays]
+        self.values[:, :, slots] = values[:, :, stays]
+        self.length = end
+
+    def _held(self) -> Int[Tensor, " S"]:
+        """Numbers of the tokens in the cache, ascending."""
+        oldest = max(self.sinks, self.length - self.window)
+        first = torch.arange(min(self.sinks, self.length), device=self.keys.device)
+        return torch.cat([first, torch.arange(oldest, max(oldest, self.length), device=self.keys.device)])
+
+    def _slots(self, tokens: Int[Tensor, " S"]) -> Int[Tensor, " S"]:
+        """Where tokens lie in memory."""
+        return torch.where(tokens < self.sinks, tokens, self.sinks + (tokens - self.sinks) % self.window)
+
+    def _places(self, count: int) -> Int[Tensor, " S"]:
+        """Positions within the cache of what lies in the first `count` slots."""
+        slots = torch.arange(count, device=self.keys.device)
+        if self.length <= self.size:
+            return slots
+        oldest = (self.length - self.sinks) % self.window
+        return torch.where(slots < self.sinks, slots, self.sinks + (slots - self.sinks - oldest) % self.window)
+
+
+def stream_table(rope: Rope, size: int, dtype: torch.dtype, device: torch.device) -> Rotation:
+    """The rotation of all places in a cache of `size` tokens."""
+    return rotation(torch.arange(size, device=device)[None], rope, dtype)
+
+
+def _rows(table: Rotation, places: Int[Tensor, " S"]) -> Rotation:
+    return Rotation(*(part.index_select(1, places) for part in table))

@@ -1,0 +1,72 @@
+"""Memory of attention over long documents: peak of forward and backward, by documents and with a matrix of scores.
+
+Each length runs in a process of its own, whose peak resident memory is read from the system. The matrix, a bias of
+T x T numbers, is the contender up to 8,192 tokens; by documents memory must grow with the length.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+
+from harness import arguments, machine, report
+
+LENGTHS, QUICK_LENGTHS = (4096, 8192, 16_384, 32_768), (2048, 4096, 8192)
+LONGEST_MATRIX = 8192
+HEADS, GROUPS, WIDTH = 4, 2, 32
+"""The quickstart's attention."""
+CHILD = "--child"
+
+
+def main() -> None:
+    """Print a table of peaks, in MB above those of a process that only imports."""
+    options = arguments(__doc__ or "")
+    lengths = QUICK_LENGTHS if options.quick else LENGTHS
+    idle = _peak("nothing", 0)
+    print(f"{machine('torch')}\n{'tokens':>8} {'by documents':>13} {'with a matrix':>14}  MB")
+    peaks: dict[tuple[str, int], float] = {}
+    for length in lengths:
+        for kind in ("documents", "matrix"):
+            if kind == "documents" or length <= LONGEST_MATRIX:
+                peaks[kind, length] = _peak(kind, length) - idle
+        matrix = f"{peaks['matrix', length]:14.0f}" if ("matrix", length) in peaks else f"{'-':>14}"
+        print(f"{length:8,} {peaks['documents', length]:13.0f} {matrix}", flush=True)
+    first, last = lengths[0], lengths[-1]
+    growth = peaks["documents", last] / peaks["documents", first]
+    compared = max(length for kind, length in peaks if kind == "matrix")
+    report(
+        "attention_memory",
+        peaks["documents", compared],
+        {"matrix": peaks["matrix", compared]},
+        f"MB at {compared} tokens",
+        growth / (last / first),
+        "memory grows at most in proportion to the length: 1 or less",
+    )
+
+
+def _peak(kind: str, length: int) -> float:
+    command = [sys.executable, __file__, CHILD, kind, str(length)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout))
+
+
+def _child(kind: str, length: int) -> None:
+    """Print the peak of this process, in MB, after a forward and a backward pass over two documents of a sequence."""
+    import torch
+
+    from arctic_model.layers.attention import attend, document_bias, documents
+
+    torch.set_num_threads(1)
+    if length:
+        segments = (torch.arange(length) >= length // 4).long()[None]
+        heads = [torch.randn(1, length, count, WIDTH, requires_grad=True) for count in (HEADS, GROUPS, GROUPS)]
+        mask = documents(segments) if kind == "documents" else document_bias(segments, torch.float32)
+        attend(*heads, mask).sum().backward()
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == [CHILD]:
+        _child(sys.argv[2], int(sys.argv[3]))
+    else:
+        main()
