@@ -15,6 +15,7 @@ class ArcticDecoder:
     """
 
     sees_masks = True
+    streams = False
 
     def __init__(self, model: ArcticParts) -> None:
         self._model = model

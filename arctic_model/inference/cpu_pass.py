@@ -20,6 +20,7 @@ from arctic_model.layers.embedding import TiedHead
 from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
+from arctic_model.layers.stream_cache import StreamCache
 from arctic_model.moe.sparse_moe import SparseMoE
 
 
@@ -132,10 +133,11 @@ class _CpuAttention:
 
     def __call__(self, x: Float[Tensor, "N D"], turn: _Turn, mask: Tensor, cache: LayerCache) -> Float[Tensor, "N D"]:
         queries, keys, values = (part.unflatten(1, (-1, self._attention.head_dim)) for part in self._qkv(x))
-        queries, keys = (
-            turn(self._normed(self._attention.q_norm, queries)),
-            turn(self._normed(self._attention.k_norm, keys)),
-        )
+        queries, keys = self._normed(self._attention.q_norm, queries), self._normed(self._attention.k_norm, keys)
+        if isinstance(cache, StreamCache):
+            [output] = self._output(cache.attend(queries[None], keys[None], values[None])[0].flatten(1))
+            return output
+        queries, keys = turn(queries), turn(keys)
         num_rows, num_groups, _ = keys.shape
         keys, values = cache.append(*(part.unflatten(0, turn.shape).transpose(1, 2) for part in (keys, values)))
         if num_rows == turn.shape[0]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from arctic_model.inference.completion import Completion, Request
-from arctic_model.inference.language_model import LanguageModel, added_mask
+from arctic_model.inference.language_model import LanguageModel, added_mask, no_mask
 from arctic_model.inference.prefix_cache import Piece, PrefixCache
 from arctic_model.inference.prefix_tree import common_length
 from arctic_model.inference.sampling import GenerationError
@@ -202,7 +202,9 @@ class Engine:
         lengths = [each.length - 1 for each in self._running[: self._num_growing]]
         ids = torch.tensor([[each.ids[-1]] for each in growing], device=device)
         positions = torch.tensor(lengths, device=device)[:, None]
-        mask = added_mask(torch.arange(max(lengths) + 1, device=device) <= positions)[:, None, None]
+        mask = no_mask(device)
+        if not self._model.streams:
+            mask = added_mask(torch.arange(max(lengths) + 1, device=device) <= positions)[:, None, None]
         view = self._cache.row(0, lengths[0]) if len(lengths) == 1 else self._cache.rows(lengths)
         logits = self._model.logits(ids, positions, mask, torch.arange(len(lengths), device=device), view)
         for completion, row in zip(growing, logits, strict=True):

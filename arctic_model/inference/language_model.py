@@ -56,12 +56,14 @@ class LanguageModel(Protocol):
 
     `vocab_size`: ids are below it. `max_positions`: ids that a sequence may have. `sees_masks`: whether `logits`
     follows any mask and any positions. If it does not (sliding windows, recurrent layers), `mask` must be the
-    causal one, and nothing can be shared between sequences.
+    causal one, and nothing can be shared between sequences. `streams`: whether sequences have no end; the mask is then
+    `no_mask`.
     """
 
     vocab_size: int
     max_positions: int
     sees_masks: bool
+    streams: bool
     device: torch.device
 
     def new_cache(self, num_slots: int, capacity: int) -> SlotCache:
@@ -85,6 +87,11 @@ class LanguageModel(Protocol):
 def added_mask(visible: Tensor) -> Tensor:
     """bool -> what is added to attention scores: 0 if a key is visible, else -inf."""
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+
+def no_mask(device: torch.device) -> Float[Tensor, "1 1 1 0"]:
+    """The mask of a model that `streams`."""
+    return torch.empty(1, 1, 1, 0, device=device)
 
 
 def packed_mask(parts: Sequence[Part], device: torch.device) -> Float[Tensor, "1 1 T S"]:

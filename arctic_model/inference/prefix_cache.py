@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from arctic_model.inference.language_model import CacheView, LanguageModel, Part, packed_mask
+from arctic_model.inference.language_model import CacheView, LanguageModel, Part, no_mask, packed_mask
 from arctic_model.inference.prefix_tree import common_length
 
 BLOCK = 128
@@ -93,7 +93,8 @@ class PrefixCache:
         )
         # A sequence alone is read in place; several are copied together.
         view = self.row(parts[0].slot, parts[0].start) if len(parts) == 1 else self._cache.parts(parts)
-        tensors = (ids.to(device)[None], positions.to(device)[None], packed_mask(parts, device), keep.to(device))
+        mask = no_mask(device) if self._model.streams else packed_mask(parts, device)
+        tensors = (ids.to(device)[None], positions.to(device)[None], mask, keep.to(device))
         logits = self._model.logits(*tensors, view)
         for piece, part in _zip(pieces):
             if piece.is_shared:

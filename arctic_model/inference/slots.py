@@ -90,20 +90,21 @@ class Slots:
 
     def swap(self, first: int, second: int, length: int) -> None:
         """See `SlotCache`."""
-        for tensor in self._tensors():
+        for tensor in self.tensors():
             held = tensor[first, :, :length].clone()
             tensor[first, :, :length] = tensor[second, :, :length]
             tensor[second, :, :length] = held
 
     def copy(self, source: int, target: int, length: int) -> None:
         """See `SlotCache`."""
-        for tensor in self._tensors():
+        for tensor in self.tensors():
             tensor[target, :, :length] = tensor[source, :, :length]
 
     def _view(self, layers: Sequence[LayerCache]) -> SlotView:
         return SlotView([*layers], layers[0].length, len(self._layers[0].keys))
 
-    def _tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
+        """The memory of all layers: keys and values of one after the other."""
         return [tensor for layer in self._layers for tensor in (layer.keys, layer.values)]
 
 

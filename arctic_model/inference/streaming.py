@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from arctic_model.inference.arctic_decoder import ArcticDecoder
-from arctic_model.inference.next_token import ArcticParts
+from arctic_model.inference.cpu_pass import ArcticParts
+from arctic_model.inference.language_model import no_mask
 from arctic_model.inference.sampling import GenerationError
 from arctic_model.inference.slots import Slots, SlotView, zeros
 from arctic_model.layers.attention import LayerCache
 from arctic_model.layers.rotary import Rotation
-from arctic_model.layers.stream_cache import RaggedStreamCache, StreamCache, stream_table
+from arctic_model.layers.stream_cache import StreamCache, stream_table
 
 BLOCK = 128
 """Tokens of a text that one pass reads."""
@@ -98,7 +99,7 @@ class StreamDecoder(ArcticDecoder):
         parts = []
         for start in range(0, ids.shape[1], BLOCK):
             block = slice(start, start + BLOCK)
-            kept = keep[(keep >= start) & (keep < start + BLOCK)] - start if len(ids) == 1 else keep
+            kept = keep[(keep >= start) & (keep < start + BLOCK)] - start
             parts.append(super().logits(ids[:, block], positions[:, block], mask, kept, cache))
         return torch.cat(parts)
 
@@ -112,16 +113,7 @@ class StreamSlots(Slots):
 
     def row(self, slot: int, length: int) -> SlotView:
         """See `SlotCache`."""
-        return SlotView([self._stream(layer, slot, length) for layer in self._layers], length)
-
-    def rows(self, lengths: list[int]) -> SlotView:
-        """See `SlotCache`."""
-        longest = max(lengths)
-        layers: list[LayerCache] = []
-        for layer in self._layers:
-            rows = [self._stream(layer, slot, length) for slot, length in enumerate(lengths)]
-            layers.append(RaggedStreamCache(layer.keys, layer.values, longest, rows=rows))
-        return SlotView(layers, longest)
+        return SlotView([self._stream(layer, slot, length) for layer in self._layers], length, 1)
 
     def _stream(self, layer: LayerCache, slot: int, length: int) -> StreamCache:
         part = slice(slot, slot + 1)
@@ -159,7 +151,7 @@ class Stream:
         places = torch.arange(len(new), device=new.device)
         view = self._slots.row(0, self.num_read)
         self.num_read += len(new)
-        return self._decoder.logits(new[None], places[None], torch.empty(1, 1, 1, 0, device=new.device), places, view)
+        return self._decoder.logits(new[None], places[None], no_mask(new.device), places, view)
 
     def save(self, file: Path) -> None:
         """Write all that the stream remembers."""
