@@ -211,7 +211,8 @@ class EvaluateSection(Section):
     max_new_tokens: PositiveInt = 64
     """Maximum number of tokens of an answer to a text-to-SQL question. Tasks define their own limit."""
     tasks: list[NamedTask] = []
-    """Additional tasks and suites to measure (suites: enterprise, academic, smoke), and tasks of your own:
+    """Additional tasks and suites to measure (suites: enterprise, academic, long_context,
+    smoke), and tasks of your own:
     `{ kind = "my_tasks:Capitals" }`."""
     chat: Literal["never", "auto", "always"] = "auto"
     """Whether tasks are asked in the chat template of the tokenizer. auto: only of a checkpoint that was fine-tuned in

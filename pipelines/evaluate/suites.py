@@ -32,9 +32,12 @@ LANGUAGE = (
     "winogrande",
 )
 """The eleven tasks of language understanding that Arctic was judged by."""
+LONG = ("long_passkey", "long_multi_key", "long_variable_tracking", "long_common_words")
+"""What a model finds again in texts of 4 to 128 KB."""
 SUITES: Mapping[str, tuple[str, ...]] = {
     "enterprise": (*ENTERPRISE, "gsm8k"),
     "academic": (*LANGUAGE, "mmlu", "gsm8k"),
+    "long_context": LONG,
     "smoke": (*ENTERPRISE, *LANGUAGE, "mmlu", "gsm8k"),
 }
 """Tasks of each suite. `enterprise` has GSM8K for its gold answers, which enterprise bits per byte need."""
@@ -213,6 +216,16 @@ def _ifeval(name: str, way: str) -> Factory:
     return make
 
 
+def _long(name: str) -> Factory:
+    # A text that goes on is asked of every model alike: a base model retrieves before it follows instructions.
+    def make(_suite: Suite, _chat: bool) -> Task:
+        from pipelines.evaluate.tasks.long_context.task import LongContext
+
+        return LongContext(name.removeprefix("long_"))
+
+    return make
+
+
 def _harness(name: str) -> Factory:
     # The harness asks without a chat template unless it is told otherwise, and published scores are mostly so.
     def make(suite: Suite, _chat: bool) -> Task:
@@ -232,4 +245,5 @@ FACTORIES: Mapping[str, Factory] = {
     "ifeval": _ifeval("ifeval", ""),
     "ifeval-base": _ifeval("ifeval-base", BASE),
     **{name: _harness(name) for name in (*LANGUAGE, "mmlu", "gsm8k")},
+    **{name: _long(name) for name in LONG},
 }

@@ -28,7 +28,8 @@ def command(
     suite: Annotated[
         list[str] | None,
         typer.Option(
-            help="Suite (enterprise, academic, smoke), task such as spider, lm_eval:NAME, or module:Class; repeatable."
+            help="Suite (enterprise, academic, long_context, smoke), task such as spider, lm_eval:NAME, or "
+            "module:Class; repeatable."
         ),
     ] = None,
     chat: Annotated[
