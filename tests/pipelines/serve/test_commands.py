@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from arctic_model import ArcticModel, Stream, StreamWindow
 from arctic_model.inference.sampling import GenerationError
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
@@ -54,11 +55,27 @@ def test_generate_prints_a_json_object_for_each_prompt(checkpoint: Path, model: 
     ]
 
 
+def test_generate_with_a_window_writes_beyond_the_models_positions(checkpoint: Path) -> None:
+    arguments = ["--prompt", "Row 1", "--max-new-tokens", str(2 * POSITIONS), "--stream-window", "24", "--json"]
+    output, _ = arctic("generate", str(checkpoint), *arguments).communicate()
+    row = json.loads(output)
+    assert row["finish"] == "end" or row["new_tokens"] == 2 * POSITIONS
+    model = ArcticModel.from_pretrained(checkpoint)
+    codec = load_model(ModelSource(checkpoint)).codec
+    stream, ids = Stream(model, StreamWindow(24)), encode_text(codec, "Row 1")
+    logits, expected = stream.read(ids)[-1], list[int]()
+    while len(expected) < 2 * POSITIONS and int(logits.argmax()) not in codec.end_ids:
+        expected.append(int(logits.argmax()))
+        logits = stream.read(expected[-1:])[-1]
+    assert (row["text"], row["new_tokens"]) == (codec.decode(expected), len(expected))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["CHECKPOINT", "--prompt", "Row", "--top-p", "0"], "top_p = 0"),
         (["CHECKPOINT", "--prompt", "Row " * POSITIONS], "no room for an answer"),
+        (["CHECKPOINT", "--prompt", "Row", "--stream-window", str(POSITIONS)], "with sinks = 4: the model has"),
         (["no_such_folder", "--prompt", "Row"], "no such folder"),
         (["train[9]", "--prompt", "Row"], "store"),
     ],
