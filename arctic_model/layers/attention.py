@@ -148,7 +148,7 @@ def attend(
     if isinstance(mask, Tensor):
         q, k, v = (heads.transpose(1, 2) for heads in (queries, keys, values))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True).transpose(1, 2)
-    if queries.is_cuda and takes_documents(queries.dtype, queries.shape[-1]):
+    if not queries.is_cpu and takes_documents(queries.dtype, queries.shape[-1]):
         return attend_in_documents(queries, keys, values, mask)
     return attend_one_by_one(queries, keys, values, mask)
 
