@@ -99,8 +99,8 @@ class StreamDecoder(ArcticDecoder):
         parts = []
         for start in range(0, ids.shape[1], BLOCK):
             block = slice(start, start + BLOCK)
-            kept = keep[(keep >= start) & (keep < start + BLOCK)] - start
-            parts.append(super().logits(ids[:, block], positions[:, block], mask, kept, cache))
+            rows = keep[(keep >= start) & (keep < start + BLOCK)] - start
+            parts.append(super().logits(ids[:, block], positions[:, block], mask, rows, cache))
         return torch.cat(parts)
 
 
@@ -148,10 +148,10 @@ class Stream:
     def read(self, ids: Sequence[int] | Int[Tensor, " T"]) -> Float[Tensor, "T V"]:
         """Read on. Returns float32 logits of the token behind each of `ids`."""
         new = torch.as_tensor(list(ids) if not isinstance(ids, Tensor) else ids, device=self._decoder.device)
-        places = torch.arange(len(new), device=new.device)
+        order = torch.arange(len(new), device=new.device)
         view = self._slots.row(0, self.num_read)
         self.num_read += len(new)
-        return self._decoder.logits(new[None], places[None], no_mask(new.device), places, view)
+        return self._decoder.logits(new[None], order[None], no_mask(new.device), order, view)
 
     def save(self, file: Path) -> None:
         """Write all that the stream remembers."""

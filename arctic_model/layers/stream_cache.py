@@ -138,5 +138,5 @@ def stream_table(rope: Rope, size: int, dtype: torch.dtype, device: torch.device
     return rotation(torch.arange(size, device=device)[None], rope, dtype)
 
 
-def _rows(table: Rotation, places: Int[Tensor, " S"]) -> Rotation:
-    return Rotation(*(part.index_select(1, places) for part in table))
+def _rows(table: Rotation, positions: Int[Tensor, " S"]) -> Rotation:
+    return Rotation(*(part.index_select(1, positions) for part in table))
