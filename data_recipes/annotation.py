@@ -116,7 +116,7 @@ class AnnotateSection(Section):
         named = _PLACEHOLDER.findall(self.prompt.replace("{{", "").replace("}}", ""))
         for name in named:
             if name not in PLACEHOLDERS:
-                raise ValueError(f"prompt shows {{{name}}}, which documents do not have. Show {{text}} or {{url}}.")
+                raise ValueError(f"prompt shows {{{name}}}, which documents do not have. Write {{text}} or {{url}}.")
         if "text" not in named:
             raise ValueError("prompt does not show the document. Write {text} for its text.")
         return self

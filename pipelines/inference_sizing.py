@@ -17,7 +17,7 @@ from arctic_model.presets import PRESETS
 from arctic_model.sizing.inference import Inference
 from arctic_model.sizing.step_time import GPUS
 from pipelines.errors import OptionError
-from pipelines.fit import model_config
+from pipelines.fit.configs import model_config
 from pipelines.sizing import preset_to_size, run_to_size
 
 

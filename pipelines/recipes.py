@@ -18,7 +18,8 @@ from data_recipes import CorpusRecipe, RecipeError, RunRecipe, Section, load_run
 from data_recipes import load_recipe as load_page
 from data_recipes.load import require_corpora
 from data_recipes.lock import Lock
-from pipelines.fit import Recipes, require_fit
+from pipelines.fit import require_fit
+from pipelines.fit.configs import Recipes
 from pipelines.graph import Graph, corpus_graph, run_graph
 
 Page = RunRecipe | CorpusRecipe | Mapping[str, Any]

@@ -32,7 +32,7 @@ from arctic_model.sizing.step_time import (
 from data_recipes import RecipeError, RunRecipe
 from data_recipes.training import TrainSection
 from pipelines.errors import OptionError
-from pipelines.fit import phase_config
+from pipelines.fit.configs import phase_config
 from pipelines.recipes import load_recipe
 from pipelines.train.from_recipe import parallel_config
 

@@ -16,7 +16,8 @@ from pipelines.ablate.mixtures import draw_mixtures
 from pipelines.ablate.regression import MIN_MIXTURES
 from pipelines.ablate.stage import Ablation
 from pipelines.evaluate import PhaseInputs
-from pipelines.fit import Recipes, has_heldout, mistakes_of, model_config, require_fit
+from pipelines.fit import require_fit
+from pipelines.fit.configs import Recipes, has_heldout, mistakes_of, model_config
 from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_corpora, with_earlier
 from pipelines.train import TrainInputs
 

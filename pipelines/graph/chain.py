@@ -12,7 +12,8 @@ from data_recipes.training import TrainSection
 from infra.stage import Stage, topological_order
 from pipelines import annotate, dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_
-from pipelines.fit import Recipes, mistakes_of, model_config, phase_config, require_fit
+from pipelines.fit import require_fit
+from pipelines.fit.configs import Recipes, mistakes_of, model_config, phase_config
 from pipelines.graph.exporting import export_stages
 from pipelines.graph.finetuning import Measured, conversation_corpora, finetune_stages
 from pipelines.graph.own_stages import own_stages

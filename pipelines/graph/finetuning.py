@@ -8,7 +8,7 @@ from pathlib import Path
 from data_recipes import RunRecipe
 from infra.stage import Stage
 from pipelines import evaluate, finetune, mix, tokenize
-from pipelines.fit import phase_config
+from pipelines.fit.configs import phase_config
 from pipelines.tokenize import chat
 
 

@@ -23,7 +23,7 @@ from infra.context import StageContext
 from infra.resources import Resources
 from infra.stage import Metrics, Stage
 from pipelines.extension import Extension, find_all
-from pipelines.fit import unknown_inputs
+from pipelines.fit.stages import unknown_inputs
 
 
 class OwnStage(Protocol):

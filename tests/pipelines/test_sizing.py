@@ -17,7 +17,7 @@ from arctic_model.presets import PRESETS
 from arctic_model.sizing.step_time import GPUS
 from data_recipes import RecipeError, RunRecipe, load_recipe
 from pipelines.cli.terminal.size import print_rooflines, print_size
-from pipelines.fit import model_config
+from pipelines.fit.configs import model_config
 from pipelines.recipes import load_recipe as load_run_recipe
 from pipelines.sizing import SizeOptions, estimate, rooflines
 

@@ -16,7 +16,7 @@ from data_recipes.schema import RunRecipe
 from data_recipes.section import RecipeError
 from infra.store.files import file_digest
 from pipelines.artifacts.checkpoint import checkpoint_folder
-from pipelines.fit import model_config
+from pipelines.fit.configs import model_config
 from pipelines.tokenize.vocabulary import train_tokenizer
 from pipelines.train import PinnedWeights, pin
 from pipelines.train.first_weights import digest
