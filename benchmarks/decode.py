@@ -88,7 +88,7 @@ def main() -> None:
         names = [each for each in (QUICK if options.quick else CONTENDERS) if _python(each).exists()]
         write_exports(folder, names)
         contenders = [Contender(each, folder, stack) for each in names]
-        num_new, repeats = (16, 1) if options.quick else (32, 3)
+        num_new, repeats = (8, 1) if options.quick else (16, 2)
         print(f"{'tokens per CPU second':24}" + "".join(f"{each:>29}" for each in names))
         rates = {
             batch: decode(contenders, batch, num_new, repeats) for batch in ((1, 8) if options.quick else (1, 8, 32))

@@ -22,9 +22,10 @@ from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 from arctic_model.training import loop
 from arctic_model.training.engine import Engine
-from arctic_model.training.loop import TrainingPlan, train
+from arctic_model.training.loop import train
 from arctic_model.training.objective import Batch
 from arctic_model.training.optimization import Optimization
+from arctic_model.training.plan import TrainingPlan
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.telemetry import PARTS, Telemetry, Work
 

@@ -23,9 +23,10 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import loop
 from arctic_model.training.engine import Engine
-from arctic_model.training.loop import TrainingError, TrainingPlan, train
+from arctic_model.training.loop import TrainingError, train
 from arctic_model.training.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization import Optimization
+from arctic_model.training.plan import TrainingPlan
 from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 
