@@ -4,7 +4,7 @@
     >>> recipe = pipelines.load_recipe("data_recipes/runs/quickstart.toml", ["train.peak_lr=0.002"])
     >>> plan = pipelines.plan(recipe, "no_store_yet")
     >>> len(plan.to_build), plan.stages[-1].stage.id
-    (27, 'report')
+    (35, 'report')
 
 `pipelines.run(recipe, "store")` builds what the plan names and returns a `RunResult`. It needs neither a terminal nor a
 Ray cluster that runs already.

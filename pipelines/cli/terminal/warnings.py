@@ -13,7 +13,8 @@ def print_warnings(warnings: Sequence[tuple[str, str]], console: Console) -> Non
     """Print what stages warned of when they were built, each message once."""
     first = {message: stage for stage, message in reversed(warnings)}
     if first:
-        print_text(console, f"\n{len(first)} warnings of these results, which the report repeats:", "yellow")
+        noun = "warning" if len(first) == 1 else "warnings"
+        print_text(console, f"\n{len(first)} {noun} of these results, which the report repeats:", "yellow")
     for message, stage in list(reversed(first.items()))[:WARNINGS_SHOWN]:
         print_text(console, f"  {stage}: {message}", "yellow")
     if len(first) > WARNINGS_SHOWN:

@@ -20,9 +20,10 @@ def header(summary: RunSummary, sections: Sequence[str]) -> Html:
     """Title, facts, warnings and the links to `sections`."""
     tokens = sum(phase.plan.num_tokens for phase in summary.phases)
     documents = sum(corpus.kept.documents for corpus in summary.corpora)
+    tuned = f" and {counted(len(summary.finetunes), 'fine-tune', 'fine-tunes')}" if summary.finetunes else ""
     sentence = (
         f"{documents:,} documents of {counted(len(summary.corpora), 'corpus', 'corpora')}, {tokens:,} training tokens "
-        f"in {counted(len(summary.phases), 'phase', 'phases')}, every checkpoint evaluated."
+        f"in {counted(len(summary.phases), 'phase', 'phases')}{tuned}, every checkpoint evaluated."
     )
     links = "".join(f'<a href="#{anchor(name)}">{escape(name.capitalize())}</a>' for name in sections)
     top = element(
@@ -73,23 +74,23 @@ def _fact(value: str, *notes: str) -> Html:
 
 
 def _best(summary: RunSummary) -> Html:
-    """The first headline, and the phase that is best at it."""
+    """The first headline, and the phase or fine-tune that is best at it."""
     headlines = summary.phases[-1].headlines or summary.measures
     if not headlines:
         return _fact("not measured")
     measure = headlines[0]
-    scored = [
-        (phase.scores.scores[measure], phase.scores.phase) for phase in summary.phases if measure in phase.scores.scores
-    ]
+    checkpoints = [(f"phase {phase.scores.phase}", phase.scores) for phase in summary.phases]
+    checkpoints += [(f"fine-tune {tuned.after.phase}", tuned.after) for tuned in summary.finetunes]
+    scored = [(scores.scores[measure], name) for name, scores in checkpoints if measure in scores.scores]
     is_less_better = measure.startswith("bits_per_byte")
 
     def rank(pair: tuple[Score, str]) -> float:
         return -pair[0].value if is_less_better else pair[0].value
 
-    score, phase = max(scored, key=rank)
+    score, checkpoint = max(scored, key=rank)
     kind, _, part = measure.partition("/")
     name = " ".join([measure_name(kind), part.replace("_", " ")]).strip()
-    return _fact(score_text(score.value), f"{name}, after phase {phase}", f"95 % interval {interval_text(score)}")
+    return _fact(score_text(score.value), f"{name}, after {checkpoint}", f"95 % interval {interval_text(score)}")
 
 
 def _model(settings: Settings) -> Html:

@@ -25,6 +25,8 @@ OURS = {"arctic_errors", "pipelines", "infra", "arctic_model", "data_recipes"}
 TRANSITIVE = {
     "starlette": "fastapi",
     "jinja2": "torch",
+    # Of the CUDA build, where alone it is imported.
+    "triton": "torch",
     "datasets": "lm_eval",
     "requests": "mlflow",
     "filelock": "torch",

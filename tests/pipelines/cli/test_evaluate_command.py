@@ -101,7 +101,7 @@ def root(tmp_path: Path) -> Path:
         ({"unsafe": "yes"}, r"--unsafe 'yes': say 'i accept unsafe execution', in these words, or leave it out"),
         (
             {"suite": ("race", "hellswag")},
-            r"--suite: 'hellswag': no such task or suite. There are enterprise, academic, smoke, ",
+            r"--suite: 'hellswag': no such task or suite. There are enterprise, academic, long_context, ",
         ),
         (
             {"suite": ("copa", "piqa")},

@@ -100,6 +100,6 @@ def test_any_other_folder_is_a_checkpoint_that_no_store_knows(tmp_path: Path) ->
 
 
 def test_the_folder_has_the_name_that_training_gives_it() -> None:
-    from arctic_model.training import loop
+    from arctic_model.training import saving
 
-    assert loop.CHECKPOINTS == CHECKPOINTS
+    assert saving.CHECKPOINTS == CHECKPOINTS

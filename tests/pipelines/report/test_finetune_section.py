@@ -1,10 +1,13 @@
 """The report shows each fine-tune beside its start."""
 
 import re
+from dataclasses import replace
+from typing import Any
 
 from pipelines.artifacts.evaluation import Difference, Score, Scores
 from pipelines.report.sections.finetune import finetune_section
-from pipelines.report.summary.run import FinetuneSummary
+from pipelines.report.sections.header import header
+from pipelines.report.summary.run import FinetuneSummary, read_summary
 
 
 def test_base_and_instruct_stand_side_by_side_with_what_changed() -> None:
@@ -27,3 +30,13 @@ def test_base_and_instruct_stand_side_by_side_with_what_changed() -> None:
 
 def score(value: float) -> Score:
     return Score(value, 40, value - 0.1, value + 0.1)
+
+
+def test_the_header_names_the_best_of_phases_and_fine_tunes(small_run: Any) -> None:
+    summary = read_summary("run", small_run.artifacts)
+    start = summary.phases[-1].scores
+    measure = summary.phases[-1].headlines[0]
+    tuned = replace(start, phase="instruct", scores={measure: replace(start.scores[measure], value=0.9)})
+    page = header(replace(summary, finetunes=[FinetuneSummary("sft", "full", start, tuned, {}, 1.0, {})]), [])
+    assert "0.900" in page and "after fine-tune instruct" in page and "3 phases and 1 fine-tune," in page
+    assert "after phase" in header(summary, []) and "fine-tune" not in header(summary, [])
