@@ -15,9 +15,6 @@ from urllib.parse import quote
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  MLflow would import it later, in the tracking thread
 from mlflow import MlflowClient
 from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
     LoggedModelInput,
     LoggedModelOutput,
     Metric,
@@ -30,6 +27,7 @@ from infra.artifact import Manifest
 from infra.context import Event
 from infra.events import read_events
 from infra.store import MANIFEST
+from infra.tracking.datasets import dataset_input, part_name, read_manifest
 from infra.tracking.shapes import (
     batches,
     flatten,
@@ -39,7 +37,6 @@ from infra.tracking.shapes import (
     plan_table,
     shorten,
     split_table,
-    table_schema,
 )
 
 PARENT = ""
@@ -164,7 +161,7 @@ class Projection:
         self._runs[stage["id"]] = run_id
         self._log_params(run_id, event["params"])
         inputs = [
-            _dataset(self._ids[key], key, "input", self._committed(self._stages[self._ids[key]]))
+            dataset_input(self._ids[key], key, "input", self._committed(self._stages[self._ids[key]]))
             for key in stage["inputs"].values()
             if key in self._ids
         ]
@@ -180,7 +177,7 @@ class Projection:
         path = self._result(event)
         if path is None:
             return
-        manifest = _manifest(path)
+        manifest = read_manifest(path)
         self._tell_parent(manifest, path, event)
         if self._has_model(event, path):
             self._ensure_model(manifest, self._runs[PARENT])
@@ -210,7 +207,7 @@ class Projection:
     def _finish_stage(self, event: Event) -> None:
         path, run_id = self._result(event), self._runs[event["stage"]]
         if path:
-            manifest, stage = _manifest(path), self._stages[event["stage"]]
+            manifest, stage = read_manifest(path), self._stages[event["stage"]]
             if self._has_model(event, path):
                 self._ensure_model(manifest, run_id)
             model = self._find_model(manifest.key) or self._measured_model(stage)
@@ -220,7 +217,7 @@ class Projection:
                 self._log_metrics(self._run_that_made(model), manifest.metrics, event, step)
             self._log_metrics(run_id, {"seconds": event["seconds"]}, event, 0)
             self._tell_parent(manifest, path, event)
-            self._client.log_inputs(run_id, [_dataset(manifest.id, manifest.key, "output", path)])
+            self._client.log_inputs(run_id, [dataset_input(manifest.id, manifest.key, "output", path)])
             self._client.log_artifact(run_id, str(path / MANIFEST))
             self._log_tables(run_id, path)
         self.flush()
@@ -320,7 +317,7 @@ class Projection:
         """Make the model of a committed checkpoint, whose files stay in the store."""
         model = self._find_model(manifest.key) or self._client.create_logged_model(
             self.experiment_id,
-            name=f"{self._short_name}-{_part(manifest)}",
+            name=f"{self._short_name}-{part_name(manifest)}",
             source_run_id=source_run,
             tags={"stage.key": manifest.key, "stage.result": f"{manifest.id}@{manifest.key}"},
             params=dict(flatten(manifest.params)),
@@ -393,43 +390,9 @@ def _user_name() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _manifest(path: Path) -> Manifest:
-    return Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
-
-
-def _part(manifest: Manifest) -> str:
-    """What a result is of its run, as part of a model's name."""
-    return f"phase-{manifest.subject}" if manifest.subject.isdigit() else f"{manifest.name}-{manifest.subject}"
-
-
-def _dataset(stage_id: str, key: str, context: str, path: Path | None) -> DatasetInput:
-    """A committed result as MLflow's dataset: name = stage id, digest = key, so lineage is a search. Its source is the
-    folder `path`; its schema, that of the first table there."""
-    if path is None:
-        return DatasetInput(
-            Dataset(stage_id, key, "arctic", json.dumps({"uri": f"{stage_id}@{key}"})),
-            [InputTag("mlflow.data.context", context)],
-        )
-    manifest = _manifest(path)
-    dataset = Dataset(
-        stage_id,
-        key,
-        "local",
-        json.dumps({"uri": str(path)}),
-        schema=table_schema(path, manifest),
-        profile=json.dumps(_profile(manifest)),
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
-
-
 def _step(manifest: Manifest, stage: Mapping[str, Any], otherwise: int) -> int:
     """The step of a result's metrics, by the metric that the stage names for it."""
     return int(manifest.metrics.get(stage["step_metric"], otherwise))
-
-
-def _profile(manifest: Manifest) -> dict[str, int]:
-    rows = sum(entry.rows or 0 for entry in manifest.files)
-    return {"num_rows": rows, "num_files": len(manifest.files), "num_bytes": sum(e.bytes for e in manifest.files)}
 
 
 def _milliseconds(event: Event) -> int:

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import Section
 from pipelines.cli import main
+from tests.pipelines.wrong_corpus_values import CORPUS
 from tests.pipelines.wrong_items import ITEMS
-from tests.pipelines.wrong_values import CORPUS, FINETUNE, RUN, Wrong
+from tests.pipelines.wrong_values import FINETUNE, RUN, Wrong
 
 CORPUS_PAGE = """
 name = "{name}"

@@ -1,0 +1,45 @@
+"""Committed results: their manifests, their names, and as MLflow's datasets. Loading this module loads MLflow."""
+
+import json
+from pathlib import Path
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from infra.artifact import Manifest
+from infra.store import MANIFEST
+from infra.tracking.shapes import table_schema
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the result in folder `path`."""
+    return Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+
+
+def part_name(manifest: Manifest) -> str:
+    """What a result is of its run, as part of a model's name."""
+    return f"phase-{manifest.subject}" if manifest.subject.isdigit() else f"{manifest.name}-{manifest.subject}"
+
+
+def dataset_input(stage_id: str, key: str, context: str, path: Path | None) -> DatasetInput:
+    """A committed result as MLflow's dataset: name = stage id, digest = key, so lineage is a search. Its source is the
+    folder `path`; its schema, that of the first table there."""
+    if path is None:
+        return DatasetInput(
+            Dataset(stage_id, key, "arctic", json.dumps({"uri": f"{stage_id}@{key}"})),
+            [InputTag("mlflow.data.context", context)],
+        )
+    manifest = read_manifest(path)
+    dataset = Dataset(
+        stage_id,
+        key,
+        "local",
+        json.dumps({"uri": str(path)}),
+        schema=table_schema(path, manifest),
+        profile=json.dumps(_profile(manifest)),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+
+
+def _profile(manifest: Manifest) -> dict[str, int]:
+    rows = sum(entry.rows or 0 for entry in manifest.files)
+    return {"num_rows": rows, "num_files": len(manifest.files), "num_bytes": sum(e.bytes for e in manifest.files)}
