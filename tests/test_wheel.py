@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("arctic_model", "data_recipes", "infra", "pipelines")
-FOR_CLUSTERS = ("infra/docker/", "infra/kuberay/")
+FOR_CLUSTERS = ("infra/docker/", "infra/kuberay/", "infra/serve/", "infra/skypilot/", "infra/slurm/")
 """Files that build or start a cluster from a checkout: no installed code reads them."""
 
 pytestmark = pytest.mark.slow
