@@ -106,7 +106,9 @@ def test_a_run_ends_in_an_export_that_a_replay_builds_again(tmp_path: Path) -> N
 
     client = MlflowClient(tracking_uri(tmp_path / "store"))
     [experiment] = [each for each in client.search_experiments() if each.name == "small"]
-    [logged] = [each for each in client.search_logged_models([experiment.experiment_id]) if each.name == "export-hf"]
+    [logged] = [
+        each for each in client.search_logged_models([experiment.experiment_id]) if each.name.endswith("-export-hf")
+    ]
     figures = {metric.key: metric.value for metric in logged.metrics}
     assert figures["export/argmax_share"] == 1.0
     assert figures["eval/bits_per_byte/sql"] == pytest.approx(evaluated["scores"]["bits_per_byte/sql"]["value"])
