@@ -12,11 +12,11 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, library
 
 from arctic_model.kernels.precision import widened
 
-LIBRARY = torch.library.Library("arctic", "DEF")
+LIBRARY = library.Library("arctic", "DEF")
 IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
 """The functions of this module by name, for all devices: a benchmark holds the kernels of a GPU against them."""
 Function = TypeVar("Function", bound=Callable[..., Any])
