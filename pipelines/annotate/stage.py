@@ -8,10 +8,10 @@ annotate   annotations/NNNNN.parquet   annotation_schema: one row a document, in
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -22,7 +22,7 @@ from infra.journal import Journal
 from infra.stage import Metrics, Stage
 from pipelines.annotate.answers import arrow_type
 from pipelines.annotate.asking import AnnotateError, Asker, Outcome
-from pipelines.artifacts.documents import Document, DocumentWriter, shard_paths
+from pipelines.artifacts.documents import Document, DocumentWriter, draw_uniform, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer
 
 READ_COLUMNS = ["doc_id", "text", "url", "split", "licence"]
@@ -71,7 +71,7 @@ def _annotate(section: AnnotateSection, context: StageContext, inputs: Mapping[s
 
 
 def _annotate_shard(
-    section: AnnotateSection, asker: Asker, shard: tuple[int, Path], out: Path, used: Any
+    section: AnnotateSection, asker: Asker, shard: tuple[int, Path], out: Path, used: BinaryIO
 ) -> Iterator[Counter[str]]:
     """Write one shard, row group by row group; yields the counts of each."""
     number, path = shard
@@ -93,8 +93,7 @@ def _annotate_shard(
 
 
 def _is_chosen(section: AnnotateSection, doc_id: str) -> bool:
-    draw = int.from_bytes(hashlib.sha256(f"annotate\n{section.name}\n{doc_id}".encode()).digest()[:8]) / 2**64
-    return draw < section.fraction
+    return draw_uniform(f"annotate\n{section.name}\n{doc_id}") < section.fraction
 
 
 def _row(document: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
@@ -107,12 +106,12 @@ def _row(document: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> dict[s
     }
 
 
-def _counts(outcomes: Any) -> dict[str, int]:
+def _counts(outcomes: Collection[Outcome]) -> dict[str, int]:
     labelled = sum(outcome.labels is not None for outcome in outcomes)
     return {"asked": len(outcomes), "labelled": labelled, "unusable": len(outcomes) - labelled}
 
 
-def _write_requests(outcomes: Any, used: Any) -> None:
+def _write_requests(outcomes: Iterable[Outcome], used: BinaryIO) -> None:
     for outcome in outcomes:
         for key, record in outcome.requests:
             used.write(json.dumps([key, record], ensure_ascii=True, sort_keys=True).encode() + b"\n")

@@ -108,8 +108,16 @@ class Document:
 
 def draw_split(group: str, heldout_fraction: float) -> str:
     """TRAIN or HELDOUT, drawn by the digest of `group`, so that a group never stands on both sides."""
-    draw = int.from_bytes(hashlib.sha256(f"split\n{group}".encode()).digest()[:8]) / 2**64
-    return HELDOUT if draw < heldout_fraction else TRAIN
+    return HELDOUT if draw_uniform(f"split\n{group}") < heldout_fraction else TRAIN
+
+
+def draw_uniform(text: str) -> float:
+    """A number in [0, 1) from the digest of `text`: the same on every machine.
+
+    >>> draw_uniform("river") == draw_uniform("river") < 1
+    True
+    """
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
 
 
 class DocumentWriter:
