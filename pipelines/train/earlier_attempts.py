@@ -8,7 +8,7 @@ from arctic_model.checkpoint.reading import checkpoints, step_of
 from arctic_model.training import history
 from arctic_model.training.saving import CHECKPOINTS, HISTORY
 from infra.store.files import link_or_copy
-from pipelines.train.attempts import FOLDER as WORKER_TIME
+from pipelines.train.workers.attempts import FOLDER as WORKER_TIME
 
 
 def take_over(folder: Path, earlier: Sequence[tuple[Path, int]]) -> int | None:

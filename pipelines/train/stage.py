@@ -31,11 +31,11 @@ from pipelines.artifacts.checkpoint import (
     history_schema,
 )
 from pipelines.artifacts.formats.parquet import write_table
-from pipelines.train.attempts import worker_hours
 from pipelines.train.first_weights import PinnedWeights
 from pipelines.train.from_recipe import SegmentSettings, new_job
 from pipelines.train.job import TokenCounts, TrainJob, require_gpus
 from pipelines.train.rates import throughput
+from pipelines.train.workers.attempts import worker_hours
 
 VERSION = 7
 GUARD = {"spike_factor", "spike_window_steps", "max_skipped_steps"}
@@ -176,7 +176,7 @@ def train_job(job: TrainJob, context: StageContext) -> Metrics:
     Raises the error that ended a worker, and ValueError if the guard's limits do not fit the steps that are taken."""
     from pipelines.train.amending import require_decisions
     from pipelines.train.earlier_attempts import keep
-    from pipelines.train.launch import launch
+    from pipelines.train.workers.launch import launch
 
     if not context.parallel:
         require_gpus(job.group)

@@ -45,7 +45,7 @@ def actors(context, inputs):
 
 
 def group(context, inputs):
-    from pipelines.train.launch import await_machines
+    from pipelines.train.workers.launch import await_machines
 
     await_machines(context, Demand(4, 1.0, 2.0))
     return {"gpus": ray.cluster_resources()["GPU"]}

@@ -14,7 +14,7 @@ from infra.runner import build
 from infra.store import Store
 from infra.store.integrity import DamageError
 from pipelines.artifacts.checkpoint import checkpoint_folder
-from pipelines.train.failure import raise_failure, write_failure
+from pipelines.train.workers.failure import raise_failure, write_failure
 
 BITS_PER_FILE = 3
 

@@ -31,10 +31,10 @@ from pipelines.artifacts.checkpoint import (
 )
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
-from pipelines.train import worker
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
-from pipelines.train.worker import ContextObserver
+from pipelines.train.workers import worker
+from pipelines.train.workers.worker import ContextObserver
 from tests.kit.interruption import interrupted_before
 
 LENGTH = 16

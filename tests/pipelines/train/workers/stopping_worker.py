@@ -11,11 +11,11 @@ from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 from infra.context import StageContext
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
-from pipelines.train import worker
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
+from pipelines.train.workers import worker
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import LENGTH, SEQUENCES, write_corpus
 
 

@@ -28,13 +28,13 @@ from infra.store.integrity import committed_folder, damage
 from pipelines.artifacts.checkpoint import OF_PAIRS, ROUTER_COLUMNS
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.train.amending import amendment, amendments_of
-from pipelines.train.attempts import AttemptClock
 from pipelines.train.data import PhaseBatches, Prefetched, heldout_pairs
-from pipelines.train.failure import write_failure
-from pipelines.train.heartbeat import Heartbeat, WorkerLostError
 from pipelines.train.job import Segment, TokenCounts, TrainJob, require_gpus
-from pipelines.train.out_of_memory import OutOfMemoryError, explained, is_out_of_memory
-from pipelines.train.stopping import StopRequest
+from pipelines.train.workers.attempts import AttemptClock
+from pipelines.train.workers.failure import write_failure
+from pipelines.train.workers.heartbeat import Heartbeat, WorkerLostError
+from pipelines.train.workers.out_of_memory import OutOfMemoryError, explained, is_out_of_memory
+from pipelines.train.workers.stopping import StopRequest
 
 PROGRESS_S = 1.0
 POINTS_S = 2.0

@@ -13,7 +13,7 @@ from infra.budget import StoppedError
 from infra.context import STOP
 from infra.store.files import file_digest
 from pipelines.train.data import PhaseBatches
-from pipelines.train.heartbeat import WorkerLostError
+from pipelines.train.workers.heartbeat import WorkerLostError
 
 PAIR = {"num_workers": 2, "expert_parallel_size": 2, "cpus_per_worker": 0.5}
 
@@ -40,7 +40,7 @@ def test_a_group_of_one_stops_after_the_step_and_the_result_is_the_same(workshop
 
     with (
         patch.object(PhaseBatches, "__call__", ask),
-        patch("pipelines.train.stopping.LOOK_S", 0.0),
+        patch("pipelines.train.workers.stopping.LOOK_S", 0.0),
         pytest.raises(StoppedError, match="--max-hours 2 is reached"),
     ):
         stopped.run("phase", stopped.inputs(1), stopped.stage())

@@ -19,7 +19,7 @@ from infra.context import StageContext
 from infra.runner import build
 from infra.stage import Stage
 from infra.store import Store
-from pipelines.train.attempts import FOLDER, AttemptClock, worker_hours
+from pipelines.train.workers.attempts import FOLDER, AttemptClock, worker_hours
 from tests.kit.interruption import interrupted_before
 
 STEP_S = st.floats(0.001, 1000.0)
@@ -73,8 +73,8 @@ def attempts(workshop) -> list[dict]:
 
 def test_an_attempt_that_is_killed_counts_up_to_its_last_beat(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from pipelines.train.attempts import AttemptClock;"
-        "from pipelines.train.heartbeat import Heartbeat; home = Path(sys.argv[1]);"
+        "import sys, time; from pathlib import Path; from pipelines.train.workers.attempts import AttemptClock;"
+        "from pipelines.train.workers.heartbeat import Heartbeat; home = Path(sys.argv[1]);"
         "clock = AttemptClock(home, 3, time.monotonic()); clock.stepped(0.25);"
         "Heartbeat(home / 'beats', 0, 3, clock.write).__enter__(); print('started', flush=True); time.sleep(600)"
     )

@@ -11,10 +11,10 @@ from typing import Any
 from infra.context import Event, StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
-from pipelines.train.failure import raise_failure
-from pipelines.train.heartbeat import WorkerLostError
 from pipelines.train.job import TrainJob
-from pipelines.train.stopping import is_drained, leave
+from pipelines.train.workers.failure import raise_failure
+from pipelines.train.workers.heartbeat import WorkerLostError
+from pipelines.train.workers.stopping import is_drained, leave
 
 WORKER_DEATHS = 20
 """How often the worker group is started again, from its last checkpoint, before the stage fails."""
@@ -25,7 +25,8 @@ RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 """Seconds of every phase: Ray Train looks after its workers each 2 s by default, counts what MLflow is told anyway, and
-starts one more process that warns of preemptions; our workers look for them themselves (`pipelines.train.stopping`)."""
+starts one more process that warns of preemptions; our workers look for them themselves
+(`pipelines.train.workers.stopping`)."""
 
 
 def launch(job: TrainJob, context: StageContext) -> None:
@@ -83,7 +84,7 @@ def _ray_train_worker(arguments: dict[str, Any]) -> None:
     from ray.train.collective import broadcast_from_rank_zero
 
     # Imported here: Ray's controller reads this module too, and needs no torch.
-    from pipelines.train.worker import work_in_group
+    from pipelines.train.workers.worker import work_in_group
 
     job: TrainJob = arguments["job"]
     here = get_context()
@@ -122,7 +123,7 @@ def _in_this_process(job: TrainJob, context: StageContext) -> None:
     the resources (see `pipelines.train.stage`), and is started again by the runner where it dies."""
     import torch.distributed as dist
 
-    from pipelines.train.worker import work
+    from pipelines.train.workers.worker import work
 
     started = time.monotonic()
     dist.init_process_group(job.group.backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -139,7 +140,7 @@ def _in_this_process(job: TrainJob, context: StageContext) -> None:
 def _in_local_processes(job: TrainJob, context: StageContext) -> None:
     import torch.multiprocessing as multiprocessing
 
-    from pipelines.train.worker import local_worker
+    from pipelines.train.workers.worker import local_worker
 
     spawning = multiprocessing.get_context("spawn")
     events: Any = spawning.SimpleQueue()

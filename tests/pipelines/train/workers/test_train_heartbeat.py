@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 import pytest
 
-from pipelines.train import heartbeat
-from pipelines.train.heartbeat import Heartbeat
+from pipelines.train.workers import heartbeat
+from pipelines.train.workers.heartbeat import Heartbeat
 
 WORKER = Path(__file__).with_name("stopping_worker.py")
 
