@@ -37,7 +37,7 @@ from arctic_model.checkpoint.tensor_names import is_expert
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import count_parameters
 from arctic_model.training.engine import Engine
-from arctic_model.training.optimization import MOMENTS, Optimization
+from arctic_model.training.optimization.settings import MOMENTS, Optimization
 from arctic_model.training.saving import Saver, Staging
 
 CONFIG = replace(preset("quickstart"), hidden_size=256, num_layers=6, num_experts=16, expert_size=480)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.training.objective import Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 
 DTYPES = (torch.float32, torch.bfloat16)
 NUM_ELEMENTS = 4096

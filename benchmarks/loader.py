@@ -23,8 +23,8 @@ import torch
 from harness import Timing, machine, one_core, report
 
 from arctic_model.presets import preset
-from arctic_model.training.optimization import Optimization
-from arctic_model.training.schedule import Schedule
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard

@@ -19,7 +19,7 @@ from arctic_model.export.formats import FORMATS
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.lora import Lora, adapters, add_adapters, write_adapter
-from arctic_model.training.loss import head_nll
+from arctic_model.training.losses.cross_entropy import head_nll
 from pipelines.tokenize.pack_texts import train_tokenizer
 
 OURS, FROZEN, PEFT = "ours", "the frozen model", "peft"

@@ -32,11 +32,11 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import history
 from arctic_model.training.loop import train
-from arctic_model.training.loss import head_nll
-from arctic_model.training.objective import Batch
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.cross_entropy import head_nll
+from arctic_model.training.losses.objective import Batch
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.plan import TrainingPlan
-from arctic_model.training.schedule import Schedule
 
 T, SEQUENCES = 128, 16
 SEPARATOR = 256

@@ -23,10 +23,10 @@ from arctic_model.presets import preset
 from arctic_model.training import loop
 from arctic_model.training.engine import Engine
 from arctic_model.training.loop import train
-from arctic_model.training.objective import Batch
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Batch
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.plan import TrainingPlan
-from arctic_model.training.schedule import Schedule
 from arctic_model.training.telemetry import PARTS, Telemetry, Work
 
 SEQUENCES, LENGTH, VOCABULARY = 4, 256, 2048

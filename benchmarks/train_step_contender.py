@@ -26,7 +26,7 @@ from arctic_model.layers.feed_forward import DenseMLP, swiglu_mlp
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
 from arctic_model.moe.dispatch import ExpertGroup
-from arctic_model.training.loss import head_nll
+from arctic_model.training.losses.cross_entropy import head_nll
 from arctic_model.training.process import reuse_freed_memory
 
 WARM_UP_STEPS = 3

@@ -15,7 +15,7 @@ from arctic_model.moe.balance import balance_loss, router_sums
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.router import Routing
 from arctic_model.roofline.tracing import Kernel, KernelTrace
-from arctic_model.training.loss import head_nll
+from arctic_model.training.losses.cross_entropy import head_nll
 
 META = torch.device("meta")
 

@@ -75,7 +75,8 @@ def num_norms(config: ArcticConfig, number: int) -> int:
 
 def training_flops_per_token(config: ArcticConfig, sequence_length: int, frozen: Collection[str] = ()) -> int:
     """Forward and backward of one token: backward is two products for each one of forward, but one for the matrices of
-    `frozen` parts (names of `arctic_model.training.optimization.ModelPart`), whose gradient is not computed."""
+    `frozen` parts, whose gradient is not computed (names of `arctic_model.training.optimization.settings.ModelPart`).
+    """
     forward = forward_flops_per_token(config, sequence_length)
     of_weights = {
         "attention": config.num_layers * 2 * _attention(config),

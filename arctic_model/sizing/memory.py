@@ -16,7 +16,7 @@ from arctic_model.sizing.reserve import Reserve, reserve
 REDUCE_BUCKET_ELEMENTS = 500_000_000
 """DeepSpeed's own `reduce_bucket_size`: gradients on the way at once. It allocates the bucket whole."""
 LOGITS_PER_CHUNK = 2**26
-"""Logits that the fused loss holds at once on a GPU (`arctic_model.training.loss`)."""
+"""Logits that the fused loss holds at once on a GPU (`arctic_model.training.losses.cross_entropy`)."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from arctic_model.moe.comm_stream import collective_timeout
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
 from arctic_model.training.history import OpenRecord, Record
-from arctic_model.training.objective import (
+from arctic_model.training.losses.objective import (
     Batch,
     Scale,
     StepSums,

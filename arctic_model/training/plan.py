@@ -6,9 +6,9 @@ from pathlib import Path
 from arctic_model.checkpoint.reading import Retention
 from arctic_model.config import ArcticConfig
 from arctic_model.training.first_weights import InitialWeights
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.saving import CHECKPOINTS, HISTORY
-from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.layer import ForwardPolicy
 from arctic_model.training.engine import Engine
-from arctic_model.training.objective import Batch
-from arctic_model.training.optimization import Dpo, Optimization
-from arctic_model.training.preference import num_pairs, pair_log_probs, preferences
+from arctic_model.training.losses.objective import Batch
+from arctic_model.training.losses.preference import num_pairs, pair_log_probs, preferences
+from arctic_model.training.optimization.settings import Dpo, Optimization
 
 STEPS_PER_FILE = 64
 """Steps that an interruption before the first step repeats at most."""

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_iter, tree_map
 from arctic_model.kernels import operators
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.training.objective import Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 
 BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 """Largest error as a share of the largest value."""

@@ -8,8 +8,8 @@ from setting import batch, finish, options
 
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.training.objective import Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 
 LIMIT = 0.05
 CONFIG = preset("tiny", {"hidden_size": 64, "num_heads": 2, "num_kv_heads": 1, "expert_size": 48})

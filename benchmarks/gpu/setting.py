@@ -15,7 +15,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.kernels import operators
 from arctic_model.moe import dispatch
 from arctic_model.presets import preset
-from arctic_model.training.objective import Batch
+from arctic_model.training.losses.objective import Batch
 
 
 def options(*positional: str) -> argparse.Namespace:

@@ -26,8 +26,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.roofline.ceiling import roofline
 from arctic_model.sizing import ParallelConfig, count_parameters, forward_flops_per_token, memory_per_worker
 from arctic_model.sizing.step_time import gpu_named
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 
 SEQUENCES, PASSES, STEPS, WARM_UP = 4, 4, 4, 2
 Loss = Callable[[Batch], Tensor]

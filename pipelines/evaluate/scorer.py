@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from arctic_model.model import ArcticModel
-from arctic_model.training.loss import token_nll
+from arctic_model.training.losses.cross_entropy import token_nll
 from infra.store.integrity import damage_named
 from pipelines.evaluate.data.heldout import ScoredPiece, padded
 from pipelines.models.source import ModelSource

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_model.config import ArcticConfig
-from arctic_model.training.optimization import Dpo, Lora, Tuning
+from arctic_model.training.optimization.settings import Dpo, Lora, Tuning
 from data_recipes.finetuning import FinetuneSection
 from data_recipes.training import TrainSection
 from infra.artifact import Artifact
@@ -105,7 +105,7 @@ def tuning_of(section: FinetuneSection) -> Tuning:
 
 
 def schedule(section: FinetuneSection, num_tokens: int) -> dict[str, Any]:
-    """Points of the learning-rate schedule in tokens, as `arctic_model.training.schedule.Schedule` takes them."""
+    """Points of the learning-rate schedule in tokens, for `arctic_model.training.optimization.schedule.Schedule`."""
     warmup = int(section.warmup_fraction * num_tokens)
     is_cosine = section.schedule == "cosine"
     return {

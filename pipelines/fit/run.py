@@ -8,7 +8,7 @@ from arctic_model.config import ArcticConfig, ConfigError
 from arctic_model.export.capabilities import inexpressible
 from arctic_model.export.formats import FORMATS
 from arctic_model.sizing.flops import num_mlps
-from arctic_model.training.optimization import MODEL_PARTS
+from arctic_model.training.optimization.settings import MODEL_PARTS
 from data_recipes import CorpusRecipe, RunRecipe
 from data_recipes.explain import did_you_mean
 from data_recipes.inputs import TextToSqlInput

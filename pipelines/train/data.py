@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from arctic_model.training.objective import Batch
+from arctic_model.training.losses.objective import Batch
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import Rows, read_rows

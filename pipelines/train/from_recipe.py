@@ -7,8 +7,8 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.parallel import ParallelConfig
-from arctic_model.training.optimization import PRETRAINING, Optimization, Tuning
-from arctic_model.training.schedule import Schedule
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import PRETRAINING, Optimization, Tuning
 from arctic_model.training.spikes import SpikePolicy
 from data_recipes.training import TrainSection
 from pipelines.artifacts.phase_plan import PhaseOrder
@@ -20,8 +20,8 @@ class SegmentSettings:
     """Settings of the steps after `first_step`, up to the next segment or the end of the phase.
 
     `first_tokens`: read in the steps before; `schedule`: warmup_tokens, decay_start_tokens, decay_end_tokens and
-    decay as far as they concern these steps (see `arctic_model.training.schedule.Schedule`); `weights` and `weights_to`
-    of corpora, if an amendment changes them here.
+    decay as far as they concern these steps (see `arctic_model.training.optimization.schedule.Schedule`);
+    `weights` and `weights_to` of corpora, if an amendment changes them here.
     """
 
     first_step: int

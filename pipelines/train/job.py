@@ -8,8 +8,8 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.parallel import ParallelConfig
-from arctic_model.training.optimization import Optimization
-from arctic_model.training.schedule import Schedule
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
 from pipelines.artifacts.phase_plan import PhasePlan
 

@@ -44,8 +44,8 @@ from arctic_model.config import ArcticConfig
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.sizing.memory import REDUCE_BUCKET_ELEMENTS
 from arctic_model.sizing.parallel import require_dtypes
-from arctic_model.training.muon import Partition, partition
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimization.muon import Partition, partition
+from arctic_model.training.optimization.settings import Optimization
 
 SHORT_NAMES = {"float32": "fp32", "bfloat16": "bf16"}
 """Of dtypes, in DeepSpeed's configuration."""

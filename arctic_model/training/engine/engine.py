@@ -16,8 +16,8 @@ from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.sizing.parallel import require_expert_groups
 from arctic_model.training.engine import deepspeed_setup
 from arctic_model.training.lora.adapters import add_adapters, is_adapter
-from arctic_model.training.optimization import Optimization, part_of
-from arctic_model.training.optimizer import new_optimizer
+from arctic_model.training.optimization.optimizer import new_optimizer
+from arctic_model.training.optimization.settings import Optimization, part_of
 from arctic_model.weight_init import initialize
 
 ReadSlice = Callable[[str, str, int, int], Tensor]

@@ -3,6 +3,6 @@
 from arctic_model.training.lora.adapters import adapters, add_adapters, is_adapter
 from arctic_model.training.lora.files import read_adapter, write_adapter
 from arctic_model.training.lora.merging import merged, write_merged
-from arctic_model.training.optimization import Lora
+from arctic_model.training.optimization.settings import Lora
 
 __all__ = ["Lora", "adapters", "add_adapters", "is_adapter", "merged", "read_adapter", "write_adapter", "write_merged"]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.layers.feed_forward import DenseMLP
-from arctic_model.training.optimization import Lora, LoraTarget
+from arctic_model.training.optimization.settings import Lora, LoraTarget
 
 MATRICES: dict[LoraTarget, tuple[str, tuple[str, ...]]] = {
     "attention": ("self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.training.lora.adapters import MATRICES
-from arctic_model.training.optimization import Lora, LoraTarget
+from arctic_model.training.optimization.settings import Lora, LoraTarget
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."

@@ -11,7 +11,7 @@ from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, expert_
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.training.lora.adapters import LORA_A, LORA_B
-from arctic_model.training.optimization import Lora
+from arctic_model.training.optimization.settings import Lora
 
 
 def write_merged(

@@ -20,7 +20,7 @@ from arctic_model.sizing.step_time import gpu_named
 from arctic_model.training.first_weights import InitialWeights
 from arctic_model.training.history import Record
 from arctic_model.training.loop import Batches, InterruptedTrainingError, Observer, TrainingError, train
-from arctic_model.training.objective import Batch
+from arctic_model.training.losses.objective import Batch
 from arctic_model.training.plan import TrainingPlan
 from infra.budget import StoppedError
 from infra.context import StageContext

@@ -28,7 +28,7 @@ from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import history
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimization.settings import Optimization
 
 CONFIG = preset("tiny")
 STATES = ("exp_avg", "exp_avg_sq")

@@ -9,9 +9,9 @@ from arctic_model.kernels.rows import summed_by
 from arctic_model.layers.embedding import TokenEmbedding
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.training.loss import head_nll
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.cross_entropy import head_nll
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 
 ONE_ROUNDING = 2.5e-3
 """Relative, of a tensor: a number of bfloat16 is off by 2**-9 at most, and by about 1.6e-3 in the mean square."""

@@ -15,8 +15,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.activations import layer_activation_bytes
 from arctic_model.sizing.parallel import ParallelConfig
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 
 FIELDS = {"hidden_size": 64, "num_layers": 3, "init_std": 0.2}
 CONFIG = preset("tiny", FIELDS)

@@ -15,8 +15,8 @@ from arctic_model.moe.balance import balance_loss, max_expert_load, router_sums,
 from arctic_model.moe.dispatch import ExpertGroup, Route, gather_tokens, start_combine, start_dispatch, wait_combine
 from arctic_model.moe.experts import Experts
 from arctic_model.moe.router import Routing, route
-from arctic_model.training.loss import head_nll, token_nll
-from arctic_model.training.schedule import Schedule
+from arctic_model.training.losses.cross_entropy import head_nll, token_nll
+from arctic_model.training.optimization.schedule import Schedule
 
 EXPERTS, WIDTH, INNER = 4, 16, 8
 EITHER_LAYOUT = pytest.mark.parametrize("padded", [False, True])

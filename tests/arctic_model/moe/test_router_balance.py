@@ -14,8 +14,8 @@ from arctic_model.moe import sparse_moe
 from arctic_model.moe.balance import max_violation, router_figures, router_sums
 from arctic_model.moe.router import Routing, route, updated_bias, within_capacity
 from arctic_model.presets import preset
-from arctic_model.training.objective import Batch, Scale, training_loss, unpacked
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Batch, Scale, training_loss, unpacked
+from arctic_model.training.optimization.settings import Optimization
 
 EXPERTS, TOP_K = 4, 2
 

@@ -19,8 +19,8 @@ from arctic_model.config import ArcticConfig
 from arctic_model.kernels.row_groups import PADDED
 from arctic_model.presets import preset
 from arctic_model.training.engine import Engine
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.saving import Staging
 
 SEQUENCES, LENGTH, PASSES = 2, 16, 2

@@ -12,8 +12,8 @@ from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import count_parameters, forward_flops_per_token, training_flops_per_token
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 
 FIELDS = {"vocab_size": 512, "expert_size": 40, "top_k": 3, "num_layers": 3}
 CONFIGS = {

@@ -28,10 +28,10 @@ from arctic_model.sizing.memory import memory_per_worker, muon, states, working
 from arctic_model.sizing.muon_cost import MuonGroup, orthogonalization_flops
 from arctic_model.sizing.parallel import ELEMENT_BYTES, ParallelConfig
 from arctic_model.sizing.step_time import traffic
-from arctic_model.training import loss
-from arctic_model.training.muon import muon_step, orthogonalized, partition
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses import cross_entropy as loss
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.muon import muon_step, orthogonalized, partition
+from arctic_model.training.optimization.settings import Optimization
 
 WORKER = Path(__file__).with_name("sizing_worker.py")
 

@@ -24,7 +24,7 @@ from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Retention, TrainingState, checkpoints
 from arctic_model.presets import preset
 from arctic_model.training.engine import Engine
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.saving import Saver
 
 CONFIG = preset("tiny", {"router_bias": True})

@@ -17,9 +17,9 @@ from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 from arctic_model.training.engine import Engine, deepspeed_setup
 from arctic_model.training.engine import engine as engine_module
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
-from arctic_model.training.optimizer import GroupedOptimizer, new_optimizer
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.optimizer import GroupedOptimizer, new_optimizer
+from arctic_model.training.optimization.settings import Optimization
 
 CONFIG = preset("tiny")
 

@@ -16,8 +16,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import forward_flops_per_token, training_flops_per_token
 from arctic_model.training.engine import Engine
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import MODEL_PARTS, Optimization
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.settings import MODEL_PARTS, Optimization
 from data_recipes import training
 from tests.arctic_model.training.test_distributed_training import digests, job, losses, run_workers
 

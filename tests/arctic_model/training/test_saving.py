@@ -16,7 +16,7 @@ from arctic_model.checkpoint.reading import Checkpoint, checkpoint_name
 from arctic_model.checkpoint.tensor_names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.optimization.settings import Optimization
 
 WORKER = Path(__file__).with_name("saving_worker.py")
 

@@ -24,10 +24,10 @@ from arctic_model.presets import preset
 from arctic_model.training import loop
 from arctic_model.training.engine import Engine
 from arctic_model.training.loop import TrainingError, train
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Optimization
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.plan import TrainingPlan
-from arctic_model.training.schedule import Schedule
 from arctic_model.training.spikes import SpikePolicy
 
 SPOILS = {"spike": 61, "gradient": 62, "loss": 63}

@@ -11,9 +11,9 @@ from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.export.formats import FORMATS
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.training.objective import Batch, Scale, training_loss
-from arctic_model.training.optimization import Dpo, Optimization, Tuning
-from arctic_model.training.preference import pair_log_probs
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.losses.preference import pair_log_probs
+from arctic_model.training.optimization.settings import Dpo, Optimization, Tuning
 from pipelines.artifacts.conversations import Conversation, Turn
 from pipelines.artifacts.sequence_order.token_rows import read_rows
 from pipelines.artifacts.tokens import TokenSequences

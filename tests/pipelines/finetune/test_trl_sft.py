@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from arctic_model.training.loss import head_nll
+from arctic_model.training.losses.cross_entropy import head_nll
 from pipelines.artifacts.conversations import Conversation, Turn
 from pipelines.artifacts.tokenizer import CHAT_TEMPLATE
 from pipelines.tokenize.chat.encode import ChatTokenizer

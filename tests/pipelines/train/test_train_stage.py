@@ -17,8 +17,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
-from arctic_model.training.optimization import Optimization
-from arctic_model.training.schedule import Schedule
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import (

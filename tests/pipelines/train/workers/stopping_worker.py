@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from arctic_model.presets import preset
-from arctic_model.training.optimization import Optimization
-from arctic_model.training.schedule import Schedule
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
 from infra.context import StageContext
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan

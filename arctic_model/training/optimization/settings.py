@@ -91,7 +91,8 @@ PRETRAINING = Tuning()
 @dataclass(frozen=True)
 class Optimization:
     """How a step changes the weights: AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) or Muon (see
-    `arctic_model.training.muon`), clipping to a global gradient norm, and the weights of the router's two losses."""
+    `arctic_model.training.optimization.muon`), clipping to a global gradient norm, and the weights of the router's two
+    losses."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     embedding_lr_factor: float = 1.0

@@ -10,9 +10,9 @@ from torch import Tensor
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
 from arctic_model.moe.balance import RouterSums, balance_loss, max_expert_load, no_routers, router_sums, z_loss
-from arctic_model.training.loss import head_nll
-from arctic_model.training.optimization import Dpo, Optimization
-from arctic_model.training.preference import pair_log_probs, preferences
+from arctic_model.training.losses.cross_entropy import head_nll
+from arctic_model.training.losses.preference import pair_log_probs, preferences
+from arctic_model.training.optimization.settings import Dpo, Optimization
 
 NO_CORPORA = torch.zeros(0, 1, dtype=torch.bool)
 NO_REFERENCE = torch.zeros(0, 0, 2, dtype=torch.float64)
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
     `corpora` [C, B] is True for the corpus of each sequence; without rows there are no losses by corpus. `reference`
     [B, P, 2]: log-probabilities of pairs of answers under the weights that a fine-tune starts from, as
-    `arctic_model.training.preference.pair_log_probs` returns them; without rows, tokens are predicted.
+    `arctic_model.training.losses.preference.pair_log_probs` returns them; without rows, tokens are predicted.
     """
 
     ids: Tensor

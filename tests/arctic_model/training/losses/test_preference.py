@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from arctic_model.training.loss import LOGITS_PER_CHUNK, row_nll
-from arctic_model.training.optimization import Dpo
-from arctic_model.training.preference import pair_log_probs, preferences
+from arctic_model.training.losses.cross_entropy import LOGITS_PER_CHUNK, row_nll
+from arctic_model.training.losses.preference import pair_log_probs, preferences
+from arctic_model.training.optimization.settings import Dpo
 
 NAN = math.nan
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from arctic_model.training.schedule import Schedule
+from arctic_model.training.optimization.schedule import Schedule
 
 PEAK = 0.01
 

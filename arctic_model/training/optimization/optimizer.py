@@ -9,8 +9,8 @@ from torch.optim.adamw import adamw
 
 from arctic_model.checkpoint.tensor_names import is_expert
 from arctic_model.model import ArcticModel
-from arctic_model.training.muon import Partition, muon_step, partition
-from arctic_model.training.optimization import MOMENTS, MOMENTUM_BUFFER, Optimization
+from arctic_model.training.optimization.muon import Partition, muon_step, partition
+from arctic_model.training.optimization.settings import MOMENTS, MOMENTUM_BUFFER, Optimization
 
 LEFT_TO_ADAMW = {"embed_tokens": "embeddings", "lm_head": "head", ".gate.": "gates"}
 """Groups of the matrices that AdamW updates beside Muon, by a part of the parameter's name."""

@@ -12,10 +12,10 @@ from torch.optim._muon import muon as torch_muon
 
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from arctic_model.training import muon
-from arctic_model.training.muon import muon_step, orthogonalized, partition
-from arctic_model.training.optimization import MOMENTS, Optimization
-from arctic_model.training.optimizer import new_optimizer
+from arctic_model.training.optimization import muon
+from arctic_model.training.optimization.muon import muon_step, orthogonalized, partition
+from arctic_model.training.optimization.optimizer import new_optimizer
+from arctic_model.training.optimization.settings import MOMENTS, Optimization
 
 SHAPES = [(12, 20), (20, 12), (3, 12, 20), (16, 16)]
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from arctic_model.training.loss import row_nll
-from arctic_model.training.optimization import Dpo
+from arctic_model.training.losses.cross_entropy import row_nll
+from arctic_model.training.optimization.settings import Dpo
 
 
 class Preferences(NamedTuple):

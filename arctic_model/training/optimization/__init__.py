@@ -1,0 +1,1 @@
+"""The optimizer step: its settings, AdamW and Muon, and the learning-rate schedule."""
