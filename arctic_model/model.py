@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import open_weights
-from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, logical_tensors
+from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, logical_tensors
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.config import ArcticConfig
 from arctic_model.inference.generate import generate

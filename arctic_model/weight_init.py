@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from arctic_model.checkpoint.tensor_names import logical_tensors
+from arctic_model.checkpoint.tensors.names import logical_tensors
 
 
 def initialize(module: nn.Module, std: float, experts: range, seed: int | None = None) -> None:

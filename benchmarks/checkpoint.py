@@ -33,7 +33,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import Retention, TrainingState
-from arctic_model.checkpoint.tensor_names import is_expert
+from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import count_parameters
 from arctic_model.training.engine import Engine

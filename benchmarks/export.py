@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from arctic_model import ArcticConfig
 from arctic_model.checkpoint.reading import Checkpoint
-from arctic_model.checkpoint.tensor_shapes import tensor_shapes
+from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.export.formats import FORMATS
 from arctic_model.export.weights import tensors_by_file
 from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config

@@ -15,8 +15,8 @@ from typing import Any
 
 from arctic_model.checkpoint.dense_families import FAMILIES, dense_config, our_name
 from arctic_model.checkpoint.errors import CheckpointError
-from arctic_model.checkpoint.safetensors_header import StoredTensor, read_header
-from arctic_model.checkpoint.tensor_shapes import tensor_shapes
+from arctic_model.checkpoint.tensors.safetensors_header import StoredTensor, read_header
+from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
 from arctic_model.config_json import ConfigJsonError
 

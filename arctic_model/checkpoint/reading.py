@@ -30,9 +30,9 @@ from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.model_folder import read_config, read_json, require_complete, stored_weights
-from arctic_model.checkpoint.safetensors_header import StoredTensor, read_header
-from arctic_model.checkpoint.tensor_files import mapped
-from arctic_model.checkpoint.tensor_names import WEIGHT, expert_name, is_expert
+from arctic_model.checkpoint.tensors.files import mapped
+from arctic_model.checkpoint.tensors.names import WEIGHT, expert_name, is_expert
+from arctic_model.checkpoint.tensors.safetensors_header import StoredTensor, read_header
 from arctic_model.checkpoint.workers import ALONE, Progress, Workers
 from arctic_model.config import ArcticConfig
 

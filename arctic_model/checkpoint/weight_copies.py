@@ -17,8 +17,8 @@ from torch import Tensor
 
 from arctic_model.checkpoint.model_folder import CONFIG, WEIGHTS_INDEX, read_json
 from arctic_model.checkpoint.reading import INDEX, STATE, file_sha256
-from arctic_model.checkpoint.safetensors_header import read_header
-from arctic_model.checkpoint.tensor_files import FileSlice, TensorFile, mapped, write_slices
+from arctic_model.checkpoint.tensors.files import FileSlice, TensorFile, mapped, write_slices
+from arctic_model.checkpoint.tensors.safetensors_header import read_header
 from arctic_model.checkpoint.workers import ALONE, Progress, Workers
 from arctic_model.checkpoint.writing import flush, write_json
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.model_folder import CONFIG, WEIGHTS_INDEX
 from arctic_model.checkpoint.reading import INDEX, STATE, TrainingState, file_sha256
-from arctic_model.checkpoint.tensor_files import FileSlice, TensorFile, write_slices
-from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, unstacked
+from arctic_model.checkpoint.tensors.files import FileSlice, TensorFile, write_slices
+from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, unstacked
 from arctic_model.checkpoint.workers import ALONE, Progress, Workers
 from arctic_model.config import ArcticConfig
 

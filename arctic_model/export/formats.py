@@ -47,7 +47,7 @@ def _huggingface(checkpoint: "Checkpoint", tokenizer: Path, out: Path, dtype: st
 
 
 def _gguf(checkpoint: "Checkpoint", tokenizer: Path, out: Path, dtype: str) -> None:
-    from arctic_model.export.gguf_file import write_gguf
+    from arctic_model.export.gguf.file import write_gguf
 
     write_gguf(checkpoint, tokenizer, out, dtype)
 

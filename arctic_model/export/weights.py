@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arctic_model.checkpoint.model_folder import WEIGHTS_INDEX
 from arctic_model.checkpoint.reading import Checkpoint
-from arctic_model.checkpoint.tensor_shapes import tensor_shapes
+from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
 
 Conversion = Callable[[str, Tensor], Mapping[str, Tensor]]

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from arctic_model.inference.cache.slots import Slots, SlotView, zeros
 from arctic_model.inference.cpu_pass import ArcticParts, CpuPass
-from arctic_model.inference.slots import Slots, SlotView, zeros
 from arctic_model.layers.attention import LayerCache
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from arctic_model.inference.cache.prefix_cache import Piece, PrefixCache
+from arctic_model.inference.cache.prefix_tree import common_length
 from arctic_model.inference.completion import Completion, Request
 from arctic_model.inference.language_model import LanguageModel, added_mask, no_mask
-from arctic_model.inference.prefix_cache import Piece, PrefixCache
-from arctic_model.inference.prefix_tree import common_length
 from arctic_model.inference.sampling import GenerationError
 
 READ_IDS = 256

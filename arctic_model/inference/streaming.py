@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from arctic_model.inference.arctic_decoder import ArcticDecoder
+from arctic_model.inference.cache.slots import Slots, SlotView, zeros
 from arctic_model.inference.cpu_pass import ArcticParts
 from arctic_model.inference.language_model import no_mask
 from arctic_model.inference.sampling import GenerationError
-from arctic_model.inference.slots import Slots, SlotView, zeros
 from arctic_model.layers.attention import LayerCache
 from arctic_model.layers.rotary import Rotation
 from arctic_model.layers.stream_cache import StreamCache, stream_table

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Checkpoint, open_weights
-from arctic_model.checkpoint.tensor_names import EXPERTS, WEIGHT
+from arctic_model.checkpoint.tensors.names import EXPERTS, WEIGHT
 from arctic_model.checkpoint.upcycling import is_upcycled, mismatches
 from arctic_model.checkpoint.workers import ALONE, Workers
 from arctic_model.config import ArcticConfig

@@ -28,7 +28,7 @@ from arctic_model.checkpoint.reading import (
     prune,
     step_of,
 )
-from arctic_model.checkpoint.tensor_names import ParameterSlice
+from arctic_model.checkpoint.tensors.names import ParameterSlice
 from arctic_model.checkpoint.weight_copies import copy_weights
 from arctic_model.checkpoint.workers import Progress, Workers
 from arctic_model.checkpoint.writing import write_checkpoint

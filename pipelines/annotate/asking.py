@@ -9,8 +9,8 @@ from typing import Any
 
 from arctic_errors import UserError
 from data_recipes.annotation import AnnotateSection
-from infra.journal import Journal
 from infra.stage import digest
+from infra.store.journal import Journal
 from pipelines.annotate.answers import AnswerError, answer_schema, parse_answer
 from pipelines.models.openai_client import RequestRefusedError, ServerError, call
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 from data_recipes.annotation import AnnotateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.journal import Journal
 from infra.stage import Metrics, Stage
+from infra.store.journal import Journal
 from pipelines.annotate.answers import arrow_type
 from pipelines.annotate.asking import AnnotateError, Asker, Outcome
 from pipelines.artifacts.documents import Document, DocumentWriter, draw_uniform, shard_paths

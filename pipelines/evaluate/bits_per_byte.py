@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.evaluate.data.heldout import ScoredPiece, batches
 from pipelines.evaluate.task import Item, Share, TaskResult, Verdict
 

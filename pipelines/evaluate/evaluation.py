@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.artifacts.evaluation import Difference, Score
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request
 from pipelines.evaluate.notes import is_complete

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.journal import Journal
 from infra.stage import Metrics
+from infra.store.journal import Journal
 from pipelines.artifacts.documents import HELDOUT
 from pipelines.artifacts.evaluation import (
     EVIDENCE,

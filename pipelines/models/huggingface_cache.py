@@ -7,8 +7,8 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
+from arctic_model.inference.cache.slots import Slots, SlotView, zeros
 from arctic_model.inference.language_model import Part
-from arctic_model.inference.slots import Slots, SlotView, zeros
 from arctic_model.layers.attention import LayerCache
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.model_folder import read_config, require_complete
-from arctic_model.checkpoint.safetensors_header import read_header
+from arctic_model.checkpoint.tensors.safetensors_header import read_header
 from arctic_model.checkpoint.upcycling import is_upcycled, mismatches
 from arctic_model.config import ArcticConfig
 from data_recipes.schema import RunRecipe

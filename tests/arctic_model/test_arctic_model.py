@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from arctic_model.checkpoint.tensor_names import is_expert
+from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.config import ArcticConfig
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel

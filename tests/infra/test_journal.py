@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.journal import Journal
+from infra.store.journal import Journal
 
 
 def test_finished_items_are_not_computed_again(tmp_path: Path) -> None:

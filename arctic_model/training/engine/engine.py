@@ -8,7 +8,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, is_expert
+from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, is_expert
 from arctic_model.checkpoint.writing import Layout, layout
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import Checkpoint, TrainingState, open_weights
-from arctic_model.checkpoint.tensor_names import WEIGHT, ParameterSlice, expert_name, is_expert
+from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, expert_name, is_expert
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.training.lora.adapters import LORA_A, LORA_B

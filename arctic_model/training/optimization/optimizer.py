@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from arctic_model.checkpoint.tensor_names import is_expert
+from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.model import ArcticModel
 from arctic_model.training.optimization.muon import Partition, muon_step, partition
 from arctic_model.training.optimization.settings import MOMENTS, MOMENTUM_BUFFER, Optimization

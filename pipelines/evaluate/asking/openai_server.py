@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infra.context import StageContext
-from infra.journal import Journal
 from infra.stage import digest
+from infra.store.journal import Journal
 from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.requests import Answer, Likelihood, LogLikelihood, Request, Text, as_plain

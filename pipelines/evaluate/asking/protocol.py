@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.engine.requests import Answer
 from pipelines.evaluate.task import Item

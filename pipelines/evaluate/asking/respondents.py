@@ -10,8 +10,8 @@ from arctic_model.checkpoint.model_folder import CONFIG
 from arctic_model.checkpoint.reading import STATE, Checkpoint
 from arctic_model.sizing.flops import count_parameters
 from infra.context import StageContext
-from infra.journal import Journal
 from infra.store.integrity import require_intact
+from infra.store.journal import Journal
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.evaluate.asking.chat import Chat, asked_in_chat

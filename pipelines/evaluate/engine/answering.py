@@ -9,8 +9,8 @@ import torch
 
 from infra.actors import map_on_actors
 from infra.context import StageContext
-from infra.journal import Journal
 from infra.stage import digest
+from infra.store.journal import Journal
 from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer

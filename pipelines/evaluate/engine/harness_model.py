@@ -17,7 +17,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood, Request

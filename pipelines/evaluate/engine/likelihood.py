@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from arctic_model.inference.cache.prefix_cache import PrefixCache
+from arctic_model.inference.cache.prefix_tree import Tree, common_length, plant
 from arctic_model.inference.language_model import CacheView, added_mask
-from arctic_model.inference.prefix_cache import PrefixCache
-from arctic_model.inference.prefix_tree import Tree, common_length, plant
 from pipelines.evaluate.engine.encoding import Pair, Window, encode_pair, windows
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
 from pipelines.models.text_model import TextModel

@@ -23,7 +23,7 @@ from arctic_model.checkpoint.reading import (
     newest_checkpoint,
     prune,
 )
-from arctic_model.checkpoint.tensor_names import ParameterSlice
+from arctic_model.checkpoint.tensors.names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset

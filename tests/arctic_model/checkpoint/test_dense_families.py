@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from arctic_model.checkpoint.errors import CheckpointError
-from arctic_model.checkpoint.tensor_names import is_expert
+from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset

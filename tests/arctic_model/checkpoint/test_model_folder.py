@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import open_weights
-from arctic_model.checkpoint.tensor_shapes import tensor_shapes
+from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 

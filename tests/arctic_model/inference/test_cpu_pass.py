@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from arctic_model.inference.cache.slots import Slots
 from arctic_model.inference.cpu_pass import CpuPass
 from arctic_model.inference.language_model import Part, packed_mask
 from arctic_model.inference.products import Product, can_pack
-from arctic_model.inference.slots import Slots
 from arctic_model.layers.attention import LayerCache
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset

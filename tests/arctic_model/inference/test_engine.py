@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arctic_model.inference.arctic_decoder import ArcticDecoder
+from arctic_model.inference.cache.prefix_cache import BLOCK
 from arctic_model.inference.completion import Completion, Request
 from arctic_model.inference.engine import Engine
-from arctic_model.inference.prefix_cache import BLOCK
 from arctic_model.inference.sampling import GenerationError, Sampling
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arctic_model.inference.prefix_tree import common_length, plant
+from arctic_model.inference.cache.prefix_tree import common_length, plant
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=6)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from arctic_model.inference.cache.slots import SlotView
 from arctic_model.inference.completion import Request
 from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import GenerationError
-from arctic_model.inference.slots import SlotView
 from arctic_model.inference.streaming import Stream, StreamDecoder, StreamSlots, StreamWindow
 from arctic_model.layers.stream_cache import StreamCache, stream_table
 from arctic_model.model import ArcticModel

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 
-from arctic_model.checkpoint.tensor_names import is_expert
+from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.kernels import row_groups
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel

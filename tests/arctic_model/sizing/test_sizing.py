@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from arctic_model.checkpoint.tensor_names import is_expert
+from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from arctic_model.checkpoint.tensor_names import is_expert
+from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset

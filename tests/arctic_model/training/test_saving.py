@@ -13,7 +13,7 @@ import torch
 
 from arctic_model.checkpoint.model_folder import WEIGHTS_INDEX
 from arctic_model.checkpoint.reading import Checkpoint, checkpoint_name
-from arctic_model.checkpoint.tensor_names import ParameterSlice
+from arctic_model.checkpoint.tensors.names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.training.optimization.settings import Optimization

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arctic_model.checkpoint.tensor_names import unstacked
+from arctic_model.checkpoint.tensors.names import unstacked
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import loop

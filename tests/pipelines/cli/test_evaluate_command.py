@@ -54,7 +54,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from arctic_model.checkpoint.reading import TrainingState
-    from arctic_model.checkpoint.tensor_names import ParameterSlice
+    from arctic_model.checkpoint.tensors.names import ParameterSlice
     from arctic_model.checkpoint.writing import layout, write_checkpoint
     from arctic_model.model import ArcticModel
     from arctic_model.presets import preset

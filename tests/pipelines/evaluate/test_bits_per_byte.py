@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.artifacts.tokenizer import TextTokenizer
 from pipelines.artifacts.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from arctic_model.checkpoint.reading import TrainingState
-from arctic_model.checkpoint.tensor_names import ParameterSlice
+from arctic_model.checkpoint.tensors.names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from data_recipes.schema import EvaluateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.journal import Journal
 from infra.stage import Stage
+from infra.store.journal import Journal
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_differences

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.evaluate import server_stage
 from pipelines.evaluate.asking.openai_server import OpenAIServer, ServerRespondent
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text

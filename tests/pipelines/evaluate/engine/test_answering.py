@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.evaluate.engine import answering
 from pipelines.evaluate.engine.answering import Worker, answer, plan, units
 from pipelines.evaluate.engine.execution import Execution

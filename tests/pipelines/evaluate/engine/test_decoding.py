@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from arctic_model.inference.prefix_cache import BLOCK
+from arctic_model.inference.cache.prefix_cache import BLOCK
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.requests import Generation

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood

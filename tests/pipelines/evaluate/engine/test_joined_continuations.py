@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from infra.context import StageContext
-from infra.journal import Journal
+from infra.store.journal import Journal
 from pipelines.evaluate.engine.encoding import encode_pair
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
 from pipelines.evaluate.evaluation import evaluate

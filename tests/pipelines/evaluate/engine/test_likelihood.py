@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from arctic_model.inference.prefix_cache import BLOCK
+from arctic_model.inference.cache.prefix_cache import BLOCK
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.encoding import windows
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer

@@ -16,9 +16,9 @@ from gguf.quants import quant_shape_to_byte_shape, quantize
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import Checkpoint
-from arctic_model.checkpoint.tensor_shapes import tensor_shapes
+from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
-from arctic_model.export.gguf_vocabulary import add_vocabulary
+from arctic_model.export.gguf.vocabulary import add_vocabulary
 from arctic_model.rope import default_attention_factor
 
 FILE = "model.gguf"

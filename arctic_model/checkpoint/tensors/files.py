@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arctic_model.checkpoint.safetensors_header import StoredTensor
+from arctic_model.checkpoint.tensors.safetensors_header import StoredTensor
 from arctic_model.checkpoint.workers import Progress
 
 SYNC_BYTES = 2**28

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from arctic_model.inference.cache.prefix_tree import common_length
 from arctic_model.inference.language_model import CacheView, LanguageModel, Part, no_mask, packed_mask
-from arctic_model.inference.prefix_tree import common_length
 
 BLOCK = 128
 """Ids that are read at once. A beginning is always read in whole blocks from its first id on, so its numbers are the
