@@ -17,10 +17,10 @@ from harness import arguments, interleave, machine, one_core, report
 from machine_text import machine_texts
 
 from pipelines.dedup import index, kernels
-from pipelines.dedup.buckets import JoinRange
 from pipelines.dedup.index import RECORD, Unit
 from pipelines.dedup.minhash import portions, shingle, signatures
-from pipelines.dedup.regroup import write_sets
+from pipelines.dedup.passes.buckets import JoinRange
+from pipelines.dedup.passes.regroup import write_sets
 
 BANDS = 16
 

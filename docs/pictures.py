@@ -19,8 +19,8 @@ from rich.console import Console
 
 from infra.events import read_events
 from infra.tracking.tracker import CURSOR
-from pipelines.cli.terminal.frame import frame
-from pipelines.cli.terminal.stage_rows import RunRows
+from pipelines.cli.terminal.live.frame import frame
+from pipelines.cli.terminal.live.stage_rows import RunRows
 
 IMAGES = Path(__file__).with_name("images")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -146,7 +146,7 @@ def _drawn(comparison: RunComparison) -> Html:
     from pipelines.report.figures.comparison import CAPTIONS, draw_comparison
     from pipelines.report.figures.style import inline_svg
     from pipelines.report.html.markup import figure
-    from pipelines.report.sections.comparison import comparison_section
+    from pipelines.report.sections.models.comparison import comparison_section
 
     drawn = draw_comparison(comparison)
     return comparison_section(

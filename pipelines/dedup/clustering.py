@@ -19,14 +19,14 @@ from typing import Any, NamedTuple, Protocol
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_clusters
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.dedup.buckets import JoinRange, num_ranges
-from pipelines.dedup.components import group_components
-from pipelines.dedup.deciding import DecideShard, largest_clusters
 from pipelines.dedup.index import Unit
 from pipelines.dedup.options import DedupOptions
-from pipelines.dedup.regroup import GatherUnit, RouteRange
-from pipelines.dedup.resolving import ResolveGroup
-from pipelines.dedup.signing import SignShard, SortIndex
+from pipelines.dedup.passes.buckets import JoinRange, num_ranges
+from pipelines.dedup.passes.components import group_components
+from pipelines.dedup.passes.deciding import DecideShard, largest_clusters
+from pipelines.dedup.passes.regroup import GatherUnit, RouteRange
+from pipelines.dedup.passes.resolving import ResolveGroup
+from pipelines.dedup.passes.signing import SignShard, SortIndex
 
 Counts = Mapping[str, Any]
 """Plain counts that a task returns beside its files."""

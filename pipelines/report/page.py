@@ -4,17 +4,17 @@ from collections.abc import Mapping
 
 from pipelines.report.figures.draw import CAPTIONS
 from pipelines.report.html.markup import Html, element, figure, page, text
-from pipelines.report.sections.answers import answers_section
 from pipelines.report.sections.contamination import contamination_section
 from pipelines.report.sections.curriculum import curriculum_section
 from pipelines.report.sections.data import data_section
 from pipelines.report.sections.duplicates import duplicates_section
-from pipelines.report.sections.exports import exports_section
-from pipelines.report.sections.finetune import finetune_section
 from pipelines.report.sections.header import header
+from pipelines.report.sections.models.answers import answers_section
+from pipelines.report.sections.models.exports import exports_section
+from pipelines.report.sections.models.finetune import finetune_section
+from pipelines.report.sections.models.scores import scores_section
+from pipelines.report.sections.models.training import training_section
 from pipelines.report.sections.provenance import graph_section, provenance_section, quarantined_section
-from pipelines.report.sections.scores import scores_section
-from pipelines.report.sections.training import training_section
 from pipelines.report.summary.run import RunSummary
 
 OF_SCORES = ("bits_per_byte", "right_answers", "compute", "compute_beside_arctic")

@@ -16,7 +16,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import PRESETS
 from arctic_model.sizing.step_time import GPUS
 from data_recipes import RecipeError, RunRecipe, load_recipe
-from pipelines.cli.terminal.size import print_rooflines, print_size
+from pipelines.cli.terminal.tables.size import print_rooflines, print_size
 from pipelines.fit.configs import model_config
 from pipelines.recipes import load_recipe as load_run_recipe
 from pipelines.sizing import SizeOptions, estimate, rooflines
@@ -183,7 +183,9 @@ def test_a_preset_has_no_fields_to_set() -> None:
 
 def test_sizing_imports_neither_torch_nor_ray_nor_mlflow() -> None:
     heavy = {"torch", "ray", "mlflow"}
-    code = f"import sys, pipelines.sizing, pipelines.cli.terminal.size; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = (
+        f"import sys, pipelines.sizing, pipelines.cli.terminal.tables.size; sys.exit(bool({heavy} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

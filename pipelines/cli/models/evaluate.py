@@ -80,9 +80,9 @@ def command(
 ) -> None:
     """Score checkpoints on tasks and suites, and compare them. Run it again after a kill to continue with the next
     batch."""
-    from pipelines.cli.terminal.live import view
-    from pipelines.cli.terminal.scores import print_comparison, print_scores
+    from pipelines.cli.terminal.live.view import view
     from pipelines.cli.terminal.summary import print_summary
+    from pipelines.cli.terminal.tables.scores import print_comparison, print_scores
     from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph, missing_data
     from pipelines.session import run_graph
 

@@ -28,9 +28,9 @@ def command(
 ) -> None:
     """Search the mixture of one phase with small runs side by side; make them small with --set."""
     from pipelines.ablate.stage import Ablation
-    from pipelines.cli.terminal.ablation import print_ablation
-    from pipelines.cli.terminal.live import view
+    from pipelines.cli.terminal.live.view import view
     from pipelines.cli.terminal.summary import print_summary
+    from pipelines.cli.terminal.tables.ablation import print_ablation
     from pipelines.graph.ablation import ablation_graph, write_best
     from pipelines.recipes import load_recipe
     from pipelines.session import run_graph

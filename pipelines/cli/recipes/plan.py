@@ -35,7 +35,7 @@ def command(
     console = standard_output()
     loaded = load_recipe(recipe, overrides or [])
     if mix:
-        from pipelines.cli.terminal.mixture import print_mix
+        from pipelines.cli.terminal.tables.mixture import print_mix
 
         print_mix(session.simulate(loaded, store, assume or []), console)
         return

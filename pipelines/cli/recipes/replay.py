@@ -14,7 +14,7 @@ def command(
     until: Until = None,
 ) -> None:
     """Build a recipe again in a fresh store and compare every file with the committed one, byte for byte."""
-    from pipelines.cli.terminal.live import view
+    from pipelines.cli.terminal.live.view import view
     from pipelines.recipes import load_recipe
     from pipelines.replay import replay
 

@@ -41,7 +41,7 @@ def command(
     ] = None,
 ) -> None:
     """Run a recipe. Run it again to continue an interrupted run; committed results are reused."""
-    from pipelines.cli.terminal.live import view
+    from pipelines.cli.terminal.live.view import view
     from pipelines.cli.terminal.summary import print_summary
     from pipelines.recipes import load_recipe
     from pipelines.session import run

@@ -41,7 +41,7 @@ def command(
         _print_inference(recipe, gpu, gpus, weights, context, mfu, price, overrides)
         return
     _refuse({"--weights": weights != "bfloat16", "--context": context}, "--inference")
-    from pipelines.cli.terminal.size import print_rooflines, print_size
+    from pipelines.cli.terminal.tables.size import print_rooflines, print_size
     from pipelines.sizing import SizeOptions, estimate, rooflines
 
     options = SizeOptions(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers)
@@ -69,7 +69,7 @@ def _print_inference(
     price: float | None,
     overrides: list[str] | None,
 ) -> None:
-    from pipelines.cli.terminal.inference_size import print_inference
+    from pipelines.cli.terminal.tables.inference_size import print_inference
     from pipelines.inference_sizing import InferenceOptions, estimate_inference
 
     options = InferenceOptions(gpu, 1 if gpus is None else gpus, weights, context, mfu, price)

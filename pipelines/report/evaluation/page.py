@@ -9,7 +9,7 @@ from pipelines.report.evaluation.evaluations import Evaluations
 from pipelines.report.evaluation.published import published_scores
 from pipelines.report.figures.style import measure_name
 from pipelines.report.html.markup import Html, element, figure, foreign, page, section, table, text
-from pipelines.report.sections.scores import written
+from pipelines.report.sections.models.scores import written
 
 CAPTIONS = {
     "scores": "Scores of each checkpoint with 95 % intervals; dotted: guessing.",

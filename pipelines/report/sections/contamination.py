@@ -3,7 +3,7 @@ without them."""
 
 from pipelines.report.figures.style import measure_name
 from pipelines.report.html.markup import Html, element, section, table, text
-from pipelines.report.sections.scores import written
+from pipelines.report.sections.models.scores import written
 from pipelines.report.summary.phases import PhaseSummary
 
 EVIDENCE_SHOWN = 20

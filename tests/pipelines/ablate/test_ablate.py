@@ -17,7 +17,7 @@ from pipelines.ablate.mixtures import dirichlet, draw_mixtures
 from pipelines.ablate.regression import regress
 from pipelines.ablate.stage import Ablation
 from pipelines.artifacts.evaluation import Difference, Score, Scores, write_differences
-from pipelines.cli.terminal.ablation import print_ablation
+from pipelines.cli.terminal.tables.ablation import print_ablation
 from pipelines.graph.ablation import ablation_graph, write_best
 from tests.kit.stages import committed, idle_stage
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from infra.artifact import Artifact, Manifest
 from infra.session import RunResult, StageResult
 from pipelines.artifacts.evaluation import Difference, Score, Scores, interval_text, score_text, write_differences
-from pipelines.cli.terminal.scores import print_scores
 from pipelines.cli.terminal.summary import print_summary
+from pipelines.cli.terminal.tables.scores import print_scores
 from pipelines.evaluate.measuring import metrics_of
-from pipelines.report.sections.scores import written
+from pipelines.report.sections.models.scores import written
 from tests.kit.stages import idle_stage
 
 

@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from pipelines.cli.terminal.frame import frame
-from pipelines.cli.terminal.stage_rows import RunRows
+from pipelines.cli.terminal.live.frame import frame
+from pipelines.cli.terminal.live.stage_rows import RunRows
 
 CORPORA = ("web", "code")
 CHAIN = [f"{stage}[{corpus}]" for corpus in CORPORA for stage in ("source", "score", "filter", "dedup")]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from infra.plan import PlannedStage
 from pipelines.cli.recipes.plan import estimate_text, plan_table
-from pipelines.cli.terminal.live import view
+from pipelines.cli.terminal.live.view import view
 from pipelines.cli.terminal.warnings import print_warnings
 from tests.kit.stages import idle_stage
 

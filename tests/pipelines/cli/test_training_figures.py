@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.cli.terminal.training import TrainingFigures
+from pipelines.cli.terminal.live.training import TrainingFigures
 
 
 def point(step: int, loss: float, **values: float) -> tuple[int, dict[str, float]]:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.dedup import index
-from pipelines.dedup.buckets import JoinRange, load_rows
-from pipelines.dedup.components import components
 from pipelines.dedup.index import RECORD, Unit
 from pipelines.dedup.minhash import bucket_keys
+from pipelines.dedup.passes.buckets import JoinRange, load_rows
+from pipelines.dedup.passes.components import components
 
 UNITS = st.lists(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), max_size=8), min_size=1, max_size=4)
 

@@ -47,9 +47,9 @@ def test_the_bytes_do_not_depend_on_the_size_of_batches(deduplicate, texts, monk
     shards = dealt(corpus(texts), 3, 0)
     reference = deduplicate(shards)
     monkeypatch.setattr("pipelines.dedup.minhash.PORTION_BYTES", portion)
-    monkeypatch.setattr("pipelines.dedup.signing.READ_BATCH_ROWS", batch)
-    monkeypatch.setattr("pipelines.dedup.buckets.ROWS_PER_RANGE", rows)
-    monkeypatch.setattr("pipelines.dedup.components.GROUP_BYTES", group)
+    monkeypatch.setattr("pipelines.dedup.passes.signing.READ_BATCH_ROWS", batch)
+    monkeypatch.setattr("pipelines.dedup.passes.buckets.ROWS_PER_RANGE", rows)
+    monkeypatch.setattr("pipelines.dedup.passes.components.GROUP_BYTES", group)
     made = deduplicate(shards)
     assert digests(made.path) == digests(reference.path)
     assert made.metrics == reference.metrics

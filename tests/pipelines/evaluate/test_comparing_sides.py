@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.artifacts.evaluation import Score, Scores, write_differences
-from pipelines.cli.terminal.scores import print_scores
+from pipelines.cli.terminal.tables.scores import print_scores
 from pipelines.errors import OptionError
 from pipelines.evaluate.asking.tokenizer_fit import require_fit
 from pipelines.evaluate.engine.execution import Execution

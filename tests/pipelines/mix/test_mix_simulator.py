@@ -13,7 +13,7 @@ from infra.context import StageContext
 from pipelines import mix
 from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
-from pipelines.cli.terminal.mixture import print_mix
+from pipelines.cli.terminal.tables.mixture import print_mix
 from pipelines.mix import Lengths, MixInputs
 from pipelines.mix import simulator as mix_simulator
 from pipelines.mix.from_recipe import assumed_sequences, epoch_limits, simulate

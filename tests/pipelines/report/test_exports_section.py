@@ -6,7 +6,7 @@ from pathlib import Path
 
 from infra.artifact import Artifact
 from pipelines.artifacts.exported import write_agreement
-from pipelines.report.sections.exports import exports_section
+from pipelines.report.sections.models.exports import exports_section
 from pipelines.report.summary.exports import read_exports
 from tests.kit.stages import committed
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.artifacts.evaluation import Difference, Score, Scores
-from pipelines.report.sections.finetune import finetune_section
 from pipelines.report.sections.header import header
+from pipelines.report.sections.models.finetune import finetune_section
 from pipelines.report.summary.run import FinetuneSummary, read_summary
 
 

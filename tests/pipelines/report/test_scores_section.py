@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from pipelines.artifacts.checkpoint import WorkerHours
 from pipelines.artifacts.evaluation import Difference, Score, Scores
-from pipelines.report.sections.scores import scores_section
+from pipelines.report.sections.models.scores import scores_section
 
 
 def test_each_kind_of_measure_is_written_on_its_scale_and_stands_beside_its_notes_and_protocol() -> None:

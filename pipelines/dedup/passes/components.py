@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.dedup.buckets import bucket_starts, load_rows
 from pipelines.dedup.index import Unit
+from pipelines.dedup.passes.buckets import bucket_starts, load_rows
 
 GROUP_BYTES = 2**28
 """Text of the components that are decided together; a larger component stands alone."""

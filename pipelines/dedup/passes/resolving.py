@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.dedup.buckets import load_rows
 from pipelines.dedup.index import first_with_same, rank
 from pipelines.dedup.minhash import FIELD_BITS, bucket_keys
 from pipelines.dedup.options import DedupOptions
+from pipelines.dedup.passes.buckets import load_rows
 
 MARGIN = 5.0
 """Standard errors below the threshold that a signature's estimate may be for the texts to be compared: fewer than one

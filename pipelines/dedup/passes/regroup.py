@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.artifacts.formats.parquet import ParquetFile
-from pipelines.dedup.buckets import bucket_starts, load_rows, save_rows
-from pipelines.dedup.components import Groups
 from pipelines.dedup.index import RECORD, Unit
 from pipelines.dedup.minhash import portions, shingle
+from pipelines.dedup.passes.buckets import bucket_starts, load_rows, save_rows
+from pipelines.dedup.passes.components import Groups
 
 MEMBER = np.dtype(
     [

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from pipelines.cli.terminal.stage_rows import RunRows, StageRow, Status
+from pipelines.cli.terminal.live.stage_rows import RunRows, StageRow, Status
 from pipelines.cli.terminal.units import duration_text
 
 STYLES: dict[Status, str] = {

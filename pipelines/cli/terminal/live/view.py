@@ -13,9 +13,9 @@ from rich.live import Live
 from infra.context import Event
 from infra.session import OnEvent
 from pipelines.cli.terminal.console import print_text
-from pipelines.cli.terminal.frame import frame
+from pipelines.cli.terminal.live.frame import frame
+from pipelines.cli.terminal.live.stage_rows import RunRows
 from pipelines.cli.terminal.results import result_text
-from pipelines.cli.terminal.stage_rows import RunRows
 from pipelines.cli.terminal.units import duration_text
 
 LINE_EVERY_S = 10.0

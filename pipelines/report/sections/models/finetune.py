@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipelines.artifacts.evaluation import Scores
 from pipelines.report.html.markup import Html, section, table, text
-from pipelines.report.sections.scores import change_notes, measure_cell, written
+from pipelines.report.sections.models.scores import change_notes, measure_cell, written
 from pipelines.report.summary.run import FinetuneSummary, measure_order
 
 

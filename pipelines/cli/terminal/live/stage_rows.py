@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from infra.context import Event
+from pipelines.cli.terminal.live.training import TrainingFigures
 from pipelines.cli.terminal.results import result_text
-from pipelines.cli.terminal.training import TrainingFigures
 from pipelines.cli.terminal.units import count_text, duration_text
 
 Status = Literal["waiting", "running", "done", "reused", "failed", "skipped"]

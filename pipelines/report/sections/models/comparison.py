@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipelines.artifacts.comparison import Change
 from pipelines.artifacts.evaluation import interval_text, score_text
 from pipelines.report.html.markup import Html, element, grid, section, table, text
-from pipelines.report.sections.scores import measure_cell, written
+from pipelines.report.sections.models.scores import measure_cell, written
 from pipelines.report.summary.comparison import RunComparison
 
 

@@ -15,7 +15,7 @@ from pipelines.artifacts.duplicates import CLUSTERS, CLUSTERS_LISTED
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import Unit
-from pipelines.dedup.resolving import VERDICT
+from pipelines.dedup.passes.resolving import VERDICT
 
 
 @dataclass(frozen=True)

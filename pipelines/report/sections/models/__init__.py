@@ -1,0 +1,1 @@
+"""Sections about models: training, fine-tuning, evaluation and export."""
