@@ -28,7 +28,7 @@ from arctic_model import ArcticConfig, ArcticModel
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.export.formats import FORMATS
 from arctic_model.sizing import count_parameters
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
+from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 
 CONFIG = ArcticConfig(

@@ -26,7 +26,7 @@ from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.export.formats import FORMATS
 from arctic_model.export.weights import tensors_by_file
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
+from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 
 CONFIG = ArcticConfig(

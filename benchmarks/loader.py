@@ -26,8 +26,8 @@ from arctic_model.presets import preset
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
-from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.tokenization.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.tokenize.packing import pack
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup

@@ -23,7 +23,7 @@ import torch
 from harness import arguments, interleave, machine, one_core, report
 from machine_text import machine_texts
 
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
+from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood

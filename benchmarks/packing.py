@@ -35,8 +35,8 @@ from tokenizers import Tokenizer
 
 from infra.artifact import Artifact, Manifest
 from pipelines.artifacts.documents import DECISIONS, DOCUMENTS, FILTERED, Document
-from pipelines.artifacts.tokenizer import BATCH_TEXTS, TOKENIZER_FILE, TextTokenizer, read_tokenizer
-from pipelines.artifacts.tokens import TokensIndex, write_token_shard
+from pipelines.artifacts.tokenization.tokenizer import BATCH_TEXTS, TOKENIZER_FILE, TextTokenizer, read_tokenizer
+from pipelines.artifacts.tokenization.tokens import TokensIndex, write_token_shard
 from pipelines.lineage.tokens import find_token
 from pipelines.tokenize.encode import Shard, encode_shard
 from pipelines.tokenize.encoders.tiktoken import TiktokenEncoder

@@ -7,11 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from data_recipes.annotation import AnnotateSection
-from data_recipes.curriculum import MixSection, PhaseSection
-from data_recipes.finetuning import FinetuneSection
-from data_recipes.inputs import AnnotatedInput, Input
-from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import (
     BY_NAME,
     OWN_CLASS,
@@ -25,8 +20,13 @@ from data_recipes.section import (
     Seed,
     Text,
 )
+from data_recipes.sections.annotation import AnnotateSection
+from data_recipes.sections.curriculum import MixSection, PhaseSection
+from data_recipes.sections.finetuning import FinetuneSection
+from data_recipes.sections.inputs import AnnotatedInput, Input
+from data_recipes.sections.refining import FilterSection, ScoreSection
+from data_recipes.sections.training import ModelSection, TrainSection
 from data_recipes.steering import AmendmentSection, Segment, segments
-from data_recipes.training import ModelSection, TrainSection
 
 # ---------------------------------------------------------------- corpus: source
 

@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from data_recipes.curriculum import PhaseSection, require_sum_of_one
 from data_recipes.explain import explain
 from data_recipes.section import Fraction, PositiveInt, Section
-from data_recipes.training import LAYOUT_FIELDS, TrainSection
+from data_recipes.sections.curriculum import PhaseSection, require_sum_of_one
+from data_recipes.sections.training import LAYOUT_FIELDS, TrainSection
 
 ONCE = {
     "seed": "it draws the initial weights",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_recipes import Section
-from data_recipes.refining import ScoreSection
+from data_recipes.sections.refining import ScoreSection
 from pipelines import Document, read_documents, score_documents
 
 

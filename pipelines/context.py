@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from arctic_model.config import ArcticConfig
 from data_recipes import RunRecipe
-from data_recipes.curriculum import PhaseSection
+from data_recipes.sections.curriculum import PhaseSection
 
 
 def longest_before(run: RunRecipe, number: int) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_recipes import CorpusRecipe
-from data_recipes.curriculum import MixSection
+from data_recipes.sections.curriculum import MixSection
 from infra.artifact import Artifact
 from infra.budget import UNLIMITED, Budget
 from infra.plan import PlannedStage, require_inputs, select

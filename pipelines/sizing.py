@@ -30,7 +30,7 @@ from arctic_model.sizing.step_time import (
     windows,
 )
 from data_recipes import RecipeError, RunRecipe
-from data_recipes.training import TrainSection
+from data_recipes.sections.training import TrainSection
 from pipelines.errors import OptionError
 from pipelines.fit.configs import phase_config
 from pipelines.recipes import load_recipe

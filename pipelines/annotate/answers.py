@@ -57,7 +57,7 @@ def arrow_type(fields: Mapping[str, AnswerField]) -> pa.StructType:
 def parse_answer(text: str, fields: Mapping[str, AnswerField]) -> dict[str, Any]:
     """The values of an answer: the first JSON object in `text`, which may be between other words. Raises AnswerError.
 
-    >>> from data_recipes.annotation import AnswerFieldSection
+    >>> from data_recipes.sections.annotation import AnswerFieldSection
     >>> parse_answer('Sure: {"score": 3}.', {"score": AnswerFieldSection(type="integer", maximum=5)})
     {'score': 3}
     """

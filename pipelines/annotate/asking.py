@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arctic_errors import UserError
-from data_recipes.annotation import AnnotateSection
+from data_recipes.sections.annotation import AnnotateSection
 from infra.stage import digest
 from infra.store.journal import Journal
 from pipelines.annotate.answers import AnswerError, answer_schema, parse_answer

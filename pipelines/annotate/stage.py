@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from data_recipes.annotation import AnnotateSection
+from data_recipes.sections.annotation import AnnotateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics, Stage

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_recipes.refining import FilterSection
+from data_recipes.sections.refining import FilterSection
 from pipelines.artifacts.documents import HELDOUT, Document, draw_split
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, TOP_NGRAMS
 from pipelines.draft.pages import Choice

@@ -20,8 +20,8 @@ from pipelines.artifacts.evaluation import (
     write_differences,
 )
 from pipelines.artifacts.formats.parquet import read_table, write_table
-from pipelines.artifacts.tokenizer import TextTokenizer
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.asking.protocol import Respondent
 from pipelines.evaluate.data.heldout import choose_pieces

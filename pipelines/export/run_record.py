@@ -14,7 +14,7 @@ from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.evaluation import Scores
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.artifacts.phase_plan import PhaseOrder
+from pipelines.artifacts.sequence_order.phase_plan import PhaseOrder
 from pipelines.export.inputs import CorpusHistory, ExportInputs
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6

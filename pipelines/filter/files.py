@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes import RecipeError
-from data_recipes.refining import FilterSection
+from data_recipes.sections.refining import FilterSection
 from infra.store import file_digest
 from pipelines.artifacts.scores import SCORES
 from pipelines.extension import find_all

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from arctic_errors import UserError
-from data_recipes.refining import FilterSection
+from data_recipes.sections.refining import FilterSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards

@@ -10,15 +10,15 @@ from typing import Any
 
 from arctic_model.config import ArcticConfig
 from arctic_model.training.optimization.settings import Dpo, Lora, Tuning
-from data_recipes.finetuning import FinetuneSection
-from data_recipes.training import TrainSection
+from data_recipes.sections.finetuning import FinetuneSection
+from data_recipes.sections.training import TrainSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from infra.store import file_digest
 from pipelines.artifacts.checkpoint import CHECKPOINT, CHECKPOINT_DIGESTS, Finetuned, checkpoint_folder
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 from pipelines.train import SegmentSettings, key_params, new_job, resources, train_job
 
 VERSION = 3

@@ -9,8 +9,8 @@ from arctic_model.config import ArcticConfig
 from arctic_model.presets import preset
 from arctic_model.sizing.parallel import ParallelConfig
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
-from data_recipes.inputs import TextToSqlInput
 from data_recipes.section import ExtensionSection
+from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.context import with_context
 from pipelines.train.from_recipe import parallel_config
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from data_recipes import CorpusRecipe
-from data_recipes.annotation import label_mistake
-from data_recipes.inputs import AnnotatedInput
-from data_recipes.refining import FilterSection
+from data_recipes.sections.annotation import label_mistake
+from data_recipes.sections.inputs import AnnotatedInput
+from data_recipes.sections.refining import FilterSection
 from pipelines.fit.scores import LIMITS, unmeasured
 from pipelines.fit.stages import corpus_stage_ids, own_stage_mistakes
 from pipelines.score.text.stop_words import STOP_WORDS

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from arctic_model.config import ConfigError
 from data_recipes import CorpusRecipe, RunRecipe
-from data_recipes.finetuning import FinetuneSection
+from data_recipes.sections.finetuning import FinetuneSection
 from pipelines.fit.configs import model_config
 
 

@@ -11,9 +11,9 @@ from arctic_model.sizing.flops import num_mlps
 from arctic_model.training.optimization.settings import MODEL_PARTS
 from data_recipes import CorpusRecipe, RunRecipe
 from data_recipes.explain import did_you_mean
-from data_recipes.inputs import TextToSqlInput
+from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
-from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START
+from pipelines.artifacts.tokenization.tokenizer import CHAT_END, CHAT_START
 from pipelines.context import context_mistakes
 from pipelines.evaluate.suites import unknown_task
 from pipelines.fit.configs import PLACES, has_heldout, model_config, phase_config, run_parallel_config

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe, load_corpus
-from data_recipes.curriculum import PhaseSection
 from data_recipes.lock import Lock
-from data_recipes.training import TrainSection
+from data_recipes.sections.curriculum import PhaseSection
+from data_recipes.sections.training import TrainSection
 from infra.stage import Stage, topological_order
 from pipelines import annotate, dedup, evaluate, mix, report, score, source, tokenize, train
 from pipelines import filter as filter_

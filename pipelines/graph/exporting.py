@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from data_recipes import RunRecipe
-from data_recipes.finetuning import FinetuneSection
 from data_recipes.schema import ExportSection
+from data_recipes.sections.finetuning import FinetuneSection
 from infra.stage import Stage
 from pipelines import export, tokenize
 

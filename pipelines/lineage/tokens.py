@@ -10,7 +10,7 @@ from typing import Any
 from infra.artifact import Artifact
 from pipelines.artifacts.documents import TRAIN, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile
-from pipelines.artifacts.tokens import Piece, TokenSequences
+from pipelines.artifacts.tokenization.tokens import Piece, TokenSequences
 from pipelines.errors import NotInStoreError
 
 PROVENANCE = ("url", "origin", "offset", "length", "date", "licence", "opt_out", "extractor", "attributes")

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from functools import partial
 
-from data_recipes.finetuning import FinetuneSection
+from data_recipes.sections.finetuning import FinetuneSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import TRAIN
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.mix.budgets import epochs, whole_sequences
 from pipelines.mix.stage import MixInputs
 

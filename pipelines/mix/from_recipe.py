@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from data_recipes import RecipeError, RunRecipe
-from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.sections.curriculum import MixSection, PhaseSection
 from data_recipes.steering import DataAmendment
-from pipelines.artifacts.phase_plan import CorpusShare
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare
 from pipelines.mix.budgets import EpochLimits, PhaseBudget, PhasePart, budget_faults, in_length, phase_parts
 from pipelines.mix.simulator import SimulatedPhase, Simulation, new_simulation
 

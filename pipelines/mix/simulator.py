@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, mixture
 from pipelines.artifacts.sequence_order.due_order import cycle, window_of
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan, mixture
 from pipelines.mix.budgets import EpochLimits, epochs
 
 if TYPE_CHECKING:

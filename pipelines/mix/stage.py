@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from data_recipes import RecipeError
-from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.sections.curriculum import MixSection, PhaseSection
 from data_recipes.steering import DataAmendment
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import TRAIN, shard_paths
-from pipelines.artifacts.phase_plan import PhaseOrder, PhasePlan, part_folder
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.sequence_order.phase_plan import PhaseOrder, PhasePlan, part_folder
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.mix.budgets import PhasePart, budget_faults, epochs, in_length, phase_parts
 from pipelines.mix.from_recipe import epoch_limits, phase_budgets
 from pipelines.mix.weighting import CLUSTER_SIZE, QUALITY, long_document_copies, sequence_means, summed_copies

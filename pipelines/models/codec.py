@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.store.integrity import read_committed
-from pipelines.artifacts.chat_template import ChatTemplate
-from pipelines.artifacts.tokenizer import CHAT_END, CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, read_tokenizer
+from pipelines.artifacts.tokenization.chat_template import ChatTemplate
+from pipelines.artifacts.tokenization.tokenizer import (
+    CHAT_END,
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    TextTokenizer,
+    read_tokenizer,
+)
 
 Messages = Sequence[Mapping[str, str]]
 """Turns of a chat, each with `role` and `content`."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from arctic_model.inference.language_model import SlotCache, added_mask
 from infra.host.packages import broken, require
-from pipelines.artifacts.tokenizer import switch_off_sampling
+from pipelines.artifacts.tokenization.tokenizer import switch_off_sampling
 from pipelines.models.codec import Messages, TextCodec
 from pipelines.models.source import ModelSource
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_recipes.refining import BenchmarkSection, ScoreSection
 from data_recipes.section import RecipeError
+from data_recipes.sections.refining import BenchmarkSection, ScoreSection
 from infra.stage import canonical_json
 from infra.store import file_digest
 from pipelines.artifacts.formats.line_lists import list_entries

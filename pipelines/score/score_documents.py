@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_recipes.refining import ScoreSection
+from data_recipes.sections.refining import ScoreSection
 from pipelines.artifacts.documents import Document
 from pipelines.artifacts.scores import SCORES
 from pipelines.score.files import load_scorer, pin

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_recipes.refining import ScoreSection
+from data_recipes.sections.refining import ScoreSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards, shard_key

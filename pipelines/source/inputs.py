@@ -6,9 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 from arctic_errors import UserError
-from data_recipes.inputs import AnnotatedInput, Input
 from data_recipes.schema import SourceSection
 from data_recipes.section import ExtensionSection, RecipeError
+from data_recipes.sections.inputs import AnnotatedInput, Input
 from infra.artifact import Artifact
 from infra.stage import canonical_json
 from pipelines.extension import Extension, ExtensionError, recipe_errors, restore

@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from data_recipes.inputs import Input
 from data_recipes.section import ExtensionSection
+from data_recipes.sections.inputs import Input
 from pipelines.extension import Extension, Shipped
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.protocol import InputKind, SplitReader

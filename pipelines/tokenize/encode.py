@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from infra.store import file_digest
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
-from pipelines.artifacts.tokens import id_dtype, write_token_shard
+from pipelines.artifacts.tokenization.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
+from pipelines.artifacts.tokenization.tokens import id_dtype, write_token_shard
 from pipelines.tokenize.encoders import DifferenceError, Encoder, Ids, choose, encode_checked
 from pipelines.tokenize.encoders.joining import between_end_ids, num_changed
 from pipelines.tokenize.packing import fill_rows, pack

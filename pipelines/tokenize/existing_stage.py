@@ -16,8 +16,14 @@ from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics, Stage
 from infra.store import file_digest
-from pipelines.artifacts.token_bytes import has_byte_fallback, is_byte_level
-from pipelines.artifacts.tokenizer import SAMPLING, TOKENIZER_FILE, read_tokenizer, vocab_size, write_config
+from pipelines.artifacts.tokenization.token_bytes import has_byte_fallback, is_byte_level
+from pipelines.artifacts.tokenization.tokenizer import (
+    SAMPLING,
+    TOKENIZER_FILE,
+    read_tokenizer,
+    vocab_size,
+    write_config,
+)
 from pipelines.tokenize.probing import Change, changes, is_random
 
 SHOWN_CHARACTERS = 60

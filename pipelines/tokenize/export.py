@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from infra.store import Store
 from infra.store.integrity import require_intact
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.errors import NotInStoreError, OptionError
 
 EXPORTED = pa.schema(

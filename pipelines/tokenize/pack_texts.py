@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from arctic_errors import UserError
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize.packing import Placement, fill_rows, pack
 from pipelines.tokenize.vocabulary import SPECIAL_TOKENS, write_tokenizer
 from pipelines.tokenize.vocabulary import train_tokenizer as train

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
-from pipelines.artifacts.token_bytes import MARK
+from pipelines.artifacts.tokenization.token_bytes import MARK
 
 CODE_POINTS = [*range(0x800), *range(0x800, 0xD800, 0x400), *range(0xE000, 0x110000, 0x8000)]
 EVERY_BYTE = unicodedata.normalize("NFC", "".join(map(chr, CODE_POINTS)))

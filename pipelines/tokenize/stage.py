@@ -13,8 +13,8 @@ from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.formats.parquet import read_table
-from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
-from pipelines.artifacts.tokens import TokensIndex, id_dtype
+from pipelines.artifacts.tokenization.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer
+from pipelines.artifacts.tokenization.tokens import TokensIndex, id_dtype
 from pipelines.tokenize.encode import SPLITS, Counts, Shard, encode_shard
 from pipelines.tokenize.sampling import offer, offer_file, plan_offers
 from pipelines.tokenize.training import CorpusOffers, Training, train

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.artifacts.formats.parquet import write_table
-from pipelines.artifacts.tokenizer import SAMPLE, SAMPLE_FILE, vocab_size
+from pipelines.artifacts.tokenization.tokenizer import SAMPLE, SAMPLE_FILE, vocab_size
 from pipelines.tokenize.sampling import choose, iter_texts
 from pipelines.tokenize.vocabulary import train_tokenizer, write_tokenizer
 

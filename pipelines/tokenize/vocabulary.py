@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START, PAD, TOKENIZER_FILE, write_config
+from pipelines.artifacts.tokenization.tokenizer import CHAT_END, CHAT_START, PAD, TOKENIZER_FILE, write_config
 
 END = "<|end|>"
 SPECIAL_TOKENS = (END, PAD, CHAT_START, CHAT_END)

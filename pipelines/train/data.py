@@ -11,9 +11,9 @@ import torch
 
 from arctic_model.training.losses.objective import Batch
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import Rows, read_rows
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.train.job import TrainJob
 
 MAX_HELDOUT_ROWS = 512

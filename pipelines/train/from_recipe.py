@@ -10,8 +10,8 @@ from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import PRETRAINING, Optimization, Tuning
 from arctic_model.training.spikes import SpikePolicy
-from data_recipes.training import TrainSection
-from pipelines.artifacts.phase_plan import PhaseOrder
+from data_recipes.sections.training import TrainSection
+from pipelines.artifacts.sequence_order.phase_plan import PhaseOrder
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 
 

@@ -11,7 +11,7 @@ from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters
-from data_recipes.training import LAYOUT_FIELDS, TrainSection
+from data_recipes.sections.training import LAYOUT_FIELDS, TrainSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.inputs import Inputs, Node

@@ -11,7 +11,7 @@ from arctic_model.checkpoint.upcycling import is_upcycled, mismatches
 from arctic_model.config import ArcticConfig
 from data_recipes.schema import RunRecipe
 from data_recipes.section import RecipeError
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, read_tokenizer
+from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, read_tokenizer
 from pipelines.train.first_weights import HASHES, PinnedWeights, digest, source_folder
 
 STATE = "training_state.json"

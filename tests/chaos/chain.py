@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_recipes.training import TrainSection
+from data_recipes.sections.training import TrainSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import map_shards
@@ -67,7 +67,7 @@ def tokenize(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, fl
 
 
 def mix(steps: int, context: StageContext, _inputs: Any) -> dict[str, float]:
-    from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
+    from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
     from tests.pipelines.train.conftest import LENGTH, SEQUENCES
 
     budget = steps * int(SECTION["global_batch_sequences"])

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from data_recipes.curriculum import PhaseSection
+from data_recipes.sections.curriculum import PhaseSection
+from data_recipes.sections.training import TrainSection
 from data_recipes.steering import AmendmentSection, segments
-from data_recipes.training import TrainSection
 
 LENGTH = 16
 TRAIN = TrainSection(global_batch_sequences=4, micro_batch_sequences=2, peak_lr=0.01)

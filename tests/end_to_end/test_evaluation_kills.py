@@ -21,7 +21,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from infra.store import Store
 from pipelines.artifacts.evaluation import DIFFERENCES, SAMPLES_FILE, SCORES
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, write_config
+from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness asks the questions of this test: pip install lm_eval")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from data_recipes import schema
-from data_recipes.annotation import AnswerFieldSection
-from data_recipes.refining import FilterSection, ScoreSection
 from data_recipes.section import Section
+from data_recipes.sections.annotation import AnswerFieldSection
+from data_recipes.sections.refining import FilterSection, ScoreSection
 from tests.pipelines.wrong_values import (
     CHOICE,
     COUNT,

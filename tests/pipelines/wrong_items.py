@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from data_recipes import inputs
-from data_recipes.annotation import AnnotateSection, LabelLimitSection
-from data_recipes.finetuning import FinetuneSection
-from data_recipes.refining import BenchmarkSection
 from data_recipes.schema import ExportSection, StageSection, TaskSection
 from data_recipes.section import ExtensionSection, Section
+from data_recipes.sections import inputs
+from data_recipes.sections.annotation import AnnotateSection, LabelLimitSection
+from data_recipes.sections.finetuning import FinetuneSection
+from data_recipes.sections.refining import BenchmarkSection
 from data_recipes.steering import AmendmentSection
 from tests.pipelines.wrong_values import (
     FRACTION,

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_recipes import schema
-from data_recipes.curriculum import MixSection, PhaseSection, RopeSection
-from data_recipes.finetuning import DpoSection, LoraSection
 from data_recipes.section import Section
-from data_recipes.training import ModelSection, TrainSection
+from data_recipes.sections.curriculum import MixSection, PhaseSection, RopeSection
+from data_recipes.sections.finetuning import DpoSection, LoraSection
+from data_recipes.sections.training import ModelSection, TrainSection
 
 
 class Wrong(NamedTuple):

@@ -34,7 +34,7 @@ BREACHES = {
     "pipelines.mix.budgets": "pipelines.session",
     "pipelines.tokenize.packing": "pipelines.dedup.minhash",
     "pipelines.evaluate.suites": "pipelines.train.job",
-    "pipelines.artifacts.tokens": "pipelines.tokenize.packing",
+    "pipelines.artifacts.tokenization.tokens": "pipelines.tokenize.packing",
     "pipelines.graph.chain": "pipelines.recipes",
     "pipelines.report.page": "mlflow",
     "pipelines.session": "rich",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 
 
 class Rows(NamedTuple):

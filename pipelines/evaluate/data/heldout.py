@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 
 TOKENS_PER_BATCH = 2048
 """Predicted ids of one forward pass: small enough for the logits of a large vocabulary on one core."""

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from pipelines.artifacts.phase_plan import PlanPart
+from pipelines.artifacts.sequence_order.phase_plan import PlanPart
 from pipelines.report.figures.style import INK, OVERALL, card, colours, legend_below
 from pipelines.report.summary.phases import PhaseSummary
 from pipelines.report.summary.run import RunSummary

@@ -17,7 +17,7 @@ from pipelines.artifacts.checkpoint import (
 )
 from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Difference, Scores, read_differences
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
-from pipelines.artifacts.phase_plan import PhaseOrder
+from pipelines.artifacts.sequence_order.phase_plan import PhaseOrder
 from pipelines.report.summary.corpus import ByKind
 
 CURVES = ("step", "tokens", "loss", "gradient_norm", "learning_rate", "max_expert_load")

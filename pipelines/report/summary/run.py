@@ -9,8 +9,8 @@ from pipelines.artifacts.checkpoint import (
     checkpoint_folder,
 )
 from pipelines.artifacts.evaluation import Difference, Scores, read_differences
-from pipelines.artifacts.phase_plan import PhasePlan
 from pipelines.artifacts.questions import DIFFICULTIES
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 from pipelines.report.summary.corpus import ByKind, CorpusSummary, read_corpus
 from pipelines.report.summary.duplicates import Duplicates, read_duplicates
 from pipelines.report.summary.exports import ExportSummary, read_exports

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from infra.store.integrity import read_committed
-from pipelines.artifacts.chat_template import CLOSE, OPEN, ChatTemplate, TemplateError
 from pipelines.artifacts.conversations import Conversation
-from pipelines.artifacts.tokenizer import (
+from pipelines.artifacts.tokenization.chat_template import CLOSE, OPEN, ChatTemplate, TemplateError
+from pipelines.artifacts.tokenization.tokenizer import (
     CHAT_END,
     CHAT_START,
     CONFIG_FILE,
@@ -18,7 +18,7 @@ from pipelines.artifacts.tokenizer import (
     TextTokenizer,
     read_tokenizer,
 )
-from pipelines.artifacts.tokens import id_dtype
+from pipelines.artifacts.tokenization.tokens import id_dtype
 
 
 class EncodedChat(NamedTuple):

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from arctic_errors import UserError
-from pipelines.artifacts.chat_template import TemplateError
 from pipelines.artifacts.conversations import Conversation
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.tokens import write_token_shard, write_trained_marks
+from pipelines.artifacts.tokenization.chat_template import TemplateError
+from pipelines.artifacts.tokenization.tokens import write_token_shard, write_trained_marks
 from pipelines.tokenize.chat.encode import ChatTokenizer, EncodedChat
 from pipelines.tokenize.packing import Placement, fill_rows, pack
 from pipelines.tokenize.training_documents import KeptShard

@@ -10,8 +10,8 @@ from infra.context import StageContext
 from infra.fanout import map_shards, shard_key
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE
-from pipelines.artifacts.tokens import TokensIndex
+from pipelines.artifacts.tokenization.tokenizer import CONFIG_FILE, TOKENIZER_FILE
+from pipelines.artifacts.tokenization.tokens import TokensIndex
 from pipelines.tokenize.chat.encode import ChatTokenizer
 from pipelines.tokenize.chat.shard import LOST, SPLITS, ChatShard, ConversationError, encode_shard
 from pipelines.tokenize.stage import TokenizeInputs

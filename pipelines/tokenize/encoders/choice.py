@@ -10,7 +10,7 @@ from functools import lru_cache
 import pyarrow as pa
 
 from arctic_errors import ArcticError
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize.encoders.encoder import Encoder, Ids, LibraryEncoder, UnsupportedError
 from pipelines.tokenize.encoders.gigatoken import GigatokenEncoder
 from pipelines.tokenize.encoders.tiktoken import TiktokenEncoder

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from arctic_errors import ArcticError
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 
 
 class Ids(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize.encoders.encoder import Ids, UnsupportedError
 from pipelines.tokenize.encoders.joining import contents
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize.encoders.encoder import Ids
 
 

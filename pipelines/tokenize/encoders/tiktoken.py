@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize.encoders.encoder import Ids, UnsupportedError, joined
 
 GPT2_WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.store.integrity import require_intact
-from pipelines.artifacts.tokens import TokenSequences, write_token_shard
+from pipelines.artifacts.tokenization.tokens import TokenSequences, write_token_shard
 from pipelines.tokenize.encode import SPLITS, Counts
 from pipelines.tokenize.packing import fill_rows, pack
 

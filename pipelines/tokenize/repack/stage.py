@@ -10,7 +10,7 @@ from infra.fanout import map_shards, shard_key
 from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import HELDOUT, TRAIN
-from pipelines.artifacts.tokens import TokenSequences, packing_subject
+from pipelines.artifacts.tokenization.tokens import TokenSequences, packing_subject
 from pipelines.tokenize.encode import SPLITS, Counts
 from pipelines.tokenize.repack.shard import Repacked, repack_shard
 from pipelines.tokenize.stage import packing_metrics

@@ -26,7 +26,7 @@ from infra.budget import StoppedError
 from infra.context import StageContext
 from infra.store.integrity import committed_folder, damage
 from pipelines.artifacts.checkpoint import OF_PAIRS, ROUTER_COLUMNS
-from pipelines.artifacts.phase_plan import PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 from pipelines.train.amending import amendment, amendments_of
 from pipelines.train.data import PhaseBatches, Prefetched, heldout_pairs
 from pipelines.train.job import Segment, TokenCounts, TrainJob, require_gpus

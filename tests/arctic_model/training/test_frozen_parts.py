@@ -18,7 +18,7 @@ from arctic_model.sizing.flops import forward_flops_per_token, training_flops_pe
 from arctic_model.training.engine import Engine
 from arctic_model.training.losses.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization.settings import MODEL_PARTS, Optimization
-from data_recipes import training
+from data_recipes.sections import training
 from tests.arctic_model.training.test_distributed_training import digests, job, losses, run_workers
 
 CONFIG = preset("tiny", {"qk_norm": True})

@@ -11,9 +11,9 @@ from infra.artifact import Artifact
 from infra.store import MANIFEST, Store, StoreError
 from infra.store.integrity import DamageError, read_committed, require_intact
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import read_rows
-from pipelines.artifacts.tokens import PIECES, TokenSequences, TokensIndex, write_token_shard
+from pipelines.artifacts.tokenization.tokens import PIECES, TokenSequences, TokensIndex, write_token_shard
 from tests.kit.stages import idle_stage
 
 ROWS = 2000

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, mixture
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan, mixture
 
 
 def make_plan(budgets: list[int], *, starts: list[int] | None = None, available: int = 50, seed: int = 7) -> PhasePlan:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.artifacts.tokens import (
+from pipelines.artifacts.tokenization.tokens import (
     PIECES,
     Piece,
     TokenSequences,

@@ -32,7 +32,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A byte-level tokenizer with chat marks, and so with a chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    from pipelines.artifacts.tokenizer import CHAT_END, CHAT_START, PAD, write_config
+    from pipelines.artifacts.tokenization.tokenizer import CHAT_END, CHAT_START, PAD, write_config
 
     folder = tmp_path_factory.mktemp("tokenizer")
     built = Tokenizer(models.BPE())

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.store.journal import Journal
-from pipelines.artifacts.tokenizer import TextTokenizer
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.data import heldout
 from pipelines.evaluate.data.heldout import ScoredPiece, batches, choose_pieces, padded, spread_evenly

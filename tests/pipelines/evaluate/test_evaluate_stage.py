@@ -22,7 +22,7 @@ from pipelines import evaluate
 from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_differences
 from pipelines.artifacts.questions import write_questions
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.evaluate.data.heldout import ScoredPiece
 from pipelines.evaluate.scorer import Scorer
 from pipelines.models.source import ModelSource

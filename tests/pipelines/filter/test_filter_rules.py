@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_recipes.refining import FilterSection
+from data_recipes.sections.refining import FilterSection
 from pipelines.artifacts.documents import redact
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter.redactions import choose_redactions

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes import CorpusRecipe, RecipeError
-from data_recipes.refining import FilterSection, ScoreSection
+from data_recipes.sections.refining import FilterSection, ScoreSection
 from infra.artifact import Artifact
 from infra.runner import build
 from infra.stage import Stage

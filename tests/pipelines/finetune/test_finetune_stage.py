@@ -18,17 +18,22 @@ from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.lora import read_adapter
-from data_recipes.finetuning import FinetuneSection
-from data_recipes.training import TrainSection
+from data_recipes.sections.finetuning import FinetuneSection
+from data_recipes.sections.training import TrainSection
 from infra.artifact import Artifact, Manifest
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import file_digest
 from pipelines import finetune
 from pipelines.artifacts.checkpoint import FINETUNED_FILE, Finetuned, checkpoint_folder
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import read_rows
-from pipelines.artifacts.tokens import TokenSequences, TokensIndex, write_token_shard, write_trained_marks
+from pipelines.artifacts.tokenization.tokens import (
+    TokenSequences,
+    TokensIndex,
+    write_token_shard,
+    write_trained_marks,
+)
 from pipelines.finetune.stage import schedule
 from tests.kit.interruption import interrupted_before
 from tests.kit.stages import idle_stage

@@ -16,7 +16,7 @@ from arctic_model.training.losses.preference import pair_log_probs
 from arctic_model.training.optimization.settings import Dpo, Optimization, Tuning
 from pipelines.artifacts.conversations import Conversation, Turn
 from pipelines.artifacts.sequence_order.token_rows import read_rows
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from tests.kit.conversations import tokenized
 from tests.kit.tokenizers import write_byte_tokenizer
 

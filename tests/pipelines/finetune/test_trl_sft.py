@@ -8,7 +8,7 @@ import torch
 
 from arctic_model.training.losses.cross_entropy import head_nll
 from pipelines.artifacts.conversations import Conversation, Turn
-from pipelines.artifacts.tokenizer import CHAT_TEMPLATE
+from pipelines.artifacts.tokenization.tokenizer import CHAT_TEMPLATE
 from pipelines.tokenize.chat.encode import ChatTokenizer
 from tests.kit.tokenizers import write_byte_tokenizer
 from tests.pipelines.tokenize.chat.templates import WITH_MARKERS

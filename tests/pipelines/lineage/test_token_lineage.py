@@ -9,7 +9,7 @@ import pytest
 
 from infra.artifact import Artifact, Manifest
 from pipelines.artifacts.documents import DOCUMENTS, Document, write_documents
-from pipelines.artifacts.tokens import PIECES, Piece, TokensIndex, write_token_shard
+from pipelines.artifacts.tokenization.tokens import PIECES, Piece, TokensIndex, write_token_shard
 from pipelines.errors import NotInStoreError
 from pipelines.lineage.tokens import find_token
 

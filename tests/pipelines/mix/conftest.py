@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from data_recipes import RunRecipe
-from data_recipes.curriculum import PhaseSection
+from data_recipes.sections.curriculum import PhaseSection
 
 
 @pytest.fixture

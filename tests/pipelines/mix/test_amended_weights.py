@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from data_recipes import RecipeError, RunRecipe
-from data_recipes.curriculum import PhaseSection
+from data_recipes.sections.curriculum import PhaseSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
 from pipelines import mix
-from pipelines.artifacts.phase_plan import PhaseOrder
-from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
+from pipelines.artifacts.sequence_order.phase_plan import PhaseOrder
+from pipelines.artifacts.tokenization.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.mix import Lengths, MixInputs
 from pipelines.mix.from_recipe import simulate
 from tests.kit.stages import committed, idle_stage

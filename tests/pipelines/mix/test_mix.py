@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_recipes import RecipeError
-from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.sections.curriculum import MixSection, PhaseSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
 from pipelines import mix
-from pipelines.artifacts.phase_plan import PhasePlan
-from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
+from pipelines.artifacts.tokenization.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.mix import Lengths, MixInputs
 from pipelines.mix.budgets import PhaseBudget, in_length, phase_shares, whole_sequences
 from pipelines.mix.from_recipe import phase_budgets

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from data_recipes import RecipeError, RunRecipe, load_run
-from data_recipes.curriculum import MixSection
+from data_recipes.sections.curriculum import MixSection
 from infra.context import StageContext
 from pipelines import mix
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
-from pipelines.artifacts.tokens import PIECES, TokensIndex, write_token_shard
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.tokenization.tokens import PIECES, TokensIndex, write_token_shard
 from pipelines.cli.terminal.tables.mixture import print_mix
 from pipelines.mix import Lengths, MixInputs
 from pipelines.mix import simulator as mix_simulator

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_recipes import RecipeError
-from data_recipes.curriculum import MixSection, PhaseSection
+from data_recipes.sections.curriculum import MixSection, PhaseSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage
 from pipelines import mix
-from pipelines.artifacts import tokens
-from pipelines.artifacts.phase_plan import PhasePlan
-from pipelines.artifacts.tokens import TokensIndex, write_token_shard
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
+from pipelines.artifacts.tokenization import tokens as tokens
+from pipelines.artifacts.tokenization.tokens import TokensIndex, write_token_shard
 from pipelines.mix import Lengths, MixInputs
 from pipelines.mix.weighting import long_document_copies, sequence_means, summed_copies
 from tests.kit.stages import committed

@@ -25,8 +25,8 @@ from pipelines.artifacts.evaluation import (
     Scores,
     write_differences,
 )
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan, seek_table
 from pipelines.artifacts.scores import SCORES
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan, seek_table
 
 CORPORA = ("python_code", "python_docs", "text_to_sql")
 PHASES = {"general": (60, 30, 10), "code": (45, 25, 30), "enterprise": (35, 10, 55)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.refining import BenchmarkSection, FilterSection
+from data_recipes.sections.refining import BenchmarkSection, FilterSection
 from pipelines.score.benchmark_files import read_benchmark
 from pipelines.score.contamination import MIN_ITEM_WORDS, BenchmarkIndex, build_index
 from pipelines.score.text.characters import Characters

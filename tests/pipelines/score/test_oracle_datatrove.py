@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from data_recipes.refining import FilterSection
 from data_recipes.schema import SourceSection
+from data_recipes.sections.refining import FilterSection
 from infra.context import StageContext
 from pipelines import source
 from pipelines.artifacts.documents import shard_paths

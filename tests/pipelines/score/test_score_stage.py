@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_recipes import RecipeError
-from data_recipes.refining import ScoreSection
+from data_recipes.sections.refining import ScoreSection
 from infra.artifact import Artifact
 from infra.runner import build
 from infra.stage import Stage

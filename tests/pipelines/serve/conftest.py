@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from arctic_model import ArcticModel, preset
-from pipelines.artifacts.tokenizer import write_config
+from pipelines.artifacts.tokenization.tokenizer import write_config
 from pipelines.serve.options import ServeOptions
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 

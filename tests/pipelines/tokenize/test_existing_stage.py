@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from data_recipes.schema import TokenizerSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
+from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
 from pipelines.tokenize import existing_tokenizer_stage, pin, probing
 
 END = "<|endoftext|>"
@@ -205,7 +205,7 @@ def test_random_encoding_that_no_field_switches_off_is_refused(tmp_path: Path, m
     made = byte_level()
     made.model.dropout = 0.4
     made.save(str(tmp_path / "made.json"))
-    monkeypatch.setattr("pipelines.artifacts.tokenizer.SAMPLING", ())
+    monkeypatch.setattr("pipelines.artifacts.tokenization.tokenizer.SAMPLING", ())
     with pytest.raises(RecipeError, match="gives a text other ids each time"):
         pin(section(), tmp_path)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.artifacts.tokens import PIECES, TokensIndex, id_dtype, write_token_shard
+from pipelines.artifacts.tokenization.tokens import PIECES, TokensIndex, id_dtype, write_token_shard
 from pipelines.tokenize.export import FORMATS, export_tokens
 from pipelines.tokenize.packing import fill_rows, pack
 

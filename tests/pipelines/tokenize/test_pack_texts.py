@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize.pack_texts import TokenizeError, pack_texts, train_tokenizer
 
 TEXTS = [f"SELECT name FROM table_{number} WHERE age > {number};" for number in range(40)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.context import StageContext
-from pipelines.artifacts.tokens import TokensIndex, write_token_shard
+from pipelines.artifacts.tokenization.tokens import TokensIndex, write_token_shard
 from pipelines.tokenize import repack_stage
 from pipelines.tokenize.packing import fill_rows, pack
 from pipelines.tokenize.repack.shard import Repacked, repack_shard

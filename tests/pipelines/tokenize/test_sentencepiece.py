@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from data_recipes.schema import TokenizerSection
 from data_recipes.section import RecipeError
 from infra.context import StageContext
-from pipelines.artifacts.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
+from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, TextTokenizer, write_config
 from pipelines.tokenize import existing_tokenizer_stage, pin
 
 SPECIAL = ["<unk>", "<s>", "</s>"]

@@ -14,8 +14,8 @@ from infra.context import StageContext
 from infra.stage import Metrics, Stage
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
-from pipelines.artifacts.tokenizer import CONFIG_FILE, SAMPLE_FILE, TOKENIZER_FILE, TextTokenizer
-from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
+from pipelines.artifacts.tokenization.tokenizer import CONFIG_FILE, SAMPLE_FILE, TOKENIZER_FILE, TextTokenizer
+from pipelines.artifacts.tokenization.tokens import TokenSequences, positions_and_targets
 from pipelines.tokenize import TokenizeInputs, TrainingDocuments
 from tests.kit.stages import committed, idle_stage
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from pipelines.artifacts.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, write_config
+from pipelines.artifacts.tokenization.tokenizer import CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, write_config
 from pipelines.tokenize import vocabulary
 from pipelines.tokenize.vocabulary import END, LONGEST_WORD, SPECIAL_TOKENS, train_tokenizer
 
@@ -93,7 +93,7 @@ def test_digits_stand_alone_and_words_are_merged(tokenizer: TextTokenizer) -> No
 
 
 def test_documents_of_any_size_are_encoded_in_order(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.artifacts.tokenizer.BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr("pipelines.artifacts.tokenization.tokenizer.BATCH_CHARACTERS", 1000)
     texts = ["a" * 2000, "b", *["c d"] * 200, "e" * 2000, "f"]
     documents = list(tokenizer.encode_documents(texts))
     assert [tokenizer.decode(ids[1:-1]) for ids in documents] == texts

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from arctic_model.presets import preset
-from data_recipes.training import TrainSection
+from data_recipes.sections.training import TrainSection
 from infra.artifact import Artifact, Manifest
 from infra.context import Event, StageContext
 from infra.stage import Stage
 from pipelines import train
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
-from pipelines.artifacts.tokens import TokensIndex, write_token_shard
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.tokenization.tokens import TokensIndex, write_token_shard
 
 LENGTH, SEQUENCES, VOCABULARY = 16, 24, 384
 SECTION = {

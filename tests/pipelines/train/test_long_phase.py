@@ -9,7 +9,7 @@ import pytest
 from arctic_model.checkpoint.reading import Checkpoint
 from infra.artifact import Artifact
 from infra.store.files import file_digest
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from tests.kit.interruption import interrupted_before
 from tests.pipelines.train.conftest import LENGTH, SECTION, SEQUENCES, Workshop, artifact, write_corpus
 

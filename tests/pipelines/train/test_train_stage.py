@@ -29,8 +29,8 @@ from pipelines.artifacts.checkpoint import (
     ROUTER_FIGURES,
     checkpoint_folder,
 )
-from pipelines.artifacts.phase_plan import PhasePlan
-from pipelines.artifacts.tokens import TokenSequences, positions_and_targets
+from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
+from pipelines.artifacts.tokenization.tokens import TokenSequences, positions_and_targets
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 from pipelines.train.workers import worker

@@ -10,7 +10,12 @@ import torch
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.losses.cross_entropy import token_nll
-from pipelines.artifacts.tokens import TokenSequences, TokensIndex, positions_and_targets, write_token_shard
+from pipelines.artifacts.tokenization.tokens import (
+    TokenSequences,
+    TokensIndex,
+    positions_and_targets,
+    write_token_shard,
+)
 from pipelines.tokenize.packing import fill_rows, pack
 
 CONFIG = preset("tiny", {"init_std": 0.2})

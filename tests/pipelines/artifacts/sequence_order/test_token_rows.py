@@ -7,7 +7,13 @@ import pyarrow as pa
 import pytest
 
 from pipelines.artifacts.sequence_order.token_rows import read_rows
-from pipelines.artifacts.tokens import PIECES, TokenSequences, TokensIndex, positions_and_targets, write_token_shard
+from pipelines.artifacts.tokenization.tokens import (
+    PIECES,
+    TokenSequences,
+    TokensIndex,
+    positions_and_targets,
+    write_token_shard,
+)
 
 LENGTH = 12
 

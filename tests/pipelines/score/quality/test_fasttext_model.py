@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_recipes import RecipeError
-from data_recipes.refining import ScoreSection
+from data_recipes.sections.refining import ScoreSection
 from pipelines import score
 from pipelines.score.files import load_scorer
 from pipelines.score.quality.classifier import load_classifier

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data_recipes.refining import FilterSection, ScoreSection
+from data_recipes.sections.refining import FilterSection, ScoreSection
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown

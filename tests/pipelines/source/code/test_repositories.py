@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data_recipes.inputs import RepositoriesInput
+from data_recipes.sections.inputs import RepositoriesInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN, DocumentWriter
 from pipelines.source.code import repositories
 from pipelines.source.document_sink import DocumentSink

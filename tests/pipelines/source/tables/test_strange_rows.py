@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_recipes.inputs import TableInput
+from data_recipes.sections.inputs import TableInput
 from pipelines.artifacts.documents import DocumentWriter
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.tables.rows import BadRow, BrokenFileError, Row, read_json_lines, read_parquet_rows

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from data_recipes.inputs import TextToSqlInput
+from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.source.text_to_sql import schemas as sql_schemas
 from pipelines.source.text_to_sql.difficulty import count_components

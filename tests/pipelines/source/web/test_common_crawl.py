@@ -13,9 +13,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from data_recipes import CorpusRecipe, RecipeError
-from data_recipes.inputs import CommonCrawlInput
 from data_recipes.lock import Lock
 from data_recipes.schema import SourceSection
+from data_recipes.sections.inputs import CommonCrawlInput
 from pipelines import source
 from pipelines.source.inputs import plan
 from pipelines.source.io.ranged_file import RangedFile

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.artifacts.chat_template import ChatTemplate, TemplateError
 from pipelines.artifacts.conversations import Conversation, Turn
 from pipelines.artifacts.documents import Document
 from pipelines.artifacts.sequence_order.token_rows import read_rows
-from pipelines.artifacts.tokenizer import CHAT_TEMPLATE, TextTokenizer
-from pipelines.artifacts.tokens import TokenSequences
+from pipelines.artifacts.tokenization.chat_template import ChatTemplate, TemplateError
+from pipelines.artifacts.tokenization.tokenizer import CHAT_TEMPLATE, TextTokenizer
+from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.tokenize.chat.encode import ChatTokenizer
 from pipelines.tokenize.chat.shard import ConversationError
 from tests.kit.conversations import Tokenized, tokenized

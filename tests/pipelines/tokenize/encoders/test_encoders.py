@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from pipelines.artifacts.tokenizer import TextTokenizer, write_config
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer, write_config
 from pipelines.tokenize.encoders import choice, choose, encode_checked
 from pipelines.tokenize.encoders.encoder import Encoder, Ids, LibraryEncoder, UnsupportedError
 from pipelines.tokenize.encoders.gigatoken import GigatokenEncoder

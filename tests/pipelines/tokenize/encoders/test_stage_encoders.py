@@ -10,7 +10,7 @@ from infra.artifact import Artifact
 from infra.context import StageContext
 from pipelines import tokenize
 from pipelines.artifacts.documents import DECISIONS, FILTERED, Document, write_documents, write_shard
-from pipelines.artifacts.tokenizer import TextTokenizer
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize import TokenizeInputs, TrainingDocuments
 from pipelines.tokenize.encoders import choice
 from pipelines.tokenize.encoders.encoder import Ids, LibraryEncoder

@@ -10,7 +10,7 @@ from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
 from infra.context import StageContext
-from pipelines.artifacts.phase_plan import CorpusShare, PhasePlan
+from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 from pipelines.train.workers import worker

@@ -4,7 +4,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_recipes.annotation import LabelLimitSection
 from data_recipes.section import (
     Count,
     ExtensionSection,
@@ -17,6 +16,7 @@ from data_recipes.section import (
     Section,
     Text,
 )
+from data_recipes.sections.annotation import LabelLimitSection
 
 PiiKind = Literal["card", "email", "iban", "ip", "national_id", "phone", "secret"]
 """Kinds of personal data and secrets that are found, by name."""

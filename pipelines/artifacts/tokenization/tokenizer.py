@@ -18,8 +18,8 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from infra.store.integrity import DamageError, read_committed
-from pipelines.artifacts.token_bytes import adds_blank, keep_special_names_apart, token_bytes
-from pipelines.artifacts.tokens import id_dtype
+from pipelines.artifacts.tokenization.token_bytes import adds_blank, keep_special_names_apart, token_bytes
+from pipelines.artifacts.tokenization.tokens import id_dtype
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"

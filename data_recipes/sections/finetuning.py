@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from data_recipes.section import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section, Text
-from data_recipes.training import TrainSection
+from data_recipes.sections.training import TrainSection
 
 SubjectName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
 """A name that is no number, since phases have numbers."""

@@ -1,0 +1,1 @@
+"""From text to ids and back: tokenizer, chat template, and packed sequences of tokens."""
