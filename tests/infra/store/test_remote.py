@@ -1,9 +1,7 @@
-"""Results in object storage: committed by the manifest alone, fetched by digest, built by one run at a time."""
+"""Results in object storage: committed by the manifest alone, fetched by digest."""
 
-import os
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +14,11 @@ from infra.fanout import map_shards
 from infra.plan import plan
 from infra.runner import Outcome, run_inline
 from infra.stage import Stage
-from infra.store import MANIFEST, Store, StoreError, cache, lease, objects, remote
+from infra.store import MANIFEST, Store, StoreError, cache, objects, remote
 from infra.store.cache import LIMIT_VARIABLE
 from infra.store.objects import AddressError, Objects
-from infra.store.remote import WORK_VARIABLE
-from tests.kit.s3_server import CREDENTIALS, S3, running_s3
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    with running_s3() as server:
-        yield server
-
-
-@pytest.fixture
-def machine(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Store]:
-    """The store as a machine with a working folder of its own sees it."""
-
-    def machine(name: str) -> Store:
-        monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / name))
-        return Store(s3.address()).open()
-
-    return machine
-
-
-def write(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
-    upstream = "".join((artifact.path / "sub" / "text").read_text() for artifact in inputs.values())
-    (context.out / "sub").mkdir()
-    (context.out / "sub" / "text").write_text(upstream + context.stage_id)
-    return {"data/bytes": float(len(upstream))}
-
-
-def chain(work: Any = write) -> list[Stage]:
-    source = Stage("source", "web", 1, {"pages": 3}, {}, work)
-    return [source, Stage("filter", "web", 1, {}, {"source": source}, write)]
-
-
-def run(store: Store, stages: list[Stage], name: str = "run") -> tuple[Outcome, list[dict[str, Any]]]:
-    log, events = EventLog(store.root / "runs" / name), []
-    outcome = run_inline(plan(store, stages), store, log, events.append)
-    log.close()
-    store.publish_run(name)
-    return outcome, events
-
-
-def stored(s3: S3) -> dict[str, bytes]:
-    everything = Objects(s3.address())
-    return {entry.name: everything.get(entry.name) for entry in everything.entries()}
+from tests.infra.store.chains import chain, run, stored, write
+from tests.kit.s3_server import CREDENTIALS, S3
 
 
 def test_another_machine_reuses_results_and_fetches_only_the_files_it_reads(
@@ -129,101 +83,6 @@ def test_finished_shards_of_a_broken_attempt_are_not_done_again_on_another_machi
     assert [name for name in stored(s3) if name.startswith("states")] == []
 
 
-class Builds:
-    """A stage that waits in the middle of its work, as long as a test wants."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.is_building, self.go_on = threading.Event(), threading.Event()
-
-    def __call__(self, context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
-        self.count += 1
-        self.is_building.set()
-        assert self.go_on.wait(60)
-        context.progress(1, 1, "pages")
-        return write(context, inputs)
-
-
-@pytest.fixture
-def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BEAT_S", "LOOK_S"):
-        monkeypatch.setattr(lease, name, 0.05)
-
-
-def in_thread(store: Store, stages: list[Stage], name: str) -> tuple[threading.Thread, list[Outcome]]:
-    outcomes: list[Outcome] = []
-    thread = threading.Thread(target=lambda: outcomes.append(run(store, stages, name)[0]))
-    thread.start()
-    return thread, outcomes
-
-
-@pytest.mark.usefixtures("quick_leases")
-def test_two_runs_on_two_machines_build_a_stage_once(machine: Callable[[str], Store], monkeypatch: Any) -> None:
-    monkeypatch.setattr("infra.runner.REPORT_S", 0.0)
-    builds = Builds()
-    first_store, second_store = machine("first"), machine("second")
-    thread, first = in_thread(first_store, chain(builds), "one")
-    assert builds.is_building.wait(60)
-    log = EventLog(second_store.root / "runs" / "two")
-    events: list[dict[str, Any]] = []
-
-    def see(event: dict[str, Any]) -> None:
-        events.append(event)
-        builds.go_on.set()
-
-    second = run_inline(plan(second_store, chain(builds)), second_store, log, see)
-    log.close()
-    thread.join()
-    assert builds.count == 1
-    assert events[0]["event"] == "waiting" and f"process {os.getpid()} on " in events[0]["needs"]
-    assert first[0].ok and "source[web]" in second.reused
-    manifests = [outcome.artifacts["filter[web]"].manifest for outcome in (first[0], second)]
-    assert manifests[0] == manifests[1]
-
-
-@pytest.mark.usefixtures("quick_leases")
-def test_a_builder_that_stopped_renewing_is_taken_over_and_ends_when_it_wakes(
-    machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "STALE_S", 0.3)
-    sleeper, builds = Builds(), Builds()
-    builds.go_on.set()
-    asleep, renew = threading.Event(), lease.Lease.renew
-    asleep.set()
-    monkeypatch.setattr(lease.Lease, "renew", lambda self: None if asleep.is_set() else renew(self))
-    first_store, second_store = machine("first"), machine("second")
-    thread, first = in_thread(first_store, chain(sleeper), "one")
-    assert sleeper.is_building.wait(60)
-    waker, second = in_thread(second_store, chain(builds), "two")
-    assert builds.is_building.wait(60)
-    asleep.clear()
-    waker.join()
-    sleeper.go_on.set()
-    thread.join()
-    assert second[0].ok and builds.count == 1
-    [error] = first[0].failed.values()
-    assert re.search(r"took the stage over|lease was removed", error)
-
-
-def test_two_builders_at_once_without_leases_end_with_the_same_bytes(
-    s3: S3, machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Correctness does not rest on leases: here nobody asks for one."""
-    monkeypatch.setattr(lease, "_acquired", lambda chosen, name, _waiting: lease.Lease(chosen, name, b"", ""))
-    builds = Builds()
-    runs = [in_thread(machine(name), chain(builds), name) for name in ("first", "second")]
-    while builds.count < 2:
-        assert builds.is_building.wait(60)
-    builds.go_on.set()
-    for thread, _ in runs:
-        thread.join()
-    outcomes = [outcomes[0] for _, outcomes in runs]
-    assert all(outcome.ok for outcome in outcomes)
-    texts = {(outcome.artifacts["filter[web]"].path / "sub" / "text").read_text() for outcome in outcomes}
-    assert texts == {"source[web]filter[web]"}
-    assert outcomes[0].artifacts["source[web]"].manifest == outcomes[1].artifacts["source[web]"].manifest
-
-
 def test_a_network_that_drops_requests_changes_nothing(s3: S3, machine: Callable[[str], Store], tmp_path: Path) -> None:
     calm = Store(tmp_path / "folder").open()
     expected = {name: artifact.manifest.digests() for name, artifact in run(calm, chain())[0].artifacts.items()}
@@ -236,7 +95,11 @@ def test_a_network_that_drops_requests_changes_nothing(s3: S3, machine: Callable
 
 
 DENIED = (403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
+
+
 EXPIRED = (400, "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>")
+
+
 SLOW_DOWN = (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
 
 

@@ -1,154 +1,27 @@
-"""MLflow holds what the event log tells: once, whatever dies, and never at the run's expense."""
+"""MLflow holds what the event log tells, and never at the run's expense."""
 
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from infra.events import EVENTS, EventLog
-from infra.stage import Stage
 from infra.store import Store
-from infra.tracking import Tracker, catch_up, reconcile
-from infra.tracking.experiments import experiments
+from infra.tracking import catch_up
 from infra.tracking.tracker import CURSOR
-from tests.kit.stages import idle_stage
-
-START = 1_800_000_000.0
-SAMPLES = {"prompt": ["1 + 1?", "why?"], "answer": ["two", "because"], "right": [True, False]}
-
-
-class Story:
-    """Writes the log of one run as the driver does, and commits the results that it tells of."""
-
-    def __init__(self, store: Store, run_id: str, stages: list[Stage], at: float = START, register: str = "") -> None:
-        self.store = store
-        self.log = EventLog(store.root / "runs" / run_id)
-        self.now = at
-        recipe = {"run": {"name": "tiny", "phases": [{"tokens": 10}, {"tokens": 20}]}, "pins": {"web": {"a": "b" * 64}}}
-        provenance = {"git": {"commit": "c" * 40, "dirty": False}}
-        planned = [_planned(store, stage) for stage in stages]
-        identity = {"run_id": run_id, "name": "tiny", **({"register": register} if register else {})}
-        self.tell(event="run_started", **identity, recipe=recipe, stages=planned, provenance=provenance)
-
-    def tell(self, **event: Any) -> None:
-        self.now += 1.0
-        self.log.append({"time": self.now, **event})
-
-    def begin(self, stage: Stage, attempt: int = 1) -> None:
-        self.tell(event="stage_started", **_identity(stage), attempt=attempt, params=dict(stage.params))
-
-    def measure(self, stage: Stage, points: list[tuple[int, dict[str, float]]]) -> None:
-        self.tell(event="metrics", stage=stage.id, points=[[step, values] for step, values in points])
-
-    def publish(self, stage: Stage, name: str) -> Path:
-        file = self.store.path(stage).with_suffix(".traces") / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("{}")
-        self.tell(event="file", stage=stage.id, path=str(file))
-        return file
-
-    def commit(self, stage: Stage, metrics: dict[str, float], files: dict[str, str | pa.Table] | None = None) -> None:
-        scratch = self.store.scratch(stage)
-        for name, content in (files or {"data.txt": "x"}).items():
-            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, str):
-                (scratch / name).write_text(content)
-            else:
-                pq.write_table(content, scratch / name)
-        made = self.store.commit(stage, scratch, metrics=metrics, quarantined=[], seconds=2.0, provenance={}, shards={})
-        self.tell(event="stage_finished", **_identity(stage), seconds=2.0, path=str(made.path))
-
-    def reuse(self, stage: Stage) -> None:
-        self.tell(event="stage_reused", **_identity(stage), path=str(self.store.path(stage)))
-
-    def end(self, status: str = "finished") -> None:
-        self.tell(event="run_finished", status=status, seconds=self.now - START)
-        self.log.close()
-
-
-def _planned(store: Store, stage: Stage) -> dict[str, Any]:
-    action, reason = ("reuse", "committed") if store.find(stage) else ("build", "never built in this store")
-    inputs = {name: upstream.key for name, upstream in stage.inputs.items()}
-    named = {"id": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
-    fields = ("model_output", "model_input", "model_key", "step_metric")
-    model = {name: getattr(stage, name) for name in fields}
-    return {**named, "action": action, "reason": reason, "inputs": inputs, **model}
-
-
-def _identity(stage: Stage) -> dict[str, str]:
-    return {"stage": stage.id, "name": stage.name, "subject": stage.subject, "key": stage.key}
-
-
-def _stage(name: str, subject: str = "", params: dict[str, Any] | None = None, **inputs: Stage) -> Stage:
-    return idle_stage(name, subject, params or {}, inputs)
-
-
-SOURCE = _stage("source", "web", {"fraction": 0.5, "inputs": [{"kind": "warc"}]})
-TRAIN = replace(_stage("train", "1", {"model": {"num_layers": 2}}, mix=SOURCE), model_output="checkpoint")
-EVALUATE = replace(_stage("evaluate", "1", {}, train=TRAIN), model_input="train")
-REPORT = _stage("report", "", {}, evaluate=EVALUATE)
-CHAIN = [SOURCE, TRAIN, EVALUATE, REPORT]
-
-
-def tell_whole_run(store: Store, run_id: str = "tiny-1") -> Story:
-    story = Story(store, run_id, CHAIN)
-    story.begin(SOURCE)
-    story.tell(event="warning", stage=SOURCE.id, message="one record was cut short")
-    story.commit(SOURCE, {"data/documents": 12.0})
-    story.begin(TRAIN)
-    story.measure(TRAIN, [(1, {"train/loss": 4.0, "learning_rate": 0.1}), (2, {"train/loss": 3.0})])
-    story.measure(TRAIN, [(3, {"train/loss": 2.5})])
-    story.publish(TRAIN, "trace-10-13.json.gz")
-    story.commit(TRAIN, {"parameters": 1000.0, "loss": 2.4}, {"checkpoint/model.json": "{}"})
-    story.begin(EVALUATE)
-    story.commit(EVALUATE, {"eval/bits_per_byte/web": 1.5}, {"tables/samples.parquet": pa.table(SAMPLES)})
-    story.begin(REPORT)
-    story.commit(REPORT, {"pages": 1.0}, {"report.html": "<p>", "figures/loss.png": "png"})
-    story.end()
-    return story
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory, mlflow_of: Any) -> bytes:
-    """A fresh MLflow database, made once: building its tables takes seconds."""
-    root = tmp_path_factory.mktemp("database")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        mlflow_of(Store(root)).client.search_experiments()
-    return (root / "mlflow.db").read_bytes()
-
-
-@pytest.fixture
-def store(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return _store(tmp_path / "store", empty_database)
-
-
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, empty_database: bytes, mlflow_of: Any) -> Any:
-    """MLflow after one whole run was sent in one go."""
-    store = _store(tmp_path_factory.mktemp("undisturbed"), empty_database)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tell_whole_run(store)
-        catch_up(store.root)
-        return mlflow_of(store)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(seen: Any) -> str:
-    return seen.everything()
-
-
-def _store(root: Path, database: bytes) -> Store:
-    store = Store(root).open()
-    (store.root / "mlflow.db").write_bytes(database)
-    return store
+from tests.infra.tracking.story import (
+    CHAIN,
+    EVALUATE,
+    REPORT,
+    SAMPLES,
+    SOURCE,
+    START,
+    TRAIN,
+    Story,
+    plain_stage,
+    tell_whole_run,
+)
 
 
 def test_one_parent_and_one_child_per_attempt_named_in_the_order_of_the_plan(seen: Any):
@@ -247,14 +120,14 @@ def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Any):
 def test_scores_have_the_step_that_their_stage_names(store: Store, mlflow_of: Any):
     """Of a phase, on its run and the whole run; of a checkpoint alone also on the run and the model that it is of."""
     tell_whole_run(store)
-    phase = replace(_stage("evaluate", "2", {}, train=TRAIN), model_input="train", step_metric="eval/tokens")
+    phase = replace(plain_stage("evaluate", "2", {}, train=TRAIN), model_input="train", step_metric="eval/tokens")
     story = Story(store, "tiny-2", [SOURCE, TRAIN, phase])
     story.reuse(SOURCE)
     story.reuse(TRAIN)
     story.begin(phase)
     story.commit(phase, {"eval/piqa/acc": 0.5, "eval/tokens": 7168.0})
     story.end()
-    alone = replace(_stage("evaluate", "train-1"), model_key=TRAIN.key, step_metric="eval/tokens")
+    alone = replace(plain_stage("evaluate", "train-1"), model_key=TRAIN.key, step_metric="eval/tokens")
     later = Story(store, "tiny-3", [alone], at=START + 100)
     later.begin(alone)
     later.commit(alone, {"eval/piqa/acc": 0.75, "eval/tokens": 8192.0})
@@ -284,51 +157,6 @@ def test_a_table_of_a_result_is_a_table_in_mlflow(seen: Any, monkeypatch: pytest
     assert shown.to_dict("list") == SAMPLES
 
 
-def test_sending_everything_again_changes_nothing(store: Store, undisturbed: str, mlflow_of: Any):
-    tell_whole_run(store)
-    catch_up(store.root)
-    (store.root / "runs" / "tiny-1" / CURSOR).unlink()
-    catch_up(store.root)
-    assert mlflow_of(store).everything() == undisturbed
-
-
-@pytest.mark.parametrize("call", [1, 12, 25, 38])
-def test_losing_mlflow_at_any_write_and_going_on_gives_the_same(
-    store: Store, undisturbed: str, call: int, monkeypatch: pytest.MonkeyPatch, mlflow_of: Any
-):
-    """The connection breaks before the n-th write where n is odd, after it where n is even."""
-    import infra.tracking.projection as projection
-
-    count = 0
-
-    class Breaking(projection.MlflowClient):
-        def __getattribute__(self, name: str) -> Any:
-            method = super().__getattribute__(name)
-            return _break(method) if name.startswith(("create", "log_", "set_", "finalize")) else method
-
-    def _break(method: Any) -> Any:
-        def write(*args: Any, **kwargs: Any) -> Any:
-            nonlocal count
-            count += 1
-            mine = count
-            if mine == call and call % 2:
-                raise ConnectionError("lost before the write")
-            result = method(*args, **kwargs)
-            if mine == call:
-                raise ConnectionError("lost after the write")
-            return result
-
-        return write
-
-    tell_whole_run(store)
-    tracker = Tracker(store.root, "tiny-1")
-    with monkeypatch.context() as patch:
-        patch.setattr(projection, "MlflowClient", Breaking)
-        assert tracker.sync() is False
-    assert tracker.sync() is True
-    assert mlflow_of(store).everything() == undisturbed
-
-
 def test_a_run_that_builds_nothing_has_no_row(store: Store, mlflow_of: Any):
     tell_whole_run(store)
     story = Story(store, "tiny-2", CHAIN, START + 1000)
@@ -341,7 +169,7 @@ def test_a_run_that_builds_nothing_has_no_row(store: Store, mlflow_of: Any):
 
 def test_a_run_that_builds_a_part_shows_the_figures_of_what_it_reuses(store: Store, mlflow_of: Any):
     tell_whole_run(store)
-    page = _stage("page", "", {}, report=REPORT)
+    page = plain_stage("page", "", {}, report=REPORT)
     story = Story(store, "tiny-2", [*CHAIN, page], START + 1000)
     for stage in CHAIN:
         story.reuse(stage)
@@ -397,7 +225,7 @@ def test_a_dataset_has_the_folder_that_it_lies_in_and_the_columns_of_its_table(s
 
 def test_a_run_that_is_asked_to_registers_its_last_model_once_with_an_alias_of_its_own(store: Store, mlflow_of: Any):
     for number in (1, 2):
-        train = replace(_stage("train", "1", {"seed": number}, mix=SOURCE), model_output="checkpoint")
+        train = replace(plain_stage("train", "1", {"seed": number}, mix=SOURCE), model_output="checkpoint")
         story = Story(store, f"tiny-{number}", [train], at=START + 100 * number, register="code-model")
         story.begin(train)
         story.commit(train, {"loss": 1.0}, {"checkpoint/model.json": "{}"})
@@ -411,113 +239,3 @@ def test_a_run_that_is_asked_to_registers_its_last_model_once_with_an_alias_of_i
     assert sorted(int(version.version) for version in versions) == [1, 2]
     aliased = {alias: client.get_model_version_by_alias("code-model", alias).version for alias in ("tiny-1", "tiny-2")}
     assert {alias: int(version) for alias, version in aliased.items()} == {"tiny-1": 1, "tiny-2": 2}
-
-
-def test_a_published_file_that_was_removed_since_is_passed_over(store: Store, mlflow_of: Any):
-    story = Story(store, "tiny-1", CHAIN)
-    story.begin(TRAIN)
-    story.publish(TRAIN, "trace-10-13.json.gz").unlink()
-    story.measure(TRAIN, [(1, {"train/loss": 4.0})])
-    catch_up(store.root)
-    assert mlflow_of(store).files("02 train 1") == []
-    assert mlflow_of(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
-
-
-def test_a_failure_keeps_its_traceback_and_closes_its_run(store: Store, mlflow_of: Any):
-    story = Story(store, "tiny-1", CHAIN)
-    story.begin(SOURCE)
-    story.tell(event="stage_failed", stage=SOURCE.id, error="ValueError: bad", detail="Traceback ... ValueError: bad")
-    story.tell(event="stage_skipped", stage=TRAIN.id, because="source[web] has no result")
-    story.end("failed")
-    catch_up(store.root)
-    seen = mlflow_of(store)
-    failed = seen.run("01 source web")
-    assert failed.info.status == "FAILED"
-    path = Path(seen.client.download_artifacts(failed.info.run_id, "error.txt"))
-    assert path.read_text().startswith("Traceback")
-    assert seen.run("tiny-1").info.status == "FAILED"
-    note = seen.run("tiny-1").data.tags["mlflow.note.content"]
-    assert "| 01 | source[web] | build | failed |" in note
-    assert "skipped: source[web] has no result" in note
-
-
-def test_a_new_attempt_is_a_new_run_and_ends_the_one_before(store: Store, mlflow_of: Any):
-    story = Story(store, "tiny-1", CHAIN)
-    story.begin(SOURCE, attempt=1)
-    story.begin(SOURCE, attempt=2)
-    story.commit(SOURCE, {})
-    story.end()
-    catch_up(store.root)
-    seen = mlflow_of(store)
-    assert seen.run("01 source web").info.status == "KILLED"
-    assert seen.run("01 source web (attempt 2)").info.status == "FINISHED"
-
-
-def test_the_next_driver_closes_what_a_killed_one_left(store: Store, mlflow_of: Any):
-    story = Story(store, "tiny-1", CHAIN)
-    story.begin(SOURCE)
-    catch_up(store.root)
-    assert mlflow_of(store).run("01 source web").info.status == "RUNNING"
-    with (store.root / "runs" / "tiny-1" / EVENTS).open("a") as log:
-        log.write('{"event": "metrics", "sta')
-    assert reconcile(store.root) == [], "its driver may still write"
-    story.log.close()
-    assert reconcile(store.root) == ["tiny-1"]
-    assert reconcile(store.root) == []
-    catch_up(store.root)
-    seen = mlflow_of(store)
-    assert [seen.run(name).info.status for name in ("tiny-1", "01 source web")] == ["KILLED", "KILLED"]
-    assert seen.run("tiny-1").info.end_time == (START + 2) * 1000
-
-
-def test_only_complete_lines_are_sent(store: Store, mlflow_of: Any):
-    story = Story(store, "tiny-1", CHAIN)
-    log = store.root / "runs" / "tiny-1" / EVENTS
-    story.begin(TRAIN)
-    line = json.dumps({"time": START + 9, "event": "metrics", "stage": TRAIN.id, "points": [[1, {"train/loss": 4.0}]]})
-    tracker = Tracker(store.root, "tiny-1")
-    with log.open("a") as file:
-        file.write(line[:20])
-        file.flush()
-        assert tracker.sync()
-        assert mlflow_of(store).curve("02 train 1", "train/loss") == []
-        file.write(line[20:] + "\n")
-        file.flush()
-        assert tracker.sync()
-    assert mlflow_of(store).curve("02 train 1", "train/loss") == [(1, 4.0)]
-
-
-def test_another_tracking_uri_gets_the_whole_story(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_of: Any
-):
-    tell_whole_run(store)
-    catch_up(store.root)
-    before = mlflow_of(store).names()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
-    catch_up(store.root)
-    assert mlflow_of(store).names() == before
-
-
-def test_an_experiment_that_was_deleted_in_mlflow_comes_back_with_the_next_run(store: Store, mlflow_of: Any):
-    tell_whole_run(store)
-    catch_up(store.root)
-    client, experiment = mlflow_of(store).client, mlflow_of(store).experiment
-    client.delete_experiment(experiment)
-    assert experiments(store.root).deleted == ("tiny",)
-    other = _stage("source", "code")
-    story = Story(store, "tiny-2", [other])
-    story.begin(other)
-    story.commit(other, {})
-    story.end()
-    catch_up(store.root)
-    assert experiments(store.root).deleted == ()
-    assert mlflow_of(store).experiment == experiment
-    assert {"tiny-1", "tiny-2"} < set(mlflow_of(store).names())
-
-
-def test_a_result_that_was_deleted_since_does_not_hold_up_the_rest(store: Store, mlflow_of: Any):
-    tell_whole_run(store)
-    shutil.rmtree(store.path(TRAIN))
-    catch_up(store.root)
-    assert mlflow_of(store).run("02 train 1").info.status == "FINISHED"
-    assert mlflow_of(store).run("tiny-1").info.status == "FINISHED"
