@@ -1,20 +1,16 @@
-"""A Hugging Face directory with matrices in FP8: e4m3 with one float32 scale per block of 128 x 128, as DeepSeek-V3's
-checkpoints (arXiv 2412.19437, section 3.3.2)."""
+"""A Hugging Face directory with matrices in FP8 (see `arctic_model.kernels.fp8_blocks`)."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.export.huggingface import write_directory
 from arctic_model.export.weights import BIAS
+from arctic_model.kernels.fp8_blocks import BLOCK, quantize_blocks
 
-BLOCK = 128
-LARGEST = torch.finfo(torch.float8_e4m3fn).max
 EXACT = ("embed_tokens", "lm_head", "block_sparse_moe.gate")
 """Modules whose matrices stay in bfloat16: few bytes, and a wrong choice of experts costs most."""
 SCALE = "_scale_inv"
@@ -50,20 +46,3 @@ def to_fp8(name: str, tensor: Tensor) -> Mapping[str, Tensor]:
         return {name: tensor.to(torch.bfloat16)}
     values, scales = quantize_blocks(tensor.float())
     return {name: values, f"{name}{SCALE}": scales}
-
-
-def quantize_blocks(
-    matrix: Float[Tensor, "rows columns"],
-) -> tuple[Tensor, Float[Tensor, "row_blocks column_blocks"]]:
-    """Divide each block by its largest absolute value over 448, the largest of e4m3, and round.
-
-    Returns:
-        The matrix in float8_e4m3fn, and the scales by which its blocks are multiplied again.
-    """
-    rows, columns = matrix.shape
-    padded = F.pad(matrix, (0, -columns % BLOCK, 0, -rows % BLOCK))
-    blocks = padded.unflatten(0, (-1, BLOCK)).unflatten(2, (-1, BLOCK))
-    # A block of zeros has no scale; any will do.
-    scales = (blocks.abs().amax(dim=(1, 3)) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-    scaled = (blocks / scales[:, None, :, None]).flatten(2, 3).flatten(0, 1)
-    return scaled[:rows, :columns].to(torch.float8_e4m3fn).contiguous(), scales

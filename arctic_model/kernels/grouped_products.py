@@ -19,13 +19,31 @@ def up_projection(
     rows: Float[Tensor, "M D"], matrices: Float[Tensor, "*E D F"], groups: Groups | None
 ) -> Float[Tensor, "M F"]:
     """Inner values: each row times its group's matrix."""
+    return _inner_values(rows, matrices, groups, columns=False)
+
+
+def inner_projection(
+    inner: Float[Tensor, "M F"], matrices: Float[Tensor, "*E F R"], groups: Groups | None
+) -> Float[Tensor, "M R"]:
+    """Each row of inner values times the matrix of its group, as inner values of another width."""
+    return _inner_values(inner, matrices, groups, columns=True)
+
+
+def add_inner_projection(
+    total: Float[Tensor, "M R"], inner: Float[Tensor, "M F"], matrices: Float[Tensor, "*E F R"], groups: Groups | None
+) -> Float[Tensor, "M R"]:
+    """Add `inner_projection(inner, matrices, groups)` to the inner values `total` in place.
+
+    Returns:
+        `total`.
+    """
     if not isinstance(groups, PaddedGroups):
-        return _product(rows, matrices, groups)
-    inner = rows.new_empty(len(rows), matrices.shape[2])
-    outs = groups.parts(inner, columns=True)
-    for part, matrix, out in zip(groups.parts(rows), groups.matrices(matrices), outs, strict=True):
-        _multiply(matrix.mT, part.mT, out=out.mT)
-    return inner
+        return total.add_(_product(inner, matrices, groups))
+    parts, outs = groups.parts(inner, columns=True), groups.parts(total, columns=True)
+    for part, matrix, out in zip(parts, groups.matrices(matrices), outs, strict=True):
+        add = out.mT.baddbmm_ if out.dim() == 3 else out.mT.addmm_
+        add(matrix.mT, part.mT)
+    return total
 
 
 def down_projection(
@@ -61,16 +79,31 @@ def add_down_projection(
 
 
 def outer_product(
-    left: Float[Tensor, "M A"], right: Float[Tensor, "M B"], groups: Groups | None, *, inner: Literal["left", "right"]
+    left: Float[Tensor, "M A"],
+    right: Float[Tensor, "M B"],
+    groups: Groups | None,
+    *,
+    inner: Literal["left", "right", "both"],
 ) -> Float[Tensor, "*E A B"]:
-    """`left.T @ right` of each group: the gradient of its matrix. `inner` names the factor that has inner values."""
+    """`left.T @ right` of each group: the gradient of its matrix. `inner` names the factors that have inner values."""
     if not isinstance(groups, PaddedGroups):
         return _product(left.T, right, groups)
-    lefts, rights = groups.parts(left, columns=inner == "left"), groups.parts(right, columns=inner == "right")
+    lefts, rights = groups.parts(left, columns=inner != "right"), groups.parts(right, columns=inner != "left")
     products = torch.bmm(lefts[0].mT, rights[0])
     for product, a, b in zip(groups.matrices(products)[1:], lefts[1:], rights[1:], strict=True):
         product.addmm_(a.T, b)
     return products
+
+
+def _inner_values(rows: Tensor, matrices: Tensor, groups: Groups | None, *, columns: bool) -> Tensor:
+    """`columns`: whether the rows are inner values themselves."""
+    if not isinstance(groups, PaddedGroups):
+        return _product(rows, matrices, groups)
+    inner = rows.new_empty(len(rows), matrices.shape[2])
+    parts, outs = groups.parts(rows, columns=columns), groups.parts(inner, columns=True)
+    for part, matrix, out in zip(parts, groups.matrices(matrices), outs, strict=True):
+        _multiply(matrix.mT, part.mT, out=out.mT)
+    return inner
 
 
 def _product(rows: Tensor, matrices: Tensor, ends: Tensor | None) -> Tensor:

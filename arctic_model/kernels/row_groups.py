@@ -95,10 +95,10 @@ Groups: TypeAlias = Tensor | PaddedGroups
 """The ends of contiguous groups (int32): group e ends before row `ends[e]`; or a padded layout."""
 
 
-def are_padded(rows: Float[Tensor, "N D"], inner_width: int) -> bool:
-    """Whether rows of this kind, projected to `inner_width` and back, are laid out as PaddedGroups: if that is faster,
-    or if grouped_mm would refuse one of the two widths."""
-    unaligned = any(width * rows.element_size() % ALIGNED_BYTES for width in (rows.shape[1], inner_width))
+def are_padded(rows: Float[Tensor, "N D"], *inner_widths: int) -> bool:
+    """Whether rows of this kind, projected to each of `inner_widths` and back, are laid out as PaddedGroups: if that is
+    faster, or if grouped_mm would refuse one of the widths."""
+    unaligned = any(width * rows.element_size() % ALIGNED_BYTES for width in (rows.shape[1], *inner_widths))
     return unaligned or (rows.device.type, rows.dtype) in PADDED
 
 

@@ -17,6 +17,11 @@ class Experts(nn.Module):
         self.w2 = nn.Parameter(torch.empty(num_local, width, expert_size))
         self.w3 = nn.Parameter(torch.empty(num_local, expert_size, width))
 
+    @property
+    def inner_widths(self) -> tuple[int, ...]:
+        """Widths between the first and the last matrix."""
+        return (self.w1.shape[1],)
+
     def forward(self, rows: Float[Tensor, "M D"], groups: Groups) -> Float[Tensor, "M D"]:
         """The output of each expert for its own group of rows."""
         return swiglu_mlp(rows, self.w1, self.w2, self.w3, groups)

@@ -94,7 +94,7 @@ class SparseMoE(nn.Module):
         if capacity_factor:
             mask = within_capacity(routing.experts, self.num_experts, x.shape[-2], capacity_factor)
             routing = routing._replace(keep_mask=mask)
-        padded = are_padded(tokens, self.experts.w1.shape[1])
+        padded = are_padded(tokens, *self.experts.inner_widths)
         route = Route(routing.experts, self.num_experts, self.group, padded, routing.keep_mask)
         rows = dispatch.gather_tokens(tokens, route)
         route.finish()

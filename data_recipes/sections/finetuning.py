@@ -22,10 +22,25 @@ class LoraSection(Section):
     rslora: bool = False
     """Scale by alpha / sqrt(rank) instead of alpha / rank."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Probability that an element of an adapter's input is left out in training."""
-    targets: Annotated[list[Literal["attention", "dense"]], Field(min_length=1)] = ["attention", "dense"]
-    """Parts of each layer whose matrices get an adapter: attention, and the dense MLP beside the experts. Every token
-    passes both."""
+    """Probability that an element of an adapter's input is left out in training. PEFT has none for experts."""
+    targets: Annotated[list[Literal["attention", "dense", "experts"]], Field(min_length=1)] = ["attention", "dense"]
+    """Parts of each layer whose matrices get an adapter: attention and the dense MLP, which every token passes, and the
+    experts, each with adapters of its own."""
+    quantize_base: bool = False
+    """Hold the frozen matrices of the layers in FP8 (e4m3 with a scale per block of 128 x 128, as `to = "fp8"` exports
+    them): a byte per weight. The result is the adapters merged into what the blocks hold."""
+
+    @model_validator(mode="after")
+    def _peft_has_the_format(self) -> Self:
+        if self.dropout and "experts" in self.targets:
+            raise ValueError(
+                f'dropout = {self.dropout:g} with "experts" in targets: PEFT has no dropout for experts, so it could '
+                "not load the adapter. Set dropout = 0, or remove the target."
+            )
+        twice = [part for number, part in enumerate(self.targets) if part in self.targets[:number]]
+        if twice:
+            raise ValueError(f"targets = {self.targets}: {twice[0]!r} occurs twice. Remove one.")
+        return self
 
 
 class DpoSection(Section):

@@ -99,7 +99,9 @@ def tuning_of(section: FinetuneSection) -> Tuning:
     """The recipe's sections in the words of the job."""
     lora, dpo = section.lora, section.preference
     return Tuning(
-        Lora(lora.rank, lora.alpha, lora.rslora, tuple(lora.targets), lora.dropout) if lora else None,
+        Lora(lora.rank, lora.alpha, lora.rslora, tuple(lora.targets), lora.dropout, lora.quantize_base)
+        if lora
+        else None,
         Dpo(dpo.beta, dpo.label_smoothing) if dpo else None,
     )
 

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 from pydantic import ValidationError
 
-from arctic_model.config import ConfigError
+from arctic_model.config import ArcticConfig, ConfigError
 from data_recipes import CorpusRecipe, RunRecipe
-from data_recipes.sections.finetuning import FinetuneSection
+from data_recipes.sections.finetuning import FinetuneSection, LoraSection
 from pipelines.fit.configs import model_config
 
 
@@ -54,13 +54,8 @@ def _layout_mistakes(section: FinetuneSection, run: RunRecipe) -> Iterator[str]:
         return
     with suppress(ConfigError):
         # What is wrong with the architecture has a line of its own.
-        config = model_config(run)
-        if (
-            section.lora
-            and section.lora.targets == ["dense"]
-            and not any(map(config.has_mlp, range(config.num_layers)))
-        ):
-            yield 'lora.targets = ["dense"]: the model has no dense MLP, so there is nothing to train. Add "attention".'
+        if section.lora:
+            yield from _adapter_mistakes(section.lora, model_config(run))
     step_tokens = run.tokenize.sequence_length * train.global_batch_sequences
     if section.tokens is not None and section.tokens % step_tokens:
         nearest = max(1, round(section.tokens / step_tokens)) * step_tokens
@@ -68,6 +63,14 @@ def _layout_mistakes(section: FinetuneSection, run: RunRecipe) -> Iterator[str]:
             f"tokens = {section.tokens} is not a whole number of steps of {step_tokens} tokens (sequence_length x "
             f"global_batch_sequences). Use {nearest}."
         )
+
+
+def _adapter_mistakes(lora: LoraSection, config: ArcticConfig) -> Iterator[str]:
+    """Targets that the model does not have."""
+    if lora.targets == ["dense"] and not any(map(config.has_mlp, range(config.num_layers))):
+        yield 'lora.targets = ["dense"]: the model has no dense MLP, so there is nothing to train. Add "attention".'
+    if "experts" in lora.targets and not config.num_experts:
+        yield f'lora.targets = {lora.targets}: the model has no experts. Remove "experts".'
 
 
 CHAT_KINDS = ("chat", "text_to_sql_chat")

@@ -164,7 +164,7 @@ ITEMS: Mapping[type[Section], Item] = {
             "global_batch_sequences": (*POSITIVE, "3"),
             "objective": ('"ppo"', "3"),
             "dpo": ("3", "{ beta = 0.1 }"),
-            "lora": ("3", '{ targets = ["gate"] }'),
+            "lora": ("3", '{ targets = ["gate"] }', '{ targets = ["experts"], dropout = 0.1 }'),
         },
         "tiny.toml",
     ),

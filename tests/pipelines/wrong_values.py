@@ -87,7 +87,8 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 "alpha": POSITIVE_FLOAT,
                 "rslora": SWITCH,
                 "dropout": ("-0.1", "1.0", "[]"),
-                "targets": ("[]", '"attention"'),
+                "targets": ("[]", '"attention"', '["dense", "dense"]'),
+                "quantize_base": SWITCH,
             }.items()
         },
     ),

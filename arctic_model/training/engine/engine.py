@@ -1,6 +1,7 @@
 """The engine: a model, its gradients and its optimizer on this worker, with DeepSpeed underneath."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.sizing.parallel import require_expert_groups
 from arctic_model.training.engine import deepspeed_setup
-from arctic_model.training.lora.adapters import add_adapters, is_adapter
+from arctic_model.training.lora.adapters import add_adapters, draw_adapters, is_adapter
+from arctic_model.training.lora.frozen import fp8_matrices
 from arctic_model.training.optimization.optimizer import new_optimizer
 from arctic_model.training.optimization.settings import Optimization, part_of
 from arctic_model.weight_init import initialize
@@ -50,11 +52,14 @@ class Engine:
         self.group = self._expert_group(config, expert_parallel_size)
         with torch.device("meta"):
             self.model = ArcticModel(config, self.group)
+            # Before there is memory: a frozen matrix in FP8 never exists in a wider dtype.
+            if settings.tuning.lora:
+                add_adapters(self.model, settings.tuning.lora)
         self.model.to_empty(device=self._deepspeed.accelerator.get_accelerator().current_device_name())
         if drawn:
             initialize(self.model, config.init_std, self.model.local_experts, settings.seed)
         if settings.tuning.lora:
-            add_adapters(self.model, settings.tuning.lora, settings.seed)
+            draw_adapters(self.model, settings.seed)
         for _, parameter in self._frozen_parameters():
             parameter.requires_grad_(False)
         self._mark_experts()
@@ -160,9 +165,12 @@ class Engine:
 
     @torch.no_grad()
     def load_weights(self, read: ReadSlice) -> None:
-        """Load all weights but those of adapters, as `load` does."""
+        """Load all weights but those of adapters, as `load` does. What is held in FP8 is quantized on the way."""
+        for name, matrix in fp8_matrices(self.model):
+            first = self.group.rank * matrix.shape.numel() if is_expert(name) else 0
+            matrix.fill(partial(_read_weight, read, name, first))
         for name, parameter in self.model.named_parameters():
-            if not is_adapter(name):
+            if not is_adapter(name) and parameter.is_floating_point():
                 self._load_weight(name, parameter, read)
         self._hold_frozen(lambda name, kind, *part: read(name, kind, *part) if kind == WEIGHT else torch.zeros(part[1]))
         self._load_biases(read)
@@ -231,13 +239,14 @@ class Engine:
 
     def _marker(self, config: ArcticConfig) -> nn.Module:
         """What shows DeepSpeed that there are experts to train, if there are."""
-        if not config.num_experts or self._settings.tuning.lora or "experts" in self._settings.freeze:
+        lora = self._settings.tuning.lora
+        if not config.num_experts or (lora and "experts" not in lora.targets) or "experts" in self._settings.freeze:
             return nn.Identity()
         return deepspeed_setup.marker(self._deepspeed, config, self.group, self._group_name)
 
     def _mark_experts(self) -> None:
         for name, parameter in self.model.named_parameters():
-            if is_expert(name):
+            if part_of(name) == "experts":
                 vars(parameter).update(allreduce=False, group_name=self._group_name)
 
     @property
@@ -292,6 +301,10 @@ class _Trained(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         return self.loss(self.arctic, *inputs)
+
+
+def _read_weight(read: ReadSlice, name: str, first: int, start: int, length: int) -> Tensor:
+    return read(name, WEIGHT, first + start, length)
 
 
 def _chunks(gradient: Tensor) -> Sequence[Tensor]:

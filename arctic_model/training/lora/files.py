@@ -7,21 +7,33 @@ The header of the first holds the digest of the weights that the adapters were t
 """
 
 import json
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
-from arctic_model.training.lora.adapters import MATRICES
+from arctic_model.training.lora.adapters import LORA_A, LORA_B, MATRICES
 from arctic_model.training.optimization.settings import Lora, LoraTarget
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 """Before the names of a model's tensors in PEFT."""
+EXPERT = re.compile(r"(?P<experts>.*\.experts)\.(?P<number>\d+)\.(?P<part>\w+)\.weight")
+"""The name of one expert's adapter in a checkpoint."""
+STACKS = {
+    f"{pair}_{part}": f"{layer}.{part}.weight"
+    for pair, layer in (("gate_up", ".base_layer"), ("down", ""))
+    for part in (LORA_A, LORA_B)
+}
+"""What stands behind the name of the experts in PEFT, which wraps the parameter `gate_up_proj` first and `down_proj`
+around it."""
 
 
 def write_adapter(folder: Path, lora: Lora, tensors: Mapping[str, Tensor], base: str) -> None:
@@ -30,11 +42,11 @@ def write_adapter(folder: Path, lora: Lora, tensors: Mapping[str, Tensor], base:
     Args:
         folder: holds nothing yet.
         lora: how the adapters were made.
-        tensors: A and B of every adapter by the names of the model's parameters.
+        tensors: A and B of every adapter, by the names of a checkpoint.
         base: digest of the weights that they belong to.
     """
     folder.mkdir(parents=True)
-    named = {f"{PREFIX}{name}": tensor.detach().float().contiguous().cpu() for name, tensor in sorted(tensors.items())}
+    named = {f"{PREFIX}{name}": tensor.contiguous().cpu() for name, tensor in sorted(_stacked(tensors).items())}
     # One entry of metadata: the library writes several in an order that changes from file to file.
     save_file(named, folder / WEIGHTS, metadata={"base": base})
     (folder / CONFIG).write_text(json.dumps(_config(lora), indent=1, sort_keys=True), encoding="utf-8")
@@ -59,12 +71,45 @@ def read_adapter(folder: Path, base: str) -> tuple[Lora, dict[str, Tensor]]:
             "checkpoint that it was trained on."
         )
     modules = config["target_modules"]
-    targets: tuple[LoraTarget, ...] = tuple(target for target, (module, _) in MATRICES.items() if module in modules)
-    return Lora(config["r"], config["lora_alpha"], config["use_rslora"], targets, config["lora_dropout"]), tensors
+    targets: list[LoraTarget] = [target for target, (module, _) in MATRICES.items() if module in modules]
+    if config.get("target_parameters"):
+        targets.append("experts")
+    scale, dropout = (config["lora_alpha"], config["use_rslora"]), config["lora_dropout"]
+    lora = Lora(config["r"], *scale, tuple(targets), dropout)
+    return lora, _unstacked(tensors, lora.rank)
+
+
+def _stacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by PEFT's names: the adapters of all experts of a layer in two matrices, A [E r, D_in] with the rows of
+    one expert after those of another, and B [D_out, r E] in which the expert is what changes first."""
+    named, experts = {}, defaultdict[str, dict[int, Tensor]](dict)
+    for name, tensor in tensors.items():
+        if match := EXPERT.fullmatch(name):
+            experts[match["experts"] + STACKS[match["part"]]][int(match["number"])] = tensor.detach().float()
+        else:
+            named[name] = tensor.detach().float()
+    for name, by_number in experts.items():
+        matrices = [by_number[number] for number in sorted(by_number)]
+        named[name] = torch.cat(matrices) if LORA_A in name else torch.stack(matrices, dim=-1).flatten(1)
+    return named
+
+
+def _unstacked(named: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """The reverse of `_stacked`."""
+    tensors = {}
+    for name, tensor in named.items():
+        module, _, _ = name.partition(".experts.")
+        if module == name:
+            tensors[name] = tensor
+            continue
+        part = next(part for part, suffix in STACKS.items() if name == f"{module}.experts{suffix}")
+        matrices = tensor.split(rank) if LORA_A in name else tensor.unflatten(1, (rank, -1)).unbind(-1)
+        tensors |= {f"{module}.experts.{number}.{part}.weight": each for number, each in enumerate(matrices)}
+    return tensors
 
 
 def _config(lora: Lora) -> dict[str, Any]:
-    modules = (MATRICES[target] for target in lora.targets)
+    modules = [MATRICES[target] for target in lora.targets if target in MATRICES]
     pattern = "|".join(rf"{module}\.({'|'.join(names)})" for module, names in modules)
     return {
         "peft_type": "LORA",
@@ -78,5 +123,6 @@ def _config(lora: Lora) -> dict[str, Any]:
         "fan_in_fan_out": False,
         "inference_mode": True,
         # The experts have matrices of these names too.
-        "target_modules": rf".*\.({pattern})",
+        "target_modules": rf".*\.({pattern})" if modules else [],
+        "target_parameters": ["experts.gate_up_proj", "experts.down_proj"] if "experts" in lora.targets else None,
     }

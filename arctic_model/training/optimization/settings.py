@@ -8,7 +8,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 MOMENTUM_BUFFER = "momentum_buffer"
 
 
-LoraTarget = Literal["attention", "dense"]
+LoraTarget = Literal["attention", "dense", "experts"]
 ModelPart = Literal["embeddings", "attention", "dense", "router", "experts", "norms", "head"]
 """A part of a model that can be frozen: every parameter belongs to one."""
 MODEL_PARTS: tuple[ModelPart, ...] = get_args(ModelPart)
@@ -41,8 +41,9 @@ class Lora:
         rank: r, of A [r, D_in] and B [D_out, r].
         alpha: scale of the adapters, times `rank`.
         rslora: scale by alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023, arXiv 2312.03732).
-        targets: parts of a layer. Every token passes both: attention and the dense MLP.
-        dropout: probability that an element of an adapter's input is left out in training.
+        targets: parts of a layer. Every token passes attention and the dense MLP; of the experts, each has its own.
+        dropout: probability that an element of an adapter's input is left out in training. Not for experts.
+        quantize_base: hold the frozen matrices of the layers in FP8 blocks, a byte per weight.
     """
 
     rank: int = 16
@@ -50,6 +51,7 @@ class Lora:
     rslora: bool = False
     targets: tuple[LoraTarget, ...] = ("attention", "dense")
     dropout: float = 0.0
+    quantize_base: bool = False
 
     @property
     def scale(self) -> float:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from arctic_model.export.exporting import export
 from arctic_model.export.formats import FORMATS
-from arctic_model.export.fp8 import quantize_blocks
+from arctic_model.kernels.fp8_blocks import quantize_blocks
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from tests.kit.tokenizers import write_byte_tokenizer

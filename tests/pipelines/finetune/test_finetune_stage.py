@@ -15,6 +15,7 @@ import torch
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.kernels.fp8_blocks import dequantize_blocks, quantize_blocks
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.lora import read_adapter
@@ -42,6 +43,7 @@ LENGTH, SEQUENCES, BATCH = 16, 24, 4
 HELDOUT = 3
 """Pairs, which no whole number of passes holds."""
 LORA = {"rank": 4, "alpha": 8.0}
+EXPERTS = {**LORA, "targets": ["attention", "experts"], "quantize_base": True}
 TRAIN = TrainSection(
     global_batch_sequences=BATCH, micro_batch_sequences=2, peak_lr=0.5, checkpoint_every_steps=2, warmup_tokens=9999
 )
@@ -127,20 +129,49 @@ def test_adapters_alone_are_trained_and_then_merged(workshop: "Workshop") -> Non
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("zero_stage", [0, 1, 2])
-def test_two_workers_train_the_same_adapters(zero_stage: int, workshop: "Workshop") -> None:
+def test_adapters_of_experts_are_trained_beside_a_base_in_fp8(workshop: "Workshop") -> None:
     base = workshop.base(seed=7)
-    alone = workshop.run("alone", base, LORA)
 
-    together = workshop.run("together", base, LORA, num_workers=2, expert_parallel_size=2, zero_stage=zero_stage)
+    made = workshop.run("tuned", base, EXPERTS)
+
+    how = Finetuned.read(checkpoint_folder(made.out))
+    assert how
+    _, tensors = read_adapter(made.out / "adapter", how.base)
+    before, after = (Checkpoint(checkpoint_folder(folder)) for folder in (base, made.out))
+    expert = "model.layers.0.block_sparse_moe.experts.1"
+    b, a = (tensors[f"{expert}.gate_up_lora_{side}.weight"] for side in "BA")
+    product = 2.0 * b @ a
+    assert product.abs().max() > 0
+    for matrix, delta in zip(("w1", "w3"), product.chunk(2), strict=True):
+        held = dequantize_blocks(*quantize_blocks(before.read(f"{expert}.{matrix}.weight")))
+        torch.testing.assert_close(after.read(f"{expert}.{matrix}.weight"), held + delta, atol=1e-6, rtol=1e-5)
+    losses = pq.read_table(made.out / "history.parquet")["loss"].to_pylist()
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [LORA, EXPERTS], ids=["lora", "experts"])
+@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+def test_two_workers_train_the_same_adapters(zero_stage: int, lora: Any, workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+    alone = workshop.run("alone", base, lora)
+
+    together = workshop.run("together", base, lora, num_workers=2, expert_parallel_size=2, zero_stage=zero_stage)
 
     losses = [pq.read_table(made.out / "history.parquet")["loss"].to_pylist() for made in (alone, together)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("lora", [None, {**LORA, "dropout": 0.5}], ids=["full", "lora with dropout"])
-@pytest.mark.parametrize("objective", ["sft", "dpo"])
+@pytest.mark.parametrize(
+    ("lora", "objective"),
+    [
+        (None, "sft"),
+        (None, "dpo"),
+        ({**LORA, "dropout": 0.5}, "sft"),
+        ({**LORA, "dropout": 0.5}, "dpo"),
+        (EXPERTS, "sft"),
+    ],
+)
 def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, objective: str, workshop: "Workshop") -> None:
     base = workshop.base(seed=7)
     expected = workshop.run("once", base, lora, objective)

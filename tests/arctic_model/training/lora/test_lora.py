@@ -1,21 +1,38 @@
 """Adapters: they begin as nothing, learn what PEFT's learn, and come back merged as well as apart."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.checkpoint.tensors.names import unstacked
+from arctic_model.kernels.fp8_blocks import dequantize_blocks, quantize_blocks
+from arctic_model.kernels.row_groups import are_padded, arrange, lay_out
 from arctic_model.layer import ForwardPolicy
 from arctic_model.model import ArcticModel
+from arctic_model.moe.experts import Experts
 from arctic_model.presets import preset
-from arctic_model.training.lora import Lora, adapters, add_adapters, read_adapter, write_adapter, write_merged
+from arctic_model.training.lora import (
+    Lora,
+    adapter_tensors,
+    adapters,
+    add_adapters,
+    read_adapter,
+    write_adapter,
+    write_merged,
+)
 from arctic_model.training.lora.adapters import LoraLinear
+from arctic_model.training.lora.experts import LoraExperts
+from arctic_model.training.lora.frozen import dense, fp8_matrices
+from arctic_model.training.optimization.settings import LoraTarget, part_of
 from tests.kit.tokenizers import write_byte_tokenizer
 
 CONFIG = preset("tiny", {"init_std": 0.1, "num_layers": 2})
@@ -25,6 +42,9 @@ LORAS = [
     Lora(rank=4, alpha=8.0, rslora=True),
     Lora(rank=3, alpha=6.0, targets=("attention",)),
     Lora(rank=3, alpha=6.0, targets=("dense",)),
+    Lora(rank=4, alpha=8.0, targets=("experts",)),
+    # Of a rank that grouped products refuse.
+    Lora(rank=3, alpha=8.0, rslora=True, targets=("attention", "dense", "experts")),
 ]
 
 
@@ -40,6 +60,79 @@ def test_new_adapters_change_nothing_and_are_all_that_learns() -> None:
     assert learning == {name for name, _ in adapters(model)}
     # A and B of four matrices of attention and three of the MLP.
     assert len(learning) == CONFIG.num_layers * 7 * 2
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+@pytest.mark.parametrize("quantize_base", [False, True])
+def test_adapters_of_experts_learn_what_a_loop_over_experts_learns(rank: int, quantize_base: bool) -> None:
+    """The oracle multiplies each expert's rows by W + s B A, in float64, by torch's own autograd."""
+    counts, inner, width = [5, 0, 9, 2], 24, 32
+    lora = Lora(rank=rank, alpha=8.0, targets=("experts",), quantize_base=quantize_base)
+    generator = torch.Generator().manual_seed(0)
+    experts = Experts(len(counts), width, inner)
+    for parameter in experts.parameters():
+        parameter.data.normal_(std=0.2, generator=generator).requires_grad_(False)
+    adapted = LoraExperts(experts, lora)
+    for _, parameter in adapters(adapted):
+        parameter.data.normal_(std=0.2, generator=generator)
+    rows = torch.randn(sum(counts), width, generator=generator)
+    padded = are_padded(rows, *adapted.inner_widths)
+    groups = lay_out(torch.tensor(counts).cumsum(0), len(rows), padded=padded)
+    order, inverse = arrange(groups, torch.arange(len(rows)), torch.arange(len(rows)), 0)
+    ours = rows.clone().requires_grad_()
+
+    output = adapted(ours[order], groups)[inverse]
+    output.square().sum().backward()
+
+    theirs = rows.double().requires_grad_()
+    pairs = {name: each.detach().double().requires_grad_() for name, each in adapters(adapted)}
+    w1, w2, w3 = (dense(each, torch.float32).double() for each in (adapted.w1, adapted.w2, adapted.w3))
+    outputs = []
+    for expert, part in enumerate(theirs.split(counts)):
+        low = lora.scale * pairs["gate_up_lora_B"][expert] @ pairs["gate_up_lora_A"][expert]
+        gate, up = part @ w1[expert].T + part @ low[:inner].T, part @ w3[expert].T + part @ low[inner:].T
+        down = w2[expert] + lora.scale * pairs["down_lora_B"][expert] @ pairs["down_lora_A"][expert]
+        outputs.append((F.silu(gate) * up) @ down.T)
+    expected = torch.cat(outputs)
+    expected.square().sum().backward()
+    assert padded == (rank == 3)
+    torch.testing.assert_close(output.double(), expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=1e-3, rtol=1e-4)
+    for name, parameter in adapters(adapted):
+        torch.testing.assert_close(parameter.grad.double(), pairs[name].grad, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("targets", [("attention", "dense"), ("dense",), ("attention", "experts")])
+def test_a_base_in_fp8_takes_a_byte_per_weight_and_computes_what_its_blocks_hold(
+    targets: tuple[LoraTarget, ...],
+) -> None:
+    model, plain = ArcticModel(CONFIG, seed=0), ArcticModel(CONFIG, seed=0)
+    adapter = Lora(rank=4, targets=targets)
+
+    add_adapters(model, replace(adapter, quantize_base=True), seed=1)
+    # The oracle multiplies by the values of the same blocks in float32.
+    for name, parameter in plain.named_parameters():
+        matrices = parameter.data if parameter.dim() == 3 else parameter.data[None]
+        if part_of(name) in ("attention", "dense", "experts"):
+            for matrix in matrices:
+                matrix.copy_(dequantize_blocks(*quantize_blocks(matrix)))
+    add_adapters(plain, adapter, seed=1)
+    gradients = []
+    for each in (model, plain):
+        for _, parameter in adapters(each):
+            parameter.data.add_(0.01)
+        each(IDS).square().mean().backward()
+        gradients.append({name: parameter.grad for name, parameter in adapters(each)})
+
+    with torch.no_grad():
+        torch.testing.assert_close(model(IDS), plain(IDS), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
+    quantized = dict(fp8_matrices(model))
+    matrices = CONFIG.num_layers * (4 + 3 + 3)
+    assert len(quantized) == matrices
+    for name, matrix in quantized.items():
+        assert matrix.codes.element_size() == 1
+        assert name not in dict(model.named_parameters())
 
 
 def test_dropout_leaves_out_inputs_of_adapters_in_training_alone() -> None:
@@ -92,9 +185,20 @@ def test_a_merged_checkpoint_is_the_model_with_its_adapters(lora: Lora, tmp_path
         assert not torch.allclose(merged(IDS), ArcticModel.from_pretrained(tmp_path / "base")(IDS), atol=1e-3)
     # What has no adapter stays as it was, bit for bit.
     stored = Checkpoint(tmp_path / "merged")
-    experts = [name for name in stored.names if ".experts." in name or "norm" in name]
-    assert experts
-    assert all(torch.equal(stored.read(name), Checkpoint(tmp_path / "base").read(name)) for name in experts)
+    frozen = [name for name in stored.names if part_of(name) not in lora.targets]
+    assert frozen
+    assert all(torch.equal(stored.read(name), Checkpoint(tmp_path / "base").read(name)) for name in frozen)
+
+
+def test_adapters_merge_into_what_a_base_in_fp8_holds(tmp_path: Path) -> None:
+    lora = Lora(rank=4, targets=("attention", "experts"), quantize_base=True)
+    model, tensors = adapted(lora, tmp_path / "base")
+
+    write_merged(tmp_path / "merged", tmp_path / "base", lora, tensors)
+
+    merged = ArcticModel.from_pretrained(tmp_path / "merged")
+    with torch.no_grad():
+        torch.testing.assert_close(merged(IDS), model(IDS), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("lora", LORAS, ids=str)
@@ -119,17 +223,19 @@ def test_peft_loads_the_adapters_on_the_export_and_learns_the_same(lora: Lora, t
     with torch.no_grad():
         torch.testing.assert_close(theirs(IDS).logits, model(IDS), atol=1e-5, rtol=1e-5)
     gradients = {
-        name.removeprefix("base_model.model.").replace(".default.", "."): parameter.grad
+        name.replace(".default.", "."): parameter.grad
         for name, parameter in theirs.named_parameters()
         if parameter.requires_grad
     }
-    assert gradients.keys() == tensors.keys()
-    for name, parameter in adapters(model):
-        torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-5, rtol=1e-4)
+    write_adapter(tmp_path / "gradients", lora, adapter_gradients(model), "ab")
+    assert gradients.keys() == load_file(tmp_path / "adapter" / "adapter_model.safetensors").keys()
+    ours = load_file(tmp_path / "gradients" / "adapter_model.safetensors")
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, gradients[name], atol=1e-5, rtol=1e-4)
 
 
 def test_several_adapters_live_beside_one_base(tmp_path: Path) -> None:
-    first, second = LORAS[0], LORAS[2]
+    first, second = LORAS[0], LORAS[5]
     for number, lora in enumerate((first, second)):
         _, tensors = adapted(lora, tmp_path / f"base-{number}", seed=number)
         write_adapter(tmp_path / f"adapter-{number}", lora, tensors, "ab")
@@ -159,4 +265,11 @@ def adapted(lora: Lora, base: Path, seed: int = 0) -> tuple[ArcticModel, dict[st
     generator = torch.Generator().manual_seed(seed)
     for _, parameter in adapters(model):
         parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    return model, {name: parameter.detach().clone() for name, parameter in adapters(model)}
+    return model, {name: tensor.clone() for name, tensor in adapter_tensors(model).items()}
+
+
+def adapter_gradients(model: ArcticModel) -> dict[str, torch.Tensor]:
+    """By the names of a checkpoint."""
+    named = {name: parameter.grad for name, parameter in adapters(model) if parameter.grad is not None}
+    experts = range(CONFIG.num_experts)
+    return {each: part for name, gradient in named.items() for each, part in unstacked(name, gradient, experts)}

@@ -1,0 +1,38 @@
+"""Matrices in FP8 (e4m3) with one float32 scale per block of 128 x 128, as DeepSeek-V3's checkpoints have them (arXiv
+2412.19437, section 3.3.2)."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+BLOCK = 128
+LARGEST = torch.finfo(torch.float8_e4m3fn).max
+
+
+def quantize_blocks(
+    matrix: Float[Tensor, "rows columns"],
+) -> tuple[Tensor, Float[Tensor, "row_blocks column_blocks"]]:
+    """Divide each block by its largest absolute value over 448, the largest of e4m3, and round.
+
+    Returns:
+        The matrix in float8_e4m3fn, and the scales by which its blocks are multiplied again.
+    """
+    rows, columns = matrix.shape
+    padded = F.pad(matrix, (0, -columns % BLOCK, 0, -rows % BLOCK))
+    blocks = padded.unflatten(0, (-1, BLOCK)).unflatten(2, (-1, BLOCK))
+    # A block of zeros has no scale; any will do.
+    scales = (blocks.abs().amax(dim=(1, 3)) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+    scaled = (blocks / scales[:, None, :, None]).flatten(2, 3).flatten(0, 1)
+    return scaled[:rows, :columns].to(torch.float8_e4m3fn).contiguous(), scales
+
+
+def dequantize_blocks(
+    values: Float[Tensor, "*E rows columns"],
+    scales: Float[Tensor, "*E row_blocks column_blocks"],
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "*E rows columns"]:
+    """Each block times its scale, in `dtype`. A product is computed in float32 and rounded once."""
+    rows, columns = values.shape[-2:]
+    spread = scales.repeat_interleave(BLOCK, dim=-2)[..., :rows, :].repeat_interleave(BLOCK, dim=-1)[..., :columns]
+    return spread.mul_(values.float()).to(dtype)
