@@ -1,8 +1,10 @@
 """Deduplication of sharded documents, pass by pass; who runs the tasks of a pass is the caller's business.
 
     sign      each shard      index records, band words, sorted runs of bucket keys
-    join      each key range  runs -> buckets of several documents
-    (here)                    buckets -> components -> groups of components
+    join      each key range  runs -> buckets of several documents, and the edges that span them
+    round-N   each partition  edges -> components, in rounds until nothing changes
+    weigh     each partition  bytes of its documents by component
+    pack      each partition  groups of components
     regroup   both            shingle sets of the texts and bucket rows, by group
     resolve   each group      keep or remove, with evidence
     decide    each shard      decisions, and the index of the kept documents
@@ -13,6 +15,7 @@ Only descriptors and counts go through the calling process; everything else is i
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,8 +25,9 @@ from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.index import Unit
 from pipelines.dedup.options import DedupOptions
 from pipelines.dedup.passes.buckets import JoinRange, num_ranges
-from pipelines.dedup.passes.components import group_components
+from pipelines.dedup.passes.components import ContractPartition, connect, partition
 from pipelines.dedup.passes.deciding import DecideShard, largest_clusters
+from pipelines.dedup.passes.groups import Groups, PackPartition, WeighPartition
 from pipelines.dedup.passes.regroup import GatherUnit, RouteRange
 from pipelines.dedup.passes.resolving import ResolveGroup
 from pipelines.dedup.passes.signing import SignShard, SortIndex
@@ -98,7 +102,7 @@ def cluster_shards(
     """
     units = _sign(options, shards, earlier, passes)
     ranges = _join(units, passes)
-    groups, num_groups = group_components(ranges, units, passes.folder("group"))
+    groups, num_groups = _group(units, len(ranges), passes)
     gather = [GatherUnit(unit, options.ngram, groups) for unit in units]
     route = [RouteRange(number, stem, groups) for number, stem in enumerate(ranges)]
     passes.run("regroup", [*gather, *route], "parts regrouped")
@@ -144,6 +148,22 @@ def _join(units: Sequence[Unit], passes: Passes) -> list[Path]:
     runs = passes.folder("sign") / "runs"
     passes.run("join", [JoinRange(number, count, first_new, runs, units) for number in range(count)], "key ranges")
     return [passes.folder("join") / "buckets" / f"{number:05d}" for number in range(count)]
+
+
+def _group(units: Sequence[Unit], num_ranges: int, passes: Passes) -> tuple[Groups, int]:
+    """Groups of whole components, and how many there are."""
+
+    def run_round(number: int, tasks: Sequence[ContractPartition]) -> tuple[Path, Sequence[Counts]]:
+        name = f"round-{number}"
+        return passes.folder(name), passes.run(name, tasks, f"partitions contracted (round {number + 1})")
+
+    forest = connect(partition(units), passes.folder("join"), num_ranges, run_round)
+    numbers = range(len(forest.partitions))
+    passes.run("weigh", [WeighPartition(number, forest, units) for number in numbers], "partitions weighed")
+    pack = [PackPartition(number, forest, passes.folder("weigh")) for number in numbers]
+    counts = [each["groups"] for each in passes.run("pack", pack, "partitions packed")]
+    first = tuple(accumulate(counts[:-1], initial=0))
+    return Groups(forest, passes.folder("pack"), first), sum(counts)
 
 
 def _decide(

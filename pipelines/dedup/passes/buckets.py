@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.dedup.index import Unit, read_run
+from pipelines.dedup.passes.components import contract, save_pairs
 
 ROWS_PER_RANGE = 2**23
 """Rows, of one band of one document each, that a range task holds: about 300 MB with what sorting takes."""
@@ -16,7 +17,8 @@ ROWS_PER_RANGE = 2**23
 class JoinRange:
     """Key range `number` of `count`: writes its buckets of two and more documents, at least one of them new.
 
-    buckets/NNNNN.keys.npy (uint64, ascending) and buckets/NNNNN.owners.npy (int64 ordinals, ascending within a key).
+    buckets/NNNNN.keys.npy (uint64, ascending) and buckets/NNNNN.owners.npy (int64 ordinals, ascending within a key);
+    edges/NNNNN.npy (int64 [2, N]): each document in them, ascending, and the smallest that they connect it with.
     `first_new`: smallest ordinal of this corpus; all before belong to earlier ones.
     """
 
@@ -39,7 +41,11 @@ class JoinRange:
         shared = (sizes > 1) & (owners[starts + sizes - 1] >= self.first_new)
         rows = np.repeat(shared, sizes)
         (folder / "buckets").mkdir()
-        save_rows(folder / "buckets" / f"{self.number:05d}", keys[rows], owners[rows])
+        keys, owners = keys[rows], owners[rows]
+        save_rows(folder / "buckets" / f"{self.number:05d}", keys, owners)
+        starts = bucket_starts(keys)
+        firsts = np.repeat(owners[starts], np.diff(starts, append=len(keys)))
+        save_pairs(folder, "edges", self.number, np.stack(contract(owners, firsts)))
         return {"rows": int(rows.sum()), "largest_bucket": int(sizes.max(initial=0))}
 
 

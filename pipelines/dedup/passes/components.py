@@ -1,82 +1,176 @@
-"""Which documents can have to do with each other at all: components of the buckets, packed into groups of work.
+"""Which documents can have to do with each other at all: components of the buckets, found in rounds over partitions.
 
-A component decides nothing. It is closed under "shares a bucket", so that groups of whole components are decided
-independently of each other.
+A component decides nothing. It is closed under "shares a bucket", so that whole components are decided independently
+of each other.
+
+Every document in a bucket has a parent, never a larger ordinal than its own, and lies in the partition of its ordinal;
+edges lie in the partition of their larger end. In each round every partition contracts the graph of its own parents and
+edges to stars, each around its smallest member, and passes on the edges between members that other partitions own,
+both ends replaced by their parents of the round before. Parents and edges together connect the same documents after
+each round. Where no edge is left and no parent changes, the parent of every document is the smallest one of its
+component. This is the alternation of "large-star" and "small-star" (Kiveris et al., "Connected Components in MapReduce
+and Beyond", SoCC 2014) with two changes: partitions contract what they own by union-find before they send anything,
+and parents are followed in every round. The memory of a task is that of its partition and of the edges routed to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.dedup.index import Unit
-from pipelines.dedup.passes.buckets import bucket_starts, load_rows
 
-GROUP_BYTES = 2**28
-"""Text of the components that are decided together; a larger component stands alone."""
-RECORD_BYTES = 512
-"""What a document takes besides its text while it is compared."""
+DOCUMENTS_PER_PARTITION = 2**22
+"""Ordinals of one partition, unless a single shard has more: about 200 MB where a third of them stand in buckets."""
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Files with the int64 ordinals of all documents in buckets, ascending, and the uint32 group of each."""
+class Partitions:
+    """Partition p owns the ordinals `bounds[p]` to below `bounds[p + 1]`: those of whole shards."""
 
-    ids: Path
-    group_of: Path
+    bounds: tuple[int, ...]
 
-    def load(self) -> tuple[np.ndarray, np.ndarray]:
-        ids, group_of = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (self.ids, self.group_of))
-        return ids, group_of
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def owner(self, ordinals: np.ndarray) -> np.ndarray:
+        """int64: the partition of each ordinal."""
+        return np.searchsorted(np.array(self.bounds), ordinals, "right") - 1
 
 
-def group_components(ranges: Sequence[Path], units: Sequence[Unit], folder: Path) -> tuple[Groups, int]:
-    """Join buckets to components, pack components into groups; returns the files written and the number of groups.
+def partition(units: Sequence[Unit]) -> Partitions:
+    """Consecutive shards together while they have no more than DOCUMENTS_PER_PARTITION documents."""
+    bounds = [0]
+    end = 0
+    for unit in units:
+        after = unit.first + len(unit.records())
+        if end > bounds[-1] and after - bounds[-1] > DOCUMENTS_PER_PARTITION:
+            bounds.append(end)
+        end = after
+    return Partitions((*bounds, end))
 
-    Memory: a byte per document and 16 per document in a bucket.
+
+@dataclass(frozen=True)
+class Forest:
+    """The documents in buckets and the parent of each, as a round left them under `folder`."""
+
+    folder: Path
+    partitions: Partitions
+
+    def part(self, number: int) -> np.ndarray:
+        """int64 [2, N]: documents of one partition, ascending, and their parents."""
+        return load_pairs(self.folder, "parents", number)
+
+    def parents(self, documents: np.ndarray) -> np.ndarray:
+        """int64: the parent of each of `documents`, which all stand in buckets, in any order and of any partition."""
+        different, position = np.unique(documents, return_inverse=True)
+        parents = np.empty_like(different)
+        ends = np.searchsorted(different, self.partitions.bounds)
+        for number, (start, stop) in enumerate(pairwise(ends)):
+            if start < stop:
+                own, own_parents = self.part(number)
+                parents[start:stop] = own_parents[np.searchsorted(own, different[start:stop])]
+        return parents[position]
+
+
+@dataclass(frozen=True)
+class ContractPartition:
+    """One round of one partition: writes parents/NNNNN.npy and edges/NNNNN.npy, and counts what the round left open.
+
+    `before`: what the last round left, None in the first. `edges`: the folder of the edges routed here, written by
+    `num_sources` tasks. In the first round they name every document in a bucket, alone ones by an edge to themselves.
     """
-    total = units[-1].first + len(units[-1].records())
-    ids = _touched(ranges, total)
-    roots = components(ids, ranges)
-    # A component is named by its smallest member, so the order of groups is the order of ordinals.
-    weights = np.bincount(roots, _lengths(ids, units) + RECORD_BYTES, minlength=len(ids))
-    before = np.cumsum(weights) - weights
-    _, group_of = np.unique((before // GROUP_BYTES)[roots], return_inverse=True)
-    groups = Groups(folder / "ids.npy", folder / "group_of.npy")
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(groups.ids, ids)
-    np.save(groups.group_of, group_of.astype(np.uint32))
-    return groups, int(group_of.max(initial=-1)) + 1
+
+    number: int
+    partitions: Partitions
+    before: Forest | None
+    edges: Path
+    num_sources: int
+
+    def run(self, folder: Path) -> Mapping[str, int]:
+        low, high = self.partitions.bounds[self.number : self.number + 2]
+        edges = [between(load_pairs(self.edges, "edges", source), low, high) for source in range(self.num_sources)]
+        if self.before:
+            edges.append(self.before.part(self.number))
+        one, other = np.concatenate(edges, axis=1)
+        documents = np.unique(one)
+        members, roots = contract(one, other)
+        foreign = (members < low) & (roots != members)
+        links = np.stack([members[foreign], roots[foreign]])
+        parents = roots[np.searchsorted(members, documents)]
+        outside = parents < low
+        if self.before:
+            links = self.before.parents(links.reshape(-1)).reshape(2, -1)
+            parents[outside] = self.before.parents(parents[outside])
+            changed = np.count_nonzero(parents != self.before.part(self.number)[1])
+        else:
+            changed = np.count_nonzero(outside)
+        links = _ordered(links)
+        save_pairs(folder, "parents", self.number, np.stack([documents, parents]))
+        save_pairs(folder, "edges", self.number, links)
+        return {"open": links.shape[1] + int(changed)}
 
 
-def components(ids: np.ndarray, ranges: Sequence[Path]) -> np.ndarray:
-    """int [ids]: the place in `ids` of the smallest document connected with each by star edges in the buckets."""
+def connect(
+    partitions: Partitions,
+    edges: Path,
+    num_sources: int,
+    run_round: Callable[[int, Sequence[ContractPartition]], tuple[Path, Sequence[Mapping[str, int]]]],
+) -> Forest:
+    """Stars around the smallest document of every component.
+
+    Args:
+        partitions: Who owns a document.
+        edges: Folder of the edges, with every document in a bucket.
+        num_sources: Files of edges in it.
+        run_round: Runs the tasks of a round, by its number; returns the folder of their files and their counts.
+    """
+    forest = None
+    for number in count():
+        tasks = [ContractPartition(p, partitions, forest, edges, num_sources) for p in range(len(partitions))]
+        edges, counts = run_round(number, tasks)
+        num_sources, forest = len(partitions), Forest(edges, partitions)
+        if not any(each["open"] for each in counts):
+            return forest
+    raise AssertionError("unreachable: count() does not end")
+
+
+def contract(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [N], int64 [N]: the different ends of edges, ascending, and the smallest that each is connected with."""
     from pipelines.dedup.kernels import unite
 
-    parent = np.arange(len(ids), dtype=np.uint32 if len(ids) < 2**32 else np.uint64)
-    for stem in ranges:
-        keys, owners = load_rows(stem)
-        starts = bucket_starts(keys)
-        positions = np.searchsorted(ids, owners).astype(parent.dtype)
-        unite(parent, positions, np.repeat(positions[starts], np.diff(starts, append=len(keys))))
+    members, positions = np.unique(np.concatenate([one, other]), return_inverse=True)
+    parent = np.arange(len(members))
+    unite(parent, positions[: len(one)], positions[len(one) :])
     while not np.array_equal(parent, parent[parent]):
         parent = parent[parent]
-    return parent
+    return members, members[parent]
 
 
-def _touched(ranges: Sequence[Path], total: int) -> np.ndarray:
-    """int64: ordinals that stand in any bucket, ascending."""
-    touched = np.zeros(total, bool)
-    for stem in ranges:
-        touched[load_rows(stem)[1]] = True
-    return np.flatnonzero(touched)
+def between(pairs: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Those of the pairs [2, N], ascending by their first, that begin at `low` to below `high`."""
+    start, stop = np.searchsorted(pairs[0], [low, high])
+    return pairs[:, start:stop]
 
 
-def _lengths(ids: np.ndarray, units: Sequence[Unit]) -> np.ndarray:
-    lengths = np.empty(len(ids), np.int64)
-    for unit in units:
-        records = unit.records()
-        start, stop = np.searchsorted(ids, [unit.first, unit.first + len(records)])
-        lengths[start:stop] = records["length"][ids[start:stop] - unit.first]
-    return lengths
+def save_pairs(folder: Path, kind: str, number: int, pairs: np.ndarray) -> None:
+    """Write int64 [2, N] as `<kind>/NNNNN.npy`."""
+    (folder / kind).mkdir(exist_ok=True)
+    np.save(folder / kind / f"{number:05d}.npy", pairs)
+
+
+def load_pairs(folder: Path, kind: str, number: int) -> np.ndarray:
+    """int64 [2, N], read from disk where it is touched."""
+    pairs: np.ndarray = np.load(folder / kind / f"{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+    return pairs
+
+
+def _ordered(links: np.ndarray) -> np.ndarray:
+    """The different pairs of unequal ends, the larger first, ascending."""
+    links = np.stack([links.max(axis=0), links.min(axis=0)])
+    links = links[:, links[0] != links[1]]
+    links = links[:, np.lexsort((links[1], links[0]))]
+    repeated = (links[:, 1:] == links[:, :-1]).all(axis=0)
+    return links[:, np.append(True, ~repeated)[: links.shape[1]]]

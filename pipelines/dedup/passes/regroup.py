@@ -11,7 +11,7 @@ from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.dedup.index import RECORD, Unit
 from pipelines.dedup.minhash import portions, shingle
 from pipelines.dedup.passes.buckets import bucket_starts, load_rows, save_rows
-from pipelines.dedup.passes.components import Groups
+from pipelines.dedup.passes.groups import Groups
 
 MEMBER = np.dtype(
     [
@@ -37,12 +37,11 @@ class GatherUnit:
     groups: Groups
 
     def run(self, folder: Path) -> Mapping[str, int]:
-        ids, group_of = self.groups.load()
         every_record = self.unit.records()
-        start, stop = np.searchsorted(ids, [self.unit.first, self.unit.first + len(every_record)])
-        positions = ids[start:stop] - self.unit.first
+        documents = self.groups.documents(self.unit)
+        positions = documents - self.unit.first
         members = np.zeros(len(positions), MEMBER)
-        members["group"], members["ordinal"] = group_of[start:stop], ids[start:stop]
+        members["group"], members["ordinal"] = self.groups.of(documents), documents
         members["corpus"], members["fixed"] = self.unit.corpus, self.unit.fixed
         for name in RECORD.names or ():
             members[name] = every_record[name][positions]
@@ -65,9 +64,8 @@ class RouteRange:
     groups: Groups
 
     def run(self, folder: Path) -> Mapping[str, int]:
-        ids, group_of = self.groups.load()
         keys, owners = load_rows(self.rows)
-        groups = group_of[np.searchsorted(ids, owners)]
+        groups = self.groups.of(owners)
         order = np.argsort(groups, kind="stable")
         (folder / "routed").mkdir()
         stem = folder / "routed" / f"{self.number:05d}"

@@ -61,7 +61,8 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(
     expected = deduplicate(shards, SECTION)
     monkeypatch.setattr("pipelines.dedup.minhash.PORTION_BYTES", portion)
     monkeypatch.setattr("pipelines.dedup.passes.buckets.ROWS_PER_RANGE", rows)
-    monkeypatch.setattr("pipelines.dedup.passes.components.GROUP_BYTES", group)
+    monkeypatch.setattr("pipelines.dedup.passes.components.DOCUMENTS_PER_PARTITION", rows // 50)
+    monkeypatch.setattr("pipelines.dedup.passes.groups.GROUP_BYTES", group)
     tombs = tmp_path / "tombs"
     for folder in (tombs, tmp_path / "out", tmp_path / "state"):
         folder.mkdir()

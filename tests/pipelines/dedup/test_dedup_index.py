@@ -1,4 +1,4 @@
-"""Runs, ranges and components against sorting, dictionaries and networkx."""
+"""Runs and ranges against sorting, dictionaries and networkx."""
 
 import itertools
 import tempfile
@@ -13,7 +13,7 @@ from pipelines.dedup import index
 from pipelines.dedup.index import RECORD, Unit
 from pipelines.dedup.minhash import bucket_keys
 from pipelines.dedup.passes.buckets import JoinRange, load_rows
-from pipelines.dedup.passes.components import components
+from pipelines.dedup.passes.components import load_pairs
 
 UNITS = st.lists(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), max_size=8), min_size=1, max_size=4)
 
@@ -58,7 +58,12 @@ def test_ranges_hold_every_bucket_of_several_documents_with_a_new_one(rows, num_
                 holders.setdefault(key, []).append(owner)
         expected = {key: owners for key, owners in holders.items() if len(owners) > 1 and max(owners) >= first_new}
         assert found == [(key, owner) for key in sorted(expected) for owner in expected[key]]
-        ids = np.unique(np.array([owner for _, owner in found], np.int64))
-        graph = networkx.Graph(pair for owners in expected.values() for pair in itertools.pairwise(owners))
-        smallest = {node: min(part) for part in networkx.connected_components(graph) for node in part}
-        assert ids[components(ids, ranges)].tolist() == [smallest[node] for node in ids.tolist()]
+        graph = networkx.Graph()
+        for number, stem in enumerate(ranges):
+            edges = load_pairs(stem.parents[1], "edges", number)
+            assert edges[0].tolist() == sorted({owner for _, owner in zip(*load_rows(stem), strict=True)})
+            graph.add_edges_from(edges.T.tolist())
+        buckets = networkx.Graph(pair for owners in expected.values() for pair in itertools.pairwise(owners))
+        assert set(map(frozenset, networkx.connected_components(graph))) == set(
+            map(frozenset, networkx.connected_components(buckets))
+        )

@@ -42,14 +42,19 @@ def test_decisions_are_the_same_however_documents_are_dealt_out(deduplicate, tex
         assert (made.path / "clusters.parquet").read_bytes() == (reference.path / "clusters.parquet").read_bytes()
 
 
-@pytest.mark.parametrize(("portion", "batch", "rows", "group"), [(1, 1, 400, 3_000), (2_000, 7, 1_000, 30_000)])
-def test_the_bytes_do_not_depend_on_the_size_of_batches(deduplicate, texts, monkeypatch, portion, batch, rows, group):
+@pytest.mark.parametrize(
+    ("portion", "batch", "rows", "partition", "group"), [(1, 1, 400, 1, 3_000), (2_000, 7, 1_000, 50, 30_000)]
+)
+def test_the_bytes_do_not_depend_on_the_size_of_batches(
+    deduplicate, texts, monkeypatch, portion, batch, rows, partition, group
+):
     shards = dealt(corpus(texts), 3, 0)
     reference = deduplicate(shards)
     monkeypatch.setattr("pipelines.dedup.minhash.PORTION_BYTES", portion)
     monkeypatch.setattr("pipelines.dedup.passes.signing.READ_BATCH_ROWS", batch)
     monkeypatch.setattr("pipelines.dedup.passes.buckets.ROWS_PER_RANGE", rows)
-    monkeypatch.setattr("pipelines.dedup.passes.components.GROUP_BYTES", group)
+    monkeypatch.setattr("pipelines.dedup.passes.components.DOCUMENTS_PER_PARTITION", partition)
+    monkeypatch.setattr("pipelines.dedup.passes.groups.GROUP_BYTES", group)
     made = deduplicate(shards)
     assert digests(made.path) == digests(reference.path)
     assert made.metrics == reference.metrics
