@@ -23,7 +23,7 @@ import numpy as np
 from pipelines.dedup.index import Unit
 
 DOCUMENTS_PER_PARTITION = 2**22
-"""Ordinals of one partition, unless a single shard has more: about 200 MB where a third of them stand in buckets."""
+"""Ordinals of one partition, unless a single shard has more."""
 
 
 @dataclass(frozen=True)
