@@ -46,6 +46,8 @@
       CheckpointError                 a checkpoint cannot be read or written
       OutOfMemoryError                a worker ran out of memory
       WorkerLostError                 a worker stopped answering
+      MemberLostError                 a process of a group died more often than the group is started again
+      StoppedWaitingError             nobody waits for the result of a group
       SandboxUnavailableError         this machine cannot isolate a program
       PreflightError                  the sandbox let an attack through
       HttpError, StoreReadError       bytes cannot be fetched

@@ -28,8 +28,8 @@ from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import Rotation
 from arctic_model.moe.dispatch import ExpertGroup
+from arctic_model.moe.replicated_moe import new_mixture
 from arctic_model.moe.router import Routing
-from arctic_model.moe.sparse_moe import SparseMoE
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ArcticLayer(nn.Module):
         self.residual_layernorm = RMSNorm(width, eps)
         self.residual_mlp = DenseMLP(width, config.mlp_size)
         self.post_attention_layernorm = RMSNorm(width, eps)
-        self.block_sparse_moe = SparseMoE(config, group)
+        self.block_sparse_moe = new_mixture(config, group)
 
     def forward(
         self,
@@ -107,7 +107,7 @@ class SharedExpertLayer(nn.Module):
         self.self_attn = Attention(config)
         self.post_attention_layernorm = RMSNorm(width, eps)
         self.residual_mlp = DenseMLP(width, config.mlp_size)
-        self.block_sparse_moe = SparseMoE(config, group)
+        self.block_sparse_moe = new_mixture(config, group)
 
     def forward(
         self,
@@ -135,7 +135,7 @@ class MoELayer(nn.Module):
         self.input_layernorm = RMSNorm(width, eps)
         self.self_attn = Attention(config)
         self.post_attention_layernorm = RMSNorm(width, eps)
-        self.block_sparse_moe = SparseMoE(config, group)
+        self.block_sparse_moe = new_mixture(config, group)
 
     def forward(
         self,

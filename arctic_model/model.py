@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import open_weights
 from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, logical_tensors
+from arctic_model.checkpoint.workers import Workers
 from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.config import ArcticConfig
 from arctic_model.inference.generate import generate
@@ -82,18 +83,25 @@ class ArcticModel(nn.Module):
 
     @staticmethod
     def from_pretrained(
-        folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        folder: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        group: ExpertGroup | None = None,
     ) -> "ArcticModel":
-        """The model of a folder in evaluation mode, with all experts in this process.
+        """The model of a folder in evaluation mode.
 
         Args:
             folder: a checkpoint as training or `save_pretrained` writes it, or a Hugging Face directory of an Arctic
                 model (see `arctic_model.checkpoint.reading.open_weights`).
             dtype: of the weights. The router's biases stay float32.
             device: of the weights.
+            group: the workers that read the model together, each with a part of the experts only; all call in step.
+                None: this process holds all experts.
 
         Raises:
             CheckpointError: if the folder holds no model, or one of its files is damaged.
+            ValueError: if the group cannot split the experts evenly.
 
         Example:
             >>> import tempfile, torch
@@ -105,9 +113,10 @@ class ArcticModel(nn.Module):
             >>> model.lm_head.weight.dtype
             torch.bfloat16
         """
-        stored = open_weights(folder)
+        group = group or ExpertGroup()
+        stored = open_weights(folder, Workers(group.rank, group.size, group.process_group))
         with torch.device("meta"):
-            model = ArcticModel(stored.config)
+            model = ArcticModel(stored.config, group)
         model.to(dtype).to_empty(device=device)
         with torch.no_grad():
             for name, tensor in model.logical_tensors():

@@ -223,11 +223,14 @@ class EvaluateSection(Section):
     """Maximum number of items per task, selected by the hash of their id. If unset, all items (32 in the suite
     smoke)."""
     num_actors: PositiveInt = 1
-    """Number of model replicas that answer in parallel. A single one runs in the stage's own process."""
+    """Number of model replicas that answer in parallel. A single one in one process runs in the stage's own."""
+    expert_parallel_size: PositiveInt = 1
+    """Number of processes that share the experts of one replica, for a model that is too large for one. Each repeats
+    the dense part. Scores do not depend on it."""
     cpus_per_actor: PositiveFloat = 0.5
-    """CPUs that each replica reserves."""
+    """CPUs that each process of a replica reserves."""
     gpus_per_actor: Fraction = 0.0
-    """GPUs that each replica reserves."""
+    """GPUs that each process of a replica reserves."""
     tokens_per_batch: PositiveInt = 8192
     """Tokens per batch of questions: the most work that a kill can lose per replica."""
     unsafe_execution: Literal["", "i accept unsafe execution"] = ""

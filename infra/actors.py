@@ -45,10 +45,10 @@ def map_on_actors(
     worker = make()
     for index, task in enumerate(tasks):
         yield index, worker(task)
-        _stop_if_asked(context, len(tasks) - index - 1)
+        stop_if_asked(context, len(tasks) - index - 1)
 
 
-def _stop_if_asked(context: StageContext, num_left: int) -> None:
+def stop_if_asked(context: StageContext, num_left: int) -> None:
     """Raise StoppedError between two tasks, whose results the caller has taken by then."""
     if num_left and (reason := context.stop_reason()):
         raise StoppedError(reason)
@@ -158,6 +158,6 @@ def _on_cluster(
             if index is not None:
                 num_left -= 1
                 yield index, result
-                _stop_if_asked(context, num_left)
+                stop_if_asked(context, num_left)
     finally:
         pool.dismiss()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from arctic_model.config import ArcticConfig
 from arctic_model.presets import PRESETS
+from arctic_model.sizing.evaluation import EvaluationMemory, evaluation_memory, fewest_processes
 from arctic_model.sizing.memory import Memory, memory_per_worker
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.sizing.step_time import (
@@ -32,6 +33,7 @@ from arctic_model.sizing.step_time import (
 from data_recipes import RecipeError, RunRecipe
 from data_recipes.sections.training import TrainSection
 from pipelines.errors import OptionError
+from pipelines.evaluate.engine.execution import ANSWERS_AT_ONCE
 from pipelines.fit.configs import phase_config
 from pipelines.recipes import load_recipe
 from pipelines.train.from_recipe import parallel_config
@@ -77,12 +79,29 @@ class SizeOptions:
 @dataclass(frozen=True)
 class Sizing:
     """The model to size and its parallel config; `tokens` that are trained like this, None for a preset that no recipe
-    trains. `name` names the phase too if they differ."""
+    trains. `name` names the phase too if they differ; `evaluated_by`: processes that share the experts in evaluation,
+    None for the fewest that hold them."""
 
     name: str
     config: ArcticConfig
     parallel: ParallelConfig
     tokens: int | None
+    evaluated_by: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationEstimate:
+    """Memory of each of the `expert_parallel_size` GPUs that share the experts of one copy, in bfloat16 with the cache
+    of all answers that it writes side by side; and the fewest GPUs that hold such a copy, None if no number does."""
+
+    expert_parallel_size: int
+    memory: EvaluationMemory
+    fewest: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether these GPUs are enough."""
+        return self.fewest is not None and self.expert_parallel_size >= self.fewest
 
 
 @dataclass(frozen=True)
@@ -99,6 +118,7 @@ class SizeEstimate:
         price_per_hour: Price per GPU-hour in USD.
         bill: Days, GPU-hours and cost; None for a preset, which has no tokens.
         memory_with: Bytes of one worker with activation-checkpointing policies that keep less, by policy.
+        evaluation: What evaluating the model takes.
     """
 
     sizing: Sizing
@@ -110,6 +130,7 @@ class SizeEstimate:
     price_per_hour: float
     bill: Bill | None
     memory_with: Mapping[str, int]
+    evaluation: "EvaluationEstimate"
 
     @property
     def gpu(self) -> Gpu:
@@ -174,7 +195,16 @@ def _estimate(parts: Sequence[Sizing], options: SizeOptions) -> SizeEstimate:
             policy: memory_per_worker(config, replace(parallel, activation_checkpointing=policy)).total
             for policy in LESS_KEPT[parallel.activation_checkpointing]
         },
+        evaluation=_evaluation(sizing, gpu),
     )
+
+
+def _evaluation(sizing: Sizing, gpu: Gpu) -> EvaluationEstimate:
+    # One more sequence: the beginning that the questions of a task share.
+    num_sequences = ANSWERS_AT_ONCE + 1
+    fewest = fewest_processes(sizing.config, num_sequences, gpu.memory_bytes)
+    size = sizing.evaluated_by or fewest or max(sizing.config.num_experts, 1)
+    return EvaluationEstimate(size, evaluation_memory(sizing.config, size, num_sequences), fewest)
 
 
 def _bill(parts: Sequence[Sizing], gpu: Gpu, mfu: float, price: float) -> Bill | None:
@@ -200,7 +230,8 @@ def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> 
             labels.setdefault(part, f"phase {phase.name}")
     name = run.model.preset
     return [
-        Sizing(f"{name}, {labels[part]}" if len(tokens) > 1 else name, *part, count) for part, count in tokens.items()
+        Sizing(f"{name}, {labels[part]}" if len(tokens) > 1 else name, *part, count, run.evaluate.expert_parallel_size)
+        for part, count in tokens.items()
     ]
 
 

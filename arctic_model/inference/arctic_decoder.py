@@ -1,6 +1,7 @@
 """This project's model as a LanguageModel."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.inference.cache.slots import Slots, SlotView, zeros
@@ -9,7 +10,8 @@ from arctic_model.layers.attention import LayerCache
 
 
 class ArcticDecoder:
-    """LanguageModel of an `ArcticModel` that holds all experts. Its weights must not change while this object is used.
+    """LanguageModel of an `ArcticModel`. The workers of its group, if it has one, all use it in step. Its weights must
+    not change while this object is used.
 
     On a CPU a cache with several slots makes a copy of the weights, which batches read faster.
     """
@@ -37,7 +39,13 @@ class ArcticDecoder:
     def logits(
         self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: SlotView | None = None
     ) -> Tensor:
-        """See `LanguageModel`."""
+        """See `LanguageModel`. All workers get the first one's, so that they choose the same ids."""
+        logits, group = self._logits(ids, positions, mask, keep, cache), self._model.group
+        if group.size > 1:
+            dist.broadcast(logits, src=0, group=group.process_group)
+        return logits
+
+    def _logits(self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: SlotView | None) -> Tensor:
         mask = mask.to(self._model.lm_head.weight.dtype)
         if cache and cache.num_slots > 1 and self._together:
             return self._together.logits(ids, positions, mask, keep, cache.layers)

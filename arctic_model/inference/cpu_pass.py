@@ -21,7 +21,8 @@ from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
 from arctic_model.layers.stream_cache import StreamCache
-from arctic_model.moe.sparse_moe import SparseMoE
+from arctic_model.moe.dispatch import ExpertGroup
+from arctic_model.moe.replicated_moe import Mixture, agreed, share
 
 
 @runtime_checkable
@@ -34,6 +35,8 @@ class ArcticParts(Protocol):
     def model(self) -> Any: ...
     @property
     def lm_head(self) -> TiedHead | nn.Linear: ...
+    @property
+    def group(self) -> ExpertGroup: ...
     def hidden_states(
         self, ids: Tensor, positions: Tensor, segments: Tensor, caches: list[LayerCache] | None, *, mask: Tensor
     ) -> Any:
@@ -44,7 +47,7 @@ class CpuPass:
     """Reads ids and gives logits.
 
     Args:
-        model: on a CPU, with all experts. Its weights must not change from now on.
+        model: on a CPU; with a group, all of its workers call in step. Its weights must not change from now on.
         packed: whether its weights are copied into a layout that several rows read faster, see `Product`.
     """
 
@@ -174,25 +177,34 @@ def _mlp(mlp: DenseMLP, packed: bool) -> _SwiGLU:
 class _Mixture:
     """The chosen experts, each with all rows that chose it."""
 
-    def __init__(self, moe: SparseMoE, packed: bool) -> None:
-        self._gate = moe.gate
+    def __init__(self, moe: Mixture, packed: bool) -> None:
+        self._gate, self._group, self._num_experts = moe.gate, moe.group, moe.num_experts
         stacks = zip(moe.experts.w1, moe.experts.w2, moe.experts.w3, strict=True)
-        self._experts = [_SwiGLU(*weights, packed) for weights in stacks]
+        numbers = moe.group.local_experts(moe.num_experts)
+        self._experts = {number: _SwiGLU(*weights, packed) for number, weights in zip(numbers, stacks, strict=True)}
 
     def __call__(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-        routing = self._gate(x)
+        routing = agreed(self._gate(x), self._group)
         total = torch.zeros_like(x)
         if len(x) == 1:
-            for weight, number in zip(routing.weights[0].tolist(), routing.experts[0].tolist(), strict=True):
-                total.add_(self._experts[number](x), alpha=weight)
+            outputs = [self._output(number, x) for number in routing.experts[0].tolist()]
+            if self._group.size > 1:
+                outputs = list(share(torch.cat(outputs), self._group).split(1))
+            for weight, output in zip(routing.weights[0].tolist(), outputs, strict=True):
+                total.add_(output, alpha=weight)
             return total
         expert_ids = routing.experts.flatten()
         order = expert_ids.argsort(stable=True)
         tokens = order // routing.experts.shape[1]
         rows = x.index_select(0, tokens)
-        counts = torch.bincount(expert_ids, minlength=len(self._experts)).tolist()
-        for expert, part in zip(self._experts, rows.split(counts), strict=True):
+        counts = torch.bincount(expert_ids, minlength=self._num_experts).tolist()
+        for number, part in enumerate(rows.split(counts)):
             if len(part):
-                part.copy_(expert(part))
+                part.copy_(self._output(number, part))
         weights = routing.weights.flatten()[order].to(x.dtype)
-        return total.index_add_(0, tokens, rows.mul_(weights[:, None]))
+        return total.index_add_(0, tokens, share(rows, self._group).mul_(weights[:, None]))
+
+    def _output(self, number: int, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """The output of an expert, zeros of one that another worker holds."""
+        expert = self._experts.get(number)
+        return expert(rows) if expert else torch.zeros_like(rows)

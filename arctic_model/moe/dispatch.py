@@ -29,12 +29,15 @@ class ExpertGroup:
         size: number of workers in the group.
         rank: number of this worker in it.
         process_group: the torch process group of these workers; not used if `size` is 1.
+        same_tokens: whether all workers read the same tokens, as in evaluation: see
+            `arctic_model.moe.replicated_moe`.
         comm_stream: launches this worker's exchanges.
     """
 
     size: int = 1
     rank: int = 0
     process_group: Any = None
+    same_tokens: bool = False
     comm_stream: CommStream = field(default_factory=CommStream, compare=False)
 
     def num_local(self, num_experts: int) -> int:

@@ -4,7 +4,7 @@
 puts its dense path between them, so that the dense path hides the exchanges.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -27,13 +27,15 @@ class MoEOutput(NamedTuple):
 
 
 class RowsInFlight(NamedTuple):
-    """Rows between two steps of a SparseMoE: on their way to the experts, or back. `shape` is that of the input."""
+    """Rows between two steps of a SparseMoE: on their way to the experts, or back. `shape` is that of the input;
+    `outputs`: the handle of a ReplicatedMoE's exchange."""
 
     rows: Tensor
     exchange: Exchange | None
     route: Route
     routing: Routing
     shape: torch.Size
+    outputs: Any = None
 
 
 class SparseMoE(nn.Module):

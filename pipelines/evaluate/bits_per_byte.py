@@ -6,16 +6,13 @@ models ("Signal and Noise", arXiv 2508.13144).
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 from infra.context import StageContext
+from infra.groups.group import Make
 from infra.store.journal import Journal
 from pipelines.evaluate.data.heldout import ScoredPiece, batches
+from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.task import Item, Share, TaskResult, Verdict
-
-if TYPE_CHECKING:
-    from pipelines.evaluate.scorer import Scorer
 
 NAME = "bits_per_byte"
 
@@ -26,31 +23,54 @@ def protocol(max_document_bytes: int) -> str:
 
 
 def measure(
-    scorer: "Scorer",
+    make: Make[Sequence[ScoredPiece], list[float]],
     corpora: Mapping[str, Sequence[ScoredPiece]],
     max_document_bytes: int,
     journal: Journal,
     context: StageContext,
+    execution: Execution = ONE_ACTOR,
 ) -> TaskResult:
     """Bits and bytes of every document, the corpus' name being the measure. Documents are what was drawn, so they
-    carry the interval. `max_document_bytes`: what `corpora` hold of a document at most."""
-    total = sum(len(piece.ids) - 1 for pieces in corpora.values() for piece in pieces)
-    done = 0
+    carry the interval.
+
+    `make` makes a worker that gives the nats of all predicted ids of each piece; `max_document_bytes`: what `corpora`
+    hold of a document at most.
+    """
+    by_key = {
+        f"nll/{name}/{numbers[0]}": (name, numbers) for name, pieces in corpora.items() for numbers in batches(pieces)
+    }
+    batch_of = {key: [corpora[name][number] for number in numbers] for key, (name, numbers) in by_key.items()}
+    _score([key for key in by_key if key not in journal], batch_of, make, journal, context, execution)
     items: list[Item] = []
     verdicts: list[Verdict] = []
     for name, pieces in corpora.items():
         nats = [0.0] * len(pieces)
-        for numbers in batches(pieces):
-            batch = [pieces[number] for number in numbers]
-            values = journal.remember(f"nll/{name}/{numbers[0]}", partial(scorer.nll, batch))
-            for number, value in zip(numbers, values, strict=True):
+        for key, (corpus, numbers) in by_key.items():
+            for number, value in zip(numbers, journal[key], strict=True) if corpus == name else ():
                 nats[number] = value
-            done += sum(len(piece.ids) - 1 for piece in batch)
-            context.progress(done, total, "tokens")
         for doc_id, share in by_documents(pieces, nats).items():
             items.append(Item(doc_id, (), ""))
             verdicts.append(Verdict({name: share}, "", ""))
     return TaskResult(NAME, "", protocol(max_document_bytes), items, verdicts, [[] for _ in items])
+
+
+def _score(
+    todo: Sequence[str],
+    batch_of: Mapping[str, Sequence[ScoredPiece]],
+    make: Make[Sequence[ScoredPiece], list[float]],
+    journal: Journal,
+    context: StageContext,
+    execution: Execution,
+) -> None:
+    """Score the batches `todo`, and keep each in the journal as it is finished."""
+    sizes = {key: sum(len(piece.ids) - 1 for piece in batch) for key, batch in batch_of.items()}
+    total = sum(sizes.values())
+    done = total - sum(sizes[key] for key in todo)
+    context.progress(done, total, "tokens")
+    for index, values in execution.map(make, [batch_of[key] for key in todo], context):
+        journal.add({todo[index]: values})
+        done += sizes[todo[index]]
+        context.progress(done, total, "tokens")
 
 
 def by_documents(pieces: Sequence[ScoredPiece], nats: Sequence[float]) -> dict[str, Share]:

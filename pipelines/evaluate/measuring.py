@@ -1,6 +1,7 @@
 """One evaluation from the first question to the written scores. What stands in its journal is not done again."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.asking.protocol import Respondent
 from pipelines.evaluate.data.heldout import choose_pieces
+from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Answer, Generation
 from pipelines.evaluate.evaluation import (
     asked_otherwise,
@@ -72,7 +74,12 @@ class Measuring:
         self._journal.__exit__(*error)
 
     def read_heldout(
-        self, source: ModelSource, tokens: Mapping[str, Path], max_bytes: int, max_document_bytes: int
+        self,
+        source: ModelSource,
+        execution: Execution,
+        tokens: Mapping[str, Path],
+        max_bytes: int,
+        max_document_bytes: int,
     ) -> None:
         """Bits per byte that `source` needs for held-out documents of every corpus, whose packed sequences lie in
         `tokens`. Tells which of them have too few documents for an interval."""
@@ -84,8 +91,8 @@ class Measuring:
         for name, excerpts in pieces.items():
             if (count := len({piece.doc_id for piece in excerpts})) < MIN_UNITS:
                 self._tell(f"{bits_per_byte.NAME}/{name}", f"{count} held-out documents are too few. {MORE_DOCUMENTS}")
-        scorer = Scorer(source)
-        result = bits_per_byte.measure(scorer, pieces, max_document_bytes, self._journal, self._context)
+        make = partial(Scorer, source)
+        result = bits_per_byte.measure(make, pieces, max_document_bytes, self._journal, self._context, execution)
         self._results.append(result)
 
     def ask_suite(self) -> None:

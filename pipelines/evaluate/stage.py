@@ -23,7 +23,7 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.models.source import ModelSource
 
-VERSION = 10
+VERSION = 11
 TOKENS = "eval/tokens"
 """Metric with the tokens that the checkpoint was trained on, the step of all scores in MLflow."""
 
@@ -79,7 +79,13 @@ def stage(subject: str, phase_name: str, section: EvaluateSection, folder: Path,
         "max_new_tokens": section.max_new_tokens,
         "suite": suite.params(),
     }
-    execution = Execution(section.num_actors, section.cpus_per_actor, section.gpus_per_actor, section.tokens_per_batch)
+    execution = Execution(
+        section.num_actors,
+        section.cpus_per_actor,
+        section.gpus_per_actor,
+        section.tokens_per_batch,
+        expert_parallel_size=section.expert_parallel_size,
+    )
     return Stage(
         name="evaluate",
         subject=subject,
@@ -133,6 +139,7 @@ def checkpoint_stage(
 
     source = ModelSource(checkpoint, tokenizer or origin.tokenizer, execution.device, execution.dtype)
     source.require()
+    source.require_shareable(execution.expert_parallel_size)
     # A tokenizer that does not fit is told now, and not after a cluster was started.
     require_fit(source, origin.tokenizer)
     asked_in_chat(source, suite.chat)
@@ -151,7 +158,7 @@ def checkpoint_stage(
         machine_dependent=True,
         model_key=origin.key,
         step_metric=TOKENS,
-        inline=execution.num_actors == 1,
+        inline=execution.is_inline,
     )
 
 
@@ -222,7 +229,8 @@ def _evaluate_phase(
     corpora = [CorpusFindings(name, each.score, each.filter, each.dedup) for name, each in inputs.corpora.items()]
     with Measuring(phase, CheckpointRespondent(source, execution), suite, context) as measuring:
         limits = section.heldout_bytes_per_corpus, section.heldout_bytes_per_document
-        measuring.read_heldout(source, {name: tokens.path for name, tokens in inputs.tokens.items()}, *limits)
+        tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
+        measuring.read_heldout(source, execution, tokens, *limits)
         if section.text_to_sql_questions:
             sources = tuple(artifact.path for artifact in inputs.source.values())
             limits, chat = (section.text_to_sql_questions, section.max_new_tokens), asked_in_chat(source, section.chat)

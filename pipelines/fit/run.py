@@ -8,6 +8,7 @@ from arctic_model.config import ArcticConfig, ConfigError
 from arctic_model.export.capabilities import inexpressible
 from arctic_model.export.formats import FORMATS
 from arctic_model.sizing.flops import num_mlps
+from arctic_model.sizing.parallel import require_divided_experts
 from arctic_model.training.optimization.settings import MODEL_PARTS
 from data_recipes import CorpusRecipe, RunRecipe
 from data_recipes.explain import did_you_mean
@@ -130,6 +131,9 @@ def _mix_mistakes(
 
 def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
     evaluate = run.evaluate
+    # A model that contradicts itself is a mistake of its own.
+    with suppress(ConfigError):
+        yield from _shared_expert_mistakes(evaluate.expert_parallel_size, model_config(run))
     for number, name in enumerate(evaluate.tasks, start=1):
         if isinstance(name, str) and (mistake := unknown_task(name)):
             yield f"evaluate.tasks.{number} = {mistake}"
@@ -144,6 +148,14 @@ def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) ->
             f"evaluate.heldout_bytes_per_corpus = {evaluate.heldout_bytes_per_corpus}: every corpus has "
             "source.heldout_fraction = 0, and there are no tasks, so nothing would be measured. Hold documents out."
         )
+
+
+def _shared_expert_mistakes(expert_parallel_size: int, config: ArcticConfig) -> Iterator[str]:
+    """Processes of an evaluation that cannot share the experts of the model."""
+    try:
+        require_divided_experts(expert_parallel_size, config.num_experts)
+    except ConfigError as error:
+        yield error.text({"expert_parallel_size": "evaluate.", "num_experts": "model.overrides."})
 
 
 def _chat_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:

@@ -45,7 +45,8 @@ class EvaluationOptions:
         include: Folder with pages of the user's own for such tasks.
         phase: Phase of the run whose checkpoints are meant, if a store is given; None for all.
         actors: Copies of the model that answer side by side.
-        gpus_per_actor: GPUs of each copy.
+        expert_parallel_size: Processes that share the experts of each copy.
+        gpus_per_actor: GPUs of each process of a copy.
         unsafe: The words that allow model-written code to run on a machine that cannot confine it.
         against_tokenizer: As `tokenizer`, of `against`.
         chat: Whether to ask in the chat template: "never", "auto" or "always".
@@ -58,6 +59,7 @@ class EvaluationOptions:
     against: Path | None = None
     tokenizer: Path | None = None
     actors: int = 1
+    expert_parallel_size: int = 1
     gpus_per_actor: float = 0.0
     unsafe: str = ""
     against_tokenizer: Path | None = None
@@ -81,7 +83,9 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     lacking = suite.missing_files()
     if lacking and len(lacking) == len(suite.build(chat=False)):
         raise OptionError(f"--suite: no task has its data. {missing_data(options)}")
-    execution = evaluate.Execution(options.actors, 1.0, options.gpus_per_actor)
+    execution = evaluate.Execution(
+        options.actors, 1.0, options.gpus_per_actor, expert_parallel_size=options.expert_parallel_size
+    )
     against = resolve_checkpoint(options.against) if options.against else None
     before = _stage(against, options.against_tokenizer, suite, execution, None) if against else None
     if options.rescore:
@@ -177,6 +181,10 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError("--num-fewshot, --seed, --include: no --suite lm_eval:NAME is asked. Leave them out.")
     if options.actors < 1:
         raise OptionError(f"--actors {options.actors}: it must be 1 or more.")
+    if options.expert_parallel_size < 1:
+        raise OptionError(f"--ep {options.expert_parallel_size}: it must be 1 or more.")
+    if options.expert_parallel_size > 1 and (options.model or options.rescore):
+        raise OptionError("--ep: no checkpoint is loaded. Leave it out.")
     if options.gpus_per_actor < 0:
         raise OptionError(f"--gpus-per-actor {options.gpus_per_actor:g}: it must be 0, for the CPU, or more.")
     if options.unsafe not in ("", UNSAFE):

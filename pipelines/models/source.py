@@ -7,10 +7,13 @@ from pathlib import Path
 
 import torch
 
-from arctic_model.checkpoint.model_folder import CONFIG, is_arctic
+from arctic_model.checkpoint.model_folder import CONFIG, is_arctic, read_config
 from arctic_model.checkpoint.reading import INDEX, Checkpoint
+from arctic_model.model import ArcticModel
+from arctic_model.moe.dispatch import ExpertGroup
+from arctic_model.sizing.parallel import require_divided_experts
 from infra.store import file_digest
-from infra.store.integrity import require_intact
+from infra.store.integrity import damage_named, require_intact
 from pipelines.artifacts.checkpoint import Finetuned
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -81,6 +84,24 @@ class ModelSource:
         digests = [file_digest(file) for file in files if file.is_file()]
         content = [digests, self.is_chat_model, self.dtype, torch.device(self.device).type]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def read_weights(self, group: ExpertGroup | None = None) -> ArcticModel:
+        """The Arctic model on its device, in its dtype, in evaluation mode. The processes of `group` share its experts.
+        Raises CheckpointError if it cannot be read, DamageError if a committed file is damaged."""
+        with damage_named(self.checkpoint):
+            dtype = getattr(torch, self.dtype)
+            return ArcticModel.from_pretrained(self.checkpoint, dtype=dtype, device=self.device, group=group)
+
+    def require_shareable(self, expert_parallel_size: int) -> None:
+        """Raises ValueError if so many processes cannot share the experts of this model."""
+        if expert_parallel_size == 1:
+            return
+        if not self.is_arctic:
+            raise ValueError(
+                f"{self.checkpoint}: expert_parallel_size = {expert_parallel_size} shares the experts of Arctic models "
+                "only, and transformers loads this one whole. Set 1."
+            )
+        require_divided_experts(expert_parallel_size, read_config(self.checkpoint).num_experts)
 
     def require(self) -> None:
         """Raises ValueError if the folder holds no checkpoint."""

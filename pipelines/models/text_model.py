@@ -2,13 +2,11 @@
 
 from typing import Protocol
 
-import torch
-
 from arctic_model.inference.arctic_decoder import ArcticDecoder
 from arctic_model.inference.language_model import LanguageModel
 from arctic_model.inference.streaming import StreamDecoder, StreamWindow
 from arctic_model.model import ArcticModel
-from infra.store.integrity import damage_named
+from arctic_model.moe.dispatch import ExpertGroup
 from pipelines.models.codec import TextCodec
 from pipelines.models.source import ModelSource
 
@@ -22,9 +20,9 @@ class TextModel(LanguageModel, Protocol):
 class ArcticLM(ArcticDecoder):
     """TextModel of a checkpoint of this project. Raises ValueError or CheckpointError if its files cannot be read."""
 
-    def __init__(self, source: ModelSource, codec: TextCodec) -> None:
+    def __init__(self, source: ModelSource, codec: TextCodec, group: ExpertGroup | None = None) -> None:
         self.codec = codec
-        super().__init__(_read(source, codec))
+        super().__init__(_read(source, codec, group))
 
 
 class StreamLM(StreamDecoder):
@@ -35,13 +33,12 @@ class StreamLM(StreamDecoder):
         super().__init__(_read(source, codec), window)
 
 
-def _read(source: ModelSource, codec: TextCodec) -> ArcticModel:
-    with damage_named(source.checkpoint):
-        model = ArcticModel.from_pretrained(source.checkpoint)
+def _read(source: ModelSource, codec: TextCodec, group: ExpertGroup | None = None) -> ArcticModel:
+    model = source.read_weights(group)
     num_ids = max(codec.vocabulary.values()) + 1
     if num_ids > model.config.vocab_size:
         raise ValueError(
             f"{source.tokenizer_folder}: its {num_ids} ids are more than the {model.config.vocab_size} of "
             f"{source.checkpoint}. Name the tokenizer of that model."
         )
-    return model.to(torch.device(source.device), getattr(torch, source.dtype))
+    return model

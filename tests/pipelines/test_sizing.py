@@ -53,7 +53,8 @@ def built_parameters(config: ArcticConfig) -> int:
 @pytest.mark.parametrize("recipe", RUNS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("overrides", [(), ("tokenizer.vocab_size=50_000",), ('model.preset="tiny"',)], ids=str)
 def test_the_size_is_that_of_the_model_which_the_run_builds(recipe: Path, overrides: tuple[str, ...]) -> None:
-    fits_tiny = ("train.num_workers=1", "train.expert_parallel_size=1", "model.overrides.max_positions=4096")
+    alone = ("train.num_workers=1", "train.expert_parallel_size=1", "evaluate.expert_parallel_size=1")
+    fits_tiny = (*alone, "model.overrides.max_positions=4096")
     more = fits_tiny if "tiny" in str(overrides) else ()
     run = load_recipe(recipe, (*overrides, *more))
     assert isinstance(run, RunRecipe)
@@ -116,6 +117,21 @@ def test_muon_halves_the_moments_and_the_checkpoints_copy_shrinks_with_them() ->
     assert cells["muon"] == ["1.87 GB", "3.74 GB"]
 
 
+@pytest.mark.parametrize(
+    ("gpu", "size", "verdict"),
+    [
+        ("h100", 64, "Evaluation fits: 72.81 GB of 80.00 GB."),
+        ("h100", 32, "EVALUATION DOES NOT FIT: 87.45 GB of 80.00 GB. Set evaluate.expert_parallel_size = 64."),
+        ("h200", 8, "EVALUATION DOES NOT FIT: 175.31 GB of 141.00 GB. Set evaluate.expert_parallel_size = 16."),
+        ("l40s", 64, "EVALUATION DOES NOT FIT: 72.81 GB of 48.00 GB, nor with more GPUs: each repeats the dense part."),
+    ],
+)
+def test_evaluation_takes_as_many_gpus_as_hold_the_experts(gpu: str, size: int, verdict: str) -> None:
+    text = printed(ARCTIC, SizeOptions(gpu=gpu), f"evaluate.expert_parallel_size={size}")
+    assert verdict in text
+    assert row(text, "dense weights")[-1].strip() == "19.99 GB"
+
+
 def test_what_does_not_fit_says_what_to_lower() -> None:
     options = SizeOptions(num_gpus=1024, expert_parallel_size=64, micro_batch_sequences=4)
     everything = 'train.activation_checkpointing="none"'
@@ -139,7 +155,8 @@ def test_the_recipe_says_whether_layers_are_checkpointed() -> None:
 
 
 def test_any_preset_can_be_sized_by_replacing_fields() -> None:
-    text = printed(ARCTIC, SizeOptions(num_gpus=8, expert_parallel_size=8), 'model.preset="arctic-3.6b-a1b"')
+    smaller = ('model.preset="arctic-3.6b-a1b"', "evaluate.expert_parallel_size=1")
+    text = printed(ARCTIC, SizeOptions(num_gpus=8, expert_parallel_size=8), *smaller)
     assert "arctic-3.6b-a1b: 3,597,638,912 parameters, 996,515,072 active" in text
 
 

@@ -360,6 +360,13 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             ),
             "chat": (*CHOICE, "true"),
             "data_root": TEXT,
+            "expert_parallel_size": (
+                *POSITIVE,
+                Wrong("3", shown="evaluate.expert_parallel_size = 3 does not divide model.overrides.num_experts"),
+                Wrong(
+                    "2", ("model.overrides.num_experts=0",), "evaluate.expert_parallel_size = 2 with model.overrides"
+                ),
+            ),
             "cpus_per_actor": POSITIVE_FLOAT,
             "gpus_per_actor": FRACTION,
             "unsafe_execution": ('"yes"', "true"),

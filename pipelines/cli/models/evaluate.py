@@ -69,8 +69,11 @@ def command(
         Path | None, typer.Option(help="Folder of the tokenizer of --against. Default: as for --tokenizer.")
     ] = None,
     actors: Annotated[int, typer.Option(help="Number of model copies that answer side by side.")] = 1,
+    ep: Annotated[
+        int, typer.Option(help="Processes that share the experts of one model copy, if it is too large for one.")
+    ] = 1,
     gpus_per_actor: Annotated[
-        float, typer.Option(help="GPUs per model copy; with one, it answers in bfloat16 and in batches.")
+        float, typer.Option(help="GPUs per process of a model copy; with one, it answers in bfloat16 and in batches.")
     ] = 0.0,
     unsafe: Annotated[
         str, typer.Option(help="'i accept unsafe execution': run answers on a machine that cannot confine them.")
@@ -94,6 +97,7 @@ def command(
         against=against,
         tokenizer=tokenizer,
         actors=actors,
+        expert_parallel_size=ep,
         gpus_per_actor=gpus_per_actor,
         unsafe=unsafe,
         against_tokenizer=against_tokenizer,

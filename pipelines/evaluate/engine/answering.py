@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from infra.actors import map_on_actors
 from infra.context import StageContext
+from infra.groups.group import ALONE, Member
 from infra.stage import digest
 from infra.store.journal import Journal
 from pipelines.evaluate.engine.decoding import TextGenerator
@@ -16,6 +16,7 @@ from pipelines.evaluate.engine.execution import ONE_ACTOR, Execution
 from pipelines.evaluate.engine.likelihood import LikelihoodScorer
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text, as_plain
 from pipelines.models.loading import load_model
+from pipelines.models.sharing import expert_group
 from pipelines.models.source import ModelSource
 
 CHARACTERS_PER_TOKEN = 4
@@ -43,14 +44,7 @@ def answer(
     num_done, total = len(keys) - len(todo), len(keys)
     context.progress(num_done, total, "answers")
     batches = list(plan(todo, execution.tokens_per_batch, batched=batched))
-    answers = map_on_actors(
-        partial(Worker, source, batched),
-        batches,
-        context,
-        num_actors=execution.num_actors,
-        num_cpus=execution.cpus_per_actor,
-        num_gpus=execution.gpus_per_actor,
-    )
+    answers = execution.map(partial(Worker, source, batched), batches, context)
     for index, values in answers:
         journal.add({keys[unit]: value for unit, value in zip(batches[index], values, strict=True)})
         num_done += len(values)
@@ -59,12 +53,13 @@ def answer(
 
 
 class Worker:
-    """An actor's worker: holds the model and answers batches of units with plain data."""
+    """Holds a copy of the model, or as `member` of a group a part of it, and answers batches of units with plain
+    data."""
 
-    def __init__(self, source: ModelSource, batched: bool) -> None:
+    def __init__(self, source: ModelSource, batched: bool, member: Member = ALONE) -> None:
         # Sums split over another number of threads would differ in the last digits.
         torch.set_num_threads(1)
-        model = load_model(source)
+        model = load_model(source, group=expert_group(member, source.device))
         self._scorer = LikelihoodScorer(model, batched=batched)
         self._writer = TextGenerator(model, batched=batched)
 

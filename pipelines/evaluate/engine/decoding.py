@@ -8,11 +8,9 @@ from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import Sampling
 from infra.stage import digest
 from pipelines.evaluate.engine.encoding import Prompt, encode_prompt
+from pipelines.evaluate.engine.execution import ANSWERS_AT_ONCE
 from pipelines.evaluate.engine.requests import Generation, Text, as_plain
 from pipelines.models.text_model import TextModel
-
-MAX_BATCH = 64
-"""Answers side by side: at 64 a pass of a small model is no longer mostly overhead."""
 
 
 class TextGenerator:
@@ -26,7 +24,7 @@ class TextGenerator:
     def __init__(self, model: TextModel, *, batched: bool = False) -> None:
         self._model = model
         self._engine = Engine(
-            model, decode=model.codec.decode, end_ids=model.codec.end_ids, max_batch=MAX_BATCH if batched else 1
+            model, decode=model.codec.decode, end_ids=model.codec.end_ids, max_batch=ANSWERS_AT_ONCE if batched else 1
         )
 
     def write(self, requests: Sequence[Generation]) -> list[Text]:

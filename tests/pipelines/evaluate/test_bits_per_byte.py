@@ -59,7 +59,7 @@ def measure(pieces: list[ScoredPiece], scorer: BitsOfId, folder: Path) -> dict:
     events: list[dict] = []
     with Journal(folder / "items.jsonl") as journal:
         context = StageContext("evaluate[1]", folder, folder, events.append)
-        result = bits_per_byte.measure(scorer, {"notes": pieces, "empty": []}, 10**6, journal, context)
+        result = bits_per_byte.measure(lambda _: scorer.nll, {"notes": pieces, "empty": []}, 10**6, journal, context)
     assert events[-1]["done"] == events[-1]["total"] == sum(len(piece.ids) - 1 for piece in pieces)
     return scores([result], {})
 

@@ -19,10 +19,11 @@ def print_size(size: SizeEstimate, console: Console) -> None:
     """Print memory by part, traffic, step time, throughput, days and cost, and whether it fits."""
     print_text(console, _heading(size))
     tables = [_memory_table(size), _host_table(size.memory.checkpoint_copy), _traffic_table(size), _time_table(size)]
-    for table in [*tables, _rate_table(size), *_bill_table(size)]:
+    for table in [*tables, _rate_table(size), *_bill_table(size), _evaluation_table(size)]:
         console.print(table)
         console.print()
     print_text(console, _verdict(size))
+    print_text(console, _evaluation_verdict(size))
 
 
 def print_rooflines(rooflines: "Mapping[str, Roofline]", gpu: str, console: Console) -> None:
@@ -118,6 +119,26 @@ def _bill_table(size: SizeEstimate) -> list[Table]:
     table.add_row("GPU-hours", f"{size.bill.gpu_hours:,.0f}")
     table.add_row(f"cost at ${size.price_per_hour:.2f} an hour", f"${size.bill.cost:,.0f}")
     return [table]
+
+
+def _evaluation_table(size: SizeEstimate) -> Table:
+    evaluation = size.evaluation
+    table = plain_table(f"evaluation, per GPU of {evaluation.expert_parallel_size} that share the experts", "")
+    for part, value in asdict(evaluation.memory).items():
+        table.add_row(_words(part), _bytes(value))
+    table.add_row("all, in bfloat16", _bytes(evaluation.memory.total), style="bold")
+    return table
+
+
+def _evaluation_verdict(size: SizeEstimate) -> str:
+    """Whether the evaluation fits, and if it does not, how many GPUs hold the model."""
+    evaluation = size.evaluation
+    need = f"{_bytes(evaluation.memory.total)} of {_bytes(size.gpu.memory_bytes)}"
+    if evaluation.fits:
+        return f"Evaluation fits: {need}."
+    if evaluation.fewest is None:
+        return f"EVALUATION DOES NOT FIT: {need}, nor with more GPUs: each repeats the dense part. Use a larger GPU."
+    return f"EVALUATION DOES NOT FIT: {need}. Set evaluate.expert_parallel_size = {evaluation.fewest}."
 
 
 def _verdict(size: SizeEstimate) -> str:

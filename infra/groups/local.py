@@ -1,0 +1,90 @@
+"""A group of processes of this machine, see `infra.groups.group`."""
+
+import multiprocessing
+import os
+import threading
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from infra.groups.group import Make, Member, MemberLostError, StoppedWaitingError
+from infra.resources import Demand
+
+POLL_S = 0.5
+"""Between two looks whether anybody still waits for the result."""
+LAST_WORDS_S = 5.0
+"""How long after an error another process may turn out to have died, which explains it."""
+
+
+class LocalGroup:
+    """Starts `demand.count` processes, each with a GPU of its own if `demand` has any."""
+
+    def __init__(self, make: Make[Any, Any], rendezvous: Path, demand: Demand) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._connections: list[Connection] = []
+        self._processes = []
+        for rank in range(demand.count):
+            ours, theirs = spawning.Pipe()
+            member = Member(rank, demand.count, rendezvous)
+            process = spawning.Process(target=_work, args=(make, member, theirs, bool(demand.num_gpus)), daemon=True)
+            process.start()
+            theirs.close()
+            self._connections.append(ours)
+            self._processes.append(process)
+
+    def run(self, task: Any, is_stopped: threading.Event) -> Any:
+        """See `infra.groups.group.Group`."""
+        for connection in self._connections:
+            try:
+                connection.send(task)
+            except OSError as error:
+                raise MemberLostError("a process of the group died between two tasks") from error
+        answers: dict[int, Any] = {}
+        while len(answers) < len(self._connections):
+            if is_stopped.is_set():
+                raise StoppedWaitingError
+            waiting = [each for rank, each in enumerate(self._connections) if rank not in answers]
+            ready = wait(waiting, timeout=POLL_S)
+            for rank, connection in enumerate(self._connections):
+                if connection in ready:
+                    answers[rank] = self._received(connection)
+        return answers[0]
+
+    def _received(self, connection: Connection) -> Any:
+        try:
+            result, error = connection.recv()
+        except (EOFError, ConnectionError) as lost:
+            raise MemberLostError("a process of the group died") from lost
+        if error is not None:
+            if wait([process.sentinel for process in self._processes], timeout=LAST_WORDS_S):
+                raise MemberLostError("a process of the group died") from error
+            raise error
+        return result
+
+    def close(self) -> None:
+        """See `infra.groups.group.Group`."""
+        for process in self._processes:
+            process.kill()
+        for process, connection in zip(self._processes, self._connections, strict=True):
+            process.join()
+            connection.close()
+
+
+def _work(make: Make[Any, Any], member: Member, connection: Connection, uses_gpu: bool) -> None:
+    """What a process does until nobody sends it tasks."""
+    if uses_gpu:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        numbers = visible.split(",") if visible else [str(number) for number in range(member.size)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = numbers[member.rank]
+    worker = None
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        try:
+            worker = worker or make(member)
+            result = worker(task)
+            connection.send((result if member.rank == 0 else None, None))
+        except Exception as error:
+            connection.send((None, error))
