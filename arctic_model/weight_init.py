@@ -23,12 +23,17 @@ def initialize(module: nn.Module, std: float, experts: range, seed: int | None =
         seed = int(torch.randint(2**31, ()))
     with torch.no_grad():
         for name, tensor in tensors:
-            if name.endswith("bias"):
-                tensor.zero_()
-            elif tensor.dim() == 1:
-                tensor.fill_(1.0)
-            else:
-                tensor.copy_(drawn(name, tensor.shape, std, seed))
+            set_first_values(name, tensor, std, seed)
+
+
+def set_first_values(name: str, tensor: Tensor, std: float, seed: int | None) -> None:
+    """Set one tensor, by its released name, in place."""
+    if name.endswith("bias"):
+        tensor.zero_()
+    elif tensor.dim() == 1:
+        tensor.fill_(1.0)
+    else:
+        tensor.copy_(drawn(name, tensor.shape, std, seed))
 
 
 def drawn(name: str, shape: torch.Size, std: float, seed: int | None) -> Tensor:

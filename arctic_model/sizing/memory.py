@@ -15,6 +15,8 @@ from arctic_model.sizing.reserve import Reserve, reserve
 
 REDUCE_BUCKET_ELEMENTS = 500_000_000
 """DeepSpeed's own `reduce_bucket_size`: gradients on the way at once. It allocates the bucket whole."""
+FLAT_BUCKETS = 3
+"""Buckets of gradients that the flat engine holds at once: two on their way, and one that is filled."""
 LOGITS_PER_CHUNK = 2**26
 """Logits that the fused loss holds at once on a GPU (`arctic_model.training.losses.cross_entropy`)."""
 
@@ -86,19 +88,20 @@ def states(config: ArcticConfig, parallel: ParallelConfig) -> States:
     """Weights, gradients, float32 master weights and moments (Rajbhandari et al. 2019, arXiv 1910.02054, 3.1): two of
     each value with AdamW, one of those that Muon steps.
 
-    ZeRO splits dense states over all workers and experts' over the workers that hold the same experts. At stage 0
-    nothing is split, and the float32 weights are their own masters.
+    ZeRO splits dense states over all workers, or over each group of them, and experts' over the workers that hold the
+    same experts. Float32 weights are their own masters in the flat engine, and at stage 0, where nothing is split.
     """
     dense, experts = local_parameters(config, parallel)
     own_dense, own_experts = owned_parameters(config, parallel)
-    gradient_dense, gradient_experts = (own_dense, own_experts) if parallel.zero_stage == 2 else (dense, experts)
+    gradient_dense, gradient_experts = (own_dense, own_experts) if parallel.zero_stage >= 2 else (dense, experts)
     size = parallel.element_bytes
+    has_masters = parallel.zero_stage > 0 and not (parallel.engine == "flat" and parallel.dtype == "float32")
     return States(
-        dense_weights=size * dense,
+        dense_weights=size * (dense - _sharded_weights(config, parallel)),
         expert_weights=size * experts,
         dense_gradients=parallel.gradient_bytes * gradient_dense,
         expert_gradients=parallel.gradient_bytes * gradient_experts,
-        master_weights=4 * (own_dense + own_experts) if parallel.zero_stage else 0,
+        master_weights=4 * (own_dense + own_experts) if has_masters else 0,
         moments=8 * (own_dense + own_experts) - 4 * sum(group.owned for group in muon(config, parallel)),
     )
 
@@ -107,15 +110,16 @@ def muon(config: ArcticConfig, parallel: ParallelConfig) -> tuple[MuonGroup, ...
     """The groups that Muon updates, none with AdamW."""
     if parallel.optimizer == "adamw":
         return ()
-    parts = (parallel.num_workers, parallel.expert_replicas) if parallel.zero_stage else (1, 1)
-    return muon_groups(config, config.num_experts // parallel.expert_parallel_size, parts)
+    parts = (parallel.dense_shards, parallel.expert_shards)
+    by_layer = parallel.engine == "flat"
+    return muon_groups(config, config.num_experts // parallel.expert_parallel_size, parts, by_layer=by_layer)
 
 
 def checkpoint_copy(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """A checkpoint copies weights and moments in float32, every value once over all workers."""
     dense, experts = local_parameters(config, parallel)
     owned = math.ceil(dense / parallel.num_workers) + math.ceil(experts / parallel.expert_replicas)
-    stepped = muon(config, replace(parallel, zero_stage=2))
+    stepped = muon(config, replace(parallel, zero_stage=2, shard_group_size=0))
     return 12 * owned - 4 * sum(group.owned for group in stepped)
 
 
@@ -128,9 +132,21 @@ def local_parameters(config: ArcticConfig, parallel: ParallelConfig) -> tuple[in
 def owned_parameters(config: ArcticConfig, parallel: ParallelConfig) -> tuple[int, int]:
     """Dense parameters and experts' that one worker updates, padded to equal parts."""
     dense, experts = local_parameters(config, parallel)
-    if parallel.zero_stage == 0:
-        return dense, experts
-    return math.ceil(dense / parallel.num_workers), math.ceil(experts / parallel.expert_replicas)
+    return math.ceil(dense / parallel.dense_shards), math.ceil(experts / parallel.expert_shards)
+
+
+def layers_dense(config: ArcticConfig) -> int:
+    """Dense parameters of all layers: without embedding, last norm and head."""
+    ends = (1 if config.tied_head else 2) * config.vocab_size * config.hidden_size + config.hidden_size
+    return count_parameters(config).dense - ends
+
+
+def _sharded_weights(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    """Dense weights that a worker leaves to others, between the passes of their layers."""
+    if parallel.zero_stage < 3:
+        return 0
+    layers = layers_dense(config)
+    return layers - math.ceil(layers / parallel.dense_shards)
 
 
 def working(config: ArcticConfig, parallel: ParallelConfig) -> Working:
@@ -139,7 +155,7 @@ def working(config: ArcticConfig, parallel: ParallelConfig) -> Working:
         activations=activation_bytes(config, parallel),
         logits_chunk=_logits_chunk(config, parallel),
         layer_backward=_layer_backward(config, parallel),
-        communication_buffers=_reduce_buckets(config, parallel) + _exchange_buffers(config, parallel),
+        communication_buffers=_buffers(config, parallel) + _exchange_buffers(config, parallel),
         update=_update(config, parallel),
     )
 
@@ -163,6 +179,26 @@ def _layer_backward(config: ArcticConfig, parallel: ParallelConfig) -> int:
         return norm
     rows = parallel.tokens * config.top_k * (3 * config.hidden_size + 2 * config.expert_size)
     return max(norm, parallel.element_bytes * rows + recomputed_rows(config, parallel))
+
+
+def _buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    """What is on the way to other workers or from them."""
+    return (_flat_buffers if parallel.engine == "flat" else _reduce_buckets)(config, parallel)
+
+
+def _flat_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    """The gradients of one layer as backward leaves them, or of the embedding if they are more; at stages 2 and 3 those
+    of three buckets on their way, and at stage 3 the weights of two layers, the second one ahead of its use."""
+    layer, experts = math.ceil(layers_dense(config) / config.num_layers), 0
+    if config.moe_layers:
+        experts = local_parameters(config, parallel)[1] // len(config.moe_layers)
+    end = config.vocab_size * config.hidden_size
+    gradients = parallel.element_bytes * max(layer + experts, end)
+    if parallel.zero_stage >= 2:
+        buckets = [end, end, *[layer if parallel.dense_shards > 1 else 0] * 3]
+        buckets += [experts if parallel.expert_shards > 1 else 0] * 3
+        gradients += parallel.gradient_bytes * sum(sorted(buckets)[-FLAT_BUCKETS:])
+    return gradients + (2 * parallel.element_bytes * layer if parallel.zero_stage == 3 else 0)
 
 
 def _reduce_buckets(config: ArcticConfig, parallel: ParallelConfig) -> int:
@@ -190,6 +226,9 @@ def _update(config: ArcticConfig, parallel: ParallelConfig) -> int:
         matrices = {shape for number in range(config.num_layers) for shape in layer_matrices(config, number)}
         parameters = [[shape] for shape in matrices] + ([stack] if stack else [])
         return max((MuonGroup(shapes, 1).working_bytes(size) for shapes in parameters), default=0) if groups else 0
+    if parallel.engine == "flat":
+        copies = sum(owned_parameters(config, parallel)) if parallel.gradient_dtype == "bfloat16" else 0
+        return 4 * copies + max((group.working_bytes(size) for group in groups), default=0)
     if parallel.gradient_dtype != parallel.dtype:
         return max((group.working_bytes(size) for group in groups), default=0)
     making = (4 + size) * max(owned_parameters(config, parallel))

@@ -21,6 +21,7 @@ class MuonGroup:
 
     shapes: Sequence[tuple[int, int]]
     num_parts: int
+    of_experts: bool = False
 
     @property
     def owned(self) -> int:
@@ -63,14 +64,20 @@ class MuonGroup:
         return number * numel, number * min(shape) ** 2
 
 
-def muon_groups(config: ArcticConfig, local_experts: int, num_parts: tuple[int, int]) -> tuple[MuonGroup, ...]:
-    """The dense matrices and `local_experts` experts of all layers, each group split over its `num_parts` workers. A
-    dense model has the first group only."""
+def muon_groups(
+    config: ArcticConfig, local_experts: int, num_parts: tuple[int, int], *, by_layer: bool = False
+) -> tuple[MuonGroup, ...]:
+    """The dense matrices and `local_experts` experts of all layers, or of each, each group split over its `num_parts`
+    workers."""
     up, down = (config.expert_size, config.hidden_size), (config.hidden_size, config.expert_size)
     experts = [up] * local_experts + [down] * local_experts + [up] * local_experts
     dense, split = num_parts
-    matrices = [shape for number in range(config.num_layers) for shape in layer_matrices(config, number)]
-    groups = (MuonGroup(matrices, dense), MuonGroup(experts * len(config.moe_layers), split))
+    numbers = range(config.num_layers)
+    groups: list[MuonGroup] = []
+    for layers in [range(number, number + 1) for number in numbers] if by_layer else [numbers]:
+        matrices = [shape for number in layers for shape in layer_matrices(config, number)]
+        num_stacks = sum(number in config.moe_layers for number in layers)
+        groups += [MuonGroup(matrices, dense), MuonGroup(experts * num_stacks, split, of_experts=True)]
     return tuple(group for group in groups if group.shapes)
 
 

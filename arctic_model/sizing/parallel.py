@@ -9,6 +9,7 @@ from typing import Literal
 from arctic_model.config import ArcticConfig, ConfigError, require_divisor
 
 Dtype = Literal["float32", "bfloat16"]
+Engine = Literal["deepspeed", "flat"]
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -25,7 +26,10 @@ class ParallelConfig:
     sequence_length: int
     micro_batch_sequences: int = 1
     num_micro_batches: int = 1
-    zero_stage: Literal[0, 1, 2] = 2
+    engine: Engine = "deepspeed"
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    shard_group_size: int = 0
+    """Workers that split the dense part between them; 0: all of them."""
     dtype: Dtype = "bfloat16"
     gradient_dtype: Dtype = "float32"
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -38,6 +42,8 @@ class ParallelConfig:
                 raise ConfigError(f"{{{name}}}: must be at least 1.", **{name: getattr(self, name)})
         require_expert_groups(self.expert_parallel_size, self.num_workers)
         require_dtypes(self.dtype, self.gradient_dtype, self.zero_stage)
+        require_engine(self.engine, self.zero_stage, self.shard_group_size)
+        require_shard_groups(self.shard_group_size, self.num_workers)
 
     @property
     def tokens(self) -> int:
@@ -60,8 +66,20 @@ class ParallelConfig:
         return ELEMENT_BYTES[self.gradient_dtype]
 
     @property
+    def dense_shards(self) -> int:
+        """Workers that share the optimizer states of the dense part."""
+        if self.zero_stage == 0:
+            return 1
+        return self.shard_group_size or self.num_workers
+
+    @property
+    def expert_shards(self) -> int:
+        """Workers that share the optimizer states of the same experts."""
+        return self.expert_replicas if self.zero_stage else 1
+
+    @property
     def expert_replicas(self) -> int:
-        """Workers that hold the same experts, and share their optimizer states under ZeRO."""
+        """Workers that hold the same experts."""
         return self.num_workers // self.expert_parallel_size
 
     def validate(self, model: ArcticConfig) -> None:
@@ -78,6 +96,35 @@ class ParallelConfig:
 def require_expert_groups(expert_parallel_size: int, num_workers: int) -> None:
     """Raises ConfigError unless the workers form whole groups that each hold every expert."""
     require_divisor(expert_parallel_size=expert_parallel_size, num_workers=num_workers)
+
+
+def require_shard_groups(shard_group_size: int, num_workers: int) -> None:
+    """Raises ConfigError unless the workers form whole groups that split the dense part; 0 is one group of all."""
+    if shard_group_size:
+        require_divisor(shard_group_size=shard_group_size, num_workers=num_workers)
+
+
+def require_engine(engine: Engine, zero_stage: int, shard_group_size: int) -> None:
+    """Raises ConfigError if the engine cannot split like this."""
+    if engine == "deepspeed" and zero_stage == 3:
+        raise ConfigError(
+            '{zero_stage} with {engine}: only the flat engine splits weights. Set engine = "flat".',
+            zero_stage=zero_stage,
+            engine=engine,
+        )
+    if engine == "deepspeed" and shard_group_size:
+        raise ConfigError(
+            "{shard_group_size} with {engine}: only the flat engine splits within groups of workers. "
+            'Set engine = "flat".',
+            shard_group_size=shard_group_size,
+            engine=engine,
+        )
+    if zero_stage == 0 and shard_group_size:
+        raise ConfigError(
+            "{shard_group_size} with {zero_stage}: nothing is split. Raise zero_stage, or remove shard_group_size.",
+            shard_group_size=shard_group_size,
+            zero_stage=zero_stage,
+        )
 
 
 def require_divided_experts(expert_parallel_size: int, num_experts: int) -> None:

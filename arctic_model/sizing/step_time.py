@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import forward_flops_per_token, num_mlps, training_flops_per_token
-from arctic_model.sizing.memory import local_parameters, muon, owned_parameters
+from arctic_model.sizing.memory import layers_dense, local_parameters, muon, owned_parameters
 from arctic_model.sizing.parallel import Dtype, ParallelConfig
 
 GPUS_PER_NODE = 8
@@ -151,7 +151,9 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
 
     An assignment's row travels out and back, D elements each, unless its expert is here: 1 / expert_parallel_size of
     them at an even load. DeepSpeed reduces gradients by all-reduce, which sends 2 (n - 1) / n of them in a ring of n,
-    at stage 2 in every pass; the weights' all-gather sends (n - 1) / n. Muon all-reduces the matrices that ZeRO cuts.
+    at stage 2 in every pass; the weights' all-gather sends (n - 1) / n. The flat engine's reduce-scatter sends
+    (n - 1) / n of them, and groups of workers all-reduce their parts once a step. Muon all-reduces the matrices that
+    ZeRO cuts.
     """
     parallel.validate(config)
     size, peers = parallel.element_bytes, 1 - 1 / parallel.expert_parallel_size
@@ -159,18 +161,16 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
     exchange = rows * config.hidden_size * size * peers
     forward = exchange * _forwards(parallel)
     dense, experts = local_parameters(config, parallel)
-    gradient = parallel.gradient_bytes * _reductions(parallel)
-    all_dense, all_experts = _ring(parallel.num_workers), _ring(parallel.expert_replicas)
-    weight = size if parallel.zero_stage else 0
+    owners = parallel.dense_shards, parallel.expert_shards
     return Traffic(
         dispatch_forward=forward,
         combine_forward=forward,
         combine_backward=exchange,
         dispatch_backward=exchange,
-        dense_gradients=2 * all_dense * dense * gradient,
-        expert_gradients=2 * all_experts * experts * gradient,
-        dense_weights=all_dense * dense * weight,
-        expert_weights=all_experts * experts * weight,
+        dense_gradients=dense * _gradient_bytes(parallel, parallel.num_workers, owners[0]),
+        expert_gradients=experts * _gradient_bytes(parallel, parallel.expert_replicas, owners[1]),
+        dense_weights=_ring(owners[0]) * size * (dense + _gathered_again(config, parallel)),
+        expert_weights=_ring(owners[1]) * size * experts,
         cut_matrices=sum((2 * _ring(group.num_parts) * size * group.shared for group in muon(config, parallel)), 0.0),
     )
 
@@ -197,7 +197,8 @@ def step_time(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficien
     """One step, if computation reaches `efficiency` of the peak while it runs. Raises ValueError.
 
     DeepSpeed runs with `overlap_comm` off: reductions and all-gathers wait for nothing and hide behind nothing. The
-    update with Muon has its products too, and the exchange of the matrices that ZeRO cuts.
+    flat engine's reductions hide behind backward, and what stage 3 gathers behind all computation. The update with Muon
+    has its products too, and the exchange of the matrices that ZeRO cuts.
     """
     if not 0 < efficiency <= 1:
         raise ValueError(f"mfu = {efficiency:g}: a share of the peak, above 0 and at most 1.")
@@ -207,7 +208,7 @@ def step_time(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficien
     model_s = passes * training_flops_per_token(config, parallel.sequence_length) / peak_flops
     again = _layers_forward_flops(config, parallel) * passes * (_forwards(parallel) - 1)
     compute_s = (model_s + again / peak_flops) / efficiency
-    gradients_s, weights_s = _collectives_s(config, parallel, gpu)
+    gradients_s, weights_s = _exposed_collectives_s(config, parallel, gpu, compute_s)
     parts = {
         "compute_s": compute_s,
         "exposed_exchange_s": _exposed_s(config, parallel, windows(config, parallel, gpu, efficiency)),
@@ -225,8 +226,25 @@ def bill(tokens: int, tokens_per_s: float, num_workers: int, price_per_hour: flo
 
 
 def _reductions(parallel: ParallelConfig) -> int:
-    """How often gradients are reduced in a step: stage 2 keeps no whole gradients from pass to pass."""
-    return parallel.num_micro_batches if parallel.zero_stage == 2 else 1
+    """How often gradients are reduced in a step: stages 2 and 3 keep no whole gradients from pass to pass."""
+    return parallel.num_micro_batches if parallel.zero_stage >= 2 else 1
+
+
+def _gradient_bytes(parallel: ParallelConfig, holders: int, owners: int) -> float:
+    """Bytes that each of `holders` sends in a step for one parameter, of whose gradient `owners` own a part each."""
+    whole = parallel.gradient_bytes * _reductions(parallel)
+    if parallel.engine == "deepspeed":
+        return 2 * _ring(holders) * whole
+    return _ring(owners) * whole + 2 * _ring(holders // owners) * parallel.gradient_bytes / owners
+
+
+def _gathered_again(config: ArcticConfig, parallel: ParallelConfig) -> float:
+    """Dense weights that stage 3 gathers beyond once a step: in forward and in backward of every pass, but for the last
+    layer, with which backward begins."""
+    if parallel.zero_stage < 3:
+        return 0.0
+    gathers = parallel.num_micro_batches * (2 * config.num_layers - 1)
+    return layers_dense(config) * (gathers / config.num_layers - 1)
 
 
 def _forwards(parallel: ParallelConfig) -> int:
@@ -262,9 +280,10 @@ def _exchange_s(row_bytes: int, parallel: ParallelConfig, gpu: Gpu) -> float:
 def _update_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficiency: float) -> float:
     memory_s = UPDATE_BYTES_PER_PARAMETER * sum(owned_parameters(config, parallel)) / gpu.memory_bytes_per_s
     products = sum(group.flops for group in muon(config, parallel)) / (efficiency * gpu.peak_flops(parallel.dtype))
+    rings = _gradient_rings(parallel, gpu)
     cut = sum(
-        2 * _ring(group.num_parts) * parallel.element_bytes * group.shared / bytes_per_s
-        for group, bytes_per_s in zip(muon(config, parallel), _gradient_rings(parallel, gpu), strict=False)
+        2 * _ring(group.num_parts) * parallel.element_bytes * group.shared / rings[group.of_experts]
+        for group in muon(config, parallel)
     )
     return memory_s + products + cut
 
@@ -279,12 +298,26 @@ def _collectives_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu) -> 
     )
 
 
+def _exposed_collectives_s(
+    config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, compute_s: float
+) -> tuple[float, float]:
+    """What `_collectives_s` adds to a step of `compute_s`, a third of which is forward."""
+    gradients_s, weights_s = _collectives_s(config, parallel, gpu)
+    if parallel.engine == "deepspeed":
+        return gradients_s, weights_s
+    backward_s = compute_s * 2 / 3 * _reductions(parallel) / parallel.num_micro_batches
+    exposed_s = max(0.0, gradients_s - backward_s)
+    if parallel.zero_stage < 3:
+        return exposed_s, weights_s
+    return exposed_s, max(0.0, weights_s - (compute_s - min(gradients_s, backward_s)))
+
+
 def _gradient_rings(parallel: ParallelConfig, gpu: Gpu) -> tuple[float, float]:
     """Bytes per second and member of the rings over all workers, and over those that hold the same experts: expert
     groups are neighbours, so these stand expert_parallel_size apart."""
     near = max(1, GPUS_PER_NODE // parallel.expert_parallel_size)
     return (
-        _ring_bytes_per_s(parallel.num_workers, GPUS_PER_NODE, gpu),
+        _ring_bytes_per_s(parallel.shard_group_size or parallel.num_workers, GPUS_PER_NODE, gpu),
         _ring_bytes_per_s(parallel.expert_replicas, near, gpu),
     )
 

@@ -48,7 +48,8 @@ class ModelSection(Section):
 LAYOUT_FIELDS = frozenset(
     (
         *("num_workers", "expert_parallel_size", "cpus_per_worker", "gpus_per_worker", "threads_per_worker"),
-        *("micro_batch_sequences", "activation_checkpointing", "zero_stage", "collective_timeout_s"),
+        *("micro_batch_sequences", "activation_checkpointing", "collective_timeout_s"),
+        *("engine", "zero_stage", "shard_group_size"),
         *("checkpoint_every_steps", "keep_last_checkpoints", "keep_best_checkpoints", "keep_every_steps"),
         "keep_weights_every_steps",
         *("peak_tflops", "price_per_worker_hour", "profile_steps"),
@@ -129,8 +130,15 @@ class TrainSection(Section):
     gradient_dtype: Literal["float32", "bfloat16"] = "float32"
     """Data type in which gradients are summed over the passes of a step and over workers. bfloat16 halves the traffic
     but loses up to half of a sum that 1,024 workers agree on."""
-    zero_stage: Literal[0, 1, 2] = 1
-    """DeepSpeed ZeRO stage: partition nothing (0), optimizer states (1), or gradients as well (2)."""
+    engine: Literal["deepspeed", "flat"] = "deepspeed"
+    """Engine that holds and reduces gradients: DeepSpeed, or flat buffers that are reduced layer by layer during
+    backward. Both write the same checkpoints."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """ZeRO stage: partition nothing (0), optimizer states (1), gradients as well (2), or the weights of the layers'
+    dense part as well (3, with `engine = "flat"`)."""
+    shard_group_size: Count = 0
+    """Number of neighbouring workers that partition the dense part between them, such as the GPUs of one machine
+    (HSDP). 0 partitions it over all workers. With `engine = "flat"` only."""
     checkpoint_every_steps: PositiveInt = 100
     """Number of optimizer steps between two checkpoints."""
     keep_last_checkpoints: PositiveInt = 2
@@ -181,7 +189,7 @@ class TrainSection(Section):
     def _stage_is_a_number(cls, value: Any) -> Any:
         # True equals 1, and would be another value in a stage's key.
         if isinstance(value, bool):
-            raise PydanticCustomError("literal_error", "input should be 0, 1 or 2")
+            raise PydanticCustomError("literal_error", "input should be 0, 1, 2 or 3")
         return value
 
     @model_validator(mode="after")

@@ -329,7 +329,14 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong('"bfloat16"', ("train.zero_stage=0",), "train.zero_stage = 0 with train.dtype = 'bfloat16'"),
             ),
             "gradient_dtype": (*CHOICE, '"bfloat16"'),
-            "zero_stage": ("3", "-1", "true", Wrong("0", ('train.dtype="bfloat16"',))),
+            "engine": CHOICE,
+            "zero_stage": ("4", "3", "-1", "true", Wrong("0", ('train.dtype="bfloat16"',))),
+            "shard_group_size": (
+                *COUNT,
+                Wrong("1", shown="train.shard_group_size = 1 with train.engine = 'deepspeed'"),
+                Wrong("2", ('train.engine="flat"',), "train.shard_group_size = 2 does not divide train.num_workers"),
+                Wrong("1", ('train.engine="flat"', "train.zero_stage=0"), "train.shard_group_size = 1 with train.zero"),
+            ),
             **dict.fromkeys(("checkpoint_every_steps", "keep_last_checkpoints"), POSITIVE),
             "keep_best_checkpoints": COUNT,
             **{

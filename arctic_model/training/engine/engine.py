@@ -1,4 +1,4 @@
-"""The engine: a model, its gradients and its optimizer on this worker, with DeepSpeed underneath."""
+"""The engine: a model, its gradients and its optimizer on this worker, with DeepSpeed or flat buffers underneath."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -9,18 +9,16 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, is_expert
+from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, is_expert, unstacked
 from arctic_model.checkpoint.writing import Layout, layout
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
-from arctic_model.moe.dispatch import ExpertGroup
-from arctic_model.sizing.parallel import require_expert_groups
-from arctic_model.training.engine import deepspeed_setup
-from arctic_model.training.lora.adapters import add_adapters, draw_adapters, is_adapter
+from arctic_model.sizing.parallel import require_divided_experts, require_dtypes, require_engine
+from arctic_model.training.engine.backend import Backend, even_part
+from arctic_model.training.lora.adapters import add_adapters, draw_adapter, is_adapter
 from arctic_model.training.lora.frozen import fp8_matrices
-from arctic_model.training.optimization.optimizer import new_optimizer
 from arctic_model.training.optimization.settings import Optimization, part_of
-from arctic_model.weight_init import initialize
+from arctic_model.weight_init import set_first_values
 
 ReadSlice = Callable[[str, str, int, int], Tensor]
 """`read(name, kind, start, length)`: flat values of a parameter over all experts, or of its optimizer state."""
@@ -46,48 +44,42 @@ class Engine:
         *,
         drawn: bool = True,
     ) -> None:
-        self._deepspeed = deepspeed_setup.import_deepspeed()
-        self._group_name = f"ep_size_{expert_parallel_size}"
+        require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage)
+        require_engine(settings.engine, settings.zero_stage, settings.shard_group_size)
+        require_divided_experts(expert_parallel_size, config.num_experts)
         self._settings = settings
-        self.group = self._expert_group(config, expert_parallel_size)
+        self._backend = _new_backend(settings, expert_parallel_size, num_micro_batches)
+        self.group = self._backend.expert_group
         with torch.device("meta"):
             self.model = ArcticModel(config, self.group)
             # Before there is memory: a frozen matrix in FP8 never exists in a wider dtype.
             if settings.tuning.lora:
                 add_adapters(self.model, settings.tuning.lora)
-        self.model.to_empty(device=self._deepspeed.accelerator.get_accelerator().current_device_name())
-        if drawn:
-            initialize(self.model, config.init_std, self.model.local_experts, settings.seed)
-        if settings.tuning.lora:
-            draw_adapters(self.model, settings.seed)
         for _, parameter in self._frozen_parameters():
             parameter.requires_grad_(False)
-        self._mark_experts()
-        optimizer = new_optimizer(self.model, settings, self._group_name)
-        wrapped = _Trained(self.model, loss, self._marker(config))
-        self._engine = deepspeed_setup.initialize(self._deepspeed, wrapped, optimizer, settings, num_micro_batches)
-        self._optimizer = optimizer
-        optimizer.zero_states()
-        if settings.zero_stage:
-            deepspeed_setup.link_states(self._zero)
-            optimizer.partitions = dict(deepspeed_setup.partitions(self._zero))
+        self._backend.adopt(self.model, loss)
         self._frozen: list[ParameterSlice] = []
+        if self.trains_adapters:
+            with torch.no_grad():
+                self._backend.fill(self._draw_adapter)
         if drawn:
-            self._hold_frozen(self._first_values)
+            self.draw()
 
     @torch.no_grad()
     def draw(self) -> None:
         """Draw the first weights from the seed, one matrix at a time, into the memory in which they are trained."""
-        initialize(self.model, self.model.config.init_std, self.model.local_experts, self._settings.seed)
-        for name, parameter in self._trained():
-            start, values = self._part(name, parameter, WEIGHT, whole=True)
-            values.copy_(parameter.reshape(-1)[start : start + values.numel()])
+        self._backend.fill(self._draw_parameter)
+        for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad and parameter.is_floating_point():
+                self._draw_parameter(name, parameter)
+        for name, bias in self.model.named_buffers():
+            self._draw_parameter(name, bias)
         self._hold_frozen(self._first_values)
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return torch.device(self._engine.device)
+        return self._backend.device
 
     @property
     def trains_adapters(self) -> bool:
@@ -96,20 +88,20 @@ class Engine:
 
     def forward(self, *inputs: Any) -> Any:
         """`loss(model, *inputs)`; pass its first item to `backward`."""
-        return self._engine(*inputs)
+        return self._backend.forward(*inputs)
 
     def backward(self, loss: Float[Tensor, ""]) -> None:
         """Accumulate the gradients of `loss`. A step uses their sum over passes and workers, in `gradient_dtype`."""
-        self._engine.backward(loss.clone(), scale_wrt_gas=False)
+        self._backend.backward(loss)
 
     def end_micro_batch(self) -> None:
-        """Call between two micro-batches of a step: DeepSpeed counts them."""
-        self._engine.step()
+        """Call between two micro-batches of a step."""
+        self._backend.end_micro_batch()
 
     def gradient_norm(self) -> float:
         """The norm of the accumulated gradient over all workers and experts, the same on every worker. Not finite if an
         element is not."""
-        weighted = [(weight, chunk) for weight, gradient in self._gradients() for chunk in _chunks(gradient)]
+        weighted = [(weight, chunk) for weight, gradient in self._backend.gradients() for chunk in _chunks(gradient)]
         squares = torch.zeros((), dtype=torch.float64, device=self.device)
         if weighted:
             weights, chunks = zip(*weighted, strict=True)
@@ -120,13 +112,12 @@ class Engine:
 
     def step(self, learning_rate: float, gradient_norm: float) -> None:
         """Update the weights with the gradient, clipped by its `gradient_norm`."""
-        self._optimizer.prepare(learning_rate, min(1.0, self._settings.gradient_clip / (gradient_norm + 1e-6)))
-        self._engine.step()
+        scale = min(1.0, self._settings.gradient_clip / (gradient_norm + 1e-6))
+        self._backend.update(learning_rate, scale)
 
     def skip_step(self) -> None:
         """Drop the gradient. Weights, moments and the number of updates stay the same, bit for bit."""
-        self._optimizer.prepare(0.0, None)
-        self._engine.step()
+        self._backend.update(0.0, None)
 
     def state_names(self, name: str) -> tuple[str, ...]:
         """Kinds of the optimizer state of the parameter `name`."""
@@ -137,7 +128,7 @@ class Engine:
         `frozen_slices`, every value comes once."""
         for name, parameter in self._trained():
             for kind in (WEIGHT, *self.state_names(name)):
-                start, values = self._part(name, parameter, kind)
+                start, values = self._backend.part(name, parameter, kind)
                 if values.numel():
                     yield ParameterSlice(name, kind, self._first(name, parameter) + start, values)
         if dist.get_rank() == 0:
@@ -152,14 +143,14 @@ class Engine:
     def load(self, updates: int, read: ReadSlice) -> None:
         """Load trained weights and optimizer state after `updates` updates from `read(name, kind, start, length)`,
         which returns flat values of the parameter over all experts."""
-        for state in self._optimizer.state.values():
-            state["step"].fill_(updates)
+        self._backend.set_updates(updates)
         for name, parameter in self._trained():
             self._load_weight(name, parameter, read)
             for kind in self.state_names(name):
                 self._load_part(name, parameter, kind, read)
         for name, parameter in self._frozen_parameters():
             self._load_weight(name, parameter, read)
+        self._backend.publish()
         self._hold_frozen(read)
         self._load_biases(read)
 
@@ -172,6 +163,7 @@ class Engine:
         for name, parameter in self.model.named_parameters():
             if not is_adapter(name) and parameter.is_floating_point():
                 self._load_weight(name, parameter, read)
+        self._backend.publish()
         self._hold_frozen(lambda name, kind, *part: read(name, kind, *part) if kind == WEIGHT else torch.zeros(part[1]))
         self._load_biases(read)
 
@@ -207,100 +199,56 @@ class Engine:
         return parameter.view(-1)[start - self._first(name, parameter) :][:length]
 
     def _load_weight(self, name: str, parameter: nn.Parameter, read: ReadSlice) -> None:
-        whole = read(name, WEIGHT, self._first(name, parameter), parameter.numel())
-        parameter.copy_(whole.view(parameter.shape))
+        first = self._first(name, parameter)
         if parameter.requires_grad:
-            self._load_part(name, parameter, WEIGHT, read)
+            self._backend.load_weight(name, parameter, lambda start, size: read(name, WEIGHT, first + start, size))
+        else:
+            parameter.copy_(read(name, WEIGHT, first, parameter.numel()).view(parameter.shape))
 
     def _load_biases(self, read: ReadSlice) -> None:
         biases = [read(name, WEIGHT, 0, bias.numel()) for name, bias in self.model.named_buffers()]
         if biases:
             self.model.set_router_biases(torch.stack(biases))
 
-    def _load_part(
-        self, name: str, parameter: nn.Parameter, kind: str, read: Callable[[str, str, int, int], Tensor]
-    ) -> None:
-        start, values = self._part(name, parameter, kind, whole=True)
+    def _load_part(self, name: str, parameter: nn.Parameter, kind: str, read: ReadSlice) -> None:
+        start, values = self._backend.part(name, parameter, kind, whole=True)
         if values.numel():
             values.copy_(read(name, kind, self._first(name, parameter) + start, values.numel()))
 
     def close(self) -> None:
-        """Remove DeepSpeed's hooks from the parameters. The process group stays."""
-        self._engine.destroy()
+        """Remove the engine's hooks from the model. The default process group stays."""
+        self._backend.close()
 
-    def _expert_group(self, config: ArcticConfig, size: int) -> ExpertGroup:
-        require_expert_groups(size, dist.get_world_size())
-        ExpertGroup(size).num_local(config.num_experts)
-        groups = self._deepspeed.utils.groups
-        # What an earlier engine of this process remembers went with the process group it was made in.
-        groups._release_process_group_references()
-        groups._create_expert_and_data_parallel(size)
-        return ExpertGroup(size, dist.get_rank() % size, groups._get_expert_parallel_group(self._group_name))
+    def _draw_parameter(self, name: str, parameter: Tensor) -> None:
+        """One that is no adapter: adapters have their first values from the start."""
+        if not is_adapter(name):
+            for each, tensor in unstacked(name, parameter.detach(), self.model.local_experts):
+                set_first_values(each, tensor, self.model.config.init_std, self._settings.seed)
 
-    def _marker(self, config: ArcticConfig) -> nn.Module:
-        """What shows DeepSpeed that there are experts to train, if there are."""
-        lora = self._settings.tuning.lora
-        if not config.num_experts or (lora and "experts" not in lora.targets) or "experts" in self._settings.freeze:
-            return nn.Identity()
-        return deepspeed_setup.marker(self._deepspeed, config, self.group, self._group_name)
-
-    def _mark_experts(self) -> None:
-        for name, parameter in self.model.named_parameters():
-            if part_of(name) == "experts":
-                vars(parameter).update(allreduce=False, group_name=self._group_name)
-
-    @property
-    def _zero(self) -> Any:
-        """DeepSpeed's optimizer at ZeRO-1 and 2."""
-        return self._engine.optimizer
-
-    def _gradients(self) -> Iterator[tuple[float, Tensor]]:
-        """This worker's gradients, each with a weight: a gradient that several workers hold counts once over all of
-        them."""
-        if self._settings.zero_stage:
-            yield from ((1.0, gradient) for part in self._zero.averaged_gradients.values() for gradient in part)
-            return
-        world = dist.get_world_size()
-        for name, parameter in self.model.named_parameters():
-            if parameter.grad is not None:
-                yield (self.group.size if is_expert(name) else 1) / world, parameter.grad
+    def _draw_adapter(self, name: str, parameter: Tensor) -> None:
+        if is_adapter(name):
+            for each, tensor in unstacked(name, parameter.detach(), self.model.local_experts):
+                draw_adapter(each, tensor, self._settings.seed)
 
     def _first(self, name: str, parameter: Tensor) -> int:
         """First element of this worker's parameter in that of all experts."""
         return self.group.rank * parameter.numel() if is_expert(name) else 0
 
-    def _part(self, name: str, parameter: nn.Parameter, kind: str, *, whole: bool = False) -> tuple[int, Tensor]:
-        """First element and float32 values of this worker's part of the flat parameter. Without ZeRO every worker has
-        all of it: the result is an even part, or the `whole`."""
-        if self._settings.zero_stage:
-            mapping = vars(parameter)["_hp_mapping"]
-            if mapping is None:
-                return 0, parameter.new_empty(0, dtype=torch.float32)
-            return mapping.lp_fragment_address.start, mapping.get_hp_fragment(None if kind == WEIGHT else kind)
-        values = (parameter.detach() if kind == WEIGHT else self._optimizer.state[parameter][kind]).view(-1)
-        if whole:
-            return 0, values
-        part = self._even_part(name, values.numel())
-        return part.start, values[part.start : part.stop]
-
     def _even_part(self, name: str, numel: int) -> range:
         """Elements that fall to this worker of a flat parameter which it and others hold whole."""
         holders = self.group.size if is_expert(name) else 1
-        rank, size = dist.get_rank() // holders, dist.get_world_size() // holders
-        return range(numel * rank // size, numel * (rank + 1) // size)
+        return even_part(numel, dist.get_rank() // holders, dist.get_world_size() // holders)
 
 
-class _Trained(nn.Module):
-    """The module that DeepSpeed wraps: the model, its loss, and the marker."""
+def _new_backend(settings: Optimization, expert_parallel_size: int, num_micro_batches: int) -> Backend:
+    """Imported here, so that DeepSpeed is imported only if it trains."""
+    if settings.engine == "flat":
+        from arctic_model.training.engine.flat import FlatBackend
 
-    def __init__(self, model: ArcticModel, loss: Callable[..., Any], marker: nn.Module) -> None:
-        super().__init__()
-        self.arctic = model
-        self.loss = loss
-        self.marker = marker
+        return FlatBackend(settings, expert_parallel_size, num_micro_batches)
+    from arctic_model.training.engine.deepspeed_backend import DeepSpeedBackend
 
-    def forward(self, *inputs: Any) -> Any:
-        return self.loss(self.arctic, *inputs)
+    return DeepSpeedBackend(settings, expert_parallel_size, num_micro_batches)
 
 
 def _read_weight(read: ReadSlice, name: str, first: int, start: int, length: int) -> Tensor:

@@ -93,7 +93,7 @@ def draw_adapters(model: ArcticModel, seed: int) -> None:
     Matrices on the meta device are left alone."""
     for name, tensor in adapter_tensors(model).items():
         if not tensor.is_meta:
-            _initialize(name, tensor, seed)
+            draw_adapter(name, tensor, seed)
 
 
 def adapters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -127,7 +127,8 @@ def _adapt_linears(module: nn.Module, target: LoraTarget, lora: Lora) -> None:
             module.add_module(name, FrozenLinear(linear, quantize=True))
 
 
-def _initialize(name: str, matrix: Tensor, seed: int) -> None:
+def draw_adapter(name: str, matrix: Tensor, seed: int) -> None:
+    """Set the first values of one matrix of an adapter in place, see `draw_adapters`."""
     if LORA_B in name:
         matrix.zero_()
         return

@@ -38,6 +38,11 @@ class GroupedOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             group.update(lr=learning_rate * group["lr_factor"], gradient_scale=gradient_scale)
 
+    def set_updates(self, updates: int) -> None:
+        """Go on as after so many updates."""
+        for state in self.state.values():
+            state["step"].fill_(updates)
+
     def zero_states(self) -> None:
         """Create every state as zeros, so that saving and loading have no special first step."""
         for group in self.param_groups:

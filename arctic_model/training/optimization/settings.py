@@ -114,7 +114,11 @@ class Optimization:
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype in which gradients accumulate, over micro-batches and over workers."""
-    zero_stage: Literal[0, 1, 2] = 1
+    engine: Literal["deepspeed", "flat"] = "deepspeed"
+    """Who holds and reduces gradients, see `arctic_model.training.engine`."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    shard_group_size: int = 0
+    """Workers that split the dense part between them; 0: all of them."""
     seed: int = 0
     freeze: tuple[ModelPart, ...] = ()
     """Parts whose weights and optimizer state stay as they are, the router's bias with the router."""

@@ -25,7 +25,7 @@ MENDS = {
     "activations": PASS,
     "logits_chunk": PASS,
     "layer_backward": PASS,
-    "communication_buffers": "set train.zero_stage to 0, which needs float32",
+    "communication_buffers": "lower train.zero_stage; 0 needs float32",
     "update": SPLIT_DENSE,
 }
 

@@ -25,23 +25,32 @@ from arctic_model.training.saving import Staging
 
 SEQUENCES, LENGTH, PASSES = 2, 16, 2
 ARRANGEMENTS = [
-    (0, "float32", "float32", 2, "adamw"),
-    (1, "bfloat16", "float32", 2, "adamw"),
-    (2, "bfloat16", "float32", 2, "adamw"),
-    (2, "bfloat16", "float32", 1, "adamw"),
-    (1, "bfloat16", "bfloat16", 2, "adamw"),
-    (2, "bfloat16", "bfloat16", 2, "adamw"),
-    (1, "float32", "float32", 1, "adamw"),
-    (0, "float32", "float32", 2, "muon"),
-    (1, "bfloat16", "float32", 1, "muon"),
+    ("deepspeed", 0, "float32", "float32", 2, "adamw"),
+    ("deepspeed", 1, "bfloat16", "float32", 2, "adamw"),
+    ("deepspeed", 2, "bfloat16", "float32", 2, "adamw"),
+    ("deepspeed", 2, "bfloat16", "float32", 1, "adamw"),
+    ("deepspeed", 1, "bfloat16", "bfloat16", 2, "adamw"),
+    ("deepspeed", 2, "bfloat16", "bfloat16", 2, "adamw"),
+    ("deepspeed", 1, "float32", "float32", 1, "adamw"),
+    ("deepspeed", 0, "float32", "float32", 2, "muon"),
+    ("deepspeed", 1, "bfloat16", "float32", 1, "muon"),
+    ("flat", 0, "float32", "float32", 2, "adamw"),
+    ("flat", 1, "bfloat16", "float32", 2, "adamw"),
+    ("flat", 2, "bfloat16", "bfloat16", 1, "adamw"),
+    ("flat", 2, "float32", "float32", 1, "muon"),
+    ("flat", 3, "bfloat16", "float32", 1, "adamw"),
 ]
-"""ZeRO stage, dtype, gradient_dtype, expert_parallel_size, optimizer."""
+"""Engine, ZeRO stage, dtype, gradient_dtype, expert_parallel_size, optimizer."""
 
+FLAT_FLOAT32 = ("flat", "float32")
+"""Its float32 weights are their own masters."""
 INPUTS = {
     "all_reduce": "tensor",
     "all_to_all_single": "input",
     "all_gather": "tensor",
     "all_gather_into_tensor": "input_tensor",
+    "all_gather_single": "input_tensor",
+    "reduce_scatter_single": "input",
 }
 """The collectives that are counted, and which of their arguments is sent."""
 SENT: Counter[str] = Counter()
@@ -65,11 +74,13 @@ def config() -> ArcticConfig:
 
 
 def measure(
-    zero_stage: int, dtype: str, gradient_dtype: str, expert_parallel_size: int, optimizer: str
+    kind: str, zero_stage: int, dtype: str, gradient_dtype: str, expert_parallel_size: int, optimizer: str
 ) -> dict[str, Any]:
     """One step of two passes, and the copy that a checkpoint is written from. Gradients are looked at between the two
     passes."""
-    settings = Optimization(optimizer=optimizer, zero_stage=zero_stage, dtype=dtype, gradient_dtype=gradient_dtype)
+    settings = Optimization(
+        optimizer=optimizer, engine=kind, zero_stage=zero_stage, dtype=dtype, gradient_dtype=gradient_dtype
+    )
     engine = Engine(config(), settings, expert_parallel_size, PASSES, training_loss)
     parameters = list(engine.model.parameters())
     SENT.clear()
@@ -80,12 +91,14 @@ def measure(
     engine.backward(forward(engine, settings)[0])
     engine.step(0.001, 1.0)
     sent = dict(SENT)
-    states = engine._optimizer.state
-    staged = Staging(engine.device).copied(engine.share())
-    masters = [p for group in engine._optimizer.param_groups for p in group["params"]] if zero_stage else []
+    groups = engine._backend._optimizer.param_groups
+    states = engine._backend._optimizer.state
+    staged = Staging(engine.device).copied(engine.parameter_slices())
+    weights = storage_bytes([*parameters, *(each.own_weights for each in buckets(engine))])
+    masters = [p for group in groups for p in group["params"]] if zero_stage and (kind, dtype) != FLAT_FLOAT32 else []
     engine.close()
     return {
-        "weights": storage_bytes(parameters),
+        "weights": weights,
         "gradients": gradients,
         "master_weights": storage_bytes(masters),
         "moments": storage_bytes(kept for state in states.values() for name, kept in state.items() if name != "step"),
@@ -101,11 +114,11 @@ def forward(engine: Engine, settings: Optimization) -> tuple[Tensor, int]:
     positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
     batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
     scale = Scale(1.0, 1.0, torch.ones(config().num_layers, config().num_experts))
-    weights = {parameter.untyped_storage().data_ptr() for parameter in engine.model.parameters()}
+    weights = {parameter.untyped_storage()._cdata for parameter in engine.model.parameters()}
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         loss, _ = engine.forward(batch, scale, settings)
-    return loss, storage_bytes(tensor for tensor in kept if tensor.untyped_storage().data_ptr() not in weights)
+    return loss, storage_bytes(tensor for tensor in kept if tensor.untyped_storage()._cdata not in weights)
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
@@ -113,15 +126,22 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
+def buckets(engine: Engine) -> list[Any]:
+    """Of the flat engine."""
+    return list(getattr(engine._backend, "_buckets", ()))
+
+
 def gradients_of(engine: Engine, parameters: list[Tensor]) -> list[Tensor]:
     """What is kept from pass to pass: each parameter's gradient, at ZeRO-2 those of this worker's part only."""
+    if flat := buckets(engine):
+        return [each._gradient for each in flat]
     separate = engine._settings.gradient_dtype != engine._settings.dtype
     if engine._settings.zero_stage < 2:
         return [parameter.grad_accum if separate else parameter.grad for parameter in parameters]
     assert all(parameter.grad is None for parameter in parameters)
     if separate:
-        return [parts.flat_partition for parts in engine._engine.optimizer.averaged_gradients.values()]
-    return [part for parts in engine._engine.optimizer.all_grad_tensors.values() for part in parts]
+        return [parts.flat_partition for parts in engine._backend.zero.averaged_gradients.values()]
+    return [part for parts in engine._backend.zero.all_grad_tensors.values() for part in parts]
 
 
 def count_collectives() -> None:

@@ -40,7 +40,11 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
     for number, job in enumerate(json.loads(Path(sys.argv[5]).read_text(encoding="utf-8"))):
         settings = Optimization(
-            optimizer=job.get("optimizer", "adamw"), zero_stage=job["zero"], dtype=job.get("dtype", "float32")
+            optimizer=job.get("optimizer", "adamw"),
+            engine=job.get("engine", "deepspeed"),
+            zero_stage=job["zero"],
+            shard_group_size=job.get("shards", 0),
+            dtype=job.get("dtype", "float32"),
         )
         engine = Engine(CONFIG, settings, job["experts"], 1, lambda model: model)
         answer = DO[job["do"]](engine, Path(sys.argv[4]) / job["folder"])
@@ -80,6 +84,11 @@ def load(engine: Engine, folder: Path, limit_s: float = 600.0) -> list[str]:
     for name, kind, start, own in engine.parameter_slices():
         if not torch.equal(own, values(name, kind, torch.arange(start, start + own.numel()))):
             wrong.append(f"{name} {kind}")
+    if engine._settings.zero_stage == 3:
+        # Parameters hold values in front of a layer's forward and backward only.
+        for bucket in engine._backend._buckets:
+            bucket.gather()
+            bucket.finish_gather()
     for name, parameter in [*engine.model.named_parameters(), *engine.model.named_buffers()]:
         first = engine.group.rank * parameter.numel() if ".experts." in name else 0
         expected = values(name, "weight", torch.arange(first, first + parameter.numel()))

@@ -22,7 +22,9 @@ GUARDED = {
     "adamw": {"zero": 0, "experts": 2},
     "muon": {"zero": 1, "experts": 2, **MUON},
     "muon_bfloat16": {"zero": 2, "dtype": "bfloat16", **MUON},
+    "flat": {"zero": 3, "dtype": "bfloat16", "experts": 2, **MUON, "engine": "flat"},
 }
+LAYERS_AGAIN = {"routing": {"activation_checkpointing": "layer"}}
 BIASED = {
     "model": {"router_bias": True},
     "routing": {
@@ -33,8 +35,22 @@ BIASED = {
     },
 }
 """Loads balanced by a bias, drops beyond a capacity, and layers computed again in backward."""
-GRADIENTS_OF_TWO = list(itertools.product((0, 1, 2), (1, 2)))
-GRADIENTS_OF_FOUR = list(itertools.product((0, 1, 2), (1, 2, 4)))
+FLAT = {"engine": "flat"}
+
+
+def arrangements(*expert_sizes: int, shard_groups: tuple[int, ...] = ()) -> dict[str, dict]:
+    """Every split of both engines, by name; `shard_groups` are the parts of the dense part that HSDP makes."""
+    splits = [{"zero": zero} for zero in (0, 1, 2)]
+    splits += [split | FLAT for split in (*splits, {"zero": 3})]
+    splits += [{"zero": zero, "shards": size} | FLAT for zero, size in itertools.product((2, 3), shard_groups)]
+    return {
+        "-".join(map(str, (split | {"experts": size}).values())): split | {"experts": size}
+        for split, size in itertools.product(splits, expert_sizes)
+    }
+
+
+GRADIENTS_OF_TWO = arrangements(1, 2, shard_groups=(1,))
+GRADIENTS_OF_FOUR = arrangements(1, 2, 4, shard_groups=(2,))
 WORKER = Path(__file__).with_name("train_worker.py")
 STEPS = 10
 
@@ -88,13 +104,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(home / "muon_zero1", zero=1, experts=2, **MUON),
         job(home / "muon_skips", **guarded, steps=12, spoiled=SPOILED),
         job(home / "muon_left", **guarded, steps=8, left_out=LEFT_OUT),
-        *gradient_jobs(home / "gradients", [(0, 2), (1, 2)]),
+        job(home / "flat1", zero=1, experts=2, micro=1, **FLAT),
+        job(home / "flat3", zero=3, experts=1, **FLAT, **LAYERS_AGAIN),
+        job(home / "flat_bfloat16", zero=2, experts=2, dtype="bfloat16", **FLAT),
+        job(home / "flat_biased", zero=3, experts=2, **BIASED, **FLAT),
+        job(home / "flat_muon", zero=3, experts=2, **MUON, **FLAT),
+        job(home / "flat_skips", **GUARDED["flat"], steps=12, spoiled=SPOILED),
+        job(home / "flat_left", **GUARDED["flat"], steps=8, left_out=LEFT_OUT),
+        job(home / "moved", zero=2, experts=1, steps=8, **FLAT),
+        *gradient_jobs(home / "gradients", GRADIENTS_OF_TWO, "0-2", "1-2", "1-flat-2", "3-flat-1", "3-flat-2"),
     )
     alone = run_workers(
         home / "1",
         1,
         job(home / "alone"),
         job(home / "moved", zero=0),
+        job(home / "flat_alone", zero=1, **FLAT),
         job(home / "biased_alone", **BIASED),
         job(home / "biased_moved", zero=0, **BIASED),
         job(home / "muon_alone", **MUON),
@@ -110,7 +135,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All other arrangements."""
     home = tmp_path_factory.mktemp("arranged")
-    others = [name for name in GUARDED if name != "muon"]
+    others = ["adamw", "muon_bfloat16"]
     pair = run_workers(
         home / "2",
         2,
@@ -123,6 +148,11 @@ def arranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(home / "muon_moved", zero=1, experts=2, steps=6, **MUON),
         *(job(home / f"{name}_skips", **GUARDED[name], steps=12, spoiled=SPOILED) for name in others),
         *(job(home / f"{name}_left", **GUARDED[name], steps=8, left_out=LEFT_OUT) for name in others),
+        job(home / "flat0", zero=0, experts=2, **FLAT),
+        job(home / "flat2", zero=2, experts=2, micro=1, **FLAT),
+        job(home / "flat_replicas", zero=3, shards=1, experts=1, micro=1, **FLAT),
+        job(home / "flat_muon_zero0", zero=0, experts=2, **MUON, **FLAT),
+        job(home / "flat_muon_zero2", zero=2, experts=1, micro=1, **MUON, **FLAT),
         *gradient_jobs(home / "gradients", GRADIENTS_OF_TWO),
     )
     alone = run_workers(
@@ -146,7 +176,11 @@ def also_slow(*names: str) -> list:
     return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-ARRANGEMENTS = ["zero1", "zero2", "moved", *also_slow("alone_in_four_passes", "zero0", "whole_experts", "passes")]
+ARRANGEMENTS = [
+    *("zero1", "zero2", "moved", "flat1", "flat3", "flat_alone"),
+    *also_slow("alone_in_four_passes", "zero0", "whole_experts", "passes", "flat0", "flat2", "flat_replicas"),
+]
+"""`moved` goes on with the other engine twice."""
 
 
 @pytest.mark.parametrize("name", ARRANGEMENTS)
@@ -161,7 +195,7 @@ def test_every_arrangement_of_workers_has_the_curve_of_one_worker(trained: Path,
         assert [record[column] for record in found] == pytest.approx([record[column] for record in expected], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["biased_moved", *also_slow("biased")])
+@pytest.mark.parametrize("name", ["biased_moved", "flat_biased", *also_slow("biased")])
 def test_biases_and_drops_are_those_of_one_worker(trained: Path, folder: Path, name: str) -> None:
     """Also when the run moves from two workers to one: the biases are part of the checkpoint, and of the model."""
     assert losses(folder) == pytest.approx(losses(trained / "biased_alone"), abs=2e-6, rel=0)
@@ -177,7 +211,13 @@ def biases(folder: Path) -> dict[str, torch.Tensor]:
     return dict(ArcticModel.from_pretrained(sorted((folder / "checkpoints").iterdir())[-1]).named_buffers())
 
 
-@pytest.mark.parametrize("name", ["muon_zero1", *also_slow("muon_zero0", "muon_zero2", "muon_moved")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("muon_zero1", "flat_muon"),
+        *also_slow("muon_zero0", "muon_zero2", "muon_moved", "flat_muon_zero0", "flat_muon_zero2"),
+    ],
+)
 def test_every_arrangement_of_workers_has_the_curve_of_one_worker_with_muon(
     trained: Path, folder: Path, name: str
 ) -> None:
@@ -193,7 +233,7 @@ def test_muon_learns_otherwise_than_adamw(trained: Path) -> None:
     assert curve != pytest.approx(losses(trained / "alone"), abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["muon_skips", *also_slow("adamw_skips", "muon_bfloat16_skips")])
+@pytest.mark.parametrize("name", ["muon_skips", "flat_skips", *also_slow("adamw_skips", "muon_bfloat16_skips")])
 def test_a_skipped_step_is_as_if_its_data_had_been_left_out(folder: Path, name: str) -> None:
     """Weights, moments and, by the bias corrections of later steps, the count of updates: bit for bit."""
     found, without = records(folder), folder.with_name(name.replace("skips", "left"))
@@ -244,29 +284,26 @@ def gradients_of_four(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_workers_have_the_gradients_of_one_process(trained: Path) -> None:
-    for arrangement in ("zero0-ep2", "zero1-ep2"):
-        assert_gradients_of_one_process(trained / "gradients" / arrangement, 2)
+    for name in ("0-2", "1-2", "1-flat-2", "3-flat-1", "3-flat-2"):
+        assert_gradients_of_one_process(trained / "gradients" / name, 2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("zero", "experts"), GRADIENTS_OF_TWO)
-def test_two_workers_have_them_in_every_arrangement(arranged: Path, zero: int, experts: int) -> None:
-    assert_gradients_of_one_process(arranged / "gradients" / f"zero{zero}-ep{experts}", 2)
+@pytest.mark.parametrize("arrangement", GRADIENTS_OF_TWO)
+def test_two_workers_have_them_in_every_arrangement(arranged: Path, arrangement: str) -> None:
+    assert_gradients_of_one_process(arranged / "gradients" / arrangement, 2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("zero", "experts"), GRADIENTS_OF_FOUR)
-def test_four_workers_have_the_gradients_of_one_process(gradients_of_four: Path, zero: int, experts: int) -> None:
-    assert_gradients_of_one_process(gradients_of_four / f"zero{zero}-ep{experts}", 4)
+@pytest.mark.parametrize("arrangement", GRADIENTS_OF_FOUR)
+def test_four_workers_have_the_gradients_of_one_process(gradients_of_four: Path, arrangement: str) -> None:
+    assert_gradients_of_one_process(gradients_of_four / arrangement, 4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_four_workers_have_the_curve_of_one(trained: Path, tmp_path: Path, optimizer: str) -> None:
-    jobs = {
-        f"zero{zero}-ep{experts}": {"zero": zero, "experts": experts, "optimizer": optimizer}
-        for zero, experts in GRADIENTS_OF_FOUR
-    }
+    jobs = {name: settings | {"optimizer": optimizer} for name, settings in GRADIENTS_OF_FOUR.items()}
     done = run_workers(tmp_path / "4", 4, *(job(tmp_path / name, **settings) for name, settings in jobs.items()))
     assert done == [0, 0, 0, 0]
     alone, bound = (trained / "alone", 2e-6) if optimizer == "adamw" else (trained / "muon_alone", 2e-5)
@@ -274,11 +311,10 @@ def test_four_workers_have_the_curve_of_one(trained: Path, tmp_path: Path, optim
         assert losses(tmp_path / name) == pytest.approx(losses(alone), abs=bound, rel=0), name
 
 
-def gradient_jobs(home: Path, arrangements: list[tuple[int, int]]) -> list[dict]:
-    """Write one process' gradients, and every worker's for arrangements of (ZeRO stage, expert-parallel size)."""
+def gradient_jobs(home: Path, splits: dict[str, dict], *names: str) -> list[dict]:
+    """Write one process' gradients, and every worker's for each arrangement, or for those of `names`."""
     return [{"folder": str(home), "gradients": "one process"}] + [
-        {"folder": str(home / f"zero{zero}-ep{experts}"), "zero": zero, "experts": experts, "gradients": "workers"}
-        for zero, experts in arrangements
+        {"folder": str(home / name), "gradients": "workers"} | splits[name] for name in names or splits
     ]
 
 

@@ -15,8 +15,7 @@ from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
-from arctic_model.training.engine import Engine, deepspeed_setup
-from arctic_model.training.engine import engine as engine_module
+from arctic_model.training.engine import Engine, deepspeed_backend, deepspeed_setup
 from arctic_model.training.losses.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization.optimizer import GroupedOptimizer, new_optimizer
 from arctic_model.training.optimization.settings import Optimization
@@ -59,7 +58,7 @@ def test_the_norm_of_a_large_gradient_is_that_of_float64(dtype: torch.dtype, mon
     large = torch.randn(2**22, generator=torch.Generator().manual_seed(0)).to(dtype)
     gradients = [(0.5, large), (1.0, large[:7].view(7, 1)), (1.0, large[:0])]
     engine = new_engine()
-    monkeypatch.setattr(engine, "_gradients", lambda: iter(gradients))
+    monkeypatch.setattr(engine._backend, "gradients", lambda: iter(gradients))
     expected = sum(share * gradient.double().square().sum() for share, gradient in gradients).sqrt()
     assert engine.gradient_norm() == pytest.approx(float(expected), rel=1e-5)
     large[12345] = torch.nan
@@ -91,7 +90,7 @@ def test_states_made_in_the_first_step_are_linked_for_the_first_group_only(
         return made
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine_module, "new_optimizer", lazy)
+        patch.setattr(deepspeed_backend, "new_optimizer", lazy)
         patch.setattr(GroupedOptimizer, "zero_states", lambda _: None)
         patch.setattr(deepspeed_setup, "link_states", lambda _: None)
         broken = new_engine()
@@ -167,26 +166,28 @@ def test_its_bucket_for_gradients_is_large_however_small_the_model(deepspeed: Mo
     assert deepspeed.runtime.zero.config.DeepSpeedZeroConfig().reduce_bucket_size == 500_000_000
     engine = new_engine(zero_stage=2)
     num_parameters = sum(parameter.numel() for parameter in engine.model.parameters())
-    assert engine._zero.reduce_bucket_size == num_parameters
+    assert engine._backend.zero.reduce_bucket_size == num_parameters
 
 
 def test_a_whole_gradient_is_clipped_by_its_norm() -> None:
     """By the definition, in float64."""
     engine = new_engine(zero_stage=0, gradient_clip=0.1)
     scaled: list[Tensor] = []
-    plain_step = engine._optimizer.step
+    plain_step = engine._backend._optimizer.step
 
     def step() -> None:
         norm = torch.stack([copy.grad.double().square().sum() for copy in expected]).sum().sqrt()
         assert norm > 0.1
         for copy in expected:
             copy.grad *= 0.1 / float(norm)
-        scaled.extend(parameter.grad * engine._optimizer.param_groups[0]["gradient_scale"] for parameter in parameters)
+        scaled.extend(
+            parameter.grad * engine._backend._optimizer.param_groups[0]["gradient_scale"] for parameter in parameters
+        )
         plain_step()
 
     parameters = list(engine.model.parameters())
     expected = [nn.Parameter(torch.zeros_like(parameter)) for parameter in parameters]
-    engine._optimizer.step = step  # type: ignore[method-assign]
+    engine._backend._optimizer.step = step  # type: ignore[method-assign]
     for parameter, copy in zip(parameters, expected, strict=True):
         parameter.register_post_accumulate_grad_hook(lambda p, copy=copy: setattr(copy, "grad", p.grad.clone()))
     take_step(engine)

@@ -108,12 +108,13 @@ def test_recipes_name_the_parts_of_the_model() -> None:
 
 
 @pytest.mark.usefixtures("one_worker")
+@pytest.mark.parametrize("kind", ["deepspeed", "flat"])
 @pytest.mark.parametrize("freeze", [*((part,) for part in PIECES), ("embeddings", "attention", "norms", "router")])
-def test_what_is_not_frozen_trains_as_with_torch_alone(freeze: tuple[str, ...]) -> None:
+def test_what_is_not_frozen_trains_as_with_torch_alone(freeze: tuple[str, ...], kind: Any) -> None:
     """Two steps of all, two with frozen parts, two of all again, each of another engine."""
     reference, state = Reference(), values(new_engine())
     for number, frozen in enumerate([(), freeze, ()]):
-        engine = loaded(state, 2 * number, freeze=frozen)
+        engine = loaded(state, 2 * number, freeze=frozen, engine=kind)
         steps = (2 * number + 1, 2 * number + 2)
         train_steps(engine, *steps)
         before, state = state, values(engine)
@@ -133,12 +134,18 @@ def assert_frozen(before: Mapping[tuple[str, str], Tensor], after: Values, freez
 
 @pytest.mark.usefixtures("one_worker")
 @pytest.mark.parametrize(
-    ("dtype", "zero_stage", "optimizer"),
-    [("float32", 0, "muon"), ("float32", 2, "muon"), ("bfloat16", 1, "muon"), ("bfloat16", 2, "adamw")],
+    ("kind", "dtype", "zero_stage", "optimizer"),
+    [
+        *(("deepspeed", "float32", stage, "muon") for stage in (0, 2)),
+        *(("deepspeed", "bfloat16", stage, optimizer) for stage, optimizer in ((1, "muon"), (2, "adamw"))),
+        *(("flat", "float32", 0, "muon"), ("flat", "bfloat16", 2, "adamw")),
+    ],
 )
-def test_frozen_values_stay_to_the_bit_in_every_precision(dtype: Any, zero_stage: Any, optimizer: Any) -> None:
+def test_frozen_values_stay_to_the_bit_in_every_precision(
+    kind: Any, dtype: Any, zero_stage: Any, optimizer: Any
+) -> None:
     """Float32 values that bfloat16 cannot hold come back as they were."""
-    settings = {"dtype": dtype, "zero_stage": zero_stage, "optimizer": optimizer}
+    settings = {"engine": kind, "dtype": dtype, "zero_stage": zero_stage, "optimizer": optimizer}
     started = loaded(values(new_engine(optimizer=optimizer)), 0, optimizer=optimizer)
     train_steps(started, 1, 2)
     state = values(started)
@@ -150,9 +157,11 @@ def test_frozen_values_stay_to_the_bit_in_every_precision(dtype: Any, zero_stage
 
 
 @pytest.mark.usefixtures("one_worker")
+@pytest.mark.parametrize("kind", ["deepspeed", "flat"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_parts_that_are_frozen_from_the_first_step_have_drawn_weights_and_no_moments(dtype: Any) -> None:
-    engine = Engine(CONFIG, Optimization(dtype=dtype, freeze=("router", "dense")), 1, 1, training_loss, drawn=False)
+def test_parts_that_are_frozen_from_the_first_step_have_drawn_weights_and_no_moments(dtype: Any, kind: Any) -> None:
+    settings = Optimization(engine=kind, dtype=dtype, freeze=("router", "dense"))
+    engine = Engine(CONFIG, settings, 1, 1, training_loss, drawn=False)
     engine.draw()
     train_steps(engine, 1)
     drawn = ArcticModel(CONFIG, seed=0).to(getattr(torch, dtype))
@@ -173,7 +182,7 @@ def test_no_gradient_and_no_state_of_a_frozen_part_is_on_the_device() -> None:
     trained = sum(
         each.numel() for name, each in engine.model.named_parameters() if not is_frozen(name, ("experts", "embeddings"))
     )
-    held = sum(state["exp_avg"].numel() for state in engine._optimizer.state.values())
+    held = sum(state["exp_avg"].numel() for state in engine._backend._optimizer.state.values())
     assert trained <= held < trained + 64, "but for the padding of DeepSpeed's flat groups"
     for name, parameter in engine.model.named_parameters():
         assert not is_frozen(name, ("experts", "embeddings")) or parameter.grad is None
@@ -190,7 +199,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """On one worker, and on two that share the experts; `moved` begins on two and ends on one."""
     home = tmp_path_factory.mktemp("frozen")
     of_two = [job(home / f"{name}_two", experts=2, zero=1, **settings) for name, settings in RUNS.items()]
-    begun = job(home / "moved", experts=2, zero=2, **DENSE | {"steps": 6})
+    begun = job(home / "moved", experts=2, zero=2, **DENSE | {"steps": 6}, engine="flat")
     assert run_workers(home / "2", 2, *of_two, begun) == [0, 0]
     of_one = [job(home / f"{name}_one", zero=1, **settings) for name, settings in RUNS.items()]
     assert run_workers(home / "1", 1, *of_one, job(home / "moved", zero=0, **DENSE)) == [0]

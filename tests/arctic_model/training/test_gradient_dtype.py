@@ -10,8 +10,11 @@ import pytest
 
 WORKER = Path(__file__).with_name("train_worker.py")
 ARRANGEMENTS = [
-    {"zero": zero, "experts": experts, "optimizer": optimizer, "gradient_dtype": gradient_dtype}
-    for zero, experts, optimizer, gradient_dtype in product((1, 2), (1, 2), ("adamw", "muon"), ("float32", "bfloat16"))
+    {"engine": engine, "zero": zero, "experts": experts, "optimizer": optimizer, "gradient_dtype": gradient_dtype}
+    for engine, zero, experts, optimizer, gradient_dtype in (
+        *product(("deepspeed",), (1, 2), (1, 2), ("adamw", "muon"), ("float32", "bfloat16")),
+        *product(("flat",), (1, 2), (1, 2), ("muon",), ("float32", "bfloat16")),
+    )
 ]
 NUM_PASSES = 24
 

@@ -38,10 +38,15 @@ AS_ONE = [
     {"zero": 2, "experts": 1},
     {"zero": 2, "experts": 2, "dtype": "bfloat16"},
     {"zero": 1, "experts": 2, "optimizer": "muon"},
+    {"engine": "flat", "zero": 2, "experts": 2, "dtype": "bfloat16"},
+    {"engine": "flat", "zero": 3, "experts": 1, "optimizer": "muon"},
 ]
 AS_ONE_OF_FOUR = [
-    {"zero": zero, "experts": experts, "dtype": dtype, "optimizer": optimizer}
-    for zero in (0, 1, 2)
+    {"engine": engine, "zero": zero, "shards": shards, "experts": experts, "dtype": dtype, "optimizer": optimizer}
+    for engine, zero, shards in (
+        *(("deepspeed", zero, 0) for zero in (0, 1, 2)),
+        *(("flat", zero, shards) for zero in (0, 1, 3) for shards in ((0, 2) if zero else (0,))),
+    )
     for experts in (1, 2, 4)
     for dtype in ("float32", "bfloat16")
     for optimizer in ("adamw", "muon")

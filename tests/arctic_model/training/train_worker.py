@@ -23,6 +23,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import loop
 from arctic_model.training.engine import Engine
+from arctic_model.training.engine.flat import FlatBackend
 from arctic_model.training.loop import TrainingError, train
 from arctic_model.training.losses.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization.schedule import Schedule
@@ -84,7 +85,9 @@ def run(job: dict, rank: int, world: int) -> None:
 def optimization(job: dict) -> Optimization:
     return Optimization(
         optimizer=job.get("optimizer", "adamw"),
+        engine=job.get("engine", "deepspeed"),
         zero_stage=job.get("zero", 1),
+        shard_group_size=job.get("shards", 0),
         dtype=job.get("dtype", "float32"),
         gradient_dtype=job.get("gradient_dtype", "float32"),
         z_loss_coefficient=0.01,
@@ -103,12 +106,28 @@ def write_gradients(job: dict, rank: int, world: int) -> None:
         engine.backward(loss)
     found = {"norm": torch.tensor(engine.gradient_norm())}
     for name, parameter in engine.model.named_parameters():
-        whole = engine._deepspeed.utils.safe_get_full_grad(parameter) if job["zero"] else parameter.grad
-        found |= unstacked(name, whole, engine.model.local_experts)
+        found |= unstacked(name, whole_gradient(engine, name, parameter), engine.model.local_experts)
     folder = Path(job["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{rank}.safetensors")
     engine.close()
+
+
+def whole_gradient(engine: Engine, name: str, parameter: Tensor) -> Tensor:
+    """The sum over passes and workers of the gradient of this worker's parameter."""
+    backend = engine._backend
+    if isinstance(backend, FlatBackend):
+        bucket, *_ = backend._positions[name]
+        parts = [torch.empty_like(bucket.own_gradient) for _ in range(bucket.split.shards.size)]
+        if len(parts) > 1:
+            dist.all_gather(parts, bucket.own_gradient, group=bucket.split.shards.process_group)
+        else:
+            parts = [bucket.own_gradient]
+        start, shape = bucket.offsets[name]
+        return torch.cat(parts)[start : start + shape.numel()].view(shape).clone()
+    if engine._settings.zero_stage:
+        return backend.deepspeed.utils.safe_get_full_grad(parameter)
+    return parameter.grad
 
 
 def write_reference(job: dict, rank: int, _: int) -> None:
@@ -140,7 +159,7 @@ def write_errors(job: dict, rank: int, world: int) -> None:
         holders = range(rank % job["experts"], world, job["experts"]) if ".experts." in name else range(world)
         sums = [known(name, parameter, each, number).double() for each in holders for number in range(job["passes"])]
         expected = torch.stack(sums).sum(0)
-        difference = engine._deepspeed.utils.safe_get_full_grad(parameter).double() - expected
+        difference = whole_gradient(engine, name, parameter).double() - expected
         found[name] = float(difference.norm() / expected.norm())
         squares += float(expected.square().sum()) * (1 / world if ".experts." not in name else job["experts"] / world)
     total = torch.tensor(squares, dtype=torch.float64)

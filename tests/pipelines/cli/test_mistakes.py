@@ -89,7 +89,7 @@ plan run.toml --set train.global_batch_sequences=0 | train.global_batch_sequence
 plan run.toml --set train.micro_batch_sequences=3 | global_batch_sequences = 8 is not a multiple ... Use
 plan run.toml --set train.expert_parallel_size=3 | train.expert_parallel_size = 3 does not divide ... Choose a divisor
 plan run.toml --set train.num_workers=3 | global_batch_sequences = 8 is not a multiple ... num_workers = 4 x 3
-plan run.toml --set train.zero_stage=9 | train.zero_stage = 9 ... 0, 1 or 2
+plan run.toml --set train.zero_stage=9 | train.zero_stage = 9 ... 0, 1, 2 or 3
 plan run.toml --set train.dtype=int8 | train.dtype = 'int8' ... 'float32' or 'bfloat16'
 plan run.toml --set train.profile_steps=13:10 | train.profile_steps = '13:10' ... Use 10:13
 plan run.toml --set phases.9.tokens=10 | phases.9.tokens leads to no field. Lists count from 1
