@@ -2,10 +2,12 @@
 
 Options stand in the address as a query, such as `s3://bucket/runs?region=eu-west-1` or
 `?endpoint_override=localhost:9000&scheme=http`, and `?anonymous=true` for public buckets. Credentials never do: they
-come from the environment of each process (AWS_*, GOOGLE_*, AZURE_*, or the machine's role).
+come from the environment of each process (AWS_*, GOOGLE_*, AZURE_*, or the machine's role), for S3 also from the
+profiles of `~/.aws` if boto3 is installed.
 """
 
 import hashlib
+import os
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -27,10 +29,12 @@ MAX_BACKOFF_S = 20.0
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 300.0
 CREDENTIALS: Mapping[str, str] = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role; ?anonymous=true for a public bucket",
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in ~/.aws (with boto3 installed), or the machine's "
+    "role; ?anonymous=true for a public bucket",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS, or the machine's role; ?anonymous=true for a public bucket",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the machine's identity",
 }
+PROFILE_FILES = {"AWS_SHARED_CREDENTIALS_FILE": ".aws/credentials", "AWS_CONFIG_FILE": ".aws/config"}
 REFUSALS = (
     "AccessDenied",
     "ExpiredToken",
@@ -79,9 +83,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects below one address. Plain data: a copy opens its own connections."""
+    """The objects below one address. Plain data: a copy opens its own connections.
+
+    `patience_s`: how long a request is repeated, seconds; default RETRY_S.
+    """
 
     address: str
+    patience_s: float | None = None
 
     def __post_init__(self) -> None:
         scheme, parts = self.scheme, urllib.parse.urlsplit(self.address)
@@ -137,10 +145,11 @@ class Objects:
         except MissingObjectError:
             return None
 
-    def download(self, name: str, file: Path) -> None:
-        """Write an object to `file`, piece by piece. Raises MissingObjectError, ObjectError."""
+    def download(self, name: str, file: Path, etag: str | None = None) -> None:
+        """Write an object to `file`, piece by piece. Raises MissingObjectError, ObjectError, and ChangedObjectError if
+        it has another ETag than `etag`."""
         with file.open("wb") as target:
-            for piece in self._pieces(name):
+            for piece in self._pieces(name, etag):
                 target.write(piece)
 
     def sha256(self, name: str) -> str | None:
@@ -153,9 +162,9 @@ class Objects:
             return None
         return digest.hexdigest()
 
-    def _pieces(self, name: str) -> Iterator[bytes]:
+    def _pieces(self, name: str, etag: str | None = None) -> Iterator[bytes]:
         with self._errors(name):
-            pieces = iter(self._client.get(name).stream())
+            pieces = iter(self._client.get(name, options={"if_match": etag} if etag else None).stream())
         while True:
             # Errors of the service are told from those of the disk that the pieces are written to.
             with self._errors(name):
@@ -200,6 +209,11 @@ class Objects:
             for batch in self._client.list(prefix or None):
                 yield from map(_entry, batch)
 
+    def children(self, prefix: str = "") -> Iterator[Entry]:
+        """Objects in a folder, none of those in folders below it. Raises ObjectError."""
+        with self._errors(prefix):
+            yield from map(_entry, self._client.list_with_delimiter(prefix or None)["objects"])
+
     @cached_property
     def _client(self) -> Any:
         from obstore.store import AzureStore, GCSStore, S3Store
@@ -211,7 +225,7 @@ class Objects:
             "prefix": self.prefix or None,
             "retry_config": {
                 "max_retries": MAX_RETRIES,
-                "retry_timeout": timedelta(seconds=RETRY_S),
+                "retry_timeout": timedelta(seconds=self.patience_s or RETRY_S),
                 "backoff": {"max_backoff": timedelta(seconds=MAX_BACKOFF_S)},
             },
             "client_options": {
@@ -226,6 +240,8 @@ class Objects:
             settings["base_url" if self.scheme == "gs" else "endpoint"] = endpoint
         if "region" in options:
             settings["region"] = options["region"]
+        if self.scheme == "s3" and "skip_signature" not in settings:
+            settings["credential_provider"] = _profile_credentials()
         kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
         return kinds[self.scheme](self.bucket, **settings)
 
@@ -253,13 +269,30 @@ class Objects:
             return f"Its credentials are refused or have expired: give {CREDENTIALS[self.scheme]}."
         if "NoSuchBucket" in text:
             return "Correct the address, or make the bucket."
+        patience_s = self.patience_s or RETRY_S
         return (
-            f"Given up after {MAX_RETRIES} repeats or {RETRY_S:.0f} s. Make the service reachable, or lower the number "
-            "of requests, then run the same command again."
+            f"Given up after {MAX_RETRIES} repeats or {patience_s:.0f} s. Make the service reachable, or "
+            "lower the number of requests, then run the same command again."
         )
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"address": self.address}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self.address, "patience_s": self.patience_s}
+
+
+def _profile_credentials() -> Any:
+    """Reads the keys of the user's profile; None if the environment or the machine's role has them, or no boto3."""
+    files = [Path(os.environ.get(name, Path.home() / default)).expanduser() for name, default in PROFILE_FILES.items()]
+    if "AWS_ACCESS_KEY_ID" in os.environ or not any(file.is_file() for file in files):
+        return None
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        return None
+    try:
+        return Boto3CredentialProvider()
+    except ValueError:
+        # The files hold settings only.
+        return None
 
 
 def _is_refusal(error: Exception) -> bool:

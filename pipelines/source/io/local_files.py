@@ -10,8 +10,9 @@ from typing import Any
 from infra.store import file_digest
 from pipelines.source.errors import InputError
 from pipelines.source.io.blocks import BLOCK_BYTES, FilePart, block_pins, is_unchanged
+from pipelines.source.io.globs import is_named
 from pipelines.source.io.http_client import ChangedError
-from pipelines.source.io.object_stores import StoreReadError, is_named
+from pipelines.source.io.object_stores import StoreReadError
 
 
 @dataclass(frozen=True)

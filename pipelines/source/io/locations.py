@@ -1,8 +1,8 @@
 """Places that a recipe names, the files that lie there, and copies of them on this machine's disk.
 
 A place is a path, a folder or a glob on this machine, an `http(s)://` URL, or a path, folder or glob in an object store
-(`s3://`, `gs://`) or a dataset repository (`hf://datasets/`). What fixes a file's content: its sha256 on this machine;
-ETag, else Last-Modified, and size over HTTP; time of change and size in an object store; blob id and size on the Hub.
+(`s3://`, `gs://`, `az://`) or a dataset repository (`hf://datasets/`). What fixes a file's content: its sha256 on this
+machine; ETag, else time of change, and size over HTTP and in an object store; blob id and size on the Hub.
 """
 
 import hashlib
@@ -20,10 +20,16 @@ from infra.host.masking import MASK, masked
 from infra.store import file_digest
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.errors import InputError
-from pipelines.source.io import http_client, object_stores
+from pipelines.source.io import http_client, hub, object_stores
 from pipelines.source.io.http_client import ChangedError, HttpError, Version
 from pipelines.source.io.local_files import FileType, LocalFile, local_files
 from pipelines.source.io.object_stores import StoreReadError, copy_name
+
+STORES: Mapping[str, Callable[[str, Callable[[str], bool], str], Sequence["PlacedFile"]]] = {
+    **dict.fromkeys(object_stores.SCHEMES, object_stores.list_files),
+    "hf": hub.list_files,
+}
+"""Lists the files at an address, by its scheme."""
 
 
 class PlacedFile(Protocol):
@@ -187,13 +193,13 @@ def _files_at(text: str, folder: Path, file_type: FileType, field: str) -> Seque
         raise InputError(f"{field}: its credentials are masked, as in every lock. Write them there again.")
     if scheme in ("http", "https"):
         return [_web_file(text, file_type, field)]
-    if scheme in object_stores.SCHEMES:
-        files = object_stores.list_files(text, file_type.fits, field)
+    if scheme in STORES:
+        files = STORES[scheme](text, file_type.fits, field)
         if not files:
             raise InputError(f"{field}: holds no {file_type.noun}. Files end in {file_type}.")
         return files
     if scheme:
-        schemes = ", ".join(f"{name}://" for name in ("http", "https", *object_stores.SCHEMES))
+        schemes = ", ".join(f"{name}://" for name in ("http", "https", *STORES))
         raise InputError(f"{field}: no place of a known kind. Places are paths, or start with {schemes}.")
     return local_files(text, folder, file_type, field)
 

@@ -134,7 +134,7 @@ def test_too_many_lost_files_fail_the_stage_and_the_same_command_asks_only_for_t
         ("http://127.0.0.1:9/a.warc.gz", r"no connection, at the last of 4 attempts. Correct the URL, or bring"),
         (
             "ftp://host/a.warc.gz",
-            r"paths.1 = 'ftp://host/a.warc.gz': no place of a known kind. .* s3://, gs://, hf://",
+            r"paths.1 = 'ftp://host/a.warc.gz': no place of a known kind. .* s3://, gs://, az://, hf://",
         ),
     ],
 )
