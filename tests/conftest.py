@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import gc
 import json
 import os
 import secrets
@@ -27,6 +28,17 @@ settings.load_profile("steady")
 ROOT = Path(__file__).parents[1]
 NODE_RESOURCES = {"cpu_pool": {"CPU": 2}, "gpu_pool": {"CPU": 2, "GPU": 4}}
 """Of the machines that are simulated, instead of what the cloud's have: raylets prepare for every CPU."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look again and again at thousands of tests that all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class PoolsCluster:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
+from tests.kit.optional import needs
 
-transformers = pytest.importorskip("transformers")
+pytestmark = needs("transformers")
 
 COMMON = {
     "vocab_size": 384,
@@ -37,6 +38,8 @@ class Peer:
     ours: Mapping[str, Any]
 
     def build(self) -> nn.Module:
+        import transformers
+
         config = getattr(transformers, f"{self.model}Config")(**COMMON, **THETA, **self.theirs)
         model: nn.Module = getattr(transformers, f"{self.model}ForCausalLM")(config)
         generator = torch.Generator().manual_seed(0)

@@ -9,9 +9,12 @@ import pytest
 
 from pipelines.artifacts.evaluation import EVIDENCE_FILE, SAMPLES_FILE, Contamination, Scores
 from pipelines.report.stage import PAGE
+from tests.kit.optional import needs
 
-pytest.importorskip("lm_eval", reason="lm-evaluation-harness asks the questions of this test: pip install lm_eval")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    needs("lm_eval", reason="lm-evaluation-harness asks the questions of this test: pip install lm_eval"),
+]
 
 NUM_ITEMS = 12
 EXACT, EDITED, TAKEN_DOWN = range(4), range(4, 8), 8

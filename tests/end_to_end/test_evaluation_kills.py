@@ -23,9 +23,12 @@ from infra.store import Store
 from pipelines.artifacts.evaluation import DIFFERENCES, SAMPLES_FILE, SCORES
 from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.tokenize.vocabulary import END, train_tokenizer
+from tests.kit.optional import needs
 
-pytest.importorskip("lm_eval", reason="lm-evaluation-harness asks the questions of this test: pip install lm_eval")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    needs("lm_eval", reason="lm-evaluation-harness asks the questions of this test: pip install lm_eval"),
+]
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "eval"
 NUM_ITEMS = 40

@@ -13,8 +13,9 @@ from arctic_model.config import ArcticConfig
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.first_weights import FirstWeights, InitialWeights
+from tests.kit.optional import needs
 
-transformers = pytest.importorskip("transformers")
+pytestmark = needs("transformers")
 
 COMMON = {
     "vocab_size": 384,
@@ -45,6 +46,8 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def theirs(family: str) -> nn.Module:
+    import transformers
+
     name, fields, _ = FAMILIES[family]
     config = getattr(transformers, f"{name}Config")(**COMMON, **({"tie_word_embeddings": False} | fields))
     model: nn.Module = getattr(transformers, f"{name}ForCausalLM")(config)
@@ -144,6 +147,8 @@ def test_weights_of_another_model_are_refused(folder: Path, family: str, change:
 def test_a_feature_that_our_layer_has_not_is_named(
     tmp_path: Path, family: str, fields: dict[str, Any], message: str
 ) -> None:
+    import transformers
+
     getattr(transformers, f"{family}Config")(**(COMMON | fields)).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         ArcticModel.from_pretrained(tmp_path)

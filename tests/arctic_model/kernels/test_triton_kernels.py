@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton", reason="Triton exists on Linux only")
+from tests.kit.optional import needs
+
+pytestmark = needs("triton", reason="Triton exists on Linux only")
 
 
 def run(name: str, **environment: str) -> None:

@@ -82,15 +82,15 @@ def test_nothing_gives_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("documents", "columns", "message"),
     [
-        (pa.table({"body": ["a"]}), None, "documents: no column 'text'. There are body"),
-        (pa.table({"text": ["a", "b"], "id": ["x", "x"]}), Columns(doc_id="id"), "doc_id = 'x': given twice"),
-        (pa.table({"text": ["a", "b"], "id": ["x", None]}), Columns(doc_id="id"), "a document has no id"),
+        ({"body": ["a"]}, None, "documents: no column 'text'. There are body"),
+        ({"text": ["a", "b"], "id": ["x", "x"]}, Columns(doc_id="id"), "doc_id = 'x': given twice"),
+        ({"text": ["a", "b"], "id": ["x", None]}, Columns(doc_id="id"), "a document has no id"),
         ("no/such/folder", None, "no/such/folder: no Parquet file"),
     ],
 )
 def test_an_input_that_cannot_be_used_is_named(documents, columns, message):
     with pytest.raises(DedupInputError, match=message):
-        deduplicate(documents, columns=columns)
+        deduplicate(documents if isinstance(documents, str) else pa.table(documents), columns=columns)
 
 
 @settings(deadline=None, max_examples=25)

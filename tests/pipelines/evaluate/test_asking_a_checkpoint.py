@@ -33,8 +33,9 @@ from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS
 from pipelines.evaluate.tasks.ifeval.task import PROMPTS
 from pipelines.models.loading import load_codec, load_model
 from pipelines.models.source import ModelSource
+from tests.kit.optional import needs
 
-pytest.importorskip("langdetect")
+pytestmark = needs("langdetect")
 
 NEW_TOKENS = 8
 KINDS, WAYS = ("prompt", "instruction"), ("strict", "loose")

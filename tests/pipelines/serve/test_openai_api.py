@@ -13,14 +13,17 @@ from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
 from pipelines.models.text_model import TextModel
 from pipelines.models.writing import WritingOptions, encode_text, new_engine
+from tests.kit.optional import needs
 from tests.pipelines.serve.conftest import NAME, POSITIONS, Served
 
-openai = pytest.importorskip("openai")
+pytestmark = needs("openai")
 MESSAGES = [{"role": "user", "content": "Which row?"}]
 
 
 @pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[Any]:
+    import openai
+
     with openai.OpenAI(base_url=served.url, api_key="none", max_retries=0) as client:
         yield client
 
@@ -156,6 +159,8 @@ def test_a_body_that_is_no_json_and_a_path_that_is_none(served: Served) -> None:
 
 
 def test_more_requests_than_the_queue_has_room_for_get_429(served: Served, client: Any) -> None:
+    import openai
+
     body = {"model": NAME, "prompt": "Row", "max_tokens": 900, "temperature": 0}
     streams = [client.completions.create(**body, stream=True) for _ in range(4)]
     with pytest.raises(openai.RateLimitError, match="4 are the limit") as raised:
@@ -193,6 +198,8 @@ def test_answers_are_the_same_side_by_side(client: Any) -> None:
 
 
 def test_requests_without_the_token_are_refused(guarded: Served) -> None:
+    import openai
+
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
         for path in ("/v1/models", "/metrics", "/anything"):
             reply = requests.get(guarded.base + path, headers=headers, timeout=60)

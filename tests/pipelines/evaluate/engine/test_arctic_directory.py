@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -11,8 +10,9 @@ from arctic_model.checkpoint.reading import INDEX
 from arctic_model.inference.language_model import LanguageModel, added_mask
 from pipelines.models.loading import load_model
 from pipelines.models.source import ModelSource
+from tests.kit.optional import needs
 
-pytest.importorskip("transformers")
+pytestmark = needs("transformers")
 
 
 def logits(model: LanguageModel, ids: list[int]) -> Tensor:

@@ -25,8 +25,9 @@ from pipelines.evaluate.suites import LANGUAGE
 from pipelines.evaluate.task import DataError, Item, TaskResult, Verdict
 from pipelines.evaluate.tasks.harness.task import CLOZE, DEFINITIONS, HarnessTask
 from tests.kit.harness_reference import evaluated
+from tests.kit.optional import needs
 
-pytest.importorskip("lm_eval")
+pytestmark = needs("lm_eval")
 
 WORDS = ("rain", "a stone, which sinks", "the river", "café tables", "seven sails")
 

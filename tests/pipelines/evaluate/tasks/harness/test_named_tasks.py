@@ -15,8 +15,9 @@ from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError
 from pipelines.evaluate.tasks.harness.named import HarnessOptions, NamedHarnessTask
 from tests.kit.harness_reference import evaluated
+from tests.kit.optional import needs
 
-pytest.importorskip("lm_eval")
+pytestmark = needs("lm_eval")
 
 CHOICES_PAGE = """
 task: own_rivers

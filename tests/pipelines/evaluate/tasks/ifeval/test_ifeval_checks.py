@@ -15,8 +15,9 @@ import pytest
 
 from pipelines.evaluate.tasks.ifeval.checks import CHECKS
 from pipelines.evaluate.tasks.ifeval.text import ABBREVIATIONS, count_capital_words, count_sentences
+from tests.kit.optional import needs
 
-pytest.importorskip("langdetect")
+pytestmark = needs("langdetect")
 
 REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval" / "ifeval" / "input_data.jsonl"
 ENGLISH = "The old house stands on a green hill, and many people walk there in the summer"

@@ -10,8 +10,9 @@ from infra.host.packages import PackageError
 from pipelines.evaluate.engine.requests import Generation, Text
 from pipelines.evaluate.task import DataError, Item
 from pipelines.evaluate.tasks.ifeval.task import IFEval, Instruction, follows, ifeval_item, readings
+from tests.kit.optional import needs
 
-pytest.importorskip("langdetect")
+pytestmark = needs("langdetect")
 
 REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval"
 real = pytest.mark.skipif(not (REAL / "ifeval").is_dir(), reason=f"needs IFEval under {REAL}")
