@@ -1,6 +1,9 @@
 """What is measured on a document, and what makes it worth keeping: scores first, limits on them second."""
 
-from typing import Annotated, Literal, Self
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -20,6 +23,10 @@ from data_recipes.sections.annotation import LabelLimitSection
 
 PiiKind = Literal["card", "email", "iban", "ip", "national_id", "phone", "secret"]
 """Kinds of personal data and secrets that are found, by name."""
+
+Profile = Literal["web", "code", "docs", "chat"]
+"""Sets of limits for kinds of documents; `profiles/` has a page with each."""
+_PROFILES = Path(__file__).parent / "profiles"
 
 
 class BenchmarkSection(Section):
@@ -75,6 +82,9 @@ class FilterSection(Section):
     """Limits on a document's scores: Gopher (arXiv 2112.11446, table A1), C4 (1910.10683, section 2.2), FineWeb
     (2406.17557, section 3.6), lists and opt-out signals."""
 
+    profile: Profile | None = None
+    """Limits for a kind of documents: `web` (pages of a crawl), `code`, `docs` (documentation) or `chat`. It replaces
+    the defaults below; fields that you set win. Unset, the defaults are Gopher's limits for prose."""
     takedown: Annotated[list[Text], Location()] = []
     """Files with one document id, URL or domain per line; matching documents are removed. A URL matches every
     equivalent spelling (RFC 3986, 6.2.2 and 6.2.3; http and https alike). Entries that match no document raise a
@@ -108,10 +118,10 @@ class FilterSection(Section):
     max_duplicate_code_characters_fraction: Fraction = 0.5
     """Maximum fraction of the document's characters in repeated lines of code."""
     min_mean_word_length: NonNegativeFloat = 3.0
-    """Minimum mean word length in letters. Not applied to scripts without spaces. A Korean syllable counts as two
-    letters."""
+    """Minimum mean word length in letters of English. Scaled to the detected language for 120 languages (German words
+    are 1.24 times as long). Not applied to scripts without spaces. A Korean syllable counts as two letters."""
     max_mean_word_length: PositiveFloat = 10.0
-    """Maximum mean word length in letters. Not applied to scripts without spaces."""
+    """Maximum mean word length in letters of English. Scaled and applied as `min_mean_word_length`."""
     max_symbol_to_word_ratio: NonNegativeFloat = 0.1
     """Maximum number of `#` or of ellipses per word, whichever is larger."""
     max_bullet_lines_fraction: Fraction = 0.9
@@ -182,6 +192,12 @@ class FilterSection(Section):
     """Rules of your own, applied in order to the documents that pass every limit (see
     `pipelines.filter.own.FilterRule`)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _profile_sets_the_rest(cls, fields: Any) -> Any:
+        profile = fields.get("profile") if isinstance(fields, dict) else None
+        return {**_profile_limits(profile), **fields} if profile in get_args(Profile) else fields
+
     @model_validator(mode="after")
     def _limits_leave_room(self) -> Self:
         for name in ("words", "mean_word_length"):
@@ -199,3 +215,8 @@ class FilterSection(Section):
             if name.lower() in denied:
                 raise ValueError(f"denied_licences = {self.denied_licences}: {name!r} is allowed too. Remove one.")
         return self
+
+
+@cache
+def _profile_limits(profile: Profile) -> dict[str, Any]:
+    return tomllib.loads((_PROFILES / f"{profile}.toml").read_text(encoding="utf-8"))

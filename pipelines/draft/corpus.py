@@ -17,17 +17,6 @@ from pipelines.draft.sample import Sample, languages
 from pipelines.draft.survey import CHAT, REPOSITORIES, TYPES, Group
 from pipelines.score.score_documents import score_documents
 
-WEB_LIMITS: Mapping[str, float] = {
-    "min_c4_sentences": 3,
-    "max_c4_dropped_lines_fraction": 0.95,
-    "max_policy_lines_fraction": 0.3,
-    "max_javascript_lines_fraction": 0.3,
-    "min_punctuated_lines_fraction": 0.12,
-    "max_short_lines_fraction": 0.67,
-    "max_duplicate_line_characters_fraction": 0.1,
-    "max_newlines_per_word": 0.3,
-}
-"""C4's and FineWeb's rules, made for web prose: those of `data_recipes/corpora/web.toml`."""
 LIMITS: Mapping[str, str] = {
     "min_words": "words",
     "min_mean_word_length": "mean_word_length",
@@ -159,7 +148,7 @@ def _drawn_fraction(documents: Sequence[Document]) -> float:
 def _limits(group: Group, documents: Sequence[Document]) -> dict[str, Any]:
     if group.kind == "warc":
         codes = languages(documents)
-        return {"languages": Choice(codes, "of at least 5 % of the sampled pages"), **WEB_LIMITS} if codes else {}
+        return {"languages": Choice(codes, "of at least 5 % of the sampled pages"), "profile": "web"} if codes else {}
     return loosened(documents)
 
 

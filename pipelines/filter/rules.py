@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from pipelines.artifacts.languages import MIN_MARGIN, RELATIVE_WORD_LENGTHS
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, LIMITS, TOP_NGRAMS
 from pipelines.filter.takedown import Takedown
 
@@ -47,6 +48,8 @@ def _limit(rule: str) -> Drops:
         if threshold is None:
             return _never(columns)
         scores = columns[limit.score]
+        if limit.score == "mean_word_length":
+            threshold = threshold * columns["relative_word_length"]
         dropped: np.ndarray = scores < threshold if limit.is_minimum else scores > threshold
         return dropped
 
@@ -96,6 +99,7 @@ def decide(scores: pa.Table, documents: pa.Table, limits: Limits, takedown: Take
     """For each row of SCORES and DOCUMENT_COLUMNS: the first rule that drops it, "" if it is kept (object array)."""
     columns = {name: scores[name].to_numpy() for name in scores.column_names}
     columns["licence"] = documents["licence"].to_numpy()
+    columns["relative_word_length"] = _relative_word_lengths(columns["language"], columns["language_margin"])
     columns["takedown"] = takedown.has(scores["doc_id"].to_pylist(), documents["url"].to_pylist())
     has_prose = (columns["code_lines_fraction"] <= MOSTLY_CODE) | (columns["prose_words"] >= MIN_PROSE_WORDS)
     reasons = np.full(scores.num_rows, "", dtype=object)
@@ -103,6 +107,12 @@ def decide(scores: pa.Table, documents: pa.Table, limits: Limits, takedown: Take
         applies = has_prose if name in PROSE_RULES else True
         reasons[(reasons == "") & applies & drops(columns, limits)] = name
     return reasons
+
+
+def _relative_word_lengths(languages: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """How long words of each document's language are beside those of English, 1 if the language is in doubt."""
+    lengths = np.array([RELATIVE_WORD_LENGTHS.get(language, 1.0) for language in languages])
+    return np.where(margins >= MIN_MARGIN, lengths, 1.0)
 
 
 def _never(columns: Columns) -> np.ndarray:

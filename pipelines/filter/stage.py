@@ -59,12 +59,13 @@ def stage(
     The work raises FilterError if no document is left.
     """
     params = section.identity()
-    del params["rules"]
+    # The profile has set the other fields.
+    del params["rules"], params["profile"]
     if not section.labels:
         # Keys of results are older than this field.
         del params["labels"]
     work = partial(_filter, name, section, pins, folder)
-    return Stage("filter", name, 5, {**params, "pins": dict(pins)}, inputs.named(), work)
+    return Stage("filter", name, 6, {**params, "pins": dict(pins)}, inputs.named(), work)
 
 
 def _filter(

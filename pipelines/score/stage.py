@@ -31,7 +31,7 @@ def stage(name: str, section: ScoreSection, pins: Mapping[str, Any], folder: Pat
     work = partial(_score, section, pins, folder)
     fixed = params(section, pins)
     # A classifier's probability is the one score that is computed with library functions in floating point.
-    return Stage("score", name, 6, fixed, {"source": source}, work, machine_dependent=bool(section.quality_model))
+    return Stage("score", name, 7, fixed, {"source": source}, work, machine_dependent=bool(section.quality_model))
 
 
 def _score(

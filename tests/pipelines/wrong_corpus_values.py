@@ -88,6 +88,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
         "filter.",
         {
             "labels": ("3", Wrong("[{}]", shown="filter.labels.1.annotation: missing")),
+            "profile": CHOICE,
             "takedown": (
                 Wrong('["gone.txt"]', shown="filter.takedown.1 = 'gone.txt'"),
                 Wrong('["words.txt"]', shown="filter.takedown.1 = 'words.txt'"),
