@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from data_recipes.sections.refining import FilterSection, ScoreSection
+from pipelines.artifacts.languages import STOP_WORDS
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown
@@ -14,7 +15,7 @@ from pipelines.score import pin
 from pipelines.score.files import load_scorer
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.language import Language
-from pipelines.score.text.stop_words import STOP_WORDS, num_stop_words
+from pipelines.score.text.stop_words import num_stop_words
 
 PROSE = {
     "zh": "早上六点，老张就推着车来到河边的市场。他卖的豆腐是妻子昨天晚上做的，还带着一点热气。雨刚停，石板路上到处"
