@@ -32,7 +32,7 @@ from extraction_by_type import WCXB, read_pages
 from harness import machine, report
 from lxml import html
 
-from data_recipes.refining import FilterSection
+from data_recipes.sections.refining import FilterSection
 from pipelines import score_documents
 from pipelines.artifacts.languages import ALIASES
 from pipelines.filter.rules import decide

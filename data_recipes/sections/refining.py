@@ -26,7 +26,7 @@ PiiKind = Literal["card", "email", "iban", "ip", "national_id", "phone", "secret
 
 Profile = Literal["web", "code", "docs", "chat"]
 """Sets of limits for kinds of documents; `profiles/` has a page with each."""
-_PROFILES = Path(__file__).parent / "profiles"
+_PROFILES = Path(__file__).parents[1] / "profiles"
 
 
 class BenchmarkSection(Section):

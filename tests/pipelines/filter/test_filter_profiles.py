@@ -7,7 +7,7 @@ from typing import get_args
 import pyarrow as pa
 import pytest
 
-from data_recipes.refining import FilterSection, Profile
+from data_recipes.sections.refining import FilterSection, Profile
 from pipelines.artifacts.languages import ALIASES, RELATIVE_WORD_LENGTHS, STOP_WORDS
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter import FilterInputs, stage
