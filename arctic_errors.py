@@ -26,6 +26,7 @@
         ConfigJsonError               a config.json describes no model of this family
         ClusterError                  a Ray cluster cannot be used
         CapacityError                 the cluster cannot hold a stage
+        EarlyError                    a stage has finished without the part that another one reads while it works
         UploadError                   a working folder is too large to send with a job
         PackageError                  a package is missing or has the wrong version
         SurroundingsError             the account or the machine lacks something

@@ -210,6 +210,10 @@ class EvaluateSection(Section):
     """Number of held-out text-to-SQL questions to answer. 0 disables the measure."""
     max_new_tokens: PositiveInt = 64
     """Maximum number of tokens of an answer to a text-to-SQL question. Tasks define their own limit."""
+    every_tokens: Count = 0
+    """Score kept weights while training goes on, one checkpoint for every so many training tokens, so that each measure
+    has a curve within its phase. Only weights that `train.keep_weights_every_steps` keeps can be scored. 0 scores the
+    end of each phase alone."""
     tasks: list[NamedTask] = []
     """Additional tasks and suites to measure (suites: enterprise, academic, long_context,
     smoke), and tasks of your own:

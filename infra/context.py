@@ -27,7 +27,8 @@ class StageContext:
     `emit`: takes events; in a run they reach the event log, the live table and MLflow. `parallel`: whether shards
     may be spread over the cluster, or run one after the other in this process. `capacity`: what the driver knows of the
     cluster's size; None if the stage looks for itself. `siblings`: other results of this stage, whose shards may be
-    taken over. `earlier`: state folders of the stages that this one continues. `shards`: what is recorded of each shard
+    taken over. `earlier`: state folders of the stages that this one continues. `early`: what it reads of an unfinished
+    input, None if it reads none. `shards`: what is recorded of each shard
     that has a key. `measured`: series of plain data about this build, by name.
 
     Example:
@@ -52,6 +53,7 @@ class StageContext:
     capacity: "Capacity | None" = None
     siblings: Callable[[], Iterable["Artifact"]] = tuple
     earlier: tuple[Path, ...] = ()
+    early: Path | None = None
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     shards: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     shards_reused: int = 0

@@ -7,23 +7,21 @@ waits for one: see `infra.resources.capacity`.
 
 import shutil
 import time
-import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from arctic_errors import ArcticError
 from infra.artifact import Artifact
 from infra.budget import UNLIMITED, Budget, Meter, StoppedError
 from infra.context import STOP, Event, StageContext
 from infra.events import Channel, EventLog
-from infra.host.masking import masked
 from infra.host.packages import require
 from infra.host.provenance import code_digest, function_digest, provenance
+from infra.outcome import Emit, Outcome, cause
 from infra.plan import PlannedStage, notes
+from infra.posting import Posting, raise_error, require_early
 from infra.resources import Demand
 from infra.resources.capacity import REPORT_S, Capacity, CapacityError, Wait
 from infra.stage import Stage
@@ -32,24 +30,6 @@ from infra.store import Store, Turn, disk_full, write_durably
 PREEMPTIONS = 20
 """How often one stage may lose its worker before it counts as failed."""
 POLL_S = 0.2
-
-Emit = Callable[[Event], None]
-
-
-@dataclass
-class Outcome:
-    """What became of a run, by stage id: artifacts, those it did not build, errors, and what the skipped wait for."""
-
-    artifacts: dict[str, Artifact] = field(default_factory=dict)
-    reused: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    limit: str = ""
-    """The limit that ended the run, in words."""
-
-    @property
-    def ok(self) -> bool:
-        return not self.failed and not self.skipped
 
 
 def run(
@@ -62,28 +42,23 @@ def run(
     outcome = Outcome()
     limiter = _Limiter(_meter(planned, budget), store, outcome)
     emit = _emitter(log, watch, outcome, limiter)
-    pending: dict[Any, Stage] = {}
-    results: dict[str, Any] = {}
     capacity = Capacity.look()
     for each in planned:
         if each.artifact:
-            results[each.stage.key] = each.artifact
             _reuse(each.stage, each.artifact, outcome, emit)
-            continue
-        if refusal := _refusal(each.stage, capacity, outcome):
-            _record(each.stage, partial(_raise, refusal), outcome, emit)
-            continue
+
+    def send(stage: Stage, upstream: Sequence[Any]) -> Any:
         task = ray.remote(build).options(
-            name=each.stage.id,
-            num_cpus=each.stage.resources.num_cpus,
-            num_gpus=each.stage.resources.num_gpus,
+            name=stage.id,
+            num_cpus=stage.resources.num_cpus,
+            num_gpus=stage.resources.num_gpus,
             max_retries=PREEMPTIONS,
             retry_exceptions=False,
         )
-        upstream = [results[stage.key] for stage in each.stage.inputs.values()]
-        results[each.stage.key] = task.remote(each.stage, store, channel, capacity, *upstream)
-        pending[results[each.stage.key]] = each.stage
-    _follow(pending, channel, _Waits(capacity, emit), limiter, outcome, emit)
+        return task.remote(stage, store, channel, capacity, *upstream)
+
+    posting = Posting([each.stage for each in planned if not each.artifact], store, capacity, outcome, emit, send)
+    _follow(posting, channel, _Waits(capacity, emit), limiter, outcome, emit)
     return outcome
 
 
@@ -101,10 +76,11 @@ def run_inline(
 
         def build_here(stage: Stage = each.stage) -> Artifact:
             limiter.require()
+            require_early(stage, store, outcome)
             upstream = [outcome.artifacts[needed.id] for needed in stage.inputs.values()]
             return build(stage, store, emit, None, *upstream)
 
-        _record(each.stage, build_here, outcome, emit)
+        outcome.record(each.stage, build_here, emit)
     return outcome
 
 
@@ -148,7 +124,15 @@ def _attempt(
     scratch = store.scratch(stage)
     siblings = partial(store.siblings, stage, _code(stage))
     context = StageContext(
-        stage.id, scratch, state, emit, capacity is not None, capacity, siblings, store.earlier(stage)
+        stage.id,
+        scratch,
+        state,
+        emit,
+        capacity is not None,
+        capacity,
+        siblings,
+        store.earlier(stage),
+        store.early_path(stage),
     )
     started = time.monotonic()
     try:
@@ -253,29 +237,29 @@ def _meter(planned: Sequence[PlannedStage], budget: Budget) -> Meter:
     return Meter(budget, {each.stage.id: each.stage for each in planned})
 
 
-def _follow(
-    pending: dict[Any, Stage], channel: Channel, waits: _Waits, limiter: _Limiter, outcome: Outcome, emit: Emit
-) -> None:
+def _follow(posting: Posting, channel: Channel, waits: _Waits, limiter: _Limiter, outcome: Outcome, emit: Emit) -> None:
     """Pass on what the stages tell, until each of them has its result or none."""
     import ray
 
-    while pending:
-        done, _ = ray.wait(list(pending), timeout=POLL_S, fetch_local=False)
+    posting.post()
+    while posting.pending or posting.unposted:
+        done, _ = ray.wait(posting.frontier, timeout=POLL_S, fetch_local=False)
         for event in channel.take():
             waits.see(event)
             emit(event)
         for reference in done:
-            _record(pending.pop(reference), partial(_fetch, reference), outcome, emit)
+            outcome.record(posting.pending.pop(reference), partial(_fetch, reference), emit)
         limiter.check()
-        unbegun = limiter.waiting(pending.values())
-        for reference, stage in list(pending.items()):
+        stopped = limiter.waiting([*posting.pending.values(), *posting.unposted])
+        for reference, stage in list(posting.pending.items()):
             try:
-                if stage in unbegun:
+                if stage in stopped:
                     raise StoppedError(outcome.limit)
                 waits.check(stage, outcome)
             except (CapacityError, StoppedError) as error:
                 ray.cancel(reference)
-                _record(pending.pop(reference), partial(_raise, error), outcome, emit)
+                outcome.record(posting.pending.pop(reference), partial(raise_error, error), emit)
+        posting.post(stopped)
 
 
 def _emitter(log: EventLog, watch: Emit, outcome: Outcome, limiter: "_Limiter") -> Emit:
@@ -310,49 +294,6 @@ def _reuse(stage: Stage, artifact: Artifact, outcome: Outcome, emit: Emit) -> No
         emit({"event": "warning", "stage": stage.id, "message": f"{stage.id} is reused: {note}"})
 
 
-def _record(stage: Stage, result: Callable[[], Artifact], outcome: Outcome, emit: Emit) -> None:
-    """Take the result of a stage, or say why there is none."""
-    blocked = _blockers(stage, outcome)
-    if blocked:
-        outcome.skipped[stage.id] = blocked[0]
-        emit({"event": "stage_skipped", "stage": stage.id, "because": f"{blocked[0]} has no result"})
-        return
-    try:
-        outcome.artifacts[stage.id] = result()
-    except Exception as error:
-        cause = _cause(error)
-        if isinstance(cause, StoppedError):
-            outcome.skipped[stage.id] = str(cause)
-            emit({"event": "stage_skipped", "stage": stage.id, "because": str(cause)})
-            return
-        # A message for users needs no class in front of it; that of an error of the code or a library does.
-        text = str(cause) if isinstance(cause, ArcticError) else f"{type(cause).__name__}: {cause}"
-        outcome.failed[stage.id] = masked(text)
-        detail = "".join(traceback.format_exception(error))
-        emit({"event": "stage_failed", "stage": stage.id, "error": outcome.failed[stage.id], "detail": detail})
-
-
-def _blockers(stage: Stage, outcome: Outcome) -> list[str]:
-    """Inputs that have no result and will have none."""
-    return [needed.id for needed in stage.inputs.values() if needed.id in {**outcome.failed, **outcome.skipped}]
-
-
-def _refusal(stage: Stage, capacity: Capacity, outcome: Outcome) -> Exception | None:
-    """Why the task of `stage` is not posted: it would wait for ever, for an input or for a machine."""
-    if blocked := _blockers(stage, outcome):
-        return RuntimeError(f"{blocked[0]} has no result")
-    try:
-        for demand in stage.resources.demands:
-            capacity.require(stage.id, demand)
-    except CapacityError as error:
-        return error
-    return None
-
-
-def _raise(error: Exception) -> Artifact:
-    raise error
-
-
 def _fetch(reference: Any) -> Artifact:
     import ray
 
@@ -360,15 +301,9 @@ def _fetch(reference: Any) -> Artifact:
     return artifact
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The exception of the work itself: Ray wraps what a task raises."""
-    inner = getattr(error, "cause", None)
-    return _cause(inner) if isinstance(inner, BaseException) else error
-
-
 def _explain(error: Exception, stage: Stage, store: Store) -> Exception:
-    cause = _cause(error)
-    full = disk_full(cause, store.root, f"building {stage.id}") if isinstance(cause, OSError) else None
+    reason = cause(error)
+    full = disk_full(reason, store.root, f"building {stage.id}") if isinstance(reason, OSError) else None
     return full or error
 
 

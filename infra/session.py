@@ -35,10 +35,11 @@ from infra.host.masking import masked
 from infra.host.packages import PackageError
 from infra.host.provenance import provenance
 from infra.host.surroundings import prepare
+from infra.outcome import Outcome
 from infra.plan import PlannedStage, missing_packages, plan
 from infra.resources.capacity import REPORT_S
-from infra.runner import Outcome, run_inline
 from infra.runner import run as run_on_cluster
+from infra.runner import run_inline
 from infra.stage import Stage
 from infra.store import Store, StoreError, write_durably
 

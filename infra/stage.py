@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from infra.artifact import Artifact
@@ -21,6 +22,23 @@ Work = Callable[[StageContext, Mapping[str, Artifact]], Metrics]
 KEY_LENGTH = 12
 NO_RESOURCES = Resources()
 SCALARS = frozenset({type(None), bool, int, str})
+
+
+@dataclass(frozen=True)
+class Early:
+    """What a stage reads of an input that need not be finished: a path beside its result, which appears whole.
+
+    `input`: name of the input; `leaves`: names in the folder of results of that kind, any of which will do, such as
+    "1-0123456789ab.weights/step-00000400"; `mend`: what the user does if the input is finished without any of them.
+    """
+
+    input: str
+    leaves: tuple[str, ...]
+    mend: str
+
+    def find(self, folder: Path) -> Path | None:
+        """The first path that is there, of the results in `folder`."""
+        return next((folder / leaf for leaf in self.leaves if (folder / leaf).exists()), None)
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,9 @@ class Stage:
     run that made the model. No part of the key."""
     step_metric: str = ""
     """Metric whose value is the step at which tracking logs all metrics of the result. No part of the key."""
+    early: Early | None = None
+    """What this stage reads of an unfinished input: it begins as soon as that is there. In `work`, the artifact of that
+    input may then lack its files. No part of the key."""
     inline: bool = False
     """Whether the process that runs the graph can do the work itself: a graph of such stages needs no cluster. No part
     of the key."""

@@ -29,6 +29,11 @@ HEAD = "lm_head.weight"
 SHOWN_NAMES = 3
 
 
+def checkpoint_name(step: int) -> str:
+    """Name of the folder of a checkpoint, which sorts by step."""
+    return f"step-{step:09d}"
+
+
 def is_arctic(folder: Path) -> bool:
     """Whether the `config.json` of `folder` describes a model of this package."""
     try:

@@ -29,7 +29,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
-from arctic_model.checkpoint.model_folder import read_config, read_json, require_complete, stored_weights
+from arctic_model.checkpoint.model_folder import (
+    checkpoint_name,
+    read_config,
+    read_json,
+    require_complete,
+    stored_weights,
+)
 from arctic_model.checkpoint.tensors.files import mapped
 from arctic_model.checkpoint.tensors.names import WEIGHT, expert_name, is_expert
 from arctic_model.checkpoint.tensors.safetensors_header import StoredTensor, read_header
@@ -250,11 +256,6 @@ def _checkpoints_of_first(folder: Path, workers: Workers) -> list[Path]:
     if steps:
         numbers = torch.tensor(steps)
     return [folder / checkpoint_name(step) for step in workers.from_first(numbers).tolist()]
-
-
-def checkpoint_name(step: int) -> str:
-    """The folder's name, which sorts by step."""
-    return f"step-{step:09d}"
 
 
 def step_of(checkpoint: Path) -> int:

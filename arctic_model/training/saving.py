@@ -18,11 +18,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.model_folder import checkpoint_name
 from arctic_model.checkpoint.reading import (
     Checkpoint,
     Retention,
     TrainingState,
-    checkpoint_name,
     clear,
     newest_checkpoint,
     prune,

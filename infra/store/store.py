@@ -195,6 +195,16 @@ class Store:
         """Folder that survives attempts of `stage`, until the result is committed."""
         return self._folder(stage.name) / f"{self._leaf(stage)}.state"
 
+    def unfinished(self, stage: Stage) -> Artifact:
+        """The result of `stage` before it is there: its folder, and a manifest without files."""
+        keys = {name: upstream.key for name, upstream in stage.inputs.items()}
+        identity = stage.id, stage.name, stage.subject, stage.key, stage.version, stage.params, keys
+        return Artifact(self.path(stage), Manifest(*identity, (), {}, (), 0.0, {}))
+
+    def early_path(self, stage: Stage) -> Path | None:
+        """What `stage` reads of an unfinished input, None if it is not there yet, or `stage` reads none."""
+        return stage.early.find(self._folder(stage.inputs[stage.early.input].name)) if stage.early else None
+
     def earlier(self, stage: Stage) -> tuple[Path, ...]:
         """The state folders of the stages that `stage` continues, whether they exist or not."""
         folder, leaf = self._folder(stage.name), self._leaf(stage).removesuffix(stage.key)

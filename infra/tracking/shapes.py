@@ -91,8 +91,9 @@ def shorten_columns(columns: list[dict[str, Any]]) -> str:
 
 def parent_metric(stage: str, subject: str, metric: str) -> str:
     """Name on the whole run of what one stage measured. MLflow makes a group of charts of what stands before the last
-    slash, so corpora share their stage's group, and phases, which are steps of one curve, their metric's own."""
-    if subject.isdigit():
+    slash, so corpora share their stage's group, and phases and steps within them ("1.400"), which are points of one
+    curve, their metric's own."""
+    if re.fullmatch(r"\d+(\.\d+)?", subject):
         return metric if "/" in metric else f"{stage}/final_{metric}"
     own = metric.removeprefix("data/").removeprefix("eval/")
     return f"{stage}/{subject}.{own}" if subject else f"{stage}/{own}"

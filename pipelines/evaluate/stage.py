@@ -14,7 +14,7 @@ from infra.context import StageContext
 from infra.host.provenance import code_digest
 from infra.inputs import Inputs, Node
 from infra.resources import Resources
-from infra.stage import Metrics, Stage
+from infra.stage import Early, Metrics, Stage
 from pipelines.artifacts.checkpoint import Finetuned, checkpoint_folder
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.statistics.contamination import CorpusFindings
@@ -63,10 +63,17 @@ UNKNOWN = Origin()
 """Of a checkpoint that no store knows."""
 
 
-def stage(subject: str, phase_name: str, section: EvaluateSection, folder: Path, inputs: PhaseInputs[Stage]) -> Stage:
+def stage(
+    subject: str,
+    phase_name: str,
+    section: EvaluateSection,
+    folder: Path,
+    inputs: PhaseInputs[Stage],
+    early: Early | None = None,
+) -> Stage:
     """Score the checkpoint of a phase, whose number is `subject`, or of the fine-tune of this name, on held-out
     documents of every corpus, on the SQL questions that corpora bring, and on the tasks that `section` of a recipe in
-    `folder` names.
+    `folder` names. With `early`, score weights that the training keeps while it goes on, in place of its checkpoint.
 
     Raises RecipeError if a task is not known.
     """
@@ -96,8 +103,9 @@ def stage(subject: str, phase_name: str, section: EvaluateSection, folder: Path,
         resources=execution.resources,
         packages=suite.packages(),
         machine_dependent=True,
-        model_input="train",
+        model_input="" if early else "train",
         step_metric=TOKENS,
+        early=early,
     )
 
 
@@ -224,7 +232,7 @@ def _evaluate_phase(
     from pipelines.models.source import ModelSource
 
     inputs: PhaseInputs[Artifact] = PhaseInputs.of(artifacts)
-    checkpoint = checkpoint_folder(inputs.train.path)
+    checkpoint = context.early or checkpoint_folder(inputs.train.path)
     source = ModelSource(checkpoint, inputs.tokenizer.path, execution.device, execution.dtype)
     corpora = [CorpusFindings(name, each.score, each.filter, each.dedup) for name, each in inputs.corpora.items()]
     with Measuring(phase, CheckpointRespondent(source, execution), suite, context) as measuring:

@@ -148,6 +148,11 @@ def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) ->
             f"evaluate.heldout_bytes_per_corpus = {evaluate.heldout_bytes_per_corpus}: every corpus has "
             "source.heldout_fraction = 0, and there are no tasks, so nothing would be measured. Hold documents out."
         )
+    if evaluate.every_tokens and not all(segments[0].train.keep_weights_every_steps for segments in run.segments):
+        yield (
+            f"evaluate.every_tokens = {evaluate.every_tokens}, but train.keep_weights_every_steps = 0: no weights are "
+            "kept to score. Set that to a multiple of train.checkpoint_every_steps."
+        )
 
 
 def _shared_expert_mistakes(expert_parallel_size: int, config: ArcticConfig) -> Iterator[str]:

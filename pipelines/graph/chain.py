@@ -14,6 +14,7 @@ from pipelines import annotate, dedup, evaluate, mix, report, score, source, tok
 from pipelines import filter as filter_
 from pipelines.fit import require_fit
 from pipelines.fit.configs import Recipes, mistakes_of, model_config, phase_config
+from pipelines.graph.curve import curve_stages
 from pipelines.graph.exporting import export_stages
 from pipelines.graph.finetuning import Measured, conversation_corpora, finetune_stages
 from pipelines.graph.own_stages import own_stages
@@ -217,8 +218,9 @@ def _phases(
         initial = weights if number == 1 else None
         trained = train.stage(number, segment_settings(run, number), model, read, initial, mixes)
         inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
+        curve = curve_stages(run, number, folder, inputs, run.segments[number - 1])
         evaluated = evaluate.stage(str(number), phase.name, run.evaluate, folder, inputs)
-        stages += [mixed, trained, evaluated]
+        stages += [mixed, trained, *curve, evaluated]
     return stages
 
 

@@ -188,7 +188,8 @@ def train_job(job: TrainJob, context: StageContext) -> Metrics:
 
 def _collect(job: TrainJob, context: StageContext) -> Metrics:
     """Link the last checkpoint, and write the tables, into the stage's output."""
-    from arctic_model.checkpoint.reading import Checkpoint, checkpoint_name
+    from arctic_model.checkpoint.model_folder import checkpoint_name
+    from arctic_model.checkpoint.reading import Checkpoint
     from arctic_model.training import history, saving
     from pipelines.train.amending import amendments_of
 

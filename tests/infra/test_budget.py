@@ -9,9 +9,10 @@ from infra.budget import Budget, Meter, num_workers
 from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import map_shards
+from infra.outcome import Outcome
 from infra.plan import plan
 from infra.resources import Demand, Resources
-from infra.runner import Outcome, run_inline
+from infra.runner import run_inline
 from infra.stage import Stage
 from infra.store import Store
 from tests.kit.stages import idle_stage

@@ -11,7 +11,7 @@ from infra.events import EventLog, read_events
 from infra.fanout import ShardResult, map_shards, shard_key
 from infra.plan import SelectionError, plan, require_inputs, select
 from infra.runner import run_inline
-from infra.stage import Stage
+from infra.stage import Early, Stage
 from infra.store import Store, file_digest
 
 
@@ -262,3 +262,33 @@ def test_reusing_a_result_of_other_code_is_a_warning(store, run):
     _, events = run(stages)
     assert [event["event"] for event in events] == ["stage_reused", "warning"]
     assert "the code of source[web] changed" in events[1]["message"]
+
+
+def early_of(train, step=400):
+    """A stage that reads what a training leaves beside its result at a step."""
+
+    def work(context, inputs):
+        assert inputs["train"].path == context.early.parent.with_suffix("")
+        (context.out / "text").write_text(context.early.read_text())
+        return {}
+
+    leaf = f"{train.subject}-{train.key}.weights/step-{step}"
+    return Stage(
+        "evaluate", f"1.{step}", 1, {}, {"train": train}, work, early=Early("train", (leaf,), "Keep the weights.")
+    )
+
+
+def test_what_a_stage_left_beside_its_result_is_read_after_it_too(store, run):
+    def work(context, inputs):
+        beside = store.path(train).with_suffix(".weights")
+        beside.mkdir()
+        (beside / "step-400").write_text("weights of step 400")
+        (context.out / "text").write_text("result")
+        return {}
+
+    train = node("train", "1", work=work)
+    early, late = early_of(train), early_of(train, step=500)
+    outcome, _ = run({stage.id: stage for stage in (train, early, late)})
+    assert (outcome.artifacts["evaluate[1.400]"].path / "text").read_text() == "weights of step 400"
+    assert outcome.failed["evaluate[1.500]"].startswith("train[1] is finished and has not left 1-")
+    assert outcome.failed["evaluate[1.500]"].endswith(".weights/step-500. Keep the weights.")

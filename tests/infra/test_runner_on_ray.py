@@ -14,7 +14,7 @@ from infra.plan import plan
 from infra.resources import Resources
 from infra.resources.capacity import Capacity
 from infra.runner import run, run_inline
-from infra.stage import Stage
+from infra.stage import Early, Stage
 from infra.store import Store
 
 pytestmark = pytest.mark.timeout(180)
@@ -303,3 +303,53 @@ def test_a_run_at_its_limit_finishes_the_shards_that_are_begun_and_the_next_one_
     log.close()
     assert outcome.ok and all(built) and built
     assert outcome.artifacts["squares[web]"].manifest.metrics == {"sum": float(sum(n * n for n in range(60)))}
+
+
+def train_until(released):
+    def work(context, inputs):
+        beside = context.state.with_suffix(".weights")
+        beside.mkdir()
+        (beside / "step-400").write_text("weights")
+        deadline = time.monotonic() + 60
+        while not released.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody read the weights while the training went on")
+            time.sleep(0.05)
+        return {}
+
+    return work
+
+
+def read_early(released):
+    def work(context, inputs):
+        assert not (inputs["train"].folder / "manifest.json").exists()
+        released.touch()
+        return {"characters": float(len(context.early.read_text()))}
+
+    return work
+
+
+def early_stage(train, work, name="step-400"):
+    early = Early("train", (f"{train.subject}-{train.key}.weights/{name}",), "Keep the weights.")
+    return Stage("evaluate", "1.400", inputs={"train": train}, work=work, early=early)
+
+
+def test_a_stage_begins_with_what_an_unfinished_input_has_left(go, tmp_path):
+    released = tmp_path / "released"
+    train = Stage("train", "1", work=train_until(released))
+    early = early_stage(train, read_early(released))
+    report = Stage("report", inputs={"train": train, "early": early}, work=lambda context, inputs: {})
+    outcome, events = go([report])
+    assert outcome.ok
+    assert outcome.artifacts["evaluate[1.400]"].manifest.metrics == {"characters": 7.0}
+    assert [event["stage"] for event in events if event["event"] == "stage_finished"][-1] == "report"
+
+
+def test_a_stage_that_reads_a_failed_input_does_not_wait_for_it(go):
+    def fail(context, inputs):
+        raise RuntimeError("diverged")
+
+    train = Stage("train", "1", work=fail)
+    outcome, _ = go([early_stage(train, lambda context, inputs: {})])
+    assert outcome.failed == {"train[1]": "RuntimeError: diverged"}
+    assert outcome.skipped == {"evaluate[1.400]": "train[1]"}

@@ -360,6 +360,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             ),
             "heldout_bytes_per_corpus": POSITIVE,
             "text_to_sql_questions": (*COUNT, Wrong("5", shown="evaluate.text_to_sql_questions = 5, but no corpus")),
+            "every_tokens": (*COUNT, Wrong("4096", shown="evaluate.every_tokens = 4096, but train.keep_weights_eve")),
             "tasks": (
                 Wrong('["spyder"]', shown="evaluate.tasks.1 = 'spyder': no such task"),
                 Wrong('["smoke", ""]', shown="evaluate.tasks.2 = ''"),
