@@ -14,6 +14,11 @@ class TokenEmbedding(nn.Embedding):
     """A row of `weight` [V, D] for each token. The gradient of a row sums over all its tokens, and a frequent token has
     many: the sum is in float32 whatever the dtype."""
 
+    def reset_parameters(self) -> None:
+        """Draw the weights. On the meta device, where there are none, torch would import its compiler for that."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch D"]:
         """The row of each id."""
         embedded: Tensor = _Embed.apply(ids, self.weight)

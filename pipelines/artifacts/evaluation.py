@@ -38,7 +38,9 @@ task's headline, null if it has no right and wrong; `verdict`: "correct", or wha
 JSON object, measure -> [part, whole], the item's addends to each measure; `contamination`: largest share of the item's
 words that one training document holds, null if none is known to; `responses`: JSON list of all answers as they came,
 each a generated `text` with its `finish` (all samples of pass@k), or the `log_probability` of a `continuation` in nats
-with `is_greedy`; `num_truncated`: ids that the prompt lost."""
+with `is_greedy`; `num_truncated`: ids that the prompt lost; `num_tokens`: ids of the answer, null if not known."""
+SECONDS = "answer_seconds"
+"""Series that an evaluation measures of itself: wall seconds of the answers of each row of SAMPLES."""
 EVIDENCE_FILE = "tables/contamination.parquet"
 EVIDENCE = pa.schema(
     [

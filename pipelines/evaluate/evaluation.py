@@ -80,7 +80,8 @@ def evaluate(
             part = slice(start, start + ITEMS_JUDGED_AT_ONCE)
             verdicts += _scored(task, items[part], task_answers[part], journal)
             context.progress(sum(len(done.items) for done in results) + len(verdicts), total, "items judged")
-        results.append(TaskResult(task.name, task.headline, task.protocol, items, verdicts, task_answers))
+        known = [_with_chance(*pair) for pair in zip(items, verdicts, strict=True)]
+        results.append(TaskResult(task.name, task.headline, task.protocol, known, verdicts, task_answers))
     return results
 
 
@@ -119,6 +120,12 @@ def samples(results: Sequence[TaskResult], contamination: Contamination) -> list
         for result in results
         for item, verdict, answers in zip(result.items, result.verdicts, result.answers, strict=True)
     ]
+
+
+def seconds_of(results: Sequence[TaskResult], seconds: Mapping[Request, float]) -> list[float]:
+    """How long the answers to each row of `samples` took, from the seconds of the requests."""
+    items = (item for result in results for item in result.items)
+    return [round(sum(seconds.get(request, 0.0) for request in item.requests), 3) for item in items]
 
 
 def _response(request: Request, answer: Answer) -> dict[str, Any]:
@@ -170,9 +177,12 @@ def _scored(task: Task, items: Sequence[Item], answers: Sequence[Sequence[Answer
     key = f"verdicts/{task.name}/{hashlib.sha256(key_content).hexdigest()}"
     records = journal.remember(key, lambda: [asdict(verdict) for verdict in task.score(items, answers)])
     return [
-        Verdict({name: Share(*share) for name, share in row["shares"].items()}, row["answer"], row["reason"])
-        for row in records
+        Verdict(**row | {"shares": {name: Share(*share) for name, share in row["shares"].items()}}) for row in records
     ]
+
+
+def _with_chance(item: Item, verdict: Verdict) -> Item:
+    return item if verdict.chance is None else replace(item, chance=verdict.chance)
 
 
 def _measures(results: Sequence[TaskResult]) -> dict[str, Score]:

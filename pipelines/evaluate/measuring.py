@@ -16,6 +16,7 @@ from pipelines.artifacts.evaluation import (
     EVIDENCE_FILE,
     SAMPLES,
     SAMPLES_FILE,
+    SECONDS,
     Score,
     Scores,
     write_differences,
@@ -35,6 +36,7 @@ from pipelines.evaluate.evaluation import (
     read_items,
     samples,
     scores,
+    seconds_of,
     sets_of,
 )
 from pipelines.evaluate.notes import Flaws, flaws_of, note
@@ -134,6 +136,7 @@ class Measuring:
         contamination = contaminated(results, self._suite.root, corpora)
         all_scores = scores(results, contamination.shares())
         rows = samples(results, contamination.shares())
+        self._context.measure(SECONDS, seconds_of(results, self._respondent.seconds))
         target = out / SAMPLES_FILE
         target.parent.mkdir()
         write_table(pa.Table.from_pylist(rows, schema=SAMPLES), target)
@@ -212,4 +215,5 @@ def metrics_of(all_scores: Mapping[str, Score], flaws: Mapping[str, Flaws]) -> M
         metrics[f"eval/{task}/num_undecodable"] = found_flaws.num_undecodable
         metrics[f"eval/{task}/num_encoded_alone"] = found_flaws.num_encoded_alone
         metrics[f"eval/{task}/num_left_out"] = found_flaws.num_left_out
+        metrics[f"eval/{task}/num_shortened"] = found_flaws.num_shortened
     return metrics

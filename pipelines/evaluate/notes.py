@@ -11,13 +11,15 @@ from pipelines.evaluate.task import Item
 
 class Flaws(NamedTuple):
     """Of `num_items` items, how many have a context that lost its beginning, how many an answer that is no text, how
-    many a continuation that was encoded without its context, and how many one without an id: these are left out."""
+    many a continuation that was encoded without its context, how many one without an id, which are left out, and how
+    many an answer that the model's positions ended before the limit of its task."""
 
     num_items: int
     num_truncated: int
     num_undecodable: int
     num_encoded_alone: int = 0
     num_left_out: int = 0
+    num_shortened: int = 0
 
 
 def flaws_of(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> Flaws:
@@ -27,7 +29,8 @@ def flaws_of(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> Flaw
     undecodable = sum(any(map(is_undecodable, item.requests, answers_of_item)) for item, answers_of_item in pairs)
     alone = sum(any(is_encoded(answer, "alone") for answer in answers_of_item) for _, answers_of_item in pairs)
     left_out = sum(not is_complete(answers_of_item) for _, answers_of_item in pairs)
-    return Flaws(len(items), truncated, undecodable, alone, left_out)
+    shortened = sum(any(map(is_shortened, item.requests, answers_of_item)) for item, answers_of_item in pairs)
+    return Flaws(len(items), truncated, undecodable, alone, left_out, shortened)
 
 
 def is_complete(answers: Sequence[Answer]) -> bool:
@@ -38,6 +41,13 @@ def is_complete(answers: Sequence[Answer]) -> bool:
 def is_encoded(answer: Answer, how: str) -> bool:
     """Whether `answer` is the likelihood of a continuation that was encoded in this way."""
     return isinstance(answer, Likelihood) and answer.encoded == how
+
+
+def is_shortened(request: Request, answer: Answer) -> bool:
+    """Whether the model had no positions left for all tokens that its task allows, and used those that it had."""
+    if not isinstance(request, Generation) or not isinstance(answer, Text) or answer.num_tokens is None:
+        return False
+    return answer.finish == "length" and answer.num_tokens < request.max_new_tokens
 
 
 def is_undecodable(request: Request, answer: Answer) -> bool:
@@ -59,6 +69,11 @@ def note(flaws: Flaws) -> str:
         remarks.append(
             f"{flaws.num_truncated:,} of {flaws.num_items:,} questions lost their beginning: only a model with more "
             "positions reads them whole."
+        )
+    if flaws.num_shortened:
+        remarks.append(
+            f"{flaws.num_shortened:,} of {flaws.num_items:,} answers ended for want of positions, before the limit of "
+            "the protocol: a model with more positions may answer longer."
         )
     if flaws.num_undecodable:
         remarks.append(

@@ -49,11 +49,12 @@ class Share(NamedTuple):
 @dataclass(frozen=True)
 class Verdict:
     """`shares` by measure, such as "acc" and "gold_bits_per_byte"; the `answer` as judged; `reason`: "correct", or what
-    is wrong in a few words."""
+    is wrong in a few words; `chance`: as of Item, if only judging shows it."""
 
     shares: Mapping[str, Share]
     answer: str
     reason: str
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.artifact import Artifact
 from infra.store import MANIFEST
-from pipelines.artifacts.evaluation import SAMPLES_FILE
+from pipelines.artifacts.evaluation import SAMPLES_FILE, SECONDS
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.errors import OptionError
 
@@ -25,9 +25,10 @@ class Sample:
         verdict: "correct", or what is wrong in a few words.
         prompt: What the model read.
         gold: The right answer.
-        responses: What the model wrote, one line for each answer: a text with the reason why it ends, or a choice with
-            its log-probability in nats.
+        responses: What the model wrote, one line for each answer: a text with its tokens and the reason why it ends, or
+            a choice with its log-probability in nats.
         answer: What was judged.
+        seconds: How long the answers took, None if that was not measured.
     """
 
     item_id: str
@@ -36,6 +37,7 @@ class Sample:
     gold: str
     responses: tuple[str, ...]
     answer: str
+    seconds: float | None = None
 
 
 def samples_of(artifacts: Sequence[Artifact], checkpoint: str, task: str, *, wrong: bool = False) -> list[Sample]:
@@ -59,8 +61,10 @@ def samples_of(artifacts: Sequence[Artifact], checkpoint: str, task: str, *, wro
     for evaluation in evaluations:
         rows = read_table(evaluation.path / SAMPLES_FILE).to_pylist()
         tasks |= dict.fromkeys(row["task"] for row in rows)
-        if asked := [row for row in rows if row["task"] == task]:
-            return [_sample(row) for row in asked if not (wrong and row["correct"])]
+        seconds = evaluation.manifest.provenance.get("measured", {}).get(SECONDS) or [None] * len(rows)
+        timed = list(zip(rows, seconds, strict=True))
+        if asked := [(row, each) for row, each in timed if row["task"] == task]:
+            return [_sample(row, each) for row, each in asked if not (wrong and row["correct"])]
     raise OptionError(f"{task}: {checkpoint} was not asked this task. Name one of {', '.join(tasks)}.")
 
 
@@ -83,13 +87,15 @@ def _evaluations(artifacts: Sequence[Artifact], checkpoint: str) -> list[Artifac
     return sorted(evaluations, key=lambda each: (each.path / MANIFEST).stat().st_mtime, reverse=True)
 
 
-def _sample(row: dict[str, Any]) -> Sample:
+def _sample(row: dict[str, Any], seconds: float | None) -> Sample:
     responses = tuple(_line(response) for response in json.loads(row["responses"]))
-    return Sample(row["item_id"], row["verdict"], row["prompt"], row["gold"], responses, row["answer"])
+    return Sample(row["item_id"], row["verdict"], row["prompt"], row["gold"], responses, row["answer"], seconds)
 
 
 def _line(response: dict[str, Any]) -> str:
     if "text" in response:
-        return f"({response['finish']}) {response['text']}"
+        count = response.get("num_tokens")
+        tokens = "" if count is None else f", {count:,} tokens"
+        return f"({response['finish']}{tokens}) {response['text']}"
     greedy = ", greedy" if response["is_greedy"] else ""
     return f"({response['log_probability']:.3f} nats{greedy}) {response['continuation'].strip()}"

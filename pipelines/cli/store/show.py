@@ -107,7 +107,8 @@ def _position(text: str) -> int:
 
 def _print_samples(samples: "Sequence[Sample]", console: Console) -> None:
     for sample in samples:
-        print_text(console, f"== {sample.item_id}: {sample.verdict}", "bold")
+        took = "" if sample.seconds is None else f" ({sample.seconds:,.2f} s)"
+        print_text(console, f"== {sample.item_id}: {sample.verdict}{took}", "bold")
         print_text(console, sample.prompt)
         for response in sample.responses:
             print_text(console, f"-- {response}", "cyan")

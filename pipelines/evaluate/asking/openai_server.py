@@ -4,6 +4,7 @@ Chat messages go to /chat/completions, texts to /completions. Log-likelihoods ne
 with its `logprobs`, as vLLM can. Nothing here loads a model, so nothing but the standard library is needed.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -55,16 +56,18 @@ class OpenAIServer:
         fields = {**sampling, **({"stop": list(request.stops[:MAX_STOPS])} if request.stops else {})}
         if request.form == "message":
             messages = [{"role": "user", "content": request.prompt}]
-            choice = self._post("chat/completions", {"messages": messages, **fields})
-            text = choice["message"]["content"] or ""
+            reply = self._post("chat/completions", {"messages": messages, **fields})
+            text = reply["choices"][0]["message"]["content"] or ""
         else:
-            choice = self._post("completions", {"prompt": request.prompt, **fields})
-            text = choice["text"]
-        return _cut(text, str(choice["finish_reason"]), request.stops)
+            reply = self._post("completions", {"prompt": request.prompt, **fields})
+            text = reply["choices"][0]["text"]
+        num_tokens = (reply.get("usage") or {}).get("completion_tokens")
+        return _cut(text, str(reply["choices"][0]["finish_reason"]), request.stops, num_tokens)
 
     def _score(self, request: LogLikelihood) -> Likelihood:
         fields = {"prompt": request.context + request.continuation, "max_tokens": 0, "temperature": 0.0}
-        tokens = self._post("completions", {**fields, "echo": True, "logprobs": 1}).get("logprobs")
+        reply = self._post("completions", {**fields, "echo": True, "logprobs": 1})
+        tokens = reply["choices"][0].get("logprobs")
         if not tokens or not tokens.get("text_offset"):
             raise ServerError(
                 f"{self.url}: it gives no log-probabilities of a prompt (echo with logprobs). Name only tasks that "
@@ -80,12 +83,10 @@ class OpenAIServer:
             return Likelihood(float("-inf"), False, 0, "not")
         best = [max(each.values()) for each in tokens["top_logprobs"][first:]]
         is_greedy = all(value >= other for value, other in zip(values, best, strict=True))
-        return Likelihood(float(sum(values)), is_greedy, 0)
+        return Likelihood(float(sum(values)), is_greedy, 0, num_tokens=len(values))
 
     def _post(self, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The first choice of the server's answer."""
-        choice: dict[str, Any] = call(f"{self.url}/{path}", {"model": self.model, **fields})["choices"][0]
-        return choice
+        return call(f"{self.url}/{path}", {"model": self.model, **fields})
 
 
 class ServerRespondent:
@@ -96,6 +97,7 @@ class ServerRespondent:
 
     def __init__(self, server: OpenAIServer) -> None:
         self._server = server
+        self.seconds: dict[Request, float] = {}
 
     def asked_in_chat(self, chat: Chat) -> bool:
         """Unless it is told never: whether the model was tuned in a chat, its server does not tell."""
@@ -106,11 +108,17 @@ class ServerRespondent:
         keys = {request: self._key(request) for _, item in asked for request in item.requests}
         waiting = [request for request, key in keys.items() if key not in journal]
         with ThreadPoolExecutor(REQUESTS_AHEAD) as pool:
-            futures = {pool.submit(self._server.ask, request): request for request in waiting}
+            futures = {pool.submit(self._ask, request): request for request in waiting}
             failures = list(_record(futures, keys, journal, context))
         if failures:
             raise failures[0]
         return [[_recorded(journal[keys[request]]) for request in item.requests] for _, item in asked]
+
+    def _ask(self, request: Request) -> Answer:
+        began_s = time.perf_counter()
+        answer = self._server.ask(request)
+        self.seconds[request] = time.perf_counter() - began_s
+        return answer
 
     def _key(self, request: Request) -> str:
         return digest({"server": [self._server.url, self._server.model], "request": as_plain(request)})
@@ -138,12 +146,12 @@ def _recorded(fields: Mapping[str, Any]) -> Answer:
     return Text(**fields) if "text" in fields else Likelihood(**fields)
 
 
-def _cut(text: str, reason: str, stops: Sequence[str]) -> Text:
+def _cut(text: str, reason: str, stops: Sequence[str], num_tokens: int | None) -> Text:
     """The text before the first stop. A server that found a stop itself leaves it out, and reports the end."""
     ends = [text.find(stop) for stop in stops if stop in text]
     if ends:
-        return Text(text[: min(ends)], "stop", 0)
-    return Text(text, "length" if reason == "length" else "end", 0)
+        return Text(text[: min(ends)], "stop", 0, num_tokens)
+    return Text(text, "length" if reason == "length" else "end", 0, num_tokens)
 
 
 def _only_model(url: str) -> str:

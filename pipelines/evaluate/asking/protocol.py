@@ -1,12 +1,12 @@
 """Who answers the questions of an evaluation: a checkpoint, stored answers, or a server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from infra.context import StageContext
 from infra.store.journal import Journal
 from pipelines.evaluate.asking.chat import Chat
-from pipelines.evaluate.engine.requests import Answer
+from pipelines.evaluate.engine.requests import Answer, Request
 from pipelines.evaluate.task import Item
 
 
@@ -19,12 +19,15 @@ class Training(NamedTuple):
 
 
 class Respondent(Protocol):
-    """Who answers. `template`: digest of the chat template; `training`: of the checkpoint."""
+    """Who answers. `template`: digest of the chat template; `training`: of the checkpoint; `seconds`: how long the
+    passes for answers took that it gave, under the first request of those that were computed together."""
 
     @property
     def template(self) -> str: ...
     @property
     def training(self) -> Training: ...
+    @property
+    def seconds(self) -> Mapping[Request, float]: ...
 
     def asked_in_chat(self, chat: Chat) -> bool:
         """Whether questions are asked in the chat template. Raises ValueError if they should be and cannot."""

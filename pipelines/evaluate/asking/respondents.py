@@ -18,7 +18,7 @@ from pipelines.evaluate.asking.chat import Chat, asked_in_chat
 from pipelines.evaluate.asking.protocol import Training
 from pipelines.evaluate.engine.answering import answer
 from pipelines.evaluate.engine.execution import Execution
-from pipelines.evaluate.engine.requests import Answer, Likelihood, Text
+from pipelines.evaluate.engine.requests import Answer, Likelihood, Request, Text
 from pipelines.evaluate.task import DataError, Item
 from pipelines.models.loading import load_codec
 from pipelines.models.source import ModelSource
@@ -29,6 +29,7 @@ class CheckpointRespondent:
 
     def __init__(self, source: ModelSource, execution: Execution) -> None:
         self._source, self._execution = source, execution
+        self.seconds: dict[Request, float] = {}
 
     @cached_property
     def template(self) -> str:
@@ -38,16 +39,21 @@ class CheckpointRespondent:
     def training(self) -> Training:
         if not self._source.is_ours:
             return Training(0, 0, 0)
-        for name in (STATE, CONFIG):
-            require_intact(self._source.checkpoint / name)
         checkpoint = Checkpoint(self._source.checkpoint)
-        return Training(checkpoint.state.step, checkpoint.state.tokens, count_parameters(checkpoint.config).active)
+        require_intact(checkpoint.folder / CONFIG)
+        active = count_parameters(checkpoint.config).active
+        # One that ArcticModel.save_pretrained wrote has weights alone.
+        if not (checkpoint.folder / STATE).is_file():
+            return Training(0, 0, active)
+        require_intact(checkpoint.folder / STATE)
+        return Training(checkpoint.state.step, checkpoint.state.tokens, active)
 
     def asked_in_chat(self, chat: Chat) -> bool:
         return asked_in_chat(self._source, chat)
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
-        return answer([item.requests for _, item in asked], self._source, journal, context, self._execution)
+        questions = [item.requests for _, item in asked]
+        return answer(questions, self._source, journal, context, self._execution, self.seconds)
 
 
 class StoredRespondent:
@@ -59,6 +65,7 @@ class StoredRespondent:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._scores = Scores.read(folder)
+        self.seconds: dict[Request, float] = {}
 
     @property
     def template(self) -> str:
@@ -96,4 +103,4 @@ class StoredRespondent:
 def read_response(response: dict[str, object]) -> Answer:
     """The answer that a response of SAMPLES holds."""
     kind = Text if "text" in response else Likelihood
-    return kind(**{name: response[name] for name in kind._fields})  # type: ignore[arg-type]
+    return kind(**{name: response[name] for name in kind._fields if name in response})  # type: ignore[arg-type]

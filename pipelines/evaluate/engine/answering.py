@@ -1,6 +1,7 @@
 """Answers to all requests of a suite: in batches, on any number of actors, each batch kept as it is finished."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -31,10 +32,12 @@ def answer(
     journal: Journal,
     context: StageContext,
     execution: Execution = ONE_ACTOR,
+    seconds: MutableMapping[Request, float] | None = None,
 ) -> list[list[Answer]]:
     """The answers to the requests of every question, in order.
 
-    Equal questions are answered once. What `journal` has of this model is not computed again, whatever `execution` was
+    Equal questions are answered once; `seconds` gets the time that the passes of each took, under the first of its
+    requests. What `journal` has of this model is not computed again, whatever `execution` was
     then. Raises ValueError naming a request that cannot be answered.
     """
     model_digest = source.digest()
@@ -45,10 +48,17 @@ def answer(
     context.progress(num_done, total, "answers")
     batches = list(plan(todo, execution.tokens_per_batch, batched=batched))
     answers = execution.map(partial(Worker, source, batched), batches, context)
-    for index, values in answers:
-        journal.add({keys[unit]: value for unit, value in zip(batches[index], values, strict=True)})
-        num_done += len(values)
+    for index, timed_units in answers:
+        new: dict[str, Any] = {}
+        for unit, (values, unit_s) in zip(batches[index], timed_units, strict=True):
+            new |= {keys[unit]: values, _seconds_key(keys[unit]): unit_s}
+        journal.add(new)
+        num_done += len(new) // 2
         context.progress(num_done, total, "answers")
+    if seconds is not None:
+        # A journal of an older version has none.
+        timed = {unit[0]: _seconds_key(key) for unit, key in keys.items()}
+        seconds.update({request: journal[key] for request, key in timed.items() if key in journal})
     return [_assemble(question, keys, journal) for question in questions]
 
 
@@ -60,6 +70,7 @@ class Worker:
         # Sums split over another number of threads would differ in the last digits.
         torch.set_num_threads(1)
         model = load_model(source, group=expert_group(member, source.device))
+        self._batched = batched
         self._scorer = LikelihoodScorer(model, batched=batched)
         self._writer = TextGenerator(model, batched=batched)
 
@@ -68,12 +79,23 @@ class Worker:
         """Ids that passed through the model for log-likelihoods."""
         return self._scorer.num_read
 
-    def __call__(self, batch: Sequence[Unit]) -> list[list[list[Any]]]:
-        """For each unit the answers to its requests, each as the list of its fields."""
-        scored = iter(self._scorer.score([unit for unit in batch if isinstance(unit[0], LogLikelihood)]))
-        written = iter(self._writer.write([unit[0] for unit in batch if isinstance(unit[0], Generation)]))
-        answers = [next(scored) if isinstance(unit[0], LogLikelihood) else [next(written)] for unit in batch]
-        return [[list(value) for value in values] for values in answers]
+    def __call__(self, batch: Sequence[Unit]) -> list[tuple[list[list[Any]], float]]:
+        """For each unit the answers to its requests, each as the list of its fields, and its seconds. Units that share
+        passes share the time of these by their tokens."""
+        scored = iter(self._timed(self._scorer.score, [unit for unit in batch if isinstance(unit[0], LogLikelihood)]))
+        written = iter(self._timed(self._write, [unit for unit in batch if isinstance(unit[0], Generation)]))
+        answers = [next(scored if isinstance(unit[0], LogLikelihood) else written) for unit in batch]
+        return [([list(value) for value in values], seconds) for values, seconds in answers]
+
+    def _write(self, batch: Sequence[Any]) -> list[list[Text]]:
+        return [[text] for text in self._writer.write([unit[0] for unit in batch])]
+
+    def _timed(self, work: Callable[[Any], list[Any]], batch: Sequence[Unit]) -> Iterator[tuple[list[Any], float]]:
+        for part in [batch] if self._batched else [[unit] for unit in batch]:
+            began_s = time.perf_counter()
+            results = work(part)
+            second_per_token = (time.perf_counter() - began_s) / max(1, sum(map(_tokens, part)))
+            yield from zip(results, [second_per_token * _tokens(unit) for unit in part], strict=True)
 
 
 def units(question: Sequence[Request]) -> Iterator[Unit]:
@@ -113,6 +135,10 @@ def is_batched(source: ModelSource, execution: Execution) -> bool:
 def _key(model_digest: str, batched: bool, unit: Unit) -> str:
     plain: dict[str, object] = {"model": model_digest, "requests": [as_plain(request) for request in unit]}
     return digest(plain | ({"batched": True} if batched else {}))
+
+
+def _seconds_key(key: str) -> str:
+    return f"seconds/{key}"
 
 
 def _by_text(unit: Unit) -> tuple[Any, ...]:

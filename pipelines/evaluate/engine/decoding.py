@@ -43,4 +43,5 @@ def _text(completion: Completion, prompt: Prompt) -> Text:
     finish: Literal["stop", "end", "length"] = (
         "stop" if completion.finish == "stop" else "end" if completion.finish == "end" else "length"
     )
-    return Text(completion.text.text(), finish, prompt.num_truncated)
+    num_tokens = len(completion.ids) + (completion.end_id is not None)
+    return Text(completion.text.text(), finish, prompt.num_truncated, num_tokens)

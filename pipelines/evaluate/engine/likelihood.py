@@ -180,5 +180,8 @@ def _likelihoods(question: Sequence[_Encoded], scores: Iterator[Scored]) -> list
         parts = [next(scores) for _ in request.windows]
         log_probability = sum(part[0] for part in parts) if parts else -np.inf
         is_greedy = bool(parts) and all(part[1] for part in parts)
-        answers.append(Likelihood(log_probability, is_greedy, request.num_truncated, request.pair.encoded))
+        pair = request.pair
+        answers.append(
+            Likelihood(log_probability, is_greedy, request.num_truncated, pair.encoded, len(pair.continuation))
+        )
     return answers

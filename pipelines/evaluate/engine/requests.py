@@ -44,20 +44,24 @@ class Likelihood(NamedTuple):
 
     `encoded`: "together" with the context; "alone" if the continuation melts into the context's last id and so has no
     id of its own there; "not" at all if the tokenizer gives it no id, and then the log-probability is -inf.
+    `num_tokens`: ids of the continuation, None if that is not known.
     """
 
     log_probability: float
     is_greedy: bool
     num_truncated: int
     encoded: Literal["together", "alone", "not"] = "together"
+    num_tokens: int | None = None
 
 
 class Text(NamedTuple):
-    """Generated text; why it ends; `num_truncated` as in Likelihood."""
+    """Generated text; why it ends; `num_truncated` as in Likelihood; `num_tokens`: ids that the model wrote, the end
+    token among them."""
 
     text: str
     finish: Literal["stop", "end", "length"]
     num_truncated: int
+    num_tokens: int | None = None
 
 
 Answer = Likelihood | Text

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from arctic_model.checkpoint.reading import STATE, TrainingState
+from arctic_model.presets import preset
+from arctic_model.sizing.flops import count_parameters
 from infra.context import StageContext
 from pipelines import evaluate
 from pipelines.artifacts.checkpoint import FINETUNED_FILE, Finetuned
@@ -24,6 +26,7 @@ from pipelines.evaluate.asking.respondents import CheckpointRespondent
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.decoding import TextGenerator
+from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.notes import Flaws, flaws_of, note
 from pipelines.evaluate.sandbox import SandboxUnavailableError
@@ -223,6 +226,9 @@ GOLD = Likelihood(-1.0, False, 0)
         ((Text("", "end", 0), GOLD), Flaws(1, 0, 0)),
         ((Text("caf\u00e9", "end", 7), GOLD), Flaws(1, 1, 0)),
         ((Text("caf\u00e9", "end", 0), Likelihood(-1.0, False, 3)), Flaws(1, 1, 0)),
+        ((Text("caf\u00e9", "length", 0, 9), GOLD), Flaws(1, 0, 0)),
+        ((Text("caf\u00e9", "end", 0, 8), GOLD), Flaws(1, 0, 0)),
+        ((Text("caf\u00e9", "length", 0, 8), GOLD), Flaws(1, 0, 0, num_shortened=1)),  # no position was left
     ],
 )
 def test_what_counts_as_cut_and_as_no_text(answers: tuple[Any, ...], flaws: Flaws) -> None:
@@ -313,3 +319,9 @@ def test_samples_hold_every_answer_as_it_came(
         assert row["prompt"] == asked["prompt"]
         assert response["text"] == row["answer"]
         assert response["finish"] in ("stop", "end", "length")
+
+
+def test_a_checkpoint_of_weights_alone_has_no_steps_and_its_parameters(our_model: ModelSource) -> None:
+    training = CheckpointRespondent(our_model, Execution()).training
+    assert (training.step, training.tokens) == (0, 0)
+    assert training.active_parameters == count_parameters(preset("tiny", {"max_positions": 512})).active

@@ -37,7 +37,8 @@ def test_each_score_has_its_interval_its_n_and_where_it_knows_guessing_how_far_a
     assert METRICS["eval/humaneval_plus/num_truncated"] == 2
     assert METRICS["eval/humaneval_plus/num_undecodable"] == 1
     assert METRICS["eval/humaneval_plus/num_encoded_alone"] == METRICS["eval/humaneval_plus/num_left_out"] == 0
-    assert len(METRICS) == 4 * len(MEASURED) + 2 + 4
+    assert METRICS["eval/humaneval_plus/num_shortened"] == 0
+    assert len(METRICS) == 4 * len(MEASURED) + 2 + 5
 
 
 def test_no_name_has_to_be_changed_for_mlflow() -> None:

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from pipelines.evaluate.sandbox import Limits, PythonSandbox, budget_s
-from pipelines.evaluate.sandbox.confinement.limits import BUDGET_FACTOR, MIN_BUDGET_S, divided, machine_memory_bytes
+from pipelines.evaluate.sandbox.confinement.limits import BUDGET_FACTOR, divided, machine_memory_bytes
 from pipelines.evaluate.tasks.code import extraction as code_extraction
 from pipelines.evaluate.tasks.code.calls import loaded
 from pipelines.evaluate.tasks.code.problems import Problem
@@ -27,6 +27,8 @@ LIMITS = Limits(memory_bytes=4 << 30, reply_bytes=64 << 20)
 """EvalPlus's memory, where the machine has that much for each sandbox; a right answer may have 7 MB (HumanEval/15)."""
 PROGRAM_CPU_S = 60.0
 """For all inputs of one kind, unless the canonical solution takes long itself (EvalPlus's limit for a program)."""
+TOGETHER_S = 0.25
+"""CPU seconds of the canonical solution for the inputs that are tried at once: a wrong result ends no call early."""
 CORRECT = "correct"
 
 Work = TypeVar("Work")
@@ -124,12 +126,12 @@ def side_by_side(
 
 
 def _ends(cpu_s: Sequence[float]) -> list[int]:
-    """For each input the end of its run: of inputs that the canonical solution answers together in the time of one, so
-    that one budget fits all."""
+    """For each input the end of its run: of inputs that the canonical solution answers together within TOGETHER_S, so
+    that the budget of one fits all."""
     ends: list[int] = []
     used_s = 0.0
     for n, seconds in enumerate(cpu_s):
-        if used_s + seconds > MIN_BUDGET_S / BUDGET_FACTOR:
+        if used_s + seconds > TOGETHER_S:
             ends += [n] * (n - len(ends))
             used_s = 0.0
         used_s += seconds

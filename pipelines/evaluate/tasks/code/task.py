@@ -11,6 +11,7 @@ from typing import Literal
 from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.sandbox import PythonSandbox
+from pipelines.evaluate.sandbox.confinement.limits import MIN_BUDGET_S
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import Item, Share, Verdict, bits_of
 from pipelines.evaluate.tasks.code.judging import Checker, Finding, side_by_side
@@ -69,7 +70,7 @@ class CodeTask:
         digest = data_files()[self.benchmark.file].sha256[:12]
         return (
             f"0-shot, {way}, {self.style.description}, {self.benchmark.title} {self.benchmark.version} ({digest}), "
-            "all base and plus inputs"
+            f"all base and plus inputs, at least {MIN_BUDGET_S:g} CPU s each"
         )
 
     def items(self) -> list[Item]:

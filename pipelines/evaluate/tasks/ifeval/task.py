@@ -12,7 +12,8 @@ from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Text
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, form_of, way_of
 from pipelines.evaluate.tasks.ifeval.checks import CHECKS
-from pipelines.evaluate.tasks.ifeval.text import PACKAGE, language_detector
+from pipelines.evaluate.tasks.ifeval.punkt import digest_of, find_trained, trained_sentences
+from pipelines.evaluate.tasks.ifeval.text import PACKAGE, language_detector, sentences_by
 from pipelines.evaluate.tasks.sql_answers import CORRECT
 
 PROMPTS = "ifeval/input_data.jsonl"
@@ -32,7 +33,8 @@ class Instruction(NamedTuple):
 class IFEval:
     """All 541 prompts with their 834 instructions. Per prompt, `prompt_strict` is whether the response follows all its
     instructions, and `instruction_strict` how many of them; the `loose` measures take the best of eight readings of the
-    response for each instruction (see `readings`). `chat`: whether the model is asked in its chat template."""
+    response for each instruction (see `readings`). `chat`: whether the model is asked in its chat template. Sentences
+    are counted by NLTK's trained Punkt if its files are there."""
 
     root: Path
     chat: bool = False
@@ -46,8 +48,13 @@ class IFEval:
     def protocol(self) -> str:
         return (
             f"0-shot, greedy, at most {MAX_NEW_TOKENS} tokens, {way_of(self.chat)}{'' if self.chat else COMPLETION}; "
-            "Google's instruction checks, langdetect with seed 0, Punkt's rules for sentences"
+            f"Google's instruction checks, langdetect with seed 0, {self._sentences}"
         )
+
+    @property
+    def _sentences(self) -> str:
+        trained = find_trained(self.root)
+        return f"sentences by trained Punkt {digest_of(trained)}" if trained else "Punkt's rules for sentences"
 
     def items(self) -> list[Item]:
         # Asked for now, and not when everything is answered.
@@ -56,10 +63,12 @@ class IFEval:
         return [ifeval_item(number, row, self.chat) for number, row in enumerate(read_rows(self.root, PROMPTS))]
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
-        return [
-            _verdict(item.gold, cast(Text, item_answers[0]).text)
-            for item, item_answers in zip(items, answers, strict=True)
-        ]
+        trained = find_trained(self.root)
+        with sentences_by(trained_sentences(trained) if trained else None):
+            return [
+                _verdict(item.gold, cast(Text, item_answers[0]).text)
+                for item, item_answers in zip(items, answers, strict=True)
+            ]
 
 
 def ifeval_item(number: int, row: Mapping[str, Any], chat: bool) -> Item:

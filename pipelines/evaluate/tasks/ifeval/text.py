@@ -1,11 +1,14 @@
 """What IFEval's checkers count in a text: sentences, words in capitals, and which language it is written in.
 
 Sentences are those of NLTK's Punkt (Kiss and Strunk 2006) with a list of abbreviations in place of its trained model,
-and words those of NLTK's tokenizer as far as it matters for capitals, so that no data need be downloaded.
+and words those of NLTK's tokenizer as far as it matters for capitals, so that no data need be downloaded. Who has the
+trained model counts by it: see `sentences_by`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -92,7 +95,22 @@ def language_detector() -> Any:
     return langdetect
 
 
+@contextmanager
+def sentences_by(split: Callable[[str], list[str]] | None) -> Iterator[None]:
+    """Within the context sentences are those of `split`; None: by the rules of this module."""
+    token = _SPLIT.set(split or rule_sentences)
+    try:
+        yield
+    finally:
+        _SPLIT.reset(token)
+
+
 def _sentences(text: str) -> list[str]:
+    return _SPLIT.get()(text)
+
+
+def rule_sentences(text: str) -> list[str]:
+    """The sentences of a text by Punkt's rules and ABBREVIATIONS."""
     spans, start = [], 0
     for end in _ends(text):
         spans.append((start, end.end(1)))
@@ -147,3 +165,7 @@ def _words(sentence: str) -> list[str]:
     for joined in _TWO_WORDS:
         words = joined.sub(r" \1 \2 ", words)
     return words.split()
+
+
+_SPLIT: ContextVar[Callable[[str], list[str]]] = ContextVar("split", default=rule_sentences)
+"""How texts are split into sentences now."""

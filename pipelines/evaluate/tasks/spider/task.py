@@ -46,8 +46,8 @@ class Spider:
     """All 1,034 questions of the development set. `unsafe`: see `pipelines.evaluate.sandbox`; `chat`: whether the model
     is asked in its chat template; `shots`: solved questions about other databases before each one.
 
-    Eight of them read the table `rankings` of wta_1. Copies of the databases that were built again from their schemas
-    have it empty: there any query without rows answers those eight.
+    The gold queries of 57 of them return no row from the databases of the release, so that any query without rows
+    answers them: that is the chance of the task. Copies that were built again from their schemas may have more.
     """
 
     root: Path
@@ -113,7 +113,8 @@ class Spider:
         question, scored = cast(Question, item.gold), cast(LogLikelihood, item.requests[1])
         written, gold = cast(Text, item_answers[0]), cast(Likelihood, item_answers[1])
         query = extract_query(written.text)
-        reason = self._reason(sandbox, question, query)
+        gold_reply = self._gold(sandbox, question)
+        reason = self._reason(sandbox, question, query, gold_reply)
         share = Share(float(reason == CORRECT), 1.0)
         return Verdict(
             {
@@ -123,18 +124,21 @@ class Spider:
             },
             query,
             reason,
+            chance=float(not gold_reply.rows),
         )
 
-    def _reason(self, sandbox: SqlSandbox, question: Question, query: str) -> str:
+    def _reason(self, sandbox: SqlSandbox, question: Question, query: str, gold: Reply) -> str:
         if not query:
             return NO_QUERY
-        path = self.root / DATABASES / question.database / f"{question.database}.sqlite"
-        gold = self._gold(sandbox, path, question.query)
-        reply = sandbox.run_file(path, prepared(with_values(query)))
+        reply = sandbox.run_file(self._database(question), prepared(with_values(query)))
         return _compared(gold, reply, ordered=is_ordered(question.query))
 
-    def _gold(self, sandbox: SqlSandbox, path: Path, query: str) -> Reply:
+    def _database(self, question: Question) -> Path:
+        return self.root / DATABASES / question.database / f"{question.database}.sqlite"
+
+    def _gold(self, sandbox: SqlSandbox, question: Question) -> Reply:
         """What a gold query returns: most questions share theirs with one that asks the same in other words."""
+        path, query = self._database(question), question.query
         if (path, query) not in self.gold_replies:
             reply = sandbox.run_file(path, prepared(query))
             if reply.error:

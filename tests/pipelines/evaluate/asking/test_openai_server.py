@@ -47,7 +47,10 @@ class Handler(BaseHTTPRequestHandler):
         text, reason = "yes. No!"[: fields["max_tokens"]], "length" if fields["max_tokens"] < 8 else "stop"
         chat = self.path.endswith("chat/completions")
         self._send(
-            {"choices": [{"finish_reason": reason, **({"message": {"content": text}} if chat else {"text": text})}]}
+            {
+                "choices": [{"finish_reason": reason, **({"message": {"content": text}} if chat else {"text": text})}],
+                "usage": {"completion_tokens": len(text)},
+            }
         )
 
     def _logprobs(self, prompt: str) -> dict[str, Any]:
@@ -81,11 +84,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_text_a_message_and_a_likelihood_are_asked_in_the_words_of_the_protocol(server: Any) -> None:
     model = OpenAIServer.named(f"openai:{server.url}")
     assert model == OpenAIServer(server.url, "toy")
-    assert model.ask(Generation("Is it?", (), 8)) == Text("yes. No!", "end", 0)
-    assert model.ask(Generation("Is it?", ("No",), 8, form="message")) == Text("yes. ", "stop", 0)
-    assert model.ask(Generation("Is it?", (), 3)) == Text("yes", "length", 0)
+    assert model.ask(Generation("Is it?", (), 8)) == Text("yes. No!", "end", 0, 8)
+    assert model.ask(Generation("Is it?", ("No",), 8, form="message")) == Text("yes. ", "stop", 0, 8)
+    assert model.ask(Generation("Is it?", (), 3)) == Text("yes", "length", 0, 3)
     scored = model.ask(LogLikelihood("Is it? ", "no"))
-    assert scored == Likelihood(sum(map(nats, " no")), False, 0), "the blank belongs to the continuation"
+    assert scored == Likelihood(sum(map(nats, " no")), False, 0, num_tokens=3), "the blank belongs to the continuation"
     assert model.ask(LogLikelihood("Is it?", chr(70))).is_greedy, "-0.5 is more than -1"
     paths = [path.removeprefix("/v1/") for path, _, _ in server.seen]
     assert paths == ["completions", "chat/completions", "completions", "completions", "completions"]

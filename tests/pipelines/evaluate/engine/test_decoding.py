@@ -39,7 +39,7 @@ def test_greedy_text_is_that_of_full_passes(weights: ArcticModel, model: TextMod
     assert len(model.codec.encode(requests[-1].prompt)) > BLOCK
     for request, found in zip(requests, TextGenerator(model, batched=batched).write(requests), strict=True):
         ids = continued(weights, model.codec.encode(request.prompt), request.max_new_tokens)
-        assert found == (model.codec.decode(ids), "length", 0)
+        assert found == (model.codec.decode(ids), "length", 0, request.max_new_tokens)
 
 
 def test_no_answer_depends_on_company_or_order(model: TextModel) -> None:
@@ -59,10 +59,13 @@ def test_text_ends_before_the_first_stop_wherever_ids_divide_it(model: TextModel
     for start in range(1, len(whole.text) - 2):
         stop = whole.text[start : start + 3]
         (cut,) = TextGenerator(model).write([Generation("Row 3:", ("never", stop), 12)])
-        assert cut == (whole.text[: whole.text.index(stop)], "stop", 0)
+        assert cut[:3] == (whole.text[: whole.text.index(stop)], "stop", 0)
+        assert cut.num_tokens <= whole.num_tokens == 12
 
 
 def test_end_token_ends_the_answer(model: TextModel, weights: ArcticModel) -> None:
+    count = len(model.codec.encode("SELECT;", begin=False))
+
     class Ending:
         """Says `script`, then the end token."""
 
@@ -77,7 +80,7 @@ def test_end_token_ends_the_answer(model: TextModel, weights: ArcticModel) -> No
             logits[:, next(self.script, model.codec.prefix_id)] = 1.0
             return logits
 
-    assert TextGenerator(Ending()).write([Generation("Row 3:", (), 12)]) == [("SELECT;", "end", 0)]
+    assert TextGenerator(Ending()).write([Generation("Row 3:", (), 12)]) == [("SELECT;", "end", 0, count + 1)]
 
 
 def test_prompt_too_long_loses_its_beginning_and_is_counted(model: TextModel, weights: ArcticModel) -> None:
@@ -85,10 +88,11 @@ def test_prompt_too_long_loses_its_beginning_and_is_counted(model: TextModel, we
     ids = model.codec.encode(prompt)
     room = model.max_positions - 5
     (found,) = TextGenerator(model).write([Generation(prompt, (), 5)])
-    assert found == (model.codec.decode(continued(weights, ids[-room:], 5)), "length", len(ids) - room)
+    assert found == (model.codec.decode(continued(weights, ids[-room:], 5)), "length", len(ids) - room, 5)
     # Half of the positions is room enough, and an answer ends where positions do.
     (found,) = TextGenerator(model).write([Generation(prompt, (), 10**6)])
     assert found.num_truncated == len(ids) - model.max_positions // 2
+    assert (found.finish, found.num_tokens) == ("length", model.max_positions - model.max_positions // 2)
 
 
 def test_empty_prompt_begins_a_document_and_empty_stop_is_refused(weights: ArcticModel, model: TextModel) -> None:

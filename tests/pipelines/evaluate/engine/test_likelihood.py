@@ -132,7 +132,7 @@ def test_continuation_without_ids_has_no_likelihood_and_costs_no_other(model: Te
     ((expected,),) = LikelihoodScorer(model).score([[whole]])
     found = LikelihoodScorer(model, batched=batched).score([[empty], [empty, whole], [whole]])
     assert [answer.encoded for question in found for answer in question] == ["not", "not", "together", "together"]
-    assert found[0] == [Likelihood(-math.inf, False, 0, "not")]
+    assert found[0] == [Likelihood(-math.inf, False, 0, "not", 0)]
     assert [found[1][1].log_probability, found[2][0].log_probability] == [
         pytest.approx(expected.log_probability, rel=1e-5)
     ] * 2

@@ -60,7 +60,7 @@ def test_each_call_has_its_own_budget(sandbox: PythonSandbox) -> None:
 
 
 def test_budget_follows_the_reference() -> None:
-    assert budget_s(0.01) == 1.0
+    assert budget_s(0.01) == 4.0
     assert budget_s(2.5) == 10.0
 
 

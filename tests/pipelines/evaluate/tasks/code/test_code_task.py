@@ -252,7 +252,7 @@ def test_a_program_that_hangs_is_ended_by_its_cpu_time(root: Path) -> None:
     (verdict,) = verdicts(
         root, "humaneval_plus", "HumanEval/901", [FUNCTION + "    while xs:\n        pass\n    return xs\n"]
     )
-    assert verdict.reason == "base input 1: timeout, more than 1 s of CPU time"
+    assert verdict.reason == "base input 1: timeout, more than 4 s of CPU time"
 
 
 def test_inputs_and_results_have_their_types(root: Path) -> None:

@@ -181,6 +181,13 @@ def test_verdicts(task: Spider) -> None:
     assert [verdict.shares["execution_accuracy"] for verdict in verdicts] == [(part, 1.0) for part in right]
 
 
+def test_a_question_whose_gold_query_returns_no_row_is_answered_by_chance(task: Spider) -> None:
+    empty = item("SELECT kind FROM pet WHERE kind = 'cow'")
+    verdicts = judge(task, [empty, item()], ["1 WHERE 0", "1 WHERE 0"])
+    assert [verdict.reason for verdict in verdicts] == ["correct", "wrong rows"]
+    assert [verdict.chance for verdict in verdicts] == [1.0, 0.0]
+
+
 def test_every_item_adds_to_its_hardness_and_to_the_bits_of_gold(task: Spider) -> None:
     hard = PARSED | {"limit": 1, "orderBy": ["asc", [[0, [0, 3, False], None]]], "union": PARSED}
     verdicts = judge(task, [item(), item(parsed=hard)], ["", "SELECT kind FROM pet"])
