@@ -116,7 +116,7 @@ def train(
         InterruptedTrainingError: if a worker was asked to stop.
         ValueError: if workers and experts do not fit.
     """
-    prepare_process(plan.optimization.seed)
+    prepare_process(plan.optimization.seed, deterministic=plan.optimization.deterministic)
     with collective_timeout(plan.collective_timeout_s):
         arrangement = (plan.expert_parallel_size, plan.num_micro_batches)
         engine = Engine(plan.config, plan.optimization, *arrangement, training_loss, drawn=False)

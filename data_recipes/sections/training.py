@@ -49,7 +49,7 @@ LAYOUT_FIELDS = frozenset(
     (
         *("num_workers", "expert_parallel_size", "cpus_per_worker", "gpus_per_worker", "threads_per_worker"),
         *("micro_batch_sequences", "activation_checkpointing", "collective_timeout_s"),
-        *("engine", "zero_stage", "shard_group_size"),
+        *("engine", "zero_stage", "shard_group_size", "deterministic", "nccl_max_ctas"),
         *("checkpoint_every_steps", "keep_last_checkpoints", "keep_best_checkpoints", "keep_every_steps"),
         "keep_weights_every_steps",
         *("peak_tflops", "price_per_worker_hour", "profile_steps"),
@@ -172,6 +172,12 @@ class TrainSection(Section):
     """CPU threads per worker."""
     collective_timeout_s: Annotated[float, Field(gt=0.0, le=31_536_000.0)] = 600.0
     """Seconds that a worker waits for another one before it stops and names it."""
+    deterministic: bool = True
+    """Whether every sum has a fixed order, so that a run that was killed and continued has the same bits as one that
+    was not. On a GPU false allows faster kernels, such as flash attention's usual backward."""
+    nccl_max_ctas: Annotated[int, Field(ge=0, le=64)] = 0
+    """Limit to the multiprocessors of a GPU that one collective may take from computation (`NCCL_MAX_CTAS`). 0 leaves
+    it to NCCL."""
     peak_tflops: PositiveFloat | None = None
     """Peak of one worker in TFLOP/s, the denominator of MFU. If unset, the data sheet of a recognized GPU is used;
     otherwise MFU is not reported."""

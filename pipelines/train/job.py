@@ -24,6 +24,7 @@ class WorkerGroup:
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 1
     collective_timeout_s: float = 600.0
+    nccl_max_ctas: int = 0
 
     @property
     def backend(self) -> str:

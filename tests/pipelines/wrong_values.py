@@ -330,6 +330,8 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             ),
             "gradient_dtype": (*CHOICE, '"bfloat16"'),
             "engine": CHOICE,
+            "deterministic": ('"yes"', "1"),
+            "nccl_max_ctas": (*COUNT, "65"),
             "zero_stage": ("4", "3", "-1", "true", Wrong("0", ('train.dtype="bfloat16"',))),
             "shard_group_size": (
                 *COUNT,

@@ -119,6 +119,8 @@ class Optimization:
     zero_stage: Literal[0, 1, 2, 3] = 1
     shard_group_size: int = 0
     """Workers that split the dense part between them; 0: all of them."""
+    deterministic: bool = True
+    """Whether a kernel whose sums have no fixed order is refused."""
     seed: int = 0
     freeze: tuple[ModelPart, ...] = ()
     """Parts whose weights and optimizer state stay as they are, the router's bias with the router."""

@@ -12,6 +12,7 @@ from infra.context import Event, StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
 from pipelines.train.job import TrainJob
+from pipelines.train.workers.environment import set_environment
 from pipelines.train.workers.failure import raise_failure
 from pipelines.train.workers.heartbeat import WorkerLostError
 from pipelines.train.workers.stopping import is_drained, leave
@@ -126,6 +127,7 @@ def _in_this_process(job: TrainJob, context: StageContext) -> None:
     from pipelines.train.workers.worker import work
 
     started = time.monotonic()
+    set_environment(job.group)
     dist.init_process_group(job.group.backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
         work(job, context, started)

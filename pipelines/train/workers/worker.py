@@ -31,6 +31,7 @@ from pipelines.train.amending import amendment, amendments_of
 from pipelines.train.data import PhaseBatches, Prefetched, heldout_pairs
 from pipelines.train.job import Segment, TokenCounts, TrainJob, require_gpus
 from pipelines.train.workers.attempts import AttemptClock
+from pipelines.train.workers.environment import set_environment
 from pipelines.train.workers.failure import write_failure
 from pipelines.train.workers.heartbeat import Heartbeat, WorkerLostError
 from pipelines.train.workers.out_of_memory import OutOfMemoryError, explained, is_out_of_memory
@@ -275,6 +276,7 @@ def work_in_group(
     machine the workers' connections stay on loopback as well.
     """
     started = time.monotonic()
+    set_environment(job.group)
     # Ray shows each worker its own GPU alone, as number 0.
     os.environ["LOCAL_RANK"] = "0"
     if one_machine:

@@ -20,7 +20,7 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dense": ({"num_experts": 0}, {"zero_stage": 2}),
     "shared expert": ({"layer_shape": "shared", "qk_norm": True}, {"optimizer": "muon", "zero_stage": 2}),
     "experts alone": ({"layer_shape": "moe"}, {"activation_checkpointing": "layer"}),
-    "adapters": ({}, {"tuning": Tuning(lora=Lora(rank=2, targets=("attention", "experts"), quantize_base=True))}),
+    "adapters": ({}, {"tuning": Tuning(lora=Lora(rank=2, targets=("attention", "experts")))}),
     "frozen embeddings": ({}, {"freeze": ("embeddings", "router"), "capacity_factor": 1.0}),
 }
 """Overrides of the preset, and settings."""
