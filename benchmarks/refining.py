@@ -25,7 +25,7 @@ from infra.store import Store
 from pipelines import filter as filter_
 from pipelines import score, source
 from pipelines.artifacts.documents import shard_paths
-from pipelines.score.files import load_scorer
+from pipelines.score.from_recipe import load_scorer
 
 REPOSITORY = Path(__file__).parents[1]
 WEB = REPOSITORY / ".." / "shared" / "data" / "web"

@@ -7,7 +7,7 @@ from typing import Any
 from infra.artifact import Artifact
 from pipelines.artifacts.evaluation import Scores
 from pipelines.errors import NotInStoreError, OptionError
-from pipelines.evaluate.comparing import Evaluated, changes_between
+from pipelines.evaluate.compare_stage import Evaluated, changes_between
 from pipelines.lineage.runs import RunRecord, find_run, read_runs, results_of
 from pipelines.report.html.markup import Html
 from pipelines.report.summary.comparison import RunComparison

@@ -1,6 +1,6 @@
 """Scores of a checkpoint: held-out documents, questions of the run's own, and the tasks that Arctic was judged by."""
 
-from pipelines.evaluate.comparing import comparison_stage
+from pipelines.evaluate.compare_stage import comparison_stage
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.stage import (
     CorpusDecisions,

@@ -17,6 +17,7 @@ from infra.resources import Resources
 from infra.stage import Early, Metrics, Stage
 from pipelines.artifacts.checkpoint import Finetuned, checkpoint_folder
 from pipelines.evaluate.engine.execution import Execution
+from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.statistics.contamination import CorpusFindings
 from pipelines.evaluate.suites import Suite
 
@@ -121,7 +122,7 @@ def missing_evaluation_data(section: EvaluateSection, folder: Path) -> str:
 
 def _suite(section: EvaluateSection, folder: Path) -> Suite:
     limit, unsafe = section.items_per_task, section.unsafe_execution
-    return Suite.named(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
+    return named_suite(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
 
 
 def checkpoint_stage(

@@ -22,7 +22,7 @@ from pipelines.artifacts.documents import FILTERED, shard_paths, write_shard
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.artifacts.losses import loss_note
 from pipelines.extension import Extension, restore
-from pipelines.filter.files import load_takedown
+from pipelines.filter.from_recipe import load_takedown
 from pipelines.filter.labels import apply_labels, reason_of
 from pipelines.filter.own import apply_rules
 from pipelines.filter.redactions import redaction_column

@@ -15,6 +15,7 @@ from pipelines import evaluate
 from pipelines.errors import OptionError
 from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.asking.openai_server import OpenAIServer
+from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tasks.harness.lm_eval_package import FEWSHOT_SEED
@@ -143,7 +144,7 @@ def _named(name: str, options: EvaluationOptions) -> TaskSection:
 def _suite(options: EvaluationOptions) -> Suite:
     names = [_named(name, options) if ":" in name else name for name in options.suite]
     try:
-        suite = Suite.named(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
+        suite = named_suite(names, options.root, options.limit, options.unsafe, chat=_chat(options.chat))
     except RecipeError as error:
         raise OptionError(f"--suite: {str(error).removeprefix('evaluate.tasks has ')}") from error
     if not options.root.is_dir():

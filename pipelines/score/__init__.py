@@ -1,6 +1,6 @@
 """Measure every document once; decide nothing."""
 
-from pipelines.score.files import pin, score_columns
+from pipelines.score.from_recipe import pin, score_columns
 from pipelines.score.quality.training import train_quality_model
 from pipelines.score.stage import stage
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from data_recipes.sections.refining import ScoreSection
 from pipelines.artifacts.documents import Document
 from pipelines.artifacts.scores import SCORES
-from pipelines.score.files import load_scorer, pin
+from pipelines.score.from_recipe import load_scorer, pin
 from pipelines.score.own import own_fields, own_scores
 
 

@@ -18,7 +18,7 @@ from pipelines.artifacts.documents import DOCUMENTS, Document, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer
 from pipelines.artifacts.scores import CONTAMINATION, PII, PII_KINDS, SCORES
 from pipelines.score.contamination import EXCERPT_CHARACTERS, Hit
-from pipelines.score.files import load_scorer, params
+from pipelines.score.from_recipe import load_scorer, params
 from pipelines.score.own import own_fields, own_scores
 from pipelines.score.scorer import Scorer
 

@@ -1,9 +1,10 @@
 """What one shard of `source` does: read its split of the inputs, write documents, count what it passed over."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from infra.fanout import ShardResult
 from pipelines.artifacts.documents import DocumentWriter
 from pipelines.source.document_sink import DocumentSink, Extractor, TextFormat
 from pipelines.source.protocol import SplitReader
@@ -20,9 +21,16 @@ class Shard:
     text_format: TextFormat = "text"
 
 
-def read_shard(shard: Shard, folder: Path) -> ShardResult:
+class ShardRead(NamedTuple):
+    """Counts of a shard's documents and of records that were passed over, and the records that were set aside."""
+
+    metrics: Mapping[str, int]
+    quarantined: list[Mapping[str, str]]
+
+
+def read_shard(shard: Shard, folder: Path) -> ShardRead:
     """Write the documents of `shard` under `folder`, and the other files that its reader makes."""
     with DocumentWriter(folder, shard.number) as writer:
         sink = DocumentSink(folder, shard.extractor, shard.heldout_fraction, writer, shard.text_format)
         shard.reader.read(sink)
-    return ShardResult(dict(sorted(sink.counts.items())), sink.quarantined)
+    return ShardRead(dict(sorted(sink.counts.items())), sink.quarantined)

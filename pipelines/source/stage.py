@@ -11,10 +11,10 @@ from arctic_errors import UserError
 from data_recipes.schema import SourceSection
 from infra.artifact import Artifact
 from infra.context import StageContext
-from infra.fanout import forget_shards, map_shards, shard_key
+from infra.fanout import ShardResult, forget_shards, map_shards, shard_key
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.questions import write_questions
-from pipelines.source.inputs import annotated_inputs, identity, left_out, plan, question_kinds
+from pipelines.source.from_recipe import annotated_inputs, identity, left_out, plan, question_kinds
 from pipelines.source.shards import Shard, read_shard
 
 
@@ -54,7 +54,7 @@ def _source(
     shards = [Shard(number, split.reader, *how) for number, split in enumerate(planned)]
     keys = [shard_key(number, [*how, split.fingerprint]) for number, split in enumerate(planned)]
     totals: Counter[str] = Counter()
-    results = map_shards(context, read_shard, shards, keys=keys)
+    results = map_shards(context, _read, shards, keys=keys)
     for result in results:
         totals.update(result.metrics)
     _write_questions(section, folder, context.out)
@@ -65,6 +65,10 @@ def _source(
         forget_shards(context, [number for number, result in enumerate(results) if result.metrics.get("lost_files")])
         raise
     return {f"data/{count}": value for count, value in totals.items()} | {"data/quarantined": len(context.quarantined)}
+
+
+def _read(shard: Shard, folder: Path) -> ShardResult:
+    return ShardResult(*read_shard(shard, folder))
 
 
 def _write_questions(section: SourceSection, folder: Path, out: Path) -> None:

@@ -15,7 +15,7 @@ from infra.runner import build
 from infra.store import Store
 from pipelines.fit import require_fit
 from pipelines.graph import Graph, corpus_graph
-from pipelines.source.inputs import plan
+from pipelines.source.from_recipe import plan
 from pipelines.source.shards import Shard
 
 LINES = [

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,3 +87,49 @@ def test_the_errors_below_all_packages_import_nothing() -> None:
     """By source, since import-linter takes packages and `arctic_errors` is a module."""
     tree = ast.parse((ROOT / "arctic_errors.py").read_text(encoding="utf-8"))
     assert not [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+STAGES = "source score annotate filter dedup tokenize mix train finetune evaluate export serve ablate report lineage"
+ADAPTERS = re.compile(r"(?:stage|\w+_stage|from_recipe|\w+_of_recipe)\.py")
+"""Files between a recipe or a graph and the library modules of a stage."""
+TAKES_A_SECTION = {"pipelines/annotate/asking.py", "pipelines/score/score_documents.py"}
+"""They are called with the fields of a section, which has more of them than a function should have arguments."""
+
+
+def recipe_and_graph_imports(source: str) -> list[str]:
+    """Imports of recipes, of Stage and of ShardResult; import-linter compares modules, and only these two names of
+    theirs are meant."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
+            names = {alias.name for alias in node.names}
+            is_graph = module.startswith("infra") and names & {"Stage", "ShardResult"}
+            if module.partition(".")[0] == "data_recipes" or is_graph:
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_library_modules_of_stages_know_no_recipe_and_no_graph() -> None:
+    folders = [ROOT / "pipelines" / stage for stage in STAGES.split()]
+    files = {file.relative_to(ROOT).as_posix(): file for folder in folders for file in folder.rglob("*.py")}
+    assert len(files) > 150
+    breaches = {
+        name: imports
+        for name, file in files.items()
+        if not ADAPTERS.fullmatch(file.name) and (imports := recipe_and_graph_imports(file.read_text("utf-8")))
+    }
+    assert set(breaches) == TAKES_A_SECTION, breaches
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from data_recipes import RecipeError",
+        "import data_recipes.schema",
+        "from infra.stage import Metrics, Stage",
+        "def late():\n    from infra.fanout import ShardResult",
+    ],
+)
+def test_an_import_of_a_recipe_or_of_the_graph_is_seen(line: str) -> None:
+    assert recipe_and_graph_imports(line)

@@ -13,7 +13,7 @@ from pipelines.artifacts.comparison import Comparison
 from pipelines.artifacts.evaluation import SAMPLES, SAMPLES_FILE, Score, Scores
 from pipelines.artifacts.formats.parquet import write_table
 from pipelines.evaluate import comparison_stage
-from pipelines.evaluate.comparing import Evaluated, compare
+from pipelines.evaluate.compare_stage import Evaluated, compare
 from pipelines.evaluate.statistics.comparison import difference, holm
 from pipelines.evaluate.task import Share
 from pipelines.report.evaluation import stage as page_stage

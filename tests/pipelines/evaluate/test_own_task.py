@@ -15,6 +15,7 @@ from infra.context import StageContext
 from infra.host.provenance import code_digest
 from pipelines import evaluate
 from pipelines.artifacts.evaluation import Scores
+from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.suites import Suite
 from pipelines.models.source import ModelSource
 
@@ -47,7 +48,7 @@ def forget() -> None:
 
 
 def suite(folder: Path, *tasks: str | TaskSection) -> Suite:
-    return Suite.named(tasks, folder, None, folder=folder)
+    return named_suite(tasks, folder, None, folder=folder)
 
 
 def capitals(kind: str = "own_task:Capitals", **fields: object) -> TaskSection:

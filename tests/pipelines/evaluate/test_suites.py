@@ -8,6 +8,7 @@ import pytest
 from data_recipes.section import RecipeError
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import data_files
+from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.statistics.enterprise import BITS_PER_BYTE_PARTS, PARTS
 from pipelines.evaluate.suites import FACTORIES, LONG, Suite
 
@@ -15,7 +16,7 @@ ELEVEN = "arc_easy arc_challenge boolq commonsense_qa copa hellaswag lambada_ope
 
 
 def named(*names: str, limit: int | None = None) -> Suite:
-    return Suite.named(names, Path("nowhere"), limit)
+    return named_suite(names, Path("nowhere"), limit)
 
 
 def test_enterprise_asks_all_that_its_two_means_need() -> None:

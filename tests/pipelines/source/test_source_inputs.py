@@ -10,7 +10,7 @@ from data_recipes import RecipeError
 from data_recipes.schema import SourceSection
 from infra.stage import canonical_json
 from pipelines import source
-from pipelines.source.inputs import left_out, plan
+from pipelines.source.from_recipe import left_out, plan
 from pipelines.source.python.pydoc_pages import PydocPages
 from pipelines.source.text_to_sql.generator import SqlSchemas
 from pipelines.source.web.warc_files import WarcFile

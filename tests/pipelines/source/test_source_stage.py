@@ -11,7 +11,7 @@ from data_recipes.schema import SourceSection
 from infra.store import MANIFEST, file_digest
 from pipelines import source
 from pipelines.artifacts.questions import has_questions, read_questions
-from pipelines.source.inputs import plan
+from pipelines.source.from_recipe import plan
 from pipelines.source.python import pydoc_pages
 from pipelines.source.shards import Shard, read_shard
 from pipelines.source.stage import SourceError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data_recipes import RecipeError
 from data_recipes.sections.refining import ScoreSection
 from pipelines import score
-from pipelines.score.files import load_scorer
+from pipelines.score.from_recipe import load_scorer
 from pipelines.score.quality.classifier import load_classifier
 from pipelines.score.quality.fasttext_model import FastTextModel, fnv1a
 from pipelines.score.text.characters import Characters

@@ -11,7 +11,7 @@ from pipelines.artifacts.scores import SCORES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown
 from pipelines.score import pin
-from pipelines.score.files import load_scorer
+from pipelines.score.from_recipe import load_scorer
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.code_lines import code_lines
 from pipelines.score.text.layout import layout

@@ -12,7 +12,7 @@ from pipelines.artifacts.scores import SCORES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown
 from pipelines.score import pin
-from pipelines.score.files import load_scorer
+from pipelines.score.from_recipe import load_scorer
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.language import Language
 from pipelines.score.text.stop_words import num_stop_words

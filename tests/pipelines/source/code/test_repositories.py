@@ -13,8 +13,8 @@ from pipelines.artifacts.documents import HELDOUT, TRAIN, DocumentWriter
 from pipelines.source.code import repositories
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.errors import InputError
+from pipelines.source.from_recipe import open_kind
 from pipelines.source.io.input_folder import InputFolder
-from pipelines.source.kinds import open_kind
 
 APACHE = "Licensed under the Apache License, Version 2.0"
 FILES = {

@@ -17,7 +17,7 @@ from data_recipes.lock import Lock
 from data_recipes.schema import SourceSection
 from data_recipes.sections.inputs import CommonCrawlInput
 from pipelines import source
-from pipelines.source.inputs import plan
+from pipelines.source.from_recipe import plan
 from pipelines.source.io.ranged_file import RangedFile
 from pipelines.source.web.common_crawl import sample
 from pipelines.source.web.crawl_index import MAX_GAP_BYTES, MAX_RANGE_BYTES, RecordPlace, find_records, ranges

@@ -12,7 +12,8 @@ import pytest
 from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
-from pipelines.evaluate.suites import SUITES, Suite
+from pipelines.evaluate.from_recipe import named_suite
+from pipelines.evaluate.suites import SUITES
 from pipelines.evaluate.task import DataError, Item, Verdict
 from pipelines.evaluate.tasks.code import task as code
 from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS, MBPP_PLUS, TASKS, CodeTask, pass_at_k
@@ -343,6 +344,6 @@ def test_an_altered_row_names_its_file(root: Path) -> None:
 
 
 def test_every_variant_can_be_named_in_a_suite(root: Path) -> None:
-    suite = Suite.named(["humaneval_plus-base", "mbpp_plus-bigcode-20_samples"], root, None)
+    suite = named_suite(["humaneval_plus-base", "mbpp_plus-bigcode-20_samples"], root, None)
     assert [task.name for task in suite.build(chat=True)] == ["humaneval_plus-base", "mbpp_plus-bigcode-20_samples"]
     assert {"humaneval_plus", "mbpp_plus"} < set(SUITES["enterprise"])

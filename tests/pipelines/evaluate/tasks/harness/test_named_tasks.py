@@ -11,6 +11,7 @@ from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
 from pipelines.evaluate.data.files import missing
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
+from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError
 from pipelines.evaluate.tasks.harness.named import HarnessOptions, NamedHarnessTask
@@ -166,7 +167,7 @@ def test_a_suite_takes_such_tasks_with_their_options_and_its_key_follows_from_th
 ) -> None:
     def suite(**fields: Any) -> Suite:
         section = {"kind": "lm_eval:own_rivers", "include": str(include), **fields}
-        return Suite.named([TaskSection.model_validate(section)], tmp_path, None)
+        return named_suite([TaskSection.model_validate(section)], tmp_path, None)
 
     plain, shots, seed = suite(), suite(num_fewshot=2), suite(num_fewshot=2, seed=7)
     assert not plain.is_empty
@@ -190,4 +191,4 @@ def test_a_suite_takes_such_tasks_with_their_options_and_its_key_follows_from_th
 )
 def test_mistakes_are_told_when_the_graph_is_built(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=message):
-        Suite.named([TaskSection.model_validate(fields)], tmp_path, None)
+        named_suite([TaskSection.model_validate(fields)], tmp_path, None)

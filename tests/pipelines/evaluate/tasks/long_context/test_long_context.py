@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.evaluate.engine.requests import Text
-from pipelines.evaluate.suites import LONG, Suite
+from pipelines.evaluate.from_recipe import named_suite
+from pipelines.evaluate.suites import LONG
 from pipelines.evaluate.tasks.long_context.task import LongContext
 from pipelines.evaluate.tasks.long_context.texts import COMMON_TIMES, KINDS, OTHER_TIMES, Puzzle
 
@@ -72,7 +73,7 @@ def test_common_words_stand_as_often_more_as_they_should() -> None:
 
 
 def test_the_suite_asks_all_kinds_at_all_lengths() -> None:
-    suite = Suite.named(["long_context"], Path(), None)
+    suite = named_suite(["long_context"], Path(), None)
     tasks = suite.build(chat=False)
     assert [task.name for task in tasks] == list(LONG)
     assert {f"long_{kind}" for kind in KINDS} == set(LONG)

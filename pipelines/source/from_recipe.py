@@ -1,9 +1,11 @@
 """From the inputs of a recipe to the fingerprints that fix what they hold, and to shards of work."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from arctic_errors import UserError
 from data_recipes.schema import SourceSection
@@ -16,7 +18,7 @@ from pipelines.source.errors import InputError
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import broken_links
 from pipelines.source.io.locations import require_unique_names
-from pipelines.source.kinds import OwnReader, open_kind
+from pipelines.source.kinds import KINDS, OwnReader
 from pipelines.source.protocol import FileKind, InputKind, InputSplit, QuestionKind
 
 
@@ -37,6 +39,15 @@ def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
     except InputError as error:
         raise RecipeError(str(error)) from None
     return {"inputs": pins}
+
+
+def open_kind(section: Input, folder: Path) -> InputKind:
+    """The input that `section` of a recipe in `folder` describes. Raises ExtensionError."""
+    if isinstance(section, ExtensionSection):
+        return cast(InputKind, Extension.find(section.kind, section.fields, InputKind, folder).make())
+    module, _, name = KINDS[section.kind].partition(":")
+    kind_class: Any = getattr(import_module(module), name)
+    return cast(InputKind, kind_class(**{field.name: getattr(section, field.name) for field in fields(kind_class)}))
 
 
 def _fingerprint(item: Input, folder: InputFolder) -> Any:
