@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from arctic_model.config import ArcticConfig
 from arctic_model.presets import PRESETS
+from arctic_model.sizing.adapters import adapter_memory, adapter_step_time, adapter_traffic
 from arctic_model.sizing.evaluation import EvaluationMemory, evaluation_memory, fewest_processes
 from arctic_model.sizing.memory import Memory, memory_per_worker
 from arctic_model.sizing.parallel import ParallelConfig
@@ -30,10 +31,13 @@ from arctic_model.sizing.step_time import (
     traffic,
     windows,
 )
+from arctic_model.training.optimization.settings import Lora
 from data_recipes import RecipeError, RunRecipe
+from data_recipes.explain import did_you_mean
 from data_recipes.sections.training import TrainSection
 from pipelines.errors import OptionError
 from pipelines.evaluate.engine.execution import ANSWERS_AT_ONCE
+from pipelines.finetune.stage import tuning_of
 from pipelines.fit.configs import phase_config
 from pipelines.recipes import load_recipe
 from pipelines.train.from_recipe import parallel_config
@@ -64,6 +68,8 @@ class SizeOptions:
     """Share of the GPU's peak that computation reaches while it runs."""
     price_per_hour: float | None = None
     checkpoint_layers: bool = False
+    finetune: str = ""
+    """Fine-tune to size: its name in the recipe; of a preset "full", "lora" or "lora-fp8". "" sizes pretraining."""
 
     def overrides(self) -> list[str]:
         """As `--set` would say it, so that the recipe's own checks apply."""
@@ -87,6 +93,28 @@ class Sizing:
     parallel: ParallelConfig
     tokens: int | None
     evaluated_by: int | None = None
+    lora: Lora | None = None
+    """Adapters that are trained in place of the weights."""
+
+    @property
+    def memory(self) -> Memory:
+        """Bytes of one worker by part."""
+        if self.lora:
+            return adapter_memory(self.config, self.parallel, self.lora)
+        return memory_per_worker(self.config, self.parallel)
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes that one worker sends per step."""
+        if self.lora:
+            return adapter_traffic(self.config, self.parallel, self.lora)
+        return traffic(self.config, self.parallel)
+
+    def step(self, gpu: Gpu, mfu: float) -> StepTime:
+        """Seconds of one step by part. Raises ValueError."""
+        if self.lora:
+            return adapter_step_time(self.config, self.parallel, self.lora, gpu, mfu)
+        return step_time(self.config, self.parallel, gpu, mfu)
 
 
 @dataclass(frozen=True)
@@ -179,20 +207,20 @@ def rooflines(size: SizeEstimate) -> "Mapping[str, Roofline]":
 
 def _estimate(parts: Sequence[Sizing], options: SizeOptions) -> SizeEstimate:
     """The estimate of the part that needs the most memory, with the bill of all."""
-    sizing = max(parts, key=lambda part: memory_per_worker(part.config, part.parallel).total)
+    sizing = max(parts, key=lambda part: part.memory.total)
     config, parallel, gpu = sizing.config, sizing.parallel, GPUS[options.gpu]
     price = gpu.price_per_hour if options.price_per_hour is None else options.price_per_hour
     return SizeEstimate(
         sizing=sizing,
         gpu_name=options.gpu,
-        memory=memory_per_worker(config, parallel),
-        traffic=traffic(config, parallel),
-        step=step_time(config, parallel, gpu, options.mfu),
+        memory=sizing.memory,
+        traffic=sizing.traffic,
+        step=sizing.step(gpu, options.mfu),
         windows=windows(config, parallel, gpu, options.mfu),
         price_per_hour=price,
         bill=_bill(parts, gpu, options.mfu, price),
         memory_with={
-            policy: memory_per_worker(config, replace(parallel, activation_checkpointing=policy)).total
+            policy: replace(sizing, parallel=replace(parallel, activation_checkpointing=policy)).memory.total
             for policy in LESS_KEPT[parallel.activation_checkpointing]
         },
         evaluation=_evaluation(sizing, gpu),
@@ -212,7 +240,7 @@ def _bill(parts: Sequence[Sizing], gpu: Gpu, mfu: float, price: float) -> Bill |
     bills = []
     for part in parts:
         if part.tokens is not None:
-            step = step_time(part.config, part.parallel, gpu, mfu)
+            step = part.step(gpu, mfu)
             bills.append(bill(part.tokens, step.tokens_per_s, part.parallel.num_workers, price))
     return Bill(*(sum(column) for column in zip(*map(astuple, bills), strict=True))) if bills else None
 
@@ -220,6 +248,8 @@ def _bill(parts: Sequence[Sizing], gpu: Gpu, mfu: float, price: float) -> Bill |
 def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> list[Sizing]:
     """A part for each parallel config and architecture that a phase or an amendment brings."""
     run = run_to_size(recipe, [*overrides, *options.overrides()])
+    if options.finetune:
+        return [_of_finetune(run, options.finetune)]
     tokens: dict[tuple[ArcticConfig, ParallelConfig], int] = {}
     labels: dict[tuple[ArcticConfig, ParallelConfig], str] = {}
     for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):
@@ -233,6 +263,20 @@ def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> 
         Sizing(f"{name}, {labels[part]}" if len(tokens) > 1 else name, *part, count, run.evaluate.expert_parallel_size)
         for part, count in tokens.items()
     ]
+
+
+def _of_finetune(run: RunRecipe, name: str) -> Sizing:
+    """The fine-tune of that name; its tokens if it gives them."""
+    names = [section.name for section in run.finetune]
+    if name not in names:
+        hint = did_you_mean(name, names) or f"There are {', '.join(names) or 'none'}."
+        raise OptionError(f"--finetune {name!r}: the recipe has no such fine-tune. {hint}")
+    section = run.finetune[names.index(name)]
+    parallel = parallel_config(section.train_section(run.train), run.tokenize.sequence_length)
+    config = phase_config(run, len(run.phases))
+    return Sizing(
+        f"{run.model.preset}, fine-tune {name}", config, parallel, section.tokens, lora=tuning_of(section).lora
+    )
 
 
 def run_to_size(recipe: Path, overrides: Sequence[str]) -> RunRecipe:
@@ -259,12 +303,21 @@ def _of_preset(name: str, overrides: Sequence[str], options: SizeOptions) -> Siz
     """The preset trained in bfloat16 at ZeRO-2, on as many GPUs as `options` names, else on the fewest that hold it."""
     config = preset_to_size(name, overrides)
     try:
-        return Sizing(name, config, _preset_parallel_config(config, options), None)
+        lora = _preset_lora(options.finetune)
+        label = f"{name}, fine-tune {options.finetune}" if options.finetune else name
+        return Sizing(label, config, _preset_parallel_config(config, lora, options), None, lora=lora)
     except ValueError as error:
         raise RecipeError(f"{name}: {error}") from None
 
 
-def _preset_parallel_config(config: ArcticConfig, options: SizeOptions) -> ParallelConfig:
+def _preset_lora(finetune: str) -> Lora | None:
+    """The default adapters if a preset is sized with adapters."""
+    if finetune not in ("", "full", "lora", "lora-fp8"):
+        raise OptionError(f"--finetune {finetune!r}: of a preset, one of full, lora and lora-fp8. Choose one.")
+    return Lora(quantize_base=finetune == "lora-fp8") if finetune.startswith("lora") else None
+
+
+def _preset_parallel_config(config: ArcticConfig, lora: Lora | None, options: SizeOptions) -> ParallelConfig:
     numbers = [2**power for power in range(MOST_GPUS.bit_length())] if options.num_gpus is None else [options.num_gpus]
     for num_gpus in numbers:
         parallel = ParallelConfig(
@@ -272,9 +325,9 @@ def _preset_parallel_config(config: ArcticConfig, options: SizeOptions) -> Paral
             expert_parallel_size=options.expert_parallel_size or math.gcd(num_gpus, config.num_experts),
             sequence_length=config.max_positions,
             micro_batch_sequences=options.micro_batch_sequences or 1,
-            optimizer=TrainSection.model_fields["optimizer"].default,
+            optimizer="adamw" if lora else TrainSection.model_fields["optimizer"].default,
             activation_checkpointing="layer" if options.checkpoint_layers else "none",
         )
-        if memory_per_worker(config, parallel).fits(GPUS[options.gpu].memory_bytes):
+        if Sizing("", config, parallel, None, lora=lora).memory.fits(GPUS[options.gpu].memory_bytes):
             break
     return parallel

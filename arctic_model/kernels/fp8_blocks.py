@@ -32,7 +32,12 @@ def dequantize_blocks(
     scales: Float[Tensor, "*E row_blocks column_blocks"],
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*E rows columns"]:
-    """Each block times its scale, in `dtype`. A product is computed in float32 and rounded once."""
-    rows, columns = values.shape[-2:]
-    spread = scales.repeat_interleave(BLOCK, dim=-2)[..., :rows, :].repeat_interleave(BLOCK, dim=-1)[..., :columns]
-    return spread.mul_(values.float()).to(dtype)
+    """Each block times its scale, in `dtype`, one matrix after the other. A product is computed in float32 and rounded
+    once."""
+    result = torch.empty_like(values, dtype=dtype)
+    pairs = values.view(-1, *values.shape[-2:]), scales.view(-1, *scales.shape[-2:])
+    for matrix, blocks, out in zip(*pairs, result.view_as(pairs[0]), strict=True):
+        rows, columns = matrix.shape
+        spread = blocks.repeat_interleave(BLOCK, dim=0)[:rows].repeat_interleave(BLOCK, dim=1)[:, :columns]
+        out.copy_(spread.mul_(matrix.float()))
+    return result

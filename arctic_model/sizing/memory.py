@@ -95,15 +95,19 @@ def states(config: ArcticConfig, parallel: ParallelConfig) -> States:
     own_dense, own_experts = owned_parameters(config, parallel)
     gradient_dense, gradient_experts = (own_dense, own_experts) if parallel.zero_stage >= 2 else (dense, experts)
     size = parallel.element_bytes
-    has_masters = parallel.zero_stage > 0 and not (parallel.engine == "flat" and parallel.dtype == "float32")
     return States(
         dense_weights=size * (dense - _sharded_weights(config, parallel)),
         expert_weights=size * experts,
         dense_gradients=parallel.gradient_bytes * gradient_dense,
         expert_gradients=parallel.gradient_bytes * gradient_experts,
-        master_weights=4 * (own_dense + own_experts) if has_masters else 0,
+        master_weights=4 * (own_dense + own_experts) if has_masters(parallel) else 0,
         moments=8 * (own_dense + own_experts) - 4 * sum(group.owned for group in muon(config, parallel)),
     )
+
+
+def has_masters(parallel: ParallelConfig) -> bool:
+    """Whether there are float32 weights beside those of the products."""
+    return parallel.zero_stage > 0 and not (parallel.engine == "flat" and parallel.dtype == "float32")
 
 
 def muon(config: ArcticConfig, parallel: ParallelConfig) -> tuple[MuonGroup, ...]:
@@ -183,7 +187,9 @@ def _layer_backward(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 def _buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """What is on the way to other workers or from them."""
-    return (_flat_buffers if parallel.engine == "flat" else _reduce_buckets)(config, parallel)
+    if parallel.engine == "flat":
+        return _flat_buffers(config, parallel)
+    return reduce_buckets(sum(local_parameters(config, parallel)), parallel)
 
 
 def _flat_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
@@ -201,14 +207,14 @@ def _flat_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
     return gradients + (2 * parallel.element_bytes * layer if parallel.zero_stage == 3 else 0)
 
 
-def _reduce_buckets(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """DeepSpeed's bucket, no larger than the model, and the flat copy of what is in it that is sent. The bucket of
-    stage 2 is in the dtype of the weights, and so there may be another copy in that of the gradients."""
+def reduce_buckets(num_trained: int, parallel: ParallelConfig) -> int:
+    """DeepSpeed's bucket, no larger than what a worker trains, and the flat copy of what is in it that is sent. The
+    bucket of stage 2 is in the dtype of the weights, so there may be another copy in that of the gradients."""
     if parallel.zero_stage == 0:
         return 0
     size = parallel.gradient_bytes if parallel.zero_stage == 1 else parallel.element_bytes
     widened = parallel.gradient_bytes if size != parallel.gradient_bytes else 0
-    return (2 * size + widened) * min(REDUCE_BUCKET_ELEMENTS, sum(local_parameters(config, parallel)))
+    return (2 * size + widened) * min(REDUCE_BUCKET_ELEMENTS, num_trained)
 
 
 def _exchange_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:

@@ -238,3 +238,32 @@ def test_the_phase_that_needs_the_most_memory_is_sized_and_the_bill_is_that_of_a
 def test_an_amendment_that_changes_no_size_changes_no_estimate() -> None:
     recipe = RECIPES / "runs" / "quickstart.toml"
     assert estimate(recipe, None, ["amendments=[{from_step=200, train.peak_lr=0.001}]"]) == estimate(recipe)
+
+
+def test_a_fine_tune_of_a_recipe_or_of_a_preset_is_sized_by_name() -> None:
+    adapters = "finetune.1.lora={rank=8}"
+    quickstart = RECIPES / "runs" / "quickstart.toml"
+    text = printed(quickstart, SizeOptions(finetune="instruct"), adapters)
+    assert text.startswith("quickstart, fine-tune instruct: ")
+    full = estimate(quickstart, SizeOptions(finetune="instruct"))
+    assert full.memory == estimate(quickstart).memory
+    lora = estimate(quickstart, SizeOptions(finetune="instruct"), [adapters])
+    assert lora.memory.states.moments < full.memory.states.moments / 4
+    assert full.bill
+    assert full.sizing.tokens == 393_216
+    eight = SizeOptions(gpu="h200", num_gpus=8, finetune="lora-fp8", checkpoint_layers=True)
+    assert "Fits: " in printed(Path("arctic-480b"), eight)
+    assert "DOES NOT FIT" in printed(Path("arctic-480b"), replace(eight, finetune="lora"))
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "message"),
+    [
+        (RECIPES / "runs" / "quickstart.toml", "instruckt", "--finetune 'instruckt': .* Did you mean instruct"),
+        (ARCTIC, "instruct", "--finetune 'instruct': the recipe has no such fine-tune. There are none."),
+        (Path("arctic-480b"), "qlora", "--finetune 'qlora': of a preset, one of full, lora and lora-fp8"),
+    ],
+)
+def test_a_fine_tune_that_is_not_there_is_refused(target: Path, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        estimate(target, SizeOptions(finetune=name))

@@ -9,7 +9,7 @@
   norm is right, but available only after the update. Here the norm is computed before the update, and DeepSpeed
   computes none.
 - It allocates a bucket of 500 million elements for the reduction of gradients, however small the model. Here the
-  bucket is no larger than the model.
+  bucket is no larger than what is trained.
 - At ZeRO-1 with weights in bfloat16 and gradients in float32 it selects an optimizer that does not support our expert
   groups and insists on computing the norm. Its ZeRO optimizer accumulates in float32 as well, so here it is selected.
 - It divides gradients by the number of workers in the dtype of the reduction, at ZeRO-2 in bfloat16. Here gradients
@@ -121,8 +121,8 @@ def _deepspeed_config(settings: Optimization, num_micro_batches: int, model: nn.
     require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage)
     zero: dict[str, Any] = {"stage": settings.zero_stage, "overlap_comm": False}
     if settings.zero_stage:
-        num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        zero["reduce_bucket_size"] = min(REDUCE_BUCKET_ELEMENTS, num_parameters)
+        num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        zero["reduce_bucket_size"] = min(REDUCE_BUCKET_ELEMENTS, num_trained)
         zero["compute_grad_norm"] = False
     return {
         # The loop makes the batches; DeepSpeed only counts the passes between two steps.

@@ -55,6 +55,7 @@ class Engine:
             # Before there is memory: a frozen matrix in FP8 never exists in a wider dtype.
             if settings.tuning.lora:
                 add_adapters(self.model, settings.tuning.lora)
+                _narrow_frozen(self.model, getattr(torch, settings.dtype))
         for _, parameter in self._frozen_parameters():
             parameter.requires_grad_(False)
         self._backend.adopt(self.model, loss)
@@ -249,6 +250,13 @@ def _new_backend(settings: Optimization, expert_parallel_size: int, num_micro_ba
     from arctic_model.training.engine.deepspeed_backend import DeepSpeedBackend
 
     return DeepSpeedBackend(settings, expert_parallel_size, num_micro_batches)
+
+
+def _narrow_frozen(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give what does not learn the dtype of the products, before it has memory: it needs no float32 values."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def _read_weight(read: ReadSlice, name: str, first: int, start: int, length: int) -> Tensor:

@@ -22,6 +22,9 @@ def command(
     checkpoint_layers: Annotated[
         bool, typer.Option("--checkpoint-layers", help="Keep only each layer's input and recompute the layer.")
     ] = False,
+    finetune: Annotated[
+        str, typer.Option(help="Fine-tune to size: its name in the recipe; of a preset full, lora or lora-fp8.")
+    ] = "",
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Add the share of each GPU's peak that the kernels reach at best.")
     ] = False,
@@ -37,14 +40,14 @@ def command(
     """Estimate what a run needs: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
     if inference:
         _refuse({"--ep": ep, "--micro-batch": micro_batch}, "training")
-        _refuse({"--checkpoint-layers": checkpoint_layers, "--roofline": roofline}, "training")
+        _refuse({"--checkpoint-layers": checkpoint_layers, "--roofline": roofline, "--finetune": finetune}, "training")
         _print_inference(recipe, gpu, gpus, weights, context, mfu, price, overrides)
         return
     _refuse({"--weights": weights != "bfloat16", "--context": context}, "--inference")
     from pipelines.cli.terminal.tables.size import print_rooflines, print_size
     from pipelines.sizing import SizeOptions, estimate, rooflines
 
-    options = SizeOptions(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers)
+    options = SizeOptions(gpu, gpus, ep, micro_batch, mfu, price, checkpoint_layers, finetune)
     size, console = estimate(recipe, options, overrides or []), standard_output()
     print_size(size, console)
     if roofline:
