@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -128,14 +128,26 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator["Store"]:
-        """This store, opened for a run that writes to it. Raises StoreError, also if the disk is full by then."""
-        self.open()
+        """This store, opened for a run that writes to it. A run that is refused before it wrote anything leaves no new
+        store behind. Raises StoreError, also if the disk is full by then."""
+        is_new = not self.root.exists()
         try:
+            self.open()
             yield self
-        except OSError as error:
-            if full := disk_full(error, self.root, "writing the run's files"):
+        except BaseException as error:
+            if is_new:
+                self._remove_empty()
+            full = disk_full(error, self.root, "writing the run's files") if isinstance(error, OSError) else None
+            if full:
                 raise full from None
             raise
+
+    def _remove_empty(self) -> None:
+        """Remove the folders of a store in which there is no file."""
+        if not any(path.is_file() for path in self.root.rglob("*")):
+            for folder in (self.root / "stages", self.root / "runs", self.root):
+                with suppress(OSError):
+                    folder.rmdir()
 
     @contextmanager
     def unpruned(self, waiting: Waiting) -> Iterator[Callable[[], None]]:

@@ -75,7 +75,7 @@ def test_each_command_has_its_file_and_nothing_else_stands_beside_them():
     commands = {command.callback.__module__.rpartition(".")[2] for command in app.registered_commands}
     groups = {group.name.replace("-", "_") for group in app.registered_groups}
     cli = ROOT / "pipelines" / "cli"
-    files = {file.stem for file in cli.rglob("*.py") if file.parent.name != "terminal"}
+    files = {file.stem for file in cli.rglob("*.py") if "terminal" not in file.parts}
     assert files == commands | groups | {"__init__", "__main__"}
     assert {command.name.replace("-", "_") for command in app.registered_commands} == commands
 
@@ -140,6 +140,17 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(arctic, arguments, messa
     assert done.exit_code == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("only", ["evaluate*", "trian"])
+def test_a_refused_run_leaves_no_store_behind(arctic, tmp_path, only):
+    store = tmp_path / "new"
+    assert arctic("run", QUICKSTART, "--only", only, "--store", store).exit_code == 2
+    assert not store.exists()
+    # One that was there stays as it is.
+    store.mkdir()
+    assert arctic("run", QUICKSTART, "--only", only, "--store", store).exit_code == 2
+    assert store.is_dir()
 
 
 def test_the_version_is_printed(arctic):
