@@ -30,7 +30,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe | Run
     page = _read(path)
     if not page:
         raise RecipeError(f"{path}: empty. Write a recipe, or draft one with `arctic init`.")
-    own = without_corpora(overrides) if "phases" in page else overrides
+    own = without_corpora(overrides) if _is_run(page) else overrides
     return parse_recipe(override(page, own, path), path)
 
 
@@ -49,7 +49,7 @@ def parse_recipe(page: Mapping[str, Any], path: Path = Path("recipe")) -> Corpus
         data_recipes.section.RecipeError: recipe: source: missing. Add it.
         recipe: sauce = {'inputs': [{'kind': 'jsonl', 'paths': ['notes.jsonl']}]}: unknown field. Did you mean source?
     """
-    return _validate(path, page, RunRecipe) if "phases" in page else _validate(path, page, CorpusRecipe)
+    return _validate(path, page, RunRecipe) if _is_run(page) else _validate(path, page, CorpusRecipe)
 
 
 def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusRecipe:
@@ -148,3 +148,8 @@ def _validate(path: Path, page: Mapping[str, Any], model: type[Recipe]) -> Recip
 def _near_files(path: Path) -> str:
     near = sorted(file.name for file in path.parent.glob("*.toml")) if path.parent.is_dir() else []
     return f"{path.parent} has {', '.join(near)}." if near else ""
+
+
+def _is_run(page: Mapping[str, Any]) -> bool:
+    """Whether it is the page of a run. One without phases has fine-tunes."""
+    return "phases" in page or "finetune" in page

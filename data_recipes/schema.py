@@ -273,8 +273,9 @@ class RunRecipe(Section):
     """Encoding and packing."""
     mix: MixSection = MixSection()
     """Settings that apply to the order of every phase."""
-    phases: Annotated[list[PhaseSection], Field(min_length=1)]
-    """Phases of the curriculum, in order."""
+    phases: list[PhaseSection] = []
+    """Phases of the curriculum, in order. A run without phases trains the fine-tunes alone, each from a folder or from
+    another one."""
     model: ModelSection
     """Architecture."""
     train: TrainSection
@@ -337,16 +338,36 @@ class RunRecipe(Section):
                     f"finetune.{number}.name = {section.name!r}: a phase or a fine-tune above has this name. "
                     "Rename one."
                 )
-            if section.base not in names:
+            if section.base not in names and not section.is_from_folder:
+                there = f"There are {', '.join(names)}. " if names else ""
                 raise ValueError(
                     f"finetune.{number}.from = {section.base!r}: no phase and no fine-tune above has this name. "
-                    f"There are {', '.join(names)}."
+                    f"{there}Write a folder with a slash, such as ./{section.base}."
                 )
             names.append(section.name)
         return self
 
     @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        if self.phases:
+            return self
+        if not self.finetune:
+            raise ValueError("phases = []: there is nothing to train. Add a phase, or a fine-tune from a folder.")
+        for name in ("init_from", "init_optimizer"):
+            if value := getattr(self.model, name):
+                raise ValueError(f"model.{name} = {value!r} without phases: nothing begins from it. Remove it.")
+        for number, section in enumerate(self.export, start=1):
+            if not section.checkpoint:
+                raise ValueError(
+                    f"export.{number}.checkpoint = '': there is no phase to export. Name a fine-tune, such as "
+                    f"finetune[{self.finetune[-1].name}]."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _training_is_long_enough(self) -> Self:
+        if not self.phases:
+            return self
         num_steps = self.segments[-1][-1].last_step
         if self.train.warmup_tokens > self.tokens:
             raise ValueError(

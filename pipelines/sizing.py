@@ -250,6 +250,8 @@ def _of_recipe(recipe: Path, overrides: Sequence[str], options: SizeOptions) -> 
     run = run_to_size(recipe, [*overrides, *options.overrides()])
     if options.finetune:
         return [_of_finetune(run, options.finetune)]
+    if not run.phases:
+        raise OptionError("the recipe has no phases. Name the fine-tune to size with --finetune.")
     tokens: dict[tuple[ArcticConfig, ParallelConfig], int] = {}
     labels: dict[tuple[ArcticConfig, ParallelConfig], str] = {}
     for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):

@@ -1,5 +1,6 @@
 """Weights that training begins with instead of drawn ones: those of a folder, or what upcycling makes of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
-from arctic_model.checkpoint.reading import Checkpoint, open_weights
-from arctic_model.checkpoint.tensors.names import EXPERTS, WEIGHT
+from arctic_model.checkpoint.reading import Checkpoint, TrainingState, open_weights
+from arctic_model.checkpoint.tensors.names import EXPERTS, WEIGHT, ParameterSlice, is_expert
 from arctic_model.checkpoint.upcycling import is_upcycled, mismatches
 from arctic_model.checkpoint.workers import ALONE, Workers
+from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.config import ArcticConfig
+from arctic_model.model import ArcticModel
 from arctic_model.weight_init import drawn
 
 
@@ -91,3 +94,29 @@ class FirstWeights:
             parts.append(one[begin : begin + stop - start])
             start += len(parts[-1])
         return torch.cat(parts)
+
+
+def write_weights(folder: Path, initial: InitialWeights, config: ArcticConfig) -> int:
+    """Write a checkpoint with the weights for a model of `config`, before any step.
+
+    Returns:
+        Number of parameters.
+
+    Raises:
+        CheckpointError: as `InitialWeights.open`.
+    """
+    first = initial.open(config)
+    with torch.device("meta"):
+        model = ArcticModel(config)
+    untrained = TrainingState(0, 0, [], [], 0, [], [], [])
+    write_checkpoint(folder, config, untrained, layout(model, lambda _: ()), _slices(model, first))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _slices(model: ArcticModel, first: FirstWeights) -> Iterator[ParameterSlice]:
+    """Every value of `model`, one matrix at a time."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        size = tensor.numel() // (len(tensor) if is_expert(name) else 1)
+        for start in range(0, tensor.numel(), size):
+            values = first.read_slice(name, WEIGHT, start, size).float()
+            yield ParameterSlice(name, WEIGHT, start, values.contiguous())

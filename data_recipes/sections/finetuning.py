@@ -62,7 +62,10 @@ class FinetuneSection(Section):
     name: SubjectName
     """Name of the fine-tune in plans, in MLflow and in the store, such as "instruct"."""
     base: Annotated[Text, Field(alias="from")]
-    """Checkpoint to start from: the name of a phase, or of a fine-tune above."""
+    """Checkpoint to start from: the name of a phase or of a fine-tune above, or a folder, written with a slash and
+    relative to the recipe: a checkpoint, a result of `train` or `finetune` in any store, or a Hugging Face directory of
+    an Arctic model or a dense one (llama, mistral, qwen2, qwen3). `[model]` and `tokenizer.path` must be those of the
+    weights in it."""
     weights: dict[str, Fraction] = {}
     """Fraction of the fine-tune's tokens per corpus; the fractions sum to 1. Needs `tokens`. Beside conversations, a
     corpus that a phase reads may be named: its documents are learnt once more, so that less of them is forgotten."""
@@ -91,6 +94,11 @@ class FinetuneSection(Section):
     """Train low-rank adapters and freeze all weights. If unset, every weight is trained."""
     global_batch_sequences: PositiveInt | None = None
     """Sequences per optimizer step. By default, as in `[train]`."""
+
+    @property
+    def is_from_folder(self) -> bool:
+        """Whether it starts from weights in a folder."""
+        return "/" in self.base
 
     @property
     def corpora(self) -> list[str]:

@@ -16,7 +16,10 @@ FINETUNE_STAGES = ("mix", "finetune", "evaluate")
 
 
 RESERVED = frozenset(
-    (*CORPUS_STAGES, "annotate", "tokenizer", "tokenize", *PHASE_STAGES, "finetune", "export", "report", "ablate")
+    (
+        *(*CORPUS_STAGES, "annotate", "tokenizer", "tokenize", *PHASE_STAGES, "weights", "finetune", "export"),
+        *("report", "ablate", "compare", "evaluation_page"),
+    )
 )
 """Names of the stages of the chain."""
 
@@ -48,6 +51,8 @@ def stage_ids(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> list[str]:
     own = [f"{section.name}[{name}]" for name, corpus in corpora.items() for section in corpus.stages]
     phases = [f"{name}[{number}]" for number, _ in enumerate(run.phases, start=1) for name in PHASE_STAGES]
     finetunes = [f"{name}[{section.name}]" for section in run.finetune for name in FINETUNE_STAGES]
+    starts = {section.base: section.name for section in reversed(run.finetune) if section.is_from_folder}
+    finetunes += [f"{name}[{first}.start]" for first in starts.values() for name in ("weights", "evaluate")]
     exports = [f"export[{section.name}]" for section in run.export]
     return [*ids, *own, "tokenizer", *phases, *finetunes, *exports]
 

@@ -18,6 +18,7 @@ from pipelines.graph.curve import curve_stages
 from pipelines.graph.exporting import export_stages
 from pipelines.graph.finetuning import Measured, conversation_corpora, finetune_stages
 from pipelines.graph.own_stages import own_stages
+from pipelines.report.evaluation import stage as evaluation_page
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,12 @@ def lock_run(
     pins: Mapping[str, Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     folder: Path,
-    weights: train.PinnedWeights | None,
+    weights: train.RunWeights,
 ) -> Lock:
     """The lock of a run in `folder`; of the `known` recipes it has `own`, the others are earlier corpora."""
     corpora = _lock_corpora(with_against, own, pins)
     folders = {**corpora.folders, "": str(folder.resolve())}
-    pinned = weights.params() if weights else {}
+    pinned = weights.params()
     return replace(corpora, run=run, tokenizer=tokenizer, weights=pinned, folders=folders)
 
 
@@ -154,7 +155,7 @@ def chain(
     corpora: Mapping[str, Corpus],
     pins: Mapping[str, Any],
     folder: Path,
-    weights: train.PinnedWeights | None,
+    weights: train.RunWeights,
 ) -> dict[str, Stage]:
     """Every stage of a run over its `corpora` by id, inputs first, the report last. `pins` fix its tokenizer, and it
     begins with `weights`."""
@@ -169,17 +170,34 @@ def chain(
         for name, corpus in texts.items()
     }
     stages: list[Stage] = [stage for corpus in corpora.values() for stage in corpus.stages]
-    phases = _phases(run, texts, tokenizer, tokens, folder, weights)
+    asked = _asked(texts, tokenizer, tokens)
+    phases = _phases(run, texts, asked, tokens, folder, weights)
     stages += [tokenizer, *tokens.values(), *phases]
     chats = {name: corpora[name].training_documents for name in conversation_corpora(run)}
-    stages += finetune_stages(run, chats, tokens, tokenizer, _measured(run, phases), folder)
+    stages += finetune_stages(run, chats, tokens, asked, _measured(run, phases), weights.bases, folder)
     built = {stage.id: stage for stage in topological_order(stages)}
     documents = {name: corpus.training_documents for name, corpus in corpora.items()}
     stages += export_stages(run, documents, built)
     built = {stage.id: stage for stage in topological_order(stages)}
     stages += own_stages(run.stages, built, "", folder).values()
-    stages.append(report.stage(run.name, _by_id(stages)))
-    return _by_id(stages)
+    built = _by_id(stages)
+    return _by_id([*stages, *_report(run, built)])
+
+
+def _report(run: RunRecipe, built: Mapping[str, Stage]) -> list[Stage]:
+    """The page about a run; without phases, that of its evaluations."""
+    if run.phases:
+        return [report.stage(run.name, built)]
+    evaluations = {stage.subject: stage for stage in built.values() if stage.name == "evaluate"}
+    compared = evaluate.comparison_stage(evaluations)
+    return [compared, evaluation_page(run.name, compared, evaluations)]
+
+
+def _asked(corpora: Mapping[str, Corpus], tokenizer: Stage, tokens: Mapping[str, Stage]) -> evaluate.PhaseInputs[Stage]:
+    """What every checkpoint of a run is evaluated on; `train` stands for the checkpoint."""
+    questions = {name: corpus.source for name, corpus in corpora.items() if corpus.has_questions}
+    decisions = {name: corpus.decisions for name, corpus in corpora.items()}
+    return evaluate.PhaseInputs(tokenizer, tokenizer, tokens, questions, decisions)
 
 
 def _measured(run: RunRecipe, phases: list[Stage]) -> dict[str, Measured]:
@@ -192,13 +210,11 @@ def _measured(run: RunRecipe, phases: list[Stage]) -> dict[str, Measured]:
 def _phases(
     run: RunRecipe,
     corpora: Mapping[str, Corpus],
-    tokenizer: Stage,
+    asked: evaluate.PhaseInputs[Stage],
     tokens: Mapping[str, Stage],
     folder: Path,
-    weights: train.PinnedWeights | None,
+    weights: train.RunWeights,
 ) -> list[Stage]:
-    questions = {name: corpus.source for name, corpus in corpora.items() if corpus.has_questions}
-    decisions = {name: corpus.decisions for name, corpus in corpora.items()}
     scored = {name: corpus.score for name, corpus in corpora.items()}
     deduped = {name: corpus.dedup for name, corpus in corpora.items()}
     stages: list[Stage] = []
@@ -215,9 +231,9 @@ def _phases(
         mixed = mixes[-1]
         read = train.TrainInputs(mixed, tokens, trained)
         model = phase_config(run, number).to_dict()
-        initial = weights if number == 1 else None
+        initial = weights.initial if number == 1 else None
         trained = train.stage(number, segment_settings(run, number), model, read, initial, mixes)
-        inputs = evaluate.PhaseInputs(trained, tokenizer, tokens, questions, decisions, evaluated)
+        inputs = replace(asked, train=trained, tokens=tokens, previous=evaluated)
         curve = curve_stages(run, number, folder, inputs, run.segments[number - 1])
         evaluated = evaluate.stage(str(number), phase.name, run.evaluate, folder, inputs)
         stages += [mixed, trained, *curve, evaluated]

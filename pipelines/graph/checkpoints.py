@@ -111,7 +111,7 @@ def _of_stage(store: Path, leaf: str) -> list[Path]:
 
 def _committed(store: Store, folder: Path, artifact: Path) -> ResolvedCheckpoint:
     manifest = store.read(artifact).manifest
-    if manifest.name not in ("train", "finetune"):
+    if manifest.name not in ("train", "finetune", "weights"):
         raise OptionError(
             f"{folder}: the result of {manifest.id}, which is no checkpoint. Give one of a train or finetune stage."
         )

@@ -43,7 +43,7 @@ def _inputs(
             for name, each in documents.items()
             if name in tokens
         },
-        built[f"evaluate[{phase}]"] if tunes else None,
+        _scores_of_start(phase, tunes, built) if tunes else None,
     )
 
 
@@ -54,8 +54,16 @@ def _is_for_tuning(run: RunRecipe, corpus: str) -> bool:
     )
 
 
+def _scores_of_start(phase: int, tunes: list[FinetuneSection], built: Mapping[str, Stage]) -> Stage | None:
+    """Of the phase that fine-tunes go back to, or of the weights that the first starts from."""
+    if phase:
+        return built[f"evaluate[{phase}]"]
+    return built[f"evaluate[{tunes[0].name}]"].inputs["previous"]
+
+
 def _history(run: RunRecipe, subject: str) -> tuple[int, list[FinetuneSection]]:
-    """The phase that the checkpoint `subject` goes back to, and the fine-tunes from there to it, in order."""
+    """The phase that the checkpoint `subject` goes back to, 0 for weights from a folder, and the fine-tunes from there
+    to it, in order."""
     if subject.isdigit():
         return int(subject), []
     sections = {tune.name: tune for tune in run.finetune}
@@ -63,4 +71,5 @@ def _history(run: RunRecipe, subject: str) -> tuple[int, list[FinetuneSection]]:
     while subject in sections:
         tunes.insert(0, sections[subject])
         subject = sections[subject].base
-    return [phase.name for phase in run.phases].index(subject) + 1, tunes
+    names = [phase.name for phase in run.phases]
+    return (names.index(subject) + 1 if subject in names else 0), tunes

@@ -4,12 +4,15 @@ each that is compared with that of its start."""
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from data_recipes import RunRecipe
+from data_recipes.sections.finetuning import FinetuneSection
 from infra.stage import Stage
 from pipelines import evaluate, finetune, mix, tokenize
-from pipelines.fit.configs import phase_config
+from pipelines.fit.configs import model_config, phase_config
 from pipelines.tokenize import chat
+from pipelines.train import PinnedWeights
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,9 @@ def finetune_stages(
     run: RunRecipe,
     documents: Mapping[str, tokenize.TrainingDocuments[Stage]],
     tokens: Mapping[str, Stage],
-    tokenizer: Stage,
+    asked: evaluate.PhaseInputs[Stage],
     phases: Mapping[str, Measured],
+    bases: Mapping[str, PinnedWeights],
     folder: Path,
 ) -> list[Stage]:
     """The stages of every fine-tune.
@@ -40,8 +44,9 @@ def finetune_stages(
         run: The recipe.
         documents: Kept documents of the corpora of conversations, by name.
         tokens: Tokens of the corpora that phases read, by name.
-        tokenizer: The run's tokenizer.
+        asked: Tokenizer, held-out documents and questions of the run.
         phases: The phases by name.
+        bases: The weights that fine-tunes start from, by the folder that they name.
         folder: Folder of the recipe.
     """
     chats = {
@@ -49,7 +54,7 @@ def finetune_stages(
             name,
             section.tokens_name(name),
             run.tokenize,
-            tokenize.TokenizeInputs(tokenizer, documents[name]),
+            tokenize.TokenizeInputs(asked.tokenizer, documents[name]),
             pairs=bool(section.preference),
         )
         for section in run.finetune
@@ -61,6 +66,11 @@ def finetune_stages(
     stages = list(chats.values())
     checkpoints = dict(phases)
     for section in run.finetune:
+        if section.base not in checkpoints:
+            models[section.base] = model_config(run).to_dict()
+            start = _start(section, bases[section.base], models[section.base], run, asked, folder)
+            checkpoints[section.base] = start
+            stages += [start.trained, start.evaluated]
         base, train = checkpoints[section.base], section.train_section(run.train)
         model = models[section.name] = models[section.base]
         names = {name: section.tokens_name(name) for name in section.corpora}
@@ -69,9 +79,25 @@ def finetune_stages(
         mixed = mix.finetune_stage(section, run.mix.seed, length, train.global_batch_sequences, order)
         tuned = finetune.stage(section, train, model, finetune.FinetuneInputs(mixed, read, base.trained))
         # The same questions and the same held-out documents as its start: what it forgot shows beside what it learnt.
-        asked: evaluate.PhaseInputs[Stage] = evaluate.PhaseInputs.of(base.evaluated.inputs)
-        asked = replace(asked, train=tuned, previous=base.evaluated)
-        evaluated = evaluate.stage(section.name, section.name, run.evaluate, folder, asked)
+        again: evaluate.PhaseInputs[Stage] = evaluate.PhaseInputs.of(base.evaluated.inputs)
+        again = replace(again, train=tuned, previous=base.evaluated)
+        evaluated = evaluate.stage(section.name, section.name, run.evaluate, folder, again)
         checkpoints[section.name] = Measured(tuned, evaluated)
         stages += [mixed, tuned, evaluated]
     return stages
+
+
+def _start(
+    section: FinetuneSection,
+    weights: PinnedWeights,
+    model: Mapping[str, Any],
+    run: RunRecipe,
+    asked: evaluate.PhaseInputs[Stage],
+    folder: Path,
+) -> Measured:
+    """The weights of the folder that a fine-tune starts from, and their scores."""
+    subject = f"{section.name}.start"
+    taken = finetune.start_stage(subject, weights, model)
+    return Measured(
+        taken, evaluate.stage(subject, subject, run.evaluate, folder, replace(asked, train=taken, previous=None))
+    )

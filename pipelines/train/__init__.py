@@ -4,10 +4,11 @@ from pipelines.train.first_weights import PinnedWeights
 from pipelines.train.from_recipe import SegmentSettings, new_job
 from pipelines.train.job import TrainJob
 from pipelines.train.stage import TrainInputs, key_params, resources, stage, train_job
-from pipelines.train.weights_of_recipe import pin
+from pipelines.train.weights_of_recipe import RunWeights, pin
 
 __all__ = [
     "PinnedWeights",
+    "RunWeights",
     "SegmentSettings",
     "TrainInputs",
     "TrainJob",

@@ -21,6 +21,8 @@ class PinnedWeights:
     folder: Path
     digest: str
     with_optimizer: bool
+    field: str = "model.init_from"
+    """Field of the recipe that names it."""
 
     def params(self) -> dict[str, Any]:
         """Plain data for the key of the first phase. The path is not in it."""
@@ -30,7 +32,7 @@ class PinnedWeights:
         """The folder of the weights. Raises ValueError if they are not the pinned ones any more."""
         source = source_folder(self.init_from, self.folder)
         if digest(source) != self.digest:
-            raise ValueError(f"model.init_from = {self.init_from!r} changed since the run was planned. Start it again.")
+            raise ValueError(f"{self.field} = {self.init_from!r} changed since the run was planned. Start it again.")
         return source
 
 

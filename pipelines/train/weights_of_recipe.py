@@ -1,8 +1,10 @@
 """The weights that a recipe begins with: checked before anything starts. No torch here."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.model_folder import read_config, require_complete
@@ -21,36 +23,59 @@ MOMENTUM = {"muon": "momentum_buffer", "adamw": "exp_avg"}
 """State of a layer's matrix, by optimizer."""
 
 
-def pin(run: RunRecipe, config: ArcticConfig, folder: Path) -> PinnedWeights | None:
-    """The weights that a run recipe in `folder` begins with, for a model of `config`; None if they are drawn.
+@dataclass(frozen=True)
+class RunWeights:
+    """Weights from folders: those that the first phase begins with, None if they are drawn, and those that fine-tunes
+    start from, by what they name."""
+
+    initial: PinnedWeights | None = None
+    bases: Mapping[str, PinnedWeights] = field(default_factory=dict)
+
+    def params(self) -> dict[str, Any]:
+        """Plain data that fixes all of them."""
+        bases = {name: weights.digest for name, weights in self.bases.items()}
+        return {**(self.initial.params() if self.initial else {}), **({"bases": bases} if bases else {})}
+
+
+def pin(run: RunRecipe, config: ArcticConfig, folder: Path) -> RunWeights:
+    """The weights that a run recipe in `folder` reads from folders, for a model of `config`.
 
     Raises RecipeError if they cannot be used.
     """
-    init_from = run.model.init_from
-    if not init_from:
-        return None
-    source = source_folder(init_from, folder)
+    initial = _pin(run, config, folder, "model.init_from", run.model.init_from) if run.model.init_from else None
+    bases = {
+        section.base: _pin(run, config, folder, f"finetune.{number}.from", section.base)
+        for number, section in enumerate(run.finetune, start=1)
+        if section.is_from_folder
+    }
+    return RunWeights(initial, bases)
+
+
+def _pin(run: RunRecipe, config: ArcticConfig, folder: Path, place: str, init_from: str) -> PinnedWeights:
+    """The weights in the folder `init_from`, which the field `place` names."""
+    source, is_initial = source_folder(init_from, folder), place.startswith("model.")
     try:
         # Hashed before the first step; here only headers are read.
         found = read_config(source) if (source / HASHES).is_file() else require_complete(source)
         for fault in (*_faults(run, found, config), *_other_tokens(run, source, folder)):
-            raise RecipeError(f"model.init_from = {init_from!r}: {fault}")
-        if run.model.init_optimizer:
+            raise RecipeError(f"{place} = {init_from!r}: {fault}")
+        if is_initial and run.model.init_optimizer:
             _require_optimizer(run, source, is_upcycled(found, config))
-        return PinnedWeights(init_from, folder, digest(source), run.model.init_optimizer)
+        with_optimizer = is_initial and run.model.init_optimizer
+        return PinnedWeights(init_from, folder, digest(source), with_optimizer, place)
     except CheckpointError as error:
-        raise RecipeError(f"model.init_from = {init_from!r}: {error}") from None
+        raise RecipeError(f"{place} = {init_from!r}: {error}") from None
 
 
 def _faults(run: RunRecipe, source: ArcticConfig, config: ArcticConfig) -> Iterator[str]:
     """Field, value and mend of what the model has and the weights have not."""
     for name, (found, required) in mismatches(source, config).items():
-        field = FIELDS.get(name, name)
+        own = FIELDS.get(name, name)
         if name == "vocab_size" and "vocab_size" not in run.model.overrides:
             yield f"has {required} rows in its embedding, tokenizer.vocab_size = {found}. Set vocab_size = {required}."
         else:
             value = json.dumps(required)
-            yield f"its model has {field} = {value}, the recipe's {found!r}. Set model.overrides.{field} = {value}."
+            yield f"its model has {own} = {value}, the recipe's {found!r}. Set model.overrides.{own} = {value}."
 
 
 def _other_tokens(run: RunRecipe, source: Path, folder: Path) -> Iterator[str]:

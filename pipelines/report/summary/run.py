@@ -82,7 +82,7 @@ def measure_order(measure: str) -> tuple[bool, str, int, str]:
 def _finetune(name: str, by_kind: ByKind) -> FinetuneSummary:
     tuned, after, mix = (by_kind[kind][name] for kind in ("finetune", "evaluate", "mix"))
     base = tuned.manifest.inputs["base"]
-    starts = {kind: by_kind.get(kind, {}) for kind in ("train", "finetune")}
+    starts = {kind: by_kind.get(kind, {}) for kind in ("train", "finetune", "weights")}
     subject = next(start for made in starts.values() for start, each in made.items() if each.manifest.key == base)
     how = Finetuned.read(checkpoint_folder(tuned.path))
     assert how

@@ -5,10 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.export.formats import FORMATS
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
 from data_recipes import RecipeError
+from infra.context import StageContext
 from infra.stage import Stage
 from pipelines import Recipe
+from tests.kit.tokenizers import write_byte_tokenizer
 
 SQL = {"kind": "text_to_sql", "num_schemas": 8, "num_heldout_schemas": 2, "pairs_per_schema": 2, "seed": 1}
 CHAT = {"kind": "text_to_sql_chat", "num_schemas": 8, "pairs_per_schema": 2, "seed": 1}
@@ -66,6 +73,110 @@ def test_a_fine_tune_of_a_fine_tune() -> None:
 
     assert built["finetune[again]"].inputs["base"].id == "finetune[instruct]"
     assert built["evaluate[again]"].inputs["previous"].id == "evaluate[instruct]"
+
+
+def folder_run(weights: Path, tokenizer: Path) -> dict[str, Any]:
+    """Fields of a run whose fine-tunes start from `weights`."""
+    trained = {"vocab_size": 300, "path": str(tokenizer / "tokenizer.json"), "end_token": "<|end|>"}
+    return {"tokenizer": trained, "model": {"preset": "tiny", "overrides": {"vocab_size": 300}}}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A checkpoint with its tokenizer."""
+    write_byte_tokenizer(tmp_path)
+    ArcticModel(preset("tiny", {"vocab_size": 300}), seed=3).save_pretrained(tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def test_a_fine_tune_starts_from_a_folder_whose_weights_are_evaluated_as_well(weights: Path) -> None:
+    section = {**INSTRUCT, "from": str(weights)}
+    other = {**section, "name": "other"}
+
+    built = stages(section, other, {**section, "name": "more", "from": "other"}, **folder_run(weights, weights.parent))
+
+    assert built["finetune[instruct]"].inputs["base"].id == "weights[instruct.start]"
+    assert built["evaluate[instruct]"].inputs["previous"].id == "evaluate[instruct.start]"
+    assert built["evaluate[instruct.start]"].inputs["train"].id == "weights[instruct.start]"
+    # One folder is read once, whichever fine-tune names it, and phases have nothing to do with it.
+    assert built["finetune[other]"].inputs["base"].id == "weights[instruct.start]"
+    assert built["evaluate[more]"].inputs["previous"].id == "evaluate[other]"
+    assert not built["weights[instruct.start]"].inputs
+
+
+def test_a_run_without_phases_trains_its_fine_tunes_alone(weights: Path) -> None:
+    section = {**INSTRUCT, "from": str(weights)}
+    fields = folder_run(weights, weights.parent)
+    export = [{"name": "hf", "to": "huggingface", "checkpoint": "finetune[instruct]"}]
+
+    built = stages(section, phases=[], export=export, **fields)
+
+    assert not any(stage.name in ("train", "report") for stage in built.values())
+    assert built["evaluate[instruct.start]"].inputs["tokens:sql"].id == "tokenize[sql]"
+    assert built["export[hf]"].inputs["base"].id == "evaluate[instruct.start]"
+    compared = {stage.id for stage in built["compare"].inputs.values()}
+    assert compared == {"evaluate[instruct.start]", "evaluate[instruct]"}
+    with_phases = stages(section, export=export, **fields)
+    assert with_phases["finetune[instruct]"].key == built["finetune[instruct]"].key
+
+
+def test_other_weights_in_the_folder_change_the_key_and_other_places_do_not(weights: Path) -> None:
+    def key(folder: Path) -> str:
+        return stages({**INSTRUCT, "from": str(folder)}, **folder_run(folder, weights.parent))["finetune[instruct]"].key
+
+    before = key(weights)
+
+    moved = weights.rename(weights.with_name("moved"))
+    assert key(moved) == before
+    ArcticModel(preset("tiny", {"vocab_size": 300}), seed=4).save_pretrained(weights)
+    assert key(weights) != before
+
+
+def test_the_weights_of_a_folder_become_a_checkpoint_of_the_store(weights: Path, tmp_path: Path) -> None:
+    """From a Hugging Face directory as well, value for value."""
+    (tmp_path / "export").mkdir()
+    FORMATS["huggingface"].write(Checkpoint(weights), weights.parent, tmp_path / "export", "float32")
+    for source in (weights, tmp_path / "export"):
+        stage = stages({**INSTRUCT, "from": str(source)}, **folder_run(source, weights.parent))[
+            "weights[instruct.start]"
+        ]
+        out = tmp_path / f"out-{source.name}"
+        out.mkdir()
+
+        stage.work(StageContext(stage.id, out, tmp_path / "state", [].append), {})
+
+        taken, given = Checkpoint(out / "checkpoint").verify(), Checkpoint(weights)
+        assert all(torch.equal(taken.read(name), given.read(name)) for name in given.names)
+        assert taken.state.step == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phases": [], "finetune": []}, "there is nothing to train. Add a phase, or a fine-tune from a folder"),
+        ({"phases": [], "export": [{"name": "hf", "to": "huggingface"}]}, "there is no phase to export. Name a fine"),
+        (
+            {"model": {"preset": "tiny", "overrides": {"vocab_size": 320}}},
+            r"finetune\.1\.from = .*Set model\.overrides\.vocab_size = 300",
+        ),
+        ({"tokenizer": RUN["tokenizer"]}, r"finetune\.1\.from = .*Set tokenizer\.path to that of the weights"),
+        (
+            {"model": {"preset": "tiny", "overrides": {"vocab_size": 300, "num_layers": 3}}},
+            r"finetune\.1\.from = .*Set model\.overrides\.num_layers = ",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(weights: Path, changes: Mapping[str, Any], message: str) -> None:
+    fields = {**folder_run(weights, weights.parent), **changes}
+    tuned = () if "finetune" in fields else ({**INSTRUCT, "from": str(weights)},)
+    fields.pop("finetune", None)
+    with pytest.raises(RecipeError, match=message):
+        stages(*tuned, **fields)
+
+
+def test_a_folder_that_is_not_there_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"finetune\.1\.from = '\./gone': .*Name a folder with a whole model"):
+        stages({**INSTRUCT, "from": "./gone"})
 
 
 def test_pairs_are_packed_beside_the_conversations_of_the_same_corpus() -> None:

@@ -149,7 +149,7 @@ def recipe(folder: Path, *, tokenizer: dict | None = None, optimizer: str = "muo
 
 def pin_of(place: Path, **fields: object) -> PinnedWeights | None:
     run = recipe(place, **fields)
-    return pin(run, model_config(run), place)
+    return pin(run, model_config(run), place).initial
 
 
 def test_a_checkpoint_is_pinned_by_its_hashes_and_drawn_weights_by_nothing(place: Path) -> None:
