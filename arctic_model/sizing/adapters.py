@@ -5,7 +5,9 @@ time exists in the dtype of the products.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.flops import count_parameters, layer_matrices, num_mlps, training_flops_per_token
@@ -20,12 +22,26 @@ from arctic_model.sizing.memory import (
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.sizing.reserve import reserve
 from arctic_model.sizing.step_time import Gpu, StepTime, Traffic, step_time, traffic
-from arctic_model.training.optimization.settings import MODEL_PARTS, Lora
 
+FROZEN = ("embeddings", "attention", "dense", "router", "experts", "head")
+"""Parts of a model with products, none of which learns."""
 BLOCK = 128
 """Rows and columns of a block of FP8 values, which share a scale of 4 bytes."""
 DEQUANTIZING_BYTES = 8
 """Beside the result, per element of the matrix that is being dequantized: values and scales in float32."""
+
+
+class Lora(Protocol):
+    """What of `arctic_model.training.optimization.settings.Lora` decides the size."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def targets(self) -> Collection[str]: ...
+
+    @property
+    def quantize_base(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ def adapter_step_time(
     adapters = count_adapters(config, lora)
     active = adapters.dense + adapters.experts * config.top_k // max(1, config.num_experts)
     full = training_flops_per_token(config, parallel.sequence_length)
-    flops = training_flops_per_token(config, parallel.sequence_length, MODEL_PARTS) + 6 * active
+    flops = training_flops_per_token(config, parallel.sequence_length, FROZEN) + 6 * active
     trained = adapters.total / count_parameters(config).total
     parts = {
         "compute_s": whole.compute_s - tokens * (full - flops) / peak / efficiency,
