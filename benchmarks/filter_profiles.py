@@ -34,7 +34,7 @@ from lxml import html
 
 from data_recipes.sections.refining import FilterSection
 from pipelines import score_documents
-from pipelines.artifacts.languages import ALIASES
+from pipelines.artifacts.languages.words import ALIASES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown
 
@@ -52,7 +52,7 @@ MIN_DECLARATION = 2500
 MIN_FREQUENCY, MIN_STOP_WORDS = 0.008, 16
 MAX_WORD_LENGTH = 25.0
 """Mean of a script that has no blanks between words, such as Ethiopic with its own marks."""
-LANGUAGES = Path(__file__).parents[1] / "pipelines" / "artifacts" / "languages.toml"
+LANGUAGES = Path(__file__).parents[1] / "pipelines" / "artifacts" / "languages" / "words.toml"
 
 
 def main() -> None:

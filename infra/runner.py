@@ -19,9 +19,9 @@ from infra.context import STOP, Event, StageContext
 from infra.events import Channel, EventLog
 from infra.host.packages import require
 from infra.host.provenance import code_digest, function_digest, provenance
-from infra.outcome import Emit, Outcome, cause
 from infra.plan import PlannedStage, notes
-from infra.posting import Posting, raise_error, require_early
+from infra.progress.outcome import Emit, Outcome, cause
+from infra.progress.posting import Posting, raise_error, require_early
 from infra.resources import Demand
 from infra.resources.capacity import REPORT_S, Capacity, CapacityError, Wait
 from infra.stage import Stage

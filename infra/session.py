@@ -35,8 +35,8 @@ from infra.host.masking import masked
 from infra.host.packages import PackageError
 from infra.host.provenance import provenance
 from infra.host.surroundings import prepare
-from infra.outcome import Outcome
 from infra.plan import PlannedStage, missing_packages, plan
+from infra.progress.outcome import Outcome
 from infra.resources.capacity import REPORT_S
 from infra.runner import run as run_on_cluster
 from infra.runner import run_inline

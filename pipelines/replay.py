@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.artifact import Artifact, Manifest
-from infra.outcome import Outcome
 from infra.plan import plan as plan_stages
 from infra.plan import select
+from infra.progress.outcome import Outcome
 from infra.session import OnEvent, ignore
 from infra.store import Store
 from pipelines.artifacts.checkpoint import HISTORY_FILE

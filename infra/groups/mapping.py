@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from infra.actors import stop_if_asked
 from infra.context import StageContext
+from infra.groups.actors import stop_if_asked
 from infra.groups.group import Group, Make, MemberLostError, StoppedWaitingError
 from infra.resources import Demand
 
@@ -26,7 +26,7 @@ def map_on_groups(
     demand: Demand,
     deaths: int = 20,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield (index, worker(task)) for every task as it is finished; see `infra.actors.map_on_actors`.
+    """Yield (index, worker(task)) for every task as it is finished; see `infra.groups.actors.map_on_actors`.
 
     A group has `demand.count` processes, each of which makes its worker once. All of them get each task of their group,
     and the first one's result counts. With `context.parallel` they run on Ray, and a group that the cluster has no room

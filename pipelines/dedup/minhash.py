@@ -19,7 +19,7 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.scripts import IDEOGRAPHS, SYLLABLES
+from pipelines.artifacts.languages.scripts import IDEOGRAPHS, SYLLABLES
 
 PORTION_BYTES = 2**20
 """Text hashed at a time: its hashes, four times as large, stay near the processor."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.languages import MIN_MARGIN, RELATIVE_WORD_LENGTHS
+from pipelines.artifacts.languages.words import MIN_MARGIN, RELATIVE_WORD_LENGTHS
 from pipelines.artifacts.scores import DUPLICATE_NGRAMS, LIMITS, TOP_NGRAMS
 from pipelines.filter.takedown import Takedown
 

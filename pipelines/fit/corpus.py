@@ -6,7 +6,7 @@ from data_recipes import CorpusRecipe
 from data_recipes.sections.annotation import label_mistake
 from data_recipes.sections.inputs import AnnotatedInput
 from data_recipes.sections.refining import FilterSection
-from pipelines.artifacts.languages import STOP_WORDS
+from pipelines.artifacts.languages.words import STOP_WORDS
 from pipelines.fit.scores import LIMITS, unmeasured
 from pipelines.fit.stages import corpus_stage_ids, own_stage_mistakes
 

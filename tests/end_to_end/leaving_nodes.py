@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from infra.actors import map_on_actors
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.events import EventLog
+from infra.groups.actors import map_on_actors
 from infra.plan import plan
 from infra.resources import Demand, Resources
 from infra.runner import run

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.actors import map_on_actors
 from infra.context import StageContext
+from infra.groups.actors import map_on_actors
 
 
 def context(folder: Path, *, parallel: bool) -> StageContext:

@@ -9,8 +9,8 @@ from infra.budget import Budget, Meter, num_workers
 from infra.context import StageContext
 from infra.events import EventLog
 from infra.fanout import map_shards
-from infra.outcome import Outcome
 from infra.plan import plan
+from infra.progress.outcome import Outcome
 from infra.resources import Demand, Resources
 from infra.runner import run_inline
 from infra.stage import Stage

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from infra.actors import map_on_actors
 from infra.context import StageContext
+from infra.groups.actors import map_on_actors
 from infra.groups.group import ALONE, Make
 from infra.groups.mapping import map_on_groups
 from infra.resources import Demand, Resources
@@ -66,7 +66,7 @@ class Execution:
         self, make: Make[Task, Result], tasks: Sequence[Task], context: StageContext
     ) -> Iterator[tuple[int, Result]]:
         """Yield (index, worker(task)) for every task as it is finished, on workers that each hold a copy of the model
-        or, as members of a group, a part of one. See `infra.actors` and `infra.groups`."""
+        or, as members of a group, a part of one. See `infra.groups.actors` and `infra.groups`."""
         if self.expert_parallel_size > 1:
             return map_on_groups(make, tasks, context, num_groups=self.num_actors, demand=self._copy)
         return map_on_actors(

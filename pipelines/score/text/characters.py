@@ -8,7 +8,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from pipelines.artifacts.scripts import IDEOGRAPHS, SYLLABLES
+from pipelines.artifacts.languages.scripts import IDEOGRAPHS, SYLLABLES
 
 BLANK, LETTER, SENTENCE_END, BULLET, C4_END, CLOSER, STOP, WIDE_CLOSER, IDEOGRAPH, SYLLABLE = (
     np.uint16(1 << bit) for bit in range(10)

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.artifacts.languages import ALIASES, ENGLISH, MIN_MARGIN, STOP_WORDS
+from pipelines.artifacts.languages.words import ALIASES, ENGLISH, MIN_MARGIN, STOP_WORDS
 from pipelines.score.text.characters import Characters, Words
 from pipelines.score.text.language import Language
 

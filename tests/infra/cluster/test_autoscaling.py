@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 DRIVER = """
 import json, sys, time
 import ray
-from infra.actors import map_on_actors
+from infra.groups.actors import map_on_actors
 from infra.cluster.connection import connect
 from infra.context import StageContext
 from infra.events import EventLog

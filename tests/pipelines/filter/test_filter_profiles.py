@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from data_recipes.sections.refining import FilterSection, Profile
-from pipelines.artifacts.languages import ALIASES, RELATIVE_WORD_LENGTHS, STOP_WORDS
+from pipelines.artifacts.languages.words import ALIASES, RELATIVE_WORD_LENGTHS, STOP_WORDS
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter import FilterInputs, stage
 from pipelines.filter.rules import decide

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from data_recipes.sections.refining import FilterSection, ScoreSection
-from pipelines.artifacts.languages import STOP_WORDS
+from pipelines.artifacts.languages.words import STOP_WORDS
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter.rules import decide
 from pipelines.filter.takedown import Takedown

@@ -9,7 +9,7 @@ from typing import Any
 from arctic_errors import ArcticError, UserError
 from infra.artifact import Artifact
 from infra.budget import StoppedError
-from infra.outcome import Emit, Outcome
+from infra.progress.outcome import Emit, Outcome
 from infra.resources.capacity import Capacity
 from infra.stage import Stage
 from infra.store import Store

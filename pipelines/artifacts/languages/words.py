@@ -1,6 +1,6 @@
 """What is particular to a language: its commonest words, and how long its words are beside those of English.
 
-`languages.toml` names the sources of both; `benchmarks/filter_profiles.py --derive` writes it.
+`words.toml` names the sources of both; `benchmarks/filter_profiles.py --derive` writes it.
 """
 
 import tomllib

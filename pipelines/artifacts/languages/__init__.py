@@ -1,0 +1,1 @@
+"""What the data stages know of languages: their words and their scripts."""
