@@ -75,6 +75,13 @@ class DedupSection(Section):
     containment_threshold: Fraction | None = None
     """Fraction of a document's n-grams that a better-ranked document contains, at which it is also a duplicate.
     Disabled if unset."""
+    min_passage_words: Annotated[int, Field(ge=10, le=10_000)] | None = None
+    """Minimum length in words of repeated passages: runs of so many equal words stay in the first kept document that
+    has them and are cut from all others when text is read. Disabled if unset; Lee et al. (arXiv 2107.06499) cut 50
+    tokens."""
+    max_line_documents: PositiveInt | None = None
+    """Maximum number of kept documents with the same line, of three words or more. Lines of more documents are cut from
+    all but the first. Disabled if unset."""
     max_bucket: PositiveInt = 1000
     """Maximum number of kept documents compared per LSH bucket; beyond it, a second signature must also match."""
     against: list[Name] = []

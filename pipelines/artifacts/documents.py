@@ -8,14 +8,14 @@ Rows of the three stand in the same order, shard by shard, so a decision is a si
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer, read_table, write_table
+from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer, read_schema, read_table, write_table
 
 DOCUMENTS = pa.schema(
     [
@@ -38,6 +38,8 @@ DOCUMENTS = pa.schema(
 opt-outs; `split`: TRAIN or HELDOUT; `extractor`: what made the text; `attributes`: JSON object of what one kind of
 input alone knows, such as the repository and language of code."""
 
+CUT = "cut"
+"""Kind of a span that is left out instead of being replaced by a name."""
 REDACTION = pa.struct({"start": pa.int32(), "end": pa.int32(), "kind": pa.string()})
 
 FILTERED = pa.schema(
@@ -68,6 +70,20 @@ DECISIONS = pa.schema(
 document that stands for this one; `cluster_size`: members of the cluster, 1 for a document alone;
 `jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's n-grams that `kept_id`
 has; `shared_bands`: MinHash bands that the two have in common."""
+
+PASSAGE = pa.struct(
+    {
+        "start": pa.int32(),
+        "end": pa.int32(),
+        "kind": pa.string(),
+        "kept_id": pa.string(),
+        "documents": pa.int32(),
+    }
+)
+CUT_DECISIONS = pa.schema([*DECISIONS, pa.field("passages", pa.list_(PASSAGE), nullable=False)])
+"""DECISIONS of a corpus whose repeated passages are left out: characters `start` to `end` (not included), in order,
+none touching another; `kind`: "line" or "passage"; `kept_id`: the document that keeps the text; `documents`: how many
+have it."""
 
 SECOND_CHOICE = "second choice: "
 """What `extractor` starts with if the first text of a page held little of its prose, and another was chosen."""
@@ -190,7 +206,7 @@ def iter_kept_with_redactions(
 ) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
     """As `iter_kept`, with the text as it was found and what is to be redacted in it, and with more `columns`."""
     keep = read_table(decisions, columns=["doc_id", "keep"])
-    redactions = read_table(filtered, columns=["doc_id", "redactions"])
+    redactions = _with_passages(read_table(filtered, columns=["doc_id", "redactions"]), decisions)
     row = 0
     for batch in ParquetFile(documents).iter_batches(KEPT_BATCH_ROWS, columns=["doc_id", "text", "split", *columns]):
         sidecars = [sidecar.slice(row, batch.num_rows).combine_chunks() for sidecar in (keep, redactions)]
@@ -204,12 +220,44 @@ def iter_kept_with_redactions(
 
 
 def redact(text: str, redactions: Iterable[Mapping[str, Any]]) -> str:
-    """`text` with each span of REDACTION replaced by the name of its kind, as <EMAIL>."""
+    """`text` with each span of REDACTION replaced by the name of its kind, as <EMAIL>, or by nothing if that is CUT."""
     parts, done = [], 0
     for span in redactions:
-        parts += [text[done : span["start"]], f"<{span['kind'].upper()}>"]
+        parts += [text[done : span["start"]], f"<{span['kind'].upper()}>" if span["kind"] != CUT else ""]
         done = span["end"]
     return "".join([*parts, text[done:]])
+
+
+def _with_passages(redactions: pa.Table, decisions: Path) -> pa.Table:
+    """Redactions of a shard, with the passages that its decisions leave out, if any."""
+    if "passages" not in read_schema(decisions).names:
+        return redactions
+    passages = read_table(decisions, columns=["passages"])["passages"].to_pylist()
+    spans = map(join_spans, redactions["redactions"].to_pylist(), passages)
+    column = pa.array(list(spans), FILTERED.field("redactions").type)
+    return redactions.set_column(1, FILTERED.field("redactions"), column)
+
+
+def join_spans(
+    redactions: Sequence[Mapping[str, Any]], passages: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """Spans of REDACTION in order: of a redaction that a passage touches, only the characters outside it remain.
+
+    >>> join_spans([{"start": 2, "end": 6, "kind": "email"}], [{"start": 4, "end": 9}])
+    [{'start': 2, 'end': 4, 'kind': 'email'}, {'start': 4, 'end': 9, 'kind': 'cut'}]
+    """
+    spans = [{"start": each["start"], "end": each["end"], "kind": CUT} for each in passages]
+    for span in redactions:
+        start = span["start"]
+        for passage in passages:
+            if passage["end"] <= start or passage["start"] >= span["end"]:
+                continue
+            if passage["start"] > start:
+                spans.append({**span, "start": start, "end": passage["start"]})
+            start = passage["end"]
+        if start < span["end"]:
+            spans.append({**span, "start": start})
+    return sorted(spans, key=lambda span: span["start"])
 
 
 def _redacted(batch: pa.RecordBatch, redactions: pa.Array) -> pa.RecordBatch:

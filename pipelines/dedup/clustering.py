@@ -8,6 +8,7 @@
     regroup   both            shingle sets of the texts and bucket rows, by group
     resolve   each group      keep or remove, with evidence
     decide    each shard      decisions, and the index of the kept documents
+    (passages) if asked for    spans of the kept documents that an earlier one has too
 
 Only descriptors and counts go through the calling process; everything else is in files.
 """
@@ -24,6 +25,8 @@ from pipelines.artifacts.duplicates import write_clusters
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.index import Unit
 from pipelines.dedup.options import DedupOptions
+from pipelines.dedup.passages.passes import KINDS, CutShard, MarkShard, MatchRange
+from pipelines.dedup.passages.passes import num_ranges as num_ranges_of_keys
 from pipelines.dedup.passes.buckets import JoinRange, num_ranges
 from pipelines.dedup.passes.components import ContractPartition, connect, partition
 from pipelines.dedup.passes.deciding import DecideShard, largest_clusters
@@ -32,6 +35,8 @@ from pipelines.dedup.passes.regroup import GatherUnit, RouteRange
 from pipelines.dedup.passes.resolving import ResolveGroup
 from pipelines.dedup.passes.signing import SignShard, SortIndex
 
+UNCUT = "uncut"
+"""Folder of decisions whose passages are not yet marked."""
 Counts = Mapping[str, Any]
 """Plain counts that a task returns beside its files."""
 
@@ -111,6 +116,8 @@ def cluster_shards(
     resolve = [ResolveGroup(number, options, members, routed) for number in range(num_groups)]
     resolved = passes.run("resolve", resolve, "groups compared")
     counts, losses = _decide(options, passes, units, num_groups, out)
+    if options.cuts_passages:
+        counts.update(_cut_passages(options, passes, [shard.documents for shard in shards], out))
     counts["pairs_compared"] = sum(each["compared"] for each in resolved)
     counts["pairs_rejected"] = sum(each["rejected"] for each in resolved)
     clusters = _merge_clusters(passes, out)
@@ -173,8 +180,9 @@ def _decide(
     verdicts = [passes.folder("resolve") / "verdicts" / f"{number:05d}.npy" for number in range(num_groups)]
     copies = passes.folder("sign") / "copies"
     new = [unit for unit in units if not unit.fixed]
+    kind = UNCUT if options.cuts_passages else "decisions"
     tasks = [
-        DecideShard(number, options.num_bands, unit, copies / f"{unit.number:05d}.npy", verdicts)
+        DecideShard(number, options.num_bands, unit, copies / f"{unit.number:05d}.npy", verdicts, kind)
         for number, unit in enumerate(new)
     ]
     counts: Counter[str] = Counter()
@@ -186,6 +194,24 @@ def _decide(
             losses[origin] = [before[0] + compared, before[1] + removed]
         counts.update(of_shard)
     return counts, losses
+
+
+def _cut_passages(options: DedupOptions, passes: Passes, documents: Sequence[Path], out: Path) -> Counter[str]:
+    """Write the decisions with the passages to leave out."""
+    decisions = shard_paths(out, UNCUT)
+    mark = [MarkShard(number, options, *files) for number, files in enumerate(zip(documents, decisions, strict=True))]
+    marked = passes.run("mark", mark, "shards marked")
+    count = num_ranges_of_keys(max(sum(each[kind] for each in marked) for kind in KINDS))
+    runs = passes.folder("mark")
+    match = [MatchRange(number, count, options, runs, len(documents)) for number in range(count)]
+    passes.run("match", match, "key ranges matched")
+    matched = passes.folder("match")
+    cut = [CutShard(number, options, documents, decisions, matched, count) for number in range(len(documents))]
+    counts: Counter[str] = Counter()
+    for result in passes.run("cut", cut, "shards cut", out):
+        counts.update(result)
+    passes.discard(out / UNCUT)
+    return counts
 
 
 def _merge_clusters(passes: Passes, out: Path) -> dict[str, int]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arctic_errors import UserError
-from pipelines.artifacts.documents import DECISIONS, shard_paths
+from pipelines.artifacts.documents import CUT_DECISIONS, DECISIONS, shard_paths
 from pipelines.artifacts.formats.parquet import read_table, write_table
 from pipelines.dedup.clustering import Counts, NewShard, Task, cluster_shards
 from pipelines.dedup.options import DedupOptions
@@ -68,7 +68,8 @@ def deduplicate(
         One row per document in the order of the input, with the columns of
         `pipelines.artifacts.documents.DECISIONS`: `doc_id`, `keep`, `reason` ("", "exact_duplicate",
         "near_duplicate" or "no_text"), `kept_id` (the document that stands for this one), `cluster_size`, `jaccard`,
-        `containment`, `shared_bands`.
+        `containment`, `shared_bands`; and `passages` (spans to leave out, see `CUT_DECISIONS`) if `options` ask for
+        them.
 
     Raises:
         DedupInputError: If a file or column is missing, or two documents have the same id.
@@ -209,4 +210,12 @@ def _named(decisions: pa.Table, doc_ids: pa.ChunkedArray) -> pa.Table:
     kept_ids = pc.take(doc_ids, pc.index_in(decisions["kept_id"], decisions["doc_id"].combine_chunks()))
     reason = pc.if_else(pc.equal(decisions["reason"], "filter"), "no_text", decisions["reason"])
     columns = dict(zip(decisions.column_names, decisions.columns, strict=True))
-    return pa.table({**columns, "doc_id": doc_ids, "kept_id": kept_ids, "reason": reason}).cast(DECISIONS)
+    named = pa.table({**columns, "doc_id": doc_ids, "kept_id": kept_ids, "reason": reason})
+    if "passages" not in columns:
+        return named.cast(DECISIONS)
+    names = dict(zip(decisions["doc_id"].to_pylist(), doc_ids.to_pylist(), strict=True))
+    spans = [
+        [{**span, "kept_id": names[span["kept_id"]]} for span in spans] for spans in decisions["passages"].to_pylist()
+    ]
+    passages = pa.array(spans, CUT_DECISIONS.field("passages").type)
+    return named.set_column(named.column_names.index("passages"), "passages", passages).cast(CUT_DECISIONS)

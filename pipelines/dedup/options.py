@@ -17,6 +17,10 @@ class DedupOptions:
             duplicate.
         containment_threshold: Fraction of a document's shingles that a better-ranked document has, from which it is a
             duplicate too. None: not used.
+        min_passage_words: Length in words of the runs that are cut from all documents but the first that has them.
+            None: not used.
+        max_line_documents: Documents that may have a line; a line of more is cut from all but the first. None: not
+            used.
         max_bucket: Maximum kept documents compared per LSH bucket; beyond it, a second signature must also match.
         max_removed_fraction: Fraction of the documents of an origin, or of all, whose removal raises an alarm.
         max_cluster_size: Number of members above which a cluster raises an alarm.
@@ -28,6 +32,13 @@ class DedupOptions:
     seed: int = 1
     jaccard_threshold: float = 0.8
     containment_threshold: float | None = None
+    min_passage_words: int | None = None
+    max_line_documents: int | None = None
     max_bucket: int = 1000
     max_removed_fraction: float = 0.5
     max_cluster_size: int = 10_000
+
+    @property
+    def cuts_passages(self) -> bool:
+        """Whether repeated passages or lines are cut."""
+        return self.min_passage_words is not None or self.max_line_documents is not None

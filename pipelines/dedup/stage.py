@@ -22,6 +22,8 @@ from pipelines.dedup.options import DedupOptions
 COMPARABLE = ("ngram", "num_bands", "rows_per_band", "seed")
 """Fields in which corpora must agree so that their stored signatures can be compared."""
 
+PASSAGE_OPTIONS = ("min_passage_words", "max_line_documents")
+
 
 class DedupError(UserError, RuntimeError):
     """A guard stopped the stage: the message lists the alarms."""
@@ -52,7 +54,10 @@ def stage(name: str, section: DedupSection, inputs: DedupInputs[Stage]) -> Stage
     """
     for earlier in section.against:
         _require_comparable(section, earlier, inputs.against[earlier].dedup)
-    return Stage("dedup", name, 4, section.as_params(), inputs.named(), partial(_dedup, name, section))
+    # Keys of results are older than options that are not used.
+    unused = [name for name in PASSAGE_OPTIONS if getattr(section, name) is None]
+    params = {name: value for name, value in section.as_params().items() if name not in unused}
+    return Stage("dedup", name, 4, params, inputs.named(), partial(_dedup, name, section))
 
 
 def _require_comparable(section: DedupSection, earlier: str, deduped: Stage) -> None:

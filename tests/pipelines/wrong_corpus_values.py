@@ -161,7 +161,8 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
             "rows_per_band": ("33", *POSITIVE, Wrong("4", ('dedup.against=["old"]',))),
             "seed": (*SEED, Wrong("2", ('dedup.against=["old"]',))),
             **dict.fromkeys(("jaccard_threshold", "containment_threshold", "max_removed_fraction"), FRACTION),
-            **dict.fromkeys(("max_bucket", "max_cluster_size"), POSITIVE),
+            **dict.fromkeys(("max_bucket", "max_cluster_size", "max_line_documents"), POSITIVE),
+            "min_passage_words": ("9", *POSITIVE, "10001"),
             "against": (
                 '["old", "old"]',
                 Wrong('["gone"]', shown="dedup.against has 'gone'"),

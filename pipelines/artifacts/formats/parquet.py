@@ -31,6 +31,13 @@ def read_table(file: Path, columns: list[str] | None = None, filters: Any = None
         return pq.read_table(file, columns=columns, filters=filters, page_checksum_verification=True)
 
 
+def read_schema(file: Path) -> pa.Schema:
+    """Columns of a file. Raises DamageError as `read_table` does."""
+    with damage_named(file):
+        require_intact_footer(file)
+        return pq.read_schema(file)
+
+
 class ParquetFile:
     """A file that is read by parts. Raises DamageError as `read_table` does."""
 

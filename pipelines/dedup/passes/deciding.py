@@ -20,13 +20,15 @@ from pipelines.dedup.passes.resolving import VERDICT
 
 @dataclass(frozen=True)
 class DecideShard:
-    """One shard of the corpus; writes decisions/, index/ and largest/ under its `number` in the corpus."""
+    """One shard of the corpus; writes decisions/ (or the folder `kind`), index/ and largest/ under its `number` in the
+    corpus."""
 
     number: int
     num_bands: int
     unit: Unit
     copies: Path
     verdicts: Sequence[Path]
+    kind: str = "decisions"
 
     def run(self, folder: Path) -> Mapping[str, Any]:
         records, words = self.unit.records(), self.unit.words()
@@ -34,7 +36,7 @@ class DecideShard:
         copies = np.load(self.copies, allow_pickle=False)
         documents = read_table(self.unit.documents, columns=["doc_id", "origin"])
         table = _decisions(documents["doc_id"], records, fates, copies, self.num_bands)
-        write_shard(table, folder / "decisions", self.number)
+        write_shard(table, folder / self.kind, self.number)
         is_kept = fates["kept"] == fates["ordinal"]
         remaining = records[is_kept]
         remaining["size"] = fates["size"][is_kept]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data_recipes.schema import DedupSection
 from infra.context import StageContext
 from infra.store import MANIFEST, file_digest
 from pipelines.artifacts.documents import Document
@@ -60,10 +61,11 @@ def test_the_bytes_do_not_depend_on_the_size_of_batches(
     assert made.metrics == reference.metrics
 
 
-def test_an_attempt_that_dies_anywhere_is_gone_on_with(deduplicate, texts, tmp_path, monkeypatch):
+@pytest.mark.parametrize("section", [DedupSection(), DedupSection(min_passage_words=10, max_line_documents=1)])
+def test_an_attempt_that_dies_anywhere_is_gone_on_with(deduplicate, texts, tmp_path, monkeypatch, section):
     """The tenth part of all tasks is done in each attempt; the state of the one before is found again."""
     shards = dealt(corpus(texts), 3, 0)
-    reference = deduplicate(shards)
+    reference = deduplicate(shards, section)
     done: list[str] = []
 
     def run_some(task, folder):

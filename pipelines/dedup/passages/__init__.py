@@ -1,0 +1,1 @@
+"""Passages and lines that other documents have too, cut from all but the first."""
