@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipelines.artifacts.documents import CUT_DECISIONS, READ_BATCH_ROWS, write_shard
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
-from pipelines.artifacts.scripts import IDEOGRAPHS, SYLLABLES
+from pipelines.artifacts.languages.scripts import IDEOGRAPHS, SYLLABLES
 from pipelines.dedup.options import DedupOptions
 
 MIN_LINE_WORDS = 3
