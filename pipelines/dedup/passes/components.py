@@ -95,11 +95,11 @@ class ContractPartition:
         if self.before:
             edges.append(self.before.part(self.number))
         one, other = np.concatenate(edges, axis=1)
-        documents = np.unique(one)
-        members, roots = contract(one, other)
-        foreign = (members < low) & (roots != members)
-        links = np.stack([members[foreign], roots[foreign]])
-        parents = roots[np.searchsorted(members, documents)]
+        members, roots = contract(one, other, low, high)
+        num_foreign = np.searchsorted(members, low)
+        documents, parents = members[num_foreign:], roots[num_foreign:]
+        links = np.stack([members[:num_foreign], roots[:num_foreign]])
+        links = links[:, links[0] != links[1]]
         outside = parents < low
         if self.before:
             links = self.before.parents(links.reshape(-1)).reshape(2, -1)
@@ -137,16 +137,26 @@ def connect(
     raise AssertionError("unreachable: count() does not end")
 
 
-def contract(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [N], int64 [N]: the different ends of edges, ascending, and the smallest that each is connected with."""
+def contract(one: np.ndarray, other: np.ndarray, low: int = 2**63 - 1, high: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [N], int64 [N]: the different ends of edges, ascending, and the smallest that each is connected with.
+
+    No end is `high` or above; those from `low` are found by a table in place of sorting.
+    """
     from pipelines.dedup.kernels import unite
 
-    members, positions = np.unique(np.concatenate([one, other]), return_inverse=True)
+    ends = np.concatenate([one, other])
+    is_low = ends < low
+    sorted_ends, in_sorted = np.unique(ends[is_low], return_inverse=True)
+    positions = ends - (low - len(sorted_ends))
+    positions[is_low] = in_sorted
+    members = np.concatenate([sorted_ends, np.arange(low, high)])
     parent = np.arange(len(members))
     unite(parent, positions[: len(one)], positions[len(one) :])
     while not np.array_equal(parent, parent[parent]):
         parent = parent[parent]
-    return members, members[parent]
+    is_end = np.zeros(len(members), bool)
+    is_end[positions] = True
+    return members[is_end], members[parent[is_end]]
 
 
 def between(pairs: np.ndarray, low: int, high: int) -> np.ndarray:
