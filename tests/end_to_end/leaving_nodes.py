@@ -103,14 +103,17 @@ def main(location: str, stage: str, action: str, steps: str = str(STEPS)) -> Non
     store = Store(location).open()
     events: list[dict[str, Any]] = []
     resumed: dict[str, float] = {}
+    disturbed: list[float] = []
     begun = threading.Event()
 
     def watch(event: dict[str, Any]) -> None:
         events.append(event)
         if event["event"] == "stage_started" and event["name"] == "train" and event["attempt"] == 2:
-            checkpoints = store.root.glob("stages/train/*.state/checkpoints/step-*")
+            folders = store.root.glob("stages/train/*.state/checkpoints/step-*")
+            checkpoints = {int(folder.name.partition("-")[2]): folder for folder in folders}
             resumed.update(
-                checkpoint=max(int(folder.name.partition("-")[2]) for folder in checkpoints),
+                checkpoint=max(checkpoints),
+                saved_after_s=checkpoints[max(checkpoints)].stat().st_mtime - disturbed[0],
                 reported=max(step for each in events if each["event"] == "metrics" for step, _ in each["points"]),
             )
         if event["event"] == "stage_started" and event["name"] == stage:
@@ -124,6 +127,7 @@ def main(location: str, stage: str, action: str, steps: str = str(STEPS)) -> Non
             assert not running.done(), running.result().failed
         wait_for_work(store, stage)
         assert not running.done(), "the run ended before it was disturbed"
+        disturbed.append(time.time())
         getattr(cluster, action)()
         outcome = running.result()
     log.close()

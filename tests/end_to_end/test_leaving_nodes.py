@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 
 
+WARNING_S = 30
+"""What a node is left after its warning."""
 LONG_TRAINING = 400
 """Steps that last longer than a warning takes to arrive."""
 
@@ -74,3 +76,4 @@ def test_training_leaves_a_drained_node_with_a_checkpoint_of_its_last_step(tmp_p
     assert found["built"] == dict.fromkeys(expected, 1)
     assert found["resumed"]["reported"] - found["resumed"]["checkpoint"] <= 1
     assert found["resumed"]["checkpoint"] < LONG_TRAINING
+    assert 0 <= found["resumed"]["saved_after_s"] <= WARNING_S
