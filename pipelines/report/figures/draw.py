@@ -5,6 +5,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from pipelines.report.figures import scores, training
+from pipelines.report.figures.retrieval import is_cell, retrieval
 from pipelines.report.figures.training import SMOOTHED_SHARE
 from pipelines.report.summary.run import RunSummary
 
@@ -14,6 +15,7 @@ CAPTIONS = {
     "compute": "Enterprise intelligence against training compute, with 95 % intervals.",
     "compute_beside_arctic": "The same beside the released Arctic (cross), by the formula from the parts that its "
     "makers published.",
+    "retrieval": "Percent of answers that the last phase's checkpoint finds in long texts, by length and depth.",
     "mixture": "Planned share of each corpus over the tokens of the run.",
     "loss": f"Training loss: every step, and a running mean over {SMOOTHED_SHARE:.0%} of the phase's steps.",
     "loss_by_corpus": "Training loss by corpus, running means. A jump at a phase's start is its mixture, not learning.",
@@ -35,6 +37,9 @@ def draw_all(summary: RunSummary) -> dict[str, Figure]:
     if any(scores.INTELLIGENCE in phase.scores.scores for phase in summary.phases):
         drawings["compute"] = scores.compute
         drawings["compute_beside_arctic"] = scores.compute_beside_arctic
+    last = summary.phases[-1].scores.scores
+    if any(map(is_cell, last)):
+        drawings["retrieval"] = lambda _: retrieval(last)
     drawings |= {
         "mixture": training.planned_mixture,
         "loss": training.loss,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipelines.artifacts.evaluation import Difference, Score, interval_text, score_text
+from pipelines.report.figures.retrieval import is_cell
 from pipelines.report.figures.style import measure_name
 from pipelines.report.html.markup import Html, element, grid, section, table, text
 from pipelines.report.summary.phases import PhaseSummary
@@ -19,7 +20,8 @@ WORKER_HOURS = {
 def scores_section(summary: RunSummary, drawings: Sequence[Html]) -> Html:
     """One row a measure, one column a phase; then what was not measured, and how the rest was."""
     header = ["measure", *(f"{phase.number} {phase.scores.phase}" for phase in summary.phases)]
-    rows = [[measure_cell(name), *(_cell(phase, name) for phase in summary.phases)] for name in summary.measures]
+    names = [name for name in summary.measures if not is_cell(name)]
+    rows = [[measure_cell(name), *(_cell(phase, name) for phase in summary.phases)] for name in names]
     return section(
         "scores",
         "Scores",
