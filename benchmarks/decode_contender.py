@@ -66,6 +66,9 @@ def llama_cpp(file: Path, threads: int) -> Write:
     sizes.n_threads = sizes.n_threads_batch = threads
     sizes.kv_unified = True
     sizes.type_k = sizes.type_v = library.GGML_TYPE_F32 if "f32" in file.name else library.GGML_TYPE_F16
+    if "f32" in file.name:
+        # Flash attention rounds keys and values to float16, whatever the cache holds: other experts are chosen then.
+        sizes.flash_attn_type = library.LLAMA_FLASH_ATTN_TYPE_DISABLED
     context = library.llama_init_from_model(model, sizes)
     batch = library.llama_batch_init(4096, 0, 1)
 

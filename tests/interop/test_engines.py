@@ -133,6 +133,24 @@ def test_an_engine_computes_the_model(
     measured[name, engine] = f"{agreement.max_difference:.1e}"
 
 
+@pytest.mark.parametrize("rounds", [False, True])
+def test_llama_cpp_computes_ten_layers_unless_flash_attention_rounds_keys(tmp_path: Path, rounds: bool) -> None:
+    """Ten layers with 16 experts make the rounding of a key to float16 choose other experts; two layers hide it."""
+    checkpoint = tmp_path / "checkpoint"
+    model = ArcticModel(preset("tiny", COMMON | {"num_layers": 10, "num_experts": 16}), seed=0)
+    model.save_pretrained(checkpoint)
+    write_byte_tokenizer(checkpoint)
+    FORMATS["gguf"].write(Checkpoint(checkpoint), checkpoint, tmp_path, "float32")
+    asked = questions(checkpoint, {"flash_attn": rounds})
+    python = ENVIRONMENTS / "llama_cpp" / "bin" / "python"
+    theirs = ask_engine("llama_cpp_logits", tmp_path / FORMATS["gguf"].target, asked, os.fspath(python))
+    agreement = compare(asked, ask_model(model.eval(), asked), theirs)
+    if rounds:
+        assert agreement.max_difference > 100 * TOLERANCE
+    else:
+        require(agreement)
+
+
 def require(agreement: Agreement) -> None:
     assert agreement.max_difference <= TOLERANCE
     assert agreement.argmax_share == 1.0

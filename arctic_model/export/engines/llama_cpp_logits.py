@@ -16,7 +16,7 @@ from llama_cpp import Llama
 def main(file: str, request_file: str, answer_file: str) -> None:
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     longest = max(len(prompt["ids"]) for prompt in request["prompts"]) + request["max_new_tokens"]
-    model = load(file, longest)
+    model = load(file, longest, **request.get("engine", {}))
     answer: dict[str, Any] = {"version": np.array(f"llama-cpp-python {llama_cpp.__version__}")}
     for number, prompt in enumerate(request["prompts"]):
         ids = prompt["ids"]
@@ -28,7 +28,7 @@ def main(file: str, request_file: str, answer_file: str) -> None:
     np.savez(answer_file, **answer)
 
 
-def load(file: str, num_positions: int) -> Llama:
+def load(file: str, num_positions: int, flash_attn: bool = False) -> Llama:
     # The repacked layouts of some CPUs crash on Q8_0 experts (llama.cpp issue 20824).
     original = llama_cpp.llama_model_default_params
 
@@ -38,8 +38,9 @@ def load(file: str, num_positions: int) -> Llama:
         return params
 
     llama_cpp.llama_cpp.llama_model_default_params = without_repacking
-    # A cache in float16, the default, would round keys and values whatever the weights.
-    cache = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
+    # A cache in float16, the default, would round keys and values whatever the weights. So would flash attention,
+    # whatever the cache.
+    cache = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32, "flash_attn": flash_attn}
     size = {"n_ctx": num_positions, "n_batch": num_positions}
     return Llama(file, logits_all=True, n_gpu_layers=0, verbose=False, **size, **cache)
 
