@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.huge_pages import move_to_huge_pages
 from arctic_model.checkpoint.reading import open_weights
 from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, logical_tensors
 from arctic_model.checkpoint.workers import Workers
@@ -118,6 +119,8 @@ class ArcticModel(nn.Module):
         with torch.device("meta"):
             model = ArcticModel(stored.config, group)
         model.to(dtype).to_empty(device=device)
+        if model.lm_head.weight.is_cpu:
+            move_to_huge_pages(model)
         with torch.no_grad():
             for name, tensor in model.logical_tensors():
                 tensor.copy_(stored.read(name))

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from arctic_model.inference.cache.slots import Slots, SlotView, zeros
 from arctic_model.inference.cpu_pass import ArcticParts, CpuPass
+from arctic_model.inference.products import reads_rows_fast
+from arctic_model.inference.token_pass import TokenPass
 from arctic_model.layers.attention import LayerCache
 
 
@@ -25,6 +27,8 @@ class ArcticDecoder:
         self.vocab_size = model.config.vocab_size
         self.max_positions = model.config.max_positions
         self._alone = CpuPass(model) if self.device.type == "cpu" else None
+        has_all = model.group.size == 1
+        self._token = TokenPass(model) if has_all and reads_rows_fast(model.lm_head.weight) else None
         self._together: CpuPass | None = None
 
     def new_cache(self, num_slots: int, capacity: int) -> Slots:
@@ -47,6 +51,8 @@ class ArcticDecoder:
 
     def _logits(self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: SlotView | None) -> Tensor:
         mask = mask.to(self._model.lm_head.weight.dtype)
+        if cache and self._token and TokenPass.takes(ids, cache.layers):
+            return self._token.logits(ids, positions, mask, keep, cache.layers)
         if cache and cache.num_slots > 1 and self._together:
             return self._together.logits(ids, positions, mask, keep, cache.layers)
         if cache and ids.numel() == 1 and self._alone:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.inference.products import Product
+from arctic_model.inference.products import FewRowsMixture, Product, reads_rows_fast
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
 from arctic_model.layers.attention import Attention, LayerCache
 from arctic_model.layers.embedding import TiedHead
@@ -179,11 +179,15 @@ class _Mixture:
 
     def __init__(self, moe: Mixture, packed: bool) -> None:
         self._gate, self._group, self._num_experts = moe.gate, moe.group, moe.num_experts
+        has_all = moe.group.size == 1
+        self._few = FewRowsMixture(moe) if has_all and reads_rows_fast(moe.experts.w1) else None
         stacks = zip(moe.experts.w1, moe.experts.w2, moe.experts.w3, strict=True)
         numbers = moe.group.local_experts(moe.num_experts)
         self._experts = {number: _SwiGLU(*weights, packed) for number, weights in zip(numbers, stacks, strict=True)}
 
     def __call__(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        if self._few and self._few.takes(x):
+            return self._few(x)
         routing = agreed(self._gate(x), self._group)
         total = torch.zeros_like(x)
         if len(x) == 1:

@@ -24,7 +24,7 @@ from pipelines.evaluate.suites import Suite
 if TYPE_CHECKING:
     from pipelines.models.source import ModelSource
 
-VERSION = 11
+VERSION = 12
 TOKENS = "eval/tokens"
 """Metric with the tokens that the checkpoint was trained on, the step of all scores in MLflow."""
 

@@ -1,5 +1,7 @@
 """A few tokens at a time give what the layers' own code gives for the whole sequence at once."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,8 @@ from torch import Tensor
 from arctic_model.inference.cache.slots import Slots
 from arctic_model.inference.cpu_pass import CpuPass
 from arctic_model.inference.language_model import Part, packed_mask
-from arctic_model.inference.products import Product, can_pack
+from arctic_model.inference.products import FEW_ROWS, Product, can_pack
+from arctic_model.inference.token_pass import TokenPass
 from arctic_model.layers.attention import LayerCache
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -50,10 +53,13 @@ def draw(model: ArcticModel, length: int, seed: int) -> Tensor:
     return torch.randint(0, model.config.vocab_size, (length,), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("packed", [False, True])
+PASSES = {"torch": CpuPass, "packed": partial(CpuPass, packed=True), "compiled": TokenPass}
+
+
+@pytest.mark.parametrize("kind", PASSES)
 @torch.inference_mode()
-def test_one_by_one_logits_are_those_of_a_pass_over_the_whole_sequence(model: ArcticModel, packed: bool) -> None:
-    ids, caches, few = draw(model, LENGTH, 1), model.new_caches(LENGTH), CpuPass(model, packed=packed)
+def test_one_by_one_logits_are_those_of_a_pass_over_the_whole_sequence(model: ArcticModel, kind: str) -> None:
+    ids, caches, few = draw(model, LENGTH, 1), model.new_caches(LENGTH), PASSES[kind](model)
     rows = [
         few.logits(ids[n].view(1, 1), torch.tensor([[n]]), torch.zeros(1, 1, 1, n + 1), torch.tensor([0]), caches)
         for n in range(LENGTH)
@@ -85,9 +91,10 @@ def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(mo
     torch.testing.assert_close(logits, torch.stack([rows[-1] for rows in expected]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["torch", "compiled"])
 @torch.inference_mode()
-def test_a_masked_key_is_not_seen_and_positions_are_those_given(model: ArcticModel) -> None:
-    ids, caches, few = draw(model, LENGTH, 2), model.new_caches(LENGTH), CpuPass(model)
+def test_a_masked_key_is_not_seen_and_positions_are_those_given(model: ArcticModel, kind: str) -> None:
+    ids, caches, few = draw(model, LENGTH, 2), model.new_caches(LENGTH), PASSES[kind](model)
     for n in range(LENGTH):
         mask = torch.zeros(1, 1, 1, n + 1)
         # The first two are padding, which everything after them leaves out.
@@ -106,6 +113,22 @@ def test_packed_weights_multiply_as_they_are(num_rows: int) -> None:
     for product, weight, bias in zip(Product(weights, biases, packed=True)(rows), weights, biases, strict=True):
         exact = rows.double() @ weight.double().T + bias.double()
         torch.testing.assert_close(product.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_rows", range(1, FEW_ROWS + 2))
+def test_few_rows_multiply_as_many_do(num_rows: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    weights = [torch.randn(size, 24, generator=generator) for size in (40, 7)]
+    rows = torch.randn(24, num_rows, generator=generator).T
+    for product, weight in zip(Product(weights)(rows), weights, strict=True):
+        torch.testing.assert_close(product.double(), rows.double() @ weight.double().T, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    """The engine refuses a model by its logits."""
+    rows = torch.full((1, 24), torch.nan)
+    [product] = Product([torch.ones(40, 24)])(rows)
+    assert product.isnan().all()
 
 
 def _empty(model: ArcticModel) -> LayerCache:
