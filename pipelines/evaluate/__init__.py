@@ -10,6 +10,7 @@ from pipelines.evaluate.stage import (
     rescoring_stage,
     server_stage,
     stage,
+    vllm_stage,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "rescoring_stage",
     "server_stage",
     "stage",
+    "vllm_stage",
 ]

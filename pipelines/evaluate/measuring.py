@@ -170,13 +170,14 @@ class Measuring:
         return {**metrics_of(all_scores, self._flaws), "eval/tokens": tokens}
 
     def _protocol(self, result: TaskResult) -> str:
-        """How the task was asked and judged here: in which chat template, and where answers may have been given fewer
-        tokens than is its way."""
+        """How the task was asked and judged here: in which chat template, where answers may have been given fewer
+        tokens than is its way, and by which engine of other people."""
         limit = self._suite.max_new_tokens
         generations = [one for item in result.items for one in item.requests if isinstance(one, Generation)]
         template = f"; chat template {self._template}" if result.form == "chat" else ""
         is_cut = any(request.max_new_tokens == limit for request in generations)
-        return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}"
+        engine = f"; computed by {self._respondent.engine}" if self._respondent.engine else ""
+        return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}{engine}"
 
     def _answer(self, items_by_task: Sequence[tuple[Task, Sequence[Item]]]) -> list[list[Answer]]:
         """The answers to all items in order; what they say of themselves is told, and kept."""

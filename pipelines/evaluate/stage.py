@@ -189,6 +189,27 @@ def server_stage(url: str, model: str, suite: Suite) -> Stage:
     )
 
 
+def vllm_stage(label: str, source: "ModelSource", suite: Suite) -> Stage:
+    """Ask a model that vLLM computes in the process of the stage. Raises ValueError as `checkpoint_stage`."""
+    from pipelines.evaluate.asking.chat import asked_in_chat
+    from pipelines.evaluate.asking.vllm_engine import VllmRespondent
+
+    asked_in_chat(source, suite.chat)
+    return Stage(
+        "evaluate",
+        label,
+        VERSION,
+        {"model": source.digest(), "suite": suite.params(), "engine": VllmRespondent(source).engine},
+        {},
+        partial(_ask_vllm, label, source, suite),
+        Resources(num_cpus=1),
+        packages=(*suite.packages(), *source.packages),
+        machine_dependent=True,
+        step_metric=TOKENS,
+        inline=True,
+    )
+
+
 def rescoring_stage(label: str, folder: Path, key: str, suite: Suite) -> Stage:
     """Judge the answers of an evaluation again by a suite, without the model.
 
@@ -283,6 +304,21 @@ def _ask_server(
     from pipelines.evaluate.measuring import Measuring
 
     with Measuring(label, ServerRespondent(OpenAIServer(url, model)), suite, context) as measuring:
+        measuring.ask_suite()
+        return measuring.write([], None)
+
+
+def _ask_vllm(
+    label: str,
+    source: "ModelSource",
+    suite: Suite,
+    context: StageContext,
+    inputs: Mapping[str, Artifact],  # noqa: ARG001 - none
+) -> Metrics:
+    from pipelines.evaluate.asking.vllm_engine import VllmRespondent
+    from pipelines.evaluate.measuring import Measuring
+
+    with Measuring(label, VllmRespondent(source), suite, context) as measuring:
         measuring.ask_suite()
         return measuring.write([], None)
 

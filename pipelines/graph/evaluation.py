@@ -25,6 +25,8 @@ from pipelines.graph.checkpoints import ResolvedCheckpoint, checkpoints_of, reso
 from pipelines.report.evaluation import stage as evaluation_page
 
 FILES_SHOWN = 3
+VLLM = "vllm:"
+"""Before the folder of a model that vLLM computes."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class EvaluationOptions:
         against: Another checkpoint to compare with, item by item.
         tokenizer: Folder of the checkpoints' tokenizer; None for their own.
         rescore: Judge stored answers again: `checkpoints` are then folders of evaluations.
-        model: A model behind an OpenAI-compatible server, "openai:http://HOST:PORT/v1", instead of checkpoints.
+        model: A model of another engine instead of checkpoints: "openai:http://HOST:PORT/v1" behind an
+            OpenAI-compatible server, or "vllm:FOLDER" by vLLM in this process.
         num_fewshot: Examples before each question of tasks lm_eval:NAME; None for their pages' own number.
         seed: Of the draw of these examples.
         include: Folder with pages of the user's own for such tasks.
@@ -93,6 +96,9 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
         rescored = [_rescored(folder, suite) for folder in dict.fromkeys(options.checkpoints)]
         name = f"evaluate-{rescored[-1].subject}"
         return Graph(name, _compared(name, rescored), Lock(None, {}, {}, {}))
+    if options.model.startswith(VLLM):
+        asked = [_vllm_stage(options.model, suite)]
+        return Graph(f"evaluate-{asked[0].subject}", _compared(asked[0].subject, asked), Lock(None, {}, {}, {}))
     if options.model:
         server = OpenAIServer.named(options.model)
         asked = [evaluate.server_stage(server.url, server.model, suite)]
@@ -102,6 +108,18 @@ def evaluation_graph(options: EvaluationOptions) -> Graph:
     evaluations = [_stage(each, options.tokenizer, suite, execution, before) for each in checkpoints]
     name = checkpoints[-1].run or f"evaluate-{evaluations[-1].subject}"
     return Graph(name, _compared(name, [*([before] if before else []), *evaluations]), Lock(None, {}, {}, {}))
+
+
+def _vllm_stage(name: str, suite: Suite) -> Stage:
+    """Raises OptionError if there is no vLLM or no such model."""
+    from pipelines.evaluate.asking.vllm_engine import named
+
+    try:
+        source = named(name)
+        label = re.sub(r"[^A-Za-z0-9_.-]+", "-", source.checkpoint.resolve().name).strip("-.")
+        return evaluate.vllm_stage(f"{label}-vllm", source, suite)
+    except ValueError as error:
+        raise OptionError(f"--model {error}") from error
 
 
 def _rescored(folder: Path, suite: Suite) -> Stage:
@@ -171,9 +189,11 @@ def _check(options: EvaluationOptions) -> None:
     if options.against_tokenizer and not options.against:
         raise OptionError("--against-tokenizer: there is no --against that it could belong to. Leave it out.")
     if bool(options.model) == bool(options.checkpoints):
-        raise OptionError("--model: name either checkpoints or a model behind a server, openai:http://HOST:PORT/v1.")
+        raise OptionError(
+            "--model: name either checkpoints or a model behind a server, openai:http://HOST:PORT/v1 or vllm:FOLDER."
+        )
     if options.model and (options.rescore or options.against or options.tokenizer or options.phase is not None):
-        raise OptionError("--model: a server is asked. Leave out --rescore, --against, --tokenizer and --phase.")
+        raise OptionError("--model: another engine is asked. Leave out --rescore, --against, --tokenizer and --phase.")
     if options.rescore and (options.against or options.tokenizer or options.phase is not None):
         raise OptionError("--rescore: it asks no model. Leave out --against, --tokenizer and --phase.")
     if not any(name.startswith(HARNESS) for name in options.suite) and (

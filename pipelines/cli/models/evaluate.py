@@ -20,7 +20,9 @@ def command(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="A model behind an OpenAI-compatible server: openai:http://HOST:PORT/v1, or ...#MODEL."),
+        typer.Option(
+            help="A model of another engine: openai:http://HOST:PORT/v1 (or ...#MODEL) behind a server, or vllm:FOLDER."
+        ),
     ] = "",
     phase: Annotated[
         int | None, typer.Option(help="With a store: only the checkpoints of this phase, also while it trains.")

@@ -94,6 +94,7 @@ class ServerRespondent:
 
     training = Training(0, 0, 0)
     template = "of the server"
+    engine = "an OpenAI-compatible server"
 
     def __init__(self, server: OpenAIServer) -> None:
         self._server = server

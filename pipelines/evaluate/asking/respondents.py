@@ -27,6 +27,8 @@ from pipelines.models.source import ModelSource
 class CheckpointRespondent:
     """A checkpoint that answers on this machine or a cluster."""
 
+    engine = ""
+
     def __init__(self, source: ModelSource, execution: Execution) -> None:
         self._source, self._execution = source, execution
         self.seconds: dict[Request, float] = {}
@@ -61,6 +63,8 @@ class StoredRespondent:
 
     Raises DataError if a question was not asked then.
     """
+
+    engine = ""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

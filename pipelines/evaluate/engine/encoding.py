@@ -1,10 +1,18 @@
 """From requests to ids, as lm-evaluation-harness 0.4.13 does it (its TemplateLM and HFLM)."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
 from pipelines.models.codec import TextCodec
-from pipelines.models.text_model import TextModel
+
+
+class Reader(Protocol):
+    """What encoding a prompt needs of a model: the codec of its ids, and how many of them a sequence may have."""
+
+    @property
+    def codec(self) -> TextCodec: ...
+    @property
+    def max_positions(self) -> int: ...
 
 
 class Window(NamedTuple):
@@ -66,7 +74,7 @@ def windows(context: list[int], continuation: list[int], max_positions: int) -> 
     return boundaries, len(context) - (len(first.ids) - first.num_scored)
 
 
-def encode_prompt(model: TextModel, request: Generation) -> Prompt:
+def encode_prompt(model: Reader, request: Generation) -> Prompt:
     """The prompt, cut on the left where it leaves no room for the new tokens; half of the positions are room enough.
 
     Raises ValueError on a stop without a character, which would end every answer before it begins, and on a message
