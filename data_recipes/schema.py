@@ -42,6 +42,8 @@ class SourceSection(Section):
     text_format: Literal["text", "markdown"] = "text"
     """Format of the text of HTML pages: plain ("text"), or with headings, lists, tables, fenced code and formulas
     ("markdown"). Other inputs are read as they are."""
+    read_pdf: bool = False
+    """Read the text of PDF responses of crawls. Needs the extra `pdf`."""
     heldout_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     """Fraction of documents held out from training to measure bits per byte, selected by the hash of their group."""
     max_quarantined_fraction: Fraction = 0.05

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from arctic_errors import UserError
 
 PROJECT = "arctic-pretraining"
-USER_EXTRAS = ("evaluate", "export", "gguf", "serve")
+USER_EXTRAS = ("evaluate", "export", "gguf", "pdf", "serve")
 """Extras that a run can need; the others are for work on the project itself."""
 
 MODULES = {"llama-cpp-python": "llama_cpp"}

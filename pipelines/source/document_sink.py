@@ -32,6 +32,7 @@ class DocumentSink:
     heldout_fraction: float
     writer: DocumentTarget
     text_format: TextFormat = "text"
+    read_pdf: bool = False
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 

@@ -19,6 +19,7 @@ class Shard:
     extractor: Extractor
     heldout_fraction: float
     text_format: TextFormat = "text"
+    read_pdf: bool = False
 
 
 class ShardRead(NamedTuple):
@@ -31,6 +32,6 @@ class ShardRead(NamedTuple):
 def read_shard(shard: Shard, folder: Path) -> ShardRead:
     """Write the documents of `shard` under `folder`, and the other files that its reader makes."""
     with DocumentWriter(folder, shard.number) as writer:
-        sink = DocumentSink(folder, shard.extractor, shard.heldout_fraction, writer, shard.text_format)
+        sink = DocumentSink(folder, shard.extractor, shard.heldout_fraction, writer, shard.text_format, shard.read_pdf)
         shard.reader.read(sink)
     return ShardRead(dict(sorted(sink.counts.items())), sink.quarantined)

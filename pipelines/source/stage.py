@@ -35,8 +35,13 @@ def stage(
     Where files lie is not in the key: what they contain is.
     """
     params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
+    if not section.read_pdf:
+        # Keys of results are older than this field.
+        del params["read_pdf"]
     inputs = {item.stage_id: made[item.corpus][item.annotation] for item in annotated_inputs(section)}
-    return Stage("source", name, 6, params, inputs, partial(_source, name, section, pins, folder))
+    packages = ("pypdf",) if section.read_pdf else ()
+    work = partial(_source, name, section, pins, folder)
+    return Stage("source", name, 6, params, inputs, work, packages=packages)
 
 
 def _source(
@@ -50,7 +55,7 @@ def _source(
     planned = plan(section, pins, folder, inputs)
     for link in left_out(section, folder):
         context.warn(f"corpus {name}: {link}: the link leads nowhere; it is left out. Mend it, or delete it.")
-    how = (section.extractor, section.heldout_fraction, section.text_format)
+    how = (section.extractor, section.heldout_fraction, section.text_format, section.read_pdf)
     shards = [Shard(number, split.reader, *how) for number, split in enumerate(planned)]
     keys = [shard_key(number, [*how, split.fingerprint]) for number, split in enumerate(planned)]
     totals: Counter[str] = Counter()

@@ -57,6 +57,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
             "inputs": ("[]", Wrong("[{}]", shown="source.inputs.1.kind: missing"), "3"),
             "extractor": CHOICE,
             "text_format": CHOICE,
+            "read_pdf": SWITCH,
             "heldout_fraction": ("1.0", *FRACTION),
             "max_quarantined_fraction": FRACTION,
         },

@@ -11,6 +11,7 @@ from pipelines.source.web.extraction.extract import Extraction, extract_page
 from pipelines.source.web.extraction.text import tidy
 from pipelines.source.web.media_types import media_type
 from pipelines.source.web.page_signals import licence, opt_out
+from pipelines.source.web.pdf import pdf_text
 from pipelines.source.web.warc.responses import Response
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -49,6 +50,7 @@ def page_document(
     extractor: Extractor,
     heldout_fraction: float,
     text_format: TextFormat = "text",
+    read_pdf: bool = False,
 ) -> Document | NotAPage:
     """The document that a response holds; `origin` is the WARC file's name. Raises charsets.UndecodablePageError.
 
@@ -59,6 +61,8 @@ def page_document(
         return NotAPage("http_status")
     converted = response.record_type == "conversion"
     is_text = not converted and _is_text(response)
+    if read_pdf and not converted and _is_pdf(response):
+        return _pdf_document(response, origin, heldout_fraction)
     if not converted and not is_text and not _is_html(response):
         return NotAPage("not_html", _kind(response))
     content = decode(response.body, "charset=utf-8" if converted else _stated(response))
@@ -83,12 +87,35 @@ def page_document(
     )
 
 
+def _pdf_document(response: Response, origin: str, heldout_fraction: float) -> Document | NotAPage:
+    found = pdf_text(response.body)
+    if not found.text:
+        return NotAPage(found.fault or "no_text")
+    return Document(
+        text=found.text,
+        url=response.url,
+        origin=origin,
+        split=draw_split(response.url, heldout_fraction),
+        offset=response.offset,
+        length=response.length,
+        date=response.date,
+        opt_out=opt_out(response.headers, ""),
+        extractor="pdf",
+        attributes=_attributes(Extraction(found.text, "pdf", "", None), response.member),
+    )
+
+
 def _attributes(page: Extraction, member: int | None) -> str | None:
     """JSON of how much of the page its text is, if that was chosen, and of where its record is."""
     attributes = page.telemetry()
     if member is not None:
         attributes["member_offset"] = member
     return json.dumps(attributes) if attributes else None
+
+
+def _is_pdf(response: Response) -> bool:
+    declared = media_type(response.headers.get("content-type", "")).essence
+    return declared.endswith("/pdf") or (not declared and response.body.startswith(b"%PDF-"))
 
 
 def _is_html(response: Response) -> bool:

@@ -63,7 +63,7 @@ def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> N
         sink.quarantine(_place(response, origin), response.reason)
         return
     try:
-        page = page_document(response, origin, sink.extractor, sink.heldout_fraction, sink.text_format)
+        page = page_document(response, origin, sink.extractor, sink.heldout_fraction, sink.text_format, sink.read_pdf)
     except ValueError as error:
         sink.quarantine(_place(response, origin), str(error))
         return
