@@ -11,7 +11,7 @@ Example:
     `result = pipelines.run("data_recipes/corpora/text_to_sql.toml", store)` then builds them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from infra.stage import Stage
 from infra.store import Store
 from pipelines.errors import OptionError
 from pipelines.evaluate.stage import missing_evaluation_data
+from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.graph import Graph
 from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.recipes import Recipe, as_recipe
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from infra.session import OnEvent, RunResult
     from pipelines.mix.simulator import Simulation
 
+HELDOUT_DOCUMENTS = "data/heldout_documents"
+"""Metric of a source."""
 AnyRecipe = Recipe | CorpusRecipe | Path | str
 """A recipe, or the file that holds one."""
 
@@ -74,8 +77,26 @@ class RunPlan:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """Stage id and message of what was warned of when the results to reuse were built."""
-        return [(each.stage.id, message) for each in self.stages for message in each.warnings]
+        """Stage id and message: held-out parts too small to measure on, and what was warned of when the results to
+        reuse were built."""
+        return [
+            *self._tiny_heldouts(),
+            *((each.stage.id, message) for each in self.stages for message in each.warnings),
+        ]
+
+    def _tiny_heldouts(self) -> Iterator[tuple[str, str]]:
+        """Of the corpora that are built and whose evaluation is not."""
+        run = self.graph.lock.run
+        if run is None or not any(each.name == "evaluate" for each in self.to_build):
+            return
+        for each in self.stages:
+            held_out = each.artifact.manifest.metrics.get(HELDOUT_DOCUMENTS) if each.artifact else None
+            if each.stage.name == "source" and held_out is not None and held_out < MIN_UNITS:
+                yield (
+                    each.stage.id,
+                    f"{held_out:.0f} held-out documents are too few to measure bits per byte with an interval, which "
+                    f"needs {MIN_UNITS}. Raise source.heldout_fraction.",
+                )
 
     @property
     def missing_packages(self) -> list[str]:

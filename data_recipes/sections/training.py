@@ -182,7 +182,8 @@ class TrainSection(Section):
     """Peak of one worker in TFLOP/s, the denominator of MFU. If unset, the data sheet of a recognized GPU is used;
     otherwise MFU is not reported."""
     price_per_worker_hour: PositiveFloat | None = None
-    """Price per worker-hour in your currency, from which the report computes the cost of each checkpoint."""
+    """Price per worker-hour in your currency, from which the report computes the cost of each checkpoint, and a plan
+    that of every stage: one that has no workers counts as one."""
     profile_steps: Annotated[str, Field(pattern=r"^(\d+:\d+)?$")] = ""
     """First and last step of a profiler trace of worker 0, such as "10:13", written beside the result and to MLflow.
     Empty disables it."""

@@ -53,13 +53,13 @@ def command(
 
 
 def plan_table(planned: "Sequence[PlannedStage]", price: float | None = None) -> Table:
-    """What a run would do, stage by stage, and why; time, size and, with a `price` of a worker-hour of training, cost
-    of the stages to build, if earlier results tell."""
+    """What a run would do, stage by stage, and why; time, size and, with a `price` of a worker-hour, cost of the stages
+    to build, if earlier results tell."""
     estimated = any(each.expected_s is not None for each in planned)
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "action", "key"):
         table.add_column(title, no_wrap=True)
-    has_cost = price is not None and any(each.expected_worker_hours is not None for each in planned)
+    has_cost = price is not None
     titles = ["time", "size", *(["cost"] if has_cost else [])]
     for title in titles if estimated else ():
         table.add_column(title, no_wrap=True, justify="right")
@@ -74,16 +74,15 @@ def plan_table(planned: "Sequence[PlannedStage]", price: float | None = None) ->
 
 
 def estimate_text(planned: "Sequence[PlannedStage]", price: float | None = None) -> str:
-    """Time, size and, with a `price` of a worker-hour of training, cost of all stages to build; empty if no earlier
-    result tells."""
+    """Time, size and, with a `price` of a worker-hour, cost of the stages to build; empty if no earlier result tells."""
     building = [each for each in planned if each.action == "build"]
     estimated = [each for each in building if each.expected_s is not None]
     if not estimated:
         return ""
     seconds = sum(each.expected_s or 0.0 for each in estimated)
     size = sum(each.expected_bytes or 0 for each in estimated)
-    hours = sum(each.expected_worker_hours or 0.0 for each in estimated)
-    cost = f", and {hours * price:,.2f} for {hours:.3g} worker-hours of training" if price and hours else ""
+    hours = sum(_worker_hours(each) for each in estimated)
+    cost = f", and {hours * price:,.2f} for {hours:.3g} worker-hours" if price else ""
     unknown = len(building) - len(estimated)
     without = f" Nothing is known of {unknown} that this store never built." if unknown else ""
     return (
@@ -95,6 +94,12 @@ def estimate_text(planned: "Sequence[PlannedStage]", price: float | None = None)
 def _estimates(planned: "PlannedStage", price: float | None) -> list[str]:
     if planned.expected_s is None or planned.expected_bytes is None:
         return ["", "", ""]
-    hours = planned.expected_worker_hours
-    cost = "" if hours is None or price is None else f"{hours * price:,.2f}"
+    cost = "" if price is None else f"{_worker_hours(planned) * price:,.2f}"
     return [duration_text(planned.expected_s), bytes_text(planned.expected_bytes), cost]
+
+
+def _worker_hours(planned: "PlannedStage") -> float:
+    """Of all workers of a training. Any other stage counts as one worker for as long as it takes: a machine of that
+    price has to be there meanwhile."""
+    counted = planned.expected_worker_hours
+    return (planned.expected_s or 0.0) / 3600 if counted is None else counted

@@ -173,17 +173,18 @@ def test_the_plan_estimates_time_and_size_where_earlier_results_tell():
     assert estimate_text([unknown]) == ""
 
 
-def test_the_plan_prices_the_worker_hours_of_training_that_earlier_results_took():
+def test_the_plan_prices_every_stage_by_what_earlier_results_took():
     train, mix = planned(("train", "1"), ("mix", "1"))
     train = replace(train, expected_s=130.0, expected_bytes=19_000_000, expected_worker_hours=8.0)
-    mix = replace(mix, expected_s=2.0, expected_bytes=450)
+    mix = replace(mix, expected_s=720.0, expected_bytes=450)
     out = io.StringIO()
     Console(file=out, width=120).print(plan_table([train, mix], price=2.5))
     header, first, second = out.getvalue().splitlines()
     assert "cost" in header
     assert "19.0 MB  20.00  never built" in first
-    assert "450 B         never built" in second
-    assert "20.00 for 8 worker-hours of training" in estimate_text([train, mix], price=2.5)
+    # A stage without workers of its own keeps one machine busy.
+    assert "450 B   0.50  never built" in second
+    assert "20.50 for 8.2 worker-hours" in estimate_text([train, mix], price=2.5)
     assert "worker-hours" not in estimate_text([train, mix])
 
 
