@@ -79,19 +79,15 @@ class RunPlan:
     def warnings(self) -> list[tuple[str, str]]:
         """Stage id and message: held-out parts too small to measure on, and what was warned of when the results to
         reuse were built."""
-        return [
-            *self._tiny_heldouts(),
-            *((each.stage.id, message) for each in self.stages for message in each.warnings),
-        ]
+        reused = [(each.stage.id, message) for each in self.stages for message in each.warnings]
+        return [*self._tiny_heldouts(), *reused]
 
     def _tiny_heldouts(self) -> Iterator[tuple[str, str]]:
-        """Of the corpora that are built and whose evaluation is not."""
-        run = self.graph.lock.run
-        if run is None or not any(each.name == "evaluate" for each in self.to_build):
-            return
+        """Of the corpora that are built and whose documents will be scored."""
+        scored = {name for each in self.to_build if each.name == "evaluate" for name in each.inputs}
         for each in self.stages:
             held_out = each.artifact.manifest.metrics.get(HELDOUT_DOCUMENTS) if each.artifact else None
-            if each.stage.name == "source" and held_out is not None and held_out < MIN_UNITS:
+            if held_out is not None and held_out < MIN_UNITS and f"tokens:{each.stage.subject}" in scored:
                 yield (
                     each.stage.id,
                     f"{held_out:.0f} held-out documents are too few to measure bits per byte with an interval, which "

@@ -74,7 +74,7 @@ def plan_table(planned: "Sequence[PlannedStage]", price: float | None = None) ->
 
 
 def estimate_text(planned: "Sequence[PlannedStage]", price: float | None = None) -> str:
-    """Time, size and, with a `price` of a worker-hour, cost of the stages to build; empty if no earlier result tells."""
+    """Time, size and, with a `price` of a worker-hour, cost of the stages to build; empty if no result tells."""
     building = [each for each in planned if each.action == "build"]
     estimated = [each for each in building if each.expected_s is not None]
     if not estimated:
