@@ -14,12 +14,7 @@ from urllib.parse import quote
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  MLflow would import it later, in the tracking thread
 from mlflow import MlflowClient
-from mlflow.entities import (
-    LoggedModelInput,
-    LoggedModelOutput,
-    Metric,
-    Param,
-)
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric, Param
 from mlflow.entities.lifecycle_stage import LifecycleStage
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
 
@@ -28,6 +23,7 @@ from infra.context import Event
 from infra.events import read_events
 from infra.store import MANIFEST
 from infra.tracking.datasets import dataset_input, part_name, read_manifest
+from infra.tracking.model_files import log_model_files
 from infra.tracking.shapes import (
     batches,
     flatten,
@@ -180,7 +176,7 @@ class Projection:
         manifest = read_manifest(path)
         self._tell_parent(manifest, path, event)
         if self._has_model(event, path):
-            self._ensure_model(manifest, self._runs[PARENT])
+            self._ensure_model(manifest, self._runs[PARENT], path)
 
     def _log_points(self, event: Event) -> None:
         stage = self._stages[event["stage"]]
@@ -209,7 +205,7 @@ class Projection:
         if path:
             manifest, stage = read_manifest(path), self._stages[event["stage"]]
             if self._has_model(event, path):
-                self._ensure_model(manifest, run_id)
+                self._ensure_model(manifest, run_id, path)
             model = self._find_model(manifest.key) or self._measured_model(stage)
             step = _step(manifest, stage, 0)
             self._log_metrics(run_id, manifest.metrics, event, step, model.model_id if model else None)
@@ -313,8 +309,8 @@ class Projection:
         folder = self._stages[event["stage"]]["model_output"]
         return bool(folder) and (path / folder).is_dir()
 
-    def _ensure_model(self, manifest: Manifest, source_run: str) -> None:
-        """Make the model of a committed checkpoint, whose files stay in the store."""
+    def _ensure_model(self, manifest: Manifest, source_run: str, path: Path) -> None:
+        """Make the model of a committed checkpoint. Its files stay in the store, but for those that MLflow can load."""
         model = self._find_model(manifest.key) or self._client.create_logged_model(
             self.experiment_id,
             name=f"{self._short_name}-{part_name(manifest)}",
@@ -323,6 +319,7 @@ class Projection:
             params=dict(flatten(manifest.params)),
             model_type="checkpoint",
         )
+        log_model_files(self._client, model, manifest, path)
         self._client.finalize_logged_model(model.model_id, "READY")
         for run_id in dict.fromkeys([source_run, self._runs[PARENT]]):
             outputs = self._client.get_run(run_id).outputs

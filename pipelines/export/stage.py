@@ -14,7 +14,7 @@ from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.artifacts.exported import MODEL, write_agreement
 from pipelines.export.inputs import ExportInputs
 
-VERSION = 1
+VERSION = 2
 
 
 def stage(run_name: str, section: ExportSection, inputs: ExportInputs[Stage]) -> Stage:
@@ -36,6 +36,7 @@ def stage(run_name: str, section: ExportSection, inputs: ExportInputs[Stage]) ->
 
 def _work(run_name: str, section: ExportSection, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
     from arctic_model.export.exporting import export
+    from pipelines.export.mlflow_model import write_mlflow_model
     from pipelines.export.model_card import CARD, model_card
     from pipelines.export.run_record import read_run
 
@@ -48,5 +49,7 @@ def _work(run_name: str, section: ExportSection, context: StageContext, artifact
     write_agreement(context.out, asdict(agreement))
     card = model_card(read_run(run_name, section.name, inputs), form, dtype, agreement)
     (folder / CARD).write_text(card, encoding="utf-8")
+    if section.to == "huggingface":
+        write_mlflow_model(context.out, folder, dtype)
     scores = {name: value for name, value in inputs.evaluate.manifest.metrics.items() if name.startswith("eval/")}
     return {f"export/{name}": value for name, value in agreement.metrics().items()} | scores

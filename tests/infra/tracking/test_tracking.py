@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pyarrow as pa
 import pytest
@@ -115,6 +118,26 @@ def test_a_checkpoint_is_a_ready_model_with_its_scores(seen: Any):
     assert [made.model_id for made in seen.run("tiny-1").outputs.model_outputs] == [model.model_id]
     [measured] = seen.run("03 evaluate 1").inputs.model_inputs
     assert measured.model_id == model.model_id
+
+
+def test_a_result_that_mlflow_can_load_gives_its_files_to_its_model(store: Store, mlflow_of: Any) -> None:
+    export = replace(plain_stage("export", "hf", {}, mix=SOURCE), model_output="model")
+    story = Story(store, "tiny-1", [SOURCE, export])
+    story.begin(SOURCE)
+    story.commit(SOURCE, {})
+    story.begin(export)
+    files = {"MLmodel": "{}", "model/config.json": "{}", "components/tokenizer/tokenizer.json": "{}"}
+    story.commit(export, {}, files)
+    story.end()
+    catch_up(store.root)
+
+    [model] = mlflow_of(store).models()
+
+    assert str(model.status) == "READY"
+    folder = Path(url2pathname(urlsplit(model.artifact_location).path))
+    for name in files:
+        # A link: it takes no room.
+        assert (folder / name).samefile(store.path(export) / name)
 
 
 def test_scores_have_the_step_that_their_stage_names(store: Store, mlflow_of: Any):
