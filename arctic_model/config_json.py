@@ -108,7 +108,7 @@ def fields(content: Mapping[str, Any]) -> dict[str, Any]:
     _require_family(values)
     missing = [name for name in NAMES.values() if values.get(name) is None]
     if missing:
-        raise ConfigJsonError(f"{', '.join(missing)}: missing. Add what the model was trained with.")
+        raise ConfigJsonError(f"{', '.join(missing)}: missing. Add the value that the model was trained with.")
     read = {field: values[name] for field, name in NAMES.items()}
     shape = {field: value for field, name in SHAPE.items() if _is_set(name, value := values.get(name))}
     if shape.get("head_size") and shape["head_size"] * read["num_heads"] == read["hidden_size"]:
@@ -142,7 +142,7 @@ def _yarn_fields(place: str, rope: Mapping[str, Any], values: Mapping[str, Any])
         if rope.get(name, computed) != computed:
             raise ConfigJsonError(f"{place}.{name} = {rope[name]!r}: not supported. Use a model without it.")
     if rope.get("factor") is None:
-        raise ConfigJsonError(f"{place} = {rope!r}: factor is missing. Add what the model was trained with.")
+        raise ConfigJsonError(f"{place} = {rope!r}: factor is missing. Add the value that the model was trained with.")
     scaling = {field: rope[name] for field, name in YARN.items() if rope.get(name) is not None}
     return {"yarn_original_positions": values.get("max_position_embeddings")} | scaling
 

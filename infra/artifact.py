@@ -53,7 +53,7 @@ class Manifest:
         if fields["schema_version"] not in (1, SCHEMA_VERSION):
             raise ValueError(f"schema_version is {fields['schema_version']}")
         if recorded_digest != (None if fields["schema_version"] == 1 else _fields_digest(fields)):
-            raise ValueError("it differs from what was committed")
+            raise ValueError("it differs from the committed file")
         fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
         fields["quarantined"] = tuple(fields["quarantined"])
         return cls(**fields)

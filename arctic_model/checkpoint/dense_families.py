@@ -57,10 +57,10 @@ def dense_config(content: Mapping[str, Any]) -> ArcticConfig:
     values |= config_json.rope_fields(content)
     missing = [NAMES.get(field, field) for field, value in values.items() if value is None]
     if missing:
-        raise ConfigJsonError(f"{', '.join(missing)}: missing. Add what the model was trained with.")
+        raise ConfigJsonError(f"{', '.join(missing)}: missing. Add the value that the model was trained with.")
     head_size = content.get("head_dim")
     if family == "qwen3" and head_size is None:
-        raise ConfigJsonError("head_dim: missing. Add what the model was trained with.")
+        raise ConfigJsonError("head_dim: missing. Add the value that the model was trained with.")
     if head_size is not None and head_size * values["num_heads"] != values["hidden_size"]:
         values["head_size"] = head_size
     tied = bool(content.get("tie_word_embeddings", False))

@@ -86,7 +86,7 @@ class Workers:
                 f"{self.patience_s:g}. Look at the disk of the store, or raise the limit."
             )
         failed = [rank for rank, each in enumerate(states) if each == FAILED]
-        raise PeerError(f"A checkpoint failed on workers {failed}, whose own errors say why.")
+        raise PeerError(f"A checkpoint failed on workers {failed}, whose own errors have the reason.")
 
     def only_first(self, work: Callable[[], T]) -> T | None:
         """Run `work` on worker 0. The others wait for it without a timeout, and get None."""

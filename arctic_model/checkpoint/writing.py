@@ -164,7 +164,7 @@ def _digests(scratch: Path, layout: Layout, written: list[int], workers: Workers
         if written[number] != file.num_bytes:
             raise CheckpointError(
                 f"{scratch / file.name}: the workers wrote {written[number]} bytes of {file.num_bytes}. The optimizer "
-                "does not hold what the layout expects."
+                "does not hold the bytes that the layout expects."
             )
         digest = file_sha256(scratch / file.name, progress)
         digests[number] = torch.frombuffer(bytearray.fromhex(digest), dtype=torch.uint8)

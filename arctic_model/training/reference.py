@@ -86,7 +86,7 @@ class Reference:
         if (missing or missing_heldout) and not at_start:
             raise CheckpointError(
                 f"{self._file(self._steps.start).parent}: files are missing, and the weights that they come from have "
-                f"been trained since. Remove {self._folder} to fine-tune anew."
+                f"been trained since. Remove {self._folder} to fine-tune again."
             )
         for first in missing:
             steps = range(first + 1, min(first + STEPS_PER_FILE, self._steps[-1]) + 1)

@@ -185,7 +185,7 @@ class Saver:
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
         if checkpoint.config.with_context_of(self._config) != self._config:
             raise CheckpointError(
-                f"{checkpoint.folder}: was trained as {checkpoint.config}, the recipe says {self._config}. "
+                f"{checkpoint.folder}: was trained as {checkpoint.config}, the recipe has {self._config}. "
                 "Give the run its old model section back, or train from the start."
             )
         self._engine.load(checkpoint.state.updates, _reporting(checkpoint.read_slice, progress))

@@ -28,7 +28,7 @@ class LoraSection(Section):
     experts, each with adapters of its own."""
     quantize_base: bool = False
     """Hold the frozen matrices of the layers in FP8 (e4m3 with a scale per block of 128 x 128, as `to = "fp8"` exports
-    them): a byte per weight. The result is the adapters merged into what the blocks hold."""
+    them): a byte per weight. The result is the adapters merged into the quantized matrices."""
 
     @model_validator(mode="after")
     def _peft_has_the_format(self) -> Self:

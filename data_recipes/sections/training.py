@@ -245,6 +245,6 @@ class TrainSection(Section):
         first, last = map(int, (self.profile_steps or "1:1").split(":"))
         if not 1 <= first <= last:
             raise ValueError(
-                f"profile_steps = {self.profile_steps!r}: steps count from 1, first to last. Use 10:13, say."
+                f"profile_steps = {self.profile_steps!r}: steps count from 1, first to last. Use 10:13, for example."
             )
         return self

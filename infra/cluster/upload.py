@@ -64,9 +64,9 @@ class Upload:
             return
         files = self._largest(Counter(self.files), "files")
         raise UploadError(
-            f"{self}{files}. A Ray head takes less than {LIMIT_BYTES // 2**20} MiB. Name what the job does not need in "
-            f"{self.folder / '.gitignore'} or .rayignore, or submit from a smaller folder; data belongs on the file "
-            "system that the cluster's machines share."
+            f"{self}{files}. A Ray head takes less than {LIMIT_BYTES // 2**20} MiB. List files that the job does not "
+            f"need in {self.folder / '.gitignore'} or .rayignore, or submit from a smaller folder; data belongs on "
+            "the file system that the cluster's machines share."
         )
 
     def _by_folder(self) -> Counter[str]:

@@ -93,7 +93,7 @@ class Capacity:
         if self.limits is None or self.limits.holds(demand) or Limits(machines_up()).holds(demand):
             return
         raise CapacityError(
-            f"{who} needs {demand}, the cluster can have {_size(self.limits)}. Lower what its section asks for, or "
+            f"{who} needs {demand}, the cluster can have {_size(self.limits)}. Lower the resources of its section, or "
             "raise the pools' limits."
         )
 
@@ -134,8 +134,8 @@ class Wait:
         if self._capacity.limits is None and now - self._held > self._capacity.patience_s:
             raise CapacityError(
                 f"{self._stage_id} needs {self._demand}, and no machines that could hold it came up within "
-                f"{self._capacity.patience_s / 60:g} min: the cluster has {_size(Limits(machines_up()))}. Lower what "
-                f"its section asks for, add machines, or wait longer with {PATIENCE_VARIABLE}."
+                f"{self._capacity.patience_s / 60:g} min: the cluster has {_size(Limits(machines_up()))}. Lower "
+                f"the resources of its section, add machines, or wait longer with {PATIENCE_VARIABLE}."
             )
 
     def fits(self) -> bool:

@@ -74,7 +74,7 @@ def damage(file: Path) -> DamageError:
     """The error for a damaged committed file."""
     folder = committed_folder(file)
     return DamageError(
-        f"{file}: damaged, it differs from what was committed. Delete {folder} and run the same command again to build "
+        f"{file}: damaged, it differs from the committed file. Delete {folder} and run the same command again to build "
         "that result again."
     )
 

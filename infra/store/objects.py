@@ -254,7 +254,7 @@ class Objects:
         except (FileNotFoundError, failures.NotFoundError) as error:
             raise MissingObjectError(self._message(name, error, "Correct the address, or make the bucket.")) from None
         except failures.AlreadyExistsError as error:
-            raise ExistsError(self._message(name, error, "Read what is there.")) from None
+            raise ExistsError(self._message(name, error, "Read the existing object.")) from None
         except failures.PreconditionError as error:
             raise ChangedObjectError(self._message(name, error, "Read it again.")) from None
         except (failures.BaseError, PermissionError, TimeoutError, ConnectionError) as error:

@@ -39,7 +39,7 @@ def regress(mixtures: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> li
     Raises ValueError if there are too few mixtures.
     """
     if len(mixtures) < MIN_MIXTURES:
-        raise ValueError(f"{len(mixtures)} mixtures tell nothing about others; try at least {MIN_MIXTURES}")
+        raise ValueError(f"{len(mixtures)} mixtures are too few to predict others; try at least {MIN_MIXTURES}")
     fitted = []
     for method, fit in METHODS.items():
         others = [np.arange(len(mixtures)) != left_out for left_out in range(len(mixtures))]

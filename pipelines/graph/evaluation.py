@@ -209,7 +209,7 @@ def _check(options: EvaluationOptions) -> None:
     if options.gpus_per_actor < 0:
         raise OptionError(f"--gpus-per-actor {options.gpus_per_actor:g}: it must be 0, for the CPU, or more.")
     if options.unsafe not in ("", UNSAFE):
-        raise OptionError(f"--unsafe {options.unsafe!r}: say '{UNSAFE}', in these words, or leave it out.")
+        raise OptionError(f"--unsafe {options.unsafe!r}: write '{UNSAFE}', in these words, or leave it out.")
 
 
 def _stage(

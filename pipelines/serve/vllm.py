@@ -69,7 +69,7 @@ class VllmOptions:
             own = REMOTE_CODE / file.name
             if not own.is_file() or own.read_bytes() != file.read_bytes():
                 raise OptionError(
-                    f"{file}: vLLM would run this code, and it is not what this version's export writes. Export the "
+                    f"{file}: vLLM would run this code, and it differs from the export's own. Export the "
                     "checkpoint again."
                 )
 

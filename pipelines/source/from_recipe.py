@@ -58,7 +58,7 @@ def _fingerprint(item: Input, folder: InputFolder) -> Any:
     try:
         canonical_json(content)
     except TypeError as error:
-        raise ExtensionError(f"{item.kind}: what its fingerprint returns: {error}.") from None
+        raise ExtensionError(f"{item.kind}: its fingerprint is no plain data: {error}.") from None
     return {"class": extension.fingerprint(), "content": content}
 
 

@@ -231,7 +231,7 @@ def test_a_reader_of_ones_own_travels_to_a_process_that_does_not_know_its_module
         (source(), r"notes.toml: source.inputs.1.path = 'notes': no Markdown file. Name another folder."),
         (source(", titel = true"), r"notes.toml: source.inputs.1.titel = True: unknown field. Did you mean title"),
         ('{ kind = "own_notes:Links" }', r"own_notes:Links: it has no method fingerprint\(self, folder\)"),
-        (source(kind="Unplain"), r"own_notes:Unplain: what its fingerprint returns: value.folder is"),
+        (source(kind="Unplain"), r"own_notes:Unplain: its fingerprint is no plain data: value.folder is"),
         ('{ kind = "warx" }', r"source.inputs.1.kind = 'warx': must be one of 'warc', .* or a class, such as"),
     ],
 )

@@ -1,8 +1,10 @@
 """The prose for users is plain technical English: README, guides, decisions, help texts and descriptions of fields."""
 
+import ast
 import re
 import subprocess
 import sys
+from inspect import cleandoc
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,14 @@ BUDGET_PER_1000_WORDS = {
     "things that say or tell": 0.3,
     "archaic verbs": 0.3,
 }
+DOCSTRINGS_PER_1000_WORDS = {
+    "what-clause": 8.5,
+    "where for if": 4.0,
+    "things that say or tell": 2.0,
+    "archaic verbs": 2.5,
+}
+"""Of docstrings, which address who reads the code: as measured, so that no change makes them harder to read."""
+PACKAGES = ("arctic_model", "data_recipes", "infra", "pipelines")
 YOU_PER_1000_WORDS = 10.0
 """Guides address the reader: README, tutorials and how-tos have at least so many "you" and "your"."""
 
@@ -47,12 +57,33 @@ def texts() -> dict[str, str]:
     return texts
 
 
+@pytest.fixture(scope="module")
+def code() -> dict[str, ast.Module]:
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+
+
 @pytest.mark.parametrize("habit", HABITS)
 def test_the_prose_keeps_to_its_budget(habit, texts):
-    words = sum(len(text.split()) for text in texts.values())
-    hits = [f"{source}: {hit}" for source, text in texts.items() for hit in passages(HABITS[habit], text)]
-    rate = 1000 * len(hits) / words
-    assert rate <= BUDGET_PER_1000_WORDS[habit], f"{rate:.2f} per 1,000 of {words} words:\n" + "\n".join(hits)
+    require_budget(habit, texts, BUDGET_PER_1000_WORDS[habit])
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_error_messages_keep_to_the_budget_of_the_prose(habit, code):
+    texts = {source: prose("\n\n".join(messages(tree))) for source, tree in code.items()}
+    require_budget(habit, texts, BUDGET_PER_1000_WORDS[habit])
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_docstrings_keep_to_their_budget(habit, code):
+    texts = {source: prose("\n\n".join(docstrings(tree))) for source, tree in code.items()}
+    require_budget(habit, texts, DOCSTRINGS_PER_1000_WORDS[habit])
+
+
+def test_messages_and_docstrings_are_seen():
+    tree = ast.parse('''"""Of the module."""\nLIMIT = 1\n"""Of the name."""\nraise ValueError(f"{LIMIT} is too low")''')
+    assert messages(tree) == [" is too low"]
+    assert docstrings(tree) == ["Of the module.", "Of the name."]
 
 
 def test_guides_address_the_reader(texts):
@@ -78,6 +109,29 @@ def test_each_habit_is_recognized(habit, sentence):
 @pytest.mark.parametrize("sentence", ["What does it cost?", "Open the folder where the store is.", "Run `say`."])
 def test_a_question_a_location_and_code_are_no_habit(sentence):
     assert not [hit for pattern in HABITS.values() for hit in passages(pattern, prose(sentence))]
+
+
+def require_budget(habit: str, texts: dict[str, str], budget: float) -> None:
+    words = sum(len(text.split()) for text in texts.values())
+    hits = [f"{source}: {hit}" for source, text in texts.items() for hit in passages(HABITS[habit], text)]
+    rate = 1000 * len(hits) / words
+    assert rate <= budget, f"{rate:.2f} per 1,000 of {words} words:\n" + "\n".join(hits)
+
+
+def messages(tree: ast.Module) -> list[str]:
+    """The strings of errors that are raised, without the values in them."""
+    raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc is not None]
+    return [part.value for error in raised for part in ast.walk(error) if is_string(part)]
+
+
+def docstrings(tree: ast.Module) -> list[str]:
+    """The docstrings of modules, classes and functions, and the strings below names that describe them."""
+    expressions = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    return [cleandoc(value.value) for value in expressions if is_string(value)]
+
+
+def is_string(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def prose(markdown: str) -> str:

@@ -75,8 +75,8 @@ class ChatTemplate:
         answered = self._render(messages[: turn + 1], False)
         if not (text.startswith(answered) and answered.startswith(prompt)):
             raise TemplateError(
-                "the chat template renders a turn otherwise once the conversation goes on, so it does not show what "
-                "the assistant said. Put {% generation %} and {% endgeneration %} around the assistant's turn in it."
+                "the chat template renders a turn otherwise once the conversation goes on, so the assistant's turn "
+                "cannot be read from it. Put {% generation %} and {% endgeneration %} around the assistant's turn."
             )
         # Blank lines behind the end of the turn belong to the template: an answer has ended before them.
         return len(prompt), len(answered.rstrip())

@@ -37,7 +37,7 @@ def command(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Estimate what a run needs: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
+    """Estimate the needs of a run: memory per GPU by part, traffic, step time, days and cost. Starts nothing."""
     if inference:
         _refuse({"--ep": ep, "--micro-batch": micro_batch}, "training")
         _refuse({"--checkpoint-layers": checkpoint_layers, "--roofline": roofline, "--finetune": finetune}, "training")

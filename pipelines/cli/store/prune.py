@@ -30,7 +30,7 @@ def command(
     forget: Annotated[
         list[str] | None, typer.Option(metavar="RUN", help="Do not keep the results of this run.")
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply", "--yes", help="Remove what is listed.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", "--yes", help="Remove the listed results.")] = False,
 ) -> None:
     """List results that no run or recipe uses, work of dead attempts and unused content, and remove them with
     --apply. Whatever a run uses now stays."""

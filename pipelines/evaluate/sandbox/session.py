@@ -50,7 +50,7 @@ class Zygote:
 
     def __init__(self, unsafe: str = "", ceiling: Ceiling = ALL) -> None:
         if unsafe not in ("", UNSAFE):
-            raise ValueError(f'unsafe={unsafe!r}: say "{UNSAFE}" to run without isolation, or leave it out.')
+            raise ValueError(f'unsafe={unsafe!r}: write "{UNSAFE}" to run without isolation, or leave it out.')
         self._unsafe = unsafe == UNSAFE
         self._command = (*COMMAND, json.dumps(asdict(ceiling)))
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +62,7 @@ class Zygote:
             return
         if sys.platform != "linux":
             raise SandboxUnavailableError(
-                f"What a model wrote runs on Linux only, isolated or not; this is {sys.platform}."
+                f"Code of a model runs on Linux only, isolated or not; this is {sys.platform}."
             )
         self._process = subprocess.Popen(
             self._command,
@@ -83,7 +83,7 @@ class Zygote:
         if (missing := self.isolation.missing()) and not self._unsafe:
             self.stop()
             raise SandboxUnavailableError(
-                f"This machine cannot isolate what a model wrote: it lacks {' and '.join(missing)}. "
+                f"This machine cannot isolate code of a model: it lacks {' and '.join(missing)}. "
                 f'Run on another machine, leave out the tasks that execute, or pass unsafe="{UNSAFE}".'
             )
 

@@ -177,7 +177,7 @@ class _Cursor:
         """A dense matrix (float32) of this shape, left in the file."""
         shape = self.take("qq")
         if shape != (num_rows, num_columns):
-            raise _UnreadableError(f"a matrix of {shape} stands where one of {(num_rows, num_columns)} belongs.")
+            raise _UnreadableError(f"a matrix has the shape {shape} instead of {(num_rows, num_columns)}.")
         self._require(4 * num_rows * num_columns)
         matrix = np.memmap(path, "<f4", "r", self.at, (num_rows, num_columns))
         self.at += matrix.nbytes
@@ -185,7 +185,7 @@ class _Cursor:
 
     def _require(self, size: int) -> None:
         if size > len(self._content) - self.at:
-            raise _UnreadableError(f"it ends after {len(self._content)} bytes, inside what it starts. Copy it again.")
+            raise _UnreadableError(f"it ends after {len(self._content)} bytes, within a field. Copy it again.")
 
 
 def _read(path: Path, cursor: _Cursor, label: str) -> FastTextModel:

@@ -41,7 +41,7 @@ class QualityModel:
         try:
             with safe_open(path, framework="numpy") as file:
                 if (file.metadata() or {}).get("format") != FORMAT:
-                    raise ValueError(f"its header does not say {FORMAT!r}")
+                    raise ValueError(f"its header lacks {FORMAT!r}")
                 weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
         except (SafetensorError, ValueError) as error:
             raise ValueError(

@@ -42,7 +42,8 @@ def _fetch(url: str, target: Path) -> None:
         partial.rename(target)
     except HttpError as error:
         raise InputError(
-            f"crawl: {error}. Correct crawl or base_url, or plan once where the host can be reached: the list is kept."
+            f"crawl: {error}. Correct crawl or base_url, or plan once on a machine that reaches the host: "
+            "the list is kept."
         ) from None
     except OSError as error:
         raise InputError(

@@ -156,7 +156,7 @@ def test_a_disk_may_take_longer_than_a_collective_to_write_and_to_verify(
 
 def test_a_disk_that_stands_still_ends_the_work_of_all(disks: list[list[Any]]) -> None:
     first, last = disks[1]
-    assert first == "PeerError: A checkpoint failed on workers [1], whose own errors say why."
+    assert first == "PeerError: A checkpoint failed on workers [1], whose own errors have the reason."
     assert last.startswith("StalledError: worker 1: nothing was read or written for train.collective_timeout_s = 1.5.")
 
 
@@ -175,7 +175,7 @@ def test_an_error_of_the_writing_is_raised_on_every_worker(pair: tuple[Path, lis
     first, last = answers
     assert "No space left on device" in last[0]
     assert "model-00001-of-00004.safetensors" in last[0]
-    assert first[0] == "A checkpoint failed on workers [1], whose own errors say why."
+    assert first[0] == "A checkpoint failed on workers [1], whose own errors have the reason."
     assert first[1:] == last[1:] == [checkpoint_name(3)]
     written = (home / "failed" / "history.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in written] == [3]

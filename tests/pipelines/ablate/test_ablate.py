@@ -183,7 +183,7 @@ def test_two_searches_are_the_same_bytes(search):
 
 
 def test_too_few_mixtures_are_an_error(search):
-    with pytest.raises(ValueError, match="3 mixtures tell nothing about others; try at least 4"):
+    with pytest.raises(ValueError, match="3 mixtures are too few to predict others; try at least 4"):
         search(3)
 
 

@@ -98,7 +98,7 @@ def root(tmp_path: Path) -> Path:
         ({"actors": 0}, r"--actors 0: it must be 1 or more"),
         ({"chat": "maybe"}, r"--chat 'maybe': there are never, auto, always. Choose one"),
         ({"gpus_per_actor": -1.0}, r"--gpus-per-actor -1: it must be 0, for the CPU, or more"),
-        ({"unsafe": "yes"}, r"--unsafe 'yes': say 'i accept unsafe execution', in these words, or leave it out"),
+        ({"unsafe": "yes"}, r"--unsafe 'yes': write 'i accept unsafe execution', in these words, or leave it out"),
         (
             {"suite": ("race", "hellswag")},
             r"--suite: 'hellswag': no such task or suite. There are enterprise, academic, long_context, ",

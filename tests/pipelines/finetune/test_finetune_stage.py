@@ -268,7 +268,7 @@ def test_a_start_that_is_lost_is_named(workshop: "Workshop") -> None:
     workshop.run("lost", base, None, "dpo")
     shutil.rmtree(workshop.home / "lost-state" / "reference")
 
-    with pytest.raises(CheckpointError, match="Remove .*lost-state to fine-tune anew"):
+    with pytest.raises(CheckpointError, match="Remove .*lost-state to fine-tune again"):
         workshop.run("lost", base, None, "dpo")
 
 

@@ -140,7 +140,7 @@ class HarnessTask:
             return [item for part in self._tasks.values() for item in self._items(part, drawn_rows)]
         except MALFORMED as error:
             raise DataError(
-                f"{self.root / self._definition.files['test']}: not what the harness' {self._definition.page} reads "
+                f"{self.root / self._definition.files['test']}: not as the harness' {self._definition.page} reads them "
                 f"({error!r}). Bring it as its owner gives it out."
             ) from error
 

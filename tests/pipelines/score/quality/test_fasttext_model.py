@@ -139,7 +139,7 @@ def changed(content: bytes, at: int, piece: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c[:-1], "it ends after .* bytes, inside what it starts. Copy it again"),
+        (lambda c: c[:-1], "it ends after .* bytes, within a field. Copy it again"),
         (lambda c: c[:108], "inside its dictionary"),
         (lambda c: c[:6], "it ends after 6 bytes"),
         (lambda c: b"", "no fastText classifier that can be read"),
@@ -152,7 +152,7 @@ def changed(content: bytes, at: int, piece: bytes) -> bytes:
         (lambda c: changed(c, c.index(b"__label__mid") + 22, b"\1"), "it is quantised .* Name the .bin"),
         (
             lambda c: changed(c, c.index(b"__label__mid") + 23, b"\x09"),
-            r"a matrix of \(9, 5\) stands where one of \(4, 5\)",
+            r"a matrix has the shape \(9, 5\) instead of \(4, 5\)",
         ),
     ],
 )

@@ -359,7 +359,7 @@ def test_file_that_the_user_brought_and_nobody_can_read_is_left_out_and_told(lin
     (tmp_path / "race" / "test.jsonl").write_text(f"{json.dumps(race(1))}\n{line}\n")
     chosen, skipped = read_items([HarnessTask("race", tmp_path)], None)
     assert not chosen
-    assert "race/test.jsonl: not what the harness' race/race.yaml reads (" in skipped["race"]
+    assert "race/test.jsonl: not as the harness' race/race.yaml reads them (" in skipped["race"]
 
 
 def test_file_without_a_row_is_told(tmp_path: Path) -> None:
