@@ -1,4 +1,4 @@
-"""One more token on one CPU core: `arctic_model.inference.cpu_pass` against a pass of the whole model over one token.
+"""One more token on one CPU core: `arctic_model.inference.cpu.cpu_pass` against a pass of the whole model.
 
 The quickstart's model with random weights, float32, after 0 to 512 tokens in the cache; and for a scale what a Llama of
 `transformers` with as many layers of the same width takes.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from harness import arguments, interleave, machine, one_core, report
 
-from arctic_model.inference.cpu_pass import CpuPass
+from arctic_model.inference.cpu.cpu_pass import CpuPass
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 

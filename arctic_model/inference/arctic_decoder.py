@@ -5,9 +5,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.inference.cache.slots import Slots, SlotView, zeros
-from arctic_model.inference.cpu_pass import ArcticParts, CpuPass
-from arctic_model.inference.products import reads_rows_fast
-from arctic_model.inference.token_pass import TokenPass
+from arctic_model.inference.cpu.cpu_pass import ArcticParts, CpuPass
+from arctic_model.inference.cpu.products import reads_rows_fast
+from arctic_model.inference.cpu.token_pass import TokenPass
 from arctic_model.layers.attention import LayerCache
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from arctic_model.inference.arctic_decoder import ArcticDecoder
 from arctic_model.inference.completion import Request
-from arctic_model.inference.cpu_pass import ArcticParts
+from arctic_model.inference.cpu.cpu_pass import ArcticParts
 from arctic_model.inference.engine import Engine
 from arctic_model.inference.sampling import GREEDY, Sampling
 

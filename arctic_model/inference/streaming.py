@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arctic_model.inference.arctic_decoder import ArcticDecoder
 from arctic_model.inference.cache.slots import Slots, SlotView, zeros
-from arctic_model.inference.cpu_pass import ArcticParts
+from arctic_model.inference.cpu.cpu_pass import ArcticParts
 from arctic_model.inference.language_model import no_mask
 from arctic_model.inference.sampling import GenerationError
 from arctic_model.layers.attention import LayerCache

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from arctic_model.inference.cache.slots import Slots
-from arctic_model.inference.cpu_pass import CpuPass
+from arctic_model.inference.cpu.cpu_pass import CpuPass
+from arctic_model.inference.cpu.products import FEW_ROWS, Product, can_pack
+from arctic_model.inference.cpu.token_pass import TokenPass
 from arctic_model.inference.language_model import Part, packed_mask
-from arctic_model.inference.products import FEW_ROWS, Product, can_pack
-from arctic_model.inference.token_pass import TokenPass
 from arctic_model.layers.attention import LayerCache
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -41,7 +41,7 @@ def model(request: pytest.FixtureRequest) -> ArcticModel:
 
 @pytest.fixture(autouse=True)
 def packs_small_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arctic_model.inference.products.PACKED_BYTES", 0)
+    monkeypatch.setattr("arctic_model.inference.cpu.products.PACKED_BYTES", 0)
 
 
 def read_at_once(model: ArcticModel, ids: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Product:
     def __call__(self, rows: Float[Tensor, "N D"]) -> Sequence[Float[Tensor, "N O"]]:
         """The rows times each weight."""
         if self._arrays and len(rows) <= FEW_ROWS:
-            from arctic_model.inference.row_kernels import multiply
+            from arctic_model.inference.cpu.row_kernels import multiply
 
             few = rows.contiguous().numpy()
             return [torch.from_numpy(multiply(weight, few)) for weight in self._arrays]
@@ -77,7 +77,7 @@ class FewRowsMixture:
         return len(rows) <= self._most
 
     def __call__(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-        from arctic_model.inference.row_kernels import mix_experts
+        from arctic_model.inference.cpu.row_kernels import mix_experts
 
         out = torch.zeros_like(rows, memory_format=torch.contiguous_format)
         mix_experts(rows.contiguous().numpy(), out.numpy(), *self._arrays)
@@ -85,7 +85,7 @@ class FewRowsMixture:
 
 
 def reads_rows_fast(weight: Tensor) -> bool:
-    """Whether `arctic_model.inference.row_kernels` multiplies few rows with such a weight sooner than torch does."""
+    """Whether `arctic_model.inference.cpu.row_kernels` multiplies few rows by such a weight sooner than torch."""
     is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous()
     return is_plain and torch.get_num_threads() <= MAX_THREADS
 
@@ -101,7 +101,7 @@ def array(weight: Tensor) -> np.ndarray:
 
 
 def mixture_arrays(moe: Mixture) -> tuple[Any, ...]:
-    """Router and experts, as `arctic_model.inference.row_kernels.mix_experts` takes them."""
+    """Router and experts, as `arctic_model.inference.cpu.row_kernels.mix_experts` takes them."""
     bias, experts = moe.gate.e_score_correction_bias, moe.experts
     router = array(moe.gate.weight), NONE if bias is None else array(bias.float()), moe.gate.top_k
     return *router, array(experts.w1), array(experts.w2), array(experts.w3)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from arctic_model.inference.cpu_pass import ArcticParts
-from arctic_model.inference.products import NONE, array, mixture_arrays, reads_rows_fast
+from arctic_model.inference.cpu.cpu_pass import ArcticParts
+from arctic_model.inference.cpu.products import NONE, array, mixture_arrays, reads_rows_fast
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
 from arctic_model.layers.attention import Attention, LayerCache
 from arctic_model.layers.normalization import RMSNorm
@@ -24,7 +24,7 @@ class TokenPass:
 
     def __init__(self, model: ArcticParts) -> None:
         # numba takes 0.4 s to import, and a GPU never decodes here.
-        from arctic_model.inference import row_kernels
+        from arctic_model.inference.cpu import row_kernels
 
         assert reads_rows_fast(model.lm_head.weight)
         self._kernels = row_kernels

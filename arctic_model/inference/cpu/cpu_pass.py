@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.config import ArcticConfig
-from arctic_model.inference.products import FewRowsMixture, Product, reads_rows_fast
+from arctic_model.inference.cpu.products import FewRowsMixture, Product, reads_rows_fast
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
 from arctic_model.layers.attention import Attention, LayerCache
 from arctic_model.layers.embedding import TiedHead

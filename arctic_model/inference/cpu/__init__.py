@@ -1,0 +1,1 @@
+"""Decoding on a CPU: compiled products and passes for few rows."""
