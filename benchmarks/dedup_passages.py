@@ -27,7 +27,7 @@ from data_recipes.schema import DedupSection
 
 WORDS, DOCUMENTS = 50, 3
 SECTION = DedupSection(min_passage_words=WORDS, max_line_documents=DOCUMENTS)
-BRUTE_FORCE_DOCUMENTS = 400
+BRUTE_FORCE_DOCUMENTS = 200
 GOAL = "every repeated run of 50 words and no other word; at least 10 x datatrove's sentence deduplication"
 
 
@@ -79,12 +79,18 @@ def datatrove_lines(documents: Path, folder: Path) -> None:
     """Lines that stand in several documents, removed from all but the first."""
     from datatrove.pipeline.dedup import sentence_dedup
     from datatrove.pipeline.readers import ParquetReader
+    from datatrove.utils.hashing import HashConfig
     from datatrove.utils.logging import logger
 
     logger.remove()
     sentence_dedup.load_word_tokenizer = lambda language: SimpleNamespace(word_tokenize=str.split)
     config = sentence_dedup.SentDedupConfig(
-        n_sentences=1, split_sentences=False, only_dedup_in_index=False, min_doc_words=0, min_num_sentences=0
+        n_sentences=1,
+        split_sentences=False,
+        only_dedup_in_index=False,
+        min_doc_words=0,
+        min_num_sentences=0,
+        hash_config=HashConfig(precision=64, hash_fc="sha1"),
     )
 
     def read() -> Iterator[Any]:
