@@ -26,6 +26,7 @@ from decode_contender import CONTENDERS
 from harness import arguments, machine, report
 
 from arctic_model import ArcticConfig, ArcticModel
+from arctic_model.checkpoint.huge_pages import move_to_huge_pages
 from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.export.formats import FORMATS
 from arctic_model.sizing import count_parameters
@@ -167,14 +168,16 @@ def step_bytes(batch: int) -> float:
 
 
 def bandwidth() -> float:
-    """Bytes per second of reading memory that no cache holds, the best of five."""
-    values = torch.ones(2**28)
+    """Bytes per second of reading memory that no cache holds, in pages as those of a loaded model, the best of five."""
+    memory = torch.nn.Linear(2**14, 2**14, bias=False)
+    move_to_huge_pages(memory)
+    values = memory.weight.detach().fill_(1).flatten()
     seconds = []
     for _ in range(5):
         started = time.process_time()
         values.sum()
         seconds.append(time.process_time() - started)
-    return values.numel() * 4 / min(seconds)
+    return values.nbytes / min(seconds)
 
 
 def write_exports(folder: Path, names: list[str]) -> None:
