@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from pipelines.source.web.extraction.dom import length
 from pipelines.source.web.extraction.layout.boilerplate import main_part_of
 from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, WEIGHTS, features
-from pipelines.source.web.extraction.visible import visible_tree
+from pipelines.source.web.extraction.visible import visible_page
 
 ARTICLE_WEIGHT = 0.3
 MIN_PAGES = 4
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _features(html: str) -> dict[str, float]:
-    body = visible_tree(html).body
+    body = visible_page(html).tree.body
     if body is None:
         return {}
     main, text, shares = main_part_of(body, length(body))

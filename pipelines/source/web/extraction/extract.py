@@ -12,13 +12,13 @@ from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.document_sink import Extractor, TextFormat
 from pipelines.source.web.extraction.code import CODE
-from pipelines.source.web.extraction.dom import inked, length
+from pipelines.source.web.extraction.dom import inked
 from pipelines.source.web.extraction.formats import FORMATS, Format
 from pipelines.source.web.extraction.layout.boilerplate import keep_main_part, without_surroundings
 from pipelines.source.web.extraction.layout.second_choice import choose_again, is_little
 from pipelines.source.web.extraction.stated import stated_instead
 from pipelines.source.web.extraction.text import prose, tidy
-from pipelines.source.web.extraction.visible import visible_tree
+from pipelines.source.web.extraction.visible import visible_page
 
 MAX_CHARACTERS = 16 * 2**20
 """Characters of a page that are looked at, the bytes of the largest WARC record that is read: what follows is cut
@@ -101,10 +101,9 @@ def _extract(html: str, extractor: Extractor, form: Format) -> Extraction:
     nesting = _nesting(html, num_tags)
     if num_tags > MAX_PARSED_TAGS or nesting > MAX_PARSED_NESTING:
         return Extraction(_without_tags(html), "none", "", None)
-    tree = visible_tree(html)
+    tree, visible = visible_page(html)
     if tree.body is None or extractor == "all_text" or num_tags > MAX_TAGS or nesting > MAX_NESTING:
         return Extraction(form.all_text(tree), "resiliparse", "", None)
-    visible = length(tree.body)
     page_type, engine = "", "resiliparse"
     if extractor == "main_content":
         text = form.main_content(tree)

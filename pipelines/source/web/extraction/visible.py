@@ -10,7 +10,7 @@ go, as they would stand in the middle of their words.
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 
 from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
 
@@ -24,7 +24,7 @@ MAX_JOINED_CHARACTERS = 2000
 """Characters of a text from which what follows a `ruby` is not joined to it, which would take quadratic time."""
 MIN_WRAPPED_SHARE = 0.5
 """Share of a page's text from which it is the page that stands in `noscript` or in a figure."""
-MAX_TEXT_READS = 20
+MAX_TEXT_READS = 100
 """Times that the text of a page is read to find what it repeats."""
 MAX_ON_SCREEN = 900
 """Pixels that an element is moved by and may still be seen."""
@@ -45,7 +45,9 @@ _HEADED = ":is(h1,h2,h3,h4,h5,h6,summary,dt,th,legend,caption,[role=heading])"
 _NO_CONTROLS = f":is(button,label):is({_HEADED} *,button:has(h1,h2,h3,h4,h5,h6),label:has(p,pre,table,ul))"
 """Buttons and labels that are headings, or stand around what is no control."""
 _FORMULAS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS}"
-_TAGS = f"{','.join(_UNPRINTED)},ruby,figure:has(p),figcaption:has(p),iframe,pre,dialog,{_NO_CONTROLS},{_FORMULAS}"
+_WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2)"
+"""What may stand around most of a page."""
+_TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,dialog,{_NO_CONTROLS},{_FORMULAS}"
 SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{_STYLES},[hidden],[popover],[aria-hidden=true]:not(:empty)"
 """What is not printed as it stands, in one search of the page."""
 _OPEN_IFRAME = re.compile(r"<iframe\b[^<>]*>(?!\s*</iframe)", re.IGNORECASE)
@@ -79,17 +81,25 @@ _OFFSETS = (
 )
 
 
-def visible_tree(html: str) -> HTMLTree:
+class VisiblePage(NamedTuple):
     """The tree of a page without what is not visible, its formulas and listings made plain."""
+
+    tree: HTMLTree
+    characters: int
+    """Characters of its body that are not blank."""
+
+
+def visible_page(html: str) -> VisiblePage:
+    """A page as a browser shows it."""
     tree = HTMLTree.parse(html)
     body = tree.body
     if body is None:
-        return tree
+        return VisiblePage(tree, 0)
     special = _Special.below(body)
     if special.swallows_page:
         # To a browser that runs scripts `noscript` is text that ends with its end tag; to the parser an `iframe` in it
         # that is not closed goes on to the end of the page.
-        return visible_tree(_OPEN_IFRAME.sub("", html))
+        return visible_page(_OPEN_IFRAME.sub("", html))
     if special.has_formulas:
         write_formulas(tree, body)
     if special.has_editors:
@@ -98,15 +108,17 @@ def visible_tree(html: str) -> HTMLTree:
         mark_blank_lines(listing)
     for element in special.unprinted:
         element.remove()
-    _remove_hidden(body, special.maybe_hidden)
-    _remove_repeated(body, special.not_for_screen_readers)
+    characters = length(body)
+    characters -= _remove_hidden(special.maybe_hidden, characters)
+    if _remove_repeated(special.not_for_screen_readers, characters):
+        characters = length(body)
     for wrapper in special.wrappers:
         wrapper.replace_with(*wrapper.child_nodes.values())
     for ruby in special.rubies:
         _join(tree, ruby)
-    _open_most_of_the_page(body, special.figures)
-    _open_most_of_the_page(body, body.query_selector_all("noscript:has(p,li,h1,h2)").values())
-    return tree
+    _open_most_of_the_page(special.figures, characters)
+    characters += _open_most_of_the_page(special.noscripts, characters)
+    return VisiblePage(tree, characters)
 
 
 class _Special:
@@ -119,6 +131,7 @@ class _Special:
         self.wrappers: list[ElementNode] = []
         self.rubies: list[ElementNode] = []
         self.figures: list[ElementNode] = []
+        self.noscripts: list[ElementNode] = []
         self.listings: list[ElementNode] = []
         self.has_formulas = self.has_editors = self.swallows_page = False
 
@@ -139,6 +152,8 @@ class _Special:
             self.unprinted.append(element)
         elif tag == "pre":
             self.listings.append(element)
+        elif tag == "noscript":
+            self.noscripts.append(element)
         else:
             self._sort_by_attributes(element, tag)
 
@@ -179,15 +194,17 @@ def is_hidden_by_attribute(element: ElementNode, tag: str) -> bool:
     return hidden is not None and hidden.lower() != "until-found"
 
 
-def _open_most_of_the_page(body: ElementNode, wrappers: Sequence[ElementNode]) -> None:
-    """Put the contents of `wrappers` in their place if they are most of the page: a forum's page for crawlers stands in
-    `noscript`, and what follows a figure that nobody closed stands in it."""
-    if not wrappers:
-        return
-    most = MIN_WRAPPED_SHARE * length(body)
+def _open_most_of_the_page(wrappers: Sequence[ElementNode], visible: int) -> int:
+    """Put the contents of `wrappers` in their place if they are most of the page of `visible` characters: a forum's
+    page for crawlers stands in `noscript`, and what follows a figure that nobody closed stands in it. Returns the
+    characters of those contents."""
+    opened = 0
     for wrapper in wrappers:
-        if length(wrapper) >= most:
+        characters = length(wrapper)
+        if characters >= MIN_WRAPPED_SHARE * visible:
+            opened += characters
             wrapper.replace_with(*wrapper.child_nodes.values())
+    return opened
 
 
 def _join(tree: HTMLTree, ruby: ElementNode) -> None:
@@ -203,29 +220,37 @@ def _join(tree: HTMLTree, ruby: ElementNode) -> None:
         ruby.replace_with(new_text(tree, text))
 
 
-def _remove_hidden(body: ElementNode, found: Sequence[ElementNode]) -> None:
+def _remove_hidden(found: Sequence[ElementNode], visible: int) -> int:
+    """Remove what is hidden of a page of `visible` characters; returns how many of them."""
     hidden: list[ElementNode] = []
     for element in found:
         # In the order of the page, an element that stands in another follows it.
         if not (hidden and hidden[-1].contains(element)):
             hidden.append(element)
     characters = sum(map(length, hidden))
-    if characters == 0 or characters <= (1 - MIN_VISIBLE_SHARE) * length(body):
-        for element in hidden:
-            element.replace_with(*_visible_again(element))
+    if characters > (1 - MIN_VISIBLE_SHARE) * visible:
+        return 0
+    for element in hidden:
+        again = _visible_again(element)
+        characters -= sum(map(length, again))
+        element.replace_with(*again)
+    return characters
 
 
-def _remove_repeated(body: ElementNode, found: Sequence[ElementNode]) -> None:
-    """Remove the elements whose text stands a second time in the element around them."""
-    readable = MAX_TEXT_READS * len(body.text or "") if found else 0
+def _remove_repeated(found: Sequence[ElementNode], visible: int) -> bool:
+    """Remove the elements of a page of `visible` characters whose text stands a second time in the element around them;
+    returns whether there are any."""
+    readable, repeats = MAX_TEXT_READS * visible, False
     for element in found:
         text, parent = _words(element), element.parent_element
         around = _words(parent) if text and parent is not None else ""
         readable -= len(around)
         if readable < 0:
-            return
+            break
         if around.count(text) > 1:
+            repeats = True
             element.remove()
+    return repeats
 
 
 def _visible_again(element: ElementNode) -> list[ElementNode]:

@@ -62,11 +62,11 @@ _AROUND = (
     "form:not(:has(p,article,main))"
 )
 _CONSENT = (
-    ":is([id],[class]):is(#onetrust-consent-sdk,#onetrust-banner-sdk,#onetrust-pc-sdk,#CybotCookiebotDialog,"
+    "[id]:is(#onetrust-consent-sdk,#onetrust-banner-sdk,#onetrust-pc-sdk,#CybotCookiebotDialog,"
     "#didomi-host,#usercentrics-root,#BorlabsCookieBox,#cookiescript_injected,#iubenda-cs-banner,#tarteaucitronRoot,"
     "#cmplz-cookiebanner-container,#truste-consent-track,#cookie-law-info-bar,#axeptio_overlay,"
-    "#moove_gdpr_cookie_info_bar,#moove_gdpr_cookie_modal,#hs-eu-cookie-confirmation,[id^=sp_message_container],"
-    ".qc-cmp2-container,.cky-consent-container,.osano-cm-window,.shopify-pc__banner__dialog,"
+    "#moove_gdpr_cookie_info_bar,#moove_gdpr_cookie_modal,#hs-eu-cookie-confirmation,[id^=sp_message_container]),"
+    "[class]:is(.qc-cmp2-container,.cky-consent-container,.osano-cm-window,.shopify-pc__banner__dialog,"
     ".shopify-pc__prefs__dialog)"
 )
 """The dialogs of consent managers, whose list of partners and purposes may be longer than the page."""
@@ -100,8 +100,7 @@ def main_part_of(
 ) -> tuple[ElementNode, str, tuple[float, float]]:
     """The main part of a page with its text, and the shares of the page that stand outside of navigation, and of that
     which are the main part; what surrounds it is removed, and what `no_text` selects in it."""
-    visible -= _remove_consent(body)
-    whole = _remove_around(body, visible)
+    visible, whole = _remove_around(body, visible)
     main = main_part(body, whole)
     remove_all(main, no_text)
     text = main.text or ""
@@ -119,23 +118,21 @@ def without_surroundings(html: str) -> str:
 def remove_surroundings(body: ElementNode) -> None:
     """Remove the elements that never hold prose."""
     remove_all(body, f"{_NO_PROSE},noscript")
-    _remove_consent(body)
     _remove_around(body, length(body))
 
 
-def _remove_consent(body: ElementNode) -> int:
-    """Remove the dialogs that ask for consent to cookies; returns their characters."""
-    dialogs = body.query_selector_all(_CONSENT).values()
-    characters = sum(map(length, dialogs))
+def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
+    """Remove the dialogs that ask for consent to cookies and what stands around the page's main part; returns how many
+    of the `visible` characters are left without the former, and without both."""
+    surroundings = body.query_selector_all(f"{_AROUND},{_CONSENT}").values()
+    dialogs = [found for found in surroundings if found.matches(_CONSENT)]
     for dialog in dialogs:
+        visible -= length(dialog)
         dialog.remove()
-    return characters
-
-
-def _remove_around(body: ElementNode, visible: int) -> int:
-    """Remove what stands around the page's main part; returns how many of the `visible` characters are left."""
     doomed: list[_Doomed] = []
-    for found in body.query_selector_all(_AROUND).values():
+    for found in surroundings:
+        if any(dialog.contains(found) for dialog in dialogs):
+            continue
         # In the order of the page, what stands inside an element follows it.
         if doomed and doomed[-1].element.contains(found):
             continue
@@ -145,7 +142,7 @@ def _remove_around(body: ElementNode, visible: int) -> int:
     spared = _spared(doomed, visible, MIN_LEFT_AROUND)
     for each in spared:
         each.element.remove()
-    return visible - sum(each.characters for each in spared)
+    return visible, visible - sum(each.characters for each in spared)
 
 
 class _Doomed(NamedTuple):
@@ -167,14 +164,14 @@ class _Pruning:
         self._headed: bool | None = None
 
     def run(self) -> None:
-        if self._remove(NAMED, self._is_named_boilerplate):
-            self._total = length(self._main)
+        # Not below 0: once the page was read too often, lengths are larger than any block.
+        self._total = max(0, self._total - self._remove(NAMED, self._is_named_boilerplate))
         if self._rules.link_lists:
             self._remove(_LINKED, self._is_link_list)
 
-    def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> bool:
+    def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> int:
         """Remove what `selector` finds and `goes` picks, unless it is the content of the page; what stands inside is
-        not asked any more. Returns whether there was any."""
+        not asked any more. Returns how many characters went."""
         found = self._main.query_selector_all(selector)
         doomed: list[_Doomed] = []
         place = 0
@@ -185,9 +182,10 @@ class _Pruning:
                 if element.child_element_count:
                     place += len(element.query_selector_all(selector))
                 doomed.append(_Doomed(element, self._length(element), kind_of(element.tag, element.class_name)))
-        for each in _spared(self._without_entries(doomed), self._total, MIN_LEFT_SHARE):
+        going = _spared(self._without_entries(doomed), self._total, MIN_LEFT_SHARE)
+        for each in going:
             each.element.remove()
-        return bool(doomed)
+        return sum(each.characters for each in going)
 
     def _without_entries(self, doomed: list[_Doomed]) -> list[_Doomed]:
         """`doomed` without the kinds that repeat and together hold much of the main part: the entries of a page that

@@ -6,7 +6,7 @@ from pipelines.artifacts.documents import SECOND_CHOICE
 from pipelines.source.web.extraction.dom import inked, length, remove_all
 from pipelines.source.web.extraction.formats import Format
 from pipelines.source.web.extraction.layout.boilerplate import remove_surroundings
-from pipelines.source.web.extraction.visible import visible_tree
+from pipelines.source.web.extraction.visible import visible_page
 
 MIN_KEPT_SHARE = 0.07
 """Share of a page's prose that its text holds; a share below has lost what the page is for."""
@@ -33,7 +33,7 @@ def choose_again(html: str, text: str, form: Format) -> tuple[str, str] | None:
 
 
 def _prose(html: str) -> int:
-    body = visible_tree(html).body
+    body = visible_page(html).tree.body
     if body is None:
         return 0
     remove_surroundings(body)
@@ -42,7 +42,7 @@ def _prose(html: str) -> int:
 
 
 def _candidates(html: str, form: Format) -> Iterator[tuple[str, str]]:
-    tree = visible_tree(html)
+    tree, _ = visible_page(html)
     yield "main content", form.main_content(tree)
     if tree.body is not None:
         remove_surroundings(tree.body)

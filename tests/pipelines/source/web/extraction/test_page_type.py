@@ -13,7 +13,7 @@ from pipelines.source.web.extraction.dom import length
 from pipelines.source.web.extraction.extract import extract
 from pipelines.source.web.extraction.layout.boilerplate import RULES, keep_main_part
 from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, page_type
-from pipelines.source.web.extraction.visible import visible_tree
+from pipelines.source.web.extraction.visible import visible_page
 
 WCXB = Path(__file__).parents[5] / ".." / "shared" / "data" / "wcxb"
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
@@ -49,7 +49,7 @@ PAGES = {
 
 
 def type_of(html: str) -> str:
-    body = visible_tree(html).body
+    body = visible_page(html).tree.body
     assert body is not None
     return keep_main_part(html, body, length(body))
 
