@@ -44,6 +44,7 @@ from arctic_model.config import ArcticConfig
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.sizing.memory import REDUCE_BUCKET_ELEMENTS
 from arctic_model.sizing.parallel import require_dtypes
+from arctic_model.training.environment import environment
 from arctic_model.training.optimization.muon import Partition, partition
 from arctic_model.training.optimization.settings import Optimization
 
@@ -52,11 +53,10 @@ SHORT_NAMES = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 def import_deepspeed() -> Any:
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
-    os.environ.setdefault("LOCAL_RANK", "0")
     # DeepSpeed's own collectives are of the deprecated kind: one warning per call, several calls a step.
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*(all_gather|reduce_scatter).*deprecated")
-    with _without_mlflow():
+    accelerator = os.environ.get("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    with _without_mlflow(), environment(DS_ACCELERATOR=accelerator):
         import deepspeed
         import deepspeed.moe.layer
         from deepspeed.ops.op_builder.all_ops import ALL_OPS
@@ -72,7 +72,8 @@ def initialize(
     deepspeed: Any, module: nn.Module, optimizer: torch.optim.Optimizer, settings: Optimization, num_micro_batches: int
 ) -> Any:
     """DeepSpeed's engine around `module`, whose forward returns the loss, for `num_micro_batches` passes a step."""
-    with warnings.catch_warnings(), _zero_optimizer(deepspeed, settings):
+    local_rank = os.environ.get("LOCAL_RANK", "0")
+    with warnings.catch_warnings(), _zero_optimizer(deepspeed, settings), environment(LOCAL_RANK=local_rank):
         warnings.simplefilter("ignore", FutureWarning)
         engine, *_ = deepspeed.initialize(
             model=module,

@@ -124,13 +124,16 @@ def _in_this_process(job: TrainJob, context: StageContext) -> None:
     the resources (see `pipelines.train.stage`), and is started again by the runner where it dies."""
     import torch.distributed as dist
 
+    from arctic_model.training.environment import environment
     from pipelines.train.workers.worker import work
 
     started = time.monotonic()
     set_environment(job.group)
     dist.init_process_group(job.group.backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
-        work(job, context, started)
+        # Ray shows the task its own GPU alone, as number 0.
+        with environment(LOCAL_RANK="0"):
+            work(job, context, started)
     except WorkerLostError:
         if is_drained():
             leave()
