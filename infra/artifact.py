@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 2
+RELEASED = "released.json"
+"""Beside a manifest: the reason by path of each file that was removed since nothing needs it."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,15 @@ class Artifact:
     def digest(self, file: Path) -> str:
         """sha256 of one of this result's files."""
         return self.digests[file.relative_to(self.folder).as_posix()]
+
+
+def released(folder: Path) -> Mapping[str, str]:
+    """The reason by path of each file that the result in `folder` has released, see `infra.housekeeping.released`."""
+    try:
+        reasons: dict[str, str] = json.loads((folder / RELEASED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return reasons
 
 
 def _fields_digest(fields: Mapping[str, Any]) -> str:

@@ -19,8 +19,9 @@ import logging
 import math
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
@@ -115,8 +116,9 @@ class Checkpoint:
         """The architecture."""
         return read_config(self.folder)
 
-    def verify(self, workers: Workers = ALONE) -> "Checkpoint":
-        """Hash every file again, divided over `workers`, which all call in step.
+    def verify(self, workers: Workers = ALONE, *, weights_only: bool = False) -> "Checkpoint":
+        """Hash every file again, divided over `workers`, which all call in step; with `weights_only` none of the
+        optimizer's, which need not be there.
 
         Returns:
             This checkpoint.
@@ -124,17 +126,20 @@ class Checkpoint:
         Raises:
             CheckpointError: the same on every worker, with the first file that differs from what was written.
         """
-        damaged = workers.sum(workers.together(lambda progress: self._damaged(workers, progress)))
+        digests = [each for each in self._digests if not (weights_only and fnmatch(each[0], OPTIMIZER_FILES))]
+        damaged = workers.sum(workers.together(lambda progress: self._damaged(digests, workers, progress)))
         if damaged.any():
-            file = self.folder / self._digests[int(damaged.nonzero()[0])][0]
+            file = self.folder / digests[int(damaged.nonzero()[0])][0]
             raise CheckpointError(f"{file}: not as it was written. Delete {self.folder} to use the one before.", file)
         return self
 
-    def _damaged(self, workers: Workers, progress: Progress) -> Int[Tensor, " files"]:
+    def _damaged(
+        self, digests: Sequence[tuple[str, str]], workers: Workers, progress: Progress
+    ) -> Int[Tensor, " files"]:
         """1 for each file of this worker's part that differs from what was written, 0 for all others."""
-        damaged = torch.zeros(len(self._digests), dtype=torch.int64)
-        for number in range(workers.rank, len(self._digests), workers.size):
-            name, digest = self._digests[number]
+        damaged = torch.zeros(len(digests), dtype=torch.int64)
+        for number in range(workers.rank, len(digests), workers.size):
+            name, digest = digests[number]
             file = self.folder / name
             damaged[number] = not file.is_file() or file_sha256(file, progress) != digest
         return damaged
@@ -188,7 +193,7 @@ class Checkpoint:
         return stored
 
 
-def open_weights(folder: str | Path, workers: Workers = ALONE) -> Checkpoint:
+def open_weights(folder: str | Path, workers: Workers = ALONE, *, with_optimizer: bool = False) -> Checkpoint:
     """Open the model in `folder` for reading: the one way for all who start from weights, here or elsewhere.
 
     `.config` of the result is the architecture, `.read(name)` a tensor by the released model's name, mapped into memory
@@ -199,6 +204,7 @@ def open_weights(folder: str | Path, workers: Workers = ALONE) -> Checkpoint:
             dense one (llama, mistral, qwen2, qwen3), sharded or not, in float32, bfloat16 or float16 (checked for names
             and shapes).
         workers: processes that open it together; all call in step.
+        with_optimizer: whether the optimizer's files are checked too.
 
     Raises:
         CheckpointError: if the folder holds no model, lacks a tensor, is damaged, or is of another architecture.
@@ -214,7 +220,7 @@ def open_weights(folder: str | Path, workers: Workers = ALONE) -> Checkpoint:
     """
     folder = Path(folder)
     if (folder / INDEX).is_file():
-        return Checkpoint(folder).verify(workers)
+        return Checkpoint(folder).verify(workers, weights_only=not with_optimizer)
     require_complete(folder)
     return Checkpoint(folder)
 

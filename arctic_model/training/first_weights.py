@@ -39,7 +39,7 @@ class InitialWeights:
         Raises:
             CheckpointError: if the folder cannot be read, or does not fit the model.
         """
-        source = open_weights(self.folder, workers)
+        source = open_weights(self.folder, workers, with_optimizer=self.with_optimizer)
         for name, (found, required) in mismatches(source.config, config.with_context_of(source.config)).items():
             raise CheckpointError(
                 f"{self.folder}: {name} = {found!r} must be {required!r} to begin from these weights."

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from arctic_errors import UserError
-from infra.artifact import Artifact, FileEntry, Manifest
+from infra.artifact import Artifact, FileEntry, Manifest, released
 from infra.events import EVENTS
 from infra.housekeeping.roots import result_name, run_records
 from infra.stage import KEY_LENGTH, digest
@@ -110,6 +110,11 @@ def _add_result(archive: tarfile.TarFile, artifact: Artifact) -> None:
     folder = f"stages/{_name_of(artifact.manifest)}"
     _add_text(archive, f"{folder}/{MANIFEST}", artifact.manifest.to_json().encode())
     path = artifact.path
+    for name, reason in released(path).items():
+        raise ArchiveError(
+            f"{path / name}: {reason}, and an archive has whole results only. Remove the result with arctic verify "
+            "--drop, and run its recipe again."
+        )
     for entry in artifact.manifest.files:
         if not (path / entry.path).is_file() or file_digest(path / entry.path) != entry.sha256:
             raise ArchiveError(

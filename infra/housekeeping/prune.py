@@ -1,6 +1,6 @@
 """Remove from a store the results, unfinished work and content that no kept run uses."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from arctic_errors import UserError
@@ -8,6 +8,13 @@ from infra.housekeeping.roots import RunRecord, run_records
 from infra.store import Store
 from infra.store.garbage import Garbage, garbage
 from infra.store.locks import Waiting
+
+More = Callable[[Store, Collection[str]], Iterable[Garbage]]
+
+
+def nothing_more(_store: Store, _needed: Collection[str]) -> Iterable[Garbage]:
+    """No part of a needed result."""
+    return ()
 
 
 class PruneError(UserError, ValueError):
@@ -28,7 +35,12 @@ class Pruning:
 
 
 def find_garbage(
-    store: Store, needed: Collection[str] = (), *, last: int | None = None, forget: Sequence[str] = ()
+    store: Store,
+    needed: Collection[str] = (),
+    *,
+    last: int | None = None,
+    forget: Sequence[str] = (),
+    more: More = nothing_more,
 ) -> Pruning:
     """The parts of `store` that nothing needs.
 
@@ -38,6 +50,7 @@ def find_garbage(
         last: How many runs of each name keep their results, the latest first; all if None. Runs
             that may go on always do.
         forget: Ids of runs whose results are not kept.
+        more: Finds parts of needed results that can go, by the names of these results.
 
     Raises:
         PruneError: A run to forget does not exist or is running.
@@ -47,7 +60,7 @@ def find_garbage(
     _require_forgettable(records, forget)
     kept = tuple(_kept(records, last, forget))
     names = set(needed).union(*(record.results for record in kept))
-    return Pruning(tuple(garbage(store, names)), kept)
+    return Pruning((*garbage(store, names), *more(store, names)), kept)
 
 
 def prune(
@@ -56,6 +69,7 @@ def prune(
     *,
     last: int | None = None,
     forget: Sequence[str] = (),
+    more: More = nothing_more,
     waiting: Waiting,
 ) -> Pruning:
     """Remove what `find_garbage` finds, while no run starts.
@@ -64,7 +78,7 @@ def prune(
     process took the store over.
     """
     with store.unpruned(waiting) as require:
-        pruning = find_garbage(store, needed, last=last, forget=forget)
+        pruning = find_garbage(store, needed, last=last, forget=forget, more=more)
         for each in pruning.garbage:
             require()
             each.remove()

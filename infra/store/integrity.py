@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from infra.artifact import FileEntry
+from infra.artifact import FileEntry, released
 from infra.store.errors import StoreError
 from infra.store.files import file_digest, footer_digest
 from infra.store.remote import MANIFEST
@@ -56,6 +56,14 @@ def require_intact_footer(file: Path) -> None:
         raise damage(file)
 
 
+def require_unreleased(path: Path) -> None:
+    """Raises DamageError, with the reason, if a committed file at or below a path was released."""
+    if folder := committed_folder(path / MANIFEST):
+        for name in sorted(released(folder)):
+            if path.absolute() in (folder / name, *(folder / name).parents):
+                raise damage(folder / name)
+
+
 @contextmanager
 def damage_named(*paths: Path) -> Iterator[None]:
     """Whatever reading these files (or folders of them) raises is damage, if one is not as it was committed."""
@@ -71,8 +79,13 @@ def damage_named(*paths: Path) -> Iterator[None]:
 
 
 def damage(file: Path) -> DamageError:
-    """The error for a damaged committed file."""
+    """The error for a damaged committed file, or for one that was released."""
     folder = committed_folder(file)
+    if folder and (reason := released(folder).get(file.absolute().relative_to(folder).as_posix())):
+        return DamageError(
+            f"{file}: {reason}. Delete {folder} and run the same command again to build that result again, with this "
+            "file."
+        )
     return DamageError(
         f"{file}: damaged, it differs from the committed file. Delete {folder} and run the same command again to build "
         "that result again."
@@ -89,12 +102,14 @@ def committed_entry(file: Path) -> FileEntry | None:
 
 
 def committed_files(path: Path) -> list[Path]:
-    """The committed files at or below a path, with those that are missing; none if it lies in no committed result."""
+    """The committed files at or below a path, with those that are missing but not released; none if it lies in no
+    committed result."""
     folder = committed_folder(path / MANIFEST)
     if folder is None:
         return []
     inside = path.absolute().relative_to(folder)
-    names = map(Path, _entries(folder, *_state(folder / MANIFEST)))
+    gone = released(folder)
+    names = [Path(name) for name in _entries(folder, *_state(folder / MANIFEST)) if name not in gone]
     return [folder / name for name in names if inside in (name, *name.parents)]
 
 

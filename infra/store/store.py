@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from infra.artifact import Artifact, FileEntry, Manifest
+from infra.artifact import Artifact, FileEntry, Manifest, released
 from infra.host.surroundings import account_name
 from infra.stage import Stage
 from infra.store.errors import StoreError, disk_full
@@ -323,11 +323,12 @@ class Store:
             self.remote.publish_run(self.root / "runs" / run_id)
 
     def damaged(self, artifact: Artifact) -> list[str]:
-        """Files of a result that are missing or have other bytes than its manifest names; every byte is read, in
-        object storage if the store is there. Raises StoreError."""
+        """Files of a result that are missing, though not released, or have other bytes than its manifest names; every
+        byte is read, in object storage if the store is there. Raises StoreError."""
         if self.remote:
             return self.remote.damaged(artifact.manifest)
-        return [entry.path for entry in artifact.manifest.files if not _is_intact(artifact.folder, entry)]
+        entries = [entry for entry in artifact.manifest.files if entry.path not in released(artifact.folder)]
+        return [entry.path for entry in entries if not _is_intact(artifact.folder, entry)]
 
     def drop(self, artifact: Artifact, damaged: Sequence[str]) -> None:
         """Forget a result with these damaged files: the next run builds it again. Raises StoreError."""

@@ -18,7 +18,7 @@ from infra.inputs import Inputs, Node
 from infra.resources import Demand, Resources
 from infra.stage import Metrics, Stage
 from infra.store import link_or_copy
-from infra.store.integrity import committed_files, require_intact
+from infra.store.integrity import committed_files, require_intact, require_unreleased
 from pipelines.artifacts.checkpoint import (
     CHECKPOINT,
     EXPERT_LOAD,
@@ -153,6 +153,8 @@ def _work(
     context: StageContext,
     artifacts: Mapping[str, Artifact],
 ) -> Metrics:
+    from arctic_model.checkpoint.reading import checkpoints
+    from arctic_model.training.saving import CHECKPOINTS
     from pipelines.train.earlier_attempts import take_over
 
     inputs: TrainInputs[Artifact] = TrainInputs.of(artifacts)
@@ -167,6 +169,9 @@ def _work(
     shared_steps = [settings[count].first_step for count in _fewer(settings)]
     if (step := take_over(job.folder, list(zip(context.earlier, shared_steps, strict=False)))) is not None:
         context.warn(f"goes on from step {step} of an earlier attempt: nothing before the amendment is trained again")
+    if start_from and not checkpoints(job.folder / CHECKPOINTS):
+        # Before machines are waited for.
+        require_unreleased(start_from)
     return train_job(job, context)
 
 

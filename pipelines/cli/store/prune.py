@@ -10,7 +10,8 @@ from pipelines.cli.terminal.options import DEFAULT_STORE, StoreFolder
 from pipelines.cli.terminal.units import bytes_text
 
 if TYPE_CHECKING:
-    from infra.housekeeping.prune import Pruning
+    from infra.housekeeping.prune import More, Pruning
+    from infra.store import Store
 
 RUNNING = {
     "running": "is running",
@@ -30,11 +31,19 @@ def command(
     forget: Annotated[
         list[str] | None, typer.Option(metavar="RUN", help="Do not keep the results of this run.")
     ] = None,
+    optimizer_states: Annotated[
+        bool,
+        typer.Option(
+            "--optimizer-states",
+            help="Also the optimizer states of phases whose next phase is trained, and of fine-tunes. Their weights "
+            "stay. To train that next phase again, the phase before must be trained again first.",
+        ),
+    ] = False,
     apply: Annotated[bool, typer.Option("--apply", "--yes", help="Remove the listed results.")] = False,
 ) -> None:
     """List results that no run or recipe uses, work of dead attempts and unused content, and remove them with
     --apply. Whatever a run uses now stays."""
-    from infra.housekeeping.prune import find_garbage, prune
+    from infra.housekeeping.prune import find_garbage, nothing_more, prune
     from infra.housekeeping.roots import results_of
     from pipelines.lineage.stages import require_store
     from pipelines.recipes import load_recipe
@@ -44,11 +53,21 @@ def command(
     needed: set[str] = set()
     for recipe in recipes or []:
         needed |= results_of(list(load_recipe(recipe).graph().stages.values()))
+    more = _optimizer_states(opened) if optimizer_states else nothing_more
     if not apply:
-        _print(find_garbage(opened, needed, last=last, forget=forget or []))
+        _print(find_garbage(opened, needed, last=last, forget=forget or [], more=more))
         print_text(console, "Nothing is removed yet: add --apply.")
         return
-    _print(prune(opened.open(), needed, last=last, forget=forget or [], waiting=_tell))
+    _print(prune(opened.open(), needed, last=last, forget=forget or [], more=more, waiting=_tell))
+
+
+def _optimizer_states(store: "Store") -> "More":
+    from pipelines.errors import OptionError
+    from pipelines.lineage.optimizer_states import ended_optimizer_states
+
+    if store.remote:
+        raise OptionError("--optimizer-states: results in object storage are removed whole only. Leave it out.")
+    return ended_optimizer_states
 
 
 def _tell(holder: str, seconds: float) -> None:
