@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from arctic_model.model import ArcticModel
+from arctic_model.moe.replicated_moe import share
 from arctic_model.presets import preset
 from arctic_model.sizing.evaluation import evaluation_memory
 from infra.artifact import Artifact
@@ -25,6 +27,7 @@ from pipelines.evaluate.engine.answering import Worker, answer
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Answer, Generation, LogLikelihood, Request
 from pipelines.evaluate.scorer import Scorer
+from pipelines.models.sharing import expert_group
 from pipelines.models.source import ModelSource
 
 PAIR = Execution(expert_parallel_size=2, tokens_per_batch=64)
@@ -156,10 +159,11 @@ class Measured:
     """Bytes of memory that the model adds."""
 
     def __init__(self, source: ModelSource, member: Member) -> None:
-        import torch  # noqa: F401 - its own memory does not count
-
+        # The memory of torch and of its collectives does not count.
+        group = expert_group(member, "cpu")
+        share(torch.ones(1, 1), group)
         before = private_bytes()
-        self._scorer = Scorer(source, member)
+        self._model = source.read_weights(group)
         self._added = private_bytes() - before
 
     def __call__(self, _: int) -> int:
