@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from data_recipes.section import BY_NAME, OWN_CLASS
+from data_recipes.section import BY_NAME, NUMBER, OWN_CLASS, RANGE
 
 Location = tuple[str | int, ...]
 BOUNDS = {
@@ -81,6 +81,8 @@ def _settable(location: Location, model: type[BaseModel]) -> tuple[str, list[typ
             around, annotations = sections, [field.annotation for field in fields]
         elif part == BY_NAME:
             annotations = []
+        elif part in (NUMBER, RANGE):
+            continue
         elif any(part in _kinds(section) for section in sections):
             annotations = [section for section in sections if part in _kinds(section)]
         elif sections or values:

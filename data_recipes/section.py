@@ -66,6 +66,8 @@ class Section(BaseModel):
 
 CLASS_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 """A class of the user's own, as "package.module:Class"."""
+NUMBER, RANGE = "number", "range"
+"""Members of a union of a number and a range [fewest, most]."""
 OWN_CLASS, BY_NAME = "class", "by name"
 """Tags of a field that takes built-in kinds or names too: a class of the user's own, and a plain name."""
 

@@ -40,10 +40,10 @@ UNLIMITED = Budget()
 
 
 def num_workers(stage: Stage) -> int:
-    """Workers that a stage pays for while it runs: its group, or its own task if that holds a CPU or GPU."""
+    """Workers that a stage pays for at most while it runs: its group, or its own task if that holds a CPU or GPU."""
     resources = stage.resources
     if resources.group:
-        return resources.group.count
+        return max(resources.group.count, resources.most_workers)
     return int(resources.num_cpus + resources.num_gpus > 0)
 
 

@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from data_recipes.section import (
     LARGEST,
+    NUMBER,
+    RANGE,
     Count,
     Fraction,
     Name,
@@ -67,6 +69,17 @@ def _each_once(parts: list[str]) -> list[str]:
 
 ModelPart = Literal["embeddings", "attention", "dense", "router", "experts", "norms", "head"]
 """A part of a model that can be frozen."""
+
+
+def _number_or_range(value: Any) -> str:
+    return RANGE if isinstance(value, list | tuple) else NUMBER
+
+
+NumberOrRange = Annotated[
+    Annotated[PositiveInt, Tag(NUMBER)] | Annotated[list[PositiveInt], Field(min_length=2, max_length=2), Tag(RANGE)],
+    Discriminator(_number_or_range),
+]
+"""A fixed number, or the fewest and the most."""
 
 
 class TrainSection(Section):
@@ -160,8 +173,10 @@ class TrainSection(Section):
     `phases.N.train.freeze`. `[]` there trains everything again."""
     seed: Seed = 0
     """Random seed of the initial weights."""
-    num_workers: PositiveInt = 1
-    """Number of training workers. Each is a process with its own GPU or CPUs."""
+    num_workers: NumberOrRange = 1
+    """Number of training workers. Each is a process with its own GPU or CPUs. With `[fewest, most]`, training goes on
+    with fewer workers after a node is lost, and with more when the cluster has room for them again; the batch stays the
+    same, and the loss too but for rounding. Numbers in between are used if they divide the batch."""
     expert_parallel_size: PositiveInt = 1
     """Number of workers that share one copy of the experts."""
     cpus_per_worker: PositiveFloat = 1.0
@@ -199,20 +214,51 @@ class TrainSection(Section):
             raise PydanticCustomError("literal_error", "input should be 0, 1, 2 or 3")
         return value
 
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        if isinstance(self.num_workers, int):
+            return self.num_workers, self.num_workers
+        fewest, most = self.num_workers
+        return fewest, most
+
+    @property
+    def worker_counts(self) -> list[int]:
+        """All numbers of workers that divide the batch and are whole groups, ascending."""
+        fewest, most = self.worker_range
+        num_passes = self.global_batch_sequences // self.micro_batch_sequences
+        multiples = self.expert_parallel_size, self.shard_group_size or 1
+        return [
+            count
+            for count in range(fewest, most + 1)
+            if num_passes % count == 0 and not any(count % multiple for multiple in multiples)
+        ]
+
     @model_validator(mode="after")
-    def _batch_divides(self) -> Self:
-        per_pass = self.micro_batch_sequences * self.num_workers
-        if self.global_batch_sequences % per_pass:
+    def _fewest_workers_are_fewer(self) -> Self:
+        fewest, most = self.worker_range
+        if fewest > most or (fewest == most and not isinstance(self.num_workers, int)):
             raise ValueError(
-                f"global_batch_sequences = {self.global_batch_sequences} is not a multiple of micro_batch_sequences x "
-                f"num_workers = {self.micro_batch_sequences} x {self.num_workers} = {per_pass}. "
-                f"Use {-(-self.global_batch_sequences // per_pass) * per_pass}."
+                f"num_workers = {self.num_workers}: the first number must be below the second. Set {most} for a fixed "
+                "number."
             )
         return self
 
     @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        for num_workers in self.worker_range:
+            per_pass = self.micro_batch_sequences * num_workers
+            if self.global_batch_sequences % per_pass:
+                raise ValueError(
+                    f"global_batch_sequences = {self.global_batch_sequences} is not a multiple of "
+                    f"micro_batch_sequences x num_workers = {self.micro_batch_sequences} x {num_workers} = {per_pass}. "
+                    f"Use {-(-self.global_batch_sequences // per_pass) * per_pass}."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _workers_have_whole_gpus(self) -> Self:
-        if self.num_workers > 1 and 0 < self.gpus_per_worker < 1:
+        if self.worker_range[1] > 1 and 0 < self.gpus_per_worker < 1:
             raise ValueError(
                 f"gpus_per_worker = {self.gpus_per_worker:g} with num_workers = {self.num_workers}: NCCL refuses two "
                 "workers on one GPU. Use 1, 0 for CPUs, or one worker."

@@ -73,7 +73,7 @@ class Limits:
 
     def _by_room(self, demand: Demand) -> list[tuple[int, int]]:
         """(parts of `demand` a machine holds, machines) of each pool, the roomiest first."""
-        return sorted(((_parts(demand, pool), pool.max_nodes) for pool in self.pools), reverse=True)
+        return sorted(((parts_of(demand, pool), pool.max_nodes) for pool in self.pools), reverse=True)
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ def pools_of(config: Mapping[str, Any]) -> Limits | None:
     return Limits(tuple(pool for name, pool in pools.items() if works or name != head), most + works)
 
 
-def _parts(demand: Demand, machine: Pool) -> int:
-    """How many parts of `demand` one such machine holds."""
+def parts_of(demand: Demand, machine: Pool) -> int:
+    """How many parts of `demand`, which is not empty, one such machine holds."""
     amounts = ((demand.num_cpus, machine.num_cpus), (demand.num_gpus, machine.num_gpus))
     # Ray counts in ten-thousandths.
     return min(math.floor(has / needs + 1e-6) for needs, has in amounts if needs)

@@ -20,7 +20,8 @@ class Demand:
 @dataclass(frozen=True)
 class Resources:
     """What a stage's own task occupies while it runs, and the group of workers that it starts on top, as far as all
-    of them are needed at once; shards that it fans out occupy theirs one by one.
+    of them are needed at once; shards that it fans out occupy theirs one by one. A group that may grow has up to
+    `most_workers`.
 
     Example:
         >>> from infra import Resources
@@ -31,6 +32,7 @@ class Resources:
     num_cpus: float = 0.0
     num_gpus: float = 0.0
     group: Demand | None = None
+    most_workers: int = 0
 
     @property
     def task(self) -> Demand:

@@ -79,10 +79,13 @@ def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
             for index, amendment in enumerate(run.amendments, start=1):
                 if segments[0].first_step <= amendment.from_step <= segment.first_step:
                     own |= dict.fromkeys(amendment.train, f"amendments.{index}.train.")
-            try:
-                parallel_config(segment.train, run.sequence_lengths[number - 1]).validate(phase_config(run, number))
-            except ConfigError as error:
-                yield error.text({**places, **own})
+            for fewest in (False, True):
+                try:
+                    parallel = parallel_config(segment.train, run.sequence_lengths[number - 1], fewest=fewest)
+                    parallel.validate(phase_config(run, number))
+                except ConfigError as error:
+                    yield error.text({**places, **own})
+                    break
             frozen.append((own.get("freeze", "train."), segment.train.freeze))
     yield from dict.fromkeys(
         f"{place}freeze = {parts}: {mistake}" for place, parts in frozen for mistake in _frozen_mistakes(parts, config)

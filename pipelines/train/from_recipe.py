@@ -56,7 +56,7 @@ def new_job(
     section, order = settings[0].section, PhaseOrder.read(mix)
     return TrainJob(
         config=config,
-        group=WorkerGroup(**{each.name: getattr(section, each.name) for each in fields(WorkerGroup)}),
+        group=_worker_group([each.section for each in settings]),
         checkpoints=CheckpointPolicy(
             every_steps=section.checkpoint_every_steps,
             keep_last=section.keep_last_checkpoints,
@@ -74,6 +74,15 @@ def new_job(
         price_per_worker_hour=section.price_per_worker_hour,
         profile_steps=section.profile_steps,
     )
+
+
+def _worker_group(sections: Sequence[TrainSection]) -> WorkerGroup:
+    """As the first of the sections says, with numbers of workers that divide the batches of all."""
+    first = sections[0]
+    names = {each.name for each in fields(WorkerGroup)} - {"num_workers", "fewer"}
+    counts = [count for count in first.worker_counts if all(count in each.worker_counts for each in sections)]
+    *fewer, most = counts
+    return WorkerGroup(most, tuple(fewer), **{name: getattr(first, name) for name in names})
 
 
 def _segments(settings: Sequence[SegmentSettings], order: PhaseOrder, tuning: Tuning) -> tuple[Segment, ...]:
@@ -108,14 +117,16 @@ def _segment(settings: SegmentSettings, last_step: int, mix: Path, first_positio
     )
 
 
-def parallel_config(section: TrainSection, sequence_length: int) -> ParallelConfig:
-    """How the work of a phase is divided over its workers. Raises ConfigError."""
+def parallel_config(section: TrainSection, sequence_length: int, *, fewest: bool = False) -> ParallelConfig:
+    """How the work of a phase is divided over its workers: the most that it may have, or the `fewest`. Raises
+    ConfigError."""
+    num_workers = section.worker_range[0 if fewest else 1]
     return ParallelConfig(
-        num_workers=section.num_workers,
+        num_workers=num_workers,
         expert_parallel_size=section.expert_parallel_size,
         sequence_length=sequence_length,
         micro_batch_sequences=section.micro_batch_sequences,
-        num_micro_batches=section.global_batch_sequences // (section.num_workers * section.micro_batch_sequences),
+        num_micro_batches=section.global_batch_sequences // (num_workers * section.micro_batch_sequences),
         engine=section.engine,
         zero_stage=section.zero_stage,
         shard_group_size=section.shard_group_size,

@@ -16,15 +16,22 @@ from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """The processes that train, and what each of them reserves."""
+    """The processes that train, and what each of them reserves. `fewer`: numbers of workers, ascending, with which
+    training goes on while the cluster has no room for `num_workers`."""
 
     num_workers: int = 1
+    fewer: tuple[int, ...] = ()
     expert_parallel_size: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 1
     collective_timeout_s: float = 600.0
     nccl_max_ctas: int = 0
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """All numbers of workers that the group may have, ascending."""
+        return *self.fewer, self.num_workers
 
     @property
     def backend(self) -> str:
@@ -131,6 +138,11 @@ class TrainJob:
     def failure(self) -> Path:
         """File with an error that a restart would not mend."""
         return self.folder / "failure.json"
+
+    @property
+    def regroup(self) -> Path:
+        """File that asks the workers to make room, with a checkpoint, for a larger group."""
+        return self.folder / "regroup"
 
 
 def parallel_config(job: TrainJob, segment: Segment, num_workers: int) -> ParallelConfig:

@@ -140,9 +140,12 @@ def _scheduled_params(settings: SegmentSettings, params: dict[str, Any]) -> dict
 
 
 def resources(section: TrainSection) -> Resources:
-    """A single worker works in the stage's own task; several bring their own resources."""
-    if section.num_workers > 1:
-        return Resources(group=Demand(section.num_workers, section.cpus_per_worker, section.gpus_per_worker))
+    """A single worker works in the stage's own task; several bring their own resources, and the fewest of them are
+    enough to start."""
+    fewest, most = section.worker_range
+    if most > 1:
+        group = Demand(fewest, section.cpus_per_worker, section.gpus_per_worker)
+        return Resources(group=group, most_workers=most)
     return Resources(num_cpus=section.cpus_per_worker, num_gpus=section.gpus_per_worker)
 
 

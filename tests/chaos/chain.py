@@ -75,8 +75,8 @@ def mix(steps: int, context: StageContext, _inputs: Any) -> dict[str, float]:
     return {}
 
 
-def chain(steps: int = STEPS) -> list[Stage]:
-    """The stages, inputs first; training takes so many steps."""
+def chain(steps: int = STEPS, **fields: Any) -> list[Stage]:
+    """The stages, inputs first; training takes so many steps, with other `fields` of SECTION."""
     from arctic_model.presets import preset
     from pipelines import train
 
@@ -85,7 +85,7 @@ def chain(steps: int = STEPS) -> list[Stage]:
     tokens = Stage("tokenize", "web", inputs={"dedup": unique}, work=tokenize)
     mixed = Stage("mix", "1", params={"steps": steps}, inputs={"tokens:web": tokens}, work=partial(mix, steps))
     schedule = {"warmup_tokens": 128, "decay_start_tokens": None, "decay_end_tokens": None}
-    settings = [train.SegmentSettings(0, 0, TrainSection(**SECTION), schedule)]
+    settings = [train.SegmentSettings(0, 0, TrainSection(**SECTION | fields), schedule)]
     inputs = train.TrainInputs(mixed, {"web": tokens}, None)
     return [fetched, unique, tokens, mixed, train.stage(1, settings, preset("tiny").to_dict(), inputs)]
 

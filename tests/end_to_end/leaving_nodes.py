@@ -69,6 +69,10 @@ class Cluster:
         self._cluster.remove_node(self._working(), allow_graceful=False)
         self.join()
 
+    def lose(self) -> None:
+        """A node that works dies without a word, and none takes its place."""
+        self._cluster.remove_node(self._working(), allow_graceful=False)
+
     def drain(self) -> None:
         """The node that works is announced to leave in 30 s; another takes its place."""
         import ray

@@ -283,7 +283,21 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
         {
             "global_batch_sequences": (*POSITIVE, "6", Wrong("12", shown="phases.1.tokens = 1024")),
             "micro_batch_sequences": (*POSITIVE, Wrong("3", shown="train.global_batch_sequences = 4")),
-            "num_workers": (*POSITIVE, Wrong("3", shown="train.global_batch_sequences = 4")),
+            "num_workers": (
+                *POSITIVE,
+                Wrong("3", shown="train.global_batch_sequences = 4"),
+                Wrong("[2, 1]", shown="train.num_workers = [2, 1]: the first number must be below the second"),
+                Wrong(
+                    "[1, 3]", ("train.micro_batch_sequences=1",), "train.global_batch_sequences = 4 is not a multiple"
+                ),
+                Wrong(
+                    "[1, 2]",
+                    ("train.micro_batch_sequences=2", "train.expert_parallel_size=2"),
+                    "train.expert_parallel_size = 2 does not divide train.num_workers = 1",
+                ),
+                Wrong("[0, 2]", shown="train.num_workers"),
+                Wrong("[1]", shown="train.num_workers"),
+            ),
             "expert_parallel_size": (*POSITIVE, "2"),
             **dict.fromkeys(("optimizer", "schedule", "activation_checkpointing"), CHOICE),
             **dict.fromkeys(

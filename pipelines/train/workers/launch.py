@@ -5,6 +5,7 @@ import os
 import secrets
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ from infra.context import Event, StageContext
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
 from pipelines.train.job import TrainJob
+from pipelines.train.workers.elastic import WORKER_DEATHS, train_elastically
 from pipelines.train.workers.environment import set_environment
 from pipelines.train.workers.failure import raise_failure
 from pipelines.train.workers.heartbeat import WorkerLostError
 from pipelines.train.workers.stopping import is_drained, leave
 
-WORKER_DEATHS = 20
-"""How often the worker group is started again, from its last checkpoint, before the stage fails."""
 POLL_S = 0.2
 RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_S),
@@ -43,22 +43,34 @@ def launch(job: TrainJob, context: StageContext) -> None:
 
 def _on_cluster(job: TrainJob, context: StageContext) -> None:
     os.environ.update(RAY_TRAIN_SETTINGS)
+    group = job.group
+    await_fewest = partial(
+        await_machines, context, Demand(group.counts[0], group.cpus_per_worker, group.gpus_per_worker)
+    )
+    if group.fewer:
+        train_elastically(job, context, partial(_fit, job, context, 0), await_fewest)
+    else:
+        await_fewest()
+        _fit(job, context, WORKER_DEATHS, group.num_workers)
+
+
+def _fit(job: TrainJob, context: StageContext, max_failures: int, num_workers: int) -> None:
+    """Train on a group of so many workers, which is started again up to `max_failures` times as it loses one."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     group = job.group
-    await_machines(context, Demand(group.num_workers, group.cpus_per_worker, group.gpus_per_worker))
     trainer = _trainer_without_datasets()(
         _ray_train_worker,
         train_loop_config={"job": job, "context": context},
         scaling_config=ScalingConfig(
-            num_workers=group.num_workers,
+            num_workers=num_workers,
             use_gpu=group.gpus_per_worker > 0,
             resources_per_worker=_resources(group.cpus_per_worker, group.gpus_per_worker),
         ),
         run_config=RunConfig(
             name="train",
             storage_path=str(job.folder / "ray"),
-            failure_config=FailureConfig(max_failures=WORKER_DEATHS),
+            failure_config=FailureConfig(max_failures=max_failures),
         ),
     )
     try:

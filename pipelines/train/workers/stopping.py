@@ -1,4 +1,5 @@
-"""Stop training at a step: because the run has reached a limit, or because this worker's machine is about to leave.
+"""Stop training at a step: because the run has reached a limit, because this worker's machine is about to leave, or to
+make room for a larger group of workers.
 
 A machine that leaves gives a warning: the cluster drains its node, or its processes receive SIGTERM. Then all workers
 write a checkpoint of the step that they have just taken, and go on elsewhere.
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,11 +24,11 @@ LOOK_S = 1.0
 class StopRequest:
     """Whether this worker is asked to stop; use it as a context, in which SIGTERM is such a request.
 
-    Worker 0 looks for the run's request, each worker for the end of its own machine.
+    Worker 0 looks for the run's request and for the file `regroup`, each worker for the end of its own machine.
     """
 
-    def __init__(self, context: StageContext, rank: int) -> None:
-        self._context, self._rank = context, rank
+    def __init__(self, context: StageContext, rank: int, regroup: Path) -> None:
+        self._context, self._rank, self._regroup = context, rank, regroup
         self._looked = -math.inf
         self._before: Any = None
         self.is_leaving = False
@@ -36,9 +38,12 @@ class StopRequest:
         now = time.monotonic()
         if now - self._looked >= LOOK_S:
             self._looked = now
-            self._is_stopped = self._is_stopped or (self._rank == 0 and bool(self._context.stop_reason()))
+            self._is_stopped = self._is_stopped or (self._rank == 0 and self._is_asked())
             self.is_leaving = self.is_leaving or is_drained()
         return self._is_stopped or self.is_leaving
+
+    def _is_asked(self) -> bool:
+        return bool(self._context.stop_reason()) or self._regroup.exists()
 
     def __enter__(self) -> "StopRequest":
         # Only the main thread may take signals; Ray Train works in another, and drains its nodes.

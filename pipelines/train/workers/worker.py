@@ -46,7 +46,7 @@ PASSING = (WorkerLostError, PeerError, StalledError)
 """Errors that another attempt may not meet again, or of which another worker writes down the cause."""
 GROUPS = {
     "train": (
-        *("loss", "gradient_norm", "learning_rate", "skipped"),
+        *("loss", "gradient_norm", "learning_rate", "skipped", "num_workers"),
         *("tokens_per_s", "mfu", "peak_memory_bytes"),
         *("step_s", "data_s", "forward_s", "backward_s", "optimizer_s", "exposed_comm_s"),
         *("comm_hidden_frac", "comm_wire_s", "comm_skew_s"),
@@ -78,7 +78,7 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
             with (
                 Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches,
                 closing(ContextObserver(job, context, clock)) as observer,
-                StopRequest(context, rank) as stop,
+                StopRequest(context, rank, job.regroup) as stop,
             ):
                 heldout = heldout_pairs(job, rank, world) if job.trains_pairs else []
                 _train_segments(job, world, _with_turns(batches, heartbeat), observer, stop, heldout)
@@ -87,6 +87,8 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
                 stopped = StoppedError(reason)
                 write_failure(job.failure, stopped)
                 raise stopped from interrupted
+            if job.regroup.exists():
+                raise
             raise WorkerLostError(f"a worker's machine is about to leave: {interrupted}, with a checkpoint") from None
         except Exception as error:
             reported = _reported(error, job, heartbeat)

@@ -66,7 +66,8 @@ def test_whoever_watches_hears_of_every_step_once(workshop) -> None:
     points = workshop.points()
     assert [(step, values["train/loss"]) for step, values in points] == [(row["step"], row["loss"]) for row in history]
     assert set(points[0][1]) == {
-        *(f"train/{name}" for name in ("loss", "gradient_norm", "learning_rate", "skipped", "tokens_per_s")),
+        *(f"train/{name}" for name in ("loss", "gradient_norm", "learning_rate", "skipped")),
+        *("train/num_workers", "train/tokens_per_s"),
         *(f"train/{part}_s" for part in ("step", "data", "forward", "backward", "optimizer", "exposed_comm")),
         *("train/peak_memory_bytes", "train/loss_code", "train/loss_web", "train/tokens_code", "train/tokens_web"),
         *(f"router/{name}" for name in ("balance_loss", "z_loss", "max_expert_load", *ROUTER_COLUMNS)),
