@@ -159,9 +159,11 @@ class Measured:
     """Bytes of memory that the model adds."""
 
     def __init__(self, source: ModelSource, member: Member) -> None:
-        # The memory of torch and of its collectives does not count.
+        # Torch loads parts of itself at the first collective and the first model without memory: they do not count.
         group = expert_group(member, "cpu")
         share(torch.ones(1, 1), group)
+        with torch.device("meta"):
+            ArcticModel(preset("tiny"))
         before = private_bytes()
         self._model = source.read_weights(group)
         self._added = private_bytes() - before
