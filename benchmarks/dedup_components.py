@@ -32,7 +32,7 @@ EDGES_PER_DOCUMENT = 2.5
 NEARBY = 50
 REMOTE_SHARE = 0.001
 WORKERS = 2
-GOAL = "10^8 edges, each task within 1 GB"
+GOAL = "10^8 edges, each task within 2 GB"
 
 
 @dataclass(frozen=True)
