@@ -51,7 +51,7 @@ class Contender:
 
 @dataclass
 class Running:
-    """A contender's processes, and what they answered."""
+    """A contender's processes, and their answers."""
 
     pipes: list[Connection]
     seconds: list[float] = field(default_factory=list)

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, replace
 
 from arctic_model.config import ArcticConfig
 from arctic_model.sizing.activations import activation_bytes, hidden_bytes, recomputed_rows
-from arctic_model.sizing.flops import count_parameters, layer_matrices
+from arctic_model.sizing.flops import count_parameters
 from arctic_model.sizing.muon_cost import MuonGroup, muon_groups
 from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.sizing.reserve import Reserve, reserve
@@ -186,7 +186,7 @@ def _layer_backward(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def _buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """What is on the way to other workers or from them."""
+    """Tensors on the way to other workers or from them."""
     if parallel.engine == "flat":
         return _flat_buffers(config, parallel)
     return reduce_buckets(sum(local_parameters(config, parallel)), parallel)
@@ -223,19 +223,15 @@ def _exchange_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def _update(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """ZeRO's float32 gradient of one group of parameters at a time, with the flat copy it is made from, or with what
-    Muon makes of it. Gradients that are added up in float32 below it are flat already, and counted among the states.
-    Without ZeRO gradients are there already, and Muon takes one parameter after the other."""
+    """DeepSpeed's float32 gradient of one group of parameters at a time, with the flat copy it is made from, or with
+    Muon's working memory. Gradients that are added up in float32 below it, and those without ZeRO, are counted among
+    the states. The flat engine has float32 copies of gradients that it adds up in bfloat16, all at once."""
     size, groups = parallel.element_bytes, muon(config, parallel)
-    if parallel.zero_stage == 0:
-        stack = [(config.expert_size, config.hidden_size)] * (config.num_experts // parallel.expert_parallel_size)
-        matrices = {shape for number in range(config.num_layers) for shape in layer_matrices(config, number)}
-        parameters = [[shape] for shape in matrices] + ([stack] if stack else [])
-        return max((MuonGroup(shapes, 1).working_bytes(size) for shapes in parameters), default=0) if groups else 0
+    batch = max((group.batch_bytes(size) for group in groups), default=0)
     if parallel.engine == "flat":
         copies = sum(owned_parameters(config, parallel)) if parallel.gradient_dtype == "bfloat16" else 0
-        return 4 * copies + max((group.working_bytes(size) for group in groups), default=0)
-    if parallel.gradient_dtype != parallel.dtype:
+        return 4 * copies + batch + size * sum(group.shared for group in groups)
+    if parallel.zero_stage == 0 or parallel.gradient_dtype != parallel.dtype:
         return max((group.working_bytes(size) for group in groups), default=0)
     making = (4 + size) * max(owned_parameters(config, parallel))
     return max([making, *(4 * group.owned + group.working_bytes(size) for group in groups)])

@@ -40,12 +40,16 @@ class MuonGroup:
         counted = zip(self.shapes, self._holders(), strict=True)
         return sum(orthogonalization_flops(*shape) * holders for shape, holders in counted) / self.num_parts
 
-    def working_bytes(self, element_bytes: int) -> int:
-        """Peak memory of a step beside the float32 gradient: the mixed momentum with its rounded copy; or that copy,
-        the shared matrices, and for one batch the stack, two iterates and two products."""
-        mixing = (4 + element_bytes % 4) * self.owned
+    def batch_bytes(self, element_bytes: int) -> int:
+        """Peak memory of the largest batch: its updates in float32, rounded and stacked; or the stack, two iterates and
+        two products."""
         batch, product = max(map(self._batch, set(self.shapes)))
-        return max(mixing, element_bytes * (self.owned + self.shared + 3 * batch + 2 * product))
+        making = (4 + element_bytes + element_bytes % 4) * batch
+        return max(making, element_bytes * (3 * batch + 2 * product))
+
+    def working_bytes(self, element_bytes: int) -> int:
+        """Peak memory of a step beside the float32 gradient: the shared matrices and one batch."""
+        return element_bytes * self.shared + self.batch_bytes(element_bytes)
 
     def _holders(self) -> list[int]:
         """Number of workers that hold a part of each matrix."""

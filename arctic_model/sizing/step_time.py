@@ -197,8 +197,8 @@ def step_time(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficien
     """One step, if computation reaches `efficiency` of the peak while it runs. Raises ValueError.
 
     DeepSpeed runs with `overlap_comm` off: reductions and all-gathers wait for nothing and hide behind nothing. The
-    flat engine's reductions hide behind backward, and what stage 3 gathers behind all computation. The update with Muon
-    has its products too, and the exchange of the matrices that ZeRO cuts.
+    flat engine's reductions hide behind backward, and the gathers of stage 3 behind all computation. The update with
+    Muon has its products too, and the exchange of the matrices that ZeRO cuts.
     """
     if not 0 < efficiency <= 1:
         raise ValueError(f"mfu = {efficiency:g}: a share of the peak, above 0 and at most 1.")

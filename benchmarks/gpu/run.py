@@ -24,7 +24,14 @@ PARTS: dict[str, tuple[list[str], int]] = {
     "loss curve": (["loss_curve.py"], 120),
     **{
         f"step {model} {contender}": (["step.py", model, contender], limit)
-        for contender, limit in (("fused", 60), ("eager", 60), ("dense", 60), ("mixtral", 60), ("compiled", 120))
+        for contender, limit in (
+            ("flat", 60),
+            ("fused", 60),
+            ("eager", 60),
+            ("dense", 60),
+            ("mixtral", 60),
+            ("compiled", 120),
+        )
         for model in MODELS
     },
     "overlap forced balance": (["exchanges.py", "forced"], 60),

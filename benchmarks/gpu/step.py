@@ -1,12 +1,13 @@
 """Whole optimizer steps of one contender: tokens/s, MFU, memory; of ours also what the GPU did, as a trace.
 
+    flat       the product's own step: the flat engine with its norm, clipping and float32 sums of gradients
     fused      the model as it is trained: the operators of arctic_model.kernels.operators by their kernels
     eager      the same model with torch's own operations in their place
     compiled   the latter, with attention, dense MLP and norms of each layer by torch.compile
     dense      fused, with one MLP as wide as all that a token passes through
     mixtral    Hugging Face's Mixtral with grouped_mm: as many experts as wide, no dense MLP
 
-All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step.
+All train in bfloat16 with AdamW on float32 weights; but for flat, gradients are added up in bfloat16. Several passes of 4 x 4,096 random tokens a step.
 """
 
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from setting import batch, finish, model_config, now, options, synchronize, torch_operators
 from torch import Tensor, nn
 
@@ -26,6 +28,7 @@ from arctic_model.model import ArcticModel
 from arctic_model.roofline.ceiling import roofline
 from arctic_model.sizing import ParallelConfig, count_parameters, forward_flops_per_token, memory_per_worker
 from arctic_model.sizing.step_time import gpu_named
+from arctic_model.training.engine import Engine
 from arctic_model.training.losses.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization.settings import Optimization
 
@@ -103,13 +106,39 @@ class Trainer:
         self.update()
 
 
+class EngineTrainer:
+    """The flat engine as one worker."""
+
+    def __init__(self, config: ArcticConfig, batches: Sequence[Batch]) -> None:
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        self.settings = Optimization(engine="flat", dtype="bfloat16", optimizer="adamw")
+        self.engine = Engine(config, self.settings, 1, len(batches), training_loss)
+        load = torch.full((len(config.moe_layers), config.num_experts), 0.1, device=self.engine.device)
+        count = float(sum(given.ids.numel() for given in batches))
+        self.scale, self.batches = Scale(count, count, load), batches
+
+    def passes(self) -> None:
+        for number, given in enumerate(self.batches):
+            if number:
+                self.engine.end_micro_batch()
+            self.engine.backward(self.engine.forward(given, self.scale, self.settings)[0])
+
+    def update(self) -> None:
+        self.engine.step(1e-4, self.engine.gradient_norm())
+
+    def step(self) -> None:
+        self.passes()
+        self.update()
+
+
 def flops_per_token(config: ArcticConfig, contender: str) -> int:
     """Of training; Mixtral has no dense MLP."""
     flops = forward_flops_per_token(config, config.max_positions)
     return 3 * (flops.total - (flops.dense_mlp if contender == "mixtral" else 0))
 
 
-def measured(trainer: Trainer, device: torch.device, steps: int) -> dict[str, float]:
+def measured(trainer: Trainer | EngineTrainer, device: torch.device, steps: int) -> dict[str, float]:
     """Medians of a step, and of its update alone."""
     for _ in range(WARM_UP):
         trainer.step()
@@ -125,10 +154,14 @@ def measured(trainer: Trainer, device: torch.device, steps: int) -> dict[str, fl
     return {"step_s": sorted(seconds)[steps // 2], "update_s": sorted(updates)[steps // 2]}
 
 
-def memory(config: ArcticConfig, num_sequences: int) -> dict[str, int]:
+def memory(config: ArcticConfig, num_sequences: int, *, by_engine: bool) -> dict[str, int]:
     """The most that was allocated, and what `arctic size` expects of this training."""
     parallel = ParallelConfig(
-        1, 1, config.max_positions, num_sequences, PASSES, zero_stage=1, gradient_dtype="bfloat16", optimizer="adamw"
+        *(1, 1, config.max_positions, num_sequences, PASSES),
+        engine="flat" if by_engine else "deepspeed",
+        zero_stage=1,
+        gradient_dtype="float32" if by_engine else "bfloat16",
+        optimizer="adamw",
     )
     expected = memory_per_worker(config, parallel)
     return {"peak_bytes": torch.cuda.max_memory_allocated(), "expected_bytes": expected.total}
@@ -164,12 +197,13 @@ def main() -> None:
     if name == "dense":
         config = dense(config)
     sequences, passes, steps = (2, 2, 2) if given.dry else (SEQUENCES, PASSES, STEPS)
+    batches = [batch(config, sequences, given.device, seed) for seed in range(passes)]
     with torch_operators() if name in ("eager", "compiled") else nullcontext():
-        trainer = Trainer(
-            *contender(name, config, given), [batch(config, sequences, given.device, seed) for seed in range(passes)]
+        trainer: Trainer | EngineTrainer = (
+            EngineTrainer(config, batches) if name == "flat" else Trainer(*contender(name, config, given), batches)
         )
         found: dict[str, Any] = measured(trainer, given.device, steps)
-        if name == "fused":
+        if isinstance(trainer, Trainer) and name == "fused":
             found["kernels_ms"] = trace(trainer, given.out / f"trace {given.model}.json.gz")
     tokens = passes * sequences * config.max_positions
     flops = flops_per_token(config, name) * tokens
@@ -180,7 +214,7 @@ def main() -> None:
         if name == "fused":
             found["mfu_ceiling_of_a_pass"] = roofline(config, gpu, sequences).mfu
     if not given.dry and name != "mixtral":
-        found |= memory(config, sequences)
+        found |= memory(config, sequences, by_engine=name == "flat")
     finish(**found)
 
 

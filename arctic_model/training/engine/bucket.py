@@ -24,7 +24,7 @@ ALIGNMENT = 8
 
 @dataclass(frozen=True)
 class BucketSettings:
-    """What is split over workers beside the optimizer state, and the dtypes of weights and gradients."""
+    """Which tensors are split over workers beside the optimizer state, and the dtypes of weights and gradients."""
 
     shards_gradients: bool
     shards_weights: bool
@@ -39,7 +39,7 @@ class Bucket:
         model: its parameters `names` become views of the flat tensor `weights` [S * n].
         names: in the order of the flat tensor.
         split: the workers that hold these parameters.
-        settings: what is split, and dtypes.
+        settings: which tensors are split, and dtypes.
         device: of all tensors.
     """
 
@@ -103,7 +103,7 @@ class Bucket:
             (torch._foreach_add_ if adds else torch._foreach_copy_)(views, gradients)
 
     def reduce(self, *, adds: bool) -> None:
-        """Start to sum the collected gradient over workers, each for its own part, or to add it to what is there."""
+        """Start to sum the collected gradient over workers, each for its own part, or to add it to earlier passes'."""
         shards = self.split.shards
         if shards.size == 1:
             return
@@ -172,7 +172,7 @@ class Bucket:
             self._gathering = dist.all_gather_single(self.weights, own, group=shards.process_group, async_op=True)
 
     def _views(self, shapes: Sequence[torch.Size]) -> Iterator[Float[Tensor, "..."]]:
-        # `data` has a version of its own: gathering weights again does not invalidate what autograd saved of them.
+        # `data` has a version of its own: gathering weights again does not invalidate the views that autograd saved.
         parts = self.weights.data[: self._num_elements].split(self._sizes)
         return (part.data.view(shape) for part, shape in zip(parts, shapes, strict=True))
 

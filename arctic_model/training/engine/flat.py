@@ -156,7 +156,7 @@ class FlatBackend:
         return self._pass == self._num_passes
 
     def _new_buckets(self, model: ArcticModel) -> dict[int, list[Bucket]]:
-        """By unit: layers by number, what comes before the first as -1, and what comes after the last."""
+        """By unit: layers by number, the embedding as -1, and last norm and head as the number of layers."""
         names = {parameter: name for name, parameter in model.named_parameters()}
         members: dict[tuple[int, bool], list[str]] = {}
         # In the order of the optimizer's groups, so that each group has one range of a bucket.
@@ -252,7 +252,7 @@ class FlatBackend:
             self._release(number)
 
     def _turn(self, number: int, _: Tensor) -> None:
-        """Between the backward of what follows a layer, which is done, and that of the layer."""
+        """The backward of everything after a layer is done, that of the layer is next."""
         self._reduce(number + 1)
         self._gather(number)
         if number:

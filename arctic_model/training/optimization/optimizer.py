@@ -9,7 +9,7 @@ from torch.optim.adamw import adamw
 
 from arctic_model.checkpoint.tensors.names import is_expert
 from arctic_model.model import ArcticModel
-from arctic_model.training.optimization.muon import Partition, muon_step, partition
+from arctic_model.training.optimization.muon import FlatMatrices, Partition, muon_step, partition
 from arctic_model.training.optimization.settings import MOMENTS, MOMENTUM_BUFFER, Optimization
 
 LEFT_TO_ADAMW = {"embed_tokens": "embeddings", "lm_head": "head", ".gate.": "gates"}
@@ -66,19 +66,14 @@ class GroupedOptimizer(torch.optim.Optimizer):
                 self._adamw(group, gradients)
 
     def _muon(self, group: dict[str, Any], gradients: dict[Tensor, Tensor]) -> None:
+        tensors = []
         for parameter, gradient in gradients.items():
             state = self.state[parameter]
-            whole = partition([(0, parameter.shape)], parameter.numel(), 0) if parameter.dim() > 1 else None
             state["step"] += 1
-            muon_step(
-                parameter.view(-1),
-                gradient.reshape(-1),
-                state[MOMENTUM_BUFFER].view(-1),
-                whole or self.partitions[parameter],
-                learning_rate=group["lr"],
-                weight_decay=group["weight_decay"],
-                dtype=self._dtype,
-            )
+            whole = partition([(0, parameter.shape)], parameter.numel(), 0) if parameter.dim() > 1 else None
+            flat = (parameter.view(-1), gradient.reshape(-1), state[MOMENTUM_BUFFER].view(-1))
+            tensors.append(FlatMatrices(*flat, whole or self.partitions[parameter]))
+        muon_step(tensors, learning_rate=group["lr"], weight_decay=group["weight_decay"], dtype=self._dtype)
 
     def _adamw(self, group: dict[str, Any], gradients: dict[Tensor, Tensor]) -> None:
         states = [self.state[parameter] for parameter in gradients]

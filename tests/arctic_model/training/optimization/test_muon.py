@@ -13,7 +13,7 @@ from torch.optim._muon import muon as torch_muon
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.optimization import muon
-from arctic_model.training.optimization.muon import muon_step, orthogonalized, partition
+from arctic_model.training.optimization.muon import FlatMatrices, muon_step, orthogonalized, partition
 from arctic_model.training.optimization.optimizer import new_optimizer
 from arctic_model.training.optimization.settings import MOMENTS, Optimization
 
@@ -40,7 +40,8 @@ def stepped(parameters: list[Tensor], steps: int, dtype: torch.dtype) -> list[Te
     part = partition(laid_out([tuple(p.shape) for p in parameters]), weights.numel(), 0)
     for step in range(steps):
         gradient = flat([noise(*p.shape, seed=step) for p in parameters])
-        muon_step(weights, gradient, momentum, part, learning_rate=0.02, weight_decay=0.1, dtype=dtype)
+        tensors = [FlatMatrices(weights, gradient, momentum, part)]
+        muon_step(tensors, learning_rate=0.02, weight_decay=0.1, dtype=dtype)
     return [t.view_as(p) for t, p in zip(weights.split([p.numel() for p in parameters]), parameters, strict=True)]
 
 
@@ -123,14 +124,30 @@ def cut_stepped(parameters: list[Tensor], steps: int, workers: int) -> Tensor:
         own = slice(rank * size, (rank + 1) * size)
         for step in range(steps):
             gradient = padded(flat([noise(*p.shape, seed=step) for p in parameters]), size * workers)[own]
-            muon_step(
-                weights[own], gradient, momentum[own], part, learning_rate=0.02, weight_decay=0.1, dtype=torch.float32
-            )
+            tensors = [FlatMatrices(weights[own], gradient, momentum[own], part)]
+            muon_step(tensors, learning_rate=0.02, weight_decay=0.1, dtype=torch.float32)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(workers) as pool:
         patch.setattr(muon.dist, "all_reduce", all_reduce)
         list(pool.map(work, range(workers)))
     return weights[: sum(p.numel() for p in parameters)]
+
+
+def test_matrices_of_one_shape_are_one_batch_whichever_tensor_they_are_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[tuple[int, ...]] = []
+    product = muon.orthogonalized
+    monkeypatch.setattr(muon, "orthogonalized", lambda x: batches.append(tuple(x.shape)) or product(x))
+    parameters = [noise(*shape, seed=number) for number, shape in enumerate([*SHAPES, *SHAPES])]
+    tensors = [
+        FlatMatrices(p.clone().view(-1), p.view(-1), torch.zeros(p.numel()), partition([(0, p.shape)], p.numel(), 0))
+        for p in parameters
+    ]
+    muon_step(tensors, learning_rate=0.02, weight_decay=0.1, dtype=torch.float32)
+    assert sorted(batches) == [(2, 16, 16), (2, 20, 12), (8, 12, 20)]
+    for parameter, each in zip(parameters, tensors, strict=True):
+        alone = FlatMatrices(parameter.clone().view(-1), *each[1:2], torch.zeros(parameter.numel()), each.part)
+        muon_step([alone], learning_rate=0.02, weight_decay=0.1, dtype=torch.float32)
+        torch.testing.assert_close(each.weights, alone.weights, rtol=0, atol=1e-6)
 
 
 def padded(tensor: Tensor, size: int) -> Tensor:
