@@ -7,7 +7,8 @@
     dense      fused, with one MLP as wide as all that a token passes through
     mixtral    Hugging Face's Mixtral with grouped_mm: as many experts as wide, no dense MLP
 
-All train in bfloat16 with AdamW on float32 weights; but for flat, gradients are added up in bfloat16. Several passes of 4 x 4,096 random tokens a step.
+All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step. All but flat add
+gradients up in bfloat16.
 """
 
 import sys
