@@ -5,17 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from arctic_model.checkpoint.reading import Checkpoint
-from arctic_model.export.formats import FORMATS
-from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from data_recipes import RecipeError
 from infra.context import StageContext
 from infra.stage import Stage
 from pipelines import Recipe
-from tests.kit.tokenizers import write_byte_tokenizer
 
 SQL = {"kind": "text_to_sql", "num_schemas": 8, "num_heldout_schemas": 2, "pairs_per_schema": 2, "seed": 1}
 CHAT = {"kind": "text_to_sql_chat", "num_schemas": 8, "pairs_per_schema": 2, "seed": 1}
@@ -83,7 +78,10 @@ def folder_run(weights: Path, tokenizer: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A checkpoint with its tokenizer."""
+    """A checkpoint with its tokenizer. What needs torch is imported when it runs: collecting tests must not."""
+    from arctic_model.model import ArcticModel
+    from tests.kit.tokenizers import write_byte_tokenizer
+
     write_byte_tokenizer(tmp_path)
     ArcticModel(preset("tiny", {"vocab_size": 300}), seed=3).save_pretrained(tmp_path / "weights")
     return tmp_path / "weights"
@@ -124,6 +122,8 @@ def test_other_weights_in_the_folder_change_the_key_and_other_places_do_not(weig
     def key(folder: Path) -> str:
         return stages({**INSTRUCT, "from": str(folder)}, **folder_run(folder, weights.parent))["finetune[instruct]"].key
 
+    from arctic_model.model import ArcticModel
+
     before = key(weights)
 
     moved = weights.rename(weights.with_name("moved"))
@@ -134,6 +134,11 @@ def test_other_weights_in_the_folder_change_the_key_and_other_places_do_not(weig
 
 def test_the_weights_of_a_folder_become_a_checkpoint_of_the_store(weights: Path, tmp_path: Path) -> None:
     """From a Hugging Face directory as well, value for value."""
+    import torch
+
+    from arctic_model.checkpoint.reading import Checkpoint
+    from arctic_model.export.formats import FORMATS
+
     (tmp_path / "export").mkdir()
     FORMATS["huggingface"].write(Checkpoint(weights), weights.parent, tmp_path / "export", "float32")
     for source in (weights, tmp_path / "export"):
