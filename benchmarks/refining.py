@@ -48,7 +48,8 @@ def ours(files: list[Path], extractor: str) -> dict[str, float]:
         home = RECIPE.parent
         sourced = source.stage("web", recipe.source, source.pin(recipe.source, home), home)
         scored = score.stage("web", recipe.score, score.pin(recipe.score, home), home, sourced)
-        filtered = filter_.stage("web", recipe.filter, filter_.pin(recipe.filter, home), home, sourced, scored)
+        inputs = filter_.FilterInputs(sourced, scored)
+        filtered = filter_.stage("web", recipe.filter, filter_.pin(recipe.filter, home), home, inputs)
         made: dict[str, Artifact] = {}
         metrics: dict[str, float] = {}
         for stage in (sourced, scored, filtered):
