@@ -9,8 +9,7 @@ from typing import Any
 
 from pipelines.source.errors import InputError
 from pipelines.source.io.globs import base_of, is_deep, is_named
-from pipelines.source.io.http_client import ChangedError
-from pipelines.source.io.object_stores import StoreReadError, copy_name
+from pipelines.source.io.remote_file import RemoteFile, State, StoreReadError
 
 COPY_BYTES = 2**20
 CREDENTIALS = "HF_TOKEN for a private or gated dataset"
@@ -18,45 +17,21 @@ CREDENTIALS = "HF_TOKEN for a private or gated dataset"
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a dataset. `path`: with the revision that the address asks for; `version`: its blob id."""
+    """One file of a dataset, by its path with the revision that the address asks for."""
 
     path: str
-    version: str
-    size_bytes: int
 
-    @property
-    def name(self) -> str:
-        """The path without the revision: `datasets/org/name/path`."""
-        return re.sub(r"^(datasets/[^/]+/[^/@]+)@[^/]+", r"\1", self.path)
-
-    def named(self, name: str) -> "HubFile":
-        if name != self.name:
-            raise ValueError(f"{self.path}: a file of the Hub is traced by its own path, not by {name}")
-        return self
-
-    def longer_names(self) -> Iterator[str]:
-        return iter(())
-
-    def pin(self) -> dict[str, Any]:
-        return {"version": self.version, "size_bytes": self.size_bytes}
-
-    def fetch(self, pinned: Mapping[str, Any], folder: Path) -> Path:
-        copy = folder / copy_name(self.path)
+    def look(self) -> State | None:
         with _errors_as_store_read_error(self.path):
             files = open_hub()
-            if not files.exists(self.path):
-                raise StoreReadError(f"{self.path}: no longer there")
-            info = files.info(self.path)
-        if {"version": _version(info), "size_bytes": info["size"]} != pinned:
-            raise ChangedError(f"{self.path}: changed since the run was planned. Start the run again.")
+            return _state(files.info(self.path)) if files.exists(self.path) else None
+
+    def download(self, state: State, target: Path) -> None:  # noqa: ARG002 - a blob of this id has this content
         with _errors_as_store_read_error(self.path):
-            source = files.open(self.path, "rb")
-        with source, copy.open("wb") as target:
+            source = open_hub().open(self.path, "rb")
+        with source, target.open("wb") as file:
             while piece := self._read(source):
-                target.write(piece)
-        if copy.stat().st_size != info["size"]:
-            raise StoreReadError(f"{self.path}: ends after {copy.stat().st_size} of {info['size']} bytes")
-        return copy
+                file.write(piece)
 
     def _read(self, source: Any) -> bytes:
         # Errors of the Hub are told from those of the disk that the copy is written to.
@@ -65,7 +40,7 @@ class HubFile:
             return content
 
 
-def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[HubFile]:
+def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[RemoteFile]:
     """Files at an address, below it, or that its glob names, where `fits` takes their names.
 
     `field` starts the message of the InputError that is raised where the dataset cannot be listed.
@@ -76,9 +51,12 @@ def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[HubFil
     base = base_of(path)
     try:
         with _errors_as_store_read_error(path):
-            infos = open_hub().find(base, maxdepth=None if is_deep(path, base) else 1, detail=True).values()
-            matches = [info for info in infos if is_named(info["name"], path) and fits(info["name"])]
-            return [HubFile(info["name"], _version(info), info["size"]) for info in matches]
+            infos = open_hub().find(base, maxdepth=None if is_deep(path, base) else 1, detail=True)
+            return [
+                RemoteFile(_without_revision(file), HubFile(file), _state(info))
+                for file, info in infos.items()
+                if is_named(file, path) and fits(file)
+            ]
     except StoreReadError as error:
         raise InputError(
             f"{field}: cannot be listed ({error}). Correct the address, or give credentials ({CREDENTIALS})."
@@ -93,8 +71,13 @@ def open_hub() -> Any:
     return HfFileSystem(skip_instance_cache=True)
 
 
-def _version(info: Mapping[str, Any]) -> str:
-    return f"blob {info['blob_id']}"
+def _without_revision(path: str) -> str:
+    """`datasets/org/name/path`, by which documents are traced."""
+    return re.sub(r"^(datasets/[^/]+/[^/@]+)@[^/]+", r"\1", path)
+
+
+def _state(info: Mapping[str, Any]) -> State:
+    return State(f"blob {info['blob_id']}", info["size"])
 
 
 @contextmanager

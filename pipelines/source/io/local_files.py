@@ -12,7 +12,7 @@ from pipelines.source.errors import InputError
 from pipelines.source.io.blocks import BLOCK_BYTES, FilePart, block_pins, is_unchanged
 from pipelines.source.io.globs import is_named
 from pipelines.source.io.http_client import ChangedError
-from pipelines.source.io.object_stores import StoreReadError
+from pipelines.source.io.remote_file import StoreReadError
 
 
 @dataclass(frozen=True)

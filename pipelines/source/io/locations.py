@@ -23,7 +23,7 @@ from pipelines.source.errors import InputError
 from pipelines.source.io import http_client, hub, object_stores
 from pipelines.source.io.http_client import ChangedError, HttpError, Version
 from pipelines.source.io.local_files import FileType, LocalFile, local_files
-from pipelines.source.io.object_stores import StoreReadError, copy_name
+from pipelines.source.io.remote_file import StoreReadError, copy_name
 
 STORES: Mapping[str, Callable[[str, Callable[[str], bool], str], Sequence["PlacedFile"]]] = {
     **dict.fromkeys(object_stores.SCHEMES, object_stores.list_files),

@@ -3,84 +3,58 @@
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from arctic_errors import ArcticError
 from infra.host.masking import masked
 from infra.store.errors import StoreError
 from infra.store.objects import CREDENTIALS, AddressError, ChangedObjectError, Entry, Objects
 from pipelines.source.errors import InputError
 from pipelines.source.io.globs import base_of, is_deep, is_named
 from pipelines.source.io.http_client import ChangedError
+from pipelines.source.io.remote_file import RemoteFile, State, StoreReadError
 
 SCHEMES = tuple(CREDENTIALS)
 PLANNING_S = 20.0
 """How long a listing is tried, so that a plan without credentials does not seem to hang."""
-
-
-class StoreReadError(ArcticError, OSError):
-    """An object cannot be read: the store's own reason."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(masked(reason))
+ETAG = "etag "
+"""Before a version that is an ETag; others are times of change."""
 
 
 @dataclass(frozen=True)
-class StoredFile:
-    """One object. `address`: the one that led to it, which opens its store; `key`: within its bucket; `version`: its
-    ETag, else its time of change."""
+class StoredObject:
+    """One object. `address`: the one that led to it, which opens its bucket; `key`: within the bucket."""
 
     address: str
     key: str
-    version: str
-    size_bytes: int
 
-    @property
-    def name(self) -> str:
-        """`bucket/key`."""
-        return f"{urllib.parse.urlsplit(self.address).netloc}/{self.key}"
-
-    def named(self, name: str) -> "StoredFile":
-        if name != self.name:
-            raise ValueError(f"{self.name}: an object is traced by its own path, not by {name}")
-        return self
-
-    def longer_names(self) -> Iterator[str]:
-        return iter(())
-
-    def pin(self) -> dict[str, Any]:
-        return {"version": self.version, "size_bytes": self.size_bytes}
-
-    def fetch(self, pinned: Mapping[str, Any], folder: Path) -> Path:
-        copy = folder / copy_name(self.key)
-        changed = ChangedError(f"{self.name}: changed since the run was planned. Start the run again.")
-        objects = open_bucket(self.address)
+    def look(self) -> State | None:
         with _errors_as_store_read_error():
-            entry = objects.head(self.key)
-            if entry is None:
-                raise StoreReadError(f"{self.name}: no longer there")
-            if {"version": _version(entry), "size_bytes": entry.bytes} != pinned:
-                raise changed
+            entry = open_bucket(self.address).head(self.key)
+        return _state(entry) if entry else None
+
+    def download(self, state: State, target: Path) -> None:
+        etag = state.version.removeprefix(ETAG) if state.version.startswith(ETAG) else None
+        with _errors_as_store_read_error():
             try:
-                objects.download(self.key, copy, entry.etag or None)
+                open_bucket(self.address).download(self.key, target, etag)
             except ChangedObjectError:
-                raise changed from None
-        if copy.stat().st_size != entry.bytes:
-            raise StoreReadError(f"{self.name}: ends after {copy.stat().st_size} of {entry.bytes} bytes")
-        return copy
+                bucket = urllib.parse.urlsplit(self.address).netloc
+                raise ChangedError(
+                    f"{bucket}/{self.key}: changed since the run was planned. Start the run again."
+                ) from None
 
 
-def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[StoredFile]:
+def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[RemoteFile]:
     """Files at an address, below it, or that its glob names, where `fits` takes their names.
 
     `field` starts the message of the InputError that is raised where the store cannot be listed.
     """
-    path = urllib.parse.urlsplit(url).path.strip("/")
+    parts = urllib.parse.urlsplit(url)
+    path = parts.path.strip("/")
     base = base_of(path)
     try:
         objects = open_bucket(url, PLANNING_S)
@@ -91,14 +65,14 @@ def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[Stored
             else:
                 entries = objects.entries(base) if is_deep(path, base) else objects.children(base)
             return [
-                StoredFile(url, entry.name, _version(entry), entry.bytes)
+                RemoteFile(f"{parts.netloc}/{entry.name}", StoredObject(url, entry.name), _state(entry))
                 for entry in entries
                 if is_named(entry.name, path) and fits(entry.name)
             ]
     except StoreReadError as error:
-        scheme = url.partition("://")[0]
         raise InputError(
-            f"{field}: cannot be listed ({error}). Correct the address, or give credentials ({CREDENTIALS[scheme]})."
+            f"{field}: cannot be listed ({error}). Correct the address, or give credentials "
+            f"({CREDENTIALS[parts.scheme]})."
         ) from None
 
 
@@ -116,11 +90,6 @@ def open_bucket(address: str, patience_s: float | None = None) -> Objects:
         raise InputError(f"paths has {masked(address)!r}: {error}") from None
 
 
-def copy_name(path: str) -> str:
-    """Name of a copy on this machine: the end of the file's own, which no file system finds too long."""
-    return path.rpartition("/")[2][-60:]
-
-
 def _region(bucket: str) -> str:
     """Where a bucket lies, as S3 tells anybody. Raises StoreReadError if there is no such bucket."""
     from pyarrow.fs import resolve_s3_region
@@ -132,10 +101,9 @@ def _region(bucket: str) -> str:
         raise StoreReadError(f"{bucket}: {reason}") from None
 
 
-def _version(entry: Entry) -> str:
-    if entry.etag:
-        return f"etag {entry.etag}"
-    return f"modified {datetime.fromtimestamp(entry.changed, UTC).isoformat()}"
+def _state(entry: Entry) -> State:
+    changed = f"modified {datetime.fromtimestamp(entry.changed, UTC).isoformat()}"
+    return State(f"{ETAG}{entry.etag}" if entry.etag else changed, entry.bytes)
 
 
 @contextmanager

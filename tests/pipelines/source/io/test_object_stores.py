@@ -6,6 +6,7 @@ from data_recipes import RecipeError
 from infra.store import objects
 from pipelines import source
 from pipelines.source.io import object_stores
+from pipelines.source.io.remote_file import StoreReadError
 from pipelines.source.stage import SourceError
 from tests.kit.object_store import etag_of, running_object_store
 from tests.pipelines.source.io.conftest import section
@@ -75,7 +76,7 @@ def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(store, a
     with pytest.raises(RuntimeError, match=r"bucket/a.warc.gz: changed since the run was planned"):
         attempt(stage, "changed")
     del store.objects["bucket/a.warc.gz"]
-    with pytest.raises(object_stores.StoreReadError, match="bucket/a.warc.gz: no longer there"):
+    with pytest.raises(StoreReadError, match="bucket/a.warc.gz: no longer there"):
         part.file.fetch(part.pinned, tmp_path)
 
 
