@@ -22,6 +22,7 @@ from pipelines.evaluate.statistics.contamination import CorpusFindings
 from pipelines.evaluate.suites import Suite
 
 if TYPE_CHECKING:
+    from pipelines.evaluate.asking.protocol import Respondent
     from pipelines.models.source import ModelSource
 
 VERSION = 12
@@ -285,11 +286,8 @@ def _evaluate_checkpoint(
     inputs: Mapping[str, Artifact],
 ) -> Metrics:
     from pipelines.evaluate.asking.respondents import CheckpointRespondent
-    from pipelines.evaluate.measuring import Measuring
 
-    with Measuring(label, CheckpointRespondent(source, execution), suite, context) as measuring:
-        measuring.ask_suite()
-        return measuring.write([], inputs.get("previous"))
+    return _measure_suite(label, CheckpointRespondent(source, execution), suite, context, inputs.get("previous"))
 
 
 def _ask_server(
@@ -301,11 +299,8 @@ def _ask_server(
     inputs: Mapping[str, Artifact],  # noqa: ARG001 - the server has all that is needed
 ) -> Metrics:
     from pipelines.evaluate.asking.openai_server import OpenAIServer, ServerRespondent
-    from pipelines.evaluate.measuring import Measuring
 
-    with Measuring(label, ServerRespondent(OpenAIServer(url, model)), suite, context) as measuring:
-        measuring.ask_suite()
-        return measuring.write([], None)
+    return _measure_suite(label, ServerRespondent(OpenAIServer(url, model)), suite, context)
 
 
 def _ask_vllm(
@@ -316,11 +311,8 @@ def _ask_vllm(
     inputs: Mapping[str, Artifact],  # noqa: ARG001 - none
 ) -> Metrics:
     from pipelines.evaluate.asking.vllm_engine import VllmRespondent
-    from pipelines.evaluate.measuring import Measuring
 
-    with Measuring(label, VllmRespondent(source), suite, context) as measuring:
-        measuring.ask_suite()
-        return measuring.write([], None)
+    return _measure_suite(label, VllmRespondent(source), suite, context)
 
 
 def _rescore(
@@ -331,8 +323,15 @@ def _rescore(
     inputs: Mapping[str, Artifact],  # noqa: ARG001 - none
 ) -> Metrics:
     from pipelines.evaluate.asking.respondents import StoredRespondent
+
+    return _measure_suite(label, StoredRespondent(folder), suite, context)
+
+
+def _measure_suite(
+    label: str, respondent: "Respondent", suite: Suite, context: StageContext, previous: Artifact | None = None
+) -> Metrics:
     from pipelines.evaluate.measuring import Measuring
 
-    with Measuring(label, StoredRespondent(folder), suite, context) as measuring:
+    with Measuring(label, respondent, suite, context) as measuring:
         measuring.ask_suite()
-        return measuring.write([], None)
+        return measuring.write([], previous)

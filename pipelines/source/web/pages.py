@@ -72,6 +72,28 @@ def page_document(
         page = extract_page(content, extractor, text_format)
     if not page.text:
         return NotAPage("no_text")
+    opted_out = None if converted else opt_out(response.headers, "" if is_text else content)
+    return _document(
+        response, origin, heldout_fraction, page, opted_out, None if converted or is_text else licence(content)
+    )
+
+
+def _pdf_document(response: Response, origin: str, heldout_fraction: float) -> Document | NotAPage:
+    found = pdf_text(response.body)
+    if not found.text:
+        return NotAPage(found.fault or "no_text")
+    page = Extraction(found.text, "pdf", "", None)
+    return _document(response, origin, heldout_fraction, page, opt_out(response.headers, ""))
+
+
+def _document(
+    response: Response,
+    origin: str,
+    heldout_fraction: float,
+    page: Extraction,
+    opted_out: str | None,
+    stated_licence: str | None = None,
+) -> Document:
     return Document(
         text=page.text,
         url=response.url,
@@ -80,28 +102,10 @@ def page_document(
         offset=response.offset,
         length=response.length,
         date=response.date,
-        licence=None if converted or is_text else licence(content),
-        opt_out=None if converted else opt_out(response.headers, "" if is_text else content),
+        licence=stated_licence,
+        opt_out=opted_out,
         extractor=page.engine,
         attributes=_attributes(page, response.member),
-    )
-
-
-def _pdf_document(response: Response, origin: str, heldout_fraction: float) -> Document | NotAPage:
-    found = pdf_text(response.body)
-    if not found.text:
-        return NotAPage(found.fault or "no_text")
-    return Document(
-        text=found.text,
-        url=response.url,
-        origin=origin,
-        split=draw_split(response.url, heldout_fraction),
-        offset=response.offset,
-        length=response.length,
-        date=response.date,
-        opt_out=opt_out(response.headers, ""),
-        extractor="pdf",
-        attributes=_attributes(Extraction(found.text, "pdf", "", None), response.member),
     )
 
 
