@@ -55,7 +55,7 @@ def test_what_is_missing_is_named() -> None:
 
 
 def test_other_words_do_not_make_it_unsafe() -> None:
-    with pytest.raises(ValueError, match='say "i accept unsafe execution"'):
+    with pytest.raises(ValueError, match='write "i accept unsafe execution"'):
         PythonSandbox(unsafe="yes")
 
 

@@ -365,7 +365,7 @@ def test_file_that_the_user_brought_and_nobody_can_read_is_left_out_and_told(lin
 def test_file_without_a_row_is_told(tmp_path: Path) -> None:
     (tmp_path / "race").mkdir()
     (tmp_path / "race" / "test.jsonl").write_text("\n")
-    with pytest.raises(DataError, match=r"race/test\.jsonl: not what .* reads \(ValueError\('no rows'\)\)"):
+    with pytest.raises(DataError, match=r"race/test\.jsonl: not as .* reads them \(ValueError\('no rows'\)\)"):
         HarnessTask("race", tmp_path).items()
 
 
