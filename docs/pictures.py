@@ -28,7 +28,7 @@ COLUMNS = 110
 PAGE = (1400, 900)
 PHONE = (390, 844)
 PORT = 5917
-RENDERED_MS = 20_000
+RENDERED_MS = 90_000
 """Virtual milliseconds that a page may take to render."""
 
 
