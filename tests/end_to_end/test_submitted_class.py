@@ -45,5 +45,5 @@ def test_a_source_of_the_users_own_reads_in_the_job(tmp_path):
     finally:
         head.stop()
     assert done.returncode == 0, done.stdout + done.stderr
-    (documents,) = (tmp_path / "store").rglob("source/*/documents/*.parquet")
-    assert [row["text"] for row in pq.read_table(documents).to_pylist()] == ["It rose in the night.\n"]
+    files = (tmp_path / "store" / "stages").glob("source/*/documents/*.parquet")
+    assert [row["text"] for file in files for row in pq.read_table(file).to_pylist()] == ["It rose in the night.\n"]
