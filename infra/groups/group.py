@@ -11,6 +11,11 @@ from arctic_errors import ArcticError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+POLL_S = 0.5
+"""Between two looks whether anybody still waits for the result."""
+LAST_WORDS_S = 5.0
+"""How long after an error another process may turn out to have died, which explains it."""
+
 
 @dataclass(frozen=True)
 class Member:

@@ -7,13 +7,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from infra.groups.group import Make, Member, MemberLostError, StoppedWaitingError
+from infra.groups.group import LAST_WORDS_S, POLL_S, Make, Member, MemberLostError, StoppedWaitingError
 from infra.resources import Demand
-
-POLL_S = 0.5
-"""Between two looks whether anybody still waits for the result."""
-LAST_WORDS_S = 5.0
-"""How long after an error another process may turn out to have died, which explains it."""
 
 
 class LocalGroup:

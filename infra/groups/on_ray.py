@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import StageContext
-from infra.groups.group import Make, Member, MemberLostError, StoppedWaitingError
+from infra.groups.group import LAST_WORDS_S, POLL_S, Make, Member, MemberLostError, StoppedWaitingError
 from infra.resources import Demand
 from infra.resources.capacity import Capacity, Wait
-
-POLL_S = 0.5
-"""Between two looks at the cluster while no actor answers."""
-LAST_WORDS_S = 5.0
-"""How long after an error another actor may turn out to have died, which explains it."""
 
 
 class RayGroup:
