@@ -26,7 +26,6 @@ from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.index import Unit
 from pipelines.dedup.options import DedupOptions
 from pipelines.dedup.passages.passes import KINDS, CutShard, MarkShard, MatchRange
-from pipelines.dedup.passages.passes import num_ranges as num_ranges_of_keys
 from pipelines.dedup.passes.buckets import JoinRange, num_ranges
 from pipelines.dedup.passes.components import ContractPartition, connect, partition
 from pipelines.dedup.passes.deciding import DecideShard, largest_clusters
@@ -157,14 +156,14 @@ def _join(units: Sequence[Unit], passes: Passes) -> list[Path]:
     return [passes.folder("join") / "buckets" / f"{number:05d}" for number in range(count)]
 
 
-def _group(units: Sequence[Unit], num_ranges: int, passes: Passes) -> tuple[Groups, int]:
+def _group(units: Sequence[Unit], num_key_ranges: int, passes: Passes) -> tuple[Groups, int]:
     """Groups of whole components, and how many there are."""
 
     def run_round(number: int, tasks: Sequence[ContractPartition]) -> tuple[Path, Sequence[Counts]]:
         name = f"round-{number}"
         return passes.folder(name), passes.run(name, tasks, f"partitions contracted (round {number + 1})")
 
-    forest = connect(partition(units), passes.folder("join"), num_ranges, run_round)
+    forest = connect(partition(units), passes.folder("join"), num_key_ranges, run_round)
     numbers = range(len(forest.partitions))
     passes.run("weigh", [WeighPartition(number, forest, units) for number in numbers], "partitions weighed")
     pack = [PackPartition(number, forest, passes.folder("weigh")) for number in numbers]
@@ -201,7 +200,7 @@ def _cut_passages(options: DedupOptions, passes: Passes, documents: Sequence[Pat
     decisions = shard_paths(out, UNCUT)
     mark = [MarkShard(number, options, *files) for number, files in enumerate(zip(documents, decisions, strict=True))]
     marked = passes.run("mark", mark, "shards marked")
-    count = num_ranges_of_keys(max(sum(each[kind] for each in marked) for kind in KINDS))
+    count = num_ranges(max(sum(each[kind] for each in marked) for kind in KINDS))
     runs = passes.folder("mark")
     match = [MatchRange(number, count, options, runs, len(documents)) for number in range(count)]
     passes.run("match", match, "key ranges matched")

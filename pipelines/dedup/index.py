@@ -65,10 +65,21 @@ def save_run(run: Path, words: np.ndarray) -> None:
 def read_run(run: Path, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
     """Keys from `low` to below `high` of a run, with their documents."""
     keys = _load(run, "keys")
-    start, stop = (
-        len(keys) if bound >= 2**64 else int(np.searchsorted(keys, np.uint64(bound))) for bound in (low, high)
+    in_range = slice_of_keys(keys, low, high)
+    return keys[in_range], _load(run, "owners")[in_range]
+
+
+def key_range(number: int, count: int) -> tuple[int, int]:
+    """The first key of range `number` of `count` equal ones over all uint64 keys, and the first key after it."""
+    low, high = (2**64 * bound // count for bound in (number, number + 1))
+    return low, high
+
+
+def slice_of_keys(keys: np.ndarray, low: int, high: int) -> slice:
+    """Those of the ascending uint64 `keys` that are `low` to below `high`."""
+    return slice(
+        *(len(keys) if bound >= 2**64 else int(np.searchsorted(keys, np.uint64(bound))) for bound in (low, high))
     )
-    return keys[start:stop], _load(run, "owners")[start:stop]
 
 
 def rank(corpus: np.ndarray, quality: np.ndarray, length: np.ndarray, doc_id: np.ndarray) -> np.ndarray:

@@ -6,13 +6,13 @@ Imported only where there is work to do: numba takes 0.4 s to import and each ke
 import numpy as np
 from numba import njit
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming 3, 6.4)."""
-_BASE = np.uint64(0xD6E8FEB86659FD93)
+BASE = np.uint64(0xD6E8FEB86659FD93)
 """Base of the polynomial over word hashes modulo 2^64: odd, of mixed bits (Rosenberg's 64-bit mixer)."""
 _FMIX_1, _FMIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 """MurmurHash3's 64-bit finaliser."""
-_S29, _S32, _S33 = np.uint64(29), np.uint64(32), np.uint64(33)
+S29, _S32, _S33 = np.uint64(29), np.uint64(32), np.uint64(33)
 ALONE_NGRAM = 3
 """Characters of a shingle that ends in a script without blanks: as much as one to two words."""
 _U32 = np.uint32
@@ -35,15 +35,15 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
     ngram, power = len(ring), _ONE
     short, short_power = _U64(min(ngram, ALONE_NGRAM)), _ONE
     for index in range(ngram - 1):
-        power *= _BASE
+        power *= BASE
         if index + 1 < short:
-            short_power *= _BASE
+            short_power *= BASE
     written = _U64(0)
     for text in range(len(offsets) - 1):
         # Unsigned places: numba would check signed ones for counting from the end.
         position, end = _U64(offsets[text]), _U64(offsets[text + 1])
         first, words, slot = written, 0, _U64(0)
-        rolling, short_rolling, one, other = _U64(0), _U64(0), _U64(0), _GOLDEN
+        rolling, short_rolling, one, other = _U64(0), _U64(0), _U64(0), GOLDEN
         lower = _U32(0)
         while position < end or lower != 0:
             if lower == 0:
@@ -52,8 +52,8 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
                     continue
             word, is_alone = _U64(0), lower >= _ALONE
             while True:
-                word = (word ^ _U64(lower & _CODE)) * _GOLDEN
-                word ^= word >> _S29
+                word = (word ^ _U64(lower & _CODE)) * GOLDEN
+                word ^= word >> S29
                 lower = _U32(0)
                 if position < end and not is_alone:
                     lower, position = _next(data, position, lower_of)
@@ -64,29 +64,29 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
                 rolling -= ring[slot] * power
             if words >= short:
                 short_rolling -= ring[slot - short if slot >= short else slot + _U64(ngram) - short] * short_power
-            rolling = rolling * _BASE + word
-            short_rolling = short_rolling * _BASE + word
+            rolling = rolling * BASE + word
+            short_rolling = short_rolling * BASE + word
             ring[slot] = word
             slot = slot + _ONE if slot + _ONE < _U64(ngram) else _U64(0)
             words += 1
             one = (one ^ word) * _FMIX_1
             one ^= one >> _S32
             other = (other + word) * _FMIX_2
-            other ^= other >> _S29
+            other ^= other >> S29
             if is_alone and words >= short:
-                hashes[written] = _fmix64(short_rolling)
+                hashes[written] = fmix64(short_rolling)
                 written += _ONE
             elif words >= ngram:
-                hashes[written] = _fmix64(rolling)
+                hashes[written] = fmix64(rolling)
                 written += _ONE
         if words == 0:
-            rolling = _BASE
+            rolling = BASE
             for index in range(offsets[text], offsets[text + 1]):
-                rolling = (rolling ^ _U64(data[index])) * _GOLDEN
-                rolling ^= rolling >> _S29
-            one, other = rolling, _fmix64(rolling)
+                rolling = (rolling ^ _U64(data[index])) * GOLDEN
+                rolling ^= rolling >> S29
+            one, other = rolling, fmix64(rolling)
         if written == first:
-            hashes[written] = _fmix64(rolling)
+            hashes[written] = fmix64(rolling)
             written += _ONE
         counts[text] = written - first
         digests[text, 0], digests[text, 1] = one, other
@@ -226,7 +226,8 @@ def _fmix32(shingle_hash):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _fmix64(h):  # type: ignore[no-untyped-def]
+def fmix64(h):  # type: ignore[no-untyped-def]
+    """MurmurHash3's 64-bit finaliser of a uint64."""
     h ^= h >> _S33
     h *= _FMIX_1
     h ^= h >> _S33

@@ -3,24 +3,11 @@
 import numpy as np
 from numba import njit
 
+from pipelines.dedup.kernels import BASE, GOLDEN, S29, fmix64
+
 BLANK, NEWLINE, ALONE = np.uint8(1), np.uint8(2), np.uint8(3)
 """Kinds of characters; one that is ALONE is a word by itself."""
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_BASE = np.uint64(0xD6E8FEB86659FD93)
-"""Base of the polynomial over word keys modulo 2^64, as of shingles."""
-_FMIX_1, _FMIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
-"""MurmurHash3's 64-bit finaliser."""
-_S29, _S33 = np.uint64(29), np.uint64(33)
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
-
-
-@njit(nogil=True)
-def _mix(key):  # type: ignore[no-untyped-def]
-    key ^= key >> _S33
-    key *= _FMIX_1
-    key ^= key >> _S33
-    key *= _FMIX_2
-    return key ^ (key >> _S33)
 
 
 @njit(nogil=True)
@@ -35,17 +22,17 @@ def word_keys(codes, kinds):  # type: ignore[no-untyped-def]
     for index in range(len(codes) + 1):
         kind = kinds[codes[index]] if index < len(codes) else BLANK
         if start >= 0 and kind != 0:
-            keys[count], starts[count], ends[count] = _mix(key), start, index
+            keys[count], starts[count], ends[count] = fmix64(key), start, index
             count += 1
             start = -1
         if kind == ALONE:
-            keys[count], starts[count], ends[count] = _mix(np.uint64(codes[index]) * _GOLDEN), index, index + 1
+            keys[count], starts[count], ends[count] = fmix64(np.uint64(codes[index]) * GOLDEN), index, index + 1
             count += 1
         elif kind == 0:
             if start < 0:
                 start, key = index, _ZERO
-            key = (key ^ np.uint64(codes[index])) * _GOLDEN
-            key ^= key >> _S29
+            key = (key ^ np.uint64(codes[index])) * GOLDEN
+            key ^= key >> S29
     return keys[:count], starts[:count], ends[:count]
 
 
@@ -54,15 +41,15 @@ def run_keys(keys, size):  # type: ignore[no-untyped-def]
     """uint64 keys of every run of `size` words, by its first word."""
     power = _ONE
     for _ in range(size):
-        power *= _BASE
+        power *= BASE
     runs = np.empty(max(0, len(keys) - size + 1), np.uint64)
     rolling = _ZERO
     for index in range(len(keys)):
-        rolling = rolling * _BASE + keys[index]
+        rolling = rolling * BASE + keys[index]
         if index >= size:
             rolling -= keys[index - size] * power
         if index >= size - 1:
-            runs[index - size + 1] = _mix(rolling)
+            runs[index - size + 1] = fmix64(rolling)
     return runs
 
 
@@ -75,7 +62,7 @@ def line_keys(codes, kinds, keys, starts, ends, min_words):  # type: ignore[no-u
     while word < len(keys):
         begin, key = word, _ZERO
         while True:
-            key = key * _BASE + keys[word]
+            key = key * BASE + keys[word]
             word += 1
             if word == len(keys):
                 break
@@ -85,6 +72,6 @@ def line_keys(codes, kinds, keys, starts, ends, min_words):  # type: ignore[no-u
             if is_new:
                 break
         if word - begin >= min_words:
-            lines[count], firsts[count], lasts[count] = _mix(key), starts[begin], ends[word - 1]
+            lines[count], firsts[count], lasts[count] = fmix64(key), starts[begin], ends[word - 1]
             count += 1
     return lines[:count], firsts[:count], lasts[:count]

@@ -21,12 +21,11 @@ import pyarrow as pa
 from pipelines.artifacts.documents import CUT_DECISIONS, READ_BATCH_ROWS, write_shard
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.artifacts.languages.scripts import IDEOGRAPHS, SYLLABLES
+from pipelines.dedup.index import key_range, slice_of_keys
 from pipelines.dedup.options import DedupOptions
 
 MIN_LINE_WORDS = 3
 """Words of the shortest line that counts, as of C4's: brackets of code and "Read more" stay."""
-ROWS_PER_RANGE = 2**23
-"""Keys that a range task holds: about 400 MB with what sorting takes."""
 LINE, PASSAGE = "line", "passage"
 KINDS = (LINE, PASSAGE)
 MARK = np.dtype([("document", "u4"), ("start", "u4")])
@@ -81,7 +80,7 @@ class MatchRange:
         return counts
 
     def _repeats(self, kind: str) -> np.ndarray:
-        low, high = (2**64 * bound // self.count for bound in (self.number, self.number + 1))
+        low, high = key_range(self.number, self.count)
         parts = [_read_run(_run(self.runs, shard, kind), low, high) for shard in range(self.num_shards)]
         keys = np.concatenate([keys for keys, _ in parts])
         marks = np.concatenate([marks for _, marks in parts])
@@ -194,11 +193,6 @@ class _FirstIds:
         return str(self._ids[shard][row])
 
 
-def num_ranges(num_keys: int) -> int:
-    """Range tasks for so many keys."""
-    return max(1, -(-num_keys // ROWS_PER_RANGE))
-
-
 def _units(text: str, options: DedupOptions) -> dict[str, Units]:
     """Lines and runs of words of a text, as far as `options` asks for them."""
     # Imported here: numba takes longer to import than most commands take to run.
@@ -303,10 +297,8 @@ def _read_run(stem: Path, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
         np.load(stem.with_name(f"{stem.name}.{name}.npy"), mmap_mode="r", allow_pickle=False)
         for name in ("keys", "marks")
     )
-    start, stop = (
-        len(keys) if bound >= 2**64 else int(np.searchsorted(keys, np.uint64(bound))) for bound in (low, high)
-    )
-    return keys[start:stop], marks[start:stop]
+    in_range = slice_of_keys(keys, low, high)
+    return keys[in_range], marks[in_range]
 
 
 def _repeats(folder: Path, number: int, kind: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.dedup.index import Unit, read_run
+from pipelines.dedup.index import Unit, key_range, read_run
 from pipelines.dedup.passes.components import contract, save_pairs
 
 ROWS_PER_RANGE = 2**23
@@ -29,7 +29,7 @@ class JoinRange:
     units: Sequence[Unit]
 
     def run(self, folder: Path) -> Mapping[str, int]:
-        low, high = (2**64 * bound // self.count for bound in (self.number, self.number + 1))
+        low, high = key_range(self.number, self.count)
         parts = [(unit.first, *read_run(self.runs / f"{unit.number:05d}", low, high)) for unit in self.units]
         keys = np.concatenate([keys for _, keys, _ in parts])
         owners = np.concatenate([owners.astype(np.int64) + first for first, _, owners in parts])

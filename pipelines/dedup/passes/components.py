@@ -15,7 +15,7 @@ and parents are followed in every round. The memory of a task is that of its par
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -127,14 +127,14 @@ def connect(
         num_sources: Files of edges in it.
         run_round: Runs the tasks of a round, by its number; returns the folder of their files and their counts.
     """
-    forest = None
-    for number in count():
+    forest, number = None, 0
+    while True:
         tasks = [ContractPartition(p, partitions, forest, edges, num_sources) for p in range(len(partitions))]
         edges, counts = run_round(number, tasks)
         num_sources, forest = len(partitions), Forest(edges, partitions)
         if not any(each["open"] for each in counts):
             return forest
-    raise AssertionError("unreachable: count() does not end")
+        number += 1
 
 
 def contract(one: np.ndarray, other: np.ndarray, low: int = 2**63 - 1, high: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -138,7 +138,7 @@ def test_what_is_read_for_training_has_neither_passages_nor_personal_data(tmp_pa
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_the_result_does_not_depend_on_the_number_of_threads(threads, monkeypatch):
-    monkeypatch.setattr("pipelines.dedup.passages.passes.ROWS_PER_RANGE", 500)
+    monkeypatch.setattr("pipelines.dedup.passes.buckets.ROWS_PER_RANGE", 500)
     table = pa.table({"text": [each.text for each in pages(3, 30)]})
     options = DedupOptions(min_passage_words=12, max_line_documents=2)
     assert deduplicate(table, options, num_threads=threads).equals(deduplicate(table, options, num_threads=3))
