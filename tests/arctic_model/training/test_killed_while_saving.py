@@ -80,7 +80,7 @@ def test_torchrun_starts_the_same_loop_and_restarts_it_where_a_worker_died(calm:
     command = [*torchrun, str(UNDER_TORCHRUN), str(tmp_path / "rendezvous"), *jobs]
     portless = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     subprocess.run(command, env=portless, check=True, timeout=300)
-    assert (tmp_path / "rendezvous-1").exists()
+    assert (tmp_path / "rendezvous-1.begun").exists()
     assert records(tmp_path) == records(calm)
     assert last_checkpoint(tmp_path) == last_checkpoint(calm)
 
