@@ -26,8 +26,7 @@ class RayGroup:
 
         capacity = context.capacity or Capacity.look()
         capacity.require(f"a model copy of {context.stage_id}", demand)
-        bundle = {"CPU": demand.num_cpus} | ({"GPU": demand.num_gpus} if demand.num_gpus else {})
-        self._room = placement_group([bundle] * demand.count)
+        self._room = placement_group([demand.bundle] * demand.count)
         self._actors: list[Any] = []
         try:
             wait = Wait(context.stage_id, demand, capacity, context.emit)

@@ -11,6 +11,11 @@ class Demand:
     num_cpus: float = 0.0
     num_gpus: float = 0.0
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """One part, as Ray names resources in placement groups and for workers."""
+        return {"CPU": self.num_cpus} | ({"GPU": self.num_gpus} if self.num_gpus else {})
+
     def __str__(self) -> str:
         amounts = ((self.num_gpus, "GPU"), (self.num_cpus, "CPU"))
         part = " and ".join(f"{amount:g} {unit}{'s' * (amount != 1)}" for amount, unit in amounts if amount)

@@ -11,6 +11,7 @@ from arctic_model.sizing.parallel import ParallelConfig
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
+from infra.resources import Demand
 from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 
 
@@ -32,6 +33,10 @@ class WorkerGroup:
     def counts(self) -> tuple[int, ...]:
         """All numbers of workers that the group may have, ascending."""
         return *self.fewer, self.num_workers
+
+    def demand(self, count: int) -> Demand:
+        """What `count` workers reserve."""
+        return Demand(count, self.cpus_per_worker, self.gpus_per_worker)
 
     @property
     def backend(self) -> str:

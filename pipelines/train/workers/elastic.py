@@ -80,7 +80,7 @@ def free_machines() -> list[Pool]:
 
 def _await_room(group: WorkerGroup, await_fewest: Callable[[], None]) -> int:
     """The number of workers that there is room for, after a while in which there may be room for all."""
-    demand, started = Demand(1, group.cpus_per_worker, group.gpus_per_worker), time.monotonic()
+    demand, started = group.demand(1), time.monotonic()
     while True:
         count = workers_that_fit(group.counts, demand, free_machines())
         if count == group.num_workers:
@@ -105,9 +105,7 @@ class _Growth:
         if self._num_more:
             from ray.util import placement_group
 
-            group = self._job.group
-            bundle = {"CPU": group.cpus_per_worker} | ({"GPU": group.gpus_per_worker} if group.gpus_per_worker else {})
-            self._room = placement_group([bundle] * self._num_more)
+            self._room = placement_group([self._job.group.demand(1).bundle] * self._num_more)
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
 

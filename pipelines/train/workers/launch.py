@@ -44,9 +44,7 @@ def launch(job: TrainJob, context: StageContext) -> None:
 def _on_cluster(job: TrainJob, context: StageContext) -> None:
     os.environ.update(RAY_TRAIN_SETTINGS)
     group = job.group
-    await_fewest = partial(
-        await_machines, context, Demand(group.counts[0], group.cpus_per_worker, group.gpus_per_worker)
-    )
+    await_fewest = partial(await_machines, context, group.demand(group.counts[0]))
     if group.fewer:
         train_elastically(job, context, partial(_fit, job, context, 0), await_fewest)
     else:
@@ -65,7 +63,7 @@ def _fit(job: TrainJob, context: StageContext, max_failures: int, num_workers: i
         scaling_config=ScalingConfig(
             num_workers=num_workers,
             use_gpu=group.gpus_per_worker > 0,
-            resources_per_worker=_resources(group.cpus_per_worker, group.gpus_per_worker),
+            resources_per_worker=group.demand(1).bundle,
         ),
         run_config=RunConfig(
             name="train",
@@ -108,10 +106,6 @@ def _ray_train_worker(arguments: dict[str, Any]) -> None:
     work_in_group(job, arguments["context"], rank, world, str(rendezvous), one_machine=one_machine)
 
 
-def _resources(cpus: float, gpus: float) -> dict[str, float]:
-    return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-
-
 def await_machines(context: StageContext, demand: Demand) -> None:
     """Wait until the cluster has room for a whole group of workers, and say so meanwhile.
 
@@ -123,7 +117,7 @@ def await_machines(context: StageContext, demand: Demand) -> None:
     capacity = context.capacity or Capacity.look()
     capacity.require(context.stage_id, demand)
     wait = Wait(context.stage_id, demand, capacity, context.emit)
-    group = placement_group([_resources(demand.num_cpus, demand.num_gpus)] * demand.count)
+    group = placement_group([demand.bundle] * demand.count)
     try:
         while not group.wait(POLL_S):
             wait.check()
