@@ -37,7 +37,7 @@ test-infra: $(READY) ## Fast tests of the stage runner, store, cluster and track
 	$(BIN)/pytest $(PARALLEL) tests/infra
 
 test-evaluate: $(READY) ## Fast tests of the evaluate and report stages.
-	$(BIN)/pytest $(PARALLEL) tests/pipelines/evaluate tests/pipelines/report
+	$(BIN)/pytest $(PARALLEL) tests/pipelines/evaluate tests/pipelines/sandbox tests/pipelines/report
 
 interop: $(READY) $(ENGINES:%=build/interop/%/ready) ## Compare exports with transformers, llama.cpp and vLLM, each in an environment of its own.
 	$(BIN)/pytest -m interop tests/interop

@@ -40,13 +40,13 @@ from pipelines.evaluate.evaluation import (
     sets_of,
 )
 from pipelines.evaluate.notes import Flaws, flaws_of, note
-from pipelines.evaluate.sandbox import preflight
 from pipelines.evaluate.scorer import Scorer
 from pipelines.evaluate.statistics.contamination import CorpusFindings, contaminated
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError, Item, Task, TaskResult, way_of
 from pipelines.models.source import ModelSource
+from pipelines.sandbox import preflight
 
 JOURNAL = "items.jsonl"
 MORE_DOCUMENTS = (

@@ -16,13 +16,13 @@ from pipelines.errors import OptionError
 from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.asking.openai_server import OpenAIServer
 from pipelines.evaluate.from_recipe import named_suite
-from pipelines.evaluate.sandbox import UNSAFE
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.tasks.harness.lm_eval_package import FEWSHOT_SEED
 from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
 from pipelines.graph.chain import Graph
 from pipelines.graph.checkpoints import ResolvedCheckpoint, checkpoints_of, resolve_checkpoint
 from pipelines.report.evaluation import stage as evaluation_page
+from pipelines.sandbox import UNSAFE
 
 FILES_SHOWN = 3
 VLLM = "vllm:"

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipelines.artifacts.questions import QUERY_END
-from pipelines.evaluate.sandbox import Reply, Row, SqlSandbox
+from pipelines.sandbox import Reply, Row, SqlSandbox
 
 CORRECT, WRONG_ROWS, NO_QUERY, TIMEOUT = "correct", "wrong rows", "no query", "timeout"
 SIGNIFICANT_DIGITS = 10

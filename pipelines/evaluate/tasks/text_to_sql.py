@@ -8,9 +8,9 @@ from typing import Literal
 
 from pipelines.artifacts.questions import QUERY_END, read_questions
 from pipelines.evaluate.engine.requests import Answer, Generation, text_of
-from pipelines.evaluate.sandbox import SqlSandbox
 from pipelines.evaluate.task import Item, Share, Verdict, drawn, form_of
 from pipelines.evaluate.tasks.sql_answers import CORRECT, Checker, Question, extract_query
+from pipelines.sandbox import SqlSandbox
 
 STOPS = (QUERY_END, "\n")
 

@@ -29,13 +29,13 @@ from pipelines.evaluate.engine.decoding import TextGenerator
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.notes import Flaws, flaws_of, note
-from pipelines.evaluate.sandbox import SandboxUnavailableError
 from pipelines.evaluate.suites import Suite
 from pipelines.evaluate.task import DataError, Item
 from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS
 from pipelines.evaluate.tasks.ifeval.task import PROMPTS
 from pipelines.models.loading import load_codec, load_model
 from pipelines.models.source import ModelSource
+from pipelines.sandbox import SandboxUnavailableError
 from tests.kit.optional import needs
 
 pytestmark = needs("langdetect")

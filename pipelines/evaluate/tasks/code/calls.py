@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.evaluate.sandbox import CallReply, Plain, PythonSandbox
-from pipelines.evaluate.sandbox.protocol import RETURNED
-from pipelines.evaluate.sandbox.python.sandbox import Running
 from pipelines.evaluate.tasks.code import program as code_program
 from pipelines.evaluate.tasks.code.problems import Arguments, Problem
 from pipelines.evaluate.tasks.code.values import Digest, view
+from pipelines.sandbox import CallReply, Plain, PythonSandbox
+from pipelines.sandbox.protocol import RETURNED
+from pipelines.sandbox.python.sandbox import Running
 
 PROGRAM = Path(code_program.__file__).read_text(encoding="utf-8")
 LOAD_CPU_S = 5.0

@@ -13,13 +13,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
-from pipelines.evaluate.sandbox import Limits, PythonSandbox, budget_s
-from pipelines.evaluate.sandbox.confinement.limits import BUDGET_FACTOR, divided, machine_memory_bytes
 from pipelines.evaluate.tasks.code import extraction as code_extraction
 from pipelines.evaluate.tasks.code.calls import loaded
 from pipelines.evaluate.tasks.code.problems import Problem
 from pipelines.evaluate.tasks.code.references import Kind, Reference, References
 from pipelines.evaluate.tasks.code.values import is_right
+from pipelines.sandbox import Limits, PythonSandbox, budget_s
+from pipelines.sandbox.confinement.limits import BUDGET_FACTOR, divided, machine_memory_bytes
 
 EXTRACTION = Path(code_extraction.__file__).read_text(encoding="utf-8")
 EXTRACTION_CPU_S = 30.0

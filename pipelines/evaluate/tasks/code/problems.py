@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluate.data.files import read_rows
-from pipelines.evaluate.sandbox import Plain
 from pipelines.evaluate.task import DataError
+from pipelines.sandbox import Plain
 
 Arguments = list[Plain]
 """Positional arguments of one call."""

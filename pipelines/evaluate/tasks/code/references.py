@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.evaluate.sandbox import Plain, PythonSandbox
 from pipelines.evaluate.task import DataError
 from pipelines.evaluate.tasks.code.calls import Outcome, Result, loaded
 from pipelines.evaluate.tasks.code.problems import Arguments, Problem
 from pipelines.evaluate.tasks.code.values import Digest
+from pipelines.sandbox import Plain, PythonSandbox
 
 INPUTS_AT_ONCE = 64
 """In one exchange."""

@@ -10,14 +10,14 @@ from typing import Literal
 
 from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
-from pipelines.evaluate.sandbox import PythonSandbox
-from pipelines.evaluate.sandbox.confinement.limits import MIN_BUDGET_S
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import Item, Share, Verdict, bits_of
 from pipelines.evaluate.tasks.code.judging import Checker, Finding, side_by_side
 from pipelines.evaluate.tasks.code.problems import Problem, read_problems
 from pipelines.evaluate.tasks.code.prompts import Style, styles
 from pipelines.evaluate.tasks.code.references import References
+from pipelines.sandbox import PythonSandbox
+from pipelines.sandbox.confinement.limits import MIN_BUDGET_S
 
 PASS_AT = (1, 10, 100)
 """The k of pass@k, as far as there are as many samples."""

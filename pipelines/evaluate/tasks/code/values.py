@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.evaluate.sandbox import Plain
 from pipelines.evaluate.tasks.code.problems import Arguments, Problem
 from pipelines.evaluate.tasks.code.program import digest
+from pipelines.sandbox import Plain
 
 FLOAT_TOLERANCE = 1e-6
 """Absolute, where a problem names none."""

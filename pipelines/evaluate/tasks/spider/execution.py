@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from pipelines.evaluate.sandbox import Row
+from pipelines.sandbox import Row
 
 _LEXEMES = re.compile(
     r"""--[^\n]* | /\*.*?\*/ | '(?:''|[^'])*' | "(?:""|[^"])*" | `[^`]*` | \[[^\]]*\] | \w+ | .""",

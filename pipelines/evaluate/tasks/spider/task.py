@@ -13,13 +13,13 @@ from typing import Any, Literal, cast
 
 from pipelines.evaluate.data.files import checked, data_files, read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Text
-from pipelines.evaluate.sandbox import Reply, SqlSandbox
 from pipelines.evaluate.statistics.enterprise import GOLD
 from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, form_of, way_of
 from pipelines.evaluate.tasks.spider.execution import is_ordered, prepared, same_result, with_values
 from pipelines.evaluate.tasks.spider.hardness import hardness
 from pipelines.evaluate.tasks.spider.prompt import example_prompt, extract_query, question_prompt
 from pipelines.evaluate.tasks.sql_answers import CORRECT, NO_QUERY, TIMEOUT, WRONG_ROWS
+from pipelines.sandbox import Reply, SqlSandbox
 
 QUESTIONS, SCHEMAS, DATABASES = "spider/dev.json", "spider/tables.json", "spider/database/"
 STOPS = (";", "\n\n/*")
@@ -43,7 +43,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Spider:
-    """All 1,034 questions of the development set. `unsafe`: see `pipelines.evaluate.sandbox`; `chat`: whether the model
+    """All 1,034 questions of the development set. `unsafe`: see `pipelines.sandbox`; `chat`: whether the model
     is asked in its chat template; `shots`: solved questions about other databases before each one.
 
     The gold queries of 57 of them return no row from the databases of the release, so that any query without rows

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.evaluate.sandbox import Reply, SqlSandbox
 from pipelines.evaluate.tasks.sql_answers import Checker, Question, extract_query, is_ordered, same_rows
+from pipelines.sandbox import Reply, SqlSandbox
 
 SCRIPT = "CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'x');"
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.evaluate.sandbox.values import decode, encode
 from pipelines.evaluate.tasks.code import program as code_program
 from pipelines.evaluate.tasks.code.calls import read_claims
 from pipelines.evaluate.tasks.code.problems import Problem
 from pipelines.evaluate.tasks.code.values import ANY_ORDER, SPECIAL, YES_OR_NO, Digest, is_right, view
+from pipelines.sandbox.values import decode, encode
 
 Draw = random.Random
 NUM_PAIRS = 100_000

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.evaluate.sandbox.confinement.kernel import syscall
+from pipelines.sandbox.confinement.kernel import syscall
 
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluate.sandbox import Limits, PythonSandbox, SqlSandbox
-from pipelines.evaluate.sandbox.confinement import limits
-from pipelines.evaluate.sandbox.confinement.limits import MIN_MEMORY_BYTES, divided
-from pipelines.evaluate.sandbox.confinement.reading import CHECKED_BYTES, is_readable
-from pipelines.evaluate.sandbox.protocol import ASLEEP, RETURNED, UNUSABLE
-from pipelines.evaluate.sandbox.python.sandbox import NOT_RUN
+from pipelines.sandbox import Limits, PythonSandbox, SqlSandbox
+from pipelines.sandbox.confinement import limits
+from pipelines.sandbox.confinement.limits import MIN_MEMORY_BYTES, divided
+from pipelines.sandbox.confinement.reading import CHECKED_BYTES, is_readable
+from pipelines.sandbox.protocol import ASLEEP, RETURNED, UNUSABLE
+from pipelines.sandbox.python.sandbox import NOT_RUN
 
 GIB = 1 << 30
 SLEEPER = "import time\ndef f(seconds):\n    time.sleep(seconds)\n    return 1"

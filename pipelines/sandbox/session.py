@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from arctic_errors import ArcticError
-from pipelines.evaluate.sandbox.confinement.limits import Limits
-from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling, Isolation
-from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
+from pipelines.sandbox.confinement.limits import Limits
+from pipelines.sandbox.confinement.lockdown import Ceiling, Isolation
+from pipelines.sandbox.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
 
 UNSAFE = "i accept unsafe execution"
 START = Path(__file__).parent / "process" / "start.py"

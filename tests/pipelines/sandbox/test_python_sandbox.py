@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluate.sandbox import Limits, PythonSandbox, SandboxUnavailableError, budget_s
-from pipelines.evaluate.sandbox.protocol import ASLEEP, DIED, RETURNED, TIMEOUT, UNUSABLE
-from pipelines.evaluate.sandbox.python.sandbox import NOT_RUN, RAISED
+from pipelines.sandbox import Limits, PythonSandbox, SandboxUnavailableError, budget_s
+from pipelines.sandbox.protocol import ASLEEP, DIED, RETURNED, TIMEOUT, UNUSABLE
+from pipelines.sandbox.python.sandbox import NOT_RUN, RAISED
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from pipelines.evaluate.sandbox.protocol import receive, send
-from pipelines.evaluate.sandbox.values import PlainError, decode, encode
+from pipelines.sandbox.protocol import receive, send
+from pipelines.sandbox.values import PlainError, decode, encode
 
 PROGRAM = "program"
 

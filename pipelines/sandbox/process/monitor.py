@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluate.sandbox.confinement import kernel, landlock, root
-from pipelines.evaluate.sandbox.confinement.limits import Limits
-from pipelines.evaluate.sandbox.confinement.lockdown import CLONE_NEWPID, Isolation, lock
-from pipelines.evaluate.sandbox.confinement.reading import is_readable
-from pipelines.evaluate.sandbox.process.child import Child, Outcome
-from pipelines.evaluate.sandbox.protocol import (
+from pipelines.sandbox.confinement import kernel, landlock, root
+from pipelines.sandbox.confinement.limits import Limits
+from pipelines.sandbox.confinement.lockdown import CLONE_NEWPID, Isolation, lock
+from pipelines.sandbox.confinement.reading import is_readable
+from pipelines.sandbox.process.child import Child, Outcome
+from pipelines.sandbox.protocol import (
     DIED,
     READY,
     RETURNED,
@@ -27,8 +27,8 @@ from pipelines.evaluate.sandbox.protocol import (
     send,
     send_headed,
 )
-from pipelines.evaluate.sandbox.python import driver as python_driver
-from pipelines.evaluate.sandbox.sql import driver as sql_driver
+from pipelines.sandbox.python import driver as python_driver
+from pipelines.sandbox.sql import driver as sql_driver
 
 DRIVERS: dict[str, Callable[[int, int], None]] = {"python": python_driver.serve, "sql": sql_driver.serve}
 START_CPU_S = 30.0

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluate.sandbox.confinement.limits import Limits
-from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-from pipelines.evaluate.sandbox.protocol import ASLEEP, RETURNED, TIMEOUT
-from pipelines.evaluate.sandbox.session import ALL, Answer, Zygote
-from pipelines.evaluate.sandbox.values import Plain, PlainError, decode
+from pipelines.sandbox.confinement.limits import Limits
+from pipelines.sandbox.confinement.lockdown import Ceiling
+from pipelines.sandbox.protocol import ASLEEP, RETURNED, TIMEOUT
+from pipelines.sandbox.session import ALL, Answer, Zygote
+from pipelines.sandbox.values import Plain, PlainError, decode
 
 CPU_S = 2.0
 """CPU seconds of one query with its database. CPU time, not wall time, so that a busy machine changes no verdict."""

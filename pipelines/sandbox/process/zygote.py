@@ -12,9 +12,9 @@ import os
 import select
 from dataclasses import asdict
 
-from pipelines.evaluate.sandbox.confinement import landlock, lockdown
-from pipelines.evaluate.sandbox.process import monitor
-from pipelines.evaluate.sandbox.protocol import send
+from pipelines.sandbox.confinement import landlock, lockdown
+from pipelines.sandbox.process import monitor
+from pipelines.sandbox.protocol import send
 
 NO_RULES = -1
 PRELOADED = """

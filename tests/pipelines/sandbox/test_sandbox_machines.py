@@ -12,25 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluate import sandbox as package
-from pipelines.evaluate.sandbox import PythonSandbox
-from pipelines.evaluate.sandbox.confinement.lockdown import Isolation
+from pipelines import sandbox as package
+from pipelines.sandbox import PythonSandbox
+from pipelines.sandbox.confinement.lockdown import Isolation
 
 NOBODY = 65534
 FOLDER = Path(package.__file__).parent
 LIGHT = f"""
 import json, os, sys
 from types import ModuleType
-sys.path.append({str(FOLDER.parents[2])!r})
-for depth, name in enumerate(("pipelines.evaluate", "pipelines")):
-    sys.modules[name] = stand_in = ModuleType(name)
-    stand_in.__path__ = [{str(FOLDER.parent)!r}, {str(FOLDER.parents[1])!r}][depth:depth + 1]
-from pipelines.evaluate.sandbox import *
+sys.path.append({str(FOLDER.parents[1])!r})
+sys.modules["pipelines"] = stand_in = ModuleType("pipelines")
+stand_in.__path__ = [{str(FOLDER.parent)!r}]
+from pipelines.sandbox import *
 """
 """A caller without torch: the sandbox needs the standard library alone."""
 WITHOUT_LANDLOCK = """
 import ctypes, struct
-from pipelines.evaluate.sandbox.confinement import kernel, seccomp
+from pipelines.sandbox.confinement import kernel, seccomp
 rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7FFF0000)]
 code = b"".join(struct.pack("=HBBI", *rule) for rule in rules)
 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -86,9 +85,9 @@ def test_without_landlock_nothing_runs_unless_the_caller_says_so_and_then_attack
 ESCAPES = """
 import tempfile
 from pathlib import Path
-from pipelines.evaluate.sandbox.battery import describe, make_facts, run_attack
-from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-from pipelines.evaluate.sandbox.python.attacks import PYTHON_ATTACKS
+from pipelines.sandbox.battery import describe, make_facts, run_attack
+from pipelines.sandbox.confinement.lockdown import Ceiling
+from pipelines.sandbox.python.attacks import PYTHON_ATTACKS
 chosen = [one for one in PYTHON_ATTACKS if one.name.startswith(("read", "list the root")) and "caller" not in one.name]
 options = {"unsafe": UNSAFE, "ceiling": Ceiling(namespaces=False)}
 with tempfile.TemporaryDirectory() as folder, PythonSandbox(**options) as sandbox:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.evaluate.sandbox.confinement import kernel
+from pipelines.sandbox.confinement import kernel
 
 CLONE_NEWNS = 1 << 17
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluate.sandbox import PreflightError, PythonSandbox, preflight
-from pipelines.evaluate.sandbox.battery import (
+from pipelines.sandbox import PreflightError, PythonSandbox, preflight
+from pipelines.sandbox.battery import (
     ATTACK_LIMITS,
     WEAKEST,
     attacks_for,
@@ -22,11 +22,11 @@ from pipelines.evaluate.sandbox.battery import (
     sql_failures,
     victim,
 )
-from pipelines.evaluate.sandbox.confinement import landlock
-from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-from pipelines.evaluate.sandbox.python.attacks import CHEATS, FILES, PYTHON_ATTACKS, SIGNALS, Attack
-from pipelines.evaluate.sandbox.python.sandbox import Running
-from pipelines.evaluate.sandbox.sql.attacks import SqlAttack
+from pipelines.sandbox.confinement import landlock
+from pipelines.sandbox.confinement.lockdown import Ceiling
+from pipelines.sandbox.python.attacks import CHEATS, FILES, PYTHON_ATTACKS, SIGNALS, Attack
+from pipelines.sandbox.python.sandbox import Running
+from pipelines.sandbox.sql.attacks import SqlAttack
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_preflight_passes_here(language: str) -> None:
 
 
 def test_preflight_raises_with_what_got_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.evaluate.sandbox.battery.PYTHON_ATTACKS", (Attack("compute", "return 'escaped'"),))
+    monkeypatch.setattr("pipelines.sandbox.battery.PYTHON_ATTACKS", (Attack("compute", "return 'escaped'"),))
     with pytest.raises(PreflightError, match="1 of 1 attacks were not stopped .*\ncompute: returned 'escaped'"):
         preflight.__wrapped__("python")
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluate.sandbox.protocol import receive, send
-from pipelines.evaluate.sandbox.values import encode
+from pipelines.sandbox.protocol import receive, send
+from pipelines.sandbox.values import encode
 
 HEAP_BYTES = 256 << 20
 LIMITS = {

@@ -13,15 +13,15 @@ from types import ModuleType
 
 if __name__ == "__main__":
     sandbox = Path(__file__).resolve().parents[1]
-    for depth, name in enumerate(("pipelines.evaluate.sandbox", "pipelines.evaluate", "pipelines")):
+    for depth, name in enumerate(("pipelines.sandbox", "pipelines")):
         sys.modules[name] = package = ModuleType(name)
         package.__path__ = [str([sandbox, *sandbox.parents][depth])]
-    spec = spec_from_file_location("arctic_errors", sandbox.parents[2] / "arctic_errors.py")
+    spec = spec_from_file_location("arctic_errors", sandbox.parents[1] / "arctic_errors.py")
     assert spec and spec.loader
     sys.modules["arctic_errors"] = errors = module_from_spec(spec)
     spec.loader.exec_module(errors)
 
-    from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-    from pipelines.evaluate.sandbox.process.zygote import serve
+    from pipelines.sandbox.confinement.lockdown import Ceiling
+    from pipelines.sandbox.process.zygote import serve
 
     serve(Ceiling(**json.loads(sys.argv[1])))

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from arctic_errors import ArcticError
-from pipelines.evaluate.sandbox.confinement.limits import Limits
-from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-from pipelines.evaluate.sandbox.protocol import RETURNED
-from pipelines.evaluate.sandbox.python.attacks import PYTHON_ATTACKS, Attack
-from pipelines.evaluate.sandbox.python.sandbox import NOT_RUN, CallReply, PythonSandbox
-from pipelines.evaluate.sandbox.session import ALL
-from pipelines.evaluate.sandbox.sql.attacks import SCRIPT, SQL_ATTACKS, SqlAttack
-from pipelines.evaluate.sandbox.sql.sandbox import SqlSandbox
+from pipelines.sandbox.confinement.limits import Limits
+from pipelines.sandbox.confinement.lockdown import Ceiling
+from pipelines.sandbox.protocol import RETURNED
+from pipelines.sandbox.python.attacks import PYTHON_ATTACKS, Attack
+from pipelines.sandbox.python.sandbox import NOT_RUN, CallReply, PythonSandbox
+from pipelines.sandbox.session import ALL
+from pipelines.sandbox.sql.attacks import SCRIPT, SQL_ATTACKS, SqlAttack
+from pipelines.sandbox.sql.sandbox import SqlSandbox
 
 ATTACK_LIMITS = Limits(memory_bytes=256 << 20)
 SQL_CPU_S = 0.2

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluate.sandbox import Reply, SqlSandbox
-from pipelines.evaluate.sandbox.battery import SQL_CPU_S
-from pipelines.evaluate.sandbox.sql.attacks import SQL_ATTACKS, SqlAttack
+from pipelines.sandbox import Reply, SqlSandbox
+from pipelines.sandbox.battery import SQL_CPU_S
+from pipelines.sandbox.sql.attacks import SQL_ATTACKS, SqlAttack
 
 SCRIPT = """
 CREATE TABLE pets (id INTEGER PRIMARY KEY, name TEXT, age REAL, photo BLOB);

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipelines.evaluate.sandbox.confinement.limits import Limits
-from pipelines.evaluate.sandbox.confinement.lockdown import Ceiling
-from pipelines.evaluate.sandbox.protocol import RETURNED, UNUSABLE
-from pipelines.evaluate.sandbox.session import ALL, Answer, Session, Zygote
-from pipelines.evaluate.sandbox.values import Plain, PlainError, decode, encode
+from pipelines.sandbox.confinement.limits import Limits
+from pipelines.sandbox.confinement.lockdown import Ceiling
+from pipelines.sandbox.protocol import RETURNED, UNUSABLE
+from pipelines.sandbox.session import ALL, Answer, Session, Zygote
+from pipelines.sandbox.values import Plain, PlainError, decode, encode
 
 RAISED, NOT_RUN = "raised", "not run"
 """Outcomes of a call, besides those that its monitor sees (`protocol`)."""

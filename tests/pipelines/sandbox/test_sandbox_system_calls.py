@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluate.sandbox.confinement import seccomp, seccomp_arguments
-from pipelines.evaluate.sandbox.confinement.seccomp_arguments import O_DIRECTORY, O_LARGEFILE, O_NOFOLLOW, checked_calls
+from pipelines.sandbox.confinement import seccomp, seccomp_arguments
+from pipelines.sandbox.confinement.seccomp_arguments import O_DIRECTORY, O_LARGEFILE, O_NOFOLLOW, checked_calls
 
 HEADERS = {
     "x86_64": [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path("/usr/include/asm/unistd_64.h")],

@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.evaluate.sandbox.confinement.limits import Limits
-from pipelines.evaluate.sandbox.protocol import ASLEEP, DIED, PREFIX_BYTES, RETURNED, TIMEOUT, UNUSABLE
+from pipelines.sandbox.confinement.limits import Limits
+from pipelines.sandbox.protocol import ASLEEP, DIED, PREFIX_BYTES, RETURNED, TIMEOUT, UNUSABLE
 
 IDLE_FACTOR = 10.0
 """A call that waits instead of computing gets its budget this many times in seconds, as far as `Limits.idle_s` of its

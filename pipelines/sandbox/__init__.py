@@ -6,12 +6,12 @@ resource limits, and namespaces where the machine allows them. `preflight` attac
 attack works.
 """
 
-from pipelines.evaluate.sandbox.battery import PreflightError, preflight
-from pipelines.evaluate.sandbox.confinement.limits import Limits, budget_s
-from pipelines.evaluate.sandbox.python.sandbox import CallReply, ProgramReply, PythonSandbox
-from pipelines.evaluate.sandbox.session import UNSAFE, SandboxUnavailableError
-from pipelines.evaluate.sandbox.sql.sandbox import Reply, Row, SqlSandbox
-from pipelines.evaluate.sandbox.values import Plain
+from pipelines.sandbox.battery import PreflightError, preflight
+from pipelines.sandbox.confinement.limits import Limits, budget_s
+from pipelines.sandbox.python.sandbox import CallReply, ProgramReply, PythonSandbox
+from pipelines.sandbox.session import UNSAFE, SandboxUnavailableError
+from pipelines.sandbox.sql.sandbox import Reply, Row, SqlSandbox
+from pipelines.sandbox.values import Plain
 
 __all__ = [
     "UNSAFE",

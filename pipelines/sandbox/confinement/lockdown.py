@@ -8,8 +8,8 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.evaluate.sandbox.confinement import kernel, landlock, root, seccomp
-from pipelines.evaluate.sandbox.confinement.limits import Limits
+from pipelines.sandbox.confinement import kernel, landlock, root, seccomp
+from pipelines.sandbox.confinement.limits import Limits
 
 CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (1 << bit for bit in (26, 27, 28, 29, 30))
 HOST_NAME = "sandbox"

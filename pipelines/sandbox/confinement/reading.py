@@ -8,8 +8,8 @@ import json
 import os
 import resource
 
-from pipelines.evaluate.sandbox.confinement import kernel
-from pipelines.evaluate.sandbox.values import PlainError, TooLargeError, decode
+from pipelines.sandbox.confinement import kernel
+from pipelines.sandbox.values import PlainError, TooLargeError, decode
 
 CHECKED_BYTES = 1 << 16
 """Shorter replies are read without a trial: the worst of them costs 2 MB and a tenth of a second."""

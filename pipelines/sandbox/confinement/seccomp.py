@@ -11,8 +11,8 @@ import errno
 import platform
 import struct
 
-from pipelines.evaluate.sandbox.confinement.kernel import PR_SET_SECCOMP, prctl
-from pipelines.evaluate.sandbox.confinement.seccomp_arguments import CheckedCall, HasBits, OneOf, Test, checked_calls
+from pipelines.sandbox.confinement.kernel import PR_SET_SECCOMP, prctl
+from pipelines.sandbox.confinement.seccomp_arguments import CheckedCall, HasBits, OneOf, Test, checked_calls
 
 Instruction = tuple[int, int, int, int]
 """Code, jumps if true and if false, operand."""

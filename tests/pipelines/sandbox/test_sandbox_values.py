@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evaluate.sandbox.values import MAX_ELEMENTS, MAX_HASHED, PlainError, TooLargeError, decode, encode
+from pipelines.sandbox.values import MAX_ELEMENTS, MAX_HASHED, PlainError, TooLargeError, decode, encode
 
 hashable = st.recursive(
     st.one_of(
