@@ -6,7 +6,7 @@
     >>> len(plan.to_build), plan.stages[-1].stage.id
     (35, 'report')
 
-`pipelines.run(recipe, "store")` builds what the plan names and returns a `RunResult`. It needs neither a terminal nor a
+`pipelines.run(recipe, "store")` builds the planned stages and returns a `RunResult`. It needs neither a terminal nor a
 Ray cluster that runs already.
 """
 

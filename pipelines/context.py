@@ -1,4 +1,4 @@
-"""The context length of each phase: what the recipe's phases say, in the words of the model."""
+"""The context length of each phase: the recipe's phases translated to the model's config."""
 
 from collections.abc import Iterator
 from dataclasses import replace

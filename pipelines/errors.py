@@ -1,11 +1,11 @@
-"""What a user of the chain can mend besides a recipe."""
+"""User errors of the chain other than mistakes in a recipe."""
 
 from arctic_errors import UserError
 
 
 class OptionError(UserError, ValueError):
-    """An option or an argument is wrong: the message names it, its value and the mend."""
+    """An option or an argument is wrong: the message names it, its value and the remedy."""
 
 
 class NotInStoreError(UserError, LookupError):
-    """The store does not hold what you asked for: the message says what it holds."""
+    """The store does not hold the requested item: the message lists its contents."""

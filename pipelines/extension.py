@@ -1,7 +1,7 @@
 """Classes of your own, named in a recipe as "package.module:Class".
 
     [[filter.rules]]
-    kind = "own_rules:EnoughLinks"      # class EnoughLinks of own_rules.py, beside the recipe
+    kind = "own_rules:EnoughLinks"      # class EnoughLinks of own_rules.py, in the recipe's folder
     min_links = 3                       # a field of the class, which is a data_recipes.Section
 
 The module is looked for in the environment, in the recipe's folder, and in the folder in which the command runs. The
@@ -32,7 +32,7 @@ from infra.stage import canonical_json
 
 
 class ExtensionError(UserError, ValueError):
-    """A class of the user's cannot be used: the message names it and the mend."""
+    """A class of the user's cannot be used: the message names it and the remedy."""
 
 
 class ExtensionFieldError(ExtensionError):
@@ -41,8 +41,8 @@ class ExtensionFieldError(ExtensionError):
 
 @dataclass(frozen=True)
 class Extension:
-    """A class that a recipe names, as it travels to workers. `fields`: plain data; `folders`: where its module may be;
-    `code`: digest of the code that the run was planned with."""
+    """A class that a recipe names, as it travels to workers. `fields`: plain data; `folders`: folders to search for its
+    module; `code`: digest of the code that the run was planned with."""
 
     reference: str
     fields: Mapping[str, Any]
@@ -64,7 +64,7 @@ class Extension:
         return with_fields(made, self.fields)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Plain data that fixes what the class does: its name, its code and its fields."""
+        """Plain data that determines the behaviour of the class: its name, its code and its fields."""
         return {"kind": self.reference, "code": self.code, "fields": self.make().identity()}
 
 
@@ -103,13 +103,13 @@ def recipe_errors(place: str) -> Iterator[None]:
 
 
 def search_folders(folder: Path) -> tuple[str, ...]:
-    """Where the modules of a recipe in `folder` may be: there, or in the folder in which the command runs."""
+    """Folders to search for the modules of a recipe in `folder`: itself, and the folder in which the command runs."""
     return tuple(dict.fromkeys(str(path.absolute()) for path in (folder, Path())))
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """An object of a class from the module of `extension`, on its way to a worker, where that module is found first."""
+    """An object of a class from the module of `extension`, on its way to a worker, which imports that module first."""
 
     extension: Extension
     value: Any
@@ -220,7 +220,7 @@ def _require_own(reference: str, module: ModuleType, folders: Sequence[str]) -> 
 
 
 def _lacking(named: type, protocol: type) -> Iterator[str]:
-    """What `named` lacks of the public members of `protocol`."""
+    """Public members of `protocol` that `named` lacks."""
     fields = set(named.model_fields) if issubclass(named, BaseModel) else set()
     for name in dict.fromkeys([*inspect.get_annotations(protocol), *vars(protocol)]):
         if name.startswith("_"):

@@ -1,4 +1,4 @@
-"""What decoding with a model would need on a number of GPUs, before one is rented.
+"""Estimate the needs of decoding with a model on a number of GPUs, before you rent one.
 
 Example:
     >>> from pipelines.inference_sizing import InferenceOptions, estimate_inference

@@ -34,7 +34,7 @@ class Recipe:
         page: The recipe itself.
         path: Its file; relative paths in it start from the folder of this file, which need not exist.
         corpora: Corpus recipes of a run by name, each with its file.
-        earlier: Corpora that these are deduplicated against, as far as they are not looked for beside the recipe.
+        earlier: Corpora that these are deduplicated against, if they are not to be looked for in the recipe's folder.
         locked: The lock that the recipe was read from, with its file; the inputs must be as it has them.
 
     Example:
@@ -57,7 +57,7 @@ class Recipe:
         Args:
             page: The recipe of a run or of one corpus.
             corpora: The corpora of a run; its own field `corpora` may be left out.
-            folder: Where relative paths start.
+            folder: Folder from which relative paths start.
 
         Raises:
             RecipeError: A field is wrong, or the run names a corpus that is not among `corpora`.
@@ -107,7 +107,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: Fields to replace, as `--set` takes them: `train.peak_lr=0.002`. A lock takes none.
 
     Raises:
-        RecipeError: The recipe is wrong; the message names the field, its value and the mend.
+        RecipeError: The recipe is wrong; the message names the field, its value and the remedy.
 
     Example:
         >>> from pipelines import load_recipe
@@ -131,7 +131,7 @@ def _model(page: Page) -> RunRecipe | CorpusRecipe:
 
 
 def as_recipe(recipe: "Recipe | CorpusRecipe | Path | str") -> Recipe:
-    """A recipe from whatever names one."""
+    """A recipe from any form that names one."""
     if isinstance(recipe, Recipe):
         return recipe
     return Recipe.of(recipe) if isinstance(recipe, CorpusRecipe) else load_recipe(recipe)

@@ -1,4 +1,4 @@
-"""The page of one run of a store, whether it built its report or not, and beside another run if asked."""
+"""The page of one run of a store, whether it built its report or not, and compared with another run if asked."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ def write_report(store: Path | str, run: str, against: str | None, out: Path) ->
     Args:
         store: Folder or address of the store.
         run: The run.
-        against: Another run of the store, whose recipe, curves and scores stand beside those of `run`.
+        against: Another run of the store, whose recipe, curves and scores are shown next to those of `run`.
         out: The file, replaced if it exists.
 
     Raises:
@@ -131,7 +131,7 @@ def _compared(
 
 
 def _plain(record: RunRecord) -> Mapping[str, Any]:
-    """What a recipe declares, without the digests of its inputs and the folders that it lay in."""
+    """The declarations of a recipe, without the digests of its inputs and the folders that it came from."""
     return {**(record.recipe.get("run") or {}), "corpora": record.recipe.get("corpora", {})}
 
 

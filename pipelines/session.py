@@ -44,7 +44,7 @@ AnyRecipe = Recipe | CorpusRecipe | Path | str
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would do: every stage with its action (`reuse` or `build`) and the reason, inputs first.
+    """The plan of a run: every stage with its action (`reuse` or `build`) and the reason, inputs first.
 
     Example:
         >>> import pipelines
@@ -69,7 +69,7 @@ class RunPlan:
 
     @property
     def missing_data(self) -> str:
-        """Evaluation data that tasks of the run lack, with the mend; "" if all is there."""
+        """Evaluation data that tasks of the run lack, with the remedy; "" if none is missing."""
         run = self.graph.lock.run
         if run is None or not any(each.name == "evaluate" for each in self.to_build):
             return ""
@@ -77,8 +77,8 @@ class RunPlan:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """Stage id and message: held-out parts too small to measure on, and what was warned of when the results to
-        reuse were built."""
+        """Stage id and message: held-out parts too small to measure on, and the warnings of the results to reuse from
+        when they were built."""
         reused = [(each.stage.id, message) for each in self.stages for message in each.warnings]
         return [*self._tiny_heldouts(), *reused]
 
@@ -96,12 +96,12 @@ class RunPlan:
 
     @property
     def missing_packages(self) -> list[str]:
-        """One line for each group of stages that cannot start in this environment, with the mend."""
+        """One line for each group of stages that cannot start in this environment, with the remedy."""
         return missing_packages_of(self.stages)
 
 
 def plan(recipe: AnyRecipe, store: Path | str, *, until: str | None = None, only: str | None = None) -> RunPlan:
-    """Compare a recipe with what a store holds; read the store, write nothing, start nothing.
+    """Compare a recipe with the contents of a store; read the store, write nothing, start nothing.
 
     Args:
         recipe: A recipe, or the path of one.
@@ -133,7 +133,7 @@ def run(
     max_hours: float | None = None,
     max_cost: float | None = None,
 ) -> "RunResult":
-    """Run a recipe; what is committed is reused, so the same call continues an interrupted run.
+    """Run a recipe; committed results are reused, so the same call continues an interrupted run.
 
     Args:
         recipe: A recipe, or the path of one.
@@ -144,12 +144,12 @@ def run(
         until: As of `plan`.
         only: As of `plan`.
         register: Registered model of MLflow that gets the run's last model as a new version, with the run's alias.
-        max_hours: The run stops at the next commit after so many hours.
+        max_hours: The run stops at the next commit after this many hours.
         max_cost: The run stops at the next commit when its workers have cost as much, at
             `train.price_per_worker_hour`.
 
     Returns:
-        What became of each stage, with its folder and metrics. A stage that raises fails; the call does not raise.
+        The outcome of each stage, with its folder and metrics. A stage that raises fails; the call does not raise.
 
     Raises:
         UserError: The recipe, the store, the cluster or a package is not as the run needs it.
@@ -208,7 +208,7 @@ def _budget(recipe: Recipe, max_hours: float | None, max_cost: float | None) -> 
 
 
 def plan_graph(graph: Graph, store: Store, until: str | None = None, only: str | None = None) -> RunPlan:
-    """What a run of a graph would do. Raises RecipeError if a phase asks for more than a built corpus has."""
+    """The plan of a run of a graph. Raises RecipeError if a phase asks for more than a built corpus has."""
     selected = select(graph.stages, until, only)
     planned = plan_stages(store, selected)
     if graph.lock.run:
@@ -219,7 +219,8 @@ def plan_graph(graph: Graph, store: Store, until: str | None = None, only: str |
 
 
 def simulate(recipe: AnyRecipe, store: Path | str, assumptions: Sequence[str] = ()) -> "Simulation":
-    """Simulate what the phases of a run read, over built corpora and those whose tokens are assumed ("web=2e12").
+    """Simulate the data that the phases of a run read, over built corpora and those whose tokens are assumed
+    ("web=2e12").
 
     Raises RecipeError if the size of a corpus is not known or a phase asks for more than there is.
     """

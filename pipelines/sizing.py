@@ -1,4 +1,4 @@
-"""What a run would need on a number of GPUs, before one is rented.
+"""Estimate the needs of a run on a number of GPUs, before you rent one.
 
 Example:
     >>> from pipelines.sizing import SizeOptions, estimate
@@ -72,7 +72,7 @@ class SizeOptions:
     """Fine-tune to size: its name in the recipe; of a preset "full", "lora" or "lora-fp8". "" sizes pretraining."""
 
     def overrides(self) -> list[str]:
-        """As `--set` would say it, so that the recipe's own checks apply."""
+        """In the syntax of `--set`, so that the recipe's own checks apply."""
         numbers = {
             "num_workers": self.num_gpus,
             "expert_parallel_size": self.expert_parallel_size,
@@ -94,7 +94,7 @@ class Sizing:
     tokens: int | None
     evaluated_by: int | None = None
     lora: Lora | None = None
-    """Adapters that are trained in place of the weights."""
+    """Adapters that are trained instead of the weights."""
 
     @property
     def memory(self) -> Memory:
@@ -146,7 +146,7 @@ class SizeEstimate:
         price_per_hour: Price per GPU-hour in USD.
         bill: Days, GPU-hours and cost; None for a preset, which has no tokens.
         memory_with: Bytes of one worker with activation-checkpointing policies that keep less, by policy.
-        evaluation: What evaluating the model takes.
+        evaluation: Memory and GPUs for evaluating the model.
     """
 
     sizing: Sizing

@@ -19,8 +19,8 @@ print(*upload_verdict(Path(sys.argv[1])))
 
 
 def measured_upload(folder: Path, timeout_s: float = UPLOAD_TIMEOUT_S) -> tuple[str, bool | None]:
-    """What `arctic submit` would send of a folder, in words, and whether a head takes it; None if it was not measured.
-    In a process of its own, since a walk of a huge tree can only be ended from outside."""
+    """The size of a folder that `arctic submit` would send, in words, and whether the Ray head accepts it; None if it
+    was not measured. In a separate process, since listing a huge tree can only be ended from outside."""
     command = [sys.executable, "-c", MEASURE, str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)

@@ -1,4 +1,4 @@
-"""Which mixture of a phase serves best: what small runs over drawn mixtures say."""
+"""Choose the best mixture of a phase from small runs over drawn mixtures."""
 
 from pipelines.ablate.stage import stage
 

@@ -1,4 +1,4 @@
-"""What the small runs say, drawn: how well each method ranks mixtures it has not seen, and where the best one lies."""
+"""Figure of an ablation: how well each method ranks held-out mixtures, and the position of the best mixture."""
 
 from collections.abc import Mapping, Sequence
 

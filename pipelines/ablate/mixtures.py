@@ -1,4 +1,4 @@
-"""Mixtures to try: weights of one phase, drawn around those that its recipe has."""
+"""Candidate mixtures: weights of one phase, drawn around the recipe's own weights."""
 
 from collections.abc import Mapping
 
@@ -39,7 +39,8 @@ def dirichlet(mean: np.ndarray, count: int, draw: np.random.Generator) -> np.nda
 
 
 def rounded(names: list[str], weights: np.ndarray) -> dict[str, float]:
-    """Weights of DECIMALS decimals that sum to 1 exactly: the largest takes what rounding leaves."""
+    """Weights rounded to DECIMALS decimals that still sum to 1 exactly: the largest weight absorbs the rounding
+    error."""
     units = np.rint(weights * 10**DECIMALS).astype(int)
     units[np.argmax(units)] += 10**DECIMALS - units.sum()
     return {name: int(unit) / 10**DECIMALS for name, unit in zip(names, units, strict=True)}

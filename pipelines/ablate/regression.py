@@ -15,7 +15,7 @@ AVERAGED = 100
 """The best predicted ones, whose mean is taken: one alone would follow the regression's noise (RegMix, section 3.3)."""
 
 CONSTANT = 1e-9
-"""Relative spread of predictions below which they are the same but for rounding."""
+"""Relative spread below which predictions differ only by rounding."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 Fit = Callable[[np.ndarray, np.ndarray], Predict]

@@ -1,8 +1,8 @@
-"""The stage `ablate`: what the candidates' scores say about the mixture of one phase.
+"""The stage `ablate`: fit the candidates' scores and choose the mixture of one phase.
 
 ablation.json             Ablation
 candidates.parquet        one row a candidate: weight of each corpus, each measured score, the objective
-figures/ablation.png      predicted against measured, and the best mixture beside the recipe's
+figures/ablation.png      predicted against measured, and the best mixture next to the recipe's
 """
 
 import json
@@ -35,10 +35,10 @@ TRUSTED_CORRELATION = 0.5
 @dataclass(frozen=True)
 class Ablation:
     """`aim`: corpora whose mean bits per byte are the objective; `measured`: the objective of the recipe's own mixture
-    and of the best of those that were tried; `predicted`: of `best`, by `method`; `rank_correlations`: Spearman's, by
-    method, between measured and predicted objective of mixtures held out one at a time; `gain`: value, low and high of
-    the 95 % interval of the best tried objective minus the recipe's on the same documents, None if the recipe's own is
-    the best or documents are too few."""
+    and of the best candidate; `predicted`: of `best`, by `method`; `rank_correlations`: Spearman's, by method, between
+    measured and predicted objective in leave-one-out validation; `gain`: value, low and high of the 95 % interval of
+    the best measured objective minus the recipe's on the same documents, None if the recipe's own is the best or there
+    are too few documents."""
 
     phase: int
     aim: Sequence[str]

@@ -91,7 +91,7 @@ def _first_object(text: str) -> dict[str, Any]:
         content, _ = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError) as error:
         raise AnswerError(f"no JSON: {error}") from None
-    # What begins with a brace is an object.
+    # Text that begins with a brace is parsed as an object.
     return dict(content)
 
 

@@ -1,4 +1,4 @@
-"""Ask a model about documents: every answer is on disk before it is used, and none is asked for twice."""
+"""Ask a model about documents: every answer is on disk before it is used, and no question is asked twice."""
 
 import re
 import threading
@@ -19,12 +19,12 @@ _MILLION = 1e6
 
 
 class AnnotateError(UserError, RuntimeError):
-    """A model's answers are unusable, or a budget is spent: the message says how far it came and what to do."""
+    """A model's answers are unusable, or a budget is spent. The message contains the progress and the remedy."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of asking about one document. `labels`: the values of the answer that fits, or None with the `problem`
+    """The result of asking about one document. `labels`: the values of the answer that fits, or None with the `problem`
     of the last one; `requests`: the key and the record of each request, in their order."""
 
     labels: Mapping[str, Any] | None
@@ -34,7 +34,7 @@ class Outcome:
 
 @dataclass
 class Budget:
-    """Requests and tokens that were spent, held against the limits of a section."""
+    """Requests and tokens that were spent, and their limits from a section."""
 
     section: AnnotateSection
     requests: int = 0
@@ -91,8 +91,8 @@ class Asker:
             self.budget.spend(record)
 
     def ask(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
-        """What came of each document, in their order. Raises ServerError and AnnotateError; answers that are under way
-        then are still kept."""
+        """The outcome of each document, in their order. Raises ServerError and AnnotateError; pending answers are still
+        saved."""
         with ThreadPoolExecutor(self._section.num_concurrent_requests) as pool:
             futures = [pool.submit(self._outcome, document) for document in documents]
             try:
@@ -146,7 +146,7 @@ class Asker:
 
 
 def _request(section: AnnotateSection, document: Mapping[str, Any], attempt: int) -> dict[str, Any]:
-    """What is sent to the server, which alone decides whether two requests are the same."""
+    """The body of a request, which alone decides whether two requests are the same."""
     shown = {"text": document["text"][: section.max_characters], "url": document["url"]}
     messages = [{"role": "user", "content": _fill(section.prompt, shown)}]
     if section.system:

@@ -1,4 +1,4 @@
-"""The stage `annotate`: what a model behind a server says of documents.
+"""The stage `annotate`: documents labelled by a model behind a server.
 
 annotate   annotations/NNNNN.parquet   annotation_schema: one row a document, in the order of the documents
            documents/NNNNN.parquet     DOCUMENTS that the answers hold, if the recipe names them
@@ -33,7 +33,7 @@ def stage(corpus: str, section: AnnotateSection, source: Stage) -> Stage:
     """Annotation `section.name` of the documents of `corpus`.
 
     The work raises ServerError if the server cannot be used, AnnotateError if a budget is spent or too many answers are
-    unusable; the answers so far are kept.
+    unusable; the answers received so far are saved.
     """
     work = partial(_annotate, section)
     return Stage("annotate", f"{corpus}.{section.name}", 1, section.identity(), {"source": source}, work)
@@ -145,7 +145,7 @@ class _MadeDocuments:
         self._writer = DocumentWriter(out, shard) if section.documents else None
 
     def write(self, document: Mapping[str, Any], outcome: Outcome) -> None:
-        """Take the texts of one answer, each on the side of the split of its `document`, with what made it."""
+        """Write the texts of one answer to the split of its `document`, with their provenance."""
         if self._writer is None or outcome.labels is None:
             return
         texts = outcome.labels[self._section.documents]

@@ -1,4 +1,4 @@
-"""The output of `train`: a checkpoint, the training history behind it, and the record of what was read.
+"""The output of `train`: a checkpoint, its training history, and the record of the data that was read.
 
 checkpoint/           safetensors and JSON as `arctic_model.checkpoint.reading` writes them
 history.parquet       HISTORY: one row per optimizer step of this phase
@@ -90,7 +90,7 @@ def history_schema(moe_layers: Sequence[int], *, of_pairs: bool = False) -> pa.S
 
 
 def checkpoint_folder(artifact: Path) -> Path:
-    """Where the checkpoint is inside the artifact of `train`."""
+    """Folder of the checkpoint inside the artifact of `train`."""
     return artifact / CHECKPOINT
 
 

@@ -1,4 +1,4 @@
-"""The output of `compare`: what changed from one checkpoint to the next, and the mean over the last ones.
+"""The output of `compare`: changes between consecutive checkpoints, and the mean over the last ones.
 
 comparison.json   Comparison
 """
@@ -31,8 +31,8 @@ class Change:
 class Comparison:
     """Checkpoints in the order of their training tokens.
 
-    `order`: labels of their evaluations; `changes`: of every checkpoint, by measure, since the one before, none of the
-    first; `asked_otherwise`: of every checkpoint, how the one before was asked, by task, where that was another way;
+    `order`: labels of their evaluations; `changes`: of every checkpoint, by measure, since the previous one, empty for
+    the first; `asked_otherwise`: of every checkpoint, by task, the protocol of the previous checkpoint if it differs;
     `last_mean`: mean over the last `num_last` checkpoints, by measure.
     """
 

@@ -1,4 +1,4 @@
-"""Conversations as documents: the text is what was said, and `attributes` says who said which part of it.
+"""Conversations as documents: the text contains all turns, and `attributes` contains the role of each.
 
     text         the turns one after the other, a blank line between two
     attributes   {"turns": [["user", 0, 25], ["assistant", 27, 60]]}: role, first character, end
@@ -21,7 +21,7 @@ BETWEEN_TURNS = "\n\n"
 
 
 class Turn(NamedTuple):
-    """What one speaker says."""
+    """One turn of a conversation."""
 
     role: str
     content: str
@@ -90,7 +90,7 @@ def read_conversation(
 
 
 def _part(text: str, start: int, end: int, spans: Sequence[Mapping[str, Any]]) -> str:
-    """Characters `start` to `end`, with what is redacted in them. A span over several turns counts in each."""
+    """Characters `start` to `end`, with the redactions in them. A span over several turns counts in each."""
     mine = [
         {"start": max(span["start"], start) - start, "end": min(span["end"], end) - start, "kind": span["kind"]}
         for span in spans

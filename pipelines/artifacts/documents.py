@@ -1,10 +1,10 @@
 """Documents, their scores and the decisions about them.
 
     source   documents/NNNNN.parquet   DOCUMENTS: text with provenance; never rewritten
-    filter   filtered/NNNNN.parquet    FILTERED: what the limits on the scores leave, and what is to be blacked out
+    filter   filtered/NNNNN.parquet    FILTERED: the decision of the limits on the scores, and the spans to redact
     dedup    decisions/NNNNN.parquet   DECISIONS
 
-Rows of the three stand in the same order, shard by shard, so a decision is a sidecar column.
+Rows of the three have the same order, shard by shard, so a decision is a sidecar column.
 """
 
 import hashlib
@@ -33,10 +33,10 @@ DOCUMENTS = pa.schema(
         pa.field("attributes", pa.string()),
     ]
 )
-"""`origin`: WARC file name, distribution or generator; `offset`, `length`: bytes of the WARC record as stored;
-`date`: WARC-Date; `licence`: SPDX id or the metadata's own words; `opt_out`: JSON of the headers that carry
-opt-outs; `split`: TRAIN or HELDOUT; `extractor`: what made the text; `attributes`: JSON object of what one kind of
-input alone knows, such as the repository and language of code."""
+"""`origin`: WARC file name, distribution or generator; `offset`, `length`: bytes of the WARC record as stored; `date`:
+WARC-Date; `licence`: SPDX id or the metadata's own words; `opt_out`: JSON of the headers that carry opt-outs; `split`:
+TRAIN or HELDOUT; `extractor`: name of the extractor of the text; `attributes`: JSON object of fields that only one kind
+of input has, such as the repository and language of code."""
 
 CUT = "cut"
 """Kind of a span that is left out instead of being replaced by a name."""
@@ -67,9 +67,9 @@ DECISIONS = pa.schema(
     ]
 )
 """`keep`: passed filter and dedup; `reason`: "" or "filter", "exact_duplicate", "near_duplicate"; `kept_id`: the
-document that stands for this one; `cluster_size`: members of the cluster, 1 for a document alone;
-`jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's n-grams that `kept_id`
-has; `shared_bands`: MinHash bands that the two have in common."""
+representative, which is the kept document of the cluster; `cluster_size`: members of the cluster, 1 for a document
+alone; `jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's n-grams that
+`kept_id` has; `shared_bands`: MinHash bands that the two have in common."""
 
 PASSAGE = pa.struct(
     {
@@ -86,7 +86,7 @@ none touching another; `kind`: "line" or "passage"; `kept_id`: the document that
 have it."""
 
 SECOND_CHOICE = "second choice: "
-"""What `extractor` starts with if the first text of a page held little of its prose, and another was chosen."""
+"""Prefix of `extractor` if the first text of a page held little of its prose and another one was chosen."""
 TRAIN, HELDOUT = "train", "heldout"
 READ_BATCH_ROWS, KEPT_BATCH_ROWS = 1024, 256
 ROW_GROUP_DOCUMENTS = 8192
@@ -96,7 +96,7 @@ ROW_GROUP_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Document:
-    """One text with where it came from; fields as in DOCUMENTS.
+    """One text with its provenance; fields as in DOCUMENTS.
 
     >>> document = Document("The river rose.", url="https://a.example/", origin="notes")
     >>> document.split, len(document.doc_id)
@@ -117,13 +117,13 @@ class Document:
 
     @property
     def doc_id(self) -> str:
-        """32 hex digits from the text and where it came from: the same on every machine, in every order."""
+        """32 hex digits from the text and its provenance: the same on every machine, in every order."""
         content = hashlib.sha256(self.text.encode()).hexdigest()
         return hashlib.sha256(f"{content}\n{self.origin}\n{self.offset}\n{self.url}".encode()).hexdigest()[:32]
 
 
 def draw_split(group: str, heldout_fraction: float) -> str:
-    """TRAIN or HELDOUT, drawn by the digest of `group`, so that a group never stands on both sides."""
+    """TRAIN or HELDOUT, drawn by the digest of `group`, so that all documents of a group are in the same split."""
     return HELDOUT if draw_uniform(f"split\n{group}") < heldout_fraction else TRAIN
 
 
@@ -159,7 +159,7 @@ class DocumentWriter:
     def write(self, document: Document) -> int:
         """Add a document; returns the UTF-8 bytes of its text.
 
-        Raises UnicodeEncodeError, and adds nothing, where a field has halves of characters, which no encoding has.
+        Raises UnicodeEncodeError, and adds nothing, if a field has lone surrogates, which no encoding has.
         """
         size = len(document.text.encode())
         row = {"doc_id": document.doc_id, **asdict(document)}
@@ -204,7 +204,7 @@ def iter_kept(documents: Path, filtered: Path, decisions: Path, *splits: str) ->
 def iter_kept_with_redactions(
     documents: Path, filtered: Path, decisions: Path, *splits: str, columns: Iterable[str] = ()
 ) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
-    """As `iter_kept`, with the text as it was found and what is to be redacted in it, and with more `columns`."""
+    """As `iter_kept`, with the original text, the redactions in it, and more `columns`."""
     keep = read_table(decisions, columns=["doc_id", "keep"])
     redactions = _with_passages(read_table(filtered, columns=["doc_id", "redactions"]), decisions)
     row = 0

@@ -1,4 +1,4 @@
-"""What `dedup` tells beside its decisions: its largest clusters, its alarms, and how to find the members of a cluster.
+"""The evidence of `dedup`: its largest clusters, its alarms, and a search for the members of a cluster.
 
 clusters.parquet   CLUSTERS, the largest first
 alarms.json        list of Alarm
@@ -19,9 +19,9 @@ from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_t
 
 CLUSTERS_FILE = "clusters.parquet"
 CLUSTERS = pa.schema([pa.field("kept_id", pa.string(), nullable=False), pa.field("size", pa.int32(), nullable=False)])
-"""`kept_id`: the document that stands for the cluster and names it; `size`: its members, more than one."""
+"""`kept_id`: the representative of the cluster, which also names it; `size`: its members, more than one."""
 CLUSTERS_LISTED = 1000
-"""Clusters in the file; the size of every one stands in DECISIONS."""
+"""Maximum number of clusters in the file; DECISIONS has the sizes of all clusters."""
 
 ALARMS_FILE = "alarms.json"
 
@@ -40,7 +40,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Member:
-    """A document of a cluster: where it stands, and its row of DECISIONS."""
+    """A document of a cluster: its shard and row, and its row of DECISIONS."""
 
     shard: Path
     row: int
@@ -67,7 +67,7 @@ def read_alarms(artifact: Path) -> list[Alarm]:
 
 
 def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
-    """Documents of a dedup artifact that are named in `kept_ids` or that one of those stands for, in order."""
+    """Documents of a dedup artifact that are named in `kept_ids` or whose representative is, in order."""
     kept_id_array = pa.array(sorted(kept_ids), pa.string())
     for shard in shard_paths(artifact, "decisions"):
         table = read_table(shard)

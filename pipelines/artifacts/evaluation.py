@@ -1,9 +1,9 @@
-"""The output of `evaluate`, and what the report reads.
+"""The output of `evaluate`, which the report reads.
 
 scores.json               Scores
 differences.json          changes since the checkpoint before, Difference by measure; {} for the first
 tables/samples.parquet    SAMPLES: every item of every task with the model's answer and the verdict
-tables/contamination.parquet   EVIDENCE: every item that is known to stand in a training corpus, and where
+tables/contamination.parquet   EVIDENCE: every item that occurs in a training corpus, with the document
 """
 
 import json
@@ -33,12 +33,12 @@ SAMPLES = pa.schema(
         pa.field("responses", pa.large_string(), nullable=False),
     ]
 )
-"""`cluster`: what items that are not independent share, "" if they are; `gold`: text, or JSON; `correct`: by the
-task's headline, null if it has no right and wrong; `verdict`: "correct", or what is wrong in a few words; `shares`:
-JSON object, measure -> [part, whole], the item's addends to each measure; `contamination`: largest share of the item's
-words that one training document holds, null if none is known to; `responses`: JSON list of all answers as they came,
-each a generated `text` with its `finish` (all samples of pass@k), or the `log_probability` of a `continuation` in nats
-with `is_greedy`; `num_truncated`: ids that the prompt lost; `num_tokens`: ids of the answer, null if not known."""
+"""`cluster`: id that dependent items share, "" if they are independent; `gold`: text, or JSON; `correct`: by the task's
+headline, null if it has no right and wrong; `verdict`: "correct", or the error in a few words; `shares`: JSON object,
+measure -> [part, whole], the item's addends to each measure; `contamination`: largest share of the item's words that
+one training document holds, null if no document is known to hold any; `responses`: JSON list of all raw answers, each a
+generated `text` with its `finish` (all samples of pass@k), or the `log_probability` of a `continuation` in nats with
+`is_greedy`; `num_truncated`: ids that were cut from the prompt; `num_tokens`: ids of the answer, null if not known."""
 SECONDS = "answer_seconds"
 """Series that an evaluation measures of itself: wall seconds of the answers of each row of SAMPLES."""
 EVIDENCE_FILE = "tables/contamination.parquet"
@@ -53,8 +53,7 @@ EVIDENCE = pa.schema(
         pa.field("excerpt", pa.string(), nullable=False),
     ]
 )
-"""`share` of the words of the item's `field` stand in their order in a kept document of a corpus, which is shown by an
-`excerpt`."""
+"""`share` of the words of the item's `field` occur in order in a kept document of a corpus; `excerpt` shows them."""
 SIGNIFICANCE = 0.05
 """p-value below which a difference is more than noise."""
 
@@ -62,7 +61,7 @@ SIGNIFICANCE = 0.05
 @dataclass(frozen=True)
 class Score:
     """One measured number with how sure it is: `n` items, 95 % interval `low` .. `high`, None if too few of them are
-    independent to say; `chance`: what guessing would score, None if a measure knows no guessing."""
+    independent; `chance`: expected score of guessing, None if a measure knows no guessing."""
 
     value: float
     n: int
@@ -72,7 +71,7 @@ class Score:
 
     @property
     def centred(self) -> float | None:
-        """0 at chance, 1 where everything is right."""
+        """0 at chance, 1 if every item is right."""
         return None if self.chance is None else (self.value - self.chance) / (1 - self.chance)
 
     @property
@@ -83,9 +82,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Difference:
-    """A score minus the same score of the checkpoint before, over the `n` items that both have: 95 % interval, None
-    if too few of them are independent, and p-value of a paired test; `mcnemar`: the exact p-value of McNemar's test
-    where every item is right or wrong."""
+    """A score minus the same score of the previous checkpoint, over the `n` items that both have: 95 % interval, None
+    if too few of them are independent, and p-value of a paired test; `mcnemar`: the exact p-value of McNemar's test if
+    every item is right or wrong."""
 
     value: float
     low: float | None
@@ -96,13 +95,13 @@ class Difference:
 
     @property
     def is_noise(self) -> bool:
-        """Whether a difference as large as this comes up too often by chance to say anything."""
+        """Whether a difference as large as this occurs too often by chance to be significant."""
         return max(self.p_value, self.mcnemar or 0.0) >= SIGNIFICANCE
 
 
 def score_text(value: float, *, sign: bool = False) -> str:
     """A score or a difference as people read it, on the scale that scores.json and MLflow hold it in: bits per byte as
-    they are, all else from 0 to 1. `sign`: a plus before what is not negative."""
+    they are, all else from 0 to 1. `sign`: put a plus before values that are not negative."""
     return f"{value:{'+' if sign else ''}.3f}"
 
 
@@ -115,7 +114,9 @@ def interval_text(score: Score | Difference) -> str:
 
 @dataclass(frozen=True)
 class Contamination:
-    """Of a task's `num_items`, how many the training corpora were searched for, and how many stand in one."""
+    """Of a task's `num_items`, the number that was searched for in the training corpora, and the number that occurs in
+    one.
+    """
 
     num_items: int
     num_looked_for: int
@@ -136,10 +137,10 @@ def read_differences(folder: Path) -> dict[str, Difference]:
 class Scores:
     """Scores of one checkpoint by measure, such as `bits_per_byte/python_docs` and `spider/execution_accuracy`.
 
-    `headlines`: the measure that stands for each task; `protocols`: shots, prompt and scoring of each task in one line;
-    `skipped`: why a task was not measured; `notes`: what became of a task's questions and answers that its scores
-    should be read with; `asked_before`: how the checkpoint before was asked, by task, where that was another way, so
-    that no change can be told; `contamination`: by task; `active_parameters`: of the model, 0 if they are not known;
+    `headlines`: the headline measure of each task; `protocols`: shots, prompt and scoring of each task in one line;
+    `skipped`: why a task was not measured; `notes`: remarks on a task's questions and answers that readers of its
+    scores need; `asked_before`: by task, the protocol of the previous checkpoint if it differs, so that the scores
+    cannot be compared; `contamination`: by task; `active_parameters`: of the model, 0 if they are not known;
     `template`: digest of the chat template, "" if no task was asked in the chat.
     """
 

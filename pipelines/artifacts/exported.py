@@ -1,6 +1,6 @@
 """The output of `export`.
 
-model/           what other engines load: see `arctic_model.export`
+model/           files that other engines load: see `arctic_model.export`
 agreement.json   how the engine that validated it agrees with the model
 """
 

@@ -1,4 +1,4 @@
-"""What a filter's counts say that a user must not miss, in one sentence for the console, MLflow and the report."""
+"""Warnings from a filter's counts, in one sentence each for the console, MLflow and the report."""
 
 from collections.abc import Mapping
 

@@ -20,9 +20,9 @@ QUESTIONS = pa.schema(
         pa.field("difficulty", pa.string(), nullable=False),
     ]
 )
-"""`prompt`: schema and question as a training document has them, up to where the query starts; `query`: the gold
-SQL; `kind`: the shape of the query, such as count, filter, join, group, nested; `difficulty`: easy, medium, hard or
-extra by Spider's rules."""
+"""`prompt`: schema and question as a training document has them, up to the start of the query; `query`: the gold SQL;
+`kind`: the shape of the query, such as count, filter, join, group, nested; `difficulty`: easy, medium, hard or extra by
+Spider's rules."""
 
 DATABASES = pa.schema(
     [

@@ -1,8 +1,8 @@
-"""What `score` measures on every document: numbers and findings, no decision.
+"""The output of `score`, measured on every document: numbers and findings, no decision.
 
 score   scores/NNNNN.parquet          SCORES: one row a document, in the order of the documents
         pii/NNNNN.parquet             PII: one row a finding, in the order of the text
-        contamination/NNNNN.parquet   CONTAMINATION: one row for each evaluation item that stands in a document
+        contamination/NNNNN.parquet   CONTAMINATION: one row for each evaluation item that occurs in a document
 """
 
 from collections.abc import Mapping
@@ -59,16 +59,16 @@ SCORES = pa.schema(
         *_columns(pa.int32(), *(f"pii_{kind}" for kind in PII_KINDS)),
     ]
 )
-"""`language`: ISO 639-1, "unknown" where no profile is near; `language_margin`: how much farther the second language
-is, as a share; `words`: of all lines, in scripts without blanks estimated from the letters; `prose_words`: of the
-lines that are not code; `code_lines_fraction`: lines that are; `duplicate_code_characters_fraction`: characters of
-lines of code that stood before, of all of the text. What follows up to `newlines_per_word` is measured on the other
-lines, `lorem_ipsum` and `curly_brackets` on all. `symbol_to_word_ratio`: hashes or ellipses per word, whichever is
-more; `stop_words`: how many different ones of the language. Null is what a text cannot have: `mean_word_length`
-without blanks between words, `stop_words` in a language without a list, `c4_sentences`, `c4_dropped_lines_fraction`
-and `punctuated_lines_fraction` in a script that ends no sentence with a mark. `listed_url`, `listed_words`: found on
-the recipe's lists; `noai` ... `tdm_reserved`: what the document's opt-out signals say; `quality`: probability of the
-classifier, 0 without one; `contamination`: largest share of an evaluation item that stands in the text."""
+"""`language`: ISO 639-1, "unknown" if no profile is near; `language_margin`: how much farther the second language is,
+as a share; `words`: of all lines, estimated from the letters in scripts without blanks; `prose_words`: of the lines
+that are not code; `code_lines_fraction`: share of lines of code; `duplicate_code_characters_fraction`: characters of
+repeated lines of code, of all of the text. The scores up to `newlines_per_word` are measured on the other lines,
+`lorem_ipsum` and `curly_brackets` on all. `symbol_to_word_ratio`: hashes or ellipses per word, whichever is more;
+`stop_words`: how many different ones of the language. A score is null if a text cannot have it: `mean_word_length`
+without blanks between words, `stop_words` in a language without a list, `c4_sentences`, `c4_dropped_lines_fraction` and
+`punctuated_lines_fraction` in a script that ends no sentence with a mark. `listed_url`, `listed_words`: hits in the
+recipe's lists; `noai` ... `tdm_reserved`: the document's opt-out signals; `quality`: probability of the classifier, 0
+without one; `contamination`: largest share of an evaluation item that occurs in the text."""
 
 PII = pa.schema(
     [*_columns(pa.string(), "doc_id"), *_columns(pa.int32(), "start", "end"), *_columns(pa.string(), "kind")]
@@ -82,7 +82,9 @@ CONTAMINATION = pa.schema(
         *_columns(pa.string(), "excerpt"),
     ]
 )
-"""`item`: its number in the evaluation file, from 0; `share`: of its words, found in their order; `excerpt`: where."""
+"""`item`: its number in the evaluation file, from 0; `share`: of its words, matched in their order; `excerpt`: the
+matching passage.
+"""
 
 
 @dataclass(frozen=True)

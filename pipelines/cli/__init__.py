@@ -81,7 +81,7 @@ def main() -> None:
 
     try:
         if sys.argv[1:2] != ["doctor"]:
-            # Doctor shows what is lacking beside its other checks.
+            # Doctor lists missing packages with its other checks.
             prepare()
         app()
     except UserError as error:

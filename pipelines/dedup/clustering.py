@@ -214,7 +214,7 @@ def _cut_passages(options: DedupOptions, passes: Passes, documents: Sequence[Pat
 
 
 def _merge_clusters(passes: Passes, out: Path) -> dict[str, int]:
-    """Merge what the shards list to the largest clusters of the corpus; returns their sizes, largest first."""
+    """Merge the shards' lists into the largest clusters of the corpus; returns their sizes, largest first."""
     table = largest_clusters([])
     for part in shard_paths(out, "largest"):
         table = largest_clusters([table, read_table(part)])

@@ -66,10 +66,9 @@ def deduplicate(
 
     Returns:
         One row per document in the order of the input, with the columns of
-        `pipelines.artifacts.documents.DECISIONS`: `doc_id`, `keep`, `reason` ("", "exact_duplicate",
-        "near_duplicate" or "no_text"), `kept_id` (the document that stands for this one), `cluster_size`, `jaccard`,
-        `containment`, `shared_bands`; and `passages` (spans to leave out, see `CUT_DECISIONS`) if `options` ask for
-        them.
+        `pipelines.artifacts.documents.DECISIONS`: `doc_id`, `keep`, `reason` ("", "exact_duplicate", "near_duplicate"
+        or "no_text"), `kept_id` (the kept document of the cluster), `cluster_size`, `jaccard`, `containment`,
+        `shared_bands`; and `passages` (spans to leave out, see `CUT_DECISIONS`) if `options` ask for them.
 
     Raises:
         DedupInputError: If a file or column is missing, or two documents have the same id.
@@ -206,7 +205,7 @@ def _require_unique(doc_ids: pa.ChunkedArray, columns: Columns) -> None:
 
 
 def _named(decisions: pa.Table, doc_ids: pa.ChunkedArray) -> pa.Table:
-    """DECISIONS with the names of the input in place of hex digits."""
+    """DECISIONS with the names of the input instead of hex digits."""
     kept_ids = pc.take(doc_ids, pc.index_in(decisions["kept_id"], decisions["doc_id"].combine_chunks()))
     reason = pc.if_else(pc.equal(decisions["reason"], "filter"), "no_text", decisions["reason"])
     columns = dict(zip(decisions.column_names, decisions.columns, strict=True))

@@ -1,4 +1,4 @@
-"""What is kept of a shard of documents so that any other can be compared with it: records, band words, sorted runs."""
+"""The index of a shard of documents, for comparison with any other shard: records, band words, sorted runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ RECORD = np.dtype(
         ("digest", "u8", 2),
     ]
 )
-"""`row`: where the document stands in its shard; `size`: documents that it stands for, itself included; `length`:
-UTF-8 bytes of its text; `digest`: of its words in order."""
+"""`row`: of the document in its shard; `size`: number of documents that it represents, itself included; `length`: UTF-8
+bytes of its text; `digest`: of its words in order."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Unit:
     index: Path
 
     def records(self) -> np.ndarray:
-        """RECORD [documents], in the order of rows, read from disk where they are touched."""
+        """RECORD [documents], in the order of rows, memory-mapped."""
         return _load(self.index, "records")
 
     def words(self) -> np.ndarray:

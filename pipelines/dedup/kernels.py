@@ -1,6 +1,6 @@
 r"""The inner loops, compiled by numba for the types that they are first called with; all of them release the GIL.
 
-Imported only where there is work to do: numba takes 0.4 s to import and each kernel about as long to compile.
+Imported only if there is work to do: numba takes 0.4 s to import and each kernel about as long to compile.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
             short_power *= BASE
     written = _U64(0)
     for text in range(len(offsets) - 1):
-        # Unsigned places: numba would check signed ones for counting from the end.
+        # Unsigned indices: numba would check signed ones for counting from the end.
         position, end = _U64(offsets[text]), _U64(offsets[text + 1])
         first, words, slot = written, 0, _U64(0)
         rolling, short_rolling, one, other = _U64(0), _U64(0), _U64(0), GOLDEN
@@ -57,7 +57,7 @@ def shingle(data, offsets, lower_of, ring, hashes, counts, digests):  # type: ig
                 lower = _U32(0)
                 if position < end and not is_alone:
                     lower, position = _next(data, position, lower_of)
-                # A character that is a word by itself ends the one before it, and begins the next turn.
+                # A character that is a word by itself ends the previous word, and starts the next iteration.
                 if lower - _U32(1) >= _ALONE - _U32(1):
                     break
             if words >= ngram:
@@ -147,16 +147,16 @@ def resolve(  # type: ignore[no-untyped-def]
     representatives,
     shared,
 ):
-    """Decide on documents numbered by rank, the best first: each is kept unless a kept one before it is near.
+    """Decide on documents numbered by rank, the best first: each is kept unless it is near to a kept one before it.
 
-    bool `fixed` [D]: kept whatever it is like. Document d stands in the buckets `lists[row_starts[d] :
-    row_starts[d + 1]]`, ascending, and where a bucket is full in the bucket `overflows[...]`, -1 for none; bucket x
-    has room for `list_starts[x + 1] - list_starts[x]` kept documents. uint64 `words` [D, bands] of `fields` fields
-    each (`minhash.band_words`): two documents are compared where at least `min_equal` fields are equal. Shingle set
-    of d: the ascending `sets[set_starts[d] : set_starts[d + 1]]`. `limits`: least Jaccard, and least containment of
-    d, of a near pair. Scratch: `entries`, the room of all buckets; `lengths`, 0 for each bucket; `seen` [D], -1.
-    Filled: int64 `kept` [D]: the best-ranked kept document near to d, or d; int32 `shared` [D, 3]: shingles in
-    common, shingles of either, bands in common. Returns the numbers of pairs compared, and of those not near.
+    bool `fixed` [D]: always kept. Document d is in the buckets `lists[row_starts[d] : row_starts[d + 1]]`, ascending,
+    and if a bucket is full in the bucket `overflows[...]`, -1 for none; bucket x has room for `list_starts[x + 1] -
+    list_starts[x]` kept documents. uint64 `words` [D, bands] of `fields` fields each (`minhash.band_words`): two
+    documents are compared if at least `min_equal` fields are equal. Shingle set of d: the ascending `sets[set_starts[d]
+    : set_starts[d + 1]]`. `limits`: least Jaccard, and least containment of d, of a near pair. Scratch: `entries`, the
+    room of all buckets; `lengths`, 0 for each bucket; `seen` [D], -1. Filled: int64 `kept` [D]: the best-ranked kept
+    document near to d, or d; int32 `shared` [D, 3]: shingles in common, shingles of either, bands in common. Returns
+    the numbers of pairs compared, and of those not near.
     """
     num_bands, field_bits = words.shape[1], min(64 // fields, 32)
     compared, rejected = 0, 0
@@ -237,7 +237,7 @@ def fmix64(h):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _enter(d, row_starts, lists, overflows, list_starts, lengths, entries):  # type: ignore[no-untyped-def]
-    """Put a kept document into its buckets, or where one is full into its overflow, as far as there is room."""
+    """Put a kept document into its buckets, or if one is full into its overflow, as far as there is room."""
     for row in range(row_starts[d], row_starts[d + 1]):
         bucket = lists[row]
         if list_starts[bucket] + lengths[bucket] == list_starts[bucket + 1]:

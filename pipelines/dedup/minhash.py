@@ -1,9 +1,9 @@
-r"""What a text is to deduplication, and its MinHash signature.
+r"""Words and shingles of a text, and its MinHash signature.
 
-Words are the longest runs of `\w` characters, each character lower-cased on its own by the first character of
-Python's `str.lower`. In scripts without blanks between words each character is a word, marks included. A text is the
-set of its runs of `ngram` words, of three if the last is such a character; of all its words as one run if it has
-fewer; of its bytes as they stand if it has none. Two texts with the same words in the same order are exact duplicates.
+Words are the longest runs of `\w` characters, each character lower-cased on its own by the first character of Python's
+`str.lower`. In scripts without blanks between words each character is a word, marks included. A text is the set of its
+runs of `ngram` words, of three if the last is such a character; of all its words as one run if it has fewer; of its raw
+bytes if it has none. Two texts with the same words in the same order are exact duplicates.
 
 A run of words is known by a 64-bit hash. Its upper 32 bits go through datasketch's "affine32" permutations to the
 signature (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.3).
@@ -46,7 +46,7 @@ def word_table() -> np.ndarray:
     codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
     sound = codes[(codes < 0xD800) | (codes >= 0xE000)]
     everything = sound.tobytes().decode("utf-32-le")
-    # The two whose lower case is two characters long, or depends on what stands around.
+    # The two whose lower case has two characters, or depends on the characters around it.
     lower = everything.replace("\u0130", "i").replace("\u03a3", "\u03c3").lower()
     words = np.frombuffer(re.sub(r"\W", "\0", everything).encode("utf-32-le"), np.uint32)
     table = np.zeros(len(codes), np.uint32)
@@ -85,7 +85,8 @@ def shingle(texts: pa.LargeStringArray, ngram: int) -> Shingles:
 
 
 def signatures(shingles: Shingles, num_perm: int, seed: int) -> np.ndarray:
-    """uint32 [texts, num_perm]: two texts agree in the share of places that is the Jaccard of their sets."""
+    """uint32 [texts, num_perm]: the share of equal entries of two texts estimates the Jaccard similarity of their
+    sets."""
     from pipelines.dedup.kernels import permute
 
     table = np.empty((len(shingles.counts), num_perm), np.uint32)
@@ -96,7 +97,7 @@ def signatures(shingles: Shingles, num_perm: int, seed: int) -> np.ndarray:
 def band_words(signed: np.ndarray, num_bands: int) -> np.ndarray:
     """uint64 [texts, num_bands]: a band in 64 bits, the lowest 64 / rows bits (at most 32) of each of its rows.
 
-    Two texts meet in a band where the words are equal, with chance (J + (1 - J) / 2^bits)^rows (b-bit minwise hashing,
+    Two texts share a band if the words are equal, with probability (J + (1 - J) / 2^bits)^rows (b-bit minwise hashing,
     Li and König 2010), and 2^-64 for texts with nothing in common: a band word is bucket key and signature in one.
     """
     rows = signed.reshape(len(signed), num_bands, -1)

@@ -1,4 +1,4 @@
-"""What counts as a duplicate."""
+"""Rules of deduplication."""
 
 from dataclasses import dataclass
 

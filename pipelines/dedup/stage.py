@@ -1,4 +1,4 @@
-"""The stage `dedup`: which document stands for which, as a sidecar of the documents."""
+"""The stage `dedup`: the representative of each document, as a sidecar of the documents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -39,7 +39,7 @@ class Deduplicated(Inputs[Node]):
 
 @dataclass(frozen=True)
 class DedupInputs(Inputs[Node]):
-    """The documents, what the filter decided, and by name the corpora in `dedup.against`."""
+    """The documents, the filter's decisions, and by name the corpora in `dedup.against`."""
 
     source: Node
     filter: Node

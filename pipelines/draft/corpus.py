@@ -102,7 +102,7 @@ def _paths(group: Group, folder: Path) -> list[str]:
     parents = sorted({path.parent for path in group.files})
     if len(group.files) == 1:
         return [_relative(group.files[0], folder)]
-    # A folder stands for all files of its kind below it, so it is named only if the group has them all.
+    # A folder includes all files of its kind below it, so it is named only if the group has them all.
     top = Path(os.path.commonpath(parents))
     below = [path for path in top.rglob("*") if path.is_file() and _is_read(path, group.kind)]
     if set(below) == set(group.files):
@@ -153,7 +153,7 @@ def _limits(group: Group, documents: Sequence[Document]) -> dict[str, Any]:
 
 
 def loosened(documents: Sequence[Document]) -> dict[str, Choice]:
-    """Limits of the filter that would drop too many of these documents, set to what nearly all of them pass."""
+    """Limits of the filter that would drop too many of these documents, loosened until nearly all of them pass."""
     if not documents:
         return {}
     scores, defaults = score_documents(documents), FilterSection()

@@ -15,7 +15,7 @@ from pipelines.errors import OptionError
 from pipelines.recipes import Recipe
 
 MIN_DOCUMENTS, MIN_TEXT_BYTES = 20, 100_000
-"""A group with less of both is no corpus of its own beside larger ones: a licence, a list of links."""
+"""A group with less of both is not a separate corpus if there are larger ones: a licence, a list of links."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Draft:
     """Recipes that lie in `folder` once they are written.
 
     Attributes:
-        folder: Where they belong: their paths start here.
+        folder: Folder of the recipes: their paths start here.
         run: The run recipe.
         corpora: The corpus recipes, with the files and estimates behind each.
         texts: Text of each page by file name.
@@ -60,13 +60,13 @@ def draft(
 
     Args:
         paths: Files and folders.
-        folder: Where the recipes will lie.
-        name: Name of the run. Default: that of the first place.
+        folder: Folder for the recipes.
+        name: Name of the run. Default: that of the first path.
         num_cpus: CPUs to train on. Default: those of this machine.
         num_gpus: GPUs to train on.
 
     Raises:
-        UserError: A place is missing, or holds too little text.
+        UserError: A path is missing, or holds too little text.
     """
     surveyed = survey(paths)
     samples = {group: sample(group) for group in surveyed.groups}

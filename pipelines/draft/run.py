@@ -15,8 +15,8 @@ from pipelines.errors import OptionError
 
 @dataclass(frozen=True)
 class Scale:
-    """A model and its training for one class of machines and sizes of data. `max_tokens`: what such a machine trains on
-    in about ten minutes (a CPU) or a day (a GPU)."""
+    """A model and its training for one class of machines and sizes of data. `max_tokens`: that such a machine can train
+    on in about ten minutes (a CPU) or a day (a GPU)."""
 
     preset: str
     sequence_length: int
@@ -59,7 +59,7 @@ GENERAL_SHARE = 0.7
 
 
 def run_page(name: str, corpora: Sequence[DraftedCorpus], num_cpus: int, num_gpus: int) -> dict[str, Any]:
-    """The run recipe over corpus recipes that lie beside it: pretraining on texts, then a fine-tune on conversations.
+    """The run recipe over corpus recipes in the same folder: pretraining on texts, then a fine-tune on conversations.
     Raises OptionError if there is too little text."""
     texts = [corpus for corpus in corpora if corpus.group.kind != CHAT]
     sizes = {corpus.name: corpus.train_bytes * KEPT_SHARE for corpus in texts}

@@ -1,4 +1,4 @@
-"""A few documents of a group of files, and what follows from them: fields, languages, share of text, sizes."""
+"""A few documents of a group of files, and their properties: fields, languages, share of text, sizes."""
 
 import json
 from collections import Counter
@@ -42,7 +42,7 @@ UNPACKED: Mapping[str, float] = {".gz": 4.0, ".zst": 5.0, ".bz2": 5.0, ".parquet
 TEXT_PER_BYTE: Mapping[str, float] = {"text_files": 1.0, REPOSITORIES: 0.7}
 """Bytes of text in a byte of files that are text: all of them, or the part that is code."""
 MIN_TEXT_LENGTH = 20
-"""Mean characters of a field that may be text, if its name does not say so."""
+"""Mean characters of a field that may be text, if its name is not a usual one."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _text_per_byte(
     if group.kind in TEXT_PER_BYTE:
         return TEXT_PER_BYTE[group.kind]
     if group.kind == "warc":
-        # A document's place in its file shows how far the sample reads.
+        # A document's position in its file shows how far the sample reads.
         ends = {each.origin: (each.offset or 0) + (each.length or 0) for each in documents}
         return sum(len(each.text.encode()) for each in documents) / max(1, sum(ends.values()))
     if group.kind == CHAT:

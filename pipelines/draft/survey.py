@@ -28,7 +28,7 @@ CHAT = "chat"
 """Kind of the tables whose rows are conversations."""
 NOT_FOLLOWED = ("__pycache__", "node_modules")
 MAX_GROUPS, MIN_GROUP_BYTES = 12, 10**6
-"""The subfolders of a folder are corpora of their own if they are few and each is large enough."""
+"""The subfolders of a folder are separate corpora if they are few and each is large enough."""
 
 
 @dataclass(frozen=True)

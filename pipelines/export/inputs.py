@@ -1,4 +1,4 @@
-"""What an export is made from."""
+"""The inputs of an export."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

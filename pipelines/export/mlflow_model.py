@@ -1,7 +1,8 @@
-"""An export as a model of MLflow: beside the directory, what `mlflow.transformers` and `mlflow.pyfunc` load it by.
+"""An export as a model of MLflow: the directory, and the files with which `mlflow.transformers` and `mlflow.pyfunc`
+load it.
 
 MLmodel                  the two flavors (JSON is YAML)
-components/tokenizer/    the tokenizer, which MLflow looks for beside the model
+components/tokenizer/    the tokenizer, which MLflow looks for next to the model
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The model card of an export: the model, what it was made of, what it scores, and what was not measured."""
+"""The model card of an export: the model, its data, its scores, and the tasks that were not measured."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a model card says of the run that made a model, read from committed results: counts, no wall-clock times."""
+"""The run behind a model card, read from committed results: counts, no wall-clock times."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ FLOPS_PER_PARAMETER_AND_TOKEN = 6
 
 @dataclass(frozen=True)
 class CorpusRecord:
-    """Documents of a corpus that were sourced, passed the filter and were kept; tokens of the kept ones for training;
+    """Documents of a corpus that were sourced, passed the filter and were kept; the training tokens of the kept ones;
     the licences of the kept ones, most frequent first, "" if a document has none."""
 
     name: str
@@ -44,8 +44,8 @@ class PhaseRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run up to the checkpoint that is exported; `stages` are `id@key` of what it was made from; `base`: of a
-    fine-tune, the scores of the phase that it goes back to."""
+    """A run up to the checkpoint that is exported; `stages`: `id@key` of its inputs; `base`: of a fine-tune, the scores
+    of the phase that it starts from."""
 
     run: str
     export: str

@@ -1,4 +1,4 @@
-"""The stage: which checkpoint is exported to what, and the card that its run fills in."""
+"""The stage: the exported checkpoint, its formats, and the card that its run fills in."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""From scores to decisions: which documents to keep, and what to black out in them. No text is read."""
+"""From scores to decisions: the documents to keep, and the spans to redact in them. No text is read."""
 
 from pipelines.filter.from_recipe import pin
 from pipelines.filter.stage import FilterInputs, stage

@@ -1,4 +1,4 @@
-"""What fixes the [filter] section of a recipe: digests of the lists that it names, and the user's own rules."""
+"""The fingerprint of the [filter] section of a recipe: digests of the lists that it names, and the user's own rules."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipelines.filter.takedown import Takedown, read_lines
 
 
 def pin(section: FilterSection, folder: Path, scores: Sequence[str] = SCORES.names) -> dict[str, Any]:
-    """What fixes the files and rules that `section` of a recipe in `folder` names, whose rules may read `scores`.
+    """The fingerprint of the files and rules that `section` of a recipe in `folder` names; the rules may read `scores`.
 
     Raises RecipeError if a file is missing or has a line that names nothing, or if a rule cannot be used.
     """
@@ -31,7 +31,8 @@ def pin(section: FilterSection, folder: Path, scores: Sequence[str] = SCORES.nam
 
 
 def load_takedown(section: FilterSection, pins: Mapping[str, Any], folder: Path) -> Takedown:
-    """What the files of `section` list. Raises RuntimeError if one is not the one that was pinned."""
+    """The entries of the files of `section`. Raises RuntimeError if a file has changed since its fingerprint was
+    taken."""
     lines: list[str] = []
     for path, digest in zip(section.takedown, pins["takedown"], strict=True):
         if file_digest(folder / path) != digest:

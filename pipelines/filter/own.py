@@ -38,8 +38,8 @@ class FilterRule(Protocol):
     columns: Sequence[str]
 
     def filter(self, scores: Mapping[str, Any]) -> bool | tuple[bool, str]:
-        """True keeps the document; False drops it, for the class's name in snake_case, or for the reason given beside
-        it, such as `(False, "few_links")`."""
+        """True keeps the document; False drops it, for the class's name in snake_case, or for a given reason, such as
+        `(False, "few_links")`."""
 
 
 def require_columns(rules: Sequence[FilterRule], available: Collection[str]) -> None:

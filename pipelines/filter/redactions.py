@@ -9,9 +9,9 @@ from pipelines.artifacts.documents import FILTERED
 
 
 def choose_redactions(findings: Iterable[Mapping[str, Any]], kinds: Collection[str]) -> list[dict[str, Any]]:
-    """Spans of one document in the order of the text; nothing that was found stays.
+    """Merged spans of one document in the order of the text; no finding remains.
 
-    Those that overlap become one, of the kind of the first that starts, of the longest among several, of the first by
+    Overlapping spans become one, of the kind of the first that starts, of the longest among several, of the first by
     name among equals.
     """
     spans: list[dict[str, Any]] = []

@@ -28,7 +28,7 @@ class Limits(Protocol):
 
 Drops = Callable[[Columns, Limits], np.ndarray]
 DOCUMENT_COLUMNS = ("url", "licence")
-"""What decisions need of a document besides its scores."""
+"""Columns of a document that decisions need besides its scores."""
 
 
 MOSTLY_CODE = 0.5
@@ -38,7 +38,7 @@ MIN_PROSE_WORDS = 50
 
 
 def _limit(rule: str) -> Drops:
-    """The rule that puts a limit on one score; none is put where the limit is None.
+    """The rule for a limit on one score; no rule if the limit is None.
 
     A score that is null, because the text cannot have it, is NaN here: neither above nor below any limit."""
     limit = LIMITS[rule]
@@ -78,8 +78,8 @@ RULES: Mapping[str, Drops] = {
     "curly_brackets": _where("curly_brackets", "drop_curly_brackets"),
     **_between("c4_sentences", "contamination"),
 }
-"""Whether each rule drops each document, by the name of the rule, in the order in which reasons are given: what must
-not be used first, then what is no text worth reading."""
+"""Whether each rule drops each document, by the name of the rule, in the order in which reasons are given: text that
+must not be used first, then text that is not worth reading."""
 
 
 PROSE_RULES = frozenset(
@@ -92,7 +92,7 @@ PROSE_RULES = frozenset(
         *(f"duplicate_{n}gram" for n in DUPLICATE_NGRAMS),
     }
 )
-"""Rules about lines that are no code: they say nothing of a document of code with a few words of prose."""
+"""Rules about lines that are not code: they do not apply to a document of code with a few words of prose."""
 
 
 def decide(scores: pa.Table, documents: pa.Table, limits: Limits, takedown: Takedown) -> np.ndarray:
@@ -110,7 +110,7 @@ def decide(scores: pa.Table, documents: pa.Table, limits: Limits, takedown: Take
 
 
 def _relative_word_lengths(languages: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """How long words of each document's language are beside those of English, 1 if the language is in doubt."""
+    """Length of words in each document's language relative to English, 1 if the language is in doubt."""
     lengths = np.array([RELATIVE_WORD_LENGTHS.get(language, 1.0) for language in languages])
     return np.where(margins >= MIN_MARGIN, lengths, 1.0)
 

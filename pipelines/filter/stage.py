@@ -1,4 +1,4 @@
-"""The stage `filter`: a decision on every document from its scores, beside the text and without reading it."""
+"""The stage `filter`: a sidecar decision on every document from its scores, without reading it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class FilterInputs(Inputs[Node]):
 
 
 class FilterError(UserError, RuntimeError):
-    """The rules leave nothing: the message says which dropped how many."""
+    """The rules leave nothing: the message counts the documents that each rule dropped."""
 
 
 def stage(
@@ -133,7 +133,7 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
 
 
 def _report_idle(name: str, entries: list[str], context: StageContext) -> None:
-    """Say which takedown entries named no document, all of them in a file of the result."""
+    """Report takedown entries that named no document, all of them in a file of the result."""
     if not entries:
         return
     (context.out / IDLE_ENTRIES).write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")

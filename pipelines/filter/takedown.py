@@ -16,8 +16,8 @@ _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", 
 
 @dataclass(frozen=True)
 class Takedown:
-    """What has to go: documents, pages (every document of a URL, however it is spelled), domains with their subdomains.
-    `entries`: each as it was written, by what it is compared as."""
+    """Entries to take down: documents, pages (every document of a URL, however it is spelled), domains with their
+    subdomains. `entries`: the original spelling of each, by its normalized form."""
 
     doc_ids: frozenset[str]
     urls: frozenset[str]
@@ -27,7 +27,7 @@ class Takedown:
     @classmethod
     def of(cls, lines: Iterable[str], file_name: str = "takedown") -> "Takedown":
         """One entry a line: 32 hex digits, a URL with its scheme, or a domain; empty lines and lines from `#` on are
-        passed over. Raises ValueError, naming the line, where it is none of the three."""
+        passed over. Raises ValueError, naming the line, if it is none of the three."""
         keys_by_kind: dict[str, set[str]] = {"doc_ids": set(), "urls": set(), "domains": set()}
         entries: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
@@ -68,7 +68,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _read(entry: str, line: str) -> tuple[str, str]:
-    """Kind of an entry, and what it is compared as."""
+    """Kind of an entry, and its normalized form."""
     if _DOC_ID.fullmatch(entry.lower()):
         return "doc_ids", entry.lower()
     if "://" in entry and host_of(entry):

@@ -1,4 +1,4 @@
-"""What a LoRA fine-tune leaves: adapters in PEFT's format, and a checkpoint in which they are merged."""
+"""The result of a LoRA fine-tune: adapters in PEFT's format, and a checkpoint in which they are merged."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,8 @@ from pipelines.artifacts.checkpoint import ADAPTER, checkpoint_folder
 
 
 def merge(out: Path, base: Path, digest: str, lora: Lora) -> int:
-    """Replace the checkpoint of adapters in the artifact `out` by one of merged weights; write the adapters beside it.
+    """Replace the checkpoint of adapters in the artifact `out` by one of merged weights, and write the adapters
+    separately.
 
     Args:
         out: an artifact with a checkpoint of adapters alone.

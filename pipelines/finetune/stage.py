@@ -87,7 +87,7 @@ def _work(
 
 
 def _heldout(folder: Path) -> Metrics:
-    """How the result tells held-out pairs apart, if it was trained on pairs and some are held out."""
+    """The names of the figures on held-out pairs, if it was trained on pairs and some are held out."""
     from arctic_model.training.reference import HELDOUT_PREFERENCES
 
     file = folder / HELDOUT_PREFERENCES

@@ -1,7 +1,7 @@
 """Whether a recipe can work, before anything runs: the one check that plan, run, submit, size and ablate share.
 
-`data_recipes` refuses what one page shows to be wrong, such as a fraction above 1. The rules here span pages, or need
-what only the model or a stage knows. Each rule and its sentence exist once.
+`data_recipes` refuses mistakes that one page shows, such as a fraction above 1. The rules here span pages, or need
+knowledge of the model or of a stage. Each rule and its sentence exist once.
 """
 
 from pathlib import Path

@@ -53,7 +53,7 @@ def _layout_mistakes(section: FinetuneSection, run: RunRecipe) -> Iterator[str]:
         yield str(error.errors()[0]["ctx"]["error"])
         return
     with suppress(ConfigError):
-        # What is wrong with the architecture has a line of its own.
+        # Mistakes in the architecture have a separate line.
         if section.lora:
             yield from _adapter_mistakes(section.lora, model_config(run))
     step_tokens = run.tokenize.sequence_length * train.global_batch_sequences

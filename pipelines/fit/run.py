@@ -134,7 +134,7 @@ def _mix_mistakes(
 
 def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
     evaluate = run.evaluate
-    # A model that contradicts itself is a mistake of its own.
+    # A model that contradicts itself is a separate mistake.
     with suppress(ConfigError):
         yield from _shared_expert_mistakes(evaluate.expert_parallel_size, model_config(run))
     for number, name in enumerate(evaluate.tasks, start=1):
@@ -167,7 +167,7 @@ def _shared_expert_mistakes(expert_parallel_size: int, config: ArcticConfig) -> 
 
 
 def _chat_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:
-    """A tokenizer that a run trains has a chat template; one that is loaded has it if it knows the marks."""
+    """A tokenizer that a run trains has a chat template; a loaded one has it if it has the chat marks."""
     file = folder / run.tokenizer.path
     if not run.tokenizer.path or not file.is_file():
         return
@@ -195,6 +195,6 @@ def _export_mistakes(run: RunRecipe) -> Iterator[str]:
         if section.dtype and section.dtype not in dtypes:
             yield f"export.{number}.dtype = {section.dtype!r}: {section.to} has {', '.join(dtypes)}. Use one of them."
         with suppress(ConfigError):
-            # What is wrong with the architecture has a line of its own.
+            # Mistakes in the architecture have a separate line.
             lines = inexpressible(model_config(run), section.to, section.dtype or dtypes[0])
             yield from (f"export.{number}.{line}" for line in lines)

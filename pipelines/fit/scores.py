@@ -1,4 +1,4 @@
-"""Scores that rules and orders may use, and those that nothing measures."""
+"""Scores that rules and orders may use, and those that are not measured."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def own_scores(corpus: CorpusRecipe, path: Path) -> list[str]:
 
 
 def unmeasured(score: str, name: str, corpus: CorpusRecipe) -> Iterator[str]:
-    """The mistake of using `score` where nothing measures it."""
+    """The mistake of using a `score` that is not measured."""
     field = MEASURED_WITH.get(score)
     if field and not getattr(corpus.score, field):
         whose = f"the corpus {name}" if name else "this corpus"

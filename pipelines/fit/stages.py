@@ -25,7 +25,7 @@ RESERVED = frozenset(
 
 
 def own_stage_mistakes(sections: Sequence[StageSection], stage_ids: Sequence[str], subject: str) -> Iterator[str]:
-    """Names and inputs that the stages of the user's own cannot have, beside those with `stage_ids`."""
+    """Names and inputs that the user's own stages cannot have, given the other stages in `stage_ids`."""
     available = list(stage_ids)
     for number, section in enumerate(sections, start=1):
         if section.name in RESERVED or section.name in (other.name for other in sections[: number - 1]):

@@ -22,7 +22,7 @@ from pipelines.graph.chain import Graph, build_corpora, chain, lock_run, pin_cor
 from pipelines.train import TrainInputs
 
 VARIED = ("mix", "train", "evaluate")
-"""Stages of the phase that each candidate has of its own; all others are shared."""
+"""Stages of the phase that each candidate builds separately; all others are shared."""
 
 
 def ablation_graph(
@@ -104,7 +104,7 @@ def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRe
 
 
 def _candidate(built: Mapping[str, Stage], number: int, candidate_number: int) -> dict[str, Stage]:
-    """What phase `number` needs, its own stages named after the candidate."""
+    """The inputs of phase `number`, with its own stages named after the candidate."""
     subject = f"{number}.{candidate_number:02d}"
     mixed, trained, evaluated = (built[f"{name}[{number}]"] for name in VARIED)
     mixed = replace(mixed, subject=subject)

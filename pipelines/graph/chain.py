@@ -60,8 +60,8 @@ class Corpus:
 
 
 def corpus_graph(recipe: CorpusRecipe, path: Path, earlier: Recipes | None = None) -> Graph:
-    """The graph of one corpus recipe that stands at `path`. `earlier`: recipes that its `dedup.against` names, where
-    they are at hand (from a lock). Raises RecipeError if an input is missing."""
+    """The graph of one corpus recipe at `path`. `earlier`: recipes that its `dedup.against` names, if they are known
+    (from a lock). Raises RecipeError if an input is missing."""
     with_against = with_earlier({recipe.name: (path, recipe)}, earlier or {})
     require_fit(with_against)
     pins = pin_corpora(with_against)
@@ -87,7 +87,7 @@ def run_graph(run: RunRecipe, recipes: Recipes, path: Path, earlier: Recipes | N
 
 def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, CorpusRecipe]]:
     """`recipes` and those that they need, for `dedup.against` or as made documents: from `at_hand`, or from
-    `<name>.toml` beside the recipe.
+    `<name>.toml` in the recipe's folder.
 
     Raises RecipeError."""
     complete = dict(recipes)
@@ -102,7 +102,7 @@ def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, Co
 
 
 def pin_corpora(recipes: Recipes) -> dict[str, dict[str, Any]]:
-    """What fixes the inputs of each corpus, by name. Raises RecipeError if one is missing."""
+    """The fingerprint of the inputs of each corpus, by name. Raises RecipeError if one is missing."""
     return {name: _pin(recipe, path) for name, (path, recipe) in recipes.items()}
 
 
@@ -194,7 +194,7 @@ def _report(run: RunRecipe, built: Mapping[str, Stage]) -> list[Stage]:
 
 
 def _asked(corpora: Mapping[str, Corpus], tokenizer: Stage, tokens: Mapping[str, Stage]) -> evaluate.PhaseInputs[Stage]:
-    """What every checkpoint of a run is evaluated on; `train` stands for the checkpoint."""
+    """The data on which every checkpoint of a run is evaluated; `train` is replaced by the checkpoint."""
     questions = {name: corpus.source for name, corpus in corpora.items() if corpus.has_questions}
     decisions = {name: corpus.decisions for name, corpus in corpora.items()}
     return evaluate.PhaseInputs(tokenizer, tokenizer, tokens, questions, decisions)

@@ -1,4 +1,4 @@
-"""From the folders that a user names to checkpoints, with what a store knows of them."""
+"""Resolve the folders that a user names to checkpoints, with the metadata of a store."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from pipelines.train import TrainInputs
 CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints of a phase that still trains, as the training loop names it."""
 IN_TRAINING, KEPT, WEIGHTS = ".state", ".kept", ".weights"
-"""Ends of the folders in which a train stage keeps its checkpoints until it is finished, and in which it leaves some
-beside its result: whole ones, and weights alone."""
+"""Suffixes of the folders in which a train stage saves its checkpoints until it is finished, and of those that it
+leaves next to its result: full checkpoints, and weights alone."""
 
 
 @dataclass(frozen=True)
 class ResolvedCheckpoint:
-    """A checkpoint, and what a store knows of it.
+    """A checkpoint, with the metadata of a store.
 
     Attributes:
         folder: Folder of the checkpoint.
@@ -44,7 +44,7 @@ def resolve_checkpoint(folder: Path) -> ResolvedCheckpoint:
     """The checkpoint in a folder.
 
     Args:
-        folder: A checkpoint, the result of a train stage in a store, or a checkpoint that a stage keeps beside it.
+        folder: A checkpoint, the result of a train stage in a store, or a checkpoint that a stage saved next to it.
 
     Raises:
         OptionError: If the folder does not exist, or is the result of another stage.
@@ -77,11 +77,11 @@ def find_checkpoint(name: str, store: str) -> ResolvedCheckpoint:
 
 
 def checkpoints_of(folder: Path, phase: int | None) -> list[Path]:
-    """The folders of the checkpoints that `folder` stands for: itself, or if it is a store, those of its latest run.
+    """The folders of the checkpoints in `folder`: itself, or if it is a store, those of its latest run.
 
     Args:
         folder: A checkpoint as in `resolve_checkpoint`, or a store.
-        phase: Phase of the run, None for all. Of a phase that still trains, every checkpoint that is kept.
+        phase: Phase of the run, None for all. For a phase that still trains, every saved checkpoint.
 
     Raises:
         OptionError: If the store has no checkpoint, or `phase` is given for a folder that is no store.
@@ -102,7 +102,7 @@ def checkpoints_of(folder: Path, phase: int | None) -> list[Path]:
 
 
 def _of_stage(store: Path, leaf: str) -> list[Path]:
-    """Checkpoints of a train stage: its result, or what it keeps while it trains, by step."""
+    """Checkpoints of a train stage: its result, or those that it saves while it trains, by step."""
     stage = store / "stages" / "train" / leaf
     if (stage / MANIFEST).is_file():
         return [stage]

@@ -21,10 +21,10 @@ def curve_stages(
 ) -> list[Stage]:
     """The evaluations within phase `number`, whose checkpoint `inputs` name, with the segments `settings`.
 
-    An amendment leaves the weights before it as they are, beside the result that the phase has without it.
+    An amendment leaves the earlier weights unchanged, and the result that the phase has without it.
     """
     trained = inputs.train
-    # Keys of what the training goes on from, those with the most amendments first.
+    # Keys of the results that the training continues from, those with the most amendments first.
     before = dict(zip(trained.continues, range(len(settings) - 1, 0, -1), strict=True))
     stages = []
     for step in steps_to_measure(settings, run.sequence_lengths[number - 1], run.evaluate.every_tokens):
@@ -38,13 +38,13 @@ def curve_stages(
 
 
 def steps_to_measure(segments: Sequence[Segment], sequence_length: int, every_tokens: int) -> Iterator[int]:
-    """Steps within a phase whose weights are kept, one of them for every so many tokens since the run's start.
+    """Steps within a phase whose weights are saved, one for each `every_tokens` tokens since the run's start.
 
     Args:
         segments: Those of the phase.
         sequence_length: Tokens per sequence.
-        every_tokens: Tokens between two measurements; 0 measures nothing. Weights that are kept at longer intervals are
-            measured each.
+        every_tokens: Tokens between two measurements; 0 measures nothing. Weights that are saved at longer intervals
+            are each measured.
     """
     every_steps = segments[0].train.keep_weights_every_steps
     if not (every_tokens and every_steps):

@@ -31,7 +31,7 @@ VLLM = "vllm:"
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What to score and how.
+    """Options of an evaluation.
 
     Attributes:
         checkpoints: Folders of checkpoints: ours, results of train stages, Hugging Face models; or a store, for the
@@ -144,7 +144,8 @@ def _compared(title: str, evaluations: Sequence[Stage]) -> dict[str, Stage]:
 
 
 def missing_data(options: EvaluationOptions) -> str:
-    """Which files of the data root the tasks lack, with the mend; "" if all are there. Raises OptionError."""
+    """The evaluation files that are missing in the data root, with the remedy; "" if all are there. Raises
+    OptionError."""
     lacking = _suite(options).missing_files()
     tasks = "; ".join(f"{name}: {_shown(files)}" for name, files in lacking.items())
     return f"Missing are {tasks}. Run: arctic eval-data fetch --root {options.root}" if lacking else ""

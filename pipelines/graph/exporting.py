@@ -1,4 +1,4 @@
-"""The exports of a run: of a phase, or of a fine-tune beside the phase that it goes back to."""
+"""The exports of a run: of a phase, or of a fine-tune together with the phase that it starts from."""
 
 from collections.abc import Mapping
 

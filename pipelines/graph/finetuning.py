@@ -78,7 +78,7 @@ def finetune_stages(
         order = mix.MixInputs(read)
         mixed = mix.finetune_stage(section, run.mix.seed, length, train.global_batch_sequences, order)
         tuned = finetune.stage(section, train, model, finetune.FinetuneInputs(mixed, read, base.trained))
-        # The same questions and the same held-out documents as its start: what it forgot shows beside what it learnt.
+        # The same questions and the same held-out documents as its start, to measure forgetting as well as learning.
         again: evaluate.PhaseInputs[Stage] = evaluate.PhaseInputs.of(base.evaluated.inputs)
         again = replace(again, train=tuned, previous=base.evaluated)
         evaluated = evaluate.stage(section.name, section.name, run.evaluate, folder, again)

@@ -2,7 +2,7 @@
 
     [[stages]]
     name = "word_counts"
-    kind = "own_stages:WordCounts"      # class WordCounts of own_stages.py, beside the recipe
+    kind = "own_stages:WordCounts"      # class WordCounts of own_stages.py, in the recipe's folder
     inputs = ["source[web]", "dedup[web]"]
     min_words = 3                       # a field of the class, which is a data_recipes.Section
 

@@ -1,1 +1,1 @@
-"""Trace what a store holds: one stage, one document, one cluster of duplicates, one token."""
+"""Trace the contents of a store: one stage, one document, one cluster of duplicates, one token."""

@@ -1,7 +1,7 @@
-"""Where a document came from, what was measured on it, and what became of it.
+"""The source of a document, its scores, and the decisions about it.
 
-Ids are digests, so no statistics of a Parquet file narrow the search: the id column alone is read, all of it, one row
-group at a time, and everything else by the place of the row, which is the same in every sidecar.
+Ids are digests, so no statistics of a Parquet file narrow the search: only the id column is read as a whole, one row
+group at a time, and all other columns by the index of the row, which is the same in every sidecar.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a document stands: in which result of `source`, in which shard, in which row."""
+    """Location of a document: a result of `source`, a shard, a row."""
 
     source: Artifact
     shard: str
@@ -38,7 +38,7 @@ class Place:
 
 
 def find_document(artifacts: Sequence[Artifact], doc_id: str) -> list[Place]:
-    """Every place of a document among the results of `source`: one, unless a corpus was built in several ways."""
+    """All locations of a document among the results of `source`: one, unless a corpus was built in several ways."""
     return [
         Place(source, shard.name, row)
         for source in artifacts
@@ -49,7 +49,7 @@ def find_document(artifacts: Sequence[Artifact], doc_id: str) -> list[Place]:
 
 
 def describe(location: Place, doc_id: str, artifacts: Sequence[Artifact]) -> Fields:
-    """All that the results in the store tell of a document, by field; where one stage was built in several ways, its
+    """All metadata of a document in the results of the store, by field; if one stage was built in several ways, its
     fields carry the key."""
     provenance = _read(location.source, "documents", location, PROVENANCE)
     fields: Fields = {"corpus": location.source.manifest.subject, "source": location.source.manifest.key}
@@ -166,7 +166,7 @@ def _broken(params: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[
 
 
 def _deduplication(artifact: Artifact, location: Place, artifacts: Sequence[Artifact]) -> Fields:
-    """The decision with its evidence, and which document stands for this one."""
+    """The decision with its evidence, and the representative of this document."""
     row = _read(artifact, "decisions", location)
     fields = {name: value for name, value in row.items() if value is not None}
     if row["kept_id"] and (locations := find_document(artifacts, row["kept_id"])):

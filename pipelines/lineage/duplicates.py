@@ -1,4 +1,4 @@
-"""The members of a cluster of duplicates, why each is in it, and what differs."""
+"""The members of a cluster of duplicates, the evidence for each, and their differences."""
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -12,14 +12,14 @@ from pipelines.errors import NotInStoreError
 
 MEMBERS_SHOWN = 20
 CHANGES_SHOWN = 4
-"""Places in which a member differs from the document that stands for it."""
+"""Maximum number of differences shown between a member and its representative."""
 WORDS_COMPARED = 5000
 WORDS_AROUND = 4
 EXCERPT_CHARACTERS = 300
 
 
 def describe_cluster(cluster_id: str, store: Store) -> str:
-    """The cluster that document `cluster_id` stands for or belongs to, as lines of text, for every dedup result that
+    """The cluster that document `cluster_id` represents or belongs to, as lines of text, for every dedup result that
     has it. Raises NotInStoreError, StoreError."""
     artifacts = list(store.artifacts())
     parts = [
@@ -62,7 +62,7 @@ def _cluster(cluster_id: str, artifact: Artifact, artifacts: Sequence[Artifact])
 def _kept_document(
     cluster_id: str, own: Member | None, artifact: Artifact, artifacts: Sequence[Artifact]
 ) -> dict[str, Any]:
-    """The document that stands for the cluster, from this corpus or from an earlier one that it was held against."""
+    """The representative of the cluster, from this corpus or from an earlier one that it was compared with."""
     inputs = artifact.manifest.inputs
     if own is not None:
         return _document(_by_key(artifacts, inputs["source"]), own)
@@ -104,7 +104,9 @@ def _member(member: Member, document: dict[str, Any], kept_text: str) -> Iterato
 
 
 def word_changes(kept_text: str, other: str) -> list[str]:
-    """Where `other` differs from `kept`, words between blanks: [-only in kept-] {+only in other+}, with some around."""
+    """The differences of `other` from `kept`, in words between blanks: [-only in kept-] {+only in other+}, with
+    context.
+    """
     one, two = (text.split()[:WORDS_COMPARED] for text in (kept_text, other))
     changes = [step for step in SequenceMatcher(None, one, two, autojunk=False).get_opcodes() if step[0] != "equal"]
     shown = [

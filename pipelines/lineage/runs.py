@@ -1,4 +1,4 @@
-"""What a store knows of its runs: their recipes, their stages, and how they ended."""
+"""The runs of a store: their recipes, their stages, and their outcome."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a checkpoint was asked and what it answered, read from the evaluations of a store."""
+"""The questions to a checkpoint and its answers, read from the evaluations of a store."""
 
 import json
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ class Sample:
 
     Attributes:
         item_id: Of the task.
-        verdict: "correct", or what is wrong in a few words.
-        prompt: What the model read.
+        verdict: "correct", or the error in a few words.
+        prompt: The input of the model.
         gold: The right answer.
-        responses: What the model wrote, one line for each answer: a text with its tokens and the reason why it ends, or
-            a choice with its log-probability in nats.
-        answer: What was judged.
+        responses: The output of the model, one line for each answer: a text with its tokens and the reason why it ends,
+            or a choice with its log-probability in nats.
+        answer: The answer that was scored.
         seconds: How long the answers took, None if that was not measured.
     """
 

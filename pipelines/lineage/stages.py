@@ -1,4 +1,4 @@
-"""What a store knows of its committed stages."""
+"""The committed stages of a store."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,6 @@
 """From one id of the training tokens back to the document, its URL and its bytes in a WARC file.
 
-Everything on the way is found by arithmetic and two row groups of Parquet, so the time does not grow with the corpus.
+The whole lookup takes arithmetic and two row groups of Parquet, so the time does not grow with the corpus.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ PROVENANCE = ("url", "origin", "offset", "length", "date", "licence", "opt_out",
 
 @dataclass(frozen=True)
 class TokenPlace:
-    """One id of a corpus' training tokens and where it came from.
+    """One id of a corpus' training tokens and its source.
 
     `position` = `sequence` * (T + 1) + `offset`; `piece` is the run of a document that it belongs to and `provenance`
     that document's columns, both None in the padding; `doc_position` counts the document's ids from its leading end id.
@@ -38,7 +38,7 @@ class TokenPlace:
         return self.piece.doc_start + self.offset - self.piece.start if self.piece else None
 
     def as_fields(self) -> dict[str, Any]:
-        """What is told of it, by name."""
+        """Its fields for display, by name."""
         fields: dict[str, Any] = {
             "tokenize": f"{self.corpus}-{self.key}",
             "position": f"{self.position:,} (sequence {self.sequence:,}, offset {self.offset:,})",
@@ -56,9 +56,9 @@ class TokenPlace:
 
 
 def find_token(artifacts: Iterable[Artifact], corpus: str, position: int) -> TokenPlace:
-    """Where the id at `position` of the training tokens of `corpus` came from.
+    """The source of the id at `position` of the training tokens of `corpus`.
 
-    `corpus` is a name, or the key of its `tokenize` where the store has several of that name. Raises NotInStoreError.
+    `corpus` is a name, or the key of its `tokenize` if the store has several of that name. Raises NotInStoreError.
     """
     by_stage = {(artifact.manifest.name, artifact.manifest.key): artifact for artifact in artifacts}
     tokens = _tokens_of(corpus, [artifact for (name, _), artifact in by_stage.items() if name == "tokenize"])

@@ -10,9 +10,9 @@ from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 
 @dataclass(frozen=True)
 class PhaseBudget:
-    """What a phase reads, or its rest from an amendment on: `num_sequences` of `sequence_length` tokens, of corpora by
-    `weights`, which move linearly to `weights_to` if there are any; or exactly `sequences` of each. Messages name it as
-    `title`."""
+    """The data of a phase, or of its rest from an amendment on: `num_sequences` of `sequence_length` tokens, of corpora
+    by `weights`, which move linearly to `weights_to` if there are any; or exactly `sequences` of each. Messages name it
+    as `title`."""
 
     title: str
     sequence_length: int
@@ -30,7 +30,7 @@ class PhaseBudget:
 
 @dataclass(frozen=True)
 class EpochLimits:
-    """Passes over a corpus in all phases together: at most `max_epochs`, but for those of `by_corpus`."""
+    """Passes over a corpus in all phases together: at most `max_epochs`, or the limit in `by_corpus`."""
 
     max_epochs: float
     by_corpus: Mapping[str, float] = field(default_factory=dict)
@@ -70,10 +70,10 @@ def phase_parts(
     """The parts of one phase.
 
     Args:
-        budgets: the phase's, and that of its rest from each amendment of its weights on: it starts at the position
-            where as many sequences are left.
+        budgets: the phase's, and that of its rest from each amendment of its weights on, which starts when that many
+            sequences are left.
         available: sequences of one pass of each corpus.
-        previous: what the phase before has read.
+        previous: the data that the previous phase has read.
 
     Raises:
         ValueError: if a corpus is not the one that earlier phases read.
@@ -95,11 +95,11 @@ def in_length(shares: Sequence[CorpusShare], sequence_length: int) -> tuple[Corp
 def phase_shares(
     budget: PhaseBudget, available: Mapping[str, int], previous: Sequence[CorpusShare]
 ) -> tuple[CorpusShare, ...]:
-    """The shares of one phase, by corpus name: each starts where the earlier phases stopped.
+    """The shares of one phase, by corpus name: each starts at the end of the earlier phases.
 
-    A corpus that the previous phase had is carried through with a budget of 0 if this one does not use it. One that was
-    read in sequences of another length goes on as many passes from its beginning. Raises ValueError if a corpus is not
-    the one that the earlier phases read.
+    A corpus that the previous phase had is carried through with a budget of 0 if this one does not use it. A corpus
+    that was read in sequences of another length continues after the same number of passes. Raises ValueError if a
+    corpus is not the one that the earlier phases read.
     """
     budgets, initial = _budgets(budget)
     before = {share.corpus: share for share in previous}
@@ -158,8 +158,8 @@ def epochs(share: CorpusShare) -> float:
 
 
 def budget_faults(part: PhasePart, limits: EpochLimits, unknown: Collection[str] = ()) -> list[str]:
-    """One message, with the numbers and the mend, for each corpus that would be read too many times; none for those of
-    `unknown` size."""
+    """One message, with the numbers and the remedy, for each corpus that would be read too many times; none for those
+    of `unknown` size."""
     faults = []
     for share in part.read:
         if share.corpus in unknown:
@@ -180,7 +180,7 @@ def budget_faults(part: PhasePart, limits: EpochLimits, unknown: Collection[str]
 
 
 def _budgets(budget: PhaseBudget) -> tuple[dict[str, int], dict[str, int]]:
-    """Sequences of each corpus that the phase reads; and, where weights move, what they would be at the first rate."""
+    """Sequences of each corpus that the phase reads; and, if weights move, the number at the initial rate."""
     names, count = budget.corpora, budget.num_sequences
     if budget.sequences:
         return {name: budget.sequences[name] for name in names}, {}

@@ -1,5 +1,5 @@
-"""The recipe's words in those of budgets and of the simulation: the module of this stage, beside `stage` and
-`conversations`, that knows sections."""
+"""Convert the recipe's sections to budgets and to inputs of the simulation: with `stage` and `conversations`, the only
+module of this stage that knows sections."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -13,17 +13,18 @@ from pipelines.mix.simulator import SimulatedPhase, Simulation, new_simulation
 
 
 def check_budgets(run: RunRecipe, available: Mapping[str, int]) -> None:
-    """Raise RecipeError, with the numbers and the mend, where a phase asks a corpus for more than `mix.max_epochs`.
+    """Raise RecipeError, with the numbers and the remedy, if a phase needs more of a corpus than `mix.max_epochs`
+    allows.
 
     `available`: sequences that a pass over each corpus reads, as far as they are known, of `tokenize.sequence_length`.
     How many longer ones there are follows from their tokens until they are packed.
     """
-    # A size for the corpora that are not known: none is asked about.
+    # A size for the corpora of unknown size, which are not checked.
     unknown = {name: 0 for name in corpora_of(run) if name not in available}
     faults = [
         fault
         for length, parts in zip(run.sequence_lengths, run_parts(run, {**available, **unknown}), strict=True)
-        # What a pass reads is known after packing if long documents are upsampled.
+        # The length of a pass is known only after packing if long documents are upsampled.
         if length <= run.tokenize.sequence_length or run.mix.upsample_long == 1
         for part in parts
         for fault in budget_faults(part, epoch_limits(run.mix), unknown)
@@ -34,7 +35,7 @@ def check_budgets(run: RunRecipe, available: Mapping[str, int]) -> None:
 
 def simulate(run: RunRecipe, available: Mapping[str, int]) -> Simulation:
     """Plan every phase of `run` over corpora of `available` training sequences each, copies counted. From an amendment
-    of its weights on, the rest of a phase is a phase of its own.
+    of its weights on, the rest of a phase is a separate phase.
 
     A corpus that runs out is read again here; `check_budgets` refuses it. Raises RecipeError if the size of a corpus is
     not given.

@@ -1,4 +1,5 @@
-"""What a run will read, from its recipe and the sizes of its corpora alone: the run's own plans, without tokens."""
+"""Simulate the data of a run, from its recipe and the sizes of its corpora alone: the run's own plans, without
+tokens."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 FIGURE_POINTS = 33
 """Points of a phase that are drawn."""
 WALKED_POSITIONS = 1_500_000
-"""Positions whose order is walked, in about a second, to tell a step exactly."""
+"""Positions whose order can be computed in about a second, to find an exact step."""
 Steps = tuple[int, int]
-"""First and last step that something can happen in: the same where it is known exactly."""
+"""First and last step at which something can happen: equal if the step is known exactly."""
 
 
 @dataclass(frozen=True)
 class CorpusOfPhase:
     """One corpus in one phase. `epochs`: passes over it up to the phase's end; `first_repeat`: step at which its first
-    sequence is read again (where a pass reads each once), `runs_out`: step at which max_epochs would be passed, both
+    sequence is read again (if a pass reads each once), `runs_out`: step at which max_epochs would be passed, both
     counted from the run's start, None if neither happens in this phase."""
 
     corpus: str
@@ -60,14 +61,16 @@ class SimulatedPhase:
 
     @cached_property
     def plan(self) -> PhasePlan:
-        """The plan that the run would follow, sequence for sequence, but for orders and copies that scores decide."""
+        """The plan that the run would follow, sequence for sequence, except for orders and repeats that depend on
+        scores.
+        """
         return PhasePlan.of(self.name, self.sequence_length, self.seed, self.shares)
 
     def step_of(self, share: CorpusShare, draw: int) -> Steps | None:
         """The step that reads draw number `draw` of a corpus, None if it is not this phase's.
 
-        The sequence's window nearly always lies in one step. Where not, the order is walked, or, in a phase too long
-        for that, every step of the window is named.
+        The sequence's window nearly always lies in one step. If not, the order is computed, or, in a phase too long for
+        that, the result is every step of the window.
         """
         if not share.start <= draw < share.start + share.budget:
             return None
@@ -82,7 +85,7 @@ class SimulatedPhase:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What a run reads: each phase with what happens to its corpora."""
+    """The data of a run: each phase with the events of its corpora."""
 
     phases: tuple[tuple[SimulatedPhase, tuple[CorpusOfPhase, ...]], ...]
 

@@ -65,12 +65,12 @@ def stage(
     inputs: MixInputs[Stage],
     amendments: Sequence[DataAmendment] = (),
 ) -> Stage:
-    """Plan phase `number` (from 1) over the packed tokens of its corpora, after the phase before; its rest anew from
-    each of `amendments` on.
+    """Plan phase `number` (from 1) over the packed tokens of its corpora, after the previous phase; plan its rest again
+    from each of `amendments` on.
 
-    Of `inputs` the stage takes what this phase reads, so that a change to anything else leaves its key: scores and
-    cluster sizes only if the recipe orders or weighs by them. The work raises ValueError if a corpus cannot give the
-    tokens that the phase needs.
+    Of `inputs` the stage takes only those that this phase reads, so that a change to any other leaves its key: scores
+    and cluster sizes only if the recipe orders or weighs by them. The work raises ValueError if a corpus cannot give
+    the tokens that the phase needs.
     """
     phase = Phase(section_of_phase, amendments)
     scored = [name for name in phase.corpora if section_of_phase.order_by or name in section.quality_power]
@@ -95,7 +95,7 @@ def pass_length(name: str, section: MixSection, inputs: MixInputs[Artifact]) -> 
 
 
 def _params(phase: Phase, section: MixSection, lengths: Lengths) -> dict[str, object]:
-    """What decides the plan: of what is given by corpus, only what concerns this phase's.
+    """The params that decide the plan: of values by corpus, only those of this phase's corpora.
 
     max_epochs is none of it: it refuses a plan, and a limit that is raised must not train earlier phases again.
     """
@@ -175,7 +175,7 @@ def _copies(name: str, section: MixSection, lengths: Lengths, inputs: MixInputs[
 
 
 def _ranked(plan: PhasePlan, phase: PhaseSection, part: PhasePart, inputs: MixInputs[Artifact]) -> PhasePlan:
-    """`plan` with the order of its sequences, where that is by a score."""
+    """`plan` with the order of its sequences, if that is by a score."""
     if not phase.order_by:
         return plan
     corpora = part.budget.corpora

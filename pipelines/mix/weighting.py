@@ -51,11 +51,11 @@ def long_document_copies(tokens: Path, base_length: int, factor: float) -> np.nd
 def summed_copies(rehydration: np.ndarray, quality: np.ndarray, power: float) -> np.ndarray:
     """int64 [sequences]: copies of sequences 0 .. i in one pass, summed; the plan's `copies`.
 
-    `rehydration` are wanted copies (1 if there is no such wish), rounded half up, at least 1; their sum is the
-    length of a pass. `power` > 0 shares that length out again in proportion to copies x quality ** power: sequence i
-    gets floor(C[i] + 1/2) - floor(C[i - 1] + 1/2) of the running sum C of the exact shares (systematic sampling,
-    Madow and Madow 1944), so each is less than one from its exact share and the sum is kept.
-    Raises ValueError if no sequence has any quality.
+    `rehydration` are wanted copies (1 if there is no such wish), rounded half up, at least 1; their sum is the length
+    of a pass. `power` > 0 shares that length out again in proportion to repeats x quality ** power: sequence i gets
+    floor(C[i] + 1/2) - floor(C[i - 1] + 1/2) of the running sum C of the exact shares (systematic sampling, Madow and
+    Madow 1944), so each is less than one from its exact share and the sum is unchanged. Raises ValueError if no
+    sequence has any quality.
     """
     copies = np.maximum(1, np.floor(rehydration + 0.5)).astype(np.int64)
     summed = np.cumsum(copies)

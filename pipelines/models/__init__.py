@@ -1,1 +1,1 @@
-"""A checkpoint with its tokenizer, ours or a Hugging Face directory: what reads text and writes text."""
+"""A checkpoint with its tokenizer, ours or a Hugging Face directory, which reads and writes text."""

@@ -20,9 +20,9 @@ Messages = Sequence[Mapping[str, str]]
 
 
 class TextCodec(Protocol):
-    """From text to ids and back. `prefix_id` stands before a text that has no context; `end_ids` end an answer;
-    `template`: the chat template, None if the tokenizer has none; `vocabulary`: the id of each token, without tokens
-    that were added later."""
+    """From text to ids and back. `prefix_id` precedes a text that has no context; `end_ids` end an answer; `template`:
+    the chat template, None if the tokenizer has none; `vocabulary`: the id of each token, without tokens that were
+    added later."""
 
     prefix_id: int
     end_ids: frozenset[int]
@@ -32,22 +32,22 @@ class TextCodec(Protocol):
     def vocabulary(self) -> Mapping[str, int]: ...
 
     def encode(self, text: str, *, begin: bool = True, marks: bool = False) -> list[int]:
-        """Ids of `text`. `begin`: after what the tokenizer puts before every text; `marks`: special tokens written in
-        the text are read as such."""
+        """Ids of `text`. `begin`: start with the ids that the tokenizer puts before every text; `marks`: parse special
+        tokens in the text as such."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special tokens."""
 
     def chat(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
-        """The messages in the chat template, by default up to where the assistant's next turn begins. Raises ValueError
+        """The messages in the chat template, by default up to the start of the assistant's next turn. Raises ValueError
         if there is no template."""
 
 
 class ArcticCodec:
     """TextCodec of a run's tokenizer. Raises ValueError if its files cannot be read.
 
-    Before a text stands the end token, which parts documents in training, where tokenizer_config.json has
-    `add_bos_token`: other engines follow that too.
+    If tokenizer_config.json has `add_bos_token`, the end token precedes a text, as it separates documents in training:
+    other engines follow that too.
     """
 
     def __init__(self, folder: Path) -> None:

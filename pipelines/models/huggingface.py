@@ -119,7 +119,9 @@ class HuggingFaceLM:
 
     @torch.inference_mode()
     def _reads_trees(self) -> bool:
-        """Whether two continuations of one context, side by side under a mask, give what each gives alone."""
+        """Whether two continuations of one context, computed side by side under a mask, have the same result as each
+        alone.
+        """
         ids = torch.tensor([[1, 2, 3, 4, 2, 5]], device=self.device)
         positions = torch.tensor([[0, 1, 2, 3, 2, 3]], device=self.device)
         visible = torch.ones(6, 6, dtype=torch.bool, device=self.device).tril()
@@ -157,7 +159,7 @@ def _load(source: ModelSource) -> Any:
 
 
 def _generation_ends(library: Any, source: ModelSource) -> set[int]:
-    """What ends an answer by generation_config.json, where there is one."""
+    """The end ids of generation_config.json, if there is one."""
     if not (source.checkpoint / "generation_config.json").is_file():
         return set()
     ends = library.GenerationConfig.from_pretrained(source.checkpoint, local_files_only=True).eos_token_id

@@ -21,7 +21,7 @@ def new_slots(model: Any, ids: Tensor, num_slots: int, capacity: int) -> Slots:
 
 
 def library_cache(view: "SlotView | GrowingCache") -> Any:
-    """What a model of the library takes as its cache."""
+    """The cache object that a model of the library takes."""
     return view.inner if isinstance(view, GrowingCache) else Cache(layers=[_SlotLayer(layer) for layer in view.layers])
 
 

@@ -19,7 +19,7 @@ BUSY = {408, 429, 500, 502, 503, 504}
 
 
 class ServerError(UserError, RuntimeError):
-    """A server cannot be used: the message names the address and the mend."""
+    """A server cannot be used: the message names the address and the remedy."""
 
 
 class RequestRefusedError(ServerError):
@@ -34,7 +34,8 @@ REFUSED = {400, 413, 422}
 
 
 def call(url: str, fields: Mapping[str, Any] | None, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """JSON that the server answers with. One that is busy or silent is asked again, later each time, or when it says.
+    """JSON that the server answers with. A busy or silent server is asked again, after growing intervals or after its
+    own Retry-After.
 
     Raises RequestRefusedError if this request is refused, ServerError if there is no answer.
     """

@@ -21,9 +21,9 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Which model, and where it runs. `tokenizer`: folder of its tokenizer, None if that is the checkpoint's own.
+    """A model and its device. `tokenizer`: folder of its tokenizer, None if that is the checkpoint's own.
 
-    `dtype` is what weights are held in; results of two runs are the same bytes on a CPU in float32.
+    `dtype`: of the weights; results of two runs are the same bytes on a CPU in float32.
     """
 
     checkpoint: Path
@@ -66,7 +66,7 @@ class ModelSource:
 
     @property
     def vocabulary_size(self) -> int | None:
-        """Rows of the embedding; None if a foreign configuration does not say."""
+        """Rows of the embedding; None if a foreign configuration does not have the number."""
         if self.is_ours:
             require_intact(self.checkpoint / CONFIG)
             return Checkpoint(self.checkpoint).config.vocab_size
@@ -75,8 +75,8 @@ class ModelSource:
         return size
 
     def digest(self) -> str:
-        """sha256 of weights, architecture, tokenizer and whether it is a chat model, and of what rounds differently:
-        dtype and kind of device."""
+        """sha256 of weights, architecture, tokenizer and whether it is a chat model, and of properties that change
+        rounding: dtype and kind of device."""
         names = [INDEX] if self.is_ours else ["config.json", "generation_config.json"]
         weights = [] if self.is_ours else sorted(self.checkpoint.glob("*.safetensors"))
         tokenizer = [self.tokenizer_folder / name for name in TOKENIZER_FILES]
@@ -93,7 +93,7 @@ class ModelSource:
             return ArcticModel.from_pretrained(self.checkpoint, dtype=dtype, device=self.device, group=group)
 
     def require_shareable(self, expert_parallel_size: int) -> None:
-        """Raises ValueError if so many processes cannot share the experts of this model."""
+        """Raises ValueError if this number of processes cannot share the experts of this model."""
         if expert_parallel_size == 1:
             return
         if not self.is_arctic:

@@ -1,4 +1,4 @@
-"""Prompts and options for text that a model writes: what `generate`, `chat` and `serve` have in common."""
+"""Prompts and options for text that a model writes: the shared part of `generate`, `chat` and `serve`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ def new_engine(model: TextModel, max_batch: int = 1, capacity: int | None = None
 
 
 def encode_text(codec: TextCodec, text: str) -> list[int]:
-    """Ids of a text to go on from; of an empty one, those that begin a document."""
+    """Ids of a text to continue; of an empty one, the ids that begin a document."""
     return codec.encode(text) or [codec.prefix_id]
 
 

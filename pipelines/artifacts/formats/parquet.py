@@ -1,7 +1,7 @@
-"""Parquet files of a store: every page carries a checksum, which is verified where the page is read.
+"""Parquet files of a store: every page carries a checksum, which is verified when the page is read.
 
-A checksum covers a page's values (format/src/main/thrift/parquet.thrift, PageHeader.crc). The footer, which places the
-pages, has a digest in the result's manifest. So a reader of one column pays for that column alone.
+A checksum covers a page's values (format/src/main/thrift/parquet.thrift, PageHeader.crc). The footer, which holds the
+offsets of the pages, has a digest in the result's manifest. So a reader of one column pays for that column alone.
 """
 
 from collections.abc import Iterator

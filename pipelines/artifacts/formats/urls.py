@@ -14,10 +14,11 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 
 
 def page_key(url: str) -> str:
-    """The same text for every spelling of the URL of one page; the URL as it is where it has no host.
+    """The same text for every spelling of the URL of one page; the URL unchanged if it has no host.
 
-    Case, escapes, default port, dot segments, internationalised names, the dot behind the host, the slash behind the
-    path, user and fragment tell no pages apart, nor do http and https. Queries do, as they stand.
+    Two URLs name the same page if they differ only in case, escapes, default port, dot segments, spelling of
+    internationalised names, the dot behind the host, the slash behind the path, user, fragment, or http and https.
+    Queries are compared unchanged.
     """
     try:
         parts = urlsplit(url.strip())
@@ -68,7 +69,7 @@ def _punycode(label: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """`text` with escapes in capitals, none for what needs none, and one for all that does."""
+    """`text` with escapes in capitals, and with escapes for exactly the characters that need one."""
     decoded = _ESCAPE.sub(_plainer, text)
     return "".join(
         each if each in _ALLOWED else "".join(f"%{byte:02X}" for byte in each.encode(errors="surrogatepass"))
@@ -82,7 +83,7 @@ def _plainer(escape: re.Match[str]) -> str:
 
 
 def _without_dot_segments(path: str) -> str:
-    """RFC 3986, 5.2.4, but for a slash at the end."""
+    """RFC 3986, 5.2.4, except that a slash at the end is dropped."""
     segments: list[str] = []
     for segment in path.split("/")[1:]:
         if segment == "..":

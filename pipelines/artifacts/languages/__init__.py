@@ -1,1 +1,1 @@
-"""What the data stages know of languages: their words and their scripts."""
+"""Metadata of languages for the data stages: their words and their scripts."""

@@ -1,4 +1,4 @@
-"""What is particular to a language: its commonest words, and how long its words are beside those of English.
+"""Metadata of each language: its commonest words, and the length of its words relative to English.
 
 `words.toml` names the sources of both; `benchmarks/filter_profiles.py --derive` writes it.
 """

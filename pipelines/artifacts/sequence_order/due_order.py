@@ -1,16 +1,16 @@
-"""Which corpus stands at which position of a phase: the one whose next sequence is due first.
+"""The corpus at each position of a phase: the one whose next sequence has the earliest deadline.
 
-Corpus c is to give `budgets[c]` of a phase's N sequences. Its rate moves linearly from `initial[c]` at the start to
-2 * budgets[c] - initial[c] at the end (both in sequences per N positions; equal where nothing drifts), so that its
-quota of the first P positions is the integral
+Corpus c is to give `budgets[c]` of a phase's N sequences. Its rate moves linearly from `initial[c]` at the start to 2 *
+budgets[c] - initial[c] at the end (both in sequences per N positions; equal if nothing drifts), so that its quota of
+the first P positions is the integral
 
     Q(P) = P * (N * initial + (budget - initial) * P) / N**2,    Q(N) = budget.
 
-Sequence j of the corpus may stand where Q passes j, and is due before Q reaches j + 1. Each position takes the
-sequence that is due first (ties to the first corpus). The quotas of all corpora sum to P, so all windows can be kept,
-and earliest due first keeps them (Baruah et al. 1996, "Proportionate progress"): at every prefix each corpus is less
-than one sequence from its quota, and exact at the end. Taking the corpus most behind instead strays by more than one
-from some nine corpora on. All in integers; floats only guess where to look.
+Sequence j of the corpus becomes ready when Q passes j, and is due before Q reaches j + 1. Each position takes the
+sequence that is due first (ties to the first corpus). The quotas of all corpora sum to P, so all windows can be met,
+and earliest deadline first meets them (Baruah et al. 1996, "Proportionate progress"): at every prefix each corpus is
+less than one sequence from its quota, and exact at the end. Taking the corpus most behind instead strays by more than
+one from some nine corpora on. All in integers; floats only guess where to look.
 """
 
 import math
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 BLOCK = 8192
-"""Positions between two rows of the seek table: what is walked to enter a phase anywhere."""
+"""Positions between two rows of the seek table: the maximum that is computed to enter a phase at any position."""
 WORTH_COMPILING = 3_000_000
 """Positions from which compiling the walk (a second or two) takes less time than interpreting it."""
 MAX_POSITIONS = math.isqrt(2**63 - 1)
@@ -41,7 +41,7 @@ class DueOrder:
         self._latest: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def window(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """For positions start .. start + count - 1, int64 each: the corpus, and how many of it stand before."""
+        """For positions start .. start + count - 1, int64 each: the corpus, and its count before the position."""
         corpora, before = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
         done = 0
         while done < count:
@@ -55,7 +55,7 @@ class DueOrder:
         return corpora, before
 
     def taken(self, position: int) -> np.ndarray:
-        """int64: how many positions of each corpus stand before `position`."""
+        """int64: the count of each corpus before `position`."""
         turn, offset = divmod(position, self._length)
         block, inside = divmod(offset, BLOCK)
         budgets = np.array(self._budgets, dtype=np.int64)
@@ -64,7 +64,7 @@ class DueOrder:
         return positions
 
     def position_of(self, corpus: int, number: int) -> int:
-        """Where sequence `number` (from 0) of a corpus stands."""
+        """Position of sequence `number` (from 0) of a corpus."""
         turn, number = divmod(number, self._budgets[corpus])
         block = int(np.searchsorted(self._seek[:, corpus], number, side="right")) - 1
         mine = np.flatnonzero(self._block(block)[0] == corpus)
@@ -81,7 +81,7 @@ class DueOrder:
 
 
 def seek_table(budgets: Sequence[int], initial: Sequence[int] | None = None) -> Seek:
-    """What each corpus has taken before every BLOCK-th position of the cycle, in memory of one block.
+    """The counts of each corpus before every BLOCK-th position of the cycle, in memory of one block.
 
     Raises ValueError if the phase is too long.
     """
@@ -102,7 +102,7 @@ def seek_table(budgets: Sequence[int], initial: Sequence[int] | None = None) -> 
 def earliest_due(
     budgets: Sequence[int], initial: Sequence[int], taken: Sequence[int], start: int, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rule from position `start` on, where corpus c has taken `taken[c]` before.
+    """Apply the rule from position `start` on, with counts `taken[c]` before it.
 
     Returns int64 [length] each: the corpus of each position, and that corpus' count before the position.
     """
@@ -115,8 +115,8 @@ def earliest_due(
 
 
 def cycle(budgets: Sequence[int], initial: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Budgets and initial rates after which the order begins again: where nothing drifts, the budgets without their
-    common divisor, as often as fills a block; else those of the phase."""
+    """Budgets and initial rates after which the order repeats: without drift, the budgets divided by their common
+    divisor and multiplied to fill a block; else those of the phase."""
     if list(budgets) != list(initial):
         return list(budgets), list(initial)
     divisor = math.gcd(*budgets)
@@ -163,7 +163,7 @@ def _corpora_in_turn(
     start: int,
     length: int,
 ) -> np.ndarray:
-    """The corpus of each position: every sequence that may stand there is ranked by (due, corpus), then walked."""
+    """The corpus of each position: every ready sequence is ranked by (due, corpus), then taken in order."""
     total, stop = sum(budgets), start + length
     opens, due, corpora = [], [], []
     for corpus, (budget, rate, count) in enumerate(zip(budgets, initial, taken, strict=True)):
@@ -198,7 +198,7 @@ def _walk(ranks: np.ndarray, opening: np.ndarray, start: int, corpora: np.ndarra
 
 @lru_cache(maxsize=1)
 def _compiled_walk() -> Callable[[Any, Any, int, np.ndarray], None]:
-    """`_walk` in machine code. The open ranks are few, so they are kept in a sorted array."""
+    """`_walk` in machine code. The open ranks are few, so a sorted array holds them."""
     from numba import njit
 
     def walk(ranks: np.ndarray, opening: np.ndarray, start: int, corpora: np.ndarray) -> None:

@@ -1,11 +1,11 @@
-"""The plan of one curriculum phase: which sequence stands at which position, by arithmetic.
+"""The plan of one curriculum phase: the sequence at each position, by arithmetic.
 
     plan.json               the numbers: budgets, seed, seek table
-    copies/<corpus>.npy     int64: copies of sequences 0 .. i in one pass, summed; where not each is read once a pass
-    ranked/<corpus>.npy     int64: sequence of each draw of the phase; where the order is by a score
+    copies/<corpus>.npy     int64: repeats of sequences 0 .. i in one pass, summed; only if some sequence repeats
+    ranked/<corpus>.npy     int64: sequence of each draw of the phase; only if the order is by a score
     amended/<position>/     the same for the rest of the phase from a position on, for each amendment of its weights
 
-Which corpus stands where is told by `due_order`. Inside a corpus, draws are counted on from phase to phase: draw d is
+`due_order` decides the corpus of each position. Inside a corpus, draws are counted on from phase to phase: draw d is
 number d % available of pass d // available, and a keyed permutation, a new one each pass, turns it into a sequence.
 Nothing is drawn at random, nothing is replayed: the sequences of any step follow from the plan and the step's number,
 for any number of workers. The state of reading is (the plan's key, position).
@@ -32,9 +32,9 @@ EMPTY = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
 @dataclass(frozen=True)
 class CorpusShare:
     """One corpus in one phase, in sequences: `budget` of this phase, `start` = all that earlier phases took,
-    `available` = sequences of one pass, copies counted, `initial` = what the budget would be if the rate at the
-    phase's start stayed; None if it does stay. `sequence_length`: of the sequences that are counted, if the phase does
-    not read the corpus and has others."""
+    `available` = sequences of one pass, repeats counted, `initial` = the budget at the phase's initial rate; None if
+    the rate is constant. `sequence_length`: of the sequences that are counted, if the phase does not read the corpus
+    and has others."""
 
     corpus: str
     budget: int
@@ -109,7 +109,7 @@ class PhasePlan:
         return tuple(replace(each, budget=taken[each.corpus] - each.start, initial=None) for each in self.shares)
 
     def position_of(self, corpus: str, draw: int) -> int:
-        """Where draw number `draw` of a corpus, counted from the first phase on, stands in this phase."""
+        """Position in this phase of draw number `draw` of a corpus, counted from the first phase on."""
         index = [share.corpus for share in self.shares].index(corpus)
         return self._order.position_of(index, draw - self.shares[index].start)
 
@@ -147,8 +147,8 @@ class PhasePlan:
         return DueOrder(budgets, initial, self.seek)
 
     def _block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """`sequences` of the positions from block * BLOCK on. The latest is kept: steps are read one after another,
-        and many draws are permuted at the price of a few."""
+        """`sequences` of the positions from block * BLOCK on. The latest block is cached: steps are read one after
+        another, and permuting many draws costs about as much as a few."""
         latest = self._latest.get("block")
         if latest is None or latest[0] != block:
             start = block * BLOCK
@@ -243,7 +243,9 @@ class PhaseOrder:
 
     @property
     def read_shares(self) -> tuple[CorpusShare, ...]:
-        """Of each corpus what all parts have read at the end: the next phase goes on from there."""
+        """The number of sequences of each corpus that all parts have read at the end: the next phase continues from
+        there.
+        """
         return self.parts[-1].read
 
     def at(self, position: int) -> PlanPart:
@@ -252,7 +254,7 @@ class PhaseOrder:
 
 
 def part_folder(folder: Path, first_position: int) -> Path:
-    """Where the plan of a phase in `folder` lies that holds from a position on."""
+    """Folder in `folder` of the plan that holds from a position on."""
     return folder / AMENDED / f"{first_position:012d}" if first_position else folder
 
 

@@ -38,7 +38,7 @@ def read_rows(corpora: Sequence[TokenSequences], which: np.ndarray, sequences: n
 
 
 def _rows(raw: np.ndarray, cu_seqlens: Sequence[np.ndarray]) -> Rows:
-    """`cu_seqlens[i]` are those of row i: 0, then where each piece ends."""
+    """`cu_seqlens[i]` are those of row i: 0, then the end of each piece."""
     count, length = len(raw), raw.shape[1] - 1
     parts = np.array([len(row) for row in cu_seqlens])
     bounds = np.concatenate(cu_seqlens)

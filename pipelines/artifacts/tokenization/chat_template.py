@@ -1,4 +1,4 @@
-"""Chat templates as Hugging Face's tools have them: messages to text, and which part of it the assistant said."""
+"""Chat templates in Hugging Face's format: render messages as text, and find the assistant's part of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -13,13 +13,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from arctic_errors import ArcticError
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
-"""Around what a template marks as the assistant's, until the text is read. Unicode keeps both for such use."""
+"""Marks around the assistant's part of a rendered template, until the text is parsed. Unicode keeps both for such
+use."""
 Messages = Sequence[Mapping[str, str]]
 """Turns of a chat, each with `role` and `content`."""
 
 
 class TemplateError(ArcticError, ValueError):
-    """A chat template does not render a conversation, or does not show what the assistant said."""
+    """A chat template does not render a conversation, or does not mark the assistant's turns."""
 
 
 class Rendered(NamedTuple):
@@ -56,11 +57,11 @@ class ChatTemplate:
         return self._render(messages, add_generation_prompt).replace(OPEN, "").replace(CLOSE, "")
 
     def render_spans(self, messages: Messages) -> Rendered:
-        """The text of `messages`, and where the assistant's turns lie in it: what an answer would have to write, with
-        the mark that ends it.
+        """The text of `messages`, and the spans of the assistant's turns in it: the answer to generate, with its end
+        mark.
 
-        They are what stands between `{% generation %}` and `{% endgeneration %}`. In a template without these markers,
-        a turn is what it adds to the prompt for it.
+        They are the text between `{% generation %}` and `{% endgeneration %}`. In a template without these markers, a
+        turn is the text that it adds to its prompt.
 
         Raises:
             TemplateError: The template has no markers and renders a turn otherwise once the conversation goes on.

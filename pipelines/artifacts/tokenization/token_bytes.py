@@ -1,4 +1,4 @@
-"""The bytes of text that each id of a tokenizer stands for, so that bits per byte can be counted.
+"""The bytes of text of each id of a tokenizer, so that bits per byte can be counted.
 
 Two families know them: byte-level tokenizers (GPT-2), whose names spell bytes by letters, and those of SentencePiece
 with byte fallback (Llama, Gemma, Unigram), whose names are text with a mark for a blank, and `<0x0A>` for one byte.
@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, models
 from tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, Sequence, Split
 
 MARK = "\u2581"
-"""SentencePiece writes it for a blank; a text that has one of its own comes back with a blank."""
+"""SentencePiece writes it for a blank; a literal one in a text is decoded as a blank."""
 BYTE_NAME = re.compile("<0x([0-9A-F]{2})>")
 ONE_BYTE = r"0x[0-9A-F]{2}>"
 
@@ -41,7 +41,7 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
 
 
 def adds_blank(tokenizer: Tokenizer) -> bool:
-    """Whether a blank that the text does not have stands before every text: `add_dummy_prefix` of SentencePiece."""
+    """Whether the tokenizer puts a blank before every text: `add_dummy_prefix` of SentencePiece."""
     if is_byte_level(tokenizer):
         return False
     table = token_bytes(tokenizer)

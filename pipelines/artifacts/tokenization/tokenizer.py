@@ -1,8 +1,8 @@
 """The output of `tokenizer`, and the way from text to ids and back.
 
     tokenizer.json          the tokenizer, as the library of that name writes it
-    tokenizer_config.json   what Hugging Face tools read beside it: which tokens are special, the chat template
-    sample.parquet          SAMPLE: the documents that it was trained on; not there where an existing one was taken
+    tokenizer_config.json   for Hugging Face tools: the special tokens and the chat template
+    sample.parquet          SAMPLE: the documents that it was trained on; absent if an existing one was loaded
 
 Special tokens are never read out of text: a document that contains the letters `<|end|>` is encoded as those letters,
 so no text can end itself.
@@ -100,7 +100,7 @@ class TextTokenizer:
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
-        """The bytes of text that each id stands for, none for special tokens."""
+        """The bytes of text of each id, empty for special tokens."""
         return token_bytes(self.backend)
 
     @cached_property
@@ -110,7 +110,7 @@ class TextTokenizer:
 
     @cached_property
     def bytes_of_id(self) -> np.ndarray:
-        """int64 [V]: how many bytes of text each id stands for; 0 for special tokens."""
+        """int64 [V]: number of bytes of text of each id; 0 for special tokens."""
         return np.array([len(token) for token in self.token_bytes], dtype=np.int64)
 
 
@@ -147,8 +147,8 @@ def vocab_size(tokenizer: Tokenizer) -> int:
 
 
 def write_config(tokenizer: Tokenizer, end_token: str, folder: Path) -> None:
-    """Write tokenizer_config.json for `tokenizer`. Padding is the end token where there is none of its own; there is a
-    chat template where it has the chat marks."""
+    """Write tokenizer_config.json for `tokenizer`. The end token also pads if there is no padding token; there is a
+    chat template if the tokenizer has the chat marks."""
     special_tokens = {token for token in (PAD, CHAT_START, CHAT_END) if tokenizer.token_to_id(token) is not None}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -156,7 +156,7 @@ def write_config(tokenizer: Tokenizer, end_token: str, folder: Path) -> None:
         "eos_token": end_token,
         "pad_token": PAD if PAD in special_tokens else end_token,
         "clean_up_tokenization_spaces": False,
-        # In training an end token stands before each document.
+        # In training an end token precedes each document.
         "add_bos_token": True,
     }
     if {CHAT_START, CHAT_END} <= special_tokens:

@@ -2,17 +2,17 @@
 
     <split>/NNNNN.bin         little-endian uint16 (uint32 above 65,536 ids), `num_sequences` rows of T + 1 ids
     <split>/NNNNN.bounds.npy  int32: `num_sequences` + 1 offsets; CRC-32 of each sequence's ids, then of each one's
-                              cu_seqlens; then what the offsets point into: each sequence's cu_seqlens
-    <split>/NNNNN.parquet     PIECES: which part of which document stands where, by sequence and start
+                              cu_seqlens; then the data of the offsets: each sequence's cu_seqlens
+    <split>/NNNNN.parquet     PIECES: the part of a document in each piece, by sequence and start
     <split>/NNNNN.trained.npy uint8: a bit for each id of a sequence, 1 if it is to be predicted; conversations only
     tokens.json               T, dtype, pad id, end id, and per split the sequences of each shard
 
 `split` is "train" or "heldout"; shard NNNNN holds the documents of the source's shard NNNNN. A document's ids are its
-text between two end ids. A sequence is one or several pieces, then padding. A document longer than a sequence goes on
-in another piece that starts with the last id of the one before, so that every id but the leading end id is predicted
+text between two end ids. A sequence is one or several pieces, then padding. A document longer than a sequence continues
+in another piece that starts with the last id of the previous one, so that every id but the leading end id is predicted
 exactly once.
 
-A position names one id of a split: sequence * (T + 1) + offset, its place in the .bin files laid end to end.
+A position names one id of a split: sequence * (T + 1) + offset, its index in the concatenated .bin files.
 """
 
 import bisect
@@ -45,12 +45,12 @@ among the document's ids; `doc_row`: row of the document in the source's shard o
 
 INDEX = "tokens.json"
 PIECES_PER_GROUP = 16_384
-"""Rows of a row group of PIECES: what is read to look up one piece."""
+"""Rows of a row group of PIECES, which is the unit that a lookup of one piece reads."""
 
 
 @dataclass(frozen=True)
 class TokensIndex:
-    """What tokens.json says. `shards[split]` is the number of sequences of each shard; `text_bytes[split]` the
+    """The content of tokens.json. `shards[split]` is the number of sequences of each shard; `text_bytes[split]` the
     UTF-8 bytes of the documents behind them; `num_tokens[split]` their ids without padding and repeats;
     `marks_trained`: whether some ids are read and not trained, as the user's turns of conversations are; `pairs`:
     whether documents are pairs of answers, each two pieces in one sequence, the better side first."""
@@ -142,7 +142,7 @@ class TokenSequences:
         return ids
 
     def cu_seqlens(self, sequence: int) -> np.ndarray:
-        """int32 [pieces + 1]: where each piece of a sequence ends, after a 0; padding starts at the last. From disk."""
+        """int32 [pieces + 1]: the end of each piece of a sequence, after a 0; padding starts at the last. From disk."""
         shard, row = self.locate(sequence)
         bounds = self.bounds(shard)
         first, last = bounds.offsets[row], bounds.offsets[row + 1]
@@ -217,7 +217,7 @@ class TokenSequences:
         return self._rows[shard]
 
     def bounds(self, shard: int) -> "_Bounds":
-        """Where the pieces of a shard's sequences end, with what they are checked by; mapped from disk."""
+        """Ends of the pieces of a shard's sequences, with their checksums; mapped from disk."""
         if shard not in self._bounds:
             file, count = self.folder / f"{shard:05d}.bounds.npy", self._sizes[shard]
             with damage_named(file):

@@ -24,7 +24,7 @@ def command(
         typer.Option(help="Folder of CHECKPOINT's tokenizer. Default: its own, or the one it was trained with."),
     ] = None,
 ) -> None:
-    """Write a checkpoint in the format of other engines, and compare what they compute with the model."""
+    """Write a checkpoint in the format of other engines, and compare their outputs with the model's."""
     from pipelines.export.folder import export_to_folder
     from pipelines.graph.checkpoints import resolve_checkpoint
 

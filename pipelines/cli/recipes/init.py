@@ -33,7 +33,7 @@ def command(
 
 
 def print_draft(drafted: "Draft", console: Console) -> None:
-    """Print what was found, what was not read, and how to go on."""
+    """Print the files that were read and those that were not, and the next steps."""
     table = plain_table("corpus", "kind", "files", "size", "documents", "text", left=("corpus", "kind"))
     for corpus in drafted.corpora:
         group, sampled = corpus.group, corpus.sample

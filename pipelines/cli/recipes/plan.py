@@ -28,7 +28,8 @@ def command(
         typer.Option(metavar="CORPUS=TOKENS", help="With --mix: size of a corpus that is not built, such as web=2e12."),
     ] = None,
 ) -> None:
-    """Show what a run would reuse or build, and why, or what its phases would read. Starts nothing."""
+    """Show the stages that a run would reuse or build, and why, or the data that its phases would read. Starts
+    nothing."""
     from pipelines import session
     from pipelines.recipes import load_recipe
 
@@ -53,8 +54,8 @@ def command(
 
 
 def plan_table(planned: "Sequence[PlannedStage]", price: float | None = None) -> Table:
-    """What a run would do, stage by stage, and why; time, size and, with a `price` of a worker-hour, cost of the stages
-    to build, if earlier results tell."""
+    """The plan of a run, stage by stage, with reasons; and time, size and, with a `price` of a worker-hour, cost of the
+    stages to build, if earlier results allow an estimate."""
     estimated = any(each.expected_s is not None for each in planned)
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "action", "key"):
@@ -74,7 +75,9 @@ def plan_table(planned: "Sequence[PlannedStage]", price: float | None = None) ->
 
 
 def estimate_text(planned: "Sequence[PlannedStage]", price: float | None = None) -> str:
-    """Time, size and, with a `price` of a worker-hour, cost of the stages to build; empty if no result tells."""
+    """Time, size and, with a `price` of a worker-hour, cost of the stages to build; empty if no result allows an
+    estimate.
+    """
     building = [each for each in planned if each.action == "build"]
     estimated = [each for each in building if each.expected_s is not None]
     if not estimated:

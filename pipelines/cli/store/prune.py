@@ -41,8 +41,8 @@ def command(
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", "--yes", help="Remove the listed results.")] = False,
 ) -> None:
-    """List results that no run or recipe uses, work of dead attempts and unused content, and remove them with
-    --apply. Whatever a run uses now stays."""
+    """List results that no run or recipe uses, work of dead attempts and unused content, and remove them with --apply.
+    Results that a run uses now stay."""
     from infra.housekeeping.prune import find_garbage, nothing_more, prune
     from infra.housekeeping.roots import results_of
     from pipelines.lineage.stages import require_store

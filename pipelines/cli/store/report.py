@@ -19,7 +19,7 @@ def command(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("report.html"),
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
-    """Write the offline page of a run, beside another one with --against: recipes, curves, paired differences."""
+    """Write the offline page of a run, next to another one with --against: recipes, curves, paired differences."""
     from pipelines.run_report import write_report
 
     print_text(standard_output(), f"Report: {write_report(store, run, against, out)}")

@@ -43,8 +43,8 @@ def command(
     ] = False,
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
-    """Show what the store holds: all stages, one stage, the answers of a checkpoint, a document's path through the
-    chain, a cluster of duplicates, where a token came from, or a recipe's lock."""
+    """Show the contents of the store: all stages, one stage, the answers of a checkpoint, a document's path through the
+    chain, a cluster of duplicates, the source of a token, or a recipe's lock."""
     if wrong and what != "samples":
         from pipelines.errors import OptionError
 
@@ -148,7 +148,7 @@ def _print_usage(store: "Store", console: Console) -> None:
 
 
 def _documents(artifacts: "Sequence[Artifact]", doc_id: str, store: Path | str) -> list[dict[str, Any]]:
-    """Everything known of a document, once for each build of its corpus that has it."""
+    """All metadata of a document, once for each build of its corpus that has it."""
     from pipelines.errors import NotInStoreError
     from pipelines.lineage.documents import describe, find_document
 

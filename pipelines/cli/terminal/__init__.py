@@ -1,1 +1,1 @@
-"""What the commands share: their options, the live table of a run, and tables of results."""
+"""Shared parts of the commands: their options, the live table of a run, and tables of results."""

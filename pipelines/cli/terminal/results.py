@@ -8,7 +8,7 @@ Metrics = Mapping[str, float]
 
 
 def result_text(stage: str, metrics: Metrics) -> str:
-    """The result of the stage of this name; empty if nothing in `metrics` says what came out.
+    """The result of the stage of this name; empty if `metrics` has no result.
 
     >>> result_text("filter", {"data/documents": 669, "data/documents_in": 708})
     '669 of 708 documents kept (94 %)'
@@ -41,7 +41,7 @@ def _mixed(metrics: Metrics) -> str:
 
 def _scored(metrics: Metrics) -> str:
     values = {name.removeprefix("eval/"): value for name, value in metrics.items() if name.startswith("eval/")}
-    # Every measure has its number of items; what has none are counts of flaws.
+    # Every measure has its number of items; entries without one count flaws.
     measures = [name for name in values if f"{name}.n" in values]
     return ", ".join(f"{name.replace('_', ' ').replace('/', ' ')} {values[name]:.3f}" for name in measures)
 

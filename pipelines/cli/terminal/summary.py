@@ -15,7 +15,7 @@ from pipelines.cli.terminal.warnings import print_warnings
 
 
 def print_summary(result: RunResult, console: Console) -> None:
-    """Print what became of a run."""
+    """Print the outcome of a run."""
     statuses = [stage.status for stage in result.stages.values()]
     counts = f"{statuses.count('built')} stages built, {statuses.count('reused')} reused"
     console.print(f"\n{counts}, in {result.seconds:.0f} s.", highlight=False)

@@ -10,7 +10,7 @@ WARNINGS_SHOWN = 12
 
 
 def print_warnings(warnings: Sequence[tuple[str, str]], console: Console) -> None:
-    """Print what stages warned of when they were built, each message once."""
+    """Print the warnings of stages from when they were built, each message once."""
     first = {message: stage for stage, message in reversed(warnings)}
     if first:
         noun = "warning" if len(first) == 1 else "warnings"

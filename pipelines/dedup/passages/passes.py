@@ -1,11 +1,11 @@
-"""Passages that an earlier kept document has too: exact runs of words, and lines that many documents have.
+"""Passages that repeat those of an earlier kept document: exact runs of words, and lines that many documents have.
 
     mark      each shard      sorted runs of the keys of its lines and of its runs of words
     match     each key range  runs -> the occurrences that repeat an earlier one
-    cut       each shard      its repeated occurrences -> spans beside its decisions
+    cut       each shard      its repeated occurrences -> spans next to its decisions
 
-Text is not rewritten: spans stand in the column `passages` of the decisions and are left out when text is read. Earlier
-is the order of shards and of rows in them, among documents that deduplication keeps, so the first occurrence stays.
+Text is not rewritten: the column `passages` of the decisions holds spans, which readers leave out. Earlier is the order
+of shards and of rows in them, among documents that deduplication keeps, so the first occurrence stays.
 """
 
 import sys

@@ -10,7 +10,7 @@ from pipelines.dedup.index import Unit, key_range, read_run
 from pipelines.dedup.passes.components import contract, save_pairs
 
 ROWS_PER_RANGE = 2**23
-"""Rows, of one band of one document each, that a range task holds: about 300 MB with what sorting takes."""
+"""Rows, of one band of one document each, of one range task: about 300 MB including sorting."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def num_ranges(num_rows: int) -> int:
 
 
 def bucket_starts(keys: np.ndarray) -> np.ndarray:
-    """int64: where each different one of the ascending `keys` begins."""
+    """int64: index of the first of each distinct key of the ascending `keys`."""
     return np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
 
 
@@ -65,7 +65,7 @@ def save_rows(stem: Path, keys: np.ndarray, owners: np.ndarray) -> None:
 
 
 def load_rows(stem: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and owners of one range, read from disk where they are touched."""
+    """Keys and owners of one range, memory-mapped."""
     keys, owners = (
         np.load(stem.with_name(f"{stem.name}.{kind}.npy"), mmap_mode="r", allow_pickle=False)
         for kind in ("keys", "owners")

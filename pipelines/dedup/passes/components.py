@@ -1,16 +1,16 @@
-"""Which documents can have to do with each other at all: components of the buckets, found in rounds over partitions.
+"""Documents that can be duplicates of each other at all: components of the buckets, found in rounds over partitions.
 
 A component decides nothing. It is closed under "shares a bucket", so that whole components are decided independently
 of each other.
 
 Every document in a bucket has a parent, never a larger ordinal than its own, and lies in the partition of its ordinal;
 edges lie in the partition of their larger end. In each round every partition contracts the graph of its own parents and
-edges to stars, each around its smallest member, and passes on the edges between members that other partitions own,
-both ends replaced by their parents of the round before. Parents and edges together connect the same documents after
-each round. Where no edge is left and no parent changes, the parent of every document is the smallest one of its
-component. This is the alternation of "large-star" and "small-star" (Kiveris et al., "Connected Components in MapReduce
-and Beyond", SoCC 2014) with two changes: partitions contract what they own by union-find before they send anything,
-and parents are followed in every round. The memory of a task is that of its partition and of the edges routed to it.
+edges to stars, each around its smallest member, and passes on the edges between members that other partitions own, both
+ends replaced by their parents of the round before. Parents and edges together connect the same documents after each
+round. If no edge is left and no parent changes, the parent of every document is the smallest one of its component. This
+is the alternation of "large-star" and "small-star" (Kiveris et al., "Connected Components in MapReduce and Beyond",
+SoCC 2014) with two changes: partitions contract their own part by union-find before they send anything, and parents are
+followed in every round. The memory of a task is that of its partition and of the edges routed to it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +64,7 @@ class Forest:
         return load_pairs(self.folder, "parents", number)
 
     def parents(self, documents: np.ndarray) -> np.ndarray:
-        """int64: the parent of each of `documents`, which all stand in buckets, in any order and of any partition."""
+        """int64: the parent of each of `documents`, which are all in buckets, in any order and of any partition."""
         different, position = np.unique(documents, return_inverse=True)
         parents = np.empty_like(different)
         ends = np.searchsorted(different, self.partitions.bounds)
@@ -77,9 +77,9 @@ class Forest:
 
 @dataclass(frozen=True)
 class ContractPartition:
-    """One round of one partition: writes parents/NNNNN.npy and edges/NNNNN.npy, and counts what the round left open.
+    """One round of one partition: writes parents/NNNNN.npy and edges/NNNNN.npy, and counts open edges.
 
-    `before`: what the last round left, None in the first. `edges`: the folder of the edges routed here, written by
+    `before`: the result of the last round, None in the first. `edges`: the folder of the edges routed here, written by
     `num_sources` tasks. In the first round they name every document in a bucket, alone ones by an edge to themselves.
     """
 
@@ -172,7 +172,7 @@ def save_pairs(folder: Path, kind: str, number: int, pairs: np.ndarray) -> None:
 
 
 def load_pairs(folder: Path, kind: str, number: int) -> np.ndarray:
-    """int64 [2, N], read from disk where it is touched."""
+    """int64 [2, N], memory-mapped."""
     pairs: np.ndarray = np.load(folder / kind / f"{number:05d}.npy", mmap_mode="r", allow_pickle=False)
     return pairs
 

@@ -1,4 +1,4 @@
-"""What is written of one shard in the end: decisions row by row, the index of what is kept, its largest clusters."""
+"""The final output of one shard: decisions row by row, the index of the kept documents, its largest clusters."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ def _decisions(
     """DECISIONS for all rows of a shard, those that the filter dropped included."""
     rows = np.concatenate([records["row"], copies["row"]])
     removed = np.concatenate([fates["kept"] != fates["ordinal"], np.ones(len(copies), bool)])
-    # A copy shares the fate of its record; where that is kept, it is the record that stands for the copy.
+    # A copy shares the fate of its record; if that is kept, the record represents the copy.
     fate = np.concatenate([fates, fates[copies["record"]]])
     own = np.arange(len(fate)) >= len(fates)
     own &= fate["kept"] == fate["ordinal"]

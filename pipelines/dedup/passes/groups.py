@@ -10,9 +10,9 @@ from pipelines.dedup.index import Unit
 from pipelines.dedup.passes.components import Forest, between, load_pairs, save_pairs
 
 GROUP_BYTES = 2**28
-"""Text of the components that are decided together; a larger component stands alone."""
+"""Text of the components that are decided together; a larger component is a group by itself."""
 RECORD_BYTES = 512
-"""What a document takes besides its text while it is compared."""
+"""Memory of a document besides its text while it is compared."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Groups:
     first: tuple[int, ...]
 
     def of(self, documents: np.ndarray) -> np.ndarray:
-        """uint32: the group of each of `documents`, which all stand in buckets."""
+        """uint32: the group of each of `documents`, which are all in buckets."""
         different, position = np.unique(self.forest.parents(documents), return_inverse=True)
         groups = np.empty(len(different), np.uint32)
         owners = self.forest.partitions.owner(different)
@@ -72,7 +72,7 @@ class Groups:
         return groups[position]
 
     def documents(self, unit: Unit) -> np.ndarray:
-        """int64: ordinals of the documents of `unit` that stand in buckets, ascending."""
+        """int64: ordinals of the documents of `unit` that are in buckets, ascending."""
         size = len(unit.records())
         if not size:
             return np.empty(0, np.int64)

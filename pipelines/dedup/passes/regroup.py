@@ -1,4 +1,4 @@
-"""Bring what belongs to one group together: bucket rows, records, and the shingle sets of texts, each read once."""
+"""Bring the data of each group together: bucket rows, records, and the shingle sets of texts, each read once."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,12 +24,13 @@ MEMBER = np.dtype(
         *RECORD.descr,
     ]
 )
-"""A document in a bucket: its group, its unit's fields, where its shingle set lies in the unit's file, its record."""
+"""A document in a bucket: its group, its unit's fields, the offset of its shingle set in the unit's file, its
+record."""
 
 
 @dataclass(frozen=True)
 class GatherUnit:
-    """The documents of one unit that stand in buckets: members/NNNNN.npy (MEMBER, by group), members/NNNNN.words.npy,
+    """The documents of one unit that are in buckets: members/NNNNN.npy (MEMBER, by group), members/NNNNN.words.npy,
     members/NNNNN.sets (uint64 shingle hashes, ascending within a set)."""
 
     unit: Unit
@@ -90,7 +91,7 @@ def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path) -> lis
 
 
 def _texts(documents: Path, rows: np.ndarray) -> Iterator[pa.LargeStringArray]:
-    """Texts in `rows`, ascending, by row group; what holds none of them is not read."""
+    """Texts in `rows`, ascending, by row group; row groups that hold none of them are not read."""
     if not len(rows):
         return
     file = ParquetFile(documents)

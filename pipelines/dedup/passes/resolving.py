@@ -1,7 +1,7 @@
 """Keep or remove: the documents of one group of components, taken in order of rank and compared on their text.
 
-A document is removed where a kept document that ranks before it shares a band with it and is near to it. Nothing else
-removes one, so a document never depends on those that rank after it, and chains of likeness join nothing.
+A document is removed if a kept document that ranks before it shares a band with it and is near to it. Nothing else
+removes one, so a document never depends on those that rank after it, and similarity is not transitive.
 """
 
 import tempfile
@@ -39,8 +39,8 @@ VERDICT = np.dtype(
         ("shared_bands", "i4"),
     ]
 )
-"""What becomes of one new document: `kept` and `kept_id` name the document that stands for it, itself where it is kept;
-`size`: members of the cluster; evidence as in DECISIONS, NaN and 0 if it is kept."""
+"""The decision on one new document: `kept` and `kept_id` name its representative, itself if it is kept; `size`: members
+of the cluster; evidence as in DECISIONS, NaN and 0 if it is kept."""
 
 
 @dataclass(frozen=True)

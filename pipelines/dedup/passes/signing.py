@@ -1,4 +1,4 @@
-"""What is worked out once for each document that passed the filter: its index record, band words and sorted run."""
+"""The data computed once for each document that passed the filter: its index record, band words and sorted run."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pipelines.dedup.minhash import band_words, portions, shingle, signatures
 from pipelines.dedup.options import DedupOptions
 
 COPY = np.dtype([("row", "u4"), ("record", "u4"), ("length", "i8")])
-"""An exact duplicate inside its shard: its row, the number of the record that stands for it, bytes of its text."""
+"""An exact duplicate inside its shard: its row, the number of its representative's record, bytes of its text."""
 
 
 @dataclass(frozen=True)

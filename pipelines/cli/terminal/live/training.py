@@ -16,7 +16,7 @@ class TrainingFigures:
     smoothed_loss: float | None = None
 
     def take(self, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Take (step, metrics) points in order; those that are known already change nothing."""
+        """Take (step, metrics) points in order; points that were taken before change nothing."""
         for step, values in points:
             if step <= self.step or "train/loss" not in values:
                 continue

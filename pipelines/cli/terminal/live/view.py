@@ -19,7 +19,7 @@ from pipelines.cli.terminal.results import result_text
 from pipelines.cli.terminal.units import duration_text
 
 LINE_EVERY_S = 10.0
-"""Between two progress lines of one stage where there is no live picture."""
+"""Interval between two progress lines of one stage without a live picture."""
 WAIT_LINE_EVERY_S = 60.0
 """The same, of a stage that waits for machines."""
 
@@ -27,7 +27,7 @@ WAIT_LINE_EVERY_S = 60.0
 @contextmanager
 def view(console: Console) -> Iterator[OnEvent]:
     """Show the events of a run: a live picture if `console` is a terminal, else one line per event. An interrupted run
-    ends with a line that says where it stopped and how it goes on."""
+    ends with a line about its last stage and the command to continue."""
     rows = RunRows()
     picture = _Picture(rows)
     live = Live(picture, console=console, refresh_per_second=4, vertical_overflow="visible")
@@ -59,7 +59,7 @@ def view(console: Console) -> Iterator[OnEvent]:
 
 
 def farewell(rows: RunRows) -> str:
-    """Where an interrupted run stopped, and how to continue it."""
+    """The stage at which an interrupted run stopped, and the command to continue it."""
     running = [f"{name} at {row.progress(0.0)}" if row.total else name for name, row in rows.with_status("running")]
     at = f" in {', '.join(running)}" if running else ""
     return f"Stopped{at}. Committed results are safe: run the same command again to continue."
@@ -102,7 +102,7 @@ class _Picture:
 
 @contextmanager
 def _interrupts_shown(rows: RunRows) -> Iterator[None]:
-    """Say at once that the run stops: ending its workers takes seconds."""
+    """Report at once that the run stops: ending its workers takes seconds."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The scores of checkpoints as a table, with how each task was asked and what was not measured."""
+"""The scores of checkpoints as a table, with the protocol of each task and the tasks that were not measured."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +11,8 @@ from pipelines.cli.terminal.console import plain_table, print_text
 
 
 def print_scores(folder: Path, console: Console) -> None:
-    """Every score with its interval, beside chance and the change since the other checkpoint; how each task was asked
-    and judged; what its scores should be read with, and what is missing."""
+    """Every score with its interval, next to chance and the change since the other checkpoint; the protocol of each
+    task; notes on its scores; and the missing tasks."""
     scores, changes = Scores.read(folder), read_differences(folder)
     table = plain_table("measure", "score", "95 % interval", "n", "chance", "centred", "change")
     for name, score in sorted(scores.scores.items(), key=lambda item: ("/" in item[0], item[0])):
@@ -33,7 +33,7 @@ def print_scores(folder: Path, console: Console) -> None:
 
 
 def print_comparison(comparison_folder: Path, evaluations: Mapping[str, Path], console: Console) -> None:
-    """Headlines and bits per byte of several checkpoints, one row each, with the change since the one before."""
+    """Headlines and bits per byte of several checkpoints, one row each, with the change since the previous one."""
     comparison = Comparison.read(comparison_folder)
     scores = {label: Scores.read(evaluations[label]) for label in comparison.order}
     table = plain_table("measure", "checkpoint", "tokens", "score", "95 % interval", "n", "change", "p")
@@ -65,7 +65,7 @@ def _since(comparison: Comparison, number: int, measure: str) -> tuple[str, str]
 
 
 def _change(name: str, scores: Scores, changes: Mapping[str, Difference]) -> str:
-    """Since the other checkpoint, where both were asked the same."""
+    """Since the other checkpoint, if both have the same protocol."""
     if name.partition("/")[0] in scores.asked_before:
         return "asked differently"
     change = changes.get(name)

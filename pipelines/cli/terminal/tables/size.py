@@ -142,7 +142,7 @@ def _evaluation_verdict(size: SizeEstimate) -> str:
 
 
 def _verdict(size: SizeEstimate) -> str:
-    """Whether it fits, by what margin, and if it does not, what to lower."""
+    """Whether it fits and by what margin, or else the settings to lower."""
     parallel, gpu, memory = size.parallel, size.gpu, size.memory
     need = f"{_bytes(memory.total)} and a reserve of {_bytes(memory.reserve.total)} of {_bytes(gpu.memory_bytes)}"
     if size.fits:
