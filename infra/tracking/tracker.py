@@ -15,6 +15,7 @@ from infra.events import EVENTS, EventLog, HeldError
 from infra.host.masking import masked
 from infra.store import write_durably
 from infra.store.locks import locked
+from infra.tracking.database import LOCK, artifact_root, make_database, tracking_uri
 from infra.tracking.shapes import batches, shorten
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 CURSOR = "tracking.json"
 CURSOR_LOCK = "tracking.lock"
-DATABASE_LOCK = "mlflow.lock"
 PERIOD_S = 2.0
 LINES_PER_SAVE = 1000
 
@@ -31,36 +31,6 @@ logger = logging.getLogger(__name__)
 
 class TrackingError(UserError, RuntimeError):
     """MLflow cannot be served: the message says why and what to do."""
-
-
-def tracking_uri(store_root: Path) -> str:
-    """MLFLOW_TRACKING_URI where it is set, else a SQLite file inside the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(database(store_root))
-
-
-def database(store_root: Path) -> Path:
-    """The store's own SQLite file."""
-    return store_root.resolve() / "mlflow.db"
-
-
-def make_database(store_root: Path) -> None:
-    """Make the store's own file, if it is used and missing, as the umask allows: SQLite makes files that only their
-    owner can change, also in a store that a group shares."""
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not database(store_root).exists():
-        database(store_root).touch(0o666)
-
-
-def artifact_root(store_root: Path) -> str | None:
-    """Folder inside the store for the files of new experiments; None if a server has its own place."""
-    is_server = tracking_uri(store_root).startswith(("http:", "https:", "databricks"))
-    return None if is_server else (store_root.resolve() / "mlartifacts").as_uri()
-
-
-def _sqlite_uri(file: Path) -> str:
-    """SQLAlchemy ends the path at "?" and decodes "%". Where these are quoted the driver is named as well, since MLflow
-    makes the folder of a plain `sqlite:///` path without decoding it."""
-    quoted = str(file).replace("%", "%25").replace("?", "%3F")
-    return f"sqlite:///{file}" if quoted == str(file) else f"sqlite+pysqlite:///{quoted}"
 
 
 def reconcile(store_root: Path) -> list[str]:
@@ -229,9 +199,9 @@ class _Cursor:
     def _open(self, state: dict[str, Any]) -> "Projection":
         uri, root = tracking_uri(self._root), artifact_root(self._root)
         make = _projection_class()
-        # MLflow makes the tables of a new database on first use, which two processes must not do at once.
-        with locked(self._root / DATABASE_LOCK, lambda _holder, _seconds: None):
-            make_database(self._root)
+        make_database(self._root)
+        # MLflow fills another new database, and makes a new experiment, on first use: one process at a time.
+        with locked(self._root / LOCK, lambda _holder, _seconds: None):
             return make(uri, self._folder, state["runs"], state["curves"], root)
 
 

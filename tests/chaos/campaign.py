@@ -29,7 +29,7 @@ from tests.kit.s3_server import CREDENTIALS, S3, running_s3
 DISK_MIB = 256
 RUN_LIMIT_S = 900.0
 """After so long a run counts as hanging."""
-FAULTS_PER_STORE = 4
+FAULTS_PER_STORE = 10
 LEAVE_S = 90.0
 """Idle helpers of Ray end 62 s after a kill, by a limit inside Ray."""
 MODES = (("inline", "folder"), ("inline", "s3"), ("ray", "folder"), ("ray", "s3"))
@@ -87,7 +87,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Struck:
-    """A fault that hit, the run's state when it did, and how long the run needed to end after the last of its store."""
+    """A fault that hit, and how many results were committed when it did."""
 
     fault: str
     mode: str
@@ -106,40 +106,76 @@ def finish(case: Case, process: "subprocess.Popen[bytes]") -> int:
         return process.wait()
 
 
-def strike(case: Case, name: str, calm_s: float) -> Struck | None:
-    """Start the run, disturb it at a moment of its own, and let it end. None if it had ended before."""
-    before, runs_before = case.committed(), runs_of(case)
-    process = case.start()
-    moment = time.monotonic() + case.draw.uniform(0.2, 0.9) * calm_s
-    while time.monotonic() < moment and process.poll() is None:
+def play(case: Case, calm_s: float, names: list[str]) -> Iterator[Struck]:
+    """Disturb one store by faults of these names. Bits flip when a run has succeeded, and at the end; the faults that
+    are left then strike the run that builds the dropped result again."""
+    pending, num_flips = [name for name in names if name != FLIP], names.count(FLIP)
+    while pending:
+        succeeded, struck = disturb(case, pending, calm_s)
+        yield from struck
+        pending = pending[len(struck) :]
+        if not struck and not (succeeded and num_flips):
+            break
+        if succeeded and num_flips:
+            num_flips -= 1
+            yield from flip(case)
+    for _ in range(num_flips):
+        yield from flip(case)
+
+
+def disturb(case: Case, names: list[str], calm_s: float) -> tuple[bool, list[Struck]]:
+    """Start the run, strike one fault after another as long as it lives, and let it end: whether it succeeded, and the
+    faults that hit."""
+    runs_before, at_start = runs_of(case), case.committed()
+    process, committed, struck = case.start(), at_start, list[Struck]()
+    delay_s = case.draw.uniform(0.2, 0.9) * calm_s
+    for name in names:
+        if not lives(process, delay_s):
+            break
+        committed = case.committed()
+        if not strike(case, process, name, calm_s):
+            break
+        struck.append(Struck(name, case.mode, case.kind, len(committed)))
+        delay_s = case.draw.uniform(0.05, 0.3) * calm_s
+    succeeded = finish(case, process) == 0
+    check(case, at_start, committed, runs_before, " and ".join(each.fault for each in struck))
+    return succeeded, struck
+
+
+def lives(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Wait; whether the process runs to the end of the time."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is None
+
+
+def strike(case: Case, process: "subprocess.Popen[bytes]", name: str, limit_s: float) -> bool:
+    """Whether the fault hit. It is tried until it has a process to hit, at most so long."""
+    deadline = time.monotonic() + limit_s
+    victim = Victim(process.pid, case.mark, case.disk, case.s3)
+    case.shared |= victim.shared_memory()
+    while process.poll() is None and time.monotonic() < deadline:
+        if case.faults()[name](victim, case.draw):
+            return True
         time.sleep(0.05)
-    hit = False
-    if process.poll() is None:
-        # A fault that finds no process to hit yet is tried until it does.
-        deadline = time.monotonic() + calm_s
-        victim = Victim(process.pid, case.mark, case.disk, case.s3)
-        case.shared |= victim.shared_memory()
-        while not hit and process.poll() is None and time.monotonic() < deadline:
-            hit = case.faults()[name](victim, case.draw)
-            time.sleep(0.05)
-    finish(case, process)
-    check(case, before, runs_before, name)
-    return Struck(name, case.mode, case.kind, len(before)) if hit else None
+    return False
 
 
-def check(case: Case, before: Mapping[str, Artifact], runs_before: set[Path], fault: str) -> None:
-    """A result that was committed is still, with the same manifest, and was not built again."""
+def check(
+    case: Case, started: Mapping[str, Artifact], before: Mapping[str, Artifact], runs_before: set[Path], faults: str
+) -> None:
+    """Results that were committed `before` the last fault are unchanged; those of the start were not built again."""
     after = case.committed()
     for key, artifact in before.items():
         if key not in after:
-            case.problems.append(f"lost after {fault}: {artifact.manifest.id}")
+            case.problems.append(f"lost after {faults}: {artifact.manifest.id}")
         elif after[key].manifest != artifact.manifest:
-            case.problems.append(f"changed after {fault}: {artifact.manifest.id}")
+            case.problems.append(f"changed after {faults}: {artifact.manifest.id}")
     # A run that was killed at once has left no log.
     logs = [read_events(folder) for folder in runs_of(case) - runs_before]
-    started = {event["key"] for log in logs for event in log if event["event"] == "stage_started"}
-    for key in started & before.keys():
-        case.problems.append(f"built again after its commit, after {fault}: {before[key].manifest.id}")
+    built = {event["key"] for log in logs for event in log if event["event"] == "stage_started"}
+    for key in built & started.keys():
+        case.problems.append(f"built again after its commit, after {faults}: {started[key].manifest.id}")
 
 
 def runs_folder(case: Case) -> Path:
@@ -154,16 +190,16 @@ def runs_of(case: Case) -> set[Path]:
     return {folder for folder in runs_folder(case).glob("*") if (folder / EVENTS).exists()}
 
 
-def flip(case: Case) -> Struck | None:
+def flip(case: Case) -> list[Struck]:
     """Flip a bit of one committed file or object; damage is found, and the result dropped, to be built again."""
     committed = case.committed()
     chances = [(key, entry) for key, artifact in sorted(committed.items()) for entry in artifact.manifest.files]
     if not chances:
-        return None
+        return []
     key, entry = case.draw.choice(chances)
     artifact, bit = committed[key], case.draw.randrange(entry.bytes * 8) if entry.bytes else None
     if bit is None:
-        return None
+        return []
     if case.s3:
         stored = Objects(case.location)
         content = bytearray(stored.get(f"files/{entry.sha256}"))
@@ -184,7 +220,7 @@ def flip(case: Case) -> Struck | None:
         if damaged:
             store.drop(other, damaged)
             case.dropped[other.manifest.key] = case.dropped.get(other.manifest.key, 0) + 1
-    return Struck(FLIP, case.mode, case.kind, len(committed))
+    return [Struck(FLIP, case.mode, case.kind, len(committed))]
 
 
 def end(case: Case, expected: Mapping[str, Mapping[str, str]]) -> None:
@@ -252,17 +288,8 @@ def undisturbed(home: Path, s3: S3) -> tuple[dict[str, dict[str, str]], dict[str
 
 
 def draw_faults(case: Case) -> list[str]:
-    """Faults for one store; a bit can flip only once something is committed."""
-    drawn = case.draw.sample([FLIP, *case.faults()], FAULTS_PER_STORE)
-    return sorted(drawn, key=lambda name: name == FLIP)
-
-
-def play(case: Case, calm_s: float, names: list[str]) -> Iterator[Struck]:
-    """Disturb the run of one store by faults of these names."""
-    for name in names:
-        struck = flip(case) if name == FLIP else strike(case, name, calm_s)
-        if struck:
-            yield struck
+    """Faults for one store, of any kind as often as another."""
+    return case.draw.choices([FLIP, *case.faults()], k=FAULTS_PER_STORE)
 
 
 def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) -> Report:

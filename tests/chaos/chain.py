@@ -20,10 +20,10 @@ from infra.session import RunInfo, execute
 from infra.stage import Stage
 from infra.store import Store
 
-SHARDS = 6
-SHARD_BYTES = 40_000
-SHARD_S = 0.1
-STEPS = 40
+SHARDS = 12
+SHARD_BYTES = 20_000
+SHARD_S = 0.25
+STEPS = 80
 SECTION = {
     "global_batch_sequences": 4,
     "micro_batch_sequences": 2,

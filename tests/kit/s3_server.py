@@ -6,6 +6,7 @@ listings.
 """
 
 import http.client
+import logging
 import random
 import socket
 import threading
@@ -64,6 +65,7 @@ def running_s3() -> Iterator[S3]:
     """A server with one empty bucket, until the block ends."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     _, port = moto.get_host_and_port()

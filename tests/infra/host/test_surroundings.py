@@ -21,7 +21,7 @@ from infra.host.web import connections, proxy_of
 from infra.runner import build
 from infra.stage import Stage
 from infra.store import Store, StoreError, link_or_copy
-from infra.tracking.tracker import artifact_root, tracking_uri
+from infra.tracking.database import artifact_root, tracking_uri
 
 NAMES = ["plain", "a b", "h#1", "q?1", "p%20x", "p%41", "100%", "ü", "a:b", "a@b", "a&b=c", "a%3Fb?c#d e"]
 
