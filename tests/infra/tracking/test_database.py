@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from infra.store import Store
 from infra.tracking.database import make_database, tracking_uri
@@ -28,6 +27,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(root: Path) -> list[str]:
     """Of all experiments in the store's database."""
+    from mlflow import MlflowClient
+
     return [each.name for each in MlflowClient(tracking_uri(root)).search_experiments()]
 
 
