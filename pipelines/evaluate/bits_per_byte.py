@@ -18,7 +18,7 @@ NAME = "bits_per_byte"
 
 
 def protocol(max_document_bytes: int) -> str:
-    """What is scored of a document."""
+    """The scored part of a document."""
     return f"held-out documents, {max_document_bytes:,} bytes of each at most, in sequences spread evenly over it"
 
 
@@ -30,11 +30,11 @@ def measure(
     context: StageContext,
     execution: Execution = ONE_ACTOR,
 ) -> TaskResult:
-    """Bits and bytes of every document, the corpus' name being the measure. Documents are what was drawn, so they
+    """Bits and bytes of every document, the corpus' name being the measure. Documents are the sampled units, so they
     carry the interval.
 
-    `make` makes a worker that gives the nats of all predicted ids of each piece; `max_document_bytes`: what `corpora`
-    hold of a document at most.
+    `make` makes a worker that gives the nats of all predicted ids of each piece; `max_document_bytes`: maximum of a
+    document in `corpora`.
     """
     by_key = {
         f"nll/{name}/{numbers[0]}": (name, numbers) for name, pieces in corpora.items() for numbers in batches(pieces)

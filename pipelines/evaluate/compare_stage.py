@@ -54,7 +54,8 @@ def comparison_stage(evaluations: Mapping[str, Stage]) -> Stage:
 
 
 def compare(evaluations: Sequence[Evaluated]) -> Comparison:
-    """Each checkpoint with the one before it, in the order of their tokens, with one correction for all changes."""
+    """Compare each checkpoint with the previous one, in the order of their tokens, with one correction for all
+    changes."""
     ordered = sorted(evaluations, key=lambda each: each.scores.tokens)
     changes, asked = changes_between(list(pairwise(ordered)))
     last = ordered[-NUM_LAST:]

@@ -1,4 +1,4 @@
-"""Tasks on one checkpoint: items to requests, answers to verdicts, verdicts to scores; every step kept in a journal."""
+"""Tasks on one checkpoint: items to requests, answers to verdicts, verdicts to scores; a journal records every step."""
 
 import hashlib
 import json
@@ -21,10 +21,11 @@ from pipelines.evaluate.statistics.intervals import by_cluster, score
 from pipelines.evaluate.task import DataError, Item, Share, Task, TaskResult, Verdict, drawn
 
 ITEMS_JUDGED_AT_ONCE = 32
-"""What a kill while judging costs at most."""
+"""The maximum number of verdicts that a kill can lose."""
 
 Contamination = Mapping[tuple[str, str], float]
-"""Largest share of an item that a training document holds, by task and item id; others are not known to stand there."""
+"""Largest share of an item that a training document holds, by task and item id; other items are not known to occur
+there."""
 
 
 def read_items(
@@ -86,8 +87,8 @@ def evaluate(
 
 
 def scores(results: Sequence[TaskResult], contamination: Contamination) -> dict[str, Score]:
-    """Every measure as `<task>/<measure>`, and the two means over tasks, where their parts are there. Beside a headline
-    and a mean `.../clean`: over the items that do not stand in the training corpora, where some do."""
+    """Every measure as `<task>/<measure>`, and the two means over tasks, if their parts are complete. A headline and a
+    mean have a second score `.../clean`: over the items that do not occur in the training corpora, if some do."""
     measures = _measures(results)
     clean = _measures([_without(result, contamination) for result in results])
     headlines = [f"{result.name}/{result.headline}" for result in results]
@@ -97,7 +98,7 @@ def scores(results: Sequence[TaskResult], contamination: Contamination) -> dict[
 
 
 def sets_of(results: Sequence[TaskResult]) -> dict[str, dict[str, str]]:
-    """What each enterprise intelligence is the mean of, see `enterprise_sets`."""
+    """The tasks averaged in each enterprise intelligence, see `enterprise_sets`."""
     return enterprise_sets({result.name: result.form for result in results})
 
 
@@ -129,8 +130,8 @@ def seconds_of(results: Sequence[TaskResult], seconds: Mapping[Request, float]) 
 
 
 def _response(request: Request, answer: Answer) -> dict[str, Any]:
-    """An answer as it came; of a log-likelihood also what was scored: the continuation, and the context if it is not
-    the item's prompt."""
+    """A raw answer; for a log-likelihood also the scored text: the continuation, and the context if it is not the
+    item's prompt."""
     own = {"continuation": request.continuation} if isinstance(request, LogLikelihood) else {}
     return {**own, **answer._asdict()}
 
@@ -141,8 +142,8 @@ def asked_otherwise(
     before: Sequence[Mapping[str, Any]],
     after: Sequence[Mapping[str, Any]],
 ) -> dict[str, str]:
-    """How the checkpoint before was asked, by task, where that differs from now, so that scores cannot be compared:
-    another protocol, or other prompts or gold answers of the same items (rows of SAMPLES)."""
+    """The protocol of the previous checkpoint, by task, if it differs from the current one, so that scores cannot be
+    compared: another protocol, or other prompts or gold answers of the same items (rows of SAMPLES)."""
     changed = {
         task: protocols_before[task] for task, now in protocols.items() if protocols_before.get(task, now) != now
     }

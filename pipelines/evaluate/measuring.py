@@ -1,4 +1,4 @@
-"""One evaluation from the first question to the written scores. What stands in its journal is not done again."""
+"""One evaluation from the first question to the written scores. Steps in its journal are not repeated."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -84,7 +84,7 @@ class Measuring:
         max_document_bytes: int,
     ) -> None:
         """Bits per byte that `source` needs for held-out documents of every corpus, whose packed sequences lie in
-        `tokens`. Tells which of them have too few documents for an interval."""
+        `tokens`. Reports corpora that have too few documents for an interval."""
         num_bytes = TextTokenizer(source.tokenizer_folder).num_predicted_bytes
         pieces = {
             name: choose_pieces(TokenSequences(path, HELDOUT), num_bytes, max_bytes, max_document_bytes)
@@ -108,10 +108,10 @@ class Measuring:
             self.ask(self._suite.build(chat), self._suite.limit)
 
     def ask(self, tasks: Sequence[Task], limit: int | None) -> None:
-        """Ask and judge `tasks`, at most `limit` items of each. A task whose data is not there is told, and left out.
+        """Ask and judge `tasks`, at most `limit` items of each. A task whose data is missing is reported and left out.
 
-        Raises PreflightError or SandboxUnavailableError, before anything is asked, where code would have to run and
-        cannot be held.
+        Raises PreflightError or SandboxUnavailableError, before anything is asked, if code would have to run and cannot
+        be isolated.
         """
         items_by_task, skipped = read_items(tasks, limit, self._suite.max_new_tokens)
         for name, reason in skipped.items():
@@ -127,8 +127,8 @@ class Measuring:
     def write(
         self, corpora: Sequence[CorpusFindings], previous: Artifact | None, *, across_forms: bool = False
     ) -> Metrics:
-        """Write the artifact. `corpora`: what is known of items in the training corpora; `previous`: the evaluation to
-        compare with; `across_forms`: also on items that were asked otherwise, each checkpoint in its own form."""
+        """Write the artifact. `corpora`: contamination findings of the training corpora; `previous`: the evaluation to
+        compare with; `across_forms`: also on items that were asked in another form, each checkpoint in its own form."""
         results, out = self._results, self._context.out
         if not results:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self._skipped.items())
@@ -170,8 +170,8 @@ class Measuring:
         return {**metrics_of(all_scores, self._flaws), "eval/tokens": tokens}
 
     def _protocol(self, result: TaskResult) -> str:
-        """How the task was asked and judged here: in which chat template, where answers may have been given fewer
-        tokens than is its way, and by which engine of other people."""
+        """The protocol of the task in this evaluation: the chat template, a reduced limit of answer tokens if there is
+        one, and the engine if it is external."""
         limit = self._suite.max_new_tokens
         generations = [one for item in result.items for one in item.requests if isinstance(one, Generation)]
         template = f"; chat template {self._template}" if result.form == "chat" else ""
@@ -180,7 +180,7 @@ class Measuring:
         return f"{result.protocol}{template}{f'; answers end after {limit} tokens' if is_cut else ''}{engine}"
 
     def _answer(self, items_by_task: Sequence[tuple[Task, Sequence[Item]]]) -> list[list[Answer]]:
-        """The answers to all items in order; what they say of themselves is told, and kept."""
+        """The answers to all items in order; their flaws are reported and recorded."""
         asked = [(task.name, item) for task, items in items_by_task for item in items]
         answers = self._respondent.answer(asked, self._journal, self._context)
         start = 0
@@ -192,7 +192,7 @@ class Measuring:
         return answers
 
     def _tell(self, name: str, text: str) -> None:
-        """Something that a score should be read with, now and in what is written."""
+        """A note that readers of a score need, reported now and in the artifact."""
         self._context.warn(f"{name}: {text}")
         self._notes[name] = text
 

@@ -1,5 +1,4 @@
-"""What became of a task's questions and answers that its scores should be read with, so that nothing lowers a score in
-silence."""
+"""Notes on the flaws of a task's questions and answers, so that nothing lowers a score silently."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,7 +22,7 @@ class Flaws(NamedTuple):
 
 
 def flaws_of(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> Flaws:
-    """What `answers`, those of every item in order, say of themselves."""
+    """Flaws in `answers`, those of every item in order."""
     pairs = list(zip(items, answers, strict=True))
     truncated = sum(any(answer.num_truncated for answer in answers_of_item) for _, answers_of_item in pairs)
     undecodable = sum(any(map(is_undecodable, item.requests, answers_of_item)) for item, answers_of_item in pairs)
@@ -44,7 +43,7 @@ def is_encoded(answer: Answer, how: str) -> bool:
 
 
 def is_shortened(request: Request, answer: Answer) -> bool:
-    """Whether the model had no positions left for all tokens that its task allows, and used those that it had."""
+    """Whether the model lacked positions for all tokens that its task allows, and used those that it had."""
     if not isinstance(request, Generation) or not isinstance(answer, Text) or answer.num_tokens is None:
         return False
     return answer.finish == "length" and answer.num_tokens < request.max_new_tokens
@@ -53,7 +52,7 @@ def is_shortened(request: Request, answer: Answer) -> bool:
 def is_undecodable(request: Request, answer: Answer) -> bool:
     """Whether a generated text has bytes that are no UTF-8, which are read as U+FFFD, or only ids without a text.
 
-    A character that the limit of the answer cuts is no such byte, and neither is U+FFFD where the prompt has it.
+    A character that is cut by the limit of the answer does not count, and neither does U+FFFD if the prompt has it.
     """
     if not isinstance(request, Generation) or not isinstance(answer, Text):
         return False
@@ -63,7 +62,7 @@ def is_undecodable(request: Request, answer: Answer) -> bool:
 
 
 def note(flaws: Flaws) -> str:
-    """In words, with what can be done; "" if there is nothing to tell."""
+    """In words, with the remedy; "" if there is no flaw."""
     remarks = []
     if flaws.num_truncated:
         remarks.append(

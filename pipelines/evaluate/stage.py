@@ -1,5 +1,5 @@
-"""The stage: which checkpoint is asked what, and what its result depends on. After a phase of a run, or of any
-checkpoint alone."""
+"""The stage: the checkpoint, its tasks, and the inputs of the result. After a phase of a run, or of any checkpoint
+alone."""
 
 import re
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ TOKENS = "eval/tokens"
 
 @dataclass(frozen=True)
 class CorpusDecisions(Inputs[Node]):
-    """What is known and decided about the documents of a corpus."""
+    """The documents of a corpus, with their scores and the decisions about them."""
 
     score: Node
     filter: Node
@@ -54,7 +54,7 @@ class PhaseInputs(Inputs[Node]):
 
 @dataclass(frozen=True)
 class Origin:
-    """What a store knows of a checkpoint: `key` of the result that holds it, "" if none does, and the folder of the
+    """A store's metadata of a checkpoint: `key` of the result that holds it, "" if none does, and the folder of the
     `tokenizer` that it was made with, None if no store has it."""
 
     key: str = ""
@@ -75,7 +75,7 @@ def stage(
 ) -> Stage:
     """Score the checkpoint of a phase, whose number is `subject`, or of the fine-tune of this name, on held-out
     documents of every corpus, on the SQL questions that corpora bring, and on the tasks that `section` of a recipe in
-    `folder` names. With `early`, score weights that the training keeps while it goes on, in place of its checkpoint.
+    `folder` names. With `early`, score weights that the training saves while it continues, instead of its checkpoint.
 
     Raises RecipeError if a task is not known.
     """
@@ -112,7 +112,8 @@ def stage(
 
 
 def missing_evaluation_data(section: EvaluateSection, folder: Path) -> str:
-    """Which files the tasks of a recipe in `folder` lack, with the mend; "" if all are there. Raises RecipeError."""
+    """The files that the tasks of a recipe in `folder` lack, with the remedy; "" if all are there. Raises
+    RecipeError."""
     lacking = _suite(section, folder).missing_files()
     if not lacking:
         return ""
@@ -137,10 +138,9 @@ def checkpoint_stage(
 ) -> Stage:
     """Score the checkpoint in a folder, ours or Hugging Face's, on a suite, and compare it with `previous`.
 
-    `label` names it for people; `tokenizer` is the folder of its tokenizer, where that is not the one that it was made
-    with by its `origin`, or has beside it. Raises ValueError if the folder holds no checkpoint, or the
-    tokenizer is another model's or lacks the chat template that the suite asks for, CheckpointError where it cannot be
-    read.
+    `label` names it for people; `tokenizer` is the folder of its tokenizer, if that is neither the one of its `origin`
+    nor the one next to it. Raises ValueError if the folder holds no checkpoint, or the tokenizer is another model's or
+    lacks the chat template that the suite asks for, CheckpointError if it cannot be read.
     """
     # torch takes seconds to import, and building the graph of a run must not.
     from pipelines.evaluate.asking.chat import asked_in_chat
@@ -150,7 +150,7 @@ def checkpoint_stage(
     source = ModelSource(checkpoint, tokenizer or origin.tokenizer, execution.device, execution.dtype)
     source.require()
     source.require_shareable(execution.expert_parallel_size)
-    # A tokenizer that does not fit is told now, and not after a cluster was started.
+    # A tokenizer that does not fit is reported now, and not after a cluster was started.
     require_fit(source, origin.tokenizer)
     asked_in_chat(source, suite.chat)
     params = {"model": source.digest(), "suite": suite.params()}
@@ -214,7 +214,7 @@ def vllm_stage(label: str, source: "ModelSource", suite: Suite) -> Stage:
 def rescoring_stage(label: str, folder: Path, key: str, suite: Suite) -> Stage:
     """Judge the answers of an evaluation again by a suite, without the model.
 
-    `folder` holds the result with `key`. What judging depends on besides is the code, so that is part of the key.
+    `folder` holds the result with `key`. Judging also depends on the code, so that is part of the key.
     """
     return Stage(
         "evaluate",

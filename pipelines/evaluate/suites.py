@@ -13,7 +13,7 @@ from pipelines.evaluate.tasks.harness.named import HarnessOptions
 from pipelines.extension import Extension
 
 ENTERPRISE = ("humaneval_plus", "mbpp_plus", "spider", "ifeval")
-"""What enterprise intelligence is made of."""
+"""The benchmarks of enterprise intelligence."""
 LANGUAGE = (
     "arc_easy",
     "arc_challenge",
@@ -29,7 +29,7 @@ LANGUAGE = (
 )
 """The eleven tasks of language understanding that Arctic was judged by."""
 LONG = ("long_passkey", "long_multi_key", "long_variable_tracking", "long_common_words")
-"""What a model finds again in texts of 4 to 128 KB."""
+"""Retrieval in texts of 4 to 128 KB."""
 SUITES: Mapping[str, tuple[str, ...]] = {
     "enterprise": (*ENTERPRISE, "gsm8k"),
     "academic": (*LANGUAGE, "mmlu", "gsm8k"),
@@ -49,8 +49,8 @@ SMOKE_NEW_TOKENS = 64
 
 @dataclass(frozen=True)
 class Suite:
-    """What is asked of a checkpoint: `tasks` by name, whose files lie under `root`; at most `limit` items of each, and
-    at most `max_new_tokens` for an answer where a task would give more.
+    """The tasks for a checkpoint: `tasks` by name, whose files are under `root`; at most `limit` items of each, and at
+    most `max_new_tokens` for an answer if a task would give more.
 
     `unsafe`: the user's words where code may run without isolation, see `pipelines.sandbox`. `own`: tasks of
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
@@ -69,7 +69,7 @@ class Suite:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is asked."""
+        """Whether there are no tasks."""
         return not (self.tasks or self.own or self.harness)
 
     def build(self, chat: bool) -> list[Task]:
@@ -89,9 +89,9 @@ class Suite:
         return tuple(sorted({name for task in self.build(chat=False) for name in task.packages}))
 
     def params(self) -> dict[str, object]:
-        """What results depend on, as plain data: how each task is asked and judged, how many items, and what the files
-        say. That a file is missing is part of it, so that a task which was skipped is measured once it is there. Which
-        of the two ways a task is asked in follows from `chat` and the model, which is in the key as well."""
+        """The inputs of results, as plain data: the protocol of each task, the number of items, and the content of the
+        files. That a file is missing is part of it, so that a task which was skipped is measured once it is there. The
+        form of a task follows from `chat` and the model, which is in the key as well."""
         pairs = list(zip(self.build(chat=True), self.build(chat=False), strict=True))
         files = sorted({file for task, _ in pairs for file in task.files})
         return {
@@ -119,7 +119,7 @@ def unknown_task(name: str) -> str:
 
 
 Factory = Callable[[Suite, bool], Task]
-"""The task of a suite, for a model that is asked in the chat, or one that is not."""
+"""The task of a suite, for a model that is asked in the chat, or for one that is not."""
 
 
 def _code(name: str) -> Factory:
@@ -145,7 +145,7 @@ def _ifeval(name: str, way: str) -> Factory:
 
 
 def _long(name: str) -> Factory:
-    # A text that goes on is asked of every model alike: a base model retrieves before it follows instructions.
+    # Continued texts are asked of every model alike: a base model retrieves before it follows instructions.
     def make(_suite: Suite, _chat: bool) -> Task:
         from pipelines.evaluate.tasks.long_context.task import LongContext
 
@@ -155,7 +155,7 @@ def _long(name: str) -> Factory:
 
 
 def _harness(name: str) -> Factory:
-    # The harness asks without a chat template unless it is told otherwise, and published scores are mostly so.
+    # The harness asks without a chat template by default, and most published scores do so.
     def make(suite: Suite, _chat: bool) -> Task:
         from pipelines.evaluate.tasks.harness.task import HarnessTask
 

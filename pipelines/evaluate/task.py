@@ -14,10 +14,10 @@ from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, R
 class Item:
     """One question.
 
-    `text`: what must not have been trained on; `gold`: whatever the checker needs, nothing of which goes to the model;
-    `gold_text`: the right answer for people to read; `cluster`: what items that are not independent share (subject,
-    article, database), "" if they are; `chance`: the accuracy of guessing; `place`: file of the data root and row in
-    it from 0, by which the contamination that `score` found is known.
+    `text`: the text that must not have been trained on; `gold`: data for the checker, none of which goes to the model;
+    `gold_text`: the right answer for people to read; `cluster`: id that dependent items share (subject, article,
+    database), "" if they are independent; `chance`: the accuracy of guessing; `place`: file of the data root and row in
+    it from 0, by which the contamination findings of `score` are matched.
     """
 
     item_id: str
@@ -31,7 +31,7 @@ class Item:
 
     @property
     def prompt(self) -> str:
-        """What the first request shows to the model, "" if nothing is asked."""
+        """The first prompt that the model reads, "" if nothing is asked."""
         if not self.requests:
             return ""
         first = self.requests[0]
@@ -39,8 +39,8 @@ class Item:
 
 
 class Share(NamedTuple):
-    """What an item adds to a measure, which is the sum of `part` over the sum of `whole`: 1 of 1 for a right answer,
-    bits of bytes for bits per byte, followed of given instructions."""
+    """The addend of an item to a measure, which is the sum of `part` over the sum of `whole`: 1 of 1 for a right
+    answer, bits of bytes for bits per byte, followed of given instructions."""
 
     part: float
     whole: float
@@ -48,8 +48,8 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """`shares` by measure, such as "acc" and "gold_bits_per_byte"; the `answer` as judged; `reason`: "correct", or what
-    is wrong in a few words; `chance`: as of Item, if only judging shows it."""
+    """`shares` by measure, such as "acc" and "gold_bits_per_byte"; the `answer` as judged; `reason`: "correct", or the
+    error in a few words; `chance`: as of Item, if only judging shows it."""
 
     shares: Mapping[str, Share]
     answer: str
@@ -76,17 +76,17 @@ class TaskResult:
         return "chat" if any(isinstance(one, Generation) and one.form == "message" for one in requests) else "base"
 
     def shares(self) -> dict[str, list[Share]]:
-        """What each item adds, by measure; a whole of 0 if an item has no part in a measure."""
+        """The addends of each item, by measure; a whole of 0 if an item has no part in a measure."""
         measures = dict.fromkeys(name for verdict in self.verdicts for name in verdict.shares)
         nothing = Share(0.0, 0.0)
         return {name: [verdict.shares.get(name, nothing) for verdict in self.verdicts] for name in measures}
 
 
 class Task(Protocol):
-    """`name` as in a suite ("humaneval_plus"); `headline`: the measure that stands for the task; `protocol`: shots,
-    prompt and scoring in one line, beside every score; `files`: those of the data root that it reads; `runs`: the
-    language of answers that judging runs in the sandbox, "" if it runs none; `packages`: distributions of the extra
-    `evaluate` that it needs."""
+    """`name` as in a suite ("humaneval_plus"); `headline`: the headline measure of the task; `protocol`: shots, prompt
+    and scoring in one line, shown with every score; `files`: those of the data root that it reads; `runs`: the language
+    of answers that judging runs in the sandbox, "" if it runs none; `packages`: distributions of the extra `evaluate`
+    that it needs."""
 
     @property
     def name(self) -> str: ...
@@ -109,7 +109,7 @@ class Task(Protocol):
 
 
 def form_of(chat: bool) -> Literal["plain", "message"]:
-    """`form` of a Generation that is asked in the chat, or as text that goes on."""
+    """`form` of a Generation that is asked in the chat, or as text to continue."""
     return "message" if chat else "plain"
 
 
@@ -119,18 +119,18 @@ def way_of(chat: bool) -> str:
 
 
 def drawn(names: Sequence[str], count: int | None) -> list[int]:
-    """Places of `count` of `names` (all, where it is None or there are fewer), in the order of the names' digests: the
+    """Indices of `count` of `names` (all, if it is None or there are fewer), in the order of the names' digests: the
     same for every checkpoint, and spread over the whole."""
     order = sorted(range(len(names)), key=lambda index: hashlib.sha256(names[index].encode()).digest())
     return order[:count]
 
 
 def bits_of(answer: Answer, text: str) -> Share:
-    """Bits that a model needs for `text`, of its UTF-8 bytes. Raises TypeError where `answer` is no likelihood."""
+    """Bits that a model needs for `text`, of its UTF-8 bytes. Raises TypeError if `answer` is not a likelihood."""
     if not isinstance(answer, Likelihood):
         raise TypeError(f"{answer}: not the answer to a log-likelihood")
     return Share(-answer.log_probability / math.log(2), float(len(text.encode())))
 
 
 class DataError(UserError):
-    """Evaluation data cannot be used: the message names the file and the mend."""
+    """Evaluation data cannot be used: the message names the file and the remedy."""

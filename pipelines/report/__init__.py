@@ -1,4 +1,4 @@
-"""One offline page that tells the whole run, and its figures."""
+"""One offline page about the whole run, and its figures."""
 
 from pipelines.report.stage import stage
 

@@ -1,4 +1,4 @@
-"""The end of a run: everything that its stages tell, on one page."""
+"""The end of a run: the results of all its stages on one page."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -15,7 +15,7 @@ FIGURES = "figures"
 def stage(title: str, stages: Mapping[str, Stage]) -> Stage:
     """Write report.html and figures/*.png about `stages`, all stages of one run by id.
 
-    Seconds and provenance stand in the page, so two builds of it differ where those do; the figures never do.
+    The page contains seconds and provenance, so two builds of it differ if those do; the figures never do.
     """
     return Stage("report", "", 6, {"title": title}, dict(stages), partial(_report, title), Resources(num_cpus=1))
 

@@ -1,9 +1,9 @@
-"""Runs what a model wrote, Python and SQL, without Docker, root or another package.
+"""Runs programs that a model wrote, Python and SQL, without Docker, root or another package.
 
 A program gets a fresh process that the kernel locks down before the program is read: landlock (it reads the standard
 library and writes nothing), a seccomp filter that leaves the system calls of a computing Python, no capabilities,
-resource limits, and namespaces where the machine allows them. `preflight` attacks all of it and raises where one
-attack works.
+resource limits, and namespaces if the machine allows them. `preflight` attacks all of it and raises if one attack
+works.
 """
 
 from pipelines.sandbox.battery import PreflightError, preflight

@@ -26,8 +26,8 @@ from pipelines.sandbox.sql.sandbox import SqlSandbox
 ATTACK_LIMITS = Limits(memory_bytes=256 << 20)
 SQL_CPU_S = 0.2
 WEAKEST = Ceiling(landlock_abi=1, namespaces=False)
-"""The least that a sandbox is used with. What holds here must hold without what newer kernels add, so that a machine
-that lacks it, or loses it by an update of its settings, is as safe."""
+"""The least that a sandbox is used with. Protection here must not depend on features of newer kernels, so that a
+machine that lacks them, or loses them by an update of its settings, is as safe."""
 CEILINGS = {ALL: "with all that this machine offers", WEAKEST: "with landlock's first ABI and without namespaces"}
 VICTIM = "import sys; sys.stdin.read()"
 
@@ -38,11 +38,11 @@ class PreflightError(ArcticError, RuntimeError):
 
 @cache
 def preflight(language: Literal["python", "sql"]) -> None:
-    """Runs every attack of a language in a sandbox as this machine has it, and in one of the oldest kernel that is
-    allowed, once in a process that asks.
+    """Runs every attack of a language in a sandbox with all features of this machine, and in one with those of the
+    oldest kernel that is allowed, once per process.
 
     Raises:
-        PreflightError: some attack was not stopped; the message lists them with what became of them.
+        PreflightError: some attack was not stopped; the message lists them with their outcomes.
         SandboxUnavailableError: this machine cannot isolate.
     """
     if language == "python":
@@ -59,7 +59,7 @@ def preflight(language: Literal["python", "sql"]) -> None:
 
 
 def python_failures(attacks: tuple[Attack, ...], ceiling: Ceiling = ALL) -> list[str]:
-    """What became of each attack that was not stopped; [] where all were."""
+    """The outcome of each attack that was not stopped; [] if all were."""
     failures = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -82,7 +82,7 @@ def python_failures(attacks: tuple[Attack, ...], ceiling: Ceiling = ALL) -> list
 
 
 def attacks_for(sandbox: PythonSandbox, attacks: tuple[Attack, ...]) -> list[Attack]:
-    """Those that this sandbox must stop: all, or all but those that only see what is there."""
+    """Attacks that this sandbox must stop: all, or all except those that only see metadata."""
     return [attack for attack in attacks if sandbox.has_own_root or not attack.needs_own_root]
 
 
@@ -97,7 +97,7 @@ def victim() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def sql_failures(attacks: tuple[SqlAttack, ...], ceiling: Ceiling = ALL) -> list[str]:
-    """What became of each attack that was not stopped; [] where all were."""
+    """The outcome of each attack that was not stopped; [] if all were."""
     with SqlSandbox(cpu_s=SQL_CPU_S, ceiling=ceiling) as sandbox:
         replies = [(attack, sandbox.run(SCRIPT, attack.query)) for attack in attacks]
     return [
@@ -108,7 +108,7 @@ def sql_failures(attacks: tuple[SqlAttack, ...], ceiling: Ceiling = ALL) -> list
 
 
 def make_facts(folder: Path, victim_id: int) -> dict[str, object]:
-    """What attacks are told, with a secret in `folder`."""
+    """The arguments of attacks, with a secret in `folder`."""
     secret = folder / "secret"
     secret.write_text("kept")
     return {
@@ -122,7 +122,7 @@ def make_facts(folder: Path, victim_id: int) -> dict[str, object]:
 
 
 def run_attack(sandbox: PythonSandbox, attack: Attack, target: dict[str, object]) -> CallReply:
-    """What became of the attack's call, or of its program where that already ended."""
+    """The outcome of the attack's call, or of its program if that already ended."""
     reply = sandbox.call(attack.program, "attack", [[target]], cpu_s=attack.cpu_s)
     return reply.load if reply.calls[0].outcome == NOT_RUN or reply.load.outcome != RETURNED else reply.calls[0]
 

@@ -1,4 +1,4 @@
-"""What the sandbox's processes say to each other: frames of bytes over pipes, and the names of what can happen."""
+"""The protocol between the sandbox's processes: frames of bytes over pipes, and the names of outcomes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def send_headed(descriptor: int, header: dict[str, Any], content: bytes) -> None
 
 
 def receive_headed(descriptor: int) -> tuple[dict[str, Any], bytes]:
-    """Reads what `send_headed` wrote; no header where the frame is empty."""
+    """Reads a message of `send_headed`; no header if the frame is empty."""
     header, _, content = receive(descriptor).partition(b"\n")
     return json.loads(header or b"{}"), content
 

@@ -29,7 +29,8 @@ class SandboxUnavailableError(ArcticError, RuntimeError):
 
 @dataclass(frozen=True)
 class Answer:
-    """`reply`: what the program's process says, parsed, where the outcome is RETURNED; else `error` says why not."""
+    """`reply`: the parsed reply of the program's process if the outcome is RETURNED; else `error` contains the
+    reason."""
 
     outcome: str
     error: str
@@ -38,11 +39,11 @@ class Answer:
 
 
 class Zygote:
-    """The parent of all programs, started when first needed, and again where it was killed.
+    """The parent of all programs, started when first needed, and again if it was killed.
 
     Args:
-        unsafe: UNSAFE to run programs where a protection is missing.
-        ceiling: what is used at most of what the machine offers.
+        unsafe: UNSAFE to run programs if a protection is missing.
+        ceiling: maximum of the machine's protections to use.
 
     Raises:
         ValueError: `unsafe` is neither empty nor UNSAFE.
@@ -57,7 +58,7 @@ class Zygote:
         self.isolation: Isolation | None = None
 
     def start(self) -> None:
-        """Raises SandboxUnavailableError if something is missing and `unsafe` does not say so."""
+        """Raises SandboxUnavailableError if something is missing and `unsafe` does not allow that."""
         if self._process is not None:
             return
         if sys.platform != "linux":
@@ -88,7 +89,7 @@ class Zygote:
             )
 
     def stop(self) -> None:
-        """Ends it and whatever it started."""
+        """Ends it and every process that it started."""
         if self._process is None:
             return
         process, self._process = self._process, None

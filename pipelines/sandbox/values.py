@@ -1,4 +1,4 @@
-"""Plain values as JSON, with a tag where JSON has no type of its own."""
+"""Plain values as JSON, with a tag for types that JSON lacks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ class TooLargeError(PlainError):
 
 
 def encode(value: object) -> Plain:
-    """What JSON can carry of `value`, types included; a subclass of a plain type is not plain.
+    """The JSON form of `value`, types included; a subclass of a plain type is not plain.
 
     Raises:
         PlainError: some part is of another type, too many keys, or nested too deeply.
@@ -87,7 +87,7 @@ ENCODERS: dict[type, Callable[[Any], Plain]] = {
 
 
 class _Decoder:
-    """Makes one value, and counts what that costs over all its parts."""
+    """Makes one value, and sums the cost of all its parts."""
 
     def __init__(self) -> None:
         self._elements = self._hash_work = 0

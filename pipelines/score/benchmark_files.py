@@ -1,4 +1,4 @@
-"""Evaluation files as texts: which item, which field, what it says."""
+"""Evaluation files as texts, with item and field."""
 
 import csv
 import gzip
@@ -14,7 +14,7 @@ SUFFIXES = (".jsonl", ".json", ".tsv", ".parquet")
 
 
 class BenchmarkText(NamedTuple):
-    """One field of one item, numbered from 0 as it stands in the file."""
+    """One field of one item, numbered from 0 in the order of the file."""
 
     item: int
     field: str
@@ -25,7 +25,7 @@ def read_benchmark(path: Path, fields: Sequence[str]) -> Iterator[BenchmarkText]
     """The texts of `fields` of every item in the evaluation file at `path`.
 
     Lists of strings are joined by line breaks; an empty field is passed over. Raises ValueError, naming file, item and
-    field, where something else stands there.
+    field, if it holds anything else.
     """
     for number, item in enumerate(_items(path)):
         for field in fields:

@@ -1,9 +1,9 @@
-"""Evaluation items inside training text: seeds find where one may stand, an alignment tells how much of it does.
+"""Evaluation items inside training text: seeds find candidates, and an alignment measures the shared part.
 
-A text holds an item when most of the item's words stand there in the item's order. Runs of SEED_WORDS words are looked
-up; around each that is found, the longest common subsequence of words is counted (Wagner and Fischer 1974). Changing k
-of an item's W words leaves a run of (W - k) / (k + 1) words, so with one word in ten changed a seed always survives
-from W = 10 on; whole n-grams of the usual 8 to 13 words would not. A single shared seed decides nothing.
+A text holds an item if most of the item's words occur in it in the item's order. Runs of SEED_WORDS words are looked
+up; around each hit, the longest common subsequence of words is counted (Wagner and Fischer 1974). Changing k of an
+item's W words leaves a run of (W - k) / (k + 1) words, so with one word in ten changed a seed always survives from W =
+10 on; whole n-grams of the usual 8 to 13 words would not. A single shared seed decides nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,11 +17,11 @@ from pipelines.score.text.characters import MULTIPLIER, Characters
 
 SEED_WORDS = 5
 MIN_ITEM_WORDS = 8
-"""Shorter items ("What is the capital of France?") stand in innocent text: they are left out, and counted."""
+"""Shorter items ("What is the capital of France?") occur in innocent text: they are left out, and counted."""
 MAX_ITEM_WORDS = 512
 """Longer items are looked for by their start."""
 MAX_SEED_ITEMS = 64
-"""A run of words that more items share says nothing about any of them."""
+"""A run of words that more items share is no evidence for any of them."""
 MIN_SHARE = 0.6
 """Share of an item's words below which nothing is recorded."""
 EXCERPT_CHARACTERS = 300
@@ -29,7 +29,7 @@ _FILTER_BITS = 20
 
 
 class Hit(NamedTuple):
-    """`share` of the words of `item` (one field of it) stand between the characters `start` and `end` of a text."""
+    """`share` of the words of `item` (one field of it) occur between the characters `start` and `end` of a text."""
 
     benchmark: str
     item: int
@@ -42,7 +42,8 @@ class Hit(NamedTuple):
 @dataclass(frozen=True)
 class BenchmarkIndex:
     """Items by number: `names` (benchmark, item, field), `words` of all with `offsets`; seeds in order, each with its
-    places: `seed_items` and `seed_places` (in the item) from `seed_offsets` on. `maybe`: which leading bits seeds have.
+    positions: `seed_items` and `seed_places` (in the item) from `seed_offsets` on. `maybe`: which leading bits seeds
+    have.
     """
 
     names: Sequence[tuple[str, int, str]]
@@ -56,7 +57,8 @@ class BenchmarkIndex:
     num_too_short: int
 
     def find(self, characters: Characters) -> list[Hit]:
-        """The items of which at least MIN_SHARE stands in a text, each once at its best place, in the index's order."""
+        """The items of which at least MIN_SHARE occurs in a text, each once at its best position, in the index's
+        order."""
         if not self.names:
             return []
         words = characters.words
@@ -71,7 +73,7 @@ class BenchmarkIndex:
         ]
 
     def _seeds_in(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(place in the text, item, place in the item) of every seed found."""
+        """(position in the text, item, position in the item) of every seed in the text."""
         runs = _runs(hashes)
         starts = np.flatnonzero(self.maybe[(runs >> np.uint64(64 - _FILTER_BITS)).astype(np.int64)])
         slots = np.minimum(np.searchsorted(self.seeds, runs[starts]), max(len(self.seeds) - 1, 0))
@@ -115,7 +117,7 @@ def build_index(texts: Iterable[tuple[str, int, str, str]]) -> BenchmarkIndex:
 
 
 def _columns(runs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(seed, item, place in the item) of all runs of all items."""
+    """(seed, item, position in the item) of all runs of all items."""
     if not runs:
         return np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
     sizes = [len(run) for run in runs]
@@ -154,8 +156,8 @@ def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
 
     @njit(nogil=True)
     def align(text: Any, words: Any, offsets: Any, items: Any, shifts: Any, min_share: float) -> Any:
-        """(item, share, first word, last word) of the best place of each item that reaches `min_share`. `shifts`:
-        where in the text an item would start by each seed, in order within each item."""
+        """(item, share, first word, last word) of the best position of each item that reaches `min_share`. `shifts`:
+        positions in the text at which an item would start by each seed, in order within each item."""
         alignments: Any = [(np.int64(0), 0.0, np.int64(0), np.int64(0)) for _ in range(0)]
         start = 0
         while start < len(items):
@@ -164,7 +166,7 @@ def _align() -> Callable[..., list[tuple[int, float, int, int]]]:
             best, first, last, looked = 0, 0, 0, -(2**62)
             end = start
             while end < len(items) and items[end] == items[start]:
-                # A window reaches `slack` words to both sides, so the next one starts where this one does not reach.
+                # A window reaches `slack` words to both sides, so the next one starts beyond its end.
                 if shifts[end] > looked + slack:
                     looked = shifts[end]
                     low, high = max(0, looked - slack), min(len(text), looked + len(item) + slack)

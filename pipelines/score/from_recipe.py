@@ -25,7 +25,7 @@ from pipelines.score.scorer import Scorer
 
 def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
     """Digests of all files that `section` of a recipe in `folder` names, in its order. Raises RecipeError if one is
-    missing or is not what it should be."""
+    missing or invalid."""
     pins: dict[str, Any] = {}
     for field in ("url_lists", "word_lists"):
         pins[field] = [
@@ -57,14 +57,14 @@ def score_columns(section: ScoreSection, folder: Path) -> list[pa.Field]:
 
 
 def params(section: ScoreSection, pins: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `section` a key depends on: what the files contain, never where they lie."""
+    """The part of `section` that a key depends on: the content of the files, never their paths."""
     plain = section.identity()
     del plain["scorers"]
     return {**plain, "pins": dict(pins)}
 
 
 def load_scorer(section: ScoreSection, pins: Mapping[str, Any], folder: Path) -> Scorer:
-    """The scorer of `section`; its files lie relative to `folder`. Kept for the next shard of this process."""
+    """The scorer of `section`; its files lie relative to `folder`. Cached for the next shard of this process."""
     return _load(canonical_json(section.as_params()), canonical_json(pins), folder)
 
 
@@ -97,7 +97,7 @@ def _load(section_json: str, pins_json: str, folder: Path) -> Scorer:
 
 
 def pinned_file(folder: Path, path: str, digest: str) -> Path:
-    """The file at `path`. Raises RuntimeError if it is not the one that was pinned."""
+    """The file at `path`. Raises RuntimeError if it has changed since its fingerprint was taken."""
     file = folder / path
     if file_digest(file) != digest:
         raise RuntimeError(f"{file}: changed since the run was planned. Start the run again.")

@@ -43,7 +43,8 @@ class DocumentScorer(Protocol):
 
 
 def own_fields(scorers: Iterable[DocumentScorer]) -> list[pa.Field]:
-    """The columns that `scorers` add, in their order. Raises ScorerError if a name is taken or a type is no number."""
+    """The columns that `scorers` add, in their order. Raises ScorerError if a name is taken or a type is not
+    numeric."""
     fields: dict[str, pa.Field] = {}
     for scorer in scorers:
         name = type(scorer).__name__

@@ -20,13 +20,13 @@ def score_documents(
     Args:
         documents: Texts, or documents as `read_documents` gives them; one row of the result each, in order.
         section: The fields of `[score]` of a corpus recipe. Default: those of a recipe without that section.
-        folder: Where the paths in `section` start.
+        folder: Folder of the relative paths in `section`.
 
     Returns:
         A table with the columns of `pipelines.artifacts.scores.SCORES`, then those of your own scorers.
 
     Raises:
-        RecipeError: A file of `section` is missing or is not what it should be.
+        RecipeError: A file of `section` is missing or invalid.
 
     Example:
         >>> from pipelines import score_documents

@@ -18,7 +18,7 @@ from pipelines.score.text.prose import prose_scores
 
 
 class Scored(NamedTuple):
-    """`row`: the columns of SCORES but `doc_id`; `pii`, `hits`: what the sidecars hold."""
+    """`row`: the columns of SCORES but `doc_id`; `pii`, `hits`: rows of the sidecars."""
 
     row: Mapping[str, Any]
     pii: list[Finding]

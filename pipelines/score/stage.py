@@ -1,4 +1,4 @@
-"""The stage `score`: the one reading of the text on which all decisions rest."""
+"""The stage `score`: reads the text once, and all decisions depend on its scores."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The engine on a thread of its own, and the requests of an asyncio loop that wait for its tokens."""
+"""The engine on a separate thread, and the requests of an asyncio loop that wait for its tokens."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ class EngineLoop:
 
     Args:
         engine: used by the loop's thread alone.
-        max_waiting: requests beyond those that the engine runs side by side.
+        max_waiting: requests beyond those that the engine runs concurrently.
         max_running: requests that it runs side by side.
     """
 
@@ -93,7 +93,7 @@ class EngineLoop:
             self.cancel(ticket)
 
     def cancel(self, ticket: Ticket) -> None:
-        """Free what the request holds, if it has not ended."""
+        """Free the resources of the request, if it has not ended."""
         with self._changed:
             ticket.is_cancelled = True
             self._changed.notify()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What a replica serves.
+    """The model of a replica, and its limits.
 
     Attributes:
         checkpoint: Folder of the checkpoint.
@@ -21,12 +21,12 @@ class ServeOptions:
         tokenizer: Folder of its tokenizer; None for the checkpoint's own.
         token: Bearer token that a request must carry; None for none.
         max_batch: Answers of one replica that grow side by side.
-        max_queue: Requests of one replica that wait for a place beyond those.
+        max_queue: Requests of one replica that wait for a slot beyond those.
         max_model_len: Tokens of a prompt with its answer; None for the model's positions.
         num_threads: CPU threads of a replica.
         num_gpus: GPUs of a replica; with one, the model runs in bfloat16.
         stream_window: Newest tokens that each token sees, so that texts have no end; None for all tokens.
-        stream_sinks: First tokens that each token sees beside the window.
+        stream_sinks: First tokens that each token attends to in addition to the window.
     """
 
     checkpoint: str

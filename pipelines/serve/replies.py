@@ -37,7 +37,7 @@ def usage(completions: Sequence[Completion]) -> dict[str, Any]:
 
 
 def finish_reason(completion: Completion | None) -> str | None:
-    """OpenAI's name of what ended the answer; None while it grows."""
+    """OpenAI's name of the reason why the answer ended; None while it grows."""
     return FINISH_REASONS.get(completion.finish or "") if completion else None
 
 
@@ -97,7 +97,7 @@ def chat_logprobs(codec: TextCodec, completion: Completion) -> dict[str, Any]:
 
 
 def _top(codec: TextCodec, row: TokenLogprobs) -> dict[str, float]:
-    """By text, the largest of tokens that read alike. The token itself is always among them, as OpenAI has it."""
+    """By text, the largest of tokens that read alike. The token itself is always among them, as in OpenAI's API."""
     top: dict[str, float] = {}
     for token, logprob in [*row.top.items(), (row.token, row.logprob)]:
         text = codec.decode([token])

@@ -14,7 +14,7 @@ MAX_LOGPROBS = 20
 
 
 class StreamOptions(BaseModel):
-    """What a stream carries besides text."""
+    """Content of a stream besides text."""
 
     model_config = ConfigDict(extra="forbid")
     include_usage: bool = False
@@ -37,7 +37,7 @@ class Common(BaseModel):
     user: str | None = None
 
     def options(self, max_new_tokens: int | None) -> WritingOptions:
-        """How the answer is written. Without a seed, every request has draws of its own."""
+        """How the answer is written. Without a seed, every request has independent samples."""
         seed = secrets.token_hex(8) if self.seed is None else str(self.seed)
         stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         sampling = Sampling(self.temperature, self.top_p, self.top_k, self.min_p, seed)
@@ -45,7 +45,7 @@ class Common(BaseModel):
 
 
 class CompletionRequest(Common):
-    """Body of /v1/completions. Ids may take the place of a text."""
+    """Body of /v1/completions. A list of ids may replace a text."""
 
     prompt: str | list[int] | list[str] | list[list[int]]
     max_tokens: int | None = Field(DEFAULT_TOKENS, ge=0)

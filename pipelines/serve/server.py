@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 PACKAGES = ("fastapi", "prometheus_client")
-"""Of the extra `serve`, besides what Ray Serve itself imports."""
+"""Of the extra `serve`, besides the imports of Ray Serve itself."""
 USER = "arctic serve"
 NAME = "arctic"
 
@@ -63,7 +63,7 @@ def run_application(
             from ray.serve.config import HTTPOptions
         except ImportError as error:
             raise broken("ray", USER, error) from error
-        # Ray sets handlers of its own when it starts.
+        # Ray sets its own handlers when it starts.
         stop = _stop_on_signals()
         serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=scale.host, port=scale.port))
         try:
@@ -71,7 +71,7 @@ def run_application(
             if not stop.is_set():
                 on_ready(f"http://{scale.host}:{scale.port}")
             stop.wait()
-            # Replicas finish what they have, for at most scale.drain_s.
+            # Replicas finish their requests, for at most scale.drain_s.
             serve.delete(NAME)
         finally:
             serve.shutdown()

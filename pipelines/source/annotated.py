@@ -14,7 +14,7 @@ from pipelines.source.protocol import InputSplit
 
 @dataclass(frozen=True)
 class Annotated:
-    """The documents of annotation `annotation` of `corpus`, a shard for each of its own."""
+    """The documents of annotation `annotation` of `corpus`, one shard for each shard of the corpus."""
 
     corpus: str
     annotation: str

@@ -1,4 +1,4 @@
-"""Where the reader of an input puts its documents, and what it counts of the rest."""
+"""The sink that the reader of an input writes documents to, with counts of everything else."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from pipelines.artifacts.documents import HELDOUT, SECOND_CHOICE, Document, draw
 Extractor = Literal["cascade", "main_content", "all_text"]
 """How HTML becomes text; see `source.extractor` of a corpus recipe."""
 TextFormat = Literal["text", "markdown"]
-"""What text of HTML looks like; see `source.text_format` of a corpus recipe."""
+"""The format of text from HTML; see `source.text_format` of a corpus recipe."""
 
 
 class DocumentTarget(Protocol):
-    """What takes the documents, such as a shard's file."""
+    """A sink of documents, such as a shard's file."""
 
     def write(self, document: Document) -> int:
         """Take a document; returns the bytes of its text. Raises UnicodeEncodeError if it cannot be stored."""
@@ -37,7 +37,7 @@ class DocumentSink:
     counts: Counter[str] = field(default_factory=Counter)
 
     def write(self, document: Document) -> None:
-        """Write a document, or set it aside where one of its fields is no text that can be stored."""
+        """Write a document, or set it aside if one of its fields cannot be stored as text."""
         try:
             self.counts["bytes"] += self.writer.write(document)
         except UnicodeEncodeError as error:
@@ -59,5 +59,5 @@ class DocumentSink:
         self.quarantined.append({"origin": masked(origin), "reason": masked(reason)})
 
     def draw_split(self, group: str) -> str:
-        """TRAIN or HELDOUT for the documents of `group`, such as a domain, which must not stand on both sides."""
+        """TRAIN or HELDOUT for the documents of `group`, such as a domain, which must not be in both splits."""
         return draw_split(group, self.heldout_fraction)

@@ -1,4 +1,4 @@
-"""What a user can mend about the inputs of a corpus."""
+"""Errors in the inputs of a corpus that a user can fix."""
 
 from arctic_errors import UserError
 

@@ -1,4 +1,4 @@
-"""From the inputs of a recipe to the fingerprints that fix what they hold, and to shards of work."""
+"""From the inputs of a recipe to fingerprints of their content, and to shards of work."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -23,7 +23,7 @@ from pipelines.source.protocol import FileKind, InputKind, InputSplit, QuestionK
 
 
 def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
-    """Plain data that fixes what the inputs of a recipe in `folder` contain. Raises RecipeError if one is missing."""
+    """Plain data that fixes the content of the inputs of a recipe in `folder`. Raises RecipeError if one is missing."""
     pins, input_folder = [], InputFolder(folder)
     for number, item in enumerate(section.inputs, start=1):
         field = f"source.inputs.{number}"
@@ -92,7 +92,7 @@ def plan(
 ) -> list[InputSplit]:
     """The splits of all inputs, in the order of the recipe and never in the order of folders.
 
-    The fingerprint of each fixes what comes of it: a file more or less leaves the others' shards as they are.
+    The fingerprint of each fixes its result: adding or removing a file leaves the others' shards unchanged.
     """
     input_folder = InputFolder(folder, results=results)
     return [
@@ -115,6 +115,6 @@ def _splits(item: Input, pinned: Any, folder: InputFolder) -> Iterator[InputSpli
 
 
 def identity(item: Input) -> dict[str, Any]:
-    """The fields of an input without the locations: what they contain is fingerprinted. Those of a class of the user's
-    stand in its fingerprint."""
+    """The fields of an input without the locations, whose content is fingerprinted. Those of a class of the user's are
+    in its fingerprint."""
     return {"kind": item.kind} if isinstance(item, ExtensionSection) else item.identity()

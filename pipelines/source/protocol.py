@@ -1,4 +1,4 @@
-"""Kinds of input: what a class offers so that a recipe can read from it.
+"""Kinds of input: the methods of a class that a recipe can read from.
 
 A class of your own is named in the recipe and has the same members:
 
@@ -28,7 +28,7 @@ from pipelines.source.io.local_files import FileType
 
 
 class SplitReader(Protocol):
-    """What one shard reads: a frozen dataclass of plain data, so that it can travel to a worker."""
+    """The data that one shard reads: a frozen dataclass of plain data, so that it can travel to a worker."""
 
     def read(self, sink: DocumentSink) -> None:
         """Write, skip or quarantine every record."""
@@ -39,16 +39,16 @@ class InputSplit(NamedTuple):
 
     reader: SplitReader
     fingerprint: Any = None
-    """Plain data that fixes what `reader` gives, such as a file's name and sha256, so that a changed file costs its own
-    shard only. None: the fingerprint of the whole input."""
+    """Plain data that fixes the output of `reader`, such as a file's name and sha256, so that a changed file costs its
+    own shard only. None: the fingerprint of the whole input."""
 
 
 class InputKind(Protocol):
     """A kind of input, made from the fields of its section in the recipe."""
 
     def fingerprint(self, folder: InputFolder) -> Any:
-        """Plain data that fixes what the input holds. Raises UserError, whose message starts with a field, if it cannot
-        be read."""
+        """Plain data that fixes the content of the input. Raises UserError, whose message starts with a field, if it
+        cannot be read."""
 
     def splits(self, fingerprint: Any, folder: InputFolder) -> Iterator[InputSplit]:
         """The parts of the input, in an order that no folder and no machine changes."""

@@ -40,7 +40,7 @@ def read_documents(
         url_field: Field or column that holds the URL. Default: the file's name and the row.
         extractor: How text is taken from HTML: "cascade", "main_content" or "all_text".
         text_format: Plain "text", or "markdown" with headings, lists, tables, code and formulas.
-        on_unreadable: Called with the place of a record that cannot be read, and the reason. Default: a warning.
+        on_unreadable: Called with the location of a record that cannot be read, and the reason. Default: a warning.
 
     Raises:
         InputError: There is no such file.

@@ -1,4 +1,4 @@
-"""What one shard of `source` does: read its split of the inputs, write documents, count what it passed over."""
+"""The work of one shard of `source`: read its split of the inputs, write documents, count passed-over records."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

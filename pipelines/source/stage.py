@@ -19,7 +19,7 @@ from pipelines.source.shards import Shard, read_shard
 
 
 class SourceError(UserError, RuntimeError):
-    """The inputs give no usable corpus: the message says what was found and what to do."""
+    """The inputs give no usable corpus: the message contains the counts and the remedy."""
 
 
 def stage(
@@ -32,7 +32,7 @@ def stage(
     """The documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`. `made`: annotations
     that inputs may read, by corpus and name.
 
-    Where files lie is not in the key: what they contain is.
+    The key depends on the content of files, not on their location.
     """
     params = {**section.as_params(), "inputs": [identity(item) for item in section.inputs], "pins": pins}
     if not section.read_pdf:
@@ -66,7 +66,7 @@ def _source(
     try:
         _require_readable(name, section, totals, context.quarantined)
     except SourceError:
-        # Files that could not be had today may be there tomorrow: the next attempt asks for them again.
+        # Files that could not be downloaded today may be available tomorrow: the next attempt asks for them again.
         forget_shards(context, [number for number, result in enumerate(results) if result.metrics.get("lost_files")])
         raise
     return {f"data/{count}": value for count, value in totals.items()} | {"data/quarantined": len(context.quarantined)}

@@ -55,7 +55,7 @@ class TextFiles:
 
 @dataclass(frozen=True)
 class TextFileGroup:
-    """Files with what fixes the content of each."""
+    """Files with the fingerprint of the content of each."""
 
     files: tuple[tuple[PlacedFile, Any], ...]
 
@@ -73,7 +73,7 @@ def take_file(path: Path, sink: DocumentSink, origin: str) -> None:
         document = _document(path.read_bytes(), sink, origin)
     except (UndecodablePageError, OSError) as error:
         sink.quarantine(origin, str(error))
-    # What the parsers of others raise on a page made to break them is not known beforehand.
+    # The exceptions of third-party parsers on a malicious page are not known beforehand.
     except Exception as error:
         sink.quarantine(origin, f"page cannot be read: {type(error).__name__}: {error}")
     else:

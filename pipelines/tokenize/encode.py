@@ -1,7 +1,7 @@
 """One shard of documents into one shard of packed sequences per split: the work that is spread over the cluster.
 
-Ids go to a file as they are made, and rows are gathered from it, so memory holds lengths and places, no tokens.
-They are the library's whichever encoder makes them: if one differs in a shard, the shard begins again with the next.
+Ids go to a file as they are made, and rows are gathered from it, so memory holds lengths and positions, no tokens. They
+are the library's whichever encoder makes them: if one differs in a shard, the shard begins again with the next.
 """
 
 import os
@@ -41,8 +41,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one split holds: `tokens` without padding and repeats, `placed` with repeats; `changed`: documents that
-    their tokens do not give back exactly."""
+    """The counts of one split: `tokens` without padding and repeats, `placed` with repeats; `changed`: documents that
+    their tokens do not reproduce exactly."""
 
     documents: int = 0
     text_bytes: int = 0
@@ -72,7 +72,7 @@ def encode_shard(shard: Shard, folder: Path) -> dict[str, Any]:
 
     Returns Counts by split, the name of the `encoder`, and the `differences` of those that are not trusted.
     """
-    # Shards are what runs in parallel; threads below them would only compete for the same cores.
+    # Shards run in parallel; threads below them would only compete for the same cores.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer = _read(shard.tokenizer, *(file_digest(shard.tokenizer / file) for file in (TOKENIZER_FILE, CONFIG_FILE)))
     differences: dict[str, str] = {}

@@ -1,5 +1,5 @@
-"""A tokenizer that exists: checked before anything starts, pinned by its digest, taken byte for byte but for what makes
-its ids random."""
+"""An existing tokenizer: checked before anything starts, pinned by its digest, copied byte for byte except for the
+parts that make its ids random."""
 
 import json
 import shutil
@@ -81,7 +81,7 @@ def _take(
 
 
 def _faults(tokenizer: Tokenizer, section: TokenizerSection) -> Iterator[str]:
-    """Field, value and mend of what keeps it from being used."""
+    """Field, value and remedy of each obstacle to using it."""
     added = tokenizer.get_added_tokens_decoder().values()
     special = sorted(token.content for token in added if token.special)
     if section.end_token not in special:
@@ -98,7 +98,7 @@ def _faults(tokenizer: Tokenizer, section: TokenizerSection) -> Iterator[str]:
         return
     if is_random(tokenizer):
         yield f"path = {section.path!r}: gives a text other ids each time. Take one that gives it the same."
-    # What Unicode holds for the same text is taken with a warning: many tokenizers compose letters and accents.
+    # Unicode-equivalent text is accepted with a warning: many tokenizers compose letters and accents.
     changed = [change for change in changes(tokenizer) if not _is_tolerated(change, tokenizer)]
     for text, returned in sorted(changed, key=lambda change: len(change.text))[:1]:
         yield (
@@ -117,7 +117,8 @@ def _shown(text: str) -> str:
 
 
 def _switch_off_sampling(file: Path) -> str:
-    """Write `file` again without what makes its encoding random; what that was, "" if there is nothing."""
+    """Write `file` again without the parts that make its encoding random; returns their description, "" if there are
+    none."""
     content = json.loads(file.read_text(encoding="utf-8"))
     sampling = {name: value for name in SAMPLING if (value := content["model"].get(name))}
     if sampling:

@@ -1,6 +1,6 @@
 """`arctic export tokens`: the documents of a packed corpus in the formats that other trainers read.
 
-Documents stand end to end in the order of the source, each as its text and one end id, whole again where packing had
+Documents are concatenated in the order of the source, each as its text and one end id, joined again if packing had
 split them. Formats, with `target` before the suffix:
 
     megatron    .bin, .idx            Megatron-LM's IndexedDataset, version 1: one sequence a document
@@ -8,7 +8,7 @@ split them. Formats, with `target` before the suffix:
     olmo        .npy, .csv.gz         dolma's and OLMo-core's: ids without a header, and start,end,id,src,loc a document
     npy         .npy                  one NumPy array of ids
 
-Beside each, .documents.parquet (EXPORTED) says which document stands where, in the names of the source.
+Each has a .documents.parquet (EXPORTED) with the offsets of its documents, in the names of the source.
 """
 
 import csv
@@ -47,7 +47,7 @@ MEGATRON_UINT16_VOCABULARY = 65_500
 
 @dataclass(frozen=True)
 class Export:
-    """What was written."""
+    """The written files and counts."""
 
     files: tuple[Path, ...]
     documents: int

@@ -15,9 +15,9 @@ ROWS_PER_BLOCK = 256
 
 @dataclass(frozen=True)
 class Placement:
-    """Which ids stand where, one entry a piece, sorted by row and start; int64 [P] each.
+    """The positions of ids, one entry a piece, sorted by row and start; int64 [P] each.
 
-    Ids `doc_start` .. `doc_start + length - 1` of document number `document` stand at `start` of row `row`.
+    Ids `doc_start` .. `doc_start + length - 1` of document number `document` are at `start` of row `row`.
     """
 
     row: np.ndarray
@@ -75,7 +75,7 @@ def _pieces(lengths: np.ndarray, row_length: int) -> tuple[np.ndarray, np.ndarra
 def _best_fit(lengths: list[int], row_length: int) -> tuple[np.ndarray, np.ndarray]:
     """(row, start) of each piece, in the order given."""
     rows_by_space: list[list[int]] = [[] for _ in range(row_length + 1)]
-    # Bit s of `spaces` is set where some row has s free ids: the best fit is the lowest set bit from `length` up.
+    # Bit s of `spaces` is set if some row has s free ids: the best fit is the lowest set bit from `length` up.
     spaces = 0
     num_rows = 0
     rows = []

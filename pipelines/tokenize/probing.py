@@ -1,4 +1,4 @@
-"""What a tokenizer does to hostile texts, by trying: whether it gives them back, and the same ids every time."""
+"""Try a tokenizer on hostile texts: whether it reproduces them, and gives the same ids every time."""
 
 import json
 import unicodedata
@@ -26,7 +26,7 @@ WORDS = (
 NUM_TRIES = 8
 """Times that a text is encoded to see whether its ids stay the same."""
 NUM_NAMES = 2048
-"""Names of ids in that text, spread over the vocabulary: their merges are what a random encoding leaves out."""
+"""Names of ids in that text, spread over the vocabulary: a random encoding leaves their merges out."""
 LONGEST_LITERAL = 200
 
 
@@ -43,7 +43,7 @@ class Change(NamedTuple):
 
     @property
     def is_of_sentencepiece(self) -> bool:
-        """Whether only what every SentencePiece tokenizer loses is lost: its mark is a blank, and one blank at the
+        """Whether the losses are only those of every SentencePiece tokenizer: its mark is a blank, and one blank at the
         start of a text may go into the one that it adds there."""
         text = self.text.replace(MARK, " ")
         return any(Change(same, self.returned).is_canonical for same in (text, text.removeprefix(" ")))
@@ -70,7 +70,7 @@ def round_trip(tokenizer: Tokenizer, text: str) -> str:
 
 
 def hostile_texts(tokenizer: Tokenizer) -> Iterator[str]:
-    """Texts of all bytes, of blanks and marks around words, and of the strings that stand in the tokenizer itself."""
+    """Texts of all bytes, of blanks and marks around words, and of the strings in the tokenizer itself."""
     yield EVERY_BYTE
     yield from BLANKS
     for word, blank in product((*WORDS, *INVISIBLE), BLANKS):

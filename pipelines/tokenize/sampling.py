@@ -1,8 +1,8 @@
-"""What a tokenizer is trained on: the first documents of each corpus by a draw, up to its bytes.
+"""The training sample of a tokenizer: the first documents of each corpus by a draw, up to its bytes.
 
-A document's draw is a digest of its id, so the sample is the same whoever reads the shards in which order, and taking
-down a document outside of it changes nothing. Shards are read side by side and each offers its own first documents;
-the sample is the common order of these offers as far as it is complete.
+A document's draw is a digest of its id, so the sample does not depend on the order in which shards are read, and taking
+down a document outside of it changes nothing. Shards are read side by side and each offers its own first documents; the
+sample is the common order of these offers as far as it is complete.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ def offer(shard: Offered, folder: Path) -> dict[str, bool]:
 
 
 def offer_file(folder: Path, number: int) -> Path:
-    """Where offer `number` stands."""
+    """File of offer `number`."""
     return folder / "offers" / f"{number:06d}.parquet"
 
 
@@ -101,7 +101,7 @@ def choose(files: Sequence[Path], complete: Sequence[bool], sample_bytes: int) -
 
 
 def iter_texts(files: Sequence[Path], sample: pa.Table) -> Iterator[str]:
-    """The texts of `sample`, offer by offer: what was chosen of an offer is its beginning."""
+    """The texts of `sample`, offer by offer: the chosen documents of an offer are its beginning."""
     counts = np.bincount(sample["offer"].to_numpy(), minlength=len(files)).tolist()
     for file, count in zip(files, counts, strict=True):
         for batch in ParquetFile(file).iter_batches(TEXT_ROWS, columns=["text"]) if count else ():

@@ -63,7 +63,7 @@ def _train(section: TokenizerSection, context: StageContext, artifacts: Mapping[
         for name, numbers in by_corpus.items()
     )
     training = Training(offered, section.sample_bytes_per_corpus, section.vocab_size)
-    # The shards of a second fan-out are kept in a place of their own.
+    # The shards of a second fan-out are stored in a separate folder.
     trained = map_shards(replace(context, state=context.state / "training"), train, [training], unit="tokenizers")
     context.discard(offer_file(context.out, 0).parent)
     metrics = trained[0].metrics
@@ -116,7 +116,7 @@ def _tokenize(section: TokenizeSection, name: str, context: StageContext, artifa
 def _encode_shards(
     section: TokenizeSection, context: StageContext, inputs: TokenizeInputs[Artifact], shards: Sequence[Shard]
 ) -> list[ShardResult]:
-    """Encode `shards`, and those anew whose encoder turns out to differ from the library in another shard."""
+    """Encode `shards`, and repeat those whose encoder turns out to differ from the library in another shard."""
     distrusted: dict[str, str] = {}
     while True:
         allowed = [replace(shard, distrusted=tuple(sorted(distrusted))) for shard in shards]
@@ -138,7 +138,7 @@ def _encode_shards(
 
 
 def packing_metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
-    """What the stage says about packed sequences of `row_length` ids."""
+    """Metrics of packed sequences of `row_length` ids."""
     return {
         "data/train_documents": train.documents,
         "data/train_tokens": train.tokens,
@@ -152,13 +152,13 @@ def packing_metrics(train: Counts, heldout: Counts, row_length: int) -> Metrics:
 
 
 def _params(section: TokenizeSection) -> dict[str, int]:
-    """What decides the tokens of documents, none of which is a conversation."""
+    """The params of the tokens of documents that are not conversations."""
     return {"sequence_length": section.sequence_length}
 
 
 def _key(section: TokenizeSection, shard: Shard, inputs: TokenizeInputs[Artifact]) -> str:
-    """What the tokens of `shard` are made from: so a document taken down costs its own shard, unless it was in the
-    tokenizer's sample."""
+    """The inputs of the tokens of `shard`, so that taking down a document costs only its own shard, unless it was in
+    the tokenizer's sample."""
     tokenizer, documents = inputs.tokenizer, inputs.documents
     return shard_key(
         shard.number,
@@ -171,7 +171,7 @@ def _key(section: TokenizeSection, shard: Shard, inputs: TokenizeInputs[Artifact
 
 
 def _nothing_left(name: str, corpus: Sequence[KeptShard]) -> str:
-    """Where the documents of an empty corpus went, and what to do."""
+    """Reasons why the corpus is empty, and the remedy."""
     fates: Counter[str] = Counter()
     for documents, _, decisions in corpus:
         splits = read_table(documents, columns=["split"])["split"].to_pylist()

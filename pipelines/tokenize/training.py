@@ -27,7 +27,7 @@ class CorpusOffers:
 
 @dataclass(frozen=True)
 class Training:
-    """What to train on, and how large."""
+    """The training texts, and the size of the vocabulary."""
 
     corpora: tuple[CorpusOffers, ...]
     sample_bytes_per_corpus: int

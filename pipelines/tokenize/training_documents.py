@@ -1,4 +1,4 @@
-"""The documents of a corpus as they are read for training: kept by filter and dedup, with redactions applied."""
+"""The documents of a corpus in the form for training: kept by filter and dedup, with redactions applied."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,8 @@ class KeptShard(NamedTuple):
         return iter_kept(self.documents, self.filtered, self.decisions, *splits)
 
     def conversations(self, split: str) -> Iterator[tuple[str, Conversation | None]]:
-        """Id and conversation of each kept document of one split, redacted; None for a document that is none."""
+        """Id and conversation of each kept document of one split, redacted; None for a document that is not a
+        conversation."""
         for batch, redactions in iter_kept_with_redactions(*self, split, columns=["attributes"]):
             columns = (batch["doc_id"], batch["text"], batch["attributes"], redactions)
             for doc_id, text, attributes, spans in zip(*(column.to_pylist() for column in columns), strict=True):

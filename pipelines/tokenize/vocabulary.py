@@ -1,4 +1,5 @@
-"""Byte-level BPE on a stated sample: the same documents and the same bytes of result whatever the order and threads."""
+"""Byte-level BPE on a stated sample: the same documents give the same bytes in any order and with any number of
+threads."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,19 +15,19 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Where merges may not cross: the rule of Qwen 2 (Llama 3's with single digits). One digit a token, because numbers
-of SQL and code then always break at the same places and a value can be copied digit by digit; indentation stays
-in runs, which code needs."""
+"""Boundaries that merges may not cross: the rule of Qwen 2 (Llama 3's with single digits). One digit a token, because
+numbers of SQL and code then always split at the same positions and a value can be copied digit by digit; indentation
+stays in runs, which code needs."""
 LONGEST_WORD = 1024
-"""Characters between two places where merges may not cross, in training alone: the library's time for one word grows
+"""Characters between two boundaries that merges may not cross, in training alone: the library's time for one word grows
 with the square of its length, and a run of a million blanks or letters would take it minutes."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer of at most `vocab_size` ids, special tokens first, then all 256 bytes.
 
-    Byte pair encoding after Sennrich et al. 2016 (arXiv 1508.07909), on bytes as in GPT-2. Has fewer ids than
-    asked where the texts have no more pairs that occur twice.
+    Byte pair encoding after Sennrich et al. 2016 (arXiv 1508.07909), on bytes as in GPT-2. Has fewer ids than requested
+    if the texts have no more pairs that occur twice.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = training_splitter()
@@ -55,6 +56,6 @@ def training_splitter() -> pre_tokenizers.PreTokenizer:
 
 
 def _split_at(*patterns: str) -> pre_tokenizers.PreTokenizer:
-    """Cuts a text into what matches the first of `patterns`, each piece into what matches the next, then into bytes."""
+    """Splits a text at matches of the first of `patterns`, each piece at matches of the next, then into bytes."""
     splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
     return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

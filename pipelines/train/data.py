@@ -50,7 +50,7 @@ class PhaseBatches:
     def _require_vocabulary(
         self, ids: np.ndarray, step: int, order: "_Order", corpora: np.ndarray, sequences: np.ndarray
     ) -> None:
-        """An id without a row in the embedding would end the process on a GPU, without a word of where it came from."""
+        """An id without a row in the embedding would end the process on a GPU, without naming its source."""
         if ids.max(initial=0) < self._job.config.vocab_size:
             return
         row, column = np.argwhere(ids >= self._job.config.vocab_size)[0].tolist()
@@ -63,8 +63,8 @@ class PhaseBatches:
 
 
 def heldout_pairs(job: TrainJob, rank: int, world: int) -> list[Batch]:
-    """The passes of worker `rank` of `world` over held-out pairs of answers, as many on every worker: the last rows may
-    be copies without targets, which count for nothing."""
+    """The passes of worker `rank` of `world` over held-out pairs of answers, the same number on every worker: the last
+    rows may be copies without targets, which count for nothing."""
     segment = job.segments[0]
     names = [share.corpus for share in PhasePlan.read(segment.mix).shares]
     corpora = [TokenSequences(Path(job.tokens[name]), HELDOUT) for name in names]
@@ -94,10 +94,10 @@ class _Order(NamedTuple):
 
 
 class Prefetched:
-    """`batches`, with the steps after the one asked for read ahead by threads, up to `last_step`.
+    """`batches`, prefetched by threads beyond the requested step, up to `last_step`.
 
-    What a step holds does not depend on when or by whom it is read. An error of a step is raised where that step is
-    asked for. Use as a context, so that the threads end.
+    The data of a step does not depend on when or by which worker it is read. An error of a step is raised when that
+    step is requested. Use as a context, so that the threads end.
     """
 
     def __init__(

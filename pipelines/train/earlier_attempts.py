@@ -1,4 +1,4 @@
-"""Checkpoints of attempts before an amendment: what was trained up to its step is used and not trained again."""
+"""Checkpoints of attempts before an amendment: steps that were trained before it are reused and not trained again."""
 
 import shutil
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def take_over(folder: Path, earlier: Sequence[tuple[Path, int]]) -> int | None:
         earlier: folders of attempts with fewer amendments, and for each the last step that both share; best first.
 
     Returns:
-        The step that the phase goes on from; None if it has checkpoints of its own, or there is nothing to take over.
+        The step that the phase continues from; None if it has checkpoints itself, or there is nothing to take over.
     """
     if checkpoints(folder / CHECKPOINTS):
         return None
@@ -33,7 +33,7 @@ def take_over(folder: Path, earlier: Sequence[tuple[Path, int]]) -> int | None:
 
 
 def keep(folder: Path, every_steps: int) -> None:
-    """Keep checkpoints of every so many steps beside `folder`, which is removed once its phase is done; 0: none."""
+    """Keep checkpoints at an interval of steps next to `folder`, which is removed once its phase is done; 0: none."""
     permanent = [each for each in checkpoints(folder / CHECKPOINTS) if every_steps and step_of(each) % every_steps == 0]
     if permanent:
         shutil.rmtree(_kept(folder), ignore_errors=True)
@@ -45,7 +45,7 @@ def _kept(state: Path) -> Path:
 
 
 def _link(state: Path, folder: Path, shared: Sequence[Path]) -> None:
-    """History first, then the newest checkpoint: if this is cut short, the next attempt has both or begins anew."""
+    """History first, then the newest checkpoint: if this is cut short, the next attempt has both or starts again."""
     for target in (folder / HISTORY, folder / WORKER_TIME):
         shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
     (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def source_folder(init_from: str, folder: Path) -> Path:
 
 
 def digest(source: Path) -> str:
-    """sha256 of what `source` contains. A checkpoint of ours has the hashes of its files."""
+    """sha256 of the content of `source`. A checkpoint of ours has the hashes of its files."""
     if (source / HASHES).is_file():
         return file_digest(source / HASHES)
     files = [source / CONFIG, *weight_files(source)]

@@ -1,4 +1,4 @@
-"""The recipe's words in those of a job: the one module of this stage, beside `stage`, that knows sections."""
+"""Convert the recipe's sections to a job: with `stage`, the only module of this stage that knows sections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -51,7 +51,7 @@ def new_job(
         folder: survives attempts.
         start_from: checkpoint to continue, with its steps and optimizer.
         weights_from: checkpoint to take weights from alone.
-        tuning: what makes it a fine-tune.
+        tuning: the settings of a fine-tune.
     """
     section, order = settings[0].section, PhaseOrder.read(mix)
     return TrainJob(
@@ -77,7 +77,7 @@ def new_job(
 
 
 def _worker_group(sections: Sequence[TrainSection]) -> WorkerGroup:
-    """As the first of the sections says, with numbers of workers that divide the batches of all."""
+    """The settings of the first section, with numbers of workers that divide the batches of all."""
     first = sections[0]
     names = {each.name for each in fields(WorkerGroup)} - {"num_workers", "fewer"}
     counts = [count for count in first.worker_counts if all(count in each.worker_counts for each in sections)]
@@ -86,7 +86,7 @@ def _worker_group(sections: Sequence[TrainSection]) -> WorkerGroup:
 
 
 def _segments(settings: Sequence[SegmentSettings], order: PhaseOrder, tuning: Tuning) -> tuple[Segment, ...]:
-    """The segments one after the other, each from where the one before stops reading."""
+    """The segments in order, each from the position at which the previous one stops reading."""
     segments: list[Segment] = []
     position = 0
     for number, each in enumerate(settings, start=1):

@@ -17,8 +17,8 @@ from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """The processes that train, and what each of them reserves. `fewer`: numbers of workers, ascending, with which
-    training goes on while the cluster has no room for `num_workers`."""
+    """The processes that train, and the resources of each. `fewer`: numbers of workers, ascending, with which training
+    goes on while the cluster has no room for `num_workers`."""
 
     num_workers: int = 1
     fewer: tuple[int, ...] = ()
@@ -35,7 +35,7 @@ class WorkerGroup:
         return *self.fewer, self.num_workers
 
     def demand(self, count: int) -> Demand:
-        """What `count` workers reserve."""
+        """The resources of `count` workers."""
         return Demand(count, self.cpus_per_worker, self.gpus_per_worker)
 
     @property
@@ -59,8 +59,8 @@ class CheckpointPolicy:
 class Segment:
     """Steps `first_step + 1` to `last_step` of a phase, which share all settings.
 
-    Steps and tokens count from the run's first phase. `first_position`: place in the order `mix` of the first sequence
-    that these steps read.
+    Steps and tokens count from the run's first phase. `first_position`: position in the order `mix` of the first
+    sequence that these steps read.
     """
 
     first_step: int
@@ -75,7 +75,7 @@ class Segment:
     first_position: int = 0
 
     def position(self, step: int) -> int:
-        """Place in the order of the first sequence of the step after `step`."""
+        """Position in the order of the first sequence of the step after `step`."""
         return self.first_position + (step - self.first_step) * self.global_batch_sequences
 
 
@@ -141,7 +141,7 @@ class TrainJob:
 
     @property
     def failure(self) -> Path:
-        """File with an error that a restart would not mend."""
+        """File with an error that a restart would not fix."""
         return self.folder / "failure.json"
 
     @property
@@ -170,7 +170,7 @@ def parallel_config(job: TrainJob, segment: Segment, num_workers: int) -> Parall
 
 
 class TokenCounts:
-    """What has been read of each corpus up to a step, since the run's first phase."""
+    """The tokens read from each corpus up to a step, since the run's first phase."""
 
     def __init__(self, job: TrainJob) -> None:
         self._job = job
@@ -185,7 +185,7 @@ class TokenCounts:
 
 
 def require_gpus(group: WorkerGroup) -> None:
-    """Check that torch sees the GPUs that a worker is to have. Raises ValueError naming the mend."""
+    """Check that torch sees the GPUs that a worker is to have. Raises ValueError with the remedy."""
     if not group.gpus_per_worker:
         return
     import torch

@@ -12,7 +12,7 @@ def throughput(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     MAX_POINTS groups of steps.
 
     `records`: the steps of a phase in order, with their `tokens` (since the first phase, after the step) and `step_s`.
-    A phase's first step is left out: it has no record before it to tell its tokens, and warms caches up.
+    A phase's first step is left out: no earlier record gives its number of tokens, and it warms caches up.
     """
     size = max(1, math.ceil((len(records) - 1) / MAX_POINTS))
     groups = [records[first : first + size + 1] for first in range(0, len(records) - 1, size)]

@@ -1,4 +1,4 @@
-"""The stage: builds the phase's job, lets it be trained, and turns what it left into the artifact."""
+"""The stage: builds the phase's job, runs the training, and converts its output to the artifact."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,9 +42,9 @@ GUARD = {"spike_factor", "spike_window_steps", "max_skipped_steps"}
 """Limits on the steps to come, part of a key in amendments only: `pipelines.train.amending` refuses limits that would
 have decided otherwise about a step that is taken."""
 SCHEDULED = {"schedule", "warmup_tokens", "decay_fraction"}
-"""What a phase is told by its schedule, in tokens."""
+"""Params of a phase that come from its schedule, in tokens."""
 OF_MUON = {"embedding_lr_factor", "head_lr_factor", "gate_lr_factor", "norm_lr_factor"}
-"""What means nothing with AdamW."""
+"""Fields that have no effect with AdamW."""
 FINAL_STEPS = 50
 """Steps whose mean is the stage's loss: one step's alone is mostly noise."""
 
@@ -69,10 +69,10 @@ def stage(
     """Phase `number` of the curriculum, from the checkpoint of the phase before; the first from `initial` weights, or
     from drawn ones.
 
-    The first of `settings` holds from the phase's start, each further one from its amendment on. A key holds what
-    concerns its phase, so that a change to a later phase, or an amendment of a later step, leaves it alone. The stage
-    goes on from what attempts without its last amendments have trained. If amendments change the order of sequences,
-    `mixes` has the stage of `inputs.mix` as it is with the first of `settings`, the first two and so on.
+    The first of `settings` holds from the phase's start, each further one from its amendment on. A key depends only on
+    its own phase, so that a change to a later phase, or an amendment of a later step, leaves it unchanged. The stage
+    continues the training of attempts without its last amendments. If amendments change the order of sequences, `mixes`
+    has the stage of `inputs.mix` as it is with the first of `settings`, the first two and so on.
     """
     before = (
         _stage(number, settings[:count], model, replace(inputs, mix=mixes[count - 1]) if mixes else inputs, initial).key
@@ -121,7 +121,8 @@ def _params(settings: Sequence[SegmentSettings]) -> dict[str, Any]:
 
 
 def key_params(section: TrainSection) -> dict[str, Any]:
-    """What of `[train]` decides the result, but for the schedule. Parts to freeze are named only if there are any."""
+    """The part of `[train]` that decides the result, except the schedule. Parts to freeze are named only if there are
+    any."""
     params = {name: value for name, value in _all_params(section).items() if name not in GUARD}
     return params if section.freeze else {name: value for name, value in params.items() if name != "freeze"}
 

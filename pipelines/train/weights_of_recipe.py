@@ -18,15 +18,15 @@ from pipelines.train.first_weights import HASHES, PinnedWeights, digest, source_
 
 STATE = "training_state.json"
 FIELDS = {"head_dim": "head_size", "mlp_size": "dense_size"}
-"""Fields of `model.overrides` that set what the architecture is compared by."""
+"""Fields of `model.overrides` that set the values by which architectures are compared."""
 MOMENTUM = {"muon": "momentum_buffer", "adamw": "exp_avg"}
 """State of a layer's matrix, by optimizer."""
 
 
 @dataclass(frozen=True)
 class RunWeights:
-    """Weights from folders: those that the first phase begins with, None if they are drawn, and those that fine-tunes
-    start from, by what they name."""
+    """Weights from folders: the initial weights of the first phase, None if they are random, and those that fine-tunes
+    start from, by name."""
 
     initial: PinnedWeights | None = None
     bases: Mapping[str, PinnedWeights] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def _pin(run: RunRecipe, config: ArcticConfig, folder: Path, place: str, init_fr
 
 
 def _faults(run: RunRecipe, source: ArcticConfig, config: ArcticConfig) -> Iterator[str]:
-    """Field, value and mend of what the model has and the weights have not."""
+    """Field, value and remedy of each difference between the model and the weights."""
     for name, (found, required) in mismatches(source, config).items():
         own = FIELDS.get(name, name)
         if name == "vocab_size" and "vocab_size" not in run.model.overrides:

@@ -1,1 +1,2 @@
-"""Who is asked, and in which form: checkpoints and stored answers, the chat template, the tokenizer."""
+"""The respondents of an evaluation and their prompts: checkpoints and stored answers, the chat template, the
+tokenizer."""

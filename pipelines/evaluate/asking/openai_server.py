@@ -23,7 +23,7 @@ from pipelines.models.openai_client import ServerError, call
 PREFIX = "openai:"
 """Before the address, in the name of such a model."""
 MAX_STOPS = 4
-"""What the protocol allows; other stops are looked for in the answer."""
+"""The protocol's maximum; further stops are searched for in the answer."""
 REQUESTS_AHEAD = 16
 """Requests that the server has at a time."""
 
@@ -90,7 +90,7 @@ class OpenAIServer:
 
 
 class ServerRespondent:
-    """Asks a server, several requests at a time; every answer is kept as it comes."""
+    """Asks a server, several requests at a time; every answer is recorded as it arrives."""
 
     training = Training(0, 0, 0)
     template = "of the server"
@@ -101,7 +101,7 @@ class ServerRespondent:
         self.seconds: dict[Request, float] = {}
 
     def asked_in_chat(self, chat: Chat) -> bool:
-        """Unless it is told never: whether the model was tuned in a chat, its server does not tell."""
+        """True unless the option is "never": a server does not report whether its model was tuned in a chat."""
         return chat != "never"
 
     def answer(self, asked: Sequence[tuple[str, Item]], journal: Journal, context: StageContext) -> list[list[Answer]]:
@@ -128,7 +128,7 @@ class ServerRespondent:
 def _record(
     futures: Mapping[Future[Answer], Request], keys: Mapping[Request, str], journal: Journal, context: StageContext
 ) -> Iterator[BaseException]:
-    """Keep answers as they come. After a failure nothing more is asked, and what is under way is still kept."""
+    """Keep answers as they come. After a failure it sends no further requests, and still records pending answers."""
     num_done = len(keys) - len(futures)
     for future in as_completed(futures):
         if future.cancelled():
@@ -148,7 +148,7 @@ def _recorded(fields: Mapping[str, Any]) -> Answer:
 
 
 def _cut(text: str, reason: str, stops: Sequence[str], num_tokens: int | None) -> Text:
-    """The text before the first stop. A server that found a stop itself leaves it out, and reports the end."""
+    """The text before the first stop. A server that stops by itself leaves the stop out, and reports the end."""
     ends = [text.find(stop) for stop in stops if stop in text]
     if ends:
         return Text(text[: min(ends)], "stop", 0, num_tokens)

@@ -20,8 +20,8 @@ class Training(NamedTuple):
 
 class Respondent(Protocol):
     """Who answers. `template`: digest of the chat template; `engine`: with its version, if the model is not computed by
-    this package or `transformers`, else ""; `training`: of the checkpoint; `seconds`: how long the
-    passes for answers took that it gave, under the first request of those that were computed together."""
+    this package or `transformers`, else ""; `training`: of the checkpoint; `seconds`: duration of the forward passes
+    for its answers, under the first request of those that were computed together."""
 
     @property
     def template(self) -> str: ...

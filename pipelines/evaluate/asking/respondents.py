@@ -80,7 +80,7 @@ class StoredRespondent:
         return Training(self._scores.step, self._scores.tokens, self._scores.active_parameters)
 
     def asked_in_chat(self, chat: Chat) -> bool:  # noqa: ARG002 - the questions have been asked
-        """As it was then, whatever is asked for now."""
+        """As it was at that time, regardless of the current option."""
         return bool(self._scores.template)
 
     def answer(

@@ -1,4 +1,4 @@
-"""Whether a tokenizer belongs to a model: its ids have rows in the embedding, and stand for the texts that the model
+"""Whether a tokenizer belongs to a model: its ids have rows in the embedding, and encode the texts that the model
 learnt them for."""
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from pipelines.models.source import ModelSource
 def require_fit(source: ModelSource, made_with: Path | None) -> None:
     """Raise ValueError if the tokenizer of `source` is another model's, or cannot be read.
 
-    `made_with`: folder of the tokenizer that the model was trained with, where a store says which; a Hugging Face
-    folder has its own beside the weights.
+    `made_with`: folder of the tokenizer that the model was trained with, if a store records it; a Hugging Face folder
+    has its tokenizer next to the weights.
     """
     codec = load_codec(source)
     num_ids = source.vocabulary_size
@@ -34,11 +34,11 @@ def require_fit(source: ModelSource, made_with: Path | None) -> None:
 
 
 def _require_same_ids(source: ModelSource, own: Path, named: Mapping[str, int]) -> None:
-    """Ids that both have must stand for the same tokens; template and end token may differ."""
+    """Ids that both have must encode the same tokens; template and end token may differ."""
     try:
         vocabulary = load_codec(replace(source, tokenizer=own)).vocabulary
     except (ValueError, OSError):
-        return  # What the model was trained with is not there to compare with.
+        return  # The tokenizer of the training is missing, so there is nothing to compare with.
     tokens = {number: token for token, number in vocabulary.items()}
     for token, number in sorted(named.items(), key=lambda item: item[1]):
         if tokens.get(number, token) != token:

@@ -31,14 +31,14 @@ SCORED_TOKEN = 1
 
 @dataclass(frozen=True)
 class _Reader:
-    """What encoding a prompt needs of a model."""
+    """The part of a model that encodes a prompt."""
 
     codec: TextCodec
     max_positions: int
 
 
 class VllmRespondent:
-    """Asks vLLM, many requests at a time; those of a batch are kept when all of it is answered."""
+    """Asks vLLM, many requests at a time; a batch is recorded when all of it is answered."""
 
     training = Training(0, 0, 0)
 
@@ -156,7 +156,7 @@ def named(name: str) -> ModelSource:
         raise ValueError(f"{name}: needs the package vllm. Install it, in an environment of its own.")
     source = ModelSource(Path(name.removeprefix(PREFIX)))
     source.require()
-    # Its numbers are those of another engine, whatever it computes in.
+    # Its numbers are those of another engine, regardless of its dtype.
     return replace(source, dtype="auto")
 
 

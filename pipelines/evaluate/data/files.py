@@ -1,7 +1,7 @@
 """The data root: evaluation files that the user has, checked against pins before anything is scored with them.
 
-`data_files.tsv` names every file with the sha256 of what it says, its number of rows, its public source and licence.
-The project ships none of them; `fetch` brings those that may be had by their address.
+`data_files.tsv` names every file with the sha256 of its content, its number of rows, its public source and licence. The
+project ships none of them; `fetch` downloads those that have a public address.
 """
 
 import csv
@@ -19,7 +19,7 @@ from pipelines.evaluate.task import DataError
 
 PINS = Path(__file__).with_name("data_files.tsv")
 BY_HAND = "by hand"
-"""The `form` of a file that cannot be had by an address: `origin` says where its owner gives it out."""
+"""The `form` of a file without a direct address: `origin` names the page where its owner distributes it."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def rows_of(path: Path) -> Iterator[Any]:
 
 
 def content_digest(path: Path) -> str:
-    """sha256 of what a file says: of its rows in canonical JSON, whatever its compression and spacing; of its bytes
-    where it is no JSON."""
+    """sha256 of the content of a file: of its rows in canonical JSON, independent of compression and spacing; of its
+    bytes if it is not JSON."""
     if not {".json", ".jsonl"} & set(path.suffixes):
         return file_digest(path)
     digest = hashlib.sha256()

@@ -25,9 +25,10 @@ def choose_pieces(
 ) -> list[ScoredPiece]:
     """Pieces of the first documents by doc_id, a digest, that stay within `max_bytes`; of at least one document.
 
-    A document longer than a sequence is scored in pieces that training would see, each without what stands before it.
-    Of one longer than `max_document_bytes` only some are taken, spread evenly over it: many documents tell more than
-    all of a few, whose size would decide the score. `num_bytes`: see `TextTokenizer.num_predicted_bytes`.
+    A document longer than a sequence is scored in the pieces that training would see, each without its preceding text.
+    Of one longer than `max_document_bytes` only some are taken, spread evenly over it: many documents are more
+    informative than all of a few, whose size would decide the score. `num_bytes`: see
+    `TextTokenizer.num_predicted_bytes`.
     """
     pieces_by_document: dict[str, list[tuple[int, int, int, int]]] = {}
     for number in range(len(sequences)):

@@ -1,4 +1,4 @@
-"""Answers to all requests of a suite: in batches, on any number of actors, each batch kept as it is finished."""
+"""Answers to all requests of a suite: in batches, on any number of actors, each batch recorded when it is finished."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -23,7 +23,7 @@ from pipelines.models.source import ModelSource
 CHARACTERS_PER_TOKEN = 4
 """For sizes of batches only."""
 Unit = tuple[LogLikelihood, ...] | tuple[Generation]
-"""What is computed as a whole: the log-likelihoods of one question, or one generation."""
+"""The smallest unit of computation: the log-likelihoods of one question, or one generation."""
 
 
 def answer(
@@ -37,8 +37,8 @@ def answer(
     """The answers to the requests of every question, in order.
 
     Equal questions are answered once; `seconds` gets the time that the passes of each took, under the first of its
-    requests. What `journal` has of this model is not computed again, whatever `execution` was
-    then. Raises ValueError naming a request that cannot be answered.
+    requests. Answers of this model in `journal` are not computed again, even if `execution` was different. Raises
+    ValueError naming a request that cannot be answered.
     """
     model_digest = source.digest()
     batched = is_batched(source, execution)
@@ -99,7 +99,7 @@ class Worker:
 
 
 def units(question: Sequence[Request]) -> Iterator[Unit]:
-    """What of a question is computed as a whole: its log-likelihoods together, and each generation."""
+    """The units of a question: its log-likelihoods together, and each generation."""
     scored = tuple(request for request in question if isinstance(request, LogLikelihood))
     if scored:
         yield scored
@@ -111,8 +111,8 @@ def units(question: Sequence[Request]) -> Iterator[Unit]:
 def plan(todo: Sequence[Unit], tokens_per_batch: int, *, batched: bool) -> Iterator[list[Unit]]:
     """Batches of units of one kind: generations first, since they take longest.
 
-    Units whose passes stand alone follow one another by their text, so that what they share is still in the cache;
-    where they share a pass they are sorted by length, longest first, so that there is little padding.
+    Units with separate passes are sorted by their text, so that their common prefix is still in the cache; units that
+    share a pass are sorted by length, longest first, so that there is little padding.
     """
     order = _by_length if batched else _by_text
     for _, same in groupby(sorted(todo, key=order), key=lambda unit: isinstance(unit[0], Generation)):

@@ -1,4 +1,5 @@
-"""Text that a model writes after a prompt: greedy or drawn, up to a stop, the end token or so many ids."""
+"""Text that a model writes after a prompt: greedy or sampled, up to a stop, the end token or a maximum number of
+ids."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,8 +17,8 @@ from pipelines.models.text_model import TextModel
 class TextGenerator:
     """Answers prompts on one model.
 
-    Alone, a prompt's passes have shapes that follow from the prompt, so its answer is the same in any company. In
-    `batched` mode prompts are written side by side: many times faster where a pass is mostly overhead, and the same but
+    Alone, a prompt's passes have shapes that follow from the prompt, so its answer does not depend on other prompts. In
+    `batched` mode prompts are decoded in one batch: many times faster if a pass is mostly overhead, and the same except
     for rounding, which may decide between two ids that are equally probable.
     """
 

@@ -7,7 +7,7 @@ from pipelines.models.codec import TextCodec
 
 
 class Reader(Protocol):
-    """What encoding a prompt needs of a model: the codec of its ids, and how many of them a sequence may have."""
+    """The part of a model that encodes a prompt: the codec of its ids, and the maximum number of ids in a sequence."""
 
     @property
     def codec(self) -> TextCodec: ...
@@ -60,8 +60,8 @@ def encode_pair(codec: TextCodec, request: LogLikelihood) -> Pair:
 
 
 def windows(context: list[int], continuation: list[int], max_positions: int) -> tuple[list[Window], int]:
-    """What the model is to read so that every id of the continuation is predicted once, each after as much as fits;
-    and how many ids of the context were lost.
+    """The inputs of the model that predict every id of the continuation once, each with as much context as fits; and
+    the number of context ids that are cut.
 
     A continuation longer than the model's positions takes several windows (lm-evaluation-harness's rolling windows).
     """
@@ -75,10 +75,10 @@ def windows(context: list[int], continuation: list[int], max_positions: int) -> 
 
 
 def encode_prompt(model: Reader, request: Generation) -> Prompt:
-    """The prompt, cut on the left where it leaves no room for the new tokens; half of the positions are room enough.
+    """The prompt, cut on the left if it leaves no room for the new tokens; half of the positions are room enough.
 
-    Raises ValueError on a stop without a character, which would end every answer before it begins, and on a message
-    where the tokenizer has no chat template.
+    Raises ValueError on an empty stop, which would end every answer before it begins, and on a message if the tokenizer
+    has no chat template.
     """
     if "" in request.stops:
         raise ValueError(

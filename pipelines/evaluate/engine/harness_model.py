@@ -25,14 +25,14 @@ from pipelines.models.loading import load_codec
 from pipelines.models.source import ModelSource
 
 MAX_NEW_TOKENS = 256
-"""Where a task does not say: the harness's own default."""
+"""If a task has no limit: the harness's own default."""
 
 
 class HarnessModel(TemplateLM):  # type: ignore[misc]
-    """Its requests are kept in the journal and spread over actors as those of any suite.
+    """Its requests are recorded in the journal and spread over actors as those of any suite.
 
-    Requests of one document are one question, so what they share is read once. Of generation, it knows greedy
-    decoding and temperature; anything else raises ValueError.
+    Requests of one document are one question, so their common prefix is read once. It supports only greedy decoding and
+    temperature; other generation options raise ValueError.
     """
 
     def __init__(
@@ -110,5 +110,5 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
 
 def _document(instance: Instance, number: int) -> tuple[Any, ...]:
-    """What the requests of one document have in common; `number` tells apart those that name no document."""
+    """The key of the document that requests belong to; `number` distinguishes requests that name no document."""
     return (number,) if instance.doc_id is None else (instance.task_name, instance.doc_id)

@@ -29,10 +29,10 @@ class _Encoded(NamedTuple):
 class LikelihoodScorer:
     """Scores questions on one model.
 
-    A question is the requests of one item: what they have in common is read once. Alone, a question's passes have
-    shapes that follow from the question and nothing else, so its numbers are the same in any company, to the bit; a
-    matrix product of other height may round its rows otherwise. In `batched` mode several questions share a pass,
-    padded to the longest: faster on a GPU, and the same numbers but for rounding.
+    A question is the requests of one item: their common prefix is read once. Alone, a question's passes have shapes
+    that follow from the question and nothing else, so its numbers do not depend on other questions, to the bit; a
+    matrix product of other height may round its rows differently. In `batched` mode several questions share a pass,
+    padded to the longest: faster on a GPU, and the same numbers except for rounding.
     """
 
     def __init__(self, model: TextModel, *, batched: bool = False) -> None:
@@ -48,7 +48,8 @@ class LikelihoodScorer:
 
     @torch.inference_mode()
     def score(self, questions: Sequence[Sequence[LogLikelihood]]) -> list[list[Likelihood]]:
-        """The answers to the requests of each question. Raises ValueError if the model gives no number."""
+        """The answers to the requests of each question. Raises ValueError if a log-probability of the model is not a
+        number."""
         encoded = [[self._encode(request) for request in question] for question in questions]
         flat = [[window for request in question for window in request.windows] for question in encoded]
         scores = self._together(flat) if self._batched else [self._alone(question) for question in flat]
@@ -111,7 +112,7 @@ class LikelihoodScorer:
 
 
 def _parts(question: Sequence[Window]) -> Iterator[list[Window]]:
-    """The question's windows in order, so many at a time that a tree stays within MAX_ROWS."""
+    """The question's windows in order, in parts whose tree stays within MAX_ROWS."""
     part: list[Window] = []
     for window in question:
         if part and sum(len(other.ids) for other in part) + len(window.ids) > MAX_ROWS:
@@ -127,7 +128,7 @@ def _inputs(part: Sequence[Window]) -> list[np.ndarray]:
 
 
 def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Longest first, so many that all rows with their padding stay within MAX_ROWS."""
+    """Longest first, in batches whose rows including padding stay within MAX_ROWS."""
     batch: list[int] = []
     for index in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
         if batch and (len(batch) + 1) * sizes[batch[0]] > MAX_ROWS:

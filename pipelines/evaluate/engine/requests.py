@@ -1,4 +1,4 @@
-"""What a task asks of a model, and what comes back: plain data, which travels to actors and into the journal."""
+"""Requests of a task to a model, and the responses: plain data, which travels to actors and into the journal."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """How probable `continuation` is after `context`. Both are encoded together, and split where lm-evaluation-harness
-    splits them: blanks at the end of the context belong to the continuation. An empty context is the end token. A
-    continuation that has no ids of its own in that encoding is encoded alone.
+    """How probable `continuation` is after `context`. Both are encoded together, and split by lm-evaluation-harness's
+    rule: blanks at the end of the context belong to the continuation. An empty context is the end token. A continuation
+    that has no separate ids in that encoding is encoded alone.
 
     `templated`: the context came out of a chat template, so the special tokens written in it are read as such.
     """
@@ -40,11 +40,11 @@ Request = LogLikelihood | Generation
 
 class Likelihood(NamedTuple):
     """Natural log-probability of the continuation, and whether greedy decoding would write it. `num_truncated`: ids
-    that the context lost from its left because the model has no positions for them.
+    that were cut from the left of the context because the model has no positions for them.
 
-    `encoded`: "together" with the context; "alone" if the continuation melts into the context's last id and so has no
-    id of its own there; "not" at all if the tokenizer gives it no id, and then the log-probability is -inf.
-    `num_tokens`: ids of the continuation, None if that is not known.
+    `encoded`: "together" with the context; "alone" if the continuation merges into the context's last id and so has no
+    separate id there; "not" at all if the tokenizer gives it no id, and then the log-probability is -inf. `num_tokens`:
+    ids of the continuation, None if that is not known.
     """
 
     log_probability: float
@@ -73,7 +73,7 @@ def as_plain(request: Request) -> dict[str, Any]:
 
 
 def text_of(answer: Answer) -> str:
-    """The text of the answer to a Generation. Raises TypeError if it is another's."""
+    """The text of the answer to a Generation. Raises TypeError if it answers another kind of request."""
     if not isinstance(answer, Text):
         raise TypeError(f"{answer}: not the answer to a generation")
     return answer.text

@@ -1,7 +1,7 @@
 """Two checkpoints on the same items: is the difference more than noise?
 
-Pairing the items removes what is common to both, such as how hard each item is: intervals of the two scores may
-overlap while the difference is certain.
+Pairing the items removes the variance that is common to both, such as how hard each item is: intervals of the two
+scores may overlap while the difference is certain.
 """
 
 import math
@@ -21,12 +21,12 @@ from pipelines.evaluate.task import Share
 
 
 def difference(before: Sequence[Share], after: Sequence[Share], clusters: Sequence[str]) -> Difference:
-    """Compare two runs over the same items in the same order. Items of one cluster count as one unit ("" is a cluster
-    of its own).
+    """Compare two runs over the same items in the same order. Items of one cluster count as one unit ("" is a separate
+    cluster for each item).
 
     Interval and p-value are those of a paired t test on the units, with variance and degrees of freedom as in
-    `pipelines.evaluate.statistics.intervals`. The p-value is never smaller than the sign test's of as many units that
-    all agree, for two documents prove nothing; below `MIN_UNITS` there is no interval.
+    `pipelines.evaluate.statistics.intervals`. The p-value is never smaller than the sign test's for the same number of
+    units that all agree, for two documents prove nothing; below `MIN_UNITS` there is no interval.
     """
     old, new = by_cluster(before, clusters), by_cluster(after, clusters)
     value = _ratio(new) - _ratio(old)

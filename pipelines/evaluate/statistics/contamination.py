@@ -1,7 +1,7 @@
-"""Which items stand in the training corpora, by what `score` found there.
+"""Items that occur in the training corpora, from the findings of `score`.
 
-`score` looks for the evaluation files that a corpus' [score] section names. A task's item is one of theirs where its
-file of the data root has the same bytes.
+`score` looks for the evaluation files that a corpus' [score] section names. A task's item is one of theirs if its file
+of the data root has the same bytes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ Place = tuple[str, int]
 
 
 class Leak(NamedTuple):
-    """`share` of the words of an item's `field` stand in the kept document `doc_id` of `corpus`, as in `excerpt`."""
+    """`share` of the words of an item's `field` occur in the kept document `doc_id` of `corpus`, as in `excerpt`."""
 
     corpus: str
     doc_id: str
@@ -35,7 +35,8 @@ class Leak(NamedTuple):
 
 @dataclass(frozen=True)
 class CorpusFindings:
-    """The artifacts that say what `score` found in the corpus `name`, and which of its documents were kept."""
+    """The artifacts with the findings of `score` in the corpus `name`, and the decisions which of its documents were
+    kept."""
 
     name: str
     score: Artifact
@@ -64,8 +65,8 @@ class CorpusFindings:
 
 @dataclass(frozen=True)
 class Contaminated:
-    """`counts` by task; `leaks`: where each item stands that is known to stand in a corpus, by task and item id, the
-    largest share first."""
+    """`counts` by task; `leaks`: the documents in which each contaminated item occurs, by task and item id, the largest
+    share first."""
 
     counts: Mapping[str, Contamination]
     leaks: Mapping[tuple[str, str], Sequence[Leak]]
@@ -84,7 +85,7 @@ class Contaminated:
 
 
 def contaminated(results: Sequence[TaskResult], root: Path, corpora: Sequence[CorpusFindings]) -> Contaminated:
-    """Which items of `results`, whose files lie under `root`, stand in which of `corpora`."""
+    """Items of `results`, whose files are under `root`, that occur in each of `corpora`."""
     by_location: dict[Place, list[Leak]] = {}
     for corpus in corpora:
         for location, leak in corpus.leaks():

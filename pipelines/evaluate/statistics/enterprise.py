@@ -3,7 +3,7 @@
     ((HumanEval+ + MBPP+) / 2 + Spider + (IFEval prompts strict + IFEval instructions strict) / 2) / 3
 
 Coding counts once (README of the released Arctic, "Enterprise intelligence"). Four benchmarks, 2,117 items in all: two
-checkpoints closer than about three points cannot be told apart without pairing their items.
+checkpoints closer than about three points cannot be distinguished without pairing their items.
 """
 
 import math
@@ -40,14 +40,14 @@ FORMS = ("chat", "base")
 NAME = "enterprise_intelligence"
 
 ItemShares = Mapping[tuple[str, str], Sequence[Share]]
-"""What each item adds, by task and measure; the items of one task in one order for all its measures. Items of one
+"""The addend of each item, by task and measure; the items of one task in one order for all its measures. Items of one
 cluster as one: see `pipelines.evaluate.statistics.intervals.by_cluster`."""
 
 
 def enterprise_sets(forms: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Sets of tasks that enterprise intelligence is the mean of: by its name, benchmark -> task.
 
-    `forms`: "chat" or "base" by task, the form that it was asked in. A variant such as "spider-base" stands for its
+    `forms`: "chat" or "base" by task, the form that it was asked in. A variant such as "spider-base" represents its
     benchmark, and all four must have been asked in one form. If both forms are complete, that with the plainer names
     has the plain name, and the other one its form behind it.
     """
@@ -57,12 +57,12 @@ def enterprise_sets(forms: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def enterprise_intelligence(shares: ItemShares, tasks: Mapping[str, str]) -> Score | None:
-    """The mean over what `shares` hold of `tasks` (see `enterprise_sets`), None if a measure is missing."""
+    """The mean over the `shares` of `tasks` (see `enterprise_sets`), None if a measure is missing."""
     return _combined(shares, {(tasks[name], measure): weight for (name, measure), weight in PARTS.items()})
 
 
 def enterprise_bits_per_byte(shares: ItemShares) -> Score | None:
-    """Mean of code, SQL and maths of the gold answers' bits per byte: what moves where all accuracies are still 0.
+    """Mean of code, SQL and maths of the gold answers' bits per byte: it moves while all accuracies are still 0.
 
     None unless all its tasks are there."""
     benchmarks = [task for tasks in BITS_PER_BYTE_PARTS.values() for task in tasks]
@@ -80,7 +80,7 @@ def _benchmarks() -> list[str]:
 
 
 def _standing_for(benchmarks: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """The task among `names` that stands for each benchmark: itself, or the variant with the shortest name; nothing
+    """The task among `names` that represents each benchmark: itself, or the variant with the shortest name; nothing
     unless all have one."""
     variants = {name: [each for each in names if each == name or each.startswith(f"{name}-")] for name in benchmarks}
     if not all(variants.values()):
@@ -91,9 +91,9 @@ def _standing_for(benchmarks: Sequence[str], names: Sequence[str]) -> dict[str, 
 def _combined(shares: ItemShares, weights: Mapping[tuple[str, str], float]) -> Score | None:
     """A weighted sum of measures, None unless all are there.
 
-    Tasks are independent; measures of one task are taken item by item together, so that what they share is counted
-    (delta method); degrees of freedom are Welch's. Its n is the number of items and clusters that are independent.
-    There is no interval where one of the measures has too few."""
+    Tasks are independent; measures of one task are combined item by item, so that their covariance is counted (delta
+    method); degrees of freedom are Welch's. Its n is the number of items and clusters that are independent. There is no
+    interval if one of the measures has too few."""
     if not weights.keys() <= shares.keys():
         return None
     value = math.fsum(weight * _value(shares[name]) for name, weight in weights.items())

@@ -1,4 +1,4 @@
-"""How sure a score is: 95 % intervals in closed form, so that no seed is involved; none where units are too few.
+"""Confidence of a score: 95 % intervals in closed form, so that no seed is involved; none if there are too few units.
 
 Ratios of sums have the variance HC2 over clusters (MacKinnon and White 1985) with Student's t at the degrees of freedom
 of Bell and McCaffrey (2002): few documents, or many of which a few hold most of the text, are worth few.
@@ -14,7 +14,7 @@ from pipelines.evaluate.task import Share
 Z95 = 1.959963984540054
 """Standard normal quantile of 0.975."""
 MIN_UNITS = 5
-"""Documents, or independent answers, or clusters of such, below which nothing is said of how sure a score is."""
+"""Documents, or independent answers, or clusters of such, below which a score has no interval."""
 
 
 class VarianceEstimate(NamedTuple):
@@ -32,8 +32,8 @@ class VarianceEstimate(NamedTuple):
 
 
 def score(shares: Sequence[Share], clusters: Sequence[str], chance: float | None = None) -> Score:
-    """The sum of parts over the sum of wholes. The interval is Wilson's for what is counted, right answers or followed
-    instructions, else that of the ratio, both over `clusters` ("" is a cluster of its own)."""
+    """The sum of parts over the sum of wholes. The interval is Wilson's for counts, right answers or followed
+    instructions, else that of the ratio, both over `clusters` ("" is a separate cluster for each item)."""
     sums = by_cluster(shares, clusters)
     score = ratio([share.part for share in sums], [share.whole for share in sums])
     if score.low is not None and all(float(share.part).is_integer() and share.part <= share.whole for share in shares):
@@ -43,9 +43,9 @@ def score(shares: Sequence[Share], clusters: Sequence[str], chance: float | None
 
 
 def _effective_size(value: float, sums: Sequence[Share]) -> float:
-    """How many independent answers would have the spread of these, at most as many as there are (Korn and Graubard
-    1998; Franco et al. 2019, J. Surv. Stat. Methodol. 7, 334). Without any spread a cluster says no more than one
-    answer does."""
+    """Number of independent answers with the same variance, at most the number of answers (Korn and Graubard 1998;
+    Franco et al. 2019, J. Surv. Stat. Methodol. 7, 334). Without any variance a cluster is worth no more than one
+    answer."""
     deviation = variance_of(sums).half_width / Z95
     if not deviation:
         return len(sums)
@@ -53,7 +53,7 @@ def _effective_size(value: float, sums: Sequence[Share]) -> float:
 
 
 def by_cluster(shares: Sequence[Share], clusters: Sequence[str]) -> list[Share]:
-    """The sums of each cluster, in order; an item of the cluster "" is one of its own."""
+    """The sums of each cluster, in order; an item of the cluster "" is a separate cluster."""
     sums: dict[str, Share] = {}
     for number, (share, cluster) in enumerate(zip(shares, clusters, strict=True)):
         name = f"cluster {cluster}" if cluster else f"item {number}"
@@ -70,7 +70,7 @@ def proportion(share: float, n: float) -> Score:
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Score:
-    """Sum over sum of what is not negative, with the interval of the ratio over items as drawn; without one below
+    """Sum over sum of non-negative values, with the interval of the ratio over sampled items; without one below
     `MIN_UNITS`."""
     shares = [Share(top, bottom) for top, bottom in zip(numerators, denominators, strict=True)]
     value = math.fsum(numerators) / math.fsum(denominators)
@@ -81,7 +81,7 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Score:
 
 
 def num_units(shares: Sequence[Share]) -> int:
-    """Those that have any part in a measure."""
+    """Units that contribute to a measure."""
     return sum(share.whole > 0 for share in shares)
 
 
@@ -99,8 +99,8 @@ def influences(shares: Sequence[Share]) -> list[float]:
 
 
 def degrees_of_freedom(shares: Sequence[Share]) -> float:
-    """Of the variance, if units differ in their ratio as much whatever their size: n - 1 where all are as large, near
-    0 if one of them is nearly all.
+    """Of the variance, if units differ in their ratio regardless of their size: n - 1 if all are equally large, near 0
+    if one of them is nearly all.
 
     Satterthwaite's 2 * mean^2 / variance of the quadratic form, tr(B)^2 / tr(B^2) with B = A (I - H) D (I - H)' A,
     of which everything but D is of low rank.
@@ -122,5 +122,5 @@ def degrees_of_freedom(shares: Sequence[Share]) -> float:
 
 
 def _rest(size: float) -> float:
-    """The share of all others, where rounding may leave none."""
+    """The share of all others, clipped since rounding may make it negative."""
     return max(1 - size, 1e-12)

@@ -1,1 +1,1 @@
-"""The tasks: what each asks, and how answers are judged."""
+"""The tasks: their questions, and the judging of answers."""

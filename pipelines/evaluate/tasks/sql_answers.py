@@ -1,4 +1,4 @@
-"""From generated text to a verdict: where the query ends, and whether its rows are the gold query's."""
+"""From generated text to a verdict: extract the query, and compare its rows with the gold query's."""
 
 import re
 from collections import Counter
@@ -31,7 +31,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Checker:
-    """Executes gold and answers in processes of their own: the gold rows never enter the answers' process."""
+    """Executes gold and answers in separate processes: the gold rows never enter the answers' process."""
 
     gold: SqlSandbox
     answers: SqlSandbox
@@ -61,7 +61,7 @@ def is_ordered(query: str) -> bool:
 
 
 def same_rows(gold: Reply, answer: Reply, *, ordered: bool) -> bool:
-    """Same number of columns and the same rows as often, in the same order where `ordered`; columns stand in order."""
+    """Same number of columns and the same rows as often, in the same order if `ordered`; columns keep their order."""
     if gold.columns != answer.columns:
         return False
     expected, actual = ([_normal(row) for row in reply.rows] for reply in (gold, answer))

@@ -17,8 +17,8 @@ STOPS = (QUERY_END, "\n")
 
 @dataclass(frozen=True)
 class TextToSql:
-    """`count` questions of the source artifacts `sources` (all, where there are fewer), drawn by the digest of their
-    id, so that schemas and kinds stand as in the whole; `chat`: asked in the chat template."""
+    """`count` questions of the source artifacts `sources` (all, if there are fewer), drawn by the digest of their id,
+    so that schemas and kinds have the same proportions as in the whole; `chat`: asked in the chat template."""
 
     sources: tuple[Path, ...]
     count: int

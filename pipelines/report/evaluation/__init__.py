@@ -1,4 +1,4 @@
-"""The page about evaluated checkpoints: scores over tokens and compute, what changed, and answers side by side."""
+"""The page about evaluated checkpoints: scores over tokens and compute, changes, and answers side by side."""
 
 from pipelines.report.evaluation.stage import stage
 

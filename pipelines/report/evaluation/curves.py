@@ -1,4 +1,4 @@
-"""Scores of checkpoints over what it took to train them: one panel for each measure."""
+"""Scores of checkpoints over their training tokens and compute: one panel for each measure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

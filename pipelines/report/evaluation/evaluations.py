@@ -1,4 +1,4 @@
-"""What the page about evaluated checkpoints is made of, read from the artifacts of its inputs."""
+"""The content of the page about evaluated checkpoints, read from the artifacts of its inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class PageInputs(Inputs[Node]):
 
 @dataclass(frozen=True)
 class Evaluations:
-    """What the page is about: `scores` of every checkpoint in the order of their tokens, the `comparison`, and rows of
+    """The content of the page: `scores` of every checkpoint in the order of their tokens, the `comparison`, and rows of
     SAMPLES of the `last_two` checkpoints, or of the only one."""
 
     scores: Mapping[str, Scores]
@@ -30,7 +30,7 @@ class Evaluations:
 
 
 def read_evaluations(inputs: PageInputs[Artifact]) -> Evaluations:
-    """What the page is about. Raises DamageError if a file is not as it was written."""
+    """Read the content of the page. Raises DamageError if a file is not as it was written."""
     comparison = Comparison.read(inputs.compare.path)
     folders = {label: inputs.evaluation[label].path for label in comparison.order}
     return Evaluations(

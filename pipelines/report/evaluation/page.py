@@ -102,7 +102,7 @@ def _published(evaluations: Evaluations) -> Html:
 
 
 def _ways(evaluations: Evaluations) -> Html:
-    """How each task was asked, what its scores should be read with, and what is missing."""
+    """The protocol of each task, notes on its scores, and missing tasks."""
     rows = [
         [text(label), element("code", text(name)), text(kind), text(line)]
         for label, scores in evaluations.scores.items()

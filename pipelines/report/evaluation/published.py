@@ -1,4 +1,4 @@
-"""Scores that others published for the same benchmarks, to read beside one's own: never measured here."""
+"""Scores that others published for the same benchmarks, to read next to your own: never measured here."""
 
 import tomllib
 from collections.abc import Collection

@@ -7,11 +7,11 @@ import numpy as np
 from pipelines.report.summary.histograms import Histogram
 
 WIDTH, HEIGHT, FLOOR = 260, 96, 78
-"""Of the drawing, and the height at which the bars stand, in units of the SVG."""
+"""Of the drawing, and the height of the base line of the bars, in units of the SVG."""
 
 
 def draw(histogram: Histogram) -> str:
-    """Heights are logarithmic, so that a few documents can be seen beside thousands. Bars of documents that the limit
+    """Heights are logarithmic, so that a few documents can be seen next to thousands. Bars of documents that the limit
     drops have their own colour, and one through which it goes is of both."""
     first, last = _shown(histogram)
     counts, edges = histogram.counts[first:last], histogram.edges[first : last + 1]

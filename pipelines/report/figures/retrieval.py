@@ -1,4 +1,4 @@
-"""How much of what is hidden in long texts the last phase's checkpoint finds, by length and depth."""
+"""Retrieval from long texts by the last phase's checkpoint: the share found, by length and depth."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def _draw_panel(axes: Axes, task: str, scores: Mapping[str, Score]) -> None:
 
 
 def _table(task: str, scores: Mapping[str, Score]) -> tuple[Sequence[int], Sequence[float], np.ndarray]:
-    """Lengths, depths and the share found at each, NaN where it was not asked."""
+    """Lengths, depths and the share found at each, NaN if it was not measured."""
     cells = {
         (float(match[3]), int(match[2])): score.value
         for name, score in scores.items()

@@ -25,7 +25,7 @@ def bits_per_byte(summary: RunSummary) -> Figure:
 
 
 def right_answers(summary: RunSummary) -> Figure:
-    """The measures that stand for the tasks, and their means, over phases."""
+    """The headline measures of the tasks, and their means, over phases."""
     return _over_phases(summary, answer_measures(summary), "share of right answers")
 
 
@@ -44,7 +44,7 @@ def compute(summary: RunSummary) -> Figure:
     products, intelligence = _products(summary)
     _draw_run(axes, products, intelligence)
     for x, score, scores in zip(products, intelligence, phases, strict=True):
-        # Above the interval, where neither a whisker nor the line to the next point runs.
+        # Above the interval, clear of whiskers and of the line to the next point.
         label = f"{scores.phase}\nn = {score.n:,}"
         axes.annotate(label, (x, _top(score)), (0, 5), textcoords="offset points", ha="center", fontsize=8)
     top = max(0.01, *map(_top, intelligence))
@@ -55,8 +55,7 @@ def compute(summary: RunSummary) -> Figure:
 
 
 def compute_beside_arctic(summary: RunSummary) -> Figure:
-    """The same beside the released Arctic, whose compute is so much larger that this run's checkpoints fall
-    together."""
+    """The same next to the released Arctic, whose compute is so much larger that this run's checkpoints coincide."""
     figure, axes = card()
     _draw_run(axes, *_products(summary))
     axes.plot(*PUBLISHED, "x", color=COLOURS[1], markersize=9, label="Arctic, as published", ls="none")
@@ -105,7 +104,7 @@ def _draw_measure(
 
 
 def _whiskers(scores: Sequence[Score]) -> np.ndarray:
-    """float64 [2, scores]: how far the interval reaches below and above; no whisker where there is none."""
+    """float64 [2, scores]: length of the interval below and above; no whisker if there is none."""
     low = [score.value if score.low is None else score.low for score in scores]
     values = np.array([score.value for score in scores])
     return np.maximum([values - low, [_top(score) for score in scores] - values], 0.0)

@@ -17,9 +17,9 @@ INK = "#1d2127"
 COLOURS = ("#4c8dd6", "#e08e45", "#4fa88b", "#c46a9e", "#a89a38", "#d1605e", "#5fb0c4")
 """Of middle lightness, to be read on white and on black."""
 MARKERS = "os^D"
-"""The next one where there are more series than colours."""
+"""The next marker if there are more series than colours."""
 OVERALL = "#8a7fd4"
-"""For what belongs to no corpus."""
+"""For series that belong to no corpus."""
 STYLE: Any = {
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "arctic",
@@ -60,7 +60,7 @@ NAMES = {
     "race": "RACE",
     "winogrande": "WinoGrande",
 }
-"""Tasks as people write them, where that is not their name with blanks."""
+"""Usual spelling of tasks, if that is not their name with blanks."""
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def write_png(figure: Figure, path: Path) -> None:
 
 
 def inline_svg(figure: Figure, label: str) -> str:
-    """The figure as an `<svg>` element without ids of its own, in the colour of the text around it."""
+    """The figure as an `<svg>` element without ids, in the colour of the text around it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -103,7 +103,7 @@ def card() -> tuple[Figure, Axes]:
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
-    """The names of the series in rows below the panel, where no curve runs."""
+    """The names of the series in rows below the panel, clear of the curves."""
     names = axes.get_legend_handles_labels()[1]
     columns = 3 if max(map(len, names), default=0) < 16 else 2
     figure.legend(loc="outside lower center", ncols=min(columns, max(len(names), 1)), fontsize=8, handlelength=1.4)

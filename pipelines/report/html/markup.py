@@ -1,4 +1,4 @@
-"""The few pieces of HTML that the page is built from. Whatever comes in as text is escaped here."""
+"""The few pieces of HTML that the page is built from. All text is escaped here."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ $body
 </body>
 </html>
 """)
-"""The policy forbids scripts, frames and every address outside of the file, whatever text it holds."""
+"""The policy forbids scripts, frames and every address outside of the file, regardless of its text."""
 
 
 def page(title: str, body: Iterable[Html]) -> str:
@@ -53,7 +53,7 @@ def foreign(name: str, value: object) -> Html:
 
 
 def section(anchor: str, title: str, lead: str, *content: Html) -> Html:
-    """A headed part of the page with one sentence that says what is seen."""
+    """A headed part of the page with a one-sentence summary."""
     name = escape(anchor)
     head = f'<h2 id="{name}">{text(title)}</h2>'
     inside = "\n".join([head, element("p", text(lead), css="soft"), *content])
@@ -87,7 +87,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Html]], *, numbers: int
 
 
 def bar(fraction: float, label: str) -> Html:
-    """`label` beside a bar that is `fraction` of the column long."""
+    """`label` next to a bar that is `fraction` of the column long."""
     width = f"{100 * min(max(fraction, 0.0), 1.0):.1f}%"
     return Html(
         f'<span class="bar" aria-hidden="true"><i style="width:{width}"></i></span>{element("span", text(label))}'
@@ -112,7 +112,7 @@ def figure(svg: str, caption: str) -> Html:
 
 
 def grid(figures: Iterable[Html]) -> Html:
-    """Figures side by side, as many as the width allows."""
+    """Figures side by side, as the width allows."""
     return element("div", *figures, css="figures")
 
 

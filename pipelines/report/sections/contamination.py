@@ -1,4 +1,4 @@
-"""The part of the page on contamination: which evaluation items stand in the training corpora, and what scores are
+"""The part of the page on contamination: the evaluation items that occur in the training corpora, and the scores
 without them."""
 
 from pipelines.report.figures.style import measure_name
@@ -11,7 +11,7 @@ EVIDENCE_SHOWN = 20
 
 
 def contamination_section(phase: PhaseSummary) -> Html:
-    """One row a task, and the evidence. Items are the same for every phase, and so is what the corpora hold."""
+    """One row a task, and the evidence. Items are the same for every phase, and so are the corpora."""
     tasks = [task for task, counts in phase.scores.contamination.items() if counts.num_looked_for]
     if not tasks:
         return section(

@@ -1,4 +1,4 @@
-"""What each phase reads."""
+"""The data of each phase."""
 
 from pipelines.report.html.markup import Html, element, grid, section, table, text
 from pipelines.report.summary.phases import PhaseSummary

@@ -1,4 +1,4 @@
-"""The part of the page on data: the funnel, why documents were dropped, where they came from."""
+"""The part of the page on data: the funnel, the reasons for dropping documents, and their sources."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ TOKEN_COLUMNS = {
 
 
 def data_section(corpora: Sequence[CorpusSummary]) -> Html:
-    """The section as it stands in the page."""
+    """The section as HTML for the page."""
     return section(
         "data",
         "Data",

@@ -1,4 +1,4 @@
-"""The documents of each corpus: their scores beside the limits, some that were kept, their languages and licences."""
+"""The documents of each corpus: their scores with the limits, some that were kept, their languages and licences."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -72,7 +72,7 @@ def sample_text(sample: Sample) -> Html:
 
 
 def languages_and_licences(corpora: Sequence[CorpusSummary]) -> Html:
-    """How many documents of each were sourced and kept."""
+    """Number of documents of each that were sourced and kept."""
     parts = [element("h3", text("Languages")), _counts("language", corpora, _languages)]
     if any(name for corpus in corpora for name in corpus.licences):
         parts += [element("h3", text("Licences")), _counts("licence", corpora, _licences)]
@@ -104,7 +104,7 @@ def _counts(title: str, corpora: Sequence[CorpusSummary], counted: Counted) -> H
 
 
 def named_once(rows: Sequence[Sequence[Html]]) -> list[Sequence[Html]]:
-    """`rows` with the name in the first column seen only where it changes; a row that stands alone shows it too."""
+    """`rows` with the name in the first column shown only when it changes; a row that is alone shows it too."""
     names = [row[0] for row in rows]
     return [
         row if number == 0 or names[number - 1] != row[0] else [element("span", row[0], css="again"), *row[1:]]

@@ -1,4 +1,4 @@
-"""The part of the page on duplicates: alarms, and the largest clusters with samples of what was removed."""
+"""The part of the page on duplicates: alarms, and the largest clusters with samples of removed documents."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from pipelines.report.html.markup import Html, element, folded, foreign, section
 from pipelines.report.summary.duplicates import Cluster, Duplicates
 
 LINE_CHARACTERS = 70
-"""Of a kept document, beside the size of its cluster."""
+"""Of a kept document, shown with the size of its cluster."""
 CLUSTERS_OPEN = 12
 """Clusters in view; the others are behind one more click."""
 

@@ -1,4 +1,4 @@
-"""The top of the page: what was trained, on what, how, at what cost, how well, and what its user must not miss."""
+"""The top of the page: the model, its data, its training, cost and scores, and warnings that users must see."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -42,7 +42,7 @@ def anchor(name: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """A count of parameters or tokens as people say it: "2.1M"."""
+    """A count of parameters or tokens in short form: "2.1M"."""
     return _scaled(value, ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")), "")
 
 

@@ -1,4 +1,4 @@
-"""Where results come from: the graph of stages, records set aside, software."""
+"""The source of results: the graph of stages, records set aside, software."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from pipelines.report.html.markup import Html, counted, element, section, table,
 
 QUARANTINED_SHOWN = 100
 SHOWN_ELSEWHERE = {"code", "warnings", "measured", "attempt", "shards_reused"}
-"""Of a stage's provenance; the digests of its code say nothing to a reader."""
+"""Of a stage's provenance; the digests of its code are of no use to a reader."""
 
 
 def graph_section(manifests: Sequence[Manifest]) -> Html:

@@ -1,4 +1,4 @@
-"""Another run beside the one that a report is about."""
+"""Another run, compared with the one that a report is about."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

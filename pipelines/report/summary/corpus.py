@@ -1,4 +1,4 @@
-"""What became of a corpus' documents: counted shard by shard from narrow columns, text read for the samples alone."""
+"""The fate of a corpus' documents: counted shard by shard from narrow columns, text read for the samples alone."""
 
 import heapq
 from collections import Counter
@@ -21,7 +21,7 @@ SAMPLES_PER_REASON = 3
 SAMPLE_CHARACTERS = 300
 HOST = r"^https?://(?:[^/@]*@)?(?:www\.)?(?P<host>[^/:?#]+)"
 SKIPPED = "data/skipped_"
-"""What the metrics of `source` that count passed-over records start with."""
+"""Prefix of the metrics of `source` that count passed-over records."""
 
 Dropped = tuple[str, str]
 """Stage and reason."""
@@ -30,7 +30,7 @@ KEPT: Dropped = ("", "")
 ByKind = Mapping[str, Mapping[str, Artifact]]
 """The artifacts of a run by name and subject."""
 Shard = tuple[Path, Path]
-"""Paths of its documents, and of what the filter says of them."""
+"""Paths of its documents, and of the filter's decisions on them."""
 
 
 @dataclass
@@ -61,10 +61,9 @@ class CorpusSummary:
     `dropped`: documents by stage and reason, `samples` some of each, those with the smallest ids; `passed_over`:
     records that `source` made no document of, and `set_aside`, those that it could not read, by reason; `domains`:
     sourced and kept documents by domain, for documents whose address has one; `chosen_again`: those among them whose
-    main part held little of the page's prose, so that another text was chosen; `extraction`: how much of
-    the visible text of pages was kept; `languages`, `licences`: sourced and
-    kept documents by each, "" for a document without a licence; `kept_samples`: the kept documents with the smallest
-    ids; `clusters`: number by size.
+    main part held little of the page's prose, so that another text was chosen; `extraction`: the extracted share of the
+    visible text of pages; `languages`, `licences`: sourced and kept documents by each, "" for a document without a
+    licence; `kept_samples`: the kept documents with the smallest ids; `clusters`: number by size.
     """
 
     name: str
@@ -90,7 +89,7 @@ class CorpusSummary:
 
     @property
     def steps(self) -> list[tuple[str, Count]]:
-        """From all that was found to what is left."""
+        """From all sourced documents to the kept ones."""
         return [("sourced", self.sourced), ("after filter", self.filtered), ("after dedup", self.kept)]
 
     @property
@@ -105,7 +104,7 @@ class CorpusSummary:
         return int(self.tokens["data/train_tokens"] + self.tokens["data/heldout_tokens"])
 
     def estimated_tokens(self, count: Count) -> int:
-        """Tokens that documents would give which were never encoded, by the bytes per token of those that were."""
+        """Estimated tokens of documents that were never encoded, by the bytes per token of those that were."""
         return round(count.text_bytes / self.tokens["data/bytes_per_token"])
 
 
@@ -146,7 +145,8 @@ def read_corpus(name: str, by_kind: ByKind) -> CorpusSummary:
 
 
 def _shards(name: str, by_kind: ByKind, score_columns: Sequence[str]) -> Iterator[tuple[Shard, pa.Table]]:
-    """Each shard with one table of what is told of its documents, row by row; `score_columns` of SCORES among it."""
+    """Each shard with one table of the metadata of its documents, row by row, which includes `score_columns` of
+    SCORES."""
     measured = list(dict.fromkeys(["text_bytes", "language", *score_columns]))
     kinds = (("source", "documents"), ("score", "scores"), ("filter", "filtered"), ("dedup", "decisions"))
     paths = (shard_paths(by_kind[stage][name].path, kind) for stage, kind in kinds)
@@ -222,7 +222,7 @@ def _read_samples(candidates: Mapping[Dropped, list[_Candidate]]) -> dict[Droppe
 
 
 def _samples_of(shard: Shard, rows: Sequence[int]) -> Iterator[Sample]:
-    """Samples as training would have read them: with what the filter blacks out."""
+    """Samples as training would have read them: with the filter's redactions."""
     documents, filtered = shard
     redactions = read_table(filtered, columns=["redactions"])["redactions"]
     file, first = ParquetFile(documents), 0

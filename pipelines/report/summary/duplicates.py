@@ -15,7 +15,7 @@ SAMPLE_CHARACTERS = 160
 
 @dataclass(frozen=True)
 class Sample:
-    """The beginning of a removed document and what it has in common with the one kept."""
+    """The beginning of a removed document and its overlap with the kept one."""
 
     url: str
     beginning: str
@@ -24,7 +24,7 @@ class Sample:
 
 @dataclass
 class Cluster:
-    """A cluster by the document that stands for it; `beginning` of that document."""
+    """A cluster by its representative; `beginning` of that document."""
 
     corpus: str
     kept_id: str

@@ -1,4 +1,4 @@
-"""The exports of a run: what each is, where it lies, and how its engine agrees with the model."""
+"""The exports of a run: format and folder of each, and how its engine agrees with the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

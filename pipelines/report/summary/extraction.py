@@ -28,7 +28,7 @@ class Share:
 
 @dataclass
 class ExtractionSummary:
-    """Shares of the pages whose text was chosen from what they show, by (page type, engine) and by domain."""
+    """Shares of the visible text of pages that were extracted, by (page type, engine) and by domain."""
 
     by_kind: dict[tuple[str, str], Share] = field(default_factory=lambda: defaultdict(Share))
     by_domain: dict[str, Share] = field(default_factory=lambda: defaultdict(Share))

@@ -1,4 +1,4 @@
-"""How the scores of a corpus' documents are spread, and where the limits of its filter lie."""
+"""Distributions of the scores of a corpus' documents, with the limits of its filter."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

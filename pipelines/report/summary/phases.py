@@ -1,4 +1,4 @@
-"""One phase of a run: its plan, how training went step by step, and what its checkpoint scores."""
+"""One phase of a run: its plan, its training step by step, and the scores of its checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ CURVES = ("step", "tokens", "loss", "gradient_norm", "learning_rate", "max_exper
 
 @dataclass(frozen=True)
 class PhaseSummary:
-    """One phase: what was planned, how the loss went, how the experts were used, what it scores.
+    """One phase: its plan, its loss, the load of its experts, its scores.
 
-    `history`: CURVES of the steps that were taken; `loss_by_corpus`: float64 [steps] by corpus, NaN where a step read
-    none of it; `num_skipped`: steps without an update; `throughput`: float64 [points, 2], tokens and tokens per second
-    of all workers, empty if it was not measured; `amendments`: last step before each, and what it changed;
+    `history`: CURVES of the steps that were taken; `loss_by_corpus`: float64 [steps] by corpus, NaN if a step read none
+    of it; `num_skipped`: steps without an update; `throughput`: float64 [points, 2], tokens and tokens per second of
+    all workers, empty if it was not measured; `amendments`: last step before each, and its changes;
     `expert_load`: [layers, experts], share of assignments times experts; `evidence`: rows of EVIDENCE; `differences`:
     changes since the phase before, by measure; `hours` and, if a worker has a price, `cost` of training since the run's
     first phase, `own_hours` of this one alone.
@@ -55,7 +55,7 @@ class PhaseSummary:
 
     @property
     def headlines(self) -> list[str]:
-        """The measures that stand for their tasks, and the means over tasks."""
+        """The headline measures of the tasks, and the means over tasks."""
         means = [name for name in self.scores.scores if "/" not in name]
         return means + [f"{task}/{measure}" for task, measure in self.scores.headlines.items() if measure]
 
@@ -107,7 +107,7 @@ def _loss_by_corpus(losses: pa.ChunkedArray) -> dict[str, np.ndarray]:
 
 
 def _changes(amendment: Mapping[str, Any]) -> dict[str, Any]:
-    """What an amendment changes, by field."""
+    """The changes of an amendment, by field."""
     tables = {name: amendment[name] for name in ("weights", "weights_to") if name in amendment}
     shares = {
         name: " ".join(f"{corpus} {share:g}" for corpus, share in table.items()) for name, table in tables.items()
@@ -116,7 +116,7 @@ def _changes(amendment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _expert_load(file: Path) -> np.ndarray:
-    """[layers, experts], no number in a layer without experts; empty of a dense model."""
+    """[layers, experts], NaN in a layer without experts; empty of a dense model."""
     load = read_table(file)
     if not len(load):
         return np.zeros((0, 0))

@@ -1,4 +1,4 @@
-"""What the page tells, read from the artifacts of a run: plain numbers by corpus and by phase."""
+"""The content of the page, read from the artifacts of a run: plain numbers by corpus and by phase."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

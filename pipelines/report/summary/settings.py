@@ -1,4 +1,5 @@
-"""What was trained and how: the model, the recipe's numbers, and the machine time, from the manifests of `train`."""
+"""The settings of the training: the model, the recipe's numbers, and the machine time, from the manifests of
+`train`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

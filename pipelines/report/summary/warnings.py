@@ -17,8 +17,8 @@ def read_warnings(
     duplicates: Duplicates,
     phases: Sequence[PhaseSummary],
 ) -> list[Warning_]:
-    """Warnings of the stages as they were built, whichever run built them, and those that follow from their results;
-    none is repeated."""
+    """Warnings of the stages from when they were built, by any run, and those that follow from their results; none is
+    repeated."""
     seen: dict[str, str] = {}
     for stage, message in (
         *((manifest.id, message) for manifest in manifests for message in manifest.provenance.get("warnings", ())),

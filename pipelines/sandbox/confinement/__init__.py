@@ -1,1 +1,2 @@
-"""What the kernel denies a process: files (landlock), system calls (seccomp), resources; and its own root folder."""
+"""Restrictions that the kernel enforces on a process: files (landlock), system calls (seccomp), resources; and a
+private root folder."""

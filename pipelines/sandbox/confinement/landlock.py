@@ -1,6 +1,6 @@
 """Landlock: a process gives up its own rights to files, TCP ports and other processes, as any user.
 
-Numbers from linux/landlock.h; what each version of the interface (ABI) adds, from the kernel's
+Numbers from linux/landlock.h; the additions of each version of the interface (ABI), from the kernel's
 Documentation/userspace-api/landlock.rst.
 """
 
@@ -16,7 +16,7 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 VERSION_FLAG = 1
 RULE_PATH_BENEATH = 1
 FILE_RIGHTS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""How many of the rights to files (bits from 0) each ABI knows; later ones know as many as the fifth."""
+"""Number of rights to files (bits from 0) that each ABI knows; later ones know as many as the fifth."""
 NETWORK_ABI, SCOPE_ABI = 4, 6
 BIND_AND_CONNECT_TCP = 0b11
 ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
@@ -48,7 +48,7 @@ def ruleset(rights: Mapping[Path, int], version: int) -> int:
     and no abstract socket of a process outside.
 
     Args:
-        rights: READ_FILE, READ_DIR of each path and what is below; paths that do not exist are left out.
+        rights: READ_FILE, READ_DIR of each path and everything below it; paths that do not exist are left out.
         version: the kernel's ABI, or an older one, which leaves more to the process.
     """
     handled = _Ruleset(

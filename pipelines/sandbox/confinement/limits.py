@@ -1,4 +1,4 @@
-"""What a program may use, and the budget of one call."""
+"""The resource limits of a program, and the budget of one call."""
 
 import os
 from dataclasses import dataclass, replace
@@ -25,15 +25,15 @@ CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use, all its calls together.
+    """Limits of one program, all its calls together.
 
     Args:
         memory_bytes: address space, as RLIMIT_AS counts it.
-        idle_s: seconds that it may wait in all its calls, neither computing nor kept from it by a busy machine.
+        idle_s: seconds that it may wait in all its calls, neither computing nor waiting for a busy processor.
         total_cpu_s: RLIMIT_CPU, in case the process that watches each call's budget is stopped.
         num_open_files: RLIMIT_NOFILE.
-        num_threads: RLIMIT_NPROC; holds for users other than root, where user namespaces are allowed (elsewhere it
-            would count every process of the user, so it is left alone and memory bounds the number of threads).
+        num_threads: RLIMIT_NPROC; holds for users other than root, if user namespaces are allowed (elsewhere it would
+            count every process of the user, so it is not set and memory bounds the number of threads).
         reply_bytes: the longest reply to one call; a longer one ends the program.
     """
 
@@ -46,7 +46,7 @@ class Limits:
 
 
 def machine_memory_bytes() -> int:
-    """Memory of this machine, or of its container where that is less."""
+    """Memory of this machine, or of its container if that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.exists()]
     return min([total, *(int(text) for text in texts if text != "max")])
@@ -57,7 +57,7 @@ def divided(limits: Limits, num_sandboxes: int, memory_bytes: int) -> tuple[Limi
 
     Args:
         limits: of one sandbox that has the machine to itself.
-        num_sandboxes: at most; fewer where less than MIN_MEMORY_BYTES would be left for each, but at least one.
+        num_sandboxes: at most; fewer if less than MIN_MEMORY_BYTES would be left for each, but at least one.
         memory_bytes: the machine's memory.
     """
     usable = int(memory_bytes * MEMORY_SHARE)

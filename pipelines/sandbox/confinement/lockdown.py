@@ -1,4 +1,5 @@
-"""A process locks itself up, for good: what it may read, call, use and see."""
+"""A process locks itself up, for good: it limits the files it may read, the calls it may make, and the resources it may
+use and see."""
 
 import ctypes
 import os
@@ -24,8 +25,9 @@ DEVICES = ("/dev/null", "/dev/urandom")
 
 @dataclass(frozen=True)
 class Isolation:
-    """What this machine offers, or what of it is used: landlock's ABI (0: none), seccomp filters, namespaces of users,
-    networks, queues, host names and processes for this user, and a root folder of the sandbox's own."""
+    """The protections that this machine offers, or the used part of them: landlock's ABI (0: none), seccomp filters,
+    namespaces of users, networks, queues, host names and processes for this user, and a private root folder of the
+    sandbox."""
 
     landlock_abi: int
     seccomp: bool
@@ -33,7 +35,7 @@ class Isolation:
     own_root: bool = False
 
     def missing(self) -> list[str]:
-        """What is needed and not there, in words; namespaces are welcome but not needed."""
+        """Required protections that are missing, in words; namespaces are optional."""
         return [
             words
             for has, words in (
@@ -46,11 +48,11 @@ class Isolation:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The most that is used of what a machine offers, so that one machine can show how safe others are.
+    """The maximum of a machine's protections to use, so that one machine can test the safety of others.
 
     Args:
-        landlock_abi: as an older kernel has it; None for this kernel's own.
-        namespaces: False as where the user may make none.
+        landlock_abi: as on an older kernel; None for this kernel's own.
+        namespaces: False to behave as if the user may not create any.
     """
 
     landlock_abi: int | None = None
@@ -58,8 +60,8 @@ class Ceiling:
 
 
 def enter_namespaces(ceiling: Ceiling) -> Isolation:
-    """Leaves this machine's network, System V queues, host name and files where the user may, and returns what else the
-    machine offers, up to `ceiling`."""
+    """Leaves this machine's network, System V queues, host name and files if the user may, and returns the other
+    protections of the machine, up to `ceiling`."""
     abi = landlock.abi()
     owner = os.geteuid(), os.getegid()
     namespaces = ceiling.namespaces and _leave_machine()
@@ -107,8 +109,8 @@ def lock(isolation: Isolation, limits: Limits, rules: int, folder: str) -> None:
     """Locks this process, which has one thread, as far as `isolation` goes.
 
     Args:
-        rules: descriptor of landlock's rules, closed here; of no meaning where there is no landlock.
-        folder: becomes the root folder where `isolation` has one.
+        rules: descriptor of landlock's rules, closed here; unused without landlock.
+        folder: becomes the root folder if `isolation` has one.
     """
     kernel.die_with_parent()
     _die_first()
@@ -127,7 +129,7 @@ def lock(isolation: Isolation, limits: Limits, rules: int, folder: str) -> None:
 
 
 def _die_first() -> None:
-    """Where memory runs out, the kernel's choice should be this process, not the one that trains a model."""
+    """If memory runs out, the kernel should choose this process, not the one that trains a model."""
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 

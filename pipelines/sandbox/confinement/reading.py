@@ -1,7 +1,7 @@
-"""Tries in a process of its own whether a long reply can be read, so that a forged one exhausts nobody else.
+"""Tries in a separate process whether a long reply can be parsed, so that a forged one exhausts only that process.
 
-A few bytes of JSON can become a hundred times as much memory, and keys that collide cost the square of their number.
-Whoever reads a reply after this has the same work once more, and no more than that.
+A few bytes of JSON can become a hundred times as much memory, and keys that collide cost the square of their number. A
+later parse of the reply costs the same once more, and no more.
 """
 
 import json
@@ -14,7 +14,7 @@ from pipelines.sandbox.values import PlainError, TooLargeError, decode
 CHECKED_BYTES = 1 << 16
 """Shorter replies are read without a trial: the worst of them costs 2 MB and a tenth of a second."""
 MEMORY_BYTES, CPU_S = 1 << 30, 10
-"""Address space and CPU seconds of a trial: several times what the largest right answers need."""
+"""Address space and CPU seconds of a trial: several times the needs of the largest right answers."""
 
 
 def is_readable(reply: bytes) -> bool:
@@ -33,7 +33,7 @@ def is_readable(reply: bytes) -> bool:
 
 
 def _try(reply: bytes) -> None:
-    """Ends this process: with 0 where `reply` can be read, or is refused soon by whoever reads it."""
+    """Ends this process: with 0 if `reply` can be parsed, or is refused early by the parser."""
     code = 1
     try:
         kernel.die_with_parent()

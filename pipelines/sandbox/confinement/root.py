@@ -1,7 +1,7 @@
-"""A root folder of the sandbox's own, made of bind mounts: paths besides what a program may read do not exist in it.
+"""A private root folder of the sandbox, made of bind mounts: only paths that a program may read exist in it.
 
 Landlock keeps a program from the contents of files, not from their metadata (names, sizes, times, and processes by
-/proc). Where the user may make a mount namespace, `prepare` builds two trees in it; a program's process enters one by
+/proc). If the user may create a mount namespace, `prepare` builds two trees in it; a program's process enters one by
 chroot, which it cannot leave again: it has no capability, no descriptor of a folder outside, and no such system call.
 """
 
@@ -17,11 +17,11 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
 )
 NOBODY = 65534
 MOUNT_POINT = "/sys"
-"""A folder of every machine that nobody keeps files in. Only this process and its children see what covers it."""
+"""A folder of every machine that nobody keeps files in. The mount is visible only to this process and its children."""
 LIBRARY, FILES, HIDDEN = f"{MOUNT_POINT}/library", f"{MOUNT_POINT}/files", f"{MOUNT_POINT}/hidden"
 """The trees of programs that read the standard library, and of those that read named files; an empty folder."""
 LOADER_LINKS = (Path("/lib"), Path("/lib64"))
-"""What the dynamic loader's cache and the interpreter's header name files by; links on many systems."""
+"""Paths that the dynamic loader's cache and the interpreter's header use; links on many systems."""
 
 
 def prepare(owner: tuple[int, int], readable: Iterable[Path], hidden: Iterable[Path]) -> bool:
@@ -66,7 +66,7 @@ def add(tree: str, paths: Iterable[Path]) -> None:
     Raises OSError if a mount is not allowed.
     """
     targets = {target for path in paths if (target := _link(tree, path)) is not None}
-    # Short paths first: a folder that is mounted brings what is below it along.
+    # Short paths first: mounting a folder includes everything below it.
     mounted: set[Path] = set()
     for target in sorted(targets, key=lambda path: (len(path.parts), path)):
         if mounted.isdisjoint((target, *target.parents)):
@@ -85,7 +85,7 @@ def _mount_onto(tree: str, target: Path) -> None:
 
 
 def _link(tree: str, path: Path) -> Path | None:
-    """Copies the links that lead along `path` into `tree`; returns where they lead, None if that does not exist."""
+    """Copies the links along `path` into `tree`; returns their target, None if that does not exist."""
     if not path.exists():
         return None
     for folder in (*reversed(path.parents), path):

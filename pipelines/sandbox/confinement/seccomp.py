@@ -1,9 +1,8 @@
 """A seccomp filter that leaves a process the system calls of a Python that computes, and no others.
 
-What is not on the list does not exist (ENOSYS), calls of kernels to come included. That is also what lets threads
-work: the C library, told that there is no clone3, uses clone, whose flags a filter can read.
-Calls with harmless and harmful arguments are those of `seccomp_arguments`.
-Numbers from the kernel's syscall_64.tbl (x86-64) and asm-generic/unistd.h (aarch64).
+A call that is not on the list does not exist (ENOSYS), including calls of future kernels. That also lets threads work:
+without clone3 the C library uses clone, whose flags a filter can read. Calls with harmless and harmful arguments are
+those of `seccomp_arguments`. Numbers from the kernel's syscall_64.tbl (x86-64) and asm-generic/unistd.h (aarch64).
 """
 
 import ctypes
@@ -118,7 +117,7 @@ def is_available() -> bool:
     try:
         prctl(PR_SET_SECCOMP, MODE_FILTER, None)
     except OSError as error:
-        return error.errno == errno.EFAULT  # as the manual page says: the kernel would have read a filter
+        return error.errno == errno.EFAULT  # as the manual page describes: the kernel would have read a filter
     return True
 
 
@@ -155,7 +154,7 @@ def _checks(call: CheckedCall) -> list[Instruction]:
     for rule in call.rules:
         body = [instruction for test in rule for instruction in _test(test)]
         length = len(body) + 1
-        # A test that fails jumps behind the rule's own end: 255 stands for that distance until it is known.
+        # A test that fails jumps behind the rule's own end: 255 is a placeholder for that distance until it is known.
         for index, (code, if_true, if_false, operand) in enumerate(body):
             distance = length - index - 1
             hit, miss = (distance if jump == TO_NEXT_RULE else jump for jump in (if_true, if_false))

@@ -1,8 +1,8 @@
 """System calls that a computing Python needs, but which can act on something outside with some of their arguments.
 
 Each call has rules; it is allowed if all tests of one rule hold. Rules name the arguments that are allowed, so that
-flags and commands of kernels to come are refused. Constants from the kernel's include/uapi (fcntl.h, sched.h, mman.h,
-membarrier.h), and arch/arm64/include/uapi/asm/fcntl.h where aarch64 differs.
+flags and commands of future kernels are refused. Constants from the kernel's include/uapi (fcntl.h, sched.h, mman.h,
+membarrier.h), and arch/arm64/include/uapi/asm/fcntl.h if aarch64 differs.
 """
 
 import errno
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 CLONE_THREAD = 0x10000
 THREAD_FLAGS = 0x7D0F00
-"""What pthread_create of glibc and musl asks for: CLONE_VM, FS, FILES, SYSVSEM, SIGHAND, THREAD, SETTLS, PARENT_SETTID,
-CHILD_CLEARTID and the void CLONE_DETACHED."""
+"""Flags that pthread_create of glibc and musl passes: CLONE_VM, FS, FILES, SYSVSEM, SIGHAND, THREAD, SETTLS,
+PARENT_SETTID, CHILD_CLEARTID and the void CLONE_DETACHED."""
 O_ACCMODE, O_APPEND, O_NONBLOCK, O_CLOEXEC = 0o3, 0o2000, 0o4000, 0o2000000
 O_NOCTTY, O_DIRECT = 0o400, {"x86_64": 0o40000, "aarch64": 0o200000}
 O_LARGEFILE = {"x86_64": 0o100000, "aarch64": 0o400000}
@@ -20,7 +20,7 @@ O_NOFOLLOW = {"x86_64": 0o400000, "aarch64": 0o100000}
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 OWN_MEMORY_ADVICE = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 102, 103)
 """MADV_NORMAL to DONTNEED, FREE, DONTFORK, DOFORK, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK and
-guard pages. Left out: what merges pages with other processes', or takes the pages of files that others use."""
+guard pages. Left out: advice that merges pages with other processes', or takes the pages of files that others use."""
 OWN_PROCESS_BARRIERS = (0, 8, 16)
 """MEMBARRIER_CMD_QUERY, PRIVATE_EXPEDITED and its registration. Others interrupt the processors of all processes."""
 

@@ -1,4 +1,4 @@
-"""The program's process, seen from its monitor: what it is sent, what it uses, and how it ends.
+"""The program's process, seen from its monitor: its input, its resource usage, and its end.
 
 It cannot be trusted with its own clock, so its CPU time is read here.
 """
@@ -21,7 +21,7 @@ MIN_PATIENCE_S = 0.001
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one exchange: a reply where RETURNED, else the reason; CPU seconds of the process."""
+    """The outcome of one exchange: a reply if RETURNED, else the reason; CPU seconds of the process."""
 
     outcome: str
     error: str = ""
@@ -47,7 +47,7 @@ class Child:
         os.set_blocking(requests, False)
 
     def exchange(self, request: bytes, cpu_s: float) -> Outcome:
-        """Sends `request` and waits for one frame. Whatever is not RETURNED ends the process.
+        """Sends `request` and waits for one frame. Every outcome except RETURNED ends the process.
 
         Raises EOFError if the caller left in the meantime.
         """
@@ -75,7 +75,7 @@ class Child:
             patience_s = max(MIN_PATIENCE_S, min(cpu_s - used_s, max_idle_s - idle_s))
 
     def kill(self) -> tuple[int, float]:
-        """Ends the process; returns its exit code (minus the signal, where one ended it) and all its CPU seconds."""
+        """Ends the process; returns its exit code (minus the signal, if one ended it) and all its CPU seconds."""
         if self._end is None:
             os.kill(self._pid, signal.SIGKILL)
             _, status, usage = os.wait4(self._pid, 0)
@@ -83,7 +83,7 @@ class Child:
         return self._end
 
     def _move(self, request: bytes, reply: bytearray, patience_s: float) -> bytes:
-        """Moves what can be moved within `patience_s`; returns what is still to send."""
+        """Sends as much as possible within `patience_s`; returns the rest."""
         sending = [self._requests] if request else []
         readable, writable, _ = select.select([self._replies, 0], sending, [], patience_s)
         if 0 in readable:  # the caller sends nothing while it waits
@@ -104,8 +104,8 @@ class Child:
 
 
 class _Usage:
-    """CPU seconds and idle seconds of a process since now. Time in which it, or this process that it waits for, was
-    ready to run and had to wait for a processor is neither, so that a busy machine ends no program."""
+    """CPU seconds and idle seconds of a process since now. Time in which the process, or this process that it waits
+    for, was ready to run and waited for a processor counts as neither, so that a busy machine ends no program."""
 
     def __init__(self, pid: int, schedules: Sequence[int | None]) -> None:
         self._clock = (~pid << 3) | 2  # CPUCLOCK_SCHED of that process, as the kernel's posix-timers.h encodes it
@@ -126,7 +126,7 @@ class _Usage:
 
 
 def _open_schedule(pid: int) -> int | None:
-    """The scheduler's statistics of a process (CPU time, time queued for a processor), where the kernel keeps them."""
+    """The scheduler's statistics of a process (CPU time, time queued for a processor), if the kernel keeps them."""
     try:
         return os.open(f"/proc/{pid}/schedstat", os.O_RDONLY)
     except OSError:

@@ -1,6 +1,6 @@
 """The process between the caller and one program: it starts it, passes messages on, and ends it.
 
-What comes from the program is passed on as it is; whether a long reply can be read is tried in a process of its own.
+Messages from the program are passed on unchanged; a separate process tries whether a long reply can be parsed.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def _start(job: dict[str, Any], isolation: Isolation, library: int) -> Child:
 
 
 def _become_child(job: dict[str, Any], isolation: Isolation, folder: str, descriptors: tuple[int, int, int]) -> None:
-    """Keeps `descriptors` and nothing else that its parents had open, locks itself, serves, and never returns."""
+    """Keeps only `descriptors` of its parents' open files, locks itself, serves, and never returns."""
     try:
         _keep(descriptors)
         try:

@@ -1,8 +1,7 @@
 """Starts the zygote: `python -P -s -S start.py CEILING` (JSON of a `Ceiling`), standard library only.
 
-The packages above this one import torch and more. Stand-ins for them let the sandbox's modules be imported here by the
-names that they have everywhere, and nothing else; `arctic_errors` is loaded from its file, because its folder holds all
-packages.
+The packages above this one import torch and more. Stubs of them let the sandbox's modules be imported here by their
+usual names, and nothing else; `arctic_errors` is loaded from its file, because its folder holds all packages.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The process that all programs descend from.
 
-It imports what programs may want, so that they start in milliseconds, and then only forks: each session gets a monitor,
-which reads the session's first bytes itself. So nothing of any session is ever in the zygote's memory, and whatever a
-program finds in its own is of its own session.
+It imports the modules that programs may want, so that they start in milliseconds, and then only forks: each session
+gets a monitor, which reads the session's first bytes itself. So the zygote's memory never holds data of any session,
+and a program's memory holds only data of its own session.
 """
 
 import gc
@@ -42,7 +42,7 @@ def serve(ceiling: lockdown.Ceiling) -> None:
             monitor.run_session(isolation, library)
             os._exit(0)
         if os.waitpid(pid, 0)[1]:
-            return  # the monitor failed, and only the zygote's own end tells the caller who waits for it
+            return  # the monitor failed, and only the zygote's own end notifies the caller who waits for it
 
 
 def _session_begins() -> bool:

@@ -1,6 +1,6 @@
-"""Programs that try to leave the sandbox, to take it down, or to cheat, and what must become of each.
+"""Programs that try to leave the sandbox, to take it down, or to cheat, with the expected outcome of each.
 
-Each is the body of `def attack(facts)`. It returns "escaped" where it got its way, so that the battery can tell an
+Each is the body of `def attack(facts)`. It returns "escaped" if it succeeds, so that the battery can distinguish an
 attack that was stopped from one that is merely wrong; the tests run the harmless ones outside the sandbox, where they
 must escape. `facts`: "caller" (process id), "secret" (a file to read), "folder" (one to write in), "source" (a file of
 this project), "victim" (id of a process of the same user that must stay alive), "host" (the machine's name).
@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass
 
 DENIED = r"raised (PermissionError|FileNotFoundError|OSError: \[Errno (1|38)\])"
-"""The kernel refuses: EACCES, EPERM, ENOENT (in a root folder of its own) or ENOSYS."""
+"""The kernel refuses: EACCES, EPERM, ENOENT (in a private root folder) or ENOSYS."""
 INVALID = r"raised OSError: \[Errno 22\]"
 HARMLESS = "returned 'nothing'"
 PRELUDE = """
@@ -30,7 +30,7 @@ def attack(facts):
 @dataclass(frozen=True)
 class Attack:
     """`expected`: a pattern that "outcome text" of the reply begins with; `cpu_s`: budget in CPU seconds;
-    `needs_own_root`: whether it is stopped only where the sandbox has a root folder of its own."""
+    `needs_own_root`: whether it is stopped only if the sandbox has a private root folder."""
 
     name: str
     body: str

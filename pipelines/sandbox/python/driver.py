@@ -1,6 +1,7 @@
 """The trusted half of a program's own process: executes it, calls it, and puts results into words.
 
-Nothing here withstands the program, which may rewrite it in memory; that is what the monitor and the caller are for.
+This code does not withstand the program, which may rewrite it in memory; the monitor and the caller protect against
+that.
 """
 
 import json

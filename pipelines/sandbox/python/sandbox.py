@@ -19,14 +19,14 @@ LOAD_CPU_S = 5.0
 
 @dataclass(frozen=True)
 class CallReply:
-    """What became of one call.
+    """The outcome of one call.
 
     Args:
         outcome: RETURNED; RAISED (an exception); TIMEOUT (its CPU budget is used up); ASLEEP (it waited for ten times
-            its budget without using CPU time or being kept from it); DIED (the process ended); UNUSABLE (the result is
-            not plain, nested too deeply or too large); NOT_RUN (an earlier call ended the program).
-        value: the result where RETURNED. None, bool, int, float, complex, str, bytes, list, tuple, dict, set or
-            frozenset of such, each of exactly that type.
+            its budget without using or waiting for CPU time); DIED (the process ended); UNUSABLE (the result is not
+            plain, nested too deeply or too large); NOT_RUN (an earlier call ended the program).
+        value: the result if RETURNED. None, bool, int, float, complex, str, bytes, list, tuple, dict, set or frozenset
+            of such, each of exactly that type.
         error: type and text of the exception ("ValueError: no roots"), how the process ended ("signal 9"), or why the
             result is unusable.
         cpu_s: CPU seconds of the process for this call, as its watcher measured them.
@@ -40,25 +40,25 @@ class CallReply:
 
 @dataclass(frozen=True)
 class ProgramReply:
-    """`load`: what became of the program's body, whose value is None. `calls`: one reply for each call, in order."""
+    """`load`: the outcome of the program's body, whose value is None. `calls`: one reply for each call, in order."""
 
     load: CallReply
     calls: tuple[CallReply, ...]
 
 
 class PythonSandbox:
-    """Runs programs, each in a process of its own that is locked down before any of the program's code runs.
+    """Runs programs, each in a separate process that is locked down before any of the program's code runs.
 
     >>> with PythonSandbox() as sandbox:
     ...     reply = sandbox.call("def double(x): return 2 * x", "double", [[21], ["ab"]], cpu_s=1.0)
     >>> [call.value for call in reply.calls]
     [42, 'abab']
 
-    What comes back is what the program claims: everything in its process, this package's half of the conversation
-    included, is in the program's hands, so a reply can be forged. A forged reply can only claim values. Keep expected
-    values out of the arguments and compare on this side, and there is nothing to gain by it. CPU seconds, timeouts and
-    deaths are measured by another process and cannot be forged. Processes are forked from one that has seen neither
-    programs nor values, so one program (a reference solution, say) leaves nothing for the next to find.
+    A reply is only a claim of the program: everything in its process, this package's half of the conversation included,
+    is under the program's control, so a reply can be forged. A forged reply can only claim values. Keep expected values
+    out of the arguments and compare on this side, and there is nothing to gain by it. CPU seconds, timeouts and deaths
+    are measured by another process and cannot be forged. Processes are forked from one that has seen neither programs
+    nor values, so one program (a reference solution, say) leaves no data that the next could find.
 
     Programs see the standard library alone, no files besides it, no environment, a constant hash seed, `random` seeded
     with 0, standard streams that lead nowhere, and `__name__ == "program"`. Threads work; processes, sockets (so
@@ -67,12 +67,12 @@ class PythonSandbox:
     One program at a time: a sandbox is not for several threads, but there may be any number of sandboxes.
 
     Args:
-        limits: what one program may use.
-        unsafe: `UNSAFE` to run where the kernel offers no isolation; without it, entering raises.
-        ceiling: what is used at most of what the machine offers, to find out how safe others are.
+        limits: resource limits of one program.
+        unsafe: `UNSAFE` to run if the kernel offers no isolation; without it, entering raises.
+        ceiling: maximum of the machine's protections to use, to test the safety of other machines.
 
     Raises:
-        SandboxUnavailableError: this machine cannot isolate; says what is missing.
+        SandboxUnavailableError: this machine cannot isolate; the message names the missing protection.
     """
 
     def __init__(self, limits: Limits | None = None, unsafe: str = "", ceiling: Ceiling = ALL) -> None:
@@ -107,7 +107,7 @@ class PythonSandbox:
         Args:
             program: source text.
             entry_point: name of a function (any callable) of the program.
-            calls: the positional arguments of each call, plain values. Each call gets copies of its own.
+            calls: the positional arguments of each call, plain values. Each call gets fresh copies.
             cpu_s: budget of each call in CPU seconds (`budget_s`), one for all or one each.
             load_cpu_s: budget of the program's body.
         """
@@ -124,7 +124,7 @@ class PythonSandbox:
 
 
 class Running:
-    """A program whose body has run. `load` is what became of that."""
+    """A program whose body has run. `load` is the outcome of the body."""
 
     def __init__(self, session: Session, program: str, load_cpu_s: float) -> None:
         self._session = session
@@ -133,7 +133,7 @@ class Running:
         self._ended = self.load.outcome != RETURNED
 
     def call(self, entry_point: str, arguments: Sequence[Plain], cpu_s: float) -> CallReply:
-        """The reply to one call, or NOT_RUN where the program has ended."""
+        """The reply to one call, or NOT_RUN if the program has ended."""
         if self._ended:
             return CallReply(NOT_RUN)
         return self._ask({"entry_point": entry_point, "arguments": encode(list(arguments))}, cpu_s)

@@ -1,1 +1,1 @@
-"""Queries: a database of their own, opened and run inside the sandbox."""
+"""Queries: a separate database for each, opened and run inside the sandbox."""

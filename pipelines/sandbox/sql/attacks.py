@@ -1,4 +1,4 @@
-"""Queries that try to change their database, to leave it, or to run for ever, and what must become of each."""
+"""Queries that try to change their database, to leave it, or to run for ever, with the expected outcome of each."""
 
 from dataclasses import dataclass
 

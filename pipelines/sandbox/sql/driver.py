@@ -27,8 +27,8 @@ FUNCTIONS = frozenset(
     quote rank replace round row_number rtrim sign strftime substr substring sum time total trim typeof unicode upper
     """.split()  # noqa: SIM905 - a paragraph instead of fifty lines
 )
-"""What questions need. Left out on purpose: printf and format (one call can run for half a minute), char, randomblob,
-zeroblob, random, load_extension and whatever a build of SQLite adds."""
+"""SQL functions that questions need. Left out on purpose: printf and format (one call can run for half a minute), char,
+randomblob, zeroblob, random, load_extension and all functions that a build of SQLite adds."""
 
 
 def serve(requests: int, replies: int) -> None:
@@ -41,7 +41,8 @@ def serve(requests: int, replies: int) -> None:
     else:
         reply = _answer(connection, request["query"], request["max_rows"])
     send(replies, json.dumps(reply).encode())
-    # This is the first process of its namespace, where a long reply is tried: what runs there would end with it.
+    # This is the first process of its namespace, in which a long reply is tried: other processes in it would end with
+    # it.
     with suppress(EOFError):
         receive(requests)
 

@@ -20,8 +20,8 @@ Row = tuple[Plain, ...]
 
 @dataclass(frozen=True)
 class Reply:
-    """What a query gave: its rows (None, int, float, str, bytes), or why there are none ("timeout", "more than 10000
-    rows", SQLite's own words or how its process ended)."""
+    """The result of a query: its rows (None, int, float, str, bytes), or the reason why there are none ("timeout",
+    "more than 10000 rows", SQLite's own words or how its process ended)."""
 
     columns: int = 0
     rows: tuple[Row, ...] = ()
@@ -36,7 +36,7 @@ class SqlSandbox:
     Args:
         cpu_s: CPU seconds of one query.
         max_rows: a query with more is an error.
-        text_errors: what becomes of text that is not UTF-8, as in `bytes.decode`. Spider's evaluator ignores it.
+        text_errors: handling of text that is not UTF-8, as in `bytes.decode`. Spider's evaluator ignores it.
         unsafe, ceiling: as for `PythonSandbox`.
 
     Raises:

@@ -9,7 +9,7 @@ from pipelines.score.text.characters import Characters
 
 
 class Classifier(Protocol):
-    """What tells good texts from others."""
+    """A classifier of good and other texts."""
 
     def probability(self, characters: Characters) -> float:
         """That a text is of the good kind."""
@@ -19,7 +19,7 @@ class Classifier(Protocol):
 def load_classifier(path: Path, label: str) -> Classifier:
     """The classifier in `path`, of whose labels `label` is the good one; the project's own have none, it is "".
 
-    Raises ValueError, naming the file, where it holds neither, or where `label` is not one of its labels.
+    Raises ValueError, naming the file, if it holds neither, or if `label` is not one of its labels.
     """
     with path.open("rb") as file:
         is_fasttext = file.read(len(MAGIC)) == MAGIC

@@ -62,7 +62,7 @@ class Selection:
 
 
 def train_on_corpora(store: Store, good: str, bad: str, out: Path, max_documents: int) -> TrainingReport:
-    """Learn to tell the documents of selection `good` from those of `bad` and write the model to `out`.
+    """Learn to separate the documents of selection `good` from those of `bad` and write the model to `out`.
 
     Raises NotInStoreError if a corpus or an annotation is not in the store, OptionError if a selection is malformed or
     has too few documents.

@@ -21,7 +21,7 @@ VERSIONS = (11, 12)
 SUPERVISED = 3
 HIERARCHICAL_SOFTMAX, SOFTMAX = 1, 3
 LOSSES = (HIERARCHICAL_SOFTMAX, 2, SOFTMAX, 4)
-"""1 and 3 as named; 2 and 4 (negative sampling, one against all) give each label a probability of its own."""
+"""1 and 3 as named; 2 and 4 (negative sampling, one against all) give each label a separate probability."""
 END_OF_LINE = b"</s>"
 LABEL = b"__label__"
 MAX_SIZE = 2**31 - 1
@@ -31,7 +31,7 @@ _PAIR_FACTOR = np.uint64(116049371)
 
 
 class _Arguments(NamedTuple):
-    """What `Args::save` writes, in its order, up to the limit of n-gram lengths."""
+    """The fields that `Args::save` writes, in its order, up to the limit of n-gram lengths."""
 
     dim: int
     window: int
@@ -93,7 +93,7 @@ class FastTextModel:
     @classmethod
     def load(cls, path: Path, label: str) -> "FastTextModel":
         """The model in `path`, whose vectors stay in the file until they are used. Raises ValueError, naming the file,
-        where it holds no such model, or not this label."""
+        if it holds no such model, or not this label."""
         try:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _read(path, _Cursor(content), label)
@@ -101,7 +101,7 @@ class FastTextModel:
             raise ValueError(f"{path}: no fastText classifier that can be read: {error}") from None
 
     def _rows_of(self, text: str) -> np.ndarray:
-        """int64: the rows of `vectors` whose mean stands for a text."""
+        """int64: the rows of `vectors` whose mean represents a text."""
         tokens = [*text.encode().replace(b"\0", b" ").split(), END_OF_LINE]
         tokens = tokens[: tokens.index(END_OF_LINE) + 1]
         by_token = {token: self.rows.get(token, -1) for token in set(tokens)}
@@ -121,7 +121,7 @@ class FastTextModel:
         return own + [self.num_words + key % self.arguments.bucket for key in self._subwords(b"<" + word + b">")]
 
     def _subwords(self, word: bytes) -> list[int]:
-        """Hashes of the n-grams of characters of a word in its brackets, of which none stands alone."""
+        """Hashes of the n-grams of characters of a word in its brackets, except the brackets alone."""
         starts = [index for index, byte in enumerate(word) if byte & 0xC0 != 0x80] + [len(word)]
         rows = []
         for first in range(len(starts) - 1):
@@ -152,7 +152,7 @@ def fnv1a(content: bytes, start: int = _FNV_START) -> int:
 
 
 class _Cursor:
-    """A place in a file, which moves on with what is read."""
+    """A position in a file, which advances with each read."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self.at = 0

@@ -1,4 +1,4 @@
-"""Train a quality model: tell good texts from bad ones by their words."""
+"""Train a quality model: distinguish good texts from bad ones by their words."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,16 +13,14 @@ NUM_FEATURES = 2**18
 EPOCHS = 10
 LEARNING_RATE = 1.0
 MIN_ACCURACY = 0.6
-"""Share of the held-out texts, both kinds weighing the same, below which a model tells the kinds apart hardly better
-than chance."""
+"""Share of the held-out texts, both kinds weighing the same, below which a model is hardly better than chance."""
 WEIGHT_SCALE = 1e-8
 """Keeps the first step of Adagrad finite."""
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What the model was made of, and how often it is right about texts that it did not see, both kinds weighing the
-    same."""
+    """The training data of the model, and its accuracy on held-out texts, both kinds weighing the same."""
 
     num_good: int
     num_bad: int
@@ -35,9 +33,9 @@ def train_quality_model(
 ) -> TrainingReport:
     """Write to `out` a model that gives texts like `good` a probability near 1; both kinds weigh the same.
 
-    Logistic regression on shares of word uni- and bigrams, by Adagrad (Duchi, Hazan and Singer 2011). The same texts
-    in the same order and the same seed give the same file. Raises ValueError, and writes nothing, if either side has
-    fewer than 10 texts or the model cannot tell them apart.
+    Logistic regression on shares of word uni- and bigrams, by Adagrad (Duchi, Hazan and Singer 2011). The same texts in
+    the same order and the same seed give the same file. Raises ValueError, and writes nothing, if either side has fewer
+    than 10 texts or the model cannot distinguish them.
     """
     texts = [(_shares(text), label) for label, side in ((1, good), (0, bad)) for text in side]
     labels = np.array([label for _, label in texts])

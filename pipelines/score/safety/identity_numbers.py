@@ -1,4 +1,4 @@
-"""Payment cards and national identity numbers: what their check digits and the words before them tell from others."""
+"""Payment cards and national identity numbers, identified by their check digits and the words before them."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _CARD_WORD = re.compile(
 MIN_DIFFERENT_DIGITS = 4
 """Numbers for tests, 4111 1111 1111 1111 and its kind, have fewer."""
 WORD_CHARACTERS = 40
-"""How far before a number its word may stand."""
+"""Maximum distance of a number from its word before it."""
 _FORMS = (
     (r"ssn|social security", r"\d{3}[- ]\d{2}[- ]\d{4}|\d{9}", "us.ssn"),
     (r"nhs", r"\d{3} ?\d{3} ?\d{4}", "gb.nhs"),

@@ -56,7 +56,7 @@ class WordList:
         return cls(words, [hashed for hashed in hashes.values() if len(hashed) > 1])
 
     def count(self, words: Words) -> int:
-        """How often listed words and phrases stand in a text."""
+        """Number of listed words and phrases in a text."""
         hashes = words.hashes
         total = int(_members(hashes, self.words).sum())
         for phrase in self.phrases:

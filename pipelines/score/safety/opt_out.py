@@ -1,4 +1,4 @@
-"""What a document's opt-out signals say: robots directives and reservations of text and data mining."""
+"""A document's opt-out signals: robots directives and reservations of text and data mining."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -23,8 +23,8 @@ AI_AGENTS = frozenset(
         "perplexitybot",
     ]
 )
-"""Crawlers that gather training text, by the names their operators publish (darkvisitors' and Cloudflare's lists): what
-is said to them counts as a refusal of training."""
+"""Crawlers that gather training text, by the names their operators publish (darkvisitors' and Cloudflare's lists):
+directives for them count as a refusal of training."""
 _ROBOTS = ("x-robots-tag", "meta:robots")
 _TDM = ("tdm-reservation", "meta:tdm-reservation")
 _META = "meta:"
@@ -34,7 +34,7 @@ NOTHING = {"noai": False, "noimageai": False, "noindex": False, "nosnippet": Fal
 def opt_out_scores(opt_out: str | None) -> Mapping[str, bool]:
     """The columns `noai` to `tdm_reserved` of SCORES, from the JSON object in the column `opt_out` of a document.
 
-    Robots directives: Google's specification of X-Robots-Tag; a directive that names an agent counts where the agent
+    Robots directives: Google's specification of X-Robots-Tag; a directive that names an agent counts if the agent
     gathers training text, and then `noindex`, `none` and `nosnippet` refuse training too. "noai" and "noimageai":
     DeviantArt's, 2022. TDM: W3C community report "TDM Reservation Protocol", 2024; a policy alone reserves nothing.
     """
@@ -53,8 +53,8 @@ def opt_out_scores(opt_out: str | None) -> Mapping[str, bool]:
 
 
 def _directives(value: str) -> Iterator[tuple[str, str]]:
-    """(agent, directive) pairs of a header's value; the agent is "" if none is named. Repeated headers come joined
-    by commas, so a name binds only the directive beside it: what follows counts for everybody."""
+    """(agent, directive) pairs of a header's value; the agent is "" if none is named. Repeated headers come joined by
+    commas, so a name binds only the next directive: later ones count for everybody."""
     for part in value.lower().split(","):
         agent, colon, directive = part.partition(":")
         yield (agent.strip(), directive.strip()) if colon else ("", part.strip())

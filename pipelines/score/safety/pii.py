@@ -1,4 +1,4 @@
-"""Personal data in a text, as spans of characters: what is found is checked by the rules of its kind, so that version
+"""Personal data in a text, as spans of characters: each finding is checked by the rules of its kind, so that version
 numbers, dates and article numbers stay."""
 
 import ipaddress
@@ -22,7 +22,7 @@ NO_TOP_LEVEL_DOMAINS = frozenset(("png", "jpg", "jpeg", "gif", "svg", "webp", "c
 """Ends of file names such as logo@2x.png, and mDNS."""
 SERVICE_ACCOUNTS = frozenset(("git", "noreply", "no-reply", "donotreply"))
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-"""RFC 4291, section 2.4; what else looks like an address is C++ or Rust."""
+"""RFC 4291, section 2.4; other strings that look like an address are C++ or Rust."""
 _L = "A-Za-zÀ-ÖØ-öø-ɏͰ-ϿЀ-ӿ"
 """Letters of mailboxes and domains: those of Latin, Greek and Cyrillic. Those of Chinese and its kin follow an address
 without a blank."""
@@ -63,7 +63,7 @@ class Finding(NamedTuple):
 
 
 def find_pii(characters: Characters, layout: Layout, phone_regions: Sequence[str]) -> list[Finding]:
-    """Everything found, in the order of the text; findings of different kinds may overlap."""
+    """All findings, in the order of the text; findings of different kinds may overlap."""
     text = characters.text
     groups = number_groups(characters.codes)
     long = layout.word_lengths >= MIN_CHARACTERS
@@ -80,7 +80,7 @@ def find_pii(characters: Characters, layout: Layout, phone_regions: Sequence[str
 
 
 def number_groups(codes: np.ndarray, min_digits: int = 4, max_gap: int = 8) -> list[Span]:
-    """Stretches around digits that stand close to each other: the only places for numbers with a meaning."""
+    """Spans around digits that are close to each other: the only candidates for numbers with a meaning."""
     digits = np.flatnonzero((codes - np.uint32(48)) < 10)
     if len(digits) < min_digits:
         return []
@@ -112,7 +112,7 @@ def _is_mailbox(local: str, domain: re.Match[str]) -> bool:
 
 
 def ipv4s(text: str, groups: Sequence[Span]) -> Iterator[Span]:
-    """Public addresses; four single digits are a version number, and so is what is called one."""
+    """Public addresses; four single digits are a version number, and so is a number that is called one."""
     for start, end in groups:
         for match in _IPV4.finditer(text, start, end):
             octets = match[0].split(".")
@@ -154,8 +154,8 @@ def ibans(text: str, groups: Sequence[Span]) -> Iterator[Span]:
 
 
 def phones(text: str, groups: Sequence[Span], regions: Sequence[str]) -> Iterator[Span]:
-    """Valid numbers: those with a country code, and national ones of `regions` where a word such as Tel. stands before
-    or the number is grouped as its country does."""
+    """Valid numbers: those with a country code, and national ones of `regions` if a word such as Tel. precedes or the
+    number is grouped as its country does."""
     for start, end in groups:
         for match in _PHONE.finditer(text, start, end):
             num_digits = sum(map(str.isdigit, match[0]))

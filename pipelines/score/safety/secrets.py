@@ -41,7 +41,7 @@ _AWS_SECRET = re.compile(
     r"aws.{0,20}?(?:secret|sk)\w{0,20}[\"']?\s{0,3}[:=]{1,2}>?\s{0,3}[\"']?(?P<key>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
     re.IGNORECASE,
 )
-"""AWS, "Programmatic access": a secret key has no form of its own, so its name stands before it."""
+"""AWS, "Programmatic access": a secret key has no distinctive form, so its name must precede it."""
 _PEM = re.compile(
     r"-----BEGIN (?P<label>(?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
     r"[A-Za-z0-9+/=\s\\:,.()-]{64,8192}?-----END (?P=label)-----"

@@ -1,4 +1,4 @@
-"""A text as numbers: code points, what kind of character each is, and the words in it, found by compiled loops."""
+"""A text as numbers: code points, the kind of each character, and the words in it, from compiled loops."""
 
 import sys
 import unicodedata
@@ -17,7 +17,7 @@ BULLETS = "•‣◦▪●○*-–·"
 C4_ENDS = ".?!\"'"
 CLOSERS = "\"')]"
 WIDE_CLOSERS = "”’」』）】》〉"
-"""What may follow the mark that ends a sentence of Chinese or Japanese."""
+"""Characters that may follow the mark at the end of a sentence of Chinese or Japanese."""
 STOPS = ".!?"
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, made odd (Knuth, The Art of Computer Programming 3, 6.4)."""
@@ -32,7 +32,7 @@ SENTENCE_ENDS = (
 class Words:
     """Words of a text: runs of letters, digits and `_`, folded (NFKC and lower case, character by character).
 
-    `hashes`: uint64, equal where folded words are; `starts`, `ends`: their places in the text.
+    `hashes`: uint64, equal if folded words are; `starts`, `ends`: their positions in the text.
     """
 
     hashes: np.ndarray
@@ -54,8 +54,8 @@ class Characters:
 
 @cache
 def kinds() -> np.ndarray:
-    """uint16 by code point: the bits of its kinds, BLANK as `str.isspace` has it and LETTER as `str.isalpha`;
-    IDEOGRAPH and SYLLABLE are letters of scripts without blanks between words."""
+    """uint16 by code point: the bits of its kinds, BLANK as by `str.isspace` and LETTER as by `str.isalpha`; IDEOGRAPH
+    and SYLLABLE are letters of scripts without blanks between words."""
     table = np.zeros(sys.maxunicode + 1, np.uint16)
     for code in range(sys.maxunicode + 1):
         character = chr(code)
@@ -78,9 +78,9 @@ def kinds() -> np.ndarray:
 
 @cache
 def folds() -> np.ndarray:
-    """uint32 by code point: the folded character of a word, 0 of what stands between words.
+    """uint32 by code point: the folded character of a word, 0 for separators of words.
 
-    Characters whose folded form has several characters stand for themselves.
+    Characters whose folded form has several characters are not folded.
     """
     table = np.zeros(sys.maxunicode + 1, np.uint32)
     for code in range(sys.maxunicode + 1):

@@ -1,7 +1,7 @@
-"""Which lines of a text are program code, told from their marks and from the lines around them, in compiled passes.
+"""Lines of a text that are program code, detected by their marks and by the lines around them, in compiled passes.
 
 Extracted pages and plain files have no fences, so a line is judged by itself (brackets, operators, calls, against the
-number of plain words) and counts as code where others beside it do.
+number of plain words) and counts as code if its neighbours do.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ MAX_GAP = 3
 """Lines between two lines of code that are code as well unless they read as a sentence: `else:`, `import os`."""
 MAX_GAP_WORDS = 8
 MAX_NAMES = 12
-"""Plain words of a line in a file of code above which it is prose whatever its end: imports list names."""
+"""Plain words of a line in a file of code above which it is prose with any ending: imports list names."""
 MIN_WORDS_AGAINST_MARKS = 4
-"""A line with so many plain words for each 3 marks is prose with a few names of functions in it."""
+"""A line with this many plain words for each 3 marks is prose with a few names of functions in it."""
 COMMENT_STARTS = "#/*-;%"
 
 
@@ -35,7 +35,7 @@ OPEN_CLOSE, END, OPERATOR, QUOTE, JOINT, VARIABLE, OTHER = (np.uint8(1 << bit) f
 
 @cache
 def _char_table() -> np.ndarray:
-    """uint8 by ASCII code point: what a mark is in code."""
+    """uint8 by ASCII code point: the kind of a mark in code."""
     table = np.zeros(128, np.uint8)
     marks = {
         OPEN_CLOSE: "{}[]()",
@@ -72,7 +72,7 @@ def _kernel() -> Callable[..., np.ndarray]:
 
     @compiled
     def is_mark(codes: Any, table: Any, marks: Any, index: int, first: int, last: int) -> bool:
-        """Whether the character at `index` is a mark as code has it, and prose hardly."""
+        """Whether the character at `index` is a mark that is common in code and rare in prose."""
         code = codes[index]
         if code >= 128 or marks[code] == 0 or (index > first and codes[index - 1] == code and code != 125):
             return False
@@ -112,7 +112,7 @@ def _kernel() -> Callable[..., np.ndarray]:
 
     @compiled
     def plain_words(codes: Any, table: Any, first: int, last: int) -> int:
-        """Words of two letters or more and nothing else, but for a comma or stop at their end."""
+        """Words of two letters or more without other characters, except a comma or stop at their end."""
         count, start, letters = 0, -1, 0
         for index in range(first, last + 1):
             if index < last and not table[codes[index]] & BLANK:
@@ -170,7 +170,7 @@ def _kernel() -> Callable[..., np.ndarray]:
         code = near(strong)
         join(code, short, indented & short)
         if 2 * (code & ~comment).sum() > size - comment.sum():
-            # A file of code: its imports, its comments and what stands between its lines belong to it.
+            # A file of code: its imports, its comments and the text between its lines belong to it.
             code |= comment | ~sentence
             join(code, short, indented)
         for line in range(1, size):
@@ -193,7 +193,7 @@ def _kernel() -> Callable[..., np.ndarray]:
 
     @compiled
     def join(code: Any, weak: Any, indented: Any) -> None:
-        """Indented lines beside code are code, and so are short ones between two lines of code."""
+        """Indented lines next to code are code, and so are short ones between two lines of code."""
         size = len(code)
         for line in range(1, size):
             code[line] |= code[line - 1] and indented[line]

@@ -7,7 +7,7 @@ from typing import Any
 from resiliparse.parse.lang import detect_fast
 
 CHARACTERS = 2000
-"""Characters from the start of a text that its language is told from; more change the answer of few pages."""
+"""Characters from the start of a text that decide its language; more change the answer of few pages."""
 ARBITER_CHARACTERS = 500
 ARBITER_MARGIN = 0.05
 """Margin below which py3langid decides among the nearest languages. Of 475 real pages 5 % lie below; above, the two
@@ -16,7 +16,7 @@ NUM_CANDIDATES = 3
 SHORT_CHARACTERS = 300
 """Below this, py3langid decides alone: resiliparse names 72 % of single sentences, py3langid 98 %."""
 MIN_PROBABILITY = 0.5
-"""Of py3langid's first language where it decides alone; below it a text has no language that the engine knows."""
+"""Of py3langid's first language if it decides alone; below it a text has no language that the engine knows."""
 NO_LANGUAGE = "zxx"
 """ISO 639-2: no linguistic content."""
 UNKNOWN = "unknown"
@@ -24,7 +24,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Language:
-    """`code`: ISO 639-1, "unknown" where no profile is near. `margin`: how much farther the second profile is than the
+    """`code`: ISO 639-1, "unknown" if no profile is near. `margin`: how much farther the second profile is than the
     first, as a share of its distance; 1 if there is no second. `arbitrated`: the second engine was asked."""
 
     code: str
@@ -33,8 +33,8 @@ class Language:
 
 
 def detect(text: str, arbitrate: bool) -> Language:
-    """resiliparse's nearest profile of 101 languages. If `arbitrate` is set, py3langid chooses among the nearest where
-    the margin is small, and among all that it knows if the text is short or no profile is near."""
+    """resiliparse's nearest profile of 101 languages. If `arbitrate` is set, py3langid chooses among the nearest if the
+    margin is small, and among all that it knows if the text is short or no profile is near."""
     nearest: Any = detect_fast(text[:CHARACTERS], n_results=NUM_CANDIDATES)
     second = nearest[1][1] if len(nearest) > 1 else 0
     margin = (second - nearest[0][1]) / second if second else float(bool(nearest))
@@ -57,7 +57,7 @@ def _likeliest(text: str) -> str:
 
 
 def _arbitrate(text: str, candidates: list[str]) -> str:
-    """The likeliest of `candidates`, which stand nearest first; the nearest where the arbiter knows none of them."""
+    """The likeliest of `candidates`, which are ordered by distance; the nearest if the arbiter knows none of them."""
     # Imported here: it loads a model of 5 MB, which many corpora never need.
     import py3langid
 

@@ -27,19 +27,18 @@ C4_MIN_WORDS_PER_LINE = 3
 SPACED = np.uint16(0)
 IDEOGRAPHS_PER_WORD, SYLLABLES_PER_WORD = 2, 3
 """Letters of a word in scripts without blanks between words, about: most words of Chinese have two, of Japanese two to
-three; a Thai word has three consonants or vowels that are letters of their own."""
+three; a Thai word has three consonants or vowels that are separate letters."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Words are what stands between blanks, and each letter of a script without blanks between words, with the marks
-    that follow it: `word_keys` equal where words are, `word_starts` and `word_lengths` in characters, `word_letters`
-    whether one has a letter, `word_scripts` SPACED, IDEOGRAPH or SYLLABLE.
+    """Words are separated by blanks; in a script without blanks each letter is a word, with the marks that follow it:
+    `word_keys` equal if words are, `word_starts` and `word_lengths` in characters, `word_letters` whether one has a
+    letter, `word_scripts` SPACED, IDEOGRAPH or SYLLABLE.
 
     Lines are those with more than blanks: `line_keys`, `line_starts` and `line_lengths` with the blanks around; whether
-    each starts with
-    a bullet, ends with an ellipsis, ends a sentence; and `line_sentences`, -1 where C4 would not keep it for its form.
-    Paragraphs are what stands between empty lines.
+    each starts with a bullet, ends with an ellipsis, ends a sentence; and `line_sentences`, -1 if C4 would not keep it
+    for its form. Paragraphs are separated by empty lines.
     """
 
     word_keys: np.ndarray
@@ -100,7 +99,7 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
 
     @compiled
     def ends_without_blank(codes: Any, table: Any, index: int) -> bool:
-        """Whether a mark ends a sentence wherever it stands, as those of other scripts than Latin do."""
+        """Whether a mark ends a sentence in any context, as those of other scripts than Latin do."""
         return bool(codes[index] > 127 and (table[codes[index]] & SENTENCE_END) != 0)
 
     @compiled
@@ -127,7 +126,7 @@ def _kernels() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
 
     @compiled
     def c4_sentences(codes: Any, table: Any, start: int, end: int) -> int:
-        """Sentences of a line without blanks around, -1 where its form is not what C4 keeps."""
+        """Sentences of a line without blanks around, -1 if C4 does not keep its form."""
         num_words, num_letters, longest, length = 0, 0, 0, 0
         for index in range(start, end):
             if table[codes[index]] & (IDEOGRAPH | SYLLABLE):

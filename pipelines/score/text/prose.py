@@ -1,8 +1,8 @@
-"""What a text looks like: the rules of Gopher (arXiv 2112.11446, table A1), C4 (1910.10683, section 2.2) and FineWeb
-(2406.17557, section 3.6) as numbers, over the lines that are prose; lines of code have numbers of their own.
+"""Statistics of prose: the rules of Gopher (arXiv 2112.11446, table A1), C4 (1910.10683, section 2.2) and FineWeb
+(2406.17557, section 3.6) as numbers, over the lines that are prose; lines of code have separate numbers.
 
-Words are what stands between blanks. In scripts without blanks between words they are estimated from the letters, and
-what only a text with words has is None there. Lines are those with more than blanks.
+Words are separated by blanks. In scripts without blanks between words they are estimated from the letters, and numbers
+that need a text with words are None. Lines are those with more than blanks.
 """
 
 import re
@@ -32,7 +32,7 @@ C4_POLICY_PHRASES = (
 )
 """As in C4's own code (tensorflow/datasets, text/c4_utils.py)."""
 _FRAME_PARTS = ("javascript", "cookie", "privacy policy", "terms of use")
-"""One of these stands in whatever has "javascript" or a policy phrase: fewer to look for."""
+"""Every text with "javascript" or a policy phrase has one of these: fewer to look for."""
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _CITATION = re.compile(r"\[(?:\d*|edit|citation needed)]")
 
@@ -61,7 +61,7 @@ def prose_scores(characters: Characters, measured: Layout, language: Language) -
 
 
 def without_lines(characters: Characters, gone: np.ndarray) -> Characters:
-    """A text without some of its lines with more than blanks; what stood around them is parted by one empty line."""
+    """A text without some of its lines with more than blanks; one empty line separates the text around them."""
     if not gone.any():
         return characters
     marks = iter(gone.tolist())

@@ -14,18 +14,18 @@ from pipelines.score.text.characters import MULTIPLIER
 
 
 def duplicates(keys: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:
-    """How many parts stood before, by their keys, and their characters."""
+    """Number of repeated parts, by their keys, and their characters."""
     _, first = np.unique(keys, return_index=True)
     return len(keys) - len(first), int(lengths.sum() - lengths[first].sum())
 
 
 def ngram_characters(keys: np.ndarray, lengths: np.ndarray, letters_per_word: int = 1) -> tuple[list[int], list[int]]:
     """Characters (with the blanks inside) of all occurrences of the most frequent n-gram for each of TOP_NGRAMS, the
-    first in the text of those that are equally frequent, 0 if none occurs twice; and characters (without blanks)
-    of n-grams that stood before, for each of DUPLICATE_NGRAMS, read from left to right without overlap.
+    first in the text of those that are equally frequent, 0 if none occurs twice; and characters (without blanks) of
+    repeated n-grams, for each of DUPLICATE_NGRAMS, read from left to right without overlap.
 
-    `keys`: uint64 by word, equal where words are; `lengths`: their characters. Where a word is written as several
-    letters without blanks, each of which has a key, an n-gram is n times as many of them.
+    `keys`: uint64 by word, equal if words are; `lengths`: their characters. If a word is written as several letters
+    without blanks, each of which has a key, an n-gram is n times as many of them.
     """
     # The kernel makes each n-gram's key from the one that is a word shorter, so the lengths ascend.
     top, duplicate = np.zeros(len(TOP_NGRAMS), np.int64), np.zeros(len(DUPLICATE_NGRAMS), np.int64)
@@ -43,7 +43,7 @@ def _kernel() -> Callable[..., None]:
 
     @njit(nogil=True)
     def place(table: Any, key: Any) -> Any:
-        """Where `key` stands in the hash table, or would stand."""
+        """Index of `key` in the hash table, or of its free slot."""
         slot = np.int64(key >> np.uint64(20)) & (len(table) - 1)
         while table[slot] != 0 and table[slot] != key:
             slot = (slot + 1) & (len(table) - 1)
@@ -51,7 +51,7 @@ def _kernel() -> Callable[..., None]:
 
     @njit(nogil=True)
     def lengthen(keys: Any, words: Any, n: int) -> None:
-        """From keys of (n - 1)-grams to keys of n-grams; 0 is no key, it marks an empty place."""
+        """From keys of (n - 1)-grams to keys of n-grams; 0 is not a key, it marks a free slot."""
         for start in range(len(words) - n + 1):
             key = (keys[start] ^ words[start + n - 1]) * MULTIPLIER
             keys[start] = (key ^ (key >> np.uint64(29))) | np.uint64(1)
@@ -106,6 +106,6 @@ def _kernel() -> Callable[..., None]:
             length = lengthen_to(keys, words, length, duplicate_ngrams[index])
             duplicate[index] = count_duplicate(keys, ends, duplicate_ngrams[index], table)
             if duplicate[index] == 0:
-                return  # a longer run that stood before would hold a shorter one
+                return  # a longer repeated run would hold a shorter one
 
     return count

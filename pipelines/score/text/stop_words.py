@@ -14,10 +14,10 @@ from pipelines.score.text.language import Language
 
 
 def num_stop_words(words: Words, language: Language) -> int | None:
-    """How many different ones of the stop words of `language` stand among `words`, or of those of English, if these are
-    more; None if `language` has no list, or may well be one without.
+    """Number of different stop words of `language` among `words`, or of those of English, if these are more; None if
+    `language` has no list, or may well be a language without one.
 
-    English pages whose menus or code look like another language are told as that one: they lose nothing.
+    English pages whose menus or code look like another language are detected as that one: they lose nothing.
     """
     is_sure = language.code == ENGLISH or language.margin >= MIN_MARGIN
     code = ALIASES.get(language.code, language.code)

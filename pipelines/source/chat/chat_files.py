@@ -1,4 +1,4 @@
-"""Conversations that stand as rows in JSON Lines and Parquet files."""
+"""Conversations as rows of JSON Lines and Parquet files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Chats:
         return FileType("JSON Lines or Parquet file", tuple(name for names in SUFFIXES.values() for name in names))
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:
-        """What fixes the content of each file. Raises InputError if there is none."""
+        """Fingerprints of the content of each file. Raises InputError if there is none."""
         return folder.fingerprint(folder.find(self.paths, self.file_type))
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:
@@ -53,7 +53,7 @@ class Chats:
 
 @dataclass(frozen=True)
 class ChatFile:
-    """A file of conversations, or a part of one, with what fixes its content."""
+    """A file of conversations, or a part of one, with the fingerprint of its content."""
 
     file: PlacedFile
     pinned: Any
@@ -94,7 +94,7 @@ class ChatFile:
             text=chat.text,
             url=f"{self.file.name}#{number}",
             origin=self.file.name,
-            # Answers to one prompt stand on one side.
+            # Answers to one prompt belong to the same split.
             split=sink.draw_split(chat.prompt),
             offset=number,
             licence=self.section.licence or None,

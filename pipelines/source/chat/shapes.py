@@ -1,4 +1,4 @@
-"""A row of a published data set as a conversation: five shapes, told apart by their fields."""
+"""A row of a published data set as a conversation: five shapes, distinguished by their fields."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +76,7 @@ def _completion(row: Row) -> Conversation:
 
 
 def _preference(row: Row) -> Conversation:
-    """`chosen` and `rejected` with the prompt in a field of its own, or as the turns that both begin with."""
+    """`chosen` and `rejected` with the prompt in a separate field, or as the turns that both begin with."""
     chosen, rejected = (_side(row[name], ASSISTANT, name) for name in ("chosen", "rejected"))
     prompt = _side(row["prompt"], USER, "prompt") if row.get("prompt") else ()
     common = 0

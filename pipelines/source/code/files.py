@@ -23,8 +23,8 @@ GO_MODULE = "go.mod"
 
 @dataclass(frozen=True)
 class File:
-    """A file as it was found: `path` inside the repository; `content` only where its name and size allow to read it,
-    else `reason` says why not."""
+    """A file of a repository: `path` inside the repository; `content` only if its name and size allow to read it, else
+    `reason` explains why not."""
 
     path: str
     content: bytes
@@ -81,7 +81,7 @@ def is_code_name(name: str) -> bool:
 
 
 def holds_code(folder: Path) -> bool:
-    """Whether a folder has files of code of its own."""
+    """Whether a folder directly contains files of code."""
     return any(is_code_name(path.name) for path in folder.iterdir() if path.is_file())
 
 
@@ -121,6 +121,6 @@ def _reason(full: Path, path: str, max_file_bytes: int) -> str:
 
 
 def _is_about_the_repository(path: str) -> bool:
-    """Whether a file that is no code tells the licence or the modules of the code."""
+    """Whether a file that is not code contains the licence or the modules of the code."""
     name = path.rpartition("/")[2]
     return name == GO_MODULE or ("/" not in path and (name in METADATA or is_licence_file(name)))

@@ -1,6 +1,6 @@
 """Which files of a repository a file imports.
 
-Imports are found by pattern, not by parsing: files of any version, and broken ones, are read alike, and one that a
+Imports are detected by pattern, not by parsing: files of any version, and broken ones, are read alike, and one that a
 comment names counts. An import that meets no file of the repository is of a library, and left out.
 """
 
@@ -15,7 +15,7 @@ INCLUDE_FOLDERS = ("", "include", "src", "inc")
 """Folders, in each folder above the including file, in which headers are looked for."""
 SCRIPT_SUFFIXES = (".ts", ".tsx", ".d.ts", ".js", ".jsx", ".mjs", ".cjs", ".mts", ".cts", ".vue", ".svelte")
 GO_HEAD_CHARACTERS = 2**15
-"""In which Go's imports stand: they go before every other declaration."""
+"""The part of a file that holds Go's imports, which precede every other declaration."""
 
 # Every pattern is bounded, so that no text takes time quadratic in its length.
 _PYTHON = re.compile(
@@ -36,13 +36,13 @@ _RUST_USE = re.compile(r"\b((?:crate|self|super)(?:::\w+)+)")
 _RUBY = re.compile(r"^[ \t]*require_relative\s*\(?\s*[\"']([^\"'\n]+)[\"']", re.MULTILINE)
 
 Reference = tuple[str, ...]
-"""An import as it stands in the file, in the words of its language."""
+"""An import as it is written in the file, in the syntax of its language."""
 
 
 @dataclass
 class Index:
-    """What a repository's files offer to imports: their `paths`; `packages`: files by the name of their Java class,
-    Java package or Go folder; `go_modules`: folder by module path."""
+    """The targets that a repository's files offer to imports: their `paths`; `packages`: files by the name of their
+    Java class, Java package or Go folder; `go_modules`: folder by module path."""
 
     paths: set[str] = field(default_factory=set)
     packages: dict[str, list[str]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Index:
 
 
 def references(language: str, text: str) -> list[Reference]:
-    """The imports of a file, in order; none where its language is not among those that are understood."""
+    """The imports of a file, in order; none if its language is not among the supported ones."""
     return list(dict.fromkeys(_LANGUAGES[language].find(text))) if language in _LANGUAGES else []
 
 
@@ -90,7 +90,7 @@ def _python_references(text: str) -> Iterator[Reference]:
 
 
 def _python_files(reference: Reference, path: str, index: Index) -> Iterable[str]:
-    """`from a import b` means a/b.py where that is a file, else a.py or a/__init__.py."""
+    """`from a import b` means a/b.py if that is a file, else a.py or a/__init__.py."""
     module, *names = reference
     dots = len(module) - len(module.lstrip("."))
     inner = module.lstrip(".").replace(".", "/")
@@ -100,7 +100,7 @@ def _python_files(reference: Reference, path: str, index: Index) -> Iterable[str
         base = _join(root, inner)
         inside = [file for name in names if (file := _python_module(_join(base, name), index))]
         own = _python_module(base, index)
-        # Where all names are modules, the package's __init__ gives nothing more.
+        # If all names are modules, the package's __init__ adds nothing.
         modules = inside if names and len(inside) == len(names) else [*inside, *([own] if own else [])]
         if modules:
             return modules
@@ -159,7 +159,7 @@ def _c_references(text: str) -> Iterator[Reference]:
 
 
 def _c_files(reference: Reference, path: str, index: Index) -> Iterable[str]:
-    """Beside the including file for quotes, then in the include folders above it, nearest first."""
+    """In the including file's folder for quotes, then in the include folders above it, nearest first."""
     quote, name = reference
     beside = [_join(posixpath.dirname(path), name)] if quote == '"' else []
     searched = [_join(folder, inner, name) for folder in _above(path) for inner in INCLUDE_FOLDERS]

@@ -1,4 +1,5 @@
-"""Which programming language a file is in: by its name, its first line, its modeline, and its content where names lie.
+"""The programming language of a file: by its name, its first line, its modeline, and its content if names are
+ambiguous.
 
 Names and extensions as GitHub Linguist's languages.yml has them. Data formats (JSON, XML, YAML, CSV) are not in the
 table: they are no code to learn from, and would outweigh it.
@@ -101,7 +102,7 @@ LANGUAGES: Mapping[str, str] = {
     "Zig": ".zig",
     "reStructuredText": ".rst",
 }
-"""Languages with the extensions that are theirs alone; extensions that several share stand in AMBIGUOUS."""
+"""Languages with the extensions that are theirs alone; AMBIGUOUS has the extensions that several share."""
 
 FILE_NAMES: Mapping[str, str] = {
     "Dockerfile": "Dockerfile Containerfile",
@@ -133,7 +134,7 @@ INTERPRETERS: Mapping[str, str] = {
 MODES: Mapping[str, str] = {"c++": "C++", "cpp": "C++", "objc": "Objective-C", "sh": "Shell", "js": "JavaScript"}
 """Names that editors use for a language and the table does not."""
 MODELINE_LINES = 5
-"""First lines, and as many last ones, in which editors look for a modeline."""
+"""First lines, and last ones, that editors search for a modeline."""
 HEURISTIC_CHARACTERS = 50_000
 """Of a file with an ambiguous extension that are looked at (Linguist's HEURISTICS_CONSIDER_BYTES)."""
 
@@ -267,7 +268,7 @@ AMBIGUOUS: Mapping[str, Callable[[str], str | None]] = {
         otherwise=None,
     ),
 }
-"""Extensions that several languages have, each with the tests that tell them apart, strongest evidence first. None:
+"""Extensions that several languages have, each with the tests that distinguish them, strongest evidence first. None:
 the file is none of the table's languages, such as a translation in XML named .ts."""
 
 _BY_EXTENSION = _by_word(LANGUAGES)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 LICENCE_FILE = re.compile(r"(un)?licen[cs]e|copying|copyright|notice", re.IGNORECASE)
-"""What the name of a file with a licence starts with."""
+"""Beginning of the name of a file with a licence."""
 LICENCE_SUFFIXES = ("", ".txt", ".md", ".rst", ".markdown", ".html")
 HEADER_CHARACTERS = 4096
-"""In which a file's own identifier stands."""
+"""Characters at the start of a file that may contain its own identifier."""
 
 _REDISTRIBUTION = "redistribution and use in source and binary forms with or without modification are permitted"
 _ENDORSEMENT = "used to endorse or promote products derived from this software"
@@ -72,7 +72,7 @@ IMPLIED: Mapping[str, Sequence[str]] = {
     "LGPL-3.0-only": ["GPL-3.0-only"],
     "Python-2.0": ["PSF-2.0"],
 }
-"""Licences whose phrases another's text contains, or whose text another's needs beside it."""
+"""Licences whose phrases another's text contains, or whose text another's requires with it."""
 _IDENTIFIER = re.compile(r"SPDX-License-Identifier:[ \t]*([\w.+\-() \t]+?)[ \t]*(?:\*/|-->|$)", re.MULTILINE)
 
 
@@ -113,7 +113,7 @@ def repository_licence(files: Mapping[str, str]) -> str | None:
 
 
 def _normal(text: str) -> str:
-    """Lower case words with one blank between: what is left of a licence in any layout."""
+    """Lower case words with one blank between, so that a licence is the same in any layout."""
     return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 
@@ -147,11 +147,11 @@ METADATA: Mapping[str, Callable[[str], str | None]] = {
     "package.json": _package_json,
     "Cargo.toml": _cargo,
 }
-"""Files whose own words about the licence are taken, in order, where no licence text is known."""
+"""Files with licence metadata, in order, for repositories without a known licence text."""
 
 
 def _toml(text: str) -> Mapping[str, Any]:
-    # A repository's broken metadata says nothing about its licence; that is no reason to lose the repository.
+    # A repository's broken metadata has no information about its licence; that is no reason to lose the repository.
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""The order in which a repository's files are best read: what is imported before what imports it.
+"""The order in which a repository's files are best read: imported files before the files that import them.
 
 After DeepSeek-Coder (Guo et al. 2024, arXiv 2401.14196, 2.2), whose order breaks ties and cycles by chance of the
 input; here both are broken by path alone.
@@ -12,7 +12,7 @@ Imports = Mapping[str, Set[str]]
 
 
 def import_order(imports: Imports) -> list[str]:
-    """Every path once: imported files first, cycles as a block, the smallest path first wherever there is a choice."""
+    """Every path once: imported files first, cycles as a block, the smallest path first among ready files."""
     blocks = {min(block): block for block in _cycles(imports)}
     block_of = {path: first for first, block in blocks.items() for path in block}
     between = {

@@ -100,7 +100,7 @@ class RepositoryGroup:
 
 @dataclass(frozen=True)
 class Placed:
-    """A file to be kept, at its place in the repository's order."""
+    """A file to keep, with its position in the repository's order."""
 
     code: Code
     licence: str | None
@@ -109,8 +109,8 @@ class Placed:
 
 @dataclass
 class Survey:
-    """What a first reading of a repository finds, without its text: `languages` by path; `imported`, the
-    references of each file."""
+    """The result of a first reading of a repository, without its text: `languages` by path; `imported`, the references
+    of each file."""
 
     languages: dict[str, str] = field(default_factory=dict)
     imported: dict[str, Sequence[Reference]] = field(default_factory=dict)
@@ -135,8 +135,8 @@ def _repositories(paths: Sequence[str], folder: Path) -> dict[str, Path]:
 
 
 def _checkouts(folder: Path, text: str, field: str) -> list[Path]:
-    """Repositories at a path or glob: a folder with `.git` or with code of its own is one, of any other folder each
-    subfolder is one."""
+    """Repositories at a path or glob: a folder with `.git` or with code is one; in any other folder each subfolder is
+    one."""
     if glob.has_magic(text):
         root = Path(Path(text).anchor)
         roots = [path for path in (folder / root).glob(str(Path(text).relative_to(root))) if path.is_dir()]
@@ -164,7 +164,8 @@ def _pin(root: Path, max_file_bytes: int) -> dict[str, Any]:
 
 
 def _survey(checkout: Checkout, part: RepositoryGroup, sink: DocumentSink) -> Survey:
-    """Read every file once: count what is passed over, note what is kept. Raises RuntimeError if files changed."""
+    """Read every file once: count the files that are passed over, record those to keep. Raises RuntimeError if files
+    changed."""
     survey, digest, passed = Survey(), hashlib.sha256(), Counter[str]()
     for file in files_of(checkout.path, part.max_file_bytes):
         add_to_digest(digest, file)
@@ -192,7 +193,7 @@ def _note_about(file: File, survey: Survey) -> None:
         try:
             text = decode(file.content)
         except UndecodableCodeError:
-            return  # it is counted where it is read as code
+            return  # it is counted when it is read as code
         if name == GO_MODULE:
             survey.index.add_go_module(file.path, text)
         else:

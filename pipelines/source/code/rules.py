@@ -111,7 +111,7 @@ def decode(content: bytes) -> str:
 
 
 def is_generated(text: str) -> bool:
-    """Whether a comment among the first lines says that a program wrote the file."""
+    """Whether a comment among the first lines marks the file as written by a program."""
     head = (line for line in text[:8192].split("\n")[:HEADER_LINES] if _COMMENT_LINE.match(line))
     return any(_GENERATED.search(line) for line in head)
 

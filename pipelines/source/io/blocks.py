@@ -1,7 +1,7 @@
 """Large files of this machine in blocks, which are checked one by one, so that a worker reads and checks its part only.
 
-A part begins at the start of a block and owns the records that begin before the next block, wherever they end. Parts
-depend on the file alone, never on the number of workers.
+A part begins at the start of a block and owns the records that begin before the next block, even if they end later.
+Parts depend on the file alone, never on the number of workers.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def is_unchanged(path: Path, pinned: Mapping[str, Any]) -> bool:
 
 
 def parts(pinned: Any) -> Iterator[FilePart]:
-    """The parts of a file by what `block_pins` gave; none if the file was fingerprinted as a whole."""
+    """The parts of a file by the result of `block_pins`; none if the file was fingerprinted as a whole."""
     if not isinstance(pinned, Mapping) or "blocks" not in pinned:
         return
     size, blocks, newlines = pinned["block_bytes"], pinned["blocks"], 0
@@ -69,7 +69,7 @@ def part_of(pinned: Any) -> FilePart | None:
 
 
 def part_params(pinned: Any) -> Any:
-    """Plain data that fixes what a part, or a whole file, holds."""
+    """Plain data that fixes the content of a part, or of a whole file."""
     if not isinstance(pinned, FilePart):
         return pinned
     return [pinned.start, pinned.stop, pinned.newlines_before, sorted(pinned.digests.items())]
@@ -82,7 +82,7 @@ def part(pinned: Mapping[str, Any], start: int, stop: int, newlines_before: int,
 
 
 def _block_pin(file: BinaryIO, block_bytes: int) -> tuple[str, int]:
-    """sha256 and number of newlines of the block that starts where `file` stands."""
+    """sha256 and number of newlines of the block at the current position of `file`."""
     digest, newlines, left = hashlib.sha256(), 0, block_bytes
     while left and (content := file.read(min(left, _READ_BYTES))):
         digest.update(content)

@@ -1,4 +1,4 @@
-"""Bytes over HTTP from servers that fail: bounded, repeated, resumed, and checked against what was announced."""
+"""Bytes over HTTP from unreliable servers: bounded, retried, resumed, and checked against the announced length."""
 
 import email.utils
 import re
@@ -35,7 +35,7 @@ _FAILURES: Mapping[type[Exception], str] = {
 
 
 class HttpError(ArcticError, OSError):
-    """The bytes cannot be had: refused for good, or still failing after the last attempt."""
+    """The bytes cannot be downloaded: refused for good, or still failing after the last attempt."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(masked(reason))
@@ -58,7 +58,7 @@ class _TransientError(ArcticError):
 
 @dataclass(frozen=True)
 class Version:
-    """What tells one content of a URL from another.
+    """Properties that distinguish one content of a URL from another.
 
     `validator`: its ETag, else its Last-Modified, else ""; `size_bytes`: its whole size, None if it is not stated.
     """
@@ -71,8 +71,8 @@ class Version:
 class HttpClient:
     """GET with patience.
 
-    An attempt ends after `attempt_deadline_s` however lively its body is; the next one goes on where it stopped. The
-    waits between attempts double from `first_wait_s` to `max_wait_s` and are at least what `Retry-After` asks for; a
+    An attempt ends after `attempt_deadline_s` even if its body still arrives; the next one resumes at its end. The
+    waits between attempts double from `first_wait_s` to `max_wait_s` and are at least the value of `Retry-After`; a
     server that asks for more than `max_retry_after_s` has refused. `sleep`, `clock` and `now` are the world's time.
     """
 
@@ -88,7 +88,7 @@ class HttpClient:
     now: Callable[[], float] = time.time
 
     def version(self, url: str) -> Version:
-        """What stands under `url` now, from the answer to a request for its first byte. Raises HttpError."""
+        """The version under `url` now, from the answer to a request for its first byte. Raises HttpError."""
 
         def attempt() -> Version:
             with self._open(url, {"Range": "bytes=0-0"}) as response:
@@ -97,7 +97,7 @@ class HttpClient:
         return self._persist(url, attempt)
 
     def download(self, url: str, path: Path, pinned: Version | None = None) -> Version:
-        """Write the whole content of `url` to `path`. Raises HttpError, and ChangedError where it is not `pinned`."""
+        """Write the whole content of `url` to `path`. Raises HttpError, and ChangedError if it is not `pinned`."""
         with path.open("wb") as file:
             resume: dict[str, str] = {}
             return self._persist(url, lambda: self._continue(url, file, pinned, resume))
@@ -131,7 +131,8 @@ class HttpClient:
         raise HttpError(f"{url}: {reason}, at the last of {self.attempts} attempts")
 
     def _continue(self, url: str, file: BinaryIO, pinned: Version | None, resume: dict[str, str]) -> Version:
-        """Add to `file` what is missing of `url`. `resume`: the headers that hold the server to the same content."""
+        """Append the missing bytes of `url` to `file`. `resume`: the headers that hold the server to the same
+        content."""
         start = file.tell() if resume else 0
         with self._open(url, {"Range": f"bytes={start}-", **resume} if start else {}) as response:
             if response.status == 416 or (response.status == 206 and _range_start(response) != start):
@@ -151,7 +152,7 @@ class HttpClient:
 
     @contextmanager
     def _open(self, url: str, headers: Mapping[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
-        """The answer before its body. The connection serves the next request where the body is read to its end."""
+        """The answer before its body. The connection is reused for the next request if the body is read to its end."""
         response = self._pool(url).request(
             "GET",
             url,
@@ -169,7 +170,7 @@ class HttpClient:
             response.close()
 
     def _pieces(self, response: urllib3.BaseHTTPResponse, length: int | None) -> Iterator[bytes]:
-        """The body as it comes, up to `length` bytes, or to its end where that is None."""
+        """The body in pieces, up to `length` bytes, or to its end if that is None."""
         end = self.clock() + self.attempt_deadline_s
         received = 0
         while received != length and (piece := response.read1(READ_BYTES, decode_content=False)):
@@ -206,9 +207,9 @@ class HttpClient:
 
 
 CLIENT = HttpClient()
-"""For reading, where two minutes of patience save a file."""
+"""For reading: two minutes of patience save a file."""
 PLANNING_CLIENT = HttpClient(attempts=3, connect_timeout_s=10.0)
-"""For planning, where someone waits for the answer."""
+"""For planning: the user waits for the answer."""
 
 
 def _version(response: urllib3.BaseHTTPResponse) -> Version:
@@ -235,7 +236,7 @@ def _range_start(response: urllib3.BaseHTTPResponse) -> int | None:
 
 
 def _require_pinned(url: str, version: Version, pinned: Version | None) -> None:
-    """Raise ChangedError if the content is another, and _TransientError where its size alone is stated wrongly."""
+    """Raise ChangedError if the content is another, and _TransientError if only its size is stated wrongly."""
     if pinned is None or version == pinned:
         return
     if version.validator == pinned.validator != "":
@@ -244,7 +245,7 @@ def _require_pinned(url: str, version: Version, pinned: Version | None) -> None:
 
 
 def _failure(url: str, error: exceptions.HTTPError) -> str:
-    """What went wrong, in words that are the same each time. Raises HttpError if another attempt cannot help."""
+    """The error in words that are the same each time. Raises HttpError if another attempt cannot help."""
     cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
     if isinstance(cause, exceptions.LocationValueError | exceptions.ResponseError):
         raise HttpError(f"{url}: {cause}")

@@ -34,16 +34,16 @@ class HubFile:
                 file.write(piece)
 
     def _read(self, source: Any) -> bytes:
-        # Errors of the Hub are told from those of the disk that the copy is written to.
+        # Errors of the Hub are distinguished from those of the disk that the copy is written to.
         with _errors_as_store_read_error(self.path):
             content: bytes = source.read(COPY_BYTES)
             return content
 
 
 def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[RemoteFile]:
-    """Files at an address, below it, or that its glob names, where `fits` takes their names.
+    """Files at an address, below it, or that its glob names, if `fits` accepts their names.
 
-    `field` starts the message of the InputError that is raised where the dataset cannot be listed.
+    `field` starts the message of the InputError that is raised if the dataset cannot be listed.
     """
     path = url.partition("://")[2].rstrip("/")
     if "?" in path:
@@ -67,7 +67,7 @@ def open_hub() -> Any:
     """The Hub as an fsspec file system."""
     from huggingface_hub import HfFileSystem
 
-    # A kept instance would go on telling what it once listed.
+    # A cached instance would keep returning its first listing.
     return HfFileSystem(skip_instance_cache=True)
 
 

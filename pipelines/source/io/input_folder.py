@@ -24,11 +24,12 @@ class InputFolder:
         return find_files(paths, self.path, file_type)
 
     def fingerprint(self, files: Sequence[PlacedFile]) -> dict[str, Any]:
-        """What fixes the content of each of `files`, by the name by which it is traced. Raises InputError."""
+        """Fingerprints of the content of each of `files`, by the name by which it is traced. Raises InputError."""
         return {"files": pin_files(files, self.names)}
 
     def fingerprinted(
         self, paths: Sequence[str], file_type: FileType, fingerprint: Mapping[str, Any]
     ) -> Iterator[tuple[PlacedFile, Any]]:
-        """The files of `fingerprint`, each with what fixes its content, by name. Raises ChangedError if one is gone."""
+        """The files of `fingerprint`, each with the fingerprint of its content, by name. Raises ChangedError if one is
+        gone."""
         yield from pinned_files(paths, self.path, file_type, fingerprint["files"])

@@ -17,7 +17,7 @@ from pipelines.source.io.remote_file import StoreReadError
 
 @dataclass(frozen=True)
 class FileType:
-    """What a place is searched for: `noun` as in "no WARC file", and the endings of its names."""
+    """The type of files to search a path for: `noun` as in "no WARC file", and the endings of its names."""
 
     noun: str
     suffixes: tuple[str, ...]
@@ -31,8 +31,8 @@ class FileType:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine, or on a disk that all machines share. `depth`: parts of its path below the place that led
-    to it."""
+    """A file on this machine, or on a disk that all machines share. `depth`: parts of its path below the folder that
+    led to it."""
 
     path: Path
     name: str
@@ -74,7 +74,7 @@ class LocalFile:
 
 def local_files(text: str, folder: Path, file_type: FileType, field: str) -> list[LocalFile]:
     """The files that a path, a folder or a glob of a recipe in `folder` names. `field` starts the message of the
-    InputError that is raised where there are none."""
+    InputError that is raised if there are none."""
     path = folder / text
     if path.is_file():
         if not file_type.fits(path.name):
@@ -94,7 +94,7 @@ def local_files(text: str, folder: Path, file_type: FileType, field: str) -> lis
 
 
 def broken_links(paths: Sequence[str], folder: Path, file_type: FileType) -> list[str]:
-    """Links below the folders that `paths` name which lead nowhere, where a file of the type should be."""
+    """Dangling links below the folders of `paths` whose names fit the type."""
     folders = [folder / text for text in paths if "://" not in text and (folder / text).is_dir()]
     files = (file for root in folders for file in _walk(root, str(root)))
     return sorted(printable(file) for file in files if file_type.fits(file.name) and not file.exists())
@@ -110,7 +110,7 @@ def _local_file(path: Path, base: Path) -> LocalFile:
 
 
 def _glob(text: str, folder: Path, field: str) -> tuple[Path, Iterator[Path]]:
-    """The folder at which the magic of a glob begins, and what the glob names."""
+    """The folder at which the magic of a glob begins, and the pattern of the glob."""
     parts = Path(text).parts
     first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base, pattern = folder.joinpath(*parts[:first]), "/".join(parts[first:])

@@ -1,8 +1,9 @@
-"""Places that a recipe names, the files that lie there, and copies of them on this machine's disk.
+"""Locations that a recipe names, their files, and copies of the files on this machine's disk.
 
-A place is a path, a folder or a glob on this machine, an `http(s)://` URL, or a path, folder or glob in an object store
-(`s3://`, `gs://`, `az://`) or a dataset repository (`hf://datasets/`). What fixes a file's content: its sha256 on this
-machine; ETag, else time of change, and size over HTTP and in an object store; blob id and size on the Hub.
+A location is a path, a folder or a glob on this machine, an `http(s)://` URL, or a path, folder or glob in an object
+store (`s3://`, `gs://`, `az://`) or a dataset repository (`hf://datasets/`). The fingerprint of a file's content: its
+sha256 on this machine; ETag, else time of change, and size over HTTP and in an object store; blob id and size on the
+Hub.
 """
 
 import hashlib
@@ -33,7 +34,8 @@ STORES: Mapping[str, Callable[[str, Callable[[str], bool], str], Sequence["Place
 
 
 class PlacedFile(Protocol):
-    """A file somewhere. `name` is what documents are traced by: the file's own on this machine, its path elsewhere."""
+    """A file somewhere. `name` is the name in the provenance of documents: the file's own on this machine, its path
+    elsewhere."""
 
     @property
     def name(self) -> str: ...
@@ -42,15 +44,15 @@ class PlacedFile(Protocol):
         """The same file, traced by another name."""
 
     def longer_names(self) -> Iterator[str]:
-        """Names that tell it from others of its name, each with more of its place."""
+        """Longer names that distinguish it from others of its name, each with more of its path."""
 
     def pin(self) -> Any:
         """Plain data that fixes the content. Raises InputError if the file cannot be reached."""
 
     def fetch(self, pinned: Any, folder: Path) -> Path:
-        """The file on this machine's disk, copied into `folder` where it lies elsewhere.
+        """The file on this machine's disk, copied into `folder` if it is elsewhere.
 
-        Raises ChangedError if it is not `pinned`, HttpError or StoreReadError where it cannot be had.
+        Raises ChangedError if it is not `pinned`, HttpError or StoreReadError if it cannot be downloaded.
         """
 
 
@@ -89,8 +91,8 @@ class Names:
     files: set[Any] = field(default_factory=set)
 
     def give(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
-        """`files` with names that are their own: as short as they stand, with more of their place where another file
-        has the same, as far as that goes. Raises InputError if an earlier input has one of them too."""
+        """`files` with unique names: the short name, with more of the path if another file has the same, as far as that
+        goes. Raises InputError if an earlier input has one of them too."""
         for file in files:
             if _identity(file) in self.files:
                 raise InputError(f"paths: {file.name} belongs to an earlier input too. Take it out of one of the two.")
@@ -112,7 +114,7 @@ class Names:
 
 
 def find_files(paths: Sequence[str], folder: Path, file_type: FileType) -> list[PlacedFile]:
-    """The files at the places `paths` of a recipe in `folder`, each once, by name. Raises InputError."""
+    """The files at the locations `paths` of a recipe in `folder`, each once, by name. Raises InputError."""
     files: dict[Any, PlacedFile] = {}
     for number, address in enumerate(paths, start=1):
         for file in _files_at(address, folder, file_type, f"paths.{number} = {masked(address)!r}"):
@@ -121,14 +123,14 @@ def find_files(paths: Sequence[str], folder: Path, file_type: FileType) -> list[
 
 
 def pin_files(files: Sequence[PlacedFile], names: Names) -> dict[str, Any]:
-    """What fixes the content of each file, by the name that it is given. Raises InputError."""
+    """Fingerprints of the content of each file, by its unique name. Raises InputError."""
     return {file.name: file.pin() for file in names.give(files)}
 
 
 def pinned_files(
     paths: Sequence[str], folder: Path, file_type: FileType, pinned: Mapping[str, Any]
 ) -> Iterator[tuple[PlacedFile, Any]]:
-    """The pinned files at the places with their pins, by name; files that came later are none of them.
+    """The pinned files at the locations with their pins, by name; files that came later are not included.
 
     Raises ChangedError if one is gone.
     """
@@ -157,9 +159,10 @@ def require_unique_names(names: Sequence[str]) -> None:
 
 
 def read_file(file: PlacedFile, pinned: Any, sink: DocumentSink, read: Callable[[Path], None]) -> None:
-    """`read` a file from this machine's disk; one that cannot be had is set aside whole and counted as lost.
+    """`read` a file from this machine's disk; one that cannot be downloaded is set aside as a whole and counted as
+    lost.
 
-    What was copied is gone afterwards; its size and sha256 stay in the result, under `fetched`.
+    Copies are removed afterwards; their size and sha256 stay in the result, under `fetched`.
     """
     sink.counts["files"] += 1
     with tempfile.TemporaryDirectory(dir=sink.folder, prefix=".copy-") as scratch:
@@ -212,5 +215,5 @@ def _web_file(url: str, file_type: FileType, field: str) -> WebFile:
 
 
 def _identity(file: PlacedFile) -> Any:
-    """What two mentions of one file have in common."""
+    """The key that is equal for two mentions of one file."""
     return file.path.resolve() if isinstance(file, LocalFile) else file

@@ -19,14 +19,14 @@ from pipelines.source.io.remote_file import RemoteFile, State, StoreReadError
 
 SCHEMES = tuple(CREDENTIALS)
 PLANNING_S = 20.0
-"""How long a listing is tried, so that a plan without credentials does not seem to hang."""
+"""Time limit for retrying a listing, so that a plan without credentials does not seem to hang."""
 ETAG = "etag "
 """Before a version that is an ETag; others are times of change."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object. `address`: the one that led to it, which opens its bucket; `key`: within the bucket."""
+    """One object. `address`: the given address, which opens its bucket; `key`: within the bucket."""
 
     address: str
     key: str
@@ -49,9 +49,9 @@ class StoredObject:
 
 
 def list_files(url: str, fits: Callable[[str], bool], field: str) -> list[RemoteFile]:
-    """Files at an address, below it, or that its glob names, where `fits` takes their names.
+    """Files at an address, below it, or that its glob names, if `fits` accepts their names.
 
-    `field` starts the message of the InputError that is raised where the store cannot be listed.
+    `field` starts the message of the InputError that is raised if the store cannot be listed.
     """
     parts = urllib.parse.urlsplit(url)
     path = parts.path.strip("/")
@@ -91,7 +91,7 @@ def open_bucket(address: str, patience_s: float | None = None) -> Objects:
 
 
 def _region(bucket: str) -> str:
-    """Where a bucket lies, as S3 tells anybody. Raises StoreReadError if there is no such bucket."""
+    """The region of a bucket, which S3 publishes. Raises StoreReadError if there is no such bucket."""
     from pyarrow.fs import resolve_s3_region
 
     try:

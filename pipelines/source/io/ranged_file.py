@@ -7,7 +7,7 @@ from pipelines.source.io import http_client
 
 
 class RangedFile(io.RawIOBase):
-    """Raises HttpError if the server does not give what is read."""
+    """Raises HttpError if the server does not return the requested bytes."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -18,14 +18,14 @@ class StoreReadError(ArcticError, OSError):
 
 
 class State(NamedTuple):
-    """What fixes the content of a file: an ETag, a blob id or a time of change; and its size."""
+    """The fingerprint of a file's content: an ETag, a blob id or a time of change; and its size."""
 
     version: str
     size_bytes: int
 
 
 class Remote(Protocol):
-    """Where one file lies. Plain data, so that it can travel to a worker."""
+    """The address of one file. Plain data, so that it can travel to a worker."""
 
     def look(self) -> State | None:
         """The file's state, None if it is gone. Raises StoreReadError."""

@@ -38,7 +38,7 @@ class PydocPages:
 
 @dataclass(frozen=True)
 class Pydoc:
-    """The pages of the standard library, in as many shards on every machine."""
+    """The pages of the standard library, with the same number of shards on every machine."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Version and digest of the standard library."""
@@ -67,7 +67,7 @@ def write_pages(modules: Sequence[str], path: Path) -> int:
 
 
 def page_url(module: str) -> str:
-    """Where a module's page would stand if pydoc's own server ran."""
+    """URL that a module's page would have on pydoc's own server."""
     return f"http://pydoc.invalid/{module}.html"
 
 

@@ -1,4 +1,4 @@
-"""`.py` files that stand on this machine: the standard library's and those of installed distributions."""
+"""`.py` files on this machine: the standard library's and those of installed distributions."""
 
 import json
 import platform
@@ -25,7 +25,7 @@ FILES_PER_SHARD = 256
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One `.py` file and where it belongs; `url` is a package URL (purl) with the file as its subpath."""
+    """One `.py` file and its package; `url` is a package URL (purl) with the file as its subpath."""
 
     path: Path
     url: str
@@ -65,7 +65,7 @@ class PythonSources:
     max_file_bytes: int
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
-        """What fixes the standard library and each distribution. Raises InputError."""
+        """Fingerprints of the standard library and each distribution. Raises InputError."""
         library = {"library": pin_library()} if self.standard_library else {}
         return {**library, "sources": {name: pin_sources(name) for name in self.distributions}}
 
@@ -130,6 +130,6 @@ def _python_files(installed: Distribution) -> list[PackagePath]:
 
 
 def _is_product(path: str) -> bool:
-    """Whether a file is part of what a package does, not of its tests."""
+    """Whether a file is part of a package's product, not of its tests."""
     *folders, name = PurePath(path).parts
     return TEST_FOLDERS.isdisjoint(folders) and not name.startswith("test_") and name != "conftest.py"

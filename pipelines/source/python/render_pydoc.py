@@ -1,7 +1,7 @@
 """A program: pydoc's HTML page of each module named on standard input, as one JSON line a module on standard output.
 
-It runs alone in a Python without site packages, so that what it writes depends on the standard library only, and it
-imports whatever it is told to. A line is {"module": ..., "html": ...} or {"module": ..., "error": ...}.
+It runs alone in a Python without site packages, so that its output depends on the standard library only, and it imports
+all modules in its arguments. A line is {"module": ..., "html": ...} or {"module": ..., "error": ...}.
 """
 
 import ast
@@ -18,13 +18,13 @@ from pathlib import Path
 from types import ModuleType
 
 ADDRESS = re.compile(r"(?:&nbsp;| )at(?:&nbsp;| )0x[0-9a-f]+|, handle [0-9a-f]+", re.IGNORECASE)
-"""Where an object lies in memory, as `repr` says it."""
+"""The memory address of an object in its `repr`."""
 
 
 def main() -> None:
     """Render every module of standard input."""
     warnings.simplefilter("ignore")
-    # The page of `sys` shows them, and the import cache knows where this program lies.
+    # The page of `sys` shows them, and the import cache knows the path of this program.
     sys.argv = sys.orig_argv = ["pydoc"]
     sys.path_importer_cache.clear()
     # inspect parses a module's source again for every class without a docstring.
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def strip_machine(page: str) -> str:
-    """`page` without object addresses and without the places where Python is installed."""
+    """`page` without object addresses and without the paths of the Python installation."""
     page = ADDRESS.sub("", page)
     environment = str(Path(sys.executable).parent.parent)
     here = {sysconfig.get_path("stdlib"), sys.base_prefix, sys.prefix, environment}
@@ -52,7 +52,7 @@ def strip_machine(page: str) -> str:
 
 
 class _Repr(pydoc.HTMLRepr):
-    """pydoc's representation of values, where modules do not say which file they are from."""
+    """pydoc's representation of values, without the files that modules come from."""
 
     def repr_module(self, module: ModuleType, level: int) -> str:  # noqa: ARG002 - the signature is pydoc's
         return self.escape(f"<module '{module.__name__}'>")

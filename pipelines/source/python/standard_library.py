@@ -1,4 +1,4 @@
-"""The running Python's standard library: its files, its modules, and what fixes them."""
+"""The running Python's standard library: its files, its modules, and its fingerprint."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ def standard_library() -> Path:
 
 
 def library_files() -> list[Path]:
-    """`.py` files of the standard library in order, without tests, site packages and what needs a display."""
+    """`.py` files of the standard library in order, without tests, site packages and modules that need a display."""
     skipped = NOT_DOCUMENTATION | NOT_IMPORTABLE_EVERYWHERE
     files: list[Path] = []
     for folder, subfolders, names in os.walk(standard_library()):

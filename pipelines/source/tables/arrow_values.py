@@ -24,7 +24,7 @@ FAULTS = (ValueError, OverflowError, LookupError, TypeError, NotImplementedError
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands for a value that cannot be read."""
+    """Placeholder for a value that cannot be read."""
 
     reason: str
 
@@ -69,7 +69,7 @@ def _date_text(days: int) -> str:
 
 
 def _time_text(second: int, part: int, unit: str) -> str:
-    """Time of day with as many digits behind the second as `datetime` writes, or nine."""
+    """Time of day with the digits of a second that `datetime` writes, or nine."""
     nanos = part * (NANOS // _UNITS[unit])
     fraction = "" if not nanos else f".{nanos:09d}" if nanos % 1000 else f".{nanos // 1000:06d}"
     return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{fraction}"

@@ -37,7 +37,7 @@ def is_packed(path: Path) -> bool:
 
 
 def unpacked_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
-    """What the JSON Lines file at `path` holds, in blocks of at most `block_bytes`.
+    """The content of the JSON Lines file at `path`, in blocks of at most `block_bytes`.
 
     Raises PackingError behind the last block that can be read of a damaged file.
     """

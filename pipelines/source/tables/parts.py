@@ -49,7 +49,7 @@ def blocks_of_lines(path: Path, part: FilePart, read_bytes: int) -> tuple[int, I
 
 
 def _next_line(file: BinaryIO, position: int, read_bytes: int) -> int:
-    """Where the first newline at or after `position` ends, or the file."""
+    """Offset after the first newline at or after `position`, or of the file's end."""
     file.seek(position)
     while content := file.read(read_bytes):
         if (newline := content.find(b"\n")) >= 0:
@@ -67,7 +67,7 @@ def _read(path: Path, start: int, end: int, read_bytes: int) -> Iterator[bytes]:
 
 
 def _span(metadata: pq.FileMetaData, number: int) -> tuple[int, int]:
-    """Where the bytes of a row group begin and end."""
+    """Start and end of the bytes of a row group."""
     group = metadata.row_group(number)
     columns = [group.column(index) for index in range(group.num_columns)]
     starts = [column.dictionary_page_offset or column.data_page_offset for column in columns]

@@ -43,7 +43,7 @@ class BadRow:
 
 
 class BrokenFileError(ArcticError):
-    """A file cannot be read from some place on: the reason."""
+    """A file cannot be read beyond some position: the reason."""
 
 
 class MissingColumnError(BrokenFileError):
@@ -58,8 +58,8 @@ def read_json_lines(path: Path, fields: Sequence[str], part: FilePart | None = N
     """`fields` of every line of a JSON Lines file, plain or compressed (.gz, .zst, .bz2); blank lines are passed over.
     `part`: of a plain file, only the lines that begin there.
 
-    Dots in the name of a field lead into nested objects, where no field has that very name. Raises BrokenFileError
-    if a compressed file ends early or is damaged.
+    Dots in the name of a field lead into nested objects, unless a field has that very name. Raises BrokenFileError if a
+    compressed file ends early or is damaged.
     """
     first, blocks = (1, _blocks(path)) if part is None else blocks_of_lines(path, part, READ_BYTES)
     for number, line in enumerate(_lines(blocks), start=first):
@@ -70,8 +70,8 @@ def read_json_lines(path: Path, fields: Sequence[str], part: FilePart | None = N
 
 
 def read_parquet_rows(path: Path, fields: Sequence[str], part: FilePart | None = None) -> Iterator[Row | BadRow]:
-    """The columns `fields` of every row; dots lead into nested fields, where no column has that very name.
-    `part`: only the row groups that begin there.
+    """The columns `fields` of every row; dots lead into nested fields, unless a column has that very name. `part`: only
+    the row groups that begin there.
 
     Raises BrokenFileError for a damaged file or one without these columns.
     """
@@ -163,7 +163,7 @@ def _parse(number: int, line: bytes, fields: Sequence[str]) -> Row | BadRow:
 
 @dataclass(frozen=True)
 class _Column:
-    """Where a field's values are: the name of a column and those of nested fields below it."""
+    """The location of a field's values: the name of a column and those of nested fields below it."""
 
     field: str
     path: tuple[str, ...]
@@ -250,5 +250,5 @@ def _errors_as_broken_file_error() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The message of an error, in one line."""
     return str(error).partition("\n")[0] or type(error).__name__

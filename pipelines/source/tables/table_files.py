@@ -1,4 +1,4 @@
-"""Documents that stand as rows in JSON Lines and Parquet files, which is how datasets are published."""
+"""Documents as rows of JSON Lines and Parquet files, which is how datasets are published."""
 
 import json
 import math
@@ -91,7 +91,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file of rows, or a part of one, with what fixes its content."""
+    """A file of rows, or a part of one, with the fingerprint of its content."""
 
     file: PlacedFile
     pinned: Any
@@ -187,7 +187,7 @@ _WRITTEN_AS_TEXT = (bytes, date, time, Decimal, UUID)
 
 
 def _plain(value: Any) -> str:
-    """What JSON has no kind for, as text. Raises TypeError if it has no text that is read one way only."""
+    """Types that JSON lacks, as text. Raises TypeError if it has no text that is read one way only."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, date | time):
@@ -198,7 +198,7 @@ def _plain(value: Any) -> str:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a value says that there is none: null, or the NaN that pandas writes instead."""
+    """Whether a value means that there is none: null, or the NaN that pandas writes instead."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

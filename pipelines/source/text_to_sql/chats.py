@@ -21,10 +21,11 @@ FIRST = (
     "The tables are:\n{schema}\n{question} Answer in SQL.",
     "Write a SQLite query. {question}\n\n{schema}",
 )
-"""How a user puts the first question, beside the form of the documents; {schema} ends with a line break."""
+"""A user's first question, in addition to the form of the documents; {schema} ends with a line break."""
 LATER = ("{question}", "And now: {question}", "Next question: {question}")
 DOCUMENT_FORM_SHARE = 0.5
-"""Of the conversations whose first question stands as in the documents, which is how held-out questions are asked."""
+"""Share of the conversations whose first question has the form of the documents, which is also the form of held-out
+questions."""
 
 
 @dataclass(frozen=True)

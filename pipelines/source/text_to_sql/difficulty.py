@@ -41,7 +41,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions that AND and OR join: how many there are, and what they hold."""
+    """Conditions that AND and OR join: their number, and their content."""
 
     conditions: int = 0
     connectors: int = 0
@@ -146,7 +146,7 @@ def _items(tokens: Tokens) -> list[list[str]]:
 
 
 def _with_depth(tokens: Tokens) -> Iterator[tuple[str, int]]:
-    """Each token with the brackets that stand open at it; an opening one counts itself, a closing one does not."""
+    """Each token with the number of open brackets at it; an opening one counts itself, a closing one does not."""
     depth = 0
     for token in tokens:
         depth += (token == "(") - (token == ")")

@@ -1,6 +1,6 @@
 """The many ways to put one question into words.
 
-In a phrase, {rows} is a table's name and {row} the word for one of its rows, {label} what a row is called by.
+In a phrase, {rows} is a table's name and {row} the word for one of its rows, {label} the name of a row.
 """
 
 from collections.abc import Mapping

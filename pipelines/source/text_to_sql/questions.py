@@ -34,7 +34,7 @@ class Pair:
 
 
 def prompt(schema: Schema, question: str) -> str:
-    """Schema and question as they stand in a document, up to where the query starts."""
+    """Schema and question in the form of a document, up to the start of the query."""
     return f"{schema.text}-- {question}\n"
 
 
@@ -44,7 +44,7 @@ def document_text(schema: Schema, pairs: list[Pair]) -> str:
 
 
 def draw_pairs(schema: Schema, count: int, draw: random.Random) -> list[Pair]:
-    """Up to `count` pairs with different queries that all return rows; fewer where the schema gives no more."""
+    """Up to `count` pairs with different queries that all return rows; fewer if the schema has no more."""
     pairs: dict[str, Pair] = {}
     with closing(sqlite3.connect(":memory:")) as database:
         database.executescript(schema.script)

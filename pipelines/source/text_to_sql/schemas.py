@@ -10,7 +10,7 @@ from itertools import islice
 from pipelines.source.text_to_sql.vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS, is_number, plural
 
 GENERATOR_VERSION = 2
-"""Raised with every change of what is generated: it is what pins the corpus."""
+"""Raised with every change of the generated text: it is the pin of the corpus."""
 HELDOUT_TABLES = 0.1
 """Share of all possible tables (a name with its columns) that only held-out schemas have."""
 NUM_TABLES = (1, 1, 2, 2, 2, 3)
@@ -73,7 +73,7 @@ class Schema:
 
     @property
     def definition(self) -> frozenset[tuple[str, frozenset[str]]]:
-        """What makes two schemas the same: their tables with their columns."""
+        """The key that makes two schemas the same: their tables with their columns."""
         return frozenset((table.name, frozenset(table.columns)) for table in self.tables)
 
     @property

@@ -11,7 +11,7 @@ LABELS: Mapping[str, str] = {
     "title": "Aurora Beacon Cascade Drift Ember Frontier Glacier Harbor Island Journey Keystone Lantern Meadow Nomad "
     "Orchard Prairie Quartz River Summit Tundra Umbra Valley Willow Yonder Zephyr Horizon",
 }
-"""What people call a row, with values; every table has one of these columns, as its first."""
+"""Columns that name a row for people, with values; every table has one of them, as its first."""
 
 WORLDS: Mapping[str, Mapping[str, str]] = {
     "music": {
@@ -128,7 +128,7 @@ NUMBER_RANGES: Mapping[str, tuple[int, int, int]] = {
 
 
 def plural(row: str) -> str:
-    """The word for several of what `row` says one of."""
+    """The plural of the noun `row`."""
     return PLURALS.get(row, f"{row}s")
 
 

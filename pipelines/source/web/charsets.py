@@ -1,4 +1,4 @@
-"""Bytes of the web as text, in the charset that they are in, which is not always the one that they claim."""
+"""Bytes of the web as text, in their real charset, which is not always the declared one."""
 
 import codecs
 import re
@@ -16,15 +16,15 @@ _META = re.compile(rb"<meta\s[^<>]{0,500}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})
 _META_BYTES = 4096
 _WIDE_BYTES = 1024
 _MIN_ZERO_FRACTION = 0.2
-"""Share of zeros among the bytes at odd or at even places from which they are markup in UTF-16."""
+"""Share of zeros among the bytes at odd or at even positions from which they are markup in UTF-16."""
 _SUPERSETS = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
-"""Codecs of Python that know what the WHATWG standard means by a name."""
+"""Codecs of Python for the WHATWG standard's meaning of a name."""
 _SINGLE_BYTE = ("cp125", "cp866", "iso8859", "koi8", "mac-")
 
 
 _WESTERN = ("cp1252", "iso8859-1", "iso8859-15")
 _LETTERS = rb"[\x80-\x84\x86-\x90\x98-\x9f\xa1-\xff]"
-"""Bytes beyond ASCII but for blanks, dashes and quotes, of which Western texts have runs."""
+"""Bytes beyond ASCII except blanks, dashes and quotes, of which Western texts have runs."""
 _LETTER, _RUN = re.compile(_LETTERS), re.compile(_LETTERS + b"{3,}")
 _MIN_LETTERS = 16
 _ASCII = bytes(range(128))
@@ -86,8 +86,8 @@ def _decode(body: bytes, content_type: str) -> str:
 
 
 def _is_korean(text: str) -> bool:
-    """Whether a text that was decoded as Korean makes sense as such: half of what people write are a few syllables, and
-    bytes of Chinese, Japanese or Cyrillic come out as all the others."""
+    """Whether a text that was decoded as Korean is plausible as such: a few syllables make up half of real text, and
+    bytes of Chinese, Japanese or Cyrillic decode to all the others."""
     letters = [character for character in text if character > "\x7f"]
     syllables = sum("가" <= letter <= "힣" for letter in letters)
     if syllables < max(_MIN_LETTERS, _MIN_KOREAN_SHARE * len(letters)):
@@ -96,17 +96,16 @@ def _is_korean(text: str) -> bool:
 
 
 def _may_be_western(body: bytes) -> bool:
-    """Whether the letters beyond ASCII stand one by one, as in Western languages; in other scripts most stand in runs.
+    """Whether the letters beyond ASCII are isolated, as in Western languages; in other scripts most are in runs.
 
-    Servers state ISO-8859-1 of whatever they send, because they are set up so.
+    Servers declare ISO-8859-1 for all content, because that is their default configuration.
     """
     letters = len(_LETTER.findall(body))
     return letters < _MIN_LETTERS or 2 * sum(map(len, _RUN.findall(body))) <= letters
 
 
 def _stated_charsets(body: bytes, content_type: str) -> list[str]:
-    """What header and meta tag say, where it is a charset other than UTF-8 and UTF-16, which the bytes themselves
-    show."""
+    """The charsets of header and meta tag, except UTF-8 and UTF-16, which the bytes themselves show."""
     header, meta = _HEADER.search(content_type), _META.search(body, 0, _META_BYTES)
     labels = [header[1] if header else None, meta[1].decode("latin-1") if meta else None]
     charsets = [_codec(label) for label in labels if label]
@@ -122,7 +121,7 @@ def _codec(label: str | None) -> str | None:
 
 
 def _wide_charset(body: bytes, content_type: str) -> str | None:
-    """UTF-16 by the zeros that its markup has at every other place, of which a few do where it is stated."""
+    """UTF-16 by the zeros that its markup has at every other position; a few suffice if it is declared."""
     head = body[:_WIDE_BYTES]
     even, odd = head[0::2].count(0), head[1::2].count(0)
     is_stated = "utf-16" in content_type.lower()

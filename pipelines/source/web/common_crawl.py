@@ -102,7 +102,7 @@ def sample(names: list[str], item: CommonCrawl) -> list[str]:
 
 
 def draw(seed: int, name: str) -> str:
-    """The place of a file in the order in which samples grow, as 64 hex digits."""
+    """The rank of a file in the order in which samples grow, as 64 hex digits."""
     return hashlib.sha256(f"common_crawl\n{seed}\n{name}".encode()).hexdigest()
 
 

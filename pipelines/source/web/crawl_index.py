@@ -23,7 +23,7 @@ MAX_RANGE_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, order=True)
 class RecordPlace:
-    """Where a record is: bytes of a WARC file as stored."""
+    """The location of a record: bytes of a WARC file as stored."""
 
     file: str
     offset: int
@@ -65,7 +65,7 @@ def may_hold(group: pq.RowGroupMetaData, domains: Sequence[str]) -> bool:
 
 
 def ranges(records: Iterable[RecordPlace]) -> Iterator[list[RecordPlace]]:
-    """Sorted places in groups that one request brings: of one file, close together, and not too much at once."""
+    """Sorted locations in groups that one request fetches: of one file, close together, and not too much at once."""
     group: list[RecordPlace] = []
     for record in records:
         if group and not _joins(group, record):

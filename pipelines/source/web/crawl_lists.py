@@ -1,4 +1,4 @@
-"""Lists of a crawl's files, fetched once and kept in the user's cache, so that a plan needs no network."""
+"""Lists of a crawl's files, downloaded once and cached for the user, so that a plan needs no network."""
 
 import gzip
 import hashlib
@@ -29,7 +29,7 @@ def listed_files(url: str) -> tuple[list[str], str]:
 
 
 def cache_path(url: str) -> Path:
-    """Where the list at `url` is kept: in `arctic-pretraining` of XDG_CACHE_HOME, else of ~/.cache."""
+    """Cache path of the list at `url`: in `arctic-pretraining` of XDG_CACHE_HOME, else of ~/.cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "arctic-pretraining" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{url.rpartition('/')[2]}"
 

@@ -1,4 +1,4 @@
-"""What a page says about its own use: opt-outs in HTTP headers and meta tags, and its licence."""
+"""The terms of use that a page states: opt-outs in HTTP headers and meta tags, and its licence."""
 
 import html as entities
 import json
@@ -8,19 +8,19 @@ from collections.abc import Iterator, Mapping
 OPT_OUT_HEADERS = ("x-robots-tag", "tdm-reservation", "tdm-policy")
 """Response headers by which a site refuses indexing, training or text and data mining (W3C TDM Reservation)."""
 SEARCHED_CHARACTERS = 256 * 2**10
-"""Of the start of a page for meta tags, which stand in its head."""
+"""Of the start of a page for meta tags, which are in its head."""
 MAX_LICENCE_CHARACTERS = 4 * 2**20
-"""Of a page for its licence, which may stand in its last line."""
+"""Of a page for its licence, which may be in its last line."""
 _MAX_VALUE_CHARACTERS = 1000
 _MAX_LICENCE_URLS = 50
 _NEARBY = 1000
-"""Characters around a licence's address in which the tag or JSON object is sought that it stands in."""
+"""Characters around a licence's address in which its tag or JSON object is searched."""
 _META = re.compile(r"<(?:meta|META|Meta)\s([^<>]{1,4000})>")
 _NAME = re.compile(
     r"""name(?<=\bname)\s*=\s*["']?\s*(robots|slurp|teoma|google-extended|tdm-reservation|tdm-policy"""
     r"""|[\w-]{0,40}(?:bot|spider|crawler)(?:-[\w-]{1,40})?)\s*(?=["'\s/]|$)"""
 )
-"""In a tag in lower case. It starts with letters alone, which is what Python searches for quickly."""
+"""In a tag in lower case. It starts with letters alone, which Python searches for quickly."""
 _CONTENT = re.compile(r"""\bcontent\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
 _LICENCE_HOSTS = ("creativecommons.org", "opensource.org", "gnu.org", "apache.org")
 _CREATIVE_COMMONS = re.compile(

@@ -1,4 +1,4 @@
-"""A stored HTTP response as a document: is it a page, in which charset, what does it allow, what does it say."""
+"""A stored HTTP response as a document: whether it is a page, its charset, its permissions, and its text."""
 
 import json
 import re
@@ -110,7 +110,7 @@ def _document(
 
 
 def _attributes(page: Extraction, member: int | None) -> str | None:
-    """JSON of how much of the page its text is, if that was chosen, and of where its record is."""
+    """JSON of the extracted share of the page, if its text was chosen, and of the location of its record."""
     attributes = page.telemetry()
     if member is not None:
         attributes["member_offset"] = member
@@ -141,7 +141,7 @@ def _is_text(response: Response) -> bool:
 
 
 def _kind(response: Response) -> str:
-    """What a response is that is neither page nor text, by its declared type or else its first bytes."""
+    """The kind of a response that is neither page nor text, by its declared type or else its first bytes."""
     declared = media_type(response.headers.get("content-type", "")).essence
     if not declared:
         return "pdf" if response.body.startswith(b"%PDF-") else "other"
@@ -149,7 +149,7 @@ def _kind(response: Response) -> str:
 
 
 def _stated(response: Response) -> str:
-    """What the header says of the charset: of several types that of the one which counts."""
+    """The charset of the header: of several types that of the one which counts."""
     declared = response.headers.get("content-type", "")
     charset = media_type(declared).charset if "," in declared else ""
     return f"charset={charset}" if charset else declared

@@ -63,5 +63,5 @@ def unwrap(page: str) -> str:
 
 
 def _join(joint: str, match: re.Match[str]) -> str:
-    """`joint` in place of the end of a line, if the next one goes on in lower case."""
+    """`joint` instead of the end of a line, if the next one continues in lower case."""
     return joint if match[1].islower() else match[0]

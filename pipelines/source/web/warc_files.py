@@ -1,4 +1,4 @@
-"""Crawled pages from WARC files: which files, and what each record gives."""
+"""Crawled pages from WARC files: the choice of files, and the documents of each record."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ WARC = FileType("WARC file", SUFFIXES)
 
 @dataclass(frozen=True)
 class WarcFile:
-    """A WARC file, or a part of one, with what fixes its content."""
+    """A WARC file, or a part of one, with the fingerprint of its content."""
 
     file: PlacedFile
     pinned: Any
@@ -51,7 +51,7 @@ class WarcFiles:
 
 
 def read_pages(path: Path, sink: DocumentSink, origin: str | None = None, part: FilePart | None = None) -> None:
-    """Take the documents of every response in `part` of the WARC file `path`, known as `origin` where that is not its
+    """Take the documents of every response in `part` of the WARC file `path`, known as `origin` if that is not its
     name."""
     for response in read_responses(path, part=part):
         take_page(response, sink, origin or path.name)
@@ -67,7 +67,7 @@ def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> N
     except ValueError as error:
         sink.quarantine(_place(response, origin), str(error))
         return
-    # What the parsers of others raise on a page made to break them is not known beforehand.
+    # The exceptions of third-party parsers on a malicious page are not known beforehand.
     except Exception as error:
         sink.quarantine(_place(response, origin), f"page cannot be read: {type(error).__name__}: {error}")
         return
@@ -78,5 +78,5 @@ def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> N
 
 
 def _place(response: Response | Damage, origin: str) -> str:
-    """Where a record is: at an offset of the file, or inside the compressed member that starts at one."""
+    """Location of a record: at an offset of the file, or inside the compressed member that starts at one."""
     return f"{origin}:{response.offset}" if response.member is None else f"{origin}:{response.member}+{response.offset}"

@@ -1,7 +1,7 @@
 """One shard of conversations into one shard of packed sequences per split: the work that is spread over the cluster.
 
 A conversation has one side, and a pair of answers has two, the chosen one first. Ids and marks go to files as they are
-made, and rows are gathered from these, so memory holds lengths and places only.
+made, and rows are gathered from these, so memory holds only lengths and positions.
 """
 
 import os
@@ -34,7 +34,7 @@ class ConversationError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class ChatShard:
-    """One shard of documents, the tokenizer's folder, T, what becomes of conversations that are longer, and whether
+    """One shard of documents, the tokenizer's folder, T, the treatment of conversations that are longer, and whether
     pairs of answers are read."""
 
     number: int
@@ -60,7 +60,7 @@ def encode_shard(shard: ChatShard, folder: Path) -> dict[str, Any]:
     Raises:
         ConversationError: A document is no conversation, or the template does not take it.
     """
-    # Shards are what runs in parallel; threads below them would only compete for the same cores.
+    # Shards run in parallel; threads below them would only compete for the same cores.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer = ChatTokenizer(shard.tokenizer)
     return {split: dict(_encode_split(shard, tokenizer, split, folder)) for split in SPLITS}
@@ -85,7 +85,7 @@ def _encode_split(shard: ChatShard, tokenizer: ChatTokenizer, split: str, folder
 
 
 def _by_side(placement: Placement, sides: np.ndarray) -> Placement:
-    """A piece for each side, of lengths [documents, sides], in place of one for each document."""
+    """A piece for each side, of lengths [documents, sides], instead of one for each document."""
     lengths = sides[placement.document]
     before = np.cumsum(lengths, axis=1) - lengths
     each = lengths.shape[1]

@@ -107,7 +107,7 @@ def _metrics(train: Counter[str], heldout: Counter[str], row_length: int) -> Met
 
 
 def _key(section: TokenizeSection, shard: ChatShard, inputs: TokenizeInputs[Artifact]) -> str:
-    """What the tokens of `shard` are made from."""
+    """The inputs of the tokens of `shard`."""
     tokenizer, documents = inputs.tokenizer, inputs.documents
     return shard_key(
         shard.number,

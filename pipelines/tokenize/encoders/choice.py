@@ -19,14 +19,14 @@ from pipelines.tokenize.probing import hostile_texts
 FASTEST_FIRST: tuple[Callable[[TextTokenizer], Encoder], ...] = (GigatokenEncoder, TiktokenEncoder)
 """Measured by benchmarks/packing.py. The library comes after them."""
 SAMPLE_EVERY = 1000
-"""One document in so many is compared, by its id."""
+"""One document in this many is compared, by its id."""
 SAMPLE_CHARACTERS = 8192
 """A longer document is compared to here."""
 SHOWN_CHARACTERS = 60
 
 
 class DifferenceError(ArcticError):
-    """An encoder that gives a text other ids than the library, or none: its name and what it does."""
+    """An encoder whose ids of a text differ from the library's, or that fails: its name and its error."""
 
     def __init__(self, encoder: str, difference: str) -> None:
         super().__init__(encoder, difference)
@@ -83,5 +83,5 @@ def _compare(encoder: Encoder, tokenizer: TextTokenizer, texts: list[str]) -> No
 def _encode(encoder: Encoder, texts: pa.Array) -> Ids:
     try:
         return encoder.encode(texts)
-    except Exception as error:  # each library has exceptions of its own
+    except Exception as error:  # each library raises its own exceptions
         raise DifferenceError(encoder.name, f"fails ({error!r:.200})") from error

@@ -29,7 +29,7 @@ class GigatokenEncoder:
         if self._encoded_bytes + num_bytes > RENEW_BYTES:
             self._load()
         self._encoded_bytes += num_bytes
-        # Shards are what runs in parallel.
+        # Shards run in parallel.
         layout = self._backend.encode_batch(array, parallel=False).layout
         return Ids(np.asarray(layout.content.data), np.asarray(layout.offsets.data))
 

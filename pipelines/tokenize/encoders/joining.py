@@ -1,4 +1,4 @@
-"""What is done with the ids of many texts at once."""
+"""Processing of the ids of many texts at once."""
 
 import numpy as np
 import pyarrow as pa

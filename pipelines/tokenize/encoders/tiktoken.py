@@ -10,7 +10,7 @@ from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.tokenize.encoders.encoder import Ids, UnsupportedError, joined
 
 GPT2_WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""What `ByteLevel` of the library splits at (Radford et al. 2019)."""
+"""The pattern by which `ByteLevel` of the library splits (Radford et al. 2019)."""
 PLAIN_MODEL = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback")
 """Fields of a BPE model that byte-level BPE leaves empty."""
 
@@ -39,7 +39,7 @@ class TiktokenEncoder:
 
 
 def _ranks(model: dict[str, Any], token_bytes: list[bytes]) -> dict[bytes, int]:
-    """Rank of each token: bytes first, then what each merge makes."""
+    """Rank of each token: bytes first, then the result of each merge."""
     ranks = {bytes([byte]): byte for byte in range(256)}
     for merge in model["merges"]:
         left, right = (token_bytes[model["vocab"][name]] for name in merge)

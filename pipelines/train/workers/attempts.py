@@ -1,4 +1,4 @@
-"""Worker time of a phase over all its attempts, whatever number of workers each had and however it ended.
+"""Worker time of a phase over all its attempts, with any number of workers and any outcome.
 
 Worker 0 of each attempt keeps one small file up to date while it runs, so that an attempt that was killed is counted
 up to its last second. Time between attempts, in which no worker exists, is not counted.
@@ -44,7 +44,7 @@ class AttemptClock:
 
 
 def worker_hours(folder: Path, records: Sequence[Mapping[str, Any]]) -> WorkerHours:
-    """Sum the attempts kept under `folder`; `records` are the steps that the last checkpoint holds."""
+    """Sum the attempts recorded under `folder`; `records` are the steps that the last checkpoint holds."""
     attempts = [json.loads(file.read_text(encoding="utf-8")) for file in (folder / FOLDER).glob("*.json")]
     total = math.fsum(each["num_workers"] * each["elapsed_s"] for each in attempts)
     taken = math.fsum(each["num_workers"] * each["steps_s"] for each in attempts)

@@ -1,7 +1,7 @@
 """Train with as many workers as the cluster has room for: fewer after a node is lost, more when there is room again.
 
-A step reads the same sequences whatever the number of workers, and a checkpoint belongs to no number of them, so each
-group goes on from the checkpoint of the one before. Groups differ in the order in which gradients are added up.
+A step reads the same sequences for any number of workers, and a checkpoint is independent of it, so each group
+continues from the checkpoint of the previous one. Groups differ in the order in which gradients are added up.
 """
 
 import threading
@@ -29,7 +29,7 @@ def train_elastically(
     Args:
         job: the phase; `job.group.counts` are the numbers of workers that it may have.
         context: of the stage.
-        train: trains on so many workers to the end of the phase. An error of it that is not in `job.failure` is the
+        train: trains on this many workers to the end of the phase. An error of it that is not in `job.failure` is the
             loss of a worker, or the end of a group that makes room for a larger one.
         await_fewest: waits until the cluster has room for the fewest workers.
 
@@ -93,8 +93,8 @@ def _await_room(group: WorkerGroup, await_fewest: Callable[[], None]) -> int:
 
 
 class _Growth:
-    """While it is open, asks the cluster for the room that the next larger group needs beside this one, and once it has
-    it asks this group to stop."""
+    """While it is open, asks the cluster for the room that the next larger group needs in addition to this one, and
+    once it has it asks this group to stop."""
 
     def __init__(self, job: TrainJob, count: int) -> None:
         larger = next_larger(job.group.counts, count)

@@ -1,6 +1,6 @@
 """Who is still there: every worker leaves a sign of life in a folder that all of them reach.
 
-A collective that fails says only that somebody did not come. Which worker that was, these signs tell.
+The error of a failed collective does not name the missing worker. These heartbeats identify it.
 """
 
 import json
@@ -16,7 +16,7 @@ from arctic_errors import ArcticError
 
 BEAT_S = 0.5
 BEATS_TO_WAIT = 4
-"""A worker that misses so many is silent."""
+"""A worker that misses this many is silent."""
 
 
 class WorkerLostError(ArcticError, RuntimeError):

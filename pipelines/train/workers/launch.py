@@ -25,8 +25,8 @@ RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
-"""Seconds of every phase: Ray Train looks after its workers each 2 s by default, counts what MLflow is told anyway, and
-starts one more process that warns of preemptions; our workers look for them themselves
+"""Seconds of every phase: Ray Train polls its workers each 2 s by default, counts the metrics that MLflow gets anyway,
+and starts one more process that warns of preemptions; our workers poll for them themselves
 (`pipelines.train.workers.stopping`)."""
 
 
@@ -53,7 +53,7 @@ def _on_cluster(job: TrainJob, context: StageContext) -> None:
 
 
 def _fit(job: TrainJob, context: StageContext, max_failures: int, num_workers: int) -> None:
-    """Train on a group of so many workers, which is started again up to `max_failures` times as it loses one."""
+    """Train on a group of this many workers, which is started again up to `max_failures` times when it loses one."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     group = job.group
@@ -107,9 +107,9 @@ def _ray_train_worker(arguments: dict[str, Any]) -> None:
 
 
 def await_machines(context: StageContext, demand: Demand) -> None:
-    """Wait until the cluster has room for a whole group of workers, and say so meanwhile.
+    """Wait until the cluster has room for a whole group of workers, and report progress meanwhile.
 
-    Posts the group to Ray as it will be, so that an autoscaler starts what is missing, and gives the room back at the
+    Requests the same group from Ray, so that an autoscaler starts the missing machines, and releases the room at the
     end: Ray Train takes it again. Raises CapacityError if the wait is in vain.
     """
     from ray.util import placement_group, remove_placement_group
@@ -126,8 +126,8 @@ def await_machines(context: StageContext, demand: Demand) -> None:
 
 
 def _in_this_process(job: TrainJob, context: StageContext) -> None:
-    """A group of one needs no meeting, nor the seconds and gigabytes of Ray Train's helpers: the stage's own task has
-    the resources (see `pipelines.train.stage`), and is started again by the runner where it dies."""
+    """A group of one needs no rendezvous, nor the seconds and gigabytes of Ray Train's helpers: the stage's own task
+    has the resources (see `pipelines.train.stage`), and is started again by the runner if it dies."""
     import torch.distributed as dist
 
     from arctic_model.training.environment import environment

@@ -1,4 +1,4 @@
-"""What to lower when memory runs out: the largest parts by formula, and the field that each depends on."""
+"""Settings to lower when memory runs out: the largest parts by formula, and the field that each depends on."""
 
 from dataclasses import fields
 from typing import Any
@@ -31,7 +31,7 @@ MENDS = {
 
 
 class OutOfMemoryError(ArcticError, RuntimeError):
-    """Memory ran out: the message says where, for what, and what to lower."""
+    """Memory ran out: the message contains the operation, the largest parts of memory, and the settings to lower."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -40,7 +40,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def explained(error: Exception, job: TrainJob, num_workers: int) -> str:
-    """The error with where in a step it came, the largest parts of memory, and what to change."""
+    """The error with its position in the step, the largest parts of memory, and the remedy."""
     memory = max(
         (memory_per_worker(job.config, parallel_config(job, segment, num_workers)) for segment in job.segments),
         key=lambda memory: memory.total,

@@ -24,7 +24,7 @@ LOOK_S = 1.0
 class StopRequest:
     """Whether this worker is asked to stop; use it as a context, in which SIGTERM is such a request.
 
-    Worker 0 looks for the run's request and for the file `regroup`, each worker for the end of its own machine.
+    Worker 0 polls for the run's request and for the file `regroup`, each worker for the end of its own machine.
     """
 
     def __init__(self, context: StageContext, rank: int, regroup: Path) -> None:

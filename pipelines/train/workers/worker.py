@@ -1,4 +1,4 @@
-"""What one worker does, whoever started it: the same under Ray Train and in a local process."""
+"""The work of one worker: the same under Ray Train and in a local process."""
 
 import os
 import re
@@ -64,8 +64,8 @@ BY_CORPUS = {"loss_by_corpus": "train/loss_", "tokens_by_corpus": "train/tokens_
 def work(job: TrainJob, context: StageContext, started: float) -> None:
     """Train as one worker of the default process group, whose time is counted from `started` on (`time.monotonic`).
 
-    An error that another attempt would meet again is written down, and the next attempt ends at once. What a
-    collective says when a peer died is not: that is worth a restart.
+    An error that another attempt would meet again is written down, and the next attempt ends at once. The error of a
+    collective whose peer died is not: that is worth a restart.
     """
     if job.failure.exists():
         return
@@ -102,7 +102,7 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
 def _train_segments(
     job: TrainJob, world: int, batches: Batches, observer: Observer, stop: StopRequest, heldout: Sequence[Batch]
 ) -> None:
-    """Train segment after segment, each from the checkpoint after the one before. A process that does not know yet how
+    """Train segment after segment, each from the checkpoint of the previous one. A process that does not know yet how
     far earlier attempts came learns it from the first checkpoint that it finds."""
     step = job.first_step
     while step < job.last_step:
@@ -110,7 +110,7 @@ def _train_segments(
 
 
 def _with_turns(batches: Batches, heartbeat: Heartbeat) -> Batches:
-    """`batches`, each of which is a turn of `heartbeat`: the loop asks for a step's while it takes the one before."""
+    """`batches`, each of which beats `heartbeat`: the loop asks for a step's while it takes the previous one."""
 
     def counted_batches(step: int) -> list[Batch]:
         heartbeat.turn(f"reading for step {step}")
@@ -122,7 +122,7 @@ def _with_turns(batches: Batches, heartbeat: Heartbeat) -> Batches:
 
 
 def _reported(error: Exception, job: TrainJob, heartbeat: Heartbeat) -> Exception:
-    """`error`, or one in its place that says what the user can do."""
+    """`error`, or a replacement with a remedy for the user."""
     if is_out_of_memory(error):
         return OutOfMemoryError(explained(error, job, dist.get_world_size()))
     if isinstance(error, RuntimeError) and LOST_PEER.search(str(error)):
@@ -182,10 +182,10 @@ def _steps(span: str) -> tuple[int, int] | None:
 
 
 class ContextObserver:
-    """Passes progress and metrics on to whoever watches the stage; `close` sends the metrics that wait.
+    """Passes progress and metrics on to the observer of the stage; `close` sends the pending metrics.
 
-    A process sends each step once. One that goes on after a kill sends again what its checkpoint holds, and the steps
-    after it as it takes them: whoever keeps the points knows them by their steps.
+    A process sends each step once. A worker that continues after a kill sends again the points in its checkpoint, and
+    the following steps as it takes them: the receiver identifies points by their steps.
     """
 
     def __init__(self, job: TrainJob, context: StageContext, clock: AttemptClock) -> None:
@@ -248,7 +248,7 @@ class ContextObserver:
 
 
 def imbalance_warning(step: int, imbalance: Imbalance, job: TrainJob) -> str:
-    """What the user should know of the experts' load up to `step`, and can do about it."""
+    """A warning about the experts' load up to `step`, with its remedy."""
     layers = job.config.moe_layers
     (least, *dull), (greatest, *busy) = imbalance.least, imbalance.greatest
     settings = job.segment(step).optimization

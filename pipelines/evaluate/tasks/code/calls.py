@@ -20,7 +20,7 @@ MAX_ERROR_CHARACTERS = 300
 
 
 class Result(NamedTuple):
-    """What a program says that it returned, and how long it says that it took."""
+    """The result and the duration, as the program reports them."""
 
     value: Plain | Digest
     cpu_s: float
@@ -30,8 +30,8 @@ class Result(NamedTuple):
 class Outcome:
     """Of several calls in one exchange.
 
-    `results`: of the calls before the first that failed, or of some where not all fit into one reply; `fault`: why that
-    one failed, "" if none did; `is_certain`: False where all that is known is that one of the calls failed; `cpu_s`:
+    `results`: of the calls before the first that failed, or of some if not all fit into one reply; `fault`: the reason
+    why that one failed, "" if none did; `is_certain`: False if it is only known that one of the calls failed; `cpu_s`:
     CPU seconds as measured.
     """
 
@@ -60,7 +60,7 @@ class LoadedProgram:
 
 @contextmanager
 def loaded(sandbox: PythonSandbox, problem: Problem, program: str) -> Iterator[LoadedProgram]:
-    """`program` in a process of its own, to be called as `problem` asks."""
+    """`program` in a separate process, ready for the calls of `problem`."""
     with sandbox.open(PROGRAM) as running:
         yield LoadedProgram(running, problem, program)
 

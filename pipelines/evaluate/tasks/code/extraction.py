@@ -1,6 +1,6 @@
 """The program in a model's answer, as EvalPlus sanitises it (evalplus/sanitize.py), by `ast` instead of tree-sitter.
 
-Standard library only: its text is what the sandbox executes, since parsing what a model wrote can take long or crash
+Standard library only: the sandbox executes the text of this module, since parsing a model's text can take long or crash
 an interpreter.
 """
 
@@ -39,13 +39,14 @@ def longest_python(text: str) -> str:
             if wrong is None:
                 best = (start, end)
             else:
-                # What is wrong up to a line stays so whatever follows it, so every shorter run with that line is too.
+                # A prefix of lines with a syntax error stays wrong with any continuation, so every shorter run with
+                # that line is wrong too.
                 end = min(end - 1, start + wrong - 1)
     return "\n".join(lines[best[0] : best[1]])
 
 
 def _first_wrong_line(source: str) -> int | None:
-    """From 1, None where all parses; the last line where the parser does not say."""
+    """From 1, None if all parses; the last line if the parser gives no number."""
     try:
         ast.parse(source)
     except SyntaxError as error:
@@ -94,7 +95,7 @@ def _text(source: str, node: ast.stmt) -> str:
 
 
 def _needed(definitions: list[tuple[str, set[str], set[str]]], entry_point: str) -> str:
-    """Imports first, then what `entry_point` reaches, in order."""
+    """Imports first, then all definitions that `entry_point` reaches, in order."""
     needed, waiting = {entry_point}, [entry_point]
     while waiting:
         name = waiting.pop()

@@ -1,4 +1,4 @@
-"""Judges programs by what they return, each in a sandboxed process of its own, several side by side.
+"""Judges programs by their results, each in a separate sandboxed process, several side by side.
 
 No expected value ever enters a process with a model's code in it, and no verdict depends on how busy the machine is:
 budgets are CPU seconds, and follow from those that the canonical solution uses in the same run.
@@ -24,7 +24,7 @@ from pipelines.sandbox.confinement.limits import BUDGET_FACTOR, divided, machine
 EXTRACTION = Path(code_extraction.__file__).read_text(encoding="utf-8")
 EXTRACTION_CPU_S = 30.0
 LIMITS = Limits(memory_bytes=4 << 30, reply_bytes=64 << 20)
-"""EvalPlus's memory, where the machine has that much for each sandbox; a right answer may have 7 MB (HumanEval/15)."""
+"""EvalPlus's memory, if the machine has that much for each sandbox; a right answer may have 7 MB (HumanEval/15)."""
 PROGRAM_CPU_S = 60.0
 """For all inputs of one kind, unless the canonical solution takes long itself (EvalPlus's limit for a program)."""
 TOGETHER_S = 0.25
@@ -37,7 +37,7 @@ Decision = TypeVar("Decision")
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a program: `reason` is CORRECT, or the first thing that is wrong; base inputs come first."""
+    """The verdict on a program: `reason` is CORRECT, or the first error; base inputs come first."""
 
     program: str
     is_base_right: bool
@@ -52,7 +52,7 @@ class Checker:
         self._sandbox, self._references = sandbox, references
 
     def extract(self, texts: Sequence[str], entry_point: str) -> str:
-        """The program in `texts`, see `code_extraction.extract`; the first of them where none can be found in time."""
+        """The program in `texts`, see `code_extraction.extract`; the first of them if none can be extracted in time."""
         with self._sandbox.open(EXTRACTION) as running:
             reply = running.call("extract", [list(texts), entry_point], EXTRACTION_CPU_S)
         return reply.value if isinstance(reply.value, str) else texts[0]
@@ -65,10 +65,10 @@ class Checker:
         return Finding(program, True, not reason, reason or CORRECT)
 
     def _fault(self, problem: Problem, program: str, kind: Kind) -> str:
-        """The first thing that is wrong, "" if nothing is.
+        """The first error, "" if there is none.
 
-        Quick inputs are tried many at once, with the budget of one: what stays within it would have done so one by
-        one. Where that fails, or nobody knows at which of them, all are tried one by one in a fresh process.
+        Quick inputs are tried many at once, with the budget of one: if all together stay within it, each alone would
+        have. If that fails, or the failing input is unknown, all are tried one by one in a fresh process.
         """
         reference = self._references.get(problem, kind, self._sandbox)
         fault = self._attempt(problem, program, kind, reference, _ends(reference.cpu_s))
@@ -105,8 +105,8 @@ def side_by_side(
     unsafe: str,
     num_sandboxes: int | None = None,
 ) -> list[Decision]:
-    """What `decide` makes of each of `works`, in their order. None sandboxes means one for each processor that this
-    process may use, as far as its memory suffices (`divided`)."""
+    """The results of `decide` for each of `works`, in their order. None sandboxes means one for each processor that
+    this process may use, as far as its memory suffices (`divided`)."""
     count = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
     limits, count = divided(LIMITS, count, machine_memory_bytes())
     free: SimpleQueue[PythonSandbox] = SimpleQueue()

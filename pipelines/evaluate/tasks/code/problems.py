@@ -17,8 +17,8 @@ Arguments = list[Plain]
 class Problem:
     """One problem.
 
-    `prompt`: what its benchmark gives out, to be continued by `canonical_solution`; `entry_point`: the function that is
-    called; `base_inputs`: of the original benchmark; `plus_inputs`: EvalPlus's own; `tolerance`: absolute, for floats.
+    `prompt`: of the benchmark, to be continued by `canonical_solution`; `entry_point`: the function that is called;
+    `base_inputs`: of the original benchmark; `plus_inputs`: EvalPlus's own; `tolerance`: absolute, for floats.
     """
 
     problem_id: str
@@ -31,7 +31,7 @@ class Problem:
 
     @property
     def canonical_program(self) -> str:
-        """The whole program that defines what is right, as EvalPlus runs it."""
+        """The whole program that defines the right results, as EvalPlus runs it."""
         return self.prompt + self.canonical_solution
 
 
@@ -110,5 +110,6 @@ _TYPES: Sequence[tuple[Callable[[Plain], Arguments], str]] = (
 RETYPE: Mapping[str, Callable[[Plain], Arguments]] = {
     f"Mbpp/{number}": types for types, numbers in _TYPES for number in numbers.split()
 }
-"""MBPP+ is stored as JSON, which has neither tuples nor sets nor complex numbers. Which problems take them, and where,
-is EvalPlus's own list (evalplus/data/mbpp.py, `mbpp_deserialize_inputs`), an empty set being a dict there too."""
+"""MBPP+ is stored as JSON, which has neither tuples nor sets nor complex numbers. EvalPlus's own list names the
+problems and arguments that take them (evalplus/data/mbpp.py, `mbpp_deserialize_inputs`), an empty set being a dict
+there too."""

@@ -1,7 +1,7 @@
 """Runs in the sandbox around a program that a model wrote: loads it, calls it, and makes results plain.
 
-Standard library only: its text is what the sandbox executes. Nothing here withstands the program; what comes back is
-what the program claims, and it is compared elsewhere.
+Standard library only: the sandbox executes the text of this module. This code does not withstand the program; a result
+is only a claim of the program, and is compared elsewhere.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ def load(source: str) -> None:
 
 
 def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[list[Any]]:
-    """Of each input, in order: "" or the exception, what of the result is compared, whether that is a `digest`, and CPU
-    seconds. Ends early after an exception, and where results together grow too long for one reply.
+    """For each input, in order: "" or the exception, the part of the result to compare, whether that is a `digest`, and
+    CPU seconds. Ends early after an exception, and if results together grow too long for one reply.
 
-    What is compared is the "value", a "number" that may be close, the "elements" of what may be in any order, or the
-    "presence" of any answer, where solutions may say yes by a truth value or by something that is not None. Only a
+    The compared part is the "value", a "number" that may be close, the "elements" if any order is right, or the
+    "presence" of any answer, if solutions may answer yes by a truth value or by something that is not None. Only a
     "value" may travel as its digest.
     """
     replies, length = [], 0
@@ -48,8 +48,8 @@ def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[list[Any]
 
 
 def digest(result: Any) -> str | None:
-    """Of a text, or a list or tuple of numbers, texts and lists or tuples of such: the same for two results exactly
-    where they are equal, as 1, 1.0, True and 1+0j are. None for any other, and where a number equals nothing (nan)."""
+    """Of a text, or a list or tuple of numbers, texts and lists or tuples of such: the same for two results exactly if
+    they are equal, as 1, 1.0, True and 1+0j are. None for any other, and if a number equals nothing (nan)."""
     if type(result) not in (str, list, tuple):
         return None
     is_flat = isinstance(result, str) or not {list, tuple} & set(map(type, result))
@@ -63,13 +63,13 @@ def digest(result: Any) -> str | None:
             parts = list(map(_exact, parts))
             if complex in set(map(type, parts)):
                 return None
-        # The marshal version that says nothing of how texts are stored.
+        # The marshal version that ignores how texts are stored.
         content.update(marshal.dumps((kind.__name__ if kind in (list, tuple) else "", *parts), 0))
     return f"{type(result).__name__} of {len(result)}, sha256 {content.hexdigest()}"
 
 
 def _exact(part: Any) -> Any:
-    """Of all values that are equal to a text or number always the same one; complex only where no other is equal."""
+    """Of all values that are equal to a text or number always the same one; complex only if no other is equal."""
     if type(part) is str:
         return part
     if type(part) is complex:
@@ -80,8 +80,8 @@ def _exact(part: Any) -> Any:
 
 
 def _seen(view: str, result: Any) -> tuple[Any, bool]:
-    """What of a result is compared, and whether that is its digest. Long results are told by it: one of Mbpp/255 has
-    1.7 million tuples of 77 texts. Floats alone are not, since they need not be equal to be right."""
+    """The part of a result to compare, and whether that is its digest. Long results are replaced by it: one of Mbpp/255
+    has 1.7 million tuples of 77 texts. Floats alone are not, since they need not be equal to be right."""
     if view == "value" and type(result) in (str, list, tuple) and _length(result) > MAX_LENGTH:
         short = None if {float} == set(map(type, result)) else digest(result)
         if short is not None:
@@ -98,7 +98,7 @@ def _inner_length(item: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Instances of subclasses (Counter, named tuples, IntEnum) as what they are equal to."""
+    """Instances of subclasses (Counter, named tuples, IntEnum) as the plain values that they are equal to."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     for kind, make in _MAKERS:

@@ -1,4 +1,4 @@
-"""How a model is asked for a program, and where in its answer the program is: the ways of EvalPlus and of BigCode."""
+"""Prompts for programs, and extraction of the program from an answer: the ways of EvalPlus and of BigCode."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Style:
     """A way of asking.
 
     `description`: of the prompt, in a few words; `form`, `stops` and `max_new_tokens` as in Generation; `instruction`:
-    what stands above a problem's prompt, which is fenced then; `strips`: whether blanks around the prompt go, and what
-    ends it then; `extracts`: whether the program is looked for in the answer, or is prompt and answer as they are.
+    text above a problem's prompt, which is fenced then; `strips`: whether to strip blanks around the prompt, and its
+    end then; `extracts`: whether to extract the program from the answer, instead of joining prompt and answer.
     """
 
     description: str
@@ -45,13 +45,14 @@ class Style:
     extracts: bool = True
 
     def prompt(self, problem: Problem) -> str:
-        """What the model reads."""
+        """The prompt of the model."""
         if self.instruction:
             return f"{self.instruction}\n```\n{problem.prompt.strip()}\n```\n"
         return (problem.prompt.strip() if self.strips else problem.prompt) + self.end
 
     def texts(self, problem: Problem, answer: str) -> Sequence[str]:
-        """Where the program is, best first: a message is answered by a whole program, or continued like a prompt."""
+        """Candidate texts of the program, best first: a message is answered by a whole program, or continued like a
+        prompt."""
         if self.instruction:
             return answer, f"{problem.prompt.strip()}\n{answer}"
         return (self.prompt(problem) + answer,)

@@ -1,4 +1,4 @@
-"""What is right: the results of the canonical solutions, computed in this run, and how long they take for them."""
+"""Reference results: those of the canonical solutions, computed in this run, and their duration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Kind = Literal["base", "plus"]
 
 @dataclass(frozen=True)
 class Reference:
-    """Inputs of one kind, with what the canonical solution returns for each and the CPU seconds that it takes."""
+    """Inputs of one kind, with the canonical solution's result for each and its CPU seconds."""
 
     inputs: Sequence[Arguments]
     values: Sequence[Plain | Digest]
@@ -30,16 +30,16 @@ class Reference:
 
 
 class References:
-    """What is right, computed when it is first asked for and once for each problem and kind of input.
+    """Reference results, computed on first use and once for each problem and kind of input.
 
-    One object is for the problems of one file, and may be used by several threads, each with problems of its own.
+    One object is for the problems of one file, and may be used by several threads, each with different problems.
     """
 
     def __init__(self) -> None:
         self._by_problem: dict[tuple[str, Kind], Reference] = {}
 
     def get(self, problem: Problem, kind: Kind, sandbox: PythonSandbox) -> Reference:
-        """Computed in a process of its own. Raises DataError if the canonical solution fails."""
+        """Computed in a separate process. Raises DataError if the canonical solution fails."""
         key = problem.problem_id, kind
         if key not in self._by_problem:
             self._by_problem[key] = _compute(problem, kind, sandbox)

@@ -1,4 +1,4 @@
-"""HumanEval+ and MBPP+: does a program that the model writes do what it should, by EvalPlus's tests and rules."""
+"""HumanEval+ and MBPP+: does a model's program pass EvalPlus's tests, by its rules."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,9 @@ from pipelines.sandbox import PythonSandbox
 from pipelines.sandbox.confinement.limits import MIN_BUDGET_S
 
 PASS_AT = (1, 10, 100)
-"""The k of pass@k, as far as there are as many samples."""
+"""The k of pass@k, if there are that many samples."""
 SAMPLES, TEMPERATURE = 20, 0.2
-"""BigCode's, where an answer is drawn instead of chosen."""
+"""BigCode's, if answers are sampled."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ MBPP_PLUS_FIRST = Benchmark("Mbpp", "MBPP+", "v0.1.0", "mbppplus/v0.1.0/MbppPlus
 
 @dataclass
 class CodeTask:
-    """One benchmark, asked in one style; a greedy answer to each problem, or `num_samples` drawn ones.
+    """One benchmark, asked in one style; a greedy answer to each problem, or `num_samples` sampled ones.
 
-    An item's measures are pass@1 (EvalPlus's: base inputs and its own), pass@10 and pass@100 with as many samples, the
-    same over base inputs alone, and bits per byte of the canonical solution. `num_sandboxes`: see `side_by_side`.
+    An item's measures are pass@1 (EvalPlus's: base inputs and its own), pass@10 and pass@100 with that many samples,
+    the same over base inputs alone, and bits per byte of the canonical solution. `num_sandboxes`: see `side_by_side`.
     """
 
     name: str
@@ -153,8 +153,8 @@ def _task(name: str, benchmark: Benchmark, way: str, num_samples: int, root: Pat
 
 
 Factory = Callable[[Path, str, bool], CodeTask]
-"""A task of the data root; the user's words where code may run without isolation; whether the model has a chat
-template."""
+"""Makes a task from the data root, the user's consent if code may run without isolation, and whether the model has a
+chat template."""
 TASKS: Mapping[str, Factory] = {
     **_variants("humaneval_plus", HUMANEVAL_PLUS),
     **_variants("mbpp_plus", MBPP_PLUS),

@@ -1,7 +1,7 @@
 """When a solution's result is right: the rules of EvalPlus 0.3.1 (evalplus/eval), on plain values, outside the sandbox.
 
-Equal, or numerically close where numbers are floats; and for a few problems another rule, because their text leaves
-more than one answer open.
+Equal, or numerically close for floats; and for a few problems another rule, because their text leaves more than one
+answer open.
 """
 
 import math
@@ -15,7 +15,7 @@ from pipelines.evaluate.tasks.code.program import digest
 from pipelines.sandbox import Plain
 
 FLOAT_TOLERANCE = 1e-6
-"""Absolute, where a problem names none."""
+"""Absolute, if a problem names none."""
 RELATIVE_TOLERANCE = 1e-7
 """Default of numpy's `assert_allclose`."""
 ANY_ORDER = (
@@ -28,24 +28,24 @@ ANY_ORDER = (
     "find_dissimilar",
     "Diff",
 )
-"""Problems of MBPP+ whose answer is a set, in whatever it comes."""
+"""Problems of MBPP+ whose answer is a set, in any container type."""
 FIND_ZERO = ("HumanEval", "find_zero")
 MAX_COMPARED = 10_000_000
 """Pairs of numbers that numpy may spread two lists to: a wrong list of lists would take all memory."""
 YES_OR_NO = ("check_str", "text_match_three", "text_starta_endb")
-"""Problems of MBPP+ whose canonical solution says yes by a match object."""
+"""Problems of MBPP+ whose canonical solution answers yes by a match object."""
 
 
 @dataclass(frozen=True)
 class Digest:
-    """What came back for a result too long to travel, see `code_program.digest`. Of no type that a result can have, so
+    """The digest of a result that is too long to send, see `code_program.digest`. Of no type that a result can have, so
     that no result is taken for a digest."""
 
     text: str
 
 
 def view(problem: Problem) -> str:
-    """What of a result is compared, see `code_program.call`."""
+    """The part of a result to compare, see `code_program.call`."""
     special = "value"
     if problem.problem_id.startswith("Mbpp/"):
         special = "elements" if problem.entry_point in ANY_ORDER else _VIEWS.get(problem.entry_point, "value")
@@ -53,7 +53,7 @@ def view(problem: Problem) -> str:
 
 
 def is_right(problem: Problem, arguments: Arguments, expected: Plain | Digest, result: Plain | Digest) -> bool:
-    """Whether `result` answers `problem` called with `arguments`, where its canonical solution returned `expected`.
+    """Whether `result` answers `problem` called with `arguments`, if its canonical solution returned `expected`.
 
     A value that cannot be compared is wrong.
     """
@@ -110,7 +110,7 @@ def _same_elements(_problem: Problem, _arguments: Arguments, expected: Plain, re
 
 
 def _anything(_problem: Problem, _arguments: Arguments, _expected: Plain, _result: Plain) -> bool:
-    """The problem does not say which divisors count."""
+    """The problem does not specify which divisors count."""
     return True
 
 
@@ -141,4 +141,4 @@ SPECIAL: Mapping[tuple[str, str], Callable[[Problem, Arguments, Plain, Plain], b
     ("Mbpp", "digit_distance_nums"): _digit_distance,
     **{("Mbpp", name): _same_elements for name in ANY_ORDER},
 }
-"""Problems with a rule of their own beside closeness, by benchmark and entry point."""
+"""Problems with a special rule besides closeness, by benchmark and entry point."""

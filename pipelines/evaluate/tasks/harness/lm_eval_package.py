@@ -16,13 +16,13 @@ FEWSHOT_SEED = 1234
 MAX_NEW_TOKENS = 256
 """The harness' default for generations that name no length."""
 MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, SyntaxError)
-"""What comes of a file that the user brought and that is held against no pin."""
+"""Errors caused by a file that the user supplied without a pin."""
 
 
 @dataclass(frozen=True)
 class Harness:
-    """What is used of the harness: the folder of its pages, how a page is read, the class of a task, and how rows
-    become a dataset."""
+    """The used parts of the harness: the folder of its pages, the reader of a page, the class of a task, and the
+    conversion of rows to a dataset."""
 
     pages: Path
     load_page: Callable[[Path], Mapping[str, Any]]
@@ -31,7 +31,7 @@ class Harness:
 
 
 class Filtered:
-    """What the harness' filters read and write."""
+    """The input and output of the harness' filters."""
 
     def __init__(self, text: str, doc: Mapping[str, Any]) -> None:
         self.resps = [text]
@@ -54,7 +54,7 @@ def harness_imported() -> Harness:
     # Only after the harness: imported first, it meets itself half imported.
     import datasets
 
-    # The harness compiles a template anew for every question and every shot, which is most of the time that they take.
+    # The harness compiles a template again for every question and every shot, which takes most of the time.
     if not hasattr(utils.env.from_string, "cache_info"):
         utils.env.from_string = cache(utils.env.from_string)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -24,12 +24,12 @@ from pipelines.evaluate.tasks.harness.pages import DATASETS, HarnessPage, measur
 
 PREFIX = f"{PACKAGE}:"
 FILE_LOADERS = ("json", "csv", "parquet", "text")
-"""Values of `dataset_path` that stand for files and for no dataset of the Hub."""
+"""Values of `dataset_path` that name files and not a dataset of the Hub."""
 
 
 @dataclass(frozen=True)
 class HarnessOptions:
-    """The task of a `page`, and how it is asked: with `num_fewshot` examples, None for the page's own number, drawn by
+    """The task of a `page`, and its prompt: with `num_fewshot` examples, None for the page's own number, drawn by
     `seed`."""
 
     page: HarnessPage
@@ -95,7 +95,7 @@ class NamedHarnessTask:
         kept = set(drawn([self._item_id(row) for row in range(len(docs))], self.limit))
         items = []
         for row, doc in enumerate(docs):
-            # Examples that are drawn anew for each question are drawn for all of them, in order.
+            # Examples that are drawn separately for each question are drawn for all of them, in order.
             context = self._task.fewshot_context(doc, num_fewshot=self.shots)
             if row in kept:
                 items.append(self._item(row, doc, context))

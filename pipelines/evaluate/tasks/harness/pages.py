@@ -1,4 +1,5 @@
-"""Pages of lm-evaluation-harness' tasks, found by name and read without importing the harness, which takes seconds."""
+"""Pages of lm-evaluation-harness' tasks, located by name and read without importing the harness, which takes
+seconds."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -60,7 +61,7 @@ class HarnessPage:
 
     @property
     def digest(self) -> str:
-        """Of the page, what it includes, and the Python modules beside it."""
+        """Of the page, its includes, and the Python modules in its folder."""
         files = [*self._chain(), *sorted(self.path.parent.glob("*.py"))]
         return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
@@ -83,7 +84,7 @@ class HarnessPage:
         return dict(sorted(by_split.items()))
 
     def _chain(self) -> Iterator[Path]:
-        """The page, and what it includes, nearest first."""
+        """The page, and its includes, nearest first."""
         path: Path | None = self.path
         while path:
             yield path
@@ -103,7 +104,7 @@ def _folders(include: Path | None) -> list[Path]:
 
 
 def _that_mention(folder: Path, name: str) -> Iterator[Path]:
-    """Pages with the line of the task, where the file is called otherwise."""
+    """Pages with the line of the task, if the file has another name."""
     for path in sorted(folder.rglob("*.yaml")):
         if any(line.split() == ["task:", name] for line in path.read_text(encoding="utf-8").splitlines()):
             yield path

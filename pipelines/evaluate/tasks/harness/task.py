@@ -59,9 +59,9 @@ def _commonsense_qa_cloze(doc: Mapping[str, Any]) -> Cloze:
 @dataclass(frozen=True)
 class Definition:
     """One of the harness' tasks. `page`: its YAML file; `files`: split -> file of the data root, `test` being asked;
-    `headline`: the metric that stands for it; `by`: a field whose values are tasks of their own, each with its page;
-    `cloze`: of a task whose choices are letters, the question in the form that asks for their texts; `replace`: fields
-    that local files need."""
+    `headline`: the headline metric; `by`: a field whose values are separate tasks, each with its page; `cloze`: of a
+    task whose choices are letters, the question in the form that asks for their texts; `replace`: fields that local
+    files need."""
 
     page: str
     files: Mapping[str, str]
@@ -174,7 +174,7 @@ class HarnessTask:
     def _part(self, value: str, rows: list[int]) -> "_Part":
         definition = self._definition
         drawn_rows = set(self._drawn_rows)
-        # Few-shot examples that are drawn anew for each question are drawn for all of them, in order.
+        # Few-shot examples that are drawn separately for each question are drawn for all of them, in order.
         source_rows = rows if definition.shots and not definition.by else [row for row in rows if row in drawn_rows]
         splits = {
             split: [row for row in split_rows if not definition.by or row[definition.by] == value]
@@ -246,7 +246,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Gold:
-    """What judging needs: the item's document, how many requests are the harness' own, and which is the right choice
+    """Data for judging: the item's document, the number of the harness' own requests, and the index of the right choice
     (None if there are no choices, and the gold answer is one request more)."""
 
     value: str
@@ -291,7 +291,7 @@ def _right(task: Any, doc: Mapping[str, Any], requests: Sequence[Request]) -> in
 
 
 def _choice(requests: Sequence[Request], index: int) -> str:
-    """What a choice reads: its continuation, or its context if choices differ in that, as in WinoGrande."""
+    """The text of a choice: its continuation, or its context if choices differ in that, as in WinoGrande."""
     choices = [request for request in requests if isinstance(request, LogLikelihood)]
     is_context = len({request.continuation for request in choices}) == 1
     return choices[index].context if is_context else choices[index].continuation.strip()

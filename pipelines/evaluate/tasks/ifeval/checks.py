@@ -1,7 +1,7 @@
 """The 25 instructions of IFEval (Zhou et al. 2023, arXiv 2311.07911), each a function of a response and its arguments.
 
-They decide as Google's `instruction_following_eval` does (its version of 2025, where any character may be counted as a
-"letter"). Keywords and splitters are regular expressions there, and so they are here.
+They decide as Google's `instruction_following_eval` does (its version of 2025, in which any character may be counted as
+a "letter"). Keywords and splitters are regular expressions there, and so they are here.
 """
 
 import json
@@ -14,7 +14,7 @@ from pipelines.evaluate.tasks.ifeval.text import count_capital_words, count_sent
 RELATIONS: Mapping[str, Callable[[int, int], bool]] = {"less than": operator.lt, "at least": operator.ge}
 OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 POSTSCRIPTS = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
-"""What counts as the two usual markers; any other is looked for as it is."""
+"""The accepted spellings of the two usual markers; any other is matched literally."""
 
 
 def has_keywords(response: str, keywords: Sequence[str]) -> bool:
@@ -42,7 +42,7 @@ def has_sentences(response: str, num_sentences: int, relation: str) -> bool:
 
 
 def has_paragraphs(response: str, num_paragraphs: int) -> bool:
-    """Exactly so many paragraphs, with `***` between them."""
+    """Exactly this many paragraphs, with `***` between them."""
     paragraphs = [paragraph.strip() for paragraph in re.split(r"\s?\*\*\*\s?", response)]
     return all(paragraphs[1:-1]) and sum(map(bool, paragraphs)) == num_paragraphs
 
@@ -52,7 +52,7 @@ def has_words(response: str, num_words: int, relation: str) -> bool:
 
 
 def has_first_word(response: str, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
-    """So many paragraphs, with empty lines between them, and that first word in one of them."""
+    """This many paragraphs, with empty lines between them, and that first word in one of them."""
     paragraphs = response.split("\n\n")
     num_filled = sum(bool(paragraph.strip()) for paragraph in paragraphs)
     if num_filled != num_paragraphs or nth_paragraph > num_filled or not paragraphs[nth_paragraph - 1].strip():

@@ -1,7 +1,6 @@
 """NLTK's trained Punkt, by which Google's checkers of IFEval count sentences, if the user has its files.
 
-Nothing is downloaded: the files of `punkt_tab` for English are looked for in the data root, and where NLTK keeps its
-data.
+Nothing is downloaded: the files of `punkt_tab` for English are looked for in the data root, and in NLTK's data folders.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ def find_trained(root: Path) -> Path | None:
 
 @cache
 def digest_of(folder: Path) -> str:
-    """12 hex digits for what the trained files hold."""
+    """12 hex digits of the content of the trained files."""
     content = hashlib.sha256()
     for name in FILES:
         content.update((folder / name).read_bytes())

@@ -88,8 +88,8 @@ def follows(instruction: Instruction, response: str) -> bool:
 
 
 def readings(response: str) -> list[str]:
-    """What the loose measures read: the response without its first line, its last line or both, which may be phrases
-    around the answer, and each of these without the stars of Markdown."""
+    """The readings of the loose measures: the response without its first line, its last line or both, which may be
+    phrases around the answer, and each of these without the stars of Markdown."""
     lines = response.split("\n")
     shorter = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
     return [text for whole in (response, *shorter) for text in (whole, whole.replace("*", ""))]

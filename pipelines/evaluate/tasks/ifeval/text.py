@@ -1,8 +1,8 @@
-"""What IFEval's checkers count in a text: sentences, words in capitals, and which language it is written in.
+"""Counts of IFEval's checkers in a text: sentences, words in capitals, and the language it is written in.
 
-Sentences are those of NLTK's Punkt (Kiss and Strunk 2006) with a list of abbreviations in place of its trained model,
-and words those of NLTK's tokenizer as far as it matters for capitals, so that no data need be downloaded. Who has the
-trained model counts by it: see `sentences_by`.
+Sentences are those of NLTK's Punkt (Kiss and Strunk 2006) with a list of abbreviations instead of its trained model,
+and words those of NLTK's tokenizer as far as it matters for capitals, so that no data need be downloaded. With the
+trained model, sentences are counted by it: see `sentences_by`.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Any
 from infra.host.packages import broken
 
 PACKAGE = "langdetect"
-"""What IFEval's checks of languages are defined by."""
+"""The package that defines IFEval's checks of languages."""
 ABBREVIATIONS = frozenset(
     """
     a.d a.m adm apr aug ave b.c capt co col corp d.c dec dr e.g feb gen gov hon i.e inc jan jr lt ltd maj mr mrs ms mt
@@ -33,9 +33,9 @@ _WORD = re.compile(
 )
 _FOLLOWED = rf"(?=(?P<after>{_MARK}|\s+(?P<next>\S+)))"
 _END = re.compile(rf"([.?!]){_FOLLOWED}")
-"""A place where a sentence may end, with what follows it."""
+"""A position at which a sentence may end, with the text after it."""
 _LAST_END = re.compile(rf"(?<!{_INK})({_INK}*[.?!]){_FOLLOWED}")
-"""The last such place in a run of ink, with the run up to it."""
+"""The last such position in a run of ink, with the run up to it."""
 _CLOSING = re.compile(r"""["')\]}‘’“”«»]+?(?:\s+|(?=--)|$)""", re.MULTILINE)
 _NUMBER = re.compile(r"-?[.,]?\d[\d,.-]*")
 _INITIAL = re.compile(r"[^\W\d]\.")
@@ -48,7 +48,7 @@ _APART = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""What stands between words without being one."""
+"""Characters that separate words without being one."""
 _TWO_WORDS = (
     re.compile(r"(?<=[^'])()(')(?= )"),
     re.compile(r"(?<=[^' ])()('[sSmMdD])(?= )"),
@@ -61,11 +61,11 @@ _TWO_WORDS = (
     re.compile(r"\b(more)('n)\b", re.IGNORECASE),
     re.compile(r"\b(wan)(na)(?= )", re.IGNORECASE),
 )
-"""What is written as one word and counted as two."""
+"""Spellings that are written as one word and counted as two."""
 
 
 def count_sentences(text: str) -> int:
-    """How many sentences `text` has; what follows the last mark is one."""
+    """Number of sentences in `text`; the text after the last mark is one."""
     return len(_sentences(text))
 
 
@@ -120,7 +120,7 @@ def rule_sentences(text: str) -> list[str]:
 
 
 def _ends(text: str) -> Iterator[re.Match[str]]:
-    """Where sentences end: at a mark that begins a run of ink, and at the last mark in one."""
+    """Ends of sentences: at a mark that begins a run of ink, and at the last mark in one."""
     for last in _LAST_END.finditer(text):
         first = _END.match(text, last.start())
         if first and first.end(1) < last.end(1):
@@ -130,7 +130,7 @@ def _ends(text: str) -> Iterator[re.Match[str]]:
 
 
 def _ends_sentence(context: str) -> bool:
-    """Whether a sentence ends inside `context`, the ink up to a mark and what follows."""
+    """Whether a sentence ends inside `context`, the ink up to a mark and the text after it."""
     words = [word for line in context.split("\n") for word in _WORD.findall(line)]
     return any(_is_end(word, following) for word, following in pairwise(words))
 

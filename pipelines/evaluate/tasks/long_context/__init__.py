@@ -1,1 +1,1 @@
-"""What a model finds again in a long text: passkeys, keys among others, chains of variables, common words."""
+"""Retrieval from a long text: passkeys, keys among others, chains of variables, common words."""

@@ -24,11 +24,11 @@ NUM_KEYS = 4
 NUM_HOPS = 3
 """Assignments of a chain of variables."""
 NUM_COMMON, COMMON_TIMES, OTHER_TIMES = 3, 30, 3
-"""Common words, how often each of them stands for every OTHER_TIMES times of another word."""
+"""Common words, and the number of times each of them occurs for every OTHER_TIMES times of another word."""
 
 
 class Puzzle(NamedTuple):
-    """A text, the question that ends it, and what a right answer contains."""
+    """A text, the question that ends it, and the strings that a right answer contains."""
 
     text: str
     question: str
@@ -36,7 +36,7 @@ class Puzzle(NamedTuple):
 
 
 def passkey(length_bytes: int, depth: float, rng: random.Random) -> Puzzle:
-    """One number, told once."""
+    """One number, stated once."""
     key = _number(rng)
     needle = f"The pass key is {key}. Remember it. {key} is the pass key."
     return Puzzle(_hidden([needle], length_bytes, [depth], rng), "What is the pass key? The pass key is", (key,))
@@ -63,7 +63,7 @@ def variable_tracking(length_bytes: int, depth: float, rng: random.Random) -> Pu
 
 
 def common_words(length_bytes: int, depth: float, rng: random.Random) -> Puzzle:  # noqa: ARG001 - words are everywhere
-    """A list of words, of which some stand far more often than the others."""
+    """A list of words, some of which occur far more often than the others."""
     words = rng.sample(WORDS, len(WORDS))
     weights = [COMMON_TIMES] * NUM_COMMON + [OTHER_TIMES] * (len(words) - NUM_COMMON)
     drawn: list[str] = []

@@ -1,10 +1,10 @@
-"""Whether two queries say the same, by the rules of Spider's test-suite evaluator (Zhong et al. 2020, arXiv 2010.02840;
-taoyds/test-suite-sql-eval, `--etype exec` with its defaults), on one database.
+"""Whether two queries are equivalent, by the rules of Spider's test-suite evaluator (Zhong et al. 2020, arXiv
+2010.02840; taoyds/test-suite-sql-eval, `--etype exec` with its defaults), on one database.
 
-A query is made ready as the evaluator does it (`prepared`), and two results are the same where some order of columns
-makes them the same bag of rows, or the same list of rows where the gold query sorts (`same_result`). Two differences
-are meant: a statement that is no query fails (the evaluator executes it, and counts it right where gold has no rows),
-and 10 equals 10.0 in every row (the evaluator's quick rejection sorts the two differently beside some other numbers).
+A query is prepared as the evaluator does it (`prepared`), and two results are the same if some order of columns makes
+them the same bag of rows, or the same list of rows if the gold query sorts (`same_result`). Two differences are
+intended: a statement that is not a query fails (the evaluator executes it, and counts it right if gold has no rows),
+and 10 equals 10.0 in every row (the evaluator's quick rejection sorts the two differently next to some other numbers).
 """
 
 import re
@@ -38,7 +38,8 @@ def prepared(query: str) -> str:
 
 
 def with_values(query: str) -> str:
-    """`query` with the word that models without values write for one in place of it, which the evaluator reads as 1."""
+    """`query` with the placeholder that models without values write for a value replaced by 1, as the evaluator reads
+    it."""
     return query.replace(" value ", " 1 ")
 
 
@@ -48,8 +49,8 @@ def is_ordered(gold: str) -> bool:
 
 
 def same_result(gold: Sequence[Row], answer: Sequence[Row], *, ordered: bool) -> bool:
-    """Whether some order of the answer's columns makes it gold: row by row where `ordered`, as a bag of rows otherwise.
-    Two results without rows are the same, whatever their columns."""
+    """Whether some order of the answer's columns makes it gold: row by row if `ordered`, as a bag of rows otherwise.
+    Two results without rows are the same, regardless of their columns."""
     if len(gold) != len(answer) or not gold:
         return len(gold) == len(answer)
     if len(gold[0]) != len(answer[0]):

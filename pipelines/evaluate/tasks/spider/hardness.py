@@ -1,5 +1,5 @@
-"""How hard a question of Spider is: the levels of its evaluation.py (Yu et al. 2018, arXiv 1809.08887), read from the
-parsed query that stands beside every question.
+"""Hardness of a question of Spider: the levels of its evaluation.py (Yu et al. 2018, arXiv 1809.08887), computed from
+the parsed query of every question.
 
 Peculiarities are the evaluator's: only the query before a set operation is looked at, nested queries count once each,
 and a NOT, or an AND or OR of a HAVING, counts as an aggregate.
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LIKE = 9
-"""Place of LIKE among the operators of a parsed condition."""
+"""Index of LIKE among the operators of a parsed condition."""
 
 
 def hardness(sql: Mapping[str, Any]) -> str:
@@ -26,7 +26,7 @@ def hardness(sql: Mapping[str, Any]) -> str:
 
 
 def _parts(sql: Mapping[str, Any]) -> int:
-    """WHERE, GROUP BY, ORDER BY and LIMIT, joined tables, ORs and LIKEs."""
+    """Number of WHERE, GROUP BY, ORDER BY and LIMIT clauses, joined tables, ORs and LIKEs."""
     clauses = sum(bool(sql[name]) for name in ("where", "groupBy", "orderBy")) + (sql["limit"] is not None)
     joins = len(sql["from"]["table_units"]) - 1
     ors = sum(connector == "or" for where in _conditions(sql) for connector in where[1::2])

@@ -1,4 +1,4 @@
-"""What a model reads of a Spider question, and where the query stands in what it writes.
+"""The prompt of a Spider question, and the extraction of the query from an answer.
 
 The prompt is DAIL-SQL's code representation with its rule (Gao et al. 2024, arXiv 2308.15363, "CR_P" and "no
 explanation"): tables as CREATE TABLE statements with their keys, the question as a comment, and SELECT.
@@ -25,8 +25,8 @@ def question_prompt(schema: Mapping[str, Any], question: str) -> str:
 
 
 def example_prompt(examples: Sequence[Mapping[str, Any]]) -> str:
-    """What stands before a question: solved examples, rows of dev.json, in DAIL-SQL's organization, which shows
-    questions and queries without their schemas; "" if there are none."""
+    """Text before a question: solved examples, rows of dev.json, in DAIL-SQL's organization, which shows questions and
+    queries without their schemas; "" if there are none."""
     solved = [
         f"/* Answer the following with no explanation: {row['question']} */\n{row['query']}\n\n" for row in examples
     ]
@@ -55,8 +55,8 @@ def create_tables(schema: Mapping[str, Any]) -> str:
 
 
 def extract_query(text: str) -> str:
-    """The query in what a model wrote after the prompt and SELECT: the first fenced block that holds one; otherwise the
-    text itself up to its first empty line, which is the rest of SELECT unless it begins with that word again."""
+    """The query in a model's answer to the prompt and SELECT: the first fenced block that holds one; otherwise the text
+    itself up to its first empty line, which is the rest of SELECT unless it begins with that word again."""
     if fenced := _FENCED.search(text):
         return fenced.group(1).strip()
     query = text.partition("```")[0].strip().partition("\n\n")[0]

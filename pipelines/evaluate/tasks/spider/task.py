@@ -1,5 +1,5 @@
 """Spider (Yu et al. 2018, arXiv 1809.08887): questions on 20 databases, none of which its training questions are about,
-answered in SQL and judged by what the queries return."""
+answered in SQL and judged by the results of the queries."""
 
 import os
 import sqlite3
@@ -23,7 +23,7 @@ from pipelines.sandbox import Reply, SqlSandbox
 
 QUESTIONS, SCHEMAS, DATABASES = "spider/dev.json", "spider/tables.json", "spider/database/"
 STOPS = (";", "\n\n/*")
-"""End of the query, and what DAIL-SQL's prompts begin a next question with."""
+"""End of the query, and the start of a next question in DAIL-SQL's prompts."""
 MAX_NEW_TOKENS = 256
 """DAIL-SQL's 200 with room for a fence; the longest gold query has 422 characters."""
 CPU_S = 10.0
@@ -34,7 +34,7 @@ MAX_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Question:
-    """What judging needs: the gold query, its database and its hardness."""
+    """Data for judging: the gold query, its database and its hardness."""
 
     query: str
     database: str
@@ -102,7 +102,7 @@ class Spider:
                 return list(pool.map(verdict, items, answers))
 
     def _examples(self, rows: Sequence[Mapping[str, Any]], database: str) -> list[Mapping[str, Any]]:
-        """The first `shots` of `rows`, each about a database of its own, none about `database`."""
+        """The first `shots` of `rows`, each about a different database, none about `database`."""
         by_database: dict[str, Mapping[str, Any]] = {}
         for row in rows:
             if row["db_id"] != database:
@@ -137,7 +137,7 @@ class Spider:
         return self.root / DATABASES / question.database / f"{question.database}.sqlite"
 
     def _gold(self, sandbox: SqlSandbox, question: Question) -> Reply:
-        """What a gold query returns: most questions share theirs with one that asks the same in other words."""
+        """The result of a gold query: most questions share theirs with a paraphrase."""
         path, query = self._database(question), question.query
         if (path, query) not in self.gold_replies:
             reply = sandbox.run_file(path, prepared(query))

@@ -1,4 +1,4 @@
-"""What the last checkpoint answered, right and wrong."""
+"""Answers of the last checkpoint, right and wrong."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from pipelines.report.html.markup import Html, element, foreign, section, table,
 from pipelines.report.summary.phases import PhaseSummary
 
 SAMPLES_SHOWN = 4
-"""Right answers, and as many wrong ones."""
+"""Number of right answers, and of wrong ones."""
 
 
 def answers_section(phase: PhaseSummary) -> Html:

@@ -1,4 +1,4 @@
-"""The part of the page about another run: what its recipe had otherwise, and which scores changed."""
+"""The part of the page about another run: differences of its recipe, and changed scores."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The part of the page on exports: what each is, where it lies, and how its engine agrees with the model."""
+"""The part of the page on exports: format and folder of each, and how its engine agrees with the model."""
 
 from collections.abc import Sequence
 from html import escape

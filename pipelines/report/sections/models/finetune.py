@@ -1,5 +1,5 @@
-"""The part of the page on fine-tunes: what each answers better than the checkpoint that it started from, and what it
-forgot."""
+"""The part of the page on fine-tunes: questions that each answers better than the checkpoint that it started from, and
+its forgetting."""
 
 from collections.abc import Sequence
 

@@ -18,7 +18,7 @@ WORKER_HOURS = {
 
 
 def scores_section(summary: RunSummary, drawings: Sequence[Html]) -> Html:
-    """One row a measure, one column a phase; then what was not measured, and how the rest was."""
+    """One row a measure, one column a phase; then the tasks that were not measured, and the protocol of the others."""
     header = ["measure", *(f"{phase.number} {phase.scores.phase}" for phase in summary.phases)]
     names = [name for name in summary.measures if not is_cell(name)]
     rows = [[measure_cell(name), *(_cell(phase, name) for phase in summary.phases)] for name in names]
@@ -61,7 +61,7 @@ def written(score: Score, notes: Sequence[str] = ()) -> Html:
 
 
 def _chance(score: Score) -> list[str]:
-    """Nothing where a measure knows no guessing, or guessing is always wrong."""
+    """Nothing if a measure knows no guessing, or guessing is always wrong."""
     if not score.chance:
         return []
     where = "above" if score.is_above_chance else "not above"

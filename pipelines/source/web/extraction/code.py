@@ -1,4 +1,4 @@
-"""Code on a page: where it stands, and how its lines and blank lines outlast text extraction."""
+"""Code on a page: its elements, and the preservation of its lines and blank lines through text extraction."""
 
 import re
 from typing import cast
@@ -11,9 +11,9 @@ CODE = (
     "pre,code,samp,kbd,tt,xmp,.highlight,.CodeMirror,.cm-editor,.cm-content,.ace_editor,.monaco-editor,.blob-code,"
     ".syntaxhighlighter,.crayon-syntax"
 )
-"""Elements that hold code: HTML's own, and what highlighters and editors that use none of them call theirs."""
+"""Elements that hold code: HTML's own, and the class names of highlighters and editors that use none of them."""
 BLANK_LINE = "\ufdd0"
-"""Stands on a blank line that text extraction must not take for white space; a noncharacter of Unicode."""
+"""Marks a blank line that text extraction must not treat as white space; a noncharacter of Unicode."""
 
 _LINES = {
     "div.cm-content": ".cm-line",
@@ -23,7 +23,7 @@ _LINES = {
     "table.js-file-line-container": ".blob-code",
     "div.crayon-pre": ".crayon-line",
 }
-"""Elements of editors and viewers that print each line in a block of its own, and those blocks."""
+"""Elements of editors and viewers that print each line in a separate block, and those blocks."""
 EDITORS = f"[class*='-']:is(div,table):is({','.join(_LINES)})"
 """These elements; the hyphen in all of their class names rules most others out by one test."""
 _BEFORE_BLANK_LINE = re.compile(r"\n(?=[ \t]*\n)")

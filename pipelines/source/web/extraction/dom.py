@@ -1,4 +1,4 @@
-"""What the modules of text extraction ask of the parsed page."""
+"""Queries of the text extraction modules on the parsed page."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -10,8 +10,8 @@ _COMMON_TAGS = "div,a,span,li,p"
 
 
 def of_rare_tags(selectors: str) -> str:
-    """A selector for what `selectors`, none of them for a common tag, find: the parser rules most elements out by a few
-    tests instead of trying each selector on them."""
+    """A faster selector for the elements of `selectors`, none of them for a common tag: the parser rules most elements
+    out by a few tests instead of trying each selector on them."""
     return f":not({_COMMON_TAGS}):is({selectors})"
 
 
@@ -35,11 +35,11 @@ def one_by_one(found: ElementNodeList) -> Iterator[ElementNode]:
 
 
 def remove_all(element: ElementNode, selector: str) -> None:
-    """Remove what `selector` finds below `element`."""
+    """Remove the elements that `selector` matches below `element`."""
     for found in element.query_selector_all(selector).values():
         found.remove()
 
 
 def new_text(tree: HTMLTree, text: str) -> Node:
-    """A text that belongs to `tree` and stands nowhere in it yet."""
+    """A text node that belongs to `tree` and is not yet inserted."""
     return cast(Node, tree.create_text_node(text))

@@ -1,4 +1,4 @@
-"""HTML to text or Markdown: a pruned DOM for every page, trafilatura where pruning left little of the prose.
+"""HTML to text or Markdown: a pruned DOM for every page, trafilatura if pruning left little of the prose.
 
 Figures on 481 annotated pages are in benchmarks/RESULTS.md.
 """
@@ -21,8 +21,8 @@ from pipelines.source.web.extraction.text import prose, tidy
 from pipelines.source.web.extraction.visible import visible_page
 
 MAX_CHARACTERS = 16 * 2**20
-"""Characters of a page that are looked at, the bytes of the largest WARC record that is read: what follows is cut
-off. Of 481 pages the largest has 1.4 million."""
+"""Characters of a page that are read, equal to the bytes of the largest WARC record: the rest is cut off. Of 481 pages
+the largest has 1.4 million."""
 MAX_TAGS = 200_000
 """A page with more tags is not searched for its main part, which costs some ten microseconds per tag; its whole text
 is taken. Of 481 pages the largest has 12,000."""
@@ -42,7 +42,7 @@ MAX_CASCADE_TAGS = 3_500
 MIN_TEXT_CHARACTERS = 500
 """Text shorter than this may have lost its prose to pruning."""
 MIN_PROSE_SHARE = 0.2
-"""Share of the text's characters in lines of prose below which it may be what surrounds the prose."""
+"""Share of the text's characters in lines of prose below which it may be the surroundings of the prose."""
 MIN_PROSE_CHARACTERS = 250
 """Prose in the HTML, in runs of 40 characters without a tag, below which trafilatura would find none either (its own
 MIN_EXTRACTED_SIZE)."""
@@ -67,10 +67,10 @@ class Extraction(NamedTuple):
     page_type: str
     """One of layout.page_type.PAGE_TYPES; "" if the page was not looked at for it."""
     kept_share: float | None
-    """Characters of the text as a share of those that are visible on the page, blanks aside; None if all were taken."""
+    """Characters of the text as a share of the visible ones on the page, blanks aside; None if all were taken."""
 
     def telemetry(self) -> dict[str, Any]:
-        """What a document records of it: the share to three digits, and the page's type if it is known."""
+        """The extraction record of a document: the share to three digits, and the page's type if it is known."""
         share = {} if self.kept_share is None else {"kept_share": round(self.kept_share, 3)}
         return {**share, "page_type": self.page_type} if self.page_type else share
 
@@ -85,7 +85,7 @@ def extract_page(html: str, extractor: Extractor, text_format: TextFormat = "tex
     """Text of a page, plain or in Markdown.
 
     `extractor`: "all_text" is every visible text; "main_content" is resiliparse's main content; "cascade" is the main
-    part of the page without boilerplate, by trafilatura where that is in doubt. The engine is "resiliparse",
+    part of the page without boilerplate, by trafilatura if that is in doubt. The engine is "resiliparse",
     "trafilatura", "resiliparse (trafilatura: <error>)" if trafilatura broke down on the page, "none" if the page is
     beyond parsing and only its tags were cut out, or starts with SECOND_CHOICE if the cascade left little of the prose.
     """
@@ -133,7 +133,7 @@ def _cascade(html: str, tree: HTMLTree, body: ElementNode, form: Format) -> tupl
 
 
 def _nesting(html: str, num_tags: int) -> int:
-    """The most tags that stand open at one place, or 0 if there are too few tags to count."""
+    """The maximum number of open tags at one point, or 0 if there are too few tags to count."""
     # Each level takes at least one tag, and 8,000 levels are still searched in well under a second.
     if not MIN_COUNTED_TAGS < num_tags <= MAX_PARSED_TAGS:
         return 0

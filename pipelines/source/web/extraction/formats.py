@@ -16,7 +16,7 @@ _SCRIPTS = "script,style,textarea,xmp"
 
 
 class Format(NamedTuple):
-    """How trees become text, and what trafilatura calls that."""
+    """Conversion of trees to text, and trafilatura's name of the format."""
 
     part: Callable[[HTMLTree], str]
     """All that is left of a pruned page."""
@@ -28,7 +28,7 @@ class Format(NamedTuple):
     has_captions: bool
     """Whether captions of figures belong to the text."""
     whole_lines: tuple[str, ...]
-    """What starts a line that is whole, however short it is: marks of lists, tables and the like."""
+    """Beginning of a line that is complete even if it is short: marks of lists, tables and similar elements."""
 
 
 def _plain(tree: HTMLTree) -> str:

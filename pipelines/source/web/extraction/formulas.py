@@ -1,7 +1,7 @@
 """Formulas of a page as LaTeX between dollars, each of them once.
 
-Wikipedia, MathJax, KaTeX and MathML in general keep the LaTeX that a formula was made from beside one or two renderings
-of it, for eyes and for screen readers. A formula without its LaTeX is left as it stands.
+Wikipedia, MathJax, KaTeX and MathML in general keep the LaTeX source of a formula next to one or two renderings of it,
+for eyes and for screen readers. A formula without its LaTeX is left unchanged.
 """
 
 import re
@@ -30,7 +30,7 @@ def write_formulas(tree: HTMLTree, body: ElementNode) -> None:
     """Replace the formulas of `tree` by their LaTeX."""
     done: ElementNode | None = None
     for element in body.query_selector_all(_FORMULAS).values():
-        # In the order of the page, what stands in an element follows it.
+        # In the order of the page, descendants follow their element.
         if done is not None and done.contains(element):
             continue
         if _is_rendering_of_script(element):

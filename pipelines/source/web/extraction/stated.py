@@ -1,4 +1,4 @@
-"""The text that a page states for machines in JSON-LD: what is left to read if a script writes the page itself."""
+"""The text that a page states for machines in JSON-LD: the only readable text if a script writes the page itself."""
 
 import json
 import re

@@ -9,7 +9,8 @@ LINE_OF_PROSE = 100
 
 _UNREAD = "\xad\u200b\u2060\ufeff\u200c\u200d"
 _INVISIBLE = re.compile("[\xad\u200b\u2060\ufeff]")
-"""Soft hyphen, zero-width space, word joiner and byte order mark: where a word may break, and nothing to read."""
+"""Soft hyphen, zero-width space, word joiner and byte order mark: they control line breaks, and are not text to
+read."""
 _SHAPES_LETTERS = (
     "\u0590-\u109f\u1780-\u18af\u1a20-\u1aaf\ua840-\uabff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff"
 )
@@ -21,8 +22,8 @@ _IDLE_JOINER = re.compile(f"[\u200c\u200d](?<![{_SHAPES_LETTERS}{_SHAPES_EMOJI}]
 def tidy(text: str) -> str:
     """`text` without trailing blanks and runs of empty lines; indentation and blank lines of code stay.
 
-    Soft hyphens, zero-width spaces, word joiners and byte order marks go, and so do joiners and non-joiners where they
-    shape neither a letter nor an emoji.
+    Soft hyphens, zero-width spaces, word joiners and byte order marks are removed, and so are joiners and non-joiners
+    that shape neither a letter nor an emoji.
     """
     if any(character in text for character in _UNREAD):
         text = _IDLE_JOINER.sub("", _INVISIBLE.sub("", text))

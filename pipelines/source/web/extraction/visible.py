@@ -1,10 +1,10 @@
-"""The tree of a page as a browser shows it, as far as its HTML says so without style sheets.
+"""The tree of a page as a browser shows it, as far as its HTML determines that without style sheets.
 
 Invisible is an element with the attribute `hidden` or `popover`, a dialog that is not open, and an element whose inline
 style does not display it, hides it, gives it no size, cuts it away or moves it off the screen. An element that a page
-keeps from screen readers (`aria-hidden`) is visible; it goes if the text beside it says the same. The headings of an
-accordion are buttons, which text extraction takes for controls: they are opened. Readings above characters (furigana)
-go, as they would stand in the middle of their words.
+hides from screen readers (`aria-hidden`) is visible; it is removed if the text next to it is the same. The headings of
+an accordion are buttons, which text extraction takes for controls: they are opened. Readings above characters
+(furigana) are removed, as they would be in the middle of their words.
 """
 
 import re
@@ -21,11 +21,11 @@ from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_f
 MIN_VISIBLE_SHARE = 0.1
 """Share of a page's text that is visible below which a script reveals the page, and nothing hidden is taken out."""
 MAX_JOINED_CHARACTERS = 2000
-"""Characters of a text from which what follows a `ruby` is not joined to it, which would take quadratic time."""
+"""Characters of a text from which the text after a `ruby` is not joined to it, which would take quadratic time."""
 MIN_WRAPPED_SHARE = 0.5
-"""Share of a page's text from which it is the page that stands in `noscript` or in a figure."""
+"""Share of a page's text from which the content of a `noscript` or a figure is the page itself."""
 MAX_TEXT_READS = 100
-"""Times that the text of a page is read to find what it repeats."""
+"""Times that the text of a page is read to detect repetition."""
 MAX_ON_SCREEN = 900
 """Pixels that an element is moved by and may still be seen."""
 
@@ -43,13 +43,13 @@ _STYLES = "[style]:is({})".format(
 """Inline styles that may hide something: a test in the parser, which spares Python most of them."""
 _HEADED = ":is(h1,h2,h3,h4,h5,h6,summary,dt,th,legend,caption,[role=heading])"
 _NO_CONTROLS = f":is(button,label):is({_HEADED} *,button:has(h1,h2,h3,h4,h5,h6),label:has(p,pre,table,ul))"
-"""Buttons and labels that are headings, or stand around what is no control."""
+"""Buttons and labels that are headings, or contain elements that are not controls."""
 _FORMULAS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS}"
 _WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2)"
-"""What may stand around most of a page."""
+"""Elements that may contain most of a page."""
 _TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,dialog,{_NO_CONTROLS},{_FORMULAS}"
 SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{_STYLES},[hidden],[popover],[aria-hidden=true]:not(:empty)"
-"""What is not printed as it stands, in one search of the page."""
+"""Markup that is not printed literally, in one search of the page."""
 _OPEN_IFRAME = re.compile(r"<iframe\b[^<>]*>(?!\s*</iframe)", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)
 _LENGTH = re.compile(r"(-?\d*\.?\d+)\s*(px|r?em|ex|ch|pt|%|v[wh])?")
@@ -82,7 +82,7 @@ _OFFSETS = (
 
 
 class VisiblePage(NamedTuple):
-    """The tree of a page without what is not visible, its formulas and listings made plain."""
+    """The tree of a page without its invisible elements, its formulas and listings made plain."""
 
     tree: HTMLTree
     characters: int
@@ -122,7 +122,7 @@ def visible_page(html: str) -> VisiblePage:
 
 
 class _Special:
-    """Elements of a page that are not printed as they stand, sorted by why: one search of the page for all of them."""
+    """Elements of a page that are not printed literally, sorted by reason: one search of the page for all of them."""
 
     def __init__(self) -> None:
         self.unprinted: list[ElementNode] = []
@@ -195,9 +195,8 @@ def is_hidden_by_attribute(element: ElementNode, tag: str) -> bool:
 
 
 def _open_most_of_the_page(wrappers: Sequence[ElementNode], visible: int) -> int:
-    """Put the contents of `wrappers` in their place if they are most of the page of `visible` characters: a forum's
-    page for crawlers stands in `noscript`, and what follows a figure that nobody closed stands in it. Returns the
-    characters of those contents."""
+    """Unwrap `wrappers` whose content is most of the page of `visible` characters: a forum's page for crawlers is in
+    `noscript`, and the text after an unclosed figure is in the figure. Returns the characters of those contents."""
     opened = 0
     for wrapper in wrappers:
         characters = length(wrapper)
@@ -208,7 +207,7 @@ def _open_most_of_the_page(wrappers: Sequence[ElementNode], visible: int) -> int
 
 
 def _join(tree: HTMLTree, ruby: ElementNode) -> None:
-    """Put the text of `ruby` into the text around it: resiliparse's main content loses texts beside it."""
+    """Put the text of `ruby` into the text around it: resiliparse's main content loses texts next to it."""
     before, text, after = ruby.previous_sibling, ruby.text or "", ruby.next_sibling
     if isinstance(after, TextNode):
         text += after.data or ""
@@ -221,10 +220,10 @@ def _join(tree: HTMLTree, ruby: ElementNode) -> None:
 
 
 def _remove_hidden(found: Sequence[ElementNode], visible: int) -> int:
-    """Remove what is hidden of a page of `visible` characters; returns how many of them."""
+    """Remove hidden elements of a page of `visible` characters; returns the number of removed ones."""
     hidden: list[ElementNode] = []
     for element in found:
-        # In the order of the page, an element that stands in another follows it.
+        # In the order of the page, an element inside another follows it.
         if not (hidden and hidden[-1].contains(element)):
             hidden.append(element)
     characters = sum(map(length, hidden))
@@ -238,8 +237,8 @@ def _remove_hidden(found: Sequence[ElementNode], visible: int) -> int:
 
 
 def _remove_repeated(found: Sequence[ElementNode], visible: int) -> bool:
-    """Remove the elements of a page of `visible` characters whose text stands a second time in the element around them;
-    returns whether there are any."""
+    """Remove the elements of a page of `visible` characters whose text is repeated in the element around them; returns
+    whether there are any."""
     readable, repeats = MAX_TEXT_READS * visible, False
     for element in found:
         text, parent = _words(element), element.parent_element
@@ -254,7 +253,7 @@ def _remove_repeated(found: Sequence[ElementNode], visible: int) -> bool:
 
 
 def _visible_again(element: ElementNode) -> list[ElementNode]:
-    """Of what stands in an element of `visibility: hidden`, that which is visible again."""
+    """The descendants of an element of `visibility: hidden` that are visible again."""
     if _declarations(element.get_attribute("style") or "").get("visibility") != "hidden":
         return []
     return [

@@ -31,8 +31,8 @@ def is_arc(file: BinaryIO) -> bool:
 
 
 def cut_arc_records(file: BinaryIO, limit: int) -> Iterator[Record | Damage]:
-    """Every record of an ARC file but those that describe the file. Offsets of a compressed file are those in what it
-    decodes to. A compressed file that breaks off, or is damaged, ends there with a Damage."""
+    """Every record of an ARC file except those that describe the file. Offsets of a compressed file are those in its
+    decoded content. A compressed file that breaks off, or is damaged, ends there with a Damage."""
     member = 0 if file.read(2) == _GZIP else None
     file.seek(0)
     stream = file if member is None else gzip.GzipFile(fileobj=file)

@@ -42,7 +42,7 @@ def parse_http(block: bytes) -> tuple[int, dict[str, str], bytes]:
 
 def decode_body(headers: Mapping[str, str], body: bytes, limit: int, cut: bool) -> bytes:
     """`body` without its transfer and content encodings, of which servers and crawlers state some that are not there
-    and keep silent about others. `cut`: the record says that its body is not whole, so what decodes of it is enough.
+    and keep silent about others. `cut`: the record states that its body is incomplete, so a partial decode is enough.
 
     Raises ValueError if it is damaged or decodes to more than `limit` bytes.
     """
@@ -61,7 +61,7 @@ def decode_body(headers: Mapping[str, str], body: bytes, limit: int, cut: bool) 
 def digest_differs(digest: str | None, *contents: bytes) -> bool:
     """Whether a WARC digest field, such as "sha1:" and base32 or hex, is that of none of `contents`.
 
-    A field that is missing or of an unknown kind says nothing.
+    A field that is missing or of an unknown kind is no evidence.
     """
     name, _, value = (digest or "").partition(":")
     algorithm = _DIGESTS.get(name.strip().lower().replace("-", ""))
@@ -72,7 +72,7 @@ def digest_differs(digest: str | None, *contents: bytes) -> bool:
 
 
 def _digest_number(value: str, size: int) -> int | None:
-    """A digest of `size` bytes written in hex or base32, as its length tells, as a number; None for other text."""
+    """A digest of `size` bytes written in hex or base32, by its length, as a number; None for other text."""
     try:
         if len(value) == 2 * size:
             return int(value, 16)
@@ -103,14 +103,14 @@ def _decode(coding: str, body: bytes, limit: int, cut: bool) -> bytes:
         raise ValueError(f"body decodes to more than the {limit} bytes that are read")
     if not fault or (cut and content):
         return content
-    # deflate and brotli have no magic by which to tell beforehand that they are not there.
+    # deflate and brotli have no magic that shows beforehand whether they are used.
     if coding in ("deflate", "br") and _is_text(body):
         return body
     raise ValueError(f"body is not in its encoding {coding}: {fault}")
 
 
 def _gunzip(body: bytes, limit: int) -> tuple[bytes, str | None]:
-    """All members, without what may stand behind the last."""
+    """All members, without any bytes behind the last."""
     whole = gunzip(body, limit)
     if whole is not None:
         return whole, None
@@ -139,7 +139,7 @@ def _inflate(body: bytes, limit: int) -> tuple[bytes, str | None]:
 
 
 def _dechunk(body: bytes, cut: bool) -> bytes:
-    """`body` without the frames of chunked transfer (RFC 9112, 7.1); as it is where it does not start with one."""
+    """`body` without the frames of chunked transfer (RFC 9112, 7.1); unchanged if it does not start with one."""
     if not _CHUNK.match(body):
         return body
     chunks, at = [], 0

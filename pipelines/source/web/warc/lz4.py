@@ -19,7 +19,7 @@ def is_lz4(file: BinaryIO) -> bool:
 
 
 def cut_lz4_records(file: BinaryIO, limit: int) -> Iterator[Record | Damage]:
-    """Every record of a WARC file of LZ4 frames; offsets are those in what the file decodes to. A damaged file ends
+    """Every record of a WARC file of LZ4 frames; offsets are those in the file's decoded content. A damaged file ends
     there with a Damage."""
     offset = 0
     try:
@@ -31,7 +31,7 @@ def cut_lz4_records(file: BinaryIO, limit: int) -> Iterator[Record | Damage]:
 
 
 class _Unpacked:
-    """What a file of LZ4 frames decodes to, from its start to its end."""
+    """The decoded content of a file of LZ4 frames, from its start to its end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._frames = Lz4Reader(file)

@@ -1,6 +1,6 @@
-"""Files looked at piece by piece, and what their compressed members hold: gzip members and zstd frames.
+"""Windows on files, and the decoded content of their compressed members: gzip members and zstd frames.
 
-Decoding is bounded by what is asked for, so that a member of any size, or a bomb, costs no memory.
+Decoding is bounded by the requested size, so that a member of any size, or a bomb, costs no memory.
 """
 
 import re
@@ -26,13 +26,13 @@ _ZSTD_RLE, _ZSTD_RESERVED = 1, 3
 
 
 class Reader(Protocol):
-    """What gives bytes."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Stream(Reader, Protocol):
-    """What a window looks at."""
+    """The stream under a window."""
 
     def seek(self, offset: int, /) -> object: ...
 
@@ -40,9 +40,9 @@ class Stream(Reader, Protocol):
 
 
 class Window:
-    """A stretch of a stream: memory holds what was asked for and not forgotten, and READ_BYTES more.
+    """A window of a stream: memory holds the requested bytes that were not forgotten, and READ_BYTES more.
 
-    Of a stream that cannot seek, what was forgotten is gone.
+    In a stream that cannot seek, forgotten bytes are lost.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -52,7 +52,7 @@ class Window:
         self._held = bytearray()
 
     def take(self, start: int, size: int) -> bytes:
-        """The `size` bytes from `start` on, or fewer where the stream ends."""
+        """The `size` bytes from `start` on, or fewer if the stream ends."""
         self.hold(start, size)
         with memoryview(self._held) as held:
             return bytes(held[start - self._start : start - self._start + size])
@@ -69,21 +69,21 @@ class Window:
         return max(0, min(size, self._start + len(self._held) - start))
 
     def forget(self, before: int) -> None:
-        """Let go of the bytes before a place."""
+        """Release the bytes before a position."""
         if self._start < before <= self._start + len(self._held):
             del self._held[: before - self._start]
             self._start = before
 
     def find(self, pattern: re.Pattern[bytes], start: int) -> int:
-        """Where `pattern` stands first from `start` on, or the end of the stream; forgets what it passes."""
+        """Offset of the first `pattern` from `start` on, or the end of the stream; forgets the bytes before it."""
         while (position := self.find_near(pattern, start, start + READ_BYTES)) is None:
             start += READ_BYTES - _PATTERN_BYTES
             self.forget(start)
         return position
 
     def find_near(self, pattern: re.Pattern[bytes], start: int, stop: int) -> int | None:
-        """Where `pattern` stands first from `start` on; the end of the stream where that comes first; None if
-        neither is found before about `stop`."""
+        """Offset of the first `pattern` from `start` on; the end of the stream if that comes first; None if neither is
+        found before about `stop`."""
         while start < stop:
             self.hold(start, READ_BYTES)
             if match := pattern.search(self._held, start - self._start):
@@ -112,8 +112,8 @@ class Window:
 
 
 class GzipMember:
-    """What the gzip member stored from `start` on decodes to. Where it is damaged, `read` ends early and `error` says
-    why. `end`: where the member ends, once it is read to its end."""
+    """The decoded content of the gzip member stored from `start` on. If it is damaged, `read` ends early and `error`
+    contains the reason. `end`: the end of the member, once it is read to its end."""
 
     def __init__(self, window: Window, start: int) -> None:
         self.error: str | None = None
@@ -141,7 +141,7 @@ class GzipMember:
         try:
             piece = self._decoder.decompress(fed, size)
         except zlib.error as error:
-            # zlib keeps to itself what it decoded before the damage: it is fed again in smaller steps.
+            # zlib does not return the bytes that it decoded before the damage: it is fed again in smaller steps.
             if self._step == 1:
                 self.error = f"gzipped record is damaged: {error}"
             self._decoder, self._step = before, max(1, self._step // 16)
@@ -203,7 +203,7 @@ def unzstd_whole(window: Window, start: int, limit: int, dictionary: bytes | Non
 
 
 def gunzip(member: bytes, limit: int) -> bytes | None:
-    """What a gzip member decodes to; None if it is damaged, more than one, or more than `limit` bytes."""
+    """The decoded content of a gzip member; None if it is damaged, more than one, or more than `limit` bytes."""
     size = int.from_bytes(member[-4:], "little")
     if size > limit:
         return None
@@ -215,7 +215,7 @@ def gunzip(member: bytes, limit: int) -> bytes | None:
 
 
 def read_up_to(decoder: Reader, size: int) -> tuple[bytes, str | None]:
-    """Up to `size` bytes, and why there are no more where that is no sound end."""
+    """Up to `size` bytes, and the reason why there are no more if that is not a sound end."""
     content = bytearray()
     try:
         while len(content) < size and (piece := decoder.read(min(READ_BYTES, size - len(content)))):
@@ -226,8 +226,8 @@ def read_up_to(decoder: Reader, size: int) -> tuple[bytes, str | None]:
 
 
 class _ZstdBlocks:
-    """The stored bytes of one zstd frame as a file, which ends where the frame ends: block by block, as each block's
-    header tells its length."""
+    """The stored bytes of one zstd frame as a file, which ends at the end of the frame: block by block, by the length
+    in each block's header."""
 
     def __init__(self, window: Window, start: int) -> None:
         self.error: str | None = None
@@ -256,7 +256,7 @@ class _ZstdBlocks:
         raise OSError(f"a zstd frame is read forwards; asked for byte {offset} by {whence}")
 
     def close(self) -> None:
-        """Nothing of its own is open."""
+        """It holds no open resources."""
 
     def _next_block(self) -> None:
         header = self._window.take(self.end, 3)

@@ -1,7 +1,7 @@
-"""Where the records of a WARC file start and end, found so that a damaged one costs itself and nothing else.
+"""Bounds of the records of a WARC file, located so that a damaged record costs only itself.
 
-A record's own length, its compressed member and what follows it must agree. Where they do not, reading goes on at the
-next place at which a record starts.
+A record's own length, its compressed member and the bytes after it must agree. If they do not, reading continues at the
+next start of a record.
 """
 
 import re
@@ -35,7 +35,7 @@ _ANY_START = re.compile(b"|".join(start.pattern for start in _STARTS))
 _MAGIC_BYTES = 8
 _MAX_HEAD_BYTES = 32 * 2**10
 _TYPED_BYTES = 1024
-"""From the first line of a header, within which its type stands."""
+"""Bytes from the first line of a header that contain its type."""
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _RECORD_END = b"\r\n\r\n"
 _NO_RECORD = "no WARC record starts here"
@@ -47,8 +47,8 @@ _SINGLE_FIELDS = ("warc-type", "warc-target-uri", "warc-date")
 
 @dataclass(frozen=True)
 class Record:
-    """One WARC record. `offset`, `length`: its bytes as stored in the file; or, where a compressed member holds several
-    records, in what the member that is stored from `member` on decodes to."""
+    """One WARC record. `offset`, `length`: its bytes as stored in the file; or, if a compressed member holds several
+    records, in the decoded content of the member that is stored from `member` on."""
 
     offset: int
     length: int
@@ -59,7 +59,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Damage:
-    """A record, or a stretch of the file, that could not be read; places as in Record."""
+    """A record, or a range of the file, that could not be read; offsets as in Record."""
 
     offset: int
     reason: str
@@ -70,7 +70,7 @@ Found = Record | Damage
 
 
 class UnsoundError(ArcticError, ValueError):
-    """No record can be read here. `resume`: where the next one starts, if that is known in spite of it."""
+    """No record can be read here. `resume`: the start of the next one, if that is known in spite of it."""
 
     def __init__(self, reason: str, resume: int | None = None) -> None:
         super().__init__(reason)
@@ -80,11 +80,11 @@ class UnsoundError(ArcticError, ValueError):
 def cut_records(file: Stream, limit: int, start: int = 0, stop: int | None = None) -> Iterator[Found]:
     """Every record of a WARC file, plain or compressed record by record or as a whole, in order.
 
-    Records of more than `limit` bytes are damages. Memory depends on `limit`, not on the file. Of a damaged member
-    those records are given that stand whole before the damage, with another one begun behind them.
+    Records of more than `limit` bytes are damages. Memory depends on `limit`, not on the file. Of a damaged member only
+    those records are given that are complete before the damage, with another one begun behind them.
 
-    With `start` or `stop`, only what begins, as stored, in bytes [start, stop) of the file. A record looks like the
-    start of one also inside of a stored archive, so reading begins LOOK_BACK_BYTES earlier and follows the records.
+    With `start` or `stop`, only records that begin, as stored, in bytes [start, stop) of the file. A record looks like
+    the start of one also inside of a stored archive, so reading begins LOOK_BACK_BYTES earlier and follows the records.
     """
     window = Window(file)
     if not window.take(0, 1):
@@ -124,10 +124,11 @@ def _walk(
     start: int = 0,
     stop: int | None = None,
 ) -> Iterator[Found]:
-    """What `step` yields at each place of `window` in [start, stop), with one Damage for a stretch without sense.
+    """The yields of `step` at each position of `window` in [start, stop), with one Damage for a range that cannot be
+    parsed.
 
-    `step` returns where the record ends. What it cannot read is passed over up to the next place of `sought`. Where
-    the start is in the middle of a file, what stands before the first record belongs to no stretch of this walk.
+    `step` returns the end of the record. Unreadable bytes are skipped up to the next position of `sought`. If the start
+    is in the middle of a file, the bytes before the first record belong to no range of this call.
     """
     searching = start > 0
     while (stop is None or start < stop) and (magic := window.take(start, _MAGIC_BYTES)):
@@ -141,7 +142,7 @@ def _walk(
             start = window.find(sought, start + 1) if error.resume is None else error.resume
         else:
             searching = False
-            # A damaged page may hold what looks like records, of another kind than this file's own as a rule.
+            # A damaged page may hold bytes that look like records, of another kind than this file's own as a rule.
             sought = next((pattern for pattern in _STARTS if pattern.match(magic)), sought)
 
 
@@ -154,7 +155,7 @@ def _own_start(window: Window) -> re.Pattern[bytes]:
 
 
 def _stored(window: Window, start: int, limit: int, dictionary: bytes | None) -> Generator[Found, None, int]:
-    """What the file stores from `start` on."""
+    """The stored bytes of the file from `start` on."""
     magic = window.take(start, _MAGIC_BYTES)
     if magic.startswith(GZIP):
         whole = gunzip_whole(window, start, limit)
@@ -175,7 +176,7 @@ def _stored(window: Window, start: int, limit: int, dictionary: bytes | None) ->
 
 
 def _skipped(window: Window, start: int, magic: bytes) -> int:
-    """Where a skippable zstd frame ends."""
+    """End of a skippable zstd frame."""
     end = start + _MAGIC_BYTES + int.from_bytes(magic[4:], "little")
     if not window.take(end - 1, 1):
         raise UnsoundError("skippable zstd frame ends with the file")
@@ -183,7 +184,7 @@ def _skipped(window: Window, start: int, magic: bytes) -> int:
 
 
 def _padded(window: Window, start: int) -> int:
-    """Where the zeros end with which tapes and file systems pad what they hold."""
+    """End of the zeros with which tapes and file systems pad their content."""
     end = window.find(_PADDING, start)
     if window.take(end, 1) and not _ANY_START.match(window.take(end, _MAGIC_BYTES)):
         raise UnsoundError(_NO_RECORD)
@@ -202,7 +203,7 @@ def _inside(member: GzipMember | ZstdFrame, start: int, limit: int) -> Generator
         if record:
             yield record
             return member.end
-    # What comes last is held until the member ends soundly: its damage shows only behind what it spoilt.
+    # The last record is held until the member ends soundly: its damage shows only behind the bytes that it corrupted.
     held: list[Found] = []
     for inner in _walk(Window(_Content(content, member)), partial(_plain, limit=limit), _WARC):
         if isinstance(inner, Record):
@@ -219,7 +220,7 @@ def _inside(member: GzipMember | ZstdFrame, start: int, limit: int) -> Generator
 def _only_record(content: bytes, start: int, end: int) -> Record | None:
     """The record that a member stored in [start, end) holds, or None if it holds several.
 
-    Without Content-Length the member tells the record's end.
+    Without Content-Length the member determines the record's end.
     """
     try:
         headers, head_bytes = _parse_head(content)
@@ -253,7 +254,7 @@ def _plain(window: Window, start: int, limit: int) -> Generator[Found, None, int
             raise UnsoundError(f"record ends with the file, after {max(held - head_bytes, 0)} of {length} bytes")
     closing = _record_end(window, block_end)
     if closing is None:
-        # What was passed to look at the end of a large record is gone where the window cannot move back.
+        # Bytes that were passed to look at the end of a large record are lost if the window cannot move back.
         resume = block_end if large and not window.seekable else None
         raise UnsoundError(f"no record ends after the {length} bytes of its Content-Length", resume)
     end, is_followed = closing
@@ -268,8 +269,8 @@ def _plain(window: Window, start: int, limit: int) -> Generator[Found, None, int
 
 
 def _record_end(window: Window, block_end: int) -> tuple[int, bool] | None:
-    """Where the record ends whose block ends at `block_end`, after the blank lines that close it, and whether another
-    one or the file's end follows; None if none is closed there and none starts."""
+    """End of the record whose block ends at `block_end`, after the blank lines that close it, and whether another one
+    or the file's end follows; None if none is closed there and none starts."""
     around = window.take(block_end - 1, 1 + _MAGIC_BYTES)
     closing = around[1:]
     end = block_end + len(closing) - len(closing.lstrip(b"\r\n"))
@@ -304,7 +305,7 @@ def _parse_head(content: bytes) -> tuple[dict[str, str], int]:
 
 def _single(name: str, joined: str) -> str:
     """The value of a field that a header has once, or several times alike. Raises UnsoundError if a type or date
-    is another each time; a URL may have commas of its own."""
+    differs between repetitions; a URL may contain commas."""
     values = joined.split(", ")
     for size in range(1, len(values) // 2 + 1):
         value = ", ".join(values[:size])
@@ -331,7 +332,7 @@ def _dictionary(window: Window, limit: int) -> bytes | None:
 
 
 class _Content:
-    """What a member decodes to, of which `first` was read already, as a stream that cannot seek."""
+    """The decoded content of a member, of which `first` was read already, as a stream that cannot seek."""
 
     def __init__(self, first: bytes, member: GzipMember | ZstdFrame) -> None:
         self._first = BytesIO(first)

@@ -21,14 +21,14 @@ __all__ = ["MAX_RECORD_BYTES", "SUFFIXES", "Damage", "Response", "read_record", 
 MAX_RECORD_BYTES = 16 * 2**20
 """Larger records are set aside unread. Common Crawl itself cuts payloads at 5 MiB (1 MiB before 2025)."""
 SPLITTABLE = tuple(f".{kind}{packing}" for kind in ("warc", "wet") for packing in ("", ".gz", ".zst"))
-"""Names of WARC and WET files whose records are found from any place in them; `.warc.wet.gz` is one of them."""
+"""Names of WARC and WET files whose records can be located from any position in them; `.warc.wet.gz` is one of them."""
 SUFFIXES = (*SPLITTABLE, ".warc.lz4", ".wet.lz4", ".arc", ".arc.gz")
 """Names of all files that are read."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """One stored HTTP response, or what stands for one. `offset`, `length`, `member`: where its record is, as in
+    """One stored HTTP response, or an equivalent record. `offset`, `length`, `member`: location of its record, as in
     Record; `body` is decoded from its transfer and content encodings; `headers` have lower-case names, repeated ones
     joined by ", "; `record_type`: "response", "resource", or "conversion" for a text of a WET file."""
 
@@ -49,7 +49,7 @@ def read_responses(
     """Every response of a WARC file, plain or compressed by gzip, zstd or LZ4, or of an ARC file, plain or compressed
     by gzip, in order; other records are passed over. `part`: only those that begin there, if the file is SPLITTABLE.
 
-    What is damaged is named and costs itself only. Memory depends on `max_record_bytes`, not on the file.
+    Damage is reported and costs only the damaged records. Memory depends on `max_record_bytes`, not on the file.
     """
     with path.open("rb") as file:
         for record in _cut(file, max_record_bytes, part):
@@ -65,7 +65,7 @@ def _cut(file: BinaryIO, limit: int, part: FilePart | None) -> Iterator[Record |
 
 
 def read_record(content: bytes, offset: int) -> Iterator[Response | Damage]:
-    """As `read_responses`, of one record with its compression as it stands at `offset` of a file."""
+    """As `read_responses`, of one record with its compression, stored at `offset` of a file."""
     for record in cut_records(BytesIO(content), MAX_RECORD_BYTES):
         for result in _responses(record, MAX_RECORD_BYTES):
             if result.member is None:
@@ -129,9 +129,9 @@ def _response(record: Record, limit: int) -> Response | None:
 
 
 def _require_digests(headers: Mapping[str, str], block: bytes, payloads: tuple[bytes, ...], cut: bool) -> None:
-    """Raise ValueError if the record is not what its digests say. The block's tells all, the payload's is asked only
-    where there is no other: writers differ in whether they take it before or after decoding, or of a body that they
-    cut."""
+    """Raise ValueError if the record does not match its digests. The block's digest covers everything; the payload's is
+    checked only if there is no other: writers differ in whether they take it before or after decoding, or of a body
+    that they cut."""
     if "warc-block-digest" in headers:
         if digest_differs(headers["warc-block-digest"], block):
             raise ValueError("record differs from its WARC-Block-Digest")

@@ -1,10 +1,10 @@
-"""Takes out of a parsed page what is not prose: navigation, teasers, share buttons, link lists.
+"""Removes everything but prose from a parsed page: navigation, teasers, share buttons, link lists.
 
 The rules are those of published extractors, as CSS selectors over the DOM of resiliparse: link density and short blocks
 after boilerpipe (C. Kohlschütter et al., "Boilerplate Detection using Shallow Text Features", WSDM 2010) and jusText
 (J. Pomikálek, "Removing Boilerplate and Duplicate Content from Web Corpora", 2011). Which of them apply depends on the
-type of the page. No rule removes what most of a page consists of, and none but invisibility looks inside code. Figures
-are in benchmarks/RESULTS.md.
+type of the page. No rule removes the bulk of a page, and none but invisibility looks inside code. Figures are in
+benchmarks/RESULTS.md.
 """
 
 from collections import Counter
@@ -21,12 +21,12 @@ from pipelines.source.web.extraction.layout.page_type import page_type
 from pipelines.source.web.extraction.layout.type_rules import RULES, Rules
 
 MAX_AROUND_SHARE = 0.4
-"""Share of a page's text above which what its tag calls navigation, a form or an aside stands around the page itself:
-one form around all (ASP.NET), an aside that nobody closed."""
+"""Share of a page's text above which an element tagged as navigation, a form or an aside surrounds the page itself: one
+form around all (ASP.NET), an unclosed aside."""
 MIN_LEFT_AROUND = 0.05
-"""Share of a page's text that is left of it without what its tags call navigation, forms and asides."""
+"""Share of a page's text that remains without elements tagged as navigation, forms and asides."""
 MAX_NAMED_SHARE = 0.5
-"""Share of the main part above which a block is never boilerplate, whatever its name says."""
+"""Share of the main part above which a block is never boilerplate, whatever its name suggests."""
 MAX_SUSPECT_SHARE = 0.2
 """As MAX_NAMED_SHARE, for names that boilerplate and content both bear."""
 MIN_LEFT_SHARE = 0.2
@@ -48,7 +48,7 @@ MAX_SUSPECT_LINK_DENSITY = 0.4
 MAX_LINK_DENSITY = 0.5
 """Share of characters that are links above which any block is a list of links and goes."""
 MAX_LINK_LIST_CHARACTERS = 2600
-"""A longer block of links may be what the page is for."""
+"""A longer block of links may be the purpose of the page."""
 MAX_TEXT_READS = 20
 """Times that the text of one page is read, all blocks together, before pruning stops: blocks inside blocks inside
 blocks would cost time quadratic in their nesting."""
@@ -74,7 +74,7 @@ _NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,l
 _ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
 NO_TEXT_BUT_CAPTIONS = of_rare_tags(f"{_NO_PROSE},noscript")
 NO_TEXT = of_rare_tags(f"{_NO_PROSE},{_ASIDES}")
-"""What is taken out of the main part before its blocks are looked at."""
+"""Elements removed from the main part before its blocks are examined."""
 NAMED = ":is([class]:not([class='']),[id]:not([id=''])):is(div,section,ul,ol,p,span,header,h2,h3,h4,h5,a)"
 _LINKED = ":is(ul,ol,table,div,p,h2,h3,h4,h5):has(a)"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
@@ -85,7 +85,7 @@ def keep_main_part(html: str, body: ElementNode, visible: int, has_captions: boo
     returns the type of the page."""
     main, text, shares = main_part_of(body, visible, NO_TEXT_BUT_CAPTIONS if has_captions else NO_TEXT)
     if not has_captions:
-        # resiliparse prints no figure; many a table and listing stands in one.
+        # resiliparse prints no figure, and many tables and listings are in one.
         for figure in main.query_selector_all("figure:has(table,pre)").values():
             figure.replace_with(*figure.children.values())
     if main is not body:
@@ -98,8 +98,8 @@ def keep_main_part(html: str, body: ElementNode, visible: int, has_captions: boo
 def main_part_of(
     body: ElementNode, visible: int, no_text: str = NO_TEXT
 ) -> tuple[ElementNode, str, tuple[float, float]]:
-    """The main part of a page with its text, and the shares of the page that stand outside of navigation, and of that
-    which are the main part; what surrounds it is removed, and what `no_text` selects in it."""
+    """The main part of a page with its text, and the shares of the page outside of navigation, and of the main part in
+    that; removes its surroundings, and the elements in it that `no_text` selects."""
     visible, whole = _remove_around(body, visible)
     main = main_part(body, whole)
     remove_all(main, no_text)
@@ -108,7 +108,7 @@ def main_part_of(
 
 
 def without_surroundings(html: str) -> str:
-    """HTML without the elements that never hold prose: less work for whoever parses it next."""
+    """HTML without the elements that never hold prose: less work for the next parser."""
     tree = HTMLTree.parse(html)
     if tree.body is not None:
         remove_surroundings(tree.body)
@@ -122,7 +122,7 @@ def remove_surroundings(body: ElementNode) -> None:
 
 
 def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
-    """Remove the dialogs that ask for consent to cookies and what stands around the page's main part; returns how many
+    """Remove the dialogs that ask for consent to cookies and the surroundings of the page's main part; returns how many
     of the `visible` characters are left without the former, and without both."""
     surroundings = body.query_selector_all(f"{_AROUND},{_CONSENT}").values()
     dialogs = [found for found in surroundings if found.matches(_CONSENT)]
@@ -133,7 +133,7 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     for found in surroundings:
         if any(dialog.contains(found) for dialog in dialogs):
             continue
-        # In the order of the page, what stands inside an element follows it.
+        # In the order of the page, descendants follow their element.
         if doomed and doomed[-1].element.contains(found):
             continue
         characters = length(found)
@@ -146,7 +146,7 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
 
 
 class _Doomed(NamedTuple):
-    """An element that a rule removes, its characters, and what others like it have in common with it."""
+    """An element that a rule removes, its characters, and the key that it shares with similar elements."""
 
     element: ElementNode
     characters: int
@@ -170,15 +170,15 @@ class _Pruning:
             self._remove(_LINKED, self._is_link_list)
 
     def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> int:
-        """Remove what `selector` finds and `goes` picks, unless it is the content of the page; what stands inside is
-        not asked any more. Returns how many characters went."""
+        """Remove the elements that `selector` matches and `goes` picks, unless one is the content of the page;
+        descendants of removed elements are not tested. Returns how many characters went."""
         found = self._main.query_selector_all(selector)
         doomed: list[_Doomed] = []
         place = 0
         while (element := found.item(place)) is not None:
             place += 1
             if goes(element) and not (self._has_code and element.closest(CODE) is not None):
-                # In the order of the page, what stands inside an element follows it.
+                # In the order of the page, descendants follow their element.
                 if element.child_element_count:
                     place += len(element.query_selector_all(selector))
                 doomed.append(_Doomed(element, self._length(element), kind_of(element.tag, element.class_name)))
@@ -284,7 +284,7 @@ def _menu_characters(link: ElementNode) -> int:
 
 
 def _repeats_heading(element: ElementNode) -> bool:
-    """Whether the id of an element is what a generator makes of its heading."""
+    """Whether the id of an element is generated from its heading."""
     heading = element if element.tag in _HEADINGS else element.first_element_child
     if heading is None or heading.tag not in _HEADINGS:
         return False

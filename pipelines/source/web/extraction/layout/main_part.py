@@ -1,7 +1,7 @@
 """Finds the main part of a page: the block, or the smallest block around several alike, that holds its prose.
 
-Where the main part is and what its class names are called by is after trafilatura's XPath expressions (A. Barbaresi,
-"Trafilatura: A Web Scraping Library and Command-Line Tool for Text Discovery and Extraction", ACL 2021).
+Selectors of the main part and of its class names follow trafilatura's XPath expressions (A. Barbaresi, "Trafilatura: A
+Web Scraping Library and Command-Line Tool for Text Discovery and Extraction", ACL 2021).
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def _containing(attribute: str, *parts: str) -> str:
 
 
 def _sharing(attribute: str, part: str, *selectors: str) -> str:
-    """`selectors` of elements in whose `attribute` this `part` stands: a test that spares the parser most others."""
+    """`selectors` of elements whose `attribute` contains this `part`: a test that spares the parser most others."""
     return f"[{attribute}*={part} i]:is({','.join(selectors)})"
 
 
@@ -79,11 +79,11 @@ MAIN_PARTS = (
     ),
     "main,[role^=main],:is(article,div,section):is([class^=main],[id^=main])",
 )
-"""Where the main part of a page is, most certain first."""
+"""Selectors of the main part of a page, most certain first."""
 
 MIN_ALIKE_SHARE = 0.25
-"""Text of the blocks that are alike the main one, as a share of its own, from which they belong to it: the article goes
-on below an advertisement, or each post of a thread is one."""
+"""Text of the blocks that are similar to the main one, as a share of it, from which they belong to it: the article
+continues below an advertisement, or each post of a thread is one."""
 MIN_MAIN_SHARE = 0.1
 """Share of a page's text below which a block is one of many parts."""
 MIN_GROUP_SHARE = 0.5
@@ -108,12 +108,12 @@ def _is_boilerplate(element: ElementNode) -> bool:
 
 
 def _outermost(found: ElementNodeList) -> list[ElementNode]:
-    """The first MAX_CANDIDATES elements of a list, without those that stand in another of them."""
+    """The first MAX_CANDIDATES elements of a list, without those inside another of them."""
     chosen: list[ElementNode] = []
     for number, element in enumerate(one_by_one(found)):
         if number == MAX_CANDIDATES:
             break
-        # In the order of the page, an element that stands in another follows it.
+        # In the order of the page, an element inside another follows it.
         if not chosen or not chosen[-1].contains(element):
             chosen.append(element)
     return chosen
@@ -148,7 +148,7 @@ def _common_ancestor(elements: Sequence[ElementNode]) -> ElementNode:
 
 
 def _has_prose(element: ElementNode) -> bool:
-    """Whether MIN_MAIN_CHARACTERS stand in its blocks of prose; no more of them are read, for lists stand in lists."""
+    """Whether its blocks of prose have MIN_MAIN_CHARACTERS; no more of them are read, because lists are nested."""
     characters = 0
     for block in one_by_one(element.query_selector_all(_PROSE)):
         characters += len(block.text or "")

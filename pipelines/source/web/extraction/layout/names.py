@@ -22,8 +22,8 @@ _BOILERPLATE = re.compile(
     r"|nocomments|-reply|also-?like|more-?(?:on|from)"
     # The end of a text that is cut off, and not the whole that ends so ("entry-content-read-more").
     r"|^read-?more|(?<!content-)(?<!content_)read-?more"
-    # Of all that a name calls hidden, these say it of the element itself: others of a part of it ("label-hidden",
-    # "quick-add-hidden"), of small screens ("hidden-xs"), or of a screen size by number ("hidden-bnz77l").
+    # Of all names for hidden elements, these describe the element itself: others describe a part of it ("label-hidden",
+    # "quick-add-hidden"), small screens ("hidden-xs"), or a screen size by number ("hidden-bnz77l").
     r"|^(?:is|js|u|d|all|visually|initially|accessibly|element|aria)?[-_]*hidden(?:-(?:text|label|content))?$"
 )
 _SUSPECT = re.compile(
@@ -35,7 +35,8 @@ _SUSPECT = re.compile(
 _SAYS_NOT = re.compile(
     r"(?:^|[-_])(?:not?|non|un|without|with|has|have|hide|hides|below|above|before|after|beside)[-_](?!print)"
 )
-"""What follows is near the element or missing from it ("not-footer", "has-sidebar"), so it is no name of it."""
+"""The rest of the name describes something near the element or missing from it ("not-footer", "has-sidebar"), so it
+does not describe the element."""
 _SHOWN_ON_WIDE_SCREENS = re.compile(r"\w+:(?:block|flex|grid|inline|contents|table)")
 """How Tailwind CSS takes back "hidden"."""
 _DIGITS = re.compile(r"\d+")
@@ -53,13 +54,13 @@ def judge_names(class_names: str | None, element_id: str | None) -> tuple[bool, 
 
 @lru_cache(maxsize=2**16)
 def kind_of(tag: str, class_names: str | None) -> tuple[str, frozenset[str]]:
-    """What elements that repeat on a page have in common: their tag and classes, numbers aside."""
+    """The key that repeated elements of a page share: their tag and classes, numbers aside."""
     return tag, frozenset(_DIGITS.sub("", name) for name in (class_names or "").split())
 
 
 def _names_terms(name: str, names: list[str]) -> bool:
-    """Whether `name` is a term of the entry's own: "tag-floods" beside "hentry" (WordPress), "category-news" or another
-    of its terms (Squarespace, Shopify)."""
+    """Whether `name` is a term of the entry itself: "tag-floods" next to "hentry" (WordPress), "category-news" or
+    another of its terms (Squarespace, Shopify)."""
     if not name.startswith("tag-"):
         return False
     return any(other == "hentry" or other.startswith(("category-", "tag-")) for other in names if other != name)

@@ -1,4 +1,4 @@
-"""The type of a page, by what its head, its address, its markup and its text have in common with others of the type.
+"""The type of a page, from features of its head, its address, its markup and its text.
 
 A multinomial logistic regression over some sixty counts and marks, all of which cost one look at the page's main part.
 Its weights are in page_types.json; benchmarks/page_types.py fits them, and measures how often they are right.
@@ -60,8 +60,8 @@ def page_type(html: str, main_html: str, text: str, shares: Sequence[float]) -> 
 
 
 def features(html: str, main_html: str, text: str, shares: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """Names and values of all that is not 0. `shares`: of the page that stands outside of navigation, and of that which
-    is the main part."""
+    """Names and values of all that is not 0. `shares`: of the page outside of navigation, and of the main part in
+    that."""
     yield from (("outside navigation", shares[0]), ("main", shares[1]))
     yield from _of_head(html)
     for name, count in Counter(_TAG.findall(main_html)).items():

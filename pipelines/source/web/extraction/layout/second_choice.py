@@ -9,7 +9,7 @@ from pipelines.source.web.extraction.layout.boilerplate import remove_surroundin
 from pipelines.source.web.extraction.visible import visible_page
 
 MIN_KEPT_SHARE = 0.07
-"""Share of a page's prose that its text holds; a share below has lost what the page is for."""
+"""Share of a page's prose that its text holds; a text with less has lost the purpose of the page."""
 
 
 def is_little(text: str, of_characters: int) -> bool:
@@ -20,8 +20,8 @@ def is_little(text: str, of_characters: int) -> bool:
 def choose_again(html: str, text: str, form: Format) -> tuple[str, str] | None:
     """Another text of a page, and its engine, if `text` holds too little of the page's prose; None if it does not.
 
-    Prose is what stands neither in links nor in navigation, footers and controls. resiliparse's main content is taken
-    if it holds enough of it, and else all text of the page outside of navigation, footers and controls.
+    Prose is text outside of links, navigation, footers and controls. resiliparse's main content is taken if it holds
+    enough of it, and else all text of the page outside of navigation, footers and controls.
     """
     prose = _prose(html)
     if not is_little(text, prose):

@@ -1,4 +1,4 @@
-"""Tables of data in Markdown: a row a line, whatever its cells hold."""
+"""Tables of data in Markdown: a row a line, with any content of its cells."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _BLOCKS = frozenset({"pre", "blockquote", "h1", "h2", "h3", "article", "section"
 
 
 class _Shape:
-    """What is known of a table while it is read."""
+    """The properties of a table while it is read."""
 
     def __init__(self, start: int) -> None:
         self.start, self.is_data, self.num_rows, self.num_cells = start, True, 0, 0

@@ -22,7 +22,7 @@ _PHRASES, _PHRASES_AND_SPANS = re.compile(_PHRASE.format("")), re.compile(_PHRAS
 _NUMBERS_LINES = ("lineno", "line-n", "line_n", "linen", "lnt", '"ln"', "gutter", "blob-num")
 _ATTRIBUTE = re.compile(r'\s([\w:-]+)(?:="([^"]*)")?')
 FIXED_BLANK = "\ufdd2"
-"""Stands for a blank that is no white space to HTML; a noncharacter of Unicode."""
+"""Placeholder for a blank that is not white space to HTML; a noncharacter of Unicode."""
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&nbsp;": FIXED_BLANK, "&quot;": '"'}
 _ENTITY = re.compile("|".join(_ENTITIES))
 
@@ -35,7 +35,8 @@ class Token(NamedTuple):
 
 
 def tokens(html: str) -> Iterator[Token]:
-    """Tags and texts of what resiliparse serialized, its entities replaced, without phrases that Markdown leaves plain.
+    """Tags and texts of resiliparse's serialization, with entities replaced, without phrases that Markdown leaves
+    plain.
 
     Spans are left out too, unless there are any that may number the lines of code.
     """

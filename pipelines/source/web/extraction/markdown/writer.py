@@ -32,7 +32,7 @@ _UNPRINTED = frozenset(
 _CODE = frozenset({"code", "kbd", "samp", "tt"})
 _CONTAINERS = frozenset({"li", "blockquote", "dd"})
 _BREAK = "\ufdd1"
-"""Stands for a line break in a paragraph; a noncharacter of Unicode."""
+"""Placeholder for a line break in a paragraph; a noncharacter of Unicode."""
 _RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 
@@ -49,12 +49,12 @@ def markdown(element: ElementNode) -> str:
 
 
 class _Container:
-    """A list item, quotation or definition: the mark before its first line, and what indents the others."""
+    """A list item, quotation or definition: the mark before its first line, and the indentation of the others."""
 
     def __init__(self, tag: str, mark: str, indent: str, follows_on: bool) -> None:
         self.tag, self.indent, self.is_empty = tag, indent, True
         self.follows_on = follows_on
-        """Whether it stands right below the line before, without an empty line."""
+        """Whether it follows the previous line directly, without an empty line."""
         self._mark = mark
 
     def unmark(self) -> None:
@@ -63,7 +63,7 @@ class _Container:
             self._mark = self.indent = ""
 
     def prefix(self) -> str:
-        """What stands before the next line."""
+        """The prefix of the next line."""
         prefix = self._mark if self.is_empty else self.indent
         self.is_empty = False
         return prefix
@@ -289,7 +289,7 @@ class _Writer:
         self._paragraph[start:] = [text]
 
     def _is_in_listing(self) -> bool:
-        """Whether what starts now may be the numbers of a listing's lines."""
+        """Whether the next text may be the numbers of a listing's lines."""
         return self._code is not None or any("highlight" in each.content for each in self._open[-4:])
 
 
@@ -298,7 +298,7 @@ def _integer(text: str, otherwise: int) -> int:
 
 
 def _around(text: str, code: str) -> str:
-    """`code` with the blanks that stand around `text`."""
+    """`code` with the blanks around `text`."""
     before = " " if text[:1].isspace() else ""
     after = " " if text[-1:].isspace() else ""
     return f"{before}{code}{after}"
