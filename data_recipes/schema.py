@@ -215,6 +215,11 @@ class EvaluateSection(Section):
     heldout_bytes_per_document: PositiveInt = 4096
     """Maximum size in bytes of each held-out document. Of a longer one, evenly spaced sequences are scored: many
     documents give a narrower interval than a few whole ones."""
+    stream_window: Count = 0
+    """Newest tokens that each token sees when held-out documents are read whole, as one stream in constant memory. With
+    the sinks they must not exceed the positions of the model. 0 disables the measure."""
+    stream_sinks: Count = 4
+    """First tokens of a document that each token sees as well, with `stream_window`."""
     text_to_sql_questions: Count = 0
     """Number of held-out text-to-SQL questions to answer. 0 disables the measure."""
     max_new_tokens: PositiveInt = 64

@@ -188,6 +188,29 @@ class TextToSqlChatInput(Section):
     """Random seed of the generator."""
 
 
+class LedgersInput(Section):
+    """Generated ledgers: entries that are stated once, and restated and asked for again, near and far. A small model
+    learns from them to look up earlier text."""
+
+    kind: Literal["ledgers"]
+    """Kind of input: `"ledgers"`."""
+    num_documents: PositiveInt
+    """Number of ledgers, of which `source.heldout_fraction` is held out."""
+    min_bytes: PositiveInt = 600
+    """Approximate size in bytes of the shortest ledger."""
+    max_bytes: PositiveInt = 12_000
+    """Approximate size in bytes of the longest ledger. Short ones are more frequent: the logarithm of the size is
+    uniform."""
+    seed: Seed
+    """Random seed of the generator."""
+
+    @model_validator(mode="after")
+    def _sizes_ascend(self) -> Self:
+        if self.min_bytes > self.max_bytes:
+            raise ValueError(f"min_bytes = {self.min_bytes} is above max_bytes = {self.max_bytes}. Lower it.")
+        return self
+
+
 class AnnotatedInput(Section):
     """Documents that an annotation of another corpus made, such as rewritten texts or questions. Each is on the side of
     training or of the held-out documents that the document stood on which it was made of."""
@@ -224,6 +247,7 @@ Input = Annotated[
     | Annotated[RepositoriesInput, Tag("repositories")]
     | Annotated[TextToSqlInput, Tag("text_to_sql")]
     | Annotated[TextToSqlChatInput, Tag("text_to_sql_chat")]
+    | Annotated[LedgersInput, Tag("ledgers")]
     | Annotated[AnnotatedInput, Tag("annotated")]
     | Annotated[ExtensionSection, Tag(OWN_CLASS)],
     Discriminator(_kind),

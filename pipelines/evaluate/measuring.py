@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
+from arctic_model.inference.streaming import StreamWindow
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Metrics
@@ -26,7 +28,7 @@ from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.asking.protocol import Respondent
-from pipelines.evaluate.data.heldout import choose_pieces
+from pipelines.evaluate.data.heldout import FIRST_BUCKET, ScoredPiece, choose_pieces, whole_documents
 from pipelines.evaluate.engine.execution import Execution
 from pipelines.evaluate.engine.requests import Answer, Generation
 from pipelines.evaluate.evaluation import (
@@ -40,7 +42,7 @@ from pipelines.evaluate.evaluation import (
     sets_of,
 )
 from pipelines.evaluate.notes import Flaws, flaws_of, note
-from pipelines.evaluate.scorer import Scorer
+from pipelines.evaluate.scorer import Scorer, StreamScorer
 from pipelines.evaluate.statistics.contamination import CorpusFindings, contaminated
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.evaluate.suites import Suite
@@ -52,6 +54,14 @@ JOURNAL = "items.jsonl"
 MORE_DOCUMENTS = (
     f"An interval needs {MIN_UNITS}: raise source.heldout_fraction of the corpus, or evaluate.heldout_bytes_per_corpus."
 )
+
+
+class HeldoutLimits(NamedTuple):
+    """Bytes of held-out documents that are read of a corpus, and of one document unless it is read as a stream."""
+
+    max_bytes: int
+    max_document_bytes: int
+    stream: StreamWindow | None = None
 
 
 class Measuring:
@@ -76,26 +86,40 @@ class Measuring:
         self._journal.__exit__(*error)
 
     def read_heldout(
-        self,
-        source: ModelSource,
-        execution: Execution,
-        tokens: Mapping[str, Path],
-        max_bytes: int,
-        max_document_bytes: int,
+        self, source: ModelSource, execution: Execution, tokens: Mapping[str, Path], limits: HeldoutLimits
     ) -> None:
         """Bits per byte that `source` needs for held-out documents of every corpus, whose packed sequences lie in
-        `tokens`. Reports corpora that have too few documents for an interval."""
+        `tokens`: in all, by position if sequences are long, and as a stream if `limits` has a window for it. Reports
+        corpora that have too few documents for an interval."""
         num_bytes = TextTokenizer(source.tokenizer_folder).num_predicted_bytes
-        pieces = {
-            name: choose_pieces(TokenSequences(path, HELDOUT), num_bytes, max_bytes, max_document_bytes)
-            for name, path in tokens.items()
-        }
+        sequences = {name: TokenSequences(path, HELDOUT) for name, path in tokens.items()}
+        max_bytes, of_each = limits.max_bytes, limits.max_document_bytes
+        pieces = {name: choose_pieces(each, num_bytes, max_bytes, of_each) for name, each in sequences.items()}
         for name, excerpts in pieces.items():
             if (count := len({piece.doc_id for piece in excerpts})) < MIN_UNITS:
                 self._tell(f"{bits_per_byte.NAME}/{name}", f"{count} held-out documents are too few. {MORE_DOCUMENTS}")
         make = partial(Scorer, source)
-        result = bits_per_byte.measure(make, pieces, max_document_bytes, self._journal, self._context, execution)
-        self._results.append(result)
+        nats = bits_per_byte.measure_nats(bits_per_byte.NAME, make, pieces, self._journal, self._context, execution)
+        protocol = bits_per_byte.protocol(of_each)
+        self._results.append(bits_per_byte.of_documents(bits_per_byte.NAME, protocol, pieces, nats))
+        length = max((each.index.sequence_length for each in sequences.values()), default=0)
+        by_position = bits_per_byte.of_positions(length, pieces, nats, num_bytes)
+        self._results += [by_position] if length > FIRST_BUCKET and by_position.items else []
+        if limits.stream:
+            documents = {name: whole_documents(each, num_bytes, max_bytes) for name, each in sequences.items()}
+            self._read_streams(source, execution, documents, limits.stream)
+
+    def _read_streams(
+        self,
+        source: ModelSource,
+        execution: Execution,
+        documents: Mapping[str, Sequence[ScoredPiece]],
+        window: StreamWindow,
+    ) -> None:
+        name, protocol = bits_per_byte.STREAMED, bits_per_byte.stream_protocol(window.window, window.sinks)
+        make = partial(StreamScorer, source, window)
+        nats = bits_per_byte.measure_nats(name, make, documents, self._journal, self._context, execution)
+        self._results.append(bits_per_byte.of_documents(name, protocol, documents, nats))
 
     def ask_suite(self) -> None:
         """Ask and judge the tasks of the suite, in the chat or not as the suite and the checkpoint have it.

@@ -23,9 +23,10 @@ from pipelines.evaluate.suites import Suite
 
 if TYPE_CHECKING:
     from pipelines.evaluate.asking.protocol import Respondent
+    from pipelines.evaluate.tasks.text_to_sql import TextToSql
     from pipelines.models.source import ModelSource
 
-VERSION = 12
+VERSION = 13
 TOKENS = "eval/tokens"
 """Metric with the tokens that the checkpoint was trained on, the step of all scores in MLflow."""
 
@@ -88,6 +89,8 @@ def stage(
         "max_new_tokens": section.max_new_tokens,
         "suite": suite.params(),
     }
+    if section.stream_window:
+        params |= {"stream_window": section.stream_window, "stream_sinks": section.stream_sinks}
     execution = Execution(
         section.num_actors,
         section.cpus_per_actor,
@@ -248,9 +251,10 @@ def _evaluate_phase(
     context: StageContext,
     artifacts: Mapping[str, Artifact],
 ) -> Metrics:
+    from arctic_model.inference.streaming import StreamWindow
     from pipelines.evaluate.asking.chat import asked_in_chat
     from pipelines.evaluate.asking.respondents import CheckpointRespondent
-    from pipelines.evaluate.measuring import Measuring
+    from pipelines.evaluate.measuring import HeldoutLimits, Measuring
     from pipelines.evaluate.tasks.text_to_sql import TextToSql
     from pipelines.models.source import ModelSource
 
@@ -259,22 +263,28 @@ def _evaluate_phase(
     source = ModelSource(checkpoint, inputs.tokenizer.path, execution.device, execution.dtype)
     corpora = [CorpusFindings(name, each.score, each.filter, each.dedup) for name, each in inputs.corpora.items()]
     with Measuring(phase, CheckpointRespondent(source, execution), suite, context) as measuring:
-        limits = section.heldout_bytes_per_corpus, section.heldout_bytes_per_document
         tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
-        measuring.read_heldout(source, execution, tokens, *limits)
+        stream = StreamWindow(section.stream_window, section.stream_sinks) if section.stream_window else None
+        limits = HeldoutLimits(section.heldout_bytes_per_corpus, section.heldout_bytes_per_document, stream)
+        measuring.read_heldout(source, execution, tokens, limits)
         if section.text_to_sql_questions:
             sources = tuple(artifact.path for artifact in inputs.source.values())
-            limits, chat = (section.text_to_sql_questions, section.max_new_tokens), asked_in_chat(source, section.chat)
-            task = TextToSql(sources, *limits, section.unsafe_execution, chat)
-            if (available := len(task.items())) < task.count:
-                context.warn(
-                    f"evaluate.text_to_sql_questions = {task.count}, but there are only {available}: all are asked. "
-                    "Raise num_heldout_schemas for more."
-                )
+            chat = asked_in_chat(source, section.chat)
+            count, max_new_tokens = section.text_to_sql_questions, section.max_new_tokens
+            task = TextToSql(sources, count, max_new_tokens, section.unsafe_execution, chat)
+            _warn_of_few_questions(task, context)
             measuring.ask([task], None)
         measuring.ask_suite()
         # A fine-tune is compared with its start, which may not know the chat.
         return measuring.write(corpora, inputs.previous, across_forms=Finetuned.read(checkpoint) is not None)
+
+
+def _warn_of_few_questions(task: "TextToSql", context: StageContext) -> None:
+    if (available := len(task.items())) < task.count:
+        context.warn(
+            f"evaluate.text_to_sql_questions = {task.count}, but there are only {available}: all are asked. "
+            "Raise num_heldout_schemas for more."
+        )
 
 
 def _evaluate_checkpoint(

@@ -137,6 +137,7 @@ def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) ->
     # A model that contradicts itself is a separate mistake.
     with suppress(ConfigError):
         yield from _shared_expert_mistakes(evaluate.expert_parallel_size, model_config(run))
+        yield from _stream_mistakes(run)
     for number, name in enumerate(evaluate.tasks, start=1):
         if isinstance(name, str) and (mistake := unknown_task(name)):
             yield f"evaluate.tasks.{number} = {mistake}"
@@ -164,6 +165,27 @@ def _shared_expert_mistakes(expert_parallel_size: int, config: ArcticConfig) -> 
         require_divided_experts(expert_parallel_size, config.num_experts)
     except ConfigError as error:
         yield error.text({"expert_parallel_size": "evaluate.", "num_experts": "model.overrides."})
+
+
+def _stream_mistakes(run: RunRecipe) -> Iterator[str]:
+    """A stream that remembers more than the positions of a phase, or whose experts lie on several processes."""
+    evaluate = run.evaluate
+    if not evaluate.stream_window:
+        if evaluate.stream_sinks != type(evaluate).model_fields["stream_sinks"].default:
+            yield f"evaluate.stream_sinks = {evaluate.stream_sinks} without stream_window: not used. Remove it."
+        return
+    configs = [phase_config(run, number) for number in range(1, len(run.phases) + 1)] or [model_config(run)]
+    fewest = min(config.max_positions for config in configs)
+    if evaluate.stream_window + evaluate.stream_sinks > fewest:
+        yield (
+            f"evaluate.stream_window = {evaluate.stream_window} with stream_sinks = {evaluate.stream_sinks}: a phase "
+            f"has {fewest} positions. Use at most {fewest - evaluate.stream_sinks}."
+        )
+    if evaluate.expert_parallel_size > 1:
+        yield (
+            f"evaluate.stream_window = {evaluate.stream_window} with expert_parallel_size = "
+            f"{evaluate.expert_parallel_size}: a stream needs all experts in one process. Set it to 0."
+        )
 
 
 def _chat_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pipelines.report.sections.models.training import training_section
 from pipelines.report.sections.provenance import graph_section, provenance_section, quarantined_section
 from pipelines.report.summary.run import RunSummary
 
-OF_SCORES = ("bits_per_byte", "right_answers", "retrieval", "compute", "compute_beside_arctic")
+OF_SCORES = ("bits_per_byte", "right_answers", "retrieval", "bits_by_position", "compute", "compute_beside_arctic")
 OF_TRAINING = (
     *("loss", "loss_by_corpus", "gradient_norm", "learning_rate", "throughput"),
     *("busiest_expert", "expert_load"),

@@ -17,8 +17,11 @@ from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import Section
 from pipelines.cli import main
 from tests.pipelines.wrong_corpus_values import CORPUS
+from tests.pipelines.wrong_evaluations import EVALUATIONS
 from tests.pipelines.wrong_items import ITEMS
 from tests.pipelines.wrong_values import FINETUNE, RUN, Wrong
+
+OF_RUN = {**RUN, **EVALUATIONS}
 
 CORPUS_PAGE = """
 name = "{name}"
@@ -105,7 +108,7 @@ def named(fields: Any) -> set[str]:
 
 def test_every_field_of_a_recipe_has_values_that_are_refused() -> None:
     declared = named([*fields_of(RunRecipe), *fields_of(CorpusRecipe)])
-    tables = {section: fields for pages in (RUN, CORPUS) for section, (_, fields) in pages.items()}
+    tables = {section: fields for pages in (OF_RUN, CORPUS) for section, (_, fields) in pages.items()}
     tables |= {section: item.wrong for section, item in ITEMS.items()}
     assert named((section, name) for section, fields in tables.items() for name in fields) == declared
 
@@ -114,7 +117,7 @@ def test_every_field_of_a_recipe_has_values_that_are_refused() -> None:
     ("page", "section", "field"),
     [
         (page, section, name)
-        for page, sections in (("tiny.toml", RUN), ("notes.toml", CORPUS))
+        for page, sections in (("tiny.toml", OF_RUN), ("notes.toml", CORPUS))
         for section, (_, fields) in sections.items()
         for name in fields
     ],
@@ -123,7 +126,7 @@ def test_every_field_of_a_recipe_has_values_that_are_refused() -> None:
 def test_a_value_that_cannot_work_is_refused(
     refuse: Callable[..., str], page: str, section: type[Section], field: str
 ) -> None:
-    place, fields = (RUN if page == "tiny.toml" else CORPUS)[section]
+    place, fields = (OF_RUN if page == "tiny.toml" else CORPUS)[section]
     for row in fields[field]:
         wrong = row if isinstance(row, Wrong) else Wrong(row)
         message = refuse("plan", page, *wrong.also, f"{place}{field}={wrong.value}")

@@ -94,6 +94,17 @@ ITEMS: Mapping[type[Section], Item] = {
         {"kind": '"text_to_sql_chat"', "num_schemas": "4", "pairs_per_schema": "2", "seed": "1"},
         {"kind": KIND, **dict.fromkeys(("num_schemas", "pairs_per_schema"), POSITIVE), "seed": SEED},
     ),
+    inputs.LedgersInput: Item(
+        "source.inputs",
+        {"kind": '"ledgers"', "num_documents": "4", "seed": "1"},
+        {
+            "kind": KIND,
+            "num_documents": POSITIVE,
+            "min_bytes": (*POSITIVE, "13_000"),
+            "max_bytes": (*POSITIVE, "599"),
+            "seed": SEED,
+        },
+    ),
     inputs.AnnotatedInput: Item(
         "source.inputs",
         {"kind": '"annotated"', "corpus": '"old"', "annotation": '"questions"'},

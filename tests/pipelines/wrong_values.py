@@ -367,33 +367,4 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             "profile_steps": ('"3"', '"3:1"', '"0:2"', '"9:10"', '"a:b"', "3"),
         },
     ),
-    schema.EvaluateSection: (
-        "evaluate.",
-        {
-            **dict.fromkeys(
-                ["heldout_bytes_per_document", "max_new_tokens", "items_per_task", "num_actors", "tokens_per_batch"],
-                POSITIVE,
-            ),
-            "heldout_bytes_per_corpus": POSITIVE,
-            "text_to_sql_questions": (*COUNT, Wrong("5", shown="evaluate.text_to_sql_questions = 5, but no corpus")),
-            "every_tokens": (*COUNT, Wrong("4096", shown="evaluate.every_tokens = 4096, but train.keep_weights_eve")),
-            "tasks": (
-                Wrong('["spyder"]', shown="evaluate.tasks.1 = 'spyder': no such task"),
-                Wrong('["smoke", ""]', shown="evaluate.tasks.2 = ''"),
-                '"smoke"',
-            ),
-            "chat": (*CHOICE, "true"),
-            "data_root": TEXT,
-            "expert_parallel_size": (
-                *POSITIVE,
-                Wrong("3", shown="evaluate.expert_parallel_size = 3 does not divide model.overrides.num_experts"),
-                Wrong(
-                    "2", ("model.overrides.num_experts=0",), "evaluate.expert_parallel_size = 2 with model.overrides"
-                ),
-            ),
-            "cpus_per_actor": POSITIVE_FLOAT,
-            "gpus_per_actor": FRACTION,
-            "unsafe_execution": ('"yes"', "true"),
-        },
-    ),
 }

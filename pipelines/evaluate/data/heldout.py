@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from pipelines.artifacts.tokenization.tokens import TokenSequences
 
 TOKENS_PER_BATCH = 2048
 """Predicted ids of one forward pass: small enough for the logits of a large vocabulary on one core."""
+FIRST_BUCKET = 256
+"""Predicted ids of the first bucket of positions."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,31 @@ def choose_pieces(
             break
         excerpts += excerpt
     return excerpts
+
+
+def whole_documents(
+    sequences: TokenSequences, num_bytes: Callable[[np.ndarray], int], max_bytes: int
+) -> list[ScoredPiece]:
+    """The first documents by doc_id that stay within `max_bytes`, at least one, each as one run of ids."""
+    by_document: dict[str, list[np.ndarray]] = {}
+    for piece in choose_pieces(sequences, num_bytes, max_bytes, sum(sequences.index.text_bytes.values())):
+        runs = by_document.setdefault(piece.doc_id, [])
+        # A piece begins with the last id of the one before it.
+        runs.append(piece.ids[1:] if runs else piece.ids)
+    documents = {doc_id: np.concatenate(runs) for doc_id, runs in by_document.items()}
+    return [ScoredPiece(doc_id, ids, num_bytes(ids)) for doc_id, ids in documents.items()]
+
+
+def position_buckets(num_predicted: int) -> list[slice]:
+    """Slices of the predicted ids of a piece: the first 256, then each bucket as long as all before it.
+
+    >>> position_buckets(600)
+    [slice(0, 256, None), slice(256, 512, None), slice(512, 600, None)]
+    """
+    ends = [0]
+    while ends[-1] < num_predicted:
+        ends.append(min(num_predicted, 2 * ends[-1] or FIRST_BUCKET))
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def spread_evenly(document: Sequence[ScoredPiece], max_bytes: int) -> list[ScoredPiece]:

@@ -16,6 +16,8 @@ CAPTIONS = {
     "compute_beside_arctic": "The same beside the released Arctic (cross), by the formula from the parts that its "
     "makers published.",
     "retrieval": "Percent of answers that the last phase's checkpoint finds in long texts, by length and depth.",
+    "bits_by_position": "Bits per byte of the last phase's checkpoint by position within long documents, with 95 % "
+    "intervals. A point covers the positions since the one before. Lower is better.",
     "mixture": "Planned share of each corpus over the tokens of the run.",
     "loss": f"Training loss: every step, and a running mean over {SMOOTHED_SHARE:.0%} of the phase's steps.",
     "loss_by_corpus": "Training loss by corpus, running means. A jump at a phase's start is its mixture, not learning.",
@@ -40,6 +42,8 @@ def draw_all(summary: RunSummary) -> dict[str, Figure]:
     last = summary.phases[-1].scores.scores
     if any(map(is_cell, last)):
         drawings["retrieval"] = lambda _: retrieval(last)
+    if scores.has_positions(last):
+        drawings["bits_by_position"] = lambda _: scores.bits_by_position(last)
     drawings |= {
         "mixture": training.planned_mixture,
         "loss": training.loss,

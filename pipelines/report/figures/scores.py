@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from pipelines.artifacts.evaluation import Score
 from pipelines.report.figures.style import COLOURS, MARKERS, card, colours, legend_below, measure_name
@@ -14,6 +14,7 @@ from pipelines.report.summary.phases import PhaseSummary
 from pipelines.report.summary.run import RunSummary
 
 INTELLIGENCE = "enterprise_intelligence"
+BY_POSITION = "bits_per_byte_by_position"
 PUBLISHED = (17.3e9 * 3.5e12, 0.652)
 """Active parameters x tokens and enterprise intelligence of the released Arctic, by the formula from its published
 parts (coding 64.3, Spider 78.9, IFEval 52.4)."""
@@ -35,6 +36,36 @@ def bits_measures(summary: RunSummary) -> list[str]:
 
 def answer_measures(summary: RunSummary) -> list[str]:
     return [name for name in summary.phases[-1].headlines if "bits_per_byte" not in name]
+
+
+def bits_by_position(scores: Mapping[str, Score]) -> Figure:
+    """Of the held-out documents of each corpus, over the position that ends each bucket."""
+    figure, axes = card()
+    names = sorted({corpus for corpus, _ in map(_bucket, scores) if corpus})
+    palette = colours(names)
+    for corpus in names:
+        by_end = {end: scores[name] for name in scores for found, end in [_bucket(name)] if found == corpus}
+        ends = sorted(by_end)
+        measured = [by_end[end] for end in ends]
+        look: Any = {"capsize": 3, "marker": "o", "ms": 4, "color": palette[corpus], "label": corpus}
+        axes.errorbar(ends, [score.value for score in measured], _whiskers(measured), **look)
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="position, in tokens", ylabel="bits per byte")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda end, _: f"{end:,.0f}"))
+    legend_below(figure, axes)
+    return figure
+
+
+def has_positions(scores: Mapping[str, Score]) -> bool:
+    """Whether bits per byte were measured by position."""
+    return any(corpus for corpus, _ in map(_bucket, scores))
+
+
+def _bucket(measure: str) -> tuple[str, int]:
+    """Corpus and end of a bucket of positions, such as `bits_per_byte_by_position/web/2048`; else ("", 0)."""
+    kind, _, rest = measure.partition("/")
+    corpus, _, end = rest.rpartition("/")
+    return (corpus, int(end)) if kind == BY_POSITION and end.isdigit() else ("", 0)
 
 
 def compute(summary: RunSummary) -> Figure:

@@ -17,7 +17,15 @@ from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.artifacts.tokenization.tokens import TokenSequences
 from pipelines.evaluate import bits_per_byte
 from pipelines.evaluate.data import heldout
-from pipelines.evaluate.data.heldout import ScoredPiece, batches, choose_pieces, padded, spread_evenly
+from pipelines.evaluate.data.heldout import (
+    ScoredPiece,
+    batches,
+    choose_pieces,
+    padded,
+    position_buckets,
+    spread_evenly,
+    whole_documents,
+)
 from pipelines.evaluate.evaluation import scores
 
 
@@ -28,12 +36,12 @@ class BitsOfId:
         self.calls = 0
         self.fail_after = fail_after
 
-    def nll(self, pieces: Sequence[ScoredPiece]) -> list[float]:
+    def nll(self, pieces: Sequence[ScoredPiece]) -> list[list[float]]:
         self.calls += 1
         if self.calls > self.fail_after:
             raise KeyboardInterrupt
-        targets = padded(pieces)[3]
-        return (np.where(targets >= 0, targets % 7, 0).sum(axis=1) * math.log(2)).tolist()
+        bits = [piece.ids[1:] % 7 for piece in pieces]
+        return [[float(each[bucket].sum()) * math.log(2) for bucket in position_buckets(len(each))] for each in bits]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +67,9 @@ def measure(pieces: list[ScoredPiece], scorer: BitsOfId, folder: Path) -> dict:
     events: list[dict] = []
     with Journal(folder / "items.jsonl") as journal:
         context = StageContext("evaluate[1]", folder, folder, events.append)
-        result = bits_per_byte.measure(lambda _: scorer.nll, {"notes": pieces, "empty": []}, 10**6, journal, context)
+        corpora: dict[str, list[ScoredPiece]] = {"notes": pieces, "empty": []}
+        nats = bits_per_byte.measure_nats("bits_per_byte", lambda _: scorer.nll, corpora, journal, context)
+        result = bits_per_byte.of_documents("bits_per_byte", "", corpora, nats)
     assert events[-1]["done"] == events[-1]["total"] == sum(len(piece.ids) - 1 for piece in pieces)
     return scores([result], {})
 
@@ -101,6 +111,45 @@ def test_an_excerpt_is_spread_evenly_within_its_bytes(sizes: list[int], max_byte
     assert sum(sizes) > max_bytes or places == list(range(len(sizes)))
     gaps = np.diff([-places[0] - 1, *places, 2 * len(sizes) - places[-1]])
     assert max(gaps) - min(gaps) <= 2, "ends count twice their distance"
+
+
+@given(st.integers(1, 10**6))
+def test_buckets_of_positions_double_and_hold_every_position_once(num_predicted: int) -> None:
+    buckets = position_buckets(num_predicted)
+    assert [bucket.start for bucket in buckets] == [0, *(bucket.stop for bucket in buckets[:-1])]
+    assert buckets[-1].stop == num_predicted
+    assert all(bucket.stop == 256 * 2**number for number, bucket in enumerate(buckets[:-1]))
+
+
+def test_a_position_is_measured_on_the_documents_that_reach_all_positions(tmp_path: Path) -> None:
+    """By plain loops: bits and bytes of the ids of full sequences, whose n-th predicted id has the position n."""
+    draw = np.random.default_rng(1)
+    lengths = {"a": 1025, "b": 700, "c": 1025, "d": 200}
+    pieces = [
+        ScoredPiece(name, ids, len(ids) - 1)
+        for name, ids in ((name, draw.integers(0, 99, length)) for name, length in lengths.items())
+    ]
+    with Journal(tmp_path / "items.jsonl") as journal:
+        context = StageContext("evaluate[1]", tmp_path, tmp_path, [].append)
+        nats = bits_per_byte.measure_nats("x", lambda _: BitsOfId().nll, {"notes": pieces}, journal, context)
+    result = bits_per_byte.of_positions(1024, {"notes": pieces}, nats, lambda ids: len(ids) - 1)
+    expected = {}
+    for end, start in ((256, 0), (512, 256), (1024, 512)):
+        bits = [int(pieces[index].ids[position]) % 7 for index in (0, 2) for position in range(start + 1, end + 1)]
+        expected[f"bits_per_byte_by_position/notes/{end}"] = sum(bits) / len(bits)
+    found = scores([result], {})
+    assert {name: score.value for name, score in found.items()} == pytest.approx(expected, rel=1e-12)
+    assert {score.n for score in found.values()} == {2}
+
+
+def test_whole_documents_are_their_texts(
+    corpus: dict[str, Artifact], tokenizer: TextTokenizer, texts: dict[str, str]
+) -> None:
+    documents = whole_documents(TokenSequences(corpus["tokens"].path, "heldout"), tokenizer.num_predicted_bytes, 10**6)
+    assert {document.doc_id: tokenizer.decode(document.ids[1:-1]) for document in documents} == texts
+    assert {document.doc_id: document.num_bytes for document in documents} == {
+        doc_id: len(text.encode()) for doc_id, text in texts.items()
+    }
 
 
 def test_long_documents_leave_room_for_others(corpus: dict[str, Artifact], tokenizer: TextTokenizer) -> None:

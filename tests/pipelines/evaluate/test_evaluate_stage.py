@@ -11,6 +11,7 @@ import torch
 from arctic_model.checkpoint.reading import TrainingState
 from arctic_model.checkpoint.tensors.names import ParameterSlice
 from arctic_model.checkpoint.writing import layout, write_checkpoint
+from arctic_model.inference.streaming import StreamWindow
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from data_recipes.schema import EvaluateSection
@@ -24,7 +25,7 @@ from pipelines.artifacts.evaluation import SAMPLES_FILE, Scores, read_difference
 from pipelines.artifacts.questions import write_questions
 from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
 from pipelines.evaluate.data.heldout import ScoredPiece
-from pipelines.evaluate.scorer import Scorer
+from pipelines.evaluate.scorer import Scorer, StreamScorer
 from pipelines.models.source import ModelSource
 from tests.kit.stages import committed, idle_stage
 
@@ -77,8 +78,14 @@ def inputs(corpus: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
     }
 
 
-def evaluate_stage(questions: int = 4) -> Stage:
-    section = EvaluateSection(heldout_bytes_per_corpus=2000, text_to_sql_questions=questions, max_new_tokens=12)
+def evaluate_stage(questions: int = 4, stream_window: int = 0) -> Stage:
+    section = EvaluateSection(
+        heldout_bytes_per_corpus=2000,
+        text_to_sql_questions=questions,
+        max_new_tokens=12,
+        stream_window=stream_window,
+        stream_sinks=2,
+    )
     tokens, asked = {"notes": stand_in("tokenize")}, {"sql": stand_in("source")}
     inputs = evaluate.PhaseInputs(stand_in("train"), stand_in("tokenizer"), tokens, asked)
     return evaluate.stage(2, "code", section, Path("recipes"), inputs)
@@ -179,9 +186,31 @@ def test_piece_is_scored_alike_alone_and_beside_others(inputs: dict[str, Artifac
         ScoredPiece(str(length), torch.randint(0, 260, (length,), generator=generator).numpy(), length)
         for length in (33, 12, 2, 25)
     ]
-    alone = [scorer.nll([piece])[0] for piece in pieces]
-    assert scorer.nll(pieces) == pytest.approx(alone, rel=1e-5)
+    alone = [value for piece in pieces for (value,) in scorer.nll([piece])]
+    assert [value for (value,) in scorer.nll(pieces)] == pytest.approx(alone, rel=1e-5)
     assert all(value > 0 for value in alone)
+
+
+def test_a_stream_reads_whole_documents_in_constant_memory(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    """Of its window: a window over everything gives what a pass over the whole document gives."""
+    (tmp_path / "out").mkdir()
+    stage = evaluate_stage(0, stream_window=24)
+    metrics = stage.work(StageContext(stage.id, tmp_path / "out", tmp_path / "state", [].append), inputs)
+    scores = Scores.read(tmp_path / "out")
+    streamed = scores.scores["bits_per_byte_streamed/notes"]
+    assert metrics["eval/bits_per_byte_streamed/notes"] == streamed.value
+    assert scores.protocols["bits_per_byte_streamed"].endswith("the first 2 tokens and the newest 24")
+
+    ids = torch.randint(0, 260, (101,), generator=torch.Generator().manual_seed(2)).numpy()
+    piece = ScoredPiece("long", ids, 100)
+    whole = Scorer(source(inputs)).nll([piece])[0]
+    assert StreamScorer(source(inputs), StreamWindow(120, 4))([piece])[0] == pytest.approx(whole, rel=1e-5)
+    assert StreamScorer(source(inputs), StreamWindow(8, 2))([piece])[0] != pytest.approx(whole, rel=1e-5)
+
+
+def test_the_window_of_the_stream_is_in_the_key_if_there_is_one() -> None:
+    assert evaluate_stage().params == evaluate_stage(stream_window=0).params
+    assert evaluate_stage().params != evaluate_stage(stream_window=24).params
 
 
 def test_questions_are_an_input_only_where_they_are_asked() -> None:

@@ -106,13 +106,13 @@ def test_bits_per_byte_are_those_of_one_process_to_the_bit(
     count_bytes = TextTokenizer(corpus["tokenizer"].path).num_predicted_bytes
     pieces = {"notes": choose_pieces(TokenSequences(corpus["tokens"].path, "heldout"), count_bytes, 10**6, 10**6)}
 
-    def verdicts(execution: Execution, folder: Path) -> Any:
+    def nats(execution: Execution, folder: Path) -> Any:
         with Journal(folder / "items.jsonl") as journal:
             make = partial(Scorer, source)
-            return bits_per_byte.measure(make, pieces, 10**6, journal, context(folder), execution).verdicts
+            return bits_per_byte.measure_nats("bits_per_byte", make, pieces, journal, context(folder), execution)
 
-    expected = verdicts(Execution(), tmp_path / "one")
-    assert verdicts(Execution(expert_parallel_size=size), tmp_path / "more") == expected
+    expected = nats(Execution(), tmp_path / "one")
+    assert nats(Execution(expert_parallel_size=size), tmp_path / "more") == expected
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The figure of answers found in long texts."""
+"""Figures of long texts: answers that are found in them, and bits per byte by position."""
 
 from types import SimpleNamespace
 
@@ -8,6 +8,7 @@ from pipelines.artifacts.checkpoint import WorkerHours
 from pipelines.artifacts.evaluation import Score, Scores
 from pipelines.report.figures.draw import draw_all
 from pipelines.report.figures.retrieval import is_cell, retrieval
+from pipelines.report.figures.scores import bits_by_position
 from pipelines.report.figures.style import house_style, write_png
 from pipelines.report.sections.models.scores import scores_section
 from pipelines.report.summary.run import read_summary
@@ -61,9 +62,22 @@ def test_cells_stand_in_the_figure_and_other_measures_in_the_table():
     assert page.count("passkey") == 2
 
 
+def test_every_corpus_has_its_line_over_positions(tmp_path):
+    by_position = {f"bits_per_byte_by_position/web/{end}": score(2.0 - end / 2048) for end in (1024, 256, 512)}
+    with house_style():
+        figure = bits_by_position(by_position | {"bits_per_byte_by_position/code/256": score(1.5)} | SCORES)
+        write_png(figure, tmp_path / "figure.png")
+    lines = [container[0] for container in figure.axes[0].containers]
+    assert [line.get_xydata().tolist() for line in lines] == [[[256, 1.5]], [[256, 1.875], [512, 1.75], [1024, 1.5]]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["code", "web"]
+
+
 def test_only_a_run_that_asks_for_long_texts_has_the_figure(small_run):
     summary = read_summary("run", small_run.artifacts)
     with house_style():
         assert "retrieval" not in draw_all(summary)
         summary.phases[-1].scores.scores["long_passkey/accuracy/4096/0.5"] = score(0.5)
         assert list(panels(draw_all(summary)["retrieval"])) == ["passkey"]
+        assert "bits_by_position" not in draw_all(summary)
+        summary.phases[-1].scores.scores["bits_per_byte_by_position/web/256"] = score(1.0)
+        assert "bits_by_position" in draw_all(summary)

@@ -1,0 +1,47 @@
+"""For every field of `[evaluate]`: values that cannot work, as in `tests.pipelines.wrong_values`."""
+
+from collections.abc import Mapping, Sequence
+
+from data_recipes import schema
+from data_recipes.section import Section
+from tests.pipelines.wrong_values import CHOICE, COUNT, FRACTION, POSITIVE, POSITIVE_FLOAT, TEXT, Wrong
+
+EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
+    schema.EvaluateSection: (
+        "evaluate.",
+        {
+            **dict.fromkeys(
+                ["heldout_bytes_per_document", "max_new_tokens", "items_per_task", "num_actors", "tokens_per_batch"],
+                POSITIVE,
+            ),
+            "heldout_bytes_per_corpus": POSITIVE,
+            "stream_window": (
+                *COUNT,
+                Wrong("5000", shown="evaluate.stream_window = 5000 with stream_sinks = 4: a phase has"),
+                Wrong(
+                    "8", ("evaluate.expert_parallel_size=2",), "evaluate.stream_window = 8 with expert_parallel_size"
+                ),
+            ),
+            "stream_sinks": (*COUNT, Wrong("2", shown="evaluate.stream_sinks = 2 without stream_window")),
+            "text_to_sql_questions": (*COUNT, Wrong("5", shown="evaluate.text_to_sql_questions = 5, but no corpus")),
+            "every_tokens": (*COUNT, Wrong("4096", shown="evaluate.every_tokens = 4096, but train.keep_weights_eve")),
+            "tasks": (
+                Wrong('["spyder"]', shown="evaluate.tasks.1 = 'spyder': no such task"),
+                Wrong('["smoke", ""]', shown="evaluate.tasks.2 = ''"),
+                '"smoke"',
+            ),
+            "chat": (*CHOICE, "true"),
+            "data_root": TEXT,
+            "expert_parallel_size": (
+                *POSITIVE,
+                Wrong("3", shown="evaluate.expert_parallel_size = 3 does not divide model.overrides.num_experts"),
+                Wrong(
+                    "2", ("model.overrides.num_experts=0",), "evaluate.expert_parallel_size = 2 with model.overrides"
+                ),
+            ),
+            "cpus_per_actor": POSITIVE_FLOAT,
+            "gpus_per_actor": FRACTION,
+            "unsafe_execution": ('"yes"', "true"),
+        },
+    ),
+}
