@@ -1,7 +1,7 @@
 """The root of every exception that this project raises on purpose; it imports nothing, so every package may import it.
 
-    ArcticError                       whatever this project raises on purpose
-      UserError                       you can mend it: the message names the place, the field, the value and the mend
+    ArcticError                       base of all exceptions of this project
+      UserError                       you can fix it: the message names the place, the field, the value and the remedy
         RecipeError                   a recipe or a lock is wrong
         GenerationError               a request to a model cannot be answered
         ConfigError                   the numbers of a model or of its training cannot work together
@@ -12,7 +12,7 @@
         ScorerError, RuleError        a scorer or filter rule of yours returns something else than it declares
         InputError                    an input of a corpus cannot be read as declared
         SelectionError                --until or --only fits no stage
-        NotInStoreError               the store does not hold what you asked for
+        NotInStoreError               the store does not hold the requested item
         StoreError                    the store cannot be used
           DamageError                 a committed file has other bytes than were committed
           ObjectError                 an object cannot be read or written in object storage
@@ -71,7 +71,7 @@ class ArcticError(Exception):
 
 
 class UserError(ArcticError):
-    """Something that you can mend; the message names the place, the field, the value and the mend.
+    """An error that you can fix; the message names the place, the field, the value and the remedy.
 
     The command line prints the message without a traceback and exits with code 2.
     """

@@ -1,4 +1,4 @@
-"""Arctic's dense-MoE hybrid in torch: the model, its training, its checkpoints, and what it costs.
+"""Arctic's dense-MoE hybrid in torch: the model, its training, its checkpoints, and its cost.
 
     >>> import torch
     >>> from arctic_model import ArcticModel, SparseMoE, preset

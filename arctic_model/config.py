@@ -20,8 +20,8 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
 """Types that a field accepts, and their name in messages."""
 
 LAYER_SHAPES = ("hybrid", "shared", "moe")
-"""Experts beside attention and the dense MLP, as in Arctic; after attention and beside the dense MLP, a shared expert;
-after attention and in place of the dense MLP."""
+"""Experts in parallel to attention and the dense MLP, as in Arctic; after attention and in parallel to the dense MLP, a
+shared expert; after attention and instead of the dense MLP."""
 CONTEXT = ("max_positions", "rope_theta", *config_json.YARN)
 """Fields that no weight depends on, so that training goes on with others."""
 LONGEST_BIAS = 1024
@@ -34,7 +34,7 @@ LARGEST_COUNT = 2**48
 class ConfigError(UserError, ValueError):
     """Numbers of a model, or of its training, that cannot work.
 
-    `rule` names each of `values` in braces, so that a caller can prefix the names with their place in a recipe.
+    `rule` names each of `values` in braces, so that a caller can prefix the names with their path in a recipe.
     """
 
     def __init__(self, rule: str, **values: Any) -> None:
@@ -59,7 +59,7 @@ def require_divisor(**numbers: int) -> None:
 
 @dataclass(frozen=True)
 class ArcticConfig:
-    """A dense transformer with a mixture of experts beside it in every layer.
+    """A dense transformer with a mixture of experts in parallel in every layer.
 
     `expert_size` is the inner width F of one expert. The fields from `layer_shape` on are other shapes than the
     released Arctic's; a dense model has `num_experts = 0`. Raises ConfigError if the numbers cannot make a model.
@@ -80,9 +80,9 @@ class ArcticConfig:
     router_bias: bool = False
     """Whether each router adds a bias to its scores for the choice of experts (`arctic_model.moe.router.route`)."""
     layer_shape: str = "hybrid"
-    """Where the experts are, one of LAYER_SHAPES (see `arctic_model.layer`)."""
+    """Position of the experts, one of LAYER_SHAPES (see `arctic_model.layer`)."""
     moe_layer_frequency: int = 1
-    """Every so many layers one has experts: with 2 the second, the fourth and so on. The others are dense layers."""
+    """Every n-th layer has experts: with 2 the second, the fourth and so on. The others are dense layers."""
     dense_size: int | None = None
     """Inner width of the dense MLP; None: as wide as the model, as in the released Arctic."""
     head_size: int | None = None
@@ -154,7 +154,7 @@ class ArcticConfig:
         return self.layer_shape != "moe" or layer not in self.moe_layers
 
     def with_context_of(self, other: "ArcticConfig") -> "ArcticConfig":
-        """This architecture with the positions of `other`: a phase may lengthen the context of the one before."""
+        """This architecture with the positions of `other`: a phase may lengthen the context of the previous one."""
         return replace(self, **{name: getattr(other, name) for name in CONTEXT})
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class ArcticConfig:
             )
 
     def _require_dense(self) -> None:
-        """What is said about experts must be true of none."""
+        """Fields about experts must be unset."""
         for name, value in (("layer_shape", "hybrid"), ("moe_layer_frequency", 1), ("router_bias", False)):
             if getattr(self, name) != value:
                 raise ConfigError(

@@ -1,7 +1,7 @@
 """`config.json` in the words of the released Arctic: from fields of `ArcticConfig` to its content, and back.
 
 A feature that this model does not have is refused by the name of its field. A number is never guessed: the released
-modelling code has defaults of its own, and they differ from the released model.
+modelling code has different defaults from the released model.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ LATER = frozenset(SHAPE) | frozenset(YARN)
 
 
 class ConfigJsonError(UserError, ValueError):
-    """A `config.json` that describes no model of this family. The message names the field, its value and the mend."""
+    """A `config.json` that describes no model of this family. The message names the field, its value and the remedy."""
 
 
 def content(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class LayerOutput(NamedTuple):
 
 
 class ArcticLayer(nn.Module):
-    """Attention and dense MLP in sequence, with a mixture of experts beside both."""
+    """Attention and dense MLP in sequence, with a mixture of experts in parallel to both."""
 
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class ArcticLayer(nn.Module):
 
 
 class SharedExpertLayer(nn.Module):
-    """Attention, then a mixture of experts beside a dense MLP, the shared expert. Both read the same norm."""
+    """Attention, then a mixture of experts in parallel to a dense MLP, the shared expert. Both read the same norm."""
 
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class SharedExpertLayer(nn.Module):
 
 
 class MoELayer(nn.Module):
-    """Attention, then a mixture of experts in place of the MLP."""
+    """Attention, then a mixture of experts instead of the MLP."""
 
     def __init__(self, config: ArcticConfig, group: ExpertGroup) -> None:
         super().__init__()

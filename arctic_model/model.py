@@ -160,7 +160,7 @@ class ArcticModel(nn.Module):
         Args:
             prompts: at least one id each.
             max_new_tokens: limit of each continuation.
-            sampling: how ids are chosen; by default the likeliest is. Each prompt has draws of its own.
+            sampling: how ids are chosen; by default the likeliest is. Each prompt has independent samples.
             end_ids: ids that end a continuation.
 
         Returns:
@@ -254,7 +254,7 @@ class ArcticModel(nn.Module):
         self.set_router_biases(updated_bias(biases.double(), assignments.to(biases.device), rate))
 
     def set_router_biases(self, biases: Float[Tensor, "L E"]) -> None:
-        """Set the biases of all layers, in float32 whatever the model's dtype: bfloat16 loses a step of 0.001."""
+        """Set the biases of all layers, in float32 for any dtype of the model: bfloat16 loses a step of 0.001."""
         for router, bias in zip(self._routers, biases.float().to(self.lm_head.weight.device), strict=True):
             # Assigned and not copied: a cast of the model, such as DeepSpeed's, casts its buffers too.
             router.e_score_correction_bias = bias.clone()

@@ -59,7 +59,7 @@ PRESETS: Mapping[str, ArcticConfig] = {
         expert_size=1152,
         max_positions=4096,
     ),
-    # The released model; "old copies of its config say 56 key-value heads, the published counts prove 8".
+    # The released model: old copies of its config list 56 key-value heads, the published counts prove 8.
     "arctic-480b": ArcticConfig(
         vocab_size=32_000,
         hidden_size=7168,
@@ -74,7 +74,7 @@ PRESETS: Mapping[str, ArcticConfig] = {
 
 
 def preset(name: str, overrides: Mapping[str, Any] | None = None) -> ArcticConfig:
-    """The preset `name` with fields replaced. Raises ConfigError naming what is wrong and what there is."""
+    """The preset `name` with fields replaced. Raises ConfigError naming the wrong name and the valid ones."""
     if name not in PRESETS:
         raise ConfigError(f"{{preset}}: no such preset. There are {', '.join(PRESETS)}.", preset=name)
     return ArcticConfig.from_dict(PRESETS[name].to_dict() | dict(overrides or {}))

@@ -1,7 +1,7 @@
 """Memory of attention over long documents: peak of forward and backward, by documents and with a matrix of scores.
 
-Each length runs in a process of its own, whose peak resident memory is read from the system. The matrix, a bias of
-T x T numbers, is the contender up to 8,192 tokens; by documents memory must grow with the length.
+Each length runs in a separate process, whose peak resident memory is read from the system. The matrix, a bias of T x T
+numbers, is the contender up to 8,192 tokens; by documents memory must grow with the length.
 """
 
 import json

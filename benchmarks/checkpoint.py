@@ -1,15 +1,15 @@
 """How long training waits for a checkpoint: 42 million parameters on two workers, weights and two moments in float32.
 
 Every contender writes the same 0.5 GB to the same disk, flushed. `waits` is the time that the slower worker's training
-stands still; `whole` is until the checkpoint is on disk, with training steps going on meanwhile where it lets them.
+is blocked; `whole` is until the checkpoint is on disk, with training steps meanwhile if the contender allows them.
 
 - ours: a copy of each worker's share, which a thread writes; committed with a hash of every file
 - gathered: all tensors to worker 0, which writes and hashes them while training waits (how this project began)
-- DCP save, DCP async_save: torch.distributed.checkpoint, each worker its share under names of its own, which spares it
+- DCP save, DCP async_save: torch.distributed.checkpoint, each worker its share under separate names, which spares it
   planning how parts make up tensors; nothing is hashed, and metadata is pickled
-- copy: the share copied once and nothing written, what no contender that goes on training can do without
+- copy: the share copied once and nothing written, the minimum for any contender that continues training
 
-The goal: ours waits no longer than the copy, but for a tenth.
+The goal: ours waits no longer than the copy plus a tenth.
 """
 
 import hashlib
@@ -108,7 +108,8 @@ def work(rank: int, home: Path, repeats: int) -> None:
 
 
 def measure(contender: Callable[[], Callable[[], bool]], step: Callable[[], None]) -> Result:
-    """The slower worker's times; `contender` returns when training may go on, with what tells whether all is done."""
+    """The slower worker's times; `contender` returns when training may continue, with a handle that reports whether all
+    is done."""
     dist.barrier()
     started = time.perf_counter()
     is_done = contender()

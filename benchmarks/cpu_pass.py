@@ -1,7 +1,7 @@
 """One more token on one CPU core: `arctic_model.inference.cpu.cpu_pass` against a pass of the whole model.
 
-The quickstart's model with random weights, float32, after 0 to 512 tokens in the cache; and for a scale what a Llama of
-`transformers` with as many layers of the same width takes.
+The quickstart's model with random weights, float32, after 0 to 512 tokens in the cache; and for scale the time of a
+Llama of `transformers` with the same number of layers of the same width.
 """
 
 from collections.abc import Callable

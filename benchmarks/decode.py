@@ -1,9 +1,9 @@
 """Tokens per second of decoding at batch 1, 8 and 32, and of reading prompts, against other engines.
 
 One Arctic model of 48M active parameters with random weights, on one core, in CPU time: the other engines read the
-exports of the same weights, each in a process of its own, and the table counts answers of equal tokens. The time until
-the first new token is subtracted: that of reading prompts is a row of its own. llama.cpp and vLLM take part if
-`make interop` has built their environments.
+exports of the same weights, each in a separate process, and the table counts answers of equal tokens. The time until
+the first new token is subtracted: reading prompts has a separate row. llama.cpp and vLLM take part if `make interop`
+has built their environments.
 
 A step reads at least every weight but those of experts that no token chose. The bandwidth that this is compared with
 is that of a sum over 1 GB in the same run.
@@ -181,7 +181,7 @@ def bandwidth() -> float:
 
 
 def write_exports(folder: Path, names: list[str]) -> None:
-    """The checkpoint, and what the contenders load."""
+    """The checkpoint, and the files that the contenders load."""
     ArcticModel(CONFIG, seed=0).save_pretrained(folder / "checkpoint")
     tokenizer = train_tokenizer(["a b c " * 50], 300)
     tokenizer.save(str(folder / TOKENIZER_FILE))

@@ -1,8 +1,8 @@
-"""One contender of decode.py in a process of its own: `decode_contender.py NAME FOLDER THREADS`.
+"""One contender of decode.py in a separate process: `decode_contender.py NAME FOLDER THREADS`.
 
 Answers each line of stdin, a JSON object `{"prompts": [[id, ...], ...], "new": n}`, with a line of JSON: the CPU
 seconds of continuing all prompts by n ids, the likeliest each time, and these ids. It imports nothing of this project
-but for the contender `ours`, so other engines run in environments of their own.
+except for the contender `ours`, so other engines run in separate environments.
 """
 
 import json
@@ -67,7 +67,7 @@ def llama_cpp(file: Path, threads: int) -> Write:
     sizes.kv_unified = True
     sizes.type_k = sizes.type_v = library.GGML_TYPE_F32 if "f32" in file.name else library.GGML_TYPE_F16
     if "f32" in file.name:
-        # Flash attention rounds keys and values to float16, whatever the cache holds: other experts are chosen then.
+        # Flash attention rounds keys and values to float16, with any dtype of the cache: other experts are chosen then.
         sizes.flash_attn_type = library.LLAMA_FLASH_ATTN_TYPE_DISABLED
     context = library.llama_init_from_model(model, sizes)
     batch = library.llama_batch_init(4096, 0, 1)
@@ -142,7 +142,7 @@ CONTENDERS: dict[str, Callable[[Path, int], Write]] = {
 
 
 def main(name: str, folder: str, threads: str) -> None:
-    # Libraries print where they please; the answers go to the real stdout.
+    # Libraries print to stdout; the answers go to the real stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     write = CONTENDERS[name](Path(folder), int(threads))

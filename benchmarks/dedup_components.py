@@ -63,7 +63,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class ContractRange:
-    """What a task of the join does to the edges of its range."""
+    """A task of the join on the edges of its range."""
 
     number: int
     graph: Graph
@@ -125,7 +125,7 @@ def scipy_components(graph: Graph) -> tuple[np.ndarray, float]:
 
 
 def in_process(work: Any, *args: Any) -> Any:
-    """The outcome of `work` in a process of its own, which has ended."""
+    """The outcome of `work` in a separate process, which has ended."""
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         return executor.submit(work, *args).result()
 

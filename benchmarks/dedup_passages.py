@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def datatrove_lines(documents: Path, folder: Path) -> None:
-    """Lines that stand in several documents, removed from all but the first."""
+    """Lines that occur in several documents, removed from all but the first."""
     from datatrove.pipeline.dedup import sentence_dedup
     from datatrove.pipeline.readers import ParquetReader
     from datatrove.utils.hashing import HashConfig

@@ -21,7 +21,7 @@ NGRAM, NUM_PERM, BANDS, ROWS = 5, 128, 16, 8
 
 
 def shingles(text: str) -> list[str]:
-    """Word 5-grams as strings, what every interface that takes tokens needs."""
+    """Word 5-grams as strings, for interfaces that take tokens."""
     words = WORDS.findall(text.lower())
     return [" ".join(words[start : start + NGRAM]) for start in range(max(1, len(words) - NGRAM + 1))]
 
@@ -66,7 +66,7 @@ def datasketch_lsh(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def components(size: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """The smallest number connected with each: what is usually taken as the document to keep."""
+    """The smallest number connected with each, which is usually the document to keep."""
     parent = list(range(size))
 
     def find(node: int) -> int:

@@ -1,4 +1,4 @@
-"""What deduplication finds and what it destroys, against brute force, with and without verification on text.
+"""Recall and precision of deduplication, against brute force, with and without verification on text.
 
     python benchmarks/dedup_quality.py [--quick]
 
@@ -39,7 +39,7 @@ def ours(corpus: Path, folder: Path, documents: Sequence[Document]) -> set[int]:
 
 
 def ours_unverified(texts: Sequence[str]) -> set[int]:
-    """What the same bands keep where every component of the buckets is taken for a cluster."""
+    """The documents that the same bands keep if every component of the buckets counts as a cluster."""
     words = band_words(signatures(shingle(pa.array(texts, pa.large_string()), 5), 128, 1), 16)
     pairs: list[tuple[int, int]] = []
     for keys in bucket_keys(words).T:

@@ -32,7 +32,7 @@ GOAL = f"10^7 documents inside {LIMIT_GB} GB"
 
 
 def write_shard(number: int, folder: Path) -> None:
-    """One shard of documents and what the filter says of it."""
+    """One shard of documents and the filter's decisions on them."""
     draw = np.random.default_rng(number)
     letters = draw.integers(97, 123, (SHARD_DOCUMENTS, WORDS, WORD_BYTES), dtype=np.uint8)
     letters[:, :, -1] = ord(" ")
@@ -54,7 +54,7 @@ def write_shard(number: int, folder: Path) -> None:
 
 
 def measure(num_documents: int, folder: Path) -> dict[str, float]:
-    """Run the stage here, in a process of its own."""
+    """Run the stage here, in a separate process."""
     started = time.process_time()
     metrics = run_stage(folder / "corpus", folder / "work", DedupSection())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -2,9 +2,9 @@
 
 python benchmarks/engines.py [--quick]
 
-All contenders run the same model, data, AdamW and float32 sums of gradients, each in processes of its own with one
-thread, and take their turns one after the other. A turn is some steps; its time is the CPU time of the slower worker,
-its threads of collectives included. Memory is the largest resident set of a worker beyond that before the engine.
+All contenders run the same model, data, AdamW and float32 sums of gradients, each in separate processes with one
+thread, in turns. A turn is some steps; its time is the CPU time of the slower worker, its threads of collectives
+included. Memory is the largest resident set of a worker beyond that before the engine.
 """
 
 import multiprocessing
@@ -125,7 +125,7 @@ def _started(contenders: list[Contender], folder: Path) -> Iterator[dict[Contend
 
 
 def work(contender: Contender, rank: int, rendezvous: str, pipe: Connection) -> None:
-    """One worker: as many steps as it is asked for, until it is asked for none."""
+    """One worker: takes the requested number of steps, until it is asked for none."""
     torch.set_num_threads(1)
     reuse_freed_memory()
     world = contender.num_workers

@@ -1,9 +1,9 @@
 """Memory and disk bandwidth of writing an export, against a plain copy of the checkpoint's files.
 
-A synthetic checkpoint of 4 GB in float32 with 24 layers (0.5 GB with --quick). Each export is written by a process of
-its own, which watches its anonymous memory: pages of mapped files are not counted, since the system takes them back.
+A synthetic checkpoint of 4 GB in float32 with 24 layers (0.5 GB with --quick). Each export is written by a separate
+process, which watches its anonymous memory: pages of mapped files are not counted, since the system takes them back.
 The copy and the exports begin with nothing of the checkpoint in memory and end when all bytes are on the disk; their
-rates count what is read and what is written.
+rates count both reads and writes.
 """
 
 import json
@@ -112,7 +112,7 @@ def copied(folder: Path) -> Cost:
 
 
 def exported(folder: Path, to: str, dtype: str) -> Cost:
-    """In a process of its own."""
+    """In a separate process."""
     out = folder / "out"
     out.mkdir()
     forget(folder / "checkpoint")
@@ -127,7 +127,7 @@ def exported(folder: Path, to: str, dtype: str) -> Cost:
 def write(source: str, out: str, to: str, dtype: str) -> None:
     """Write one export, and print its seconds and memory."""
     checkpoint, folder = Checkpoint(Path(source)), Path(out)
-    # Imports what this format needs.
+    # Imports the modules of this format.
     FORMATS[to].write(tiny_checkpoint(folder), Path(source), new_folder(folder / "first"), dtype)
     shutil.rmtree(folder / "first")
     shutil.rmtree(folder / "tiny")

@@ -1,12 +1,12 @@
 """Main text of 481 annotated web pages: the cascade against resiliparse and trafilatura, by F1 and by speed.
 
 F1 is counted as in trafilatura's own evaluation: over all pages, an annotated segment of the main text is a true
-positive where the extracted text contains it and a false negative where not; a segment of boilerplate is a false
-positive or a true negative (micro-averaged). Speed is megabytes of HTTP body (decoded from its content encoding, in
-the page's own charset) per second of CPU time on one core, decoding and WARC left out.
+positive if the extracted text contains it and a false negative if not; a segment of boilerplate is a false positive or
+a true negative (micro-averaged). Speed is megabytes of HTTP body (decoded from its content encoding, in the page's own
+charset) per second of CPU time on one core, decoding and WARC left out.
 
-The cascade's rules were chosen with all pages in sight. What they are worth on pages that no rule was made for shows in
-how far the two halves, drawn by the digest of the URL, differ in what the cascade loses to trafilatura.
+The cascade's rules were chosen with all pages in sight. The gain on pages that no rule was made for shows in the
+difference between the two halves, drawn by the digest of the URL, in the cascade's loss against trafilatura.
 """
 
 import hashlib
@@ -134,7 +134,7 @@ def quality_of_half(pages: Iterable[Page], texts: Iterable[str], half: int) -> Q
 
 
 def f1_difference(pages: list[Page], texts: Mapping[str, list[str]], half: int) -> float:
-    """What the cascade is better than trafilatura by on one half."""
+    """The gain of the cascade over trafilatura on one half."""
     ours, theirs = (quality_of_half(pages, texts[name], half).f1 for name in ("cascade", "trafilatura"))
     return ours - theirs
 

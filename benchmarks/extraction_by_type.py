@@ -6,7 +6,8 @@ of the gold text, lower-cased, as multisets; the mean over the pages. Speed is m
 of CPU time on one core.
 
 Rules and thresholds of the cascade are chosen on the pages whose id's digest starts with a bit that is not set. The
-others are held out: what differs between the halves is how hard they are and how far the rules were fitted.
+others are held out: the difference between the halves is their difficulty and the degree to which the rules were
+fitted.
 """
 
 import argparse

@@ -221,7 +221,7 @@ FREQUENCY_LISTS: tuple[str, ...] = (
     *("ar", "bg", "ca", "cs", "da", "de", "el", "es", "fa", "fi", "fr", "he", "hu", "id", "is", "it", "lt", "lv"),
     *("mk", "ms", "nb", "nl", "pl", "pt", "ro", "ru", "sh", "sk", "sl", "sv", "tr", "uk", "ur", "vi"),
 )
-"""Languages of wordfreq whose words stand between blanks and are not cut at vowel signs."""
+"""Languages of wordfreq whose words are separated by blanks and are not cut at vowel signs."""
 BY_HAND = {
     "af": "die en van in is het dat nie om te vir met wat",
     "et": "ja on ei et oli ka see kui mis ning ta aga oma nii siis",

@@ -1,4 +1,4 @@
-"""What adding up gradients in bfloat16 loses, over the passes of a step and over the workers of a ring.
+"""The loss of precision from summing gradients in bfloat16, over the passes of a step and over the workers of a ring.
 
 python benchmarks/gradient_dtype.py [--quick]
 

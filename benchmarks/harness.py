@@ -1,4 +1,4 @@
-"""What every benchmark shares: contenders in turn, median and spread, the machine, one JSON object as last line."""
+"""Shared by all benchmarks: contenders in turn, median and spread, the machine, one JSON object as last line."""
 
 import argparse
 import json
@@ -42,7 +42,7 @@ def interleave(
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, Timing]:
     """Run every contender once untimed, then all of them in turn `repeats` times, so that a busy machine is busy for
-    all of them. CPU time of this process by default; give `time.perf_counter` where work happens in others."""
+    all of them. CPU time of this process by default; give `time.perf_counter` if other processes do the work."""
     for work in contenders.values():
         work()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -61,7 +61,7 @@ def times_as_fast(ours: Timing, theirs: Timing) -> float:
 
 
 def one_core() -> None:
-    """Keep this process on one core, where the system can."""
+    """Keep this process on one core, if the system can."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
@@ -79,7 +79,7 @@ def machine(*packages: str) -> str:
 
 
 def report(benchmark: str, ours: float, peers: Mapping[str, float], unit: str, ratio: float, goal: str) -> None:
-    """Print the result as the last line: `ratio` is what `goal` speaks of."""
+    """Print the result as the last line: `goal` is about `ratio`."""
     sys.stdout.flush()
     result = {
         "benchmark": benchmark,

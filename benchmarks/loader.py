@@ -2,8 +2,8 @@
 
 python benchmarks/loader.py [--quick] [--streaming-python PYTHON]
 
-mosaicml-streaming pins other versions than this project, so it runs in an interpreter of its own; without it there is
-no ratio. To make one: python -m venv /tmp/streaming && /tmp/streaming/bin/pip install mosaicml-streaming torch
+mosaicml-streaming pins other versions than this project, so it runs in a separate interpreter; without it there is no
+ratio. To make one: python -m venv /tmp/streaming && /tmp/streaming/bin/pip install mosaicml-streaming torch
 """
 
 import argparse

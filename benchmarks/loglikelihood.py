@@ -92,7 +92,7 @@ def print_row(name: str, values: Sequence[float]) -> None:
 
 
 def row_cost(model: TextModel) -> None:
-    """What a row of a pass costs by the height of the pass: why a prefix is read in blocks of 128."""
+    """The cost of a row by the height of the pass: the reason why a prefix is read in blocks of 128."""
     print("microseconds of a row, in a pass of so many rows")
     scorer = LikelihoodScorer(model)
     for height in (16, 32, 64, 128, 256, 512):
@@ -139,7 +139,7 @@ def suite(random: random.Random, words: Sequence[str], count: int) -> dict[str, 
 
 
 def alone(model: TextModel, questions: Sequence[Question]) -> int:
-    """Ids read where every request is a pass of its own."""
+    """Ids read if every request is a separate pass."""
     return sum(
         len(model.codec.encode(request.context + request.continuation)) - 1
         for question in questions

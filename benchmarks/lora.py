@@ -71,7 +71,7 @@ def measure(case: Case, repeats: int) -> None:
 
 
 def contenders(folder: Path, ids: Tensor, case: Case) -> tuple[dict[str, Callable[[], object]], float]:
-    """What is timed, and the share of adapters among the parameters."""
+    """The timed models, and the share of adapters among the parameters."""
     frozen = ArcticModel(preset("quickstart", {"num_experts": case.num_experts}), seed=0)
     frozen.save_pretrained(folder / "base")
     frozen.requires_grad_(False)
@@ -102,7 +102,7 @@ def contenders(folder: Path, ids: Tensor, case: Case) -> tuple[dict[str, Callabl
 
 
 def peft_model(folder: Path) -> nn.Module:
-    """PEFT's model with the adapters in `folder`, on the export of the base beside them."""
+    """PEFT's model with the adapters in `folder`, on the export of the base."""
     from peft import PeftModel
 
     from arctic_model.export.remote_code.modeling_arctic import ArcticForCausalLM

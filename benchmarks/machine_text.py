@@ -13,7 +13,7 @@ SUFFIXES = {".py", ".md", ".rst", ".txt", ".pyi", ".html", ".gz", ""}
 
 
 def machine_texts(num_documents: int) -> list[str]:
-    """Up to so many different texts, drawn by the digest of their names; texts shorter than 500 characters are left
+    """Up to this many different texts, drawn by the digest of their names; texts shorter than 500 characters are left
     out, longer ones cut at 60,000."""
     files = {file for folder in FOLDERS for file in Path(folder).rglob("*") if file.suffix in SUFFIXES}
     texts: dict[bytes, str] = {}
@@ -26,7 +26,7 @@ def machine_texts(num_documents: int) -> list[str]:
 
 
 def _read(file: Path) -> Iterator[str]:
-    """The text of a file, or nothing where it is none: this is a search, not an input."""
+    """The text of a file, or nothing if it is not text: this is a search, not an input."""
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         text = data.decode()

@@ -27,7 +27,7 @@ def main() -> None:
     quick = arguments(__doc__.splitlines()[0]).quick
     one_core()
     texts = machine_texts(300 if quick else 1500)
-    # As many copies for ours as make its time comparable with the others'.
+    # Enough copies for ours to make its time comparable with the others'.
     copies = 20
     table = pa.array(texts * copies, pa.large_string())
     megabytes = sum(len(text.encode()) for text in texts) / 1e6

@@ -32,7 +32,7 @@ def recipe(kind: str, per_step: int) -> object:
 
 
 def measure(what: str, kind: str) -> float:
-    """CPU seconds, of a fresh process but for the start of Python."""
+    """CPU seconds of a fresh process, without the start of Python."""
     started = time.process_time()
     from pipelines.mix.simulator import simulate
 

@@ -3,7 +3,7 @@
 python benchmarks/optimizers.py [--quick]
 
 The text is Python's own standard library, a token a byte, so the script needs nothing but this project. Every contender
-is trained at each learning rate and seed, and stands at the learning rate that is best for it.
+is trained at each learning rate and seed, and is compared at its best learning rate.
 """
 
 import math
@@ -40,12 +40,12 @@ from arctic_model.training.plan import TrainingPlan
 
 T, SEQUENCES = 128, 16
 SEPARATOR = 256
-"""Stands before every document; ids below are bytes."""
+"""Precedes every document; ids below are bytes."""
 CONTENDERS = [("adamw", "wsd"), ("adamw", "cosine"), ("muon", "wsd"), ("muon", "cosine")]
 WARMUP, DECAY, FINAL = 0.1, 0.2, 0.1
 """Shares of all tokens that warm up and, with WSD, decay; the last rate as a share of the peak."""
 HELD_OUT = 20
-"""One file in so many is kept from training."""
+"""One file in this many is held out from training."""
 HELD_OUT_ROWS = 128
 GOAL = "the best held-out bits per byte is the default"
 
@@ -112,7 +112,7 @@ def print_table(outcomes: Mapping[Run, Outcome], rates: Sequence[float], seeds: 
 
 
 def print_seconds(outcomes: Mapping[Run, Outcome]) -> None:
-    """Two runs share the machine, one core each: the ratio says more than the milliseconds."""
+    """Two runs share the machine, one core each: the ratio is more reliable than the milliseconds."""
     steps = {
         name: median(outcome.step_s for run, outcome in outcomes.items() if run.optimizer == name)
         for name in ("adamw", "muon")
@@ -130,7 +130,7 @@ def mean_bits(outcomes: Mapping[Run, Outcome], names: tuple[str, str], rate: flo
 
 
 def trained(run: Run) -> Outcome:
-    """One training, in a process of its own on one core."""
+    """One training, in a separate process on one core."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
@@ -211,7 +211,7 @@ def source_files(held_out: bool) -> Iterator[bytes]:
 
 
 def batch_of(rows: np.ndarray) -> Batch:
-    """What follows a separator is another document: no token looks or is predicted across it."""
+    """Text after a separator is another document: no token attends or predicts across it."""
     ids, targets = rows[:, :-1], rows[:, 1:].copy()
     targets[targets == SEPARATOR] = -1
     begins = ids == SEPARATOR

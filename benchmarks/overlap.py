@@ -1,12 +1,13 @@
-"""How much of the experts' exchanges hides behind the dense path, forward and backward, and what it saves.
+"""The share of the experts' exchanges that hides behind the dense path, forward and backward, and the time that it
+saves.
 
 Two gloo workers with half of the experts each run four Arctic layers. The wire is slow on purpose: rows arrive a delay
-after the later of the two workers launched. The same passes run in the serial order, which waits for every exchange
-where it is launched, and in ours; outputs and gradients must be equal to the bit. The share hidden is what training
-logs as `train/comm_hidden_frac`: waiting for the other worker, who may be late, is told apart.
+after the later of the two workers launched. The same passes run in the serial order, which waits for every exchange at
+its launch, and in ours; outputs and gradients must be equal to the bit. The hidden share is what training logs as
+`train/comm_hidden_frac`: waiting for the other worker, who may be late, is counted separately.
 
 With a CUDA device one worker sends its rows to itself through pinned memory of the host: real bytes over real copy
-engines beside the kernels, a proxy for a network.
+engines in parallel to the kernels, a proxy for a network.
 """
 
 import sys
@@ -58,14 +59,14 @@ GPU_LAYERS = ArcticConfig(
     expert_size=4864,
     max_positions=GPU_LENGTH,
 )
-"""Arctic's own layer, with as many experts as one card holds beside it."""
+"""Arctic's own layer, with as many experts as one card holds with it."""
 ALL_TO_ALL = dist.all_to_all_single
 Exchange = Callable[..., Any]
 
 
 class SlowWire:
     """All-to-alls whose rows arrive `delay_s` after the last worker launched. The counts of rows are not delayed: the
-    delay stands for their volume."""
+    delay represents their volume."""
 
     def __init__(self) -> None:
         self.delay_s = 0.0
@@ -83,7 +84,7 @@ class SlowWire:
         return work
 
     def _deliver(self) -> None:
-        """Tell each exchange when its rows are here: they come in the order in which they were sent."""
+        """Notify each exchange when its rows are here: they come in the order in which they were sent."""
         while True:
             work = self._arriving.get()
             time.sleep(max(0.0, work.due - time.perf_counter()))
@@ -91,7 +92,7 @@ class SlowWire:
 
 
 class SlowWork:
-    """Stands for the handle that torch returns, and for its future."""
+    """Replaces the handle that torch returns, and its future."""
 
     def __init__(self, work: Any, delay_s: float, arriving: "SimpleQueue[SlowWork]") -> None:
         self._work = work
@@ -119,7 +120,7 @@ class SlowWork:
 
 
 def _nobody_asked(_: Any) -> None:
-    """The serial order does not ask when rows land: it stands still until they do."""
+    """The serial order does not ask when rows arrive: it blocks until they do."""
 
 
 class Loopback:
@@ -164,7 +165,7 @@ class Loopback:
 
 
 def without_exchange(received: Tensor, sent: Tensor, *others: Any, **options: Any) -> Any:
-    """No row travels: a worker computes on its own rows, as many as would have come. Counts of rows travel."""
+    """No row travels: a worker computes on its own rows, the same number as would have come. Counts of rows travel."""
     if received.dim() == 1:
         return ALL_TO_ALL(received, sent, *others, **options)
     common = min(len(received), len(sent))
@@ -221,8 +222,8 @@ class Trial:
 
     @property
     def cost(self) -> float:
-        """What the exchanges add to a pass, as a share of their time on the wire: with everything that the pass does
-        for them, from copies of rows to waiting for a late worker. 0 if they cost nothing, 1 if nothing hides."""
+        """The cost of the exchanges to a pass, as a share of their time on the wire: including all work of the pass for
+        them, from copies of rows to waiting for a late worker. 0 if they cost nothing, 1 if nothing hides."""
         wire_s = sum(each.wire_s for each in self.overlaps) / len(self.overlaps) / self.num_workers
         added = (ours - without for ours, without in zip(self.ours_s, self.without_s, strict=True))
         return median(added) / wire_s

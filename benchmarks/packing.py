@@ -1,11 +1,10 @@
-"""Packing and encoding: how full rows are and how fast they are made; encoding against the libraries; one token found
-among 10^8.
+"""Packing and encoding: fill and speed of rows; encoding against the libraries; lookup of one token among 10^8.
 
 Lengths are log-normal with a median of 600 tokens and sigma 1.1, as of English web pages. Peers of packing, each
 restated from its definition:
 
     first fit       documents in order, each into the first row with room
-    next fit        documents in order, a new row where the last has no room
+    next fit        documents in order, a new row when the last has no room
     concatenate     all documents end to end, cut every T + 1 ids: nothing is empty, documents are cut
 
 Encoding goes from Parquet to packed shards with their index. Its peers encode texts in memory, one after the other:
@@ -81,7 +80,7 @@ def packing(num_documents: int, repeats: int) -> None:
     print(f"{num_documents:,} documents, {lengths.sum():,} tokens, rows of {ROW:,}")
     for name, work in contenders.items():
         rows, cut = work(lengths)
-        # Ids that stand twice, where a document goes on in another row, are not counted as filling.
+        # Repeated ids, of a document that continues in another row, are not counted as filling.
         print(
             f"  {name:32} {lengths.sum() / (rows * ROW):8.3%} filled, {cut / num_documents:7.2%} documents cut, "
             f"{num_documents / timings[name].median:11,.0f} documents/s (spread {timings[name].spread:.0%})"
@@ -266,7 +265,7 @@ def memory(folder: Path, copies: tuple[int, int]) -> None:
 
 
 def searching(folder: Path) -> None:
-    """Milliseconds from a position to document, URL and WARC record, everything opened anew each time."""
+    """Milliseconds from a position to document, URL and WARC record, with all files opened again each time."""
     artifacts = one_large_corpus(folder)
     for position in np.random.default_rng(1).integers(0, TOKENS_SEARCHED, 3).tolist():
         find_token(artifacts, "web", position)

@@ -1,9 +1,9 @@
-"""The type of a page: how often the classifier of the extraction is right, by cross-validation; `--write` fits it anew.
+"""The type of a page: accuracy of the extraction's classifier, by cross-validation; `--write` fits it again.
 
 The examples are the pages of WCXB that are not held out, of seven types which their annotators gave them, and annotated
 pages of trafilatura's evaluation set, nearly all of them articles, with the weight ARTICLE_WEIGHT. The model is a
-multinomial logistic regression of scikit-learn over the features of the module `page_type`. The peer
-is what the pages say of themselves: the type of their first known schema.org or Open Graph mark.
+multinomial logistic regression of scikit-learn over the features of the module `page_type`. The peer is the pages' own
+metadata: the type of their first known schema.org or Open Graph mark.
 """
 
 import argparse

@@ -37,7 +37,7 @@ def write_file(context: StageContext, artifacts: Mapping[str, Artifact]) -> Mapp
 
 
 def graph(num_stages: int) -> Stage:
-    """The last stage of a graph of about so many."""
+    """The last stage of a graph of about this many."""
     ends: dict[str, Stage] = {}
     for chain in range(num_stages // len(STEPS)):
         inputs: dict[str, Stage] = {}

@@ -60,7 +60,8 @@ EDITS = (substitute, insert, prefix, cut_tail, reorder)
 
 
 def planted(texts: Sequence[str], seed: int = 0) -> list[str]:
-    """The texts; edits of three in ten of them; and as many pages that share up to half of their words with others."""
+    """The texts; edits of three in ten of them; and the same number of pages that share up to half of their words with
+    others."""
     draw = random.Random(seed)
     found = list(texts)
     for text in draw.sample(list(texts), int(len(texts) * 0.3)):
@@ -85,7 +86,7 @@ def boilerplate(texts: Sequence[str], count: int, draw: random.Random) -> list[s
 
 
 def write_corpus(texts: Sequence[str], folder: Path, num_shards: int) -> list[Document]:
-    """What source and filter leave of `texts`: documents/ and filtered/ under `folder`."""
+    """The output of source and filter for `texts`: documents/ and filtered/ under `folder`."""
     documents = [Document(text, f"page/{number}", "benchmark") for number, text in enumerate(texts)]
     for shard in range(num_shards):
         part = documents[shard::num_shards]

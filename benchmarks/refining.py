@@ -68,7 +68,7 @@ def run(stage: Stage, folder: Path, made: dict[str, Artifact]) -> dict[str, floa
 
 
 def score_texts(files: list[Path], texts: list[tuple[str, str]]) -> None:
-    """Score alone, without files: what one text costs."""
+    """Score alone, without files: the cost of one text."""
     recipe = load_corpus(RECIPE, [f"source.inputs.1.paths={[str(file) for file in files]}"])
     scorer = load_scorer(recipe.score, score.pin(recipe.score, RECIPE.parent), RECIPE.parent)
     for url, text in texts:

@@ -1,4 +1,4 @@
-"""mosaicml-streaming's side of loader.py, run by an interpreter that has it: its pins are not ours.
+"""mosaicml-streaming's side of loader.py, run by an interpreter that has it: its pins differ from ours.
 
 python streaming_peer.py ROWS.npy FOLDER BATCH: writes the rows as MDS shards, prints its version, then answers each
 line of stdin, the name of a contender, with its CPU seconds and the sum of all ids that it gave.

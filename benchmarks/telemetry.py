@@ -1,6 +1,6 @@
-"""What telemetry costs a training step: CPU time of steps of the quickstart model on one core, every other one with
-nothing in telemetry's place; of telemetry's own calls, which are too few to be seen there; and of the norm of the
-gradient, which is taken before every update.
+"""The cost of telemetry in a training step: CPU time of steps of the quickstart model on one core, every other one
+without telemetry; of telemetry's own calls, which are too few to be seen there; and of the norm of the gradient, which
+is computed before every update.
 
     python benchmarks/telemetry.py [--quick]
 """
@@ -75,7 +75,7 @@ GRADIENT_NORM = Engine.gradient_norm
 
 
 def batches(step: int) -> list[Batch]:
-    """Random ids: a step costs the same whatever it reads."""
+    """Random ids: the cost of a step does not depend on them."""
     ids = torch.randint(0, VOCABULARY, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(step % 8))
     positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
     corpora = torch.eye(3, dtype=torch.bool)[:, torch.arange(SEQUENCES) % 3]
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def seconds_of_calls(steps: int) -> float:
-    """CPU seconds of what a step of one pass asks of telemetry, in the mean."""
+    """Mean CPU seconds of telemetry's calls in a step of one pass."""
     telemetry = Telemetry(torch.device("cpu"), ExpertGroup(), Work(SEQUENCES * LENGTH, 10**10, None), 1)
     began = time.process_time()
     for _ in range(steps):

@@ -1,17 +1,17 @@
 """One training step: our experts, Hugging Face's and DeepSpeed's in the same backbone, and the dense floor.
 
-Width 256, 6 layers, 4 heads, vocabulary 4096, 4 sequences of 256 random tokens, the dense MLP beside top-2 experts,
-fused AdamW, 2 threads. Every contender is a process of its own (oneDNN's cache of kernels spoils shared ones) and they
-step in turn, so that a busy machine is busy for all. Whole steps, and forward and backward of one layer's expert block
-alone, router included:
+Width 256, 6 layers, 4 heads, vocabulary 4096, 4 sequences of 256 random tokens, the dense MLP in parallel to top-2
+experts, fused AdamW, 2 threads. Every contender is a separate process (oneDNN's cache of kernels spoils shared ones)
+and they step in turn, so that a busy machine is busy for all. Whole steps, and forward and backward of one layer's
+expert block alone, router included:
 
     ours         arctic_model
     mixtral      transformers' MixtralSparseMoeBlock with its default, grouped_mm ("eager": its loop over experts)
     deepspeed    deepspeed.moe.layer.MoE, drop_tokens=False
     dense        one MLP as wide as the experts that a token passes through
 
-With a GPU the same contenders, one after the other, at presets for one GPU: tokens/s, MFU against 989 TFLOP/s, and what
-the GPU did in our step.
+With a GPU the same contenders, one after the other, at presets for one GPU: tokens/s, MFU against 989 TFLOP/s, and a
+trace of the GPU in our step.
 """
 
 import json
@@ -41,7 +41,7 @@ SHAPES = {16: 512, 128: 128}
 """Width of an expert by number of experts."""
 GOALS = {True: {16: 1.5, 128: 1.5}, False: {16: 1.2, 128: 1.5}}
 """Our expert layer as a multiple of the better peer, by whether the processor has AMX and by number of experts. With
-AMX products are so fast that what surrounds them decides."""
+AMX, products are so fast that the surrounding operations decide."""
 BATCH, LENGTH = 4, 256
 H100_BFLOAT16_FLOPS = 989e12
 """Dense, per second: data sheet of the H100 SXM."""
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def available() -> list[str]:
-    """Contenders whose package is here; says loudly which are not."""
+    """Contenders whose package is installed; names the missing ones loudly."""
     for name, package in NEEDED.items():
         if package and not find_spec(package):
             print(f"!! {name} IS NOT MEASURED: the package {package} is not installed")
@@ -239,7 +239,7 @@ def goal_words(goals: Mapping[int, float]) -> list[str]:
 
 
 def on_gpu(names: list[str], steps: int) -> None:
-    """One contender after the other: two models of this size do not fit beside each other."""
+    """One contender after the other: two models of this size do not fit together."""
     for name in GPU_PRESETS:
         config = preset(name)
         setting = Setting(config, (GPU_BATCH, config.max_positions), "cuda", "bfloat16")

@@ -1,6 +1,6 @@
-"""One contender of train_step.py in a process of its own: `train_step_contender.py NAME`.
+"""One contender of train_step.py in a separate process: `train_step_contender.py NAME`.
 
-Answers each line of stdin, a JSON object, with a line of JSON. `{"build": setting}` makes the model anew and warms it
+Answers each line of stdin, a JSON object, with a line of JSON. `{"build": setting}` makes the model again and warms it
 up; `{"step": n}` gives the seconds of n whole steps, `{"experts": n}` those of n passes, forward and backward, of the
 expert block of the first layer alone, `{"profile": n}` the share of each kind of GPU work in n steps.
 """
@@ -38,7 +38,7 @@ GPU_WORK = {
     "routing and rows": r"sort|radix|scan|topk|index|gather|scatter|histogram|bincount",
     "copies": r"memcpy|memset|copy",
 }
-"""Kinds of GPU work and what their kernels' names hold, the first that fits; all else is elementwise or a reduction."""
+"""Kinds of GPU work and parts of their kernels' names, the first that fits; all else is elementwise or a reduction."""
 
 
 class HuggingFaceBlock(nn.Module):
@@ -68,7 +68,7 @@ class DeepSpeedBlock(nn.Module):
         super().__init__()
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-        # What makes it importable without a compiler.
+        # The stub that makes it importable without a compiler.
         from arctic_model.training.engine.deepspeed_setup import import_deepspeed
 
         expert = SwiGLUModule(config.hidden_size, config.expert_size)
@@ -102,7 +102,7 @@ class SwiGLUModule(nn.Module):
 
 
 class DenseBlock(SwiGLUModule):
-    """What a token passes through of the experts, as one MLP of that width: the floor."""
+    """The active width of the experts, as one MLP: the floor."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         return swiglu_mlp(tokens, self.w1.weight, self.w2.weight, self.w3.weight)
@@ -176,8 +176,8 @@ class Contender:
             for parameter in self.model.parameters():
                 if parameter.dim() > 1:
                     nn.init.normal_(parameter, std=self.config.init_std)
-            # Tokens that differ in every layer, and so loads as even as under a balance loss: an untrained router
-            # sends most of what is alike to a few experts.
+            # Tokens that differ in every layer, so that loads are as even as under a balance loss: an untrained router
+            # sends most similar tokens to a few experts.
             nn.init.normal_(self.model.embed_tokens.weight)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
         for _ in range(WARM_UP_STEPS):
@@ -211,7 +211,7 @@ class Contender:
         return seconds
 
     def profile(self, num_steps: int) -> dict[str, float]:
-        """Share of wall time of each kind of GPU work; what is left is the GPU waiting."""
+        """Share of wall time of each kind of GPU work; the rest is idle time of the GPU."""
         activities = [torch.profiler.ProfilerActivity.CUDA]
         with torch.profiler.profile(activities=activities) as profiled:
             seconds = sum(self.step() for _ in range(num_steps))
@@ -244,7 +244,7 @@ def build(name: str, setting: dict[str, Any]) -> Contender:
 
 
 def main() -> None:
-    # Libraries print to stdout; answers go to where stdout was.
+    # Libraries print to stdout; answers go to the original stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     contender = None

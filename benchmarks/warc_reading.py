@@ -1,7 +1,7 @@
 """Raw MB/s per core of reading WARC files, stored in four ways, against fastwarc alone and with its digest check.
 
-The pages are those shared beside the repository. Ours cuts records apart so that damage stays where it is, checks
-digests, and frees bodies from their encodings; fastwarc alone does the last only.
+The pages are those shared beside the repository. Ours cuts records apart so that damage stays local, checks digests,
+and decodes bodies; fastwarc alone does the last only.
 """
 
 import gzip

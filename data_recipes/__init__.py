@@ -1,4 +1,4 @@
-"""What to build: declared TOML pages, checked and frozen. Nothing here runs anything.
+"""Recipes: declared TOML pages, checked and frozen. Nothing here runs anything.
 
 >>> from pathlib import Path
 >>> from data_recipes import load_recipe

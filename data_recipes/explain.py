@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a page, in the words of the recipe: field as `--set` takes it, value and mend."""
+"""pydantic's errors about a page in the recipe's terms: field in the syntax of `--set`, value and remedy."""
 
 import difflib
 from collections.abc import Collection, Iterator, Sequence
@@ -15,7 +15,7 @@ BOUNDS = {
     "less_than": ("below", "lt", "Lower it."),
     "less_than_equal": ("at most", "le", "Lower it."),
 }
-"""pydantic's types of error about a bound: the word for it, its name in the error's context, and the mend."""
+"""pydantic's types of error about a bound: the word for it, its name in the error's context, and the remedy."""
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The files that a recipe names: what a job needs of the folder that is sent with it."""
+"""The files that a recipe names: those that a job needs of the folder that is sent with it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _module_files(text: str) -> Iterator[str]:
-    """Where the module of the class "package.module:Class" may be, and its package; nothing of other texts."""
+    """Possible files of the module of the class "package.module:Class", and its package; nothing of other texts."""
     if re.fullmatch(CLASS_NAME, text):
         module = text.partition(":")[0].replace(".", "/")
         yield from (f"{module}.py", f"{module}/__init__.py")

@@ -1,4 +1,4 @@
-"""TOML page to frozen model; every error names the file, the field, the value and the mend."""
+"""TOML page to frozen model; every error names the file, the field, the value and the remedy."""
 
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A resolved recipe with the pins of its inputs, as one canonical JSON page: what replay builds from."""
+"""A resolved recipe with the pins of its inputs, as one canonical JSON page: the input of a replay."""
 
 import json
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ Recipe = TypeVar("Recipe", CorpusRecipe, RunRecipe)
 
 @dataclass(frozen=True)
 class Lock:
-    """`run` is None for a single corpus. `pins` are by corpus: digests that fix what its inputs contain; `tokenizer`:
-    the same of the run's tokenizer, `weights` of the weights that it begins with. `earlier`: corpora that these are
-    deduplicated against and that are not their own. `folders`: where relative paths start, by corpus, and under ""
+    """`run` is None for a single corpus. `pins` are by corpus: digests that fix the content of its inputs; `tokenizer`:
+    the same of the run's tokenizer, `weights` of its initial weights. `earlier`: corpora that these are deduplicated
+    against and that are not their own. `folders`: folders from which relative paths start, by corpus, and under ""
     those of the run; they fix nothing."""
 
     run: RunRecipe | None

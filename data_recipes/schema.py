@@ -32,7 +32,7 @@ from data_recipes.steering import AmendmentSection, Segment, segments
 
 
 class SourceSection(Section):
-    """Where raw bytes come from and how text is extracted from them."""
+    """Sources of raw bytes, and extraction of text from them."""
 
     inputs: Annotated[list[Input], Field(min_length=1)]
     """Inputs of the corpus, read in order. The field `kind` selects the type of each."""
@@ -78,9 +78,9 @@ class DedupSection(Section):
     """Fraction of a document's n-grams that a better-ranked document contains, at which it is also a duplicate.
     Disabled if unset."""
     min_passage_words: Annotated[int, Field(ge=10, le=10_000)] | None = None
-    """Minimum length in words of repeated passages: runs of so many equal words stay in the first kept document that
-    has them and are cut from all others when text is read. Disabled if unset; Lee et al. (arXiv 2107.06499) cut 50
-    tokens."""
+    """Minimum length in words of repeated passages: equal runs of at least this many words stay in the first kept
+    document that has them and are cut from all others when text is read. Disabled if unset; Lee et al. (arXiv
+    2107.06499) cut 50 tokens."""
     max_line_documents: PositiveInt | None = None
     """Maximum number of kept documents with the same line, of three words or more. Lines of more documents are cut from
     all but the first. Disabled if unset."""
@@ -122,7 +122,7 @@ class CorpusRecipe(Section):
     description: str
     """One line about the corpus, shown in the report and in MLflow."""
     source: SourceSection
-    """Where raw bytes come from and how text is extracted."""
+    """Sources of raw bytes, and extraction of text from them."""
     score: ScoreSection = ScoreSection()
     """Measurements on every document."""
     annotate: list[AnnotateSection] = []
@@ -225,9 +225,9 @@ class EvaluateSection(Section):
     max_new_tokens: PositiveInt = 64
     """Maximum number of tokens of an answer to a text-to-SQL question. Tasks define their own limit."""
     every_tokens: Count = 0
-    """Score kept weights while training goes on, one checkpoint for every so many training tokens, so that each measure
-    has a curve within its phase. Only weights that `train.keep_weights_every_steps` keeps can be scored. 0 scores the
-    end of each phase alone."""
+    """Score saved weights during training, one checkpoint at each interval of this many training tokens, so that each
+    measure has a curve within its phase. Only weights that `train.keep_weights_every_steps` keeps can be scored. 0
+    scores the end of each phase alone."""
     tasks: list[NamedTask] = []
     """Additional tasks and suites to measure (suites: enterprise, academic, long_context,
     smoke), and tasks of your own:

@@ -1,4 +1,4 @@
-"""What every section of a recipe is built on."""
+"""Base classes and types of every section of a recipe."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,25 +9,25 @@ from arctic_errors import UserError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-"""What is no empty string, and no name of a file that could not be."""
+"""A string that is neither empty nor an impossible file name."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 2**63 - 1
-"""What a column of whole numbers holds."""
+"""The largest number that a column of whole numbers can hold."""
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What every generator of random numbers takes."""
+"""The range of seeds that every random number generator accepts."""
 
 
 class RecipeError(UserError, ValueError):
-    """A recipe is wrong: the message names the file, the field, the value and the mend."""
+    """A recipe is wrong: the message names the file, the field, the value and the remedy."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Marks a field that names where something lies, so that no key depends on it.
+    """Marks a field that names a location, so that no key depends on it.
 
     >>> from typing import Annotated
     >>> from data_recipes import Location, Section
@@ -47,7 +47,7 @@ class Section(BaseModel):
     )
 
     def as_params(self) -> dict[str, Any]:
-        """This section as plain data: what a stage puts into its key."""
+        """This section as plain data: the part of a stage's key."""
         return self.model_dump(mode="json")
 
     def identity(self) -> dict[str, Any]:

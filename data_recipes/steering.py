@@ -1,4 +1,4 @@
-"""Settings that change within a run: fields of `[train]` that a phase has of its own, and amendments from a step on."""
+"""Settings that change within a run: fields of `[train]` that a phase overrides, and amendments from a step on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class AmendmentSection(Section):
 
     from_step: PositiveInt
     """Last step before the change, counted from the first step of the run. The changes hold from the next step to the
-    end of the run, or to where a later phase or amendment sets the same field."""
+    end of the run, or until a later phase or amendment sets the same field."""
     train: dict[str, Any] = {}
     """Fields of `[train]` to change, such as `train.peak_lr = 0.001`. Fields that are no part of a stage's key, such as
     `checkpoint_every_steps`, need no amendment: change them in `[train]`."""
     weights: dict[str, Fraction] = {}
-    """Fraction per corpus of the tokens that are left of the phase; the fractions sum to 1. The next phase has weights
-    of its own. Empty leaves the phase's order as it is."""
+    """Fraction per corpus of the tokens that are left of the phase; the fractions sum to 1. The next phase uses its own
+    weights. Empty leaves the phase's order as it is."""
     weights_to: dict[str, Fraction] = {}
     """Fractions at the end of the phase, reached linearly from `weights` by tokens read. Empty keeps `weights`
     constant."""
@@ -87,7 +87,7 @@ def segments(
     amendments: Sequence[AmendmentSection],
     sequence_lengths: Sequence[int],
 ) -> tuple[tuple[Segment, ...], ...]:
-    """The segments of each phase, whose sequences have these lengths. Raises ValueError, with field and mend, if
+    """The segments of each phase, whose sequences have these lengths. Raises ValueError, with field and remedy, if
     overrides or amendments cannot work."""
     _require_ascending(amendments)
     run = _Run(train, list(enumerate(amendments, start=1)))

@@ -97,7 +97,7 @@ def _options(field: Schema, root: Schema) -> list[Schema]:
 
 
 def _values(field: Schema) -> list[Schema]:
-    """Schemas of what a list or a table holds."""
+    """Schemas of the items of a list or a table."""
     values = [field.get("items"), field.get("additionalProperties"), *field.get("patternProperties", {}).values()]
     return [value for value in values if isinstance(value, dict)]
 

@@ -2,7 +2,7 @@
 
     python examples/deduplicate_a_folder.py [FOLDER]
 
-FOLDER holds Parquet files with a column `text`. Without it, the example makes a small folder of its own.
+FOLDER holds Parquet files with a column `text`. Without it, the example makes a small folder.
 """
 
 import sys

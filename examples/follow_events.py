@@ -25,7 +25,7 @@ SQL = {
 
 
 def show(event: dict[str, Any]) -> None:
-    """Print what happens; `infra/events.py` lists where events go."""
+    """Print the events; `infra/events.py` lists their destinations."""
     match event["event"]:
         case "run_started":
             print(f"{event['run_id']}: {len(event['stages'])} stages")

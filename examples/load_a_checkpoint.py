@@ -1,4 +1,4 @@
-"""Load a checkpoint in the dtype you choose, and look at what the model predicts.
+"""Load a checkpoint in the dtype you choose, and look at the model's predictions.
 
 python examples/load_a_checkpoint.py CHECKPOINT      a folder with checkpoint.json, from a train stage's result
 python examples/load_a_checkpoint.py                 saves a small untrained model first, and loads that

@@ -2,7 +2,7 @@
 
     python examples/own_filter_rule.py
 
-A recipe names the class as "own_filter_rule:FewLinks", because this file lies beside it. The rule is applied to
+A recipe names the class as "own_filter_rule:FewLinks", because this file is in its folder. The rule is applied to
 documents that pass every limit of `[filter]`. Changing this file filters the corpus again, and scores nothing again.
 """
 

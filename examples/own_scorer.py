@@ -2,8 +2,8 @@
 
     python examples/own_scorer.py
 
-A recipe names the class as "own_scorer:Links", because this file lies beside it. Its columns stand in the result of the
-stage `score`, where limits and rules of your own (see own_filter_rule.py) read them. Changing this file scores the
+A recipe names the class as "own_scorer:Links", because this file is in its folder. Its columns are in the result of the
+stage `score`, and limits and rules of your own (see own_filter_rule.py) can read them. Changing this file scores the
 corpus again.
 """
 

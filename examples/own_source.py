@@ -2,7 +2,7 @@
 
     python examples/own_source.py [FOLDER_OF_NOTES]
 
-A recipe names the class as "own_source:MarkdownNotes", because this file lies beside it. Changing a note rebuilds the
+A recipe names the class as "own_source:MarkdownNotes", because this file is in its folder. Changing a note rebuilds the
 shard of that note alone; changing this file rebuilds the stage.
 """
 
@@ -33,7 +33,7 @@ class MarkdownNotes(Section):
     """Shorter notes are skipped."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, str]:
-        """The sha256 of every note, by name: it fixes what the input holds."""
+        """The sha256 of every note, by name: it fixes the content of the input."""
         notes = sorted((folder.path / self.path).glob("*.md"))
         if not notes:
             raise UserError(f"path = {self.path!r}: no .md file in {folder.path / self.path}. Name another folder.")

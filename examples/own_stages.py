@@ -15,7 +15,7 @@ from infra import Artifact, ShardResult, Stage, StageContext, map_shards, run
 
 
 def count_primes(limit: int, folder: Path) -> ShardResult:
-    """One shard, in a process of its own."""
+    """One shard, in a separate process."""
     primes = [number for number in range(2, limit) if all(number % divisor for divisor in range(2, number))]
     (folder / f"{limit}.txt").write_text("\n".join(map(str, primes)))
     return ShardResult({"primes": len(primes)})

@@ -1,7 +1,7 @@
 """Run any graph of stages durably on Ray, tracked in MLflow. Knows nothing of language models.
 
-A stage is a function that writes files and returns metrics; its result is committed under a key of what it computes, so
-running again reuses it:
+A stage is a function that writes files and returns metrics; its result is committed under a key of its inputs and
+parameters, so running again reuses it:
 
     >>> import tempfile
     >>> from infra import Stage, run

@@ -10,12 +10,13 @@ from typing import Any
 
 SCHEMA_VERSION = 2
 RELEASED = "released.json"
-"""Beside a manifest: the reason by path of each file that was removed since nothing needs it."""
+"""File next to a manifest: by path, the reason why a file that nothing needs was removed."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One committed file. `rows` and `footer_sha256`, of what places its pages, are known for Parquet."""
+    """One committed file. `rows` and `footer_sha256`, the digest of the footer with the offsets of its pages, are known
+    for Parquet."""
 
     path: str
     bytes: int
@@ -26,8 +27,8 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a stage made, from what, and how. `shards`: files, metrics and quarantine of each shard, by the key of what
-    it was made from."""
+    """The files of a stage, its inputs, and its provenance. `shards`: files, metrics and quarantine of each shard, by
+    the key of its inputs."""
 
     id: str
     name: str
@@ -66,7 +67,7 @@ class Manifest:
         return sum(entry.bytes for entry in self.files)
 
     def digests(self) -> dict[str, str]:
-        """sha256 by file path: what two builds of one stage must share."""
+        """sha256 by file path: equal for two builds of one stage."""
         return {entry.path: entry.sha256 for entry in self.files}
 
 
@@ -96,7 +97,7 @@ class Artifact:
 
     @property
     def made(self) -> float:
-        """When it was committed, in seconds: to tell the latest of several."""
+        """Time of the commit, in seconds: to choose the latest of several."""
         return self.folder.stat().st_mtime
 
     @cached_property

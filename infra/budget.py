@@ -1,7 +1,7 @@
 """Limits of a run in hours and money: a run that reaches one ends at its next commit.
 
-The process that runs the graph counts, and asks a stage that works to stop by a file in its state. The stage looks for
-it where it commits: after a shard, an item, a step of training. So nothing that was paid for is lost.
+The process that runs the graph counts, and asks a stage that works to stop by a file in its state. The stage checks it
+when it commits: after a shard, an item, a step of training. So nothing that was paid for is lost.
 """
 
 import time
@@ -19,14 +19,14 @@ class StoppedError(ArcticError, RuntimeError):
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one run; None where there is none. `price_per_worker_hour`: of a worker of a stage."""
+    """Limits of one run; None if there is none. `price_per_worker_hour`: of a worker of a stage."""
 
     max_hours: float | None = None
     max_cost: float | None = None
     price_per_worker_hour: float = 0.0
 
     def exceeded(self, hours: float, worker_hours: float) -> str:
-        """The limit that is reached after so many hours of the run and of its workers, in words; "" if none is."""
+        """The limit that is reached after these hours of the run and of its workers, in words; "" if none is."""
         if self.max_hours is not None and hours >= self.max_hours:
             return f"--max-hours {self.max_hours:g} is reached"
         cost = worker_hours * self.price_per_worker_hour

@@ -1,4 +1,4 @@
-"""What a stage's work is given: where to write, what survives, and how to speak to the one who watches."""
+"""The context of a stage's work: folders for output and state, and messages to the observer."""
 
 import json
 import secrets
@@ -16,7 +16,7 @@ Event = dict[str, Any]
 STOP = ".stop"
 """File in a stage's state that asks it to stop at its next commit, with the reason."""
 WARNINGS = "warnings.jsonl"
-"""In the folder `state` of a stage: what was warned of, in any attempt and by any worker."""
+"""File in the folder `state` of a stage: its warnings, of any attempt and any worker."""
 
 
 @dataclass
@@ -24,12 +24,12 @@ class StageContext:
     """One attempt of one stage.
 
     `out`: scratch folder whose files are committed when the work returns. `state`: folder that survives attempts.
-    `emit`: takes events; in a run they reach the event log, the live table and MLflow. `parallel`: whether shards
-    may be spread over the cluster, or run one after the other in this process. `capacity`: what the driver knows of the
-    cluster's size; None if the stage looks for itself. `siblings`: other results of this stage, whose shards may be
-    taken over. `earlier`: state folders of the stages that this one continues. `early`: what it reads of an unfinished
-    input, None if it reads none. `shards`: what is recorded of each shard
-    that has a key. `measured`: series of plain data about this build, by name.
+    `emit`: takes events; in a run they reach the event log, the live table and MLflow. `parallel`: whether shards may
+    be spread over the cluster, or run one after the other in this process. `capacity`: the driver's knowledge of the
+    cluster's size; None if the stage asks for itself. `siblings`: other results of this stage, whose shards may be
+    taken over. `earlier`: state folders of the stages that this one continues. `early`: the path that it reads of an
+    unfinished input, None if it reads none. `shards`: the recorded results of each shard that has a key. `measured`:
+    series of plain data about this build, by name.
 
     Example:
         >>> import tempfile
@@ -60,14 +60,14 @@ class StageContext:
     measured: dict[str, list[Any]] = field(default_factory=dict)
 
     def stop_reason(self) -> str:
-        """Why this stage is asked to stop at its next commit; "" if it is not."""
+        """The reason why this stage is asked to stop at its next commit; "" if it is not."""
         try:
             return (self.state / STOP).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
 
     def progress(self, done: float, total: float, unit: str) -> None:
-        """Tell how far the work is; rate and time left are worked out by the one who watches."""
+        """Report the progress of the work; the observer computes rate and time left."""
         self.emit({"event": "progress", "stage": self.stage_id, "done": done, "total": total, "unit": unit})
 
     def log_metrics(self, points: list[tuple[int, Mapping[str, float]]]) -> None:
@@ -82,7 +82,7 @@ class StageContext:
         )
 
     def log_file(self, file: Path) -> None:
-        """Publish a finished file of a folder beside `state`, where all workers see it. The folder stays as it is."""
+        """Publish a finished file of a folder next to `state`, where all workers see it. The folder stays as it is."""
         self.emit({"event": "file", "stage": self.stage_id, "path": str(file)})
 
     def warn(self, message: str) -> None:
@@ -102,7 +102,7 @@ class StageContext:
         return list(dict.fromkeys(json.loads(line) for line in lines if line.endswith("\n")))
 
     def measure(self, name: str, values: Sequence[Any]) -> None:
-        """Keep plain data about this build beside the result, such as its speed: no part of its bytes."""
+        """Store plain data about this build next to the result, such as its speed, outside of its hashed bytes."""
         self.measured[name] = list(values)
 
     def discard(self, folder: Path) -> None:

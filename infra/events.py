@@ -1,4 +1,4 @@
-"""The event log of a run: what happened, in order, in one file that the driver alone writes.
+"""The event log of a run: its events, in order, in one file that the driver alone writes.
 
 The live table, MLflow and the next run read it. Workers reach it through a channel, an actor that holds events
 until the driver takes them.
@@ -20,7 +20,7 @@ EVENTS = "events.jsonl"
 RUN_ID_VARIABLE = "ARCTIC_RUN_ID"
 """Names the next run of a process: a job's run has the name that `arctic submit` printed."""
 LIVE_ONLY = frozenset({"connecting", "progress", "waiting"})
-"""Events for the one who watches now; they are not kept."""
+"""Events for live observers only; they are not stored."""
 
 
 class HeldError(StoreError):
@@ -96,7 +96,7 @@ class Channel:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        # Beside the driver: elsewhere it would end with a machine that leaves, and the run with it.
+        # On the driver's machine: elsewhere it would end with a machine that leaves, and the run with it.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {"num_cpus": 0, "max_concurrency": 1, "scheduling_strategy": here}
         self._buffer: Any = ray.remote(_Buffer).options(**options).remote()

@@ -23,7 +23,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What a shard returns besides its files: plain metrics, and the records it set aside.
+    """The results of a shard besides its files: plain metrics, and the records it set aside.
 
     Example:
         >>> from infra import ShardResult
@@ -55,7 +55,7 @@ def map_shards(
     that die are replaced up to `preemptions` times a shard; an exception of `work` fails the stage, finished shards
     stay. File names are the work's own, so they carry the shard's number.
 
-    `keys` name what each shard is made from (`shard_key`). With them, a shard that another result of this stage has is
+    `keys` name the inputs of each shard (`shard_key`). With them, a shard that another result of this stage has is
     taken from there, so that a changed input costs the shards it touches.
 
     Example:
@@ -102,7 +102,7 @@ def map_shards(
 
 
 def forget_shards(context: StageContext, numbers: Sequence[int]) -> None:
-    """Have the next attempt of this stage do these shards again; what this one collected of them stays."""
+    """Have the next attempt of this stage repeat these shards; their results in this attempt stay."""
     for number in numbers:
         context.discard(_folder(context, number))
 
@@ -113,7 +113,7 @@ def shard_key(number: int, params: object, *digests: str) -> str:
 
 
 def _folder(context: StageContext, number: int) -> Path:
-    """Where shard `number` is kept once it is finished."""
+    """Folder of shard `number` once it is finished."""
     return context.state / "shards" / f"{number:06d}"
 
 

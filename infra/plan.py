@@ -1,4 +1,4 @@
-"""What a run would do, stage by stage, and why. Needs neither a cluster nor the network."""
+"""The plan of a run, stage by stage, with reasons. Needs neither a cluster nor the network."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ from infra.store import Store
 
 
 class SelectionError(UserError, ValueError):
-    """`--until` or `--only` names nothing, or leaves out what is needed."""
+    """`--until` or `--only` matches nothing, or leaves out a required stage."""
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage with what will be done: `artifact` is the committed result if it is reused.
+    """One stage with its action: `artifact` is the committed result if it is reused.
 
     `expected_s`, `expected_bytes` and `expected_worker_hours`: duration, size and, if it was counted, time of all
-    workers of the newest result of this stage's name and subject, whatever its parameters; None if the store has none.
+    workers of the newest result of this stage's name and subject, with any parameters; None if the store has none.
     """
 
     stage: Stage
@@ -36,7 +36,7 @@ class PlannedStage:
 
     @property
     def warnings(self) -> list[str]:
-        """What the stage warned of when its result was built; empty if it is to be built."""
+        """Warnings of the stage from when its result was built; empty if it is to be built."""
         return list(self.artifact.manifest.provenance.get("warnings", ())) if self.artifact else []
 
 
@@ -57,16 +57,16 @@ def plan(store: Store, targets: Sequence[Stage]) -> list[PlannedStage]:
         before = latest.get((stage.name, stage.subject))
         reason = _why(stage, before)
         if store.state(stage).exists():
-            reason += "; goes on where an earlier attempt stopped"
+            reason += "; continues an earlier attempt"
         elif any(folder.exists() for folder in store.earlier(stage)):
-            reason += "; goes on from the work before the change"
+            reason += "; continues the work before the change"
         expected = (before.seconds, before.bytes, before.metrics.get("worker_hours")) if before else ()
         planned[stage.key] = PlannedStage(stage, "build", reason, None, *expected)
     return list(planned.values())
 
 
 def notes(artifact: Artifact, stage: Stage) -> list[str]:
-    """What to know before `artifact` is used for `stage`: that it was built on a machine that may give other bits."""
+    """Notes on using `artifact` for `stage`: that it was built on a machine that may give different bits."""
     if not stage.machine_dependent:
         return []
     changed = differences_of_machines(artifact.manifest.provenance.get("arithmetic", {}), arithmetic())
@@ -83,7 +83,7 @@ def select(stages: Mapping[str, Stage], until: str | None = None, only: str | No
     option, name_pattern = ("--until", until) if until is not None else ("--only", only)
     if name_pattern is None:
         return list(stages.values())
-    # Ids carry brackets (train[2]), which are to be read as they stand.
+    # Ids contain brackets (train[2]), which are matched literally.
     pattern = name_pattern.replace("[", "[[]")
     selected = [
         stage for stage in stages.values() if any(fnmatch.fnmatchcase(name, pattern) for name in (stage.name, stage.id))
@@ -116,7 +116,7 @@ def require_inputs(planned: Sequence[PlannedStage], selected: Sequence[Stage]) -
 
 
 def _latest(store: Store) -> dict[tuple[str, str], Manifest]:
-    """The committed result of each stage that was made last, to say what changed since."""
+    """The latest committed result of each stage, to explain its changes."""
     latest: dict[tuple[str, str], Artifact] = {}
     for artifact in store.artifacts():
         identity = (artifact.manifest.name, artifact.manifest.subject)

@@ -1,8 +1,8 @@
 """Run a planned graph: each stage a Ray task that waits for the manifests of its inputs; bytes stay in the store.
 
-A stage that raises fails its own descendants and nobody else. A worker or node that dies is replaced on another
-budget than an error. Whatever was committed stays, so resuming is running again. A stage that no machine can hold yet
-waits for one: see `infra.resources.capacity`.
+A stage that raises fails its own descendants and nobody else. A worker or node that dies is replaced on another budget
+than an error. Committed results stay, so you resume by running again. A stage that no machine can hold yet waits for
+one: see `infra.resources.capacity`.
 """
 
 import shutil
@@ -87,8 +87,8 @@ def run_inline(
 def build(stage: Stage, store: Store, emit: Emit, capacity: Capacity | None, *upstream: Artifact) -> Artifact:
     """One attempt of one stage, or the result of another run that builds the same stage now.
 
-    `capacity` of the cluster that shards may be spread over; None where all is done in this process. Raises what the
-    work raises.
+    `capacity` of the cluster that shards may be spread over; None if all work is done in this process. Raises the
+    exceptions of the work.
     """
     with store.building(stage, _Queue(stage, emit)) as turn:
         if turn.committed:
@@ -163,7 +163,7 @@ def _attempt(
 
 
 class _Queue:
-    """Tells at intervals that a stage waits for the run that builds it."""
+    """Reports at intervals that a stage waits for the run that builds it."""
 
     def __init__(self, stage: Stage, emit: Emit) -> None:
         self._stage, self._emit = stage, emit
@@ -190,7 +190,7 @@ class _Waits:
             self._started.add(event["stage"])
 
     def check(self, stage: Stage, outcome: Outcome) -> None:
-        """Tell how long `stage` waits for a machine, if it does. Raises CapacityError if that is in vain."""
+        """Report how long `stage` waits for a machine, if it does. Raises CapacityError if that is in vain."""
         is_ready = all(needed.id in outcome.artifacts for needed in stage.inputs.values())
         # A task without resources has room anywhere: it starts as soon as its worker process does.
         if stage.id in self._started or not is_ready or stage.resources.task == Demand():
@@ -238,7 +238,7 @@ def _meter(planned: Sequence[PlannedStage], budget: Budget) -> Meter:
 
 
 def _follow(posting: Posting, channel: Channel, waits: _Waits, limiter: _Limiter, outcome: Outcome, emit: Emit) -> None:
-    """Pass on what the stages tell, until each of them has its result or none."""
+    """Pass on the messages of the stages, until each of them has its result or none."""
     import ray
 
     posting.post()

@@ -1,4 +1,4 @@
-"""Run a graph of stages durably and return what became of it: no terminal, no cluster that exists before.
+"""Run a graph of stages durably and return the outcome: without a terminal or a running cluster.
 
 Each run writes `runs/<run id>/` in its store: an event log, which MLflow is filled in from, and the files that describe
 the run. Every event also reaches `on_event`, in order: `run_started` first, `run_finished` last.
@@ -49,7 +49,7 @@ Status = Literal["built", "reused", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of one stage: its committed `artifact`, or the `error` that it failed with or waits for.
+    """The outcome of one stage: its committed `artifact`, or the `error` that it failed with or waits for.
 
     Example:
         >>> from infra import Stage, StageResult
@@ -83,7 +83,7 @@ class StageResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a run; `stages` by id, inputs first.
+    """The outcome of a run; `stages` by id, inputs first.
 
     Attributes:
         name: Name of the graph, and of its MLflow experiment.
@@ -91,7 +91,7 @@ class RunResult:
         store: Folder of the store.
         stages: Result of every stage by id.
         seconds: Duration of this run.
-        tracking_uri: Where MLflow keeps the run.
+        tracking_uri: MLflow address of the run.
         limit: The limit that ended the run, in words; "" if none did.
 
     Example:
@@ -167,7 +167,7 @@ def run(
         name: Name of the run's MLflow experiment.
 
     Returns:
-        What became of each stage. A stage that raises fails; the call does not raise.
+        The outcome of each stage. A stage that raises fails; the call does not raise.
 
     Raises:
         UserError: The store, the cluster or a package is not as the run needs it.
@@ -193,7 +193,7 @@ def execute(
     on_event: OnEvent | None = None,
     budget: Budget = UNLIMITED,
 ) -> RunResult:
-    """Run what is planned in a store that is open for writing, with its event log and MLflow.
+    """Run the planned stages in a store that is open for writing, with its event log and MLflow.
 
     Raises PackageError, before anything is built, if a stage cannot start on this machine for want of a package.
     """
@@ -259,8 +259,8 @@ def ignore(event: Event) -> None:
 
 
 def _require_packages(planned: Sequence[PlannedStage], address: str | None, watch: OnEvent) -> None:
-    """Refuse what this machine cannot run. Another cluster may have packages that this machine lacks: there each stage
-    looks for them before it starts."""
+    """Refuse stages that this machine cannot run. Another cluster may have packages that this machine lacks: there each
+    stage looks for them before it starts."""
     lacking = missing_packages(planned)
     if lacking and address is None and "RAY_ADDRESS" not in os.environ:
         raise PackageError("\n".join(lacking))

@@ -1,4 +1,4 @@
-"""A stage: one node of the graph, named by what it computes and nothing else.
+"""A stage: one node of the graph, named by its inputs and parameters and nothing else.
 
 `key = sha256(name, subject, version, params, keys of inputs)[:12]`. Resources, paths, worker counts and code are
 never in it, so moving a run to other machines finds the same results.
@@ -26,10 +26,10 @@ SCALARS = frozenset({type(None), bool, int, str})
 
 @dataclass(frozen=True)
 class Early:
-    """What a stage reads of an input that need not be finished: a path beside its result, which appears whole.
+    """The part of an unfinished input that a stage reads: a path next to its result, which appears atomically.
 
-    `input`: name of the input; `leaves`: names in the folder of results of that kind, any of which will do, such as
-    "1-0123456789ab.weights/step-00000400"; `mend`: what the user does if the input is finished without any of them.
+    `input`: name of the input; `leaves`: names in the folder of results of that kind, any of which suffices, such as
+    "1-0123456789ab.weights/step-00000400"; `mend`: the remedy if the input is finished without any of them.
     """
 
     input: str
@@ -45,8 +45,8 @@ class Early:
 class Stage:
     """A node of the graph. Building one runs nothing.
 
-    `work(context, inputs)` writes files under `context.out` and returns metrics. `params` are plain data and the
-    whole of what distinguishes two stages of one name, subject and version.
+    `work(context, inputs)` writes files under `context.out` and returns metrics. `params` are plain data and contain
+    everything that distinguishes two stages of one name, subject and version.
 
     Example:
         >>> from infra import Stage
@@ -70,10 +70,10 @@ class Stage:
     work: Work = field(default=None, compare=False)  # type: ignore[assignment]
     resources: Resources = NO_RESOURCES
     packages: tuple[str, ...] = ()
-    """Distributions beyond the project's own requirements that the work needs where it runs."""
+    """Distributions beyond the project's own requirements that the work needs on its machine."""
     machine_dependent: bool = False
-    """Whether the last bits of the result depend on the machine, as sums in floating point do. No part of the key:
-    such a result is used on other machines too, and the plan says so."""
+    """Whether the last bits of the result depend on the machine, as sums in floating point do. Not part of the key:
+    such a result is used on other machines too, and the plan mentions it."""
     continues: tuple[str, ...] = ()
     """Keys of stages of this name and subject whose unfinished work this one may go on from, best first: their state
     folders are `StageContext.earlier`. No part of the key."""
@@ -87,8 +87,8 @@ class Stage:
     step_metric: str = ""
     """Metric whose value is the step at which tracking logs all metrics of the result. No part of the key."""
     early: Early | None = None
-    """What this stage reads of an unfinished input: it begins as soon as that is there. In `work`, the artifact of that
-    input may then lack its files. No part of the key."""
+    """The part of an unfinished input that this stage reads: it begins as soon as that exists. In `work`, the artifact
+    of that input may then lack its files. No part of the key."""
     inline: bool = False
     """Whether the process that runs the graph can do the work itself: a graph of such stages needs no cluster. No part
     of the key."""
@@ -99,7 +99,7 @@ class Stage:
 
     @property
     def id(self) -> str:
-        """How people name this stage: `train[2]`, or `report` where there is one only."""
+        """The name of this stage for people: `train[2]`, or `report` if there is only one."""
         return f"{self.name}[{self.subject}]" if self.subject else self.name
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Run the tests of what changed since a commit: `python tests/changed.py [BASE]`.
+"""Run the tests of the files changed since a commit: `python tests/changed.py [BASE]`.
 
 The tests of `<package>/<folder>/<module>.py` lie in `tests/<package>/<folder>/`. A change in `docs/` or to a page of
 the root runs `tests/docs`, one in `examples/` the test of the examples. The tests of style always run.

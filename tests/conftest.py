@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Fixtures and settings of every test."""
 
 import gc
 import json
@@ -27,7 +27,7 @@ settings.load_profile("steady")
 
 ROOT = Path(__file__).parents[1]
 NODE_RESOURCES = {"cpu_pool": {"CPU": 2}, "gpu_pool": {"CPU": 2, "GPU": 4}}
-"""Of the machines that are simulated, instead of what the cloud's have: raylets prepare for every CPU."""
+"""Of the machines that are simulated, instead of the cloud's: raylets prepare for every CPU."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,7 +44,7 @@ def pytest_collection() -> Iterator[None]:
 class PoolsCluster:
     """A cluster of this machine with the pools of `ray_cluster.yaml`, and Ray's own autoscaler and simulated machines.
 
-    As `ray.cluster_utils.AutoscalingCluster`, but for what that has no way for: Ray's wheel lacks the base of its
+    As `ray.cluster_utils.AutoscalingCluster`, except for two limitations of it: Ray's wheel lacks the base of its
     configuration, and its start and end stop every Ray of the machine.
     """
 
@@ -75,7 +75,7 @@ class PoolsCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a driver needs to be let in."""
+        """The environment variables that authenticate a driver."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
 
     def wait(self) -> None:

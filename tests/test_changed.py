@@ -1,4 +1,4 @@
-"""`make check` runs the tests that lie where the changed file lies."""
+"""`make check` runs the tests in the folder of the changed file."""
 
 from pathlib import Path
 

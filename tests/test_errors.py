@@ -1,4 +1,4 @@
-"""Every exception of the packages hangs below one root, and what a user can mend below `UserError`."""
+"""Every exception of the packages is below one root, and errors that a user can fix are below `UserError`."""
 
 import ast
 import doctest
@@ -17,7 +17,8 @@ PACKAGES = ("arctic_model", "data_recipes", "infra", "pipelines")
 
 @cache
 def raised_classes() -> list[tuple[str, str]]:
-    """Module and name of every class that is named as an exception, in the source: no import decides what is seen."""
+    """Module and name of every class that is named as an exception, in the source: the result does not depend on
+    imports."""
     found = []
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Every example runs as a reader would run it, and prints what it is there to show."""
+"""Every example runs as a reader would run it, and prints its result."""
 
 import os
 import subprocess
@@ -22,9 +22,9 @@ SHOWN = {
     "read_packed_tokens.py": ["200 texts in"],
     "run_recipe.py": ["built   report", "eval/bits_per_byte"],
 }
-"""What each example prints, among other lines."""
+"""The expected output of each example, among other lines."""
 HIDDEN = {"own_stages.py": ["warning"]}
-"""What an example must not print."""
+"""Text that an example must not print."""
 
 
 def test_every_example_is_known_here() -> None:

@@ -1,4 +1,4 @@
-"""What the packages export: these names, documented with examples that run, typed, and light to import."""
+"""The exports of the packages: these names, documented with examples that run, typed, and light to import."""
 
 import doctest
 import importlib
@@ -64,7 +64,7 @@ def test_every_exported_name_is_documented_with_an_example(package: str, name: s
 
 @pytest.mark.parametrize("package", EXPORTED)
 def test_no_exported_name_is_that_of_a_module(package: str) -> None:
-    """Importing the module would put it in the place of the exported name."""
+    """Importing the module would replace the exported name."""
     modules = {path.stem for path in (ROOT / package).iterdir()}
     assert modules & set(EXPORTED[package].split()) == set()
 

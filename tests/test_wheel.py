@@ -31,7 +31,7 @@ def tracked(*folders: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the tracked files: an old build folder of the checkout would lend what is missing."""
+    """Built from a copy of the tracked files: an old build folder of the checkout would supply missing files."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for file in filter(lambda name: (ROOT / name).exists(), tracked()):

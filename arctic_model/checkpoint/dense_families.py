@@ -16,7 +16,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "qwen2": {"qkv_bias": True},
     "qwen3": {"qk_norm": True},
 }
-"""By `model_type`, what sets the family apart."""
+"""By `model_type`, the properties of the family."""
 NAMES = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",

@@ -6,7 +6,7 @@ from arctic_errors import ArcticError
 
 
 class CheckpointError(ArcticError, RuntimeError):
-    """A checkpoint cannot be used or written: the message names the file and the mend.
+    """A checkpoint cannot be used or written: the message names the file and the remedy.
 
     `damaged` is the file that is not as it was written, if that is the reason.
     """

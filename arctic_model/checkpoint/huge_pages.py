@@ -13,8 +13,8 @@ CACHE_LINE = 64
 def move_to_huge_pages(module: nn.Module) -> None:
     """Give all parameters of a module on a CPU new memory in one region of huge pages. Their values are not copied.
 
-    One core of an AMD EPYC reads 29 GB/s of such weights, and 15 of those in torch's pages of 4 KB. Without effect
-    where the system has no huge pages for a process that asks.
+    One core of an AMD EPYC reads 29 GB/s of such weights, and 15 of those in torch's pages of 4 KB. Without effect if
+    the system has no huge pages for a process that asks.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.numel()]
     if not hasattr(mmap, "MADV_HUGEPAGE") or not parameters:

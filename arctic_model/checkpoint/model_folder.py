@@ -99,7 +99,7 @@ def require_complete(folder: Path) -> ArcticConfig:
         The architecture.
 
     Raises:
-        CheckpointError: naming the file, the first tensors that are amiss, and the mend.
+        CheckpointError: naming the file, the first wrong tensors, and the remedy.
     """
     config, stored = read_config(folder), stored_weights(folder)
     expected = tensor_shapes(config)

@@ -3,15 +3,15 @@
     <folder>/config.json                              the architecture in Hugging Face's words
     <folder>/model.safetensors.index.json             name of tensor -> file
     <folder>/model-NNNNN-of-NNNNN.safetensors         float32 weights: embeddings, each layer, norm and head
-    <folder>/optimizer-NNNNN-of-NNNNN.safetensors     what the optimizer keeps: `<tensor>.exp_avg` and the like
+    <folder>/optimizer-NNNNN-of-NNNNN.safetensors     optimizer state: `<tensor>.exp_avg` and the like
     <folder>/training_state.json                      step, tokens, router load
     <folder>/checkpoint.json                          sha256 of every other file
 
-File names and offsets follow from the architecture alone. So every worker writes the slices that it holds
-straight to their positions, nothing is gathered, and a file is the same whatever the number of workers, the experts'
-split or the ZeRO stage; each worker reads back the slices that it needs. All workers must see the folder. A checkpoint
-is written under a temporary name, flushed, and renamed: it exists whole or not at all. Other engines read the first
-three files as a released model.
+File names and offsets follow from the architecture alone. So every worker writes the slices that it holds straight to
+their positions, nothing is gathered, and a file does not depend on the number of workers, the experts' split or the
+ZeRO stage; each worker reads back the slices that it needs. All workers must see the folder. A checkpoint is written
+under a temporary name, flushed, and renamed: it exists whole or not at all. Other engines read the first three files as
+a released model.
 """
 
 import hashlib
@@ -81,11 +81,12 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Retention:
-    """The checkpoints that stay when one is added: the `last` ones, the `best` ones by lowest mean_loss, and those of
-    `every` so many steps (0: none).
+    """The checkpoints that stay when one is added: the `last` ones, the `best` ones by lowest mean_loss, and those at
+    multiples of `every` steps (0: none).
 
-    The newest always stays. With `last` = 1 and `best` = 0 no other checkpoint is left if the newest is damaged.
-    Of every `weights_every` steps (0: none) the weights alone stay, in bfloat16, wherever their checkpoint goes.
+    The newest always stays. With `last` = 1 and `best` = 0 no other checkpoint is left if the newest is damaged. At
+    multiples of `weights_every` steps (0: none) the weights alone stay, in bfloat16, even if their checkpoint is
+    removed.
     """
 
     last: int = 2
@@ -124,7 +125,7 @@ class Checkpoint:
             This checkpoint.
 
         Raises:
-            CheckpointError: the same on every worker, with the first file that differs from what was written.
+            CheckpointError: the same on every worker, with the first file that has changed since it was written.
         """
         digests = [each for each in self._digests if not (weights_only and fnmatch(each[0], OPTIMIZER_FILES))]
         damaged = workers.sum(workers.together(lambda progress: self._damaged(digests, workers, progress)))
@@ -136,7 +137,7 @@ class Checkpoint:
     def _damaged(
         self, digests: Sequence[tuple[str, str]], workers: Workers, progress: Progress
     ) -> Int[Tensor, " files"]:
-        """1 for each file of this worker's part that differs from what was written, 0 for all others."""
+        """1 for each file of this worker's part that has changed since it was written, 0 for all others."""
         damaged = torch.zeros(len(digests), dtype=torch.int64)
         for number in range(workers.rank, len(digests), workers.size):
             name, digest = digests[number]
@@ -194,7 +195,7 @@ class Checkpoint:
 
 
 def open_weights(folder: str | Path, workers: Workers = ALONE, *, with_optimizer: bool = False) -> Checkpoint:
-    """Open the model in `folder` for reading: the one way for all who start from weights, here or elsewhere.
+    """Open the model in `folder` for reading: the only way to start from weights, here or elsewhere.
 
     `.config` of the result is the architecture, `.read(name)` a tensor by the released model's name, mapped into memory
     in the dtype of its file. Neither pickle nor code of the folder is read.
@@ -298,7 +299,7 @@ def file_sha256(file: Path, progress: Progress) -> str:
 
 
 def _chunks(file: Path) -> Iterator[memoryview]:
-    """The file's bytes, each chunk until the next is asked for."""
+    """The file's bytes, each chunk valid until the next is requested."""
     buffer = memoryview(bytearray(CHUNK_BYTES))
     with file.open("rb", buffering=0) as stream:
         while size := stream.readinto(buffer):
@@ -314,7 +315,7 @@ def _mean_loss(folder: Path) -> float:
 
 
 def _remove(folder: Path) -> None:
-    # Renamed first: a half removed checkpoint must not look like one. What NFS keeps of open files is removed when
+    # Renamed first: a half removed checkpoint must not look like one. NFS's leftovers of open files are removed when
     # training starts again.
     hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.removed")
     folder.rename(hidden)

@@ -2,7 +2,7 @@
 
 A dense model becomes a mixture that computes the same (Komatsuzaki et al. 2022, sparse upcycling, arXiv 2212.05055).
 With `layer_shape = "moe"` every expert is a copy of the dense MLP. In the other shapes the dense MLP stays, and the
-experts beside it are copies whose last matrix is zero.
+experts in parallel to it are copies whose last matrix is zero.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ SHARED = (
     *("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim", "rope_theta"),
     *("rms_norm_eps", "qk_norm", "qkv_bias", "tied_head", *config_json.YARN),
 )
-"""What the weights of attention, embeddings and norms fix."""
+"""Fields that the weights of attention, embeddings and norms fix."""
 OF_EXPERTS = ("num_experts", "expert_size", "top_k", "layer_shape", "moe_layer_frequency")
 
 

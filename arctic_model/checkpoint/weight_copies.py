@@ -3,7 +3,7 @@
     <folder>/config.json                              as in the checkpoint, with its dtype
     <folder>/model.safetensors.index.json             as in the checkpoint
     <folder>/training_state.json                      as in the checkpoint, if it has one: step, tokens, router load
-    <folder>/model-NNNNN-of-NNNNN.safetensors         bfloat16, but for the router's selection biases
+    <folder>/model-NNNNN-of-NNNNN.safetensors         bfloat16, except the router's selection biases
     <folder>/checkpoint.json                          sha256 of every other file
 
 A copy is a checkpoint that training cannot resume from, and a Hugging Face directory.

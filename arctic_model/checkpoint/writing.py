@@ -90,7 +90,7 @@ def write_checkpoint(
     Args:
         folder: the checkpoint; it appears whole or not at all.
         config: the architecture.
-        state: what training resumes from. None for a checkpoint of weights alone.
+        state: the training state to resume from. None for a checkpoint of weights alone.
         layout: the files.
         slices: over all workers every value must come exactly once.
         workers: the processes that write together.

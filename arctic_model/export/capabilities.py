@@ -1,4 +1,4 @@
-"""What each engine can compute: the one place that knows which models an engine cannot express, and why.
+"""The models that each engine can compute: the only module that knows which models an engine does not support, and why.
 
 `docs/export.md` has the same table for people, made from this one.
 """
@@ -13,7 +13,8 @@ from arctic_model.export.errors import ExportError
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that some models have: its name, whether a config has it, and by engine why it cannot be computed."""
+    """A property of some models: its name, whether a config has it, and by engine the reason why it is not
+    supported."""
 
     name: str
     is_used: Callable[[ArcticConfig], bool]
@@ -29,7 +30,7 @@ FEATURES: Sequence[Feature] = (
         lambda config: config.router_bias,
         {
             LLAMA_CPP: "its graph for Arctic has no bias of the router",
-            VLLM: "it routes by the gate alone, and does not say so",
+            VLLM: "it routes by the gate alone, without an error",
         },
     ),
     Feature(
@@ -51,7 +52,7 @@ LOADED_BY: Mapping[str, Sequence[str]] = {
 
 
 def refusals(config: ArcticConfig, engine: str) -> list[str]:
-    """What of a model `engine` cannot compute, with the reason, one line each."""
+    """The parts of a model that `engine` cannot compute, with the reason, one line each."""
     return [
         f"{feature.name}: {feature.refused[engine]}"
         for feature in FEATURES

@@ -1,10 +1,10 @@
-"""What can go wrong in an export."""
+"""Errors of an export."""
 
 from arctic_errors import ArcticError, UserError
 
 
 class ExportError(UserError, ValueError):
-    """A checkpoint cannot be exported as you asked: the message names the place, the value and the mend."""
+    """A checkpoint cannot be exported as you asked: the message names the place, the value and the remedy."""
 
 
 class ValidationError(ArcticError, RuntimeError):

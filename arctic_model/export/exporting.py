@@ -20,7 +20,7 @@ from arctic_model.model import ArcticModel
 
 MAX_NEW_TOKENS = 16
 COMPUTED_IN = {"bfloat16": "bfloat16", "float8_e4m3": "bfloat16"}
-"""By dtype of the weights, what the engine computes in; float32 for all others."""
+"""By dtype of the weights, the engine's dtype of computation; float32 for all others."""
 
 
 def export(checkpoint: Path, tokenizer: Path, out: Path, to: Format, dtype: str) -> Agreement:

@@ -1,4 +1,4 @@
-"""The formats of an export: what each is made of, and the engine that must agree with the model."""
+"""The formats of an export: the files of each, and the engine that must agree with the model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from arctic_model.kernels.fp8_blocks import BLOCK, quantize_blocks
 EXACT = ("embed_tokens", "lm_head", "block_sparse_moe.gate")
 """Modules whose matrices stay in bfloat16: few bytes, and a wrong choice of experts costs most."""
 SCALE = "_scale_inv"
-"""Behind the name of a matrix: what to multiply its blocks by."""
+"""Suffix of the name of a matrix: the factors of its blocks."""
 QUANTIZATION = {
     "quant_method": "fp8",
     "fmt": "e4m3",
@@ -39,7 +39,7 @@ def write_fp8(checkpoint: Checkpoint, tokenizer: Path, out: Path) -> None:
 
 
 def to_fp8(name: str, tensor: Tensor) -> Mapping[str, Tensor]:
-    """What stands for a tensor of the model: a matrix with its scales, or the tensor in bfloat16."""
+    """The FP8 form of a tensor of the model: a matrix with its scales, or the tensor in bfloat16."""
     if name.endswith(BIAS):
         return {name: tensor}
     if tensor.dim() == 1 or any(module in name for module in EXACT):

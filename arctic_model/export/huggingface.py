@@ -56,8 +56,8 @@ def write_directory(
 def huggingface_config(config: ArcticConfig, special: SpecialTokens) -> dict[str, Any]:
     """The content of an exported config.json.
 
-    `head_dim`, `rope_parameters` and `norm_topk_prob` repeat what follows from other fields, for engines that look
-    there alone.
+    `head_dim`, `rope_parameters` and `norm_topk_prob` repeat values that follow from other fields, for engines that
+    read only these.
     """
     content = config.to_huggingface()
     # The older name of `dtype`.

@@ -1,4 +1,4 @@
-"""The fixed texts by which an export is compared with its model: prose, code, SQL, and what tokenizers trip over."""
+"""The fixed texts by which an export is compared with its model: prose, code, SQL, and hard cases for tokenizers."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""What other engines must know of a tokenizer: the ids that begin, end and pad a text, and that a text has a begin."""
+"""Metadata of a tokenizer that other engines need: the ids that begin, end and pad a text, and that a text has a
+begin."""
 
 import json
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class SpecialTokens:
 def write_tokenizer(source: Path, out: Path) -> None:
     """Write the tokenizer of `source` into `out` so that other libraries begin a text as the model was trained.
 
-    `transformers` puts before a text what tokenizer.json says and does not look at `add_bos_token`.
+    `transformers` puts the special tokens of tokenizer.json before a text and ignores `add_bos_token`.
     """
     tokenizer, config = read_tokenizer(source)
     special = SpecialTokens.read(source)

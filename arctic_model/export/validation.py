@@ -1,4 +1,4 @@
-"""Compares an export with the model that it was made of: an engine loads it in a process of its own and answers.
+"""Compares an export with its source model: an engine loads it in a separate process and answers.
 
 The programs in `engines/` take a folder or file, a request and the file for the answer. The request is JSON:
 
@@ -32,7 +32,7 @@ from arctic_model.model import ArcticModel
 
 ENGINES = Path(__file__).parent / "engines"
 LOGIT_TOLERANCE = 1e-4
-"""Of float32, relative to the largest logit if that is above 1: what the order of sums changes."""
+"""Of float32, relative to the largest logit if that is above 1: the error of a different order of summation."""
 TIE = 1e-5
 """Two likeliest tokens that are closer, on the same scale, are no choice: the order of sums decides between them."""
 ERROR_LINES = 15
@@ -48,7 +48,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Request:
-    """What an engine is asked. `settings`: arguments of the engine's own."""
+    """A request to an engine. `settings`: arguments of the engine's own."""
 
     prompts: Sequence[Prompt]
     end: Sequence[int]
@@ -118,7 +118,7 @@ def ask_engine(engine: str, export: Path, request: Request, python: str = sys.ex
     Args:
         engine: name of a program in `engines/`, without its suffix.
         export: folder or file that it loads.
-        request: what to ask.
+        request: the prompts and options.
         python: interpreter of an environment that holds the engine.
 
     Raises:

@@ -1,7 +1,7 @@
 """Tensors of a checkpoint into safetensors files, layer by layer.
 
 One file holds one layer, as in the checkpoint. Its tensors are mapped into memory and converted one file at a time, so
-that memory holds the converted tensors of one layer, whatever the size of the model.
+that memory holds the converted tensors of one layer, for any size of the model.
 """
 
 import json
@@ -19,9 +19,9 @@ from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
 
 Conversion = Callable[[str, Tensor], Mapping[str, Tensor]]
-"""From a tensor with its name to the tensors that stand for it in the export."""
+"""From a tensor with its name to its tensors in the export."""
 BIAS = "e_score_correction_bias"
-"""Of a router, float32 whatever the dtype of the model."""
+"""Of a router, float32 for any dtype of the model."""
 
 
 def cast_to(dtype: torch.dtype) -> Conversion:
@@ -35,7 +35,7 @@ def write_weights(checkpoint: Checkpoint, out: Path, convert: Conversion) -> Non
     Args:
         checkpoint: as training writes it.
         out: an existing folder.
-        convert: what to write for a tensor of the checkpoint.
+        convert: the conversion of a tensor of the checkpoint.
     """
     total_size, files = 0, dict[str, str]()
     for file, names in tensors_by_file(checkpoint.config).items():

@@ -1,4 +1,4 @@
-"""What is asked of the engine, and the answer as it grows."""
+"""Requests to the engine, and their growing answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from arctic_model.inference.sampling import GREEDY, GenerationError, Sampling, c
 from arctic_model.inference.text_stream import TextStream
 
 Finish = Literal["stop", "end", "length", "cancelled"]
-"""A stop stands in the text, the model wrote an end id, there are `max_new_tokens`, or nobody waits any more."""
+"""The text contains a stop, the model wrote an end id, there are `max_new_tokens`, or the request was cancelled."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Request:
         max_new_tokens: limit of the answer.
         sampling: how each id is chosen.
         stops: texts that end the answer; it is cut before the first.
-        num_logprobs: of each new id, also the log-probabilities of so many likeliest ids; None for none at all.
-        scores_prompt: whether the ids of the prompt get log-probabilities too. They are then read anew.
+        num_logprobs: of each new id, also the log-probabilities of this many likeliest ids; None for none at all.
+        scores_prompt: whether the ids of the prompt get log-probabilities too. They are then read again.
 
     Raises:
         GenerationError: if the prompt or a stop is empty, or a number is out of its range.

@@ -2,10 +2,10 @@
 
     waiting requests -> prompts, read by a block of each a step -> up to `max_batch` answers, growing by an id a step
 
-A step reads a block of each prompt that is not read yet, of as many prompts as READ_IDS has room for, in one pass; then
-it adds an id to every answer that grows. So the weights are read once for several short prompts, and a long prompt
-holds up nobody for longer than that. Growing answers occupy the first slots, and prompts the next ones: the pass over
-all answers reads one contiguous part of memory. An answer that ends leaves its slot to the last one.
+A step reads a block of each unread prompt, of as many prompts as READ_IDS has room for, in one pass; then it adds an id
+to every growing answer. So the weights are read once for several short prompts, and a long prompt holds up nobody for
+longer than that. Growing answers occupy the first slots, and prompts the next ones: the pass over all answers reads one
+contiguous part of memory. An answer that ends leaves its slot to the last one.
 """
 
 from collections import deque
@@ -22,13 +22,13 @@ from arctic_model.inference.language_model import LanguageModel, added_mask, no_
 from arctic_model.inference.sampling import GenerationError
 
 READ_IDS = 256
-"""Once a pass reads so many ids of prompts, no other prompt joins it: 256 rows take the time of their arithmetic."""
+"""Once a pass reads this many ids of prompts, no other prompt joins it: 256 rows take the time of their arithmetic."""
 
 
 @dataclass(eq=False)
 class _Running:
     """A request in a slot. `num_read`: ids of its prompt that the slot holds; `num_shared`: those that are read as a
-    beginning of its own, whole blocks without the last id, which gives the first logits."""
+    separate prefix, whole blocks without the last id, which gives the first logits."""
 
     completion: Completion
     prompt: np.ndarray
@@ -45,8 +45,8 @@ class Engine:
     """Answers requests on one model, many at a time.
 
     The passes over a prompt have shapes that follow from the prompt alone. With `max_batch` = 1 so have those over the
-    answer: it is then the same to the bit in any company. In larger batches it is the same but for rounding, which may
-    decide between two ids that are equally probable.
+    answer: it is then the same to the bit in any company. In larger batches it is the same except for rounding, which
+    may decide between two ids that are equally probable.
 
     Args:
         model: reads ids and gives logits.
@@ -156,7 +156,7 @@ class Engine:
             room -= self._pieces()[-1].part.num_ids
 
     def _start(self, completion: Completion) -> _Running:
-        """Prepare the first free slot, with what any slot holds of the prompt's beginning."""
+        """Prepare the first free slot, with the part of the prompt's prefix that any slot holds."""
         prompt = np.array(completion.request.prompt, dtype=np.int64)
         num_shared = self._cache.blocks(len(prompt) - 1)
         reused = 0 if completion.request.scores_prompt else num_shared
@@ -172,7 +172,7 @@ class Engine:
         )
 
     def _pieces(self) -> list[Piece]:
-        """What this step reads of each prompt."""
+        """The ids of each prompt that this step reads."""
         return [
             self._cache.piece(
                 slot, each.prompt, each.num_read, each.num_shared, with_logits=each.completion.request.scores_prompt

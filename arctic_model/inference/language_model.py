@@ -1,4 +1,5 @@
-"""What decoding asks of a model. `ArcticDecoder` gives it for this project's models; other libraries can too."""
+"""The interface of a model for decoding. `ArcticDecoder` gives it for this project's models; other libraries can
+too."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -37,7 +38,8 @@ class SlotCache(Protocol):
         """One slot, of which the first `length` ids count: a pass over a batch of 1 writes behind them."""
 
     def rows(self, lengths: list[int]) -> CacheView:
-        """The first `len(lengths)` slots, of which so many ids count: a pass of one id a row writes behind them."""
+        """The first `len(lengths)` slots, with the number of valid ids in each: a pass of one id a row writes behind
+        them."""
 
     def parts(self, parts: Sequence[Part]) -> CacheView:
         """The slots of `parts`, one after the other as one row: a pass over a batch of 1 reads all parts in order, and
@@ -77,15 +79,15 @@ class LanguageModel(Protocol):
         keep: Int[Tensor, " n"],
         cache: Any = None,
     ) -> Float[Tensor, "n V"]:
-        """float32 logits of what follows the ids at `keep`, which counts through the B * T.
+        """float32 logits of the next id after the ids at `keep`, which counts through the B * T.
 
-        `mask` is added to the attention scores, 0 or -inf; its S keys are those that `cache`, a CacheView of the
-        model's own, holds after it has taken the new ones in.
+        `mask` is added to the attention scores, 0 or -inf; its S keys are those in `cache`, a CacheView of the model,
+        after the new ones were added.
         """
 
 
 def added_mask(visible: Tensor) -> Tensor:
-    """bool -> what is added to attention scores: 0 if a key is visible, else -inf."""
+    """bool -> the mask that is added to attention scores: 0 if a key is visible, else -inf."""
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 

@@ -11,7 +11,7 @@ from arctic_errors import UserError
 
 
 class GenerationError(UserError, ValueError):
-    """A request that cannot be answered: the message names the field, the value and the mend."""
+    """A request that cannot be answered: the message names the field, the value and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Sampling:
         temperature: 0 takes the likeliest id; otherwise ids are drawn from `softmax(logits / temperature)`.
         top_p: draws among the likeliest ids that together have this probability (Holtzman et al. 2020, arXiv
             1904.09751).
-        top_k: draws among so many of the likeliest ids; 0 for all.
+        top_k: samples from this many of the likeliest ids; 0 for all.
         min_p: draws among ids at least this share as probable as the likeliest (Nguyen et al. 2024, arXiv 2407.01082).
         seed: names the draws. Equal requests with equal seeds give equal ids, in any batch.
 
@@ -53,7 +53,7 @@ GREEDY = Sampling()
 
 
 def choose(logits: Float[Tensor, " V"], sampling: Sampling, number: int) -> int:
-    """Id `number` of an answer: the likeliest at temperature 0, else the one that its draw falls on.
+    """Id `number` of an answer: the likeliest at temperature 0, else the one that its random number selects.
 
     Raises:
         GenerationError: if the logits are not finite.
@@ -70,7 +70,7 @@ def choose(logits: Float[Tensor, " V"], sampling: Sampling, number: int) -> int:
 
 
 def probabilities(logits: Float[Tensor, " V"], sampling: Sampling) -> Float[Tensor, " V"]:
-    """Of each id at a temperature above 0; those that top_k, top_p or min_p leave out have none."""
+    """Of each id at a temperature above 0; those that top_k, top_p or min_p leave out get none."""
     weights = (logits / sampling.temperature).softmax(-1)
     if 0 < sampling.top_k < len(weights):
         weights = weights * (weights >= weights.topk(sampling.top_k).values[-1])

@@ -27,7 +27,7 @@ ENDLESS = 2**62
 
 @dataclass(frozen=True)
 class StreamWindow:
-    """What an endless sequence remembers.
+    """The memory of an endless sequence.
 
     Args:
         window: newest tokens that each token sees, itself included.
@@ -52,7 +52,7 @@ class StreamWindow:
         return self.sinks + self.window
 
     def require_within(self, max_positions: int) -> None:
-        """Raise GenerationError if distances exceed those that a model knows."""
+        """Raise GenerationError if distances exceed those that a model was trained on."""
         if self.size > max_positions:
             raise GenerationError(
                 f"window = {self.window} with sinks = {self.sinks}: the model has {max_positions} positions. Lower the "
@@ -66,7 +66,7 @@ class StreamDecoder(ArcticDecoder):
 
     Args:
         model: holds all experts.
-        window: what is remembered.
+        window: the tokens that the cache holds.
 
     Raises:
         GenerationError: if the window exceeds the model's positions.
@@ -125,7 +125,7 @@ class Stream:
 
     Args:
         model: an `ArcticModel` that holds all experts.
-        window: what is remembered.
+        window: the tokens that the cache holds.
 
     Raises:
         GenerationError: if the window exceeds the model's positions.

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 UNFINISHED = "\ufffd"
-"""Stands for bytes that are no whole character."""
+"""Placeholder for bytes that are not a whole character."""
 PENDING_IDS = 8
-"""A character has four bytes, hence at most four ids; what is still none after twice as many never becomes one."""
+"""A character has four bytes, hence at most four ids; ids that are no character after twice as many never become
+one."""
 
 
 class TextStream:
@@ -20,8 +21,8 @@ class TextStream:
         self._decode = decode
         self._stops = stops
         self._ids: list[int] = []
-        # Text of ids before `_read` is known. It is decoded again from `_start`, since how an id reads may depend on
-        # the one before it.
+        # Text of ids before `_read` is known. It is decoded again from `_start`, since the text of an id may depend on
+        # the previous one.
         self._start = self._read = 0
         self._tail = ""
         self._whole = ""
@@ -66,7 +67,7 @@ class TextStream:
 
 
 def first_stop(text: str, stops: Sequence[str]) -> int | None:
-    """Where the first of `stops` begins."""
+    """Offset of the first of `stops`."""
     return min((index for stop in stops if (index := text.find(stop)) >= 0), default=None)
 
 

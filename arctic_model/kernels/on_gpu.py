@@ -14,7 +14,7 @@ VOCABULARY_BLOCK = 4096
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Torch has kernels of its own for the norm."""
+    """Torch has separate kernels for the norm."""
     return torch.ops.aten._fused_rms_norm(x, [x.shape[-1]], weight.to(x.dtype), eps)  # type: ignore[no-any-return]
 
 

@@ -31,7 +31,7 @@ def _operator(arguments: str) -> Callable[[Function], Function]:
         def on_gpu(*values: Any) -> Any:
             if any(isinstance(value, Tensor) and value.dtype is torch.float64 for value in values):
                 return function(*values)
-            # Imports Triton, which exists beside CUDA builds of torch only.
+            # Imports Triton, which exists only with CUDA builds of torch.
             return getattr(importlib.import_module("arctic_model.kernels.on_gpu"), name)(*values)
 
         IMPLEMENTATIONS[name] = function

@@ -45,7 +45,7 @@ class PaddedGroups:
 
     @classmethod
     def of(cls, counts: list[int]) -> "PaddedGroups":
-        """The cheapest layout of groups of `counts` rows: one batch for an even load, and a product of its own for a
+        """The cheapest layout of groups of `counts` rows: one batch for an even load, and a separate product for a
         group much longer than the others."""
         rounded = -(-np.array(counts) // ROWS_MULTIPLE) * ROWS_MULTIPLE
         lengths = np.unique(rounded)

@@ -12,10 +12,10 @@ from arctic_model.kernels.rows import summed_by
 
 class TokenEmbedding(nn.Embedding):
     """A row of `weight` [V, D] for each token. The gradient of a row sums over all its tokens, and a frequent token has
-    many: the sum is in float32 whatever the dtype."""
+    many: the sum is in float32 for any dtype."""
 
     def reset_parameters(self) -> None:
-        """Draw the weights. On the meta device, where there are none, torch would import its compiler for that."""
+        """Draw the weights. On the meta device, which has no values, torch would import its compiler for that."""
         if not self.weight.is_meta:
             super().reset_parameters()
 

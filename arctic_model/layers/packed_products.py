@@ -1,7 +1,7 @@
 """Matrices with one input multiplied as one: the path of a GPU, which reads the input once and launches once.
 
-The weights stay parameters of their own. Each product copies them together, which costs as much as a few hundred rows
-of the input, and backward does so again instead of storing the copy.
+The weights stay separate parameters. Each product copies them together, which costs as much as a few hundred rows of
+the input, and backward does so again instead of storing the copy.
 """
 
 from collections.abc import Sequence

@@ -23,7 +23,7 @@ no other tensor gets its address."""
 
 @contextmanager
 def selective_recomputation() -> Iterator[None]:
-    """Inside, autograd stores a recomputation in place of each tensor that `recomputed` returns."""
+    """Inside, autograd stores a recomputation instead of each tensor that `recomputed` returns."""
     token = _recomputations.set({})
     try:
         with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):

@@ -24,7 +24,7 @@ def rotation(positions: Int[Tensor, "B T"], rope: Rope, dtype: torch.dtype = tor
 
 
 def frequencies(rope: Rope, device: torch.device) -> Float[Tensor, " pairs"]:
-    """float64: `theta^(-2i / head_dim)` of pair i (RoFormer, equation 15), divided by YaRN's factor where that applies
+    """float64: `theta^(-2i / head_dim)` of pair i (RoFormer, equation 15), divided by YaRN's factor if that applies
     (arXiv 2309.00071, equations 19 to 21)."""
     pairs = torch.arange(rope.head_dim // 2, device=device, dtype=torch.float64)
     unscaled: Tensor = rope.theta ** (-2 * pairs / rope.head_dim)

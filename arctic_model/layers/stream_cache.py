@@ -1,7 +1,7 @@
 """Keys and values of an endless sequence in constant memory: the first tokens and a window of the newest.
 
-Attention spends much of its weight on the first tokens, the sinks, whatever they hold. With them and a window, a model
-reads on without end (Xiao et al. 2023, StreamingLLM, arXiv 2309.17453). Positions count within the cache, so no
+Attention spends much of its weight on the first tokens, the sinks, regardless of their content. With them and a window,
+a model reads on without end (Xiao et al. 2023, StreamingLLM, arXiv 2309.17453). Positions count within the cache, so no
 distance exceeds those of training.
 
 One masked pass over many tokens gives the same as one pass a token: a key in the window is at its true distance, and
@@ -24,7 +24,7 @@ from arctic_model.rope import Rope
 @dataclass
 class StreamCache(LayerCache):
     """One layer of one sequence: `keys` and `values` [1, G, sinks + window, C], the window a ring, keys without their
-    rotation. `length` counts the tokens read so far, also those that are gone. `table` is the rotation of the places
+    rotation. `length` counts the tokens read so far, including evicted ones. `table` is the rotation of the positions
     in the cache, [1, sinks + window, 1, C / 2]."""
 
     rotates: ClassVar[bool] = True
@@ -39,7 +39,7 @@ class StreamCache(LayerCache):
 
     @property
     def window(self) -> int:
-        """Tokens beside the sinks."""
+        """Tokens in addition to the sinks."""
         return self.size - self.sinks
 
     def attend(
@@ -59,7 +59,7 @@ class StreamCache(LayerCache):
         return mixed
 
     def _attend_newest(self, query: Float[Tensor, "1 1 H C"]) -> Float[Tensor, "1 1 H C"]:
-        """All keys at their places in the cache, as the paper has it."""
+        """All keys at their positions in the cache, as in the paper."""
         count = min(self.length, self.size)
         keys = rotate(self.keys[:, :, :count].transpose(1, 2), _rows(self.table, self._places(count)))
         query = rotate(query, Rotation(*(part[:, count - 1 : count] for part in self.table)))
@@ -121,11 +121,11 @@ class StreamCache(LayerCache):
         return torch.cat([first, torch.arange(oldest, max(oldest, self.length), device=self.keys.device)])
 
     def _slots(self, tokens: Int[Tensor, " S"]) -> Int[Tensor, " S"]:
-        """Where tokens lie in memory."""
+        """Slots of tokens in memory."""
         return torch.where(tokens < self.sinks, tokens, self.sinks + (tokens - self.sinks) % self.window)
 
     def _places(self, count: int) -> Int[Tensor, " S"]:
-        """Positions within the cache of what lies in the first `count` slots."""
+        """Positions within the cache of the first `count` slots."""
         slots = torch.arange(count, device=self.keys.device)
         if self.length <= self.size:
             return slots
@@ -134,7 +134,7 @@ class StreamCache(LayerCache):
 
 
 def stream_table(rope: Rope, size: int, dtype: torch.dtype, device: torch.device) -> Rotation:
-    """The rotation of all places in a cache of `size` tokens."""
+    """The rotation of all positions in a cache of `size` tokens."""
     return rotation(torch.arange(size, device=device)[None], rope, dtype)
 
 

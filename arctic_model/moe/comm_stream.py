@@ -1,6 +1,6 @@
 """The communication stream of one worker: it starts all-to-alls and times them.
 
-On a GPU the stream is a CUDA stream: an exchange runs beside the computation from its launch on, and only the kernels
+On a GPU the stream is a CUDA stream: an exchange overlaps with the computation from its launch on, and only the kernels
 that read its rows wait for it. On a CPU the threads of the process group carry the exchange.
 """
 
@@ -156,8 +156,8 @@ class CudaHandle:
 def collective_timeout(seconds: float) -> Iterator[None]:
     """Make every collective of this process fail after `seconds`, in existing groups and in groups made inside.
 
-    Groups made by other libraries, such as DeepSpeed, otherwise have torch's limit of half an hour, whatever the limit
-    of the default group.
+    Groups made by other libraries, such as DeepSpeed, otherwise have torch's limit of half an hour, regardless of the
+    limit of the default group.
     """
     limit = timedelta(seconds=seconds)
     for group in distributed_c10d._world.pg_map:
@@ -172,8 +172,8 @@ def overlap_statistics(
     """How much of these exchanges of rows was hidden, over all workers.
 
     The worker that launches last waits for nobody, so the wire time of an exchange is its shortest transfer time over
-    the workers. Whatever another worker's transfer took longer is skew. No two clocks are compared. Exposed is the time
-    a worker would have waited if all workers had launched together.
+    the workers. Any extra time of another worker's transfer is skew. No two clocks are compared. Exposed is the time a
+    worker would have waited if all workers had launched together.
 
     Args:
         timings: this worker's exchanges. Every worker passes the same exchanges in the same order.

@@ -1,9 +1,9 @@
 """A mixture of experts for inference on workers that all read the same tokens, each with a part of the experts.
 
 In training every worker has its own tokens, which travel to their experts. Evaluation needs the memory of several
-workers and not their batches: each repeats the dense part, computes the rows of its own experts, and gets the outputs
-of all others. An output is computed on one worker and added to zeros on all others, which is exact. So the result is
-that of one process to the bit, whatever the number of workers.
+workers and not their batches: each repeats the dense part, computes the rows of its experts, and gets the outputs of
+all others. An output is computed on one worker and added to zeros on all others, which is exact. So the result is that
+of one process to the bit, for any number of workers.
 """
 
 from typing import Any

@@ -25,7 +25,7 @@ class Routing(NamedTuple):
 
 
 class Router(nn.Module):
-    """A linear gate in float32 whatever the model's dtype: top-k compares, and rounding would flip the comparison.
+    """A linear gate in float32 for any dtype of the model: top-k compares, and rounding would flip the comparison.
 
     `e_score_correction_bias` (DeepSeek-V3's name) exists if a bias balances the load: see `route`.
     """
@@ -97,7 +97,7 @@ def within_capacity(
 ) -> Bool[Tensor, "N K"]:
     """The assignments that an expert accepts: of each sequence, its first ceil(capacity_factor * T * K / E).
 
-    Each sequence has a capacity of its own, and later tokens drop first. A drop depends on the earlier tokens of the
+    Each sequence has a separate capacity, and later tokens drop first. A drop depends on the earlier tokens of the
     sequence alone: not on later tokens, the batch, or the number of workers. (Fedus et al. 2021, arXiv 2101.03961,
     equation 3, has one capacity for all tokens of a worker.)
 

@@ -1,4 +1,4 @@
-"""The mixture of experts as a module of its own: router, dispatch, experts, combine.
+"""The mixture of experts as a separate module: router, dispatch, experts, combine.
 
 `SparseMoE(config)(x)` replaces the MLP of any transformer. `ArcticLayer` calls the same three steps one by one and
 puts its dense path between them, so that the dense path hides the exchanges.

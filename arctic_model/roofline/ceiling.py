@@ -1,7 +1,8 @@
 """The time that kernels take at best on a GPU, and the share of its peak that a model reaches then.
 
 A product of matrices runs at a share of the peak that long products reach in practice, everything else at a share of
-the memory's data-sheet rate. The ceiling leaves out what overlaps badly or not at all: the host, the update, exchanges.
+the memory's data-sheet rate. The ceiling leaves out work that overlaps badly or not at all: the host, the update,
+exchanges.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ MEMORY_SHARE = 0.85
 
 @dataclass(frozen=True)
 class KernelGroup:
-    """Kernels of one part of a pass: their number and FLOPs, the bytes of those that are no product of matrices, and
+    """Kernels of one part of a pass: their number and FLOPs, the bytes of those that are not matrix products, and
     seconds in products and in all others."""
 
     num_kernels: int

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import flop_registry
 WITHOUT_WORK = frozenset(
     {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "lift_fresh"}
 )
-"""Operations that launch nothing, beside views."""
+"""Operations that launch nothing, in addition to views."""
 WRITES_ONLY = frozenset({"zero_", "fill_", "copy_"})
 """Operations in place that do not read their output."""
 GATHERS = frozenset({"index_select", "gather", "embedding", "_embedding_bag"})

@@ -1,6 +1,6 @@
 """Bytes that a pass stores for backward, layer by layer, by formula. No torch here.
 
-docs/explanation/sizing.md derives every formula; the tests hold them against what autograd really keeps.
+docs/explanation/sizing.md derives every formula; the tests compare them with the tensors that autograd really stores.
 """
 
 from arctic_model.config import LONGEST_BIAS, ArcticConfig
@@ -89,8 +89,8 @@ def _expert_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def _router_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """Beside what the gate reads: the token of each row and the row of each assignment, and with expert parallelism
-    the two permutations of the arriving rows twice, are int64."""
+    """In addition to the gate's input: the token of each row and the row of each assignment, and with expert
+    parallelism the two permutations of the arriving rows twice, are int64."""
     assignments = parallel.tokens * config.top_k
     permutations = 4 if parallel.expert_parallel_size > 1 else 2
     weights_and_choices = assignments * (4 + 8)

@@ -1,4 +1,4 @@
-"""Memory and time of a fine-tune that trains adapters (LoRA) beside frozen weights, by formula. No torch here.
+"""Memory and time of a fine-tune that trains adapters (LoRA) on frozen weights, by formula. No torch here.
 
 A frozen parameter is a weight alone: no gradient, no master copy, no moments. Of a base in FP8 blocks, one matrix at a
 time exists in the dtype of the products.
@@ -28,11 +28,11 @@ FROZEN = ("embeddings", "attention", "dense", "router", "experts", "head")
 BLOCK = 128
 """Rows and columns of a block of FP8 values, which share a scale of 4 bytes."""
 DEQUANTIZING_BYTES = 8
-"""Beside the result, per element of the matrix that is being dequantized: values and scales in float32."""
+"""In addition to the result, per element of the matrix that is being dequantized: values and scales in float32."""
 
 
 class Lora(Protocol):
-    """What of `arctic_model.training.optimization.settings.Lora` decides the size."""
+    """The fields of `arctic_model.training.optimization.settings.Lora` that decide the size."""
 
     @property
     def rank(self) -> int: ...
@@ -84,7 +84,7 @@ def adapter_memory(config: ArcticConfig, parallel: ParallelConfig, lora: Lora) -
         master_weights=4 * owned.total if has_masters(parallel) else 0,
         moments=8 * owned.total,
     )
-    # The bucket is as large as what is trained, and nothing else is reduced.
+    # The bucket is as large as the trained parameters, and nothing else is reduced.
     like_deepspeed = replace(parallel, engine="deepspeed", zero_stage=min(parallel.zero_stage, 2))
     full = working(config, like_deepspeed)
     buckets = reduce_buckets(sum(local_parameters(config, parallel)), like_deepspeed)
@@ -118,8 +118,8 @@ def adapter_traffic(config: ArcticConfig, parallel: ParallelConfig, lora: Lora) 
 def adapter_step_time(
     config: ArcticConfig, parallel: ParallelConfig, lora: Lora, gpu: Gpu, efficiency: float
 ) -> StepTime:
-    """One step: products without the gradients of frozen weights, and with those of the adapters. What is sent and
-    updated shrinks with the number of trained parameters. Raises ValueError."""
+    """One step: products without the gradients of frozen weights, and with those of the adapters. Traffic and updates
+    shrink with the number of trained parameters. Raises ValueError."""
     whole = step_time(config, replace(parallel, optimizer="adamw"), gpu, efficiency)
     peak, tokens = gpu.peak_flops(parallel.dtype), parallel.tokens * parallel.num_micro_batches
     # An adapter of an expert meets the rows of top_k of all.
@@ -177,7 +177,7 @@ def _dequantized_bytes(config: ArcticConfig, parallel: ParallelConfig, lora: Lor
 
 
 def _adapter_activations(config: ArcticConfig, parallel: ParallelConfig, lora: Lora) -> int:
-    """What lies between the two matrices of each adapter, for backward: all layers, or with their checkpoints one."""
+    """Activations between the two matrices of each adapter, for backward: all layers, or with their checkpoints one."""
     linears = 4 * config.num_layers * ("attention" in lora.targets) + 3 * num_mlps(config) * ("dense" in lora.targets)
     rows = 2 * config.top_k * len(config.moe_layers) * ("experts" in lora.targets)
     layers = config.num_layers if parallel.activation_checkpointing == "layer" else 1

@@ -8,7 +8,7 @@ from arctic_model.config import ArcticConfig
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Parameters in all, those that one token passes through (top-k experts of E), and those of all experts."""
+    """Total parameters, those that one token passes through (top-k experts of E), and those of all experts."""
 
     total: int
     active: int

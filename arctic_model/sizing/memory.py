@@ -1,6 +1,8 @@
-"""Memory of one worker by part, by formula: what stays through a step, and what a step adds. No torch here.
+"""Memory of one worker by part, by formula: the part that stays through a step, and the part that a step adds. No torch
+here.
 
-docs/explanation/sizing.md derives every formula; the tests hold them against what torch and DeepSpeed really allocate.
+docs/explanation/sizing.md derives every formula; the tests compare them with the memory that torch and DeepSpeed really
+allocate.
 """
 
 import math
@@ -58,8 +60,8 @@ class Working:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one worker: its tensors by part, what its GPU must leave free beside them, and in its machine's memory
-    the copy that a checkpoint is written from. First weights are drawn or read one matrix at a time."""
+    """Bytes of one worker: its tensors by part, the reserve on its GPU, and in its machine's memory the copy that a
+    checkpoint is written from. First weights are drawn or read one matrix at a time."""
 
     states: States
     working: Working
@@ -89,7 +91,7 @@ def states(config: ArcticConfig, parallel: ParallelConfig) -> States:
     each value with AdamW, one of those that Muon steps.
 
     ZeRO splits dense states over all workers, or over each group of them, and experts' over the workers that hold the
-    same experts. Float32 weights are their own masters in the flat engine, and at stage 0, where nothing is split.
+    same experts. Float32 weights are their own masters in the flat engine, and at stage 0, which splits nothing.
     """
     dense, experts = local_parameters(config, parallel)
     own_dense, own_experts = owned_parameters(config, parallel)
@@ -106,7 +108,7 @@ def states(config: ArcticConfig, parallel: ParallelConfig) -> States:
 
 
 def has_masters(parallel: ParallelConfig) -> bool:
-    """Whether there are float32 weights beside those of the products."""
+    """Whether there are float32 weights in addition to those of the products."""
     return parallel.zero_stage > 0 and not (parallel.engine == "flat" and parallel.dtype == "float32")
 
 
@@ -154,7 +156,7 @@ def _sharded_weights(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def working(config: ArcticConfig, parallel: ParallelConfig) -> Working:
-    """Memory of a pass and of the update, beside the states."""
+    """Memory of a pass and of the update, in addition to the states."""
     return Working(
         activations=activation_bytes(config, parallel),
         logits_chunk=_logits_chunk(config, parallel),
@@ -208,8 +210,8 @@ def _flat_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 
 def reduce_buckets(num_trained: int, parallel: ParallelConfig) -> int:
-    """DeepSpeed's bucket, no larger than what a worker trains, and the flat copy of what is in it that is sent. The
-    bucket of stage 2 is in the dtype of the weights, so there may be another copy in that of the gradients."""
+    """DeepSpeed's bucket, no larger than a worker's trained parameters, and the flat copy of its content that is sent.
+    The bucket of stage 2 is in the dtype of the weights, so there may be another copy in that of the gradients."""
     if parallel.zero_stage == 0:
         return 0
     size = parallel.gradient_bytes if parallel.zero_stage == 1 else parallel.element_bytes

@@ -10,7 +10,7 @@ from arctic_model.sizing.flops import layer_matrices
 NUM_ITERATIONS = 5
 """Iterations of Newton-Schulz."""
 BATCH_ELEMENTS = 2**24
-"""Elements orthogonalised in one batch: enough to fill a GPU, little beside the weights."""
+"""Elements orthogonalised in one batch: enough to fill a GPU, few compared with the weights."""
 ALIGNMENT = 2
 """DeepSpeed splits a flat group into parts of a multiple of this many elements (`nccl_start_alignment_factor`)."""
 
@@ -48,7 +48,7 @@ class MuonGroup:
         return max(making, element_bytes * (3 * batch + 2 * product))
 
     def working_bytes(self, element_bytes: int) -> int:
-        """Peak memory of a step beside the float32 gradient: the shared matrices and one batch."""
+        """Peak memory of a step in addition to the float32 gradient: the shared matrices and one batch."""
         return element_bytes * self.shared + self.batch_bytes(element_bytes)
 
     def _holders(self) -> list[int]:

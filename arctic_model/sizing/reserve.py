@@ -8,7 +8,7 @@ COMMUNICATOR_BYTES = 1_600_000_000
 """Buffers of one NCCL communicator over NVLink and network, as reported in NVIDIA/nccl issue 864 (0.5 to 0.7 GB inside
 one node of A100, issue 964); not measured here."""
 FRAGMENTATION_SHARE = 0.04
-"""Share of what is allocated that the caching allocator holds but cannot use; an assumption, not measured here."""
+"""Share of the allocated memory that the caching allocator holds but cannot use; an assumption, not measured here."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Reserve:
 
 
 def reserve(allocated_bytes: int, num_workers: int, expert_parallel_size: int) -> Reserve:
-    """Memory that a worker needs beside the `allocated_bytes` of its tensors."""
+    """Memory that a worker needs in addition to the `allocated_bytes` of its tensors."""
     return Reserve(
         cuda_context=CONTEXT_BYTES,
         nccl_buffers=COMMUNICATOR_BYTES * _num_communicators(num_workers, expert_parallel_size),

@@ -1,4 +1,5 @@
-"""How long a step takes on GPUs, by formula: computation, exchanges hidden behind it, and what waits. No torch here.
+"""Duration of a step on GPUs, by formula: computation, exchanges hidden behind it, and exposed communication. No torch
+here.
 
 docs/explanation/sizing.md derives every formula. A prediction assumes an even load of the experts and no waiting for
 data.
@@ -13,11 +14,11 @@ from arctic_model.sizing.memory import layers_dense, local_parameters, muon, own
 from arctic_model.sizing.parallel import Dtype, ParallelConfig
 
 GPUS_PER_NODE = 8
-"""GPUs that NVLink joins, each with a network card of its own: the HGX board. The L40S comes eight to a machine too."""
+"""GPUs that NVLink joins, each with a separate network card: the HGX board. The L40S comes eight to a machine too."""
 UPDATE_BYTES_PER_PARAMETER = 50
 """Read and written in bfloat16 training: weight and moments in float32 24; the reduced gradient added to this worker's
-part 12, clipped 8, read 4; the weight in bfloat16 2. Muon reads and writes as much: its mixed momentum goes where the
-second moment would."""
+part 12, clipped 8, read 4; the weight in bfloat16 2. Muon reads and writes the same: its mixed momentum has the size of
+the second moment."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ GPUS: Mapping[str, Gpu] = {
     "b200": Gpu(2250e12, 75e12, 180e9, 7.7e12, 900e9, 50e9, 5.0),
     "l40s": Gpu(362e12, 91.6e12, 48e9, 0.864e12, 32e9, 6.25e9, 1.0),
 }
-"""NVIDIA's data sheets of the SXM boards; HDR InfiniBand for the A100, NDR for the others. The L40S has PCIe 4.0 in
-place of NVLink, and an eighth of the 400 Gb/s of a machine of eight. The prices are assumptions to start from, not
+"""NVIDIA's data sheets of the SXM boards; HDR InfiniBand for the A100, NDR for the others. The L40S has PCIe 4.0
+instead of NVLink, and an eighth of the 400 Gb/s of a machine of eight. The prices are assumptions to start from, not
 quotations."""
 
 
@@ -115,8 +116,8 @@ class Windows:
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of one step by what they are spent on, and what follows from them. `mfu` counts the operations of
-    `training_flops_per_token` only, not what checkpointing computes again (Chowdhery et al. 2022, arXiv 2204.02311)."""
+    """Seconds of one step by part, and their derived figures. `mfu` counts the operations of `training_flops_per_token`
+    only, not the recomputation of checkpointing (Chowdhery et al. 2022, arXiv 2204.02311)."""
 
     compute_s: float
     exposed_exchange_s: float
@@ -176,9 +177,10 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
 
 
 def windows(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficiency: float) -> Windows:
-    """The exchanges of one layer with experts and one pass, and what they hide behind, at `efficiency` of the peak.
+    """The exchanges of one layer with experts and one pass, and the computation that hides them, at `efficiency` of the
+    peak.
 
-    Behind a shared expert hides the way to the experts alone, and behind nothing what has no dense MLP beside it.
+    A shared expert hides only the dispatch to the experts; without a parallel dense MLP nothing is hidden.
     """
     flops = forward_flops_per_token(config, parallel.sequence_length)
     scale = parallel.tokens / (efficiency * gpu.peak_flops(parallel.dtype))
@@ -239,7 +241,7 @@ def _gradient_bytes(parallel: ParallelConfig, holders: int, owners: int) -> floa
 
 
 def _gathered_again(config: ArcticConfig, parallel: ParallelConfig) -> float:
-    """Dense weights that stage 3 gathers beyond once a step: in forward and in backward of every pass, but for the last
+    """Dense weights that stage 3 gathers beyond once a step: in forward and in backward of every pass, except the last
     layer, with which backward begins."""
     if parallel.zero_stage < 3:
         return 0.0
@@ -270,7 +272,7 @@ def _exposed_s(config: ArcticConfig, parallel: ParallelConfig, layer: Windows) -
 
 
 def _exchange_s(row_bytes: int, parallel: ParallelConfig, gpu: Gpu) -> float:
-    """An all-to-all: what stays in the node goes by NVLink while the rest goes through the network."""
+    """An all-to-all: traffic within the node uses NVLink while the rest goes through the network."""
     members = parallel.expert_parallel_size
     near = min(members, GPUS_PER_NODE)
     inside, outside = (near - 1) / members * row_bytes, (members - near) / members * row_bytes
@@ -301,7 +303,7 @@ def _collectives_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu) -> 
 def _exposed_collectives_s(
     config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, compute_s: float
 ) -> tuple[float, float]:
-    """What `_collectives_s` adds to a step of `compute_s`, a third of which is forward."""
+    """The exposed part of `_collectives_s` in a step of `compute_s`, a third of which is forward."""
     gradients_s, weights_s = _collectives_s(config, parallel, gpu)
     if parallel.engine == "deepspeed":
         return gradients_s, weights_s
@@ -314,7 +316,7 @@ def _exposed_collectives_s(
 
 def _gradient_rings(parallel: ParallelConfig, gpu: Gpu) -> tuple[float, float]:
     """Bytes per second and member of the rings over all workers, and over those that hold the same experts: expert
-    groups are neighbours, so these stand expert_parallel_size apart."""
+    groups are neighbours, so the members of such a ring are expert_parallel_size apart."""
     near = max(1, GPUS_PER_NODE // parallel.expert_parallel_size)
     return (
         _ring_bytes_per_s(parallel.shard_group_size or parallel.num_workers, GPUS_PER_NODE, gpu),
@@ -323,7 +325,8 @@ def _gradient_rings(parallel: ParallelConfig, gpu: Gpu) -> tuple[float, float]:
 
 
 def _ring_bytes_per_s(members: int, members_per_node: int, gpu: Gpu) -> float:
-    """What each member of a ring sends per second: a node's rings leave it through the cards of all its members."""
+    """Bytes that each member of a ring sends per second: a node's rings leave it through the cards of all its
+    members."""
     if members <= members_per_node:
         return gpu.nvlink_bytes_per_s
     return min(gpu.nvlink_bytes_per_s, members_per_node * gpu.network_bytes_per_s)

@@ -1,6 +1,6 @@
 """Environment variables that libraries of distributed training read, set for as long as they are read.
 
-A process that trained goes on with other work: what is left of a group in its environment makes the next library
+A process that trained continues with other work: leftovers of a group in its environment make the next library
 (accelerate, TRL) look for workers that are gone.
 """
 

@@ -1,4 +1,4 @@
-"""Weights that training begins with instead of drawn ones: those of a folder, or what upcycling makes of them."""
+"""Initial weights of training instead of random ones: those of a folder, or the result of upcycling them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from arctic_model.weight_init import drawn
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Where the weights before the first step come from.
+    """The source of the weights before the first step.
 
     Args:
         folder: as `arctic_model.checkpoint.reading.open_weights` reads it.
@@ -69,7 +69,7 @@ class FirstWeights:
         return self._upcycled(name, start, length)
 
     def _upcycled(self, name: str, start: int, length: int) -> Tensor:
-        """What the dense model does not have: see `arctic_model.checkpoint.upcycling`."""
+        """Tensors that the dense model lacks: see `arctic_model.checkpoint.upcycling`."""
         layer, _, part = name.partition(".block_sparse_moe.")
         if part == "gate.weight":
             shape = (self._config.num_experts, self._config.hidden_size)
@@ -84,7 +84,8 @@ class FirstWeights:
         raise CheckpointError(f"{self._source.folder}: holds no tensor {name}. Name a folder with a whole model.")
 
     def _copies(self, matrix: str, start: int, length: int) -> Tensor:
-        """Values of a stack whose every expert is the dense `matrix`, or zeros for what comes last beside one."""
+        """Values of a stack whose every expert is the dense `matrix`, or zeros for the last matrix if a dense MLP is
+        parallel."""
         if matrix.endswith(".w2.weight") and self._config.layer_shape != "moe":
             return torch.zeros(length)
         one = self._source.read(matrix).reshape(-1)

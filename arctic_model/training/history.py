@@ -1,4 +1,4 @@
-"""The history: a record of every step, as long as the newest checkpoint beside it."""
+"""The history: a record of every step up to the newest checkpoint in the same folder."""
 
 import json
 import os

@@ -41,12 +41,12 @@ from arctic_model.training.spikes import SpikeGuard
 from arctic_model.training.telemetry import Telemetry, Trace, Work
 
 ROUTER_EVERY_STEPS = 10
-"""Steps between two records that tell layers apart."""
+"""Steps between two records by layer."""
 FADING = 63 / 64
 """Factor per step of the counts that show the recent load of experts."""
 STOP_UNIT = 2.0**42
 """Added to a count of tokens by each worker that is asked to stop: above all counts, and exact in float64, so that the
-collective of a step stays as it is."""
+collective of a step is unchanged."""
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,9 @@ def train(
         plan: the same on all workers.
         batches: this worker's data.
         observer: callbacks on worker 0.
-        stop: whether this worker is asked to stop, by the end of a step; one of all is enough.
-        heldout: this worker's pairs that are measured after the last step, in as many passes as any other worker's.
+        stop: whether this worker is asked to stop, by the end of a step; one worker suffices.
+        heldout: this worker's pairs that are measured after the last step, in the same number of passes as any other
+        worker's.
 
     Returns:
         The step of the newest checkpoint in the end: the plan's last, or one outside the plan, whose settings are not

@@ -1,4 +1,4 @@
-"""What one segment of training is to do."""
+"""The work of one segment of training."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,5 +74,5 @@ class TrainingPlan:
 
     @property
     def traces(self) -> Path:
-        """Folder of the traces, beside `folder`, which is deleted after the segment."""
+        """Folder of the traces, next to `folder`, which is deleted after the segment."""
         return self.folder.with_name(f"{self.folder.name.removesuffix('.state')}.traces")

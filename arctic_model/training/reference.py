@@ -3,7 +3,7 @@ since later these weights are gone, and no second model takes up memory.
 
     <folder>/reference/NNNNNNNN.npy         [steps, rows of all workers, P, 2]: the steps after step N
     <folder>/reference/heldout.npy          [rows of all workers, P, 2]: of pairs that are never trained
-    <folder>/heldout_preferences.json       how the trained weights tell the latter apart
+    <folder>/heldout_preferences.json       metrics of the trained weights on held-out pairs
 """
 
 import json
@@ -52,7 +52,7 @@ class Reference:
         folder: survives attempts.
         steps: all steps of the fine-tune.
         batches: this worker's passes of a step.
-        heldout: this worker's passes over held-out pairs, as many as any other worker's.
+        heldout: this worker's passes over held-out pairs, the same number as any other worker's.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Reference:
         return [batch._replace(reference=part) for batch, part in zip(passes, rows.split(sizes), strict=True)]
 
     def measure_heldout(self) -> None:
-        """Write how the weights tell held-out pairs apart, if there are any."""
+        """Write the metrics of the weights on held-out pairs, if there are any."""
         file, dpo = self._folder / HELDOUT_PREFERENCES, self._settings.tuning.dpo
         if not self._heldout or dpo is None or not self._is_missing(file):
             return

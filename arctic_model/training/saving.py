@@ -43,7 +43,7 @@ HISTORY = "history.jsonl"
 
 
 def weights_folder(folder: Path) -> Path:
-    """Where the weights stay that are kept in bfloat16: beside `folder`, which goes when training is done."""
+    """Folder of the weights that are stored in bfloat16: next to `folder`, which is removed when training is done."""
     return folder.with_name(f"{folder.name.removesuffix('.state')}.weights")
 
 
@@ -175,7 +175,8 @@ class Saver:
             copy_weights(checkpoint, self._weights / checkpoint.name, self._workers)
 
     def _clean_up(self, newest: Checkpoint | None, start: Checkpoint | None) -> Sequence[Record]:
-        """Remove what a killed attempt left beyond `newest`, and cut the history to `start`. Returns what stays."""
+        """Remove the leftovers of a killed attempt beyond `newest`, and cut the history to `start`. Returns the
+        remaining history."""
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         clear(self._checkpoints, newest.folder if newest else None)
         for left in self._weights.glob(".step-*"):
@@ -231,7 +232,7 @@ class Staging:
 
 
 def _new_workers(collective_timeout_s: float) -> Workers:
-    """All workers, in a process group of their own on the CPU: the writing thread uses it beside training."""
+    """All workers, in a separate process group on the CPU: the writing thread uses it during training."""
     size, limit = dist.get_world_size(), timedelta(seconds=collective_timeout_s)
     group = dist.new_group(backend="gloo", timeout=limit) if size > 1 else None
     workers = Workers(dist.get_rank(), size, group, patience_s=collective_timeout_s)

@@ -1,7 +1,7 @@
 """Share of an all-to-all that hides behind the dense path: one GPU sends its rows to itself through the host's memory.
 
-Real bytes over real copy engines beside the kernels, a proxy for a network. `forced` deals tokens out to experts in
-turn, so that every exchange has the same size; `real` lets the router of random weights choose.
+Real bytes over real copy engines in parallel to the kernels, a proxy for a network. `forced` deals tokens out to
+experts in turn, so that every exchange has the same size; `real` lets the router of random weights choose.
 """
 
 from contextlib import nullcontext

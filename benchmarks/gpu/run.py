@@ -1,4 +1,4 @@
-"""Run every part in a process of its own, and write what they found to one JSON file after each of them.
+"""Run every part in a separate process, and write the results to one JSON file after each of them.
 
 A part that fails, even by a fault of the GPU, costs its own results only. The process ends with 1 if a part failed.
 """

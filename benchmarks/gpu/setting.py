@@ -1,4 +1,4 @@
-"""What every part shares: the device and sizes of a run, implementations of the operators, and batches."""
+"""Shared by all parts: the device and sizes of a run, implementations of the operators, and batches."""
 
 import argparse
 import json
@@ -33,12 +33,12 @@ def options(*positional: str) -> argparse.Namespace:
 
 
 def model_config(name: str, dry: bool) -> ArcticConfig:
-    """The preset, or the tiny one in its place."""
+    """The preset, or the tiny one instead."""
     return preset("tiny") if dry else preset(name)
 
 
 def batch(config: ArcticConfig, num_sequences: int, device: torch.device, seed: int) -> Batch:
-    """Sequences in which each token follows from the one before it three times out of four, so that there is something
+    """Sequences in which each token follows from the previous one three times out of four, so that there is something
     to learn."""
     generator = torch.Generator().manual_seed(seed)
     shape = (num_sequences, config.max_positions + 1)

@@ -1,11 +1,11 @@
-"""Whole optimizer steps of one contender: tokens/s, MFU, memory; of ours also what the GPU did, as a trace.
+"""Whole optimizer steps of one contender: tokens/s, MFU, memory; of ours also a trace of the GPU.
 
     flat       the product's own step: the flat engine with its norm, clipping and float32 sums of gradients
     fused      the model as it is trained: the operators of arctic_model.kernels.operators by their kernels
-    eager      the same model with torch's own operations in their place
+    eager      the same model with torch's own operations instead
     compiled   the latter, with attention, dense MLP and norms of each layer by torch.compile
     dense      fused, with one MLP as wide as all that a token passes through
-    mixtral    Hugging Face's Mixtral with grouped_mm: as many experts as wide, no dense MLP
+    mixtral    Hugging Face's Mixtral with grouped_mm: the same number and width of experts, no dense MLP
 
 All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step. All but flat add
 gradients up in bfloat16.
@@ -38,7 +38,7 @@ Loss = Callable[[Batch], Tensor]
 
 
 def dense(config: ArcticConfig) -> ArcticConfig:
-    """As many active parameters without experts."""
+    """The same number of active parameters without experts."""
     return replace(config, num_experts=0, dense_size=config.mlp_size + config.top_k * config.expert_size)
 
 
@@ -156,7 +156,7 @@ def measured(trainer: Trainer | EngineTrainer, device: torch.device, steps: int)
 
 
 def memory(config: ArcticConfig, num_sequences: int, *, by_engine: bool) -> dict[str, int]:
-    """The most that was allocated, and what `arctic size` expects of this training."""
+    """The peak of allocated memory, and the estimate of `arctic size` for this training."""
     parallel = ParallelConfig(
         *(1, 1, config.max_positions, num_sequences, PASSES),
         engine="flat" if by_engine else "deepspeed",

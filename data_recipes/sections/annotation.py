@@ -61,7 +61,7 @@ def _address(server: str) -> str:
 
 class AnnotateSection(Section):
     """A model behind a server that speaks OpenAI's protocol reads each document and answers by a JSON object: labels
-    that `[filter]` can limit, or texts that become documents of another corpus. Answers are kept one by one, so
+    that `[filter]` can limit, or texts that become documents of another corpus. Answers are saved one by one, so
     nothing is asked, or paid, twice."""
 
     name: Name
@@ -101,7 +101,7 @@ class AnnotateSection(Section):
     timeout_s: Annotated[PositiveFloat, Location()] = 600.0
     """Seconds to wait for one answer."""
     max_requests: Annotated[PositiveInt | None, Location()] = None
-    """Number of requests at which the stage stops. Answers are kept: raise it to go on."""
+    """Number of requests at which the stage stops. Received answers stay: raise it to continue."""
     max_tokens: Annotated[PositiveInt | None, Location()] = None
     """Number of tokens, of prompts and answers, at which the stage stops."""
     max_cost: Annotated[PositiveFloat | None, Location()] = None

@@ -14,7 +14,7 @@ def _tokens_may_be_left_out(schema: dict[str, Any]) -> None:
 
 
 def require_sum_of_one(field: str, weights: Mapping[str, float]) -> None:
-    """Raise ValueError if the fractions of corpora in `field`, where there are any, do not sum to 1."""
+    """Raise ValueError if the fractions of corpora in `field`, if there are any, do not sum to 1."""
     total = sum(weights.values())
     if weights and abs(total - 1.0) > 1e-9:
         parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
@@ -80,11 +80,11 @@ class PhaseSection(Section):
     """Tokens per sequence of this phase and those after it. Corpora are packed again, not tokenized again. If unset,
     that of the phase before, at first `tokenize.sequence_length`."""
     rope: RopeSection | None = None
-    """Scaling of rotary positions from this phase on, if its sequences are longer than all before, such as `{ kind =
-    "abf", theta = 500000.0 }` or `{ kind = "yarn", factor = 8.0 }`."""
+    """Scaling of rotary positions from this phase on, if its sequences are longer than all before, such as
+    `{ kind = "abf", theta = 500000.0 }` or `{ kind = "yarn", factor = 8.0 }`."""
     train: dict[str, Any] = {}
-    """Fields of `[train]` that this phase has of its own, such as `train.peak_lr = 0.0005` or a table `[phases.train]`.
-    All but `seed` and `optimizer` may change from phase to phase."""
+    """Fields of `[train]` that this phase overrides, such as `train.peak_lr = 0.0005` or a table `[phases.train]`. All
+    but `seed` and `optimizer` may change from phase to phase."""
 
     @property
     def corpora(self) -> list[str]:

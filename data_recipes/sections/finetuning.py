@@ -1,4 +1,4 @@
-"""Fine-tuning: what a checkpoint learns from conversations, and how."""
+"""Fine-tuning of a checkpoint on conversations: its data and its settings."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -8,11 +8,11 @@ from data_recipes.section import Fraction, NonNegativeFloat, PositiveFloat, Posi
 from data_recipes.sections.training import TrainSection
 
 SubjectName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
-"""A name that is no number, since phases have numbers."""
+"""A name that is not a number, since phases have numbers."""
 
 
 class LoraSection(Section):
-    """Low-rank adapters (LoRA): pairs of small matrices that are trained beside frozen weights, with AdamW. The result
+    """Low-rank adapters (LoRA): pairs of small matrices that are trained on frozen weights, with AdamW. The result
     holds them in PEFT's format, and a checkpoint in which they are merged."""
 
     rank: Annotated[int, Field(gt=0, le=4096)] = 16
@@ -25,7 +25,7 @@ class LoraSection(Section):
     """Probability that an element of an adapter's input is left out in training. PEFT has none for experts."""
     targets: Annotated[list[Literal["attention", "dense", "experts"]], Field(min_length=1)] = ["attention", "dense"]
     """Parts of each layer whose matrices get an adapter: attention and the dense MLP, which every token passes, and the
-    experts, each with adapters of its own."""
+    experts, each with separate adapters."""
     quantize_base: bool = False
     """Hold the frozen matrices of the layers in FP8 (e4m3 with a scale per block of 128 x 128, as `to = "fp8"` exports
     them): a byte per weight. The result is the adapters merged into the quantized matrices."""
@@ -55,7 +55,7 @@ class DpoSection(Section):
 
 class FinetuneSection(Section):
     """One fine-tune: a checkpoint that goes on from another one with conversations. Fields of `[train]` that are not
-    here apply to it as well; its steps and tokens count from 0, and its optimizer starts anew."""
+    listed here apply to it as well; its steps and tokens count from 0, and its optimizer starts with fresh state."""
 
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=False)
 
@@ -67,13 +67,14 @@ class FinetuneSection(Section):
     an Arctic model or a dense one (llama, mistral, qwen2, qwen3). `[model]` and `tokenizer.path` must be those of the
     weights in it."""
     weights: dict[str, Fraction] = {}
-    """Fraction of the fine-tune's tokens per corpus; the fractions sum to 1. Needs `tokens`. Beside conversations, a
-    corpus that a phase reads may be named: its documents are learnt once more, so that less of them is forgotten."""
+    """Fraction of the fine-tune's tokens per corpus; the fractions sum to 1. Needs `tokens`. In addition to
+    conversations, you may name a corpus that a phase reads: its documents are trained on again, so that less of them is
+    forgotten."""
     tokens: PositiveInt | None = None
     """Tokens to train on, those of prompts and padding included: a multiple of sequence_length x
     global_batch_sequences. Needs `weights`."""
     epochs: dict[str, PositiveFloat] = {}
-    """Number of epochs per corpus, in place of `tokens` and `weights`; all are rounded to whole steps."""
+    """Number of epochs per corpus, instead of `tokens` and `weights`; all are rounded to whole steps."""
     peak_lr: PositiveFloat
     """Peak learning rate."""
     schedule: Literal["cosine", "wsd"] = "cosine"

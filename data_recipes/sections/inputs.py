@@ -1,4 +1,4 @@
-"""What a source can read: one model per kind of input."""
+"""The inputs of a source: one model per kind of input."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -212,13 +212,13 @@ class LedgersInput(Section):
 
 
 class AnnotatedInput(Section):
-    """Documents that an annotation of another corpus made, such as rewritten texts or questions. Each is on the side of
-    training or of the held-out documents that the document stood on which it was made of."""
+    """Documents that an annotation of another corpus made, such as rewritten texts or questions. Each belongs to the
+    split, training or held-out, of the document that it was made from."""
 
     kind: Literal["annotated"]
     """Kind of input: `"annotated"`."""
     corpus: Name
-    """Name of the corpus: one of the run, or `<corpus>.toml` beside this recipe."""
+    """Name of the corpus: one of the run, or `<corpus>.toml` in this recipe's folder."""
     annotation: Name
     """Name of its annotation, which sets `documents`."""
 
@@ -229,7 +229,7 @@ class AnnotatedInput(Section):
 
 
 def _kind(page: Any) -> str | None:
-    """The kind of an input as it stands in a recipe; OWN_CLASS for one of the user's own."""
+    """The kind of an input as written in a recipe; OWN_CLASS for one of the user's own."""
     kind = page.get("kind") if isinstance(page, dict) else getattr(page, "kind", None)
     return OWN_CLASS if isinstance(kind, str) and ":" in kind else kind
 

@@ -1,4 +1,4 @@
-"""What is measured on a document, and what makes it worth keeping: scores first, limits on them second."""
+"""Scores of a document, and the rules for keeping it: scores first, limits on them second."""
 
 import tomllib
 from functools import cache

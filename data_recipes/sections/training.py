@@ -27,8 +27,8 @@ class ModelSection(Section):
     """Name of the preset, such as `quickstart` or `arctic-480b`."""
     overrides: dict[str, int | float | bool | str] = {}
     """Fields of `ArcticConfig` to replace, such as `{num_layers = 8, num_experts = 16}`. Other shapes are
-    `{num_experts = 0}` (dense), `{layer_shape = "shared"}` (a shared expert) and `{layer_shape = "moe"}` (experts in
-    place of the dense MLP)."""
+    `{num_experts = 0}` (dense), `{layer_shape = "shared"}` (a shared expert) and `{layer_shape = "moe"}` (experts
+    instead of the dense MLP)."""
     init_from: str = ""
     """Folder of the weights before the first step, relative to the recipe: a checkpoint, a result of `train` in any
     store, or a Hugging Face directory of an Arctic model or a dense one (llama, mistral, qwen2, qwen3). With
@@ -90,8 +90,8 @@ class TrainSection(Section):
     micro_batch_sequences: PositiveInt
     """Sequences per worker and forward pass."""
     optimizer: Literal["adamw", "muon"] = "muon"
-    """Optimizer of the layers' matrices: Muon, with each expert as a matrix of its own and AdamW for all other
-    parameters ("muon"), or AdamW for everything ("adamw")."""
+    """Optimizer of the layers' matrices: Muon, with each expert as a separate matrix and AdamW for all other parameters
+    ("muon"), or AdamW for everything ("adamw")."""
     peak_lr: PositiveFloat
     """Peak learning rate. Muon's updates are scaled to the size of AdamW's, so the value means the same for both."""
     embedding_lr_factor: PositiveFloat = 1.0
@@ -165,7 +165,7 @@ class TrainSection(Section):
     on from it: a multiple of `checkpoint_every_steps`. 0 keeps none."""
     keep_weights_every_steps: Count = 0
     """Keep the weights alone, in bfloat16 and without optimizer state, of each checkpoint whose step is a multiple of
-    this, as a Hugging Face directory beside the result: for evaluation and export. A multiple of
+    this, as a Hugging Face directory next to the result: for evaluation and export. A multiple of
     `checkpoint_every_steps`. 0 keeps none."""
     freeze: Annotated[list[ModelPart], AfterValidator(_each_once)] = []
     """Parts of the model that are not trained: their weights and optimizer state stay as they are, and no gradient of
@@ -174,9 +174,9 @@ class TrainSection(Section):
     seed: Seed = 0
     """Random seed of the initial weights."""
     num_workers: NumberOrRange = 1
-    """Number of training workers. Each is a process with its own GPU or CPUs. With `[fewest, most]`, training goes on
+    """Number of training workers. Each is a process with its own GPU or CPUs. With `[fewest, most]`, training continues
     with fewer workers after a node is lost, and with more when the cluster has room for them again; the batch stays the
-    same, and the loss too but for rounding. Numbers in between are used if they divide the batch."""
+    same, and the loss too except for rounding. Numbers in between are used if they divide the batch."""
     expert_parallel_size: PositiveInt = 1
     """Number of workers that share one copy of the experts."""
     cpus_per_worker: PositiveFloat = 1.0
@@ -200,7 +200,7 @@ class TrainSection(Section):
     """Price per worker-hour in your currency, from which the report computes the cost of each checkpoint, and a plan
     that of every stage: one that has no workers counts as one."""
     profile_steps: Annotated[str, Field(pattern=r"^(\d+:\d+)?$")] = ""
-    """First and last step of a profiler trace of worker 0, such as "10:13", written beside the result and to MLflow.
+    """First and last step of a profiler trace of worker 0, such as "10:13", written next to the result and to MLflow.
     Empty disables it."""
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     """Recomputation in backward: of norms, casts and gathers, but of no product and no exchange ("selective"), or of

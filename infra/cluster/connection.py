@@ -26,7 +26,7 @@ OBJECT_STORE_BYTES = 256 * 2**20
 
 
 class ClusterError(UserError, RuntimeError):
-    """A cluster cannot be used: the message says why and what to do."""
+    """A cluster cannot be used: the message contains the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class Cluster:
 
 @contextmanager
 def connect(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[Cluster]:
-    """Connect to `address` ("auto", "host:6379", "ray://host:10001", "local"), or to RAY_ADDRESS where it is None, or
-    else start a cluster of `num_cpus` (default: all) on this machine.
+    """Connect to `address` ("auto", "host:6379", "ray://host:10001", "local"), or to RAY_ADDRESS if it is None, or else
+    start a cluster of `num_cpus` (default: all) on this machine.
 
-    Call it in a thread that lives as long as the cluster: the kernel ends a local cluster with the thread that
-    started it. Only what was started here is shut down; a connection that exists is used as it is. Raises ClusterError.
+    Call it in a thread that lives as long as the cluster: the kernel ends a local cluster with the thread that started
+    it. Only a cluster that was started here is shut down; an existing connection is used unchanged. Raises
+    ClusterError.
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield _describe("connected before", is_local=False)
@@ -72,7 +73,7 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
 
     try:
         ray.init(address=target, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
-    # Ray ends the process where a head does not answer.
+    # Ray ends the process if a head does not answer.
     except (Exception, SystemExit) as error:
         ray.shutdown()
         raise ClusterError(_explain(target, error)) from error
@@ -90,7 +91,7 @@ def ray_env() -> dict[str, str]:
 def use_token(*, may_create: bool) -> None:
     """Switch Ray's token authentication on for this process and those it starts. Raises ClusterError.
 
-    The token is RAY_AUTH_TOKEN, or in the file `token_file()`, which is made where it is missing and `may_create`.
+    The token is RAY_AUTH_TOKEN, or in the file `token_file()`, which is created if it is missing and `may_create`.
     """
     os.environ["RAY_AUTH_MODE"] = "token"
     if "RAY_AUTH_TOKEN" not in os.environ:
@@ -125,8 +126,8 @@ def _listen_to_others(enabled: bool) -> None:
 
 
 def token_file() -> Path:
-    """Where the token is or will be: RAY_AUTH_TOKEN_PATH, else this user's state folder, unless only Ray's own
-    ~/.ray/auth_token exists. Ray makes that file unasked, for clusters that are not ours."""
+    """Path of the token file, which need not exist: RAY_AUTH_TOKEN_PATH, else this user's state folder, unless only
+    Ray's own ~/.ray/auth_token exists. Ray makes that file unasked, for clusters that are not ours."""
     if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return Path(path)
     state = Path(os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state")
@@ -135,7 +136,7 @@ def token_file() -> Path:
 
 
 def refused_token(address: str) -> str:
-    """What to do where the cluster at `address` refuses the token of this process."""
+    """The remedy if the cluster at `address` refuses the token of this process."""
     if "RAY_AUTH_TOKEN" in os.environ:
         where = "the variable RAY_AUTH_TOKEN"
     else:

@@ -24,7 +24,7 @@ ENDED = {"STOPPED", "SUCCEEDED", "FAILED"}
 
 @dataclass(frozen=True)
 class Job:
-    """A job: its `name` is that of its run. `metadata`: what it was submitted with, such as its recipe; times are Unix
+    """A job: its `name` is that of its run. `metadata`: given at submission, such as its recipe; times are Unix
     seconds, None if it has not started or ended."""
 
     name: str
@@ -110,7 +110,7 @@ class Dashboard:
 
     @property
     def where_to_look(self) -> str:
-        """The page in a browser, and where its token is."""
+        """The page in a browser, and the location of its token."""
         token = "the variable RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else str(token_file())
         return f"{self.url} (it asks for a token: the text in {token})"
 
@@ -144,7 +144,7 @@ def _client(url: str) -> "JobSubmissionClient":
 
 
 def _quiet() -> None:
-    """Ray tells every ignored file and closed socket; set after its import, which sets levels of its own."""
+    """Ray logs every ignored file and closed socket; set after its import, which sets its own levels."""
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(("ray._private.runtime_env", "ray.dashboard")):
             logging.getLogger(name).setLevel(logging.ERROR)

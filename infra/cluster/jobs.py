@@ -22,14 +22,14 @@ INTERRUPTED = 130
 
 Answer = Literal["stop", "detach", "follow"]
 Ask = Callable[[str], Answer]
-"""What to do with the job of a name after Ctrl-C."""
+"""The action for the job of a name after Ctrl-C."""
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """What to run: `python *arguments` in a copy of `working_dir`, with the files that are `needed` of its data.
+    """The command to run: `python *arguments` in a copy of `working_dir`, with the files that are `needed` of its data.
 
-    `name`: of the run, and so of the job; `metadata`: shown beside it; `python`: on the cluster, None for this
+    `name`: of the run, and so of the job; `metadata`: shown with it; `python`: on the cluster, None for this
     interpreter if the head is on this machine, else "python" there."""
 
     name: str
@@ -44,7 +44,7 @@ def submit(address: str, job: NewJob, *, detach: bool = False, ask: Ask = lambda
     """Send a job to the cluster whose dashboard is at `address`; print its log until it ends and return its exit code,
     or return 0 at once to `detach`. After Ctrl-C, `ask` decides; a job that is stopped returns 130.
 
-    The copy leaves out secrets, results and data, except what is needed (see `infra.cluster.upload`), and is measured
+    The copy leaves out secrets, results and data, except needed files (see `infra.cluster.upload`), and is measured
     before it is sent. Raises ClusterError.
     """
     env = runtime_env(job.working_dir, job.needed, job.name)
@@ -91,8 +91,8 @@ def goes_on(name: str, url: str) -> str:
 
 
 def runtime_env(working_dir: Path, needed: Sequence[str] = (), name: str = "") -> dict[str, Any]:
-    """What the job gets: the folder without what stays at home, the commit, the run's name, and the patience with
-    which it waits for machines. Anyone who may list jobs reads this, so no secret goes in."""
+    """The environment of the job: the folder without excluded files, the commit, the run's name, and the time limit for
+    waiting for machines. Anyone who may list jobs reads this, so no secret goes in."""
     variables = {name: os.environ[name] for name in (PATIENCE_VARIABLE,) if name in os.environ}
     if git := git_state():
         variables[GIT_VARIABLE] = json.dumps(git)
@@ -127,8 +127,8 @@ def _send(dashboard: Dashboard, command: list[str], env: dict[str, Any], job: Ne
         hint = "See the head's logs."
         if "status code 413" in str(error):
             hint = (
-                f"It takes less than {LIMIT_BYTES // 2**20} MiB, or what a proxy before it allows: name in .gitignore "
-                "what the job does not need."
+                f"It takes less than {LIMIT_BYTES // 2**20} MiB, or the limit of a proxy before it: name in .gitignore "
+                "the files that the job does not need."
             )
         if "No available agent" in str(error):
             hint = (

@@ -1,5 +1,5 @@
-"""What of a working folder travels with a job, measured before it is sent: a head refuses what is too large, and only
-once all of it has arrived."""
+"""The files of a working folder that travel with a job, measured before they are sent: a head refuses a package that is
+too large, and only once all of it has arrived."""
 
 import logging
 import os
@@ -19,25 +19,25 @@ END_BYTES = 22
 SECRETS = (".git", ".venv", "venv", "*.pem", "*.key", ".env", ".env.*")
 REMADE = ("__pycache__", ".*_cache", ".ipynb_checkpoints", "*.egg-info", "node_modules")
 RESULTS = ("mlruns", "mlartifacts", "mlflow.db*")
-"""MLflow's. Stores are found by what is in them."""
+"""MLflow's. Stores are recognized by their contents."""
 DATA = (
     *("*.ipynb", "*.warc", "*.warc.gz", "*.wet.gz", "*.wat.gz", "*.parquet", "*.arrow", "*.jsonl", "*.jsonl.gz"),
     *("*.jsonl.zst", "*.npy", "*.npz", "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5"),
     *("*.tar", "*.tar.*", "*.tgz", "*.zip", "*.7z"),
 )
-"""Notebooks, corpora, weights and archives: a job reads its data from the cluster's file system. What the recipe itself
-names does travel."""
+"""Notebooks, corpora, weights and archives: a job reads its data from the cluster's file system. Files that the recipe
+itself names do travel."""
 SHOWN = 5
 FOLDER_LEVELS = 2
 
 
 class UploadError(UserError, RuntimeError):
-    """A folder that cannot be sent: the message names its size, the limit, what is large, and the mend."""
+    """A folder that cannot be sent: the message names its size, the limit, the large files, and the remedy."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What would be sent: bytes of the package by file, relative to `folder`."""
+    """The package to send: bytes by file, relative to `folder`."""
 
     folder: Path
     files: dict[str, int]
@@ -82,8 +82,9 @@ class Upload:
 
 
 def excludes(folder: Path, needed: Sequence[str] = ()) -> list[str]:
-    """Patterns, as in .gitignore, of what stays at home whatever .gitignore says: secrets, results, stores, data, and
-    what can be made again. `needed`: files and folders, relative to `folder`, that travel though they are data."""
+    """Patterns, as in .gitignore, of files that are never sent, regardless of .gitignore: secrets, results, stores,
+    data, and files that can be generated again. `needed`: files and folders, relative to `folder`, that travel though
+    they are data."""
     stores = [f"/{store.relative_to(folder).as_posix()}/" for store in _stores(folder)]
     exceptions = [f"!/{name}" for name in needed] + [f"!/{name}/**" for name in needed if (folder / name).is_dir()]
     return [*DATA, *exceptions, *SECRETS, *REMADE, *RESULTS, *sorted(stores)]
@@ -93,7 +94,7 @@ def measure(folder: Path, patterns: Sequence[str]) -> Upload:
     """The files of `folder` that Ray would pack, chosen by Ray's own rules: .gitignore and .rayignore count too."""
     from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 
-    # Ray tells every ignore file that it reads.
+    # Ray logs every ignore file that it reads.
     quiet = logging.getLogger(f"{__name__}.ray")
     quiet.setLevel(logging.ERROR)
 

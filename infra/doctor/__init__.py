@@ -1,1 +1,1 @@
-"""The checks of `arctic doctor`: facts about this machine, and what they mean."""
+"""The checks of `arctic doctor`: properties of this machine, and their consequences."""

@@ -20,7 +20,7 @@ INSTALL = "Run: pip install -e . -c constraints.txt"
 
 @dataclass(frozen=True)
 class Check:
-    """One judgement; `mend` is what to do where it is not ok."""
+    """One check; `mend` is the remedy if it is not ok."""
 
     name: str
     ok: bool
@@ -122,7 +122,7 @@ def _sockets(machine: Facts) -> Check:
 
 
 def _kernel(machine: Facts) -> Check:
-    """Only told: model-written queries run in a process of their own with or without these."""
+    """For information only: model-written queries run in a separate process with or without these."""
     landlock = f"Landlock version {machine.landlock_abi}" if machine.landlock_abi else "no Landlock"
     return Check("sandbox", True, f"{landlock}, {'seccomp' if machine.has_seccomp else 'no seccomp'}")
 

@@ -26,7 +26,7 @@ from infra.tracking.experiments import Experiments, experiments
 
 @dataclass(frozen=True)
 class FileSystem:
-    """What the store's file system and its owner allow."""
+    """The permissions of the store's file system and of its owner."""
 
     has_links: bool = True
     has_locks: bool = True
@@ -35,7 +35,8 @@ class FileSystem:
 
 @dataclass(frozen=True)
 class Upload:
-    """What `arctic submit` would send, in words, and whether a head takes it: None if it was not measured."""
+    """The size of the folder that `arctic submit` would send, in words, and whether the head accepts it: None if it was
+    not measured."""
 
     text: str = ""
     fits: bool | None = True
@@ -43,7 +44,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Environment:
-    """What `infra.doctor.checks` judges besides the machine itself; an error is None if there is none."""
+    """Input of `infra.doctor.checks` besides the machine itself; an error is None if there is none."""
 
     uid: int = 0
     has_name: bool = True
@@ -80,7 +81,7 @@ def look_around(store_root: Path, upload: Upload) -> Environment:
 
 
 def _refusal(attempt: Callable[[], object]) -> str | None:
-    """What an attempt of `infra.host.surroundings` finds lacking, None if nothing."""
+    """The error of an attempt of `infra.host.surroundings`, None if there is none."""
     try:
         attempt()
     except SurroundingsError as error:
@@ -89,7 +90,7 @@ def _refusal(attempt: Callable[[], object]) -> str | None:
 
 
 def replaced_home() -> str | None:
-    """Says so where `infra.host.surroundings.prepare` gave this process a home, because it had none."""
+    """A message if `infra.host.surroundings.prepare` gave this process a home, because it had none."""
     own = Path(tempfile.gettempdir()) / f"arctic-{os.getuid()}"
     return f"this user id has no home folder; {own} is used" if home_folder() == own else None
 

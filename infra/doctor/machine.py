@@ -1,4 +1,4 @@
-"""Facts about this machine, read from /proc and the installed packages: what `infra.doctor.checks` judges."""
+"""Properties of this machine, read from /proc and the installed packages, for `infra.doctor.checks`."""
 
 import ctypes
 import ipaddress
@@ -68,7 +68,7 @@ class ListeningSocket:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks assess; sizes in bytes, None if a thing is absent or its file unreadable."""
+    """Input of the checks; sizes in bytes, None if a thing is absent or its file unreadable."""
 
     python: tuple[int, int]
     versions: Mapping[str, str | None]
@@ -86,12 +86,12 @@ class Facts:
     landlock_abi: int | None
     has_seccomp: bool
     extras: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What is wrong with the packages of each extra that a run can need."""
+    """Faults in the packages of each extra that a run can need."""
     environment: Environment = field(default_factory=Environment)
 
 
 def gather(store: Path | str, address: str | None, upload: Upload) -> Facts:
-    """Look at this machine. Imports the heavy packages in a process of its own; takes some ten seconds."""
+    """Look at this machine. Imports the heavy packages in a separate process; takes some ten seconds."""
     requirements = tuple(metadata.requires("arctic-pretraining") or ())
     names = [name for name in map(_distribution, requirements) if name]
     store_error, store_root = _store_error(store), Store(store).root
@@ -171,7 +171,7 @@ def _socket_inodes(process: Path) -> Iterator[str]:
 
 
 def _probe() -> dict[str, str]:
-    """Packages that cannot be imported, and gloo where a reduction over it fails, each with its error."""
+    """Packages that cannot be imported, and gloo if a reduction over it fails, each with its error."""
     try:
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -210,7 +210,7 @@ def _existing(path: Path) -> Path:
 
 
 def _available_memory() -> int:
-    """What new processes may take: the kernel's estimate, or this container's limit where that is less."""
+    """Memory available to new processes: the kernel's estimate, or this container's limit if that is less."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     [available] = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     limit = Path("/sys/fs/cgroup/memory.max")

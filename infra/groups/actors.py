@@ -15,7 +15,7 @@ Worker = Callable[[Task], Result]
 POLL_S = 1.0
 """Between two looks at the cluster while no actor answers."""
 TASKS_AHEAD = 2
-"""Tasks that an actor has at a time: the one it works on, and one so that it never waits for the next."""
+"""Tasks assigned to an actor at a time: the one it works on, and one so that it never waits for the next."""
 
 
 def map_on_actors(
@@ -31,10 +31,10 @@ def map_on_actors(
     """Yield (index, worker(task)) for every task as it is finished; each actor calls `make()` once for its worker.
 
     Without `context.parallel`, or with one actor, in this process, one after the other: the stage's own task holds the
-    resources of one. Else on Ray: an actor that the cluster has no room for gets no task and holds nobody up; one that
-    dies is replaced, up to `preemptions` times in all, and its tasks go to whoever is free. An exception of `make` or
-    of a worker is raised here. Tasks are handed out in order. While no machine has room for an actor this waits and
-    says so. Raises CapacityError if the wait is in vain.
+    resources of one. Else on Ray: an actor that the cluster has no room for gets no task and delays no other; one that
+    dies is replaced, up to `preemptions` times in all, and its tasks go to free actors. An exception of `make` or of a
+    worker is raised here. Tasks are handed out in order. While no machine has room for an actor this waits and reports
+    it. Raises CapacityError if the wait is in vain.
     """
     if not tasks:
         return
@@ -65,7 +65,7 @@ class _Actor:
 
 
 class _ActorPool:
-    """Actors and what they are at. Ray itself restarts none: a restarted one would keep its tasks while it waits for
+    """Actors and their current tasks. Ray itself restarts none: a restarted one would keep its tasks while it waits for
     room."""
 
     def __init__(self, make: Callable[[], Worker[Any, Any]], num_tasks: int, demand: Demand) -> None:
@@ -76,7 +76,7 @@ class _ActorPool:
         )
         self._make = make
         self.waiting = list(reversed(range(num_tasks)))
-        # By reference, the actor and its task, None where it starts; of those that have started, free places.
+        # By reference, the actor and its task, None while it starts; a started actor is listed once per free slot.
         self.running: dict[Any, tuple[Any, int | None]] = {}
         self._free_slots: dict[Any, int] = {}
 
@@ -90,7 +90,7 @@ class _ActorPool:
         return not self._free_slots
 
     def hand_out(self, tasks: Sequence[Any]) -> None:
-        """Fill free places, in order of the tasks."""
+        """Fill free slots, in order of the tasks."""
         for actor in [actor for actor, free_slots in self._free_slots.items() for _ in range(free_slots)][
             : len(self.waiting)
         ]:

@@ -1,4 +1,4 @@
-"""A group of processes that work in step: what each of them knows, and what is asked of the whole."""
+"""A group of processes that work in step: the environment of each, and the interface of the whole."""
 
 import threading
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from infra.resources import Demand
 
 
 class LocalGroup:
-    """Starts `demand.count` processes, each with a GPU of its own if `demand` has any."""
+    """Starts `demand.count` processes, each with a separate GPU if `demand` has any."""
 
     def __init__(self, make: Make[Any, Any], rendezvous: Path, demand: Demand) -> None:
         spawning = multiprocessing.get_context("spawn")
@@ -66,7 +66,7 @@ class LocalGroup:
 
 
 def _work(make: Make[Any, Any], member: Member, connection: Connection, uses_gpu: bool) -> None:
-    """What a process does until nobody sends it tasks."""
+    """The loop of a process until no more tasks are sent."""
     if uses_gpu:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         numbers = visible.split(",") if visible else [str(number) for number in range(member.size)]

@@ -12,7 +12,7 @@ from infra.resources.capacity import Capacity, Wait
 
 
 class RayGroup:
-    """Waits for room for `demand` as a whole, says so meanwhile, and starts its actors there.
+    """Waits for room for `demand` as a whole, reports that meanwhile, and starts its actors there.
 
     Raises CapacityError if the wait is in vain, StoppedWaitingError if `is_stopped` is set meanwhile.
     """
@@ -55,7 +55,7 @@ class RayGroup:
         return self._all([actor.run.remote(task) for actor in self._actors], is_stopped)[0]
 
     def _all(self, references: list[Any], is_stopped: threading.Event) -> list[Any]:
-        """The answers of all actors. An error of one is the loss of another if that one is found dead."""
+        """The answers of all actors. An error of one is the loss of another if that one is dead."""
         import ray
         from ray.exceptions import RayActorError
 

@@ -1,4 +1,4 @@
-"""What decides the last bits of floating-point results on a machine: processor, GPUs, libraries, switches.
+"""Properties of a machine that decide the last bits of floating-point results: processor, GPUs, libraries, switches.
 
 Sums in floating point depend on their order, and libraries choose the order by the processor's instruction set. So two
 machines that differ here may give other bits for one key, although both are right. Nothing here imports a library.

@@ -1,4 +1,4 @@
-"""Credentials and signatures in URLs, masked wherever a text is written down or shown."""
+"""Credentials and signatures in URLs, masked in all text that is written or shown."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _SECRET = re.compile(
     r"token|secret|signature|credential|passw|passphrase|api[-_]?key|access[-_]?key|private[-_]?key|key[-_]?pair"
     r"|auth(?!or(?!iz))|session|jwt|hmac|bearer|hdnea|hdnts|accessid"
 )
-"""Parts of names of query parameters whose value opens what it belongs to."""
+"""Parts of names of query parameters whose value grants access."""
 _SECRET_NAMES = frozenset(("sig", "sign", "key", "pwd", "pass", "policy", "sas", "ticket", "code", "otp", "pin"))
 
 

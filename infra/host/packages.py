@@ -18,11 +18,11 @@ MODULES = {"llama-cpp-python": "llama_cpp"}
 
 
 class PackageError(UserError):
-    """A package that the work needs is missing, broken or of another version: the message names it and the mend."""
+    """A package that the work needs is missing, broken or of another version: the message names it and the remedy."""
 
 
 def problems(names: Iterable[str]) -> list[str]:
-    """What is wrong with each of `names`, distributions that an extra of this project asks for, in a few words."""
+    """The fault of each of `names`, distributions that an extra of this project requires, in a few words."""
     return [problem for name in names if (problem := _problem(name))]
 
 
@@ -33,7 +33,7 @@ def mend(names: Iterable[str]) -> str:
 
 
 def require(names: Iterable[str], user: str) -> None:
-    """Raise PackageError where `user`, such as a task, cannot have one of `names`."""
+    """Raise PackageError if `user`, such as a task, cannot have one of `names`."""
     distributions = list(names)
     if faults := problems(distributions):
         raise PackageError(f"{user} needs {'; '.join(faults)}. {mend(distributions)}")

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions and machine, as plain data for manifests. Never part of a key."""
+"""The provenance of a result: code, versions and machine, as plain data for manifests. Never part of a key."""
 
 import hashlib
 import json
@@ -32,13 +32,13 @@ DISTRIBUTIONS = (
 )
 """Those whose version can change a result."""
 GIT_VARIABLE = "ARCTIC_GIT"
-"""Carries the commit to a cluster, where the code arrives without its repository."""
+"""Carries the commit to a cluster, which gets the code without its repository."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
 def provenance() -> dict[str, Any]:
-    """What this process runs: git, versions of Python and of the libraries, platform. No host or user names."""
+    """The software of this process: git, versions of Python and of the libraries, platform. No host or user names."""
     return {
         "git": git_state(),
         "python": platform.python_version(),
@@ -51,7 +51,7 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Commit and whether files differ from it; None if the code is no checkout and nobody told."""
+    """Commit and whether files differ from it; None if the code is not a checkout and GIT_VARIABLE is not set."""
     if _git("rev-parse", "--show-toplevel") == str(ROOT):
         return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))}
     handed_over = os.environ.get(GIT_VARIABLE)
@@ -60,8 +60,8 @@ def git_state() -> dict[str, Any] | None:
 
 @cache
 def code_digest(module_name: str) -> str:
-    """sha256 over the names and bytes of the .py files of the package that holds the module (of the module alone,
-    where it is in no package). Raises ModuleNotFoundError."""
+    """sha256 over the names and bytes of the .py files of the package that holds the module (of the module alone, if it
+    is in no package). Raises ModuleNotFoundError."""
     origin = getattr(sys.modules.get(module_name), "__file__", None) or _origin(module_name)
     file = Path(origin)
     sources = sorted(file.parent.rglob("*.py")) if (file.parent / "__init__.py").exists() else [file]

@@ -1,4 +1,5 @@
-"""What a process finds around it, made fit for the libraries a run uses: home, user name, temporary folder, proxies.
+"""The surroundings of a process, prepared for the libraries that a run uses: home, user name, temporary folder,
+proxies.
 
 Containers run under ids without a name or a home, clusters point TMPDIR into deep folders, and companies set proxies
 for all programs. `prepare` changes only the environment of this process and of those it starts.
@@ -25,7 +26,7 @@ CACHES = ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR",
 
 
 class SurroundingsError(UserError, RuntimeError):
-    """This account or machine lacks something that a run needs: the message names it and the mend."""
+    """This account or machine lacks something that a run needs: the message names it and the remedy."""
 
 
 def prepare() -> None:
@@ -38,7 +39,7 @@ def prepare() -> None:
 
 
 def user_name() -> str | None:
-    """Name of this user as Python has it: of LOGNAME, USER, LNAME and USERNAME the first that is set, else as in the
+    """Name of this user by Python's rule: of LOGNAME, USER, LNAME and USERNAME the first that is set, else as in the
     system's list of users; None if it is in none of them."""
     try:
         return getpass.getuser() or None
@@ -157,7 +158,7 @@ def without_credentials(address: str) -> str:
 
 
 def _use_other_home(environment: MutableMapping[str, str], folder: Path) -> None:
-    """A read-only home stays the home, since credentials may lie there; what programs write goes to `folder`."""
+    """A read-only home stays the home, since it may hold credentials; programs write to `folder`."""
     home = home_folder()
     if home is None or not home.is_dir() or home == Path("/"):
         environment["HOME"] = str(folder)

@@ -53,7 +53,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Imported:
-    """The run of an archive; results that were committed, and those that the store had before."""
+    """The run of an archive; the results that were committed, and those that the store already held."""
 
     run_id: str
     committed: tuple[str, ...]
@@ -90,8 +90,8 @@ def export_run(store: Store, run_id: str, file: Path) -> Exported:
 def import_run(store: Store, file: Path) -> Imported:
     """Commit the results of an archive to `store`, each after its digests were checked, and add its run.
 
-    Results that the store has stay as they are. After an error or a kill, those that were committed stay, and the
-    next call takes the rest.
+    Results that the store has stay as they are. After an error or a kill, committed results stay, and the next call
+    takes the rest.
 
     Raises:
         ArchiveError: The archive is malformed, or content differs from its digest.
@@ -202,7 +202,7 @@ def _safe(name: object, member: str) -> str:
 
 
 def _take_result(archive: tarfile.TarFile, name: str, store: Store) -> bool:
-    """Commit the next result of an archive; False if the store has it."""
+    """Commit the next result of an archive; False if the store already holds it."""
     member = _next(archive, f"stages/{name}/{MANIFEST}")
     manifest = _manifest(_text(archive, member), member.name)
     if _name_of(manifest) != name:

@@ -1,4 +1,4 @@
-"""Remove from a store the results, unfinished work and content that no kept run uses."""
+"""Remove from a store the results, unfinished work and content that no remaining run uses."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def find_garbage(
         needed: Results to keep besides those of runs, as "name/subject-key".
         last: How many runs of each name keep their results, the latest first; all if None. Runs
             that may go on always do.
-        forget: Ids of runs whose results are not kept.
+        forget: Ids of runs whose results are not protected.
         more: Finds parts of needed results that can go, by the names of these results.
 
     Raises:
@@ -72,7 +72,7 @@ def prune(
     more: More = nothing_more,
     waiting: Waiting,
 ) -> Pruning:
-    """Remove what `find_garbage` finds, while no run starts.
+    """Remove the result of `find_garbage`, while no run starts.
 
     A kill in between leaves a store that is as good: the next call removes the rest. Raises LeaseLostError if another
     process took the store over.
@@ -86,7 +86,7 @@ def prune(
 
 
 def _kept(records: Sequence[RunRecord], last: int | None, forget: Sequence[str]) -> list[RunRecord]:
-    """The latest `last` runs of each name, and those that go on."""
+    """The latest `last` runs of each name, and those that are still running."""
     kept: list[RunRecord] = []
     num_seen: dict[str, int] = {}
     for record in reversed(records):

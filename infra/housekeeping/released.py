@@ -1,6 +1,6 @@
 """Remove files of a committed result that nothing needs any more, such as the optimizer state of an ended phase.
 
-The result stays whole in all else, and whoever asks for such a file gets the reason.
+All other files of the result stay, and a reader of a released file gets the reason.
 """
 
 import json

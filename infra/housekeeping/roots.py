@@ -46,7 +46,7 @@ def run_records(store: Store) -> list[RunRecord]:
 
 
 def result_name(name: str, subject: str, key: str) -> str:
-    """Where a result is below `stages/`."""
+    """Path of a result below `stages/`."""
     return f"{name}/{subject}-{key}" if subject else f"{name}/{key}"
 
 

@@ -1,1 +1,1 @@
-"""How far a run is: which stages can begin, and what became of the others."""
+"""The progress of a run: the stages that can begin, and the outcome of the others."""

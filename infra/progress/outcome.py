@@ -1,4 +1,4 @@
-"""What became of the stages of a run: results, errors, and what waits in vain."""
+"""The outcomes of the stages of a run: results, errors, and stages that wait in vain."""
 
 import traceback
 from collections.abc import Callable
@@ -16,7 +16,8 @@ Emit = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """What became of a run, by stage id: artifacts, those it did not build, errors, and what the skipped wait for."""
+    """The outcomes of a run, by stage id: artifacts, those it did not build, errors, and the failed stages that skipped
+    ones wait for."""
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
@@ -34,7 +35,7 @@ class Outcome:
         return [needed.id for needed in stage.inputs.values() if needed.id in {**self.failed, **self.skipped}]
 
     def record(self, stage: Stage, result: Callable[[], Artifact], emit: Emit) -> None:
-        """Take the result of a stage, or say why there is none."""
+        """Record the result of a stage, or the reason why there is none."""
         if blocked := self.blockers(stage):
             self._skip(stage, blocked[0], f"{blocked[0]} has no result", emit)
             return
@@ -57,6 +58,6 @@ class Outcome:
 
 
 def cause(error: BaseException) -> BaseException:
-    """The exception of the work itself: Ray wraps what a task raises."""
+    """The exception of the work itself: Ray wraps exceptions of a task."""
     inner = getattr(error, "cause", None)
     return cause(inner) if isinstance(inner, BaseException) else error

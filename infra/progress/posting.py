@@ -1,5 +1,5 @@
-"""Which stages of a run can begin now: those whose inputs are posted, and those that read an unfinished input, once
-what they read is there."""
+"""The stages of a run that can begin now: those whose inputs are posted, and those that read an unfinished input, once
+the path that they read exists."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,13 +16,13 @@ from infra.store import Store
 
 
 class EarlyError(UserError, RuntimeError):
-    """What a stage reads of an unfinished input never came: the message says what to do."""
+    """The path that a stage reads of an unfinished input never appeared: the message contains the remedy."""
 
 
 class Posting:
     """Posts `stages`, inputs first, by `send`, which takes a stage with its inputs and returns a reference to its
     result. Ray holds a task until its inputs have their results, so a stage is posted once its inputs are; one that
-    reads an unfinished input, once what it reads is there.
+    reads an unfinished input, once the path that it reads exists.
 
     `pending`: stages by the reference to their result; `unposted`: those that wait.
     """
@@ -43,7 +43,7 @@ class Posting:
         self._references: dict[str, Any] = {}
 
     def post(self, stopped: Sequence[Stage] = ()) -> None:
-        """Post all that can be, and record those that never will, among them those that are `stopped`."""
+        """Post all that can be, and record those that never will, including those that are `stopped`."""
         waiting, self.unposted = self.unposted, []
         for stage in waiting:
             try:
@@ -82,7 +82,7 @@ class Posting:
         return stage.early is None or require_early(stage, self._store, self._outcome) is not None
 
     def _input(self, stage: Stage, name: str) -> Any:
-        """The result of an input, a reference to it, or of an unfinished one what is known of it."""
+        """The result of an input, a reference to it, or the known part of an unfinished one."""
         upstream = stage.inputs[name]
         if upstream.id in self._outcome.artifacts:
             return self._outcome.artifacts[upstream.id]
@@ -90,7 +90,7 @@ class Posting:
 
 
 def require_early(stage: Stage, store: Store, outcome: Outcome) -> Path | None:
-    """What `stage` reads of an unfinished input, None if that may yet come, or it reads none.
+    """The path that `stage` reads of an unfinished input, None if that may still appear, or it reads none.
 
     Raises EarlyError if the input is finished without it."""
     path = store.early_path(stage)

@@ -1,4 +1,4 @@
-"""What stages need of machines, and what a cluster can give."""
+"""Resources that stages need, and the capacity of a cluster."""
 
 from infra.resources.demand import Demand, Resources
 

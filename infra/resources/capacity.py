@@ -1,8 +1,8 @@
-"""What a cluster can hold, and waiting until it does.
+"""The capacity of a cluster, and waiting for it.
 
-A cluster may have no machine now and four in a minute, so nothing is refused for what is up at one instant. Demand is
-posted to Ray (a task, an actor, a placement group), an autoscaler answers it, and the one who waits says so. Only what
-exceeds the largest size of the cluster is refused, where that size is known: a cluster of this process, or one whose
+A cluster may have no machine now and four in a minute, so a demand is not refused for the current size. Demand is
+posted to Ray (a task, an actor, a placement group), an autoscaler answers it, and the waiting stage reports it. Only a
+demand above the largest size of the cluster is refused, if that size is known: a cluster of this process, or one whose
 autoscaler's pools can be read. Elsewhere a demand that no machine can hold is given up after a patience.
 """
 
@@ -26,11 +26,11 @@ REPORT_S = 5.0
 LOOK_S = 1.0
 """Between two looks at the cluster's machines, which cost the head a call each."""
 MIN_SHARDS_AHEAD = 64
-"""Shards offered to a cluster that may grow, however small it is now: an autoscaler sees only what is posted."""
+"""Minimum number of shards offered to a cluster that may grow: an autoscaler sees only posted demand."""
 
 
 class CapacityError(UserError, RuntimeError):
-    """A demand that the cluster cannot meet: the message says what it needs, what the cluster has, and the mend."""
+    """A demand that the cluster cannot meet: the message contains the demand, the cluster's size, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest size of a cluster. `max_nodes`: of all pools together, None where only each has its own limit."""
+    """The largest size of a cluster. `max_nodes`: of all pools together, None if only each has its own limit."""
 
     pools: tuple[Pool, ...]
     max_nodes: int | None = None
@@ -78,14 +78,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What is known of a cluster's size. Plain data: the driver looks once, and every stage is handed the answer."""
+    """The known size of a cluster. Plain data: the driver looks once, and every stage is handed the answer."""
 
     limits: Limits | None
     patience_s: float
 
     @staticmethod
     def look() -> "Capacity":
-        """Of the cluster that this process is connected to. Raises CapacityError for a patience that is no number."""
+        """Of the cluster that this process is connected to. Raises CapacityError if the time limit for waiting is not a
+        number."""
         return Capacity(_limits(), patience_s())
 
     def require(self, who: str, demand: Demand) -> None:
@@ -98,7 +99,7 @@ class Capacity:
         )
 
     def shards_ahead(self, machines: Sequence[Pool]) -> int:
-        """How many one-CPU tasks to post at a time where `machines` are up: enough to fill the cluster and to make it
+        """Number of one-CPU tasks to post at a time while `machines` are up: enough to fill the cluster and to make it
         grow, and no more, so that the head's memory stays flat."""
         up = sum(machine.num_cpus * machine.max_nodes for machine in machines)
         if self.limits is None:
@@ -122,7 +123,7 @@ class Wait:
         self._started = self._reported = self._held = time.monotonic()
 
     def check(self) -> None:
-        """Tell how long the demand waits. Raises CapacityError if the cluster's largest size is not known and no
+        """Report how long the demand waits. Raises CapacityError if the cluster's largest size is not known and no
         machines that could hold the demand were up for all of the patience; time behind other work does not count."""
         now = time.monotonic()
         if self.fits():
@@ -207,7 +208,7 @@ def _size(limits: Limits) -> str:
 
 
 def _limits() -> Limits | None:
-    """The largest size of the cluster, where something says it."""
+    """The largest size of the cluster, if it is known."""
     import ray
     from ray.util.client import ray as client
 
@@ -222,7 +223,7 @@ def _limits() -> Limits | None:
 
 
 def _reported_limits() -> Limits | None:
-    """What a provider reported to the head about its pools, as hosted services do."""
+    """A provider's report to the head about its pools, as hosted services send it."""
     from ray._private.state import state
 
     config = state.get_cluster_config()
@@ -234,8 +235,8 @@ def _reported_limits() -> Limits | None:
 
 
 def _limits_of_autoscaler(gcs_address: str, proc: Path) -> Limits | None:
-    """The pools of the autoscaler of the cluster at `gcs_address`, which runs beside its head and so beside a job's
-    driver; None from elsewhere, or where it has no pools."""
+    """The pools of the autoscaler of the cluster at `gcs_address`, which runs on the machine of its head and of a job's
+    driver; None from elsewhere, or if it has no pools."""
     import yaml
 
     for arguments in _command_lines(proc):

@@ -24,8 +24,8 @@ class Demand:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a stage's own task occupies while it runs, and the group of workers that it starts on top, as far as all
-    of them are needed at once; shards that it fans out occupy theirs one by one. A group that may grow has up to
+    """Resources of a stage's own task while it runs, and of the group of workers that it starts in addition, if all of
+    them are needed at once; shards that it fans out take theirs one by one. A group that may grow has up to
     `most_workers`.
 
     Example:

@@ -12,7 +12,7 @@ from infra.store.locks import try_lock
 MANIFEST = "manifest.json"
 LIMIT_VARIABLE = "ARCTIC_WORK_GIB"
 RESERVE_BYTES = 2 * 2**30
-"""What stays free on the disk of a working folder that has no limit of its own."""
+"""Bytes that stay free on the disk of a working folder without a limit."""
 _in_use: dict[Path, IO[bytes]] = {}
 
 
@@ -54,13 +54,13 @@ def _room(root: Path) -> int:
 
 
 def is_used(manifest: Path) -> bool:
-    """Whether a process uses the files beside a manifest."""
+    """Whether a process uses the files next to a manifest."""
     with manifest.open("rb") as file:
         return not try_lock(file, manifest)
 
 
 def empty_unused(manifest: Path) -> bool:
-    """Remove the files beside a manifest; False if a process uses them."""
+    """Remove the files next to a manifest; False if a process uses them."""
     with manifest.open("rb") as file:
         if not try_lock(file, manifest):
             return False

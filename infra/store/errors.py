@@ -8,7 +8,7 @@ from arctic_errors import UserError
 
 
 class StoreError(UserError, RuntimeError):
-    """The store cannot be used: the message says why and what to do."""
+    """The store cannot be used: the message contains the reason and the remedy."""
 
 
 def disk_full(error: OSError, root: Path, doing: str) -> StoreError | None:

@@ -19,7 +19,7 @@ def write_durably(path: Path, content: str | bytes) -> None:
 
 
 def rename_durably(source: Path, target: Path) -> None:
-    """Move a finished folder to its name, its files flushed to disk before. A target that exists stands."""
+    """Move a finished folder to its name, its files flushed to disk before. An existing target is not replaced."""
     for file in source.rglob("*"):
         if file.is_file():
             _fsync(file)

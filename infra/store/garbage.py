@@ -1,7 +1,7 @@
 """Parts of a store that nothing needs: each with its size, and removed on its own.
 
-A result is needed if its name is among those that the caller gives, unfinished work if its result is needed and not
-committed. Whatever a process holds stays: the lock of a stage, a result in the working folder, a commit that goes on.
+A result is needed if the caller gives its name, unfinished work if its result is needed and not committed. Everything
+that a process holds stays: the lock of a stage, a result in the working folder, a running commit.
 """
 
 import json
@@ -37,9 +37,9 @@ class Garbage:
 
 
 def garbage(store: Store, needed: Collection[str]) -> Iterator[Garbage]:
-    """What can be removed, in an order in which a kill in between leaves no result without its files.
+    """Removable files and folders, in an order that, if interrupted by a kill, leaves no result without its files.
 
-    List all before you remove the first: content is found by the results that name it.
+    List all before you remove the first: the results are the index of the content.
 
     Args:
         store: The store, refreshed.
@@ -55,8 +55,8 @@ def garbage(store: Store, needed: Collection[str]) -> Iterator[Garbage]:
 
 
 def _unfinished(store: Store, needed: Collection[str]) -> Iterator[Garbage]:
-    """Folders of stages that are no results, except those of attempts that go on, and those that a stage keeps beside
-    a result that is needed, such as checkpoints."""
+    """Folders of stages that are not results, except those of running attempts, and those that a stage stores next to a
+    needed result, such as checkpoints."""
     for folder in sorted(store.root.glob("stages/*/*")):
         leaf, is_scratch = folder.name.removesuffix(STATE), folder.name.startswith(".")
         if is_scratch:

@@ -20,7 +20,7 @@ _intact: set[tuple[Path, int, int]] = set()
 
 
 class DamageError(StoreError):
-    """A committed file has other bytes than were committed: the message names the result and the mend."""
+    """A committed file has changed since its commit: the message names the result and the remedy."""
 
 
 def read_committed(file: Path) -> bytes:
@@ -45,8 +45,8 @@ def require_intact(file: Path) -> None:
 
 
 def require_intact_footer(file: Path) -> None:
-    """Check size and footer of a committed Parquet file, which place its pages; these carry checksums themselves.
-    Raises DamageError."""
+    """Check size and footer of a committed Parquet file, which holds the offsets of its pages; these carry checksums
+    themselves. Raises DamageError."""
     entry = committed_entry(file)
     if entry is None:
         return
@@ -66,7 +66,8 @@ def require_unreleased(path: Path) -> None:
 
 @contextmanager
 def damage_named(*paths: Path) -> Iterator[None]:
-    """Whatever reading these files (or folders of them) raises is damage, if one is not as it was committed."""
+    """Report any exception while reading these files (or folders of them) as damage, if one has changed since its
+    commit."""
     try:
         yield
     except DamageError:
@@ -102,7 +103,7 @@ def committed_entry(file: Path) -> FileEntry | None:
 
 
 def committed_files(path: Path) -> list[Path]:
-    """The committed files at or below a path, with those that are missing but not released; none if it lies in no
+    """The committed files at or below a path, with those that are missing but not released; none if it is in no
     committed result."""
     folder = committed_folder(path / MANIFEST)
     if folder is None:

@@ -1,4 +1,4 @@
-"""Finished items of long work in a file, so that work that is killed goes on where it was."""
+"""Finished items of long work in a file, so that work that is killed continues from them."""
 
 import json
 import os
@@ -21,13 +21,13 @@ class Journal:
         self._file.seek(0, os.SEEK_END)
 
     def remember(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The value of `key`, plain JSON data: from an earlier attempt, or computed now and kept."""
+        """The value of `key`, plain JSON data: from an earlier attempt, or computed now and stored."""
         if key not in self._items:
             self.add({key: compute()})
         return self._items[key]
 
     def add(self, items: Mapping[str, Any]) -> None:
-        """Keep what one batch finished: all of it is on disk when this returns."""
+        """Record the results of one batch: all of it is on disk when this returns."""
         lines = [json.dumps([key, value]).encode() + b"\n" for key, value in items.items()]
         self._file.write(b"".join(lines))
         self._file.flush()

@@ -1,8 +1,8 @@
 """Leases on stages in object storage: they save double work, and nothing else rests on them.
 
-The holder writes its lease anew every few seconds. Whoever waits watches the lease's ETag: one that stays the same for
+The holder rewrites its lease every few seconds. A waiting process watches the lease's ETag: one that stays the same for
 longer than `STALE_S` of the watcher's own clock has no holder any more and is taken over, by a write that succeeds only
-if the ETag is still the same. No clocks of two machines are compared. A holder that finds another's lease in place of
+if the ETag is still the same. No clocks of two machines are compared. A holder that reads another's lease instead of
 its own stops its work.
 """
 
@@ -45,7 +45,7 @@ class Lease:
             raise LeaseLostError(self.lost)
 
     def renew(self) -> None:
-        """Write the lease anew. A service that does not answer may answer again before the lease is stale."""
+        """Rewrite the lease. A service that does not answer may answer again before the lease is stale."""
         if self.lost:
             return
         before, self.content = self.content, _content()
@@ -79,7 +79,7 @@ def leased(objects: Objects, name: str, waiting: Waiting) -> Iterator[Lease]:
     """Hold the lease `name`, and wait while another holds it. Raises ObjectError."""
     lease = _acquired(objects, name, waiting)
     try:
-        # Renewing ends before the lease is released: a late renewal would make it anew.
+        # Renewing ends before the lease is released: a late renewal would create it again.
         with repeated(BEAT_S, lease.renew):
             yield lease
     finally:
@@ -88,7 +88,7 @@ def leased(objects: Objects, name: str, waiting: Waiting) -> Iterator[Lease]:
 
 @contextmanager
 def repeated(period_s: float, work: Callable[[], None]) -> Iterator[None]:
-    """Call `work` in a thread of its own every `period_s` seconds."""
+    """Call `work` in a separate thread every `period_s` seconds."""
     ended = threading.Event()
 
     def follow() -> None:
@@ -128,7 +128,7 @@ def _acquired(objects: Objects, name: str, waiting: Waiting) -> Lease:
 
 
 def _content() -> bytes:
-    # The nonce gives every renewal another ETag, and tells a write of our own from others'.
+    # The nonce gives every renewal a different ETag, and distinguishes our own writes from others'.
     holder = f"process {os.getpid()} on {socket.gethostname()}"
     return json.dumps({"holder": holder, "nonce": secrets.token_hex(8)}).encode()
 

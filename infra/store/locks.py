@@ -21,8 +21,8 @@ Waiting = Callable[[str, float], None]
 def locked(path: Path, waiting: Waiting) -> Iterator[None]:
     """Hold the lock file at `path`, made with its folder if missing, and wait while another process holds it.
 
-    Whoever holds the lock may remove the file: a process that waited for it then makes and locks a new one.
-    Raises StoreError if the file system cannot lock files.
+    The holder of the lock may remove the file: a process that waited for it then creates and locks a new one. Raises
+    StoreError if the file system cannot lock files.
     """
     started = time.monotonic()
     while True:

@@ -1,6 +1,6 @@
 """Objects behind an address (`s3://`, `gs://`, `az://`), through obstore.
 
-Options stand in the address as a query, such as `s3://bucket/runs?region=eu-west-1` or
+The address contains options as a query, such as `s3://bucket/runs?region=eu-west-1` or
 `?endpoint_override=localhost:9000&scheme=http`, and `?anonymous=true` for public buckets. Credentials never do: they
 come from the environment of each process (AWS_*, GOOGLE_*, AZURE_*, or the machine's role), for S3 also from the
 profiles of `~/.aws` if boto3 is installed.
@@ -43,7 +43,7 @@ REFUSALS = (
     "SignatureDoesNotMatch",
     "Unauthenticated",
 )
-"""Codes of answers for which other credentials are the mend; S3 gives some of them with status 400."""
+"""Codes of answers whose remedy is other credentials; S3 gives some of them with status 400."""
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "s3": ("region", "endpoint_override", "scheme", "anonymous"),
     "gs": ("endpoint_override", "scheme", "anonymous"),
@@ -56,7 +56,7 @@ class AddressError(UserError, ValueError):
 
 
 class ObjectError(StoreError):
-    """An object cannot be read or written: the message names it, the service's reason and the mend."""
+    """An object cannot be read or written: the message names it, the service's reason and the remedy."""
 
 
 class MissingObjectError(ObjectError):
@@ -132,13 +132,13 @@ class Objects:
             return bytes(self._client.get(name).bytes())
 
     def read(self, name: str) -> tuple[bytes, Entry]:
-        """Content of an object and what is listed of it. Raises MissingObjectError, ObjectError."""
+        """Content of an object and its listed metadata. Raises MissingObjectError, ObjectError."""
         with self._errors(name):
             result = self._client.get(name)
             return bytes(result.bytes()), _entry(result.meta)
 
     def head(self, name: str) -> Entry | None:
-        """What is listed of an object, None if there is none. Raises ObjectError."""
+        """The listed metadata of an object, None if there is none. Raises ObjectError."""
         try:
             with self._errors(name):
                 return _entry(self._client.head(name))
@@ -166,7 +166,7 @@ class Objects:
         with self._errors(name):
             pieces = iter(self._client.get(name, options={"if_match": etag} if etag else None).stream())
         while True:
-            # Errors of the service are told from those of the disk that the pieces are written to.
+            # Errors of the service are distinguished from those of the disk that the pieces are written to.
             with self._errors(name):
                 piece = next(pieces, None)
             if piece is None:
@@ -195,7 +195,7 @@ class Objects:
             return str(self._client.put(name, content, mode={"e_tag": etag})["e_tag"])
 
     def delete(self, *names: str) -> None:
-        """Remove objects; those that do not exist are gone already. Raises ObjectError."""
+        """Remove objects; objects that do not exist are ignored. Raises ObjectError."""
         for name in names:
             try:
                 with self._errors(name):
@@ -306,7 +306,7 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What a service answered: its status and code; else the first line of the error."""
+    """A service's answer: its status and code; else the first line of the error."""
     text = str(error)
     found = [
         re.search(pattern, text)

@@ -85,7 +85,7 @@ class Remote:
         return entry.changed if entry else 0.0
 
     def refresh(self) -> None:
-        """Bring the manifests in the working folder to those that are stored. Raises ObjectError."""
+        """Synchronize the manifests in the working folder with those that are stored. Raises ObjectError."""
         stored = {entry.name.removesuffix(".json"): entry for entry in self.objects.entries("manifests")}
         stored = {name.removeprefix("manifests/"): entry for name, entry in stored.items()}
         local = {
@@ -119,7 +119,7 @@ class Remote:
         return text
 
     def unpruned(self, waiting: Waiting) -> AbstractContextManager[Lease]:
-        """Hold the lease of whoever prunes, so that nobody does. Raises ObjectError."""
+        """Hold the lease for pruning, so that nobody prunes. Raises ObjectError."""
         return leased(self.objects, PRUNING_LEASE, waiting)
 
     def bring(self, folder: Path, manifest: Manifest) -> None:
@@ -144,7 +144,7 @@ class Remote:
         return sorted(found)
 
     def drop(self, folder: Path, digests: Iterable[str]) -> None:
-        """Remove the manifest of the result at `folder`, then damaged contents: what stays is not sent again."""
+        """Remove the manifest of the result at `folder`, then damaged contents: the rest is not sent again."""
         self.objects.delete(self._name("manifests", folder), *(f"files/{sha256}" for sha256 in digests))
 
     def save_state(self, state: Path, snapshots: Snapshots) -> None:
@@ -200,15 +200,15 @@ class Remote:
         folder = self.root / "stages" / entry.name.removeprefix("manifests/").removesuffix(".json")
         folder.mkdir(parents=True, exist_ok=True)
         write_durably(folder / MANIFEST, content)
-        # `Artifact.made` tells the latest of several results.
+        # `Artifact.made` identifies the latest of several results.
         os.utime(folder, (entry.changed, entry.changed))
 
     @contextmanager
     def _announced(self, folder: Path, digests: Collection[str]) -> Iterator[None]:
         """Keep content with these digests from being pruned before a manifest names it.
 
-        Whoever prunes takes its lease and then looks for announcements; a commit announces itself and then waits for
-        the lease. So one of the two sees the other.
+        The pruner takes its lease and then checks for announcements; a commit announces itself and then waits for the
+        lease. So one of the two sees the other.
         """
         name = f"{self._name('commits', folder).removesuffix('.json')}.{secrets.token_hex(4)}"
         self.objects.put(name, json.dumps(sorted(digests)).encode())
@@ -260,8 +260,8 @@ class Remote:
 
 
 def _settled(state: Path, snapshots: Snapshots) -> dict[Path, str] | None:
-    """Digest of each file below `state`; None if one changed since the look at the first, so that no file is taken
-    without those that it completes."""
+    """Digest of each file below `state`; None if one changed since the first was read, so that no file is taken without
+    those that it completes."""
     stamps = {file: _stamp(file) for file in _files(state)}
     known = snapshots.digests
     for file, stamp in stamps.items():

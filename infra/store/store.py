@@ -54,7 +54,7 @@ class Turn:
             self.lease.require()
 
     def snapshot(self, remote: Remote, state: Path) -> None:
-        """Store the stage's state; what fails is told, since a next snapshot may succeed."""
+        """Store the stage's state; a failure is reported and not raised, since a next snapshot may succeed."""
         try:
             remote.save_state(state, self._snapshots)
             self.trouble = ""
@@ -91,8 +91,8 @@ class Store:
             self.remote.refresh()
 
     def open(self) -> "Store":
-        """This store, made if missing and tried by a write. What is made in a folder that its group shares (setgid and
-        group-writable) is the group's to change as well. Raises StoreError."""
+        """This store, made if missing and tried by a write. In a folder that its group shares (setgid and
+        group-writable), new files are writable by the group as well. Raises StoreError."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if self.root.stat().st_mode & SHARED == SHARED:
@@ -113,7 +113,7 @@ class Store:
         return self
 
     def _require_writable(self) -> None:
-        """Find what another user made here and this one cannot change, before a stage meets it."""
+        """Detect files of another user that this one cannot change, before a stage needs them."""
         parts = [self.root / name for name in ("stages", "runs", "mlflow.db", "mlartifacts")]
         parts += [*(self.root / "stages").iterdir(), *(self.root / "runs").iterdir()]
         closed = [path for path in parts if path.exists() and not os.access(path, os.W_OK)]
@@ -191,16 +191,16 @@ class Store:
                 with repeated(SNAPSHOT_S, partial(turn.snapshot, remote, state)):
                     yield turn
             finally:
-                # A commit removes the state: what is left is for the next attempt, wherever that is.
+                # A commit removes the state: the rest is for the next attempt, on any machine.
                 if self.find(stage) is None:
                     turn.snapshot(remote, state)
 
     def path(self, stage: Stage) -> Path:
-        """Where the committed result of `stage` is or will be."""
+        """Path of the committed result of `stage`, which need not exist."""
         return self.result_path(stage.name, stage.subject, stage.key)
 
     def result_path(self, name: str, subject: str, key: str) -> Path:
-        """Where the result of a stage of this name, subject and key is or will be."""
+        """Path of the result of a stage of this name, subject and key, which need not exist."""
         return Path(f"{self.root}/stages/{name}/{subject}-{key}" if subject else f"{self.root}/stages/{name}/{key}")
 
     def state(self, stage: Stage) -> Path:
@@ -214,7 +214,7 @@ class Store:
         return Artifact(self.path(stage), Manifest(*identity, (), {}, (), 0.0, {}))
 
     def early_path(self, stage: Stage) -> Path | None:
-        """What `stage` reads of an unfinished input, None if it is not there yet, or `stage` reads none."""
+        """The path that `stage` reads of an unfinished input, None if it does not exist yet, or `stage` reads none."""
         return stage.early.find(self._folder(stage.inputs[stage.early.input].name)) if stage.early else None
 
     def earlier(self, stage: Stage) -> tuple[Path, ...]:
@@ -282,7 +282,7 @@ class Store:
     ) -> Artifact:
         """Hash every file of `scratch` into a manifest and rename the folder into place, flushed to disk first.
 
-        Where another attempt committed the same key before, its result stands and `scratch` is removed.
+        If another attempt committed the same key before, its result stays and `scratch` is removed.
         """
         manifest = Manifest(
             id=stage.id,
@@ -334,7 +334,7 @@ class Store:
         """Forget a result with these damaged files: the next run builds it again. Raises StoreError."""
         if self.remote:
             self.remote.drop(artifact.folder, [artifact.digests[path] for path in damaged])
-        # Under the name of a scratch folder it is no result, whatever a kill leaves of it.
+        # Under the name of a scratch folder it is not a result, even if a kill leaves part of it.
         discarded = artifact.folder.with_name(f".{artifact.folder.name}.{secrets.token_hex(4)}")
         artifact.folder.rename(discarded)
         shutil.rmtree(discarded)

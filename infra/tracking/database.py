@@ -46,7 +46,7 @@ def _has_tables(database: Path) -> bool:
 
 
 def _fill(database: Path, artifacts: str) -> None:
-    """The caller holds the lock, so a file of the same name is what a kill has left."""
+    """The caller holds the lock, so a file of the same name was left by a kill."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     unfinished = database.with_suffix(".unfinished")

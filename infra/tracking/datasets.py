@@ -16,7 +16,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def part_name(manifest: Manifest) -> str:
-    """What a result is of its run, as part of a model's name."""
+    """The role of a result in its run, as part of a model's name."""
     return f"phase-{manifest.subject}" if manifest.subject.isdigit() else f"{manifest.name}-{manifest.subject}"
 
 

@@ -1,4 +1,5 @@
-"""The experiments that were deleted in MLflow, wherever a run would send its events. Nothing is written there."""
+"""The experiments that were deleted in MLflow, in the tracking server that a run would use. Nothing is written
+there."""
 
 import json
 import os
@@ -32,7 +33,7 @@ print("ANSWER" + json.dumps(answer))
 
 @dataclass(frozen=True)
 class Experiments:
-    """`deleted` are names. `location` is what MLFLOW_TRACKING_URI names, without credentials; "" if it is the store's
+    """`deleted` are names. `location` is the value of MLFLOW_TRACKING_URI, without credentials; "" if it is the store's
     own file. `damage`: how the database file is damaged; `silence`: why a server did not answer."""
 
     deleted: tuple[str, ...] = ()
@@ -42,7 +43,7 @@ class Experiments:
 
 
 def experiments(store_root: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> Experiments:
-    """Look where MLFLOW_TRACKING_URI says, else into the store's database."""
+    """Query the server of MLFLOW_TRACKING_URI, else the store's database."""
     uri = tracking_uri(store_root)
     location = masked(uri) if os.environ.get("MLFLOW_TRACKING_URI") else ""
     file = _database_file(uri)
@@ -50,8 +51,8 @@ def experiments(store_root: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> Experi
 
 
 def of_file(file: Path, location: str = "") -> Experiments:
-    """Those of a SQLite file. One that a run has locked, or has not filled yet, is not damaged: it must stay where it
-    is."""
+    """Those of a SQLite file. A database that a run has locked, or has not filled yet, is not damaged: it must stay in
+    its folder."""
     if not file.is_file():
         return Experiments(location=location)
     query = "SELECT name FROM experiments WHERE lifecycle_stage = 'deleted' ORDER BY name"
@@ -64,7 +65,7 @@ def of_file(file: Path, location: str = "") -> Experiments:
 
 
 def _of_server(location: str, timeout_s: float) -> Experiments:
-    """Ask with MLflow's own client, in a process of its own: it takes seconds to import and may wait for long."""
+    """Query MLflow's own client, in a separate process: it takes seconds to import and may wait for long."""
     command = [sys.executable, "-c", QUESTION]
     environment = {**MLFLOW_ENVIRONMENT, **os.environ}
     try:

@@ -1,6 +1,6 @@
 """One run's events as MLflow runs, params, metrics, datasets and models.
 
-Everything is found by tag before it is made, and times come from the events, so sending an event a second time
+Everything is looked up by tag before it is created, and times come from the events, so sending an event a second time
 changes nothing. Loading this module loads MLflow.
 """
 
@@ -50,8 +50,8 @@ class Projection:
     """The run of folder `<store>/runs/<run id>` in the experiment that bears its recipe's name.
 
     `runs` maps stage ids (and "" for the whole run) to MLflow run ids, `curves` MLflow run ids to the last step of each
-    metric; both grow as events are applied and are kept by the caller between processes. `artifact_root` is where a new
-    experiment keeps files, None for the server's choice.
+    metric; both grow as events are applied, and the caller stores them between processes. `artifact_root` is the folder
+    of a new experiment's files, None for the server's choice.
     """
 
     def __init__(
@@ -130,7 +130,8 @@ class Projection:
 
     @property
     def _short_name(self) -> str:
-        """What MLflow's lists show before they cut a name off: the recipe, and what is drawn for each run."""
+        """The part of a name that MLflow's lists show before they cut it off: the recipe, and the random part of each
+        run."""
         return f"{self._started['name']}-{self._started['run_id'].rpartition('-')[2]}"
 
     def _start_stage(self, event: Event) -> None:
@@ -220,7 +221,7 @@ class Projection:
         self._client.set_terminated(run_id, "FINISHED", _milliseconds(event))
 
     def _log_tables(self, run_id: str, path: Path) -> None:
-        """As `MlflowClient.log_table` does, which would append the rows once more where an event is sent again."""
+        """As `MlflowClient.log_table` does, which would append the rows once more if an event is sent again."""
         tables = {f"tables/{file.stem}.json": file for file in sorted(path.glob("tables/*.parquet"))}
         for name, file in tables.items():
             self._client.log_text(run_id, split_table(file), name)
@@ -284,13 +285,13 @@ class Projection:
         return path if (path / MANIFEST).is_file() else None
 
     def _in_store(self, recorded: Path, depth: int) -> Path:
-        """A path under the store's stages, by its last `depth` names: wherever the store is now."""
+        """A path under the store's stages, by its last `depth` names, for the current location of the store."""
         return self._folder.parents[1].joinpath("stages", *recorded.parts[-depth:])
 
     def _tell_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
         """The parent carries the stages' figures, also of reused ones, so that whole runs compare in one table. Counts
-        of data are in the stages' own runs only if there is a model, whose figures would drown in them, and so are
-        intervals and counts of items, which stand behind a dot."""
+        of data are logged only in the stages' own runs if there is a model, whose figures they would hide, and so are
+        intervals and counts of items, which have a dot in their names."""
         parent = self._runs[PARENT]
         has_model = any(stage["model_output"] for stage in self._stages.values())
         values = {
@@ -310,7 +311,7 @@ class Projection:
         return bool(folder) and (path / folder).is_dir()
 
     def _ensure_model(self, manifest: Manifest, source_run: str, path: Path) -> None:
-        """Make the model of a committed checkpoint. Its files stay in the store, but for those that MLflow can load."""
+        """Make the model of a committed checkpoint. Its files stay in the store, except those that MLflow can load."""
         model = self._find_model(manifest.key) or self._client.create_logged_model(
             self.experiment_id,
             name=f"{self._short_name}-{part_name(manifest)}",
@@ -341,7 +342,7 @@ class Projection:
         return models[0] if models else None
 
     def _find_or_create(self, identity: Mapping[str, str], tags: Mapping[str, str], name: str, event: Event) -> str:
-        """The MLflow run with the tags of `identity`: one made before a crash is found again."""
+        """The MLflow run with the tags of `identity`: one made before a crash is reused."""
         runs = self._search(identity)
         if runs:
             return str(runs[0].info.run_id)
@@ -372,7 +373,7 @@ class Projection:
 def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment:
-        # MLflow keeps a deleted experiment's name taken. It shows what the store holds, so it comes back.
+        # MLflow keeps a deleted experiment's name taken. It shows the contents of the store, so it is restored.
         if experiment.lifecycle_stage == LifecycleStage.DELETED:
             client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)

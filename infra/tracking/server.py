@@ -25,7 +25,7 @@ STOP_TIMEOUT_S = 10.0
 def serve(store_root: Path, port: int) -> None:
     """Fill MLflow in from the event logs, then serve it until Ctrl-C and print the link to the latest runs.
 
-    Where MLFLOW_TRACKING_URI names a server, only the link is printed. Raises TrackingError.
+    If MLFLOW_TRACKING_URI names a server, only the link is printed. Raises TrackingError.
     """
     uri = tracking_uri(store_root)
     is_remote = artifact_root(store_root) is None

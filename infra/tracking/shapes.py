@@ -82,7 +82,7 @@ def table_schema(folder: Path, manifest: Manifest) -> str | None:
 
 
 def shorten_columns(columns: list[dict[str, Any]]) -> str:
-    """As many of the columns, as JSON, as MLflow stores."""
+    """As many of the columns, as JSON, as MLflow can store."""
     shown = len(columns)
     while len(text := json.dumps({"mlflow_colspec": columns[:shown]})) > MAX_SCHEMA_CHARACTERS:
         shown -= 1
@@ -90,9 +90,9 @@ def shorten_columns(columns: list[dict[str, Any]]) -> str:
 
 
 def parent_metric(stage: str, subject: str, metric: str) -> str:
-    """Name on the whole run of what one stage measured. MLflow makes a group of charts of what stands before the last
-    slash, so corpora share their stage's group, and phases and steps within them ("1.400"), which are points of one
-    curve, their metric's own."""
+    """Name on the whole run of a stage's metric. MLflow groups charts by the part of a name before the last slash, so
+    corpora share their stage's group, and phases and steps within them ("1.400"), which are points of one curve, their
+    metric's own."""
     if re.fullmatch(r"\d+(\.\d+)?", subject):
         return metric if "/" in metric else f"{stage}/final_{metric}"
     own = metric.removeprefix("data/").removeprefix("eval/")
@@ -100,7 +100,7 @@ def parent_metric(stage: str, subject: str, metric: str) -> str:
 
 
 def shorten(text: str, limit: int = MAX_TAG_CHARACTERS) -> str:
-    """`text`, its end replaced by an ellipsis where it is longer than `limit` characters."""
+    """`text`, its end replaced by an ellipsis if it is longer than `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
@@ -111,7 +111,7 @@ def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def outcomes(events: Iterable[Event]) -> dict[str, str]:
-    """What became of each stage, in a word or two."""
+    """The outcome of each stage, in a word or two."""
     words = {}
     for event in events:
         match event["event"]:
@@ -127,7 +127,7 @@ def outcomes(events: Iterable[Event]) -> dict[str, str]:
 
 
 def plan_table(stages: Sequence[Mapping[str, Any]], outcomes: Mapping[str, str]) -> str:
-    """The plan as a Markdown table, with what came of each stage; whole rows are left out where it grows too long."""
+    """The plan as a Markdown table, with the outcome of each stage; whole rows are left out if it grows too long."""
     head = "| | stage | plan | result | why | key |\n|---|---|---|---|---|---|"
     rows = [
         f"| {number:02d} | {stage['id']} | {stage['action']} | {outcomes.get(stage['id'], '')} "

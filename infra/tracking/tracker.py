@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrackingError(UserError, RuntimeError):
-    """MLflow cannot be served: the message says why and what to do."""
+    """MLflow cannot be served: the message contains the reason and the remedy."""
 
 
 def reconcile(store_root: Path) -> list[str]:
@@ -64,7 +64,7 @@ def _last(folder: Path) -> Event:
 
 
 def catch_up(store_root: Path) -> None:
-    """Send what MLflow lacks of every run. Raises TrackingError."""
+    """Send the missing events of every run to MLflow. Raises TrackingError."""
     failures = []
     for folder in _runs(store_root):
         try:
@@ -76,9 +76,9 @@ def catch_up(store_root: Path) -> None:
 
 
 class Tracker:
-    """Sends a run's events to MLflow while the run goes on, then what earlier runs left behind.
+    """Sends a run's events to MLflow during the run, then the remaining events of earlier runs.
 
-    MLflow being out of reach is warned of once; what could not be sent is sent later, by this process or a next one.
+    If MLflow is out of reach, this warns once; unsent events are sent later, by this process or a next one.
     """
 
     def __init__(self, store_root: Path, run_id: str) -> None:
@@ -101,7 +101,7 @@ class Tracker:
         self._thread.start()
 
     def stop(self, timeout_s: float = 60.0) -> None:
-        """Send what is left and end; after `timeout_s` the rest is left to the next run or `arctic ui`."""
+        """Send the remaining events and end; after `timeout_s` the rest is left to the next run or `arctic ui`."""
         if self._monitor:
             self._monitor.finish()
         self._stopping.set()
@@ -140,8 +140,8 @@ class Tracker:
 
 
 class _Cursor:
-    """How far MLflow has a run's log: `tracking.json` beside it, bound to one tracking URI. Any process may advance it,
-    one at a time."""
+    """The position in a run's log up to which MLflow has it: `tracking.json` in the run's folder, bound to one tracking
+    URI. Any process may advance it, one at a time."""
 
     def __init__(self, store_root: Path, folder: Path) -> None:
         self._root = store_root
@@ -156,7 +156,7 @@ class _Cursor:
         return runs.get("")
 
     def advance(self) -> None:
-        """Send the complete lines after the cursor and move it. After an error it stands where it was."""
+        """Send the complete lines after the cursor and move it. After an error it does not move."""
         with locked(self._folder / CURSOR_LOCK, lambda _holder, _seconds: None):
             self._advance()
 
@@ -175,12 +175,12 @@ class _Cursor:
                 state |= {"offset": offset, "experiment_id": projection.experiment_id}
                 write_durably(self._folder / CURSOR, json.dumps(state, indent=1))
         except Exception:
-            # What was sent beyond the cursor is sent again, from the state that was saved.
+            # Events that were sent beyond the cursor are sent again, from the state that was saved.
             self._state = self._projection = None
             raise
 
     def _load(self) -> dict[str, Any]:
-        # The same place with other credentials is the same place, and a store keeps none.
+        # The same server with other credentials is the same server, and a store holds none.
         uri = masked(tracking_uri(self._root))
         path = self._folder / CURSOR
         if path.exists():
@@ -241,7 +241,7 @@ def _projection_class() -> "type[Projection]":
 
 
 def _runs(store_root: Path) -> list[Path]:
-    """Folders of the store's runs, those that logged last first come last."""
+    """Folders of the store's runs, ordered by the time of their last event, the latest last."""
     logs = [path for path in store_root.glob(f"runs/*/{EVENTS}") if _complete_lines(path)]
     return [path.parent for path in sorted(logs, key=lambda path: (path.stat().st_mtime, path))]
 

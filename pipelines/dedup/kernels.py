@@ -150,13 +150,13 @@ def resolve(  # type: ignore[no-untyped-def]
     """Decide on documents numbered by rank, the best first: each is kept unless it is near to a kept one before it.
 
     bool `fixed` [D]: always kept. Document d is in the buckets `lists[row_starts[d] : row_starts[d + 1]]`, ascending,
-    and if a bucket is full in the bucket `overflows[...]`, -1 for none; bucket x has room for `list_starts[x + 1] -
-    list_starts[x]` kept documents. uint64 `words` [D, bands] of `fields` fields each (`minhash.band_words`): two
-    documents are compared if at least `min_equal` fields are equal. Shingle set of d: the ascending `sets[set_starts[d]
-    : set_starts[d + 1]]`. `limits`: least Jaccard, and least containment of d, of a near pair. Scratch: `entries`, the
-    room of all buckets; `lengths`, 0 for each bucket; `seen` [D], -1. Filled: int64 `kept` [D]: the best-ranked kept
-    document near to d, or d; int32 `shared` [D, 3]: shingles in common, shingles of either, bands in common. Returns
-    the numbers of pairs compared, and of those not near.
+    and if a bucket is full in the bucket `overflows[...]`, -1 for none; bucket x has room for
+    `list_starts[x + 1] - list_starts[x]` kept documents. uint64 `words` [D, bands] of `fields` fields each
+    (`minhash.band_words`): two documents are compared if at least `min_equal` fields are equal. Shingle set of d: the
+    ascending `sets[set_starts[d] : set_starts[d + 1]]`. `limits`: least Jaccard, and least containment of d, of a near
+    pair. Scratch: `entries`, the room of all buckets; `lengths`, 0 for each bucket; `seen` [D], -1. Filled: int64
+    `kept` [D]: the best-ranked kept document near to d, or d; int32 `shared` [D, 3]: shingles in common, shingles of
+    either, bands in common. Returns the numbers of pairs compared, and of those not near.
     """
     num_bands, field_bits = words.shape[1], min(64 // fields, 32)
     compared, rejected = 0, 0

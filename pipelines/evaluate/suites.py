@@ -52,7 +52,7 @@ class Suite:
     """The tasks for a checkpoint: `tasks` by name, whose files are under `root`; at most `limit` items of each, and at
     most `max_new_tokens` for an answer if a task would give more.
 
-    `unsafe`: the user's words where code may run without isolation, see `pipelines.sandbox`. `own`: tasks of
+    `unsafe`: the user's consent if code may run without isolation, see `pipelines.sandbox`. `own`: tasks of
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
     root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`. `harness`:
     any tasks of lm-evaluation-harness.

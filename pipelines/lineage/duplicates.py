@@ -30,7 +30,7 @@ def describe_cluster(cluster_id: str, store: Store) -> str:
     members = [part for part in parts if part]
     if not members:
         raise NotInStoreError(
-            f"store {store.root}: no cluster {cluster_id!r}. A cluster has the id of the document that stands for it: "
+            f"store {store.root}: no cluster {cluster_id!r}. A cluster has the id of its kept document: "
             "the column kept_id of clusters.parquet and decisions/ of dedup."
         )
     return "\n\n".join(members)

@@ -81,7 +81,7 @@ def _faults(run: RunRecipe, source: ArcticConfig, config: ArcticConfig) -> Itera
 def _other_tokens(run: RunRecipe, source: Path, folder: Path) -> Iterator[str]:
     """Ids that mean other tokens to the weights than to the run."""
     if not run.tokenizer.path:
-        yield "a tokenizer that is trained anew gives ids another meaning. Set tokenizer.path to that of the weights."
+        yield "a newly trained tokenizer gives ids another meaning. Set tokenizer.path to that of the weights."
         return
     theirs = source / TOKENIZER_FILE
     if not theirs.is_file():

@@ -1,4 +1,4 @@
-"""The architecture in numbers: presets, counts, names, and errors that say what to do."""
+"""The architecture in numbers: presets, counts, names, and errors with remedies."""
 
 import ast
 import dataclasses
@@ -160,8 +160,8 @@ print(json.dumps(answers))
 
 
 def test_no_field_takes_a_value_of_another_type() -> None:
-    """A whole number may stand for a number, and nothing else for anything else. In a process of its own: here every
-    argument is checked against its annotation before the model sees it."""
+    """A whole number is a valid number, and no other type is converted. In a separate process: here every argument is
+    checked against its annotation before the model sees it."""
     done = subprocess.run([sys.executable, "-c", CONSTRUCT], check=True, capture_output=True, text=True)
     allowed = {"int": {"int"}, "float": {"int", "float"}, "bool": {"bool"}, "int | None": {"int", "NoneType"}}
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "int | None": "a whole number"}

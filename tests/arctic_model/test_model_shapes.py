@@ -1,4 +1,4 @@
-"""Every shape of model computes what transformers computes with the same weights, forward and backward."""
+"""Every shape of model gives the same result as transformers with the same weights, forward and backward."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,15 +100,15 @@ def peer(request: pytest.FixtureRequest) -> Peer:
 
 
 HALF = 0.5
-"""What the gate of Qwen2-MoE's shared expert, sigmoid(0), makes of its output; ours has no gate."""
+"""Factor of the gate of Qwen2-MoE's shared expert, sigmoid(0), on its output; ours has no gate."""
 PROJECTIONS = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
 
 
 def named(
     theirs: nn.Module, config: ArcticConfig, read: Callable[[Tensor], Tensor], shared_factor: float
 ) -> dict[str, Tensor]:
-    """What `read` makes of their parameters, by our names and one tensor per expert; the last matrix of a shared expert
-    times `shared_factor`."""
+    """The result of `read` on their parameters, by our names and one tensor per expert; the last matrix of a shared
+    expert times `shared_factor`."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in theirs.named_parameters():
         value = read(parameter)

@@ -13,7 +13,7 @@ COUNTS = {
     "arctic-3.6b-a1b": (3_597_638_912, 996_515_072),
     "arctic-480b": (478_584_608_768, 17_318_647_808),
 }
-"""Parameters in all and active. That the formula counts what the model holds: test_arctic_config.py."""
+"""Parameters in all and active. test_arctic_config.py tests that the formula counts the model's parameters."""
 LADDER = [name for name in COUNTS if name != "arctic-480b"]
 
 

@@ -1,4 +1,4 @@
-"""What `arctic_model` exports, that every example in its docstrings runs, and that planning needs no torch."""
+"""The exports of `arctic_model`: every example in its docstrings runs, and planning needs no torch."""
 
 import doctest
 import importlib

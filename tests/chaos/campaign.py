@@ -260,7 +260,7 @@ def running_in_mlflow(root: Path) -> list[str]:
 
 @contextmanager
 def case_of(number: int, seed: int, s3: S3, home: Path) -> Iterator[Case]:
-    """A store on a disk of its own, small enough to be filled."""
+    """A store on a separate disk, small enough to be filled."""
     mode, kind = MODES[number % len(MODES)]
     folder = home / f"case-{number}"
     (folder / "disk").mkdir(parents=True)
@@ -293,7 +293,7 @@ def draw_faults(case: Case) -> list[str]:
 
 
 def campaign(num_faults: int, seed: int, minutes: float, home: Path, log: Path) -> Report:
-    """Play until so many faults have hit, or the time is over."""
+    """Play until this many faults have hit, or the time is over."""
     os.environ.update(CREDENTIALS)
     struck: list[Struck] = []
     problems: list[str] = []

@@ -76,7 +76,7 @@ def mix(steps: int, context: StageContext, _inputs: Any) -> dict[str, float]:
 
 
 def chain(steps: int = STEPS, **fields: Any) -> list[Stage]:
-    """The stages, inputs first; training takes so many steps, with other `fields` of SECTION."""
+    """The stages, inputs first; training takes this many steps, with other `fields` of SECTION."""
     from arctic_model.presets import preset
     from pipelines import train
 

@@ -1,4 +1,4 @@
-"""Recipes: what is wrong is said with its place, its value and its mend."""
+"""Recipes: mistakes are reported with the path, the value and the remedy."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Every block of commands or Python in README, tutorials and how-to guides runs as it is printed.
 
-A page is run from top to bottom in a folder of its own, which has this repository's recipes and examples. A comment
-above a block may mark it:
+A page is run from top to bottom in a separate folder, which has this repository's recipes and examples. A comment above
+a block may mark it:
 
     <!-- slow -->               runs with `pytest -m slow`, after the blocks above it
     <!-- not run: REASON -->    needs a cluster, a server or data that a test cannot have

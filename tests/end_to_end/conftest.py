@@ -79,7 +79,7 @@ max_new_tokens = 24
 
 @pytest.fixture
 def recipe(tmp_path) -> Path:
-    """The run recipe, with its corpora beside it."""
+    """The run recipe, with its corpora in the same folder."""
     for name, text in (("text_to_sql", SQL + KEEP_NEARLY_ALL), ("code", CODE + KEEP_NEARLY_ALL), ("tiny", RUN)):
         (tmp_path / f"{name}.toml").write_text(text)
     return tmp_path / "tiny.toml"
@@ -111,7 +111,7 @@ def start(tmp_path):
 
 @pytest.fixture
 def arctic(start):
-    """Run `arctic` to its end; gives its output, and fails with it where the exit code is another than expected."""
+    """Run `arctic` to its end; gives its output, and fails with it if the exit code differs from the expected one."""
 
     def arctic(*arguments: object, code: int = 0) -> str:
         process = start(*arguments)

@@ -65,16 +65,16 @@ class Cluster:
         self._nodes.append(self._node())
 
     def kill(self) -> None:
-        """The node that works, or else the first, dies without a word; another takes its place."""
+        """The working node, or else the first, dies without notice; another replaces it."""
         self._cluster.remove_node(self._working(), allow_graceful=False)
         self.join()
 
     def lose(self) -> None:
-        """A node that works dies without a word, and none takes its place."""
+        """A working node dies without notice, and none replaces it."""
         self._cluster.remove_node(self._working(), allow_graceful=False)
 
     def drain(self) -> None:
-        """The node that works is announced to leave in 30 s; another takes its place."""
+        """The working node is announced to leave in 30 s; another replaces it."""
         import ray
         from ray.core.generated import autoscaler_pb2
 

@@ -25,7 +25,7 @@ TIMED = {"report"}
 
 
 class Run:
-    """A small run in a store of its own, built in this process."""
+    """A small run in a separate store, built in this process."""
 
     def __init__(self, graph: Graph, store: Store) -> None:
         self.stages = list(graph.stages.values())
@@ -36,7 +36,7 @@ class Run:
         self.digests = {artifact.manifest.id: artifact.digests for artifact in self.artifacts}
 
     def build(self) -> Mapping[str, str]:
-        """Build what is missing. Errors by stage id."""
+        """Build the missing stages. Errors by stage id."""
         return run_inline(plan(self.store, self.stages), self.store, self.log, [].append).failed
 
     def one_of_each_stage(self) -> list[Artifact]:
@@ -47,7 +47,7 @@ class Run:
         return [stage for stage in self.stages if artifact.manifest.id in [each.id for each in stage.inputs.values()]]
 
     def rebuild(self, stages: list[Stage]) -> Mapping[str, str]:
-        """Build stages anew from the results that they read, no other. Errors by stage id."""
+        """Build stages again from the results that they read, no other. Errors by stage id."""
         for stage in stages:
             for folder in (self.store.path(stage), self.store.state(stage)):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,5 @@
-"""Evaluation items that stand in a corpus: a whole run finds and counts them, shows where, and scores without them."""
+"""Evaluation items that occur in a corpus: a whole run detects and counts them, shows the documents, and scores without
+them."""
 
 import json
 import random
@@ -18,7 +19,7 @@ pytestmark = [
 
 NUM_ITEMS = 12
 EXACT, EDITED, TAKEN_DOWN = range(4), range(4, 8), 8
-"""Items that stand in the corpus word for word, with one word in ten changed, and in a document that was taken down."""
+"""Items that occur in the corpus word for word, with one word in ten changed, and in a document that was taken down."""
 CORPUS = """
 name = "notes"
 description = "Notes, some of which hold questions of an evaluation"
@@ -76,7 +77,7 @@ def edited(article: str) -> str:
 
 @pytest.fixture
 def leaky(tmp_path: Path) -> Path:
-    """The run recipe, with its corpus and its evaluation data beside it."""
+    """The run recipe, with its corpus and its evaluation data in the same folder."""
     draw = random.Random(0)
     articles = [text(draw, 60) for _ in range(NUM_ITEMS)]
     (tmp_path / "eval_data" / "race").mkdir(parents=True)

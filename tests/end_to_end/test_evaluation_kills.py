@@ -1,4 +1,4 @@
-"""Kill an evaluation at any point: what was answered stays answered, and the scores are the same to the byte."""
+"""Kill an evaluation at any point: finished answers stay, and the scores are the same to the byte."""
 
 import json
 import os
@@ -35,13 +35,13 @@ NUM_ITEMS = 40
 """Of each task; of articles so long that they make several batches."""
 ARTICLE = "The {n}th pupil of the school by the sea took the early train to town, as on every other day of term. "
 FROM_REAL_DATA = ("humanevalplus", "ifeval", "spider")
-"""Folders of tasks that write answers, and run or judge them: where the data is there, they are asked as well."""
+"""Folders of tasks that write answers, and run or judge them: if the data is there, they are asked as well."""
 WAIT_S = 300
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root: RACE with questions of our own, and what there is of the others."""
+    """A data root: RACE with questions of our own, and the available data of the others."""
     folder = tmp_path_factory.mktemp("root")
     (folder / "race").mkdir()
     lines = []
@@ -102,7 +102,7 @@ class Evaluation:
             time.sleep(0.01)
 
     def journal(self) -> list[tuple[str, Any]]:
-        """Whole lines of the journal. It is read by a name of its own, which outlives the state of a finished stage."""
+        """Whole lines of the journal. It is read by a separate name, which outlives the state of a finished stage."""
         if not self._linked.exists():
             for path in self._store.glob("stages/evaluate/*.state/items.jsonl"):
                 os.link(path, self._linked)
@@ -120,12 +120,12 @@ def evaluation(start, checkpoint: Path, root: Path, tmp_path: Path) -> Callable[
 
 
 def answers(journal: Sequence[tuple[str, Any]]) -> list[str]:
-    """Keys of what the model answered; the others are verdicts."""
+    """Keys of the model's answers; the others are verdicts."""
     return [key for key, _ in journal if "/" not in key]
 
 
 def progress(output: str) -> list[int]:
-    """Numbers of answers that it tells of; none where all are there from the start."""
+    """Numbers of answers in its progress events; none if all are there from the start."""
     return [int(count) for count in re.findall(r" (\d+)/\d+ answers", output)]
 
 
@@ -150,7 +150,7 @@ def test_killed_at_any_point_it_goes_on_with_what_is_missing_and_ends_in_the_sam
         process = storm.start(num_actors)
         storm.wait_for(process, max(share, (len(before) + 1) / len(whole)), len(whole))
         kill_and_wait(process)
-        # Nothing that was kept before is gone, and nothing is told as done that is not kept.
+        # Nothing that was stored before is gone, and nothing is reported as done that is not stored.
         assert storm.journal()[: len(before)] == before
         told = progress(process.output.read_text())
         assert told[:1] in ([], [len(answers(before))])

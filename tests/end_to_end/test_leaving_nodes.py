@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 WARNING_S = 30
-"""What a node is left after its warning."""
+"""Time of a node between its warning and its end."""
 LONG_TRAINING = 400
 """Steps that last longer than a warning takes to arrive."""
 

@@ -123,7 +123,7 @@ def test_a_run_that_is_amended_in_flight_is_the_run_that_always_was(recipe: Path
 
     why = reasons(recipe, steered)
     assert why.keys() == rebuilt
-    assert why["train[2]"].endswith("goes on from the work before the change")
+    assert why["train[2]"].endswith("continues the work before the change")
     read: list[int] = []
     with patch.object(PhaseBatches, "__call__", noting(read)):
         found = run(recipe, steered, events := [])

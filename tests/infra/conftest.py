@@ -1,4 +1,4 @@
-"""What tests of infra share."""
+"""Shared fixtures of the tests of infra."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from infra.tracking import tracking_uri
 
 
 class Tracking:
-    """What MLflow knows, asked through its own client."""
+    """MLflow's content, read with its own client."""
 
     def __init__(self, store: Store) -> None:
         from mlflow import MlflowClient
@@ -57,5 +57,5 @@ class Tracking:
 
 @pytest.fixture(scope="session")
 def mlflow_of() -> type[Tracking]:
-    """Tells what MLflow knows of a store."""
+    """Reads MLflow's content for a store."""
     return Tracking

@@ -1,4 +1,4 @@
-"""Tasks on actors: each done once whatever dies, and results that say which task they are of."""
+"""Tasks on actors: each done once even if actors die, and results that name their task."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def context(folder: Path, *, parallel: bool) -> StageContext:
 
 
 class Squares:
-    """Counts how often it was made; dies once on 3 where `deadly`."""
+    """Counts how often it was made; dies once on 3 if `deadly`."""
 
     def __init__(self, folder: Path, deadly: bool = False) -> None:
         (folder / os.urandom(8).hex()).touch()
@@ -44,7 +44,7 @@ def test_tasks_on_ray(tmp_path):
         for name in ("plain", "deadly"):
             folder = tmp_path / name
             folder.mkdir()
-            # more actors than there is room for: those that never start hold nobody up
+            # more actors than there is room for: those that never start delay no other
             found = map_on_actors(lambda: Squares(folder, name == "deadly"), range(9), on_ray, num_actors=3)  # noqa: B023
             assert sorted(found) == [(n, n * n) for n in range(9)]
         assert len(list((tmp_path / "plain").iterdir())) <= 2

@@ -1,4 +1,4 @@
-"""What a stage's context keeps: warnings of every worker and attempt, and what the build measured of itself."""
+"""The records of a stage's context: warnings of every worker and attempt, and the build's measurements of itself."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What was finished before a kill is not done again, and a torn line is no item."""
+"""Items finished before a kill are not computed again, and a torn line is not an item."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Plans and runs of small graphs, in this process: what is reused, what is built, what a failure takes with it."""
+"""Plans and runs of small graphs, in this process: reused stages, built stages, and stages that a failure skips."""
 
 import os
 import threading
@@ -156,7 +156,7 @@ def test_finished_shards_are_not_done_again(store, run, tmp_path):
     stages = {"source[web]": Stage("source", "web", 1, {}, {}, work)}
     outcome, _ = run(stages)
     assert outcome.failed == {"source[web]": "RuntimeError: shard 3 breaks"}
-    assert "goes on where an earlier attempt stopped" in plan(store, list(stages.values()))[0].reason
+    assert "continues an earlier attempt" in plan(store, list(stages.values()))[0].reason
     (tmp_path / "mended").touch()
     outcome, events = run(stages)
     manifest = outcome.artifacts["source[web]"].manifest
@@ -265,7 +265,7 @@ def test_reusing_a_result_of_other_code_is_a_warning(store, run):
 
 
 def early_of(train, step=400):
-    """A stage that reads what a training leaves beside its result at a step."""
+    """A stage that reads the files that a training leaves next to its result at a step."""
 
     def work(context, inputs):
         assert inputs["train"].path == context.early.parent.with_suffix("")

@@ -1,4 +1,4 @@
-"""A run as a value: what becomes of each stage, which events come in which order, and what is left on disk."""
+"""A run as a value: the outcome of each stage, the order of events, and the remaining files."""
 
 import json
 from pathlib import Path

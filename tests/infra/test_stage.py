@@ -1,4 +1,4 @@
-"""Identity: a key says what is computed, and nothing about where or how fast."""
+"""Identity: a key depends on the computation, and not on its location or speed."""
 
 import itertools
 import json

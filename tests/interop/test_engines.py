@@ -1,7 +1,7 @@
-"""Engines of other people, in environments of their own, compute what the model computes: `make interop`.
+"""Third-party engines, in separate environments, give the same result as the model: `make interop`.
 
 Each engine loads the exports of seven variants, tokenizes 64 texts, and is compared in float32: logits, likeliest
-tokens, greedy continuations. What was measured goes into the table of docs/tutorials/export.md.
+tokens, greedy continuations. The measurements go into the table of docs/tutorials/export.md.
 """
 
 import os
@@ -72,7 +72,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Answer]:
-    """The name of a variant, its checkpoint with a tokenizer, and what the model itself answers."""
+    """The name of a variant, its checkpoint with a tokenizer, and the model's own answers."""
     import torch
 
     config = preset("tiny", COMMON | VARIANTS[request.param])

@@ -1,4 +1,4 @@
-"""SkyPilot's own loader reads our task: it needs an environment of its own (`make interop`)."""
+"""SkyPilot's own loader reads our task: it needs a separate environment (`make interop`)."""
 
 import os
 import subprocess

@@ -1,5 +1,5 @@
-"""What tests of several folders build their cases from: stages without work, committed artifacts, WARC bytes, and a web
-server whose answers a test scripts.
+"""Builders of cases that several folders share: stages without work, committed artifacts, WARC bytes, and a web server
+with scripted answers.
 
-Fixtures stand in the conftest of the folders that use them; here are the builders that they call.
+Fixtures are in the conftest of the folders that use them; here are the builders that they call.
 """

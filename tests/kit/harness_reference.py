@@ -31,9 +31,9 @@ def evaluated(
 
     manager = TaskManager(include_path=str(include), include_defaults=False)
     with pytest.MonkeyPatch.context() as patch:
-        # Pages may name files beside them.
+        # Pages may name files in their folder.
         patch.chdir(include)
-        # It asks compilers and pip what they are, which takes longer than all the rest.
+        # It asks compilers and pip for their versions, which takes longer than all the rest.
         patch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
         results = lm_eval.simple_evaluate(
             Opinionated(), tasks=list(names), task_manager=manager, num_fewshot=num_fewshot, bootstrap_iters=0

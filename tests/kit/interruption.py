@@ -13,7 +13,7 @@ from pipelines.train.data import PhaseBatches
 
 @contextmanager
 def interrupted_before(step: int, times: int = 1) -> Iterator[None]:
-    """Inside, training is interrupted when it asks for the data of `step` for as many `times`; the block must end by
+    """Inside, training is interrupted when it asks for the data of `step`, `times` times; the block must end by
     that."""
     read, asked_for = PhaseBatches.__call__, Counter[int]()
 

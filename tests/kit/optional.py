@@ -6,5 +6,5 @@ import pytest
 
 
 def needs(package: str, reason: str = "") -> pytest.MarkDecorator:
-    """Skips a test if `package` is not installed. Tests import it where they use it: collecting them stays quick."""
+    """Skips a test if `package` is not installed. Tests import it when they use it: collecting them stays quick."""
     return pytest.mark.skipif(find_spec(package) is None, reason=reason or f"{package} is not installed")

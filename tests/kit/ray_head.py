@@ -1,4 +1,4 @@
-"""A Ray head that takes jobs, beside the tests."""
+"""A Ray head that accepts jobs, for tests."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Head:
-    """A Ray head in a process group of its own, with its own token, ports and folder."""
+    """A Ray head in a separate process group, with its own token, ports and folder."""
 
     def __init__(self, folder: Path) -> None:
         self.token_file = folder / "token"

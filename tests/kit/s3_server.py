@@ -25,7 +25,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s3c
 
 @dataclass
 class Faults:
-    """What the proxy does instead of passing a request on. `dropped`: share of requests whose connection breaks, every
+    """The proxy's reaction instead of passing a request on. `dropped`: share of requests whose connection breaks, every
     second one after the server did as asked; `refusals`: status and body of the next answers; `delay_s`: before each
     answer."""
 

@@ -8,7 +8,7 @@ from http.server import HTTPServer
 
 @contextmanager
 def serving(server: HTTPServer) -> Iterator[None]:
-    """Answer requests on a thread of its own; on leaving, the server is closed and its thread has ended."""
+    """Answer requests in a separate thread; on leaving, the server is closed and its thread has ended."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""A byte-level tokenizer without training: its tokens are bytes, and what a chat needs."""
+"""A byte-level tokenizer without training: its tokens are bytes, and the special tokens of a chat."""
 
 import json
 from pathlib import Path

@@ -14,8 +14,8 @@ Respond = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 @dataclass
 class WebServer:
-    """`files`: content by path. `script`: for each path what the next requests get instead of the file, each a function
-    of the handler and the content. `tags`: ETags by path. `requests`: (path, Range header) as they came."""
+    """`files`: content by path. `script`: for each path the answers to the next requests instead of the file, each a
+    function of the handler and the content. `tags`: ETags by path. `requests`: (path, Range header) as they came."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def answer(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, o
 
 
 def whole_or_range(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    """What a sound server answers (RFC 9110, 14)."""
+    """The answer of a sound server (RFC 9110, 14)."""
     answer(handler, *_sound(handler, content))
 
 

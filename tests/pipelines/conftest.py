@@ -14,7 +14,7 @@ from infra.store import Store
 
 @dataclass
 class Attempt:
-    """What an attempt of a stage left behind, committed to a store of its own."""
+    """The output of an attempt of a stage, committed to a separate store."""
 
     artifact: Artifact
 

@@ -12,7 +12,7 @@ from pipelines.extension import Extension, ExtensionError, load_class, with_fiel
 
 
 class Rule(Protocol):
-    """What the tests ask of a class."""
+    """The protocol that the tests require of a class."""
 
     label: str
 

@@ -1,4 +1,4 @@
-"""Every mistake that a recipe can hold is refused when it is planned, with the field, the value and the mend."""
+"""Every mistake that a recipe can hold is refused when it is planned, with the field, the value and the remedy."""
 
 import json
 import re
@@ -149,7 +149,7 @@ def test_an_item_that_cannot_work_is_refused(refuse: Callable[..., str], section
 
 
 def explained(message: str, page: str, start: str) -> None:
-    """One of the lines of `message` names the file `page`, begins with `start` and ends with a mend."""
+    """One of the lines of `message` names the file `page`, begins with `start` and ends with a remedy."""
     lines = [line for line in message.removeprefix("error: ").splitlines() if line.startswith(f"{page}: {start}")]
     assert lines, f"no line starts with {page}: {start}\n{message}"
     assert any(MEND.search(line) for line in lines), f"no mend: {message}"

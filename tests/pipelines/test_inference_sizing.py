@@ -1,4 +1,4 @@
-"""`arctic size --inference`: which model is meant, what is refused, what is printed."""
+"""`arctic size --inference`: the choice of the model, refused options, and the output."""
 
 from pathlib import Path
 

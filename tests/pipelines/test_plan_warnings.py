@@ -1,4 +1,4 @@
-"""What a plan warns of before anything starts."""
+"""Warnings of a plan before anything starts."""
 
 from pathlib import Path
 

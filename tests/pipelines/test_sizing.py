@@ -1,4 +1,4 @@
-"""What `arctic size` says about a run."""
+"""The output of `arctic size` about a run."""
 
 import io
 import subprocess

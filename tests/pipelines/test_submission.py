@@ -1,4 +1,4 @@
-"""What `arctic submit` would send is measured as it will be sent, with the data that recipes name."""
+"""The package of `arctic submit` is measured as it will be sent, with the data that recipes name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The same as `wrong_values`, for the sections that stand in lists: inputs of a source, and evaluation files."""
+"""The same as `wrong_values`, for the sections in lists: inputs of a source, and evaluation files."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -216,7 +216,7 @@ ITEMS: Mapping[type[Section], Item] = {
         {"kind": '"python_sources"'},
         {
             "kind": KIND,
-            # There are no distributions beside it.
+            # There are no distributions for it.
             "standard_library": ("false", *SWITCH),
             "distributions": ('["no-such-distribution"]', '[""]'),
             "max_file_bytes": POSITIVE,

@@ -1,7 +1,7 @@
 """For every field of every section of a recipe: values that cannot work, alone or with others.
 
-A field stands under its section with the values that `arctic plan` must refuse. `Wrong` gives one more room: other
-fields to set with it, and the place and the text that the message shows instead of `field = value`.
+A field is listed under its section with the values that `arctic plan` must refuse. `Wrong` allows more: other fields to
+set with it, and the path and the text that the message shows instead of `field = value`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Wrong(NamedTuple):
     value: str
     also: tuple[str, ...] = ()
     shown: str = ""
-    """What the message starts with, if it is not the field with the value."""
+    """Beginning of the message, if it is not the field with the value."""
 
 
 HUGE = "1180591620717411303424"
@@ -53,7 +53,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 *(Wrong(value, shown="corpora.1") for value in ('[""]', "[3]", '["gone.toml"]')),
                 Wrong('["notes.toml", "notes.toml"]', shown="corpora.2 = 'notes.toml'"),
             ),
-            # What a section is made of stands below; here is a section that is none.
+            # The fields of a section are listed below; this section is invalid.
             **dict.fromkeys(("tokenizer", "tokenize", "mix", "model", "train", "evaluate"), ("3", "[]")),
             "phases": ("[]", "3"),
             "amendments": (

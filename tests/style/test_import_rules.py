@@ -1,4 +1,4 @@
-"""The import rules of pyproject.toml report a breach wherever it is planted, in files that exist and in new ones."""
+"""The import rules of pyproject.toml report a breach planted anywhere, in files that exist and in new ones."""
 
 import ast
 import os
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("data_recipes", "arctic_model", "infra", "pipelines")
 BREACHES = {
-    # module that imports -> what it must not import; a module that does not exist yet is made
+    # module that imports -> the module that it must not import; a module that does not exist yet is made
     "arctic_model.moe.router": "deepspeed",
     "arctic_model.moe.new_router": "deepspeed",
     "arctic_model.training.loop": "deepspeed",
@@ -41,13 +41,13 @@ BREACHES = {
     "pipelines.session": "rich",
 }
 NEW_MODULE = "pipelines.new_module"
-"""Nobody said on which layer it stands."""
+"""It is not assigned to a layer."""
 CIRCLE = ("infra.store.store", "infra.runner")
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What lint-imports prints about a copy of the packages with every breach planted."""
+    """The output of lint-imports about a copy of the packages with every breach planted."""
     copy = tmp_path_factory.mktemp("breaches")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))

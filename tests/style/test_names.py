@@ -1,4 +1,4 @@
-"""Names in the code are nouns that say what they hold, in the words of the field."""
+"""Names in the code are nouns that describe their value, in the words of the field."""
 
 import ast
 from collections import Counter

@@ -41,7 +41,7 @@ DOCSTRINGS_PER_1000_WORDS = {
 """Of docstrings, which address who reads the code: as measured, so that no change makes them harder to read."""
 PACKAGES = ("arctic_model", "data_recipes", "infra", "pipelines")
 YOU_PER_1000_WORDS = 10.0
-"""Guides address the reader: README, tutorials and how-tos have at least so many "you" and "your"."""
+"""Guides address the reader: README, tutorials and how-tos have at least this many "you" and "your"."""
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ FileSlice: TypeAlias = tuple[int, Tensor]
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of tensors in the order of `shapes`, in float32 but for those of other `dtypes`."""
+    """A file of tensors in the order of `shapes`, in float32 except for those of other `dtypes`."""
 
     name: str
     shapes: Mapping[str, tuple[int, ...]]

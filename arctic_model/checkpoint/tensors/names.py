@@ -13,7 +13,7 @@ from torch import Tensor, nn
 EXPERTS = "experts"
 """Name of the module that holds the stacks."""
 WEIGHT = "weight"
-"""Kind of a tensor beside those that the optimizer stores for it."""
+"""Kind of a tensor, as opposed to those that the optimizer stores for it."""
 
 
 class ParameterSlice(NamedTuple):

@@ -35,7 +35,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     """The tensors of `file` by name.
 
     Raises:
-        CheckpointError: if it is no safetensors file of weights, or shorter than its header says.
+        CheckpointError: if it is not a safetensors file of weights, or shorter than its header requires.
     """
     try:
         with file.open("rb") as stream:

@@ -1,6 +1,6 @@
 """Loads an exported GGUF file with llama.cpp and answers a request: see `arctic_model.export.validation`.
 
-Run as a program of its own, in any environment that has llama-cpp-python; it imports nothing of this project.
+Run as a separate program, in any environment that has llama-cpp-python; it imports nothing of this project.
 """
 
 import json
@@ -38,8 +38,8 @@ def load(file: str, num_positions: int, flash_attn: bool = False) -> Llama:
         return params
 
     llama_cpp.llama_cpp.llama_model_default_params = without_repacking
-    # A cache in float16, the default, would round keys and values whatever the weights. So would flash attention,
-    # whatever the cache.
+    # A cache in float16, the default, would round keys and values even in float32. So would flash attention, with any
+    # cache.
     cache = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32, "flash_attn": flash_attn}
     size = {"n_ctx": num_positions, "n_batch": num_positions}
     return Llama(file, logits_all=True, n_gpu_layers=0, verbose=False, **size, **cache)

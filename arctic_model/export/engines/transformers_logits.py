@@ -1,6 +1,6 @@
 """Loads an exported directory with `transformers` and answers a request: see `arctic_model.export.validation`.
 
-Run as a program of its own, in any environment that has the library; it imports nothing of this project.
+Run as a separate program, in any environment that has the library; it imports nothing of this project.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Loads an exported directory with vLLM and answers a request: see `arctic_model.export.validation`.
 
-Run as a program of its own, in any environment that has vLLM; it imports nothing of this project. The settings of the
+Run as a separate program, in any environment that has vLLM; it imports nothing of this project. The settings of the
 engine (tensor parallelism, chunked prefill) are read from the request.
 """
 

@@ -1,8 +1,8 @@
 """One GGUF file, which llama.cpp loads: weights, architecture and a byte-level BPE vocabulary.
 
-llama.cpp has Arctic's layer as a graph of its own (`src/models/arctic.cpp`). It differs from the released layout in two
-ways: rotary positions turn neighbours instead of halves, so the rows of queries and keys are reordered, and the experts
-of a layer are one stacked tensor.
+llama.cpp implements Arctic's layer as a separate graph (`src/models/arctic.cpp`). It differs from the released layout
+in two ways: rotary positions turn neighbours instead of halves, so the rows of queries and keys are reordered, and the
+experts of a layer are one stacked tensor.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ TYPES = {
     "float16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
-"""By dtype: the type of matrices, and what the file calls itself. Norms and the router's gate stay F32."""
+"""By dtype: the type of matrices, and the file type in the header. Norms and the router's gate stay F32."""
 MODEL_NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
     "model.norm.weight": "output_norm.weight",

@@ -23,7 +23,7 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, num_rows: int) -> None:
     Args:
         writer: of the file.
         folder: with tokenizer.json and tokenizer_config.json.
-        num_rows: rows of the embedding; those without a token get a name of their own and are never read.
+        num_rows: rows of the embedding; those without a token get a placeholder name and are never read.
 
     Raises:
         ExportError: if llama.cpp has no rule that reads texts as this tokenizer does.

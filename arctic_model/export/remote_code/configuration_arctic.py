@@ -14,7 +14,7 @@ from transformers import MixtralConfig
 class ArcticConfig(MixtralConfig):
     """Mixtral's fields, and those of Arctic's own.
 
-    `intermediate_size` is the width of one expert; the dense MLP beside the experts is `hidden_size` wide.
+    `intermediate_size` is the width of one expert; the dense MLP in parallel to the experts is `hidden_size` wide.
     """
 
     model_type = "arctic"

@@ -54,7 +54,7 @@ class ArcticMLP(nn.Module):
 
 
 class ArcticRouter(MixtralTopKRouter):
-    """A gate in float32 whatever the dtype. A bias, if there is one, moves the choice of experts, not their weights."""
+    """A gate in float32 for any dtype. A bias, if there is one, moves the choice of experts, not their weights."""
 
     def __init__(self, config: ArcticConfig) -> None:
         super().__init__(config)

@@ -12,10 +12,10 @@ from arctic_model.inference.cache.prefix_tree import common_length
 from arctic_model.inference.language_model import CacheView, LanguageModel, Part, no_mask, packed_mask
 
 BLOCK = 128
-"""Ids that are read at once. A beginning is always read in whole blocks from its first id on, so its numbers are the
-same whoever reads it, and whether it was kept from the request before or is read again changes no bit. On a CPU a
-row of a pass of 128 costs 1.3 times that of one of 512, and one of a pass of 16 six times (benchmarks/loglikelihood.py,
-quickstart's size): smaller blocks would share more and cost more."""
+"""Ids that are read at once. A prefix is always read in whole blocks from its first id on, so its numbers do not depend
+on the reader, and caching it or reading it again changes no bit. On a CPU a row of a pass of 128 costs 1.3 times that
+of one of 512, and one of a pass of 16 six times (benchmarks/loglikelihood.py, quickstart's size): smaller blocks would
+share more and cost more."""
 GPU_CHUNK = 16 * BLOCK
 """Ids that a GPU reads at once: its time for few rows is that of starting the pass."""
 _NOTHING = np.empty(0, dtype=np.int64)
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 
 class PrefixCache:
-    """A cache with slots, which knows what beginnings it holds.
+    """A cache with slots, and an index of the prefixes that it holds.
 
     Args:
         model: reads the ids.
@@ -53,7 +53,7 @@ class PrefixCache:
         self.num_read = 0
 
     def blocks(self, num_shared: int) -> int:
-        """How many of `num_shared` ids are read as a beginning of their own."""
+        """Number of `num_shared` ids that are read as a separate prefix."""
         return num_shared // BLOCK * BLOCK if self._model.sees_masks else 0
 
     def occupy(self, slot: int, prefix: np.ndarray) -> int:
@@ -114,8 +114,8 @@ class PrefixCache:
     def piece(
         self, slot: int, prompt: np.ndarray, start: int, num_shared: int, *, with_logits: bool = False
     ) -> "Piece":
-        """What is read next of a prompt whose first `num_shared` ids, whole blocks, are its beginning: one block of
-        that, or several on a GPU; else the rest, with the logits behind its last id.
+        """The next part to read of a prompt whose first `num_shared` ids, whole blocks, are its prefix: one block of
+        that, or several on a GPU; else the rest, with the logits after its last id.
 
         Args:
             slot: that holds the prompt.

@@ -23,7 +23,7 @@ class Tree(NamedTuple):
 def plant(sequences: Sequence[np.ndarray], start: int = 0) -> Tree:
     """The tree of `sequences`, int64; their first id has position `start`.
 
-    A sequence branches off the one before it with which it has most in common, ties to the first.
+    A sequence branches off the earlier one that shares its longest prefix, ties to the first.
     """
     paths: list[np.ndarray] = []
     new_rows: list[np.ndarray] = []

@@ -16,7 +16,7 @@ from arctic_model.layers.attention import LayerCache
 @dataclass
 class RaggedCache(LayerCache):
     """The first B slots of one layer, [slots, G, capacity, C], of unequal lengths. Each row of a pass is one id, which
-    is written behind those of its own slot. `rows` [B] counts the slots; `length` is the largest of `lengths` [B]."""
+    is written behind those of its slot. `rows` [B] counts the slots; `length` is the largest of `lengths` [B]."""
 
     rows: Tensor = field(kw_only=True)
     lengths: Tensor = field(kw_only=True)
@@ -109,7 +109,7 @@ class Slots:
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Room for keys or values, without a value that is no number: a mask would not hide that."""
+    """Zeroed memory for keys or values, without NaN: a mask would not hide that."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     # numpy takes zeroed pages from the system when they are first touched; torch would write them all at once.

@@ -1,4 +1,4 @@
-"""The pass of a few tokens through the whole model on a CPU, where generation spends its time.
+"""The pass of a few tokens through the whole model on a CPU, which takes most of the time of generation.
 
 The code of the layers is made for training on thousands of tokens: it sorts rows by expert and stores tensors for
 backward. For a single token that costs several times the arithmetic. Here only the experts that are chosen are read,
@@ -27,7 +27,8 @@ from arctic_model.moe.replicated_moe import Mixture, agreed, share
 
 @runtime_checkable
 class ArcticParts(Protocol):
-    """What decoding reads of an `ArcticModel`, which stands above this package since it can generate."""
+    """The parts of an `ArcticModel` that decoding reads; the model is a layer above this package since it can
+    generate."""
 
     @property
     def config(self) -> ArcticConfig: ...
@@ -144,7 +145,7 @@ class _CpuAttention:
         num_rows, num_groups, _ = keys.shape
         keys, values = cache.append(*(part.unflatten(0, turn.shape).transpose(1, 2) for part in (keys, values)))
         if num_rows == turn.shape[0]:
-            # The queries of a group take the place of those of a sequence: its keys are read once, never repeated.
+            # The queries of a group are laid out as those of a sequence: its keys are read once, never repeated.
             by_group = queries.unflatten(1, (num_groups, -1))
             mixed = F.scaled_dot_product_attention(by_group, keys, values, attn_mask=mask).flatten(1)
         else:

@@ -12,14 +12,15 @@ from torch import Tensor
 from arctic_model.moe.replicated_moe import Mixture
 
 FEW_ROWS = 8
-"""Up to so many rows compiled kernels read weights sooner than torch and oneDNN: 89, 208 and 237 microseconds for 2.3
-MB of float32 and 1 row, 188, 304 and 278 for 8, 504, 410 and 325 for 16 (one core of an AMD EPYC)."""
+"""Up to this many rows, compiled kernels read weights sooner than torch and oneDNN: 89, 208 and 237 microseconds for
+2.3 MB of float32 and 1 row, 188, 304 and 278 for 8, 504, 410 and 325 for 16 (one core of an AMD EPYC)."""
 MAX_THREADS = 2
 """The kernels read 26 GB/s on one core, and torch's product 11 on each of several."""
 PACKED_BYTES = 2**18
 """oneDNN takes 12 microseconds longer to start than torch's own product: smaller weights are read sooner."""
 PACKED_ROWS = 64
-"""The layout for so many rows is as fast as any other at 1 to 64 rows, and as fast as torch's own product or faster."""
+"""The layout for this many rows is as fast as any other at 1 to 64 rows, and as fast as torch's own product or
+faster."""
 
 
 class Product:

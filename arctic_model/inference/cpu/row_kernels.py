@@ -3,10 +3,10 @@
 Their time is that of reading the weights, so they read them once and in order: for 1 to 8 rows in .3 to .6 of the time
 of torch's products. A part is one call, since a call of torch costs as much as reading 100 KB.
 
-Imported only where tokens are decoded: numba takes 0.4 s to import, and compiles these once for a machine.
+Imported only if tokens are decoded: numba takes 0.4 s to import, and compiles these once for a machine.
 
-All arrays are float32 and contiguous. `rows` [N, D] are normed, and `out` [N, D] is what a part adds to. An empty array
-stands for a norm or a bias that a model lacks.
+All arrays are float32 and contiguous. `rows` [N, D] are normed, and the result is added to `out` [N, D]. An empty array
+means that a model lacks a norm or a bias.
 """
 
 import math
@@ -51,7 +51,7 @@ def normed(x, weight, eps):
 @_compiled
 @no_type_check
 def multiply(weight, rows):
-    """[O, D] and [N, D] -> [N, O]. Four rows share what is read of a weight."""
+    """[O, D] and [N, D] -> [N, O]. Four rows share each read of a weight."""
     products = np.empty((len(rows), len(weight)), np.float32)
     fours = len(rows) // 4 * 4
     for output in range(len(weight)):

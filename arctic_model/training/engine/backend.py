@@ -27,8 +27,8 @@ class Backend(Protocol):
     device: torch.device
 
     def adopt(self, model: ArcticModel, loss: Callable[..., Any]) -> None:
-        """Give the parameters of `model`, which lies on the meta device, memory, undefined at first, and train those
-        that need a gradient on `loss(model, ...)`."""
+        """Allocate memory, undefined at first, for the parameters of `model`, which is on the meta device, and train
+        those that need a gradient on `loss(model, ...)`."""
 
     def forward(self, *inputs: Any) -> Any:
         """`loss(model, *inputs)`."""
@@ -46,7 +46,7 @@ class Backend(Protocol):
         """Update the weights with the gradients times `gradient_scale`, nothing if it is None; drop the gradients."""
 
     def set_updates(self, updates: int) -> None:
-        """Let the optimizer go on as after so many updates."""
+        """Set the optimizer's number of past updates."""
 
     def fill(self, set_values: SetValues) -> None:
         """Set the weights that are trained, whole parameter by whole parameter."""

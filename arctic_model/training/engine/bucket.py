@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from arctic_model.training.engine.worker_groups import Split
 
 ALIGNMENT = 8
-"""A worker's part is a multiple of so many elements, for kernels that load 16 bytes at once."""
+"""A worker's part is a multiple of this many elements, for kernels that load 16 bytes at once."""
 
 
 @dataclass(frozen=True)
 class BucketSettings:
-    """Which tensors are split over workers beside the optimizer state, and the dtypes of weights and gradients."""
+    """Tensors that are split over workers in addition to the optimizer state, and the dtypes of weights and
+    gradients."""
 
     shards_gradients: bool
     shards_weights: bool
@@ -79,7 +80,7 @@ class Bucket:
         return zip(self.offsets, self._parameters, strict=True)
 
     def owned(self, name: str) -> tuple[int, slice]:
-        """First element of this worker's part of the flat parameter, and where it lies in the worker's part."""
+        """First element of this worker's part of the flat parameter, and its offset in the worker's part."""
         start, shape = self.offsets[name]
         begin, end = max(start, self.own.start), min(start + shape.numel(), self.own.stop)
         return begin - start, slice(begin - self.own.start, max(begin, end) - self.own.start)
@@ -132,7 +133,7 @@ class Bucket:
             self._all_reducing = None
 
     def take_weights(self) -> None:
-        """Make this worker's part of the weights, as they are in the parameters, those that it trains."""
+        """Train this worker's part of the weights from the current values of the parameters."""
         if self._shards_weights:
             self.own_weights.copy_(self.weights[self.own])
         if self.master is not self.own_weights:
@@ -172,13 +173,14 @@ class Bucket:
             self._gathering = dist.all_gather_single(self.weights, own, group=shards.process_group, async_op=True)
 
     def _views(self, shapes: Sequence[torch.Size]) -> Iterator[Float[Tensor, "..."]]:
-        # `data` has a version of its own: gathering weights again does not invalidate the views that autograd saved.
+        # `data` has a separate version counter: gathering weights again does not invalidate the views that autograd
+        # saved.
         parts = self.weights.data[: self._num_elements].split(self._sizes)
         return (part.data.view(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
 def _replaced(model: nn.Module, name: str, values: Tensor) -> nn.Parameter:
-    """The parameter `name` of `model`, made anew of `values`."""
+    """The parameter `name` of `model`, made again from `values`."""
     module, _, attribute = name.rpartition(".")
     parameter = nn.Parameter(values)
     model.get_submodule(module).register_parameter(attribute, parameter)

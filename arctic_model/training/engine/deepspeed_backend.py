@@ -109,13 +109,13 @@ class DeepSpeedBackend:
     def _new_expert_group(self, size: int) -> ExpertGroup:
         require_expert_groups(size, dist.get_world_size())
         groups = self.deepspeed.utils.groups
-        # What an earlier engine of this process remembers went with the process group it was made in.
+        # State of an earlier engine of this process was lost with its process group.
         groups._release_process_group_references()
         groups._create_expert_and_data_parallel(size)
         return ExpertGroup(size, dist.get_rank() % size, groups._get_expert_parallel_group(self._group_name))
 
     def _marker(self, config: ArcticConfig) -> nn.Module:
-        """What shows DeepSpeed that there are experts to train, if there are."""
+        """A marker that shows DeepSpeed that there are experts to train, if there are."""
         lora = self._settings.tuning.lora
         if not config.num_experts or (lora and "experts" not in lora.targets) or "experts" in self._settings.freeze:
             return nn.Identity()

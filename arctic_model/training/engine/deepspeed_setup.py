@@ -3,19 +3,19 @@
 - `import deepspeed` imports mlflow for its autotuner (1.2 s of 1.5 s); here it does not.
 - `deepspeed.init_distributed` on a CPU compiles an extension for shared memory; here it does not, so no compiler is
   needed.
-- It knows expert parallelism by `isinstance(module, deepspeed.moe.layer.MoE)`; a marker that calls nothing but
-  `nn.Module.__init__` stands beside the model.
+- It detects expert parallelism by `isinstance(module, deepspeed.moe.layer.MoE)`; a marker that calls nothing but
+  `nn.Module.__init__` is added next to the model.
 - Its gradient norm at ZeRO-0 averages the norms of the workers, which is wrong with split experts. At ZeRO-1 and 2 the
   norm is right, but available only after the update. Here the norm is computed before the update, and DeepSpeed
   computes none.
-- It allocates a bucket of 500 million elements for the reduction of gradients, however small the model. Here the
-  bucket is no larger than what is trained.
+- It allocates a bucket of 500 million elements for the reduction of gradients, however small the model. Here the bucket
+  is no larger than the trained parameters.
 - At ZeRO-1 with weights in bfloat16 and gradients in float32 it selects an optimizer that does not support our expert
   groups and insists on computing the norm. Its ZeRO optimizer accumulates in float32 as well, so here it is selected.
 - It divides gradients by the number of workers in the dtype of the reduction, at ZeRO-2 in bfloat16. Here gradients
   are summed over workers.
-- At ZeRO-0 it divides the gradient of a loss that comes straight from the model by the number of micro-batches,
-  whatever the value of `scale_wrt_gas`. Here it gets a copy of the loss.
+- At ZeRO-0 it divides the gradient of a loss that comes straight from the model by the number of micro-batches, for any
+  value of `scale_wrt_gas`. Here it gets a copy of the loss.
 - With several parameter groups its optimizer states are linked to parameters after the first group's step only;
   here they are linked at the start.
 - `reduce_scatter` does not reduce-scatter in 0.19.8: gradients are all-reduced, each worker keeps its part. With

@@ -23,7 +23,7 @@ from arctic_model.weight_init import set_first_values
 ReadSlice = Callable[[str, str, int, int], Tensor]
 """`read(name, kind, start, length)`: flat values of a parameter over all experts, or of its optimizer state."""
 ELEMENTS_PER_NORM = 2**16
-"""Squared and added in float32 on a CPU; what follows is float64. It adds one after the other: of 2**16 elements the
+"""Squared and added in float32 on a CPU; later sums are float64. It adds one after the other: of 2**16 elements the
 norm is right to 1e-5, of 2**24 to 1e-3, and adding all in float64 takes three times as long."""
 
 
@@ -157,7 +157,7 @@ class Engine:
 
     @torch.no_grad()
     def load_weights(self, read: ReadSlice) -> None:
-        """Load all weights but those of adapters, as `load` does. What is held in FP8 is quantized on the way."""
+        """Load all weights but those of adapters, as `load` does. FP8 tensors are quantized on the way."""
         for name, matrix in fp8_matrices(self.model):
             first = self.group.rank * matrix.shape.numel() if is_expert(name) else 0
             matrix.fill(partial(_read_weight, read, name, first))
@@ -169,7 +169,7 @@ class Engine:
         self._load_biases(read)
 
     def layout(self) -> Layout:
-        """The files of a checkpoint of what this engine trains."""
+        """The files of a checkpoint of this engine's trained parameters."""
         with torch.device("meta"):
             model = ArcticModel(self.model.config)
             if self._settings.tuning.lora:
@@ -253,7 +253,7 @@ def _new_backend(settings: Optimization, expert_parallel_size: int, num_micro_ba
 
 
 def _narrow_frozen(model: nn.Module, dtype: torch.dtype) -> None:
-    """Give what does not learn the dtype of the products, before it has memory: it needs no float32 values."""
+    """Give frozen parameters the dtype of the products, before they have memory: they need no float32 values."""
     for parameter in model.parameters():
         if not parameter.requires_grad and parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)

@@ -1,4 +1,4 @@
-"""Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): small matrices are trained beside frozen weights."""
+"""Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): small matrices are trained in parallel to frozen weights."""
 
 from arctic_model.training.lora.adapters import adapter_tensors, adapters, add_adapters, draw_adapters, is_adapter
 from arctic_model.training.lora.files import read_adapter, write_adapter

@@ -22,7 +22,7 @@ MATRICES: dict[LoraTarget, tuple[str, tuple[str, ...]]] = {
     "attention": ("self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),
     "dense": ("residual_mlp", ("w1", "w2", "w3")),
 }
-"""Module of a layer, and the matrices in it that get an adapter, but for the experts."""
+"""Module of a layer, and the matrices in it that get an adapter, without the experts."""
 LORA_A, LORA_B = "lora_A", "lora_B"
 
 
@@ -71,7 +71,7 @@ def add_adapters(model: ArcticModel, lora: Lora, seed: int = 0) -> None:
     model.requires_grad_(False)
     for layer in model.get_submodule("model.layers").children():
         _adapt_linears(layer.get_submodule("self_attn"), "attention", lora)
-        # A model may have no dense MLP beside the experts, or no experts.
+        # A model may lack the dense MLP, or the experts.
         parts = dict(layer.named_children())
         if isinstance(mlp := parts.get("residual_mlp"), DenseMLP) and ("dense" in lora.targets or lora.quantize_base):
             _adapt_linears(mlp, "dense", lora)

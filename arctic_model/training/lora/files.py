@@ -32,8 +32,8 @@ STACKS = {
     for pair, layer in (("gate_up", ".base_layer"), ("down", ""))
     for part in (LORA_A, LORA_B)
 }
-"""What stands behind the name of the experts in PEFT, which wraps the parameter `gate_up_proj` first and `down_proj`
-around it."""
+"""Suffix of the name of the experts in PEFT, which wraps the parameter `gate_up_proj` first and `down_proj` around
+it."""
 
 
 def write_adapter(folder: Path, lora: Lora, tensors: Mapping[str, Tensor], base: str) -> None:
@@ -81,7 +81,7 @@ def read_adapter(folder: Path, base: str) -> tuple[Lora, dict[str, Tensor]]:
 
 def _stacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors by PEFT's names: the adapters of all experts of a layer in two matrices, A [E r, D_in] with the rows of
-    one expert after those of another, and B [D_out, r E] in which the expert is what changes first."""
+    one expert after those of another, and B [D_out, r E] in which the expert is the fastest index."""
     named, experts = {}, defaultdict[str, dict[int, Tensor]](dict)
     for name, tensor in tensors.items():
         if match := EXPERT.fullmatch(name):

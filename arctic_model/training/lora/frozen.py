@@ -1,4 +1,4 @@
-"""The frozen matrices beside adapters: as they are, or in FP8 blocks, a byte per weight. QLoRA holds its base in 4 bits
+"""The frozen matrices under adapters: unchanged, or in FP8 blocks, a byte per weight. QLoRA holds its base in 4 bits
 (Dettmers et al. 2023, arXiv 2305.14314); the format here is that of an export in FP8."""
 
 from collections.abc import Callable, Iterator, Sequence

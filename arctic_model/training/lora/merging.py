@@ -20,7 +20,7 @@ def write_merged(
     folder: Path, base: Path, lora: Lora, tensors: Mapping[str, Tensor], state: TrainingState | None = None
 ) -> None:
     """Write a checkpoint of `W + scale * B A`, tensor by tensor: memory holds one matrix. If the base was held in FP8
-    blocks, W is what these hold: the adapters were trained beside that.
+    blocks, W are the values of these: the adapters were trained on that.
 
     Args:
         folder: must not exist.

@@ -1,1 +1,2 @@
-"""What a step minimizes: cross-entropy, preferences of pairs, and the objective that sums them over micro-batches."""
+"""The objectives of a step: cross-entropy, preferences of pairs, and the objective that sums them over
+micro-batches."""

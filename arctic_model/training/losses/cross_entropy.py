@@ -51,7 +51,7 @@ class _HeadNll(torch.autograd.Function):
         rows = hidden * valid
         columns = targets.clamp(min=0).unsqueeze(-1)
         hidden_gradient = torch.empty_like(hidden)
-        # In float32 whatever the dtype of the head: in bfloat16 a sum of many terms stops growing.
+        # In float32 for any dtype of the head: in bfloat16 a sum of many terms stops growing.
         head_gradient = torch.zeros_like(head, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         nll = torch.empty(len(rows), 1, device=rows.device)
         chunk_rows, product_rows = _rows_at_once(head)
@@ -61,7 +61,7 @@ class _HeadNll(torch.autograd.Function):
             for start in range(0, len(part), chunk_rows):
                 inside = slice(start, start + chunk_rows)
                 chunk = slice(begin + start, begin + start + len(part[inside]))
-                # A CPU's chunk of logits stays in its cache; a GPU turns them into residuals where they are.
+                # A CPU's chunk of logits stays in its cache; a GPU turns them into residuals in place.
                 logits = rows.new_empty(len(rows[chunk]), len(head)) if rows.is_cpu else residual[inside]
                 torch.mm(rows[chunk], head.T, out=logits)
                 nll[chunk] = operators.softmax_residual(logits, columns[chunk], residual[inside])

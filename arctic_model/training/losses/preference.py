@@ -13,7 +13,7 @@ from arctic_model.training.optimization.settings import Dpo
 
 
 class Preferences(NamedTuple):
-    """By row and pair, [B, P]: loss and implicit rewards, 0 where a row has fewer pairs, and which pairs exist."""
+    """By row and pair, [B, P]: loss and implicit rewards, 0 if a row has fewer pairs, and which pairs exist."""
 
     loss: Float[Tensor, "B P"]
     chosen_reward: Float[Tensor, "B P"]
@@ -33,7 +33,7 @@ def pair_log_probs(
     segments: Int[Tensor, "B T"],
     pairs: int,
 ) -> Float[Tensor, "B P 2"]:
-    """Log-probability of each answer, the sum over its targets, float64; not a number where a row has no such side."""
+    """Log-probability of each answer, the sum over its targets, float64; NaN if a row has no such side."""
     is_target = targets >= 0
     log_probs = -row_nll(hidden[is_target], head, targets[is_target]).double()
     rows = torch.arange(len(targets), device=targets.device).unsqueeze(-1)
@@ -53,7 +53,7 @@ def preferences(log_probs: Float[Tensor, "B P 2"], reference: Float[Tensor, "B P
         dpo: the settings.
     """
     is_pair = ~reference.isnan().any(dim=-1)
-    # A product with what is no number would spoil the gradients of other pairs, so absent pairs leave before.
+    # A product with NaN would spoil the gradients of other pairs, so absent pairs are removed before.
     moved = torch.where(is_pair.unsqueeze(-1), log_probs - reference.nan_to_num(), 0.0)
     better, worse = (dpo.beta * moved).unbind(dim=-1)
     margin = better - worse

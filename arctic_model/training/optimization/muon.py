@@ -1,7 +1,7 @@
 """Muon: orthogonalises the momentum of each matrix before adding it to the weights.
 
-Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the step size of Liu et al. 2025 (arXiv 2502.16982,
-section 2.2), which reuses peak_lr and weight_decay of AdamW. On one matrix it equals `torch.optim.Muon` with
+Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the step size of Liu et al. 2025 (arXiv 2502.16982, section
+2.2), which reuses peak_lr and weight_decay of AdamW. On one matrix it equals `torch.optim.Muon` with
 `adjust_lr_fn="match_rms_adamw"`. torch's takes whole 2D parameters one by one. Here a stack of experts counts as many
 matrices, matrices of one shape are orthogonalised in one batch, and a matrix may be split over workers, as ZeRO splits
 it: each worker orthogonalises the matrices that it holds a part of, and only split ones are exchanged.
@@ -121,7 +121,7 @@ def orthogonalized(matrices: Float[Tensor, "N A B"]) -> Float[Tensor, "N A B"]:
 def _step_batch(
     batch: list[tuple[FlatMatrices, MatrixBlock, Tensor]], learning_rate: float, dtype: torch.dtype
 ) -> None:
-    """A function of its own, so that a batch is freed before the next one is built."""
+    """A separate function, so that a batch is freed before the next one is built."""
     step_size = learning_rate * RMS_OF_ADAMW * math.sqrt(max(batch[0][1].shape))
     orthogonal = orthogonalized(_stacked_updates(batch, dtype))
     for (each, block, _), matrix in zip(batch, orthogonal, strict=True):

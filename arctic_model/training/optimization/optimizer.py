@@ -13,7 +13,7 @@ from arctic_model.training.optimization.muon import FlatMatrices, Partition, muo
 from arctic_model.training.optimization.settings import MOMENTS, MOMENTUM_BUFFER, Optimization
 
 LEFT_TO_ADAMW = {"embed_tokens": "embeddings", "lm_head": "head", ".gate.": "gates"}
-"""Groups of the matrices that AdamW updates beside Muon, by a part of the parameter's name."""
+"""Groups of the matrices that AdamW updates in a model trained with Muon, by a part of the parameter's name."""
 EPSILON = 1e-8
 """AdamW's, as in the paper and in torch."""
 
@@ -39,7 +39,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             group.update(lr=learning_rate * group["lr_factor"], gradient_scale=gradient_scale)
 
     def set_updates(self, updates: int) -> None:
-        """Go on as after so many updates."""
+        """Set the number of past updates."""
         for state in self.state.values():
             state["step"].fill_(updates)
 
@@ -53,7 +53,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """Update weights and states with what `prepare` set."""
+        """Update weights and states with the settings of `prepare`."""
         for group in self.param_groups:
             if group["gradient_scale"] is None:
                 continue
@@ -99,7 +99,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 def new_optimizer(model: ArcticModel, settings: Optimization, expert_group_name: str) -> GroupedOptimizer:
     """The optimizer of `model`, without states yet.
 
-    Matrices decay, gains of norms and biases do not. Experts are a group of their own, which DeepSpeed reduces over the
+    Matrices decay, gains of norms and biases do not. Experts are a separate group, which DeepSpeed reduces over the
     workers that hold the same experts (`moe`, `name`: its words).
     """
     muon = settings.optimizer == "muon"

@@ -8,7 +8,7 @@ from typing import Literal
 @dataclass(frozen=True)
 class Schedule:
     """Linear from 0 to `peak_lr` over `warmup_tokens`, constant, then down to `final_lr_fraction * peak_lr` between
-    `decay_start_tokens` and `decay_end_tokens`, where it stays.
+    `decay_start_tokens` and `decay_end_tokens`, constant afterwards.
 
     With a linear `decay` over the run's last part this is WSD (Hu et al. 2024, arXiv 2404.06395); with a cosine from
     the end of warm-up on it is that of Loshchilov and Hutter 2016 (arXiv 1608.03983, equation 5, one period). Without

@@ -78,7 +78,7 @@ class Tuning:
     """How a fine-tune differs from pretraining.
 
     Args:
-        lora: adapters to train beside frozen weights. None trains every weight.
+        lora: adapters to train on frozen weights. None trains every weight.
         dpo: the objective of pairs. None predicts the next token.
     """
 
@@ -125,7 +125,7 @@ class Optimization:
     freeze: tuple[ModelPart, ...] = ()
     """Parts whose weights and optimizer state stay as they are, the router's bias with the router."""
     tuning: Tuning = PRETRAINING
-    """What makes it a fine-tune."""
+    """The settings of a fine-tune."""
 
     @property
     def frozen(self) -> tuple[ModelPart, ...]:

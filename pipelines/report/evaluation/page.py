@@ -50,8 +50,8 @@ def _scores(evaluations: Evaluations) -> Html:
     return section(
         "scores",
         "Scores",
-        "95 % intervals, but where fewer than five units are independent. Lower is better for bits per byte, "
-        "higher for everything else, from 0 to 1. A change since the checkpoint before is paired item by item; its "
+        "95 % intervals, unless fewer than five units are independent. Lower is better for bits per byte, "
+        "higher for everything else, from 0 to 1. A change since the previous checkpoint is paired item by item; its "
         "p-value is corrected by Holm's method for all changes on this page.",
         table(["measure", *scores, *last], rows, numbers=len(scores) + has_mean),
     )
@@ -109,7 +109,7 @@ def _ways(evaluations: Evaluations) -> Html:
         for kind, lines in (("protocol", scores.protocols), ("note", scores.notes), ("not measured", scores.skipped))
         for name, line in lines.items()
     ]
-    summary = element("summary", text("how each task was asked and judged, notes, and what was not measured"))
+    summary = element("summary", text("protocol of each task, notes, and missing tasks"))
     return element("details", summary, table(["checkpoint", "task", "", ""], rows))
 
 

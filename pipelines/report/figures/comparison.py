@@ -12,7 +12,7 @@ from pipelines.report.summary.comparison import RunComparison
 from pipelines.report.summary.phases import PhaseSummary
 
 CAPTIONS = {
-    "compared_loss": "Training loss of both runs, running means. Mixtures differ where recipes do.",
+    "compared_loss": "Training loss of both runs, running means. Mixtures differ if recipes do.",
     "compared_gradient_norm": "Gradient norm of both runs, running means.",
     "compared_throughput": "Throughput of both runs.",
 }

@@ -21,8 +21,8 @@ def contamination_section(phase: PhaseSummary) -> Html:
             "of items that training may have seen.",
         )
     lead = (
-        "Items most of whose words stand, in their order, in a document that a corpus kept, and the scores without "
-        "them. Items of fewer than eight words are not looked for."
+        "Items most of whose words occur, in their order, in a kept document of a corpus, and the scores without "
+        "them. Items of fewer than eight words are not searched for."
     )
     header = ["task", "items", "looked for", "contaminated", "score on all", "on clean items"]
     means = [name for name in phase.scores.scores if "/" not in name and f"{name}/clean" in phase.scores.scores]

@@ -31,8 +31,7 @@ def data_section(corpora: Sequence[CorpusSummary]) -> Html:
     return section(
         "data",
         "Data",
-        "From what was sourced to what is trained on. Text is never rewritten: each drop is a decision with its "
-        "reason.",
+        "From sourced documents to training data. Text is never rewritten: each drop is a decision with its reason.",
         _funnel(corpora),
         _passed_over(corpora),
         _kept_shares(corpora),

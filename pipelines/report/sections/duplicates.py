@@ -17,7 +17,7 @@ def duplicates_section(duplicates: Duplicates) -> Html:
     """Each cluster as one line that opens to its texts."""
     lead = (
         f"The {len(duplicates.clusters)} largest clusters of exact and near duplicates with some of the documents "
-        "removed. One document of each is kept; `arctic show cluster <id>` shows all and what differs."
+        "removed. One document of each is kept; `arctic show cluster <id>` shows all and their differences."
     )
     lines = [_cluster(cluster) for cluster in duplicates.clusters]
     first, rest = lines[:CLUSTERS_OPEN], lines[CLUSTERS_OPEN:]

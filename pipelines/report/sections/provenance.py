@@ -15,8 +15,8 @@ SHOWN_ELSEWHERE = {"code", "warnings", "measured", "attempt", "shards_reused"}
 def graph_section(manifests: Sequence[Manifest]) -> Html:
     seconds = sum(manifest.seconds for manifest in manifests)
     lead = (
-        f"{len(manifests)} stages, each named by the digest of what it computes; {seconds:,.0f} seconds of work in "
-        "all. Edges that another path implies are left out."
+        f"{len(manifests)} stages, each named by the digest of its inputs and parameters; {seconds:,.0f} seconds of "
+        "work in all. Edges that another path implies are left out."
     )
     opening = '<div class="scroll" tabindex="0" role="region" aria-label="graph of the stages">'
     return section("graph", "Graph", lead, element("figure", f"{opening}{dag.draw(manifests)}</div>"))

@@ -61,7 +61,7 @@ def train_quality_model(
     accuracy = float(np.mean([right[labels[heldout] == label].mean() for label in set(labels[heldout].tolist())]))
     if accuracy < MIN_ACCURACY:
         raise ValueError(
-            f"a model tells them apart hardly better than chance: right on {accuracy:.1%} of {num_heldout} held-out "
+            f"a model separates them hardly better than chance: right on {accuracy:.1%} of {num_heldout} held-out "
             "texts. Nothing was saved. Choose corpora that differ in quality."
         )
     QualityModel(weight.astype(np.float32), float(np.float32(bias))).save(out)

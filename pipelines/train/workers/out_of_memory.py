@@ -52,7 +52,7 @@ def explained(error: Exception, job: TrainJob, num_workers: int) -> str:
     said = str(error).splitlines()[0]
     return (
         f"out of memory ({where}): {said}. By formula a worker needs {memory.total / 1e9:.2f} GB, most of it for "
-        f"{sizes}. For {largest[0]}, {MENDS[largest[0]]}. `arctic size` tells before a run what it needs."
+        f"{sizes}. For {largest[0]}, {MENDS[largest[0]]}. `arctic size` estimates the memory before a run."
     )
 
 

@@ -128,8 +128,8 @@ def _reported(error: Exception, job: TrainJob, heartbeat: Heartbeat) -> Exceptio
     if isinstance(error, RuntimeError) and LOST_PEER.search(str(error)):
         return WorkerLostError(
             f"{heartbeat.missing()}. Worker {dist.get_rank()} waited for up to train.collective_timeout_s = "
-            f"{job.group.collective_timeout_s:g} and stopped; run again to go on from the last checkpoint. torch "
-            f"says: {str(error).splitlines()[0]}"
+            f"{job.group.collective_timeout_s:g} and stopped; run again to continue from the last checkpoint. Error of "
+            f"torch: {str(error).splitlines()[0]}"
         )
     if isinstance(error, TrainingError):
         return TrainingError(f"{error} {amendments_of(job)}")

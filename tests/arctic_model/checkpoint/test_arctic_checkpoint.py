@@ -174,7 +174,7 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(last: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Calls that change the disk, by name; number `last` does not happen, nor what comes after it."""
+    """Calls that change the disk, by name; call number `last` and all later ones do not happen."""
     calls: list[str] = []
 
     def counted(name: str, call: Callable) -> Callable:
@@ -205,7 +205,7 @@ def replace_seven_by_eight(folder: Path, monkeypatch: pytest.MonkeyPatch, last: 
 def test_whatever_call_a_writer_dies_in_there_is_a_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each call in turn, of writing a checkpoint and removing the one before, is the one that does not happen."""
+    """One of the calls that write a checkpoint and remove the previous one does not happen, each in turn."""
     write(tmp_path / "before", 7)
     whole = tmp_path / "whole"
     shutil.copytree(tmp_path / "before", whole)

@@ -1,4 +1,4 @@
-"""A Hugging Face directory of an Arctic model is read as it is, and what cannot be read is named with the mend."""
+"""A Hugging Face directory of an Arctic model is read unchanged, and an unreadable one is reported with the remedy."""
 
 import json
 import math

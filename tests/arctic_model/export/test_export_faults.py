@@ -1,4 +1,4 @@
-"""An export that is not the model does not exist, and says why."""
+"""An export that differs from the model is not committed, and the error contains the difference."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A few tokens at a time give what the layers' own code gives for the whole sequence at once."""
+"""A few tokens at a time give the same result as the layers' own code for the whole sequence at once."""
 
 from functools import partial
 
@@ -71,7 +71,7 @@ def test_one_by_one_logits_are_those_of_a_pass_over_the_whole_sequence(model: Ar
 @pytest.mark.parametrize("packed", [False, True])
 @torch.inference_mode()
 def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(model: ArcticModel, packed: bool) -> None:
-    """Two pieces of each of three sequences in a pass of their own, then one id of all three in one pass."""
+    """Two pieces of each of three sequences in separate passes, then one id of all three in one pass."""
     sequences = [draw(model, length, length) for length in (5, 9, 7)]
     few, slots = CpuPass(model, packed=packed), Slots([_empty(model) for _ in range(model.config.num_layers)])
     expected = [read_at_once(model, ids) for ids in sequences]

@@ -1,4 +1,4 @@
-"""The engine against full passes: alone, in batches, in any order of arrival, whatever was in the slots before."""
+"""The engine against full passes: alone, in batches, in any order of arrival, with any earlier content of the slots."""
 
 from collections.abc import Sequence
 
@@ -54,7 +54,7 @@ def test_answers_are_those_of_full_passes(
 ) -> None:
     engine = Engine(ArcticDecoder(model), max_batch=max_batch)
     assert [completion.ids for completion in engine.run(requests)] == expected
-    # Again, with slots full of what the first round left there.
+    # Again, with slots full of data from the first round.
     assert [completion.ids for completion in engine.run(requests[::-1])][::-1] == expected
 
 

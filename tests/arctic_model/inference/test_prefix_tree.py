@@ -1,4 +1,4 @@
-"""A tree says of every sequence what the sequence says of itself, with each common beginning once."""
+"""A tree has the same result for every sequence as the sequence alone, with each common prefix once."""
 
 import numpy as np
 from hypothesis import given

@@ -91,7 +91,7 @@ def at(model: ArcticModel, slots: StreamSlots, slot: int, length: int, ids: Tens
 
 @pytest.mark.parametrize("block", [1, 5])
 def test_the_same_memory_at_position_2_to_the_40_gives_the_same_bits(model: ArcticModel, block: int) -> None:
-    """The window has 32 tokens, so the ring is at the same place after 2^10 and 2^40 tokens."""
+    """The window has 32 tokens, so the ring is at the same position after 2^10 and 2^40 tokens."""
     window = StreamWindow(32, 4)
     slots = StreamDecoder(model, window).new_cache(2, 0)
     for tensor in slots.tensors():

@@ -53,7 +53,7 @@ def test_ids_without_a_token_and_no_tokens_at_all_have_no_gradient() -> None:
 
 @pytest.mark.parametrize("num_tokens", [1024, 16 * 1024, 64 * 1024])
 def test_the_heads_gradient_is_that_of_float64(num_tokens: int) -> None:
-    """Hidden states and weights are taken as they are in bfloat16; beside the sum each residual is rounded."""
+    """Hidden states and weights stay in bfloat16; in addition to the sum each residual is rounded."""
     hidden = one_sided(num_tokens).requires_grad_()
     head = torch.randn(VOCABULARY, WIDTH, generator=torch.Generator().manual_seed(2)).bfloat16().requires_grad_()
     targets = zipf(num_tokens)

@@ -21,7 +21,7 @@ BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
 Kinds: TypeAlias = set[tuple[str, torch.dtype]]
 PADDED: Kinds = {("cpu", torch.float32), ("cpu", torch.bfloat16)}
 GROUPED: Kinds = set()
-"""What is laid out as padded groups: all that is tested, or nothing."""
+"""Values for which rows are laid out as padded groups: all that is tested, or nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_any_widths(counts: list[int], widths: tuple[int, int], dtype: torch.dty
 
 
 def test_widths_are_padded_only_where_grouped_products_refuse_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As torch's own kernel says, of every width up to 40."""
+    """As torch's own kernel decides, for every width up to 40."""
     monkeypatch.setattr(row_groups, "PADDED", GROUPED)
     for dtype in (torch.float32, torch.bfloat16):
         for width in range(1, 41):
@@ -117,7 +117,7 @@ def random_case(
 
 
 def outputs(experts: Experts, rows: Tensor, counts: list[int]) -> Tensor:
-    """Of `rows` that stand one expert's behind the other's, in that order, by way of the layout that is chosen."""
+    """Of `rows` sorted by expert, in that order, by way of the chosen layout."""
     groups = lay_out(torch.tensor(counts).cumsum(0), len(rows), padded=are_padded(rows, experts.w1.shape[1]))
     numbers = torch.arange(len(rows))
     sources, places = arrange(groups, numbers, numbers, filler=len(rows))

@@ -1,6 +1,6 @@
 """The kernels of a GPU, run by Triton's interpreter, against the implementations of the same operators in torch.
 
-Triton decides when it is imported whether it interprets, so a process of its own runs them.
+Triton decides when it is imported whether it interprets, so a separate process runs them.
 """
 
 import os

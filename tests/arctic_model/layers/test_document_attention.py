@@ -1,4 +1,4 @@
-"""Which tokens see each other: the two ways to say it agree, and attention computes the same by either."""
+"""Tokens that attend to each other: the two representations agree, and attention computes the same by either."""
 
 import sys
 from types import SimpleNamespace
@@ -66,7 +66,7 @@ def per_document(
     window_size: tuple,
     **rest: bool,
 ) -> Tensor:
-    """What torch documents of its kernel for sequences of unequal length, which runs on a GPU only."""
+    """The documented semantics of torch's kernel for sequences of unequal length, which runs on a GPU only."""
     assert window_size == (-1, 0), "causal"
     assert rest == {"enable_gqa": True}
     out = torch.empty_like(q)

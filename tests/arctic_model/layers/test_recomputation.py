@@ -96,7 +96,7 @@ def test_what_is_held_for_backward_is_less_by_what_the_formula_says(config: Arct
 
 
 def held_bytes(config: ArcticConfig, dtype: str, policy: str) -> int:
-    """What the allocator has given out and not taken back between forward and backward."""
+    """Bytes that the allocator has given out and not taken back between forward and backward."""
     model = model_of(config, dtype)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         loss = loss_of(model, policy)

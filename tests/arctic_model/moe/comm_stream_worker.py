@@ -29,7 +29,7 @@ def measured(group: ExpertGroup) -> list[TransferTiming]:
 
 
 def late(rank: int) -> list[str]:
-    """What worker 0 hears when worker 1 does not come, by a group that was there and by one that is made inside."""
+    """The errors of worker 0 when worker 1 does not come, by an existing group and by one that is made inside."""
     heard = []
     with collective_timeout(0.2):
         for group in (OTHERS, dist.new_group([0, 1])):

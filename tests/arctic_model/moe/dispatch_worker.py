@@ -69,7 +69,7 @@ def block_error(group: ExpertGroup, rank: int) -> float:
 
 
 def equal(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> list[str]:
-    """Names of what is equal to the bit."""
+    """Names of tensors that are equal to the bit."""
     return [name for name in expected if torch.equal(found[name], expected[name])]
 
 

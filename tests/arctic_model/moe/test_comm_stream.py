@@ -1,4 +1,4 @@
-"""How long exchanges took, what was hidden of it, and what a late worker cost, from known times on two workers."""
+"""The duration of exchanges, their hidden part, and the cost of a late worker, from known times on two workers."""
 
 import json
 import subprocess
@@ -20,9 +20,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 def test_waiting_for_the_wire_is_told_from_waiting_for_a_late_worker(results: list[dict]) -> None:
-    """Worker 0 launches 1 s before worker 1, twice; the wire takes 0.5 s and 0.25 s. Worker 0 stands still for the last
-    1.3 s and 0.1 s of its 1.5 s and 1.25 s, worker 1 for 0.2 s and not at all. Had both launched together, worker 0
-    would have had 0.2 s of work for the first wire of 0.5 s, and enough for the second."""
+    """Worker 0 launches 1 s before worker 1, twice; the wire takes 0.5 s and 0.25 s. Worker 0 waits for the last 1.3 s
+    and 0.1 s of its 1.5 s and 1.25 s, worker 1 for 0.2 s and not at all. Had both launched together, worker 0 would
+    have had 0.2 s of work for the first wire of 0.5 s, and enough for the second."""
     for result in results:
         assert result["known"] == pytest.approx([1.5, 0.3 + 0.0 + 0.2, 1.0 + 0.1])
 

@@ -17,7 +17,7 @@ def test_every_expert_is_held_against_an_even_share_of_its_layer(layers: list[li
         assert found is None
         return
     assert found is not None
-    # In whole numbers, so that what is exactly a tenth or three times a share counts as neither.
+    # In whole numbers, so that exactly a tenth or three times a share counts as neither.
     pairs = [(count, sum(layer)) for layer in layers for count in layer]
     assert found.starved == sum(10 * NUM_EXPERTS * count < total for count, total in pairs)
     assert found.crowded == sum(NUM_EXPERTS * count > 3 * total for count, total in pairs)

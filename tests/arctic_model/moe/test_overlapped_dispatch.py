@@ -1,4 +1,4 @@
-"""Experts split over two workers compute what one worker computes, and their exchanges hide behind the dense path."""
+"""Experts split over two workers give the same result as one worker, and their exchanges hide behind the dense path."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Balance by a bias, drops beyond a capacity, and what is reported of the router, each against its definition."""
+"""Balance by a bias, drops beyond a capacity, and the reported metrics of the router, each against its definition."""
 
 import math
 from itertools import pairwise
@@ -140,7 +140,7 @@ def test_a_dropped_token_has_no_part_of_its_expert() -> None:
 
 
 def test_gradients_with_drops_are_those_of_weights_set_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rows travel in the second model; what the first drops is weighted with nothing there."""
+    """All rows travel in the second model; the rows that the first drops have weight zero there."""
     config = preset("tiny", {"init_std": 0.2})
     dropping, weighing = model_of(config), model_of(config)
     policy = ForwardPolicy(capacity_factor=0.75)
@@ -208,7 +208,7 @@ def test_one_expert_that_takes_all_has_no_entropy_and_the_most_violation() -> No
 
 
 def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
-    """What makes losses and figures independent of passes and workers, drops included."""
+    """The property that makes losses and figures independent of passes and workers, drops included."""
     config = preset("tiny", {"init_std": 0.2, "router_bias": True})
     model = model_of(config)
     model.set_router_biases(random_logits(2, EXPERTS) * 0.1)

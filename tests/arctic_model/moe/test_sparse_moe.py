@@ -1,4 +1,4 @@
-"""SparseMoE by itself: what a transformer of somebody else gets from it."""
+"""SparseMoE by itself: its use in a third-party transformer."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_sequences_are_their_tokens(moe: SparseMoE) -> None:
 
 
 def test_a_capacity_is_that_of_each_sequence(moe: SparseMoE) -> None:
-    """An expert takes ceil(0.5 * 6 * 2 / 6) = 1 token of each sequence: what one drops does not depend on the other."""
+    """An expert takes ceil(0.5 * 6 * 2 / 6) = 1 token of each sequence: drops in one do not depend on the other."""
     x = tokens(2, 6)
     hidden, routing = moe.routed(x, capacity_factor=0.5)
     assert routing.keep_mask is not None

@@ -19,7 +19,8 @@ def bytes_of_others(passes: Passes) -> int:
 
 
 def test_a_layer_of_16_thousand_tokens_stays_within_its_kernels_and_bytes() -> None:
-    """The goal is 70 kernels and 6 GB beside the products. Without fused operators there were 183 and 13.0 GB."""
+    """The goal is 70 kernels and 6 GB in addition to the products. Without fused operators there were 183 and 13.0
+    GB."""
     layer = trace_layer(A400M, 0, SEQUENCES, torch.bfloat16)
     assert len(layer.forward) <= 26
     assert len(layer.backward) <= 39

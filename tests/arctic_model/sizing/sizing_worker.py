@@ -1,4 +1,4 @@
-"""One of two workers that measure what a step allocates and sends: `sizing_worker.py RANK RENDEZVOUS OUT`.
+"""One of two workers that measure the allocations and traffic of a step: `sizing_worker.py RANK RENDEZVOUS OUT`.
 
 Writes OUT-RANK.json: bytes by part for every arrangement of `test_sizing.ARRANGEMENTS`.
 """
@@ -109,7 +109,7 @@ def measure(
 
 
 def forward(engine: Engine, settings: Optimization) -> tuple[Tensor, int]:
-    """The loss of a pass, and the bytes that it keeps for backward beside the parameters."""
+    """The loss of a pass, and the bytes that it keeps for backward in addition to the parameters."""
     ids = torch.randint(0, 60, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(dist.get_rank()))
     positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
     batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
@@ -132,7 +132,7 @@ def buckets(engine: Engine) -> list[Any]:
 
 
 def gradients_of(engine: Engine, parameters: list[Tensor]) -> list[Tensor]:
-    """What is kept from pass to pass: each parameter's gradient, at ZeRO-2 those of this worker's part only."""
+    """Tensors that persist from pass to pass: each parameter's gradient, at ZeRO-2 those of this worker's part only."""
     if flat := buckets(engine):
         return [each._gradient for each in flat]
     separate = engine._settings.gradient_dtype != engine._settings.dtype

@@ -65,7 +65,7 @@ def test_weights_and_adapters_take_the_bytes_that_the_model_holds(
     learning = sum(parameter.numel() for _, parameter in adapters(model))
     assert count_adapters(config, lora, experts).total == learning
     assert memory.states.dense_gradients + memory.states.expert_gradients == 4 * learning
-    # float32 masters and two moments, in equal parts of what workers share.
+    # float32 masters and two moments, in equal parts of the parameters that workers share.
     assert memory.states.master_weights + memory.states.moments >= 12 * learning / workers
 
 

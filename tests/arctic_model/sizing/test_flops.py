@@ -1,4 +1,4 @@
-"""Arithmetic work by formula is what torch counts in a real pass, product by product."""
+"""FLOPs by formula equal torch's count of a real pass, product by product."""
 
 from collections import Counter
 from typing import Any
@@ -52,7 +52,7 @@ UNKNOWN_TO_TORCH = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_forward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
 }
-"""What torch's counter passes over."""
+"""Operations that torch's counter ignores."""
 
 
 @pytest.fixture(scope="module", params=CONFIGS.values(), ids=CONFIGS)

@@ -1,4 +1,4 @@
-"""Decoding on GPUs by formula: against what was published of Arctic and Mixtral, and numbers worked out by hand."""
+"""Decoding on GPUs by formula: against published figures of Arctic and Mixtral, and numbers worked out by hand."""
 
 import re
 from dataclasses import replace

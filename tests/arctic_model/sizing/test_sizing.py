@@ -1,4 +1,4 @@
-"""Memory and traffic by formula are what torch keeps, what DeepSpeed allocates and sends, and what is published."""
+"""Memory and traffic by formula equal those of torch, DeepSpeed's allocations and traffic, and published figures."""
 
 import itertools
 import json
@@ -96,14 +96,14 @@ def test_checkpointed_layers_keep_their_inputs(dtype: Any) -> None:
     config = preset("tiny", {"num_layers": 4})
     model, forward = pass_of(config, dtype, (2, 64), Optimization(activation_checkpointing="layer"))
     parallel = ParallelConfig(1, 1, 64, 2, zero_stage=1, dtype=dtype, activation_checkpointing="layer")
-    # A checkpoint holds what is inside a tuple without telling the hooks.
+    # A checkpoint stores the content of a tuple without calling the hooks.
     rotation = 4 * 2 * 64 * config.head_dim
     assert kept_bytes(model, forward) + rotation == checkpointed_bytes(config, parallel)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_peak_of_a_pass_is_within_one_percent(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of everything that the allocator gives out in forward and backward, where gradients exist before."""
+    """Of all allocations in forward and backward, if gradients exist before."""
     monkeypatch.setitem(loss.LOGITS_PER_CHUNK, "cpu", sizing.LOGITS_PER_CHUNK)
     overrides = {"hidden_size": 128, "expert_size": 96, "vocab_size": 1024, "num_experts": 8}
     config = preset("tiny", overrides)
@@ -115,7 +115,7 @@ def test_the_peak_of_a_pass_is_within_one_percent(dtype: Any, monkeypatch: pytes
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
-    """The most that `work` holds at once beside what there was."""
+    """The peak of the allocations of `work` above the initial ones."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         work()
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -138,7 +138,7 @@ def workers() -> Any:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
-    """What two workers measured for each arrangement."""
+    """The measurements of two workers for each arrangement."""
     folder = tmp_path_factory.mktemp("measured")
     started = [
         subprocess.Popen([sys.executable, str(WORKER), str(rank), str(folder / "rendezvous"), str(folder / "found")])
@@ -158,8 +158,8 @@ def parallel_of(workers: Any, arrangement: tuple) -> ParallelConfig:
 
 @pytest.mark.slow
 def test_states_are_what_an_engine_allocates(workers: Any, measured: list[list[dict[str, Any]]]) -> None:
-    """To the byte; DeepSpeed's ZeRO-2 keeps whole tensors where its part ends inside one, so up to a matrix more of
-    each, and the flat engine pads every bucket."""
+    """To the byte; DeepSpeed's ZeRO-2 keeps whole tensors if its part ends inside one, so up to a matrix more of each,
+    and the flat engine pads every bucket."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
         expected = states(workers.config(), parallel_of(workers, arrangement))
         gradients = expected.dense_gradients + expected.expert_gradients
@@ -227,7 +227,7 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
 
 def assert_flat_traffic(workers: Any, arrangement: tuple, found: list[dict[str, Any]]) -> None:
     """A reduce-scatter of n bytes on two workers sends half of n, an all-gather its input, and neither is called for
-    what one worker holds alone. In each layer the border may fall into one matrix more than by formula."""
+    parameters that one worker holds alone. In each layer the border may fall into one matrix more than by formula."""
     largest = 4 * workers.config().hidden_size ** 2
     _, _, dtype, gradient_dtype, *_ = arrangement
     expected = traffic(workers.config(), parallel_of(workers, arrangement))

@@ -1,4 +1,4 @@
-"""A step's time by formula: against numbers worked out by hand, and against what was published of Arctic."""
+"""A step's time by formula: against numbers worked out by hand, and against published figures of Arctic."""
 
 from dataclasses import replace
 
@@ -75,7 +75,8 @@ def test_one_gpu_computes_and_updates_only() -> None:
 
 
 def test_reductions_take_the_rings_that_they_have() -> None:
-    """All eight cards of a node for what all workers share; one card where the holders stand in different nodes."""
+    """All eight cards of a node for parameters that all workers share; one card if the holders are in different
+    nodes."""
     count = count_parameters(ARCTIC)
     dense, experts = 2 * count.dense, 2 * count.experts / 8
     narrow = ParallelConfig(8, 8, 4096, gradient_dtype="bfloat16")

@@ -1,6 +1,6 @@
-"""A worker of a training run that kills itself (SIGKILL) in the middle of a checkpoint: `killed_worker.py RANK WORLD
-RENDEZVOUS JOBS`, as `train_worker.py`, whose first job says `dies_in` (rank, call, number): before that call of
-`write_slices`, `rename` (the commit) or `append` (the history), counted over the run from 0."""
+"""A worker of a training run that kills itself (SIGKILL) in the middle of a checkpoint:
+`killed_worker.py RANK WORLD RENDEZVOUS JOBS`, as `train_worker.py`, whose first job has `dies_in` (rank, call, number):
+before that call of `write_slices`, `rename` (the commit) or `append` (the history), counted over the run from 0."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """One worker of the tests of saving: `saving_worker.py RANK WORLD RENDEZVOUS HOME JOBS`, JOBS being a JSON file.
 
-A job has an arrangement (`zero`, `experts`, `dtype`, `optimizer`) and something to `do`, with what it is done to beside
-it. No job trains: every value of weights and optimizer state is set, and follows from its parameter, kind and place.
+A job has an arrangement (`zero`, `experts`, `dtype`, `optimizer`) and an action `do`, with its other arguments. No job
+trains: every value of weights and optimizer state is set, and follows from its parameter, kind and position.
 """
 
 import errno
@@ -31,7 +31,7 @@ CONFIG = preset("tiny", {"router_bias": True})
 NUM_FILES = 11
 """Of a checkpoint of this model: four of weights, four of the optimizer, and the three that describe them."""
 LIMIT_S = 1.5
-"""Of a collective where a disk is slow: three times what a worker may take to answer the others."""
+"""Of a collective on a slow disk: three times the maximum time of a worker to answer the others."""
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def values(name: str, kind: str, places: Tensor) -> Tensor:
-    """What stands at `places` of a flat parameter; all differ, and bfloat16 would round them."""
+    """Values at `places` of a flat parameter; all differ, and bfloat16 would round them."""
     return (places + 1000.0 * len(kind) + 7 * sum(map(ord, name))) / 3
 
 
@@ -77,7 +77,7 @@ def save(engine: Engine, folder: Path) -> None:
 
 
 def load(engine: Engine, folder: Path, limit_s: float = 600.0) -> list[str]:
-    """What does not have its value after loading, of the share and of the weights in use."""
+    """Parameters with wrong values after loading, of the share and of the weights in use."""
     with Saver(engine, folder, Retention(), limit_s) as saver:
         found, _ = saver.resume(None)
     wrong = [] if found == state(3) else [str(found)]
@@ -123,7 +123,8 @@ def change_meanwhile(engine: Engine, folder: Path) -> list:
 
 
 def fail(engine: Engine, folder: Path) -> list[str]:
-    """The disk of the last worker is full at the second checkpoint; what each worker raises, and what is left."""
+    """The disk of the last worker is full at the second checkpoint; the error of each worker, and the remaining
+    files."""
     write = checkpoint_writer.write_slices
     fill(engine)
     try:
@@ -145,7 +146,7 @@ def fail(engine: Engine, folder: Path) -> list[str]:
 
 def slow_disk(engine: Engine, folder: Path) -> list:
     """The last worker's disk takes several times the limit of a collective for every file that is written or hashed,
-    and never stands still for as long. What is wrong after loading, and the files that this worker hashed on resuming.
+    and is never blocked for as long. Wrong values after loading, and the files that this worker hashed on resuming.
     """
     last = dist.get_rank() == dist.get_world_size() - 1
     write, hashed = checkpoint_writer.write_slices, checkpoint.file_sha256
@@ -181,7 +182,7 @@ def crawl(progress: Any) -> None:
 
 
 def hung_disk(engine: Engine, folder: Path) -> str:
-    """The last worker's disk stands still in the middle of a file; what each worker raises on resuming."""
+    """The last worker's disk blocks in the middle of a file; the error of each worker on resuming."""
     save(engine, folder)
     chunks = checkpoint._chunks
 
@@ -201,8 +202,8 @@ def hung_disk(engine: Engine, folder: Path) -> str:
 
 
 def damaged(engine: Engine, folder: Path) -> list:
-    """One byte of each file in turn is changed in the newer of two checkpoints, and in both. What each worker resumes
-    from or raises."""
+    """One byte of each file in turn is changed in the newer of two checkpoints, and in both. The step that each worker
+    resumes from, or its error."""
     answers: list = []
     for number in range(NUM_FILES):
         home = folder / str(number)

@@ -90,7 +90,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two workers in the arrangements that say most, then one; `moved` begins on two and ends on one."""
+    """Two workers in the most informative arrangements, then one; `moved` begins on two and ends on one."""
     home = tmp_path_factory.mktemp("trained")
     guarded = GUARDED["muon"]
     pair = run_workers(

@@ -54,7 +54,7 @@ def take_step(engine: Engine) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_norm_of_a_large_gradient_is_that_of_float64(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a sum in float32 alone would be wrong by 1e-4."""
+    """A case in which a sum in float32 alone would be wrong by 1e-4."""
     large = torch.randn(2**22, generator=torch.Generator().manual_seed(0)).to(dtype)
     gradients = [(0.5, large), (1.0, large[:7].view(7, 1)), (1.0, large[:0])]
     engine = new_engine()
@@ -67,7 +67,7 @@ def test_the_norm_of_a_large_gradient_is_that_of_float64(dtype: torch.dtype, mon
 
 
 class LazyOptimizer(GroupedOptimizer):
-    """Makes the states of what it steps when it steps it, as torch's optimizers do."""
+    """Creates the states of parameters at their first step, as torch's optimizers do."""
 
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
@@ -117,7 +117,7 @@ RATE_FACTORS = {
 
 
 def changes(**settings: Any) -> dict[str, Tensor]:
-    """What one step does to each parameter."""
+    """The change of each parameter in one step."""
     engine = new_engine(weight_decay=0.0, **settings)
     before = {name: parameter.detach().clone() for name, parameter in engine.model.named_parameters()}
     take_step(engine)
@@ -206,7 +206,7 @@ def test_arrangements_that_cannot_be_right_are_refused() -> None:
 
 @pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 0), ("float32", 1), ("bfloat16", 1), ("bfloat16", 2)])
 def test_weights_drawn_where_they_are_trained_are_those_of_the_seed(dtype: Any, zero_stage: Any) -> None:
-    """Bit for bit what the model alone draws, as DeepSpeed takes it over."""
+    """Bit for bit the random weights of the model alone, as DeepSpeed takes it over."""
     settings = Optimization(dtype=dtype, zero_stage=zero_stage, seed=3)
     whole = ArcticModel(CONFIG, seed=3).to(getattr(torch, dtype))
     early, late = (Engine(CONFIG, settings, 1, 1, training_loss, drawn=drawn) for drawn in (True, False))

@@ -1,4 +1,5 @@
-"""The flat engine does to every shape of model what DeepSpeed does; several workers: test_distributed_training."""
+"""The flat engine gives the same result as DeepSpeed for every shape of model; several workers:
+test_distributed_training."""
 
 from collections.abc import Iterator
 from typing import Any

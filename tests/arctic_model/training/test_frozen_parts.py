@@ -77,7 +77,7 @@ def loaded(source: Values, updates: int, **settings: Any) -> Engine:
 
 class Reference:
     """AdamW as torch has it, over the parameters of a whole model that require a gradient. Its bias correction counts
-    the updates of the run, whatever was frozen in some of them."""
+    the updates of the run, even if parameters were frozen in some of them."""
 
     def __init__(self) -> None:
         self.updates = 0

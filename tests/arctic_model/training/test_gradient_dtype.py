@@ -53,6 +53,6 @@ def test_two_workers_add_up_in_float32(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 3, 4])
 def test_any_number_of_workers_adds_up_in_float32(tmp_path: Path, world: int) -> None:
-    """Three workers as well: a share of a third is no number of bfloat16."""
+    """Three workers as well: bfloat16 cannot represent a share of a third."""
     arrangements = [each for each in ARRANGEMENTS if world % each["experts"] == 0]
     require_exact_in_float32(errors(tmp_path, world, arrangements), arrangements)

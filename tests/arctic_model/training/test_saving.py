@@ -106,7 +106,7 @@ def require_as_alone(home: Path, world: int, arrangements: list[dict], answers: 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[Any]]]:
-    """Two workers that do what the tests below look at."""
+    """Two workers whose results the tests below examine."""
     home = tmp_path_factory.mktemp("pair")
     jobs = [
         {"do": "change_meanwhile", "folder": "changed", "zero": 1, "experts": 2},
@@ -118,7 +118,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[Any]
 
 @pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
-    """Two workers with disks that are slow, stand still, and lie."""
+    """Two workers with disks that are slow, block, and corrupt data."""
     arrangement = {"zero": 1, "experts": 2}
     jobs = [{"do": name, "folder": name, **arrangement} for name in ("slow_disk", "hung_disk", "damaged")]
     return run_workers(tmp_path_factory.mktemp("disks"), 2, jobs)
@@ -147,7 +147,7 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on(pair: tuple[Path, l
 def test_a_disk_may_take_longer_than_a_collective_to_write_and_to_verify(
     disks: list[list[Any]],
 ) -> None:
-    """And each file is hashed by one worker, all by as many as there are."""
+    """And each file is hashed by one worker, all files by different workers."""
     (wrong, first), (also_wrong, last) = disks[0]
     assert wrong == also_wrong == []
     assert len(first) + len(last) == worker.NUM_FILES == len({*first, *last})

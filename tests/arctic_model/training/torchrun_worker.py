@@ -1,5 +1,5 @@
 """A worker as torchrun starts it: `torchrun ... torchrun_worker.py RENDEZVOUS JOBS JOBS_OF_A_RESTART`, otherwise as
-`train_worker.py`. Workers of one attempt meet at a file, which they remove in the end, and torchrun says who they are.
+`train_worker.py`. Workers of one attempt meet at a file, which they remove in the end, and torchrun sets their ranks.
 Each attempt leaves RENDEZVOUS-<attempt>.begun."""
 
 import os

@@ -1,10 +1,10 @@
 """One worker of a test's training runs: `train_worker.py RANK WORLD RENDEZVOUS JOBS`, JOBS being a JSON file.
 
-Each job trains the tiny model on random ids that depend on the step alone. Worker 0 writes losses.json beside the
+Each job trains the tiny model on random ids that depend on the step alone. Worker 0 writes losses.json next to the
 job's checkpoints. `kill_at` makes the last worker kill itself (SIGKILL) when it is asked for that step's batch,
 `spoiled` spoils one sequence of given steps' data, `left_out` leaves given steps' data out. A job with `gradients`
-trains nothing: it writes one step's gradients, of each of the workers or of one process; or, where those of every pass
-are known, how far their sum over passes and workers is from that of float64.
+trains nothing: it writes one step's gradients, of each of the workers or of one process; or, if those of every pass are
+known, the error of their sum over passes and workers against float64.
 """
 
 import json
@@ -32,7 +32,7 @@ from arctic_model.training.plan import TrainingPlan
 from arctic_model.training.spikes import SpikePolicy
 
 SPOILS = {"spike": 61, "gradient": 62, "loss": 63}
-"""Ids that no other data has, by what they do: a huge gradient, one that is no number, and a loss that is none."""
+"""Ids that no other data has, by their effect: a huge gradient, a gradient of NaN, and a loss of NaN."""
 SEQUENCES, LENGTH = 4, 16
 CORPORA = ("prose", "code")
 """The first two sequences of a step, and the last two."""
@@ -214,7 +214,7 @@ def spoilable_loss(model: ArcticModel, batch: Batch, *rest: object) -> tuple[Ten
 
 
 def spoiled_embedding(_: torch.nn.Module, inputs: tuple[Tensor], embedded: Tensor) -> Tensor:
-    """What a token that means no number does to its sequence, and to no other."""
+    """The effect of a NaN token on its sequence, and on no other."""
     return embedded.masked_fill((inputs[0] == SPOILS["loss"]).unsqueeze(-1), float("nan"))
 
 

@@ -1,5 +1,5 @@
-"""Demand on the shipped pools, which start at zero: stages on GPUs, groups of workers, shards and actors each bring up
-the machines that they need, say so while they wait, and machines leave when the work is done."""
+"""Demand on the shipped pools, which start at zero: stages on GPUs, groups of workers, shards and actors each start the
+machines that they need, report that while they wait, and machines leave when the work is done."""
 
 import json
 import subprocess

@@ -1,5 +1,5 @@
-"""Tokens are made once and privately; a cluster that cannot be used says why; a local one is for this machine
-alone and dies with its driver."""
+"""Tokens are created once and privately; an unusable cluster is reported with the reason; a local one is for this
+machine alone and dies with its driver."""
 
 import ipaddress
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home; what is set in the environment is undone, and a Ray loaded by other tests is left alone."""
+    """An empty home; changes of the environment are undone, and a Ray loaded by other tests is left alone."""
     switches = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
     for name in (*switches, "RAY_ADDRESS", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, "")
@@ -119,7 +119,7 @@ def test_loopback():
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """A process with a cluster of its own, which prints what it knows of it and the id of a worker."""
+    """A process with its own cluster, which prints its metadata and the id of a worker."""
     code = (
         "import os, time; from infra.cluster.connection import connect\n"
         "with connect(num_cpus=1) as cluster:\n"

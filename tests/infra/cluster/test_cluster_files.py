@@ -1,4 +1,4 @@
-"""The cluster's declarations are what Ray accepts, safe by default, and pinned to the versions that are tested."""
+"""The cluster's declarations are valid for Ray, safe by default, and pinned to the versions that are tested."""
 
 import copy
 import re

@@ -1,4 +1,4 @@
-"""Jobs are listed, followed, left alone and stopped; here against a stand-in for Ray's client."""
+"""Jobs are listed, followed, left alone and stopped; here against a fake of Ray's client."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +17,7 @@ URL = "http://127.0.0.1:8265"
 
 
 class Client:
-    """A head with jobs whose logs come in chunks; a chunk that is an exception is raised where it stands, once."""
+    """A head with jobs whose logs come in chunks; a chunk that is an exception is raised at its position, once."""
 
     def __init__(self, logs: dict[str, list[Any]]) -> None:
         self.logs = logs

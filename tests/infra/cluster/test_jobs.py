@@ -1,4 +1,5 @@
-"""Jobs on a real Ray head on this machine: log, exit codes, tokens, interruption; and what travels with a job."""
+"""Jobs on a real Ray head on this machine: log, exit codes, tokens, interruption; and the files that travel with a
+job."""
 
 import os
 import signal
@@ -46,7 +47,7 @@ def working_dir(tmp_path: Path) -> Path:
 
 
 def _start_submit(address: str, arguments: list[str], folder: Path, token: Path | None) -> "subprocess.Popen[str]":
-    """`submit` in a process of its own: Ray reads the token once per process."""
+    """`submit` in a separate process: Ray reads the token once per process."""
     code = (
         "import sys; from pathlib import Path\n"
         "from infra.cluster.connection import ClusterError; from infra.cluster.jobs import NewJob, submit\n"

@@ -1,4 +1,5 @@
-"""What is sent with a job is what Ray packs, measured to the byte; what stays at home; and what is said of too much."""
+"""The package sent with a job equals Ray's, measured to the byte; excluded files; and the error for a package that is
+too large."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Each check judges given facts; open sockets are found in the kernel's tables as they really are."""
+"""Each check of given inputs; open sockets are read from the kernel's real tables."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""Tasks on groups of processes: each done once whatever dies, by all members in step, and errors in their own words."""
+"""Tasks on groups of processes: each done once even if processes die, by all members in step, and errors in their own
+words."""
 
 import json
 import os
@@ -98,7 +99,7 @@ def test_groups_on_ray(tmp_path: Path) -> None:
         for name, deadly in (("plain", ()), ("deadly", (5, 7))):
             folder = tmp_path / name
             folder.mkdir()
-            # More groups than there is room for: those that never start hold nobody up.
+            # More groups than there is room for: those that never start delay no other.
             found = map_on_groups(squares(folder, deadly), range(9), on_ray, num_groups=3, demand=PAIR)
             assert sorted(found) == [(n, n * n) for n in range(9)]
             assert sorted(row[2] for row in rows(folder, 1)) == list(range(9))

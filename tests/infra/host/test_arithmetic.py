@@ -1,4 +1,5 @@
-"""What decides the last bits of a result is recorded, and its use on a machine of another kind is announced."""
+"""The properties that decide the last bits of a result are recorded, and its use on a different machine is
+announced."""
 
 import json
 from copy import deepcopy

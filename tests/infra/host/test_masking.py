@@ -1,4 +1,4 @@
-"""No credential of a URL reaches what is written or shown."""
+"""No credential of a URL appears in written or shown text."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""Packages of extras: what is missing is said by a plan, stops a stage before its work, and leaves nothing behind."""
+"""Packages of extras: a missing one is reported by a plan, stops a stage before its work, and leaves no files
+behind."""
 
 import ast
 import sys
@@ -25,7 +26,7 @@ OURS = {"arctic_errors", "pipelines", "infra", "arctic_model", "data_recipes"}
 TRANSITIVE = {
     "starlette": "fastapi",
     "jinja2": "torch",
-    # Of the CUDA build, where alone it is imported.
+    # Only the CUDA build imports these.
     "triton": "torch",
     "datasets": "lm_eval",
     "requests": "mlflow",
@@ -47,7 +48,7 @@ GUARDED_BY_CALLERS = {
 }
 """Modules that are imported by those who have the package, or after it was required."""
 OF_THE_USER = {"nltk", "vllm"}
-"""Packages that no extra brings: those who have them may use them, and the protocol of a score says so."""
+"""Packages that no extra installs: users who have them may use them, and the protocol of a score mentions it."""
 
 
 def stage(*packages: str) -> Stage:
@@ -133,7 +134,7 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def test_every_import_is_required_or_of_an_extra_that_is_asked_for():
-    """An optional import that nothing declares is a result that depends in silence on what is installed."""
+    """With an undeclared optional import, a result would silently depend on the installed packages."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     required = {canonicalize_name(Requirement(text).name) for text in declared}
     known = metadata.packages_distributions()

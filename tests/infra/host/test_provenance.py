@@ -1,4 +1,4 @@
-"""Provenance states what ran, cheaply, and a code digest changes with the code and nothing else."""
+"""Provenance records the code that ran, cheaply, and a code digest changes with the code and nothing else."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from infra.host.provenance import code_digest, function_digest, git_state, prove
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A package on the import path, and its digest anew at each call."""
+    """A package on the import path, and its digest computed again at each call."""
     folder = tmp_path / "stage_under_test"
     folder.mkdir()
     (folder / "__init__.py").write_text("")

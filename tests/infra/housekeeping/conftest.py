@@ -45,7 +45,7 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3]:
 
 @pytest.fixture(autouse=True)
 def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow has tests of its own."""
+    """MLflow has separate tests."""
 
     class Untracked:
         def __init__(self, *_: object) -> None: ...

@@ -1,4 +1,4 @@
-"""`prune` removes whatever no run uses, and nothing else, whenever it is killed."""
+"""`prune` removes everything that no run uses, and nothing else, even if it is killed at any moment."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""What a cluster can hold, against filling its machines one by one; and a wait that is told and given up."""
+"""The capacity of a cluster, against filling its machines one by one; and a wait that is reported and ends by a time
+limit."""
 
 import itertools
 import math
@@ -137,7 +138,7 @@ def test_shards_ahead_follow_the_cluster_and_make_it_grow(up: int, most: int):
         assert 2 <= ahead <= max(128, 4 * up)
         assert ahead >= 2 * up
         if limits is None or most > up:
-            # More than what is up can do at once: an autoscaler has a reason to add machines.
+            # More than the current machines can do at once: an autoscaler has a reason to add machines.
             assert ahead > up
 
 

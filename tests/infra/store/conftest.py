@@ -20,7 +20,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
 
 @pytest.fixture
 def machine(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Store]:
-    """The store as a machine with a working folder of its own sees it."""
+    """The store as seen from a machine with a separate working folder."""
 
     def machine(name: str) -> Store:
         monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / name))

@@ -1,4 +1,4 @@
-"""Two users of one store: a group that shares its folder, and a stranger who is told whose it is."""
+"""Two users of one store: a group that shares its folder, and a stranger whose error names the owner."""
 
 import os
 import shutil
@@ -72,7 +72,7 @@ def folder() -> Iterator[Path]:
 
 
 def run_as(user: int, folder: Path, run_id: str, last_shard: int = 2) -> str:
-    """A run of `user`, who has no other group than GROUP, with the usual umask. Returns what it prints."""
+    """A run of `user`, who has no other group than GROUP, with the usual umask. Returns its output."""
     paths = {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder / f"home-{user}")}
     (folder / f"home-{user}").mkdir(exist_ok=True)
     os.chown(folder / f"home-{user}", user, GROUP)

@@ -1,4 +1,4 @@
-"""A store whose runs go to an MLflow of its own."""
+"""A store whose runs go to a separate MLflow."""
 
 from pathlib import Path
 from typing import Any

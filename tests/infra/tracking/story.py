@@ -1,4 +1,4 @@
-"""The log of a run as its driver writes it, with the results that it tells of, for tests of tracking."""
+"""The log of a run as its driver writes it, with the results that it names, for tests of tracking."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ SAMPLES = {"prompt": ["1 + 1?", "why?"], "answer": ["two", "because"], "right": 
 
 
 class Story:
-    """Writes the log of one run as the driver does, and commits the results that it tells of."""
+    """Writes the log of one run as the driver does, and commits the results that it names."""
 
     def __init__(self, store: Store, run_id: str, stages: list[Stage], at: float = START, register: str = "") -> None:
         self.store = store

@@ -1,4 +1,4 @@
-"""What is remembered of a tracking server: its address, without the credentials in it."""
+"""The stored address of a tracking server has no credentials in it."""
 
 import json
 import subprocess

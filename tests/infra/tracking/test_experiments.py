@@ -1,4 +1,4 @@
-"""Deleted experiments are found where a run would send its events, and nothing is changed there."""
+"""Deleted experiments are detected in the server that a run would use, and nothing is changed there."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""MLflow gets every event once, whatever dies on the way: the driver, MLflow, a stage's attempt."""
+"""MLflow gets every event once, even if the driver, MLflow or a stage's attempt dies on the way."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def test_sending_everything_again_changes_nothing(store: Store, undisturbed: str
 def test_losing_mlflow_at_any_write_and_going_on_gives_the_same(
     store: Store, undisturbed: str, call: int, monkeypatch: pytest.MonkeyPatch, mlflow_of: Any
 ):
-    """The connection breaks before the n-th write where n is odd, after it where n is even."""
+    """The connection breaks before the n-th write if n is odd, after it if n is even."""
     import infra.tracking.projection as projection
 
     count = 0

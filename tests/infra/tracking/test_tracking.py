@@ -1,4 +1,4 @@
-"""MLflow holds what the event log tells, and never at the run's expense."""
+"""MLflow holds the content of the event log, and never at the run's expense."""
 
 import json
 from dataclasses import replace
@@ -174,7 +174,8 @@ def test_the_report_is_on_the_parent_and_the_manifest_on_the_stage(seen: Any):
 
 
 def test_a_table_of_a_result_is_a_table_in_mlflow(seen: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", seen.uri)  # `load_table` searches there, whatever its client's is
+    # `load_table` searches there, regardless of its client's address
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", seen.uri)
     run_id = seen.run("03 evaluate 1").info.run_id
     shown = seen.client.load_table(seen.experiment, "tables/samples.json", [run_id])
     assert shown.to_dict("list") == SAMPLES

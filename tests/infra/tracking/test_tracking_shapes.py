@@ -1,4 +1,4 @@
-"""What MLflow takes: flat params, legal names, bounded texts."""
+"""Values that MLflow accepts: flat params, legal names, bounded texts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Mixtures that are drawn, and what a regression over them finds where the truth is known."""
+"""Drawn mixtures, and the result of a regression over them if the truth is known."""
 
 import json
 import re

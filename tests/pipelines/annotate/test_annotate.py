@@ -1,4 +1,5 @@
-"""A model labels documents and writes new ones: each answer is asked for once, checked, and the same bytes follow."""
+"""A model labels documents and writes new ones: each question is asked once, each answer is checked, and the same bytes
+follow."""
 
 import json
 import os

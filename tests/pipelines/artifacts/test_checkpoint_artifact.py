@@ -1,4 +1,4 @@
-"""A fine-tuned checkpoint says so beside its folder, wherever the artifact is copied."""
+"""A fine-tuned checkpoint is marked as such next to its folder, in every copy of the artifact."""
 
 import json
 import shutil

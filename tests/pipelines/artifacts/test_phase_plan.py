@@ -1,4 +1,4 @@
-"""A plan tells the sequence at every position, goes on from phase to phase, and comes back from its files."""
+"""A plan gives the sequence at every position, continues from phase to phase, and is restored from its files."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""A score reads the same wherever people meet it."""
+"""A score has the same format everywhere."""
 
 import json
 from io import StringIO

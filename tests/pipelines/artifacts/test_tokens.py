@@ -1,4 +1,4 @@
-"""Packed sequences come back as written, and what the model is asked to predict is right."""
+"""Packed sequences are read back unchanged, and the targets of the model are right."""
 
 from pathlib import Path
 

@@ -71,7 +71,7 @@ def test_help_names_every_command_and_each_has_its_own(arctic):
 
 
 def test_each_command_has_its_file_and_nothing_else_stands_beside_them():
-    """In the folder of its subject; what commands share is in cli/terminal."""
+    """In the folder of its subject; shared parts of commands are in cli/terminal."""
     commands = {command.callback.__module__.rpartition(".")[2] for command in app.registered_commands}
     groups = {group.name.replace("-", "_") for group in app.registered_groups}
     cli = ROOT / "pipelines" / "cli"

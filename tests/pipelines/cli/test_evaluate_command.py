@@ -1,5 +1,5 @@
-"""`arctic evaluate` and `arctic eval-data fetch`: mistakes end in one message with its mend before a cluster starts; a
-tiny checkpoint comes through with its scores in the store, on the terminal and in MLflow."""
+"""`arctic evaluate` and `arctic eval-data fetch`: mistakes end in one message with its remedy before a cluster starts;
+a tiny checkpoint is evaluated with its scores in the store, on the terminal and in MLflow."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A data root with RACE alone, which is the user's own and so is held against no pin."""
+    """A data root with RACE alone, which is the user's own and so has no pin."""
     options = [[f"{word} {number}" for word in ("stone", "rain", "wind", "sail")] for number in range(6)]
     rows = [
         {

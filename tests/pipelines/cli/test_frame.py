@@ -17,7 +17,7 @@ KEPT = {"data/documents": 60.0, "data/documents_in": 80.0}
 
 @pytest.fixture
 def run():
-    """The rows after these events; each of them comes a second after the one before, the first at 0."""
+    """The rows after these events; each of them comes a second after the previous one, the first at 0."""
 
     def run(*events, ids=IDS, expected_s=None):
         rows, clock = RunRows(), count()

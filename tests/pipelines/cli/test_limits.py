@@ -1,4 +1,4 @@
-"""`arctic run --max-hours` and `--max-cost`: the exit code and the last lines say that a limit ended the run."""
+"""`arctic run --max-hours` and `--max-cost`: the exit code and the last lines show that a limit ended the run."""
 
 from pathlib import Path
 

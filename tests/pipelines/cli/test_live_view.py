@@ -1,4 +1,4 @@
-"""What is printed while a run goes on."""
+"""The output during a run."""
 
 import io
 import signal
@@ -182,7 +182,7 @@ def test_the_plan_prices_every_stage_by_what_earlier_results_took():
     header, first, second = out.getvalue().splitlines()
     assert "cost" in header
     assert "19.0 MB  20.00  never built" in first
-    # A stage without workers of its own keeps one machine busy.
+    # A stage without separate workers keeps one machine busy.
     assert "450 B   0.50  never built" in second
     assert "20.50 for 8.2 worker-hours" in estimate_text([train, mix], price=2.5)
     assert "worker-hours" not in estimate_text([train, mix])

@@ -1,7 +1,7 @@
-"""A hundred deliberate mistakes: each is answered with its place, its value and the mend, and exit code 2.
+"""A hundred deliberate mistakes: each is answered with the path, the value and the remedy, and exit code 2.
 
-The words were written down from what a user needs to know, not copied from the code: the part before "...", then the
-part behind it, must stand in the message in this order.
+The words were written down from the needs of a user, not copied from the code: the part before "...", then the part
+behind it, must occur in the message in this order.
 """
 
 import re
@@ -222,7 +222,7 @@ def test_a_mistake_is_answered_with_place_value_and_mend(
     message = capsys.readouterr().err
     assert ended.value.code == 2, message
     assert "Traceback" not in message
-    # Lines are broken where the terminal ends.
+    # Lines are broken at the width of the terminal.
     flat = re.sub(r"[\s│╭╮╰╯─]+", " ", message)
     assert re.search(".*".join(map(re.escape, told.split(" ... "))), flat, re.IGNORECASE), message
     assert set(filter(Path.is_file, folder.rglob("*"))) == before, "a mistake leaves nothing behind"

@@ -1,4 +1,4 @@
-"""`arctic verify`: names damage, removes it if asked, and says by its exit code whether some is left."""
+"""`arctic verify`: names damage, removes it if asked, and its exit code shows whether some is left."""
 
 from pathlib import Path
 

@@ -81,7 +81,7 @@ def words_of(text: str) -> list[str]:
 
 
 def shingles(text: str, ngram: int) -> set:
-    """The definition: runs of words; all words where there are fewer; the text's bytes where there is none."""
+    """The definition: runs of words; all words if there are fewer; the text's bytes if there is none."""
     words = words_of(text)
     if not words:
         return {text.encode()}
@@ -112,7 +112,7 @@ def oracle():
 
 @pytest.fixture
 def deduplicate(attempt, tmp_path):
-    """Deduplicate documents dealt out in shards. `quality` by url, 0 where not named; `dropped`: urls that the filter
+    """Deduplicate documents dealt out in shards. `quality` by url, 0 if not named; `dropped`: urls that the filter
     dropped; `against`: corpora made before, which `section.against` names by their subject."""
     numbers = itertools.count()
 
@@ -145,7 +145,7 @@ def deduplicate(attempt, tmp_path):
 def write_inputs(
     home: Path, shards: Sequence[Sequence[Document]], dropped: Sequence[str], quality: dict[str, float]
 ) -> None:
-    """What source and filter leave of `shards`."""
+    """The output of source and filter for `shards`."""
     for number, documents in enumerate(shards):
         write_documents(documents, home, number)
         rows = [

@@ -1,4 +1,5 @@
-"""Against an earlier corpus: what is kept equals a full run over both, in which the earlier corpus has priority."""
+"""Against an earlier corpus: the kept documents equal those of a full run over both, in which the earlier corpus has
+priority."""
 
 import random
 

@@ -40,7 +40,7 @@ def smallest_connected(edges: list[tuple[int, int]]) -> dict[int, int]:
 @settings(deadline=None, max_examples=40)
 @given(st.lists(EDGES, min_size=1, max_size=4), st.sets(st.integers(1, 39), max_size=9))
 def test_every_document_is_under_the_smallest_of_its_component(sources, cuts):
-    """Whatever ranges the edges come from, and whatever partitions own the documents, empty ones among them."""
+    """For any ranges of the edges, and any partitions of the documents, empty ones among them."""
     with tempfile.TemporaryDirectory() as folder:
         forest, _ = run_rounds((0, *sorted(cuts), 40, 40), sources, Path(folder))
         expected = smallest_connected([edge for edges in sources for edge in edges])

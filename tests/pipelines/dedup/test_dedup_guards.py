@@ -1,4 +1,5 @@
-"""Guards: a source that all but vanishes and a cluster that swallows too much raise alarms, and stop where told to."""
+"""Guards: a source that all but vanishes and a cluster that swallows too much raise alarms, and stop the run if
+configured."""
 
 import pytest
 

@@ -34,7 +34,7 @@ def test_ids_are_numbers_in_the_order_of_their_digits():
 @settings(deadline=None, max_examples=40)
 @given(UNITS, st.integers(1, 5), st.integers(0, 2))
 def test_ranges_hold_every_bucket_of_several_documents_with_a_new_one(rows, num_ranges, num_fixed):
-    """Documents share a bucket where the words of a band are equal; components are those of the graph of buckets."""
+    """Documents share a bucket if the words of a band are equal; components are those of the graph of buckets."""
     with tempfile.TemporaryDirectory() as folder:
         home, units, first = Path(folder), [], 0
         for number, documents in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Passages that others have too are cut from all but the first; what is cut is the definition's, by brute force."""
+"""Passages that others have too are cut from all but the first; the cut spans are the definition's, by brute force."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""The same recipe gives the same bytes: whatever the order, the batches, the attempts, the workers and their deaths."""
+"""The same recipe gives the same bytes, for any order, batches, attempts, workers and deaths of workers."""
 
 import itertools
 import random
@@ -63,7 +63,7 @@ def test_the_bytes_do_not_depend_on_the_size_of_batches(
 
 @pytest.mark.parametrize("section", [DedupSection(), DedupSection(min_passage_words=10, max_line_documents=1)])
 def test_an_attempt_that_dies_anywhere_is_gone_on_with(deduplicate, texts, tmp_path, monkeypatch, section):
-    """The tenth part of all tasks is done in each attempt; the state of the one before is found again."""
+    """The tenth part of all tasks is done in each attempt; the state of the previous one is reused."""
     shards = dealt(corpus(texts), 3, 0)
     reference = deduplicate(shards, section)
     done: list[str] = []

@@ -1,4 +1,4 @@
-"""Deduplication as a function: the same decisions as the definition, whatever the form of the input."""
+"""Deduplication as a function: the same decisions as the definition, for every form of the input."""
 
 from dataclasses import asdict
 

@@ -1,5 +1,5 @@
-"""A checkpoint is asked in the form that it was trained in, and what goes wrong is told beside the scores: nothing
-becomes a silent zero."""
+"""A checkpoint is asked in the form that it was trained in, and faults are reported with the scores: none becomes a
+silent zero."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass
 class Measured:
-    """What an evaluation left behind."""
+    """The output of an evaluation."""
 
     key: str
     scores: Scores
@@ -183,7 +183,7 @@ def test_a_message_needs_a_template(without_template: ModelSource) -> None:
 
 
 def test_another_template_is_another_model(in_chat: ModelSource, without_template: ModelSource) -> None:
-    """Hugging Face keeps it in a file of its own."""
+    """Hugging Face keeps it in a separate file."""
     before = without_template.digest()
     (without_template.tokenizer_folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
     assert len({before, without_template.digest(), in_chat.digest()}) == 3
@@ -222,7 +222,7 @@ GOLD = Likelihood(-1.0, False, 0)
         ((Text("caf\ufffd", "stop", 0), GOLD), Flaws(1, 0, 1)),
         ((Text("caf\ufffd", "length", 0), GOLD), Flaws(1, 0, 0)),  # the limit cut a character
         ((Text("\ufffdaf\ufffd", "length", 0), GOLD), Flaws(1, 0, 1)),
-        ((Text("", "length", 0), GOLD), Flaws(1, 0, 1)),  # it wrote to its limit, and nothing stands there
+        ((Text("", "length", 0), GOLD), Flaws(1, 0, 1)),  # it wrote to its limit, and the text is empty
         ((Text("", "end", 0), GOLD), Flaws(1, 0, 0)),
         ((Text("caf\u00e9", "end", 7), GOLD), Flaws(1, 1, 0)),
         ((Text("caf\u00e9", "end", 0), Likelihood(-1.0, False, 3)), Flaws(1, 1, 0)),

@@ -1,4 +1,4 @@
-"""Several checkpoints on the same items: their order, what changed, with one correction, and the mean of the last."""
+"""Several checkpoints on the same items: their order, the changes, with one correction, and the mean of the last."""
 
 import json
 from pathlib import Path

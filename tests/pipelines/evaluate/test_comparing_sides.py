@@ -1,5 +1,5 @@
-"""Each of two compared checkpoints has its own tokenizer; where they were asked in different ways there is no change,
-but a sentence."""
+"""Each of two compared checkpoints has its own tokenizer; if they were asked in different ways there is no change, but
+a sentence."""
 
 import json
 import shutil
@@ -123,7 +123,7 @@ def test_the_tokenizer_of_the_model_fits_whoever_made_the_model(our_model: Model
 def test_a_tokenizer_whose_ids_mean_other_tokens_is_refused(
     is_ours: bool, our_model: ModelSource, llama: Path, tmp_path: Path
 ) -> None:
-    """As many ids, so that the size of the vocabulary says nothing."""
+    """The same number of ids, so that the size of the vocabulary shows nothing."""
     other = changed(our_model, tmp_path / "other", swap_two)
     source = ModelSource(our_model.checkpoint if is_ours else llama, other)
     with pytest.raises(ValueError, match=r"other: the id 100 is .*, which is .* in .*, the tokenizer of"):
@@ -208,7 +208,7 @@ def test_what_was_asked_differently_is_said_in_place_of_a_change(tmp_path: Path)
     lines = [" ".join(line.split()) for line in terminal.export_text().splitlines()]
     assert "copa/acc 1.000 0.700 to 1.000 9 0.500 (above) 1.000 +1.000" in lines
     assert "piqa/acc 1.000 0.700 to 1.000 9 0.500 (above) 1.000 asked differently" in lines
-    assert "ASKED DIFFERENTLY piqa: the other checkpoint, 5-shot. No change can be told." in lines
+    assert "ASKED DIFFERENTLY piqa: the other checkpoint, 5-shot. The scores cannot be compared." in lines
 
 
 def test_a_stage_names_what_does_not_fit_before_anything_is_asked(

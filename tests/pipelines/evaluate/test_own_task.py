@@ -31,7 +31,7 @@ class Capitals(Base):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """The folder of a recipe, with the example's module beside it."""
+    """The folder of a recipe, with the example's module in it."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     shutil.copy(EXAMPLE, tmp_path)
     (tmp_path / "bound.py").write_text(BOUND)

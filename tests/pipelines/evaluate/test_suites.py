@@ -1,4 +1,4 @@
-"""Which tasks a suite asks, how many of their items, and what the key of an evaluation is made of."""
+"""The tasks of a suite, the number of their items, and the inputs of an evaluation's key."""
 
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def test_key_follows_from_the_questions_and_the_data_and_not_from_where_they_lie
 
 
 def test_key_follows_from_what_a_file_says(tmp_path: Path) -> None:
-    """A pinned one says what its pin says, or is refused; RACE, which has none, is read."""
+    """A pinned one has the content of its pin, or is refused; RACE, which has none, is read."""
     suite = Suite(("race", "copa"), tmp_path)
     seen = [suite.params()["data"]]
     for text in ("one", "two"):

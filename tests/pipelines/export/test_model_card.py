@@ -1,4 +1,4 @@
-"""The card counts what its run committed, and shows no text of a document as markup."""
+"""The card has the counts that its run committed, and shows no text of a document as markup."""
 
 from collections.abc import Mapping
 from dataclasses import replace

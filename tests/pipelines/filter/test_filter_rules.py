@@ -1,4 +1,4 @@
-"""Decisions follow from scores and limits: each rule by itself, their order, lists of what has to go."""
+"""Decisions follow from scores and limits: each rule by itself, their order, takedown lists."""
 
 from itertools import pairwise
 

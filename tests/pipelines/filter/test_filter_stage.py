@@ -1,4 +1,4 @@
-"""A decision beside every document, without a look at its text; a changed limit builds nothing above the filter."""
+"""A sidecar decision on every document, without reading its text; a changed limit builds nothing above the filter."""
 
 from pathlib import Path
 

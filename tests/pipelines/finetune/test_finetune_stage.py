@@ -97,7 +97,7 @@ def test_a_fine_tune_goes_on_from_a_fine_tune(workshop: "Workshop") -> None:
 
     losses = [np.mean(pq.read_table(made.out / "history.parquet")["loss"].to_pylist()[-2:]) for made in (first, second)]
     assert losses[1] < losses[0]
-    # Its optimizer starts anew.
+    # Its optimizer starts with fresh state.
     assert Checkpoint(checkpoint_folder(second.out)).state.updates == 6
 
 

@@ -109,7 +109,7 @@ def hidden_and_head(model: ArcticModel, batch: Batch) -> tuple[torch.Tensor, tor
 
 
 def exported(model: ArcticModel, folder: Path, tokenizer: Path) -> Any:
-    """The model as transformers has it."""
+    """The model in the format of transformers."""
     from arctic_model.export.remote_code.modeling_arctic import ArcticForCausalLM
 
     model.save_pretrained(folder / "checkpoint")

@@ -1,4 +1,4 @@
-"""The graph of recipes: which corpora stand before others, and what a lock brings back."""
+"""The graph of recipes: the corpora that precede others, and the content of a lock."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Folders that a user names, and the checkpoints that they stand for."""
+"""Folders that a user names, and their checkpoints."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which evaluations stand within a phase, what they wait for, and what leaves their keys alone."""
+"""The evaluations within a phase, their inputs, and the changes that leave their keys alone."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipelines.graph.curve import steps_to_measure
 
 QUICKSTART = Path(__file__).parents[3] / "data_recipes" / "runs" / "quickstart.toml"
 KEEP = ("train.checkpoint_every_steps=24", "train.keep_weights_every_steps=24")
-"""Phases of 72, 72 and 208 steps of 2,048 tokens; kept are the weights of the steps 24, 48, 72, 96 and so on."""
+"""Phases of 72, 72 and 208 steps of 2,048 tokens; the weights of the steps 24, 48, 72, 96 and so on are saved."""
 
 
 def recipe(*overrides: str) -> RunRecipe:

@@ -1,4 +1,4 @@
-"""Fine-tunes in the graph of a run: what each reads, and what they leave alone."""
+"""Fine-tunes in the graph of a run: the inputs of each, and the stages that they leave alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,7 +78,7 @@ def folder_run(weights: Path, tokenizer: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A checkpoint with its tokenizer. What needs torch is imported when it runs: collecting tests must not."""
+    """A checkpoint with its tokenizer. Torch is imported when a test runs: collecting tests must not."""
     from arctic_model.model import ArcticModel
     from tests.kit.tokenizers import write_byte_tokenizer
 

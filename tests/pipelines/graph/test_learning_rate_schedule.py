@@ -1,4 +1,4 @@
-"""What each phase is told of the learning rate, and so which phases a changed one leaves alone."""
+"""The learning rate params of each phase, and so the phases that a changed one leaves alone."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`arctic show document`: one id, all that every stage said of it."""
+"""`arctic show document`: one id, with the output of every stage on it."""
 
 import io
 from pathlib import Path
@@ -46,7 +46,7 @@ def commit(store: Store, made: Stage, tables: dict[str, list[pa.Table]]) -> Arti
 
 
 def table(schema: pa.Schema, shard: int, **special: dict[str, Any]) -> pa.Table:
-    """A row for each document of a shard: zeros and empty words, but for the columns in `special` by doc_id."""
+    """A row for each document of a shard: zeros and empty words, except the columns in `special` by doc_id."""
     rows = [
         {field.name: empty(field.type) for field in schema} | {"doc_id": each.doc_id} | special.get(each.doc_id, {})
         for each in SHARDS[shard]

@@ -1,4 +1,4 @@
-"""`arctic show samples`: what a checkpoint answered, by whatever name the checkpoint is known."""
+"""`arctic show samples`: the answers of a checkpoint, by any of its names."""
 
 import json
 from pathlib import Path

@@ -26,7 +26,8 @@ def crawled(number: int) -> Document:
 
 @pytest.fixture
 def store(tmp_path: Path) -> list[Artifact]:
-    """Two shards; T = 4; document 2 is long and stands in two sequences of the second shard, beside document 3."""
+    """Two shards; T = 4; document 2 is long and is split over two sequences of the second shard, with document 3 in one
+    of them."""
     write_documents([crawled(0), crawled(1)], tmp_path / "source", 0)
     write_documents([crawled(2), crawled(3)], tmp_path / "source", 1)
     columns = PIECES.names

@@ -1,4 +1,4 @@
-"""Weights that change within a phase: what was read stays, the rest is planned anew, and nothing is counted twice."""
+"""Weights that change within a phase: read data stays, the rest is planned again, and nothing is counted twice."""
 
 from collections import Counter
 from pathlib import Path
@@ -39,7 +39,7 @@ def corpora(tmp_path: Path) -> dict[str, Artifact]:
 
 
 def stages_of(run: RunRecipe) -> list[Stage]:
-    """The orders of the phases, each after the one before."""
+    """The orders of the phases, each after the previous one."""
     tokens = {name: idle_stage("tokenize", name) for name in SIZES}
     made: list[Stage] = []
     for number, phase in enumerate(run.phases, start=1):

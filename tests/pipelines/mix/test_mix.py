@@ -1,4 +1,4 @@
-"""Budgets are whole, exact and possible; phases go on where the one before stopped."""
+"""Budgets are whole, exact and possible; phases continue from the end of the previous one."""
 
 from collections import Counter
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The simulation of a run says what the run will read, sequence for sequence, without a token."""
+"""The simulation of a run matches the run's own reading, sequence for sequence, without a token."""
 
 import io
 from pathlib import Path

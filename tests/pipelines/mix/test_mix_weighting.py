@@ -1,4 +1,4 @@
-"""How often a sequence is read, and in which order, by what is known of its documents."""
+"""The number of repeats of a sequence, and the order, by the scores of its documents."""
 
 from collections import Counter
 from pathlib import Path

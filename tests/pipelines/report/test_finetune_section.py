@@ -1,4 +1,4 @@
-"""The report shows each fine-tune beside its start."""
+"""The report shows each fine-tune next to its start."""
 
 import re
 from dataclasses import replace

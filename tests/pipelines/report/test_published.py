@@ -1,4 +1,4 @@
-"""Published scores stand beside one's own only for the same benchmarks, and are marked as not measured."""
+"""Published scores are shown next to your own only for the same benchmarks, and are marked as not measured."""
 
 import re
 from types import SimpleNamespace

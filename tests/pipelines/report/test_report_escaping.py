@@ -1,4 +1,4 @@
-"""Whatever text a run holds, from the web, a model or a recipe, the page shows it as text."""
+"""The page shows all text of a run, from the web, a model or a recipe, as text."""
 
 import dataclasses
 from collections import Counter

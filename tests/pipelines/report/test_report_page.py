@@ -1,4 +1,4 @@
-"""The page stands alone, escapes what it shows, and is the same bytes for the same run; figures know no clock."""
+"""The page is self-contained, escapes all text, and is the same bytes for the same run; figures know no clock."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Runs of a store are listed and compared, and each has its page, beside another one if asked."""
+"""Runs of a store are listed and compared, and each has its page, compared with another one if asked."""
 
 import json
 import shutil

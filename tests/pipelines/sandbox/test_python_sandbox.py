@@ -1,4 +1,4 @@
-"""A program runs by itself, once for all its calls, and its replies say what became of each."""
+"""A program runs by itself, once for all its calls, and its replies contain the outcome of each."""
 
 import os
 import select

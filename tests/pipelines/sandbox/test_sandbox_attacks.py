@@ -157,7 +157,7 @@ json.dump(ends, sys.stdout)
 
 
 def test_attacks_work_where_nothing_stops_them(tmp_path: Path) -> None:
-    """So that what the sandbox stops is the attack and not a mistake in it."""
+    """So that the sandbox stops the attack and not a mistake in it."""
     attacks = {attack.name: attack for attack in PYTHON_ATTACKS}
     jobs = []
     with victim() as alive:

@@ -1,4 +1,4 @@
-"""What programs take together is bounded: waiting, memory, and the work of reading what they reply."""
+"""The total resources of programs are bounded: waiting, memory, and the work of parsing their replies."""
 
 import resource
 from pathlib import Path

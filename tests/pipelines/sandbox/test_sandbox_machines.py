@@ -39,7 +39,7 @@ kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.byref(seccomp._Program(len(code) /
 
 
 def light(script: str, python: str = sys.executable, **options: object) -> str:
-    """What `script` prints."""
+    """The output of `script`."""
     command = [python, "-c", LIGHT + script]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd="/", timeout=300, **options)  # type: ignore[call-overload]
     assert done.returncode == 0

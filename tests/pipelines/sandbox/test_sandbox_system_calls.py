@@ -1,4 +1,4 @@
-"""The table of system calls is the kernel's, where its headers are at hand."""
+"""The table of system calls is the kernel's, if its headers are at hand."""
 
 import os
 import platform

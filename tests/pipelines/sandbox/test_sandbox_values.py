@@ -42,7 +42,7 @@ def carried(value: object) -> object:
 @settings(max_examples=60)
 @given(plain)
 def test_values_come_back_with_their_types(value: object) -> None:
-    # repr tells 1 from 1.0 and from True, and NaN from nothing; sets are written in any order.
+    # repr distinguishes 1 from 1.0 and from True, and NaN from nothing; sets are written in any order.
     assert sorted(repr(carried(value))) == sorted(repr(value))
 
 

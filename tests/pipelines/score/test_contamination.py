@@ -1,4 +1,4 @@
-"""Evaluation items in training text: planted leaks are found, whole and edited; innocent text is not blamed."""
+"""Evaluation items in training text: planted leaks are detected, whole and edited; innocent text is not."""
 
 import json
 import random

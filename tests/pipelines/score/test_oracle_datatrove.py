@@ -1,8 +1,8 @@
 """Decisions on real pages against datatrove's filters, rule by rule.
 
-datatrove splits words and sentences with spaCy, which is no dependency here: its splitters are replaced by ours, so
-that the rule is what is compared, and both read the lines that are no code. Where the two rules differ on purpose,
-the test says how, and every differing decision must be of that kind.
+datatrove splits words and sentences with spaCy, which is not a dependency here: its splitters are replaced by ours, so
+that only the rules are compared, and both read the lines that are not code. If the two rules differ on purpose, the
+test describes the difference, and every differing decision must be of that kind.
 """
 
 import re

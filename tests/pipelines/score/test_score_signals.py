@@ -1,4 +1,4 @@
-"""What stands beside the words: the language, lists of the user, opt-out signals."""
+"""Signals outside of the words: the language, lists of the user, opt-out signals."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one reading of the text: a row beside each document, findings and evidence in sidecars, the same bytes always."""
+"""One reading of the text: a row for each document, findings and evidence in sidecars, the same bytes always."""
 
 import json
 import random

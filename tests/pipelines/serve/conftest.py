@@ -18,7 +18,7 @@ NAME = "tiny"
 
 
 def write_checkpoint(folder: Path, seed: int = 0) -> Path:
-    """Random weights that prefer some ids; the tokenizer lies beside them."""
+    """Random weights that prefer some ids; the tokenizer is in the same folder."""
     config = preset("tiny", {"max_positions": POSITIONS, "init_std": 0.3})
     ArcticModel(config, seed=seed).save_pretrained(folder)
     tokenizer = train_tokenizer([TEXT * 20], 320)

@@ -1,5 +1,5 @@
-"""Folders that are no model of ours, or only half of one: what `generate`, `chat` and `serve` load them with refuses
-them, and runs none of their code."""
+"""Folders that are not a model of ours, or only half of one: the loader of `generate`, `chat` and `serve` refuses them,
+and runs none of their code."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def export(checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def plant(file: Path, marker: Path) -> None:
-    """Code in the place of a file, which leaves a mark if it is run."""
+    """Code instead of a file, which leaves a mark if it is run."""
     file.write_text(CODE.format(marker=str(marker)), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The chat page in a real browser: Chromium without a window, driven by Playwright. Skipped where there is none."""
+"""The chat page in a real browser: Chromium without a window, driven by Playwright. Skipped if there is none."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`arctic serve` as a process: Ray Serve, its proxy, a token, an answer under way while it is told to stop."""
+"""`arctic serve` as a process: Ray Serve, its proxy, a token, a pending answer while the server stops."""
 
 import os
 import signal

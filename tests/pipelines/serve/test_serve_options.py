@@ -1,4 +1,4 @@
-"""What `arctic serve` refuses before it starts anything."""
+"""Options that `arctic serve` refuses before it starts anything."""
 
 import json
 import shutil

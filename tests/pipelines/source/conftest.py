@@ -20,7 +20,7 @@ def warc() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[list[Response], list[Damage]]]:
-    """`read(data, **limits)`: what the reader finds in the bytes of a file, responses and damages."""
+    """`read(data, **limits)`: the reader's results for the bytes of a file, responses and damages."""
     path = tmp_path_factory.mktemp("warc") / "crawl.warc"
 
     def read(data: bytes, **limits: int) -> tuple[list[Response], list[Damage]]:

@@ -1,4 +1,5 @@
-"""Large files are read in parts: together they give what the whole file gives, and each is checked by its own bytes."""
+"""Large files are read in parts: together they give the same result as the whole file, and each is checked by its own
+bytes."""
 
 import gzip
 import io

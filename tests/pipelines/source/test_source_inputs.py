@@ -1,4 +1,4 @@
-"""What a recipe's inputs resolve to: digests that fix content and not place, and errors that name the mend."""
+"""Resolution of a recipe's inputs: digests that fix content and not location, and errors with the remedy."""
 
 import hashlib
 import os

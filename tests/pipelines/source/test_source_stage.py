@@ -1,4 +1,4 @@
-"""The stage `source` as a whole: documents, counts, quarantine, and the same bytes whatever the order of the work."""
+"""The stage `source` as a whole: documents, counts, quarantine, and the same bytes for any order of the work."""
 
 import gzip
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An existing tokenizer is checked before anything starts, pinned by what it contains, and taken as it is."""
+"""An existing tokenizer is checked before anything starts, pinned by its content, and used unchanged."""
 
 from collections.abc import Callable
 from pathlib import Path

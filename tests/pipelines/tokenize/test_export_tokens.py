@@ -71,7 +71,7 @@ def ends(expected: list[list[int]]) -> list[int]:
 
 
 def module_of(package: str, path: str) -> ModuleType:
-    """One file of an installed package, without what else the package would import."""
+    """One file of an installed package, without the package's other imports."""
     package_spec = importlib.util.find_spec(package)
     assert package_spec is not None and package_spec.origin is not None
     spec = importlib.util.spec_from_file_location(Path(path).stem, Path(package_spec.origin).parent / path)

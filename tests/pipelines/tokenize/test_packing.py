@@ -1,4 +1,4 @@
-"""Packing loses nothing, cuts only what is too long, and fills rows well."""
+"""Packing loses nothing, cuts only documents that are too long, and fills rows well."""
 
 from collections import Counter
 from typing import NamedTuple

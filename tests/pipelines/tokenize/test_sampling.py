@@ -1,4 +1,4 @@
-"""The tokenizer's sample: the first documents of a corpus by a draw, whoever reads the shards, up to its bytes."""
+"""The tokenizer's sample: the first documents of a corpus by a draw, for any order of the shards, up to its bytes."""
 
 import hashlib
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_sample_ends_where_an_offer_does(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_shards_are_looked_through_in_proportion_to_their_number(tmp_path: Path, monkeypatch) -> None:
-    """Counted: the rows that NumPy's searches and the sizes that sums go through, whatever the offers."""
+    """Counted: the rows that NumPy's searches and the sizes that sums go through, for any offers."""
     touched = 0
 
     def counting(function):

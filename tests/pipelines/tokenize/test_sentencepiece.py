@@ -99,7 +99,7 @@ PLAIN = st.text(st.characters(exclude_characters="▁", exclude_categories=["Cs"
 
 @given(text=PLAIN)
 def test_text_comes_back_and_its_bytes_are_counted(tokenizer: TextTokenizer, text: str) -> None:
-    """What Metaspace puts before a text takes the blank that it begins with."""
+    """The prefix of Metaspace absorbs the blank at the start of a text."""
     [document] = tokenizer.encode_documents([text])
     ids = document[1:-1].tolist()
     assert not {VOCABULARY[name] for name in SPECIAL} & set(ids)

@@ -28,8 +28,8 @@ def stand_in(name: str, build: int = 0) -> Stage:
 
 
 def corpus(folder: Path, shards: list[list[tuple[Document, str]]]) -> dict[str, Artifact]:
-    """Artifacts of source, filter and dedup; each document with its reason to be dropped, "" where it is kept. The
-    filter blacks out the first word SECRET of a text."""
+    """Artifacts of source, filter and dedup; each document with its reason to be dropped, "" if it is kept. The filter
+    blacks out the first word SECRET of a text."""
     for number, shard in enumerate(shards):
         write_documents([document for document, _ in shard], folder / "source", number)
         decisions = [

@@ -1,4 +1,4 @@
-"""The tokenizer gives every text back, cannot be ended by text, and is the same bytes whoever trains it."""
+"""The tokenizer reproduces every text, cannot be ended by text, and is the same bytes for every trainer."""
 
 import json
 import os
@@ -41,14 +41,14 @@ RUNS = [" ", "\n", "a", "-", "语", "\u0301", " \t", "ab"]
 
 
 def piece_lengths(text: str) -> list[int]:
-    """Characters of what the trainer sees as one word."""
+    """Characters of one word in the trainer's view."""
     cut = vocabulary.training_splitter().pre_tokenize_str(text)
     return [end - start for _, (start, end) in cut]
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_work_of_training_grows_with_a_run_and_not_with_its_square(run: str) -> None:
-    """The library's work on a word is the square of its length: what is summed here."""
+    """The library's work on a word is the square of its length, which is summed here."""
     works = [sum(n * n for n in piece_lengths(f"The end. {run * length}x{TEXTS[0]}")) for length in (4000, 8000, 16000)]
     assert works[1] < 2.2 * works[0] and works[2] < 2.2 * works[1]
 

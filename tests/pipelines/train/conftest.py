@@ -31,7 +31,7 @@ SCHEDULE = {"warmup_tokens": 128, "decay_start_tokens": None, "decay_end_tokens"
 def write_corpus(
     folder: Path, seed: int, vocabulary: int = VOCABULARY, length: int = LENGTH, token: int | None = None
 ) -> None:
-    """Sequences of two documents and two ids of padding; each with `token` at place 5, if it is given."""
+    """Sequences of two documents and two ids of padding; each with `token` at index 5, if it is given."""
     rows = np.random.default_rng(seed).integers(2, 50, (SEQUENCES, length + 1)).astype(np.uint16)
     pieces = {
         "sequence": np.repeat(np.arange(SEQUENCES), 2),
@@ -78,7 +78,7 @@ class Workshop:
         return {name: artifact(path) for name, path in found.items()}
 
     def plant(self, corpus: str, token: int) -> None:
-        """Write the corpus anew with `token` in each sequence."""
+        """Write the corpus again with `token` in each sequence."""
         write_corpus(self.home / corpus, 1, token=token)
 
     def stage(

@@ -1,4 +1,4 @@
-"""A phase that is changed in flight: what was trained before is used, and kills change nothing."""
+"""A phase that is changed while it runs: trained steps are reused, and kills change nothing."""
 
 from collections.abc import Callable
 from pathlib import Path

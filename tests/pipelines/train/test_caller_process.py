@@ -9,7 +9,7 @@ from pipelines.train.workers import worker
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "GLOO_SOCKET_IFNAME", "DS_ACCELERATOR")
 OF_OTHERS = ("PYTEST_CURRENT_TEST", "PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR")
-"""pytest's, and those that torch and DeepSpeed set once a process for their caches and their look for a driver."""
+"""pytest's, and those that torch and DeepSpeed set once a process for their caches and their search for a driver."""
 OF_THE_CALLER = {"LOCAL_RANK": "7", "NCCL_SOCKET_IFNAME": "eth9"}
 
 

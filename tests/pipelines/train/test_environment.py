@@ -28,7 +28,7 @@ def begin(job: Any, how: str) -> None:
 
 
 def environment(monkeypatch: pytest.MonkeyPatch, how: str, **settings: Any) -> list[str | None]:
-    """The variables when the group begins, none of them set before but those that the test sets."""
+    """The variables when the group begins, none of them set before except those that the test sets."""
 
     def begun(*_: object, **__: object) -> None:
         seen.extend(os.environ.get(name) for name in NAMES)

@@ -1,4 +1,4 @@
-"""A phase whose router is out of balance says so, in the console and in MLflow."""
+"""A phase whose router is out of balance logs a warning, in the console and in MLflow."""
 
 from pathlib import Path
 

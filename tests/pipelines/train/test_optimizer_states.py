@@ -1,5 +1,5 @@
-"""Optimizer states that no further training starts from can go; weights stay, and whoever needs a state gets the
-reason and the mend."""
+"""Optimizer states that no further training starts from can be removed; weights stay, and a later reader of a state
+gets the reason and the remedy."""
 
 import shutil
 from functools import partial

@@ -1,4 +1,4 @@
-"""Damage to what a phase starts from: the error names the file and the result to delete, for one worker or several."""
+"""Damage to the inputs of a phase: the error names the file and the result to delete, for one worker or several."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ class Chain:
         self.checkpoint = checkpoint_folder(self.first.path)
 
     def second(self, **section: Any) -> Artifact:
-        """The second phase, from its start whatever an earlier attempt left."""
+        """The second phase, from its start, without an earlier attempt."""
         for folder in self.first.path.parent.glob("*2-*"):
             shutil.rmtree(folder)
         return self._build(2, self.first.path, **section)

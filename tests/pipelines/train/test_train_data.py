@@ -1,4 +1,4 @@
-"""What workers read: the same global batches for any number of workers and threads, from any step on; nothing is lost
+"""The data of workers: the same global batches for any number of workers and threads, from any step on; nothing is lost
 or read twice when corpora come and go between phases."""
 
 import threading

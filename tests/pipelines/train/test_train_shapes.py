@@ -1,4 +1,4 @@
-"""Models of every shape train, resume and are read back, and their tables have what they have."""
+"""Models of every shape train, resume and are read back, and their tables have the right columns."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_tables_number_layers_as_the_model_does(workshop) -> None:
 @MODELS
 @pytest.mark.parametrize("zero_stage", [0, 1, 2])
 def test_two_workers_train_what_one_trains(workshops: Callable, model: dict, zero_stage: int) -> None:
-    """Losses of ten steps, in float32: within what the order of additions makes of them."""
+    """Losses of ten steps, in float32: equal within the error of a different order of additions."""
     pair = {"num_workers": 2, "cpus_per_worker": 0.5, "expert_parallel_size": 1 if model is DENSE else 2}
     found = []
     for name, section in (("one", {}), ("two", pair)):

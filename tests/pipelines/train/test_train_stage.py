@@ -1,4 +1,4 @@
-"""One phase of training as a stage: what it makes, how it resumes, what it refuses."""
+"""One phase of training as a stage: its output, its resumption, its refusals."""
 
 import gzip
 import json
@@ -102,7 +102,7 @@ def test_a_damaged_checkpoint_is_trained_again_from_the_one_before(workshop) -> 
 
 
 def test_the_next_phase_continues_steps_weights_and_moments(workshops: Callable) -> None:
-    """Two phases of five steps are one phase of ten, where both read the same sequences."""
+    """Two phases of five steps are one phase of ten, if both read the same sequences."""
     whole, halves = workshops("whole"), workshops("halves")
     expected, _ = whole.run("phase", whole.inputs(1, steps=10), whole.stage())
     first, _ = halves.run("first", halves.inputs(1, steps=5), halves.stage())
@@ -250,7 +250,7 @@ def test_history_holds_no_clock(workshop) -> None:
 
 
 def test_the_losses_of_the_corpora_make_up_the_loss(workshop) -> None:
-    """Both corpora have sequences with as many targets, so the step's loss is the mean by sequences."""
+    """Both corpora have sequences with the same number of targets, so the step's loss is the mean by sequences."""
     out, _ = workshop.run("phase", workshop.inputs(1), workshop.stage())
     rows = pq.read_table(out / "history.parquet").to_pylist()
     read = {"code": 0, "web": 0}

@@ -29,6 +29,6 @@ def _gain_text(ablation: Ablation) -> str:
     if ablation.measured_best == ablation.measured_recipe:
         return "the recipe's own mixture is the best that was tried"
     if ablation.gain is None:
-        return "too few held-out documents to tell them apart"
+        return "too few held-out documents to compare them"
     value, low, high = ablation.gain
     return f"{value:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}{'' if ablation.is_better else ' (noise)'}"

@@ -25,7 +25,7 @@ def print_scores(folder: Path, console: Console) -> None:
     for name, note in scores.notes.items():
         print_text(console, f"NOTE {name}: {note}", "yellow")
     for name, asked in scores.asked_before.items():
-        line = f"ASKED DIFFERENTLY {name}: the other checkpoint, {asked}. No change can be told."
+        line = f"ASKED DIFFERENTLY {name}: the other checkpoint, {asked}. The scores cannot be compared."
         print_text(console, line, "yellow")
     for name, reason in scores.skipped.items():
         print_text(console, f"NOT MEASURED {name}: {reason}", "yellow")

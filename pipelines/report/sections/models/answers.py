@@ -13,7 +13,7 @@ SAMPLES_SHOWN = 4
 
 
 def answers_section(phase: PhaseSummary) -> Html:
-    lead = f"What the checkpoint of phase {phase.scores.phase} answered, right and wrong."
+    lead = f"Answers of the checkpoint of phase {phase.scores.phase}, right and wrong."
     answered = [sample for sample in phase.samples if sample["correct"] is not None]
     if not answered:
         return section("answers", "Answers", "This run asks no questions.")

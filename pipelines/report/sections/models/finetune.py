@@ -14,9 +14,9 @@ def finetune_section(finetunes: Sequence[FinetuneSummary]) -> Html:
     return section(
         "fine-tuning",
         "Base against instruct",
-        "Each fine-tune beside the checkpoint that it started from, on the same items: asked in the chat if it was "
-        "trained on it, its start in its own form. Bits per byte on the documents that pretraining held out show what "
-        "it forgot; lower is better.",
+        "Each fine-tune and the checkpoint that it started from, on the same items. A fine-tune is asked in the chat "
+        "if it was trained on it, its start in its own form. Bits per byte on the documents that pretraining held out "
+        "measure forgetting; lower is better.",
         *(_comparison(each) for each in finetunes),
     )
 

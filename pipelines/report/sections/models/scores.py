@@ -25,9 +25,9 @@ def scores_section(summary: RunSummary, drawings: Sequence[Html]) -> Html:
     return section(
         "scores",
         "Scores",
-        "Each phase's checkpoint on text and questions that training never saw, with 95 % intervals, but where fewer "
+        "Each phase's checkpoint on text and questions that training never saw, with 95 % intervals, unless fewer "
         "than five units are independent. Lower is better for bits per byte, higher for everything else, from 0 to 1. "
-        "A change since the phase before is called noise where one as large comes up by chance in more than one of "
+        "A change since the previous phase is called noise if one as large occurs by chance in more than one of "
         "twenty pairs of equal checkpoints.",
         grid(drawings),
         table(header, [*rows, *_compute(summary.phases)], numbers=len(summary.phases)),

@@ -1,4 +1,4 @@
-"""Adapters: they begin as nothing, learn what PEFT's learn, and come back merged as well as apart."""
+"""Adapters: they begin as zero, learn the same as PEFT's, and have the same effect merged and unmerged."""
 
 import json
 from dataclasses import replace
@@ -147,7 +147,7 @@ def test_dropout_leaves_out_inputs_of_adapters_in_training_alone() -> None:
         torch.manual_seed(0)
         trained = layer.train()(x)
         torch.manual_seed(0)
-        # Inverted dropout: what is left is scaled, so that the mean stays.
+        # Inverted dropout: the remaining values are scaled, so that the mean stays.
         mask = (F.dropout(torch.ones_like(x), 0.25) > 0) / 0.75
         expected = F.linear(x, layer.weight) + layer.scale * layer.lora_B(layer.lora_A(x * mask))
 
@@ -183,7 +183,7 @@ def test_a_merged_checkpoint_is_the_model_with_its_adapters(lora: Lora, tmp_path
     with torch.no_grad():
         torch.testing.assert_close(merged(IDS), model(IDS), atol=1e-5, rtol=1e-5)
         assert not torch.allclose(merged(IDS), ArcticModel.from_pretrained(tmp_path / "base")(IDS), atol=1e-3)
-    # What has no adapter stays as it was, bit for bit.
+    # Parameters without an adapter are unchanged, bit for bit.
     stored = Checkpoint(tmp_path / "merged")
     frozen = [name for name in stored.names if part_of(name) not in lora.targets]
     assert frozen
@@ -258,7 +258,7 @@ def test_an_adapter_of_other_weights_is_refused(tmp_path: Path) -> None:
 
 
 def adapted(lora: Lora, base: Path, seed: int = 0) -> tuple[ArcticModel, dict[str, torch.Tensor]]:
-    """A model with adapters that do something, and these; its weights stand in the folder `base`."""
+    """A model with adapters that do something, and these; its weights are in the folder `base`."""
     model = ArcticModel(CONFIG, seed=0)
     model.save_pretrained(base)
     add_adapters(model, lora, seed)

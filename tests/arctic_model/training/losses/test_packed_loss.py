@@ -1,4 +1,4 @@
-"""What the model loses on packed sequences is what it loses on each document alone."""
+"""The model's loss on packed sequences is its loss on each document alone."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def sequences(documents: list[np.ndarray], tmp_path: Path) -> TokenSequences:
 
 
 def packed_nll(model: ArcticModel, sequences: TokenSequences, *, one_document: bool = False) -> torch.Tensor:
-    """Nats of every target of all sequences in one batch; as if each row was `one_document`, where asked."""
+    """Nats of every target of all sequences in one batch; as if each row was `one_document`, if asked."""
     rows = []
     for number in range(len(sequences)):
         ids, segments = sequences.ids(number), sequences.segments(number)

@@ -46,7 +46,7 @@ def stepped(parameters: list[Tensor], steps: int, dtype: torch.dtype) -> list[Te
 
 
 def torch_stepped(parameter: Tensor, gradients: list[Tensor]) -> Tensor:
-    """By what `torch.optim.Muon` calls; the class itself would import torch's compiler, seconds."""
+    """By the function that `torch.optim.Muon` calls; the class itself would import torch's compiler, seconds."""
     weight, momentum = parameter.clone(), torch.zeros_like(parameter)
     for gradient in gradients:
         torch_muon(
@@ -170,7 +170,7 @@ def test_muon_takes_the_layers_matrices_and_adamw_the_rest() -> None:
 
 
 def test_adamw_steps_every_parameter_as_torch_does() -> None:
-    """Decay of matrices and experts, none of gains; the gradient scaled as told."""
+    """Decay of matrices and experts, none of gains; the gradient scaled by the given factor."""
     settings_ = Optimization(weight_decay=0.2, beta1=0.8, beta2=0.9)
     ours, theirs = ArcticModel(preset("tiny")), ArcticModel(preset("tiny"))
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""The learning rate: continuous, between its bounds, and where it should be at the ends."""
+"""The learning rate: continuous, between its bounds, and with the right values at the ends."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A phase's order is fair at every prefix, complete at the end, and the same from wherever it is entered."""
+"""A phase's order is fair at every prefix, complete at the end, and the same from any starting position."""
 
 from fractions import Fraction
 
@@ -18,7 +18,7 @@ def walked(budgets: list[int], initial: list[int]) -> np.ndarray:
 
 
 def by_definition(budgets: list[int]) -> list[int]:
-    """The rule as it is told, position by position, for phases without drift."""
+    """The rule as defined, position by position, for phases without drift."""
     total, taken, chosen = sum(budgets), [0] * len(budgets), []
     for position in range(total):
         due = {

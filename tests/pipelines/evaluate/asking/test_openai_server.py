@@ -22,7 +22,7 @@ from pipelines.models.openai_client import ServerError
 
 
 def nats(character: str) -> float:
-    """What the model behind the server says of a character: its code point decides."""
+    """The server model's log-probability of a character: its code point decides."""
     return -(ord(character) % 7) - 0.5
 
 

@@ -1,4 +1,4 @@
-"""vLLM in this process, by a stand-in of its interface that computes with transformers: ids, sampling parameters and
+"""vLLM in this process, by a fake of its interface that computes with transformers: ids, sampling parameters and
 log-probabilities go both ways, and answers are those of our own engine."""
 
 import json
@@ -45,7 +45,7 @@ class SamplingParams:
 
 
 class LLM:
-    """As much of vllm.LLM as is used. It refuses what vLLM refuses: a prompt that leaves no position."""
+    """As much of vllm.LLM as is used. It refuses the same as vLLM: a prompt that leaves no position."""
 
     loads = 0
 

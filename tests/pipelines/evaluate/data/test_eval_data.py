@@ -1,4 +1,4 @@
-"""The data root: what is missing, altered or unreadable is told with its mend; only what was pinned is kept."""
+"""The data root: missing, altered or unreadable files are reported with the remedy; only pinned files are stored."""
 
 import gzip
 import hashlib
@@ -62,7 +62,7 @@ def pinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """A stand-in for the raw files of GitHub, which fails as often as it is told to before it answers."""
+    """A fake of GitHub's raw files, which fails a given number of times before it answers."""
 
     def __init__(self) -> None:
         self.files = {

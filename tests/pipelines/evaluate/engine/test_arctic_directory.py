@@ -16,7 +16,7 @@ pytestmark = needs("transformers")
 
 
 def logits(model: LanguageModel, ids: list[int]) -> Tensor:
-    """What follows each id of a text."""
+    """The logits after each id of a text."""
     positions = torch.arange(len(ids))
     mask = added_mask(torch.ones(len(ids), len(ids), dtype=torch.bool).tril())
     return model.logits(torch.tensor([ids]), positions[None], mask[None, None], positions)

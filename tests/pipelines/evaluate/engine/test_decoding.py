@@ -67,7 +67,7 @@ def test_end_token_ends_the_answer(model: TextModel, weights: ArcticModel) -> No
     count = len(model.codec.encode("SELECT;", begin=False))
 
     class Ending:
-        """Says `script`, then the end token."""
+        """Generates `script`, then the end token."""
 
         codec, max_positions, sees_masks, device = model.codec, model.max_positions, True, model.device
         streams = False
@@ -89,7 +89,7 @@ def test_prompt_too_long_loses_its_beginning_and_is_counted(model: TextModel, we
     room = model.max_positions - 5
     (found,) = TextGenerator(model).write([Generation(prompt, (), 5)])
     assert found == (model.codec.decode(continued(weights, ids[-room:], 5)), "length", len(ids) - room, 5)
-    # Half of the positions is room enough, and an answer ends where positions do.
+    # Half of the positions is room enough, and an answer ends when there are no more positions.
     (found,) = TextGenerator(model).write([Generation(prompt, (), 10**6)])
     assert found.num_truncated == len(ids) - model.max_positions // 2
     assert (found.finish, found.num_tokens) == ("length", model.max_positions - model.max_positions // 2)

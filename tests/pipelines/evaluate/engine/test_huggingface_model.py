@@ -78,8 +78,8 @@ def _written(folder: Path, architecture: str, **more: Any) -> Path:
 
 
 def harness(folder: Path) -> Any:
-    """The harness's own path. What it imports of accelerate places models on GPUs, and a model that is given needs none
-    of it."""
+    """The harness's own path. Its imports of accelerate place models on GPUs, and a model that is given needs none of
+    it."""
     if "accelerate" not in sys.modules and importlib.util.find_spec("accelerate") is None:
         stand_in: Any = types.ModuleType("accelerate")
         stand_in.Accelerator = stand_in.InitProcessGroupKwargs = stand_in.find_executable_batch_size = object

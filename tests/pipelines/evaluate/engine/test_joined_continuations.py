@@ -22,7 +22,8 @@ LETTERS = "ab:\n é"
 
 @dataclass
 class Codec:
-    """A tokenizer that joins across every place of its texts, as one does that cuts them nowhere before it merges."""
+    """A tokenizer that joins across every boundary of its texts, as one does that never splits them before it
+    merges."""
 
     tokenizer: Tokenizer
     prefix_id: int = BEGIN
@@ -58,7 +59,7 @@ def test_every_continuation_of_a_character_or_more_has_ids(codec: Codec, text: s
         whole = codec.encode(text, begin=bool(before))
         assert pair.continuation == whole[len(before) :]
     else:
-        # What is encoded alone is the continuation with the blanks that stand before it, whole.
+        # The text that is encoded alone is the whole continuation with its leading blanks.
         rest = text[len(text[:cut].rstrip()) :]
         assert codec.decode(pair.continuation) == rest
 

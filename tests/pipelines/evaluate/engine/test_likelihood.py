@@ -63,7 +63,7 @@ def test_what_the_model_would_say_is_greedy(weights: ArcticModel, model: TextMod
         context = model.codec.encode(prompt)
         best = int(full_pass(weights, context)[-1].argmax())
         said = model.codec.decode([best])
-        # Not every id is what its own text would be read as.
+        # Not every id is the encoding of its own text.
         if model.codec.encode(prompt + said) == [*context, best]:
             break
     (answers,) = LikelihoodScorer(model).score([[LogLikelihood(prompt, said), LogLikelihood(prompt, "#")]])

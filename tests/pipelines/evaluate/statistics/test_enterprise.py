@@ -50,7 +50,7 @@ def test_its_interval_covers_the_truth_as_often_as_it_says() -> None:
     draw = np.random.default_rng(0)
     hits = 0
     for _ in range(200):
-        # a prompt is followed where all of its instructions are
+        # a prompt is followed if all of its instructions are
         followed = draw.random((150, 2)) < draw.choice([0.9, 0.2], size=150)[:, None]
         shares = {
             CODE: rights(draw.random(164) < 0.3),

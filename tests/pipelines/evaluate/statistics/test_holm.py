@@ -1,4 +1,4 @@
-"""Holm's correction against the step-down procedure that it stands for."""
+"""Holm's correction against the step-down procedure that defines it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A verdict says whether the answer's rows are the gold query's."""
+"""A verdict shows whether the answer's rows are the gold query's."""
 
 from collections.abc import Iterator
 

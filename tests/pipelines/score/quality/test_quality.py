@@ -1,4 +1,4 @@
-"""The quality model tells texts apart that it did not see, and comes back from its file as it was."""
+"""The quality model separates held-out texts, and is the same after loading it from its file."""
 
 import random
 
@@ -80,7 +80,7 @@ def test_the_probability_is_the_logistic_of_the_mean_weight(tmp_path):
     weight = np.random.default_rng(0).normal(size=1024).astype(np.float32)
     used = features(text.words.hashes, 1024)
     assert len(used) == 6 + 5 and used.min() >= 0 and used.max() < 1024
-    assert used[0] == used[4] and used[6] == used[10]  # "to" and "to be" stand twice
+    assert used[0] == used[4] and used[6] == used[10]  # "to" and "to be" occur twice
     model = QualityModel(weight, 0.25)
     expected = 1 / (1 + np.exp(-(0.25 + np.mean([float(weight[place]) for place in used]))))
     assert model.probability(text) == pytest.approx(expected)

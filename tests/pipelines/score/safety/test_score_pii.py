@@ -1,4 +1,4 @@
-"""Personal data and secrets: what must be found, and what must stay, kind by kind."""
+"""Personal data and secrets: required findings, and texts that must stay, kind by kind."""
 
 import random
 import string

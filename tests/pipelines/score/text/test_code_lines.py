@@ -1,4 +1,4 @@
-"""Lines of code are told from prose, and are judged by limits of their own."""
+"""Lines of code are distinguished from prose, and are judged by separate limits."""
 
 import sysconfig
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plain prose of every language passes the default limits; what the limits are for is dropped in every language too."""
+"""Plain prose of every language passes the default limits; bad text is dropped in every language too."""
 
 import tomllib
 from pathlib import Path

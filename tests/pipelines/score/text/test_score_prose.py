@@ -124,7 +124,8 @@ def units(text: str) -> list[str]:
 def test_scripts_without_blanks_are_those_of_their_names():
     told = (kinds() & (IDEOGRAPH | SYLLABLE)) != 0
     named = np.array([is_unspaced(chr(code)) for code in range(0x20000)])
-    # Python's names are of another version of Unicode than the blocks: what has no name there is no letter either.
+    # Python's names are of another version of Unicode than the blocks: a character without a name there is not a letter
+    # either.
     assert [hex(code) for code in np.flatnonzero(told[:0x20000] != named)] == []
 
 

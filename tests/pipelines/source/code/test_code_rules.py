@@ -1,4 +1,4 @@
-"""Files that nobody wrote by hand, each rule beside its nearest innocent."""
+"""Files that nobody wrote by hand, each rule with its nearest innocent case."""
 
 import pytest
 

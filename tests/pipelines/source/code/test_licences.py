@@ -1,4 +1,4 @@
-"""Licences by their texts, headers and metadata; the texts that stand on this machine are the oracle."""
+"""Licences by their texts, headers and metadata; the texts on this machine are the oracle."""
 
 from importlib.metadata import distributions
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checked-out repositories as documents: what is kept, in which order, with which licence, and what is counted."""
+"""Checked-out repositories as documents: the kept files, their order, their licence, and the counts."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files of datasets of the Hub: an fsspec file system in its place, and its own client against a small server."""
+"""Files of datasets of the Hub: an fsspec file system instead of it, and its own client against a small server."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ from tests.pipelines.source.io.conftest import section
 
 
 class Hub(DirFileSystem):
-    """A folder as the Hub's file system tells of files: with blob ids, under paths that carry the revision."""
+    """A folder in the form of the Hub's file system: with blob ids, under paths that carry the revision."""
 
     def info(self, path: str, **kwargs: object) -> dict:
         return with_blob_id(super().info(path, **kwargs))

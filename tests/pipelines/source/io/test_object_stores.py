@@ -71,7 +71,7 @@ def test_an_object_that_changed_is_refused_and_one_that_is_gone_is_lost(store, a
     pins = stage.params["pins"]["inputs"][0]["files"]
     assert pins["bucket/a.warc.gz"] == {"version": f"etag {etag_of(content)}", "size_bytes": len(content)}
     part = next(each.reader for each in source.from_recipe.plan(chosen, stage.params["pins"], tmp_path))
-    # The same size at the same time: only the ETag tells.
+    # The same size at the same time: only the ETag differs.
     store.objects["bucket/a.warc.gz"] = content[:-1] + b"."
     with pytest.raises(RuntimeError, match=r"bucket/a.warc.gz: changed since the run was planned"):
         attempt(stage, "changed")

@@ -41,7 +41,7 @@ def test_pages_say_nothing_of_the_machine(pages):
 
 
 def test_pages_do_not_depend_on_where_the_renderer_lies(pages, tmp_path, monkeypatch):
-    # Long pages are cut: only a place that sorts before the standard library's would show.
+    # Long pages are cut: only a path that sorts before the standard library's would show.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         monkeypatch.setattr(pydoc_pages, "RENDERER", Path(shutil.copy(pydoc_pages.RENDERER, folder)))
         write_pages([*TELLING, "no_such_module_anywhere"], tmp_path / "elsewhere.warc.gz")

@@ -1,4 +1,4 @@
-"""A strange row costs itself and a damaged file what is behind the damage: no error, and no other value."""
+"""A strange row costs only itself and a damaged file only the rows behind the damage: no error, and no other value."""
 
 import datetime
 import gzip

@@ -1,4 +1,4 @@
-"""Rows become documents: JSON Lines and Parquet give what was written; bad rows and torn files are set aside."""
+"""Rows become documents: JSON Lines and Parquet are read back as written; bad rows and torn files are set aside."""
 
 import bz2
 import datetime

@@ -11,7 +11,7 @@ from pipelines.source.text_to_sql.difficulty import Counts, count_components
 
 SPIDER = Path(__file__).parents[4] / ".." / "shared" / "data" / "eval" / "spider" / "dev.json"
 LIKE = 9
-"""Place of LIKE among the operators of Spider's parse."""
+"""Index of LIKE among the operators of Spider's parse."""
 
 EXAMPLES = {
     "SELECT count(*) FROM singer": (0, 0, 0, "easy"),

@@ -95,7 +95,7 @@ def local(build, crawl):
 
 
 def told(rows: list[dict]) -> list[tuple]:
-    """What the same record gives wherever it is read; of the origin the file's own name."""
+    """The result of the same record in any file; of the origin the file's own name."""
     names = ("url", "offset", "length", "text", "date", "split")
     return sorted((row["origin"].rpartition("/")[2], *(row[name] for name in names)) for row in rows)
 

@@ -1,4 +1,4 @@
-"""Bytes to text: the charset that they are in is found, whatever header and meta tag claim."""
+"""Bytes to text: the real charset is detected, regardless of header and meta tag."""
 
 import pytest
 from hypothesis import given

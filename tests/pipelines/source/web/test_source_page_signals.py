@@ -1,4 +1,4 @@
-"""What pages say about their own use: opt-outs and licences, found where they stand and nowhere else."""
+"""Terms of use that pages state: opt-outs and licences, detected at their locations and nowhere else."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""From a stored response to a document: which are pages, in which charset, and what they refuse."""
+"""From a stored response to a document: the kinds of pages, their charsets, and their refusals."""
 
 import json
 from dataclasses import replace

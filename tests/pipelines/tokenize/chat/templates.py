@@ -6,4 +6,4 @@ WITH_MARKERS = (
     "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-"""ChatML with the markers of Hugging Face's tools around what the assistant says."""
+"""ChatML with the markers of Hugging Face's tools around the assistant's turns."""

@@ -1,5 +1,5 @@
-"""Conversations in the chat template: ids and marks equal those of transformers, answers alone are trained, and what
-does not fit is counted."""
+"""Conversations in the chat template: ids and marks equal those of transformers, answers alone are trained, and
+conversations that do not fit are counted."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_ids_and_marks_are_those_of_transformers(number: int, template: str, tmp
 
     encoded = ChatTokenizer(tmp_path).encode(CHATS[number])
 
-    # In training, the end token stands before each document.
+    # In training, the end token precedes each document.
     assert encoded.ids[0] == TextTokenizer(tmp_path).end_id
     assert encoded.ids[1:].tolist() == expected["input_ids"]
     assert encoded.trained[1:].astype(int).tolist() == expected["assistant_masks"]
@@ -79,7 +79,7 @@ def test_answers_alone_are_trained(tokenize: Callable[..., Tokenized], tokenizer
     sequences = TokenSequences(made.path, "train")
     rows = read_rows([sequences], np.zeros(len(sequences), int), np.arange(len(sequences)))
     trained = [int(target) for target in rows.targets.flatten() if target >= 0]
-    # Each conversation stands in its own segment, and its answer is predicted with the mark that ends it.
+    # Each conversation is in a separate segment, and its answer is predicted with its end mark.
     assert sorted(TextTokenizer(tokenizer).decode(trained)) == sorted("4" + "Oui.")
     assert trained.count(SPECIAL.index(CHAT_END)) == 2
     assert made.metrics["data/trained_tokens"] == len(trained)

@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
 
 
 def sentencepiece() -> Tokenizer:
-    """As Llama 2's: blanks are letters, and bytes stand for unknown characters."""
+    """As Llama 2's: blanks are letters, and bytes represent unknown characters."""
     names = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "h", "e", "he", "▁he"]
     ids = {name: index for index, name in enumerate(names)}
     merges = [("h", "e"), ("▁", "he")]
@@ -208,7 +208,7 @@ def test_texts_that_do_not_come_back_are_counted(tmp_path: Path) -> None:
     tokenizer = saved(made, tmp_path)
     texts = pa.array(["abc", "Abc", "", "ÉÉ", "x"], pa.large_string())
     assert num_changed(tokenizer, LibraryEncoder(tokenizer).encode(texts), texts) == 2
-    # The bytes of all texts are the same, and stand in other texts.
+    # The bytes of all texts are the same, and in different texts.
     shifted = pa.array(["ab", "c"], pa.large_string())
     ids = LibraryEncoder(tokenizer).encode(pa.array(["a", "bc"], pa.large_string()))
     assert num_changed(tokenizer, ids, shifted) == 2

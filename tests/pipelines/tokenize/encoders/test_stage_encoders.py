@@ -25,7 +25,7 @@ KEPT = ("source", "filter", "dedup")
 
 
 class Liar:
-    """Reverses the ids of some texts; checked only where a shard begins with "lie"."""
+    """Reverses the ids of some texts; checked only if a shard begins with "lie"."""
 
     name = "liar"
 

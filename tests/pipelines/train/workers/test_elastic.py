@@ -1,4 +1,5 @@
-"""How many workers train: as many as there is room for, again after each loss and growth, and never without end."""
+"""The number of workers that train: as many as there is room for, again after each loss and growth, and never without
+end."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -67,7 +68,7 @@ def test_the_largest_number_that_fits_is_taken(
 
 
 class Phase:
-    """A phase whose groups end as a list of functions has it, on a cluster with so much room for each of them."""
+    """A phase whose groups end as a list of functions decides, on a cluster with a given room for each of them."""
 
     def __init__(self, folder: Path, room: list[int], ends: list[Callable[["Phase"], None]]) -> None:
         self.failure, self.regroup = folder / "failure.json", folder / "regroup"

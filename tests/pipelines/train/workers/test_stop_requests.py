@@ -1,4 +1,4 @@
-"""Training that is asked to stop writes a checkpoint of the step that it has just taken, and goes on from there."""
+"""Training that is asked to stop writes a checkpoint of its latest step, and continues from it."""
 
 import os
 import signal

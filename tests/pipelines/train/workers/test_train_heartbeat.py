@@ -1,4 +1,4 @@
-"""When a collective fails, the signs of life tell which worker the others waited for."""
+"""When a collective fails, heartbeats identify the worker that the others waited for."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_a_worker_that_never_began_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_others_stop_and_name_a_worker_that_hangs(tmp_path: Path) -> None:
-    """Rank 1 stops (SIGSTOP) in step 3: rank 0 does not wait for ever, and says for whom it waited."""
+    """Rank 1 stops (SIGSTOP) in step 3: rank 0 does not wait for ever, and names the worker that it waited for."""
     command = [sys.executable, str(WORKER), str(tmp_path)]
     waiting, hanging = (subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True) for rank in (0, 1))
     try:

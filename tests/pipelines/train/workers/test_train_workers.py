@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 PAIR = {"num_workers": 2, "expert_parallel_size": 2, "cpus_per_worker": 0.5}
 STEPS = 100
 EVERY_STEPS = 4
-"""Between two checkpoints, as the shared section says."""
+"""Between two checkpoints, as in the shared section."""
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Worker time is summed over attempts, each with the workers it had, and lost steps stand apart."""
+"""Worker time is summed over attempts, each with its number of workers, and lost steps are counted separately."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.kit.interruption import interrupted_before
 
 STEP_S = st.floats(0.001, 1000.0)
 ATTEMPT = st.tuples(st.integers(1, 64), st.lists(STEP_S, max_size=8), st.integers(0, 8), st.floats(0.0, 500.0))
-"""Workers, seconds of each step, how many of them a checkpoint saved, and seconds beside the steps."""
+"""Workers, seconds of each step, the number of them that a checkpoint saved, and seconds outside of the steps."""
 
 
 @given(st.lists(ATTEMPT, max_size=5))

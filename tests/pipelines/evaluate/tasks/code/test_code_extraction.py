@@ -1,4 +1,4 @@
-"""The program in an answer: what is kept of text around it, and what of the program itself."""
+"""The program in an answer: the kept part of the text around it, and of the program itself."""
 
 import ast
 import random

@@ -76,7 +76,7 @@ def those(items: Sequence[Item], found: Sequence[str], *, right: bool) -> dict[s
 
 @contextmanager
 def overload(times: int) -> Iterator[None]:
-    """As many busy processes for each processor."""
+    """This many busy processes for each processor."""
     count = times * len(os.sched_getaffinity(0))
     busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:

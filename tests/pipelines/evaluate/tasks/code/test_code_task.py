@@ -1,4 +1,4 @@
-"""HumanEval+ and MBPP+ from prompt to verdict, on a few problems that stand here."""
+"""HumanEval+ and MBPP+ from prompt to verdict, on a few problems in this file."""
 
 import gzip
 import json

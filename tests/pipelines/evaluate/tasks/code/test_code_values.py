@@ -1,4 +1,4 @@
-"""EvalPlus's rules for results: by hand, and against numpy where numbers are close."""
+"""EvalPlus's rules for results: by hand, and against numpy for close numbers."""
 
 import math
 

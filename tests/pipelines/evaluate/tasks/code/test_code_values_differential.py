@@ -1,6 +1,6 @@
 """Verdicts on 10^5 pairs of plain values against EvalPlus' rule, stated here once more on the values themselves.
 
-The product sees only what comes out of the sandbox: a view, plain and encoded, or a digest. The rule sees values."""
+The product sees only the output of the sandbox: a view, plain and encoded, or a digest. The rule sees values."""
 
 import itertools
 import random
@@ -21,7 +21,7 @@ NUM_PAIRS = 100_000
 
 
 def evalplus(entry_point: str, tolerance: float, arguments: list[Any], expected: Any, out: Any) -> bool:
-    """EvalPlus 0.3.1, `unsafe_execute`, for MBPP+. Whatever raises is wrong."""
+    """EvalPlus 0.3.1, `unsafe_execute`, for MBPP+. Any exception is wrong."""
     try:
         exact = out == expected
         if entry_point == "are_equivalent":
@@ -82,7 +82,7 @@ def value(draw: Draw, kind: str, depth: int = 2) -> Any:
 
 
 def near(draw: Draw, given: Any) -> Any:
-    """`given`, or what looks like it: another type, order, length, or a number that is equal or close."""
+    """`given`, or a similar value: another type, order, length, or a number that is equal or close."""
     if isinstance(given, list | tuple):
         kind = draw.choice([type(given)] * 4 + [list, tuple])
         items = [near(draw, item) if draw.random() < 0.4 else item for item in given]
@@ -98,7 +98,7 @@ def near(draw: Draw, given: Any) -> Any:
 
 
 def pairs(seed: int, number: int) -> list[tuple[Any, Any]]:
-    """Every type against every type, and every type against what looks like it."""
+    """Every type against every type, and every type against similar values."""
     draw = random.Random(seed)
     kinds = itertools.islice(itertools.cycle(itertools.product(KINDS, KINDS)), number // 2)
     apart = [(value(draw, one), value(draw, other)) for one, other in kinds]
@@ -110,7 +110,7 @@ def pairs(seed: int, number: int) -> list[tuple[Any, Any]]:
 
 
 def seen(problem: Problem, returned: Any) -> list[Any]:
-    """What the caller gets for what a program returned; nothing where it cannot be viewed."""
+    """The caller's view of a program's result; nothing if it cannot be viewed."""
     code_program._solution.__dict__["answer"] = lambda: returned
     results, _ = read_claims(decode(encode(code_program.call("answer", view(problem), [[]]))))
     return [result.value for result in results]
@@ -148,7 +148,7 @@ def test_a_result_that_travels_as_its_digest_has_the_same_verdict(
     monkeypatch.setattr(code_program, "MAX_LENGTH", 1)
     found = differing(verdicts("f", tolerance, [], pairs(7, NUM_PAIRS // 2)))
     for ours, _, expected, result in found:
-        # Long integers or mixtures beside floats that they do not equal: the digest has lost how close they are.
+        # Long integers or mixtures next to floats that they do not equal: the digest has lost how close they are.
         assert not ours
         assert all(type(item) is float for item in expected)
         assert not all(type(item) is float for item in result)

@@ -1,6 +1,6 @@
 """The academic tasks ask and score as lm-evaluation-harness's own evaluator does on the same files, item by item.
 
-The rows stand here, in the format of each file of the data root.
+The rows are in this file, in the format of each file of the data root.
 """
 
 import gzip
@@ -155,7 +155,7 @@ def drawn_number(*parts: str) -> int:
 
 
 def likelihood(context: str, continuation: str) -> tuple[float, bool]:
-    """What a model with strong and arbitrary opinions would say."""
+    """Log-probabilities of a model with strong and arbitrary opinions."""
     number = drawn_number(context, continuation)
     return -(number % 9973) / 100 - 0.01, number % 3 == 0
 
@@ -184,7 +184,7 @@ def ours(name: str, root: Path, limit: int | None = None) -> list[tuple[Item, Ve
 
 
 Sample = tuple[list[tuple[str, str]], dict[str, float]]
-"""What the harness asked about one document, and each of its metrics, by the name that ours have."""
+"""The harness's requests about one document, and each of its metrics, by the name of ours."""
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def harness(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str
 
 
 def _pages(folder: Path, root: Path, name: str) -> Sequence[str]:
-    """Writes the page of a task, one for each subject of MMLU, as the harness's manual says for local files."""
+    """Writes the page of a task, one for each subject of MMLU, as the harness's manual describes for local files."""
     import lm_eval
     import yaml
 

@@ -161,7 +161,7 @@ PIECES = [
         GERMAN,
     ),
 ]
-"""What made-up responses are put together from: something for every check."""
+"""Parts of made-up responses: something for every check."""
 
 
 def responses(count: int, seed: int) -> Iterator[str]:
@@ -259,14 +259,14 @@ def harness(nltk_tokenizers: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[
 
 
 def comparable(name: str, arguments: dict[str, Any]) -> bool:
-    """The harness counts a random letter where another character was asked for."""
+    """The harness counts a random letter if another character was asked for."""
     return name != "keywords:letter_frequency" or re.fullmatch("[a-zA-Z]", arguments["letter"]) is not None
 
 
 def agree(
     harness: Callable[[str, dict[str, Any], str], bool], asked: list[tuple[str, dict[str, Any]]], texts: list[str]
 ) -> None:
-    """Both decide alike on every text, and every check has been seen to say yes and no."""
+    """Both decide alike on every text, and every check has both outcomes."""
     outcomes = defaultdict(set)
     for name, arguments in asked:
         for text in texts:

@@ -1,4 +1,4 @@
-"""IFEval: what is asked, how responses are read, and what each item adds to the four measures."""
+"""IFEval: its questions, the readings of responses, and the addends of each item to the four measures."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Texts with something to find: of the length and at the depth that is asked for, and scored by what was hidden."""
+"""Texts with hidden answers: of the requested length and depth, and scored by the hidden answer."""
 
 import random
 import re
@@ -33,7 +33,7 @@ def test_the_answer_stands_at_its_depth(kind: str, depth: float) -> None:
 
 
 def solve(text: str, question: str) -> str:
-    """A reader of its own: finds the sentence that the question is about."""
+    """An independent reader: finds the sentence that the question is about."""
     if "pass key" in question:
         return re.search(r"pass key is (\d+)", text)[1]
     if "number of" in question:

@@ -1,5 +1,5 @@
-"""Two queries are the same where Spider's test-suite evaluator says so: checked against its rules written out by brute
-force, all orders of columns tried, with sqlparse for what it takes out of a query."""
+"""Two queries are the same if Spider's test-suite evaluator decides so: checked against its rules written out by brute
+force, all orders of columns tried, with sqlparse for the tokens that it removes from a query."""
 
 from collections import Counter
 from itertools import permutations

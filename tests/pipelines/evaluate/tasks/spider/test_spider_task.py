@@ -1,4 +1,4 @@
-"""Spider: what is asked, where the query stands in an answer, and which answers are right."""
+"""Spider: its prompts, the query in an answer, and the right answers."""
 
 import math
 import random
@@ -171,7 +171,7 @@ VERDICTS = [
     ("SELECT id FROM pet WHERE id > 9", "```sql\nWITH p AS (SELECT 1) DELETE FROM pet\n```", "error: not authorized"),
     ("SELECT id FROM pet", "  ", "no query"),
 ]
-"""Gold, what the model wrote, and the verdict."""
+"""Gold, the model's answer, and the verdict."""
 
 
 def test_verdicts(task: Spider) -> None:

@@ -1,4 +1,4 @@
-"""Code on a page comes out whole: whatever a highlighter calls its tokens, lines and blocks."""
+"""Code on a page is extracted whole, with any names of a highlighter for its tokens, lines and blocks."""
 
 import re
 from html import escape

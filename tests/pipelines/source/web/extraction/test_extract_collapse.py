@@ -1,4 +1,4 @@
-"""No page with prose collapses to nothing or to a fragment, whatever its blocks are called and however they nest."""
+"""No page with prose collapses to nothing or to a fragment, with any names and nesting of its blocks."""
 
 import json
 

@@ -85,6 +85,6 @@ def test_four_times_the_page_takes_four_times_the_work(block, monkeypatch):
 
 def test_a_page_is_read_a_fixed_number_of_times_however_deep_it_nests(monkeypatch):
     html = page(NESTED["suspects"], 400)
-    # A text that is read is measured as it stands and without the blanks around it.
+    # Text that is read is measured both raw and without the blanks around it.
     limit = 2 * (extract_boilerplate.MAX_TEXT_READS + 3) * builtins.len(html)
     assert 0 < characters_read(html, monkeypatch) < limit

@@ -1,4 +1,4 @@
-"""What the cascade finds of annotated pages: against trafilatura on half of them, and on pages of seven types."""
+"""Recall of the cascade on annotated pages: against trafilatura on half of them, and on pages of seven types."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Selectors that are arranged for speed find what the rules that they are made of find one by one."""
+"""Selectors that are arranged for speed match the same elements as their rules one by one."""
 
 import pytest
 from hypothesis import given

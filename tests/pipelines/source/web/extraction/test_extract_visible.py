@@ -1,4 +1,4 @@
-"""Invisible text stays out of the corpus, by every extractor, and what is visible stays in."""
+"""Invisible text stays out of the corpus, by every extractor, and visible text stays in."""
 
 import pytest
 from hypothesis import given

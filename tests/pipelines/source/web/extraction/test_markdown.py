@@ -17,7 +17,7 @@ READER = MarkdownIt("commonmark").enable("table")
 
 
 def markdown(inside: str) -> str:
-    """What stands between the story and the last sentence of an article that holds `inside`."""
+    """The text between the story and the last sentence of an article that holds `inside`."""
     html = f"<html><body><article><h1>The flood</h1>{STORY}{inside}<p>It is over now.</p></article></body></html>"
     text = extract_page(html, "cascade", "markdown").text
     assert text.startswith("# The flood\n\n") and text.endswith("It is over now.")

@@ -1,4 +1,4 @@
-"""HTML to text: what stays readable, what is left out, and that no page breaks it."""
+"""HTML to text: readable text stays, boilerplate is left out, and no page breaks it."""
 
 import resource
 import sys

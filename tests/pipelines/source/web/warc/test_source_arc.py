@@ -1,4 +1,4 @@
-"""ARC files and WARC files of LZ4 frames: every page of them, and what is damaged by name."""
+"""ARC files and WARC files of LZ4 frames: every page of them, with damage by name."""
 
 import gzip
 from pathlib import Path

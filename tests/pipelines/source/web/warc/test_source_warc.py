@@ -1,4 +1,4 @@
-"""Reading WARC files: what is sound is found with its place, what is damaged is named and costs nothing else."""
+"""Reading WARC files: sound records are read with their offsets, damage is named and costs nothing else."""
 
 import gzip
 import re

@@ -1,4 +1,5 @@
-"""Bodies of stored responses: free of the encodings that they have, whatever is stated, and as their digests say."""
+"""Bodies of stored responses: decoded from their real encodings, regardless of the stated ones, and matching their
+digests."""
 
 import base64
 import gzip

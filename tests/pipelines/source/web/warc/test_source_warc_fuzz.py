@@ -1,4 +1,5 @@
-"""WARC files with any bytes changed: never a crash, every record that is still whole is read, every loss is told."""
+"""WARC files with any bytes changed: never a crash, every record that is still whole is read, every loss is
+reported."""
 
 import gzip
 import hashlib
@@ -78,7 +79,7 @@ def stored(warc, page) -> Callable[[str], list[bytes]]:
 @pytest.mark.parametrize("packing", ["plain", "gzip", "zstd"])
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(edits, min_size=1, max_size=5))
-@example(changes=[("drop", 0.5, 242)])  # what is left of a page reaches to the end of the next record's header
+@example(changes=[("drop", 0.5, 242)])  # the rest of a page reaches to the end of the next record's header
 def test_every_record_that_is_still_whole_is_read_and_every_loss_is_told(read, stored, page, packing, changes):
     records = stored(packing)
     data = b"".join(records)
