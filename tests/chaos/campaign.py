@@ -74,10 +74,15 @@ class Case:
     def faults(self) -> Mapping[str, Fault]:
         return {**ANYWHERE, **(ON_RAY if self.mode == "ray" else {}), **(ON_S3 if self.s3 else {})}
 
+    @property
+    def observed(self) -> str:
+        """The store's address for an observer whom no fault hits."""
+        return self.s3.quiet_address(self.folder.name) if self.s3 else self.location
+
     def store(self) -> Store:
         """The store as another machine sees it."""
         os.environ[WORK_VARIABLE] = str(self.folder / "observer")
-        store = Store(self.location)
+        store = Store(self.observed)
         store.refresh()
         return store
 
@@ -96,6 +101,7 @@ class Struck:
 
 
 def finish(case: Case, process: "subprocess.Popen[bytes]") -> int:
+    """Wait until the run has ended, and undo what is left of its faults: its exit status."""
     try:
         return process.wait(RUN_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -104,6 +110,9 @@ def finish(case: Case, process: "subprocess.Popen[bytes]") -> int:
             with suppress(Exception):
                 each.kill()
         return process.wait()
+    finally:
+        if case.s3:
+            case.s3.faults.refusals.clear()
 
 
 def play(case: Case, calm_s: float, names: list[str]) -> Iterator[Struck]:
@@ -201,7 +210,7 @@ def flip(case: Case) -> list[Struck]:
     if bit is None:
         return []
     if case.s3:
-        stored = Objects(case.location)
+        stored = Objects(case.observed)
         content = bytearray(stored.get(f"files/{entry.sha256}"))
     else:
         content = bytearray((artifact.folder / entry.path).read_bytes())

@@ -130,7 +130,7 @@ def drop_requests(victim: Victim, _draw: random.Random) -> bool:
 def refuse_requests(victim: Victim, draw: random.Random) -> bool:
     assert victim.s3
     body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-    victim.s3.faults.refusals += [(503, body)] * draw.randint(1, 20)
+    victim.s3.faults.refusals[:] = [(503, body)] * draw.randint(1, 20)
     return True
 
 

@@ -51,13 +51,23 @@ class Faults:
 
 @dataclass
 class S3:
-    """A running server. `address`: of a prefix in its bucket."""
+    """A running server. `port`: of the proxy; `backend`: of moto itself, which never fails."""
 
     port: int
+    backend: int
     faults: Faults
 
     def address(self, prefix: str = "runs", bucket: str = BUCKET) -> str:
-        return f"s3://{bucket}/{prefix}?endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
+        """Of a prefix in a bucket, as a run reaches it."""
+        return _address(self.port, prefix, bucket)
+
+    def quiet_address(self, prefix: str) -> str:
+        """The same prefix of the server's bucket, without the proxy."""
+        return _address(self.backend, prefix, BUCKET)
+
+
+def _address(port: int, prefix: str, bucket: str) -> str:
+    return f"s3://{bucket}/{prefix}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
 
 
 @contextmanager
@@ -75,7 +85,7 @@ def running_s3() -> Iterator[S3]:
     proxy.daemon_threads, proxy.backend, proxy.faults = True, port, Faults()
     try:
         with serving(proxy):
-            yield S3(proxy.server_port, proxy.faults)
+            yield S3(proxy.server_port, port, proxy.faults)
     finally:
         moto.stop()
 
