@@ -37,8 +37,7 @@ FEATURES: Sequence[Feature] = (
         "another shape than Arctic's",
         lambda config: any(name in config_json.SHAPE for name in config.to_dict()),
         {
-            "transformers": "the exported modeling file has Arctic's layers only",
-            VLLM: "it loads the modeling file of transformers",
+            VLLM: "its own Arctic has Arctic's layers only",
             LLAMA_CPP: "its graph for Arctic has Arctic's layers only",
         },
     ),
@@ -63,8 +62,7 @@ def refusals(config: ArcticConfig, engine: str) -> list[str]:
 def inexpressible(config: ArcticConfig, to: str, dtype: str) -> list[str]:
     """Why a model cannot be exported to the format `to` in `dtype`: one line each, none if it can."""
     engine = LOADED_BY[to][0]
-    mend = "Give the model Arctic's shape." if to == "huggingface" else "Use huggingface."
-    lines = [f"to = {to!r}: {engine} cannot compute {line}. {mend}" for line in refusals(config, engine)]
+    lines = [f"to = {to!r}: {engine} cannot compute {line}. Use huggingface." for line in refusals(config, engine)]
     for name in ("hidden_size", "expert_size"):
         width = getattr(config, name)
         if dtype == "q8_0" and width % Q8_0_BLOCK:

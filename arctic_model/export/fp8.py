@@ -31,8 +31,7 @@ def write_fp8(checkpoint: Checkpoint, tokenizer: Path, out: Path) -> None:
         tokenizer: folder with tokenizer.json and tokenizer_config.json.
         out: an existing, empty folder.
     """
-    layers = range(checkpoint.config.num_layers)
-    gates = [f"model.layers.{layer}.block_sparse_moe.gate" for layer in layers]
+    gates = [f"model.layers.{layer}.block_sparse_moe.gate" for layer in checkpoint.config.moe_layers]
     quantization = QUANTIZATION | {"modules_to_not_convert": ["model.embed_tokens", "lm_head", *gates]}
     more = {"dtype": "bfloat16", "quantization_config": quantization}
     write_directory(checkpoint, tokenizer, out, to_fp8, more)

@@ -14,7 +14,8 @@ from transformers import MixtralConfig
 class ArcticConfig(MixtralConfig):
     """Mixtral's fields, and those of Arctic's own.
 
-    `intermediate_size` is the width of one expert; the dense MLP in parallel to the experts is `hidden_size` wide.
+    `intermediate_size` is the width of one expert. The dense MLP is `dense_size` wide, or as wide as the model. A model
+    with `num_local_experts = 0` has dense layers only.
     """
 
     model_type = "arctic"
@@ -43,13 +44,25 @@ class ArcticConfig(MixtralConfig):
     moe_token_dropping: bool = False
     norm_topk_prob: bool = True
     router_bias: bool = False
+    layer_shape: str = "hybrid"
+    dense_size: int | None = None
+    qk_norm: bool = False
+    qkv_bias: bool = False
+    attention_bias: bool = False
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
-        if self.moe_layer_frequency != 1 or not self.use_residual or not self.parallel_attn_mlp_res:
+        is_parallel = self.layer_shape == "hybrid"
+        if self.layer_shape not in ("hybrid", "shared", "moe") or self.attention_bias:
+            raise ValueError(f"No such model: {self.layer_shape=}, {self.attention_bias=}.")
+        if self.use_residual != is_parallel or self.parallel_attn_mlp_res != is_parallel:
             raise ValueError(
-                "This code computes Arctic's layer alone: moe_layer_frequency = 1, use_residual = true and "
-                "parallel_attn_mlp_res = true."
+                f"use_residual and parallel_attn_mlp_res must be {str(is_parallel).lower()} if layer_shape is "
+                f'"{self.layer_shape}".'
             )
+
+    def has_experts(self, layer_idx: int) -> bool:
+        """Whether the layer of this number has experts: every `moe_layer_frequency`-th one."""
+        return self.num_local_experts > 0 and (layer_idx + 1) % self.moe_layer_frequency == 0

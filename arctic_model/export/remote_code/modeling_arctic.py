@@ -12,7 +12,14 @@
     y = h + residual_mlp(residual_layernorm(h)) + experts(post_attention_layernorm(x))
 
 The experts read the input of the layer, so `post_attention_layernorm`, which has its name from the released
-checkpoint, is a norm of the input. Attention and experts are Mixtral's; a checkpoint has one tensor per expert.
+checkpoint, is a norm of the input. Attention is Qwen 3's, experts are Mixtral's. A checkpoint has one tensor per
+expert.
+
+Other layers, with n = post_attention_layernorm(h):
+
+    layer_shape "shared"       y = h + residual_mlp(n) + experts(n)
+    layer_shape "moe"          y = h + experts(n)
+    layers without experts     y = h + residual_mlp(residual_layernorm(h))
 """
 
 import torch
@@ -25,13 +32,13 @@ from transformers.conversion_mapping import (
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.mixtral.modeling_mixtral import (
-    MixtralAttention,
     MixtralExperts,
     MixtralPreTrainedModel,
     MixtralRMSNorm,
     MixtralRotaryEmbedding,
     MixtralTopKRouter,
 )
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 from transformers.utils.output_capturing import OutputRecorder
 
 from .configuration_arctic import ArcticConfig
@@ -40,14 +47,28 @@ from .configuration_arctic import ArcticConfig
 register_checkpoint_conversion_mapping("arctic", get_checkpoint_conversion_mapping("mixtral")[1:], overwrite=True)
 
 
+class ArcticAttention(Qwen3Attention):
+    """With biases of queries, keys and values, and norms of query and key heads, if the config has them."""
+
+    def __init__(self, config: ArcticConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        if config.qkv_bias:
+            for name in ("q_proj", "k_proj", "v_proj"):
+                plain = getattr(self, name)
+                setattr(self, name, nn.Linear(plain.in_features, plain.out_features))
+        if not config.qk_norm:
+            self.q_norm = self.k_norm = nn.Identity()
+
+
 class ArcticMLP(nn.Module):
-    """The dense SwiGLU MLP, as wide as the model."""
+    """The dense SwiGLU MLP."""
 
     def __init__(self, config: ArcticConfig) -> None:
         super().__init__()
-        self.w1 = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.w2 = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.w3 = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        width, inner = config.hidden_size, config.dense_size or config.hidden_size
+        self.w1 = nn.Linear(width, inner, bias=False)
+        self.w2 = nn.Linear(inner, width, bias=False)
+        self.w3 = nn.Linear(width, inner, bias=False)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.w2(F.silu(self.w1(hidden_states)) * self.w3(hidden_states))
@@ -92,17 +113,27 @@ class ArcticDecoderLayer(GradientCheckpointingLayer):
 
     def __init__(self, config: ArcticConfig, layer_idx: int) -> None:
         super().__init__()
-        self.self_attn = MixtralAttention(config, layer_idx)
-        self.residual_mlp = ArcticMLP(config)
-        self.block_sparse_moe = ArcticSparseMoeBlock(config)
+        self.shape = config.layer_shape if config.has_experts(layer_idx) else "dense"
+        self.self_attn = ArcticAttention(config, layer_idx)
         self.input_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.residual_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.post_attention_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.shape != "moe":
+            self.residual_mlp = ArcticMLP(config)
+        if self.shape in ("hybrid", "dense"):
+            self.residual_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.shape != "dense":
+            self.post_attention_layernorm = MixtralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+            self.block_sparse_moe = ArcticSparseMoeBlock(config)
 
     def forward(self, hidden_states: torch.Tensor, **kwargs) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
-        dense = hidden_states + attended
-        dense = dense + self.residual_mlp(self.residual_layernorm(dense))
+        attended = hidden_states + attended
+        if self.shape in ("shared", "moe"):
+            normed = self.post_attention_layernorm(attended)
+            dense = attended + self.residual_mlp(normed) if self.shape == "shared" else attended
+            return dense + self.block_sparse_moe(normed)
+        dense = attended + self.residual_mlp(self.residual_layernorm(attended))
+        if self.shape == "dense":
+            return dense
         return dense + self.block_sparse_moe(self.post_attention_layernorm(hidden_states))
 
 
@@ -113,7 +144,7 @@ class ArcticPreTrainedModel(MixtralPreTrainedModel):
     _can_record_outputs = {
         "router_logits": OutputRecorder(ArcticRouter, index=0),
         "hidden_states": ArcticDecoderLayer,
-        "attentions": MixtralAttention,
+        "attentions": ArcticAttention,
     }
 
 

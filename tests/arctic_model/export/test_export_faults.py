@@ -149,7 +149,7 @@ def test_every_refusal_names_an_engine_that_some_format_is_for() -> None:
     engines = {engine for loaders in LOADED_BY.values() for engine in loaders}
     assert all(set(feature.refused) <= engines and not feature.is_used(preset("tiny")) for feature in FEATURES)
     assert refusals(preset("tiny", {"router_bias": True}), "llama.cpp")
-    assert refusals(preset("tiny", {"layer_shape": "moe"}), "transformers")
+    assert refusals(preset("tiny", {"layer_shape": "moe"}), "llama.cpp")
     assert not refusals(preset("tiny", {"router_bias": True}), "transformers")
 
 

@@ -1,7 +1,9 @@
 """FP8: matrices in e4m3 with a scale per block of 128 x 128, close to the model and half the size of bfloat16."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,20 +46,34 @@ def test_every_number_is_within_half_a_step_of_three_bits() -> None:
     assert ((restored(values, scales) - matrix).abs() <= bound * 1.001).all()
 
 
-def test_transformers_reads_the_directory_and_stays_close(tmp_path: Path) -> None:
+def exported(folder: Path, overrides: Mapping[str, Any]) -> Path:
+    """The directory of a model of random weights, which transformers has loaded back and found close."""
     pytest.importorskip("transformers")
-    overrides = {"hidden_size": 256, "expert_size": 128, "num_heads": 8, "init_std": 0.06, "max_positions": 160}
-    config = preset("tiny", overrides)
-    checkpoint, out = tmp_path / "checkpoint", tmp_path / "fp8"
-    ArcticModel(config, seed=0).save_pretrained(checkpoint)
+    small = {"hidden_size": 256, "expert_size": 128, "num_heads": 8, "init_std": 0.06, "max_positions": 160}
+    checkpoint, out = folder / "checkpoint", folder / "fp8"
+    ArcticModel(preset("tiny", small | overrides), seed=0).save_pretrained(checkpoint)
     write_byte_tokenizer(checkpoint)
     out.mkdir()
     agreement = export(checkpoint, checkpoint, out, FORMATS["fp8"], "float8_e4m3")
     assert 0 < agreement.mean_kl < 0.05
     assert agreement.engine_bits_per_byte == pytest.approx(agreement.bits_per_byte, rel=0.01)
-    tensors = {
-        name: value for file in (tmp_path / "fp8").glob("*.safetensors") for name, value in load_file(file).items()
-    }
+    return out
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"layer_shape": "moe", "moe_layer_frequency": 2, "qk_norm": True, "tied_head": True},
+        {"num_experts": 0, "qkv_bias": True, "dense_size": 384},
+    ],
+)
+def test_other_shapes_than_arctics_stay_close(tmp_path: Path, overrides: Mapping[str, Any]) -> None:
+    exported(tmp_path, overrides)
+
+
+def test_transformers_reads_the_directory_and_stays_close(tmp_path: Path) -> None:
+    out = exported(tmp_path, {})
+    tensors = {name: value for file in out.glob("*.safetensors") for name, value in load_file(file).items()}
     kinds = {name: tensor.dtype for name, tensor in tensors.items()}
     layer = "model.layers.1."
     for exact in ("lm_head", "model.embed_tokens", f"{layer}block_sparse_moe.gate", f"{layer}input_layernorm"):

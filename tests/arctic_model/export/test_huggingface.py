@@ -48,6 +48,13 @@ def test_transformers_computes_what_the_model_computes(huggingface: tuple[Path, 
         {"rope_theta": 500_000.0},
         {"yarn_factor": 8.0, "yarn_original_positions": 16},
         {"yarn_factor": 4.0, "yarn_original_positions": 8, "yarn_attention_factor": 1.5, "yarn_beta_fast": 8.0},
+        {"num_experts": 0, "dense_size": 48},
+        {"num_experts": 0, "qkv_bias": True, "tied_head": True},
+        {"layer_shape": "moe", "qk_norm": True, "head_size": 16},
+        {"layer_shape": "moe", "moe_layer_frequency": 2, "tied_head": True},
+        {"layer_shape": "shared", "dense_size": 40, "router_bias": True},
+        {"layer_shape": "shared", "qkv_bias": True, "qk_norm": True, "moe_layer_frequency": 2},
+        {"moe_layer_frequency": 2, "head_size": 24, "yarn_factor": 8.0, "yarn_original_positions": 16},
     ],
 )
 def test_every_shape_agrees(tmp_path: Path, overrides: dict[str, float]) -> None:
