@@ -84,6 +84,9 @@ class DedupSection(Section):
     max_line_documents: PositiveInt | None = None
     """Maximum number of kept documents with the same line, of three words or more. Lines of more documents are cut from
     all but the first. Disabled if unset."""
+    first_prompts: bool = False
+    """Deduplicate conversations on their first prompts as well: of several whose first user turns are equal or near
+    duplicates, the best stays. Documents that are no conversations are not affected."""
     max_bucket: PositiveInt = 1000
     """Maximum number of kept documents compared per LSH bucket; beyond it, a second signature must also match."""
     against: list[Name] = []

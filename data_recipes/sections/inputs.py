@@ -211,6 +211,28 @@ class LedgersInput(Section):
         return self
 
 
+class DocstringChatInput(Section):
+    """Conversations about the functions, classes and methods of the standard library, answered from the first
+    paragraphs of their docstrings and from their signatures."""
+
+    kind: Literal["docstring_chat"]
+    """Kind of input: `"docstring_chat"`."""
+    seed: Seed
+    """Random seed of the wordings."""
+
+
+class CodeChatInput(Section):
+    """Conversations about short programming tasks: a function that is asked for, and a value that it returns. Every
+    answer is executed in the sandbox; one that fails, or returns another value than a reference, is left out."""
+
+    kind: Literal["code_chat"]
+    """Kind of input: `"code_chat"`."""
+    num_tasks: PositiveInt
+    """Number of tasks to generate. About two thirds become conversations."""
+    seed: Seed
+    """Random seed of the generator."""
+
+
 class AnnotatedInput(Section):
     """Documents that an annotation of another corpus made, such as rewritten texts or questions. Each belongs to the
     split, training or held-out, of the document that it was made from."""
@@ -248,6 +270,8 @@ Input = Annotated[
     | Annotated[TextToSqlInput, Tag("text_to_sql")]
     | Annotated[TextToSqlChatInput, Tag("text_to_sql_chat")]
     | Annotated[LedgersInput, Tag("ledgers")]
+    | Annotated[DocstringChatInput, Tag("docstring_chat")]
+    | Annotated[CodeChatInput, Tag("code_chat")]
     | Annotated[AnnotatedInput, Tag("annotated")]
     | Annotated[ExtensionSection, Tag(OWN_CLASS)],
     Discriminator(_kind),

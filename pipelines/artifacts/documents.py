@@ -66,10 +66,12 @@ DECISIONS = pa.schema(
         pa.field("shared_bands", pa.int32()),
     ]
 )
-"""`keep`: passed filter and dedup; `reason`: "" or "filter", "exact_duplicate", "near_duplicate"; `kept_id`: the
-representative, which is the kept document of the cluster; `cluster_size`: members of the cluster, 1 for a document
-alone; `jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's n-grams that
-`kept_id` has; `shared_bands`: MinHash bands that the two have in common."""
+"""`keep`: passed filter and dedup; `reason`: "" or "filter", "exact_duplicate", "near_duplicate", "first_prompt";
+`kept_id`: the representative, which is the kept document of the cluster; `cluster_size`: members of the cluster, 1 for
+a document alone; `jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's
+n-grams that `kept_id` has; `shared_bands`: MinHash bands that the two have in common. With the reason "first_prompt",
+the three are those of the first prompts; all are null if the document that this one was compared with has such a reason
+itself."""
 
 PASSAGE = pa.struct(
     {

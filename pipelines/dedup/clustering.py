@@ -8,6 +8,7 @@
     regroup   both            shingle sets of the texts and bucket rows, by group
     resolve   each group      keep or remove, with evidence
     decide    each shard      decisions, and the index of the kept documents
+    (prompts)  if asked for    all of these over the first prompts of the kept conversations
     (passages) if asked for    spans of the kept documents that an earlier one has too
 
 Only descriptors and counts go through the calling process; everything else is in files.
@@ -25,11 +26,13 @@ from pipelines.artifacts.duplicates import write_clusters
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.index import Unit
 from pipelines.dedup.options import DedupOptions
+from pipelines.dedup.parts import Part
 from pipelines.dedup.passages.passes import KINDS, CutShard, MarkShard, MatchRange
 from pipelines.dedup.passes.buckets import JoinRange, num_ranges
 from pipelines.dedup.passes.components import ContractPartition, connect, partition
 from pipelines.dedup.passes.deciding import DecideShard, largest_clusters
 from pipelines.dedup.passes.groups import Groups, PackPartition, WeighPartition
+from pipelines.dedup.passes.prompts import MergePrompts, SelectPrompts
 from pipelines.dedup.passes.regroup import GatherUnit, RouteRange
 from pipelines.dedup.passes.resolving import ResolveGroup
 from pipelines.dedup.passes.signing import SignShard, SortIndex
@@ -72,10 +75,12 @@ class NewShard(NamedTuple):
 
 
 class EarlierShard(NamedTuple):
-    """A shard of an earlier result: its documents, and the index that was written for them."""
+    """A shard of an earlier result: its documents, the index that was written for them, and the one of their first
+    prompts if these were compared."""
 
     documents: Path
     index_stem: Path
+    prompts: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def cluster_shards(
     earlier: Sequence[Sequence[EarlierShard]],
     passes: Passes,
     out: Path,
+    *,
+    first_prompts: bool = False,
 ) -> Clustering:
     """Deduplicate `shards` and write `decisions/`, `index/` and the largest clusters under `out`.
 
@@ -103,8 +110,26 @@ def cluster_shards(
         earlier: Shards of the corpora whose kept documents rank before all new ones, best corpus first.
         passes: Runs the tasks.
         out: Folder of the result.
+        first_prompts: Deduplicate the kept conversations on their first prompts as well, and write their index,
+            `prompts/`, under `out`.
     """
-    units = _sign(options, shards, earlier, passes)
+    kind = UNCUT if options.cuts_passages else "decisions"
+    if first_prompts:
+        counts, losses = _compare_twice(options, shards, earlier, passes, kind, out)
+    else:
+        counts, losses = _compare(options, _sign(options, shards, earlier, passes), passes, kind, out)
+    if options.cuts_passages:
+        counts.update(_cut_passages(options, passes, [shard.documents for shard in shards], out))
+    clusters = _merge_clusters(passes, out)
+    counts["largest_cluster"] = max(clusters.values(), default=1)
+    return Clustering(counts, losses, clusters)
+
+
+def _compare(
+    options: DedupOptions, units: Sequence[Unit], passes: Passes, kind: str, out: Path | None
+) -> tuple[Counter[str], dict[str, list[int]]]:
+    """Compare the documents of `units` and write what the pass `decide` writes, under `out` or in its own folder;
+    returns counts, and documents compared and removed by origin."""
     ranges = _join(units, passes)
     groups, num_groups = _group(units, len(ranges), passes)
     gather = [GatherUnit(unit, options.ngram, groups) for unit in units]
@@ -114,30 +139,80 @@ def cluster_shards(
     routed = [passes.folder("regroup") / "routed" / stem.name for stem in ranges]
     resolve = [ResolveGroup(number, options, members, routed) for number in range(num_groups)]
     resolved = passes.run("resolve", resolve, "groups compared")
-    counts, losses = _decide(options, passes, units, num_groups, out)
-    if options.cuts_passages:
-        counts.update(_cut_passages(options, passes, [shard.documents for shard in shards], out))
+    verdicts = [passes.folder("resolve") / "verdicts" / f"{number:05d}.npy" for number in range(num_groups)]
+    copies = passes.folder("sign") / "copies"
+    decide = [
+        DecideShard(number, options.num_bands, unit, copies / f"{unit.number:05d}.npy", verdicts, kind)
+        for number, unit in enumerate(unit for unit in units if not unit.fixed)
+    ]
+    counts, losses = _add_up(passes.run("decide", decide, "shards decided", out))
     counts["pairs_compared"] = sum(each["compared"] for each in resolved)
     counts["pairs_rejected"] = sum(each["rejected"] for each in resolved)
-    clusters = _merge_clusters(passes, out)
-    counts["largest_cluster"] = max(clusters.values(), default=1)
-    return Clustering(counts, losses, clusters)
+    return counts, losses
+
+
+@dataclass(frozen=True)
+class PromptPasses:
+    """The passes over first prompts, beside those over whole texts."""
+
+    passes: Passes
+
+    def folder(self, name: str) -> Path:
+        return self.passes.folder(f"prompt-{name}")
+
+    def run(self, name: str, tasks: Sequence[Task], unit: str, out: Path | None = None) -> Sequence[Counts]:
+        return self.passes.run(f"prompt-{name}", tasks, f"{unit}, first prompts", out)
+
+    def discard(self, folder: Path) -> None:
+        self.passes.discard(folder)
+
+
+def _compare_twice(
+    options: DedupOptions,
+    shards: Sequence[NewShard],
+    earlier: Sequence[Sequence[EarlierShard]],
+    passes: Passes,
+    kind: str,
+    out: Path,
+) -> tuple[Counter[str], dict[str, list[int]]]:
+    """`_compare` whole texts, then the first prompts of the kept conversations; what is decided stands under `out`."""
+    counts, _ = _compare(options, _sign(options, shards, earlier, passes), passes, "decisions", None)
+    whole, own = passes.folder("decide"), PromptPasses(passes)
+    decisions = shard_paths(whole, "decisions")
+    own.run(
+        "select", [SelectPrompts(number, *shard, decisions[number]) for number, shard in enumerate(shards)], "shards"
+    )
+    selected = shard_paths(own.folder("select"), "selected")
+    new = [NewShard(shard.documents, file) for shard, file in zip(shards, selected, strict=True)]
+    known = [[EarlierShard(each.documents, each.prompts) for each in corpus if each.prompts] for corpus in earlier]
+    _compare(options, _sign(options, new, known, own, "first_prompt"), own, "decisions", None)
+    prompts = own.folder("decide")
+    merge = [
+        MergePrompts(number, shard.documents, whole, prompts, len(shards), kind) for number, shard in enumerate(shards)
+    ]
+    removed, losses = _add_up(own.run("merge", merge, "shards decided", out))
+    counts.update(removed)
+    return counts, losses
 
 
 def _sign(
-    options: DedupOptions, shards: Sequence[NewShard], earlier: Sequence[Sequence[EarlierShard]], passes: Passes
+    options: DedupOptions,
+    shards: Sequence[NewShard],
+    earlier: Sequence[Sequence[EarlierShard]],
+    passes: Passes,
+    part: Part = "text",
 ) -> list[Unit]:
     """Units of the earlier corpora, whose runs are sorted again, and of this one, whose documents are signed."""
     tasks: list[Task] = []
     units: list[Unit] = []
     for corpus, indexed in enumerate(earlier):
-        for documents, index in indexed:
-            units.append(Unit(len(units), corpus, 0, True, documents, index))
+        for documents, index, _ in indexed:
+            units.append(Unit(len(units), corpus, 0, True, documents, index, part))
             tasks.append(SortIndex(len(tasks), index))
     for documents, filtered in shards:
         index = passes.folder("sign") / "index" / f"{len(units):05d}"
-        units.append(Unit(len(units), len(earlier), 0, False, documents, index))
-        tasks.append(SignShard(len(tasks), options, documents, filtered))
+        units.append(Unit(len(units), len(earlier), 0, False, documents, index, part))
+        tasks.append(SignShard(len(tasks), options, documents, filtered, part))
     passes.run("sign", tasks, "shards signed")
     first = 0
     for number, unit in enumerate(units):
@@ -172,21 +247,11 @@ def _group(units: Sequence[Unit], num_key_ranges: int, passes: Passes) -> tuple[
     return Groups(forest, passes.folder("pack"), first), sum(counts)
 
 
-def _decide(
-    options: DedupOptions, passes: Passes, units: Sequence[Unit], num_groups: int, out: Path
-) -> tuple[Counter[str], dict[str, list[int]]]:
-    """Write decisions and index; returns counts, and documents compared and removed by origin."""
-    verdicts = [passes.folder("resolve") / "verdicts" / f"{number:05d}.npy" for number in range(num_groups)]
-    copies = passes.folder("sign") / "copies"
-    new = [unit for unit in units if not unit.fixed]
-    kind = UNCUT if options.cuts_passages else "decisions"
-    tasks = [
-        DecideShard(number, options.num_bands, unit, copies / f"{unit.number:05d}.npy", verdicts, kind)
-        for number, unit in enumerate(new)
-    ]
+def _add_up(results: Sequence[Counts]) -> tuple[Counter[str], dict[str, list[int]]]:
+    """The counts of all shards; documents compared and removed by origin."""
     counts: Counter[str] = Counter()
     losses: dict[str, list[int]] = {}
-    for result in passes.run("decide", tasks, "shards decided", out):
+    for result in results:
         of_shard = dict(result)
         for origin, (compared, removed) in of_shard.pop("origins").items():
             before = losses.get(origin, (0, 0))

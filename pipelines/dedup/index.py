@@ -7,6 +7,7 @@ import numpy as np
 
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.minhash import bucket_keys
+from pipelines.dedup.parts import Part
 
 RECORD = np.dtype(
     [
@@ -27,7 +28,8 @@ class Unit:
     """One shard of documents with its index, the files `<index>.records.npy` and `<index>.words.npy`.
 
     `number`: among all shards of all corpora compared; `corpus`: 0 the earliest, its documents rank before all others;
-    `first`: ordinal of its first record; `fixed`: its records are kept documents of an earlier corpus.
+    `first`: ordinal of its first record; `fixed`: its records are kept documents of an earlier corpus; `part`: the part
+    of its texts that is compared.
     """
 
     number: int
@@ -36,6 +38,7 @@ class Unit:
     fixed: bool
     documents: Path
     index: Path
+    part: Part = "text"
 
     def records(self) -> np.ndarray:
         """RECORD [documents], in the order of rows, memory-mapped."""
@@ -51,6 +54,11 @@ def save(index: Path, records: np.ndarray, words: np.ndarray) -> None:
     index.parent.mkdir(parents=True, exist_ok=True)
     np.save(_file(index, "records"), records)
     np.save(_file(index, "words"), words)
+
+
+def load(index: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Records and band words of an index, read from disk where they are touched."""
+    return _load(index, "records"), _load(index, "words")
 
 
 def save_run(run: Path, words: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from pipelines.dedup.options import DedupOptions
 COMPARABLE = ("ngram", "num_bands", "rows_per_band", "seed")
 """Fields in which corpora must agree so that their stored signatures can be compared."""
 
-PASSAGE_OPTIONS = ("min_passage_words", "max_line_documents")
+LATER_OPTIONS = ("min_passage_words", "max_line_documents", "first_prompts")
 
 
 class DedupError(UserError, RuntimeError):
@@ -55,7 +55,7 @@ def stage(name: str, section: DedupSection, inputs: DedupInputs[Stage]) -> Stage
     for earlier in section.against:
         _require_comparable(section, earlier, inputs.against[earlier].dedup)
     # Keys of results are older than options that are not used.
-    unused = [name for name in PASSAGE_OPTIONS if getattr(section, name) is None]
+    unused = [name for name in LATER_OPTIONS if not getattr(section, name)]
     params = {name: value for name, value in section.as_params().items() if name not in unused}
     return Stage("dedup", name, 4, params, inputs.named(), partial(_dedup, name, section))
 
@@ -103,14 +103,19 @@ def _dedup(name: str, section: DedupSection, context: StageContext, artifacts: M
     documents = shard_paths(inputs.source.path, "documents")
     filtered = shard_paths(inputs.filter.path, "filtered")
     shards = [NewShard(*files) for files in zip(documents, filtered, strict=True)]
-    clustering = cluster_shards(options, shards, earlier, StagePasses(context), context.out)
+    passes = StagePasses(context)
+    clustering = cluster_shards(options, shards, earlier, passes, context.out, first_prompts=section.first_prompts)
     _guard(name, section, options, context, clustering)
     return {f"data/{count}": value for count, value in clustering.counts.items()}
 
 
 def _indexed(corpus: Deduplicated[Artifact]) -> list[EarlierShard]:
-    indexes = corpus.dedup.path / "index"
-    return [EarlierShard(file, indexes / file.stem) for file in shard_paths(corpus.source.path, "documents")]
+    indexes, prompts = (corpus.dedup.path / name for name in ("index", "prompts"))
+    has_prompts = prompts.is_dir()
+    return [
+        EarlierShard(file, indexes / file.stem, prompts / file.stem if has_prompts else None)
+        for file in shard_paths(corpus.source.path, "documents")
+    ]
 
 
 def _guard(

@@ -73,5 +73,5 @@ def _adapter_mistakes(lora: LoraSection, config: ArcticConfig) -> Iterator[str]:
         yield f'lora.targets = {lora.targets}: the model has no experts. Remove "experts".'
 
 
-CHAT_KINDS = ("chat", "text_to_sql_chat")
+CHAT_KINDS = ("chat", "text_to_sql_chat", "docstring_chat", "code_chat")
 """Kinds of input whose documents are conversations."""

@@ -22,6 +22,8 @@ KINDS: Mapping[str, str] = {
     "ledgers": "pipelines.source.ledgers:Ledgers",
     "annotated": "pipelines.source.annotated:Annotated",
     "text_to_sql_chat": "pipelines.source.text_to_sql.chats:TextToSqlChats",
+    "docstring_chat": "pipelines.source.python.docstring_chats:DocstringChats",
+    "code_chat": "pipelines.source.code_chat.chats:CodeChats",
 }
 """The class of each built-in kind: a dataclass with the fields of its section."""
 

@@ -1,5 +1,6 @@
 """Recipes: mistakes are reported with the path, the value and the remedy."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_every_recipe_of_the_project_loads():
         run, corpora = load_run(path)
         assert run.name == path.stem
         assert set(corpora) >= {name for phase in run.phases for name in phase.weights}
+
+
+def test_recipes_of_public_data_sets_pin_a_revision_and_state_a_licence():
+    addresses = []
+    for path in (ROOT / "corpora").glob("*.toml"):
+        for kind in load_corpus(path).source.inputs:
+            hub = [each for each in getattr(kind, "paths", []) if each.startswith("hf://")]
+            assert not hub or kind.licence, path
+            addresses += hub
+    assert len(addresses) == 2
+    assert all(re.match(r"hf://datasets/[^/@]+/[^/@]+@[0-9a-f]{40}/", address) for address in addresses)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
     schema.DedupSection: (
         "dedup.",
         {
+            "first_prompts": SWITCH,
             "ngram": (*POSITIVE, "1001", Wrong("4", ('dedup.against=["old"]',))),
             "num_bands": (*POSITIVE, "10001", Wrong("8", ('dedup.against=["old"]',))),
             "rows_per_band": ("33", *POSITIVE, Wrong("4", ('dedup.against=["old"]',))),

@@ -105,6 +105,16 @@ ITEMS: Mapping[type[Section], Item] = {
             "seed": SEED,
         },
     ),
+    inputs.DocstringChatInput: Item(
+        "source.inputs",
+        {"kind": '"docstring_chat"', "seed": "1"},
+        {"kind": KIND, "seed": SEED},
+    ),
+    inputs.CodeChatInput: Item(
+        "source.inputs",
+        {"kind": '"code_chat"', "num_tasks": "4", "seed": "1"},
+        {"kind": KIND, "num_tasks": POSITIVE, "seed": SEED},
+    ),
     inputs.AnnotatedInput: Item(
         "source.inputs",
         {"kind": '"annotated"', "corpus": '"old"', "annotation": '"questions"'},

@@ -15,7 +15,8 @@ from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.model import ArcticModel
 from arctic_model.moe.experts import Experts
 from arctic_model.training.lora.experts import LoraExperts
-from arctic_model.training.lora.frozen import FrozenExperts, FrozenLinear, frozen, frozen_product
+from arctic_model.training.lora.frozen import FrozenExperts, FrozenLinear, frozen
+from arctic_model.training.lora.products import adapted_product
 from arctic_model.training.optimization.settings import Lora, LoraTarget
 
 MATRICES: dict[LoraTarget, tuple[str, tuple[str, ...]]] = {
@@ -42,9 +43,9 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
         """The product with the matrix and its adapter."""
-        adapted = F.dropout(x, self.dropout) if self.training and self.dropout else x
-        low = self.lora_A(adapted)
-        return frozen_product(x, self.weight, self.bias) + self.scale * F.linear(low, self.lora_B.weight)
+        mask = F.dropout(torch.ones_like(x), self.dropout) if self.training and self.dropout else None
+        product = adapted_product(x, mask, self.weight, self.lora_A.weight, self.lora_B.weight, self.scale)
+        return product if self.bias is None else product + self.bias
 
 
 class FrozenMLP(nn.Module):

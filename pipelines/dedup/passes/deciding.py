@@ -43,7 +43,7 @@ class DecideShard:
         index.save(folder / "index" / f"{self.number:05d}", remaining, words[is_kept])
         write_shard(largest_clusters([table]), folder / "largest", self.number)
         counts = _counts(table, records, is_kept, copies)
-        return counts | {"origins": _losses(table, documents["origin"])}
+        return counts | {"origins": count_losses(table, documents["origin"])}
 
     def _fates(self, records: np.ndarray) -> np.ndarray:
         """VERDICT of every record: kept and alone, unless a group decided otherwise."""
@@ -71,6 +71,15 @@ def largest_clusters(tables: Sequence[pa.Table]) -> pa.Table:
         sizes.update(zip(ids.to_pylist(), counts.to_pylist(), strict=True))
     largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:CLUSTERS_LISTED]
     return pa.table([[name for name, _ in largest], [size for _, size in largest]], schema=CLUSTERS)
+
+
+def count_losses(table: pa.Table, origins: pa.ChunkedArray) -> dict[str, list[int]]:
+    """Documents that passed the filter, and those of them removed, by origin."""
+    removed = pc.cast(pc.invert(table["keep"]), pa.int64())
+    passed = pa.table({"origin": origins, "removed": removed}).filter(pc.not_equal(table["reason"], "filter"))
+    counts = passed.group_by("origin").aggregate([("removed", "count"), ("removed", "sum")])
+    columns = (counts[name].to_pylist() for name in ("origin", "removed_count", "removed_sum"))
+    return {origin: [compared, gone] for origin, compared, gone in zip(*columns, strict=True)}
 
 
 def _decisions(
@@ -122,12 +131,3 @@ def _counts(table: pa.Table, records: np.ndarray, is_kept: np.ndarray, copies: n
         "dropped_near_duplicate": reasons["near_duplicate"],
         "clusters": int((clusters > 1).sum()),
     }
-
-
-def _losses(table: pa.Table, origins: pa.ChunkedArray) -> dict[str, list[int]]:
-    """Documents that passed the filter, and those of them removed, by origin."""
-    removed = pc.cast(pc.invert(table["keep"]), pa.int64())
-    passed = pa.table({"origin": origins, "removed": removed}).filter(pc.not_equal(table["reason"], "filter"))
-    counts = passed.group_by("origin").aggregate([("removed", "count"), ("removed", "sum")])
-    columns = (counts[name].to_pylist() for name in ("origin", "removed_count", "removed_sum"))
-    return {origin: [compared, gone] for origin, compared, gone in zip(*columns, strict=True)}

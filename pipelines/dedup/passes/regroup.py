@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.dedup.index import RECORD, Unit
 from pipelines.dedup.minhash import portions, shingle
+from pipelines.dedup.parts import COLUMNS, Part, compared_texts
 from pipelines.dedup.passes.buckets import bucket_starts, load_rows, save_rows
 from pipelines.dedup.passes.groups import Groups
 
@@ -48,7 +49,9 @@ class GatherUnit:
             members[name] = every_record[name][positions]
         (folder / "members").mkdir()
         stem = folder / "members" / f"{self.unit.number:05d}"
-        members["set_size"] = write_sets(self.unit.documents, members["row"], self.ngram, stem.with_suffix(".sets"))
+        members["set_size"] = write_sets(
+            self.unit.documents, members["row"], self.ngram, stem.with_suffix(".sets"), self.unit.part
+        )
         members["set_start"] = np.cumsum(members["set_size"]) - members["set_size"]
         order = np.argsort(members["group"], kind="stable")
         np.save(stem.with_suffix(".npy"), members[order])
@@ -75,11 +78,11 @@ class RouteRange:
         return {}
 
 
-def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path) -> list[int]:
+def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path, part: Part = "text") -> list[int]:
     """Write the shingle sets of the texts in `rows`, ascending, one after the other; returns their sizes."""
     sizes = []
     with path.open("wb") as file:
-        for texts in _texts(documents, rows):
+        for texts in _texts(documents, rows, part):
             for start, stop in portions(texts):
                 shingles = shingle(texts.slice(start, stop - start), ngram)
                 for hashes in np.split(shingles.hashes, np.cumsum(shingles.counts)[:-1]):
@@ -90,7 +93,7 @@ def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path) -> lis
     return sizes
 
 
-def _texts(documents: Path, rows: np.ndarray) -> Iterator[pa.LargeStringArray]:
+def _texts(documents: Path, rows: np.ndarray, part: Part) -> Iterator[pa.LargeStringArray]:
     """Texts in `rows`, ascending, by row group; row groups that hold none of them are not read."""
     if not len(rows):
         return
@@ -100,6 +103,6 @@ def _texts(documents: Path, rows: np.ndarray) -> Iterator[pa.LargeStringArray]:
         after = first + file.metadata.row_group(number).num_rows
         here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, after)].astype(np.int64) - first
         if len(here):
-            texts = file.read_row_group(number, columns=["text"])["text"]
-            yield texts.take(pa.array(here)).combine_chunks()
+            found = file.read_row_group(number, columns=COLUMNS[part]).take(pa.array(here))
+            yield compared_texts(found.combine_chunks().to_batches()[0], part)
         first = after

@@ -14,6 +14,7 @@ from pipelines.dedup import index
 from pipelines.dedup.index import RECORD
 from pipelines.dedup.minhash import band_words, portions, shingle, signatures
 from pipelines.dedup.options import DedupOptions
+from pipelines.dedup.parts import COLUMNS, Part, compared_texts
 
 COPY = np.dtype([("row", "u4"), ("record", "u4"), ("length", "i8")])
 """An exact duplicate inside its shard: its row, the number of its representative's record, bytes of its text."""
@@ -27,17 +28,19 @@ class SignShard:
     options: DedupOptions
     documents: Path
     filtered: Path
+    part: Part = "text"
 
     def run(self, folder: Path) -> Mapping[str, int]:
-        passed = read_table(self.filtered, columns=["keep", "quality"])
+        passed = read_table(self.filtered)
         rows = np.flatnonzero(passed["keep"].to_numpy())
         records = np.zeros(len(rows), RECORD)
-        records["row"], records["size"] = rows, 1
+        records["row"] = rows
+        records["size"] = passed["size"].to_numpy()[rows] if "size" in passed.column_names else 1
         records["quality"] = passed["quality"].to_numpy()[rows]
         records["doc_id"] = index.doc_ids(self.documents)[rows]
         words = np.empty((len(rows), self.options.num_bands), np.uint64)
         done = 0
-        for texts in _passed_texts(self.documents, passed["keep"].combine_chunks()):
+        for texts in _passed_texts(self.documents, passed["keep"].combine_chunks(), self.part):
             part = slice(done, done + len(texts))
             records["length"][part] = pc.binary_length(texts).to_numpy()
             shingles = shingle(texts, self.options.ngram)
@@ -45,6 +48,8 @@ class SignShard:
             signed = signatures(shingles, self.options.num_bands * self.options.rows_per_band, self.options.seed)
             words[part] = band_words(signed, self.options.num_bands)
             done += len(texts)
+        if "length" in passed.column_names:
+            records["length"] = passed["length"].to_numpy()[rows]
         self._write(folder, records, words)
         return {"documents": len(records), "bytes": int(records["length"].sum())}
 
@@ -56,7 +61,7 @@ class SignShard:
         copies = np.zeros(int((~alone).sum()), COPY)
         copies["row"], copies["length"] = records["row"][~alone], records["length"][~alone]
         copies["record"] = (np.cumsum(alone) - 1)[stands[~alone]]
-        records["size"] = np.bincount(stands, minlength=len(records))
+        records["size"] = np.bincount(stands, records["size"], minlength=len(records))
         index.save(folder / "index" / name, records[alone], words[alone])
         index.save_run(folder / "runs" / name, words[alone])
         (folder / "copies").mkdir()
@@ -76,11 +81,11 @@ class SortIndex:
         return {"documents": len(words)}
 
 
-def _passed_texts(documents: Path, keep: pa.BooleanArray) -> Iterator[pa.LargeStringArray]:
+def _passed_texts(documents: Path, keep: pa.BooleanArray, part: Part) -> Iterator[pa.LargeStringArray]:
     """Texts that passed the filter, in order, a portion at a time."""
     row = 0
-    for batch in ParquetFile(documents).iter_batches(READ_BATCH_ROWS, columns=["text"]):
-        texts = batch["text"].filter(keep.slice(row, batch.num_rows))
+    for batch in ParquetFile(documents).iter_batches(READ_BATCH_ROWS, columns=COLUMNS[part]):
+        texts = compared_texts(batch.filter(keep.slice(row, batch.num_rows)), part)
         row += batch.num_rows
         for start, stop in portions(texts):
             yield texts.slice(start, stop - start)

@@ -1,8 +1,5 @@
 """The standard library's documentation as a small crawl: pydoc's pages in WARC files."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +8,7 @@ from typing import Any
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
+from pipelines.source.python.isolated import run_isolated
 from pipelines.source.python.standard_library import module_names, pin_library
 from pipelines.source.web.warc.responses import write_responses
 from pipelines.source.web.warc_files import read_pages
@@ -19,7 +17,6 @@ NUM_WARC_FILES = 8
 PAGE_DATE = "1970-01-01T00:00:00Z"
 """WARC-Date of rendered pages: their content has no date, and a clock would make every build another one."""
 RENDERER = Path(__file__).resolve().with_name("render_pydoc.py")
-RENDER_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def write_pages(modules: Sequence[str], path: Path) -> int:
 
     Returns how many of them cannot be imported here.
     """
-    results = [json.loads(line) for line in _render(modules).splitlines()]
+    results = run_isolated(RENDERER, modules)
     pages = [(page_url(result["module"]), result["html"].encode()) for result in results if "html" in result]
     write_responses(pages, path, PAGE_DATE)
     return len(results) - len(pages)
@@ -69,23 +66,3 @@ def write_pages(modules: Sequence[str], path: Path) -> int:
 def page_url(module: str) -> str:
     """URL that a module's page would have on pydoc's own server."""
     return f"http://pydoc.invalid/{module}.html"
-
-
-def _render(modules: Sequence[str]) -> str:
-    """The renderer's output, from a process whose environment is the same everywhere."""
-    environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/nonexistent", "PATH": "/usr/bin"}
-    # -P and -S rather than -I, which would ignore PYTHONHASHSEED.
-    command = [sys.executable, "-s", "-S", "-P", "-X", "utf8", str(RENDERER)]
-    finished = subprocess.run(
-        command,
-        input="\n".join(modules),
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        encoding="utf-8",
-        timeout=RENDER_TIMEOUT_S,
-        check=False,
-    )
-    if finished.returncode:
-        raise RuntimeError(f"pydoc pages: {RENDERER.name} ended with {finished.returncode}: {finished.stderr[-500:]}")
-    return finished.stdout

@@ -61,7 +61,10 @@ def test_the_bytes_do_not_depend_on_the_size_of_batches(
     assert made.metrics == reference.metrics
 
 
-@pytest.mark.parametrize("section", [DedupSection(), DedupSection(min_passage_words=10, max_line_documents=1)])
+@pytest.mark.parametrize(
+    "section",
+    [DedupSection(), DedupSection(min_passage_words=10, max_line_documents=1), DedupSection(first_prompts=True)],
+)
 def test_an_attempt_that_dies_anywhere_is_gone_on_with(deduplicate, texts, tmp_path, monkeypatch, section):
     """The tenth part of all tasks is done in each attempt; the state of the previous one is reused."""
     shards = dealt(corpus(texts), 3, 0)

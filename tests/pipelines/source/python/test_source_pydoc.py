@@ -1,6 +1,5 @@
 """pydoc's pages as a crawl: the same bytes twice, nothing of the machine in them, read like any WARC file."""
 
-import json
 import shutil
 import sys
 import tempfile
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.source.python import pydoc_pages
+from pipelines.source.python.isolated import run_isolated
 from pipelines.source.python.pydoc_pages import module_shards, page_url, write_pages
 from pipelines.source.python.standard_library import module_names
 from pipelines.source.web.pages import page_document
@@ -71,14 +71,14 @@ def test_modules_are_the_public_and_private_library_without_tests_and_windows():
 
 def test_a_renderer_that_fails_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(pydoc_pages, "RENDERER", tmp_path / "missing.py")
-    with pytest.raises(RuntimeError, match=r"pydoc pages: missing\.py ended with 2"):
+    with pytest.raises(RuntimeError, match=r"missing\.py ended with 2"):
         write_pages(["json"], tmp_path / "x.warc.gz")
 
 
 def test_the_renderer_speaks_one_json_line_a_module():
-    lines = pydoc_pages._render(["bisect", "no_such_module_anywhere"]).splitlines()
-    assert [json.loads(line)["module"] for line in lines] == ["bisect", "no_such_module_anywhere"]
-    assert "error" in json.loads(lines[1])
+    lines = run_isolated(pydoc_pages.RENDERER, ["bisect", "no_such_module_anywhere"])
+    assert [line["module"] for line in lines] == ["bisect", "no_such_module_anywhere"]
+    assert "error" in lines[1]
 
 
 def test_every_page_can_be_read_by_its_range_alone(pages):

@@ -1,0 +1,1 @@
+"""Short programming tasks as conversations, whose answers were executed."""
