@@ -56,6 +56,17 @@ def swiglu_backward(
     )
 
 
+def quantized_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """See `operators.quantized_rows`."""
+    matrix = matrix.contiguous()
+    values = torch.empty_like(matrix, dtype=torch.float8_e4m3fn)
+    scales = torch.empty(*matrix.shape[:-1], 1, dtype=torch.float32, device=matrix.device)
+    width = matrix.shape[-1]
+    block = min(VOCABULARY_BLOCK, triton.next_power_of_2(width))
+    _launch(kernels.quantized_rows, (scales.numel(),), matrix, values, scales, width, BLOCK=block)
+    return values, scales
+
+
 def rotate(parts: list[Tensor], cos: Tensor, sin: Tensor, direction: int, num_rotated: int) -> Tensor:
     """See `operators.rotate`. The elements of a head must lie side by side."""
     batch, length, _, width = parts[0].shape

@@ -101,6 +101,22 @@ def swiglu_backward(
     torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
 
 
+@_operator("(Tensor matrix) -> (Tensor, Tensor)")
+def quantized_rows(matrix: Float[Tensor, "*E M K"]) -> tuple[Tensor, Float[Tensor, "*E M 1"]]:
+    """The matrix in FP8 (e4m3), each row divided by a scale in float32.
+
+    A scale is the least power of two that brings the row within 448, the largest number of e4m3: dividing by it rounds
+    nothing. A row with a number that is not finite has a scale that is not finite either.
+    """
+    wide = matrix.float()
+    # A positive float32 in bits: exponent, then mantissa. The sum carries into the exponent if the mantissa is above
+    # that of 448 = 1.75 * 2**8.
+    largest = wide.abs().amax(dim=-1, keepdim=True)
+    exponent = ((largest.view(torch.int32) + 0x1FFFFF) >> 23) - 8
+    scales = torch.where(largest.isfinite(), (exponent.clamp(1, 254) << 23).view(torch.float32), largest)
+    return (wide / scales).to(torch.float8_e4m3fn), scales
+
+
 @_operator("(Tensor[] parts, Tensor cos, Tensor sin, int direction, int num_rotated) -> Tensor")
 def rotate(
     parts: list[Tensor],

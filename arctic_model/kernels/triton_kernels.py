@@ -52,6 +52,26 @@ def swiglu_backward(
 
 
 @triton.jit
+def quantized_rows(matrix, values, scales, width, BLOCK: tl.constexpr):
+    """A program per row; all are contiguous."""
+    row = tl.program_id(0).to(tl.int64)
+    largest = 0.0
+    for start in range(0, width, BLOCK):
+        column = start + tl.arange(0, BLOCK)
+        x = tl.load(matrix + row * width + column, mask=column < width, other=0.0).to(tl.float32)
+        # `tl.max` drops what is no number; infinity stands for it.
+        x = tl.where(x == x, tl.abs(x), float("inf"))
+        largest = tl.maximum(largest, tl.max(x, axis=0))
+    exponent = ((largest.to(tl.int32, bitcast=True) + 0x1FFFFF) >> 23) - 8
+    scale = (tl.minimum(tl.maximum(exponent, 1), 254) << 23).to(tl.float32, bitcast=True)
+    tl.store(scales + row, tl.where(largest < float("inf"), scale, largest))
+    for start in range(0, width, BLOCK):
+        column = start + tl.arange(0, BLOCK)
+        x = tl.load(matrix + row * width + column, mask=column < width, other=0.0).to(tl.float32)
+        tl.store(values + row * width + column, (x / scale).to(tl.float8e4nv), mask=column < width)
+
+
+@triton.jit
 def rotate(
     part0,
     part1,

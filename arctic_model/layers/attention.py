@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.config import LONGEST_BIAS, ArcticConfig
+from arctic_model.kernels.fp8_products import fp8_linear
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.packed_products import multiply_as_one, rotated_projections
 from arctic_model.layers.rotary import Rotation, rotate
@@ -67,7 +68,7 @@ class LayerCache:
 
 class Attention(nn.Module):
     """Causal self-attention with H query heads and G key-value heads, with or without biases and norms of the heads
-    (`qkv_bias` and `qk_norm` of the config)."""
+    (`qkv_bias` and `qk_norm` of the config). `fp8`: whether to multiply with its matrices in FP8."""
 
     def __init__(self, config: ArcticConfig) -> None:
         super().__init__()
@@ -77,6 +78,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.key_size, bias=config.qkv_bias)
         self.o_proj = nn.Linear(config.query_size, config.hidden_size, bias=False)
         self.q_norm, self.k_norm = (_head_norm(config), _head_norm(config))
+        self.fp8 = False
 
     def forward(
         self,
@@ -88,22 +90,29 @@ class Attention(nn.Module):
         """Mixed values of the keys that `mask` shows, those in `cache` included."""
         heads = self._normed(x) if cache is not None and cache.rotates else self._projected(x, rotation)
         mixed = attend(*heads, mask) if cache is None else cache.attend(*heads, mask)
-        output: Tensor = self.o_proj(mixed.flatten(2))
-        return output
+        return self._multiplied(mixed.flatten(2), self.o_proj)
 
     def _projected(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, each [B, T, heads, C]."""
         linears = (self.q_proj, self.k_proj, self.v_proj)
         if not x.is_cpu and multiply_as_one(*linears) and isinstance(self.q_norm, nn.Identity):
             weights = (linear.weight for linear in linears)
-            return rotated_projections(x, rotation.cos, rotation.sin, *weights)
+            return rotated_projections(x, rotation.cos, rotation.sin, *weights, fp8=self.fp8)
         queries, keys, values = self._normed(x)
         return rotate(queries, rotation), rotate(keys, rotation), values
 
     def _normed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`_projected` without the rotation."""
-        queries, keys, values = (self._heads(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
+        linears = (self.q_proj, self.k_proj, self.v_proj)
+        queries, keys, values = (self._heads(self._multiplied(x, linear)) for linear in linears)
         return self.q_norm(queries), self.k_norm(keys), values
+
+    def _multiplied(self, x: Tensor, linear: nn.Linear) -> Tensor:
+        if not self.fp8:
+            output: Tensor = linear(x)
+            return output
+        product = fp8_linear(x, linear.weight)
+        return product if linear.bias is None else product + linear.bias
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (-1, self.head_dim))

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.kernels import operators
+from arctic_model.kernels.fp8_products import fp8_product
 
 
 def multiply_as_one(*linears: nn.Module) -> bool:
@@ -26,32 +27,40 @@ def rotated_projections(
     queries: Float[Tensor, "Q D"],
     keys: Float[Tensor, "P D"],
     values: Float[Tensor, "P D"],
+    *,
+    fp8: bool = False,
 ) -> tuple[Float[Tensor, "B T H C"], Float[Tensor, "B T G C"], Float[Tensor, "B T G C"]]:
     """The products of `x` with the three matrices, split into heads, with queries and keys rotated.
 
     Returns:
         Views of one tensor.
     """
-    projected: tuple[Tensor, Tensor, Tensor] = _RotatedProjections.apply(x, cos, sin, queries, keys, values)
+    projected: tuple[Tensor, Tensor, Tensor] = _RotatedProjections.apply(x, cos, sin, fp8, queries, keys, values)
     return projected
 
 
 def packed_swiglu_mlp(
-    rows: Float[Tensor, "N D"], w1: Float[Tensor, "F D"], w2: Float[Tensor, "D F"], w3: Float[Tensor, "F D"]
+    rows: Float[Tensor, "N D"],
+    w1: Float[Tensor, "F D"],
+    w2: Float[Tensor, "D F"],
+    w3: Float[Tensor, "F D"],
+    *,
+    fp8: bool = False,
 ) -> Float[Tensor, "N D"]:
     """`arctic_model.layers.feed_forward.swiglu_mlp` of one MLP."""
-    output: Tensor = _PackedSwiGLU.apply(rows, w1, w2, w3)
+    output: Tensor = _PackedSwiGLU.apply(rows, fp8, w1, w2, w3)
     return output
 
 
 class _RotatedProjections(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, queries: Tensor, keys: Tensor, values: Tensor
+        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, fp8: bool, queries: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(x, cos, sin, queries, keys, values)
+        ctx.fp8 = fp8
         width = 2 * cos.shape[-1]
-        heads = (x @ torch.cat([queries, keys, values]).T).unflatten(-1, (-1, width))
+        heads = _product(x, torch.cat([queries, keys, values]).T, fp8).unflatten(-1, (-1, width))
         counts = [len(weight) // width for weight in (queries, keys, values)]
         projected: tuple[Tensor, ...] = operators.rotate([heads], cos, sin, 1, sum(counts[:2])).split(counts, dim=2)
         return projected
@@ -61,30 +70,36 @@ class _RotatedProjections(torch.autograd.Function):
         x, cos, sin, *weights = ctx.saved_tensors
         num_rotated = gradients[0].shape[2] + gradients[1].shape[2]
         gradient = operators.rotate(list(gradients), cos, sin, -1, num_rotated).flatten(2)
-        x_gradient = gradient @ torch.cat(weights) if ctx.needs_input_grad[0] else None
-        needed = any(ctx.needs_input_grad[3:])
-        return x_gradient, None, None, *_gradients(needed, gradient.flatten(0, 1), x.flatten(0, 1), weights)
+        x_gradient = _product(gradient, torch.cat(weights), ctx.fp8) if ctx.needs_input_grad[0] else None
+        needed = any(ctx.needs_input_grad[4:])
+        return x_gradient, None, None, None, *_gradients(needed, gradient.flatten(0, 1), x.flatten(0, 1), weights)
 
 
 class _PackedSwiGLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, w1: Tensor, w2: Tensor, w3: Tensor) -> Tensor:
-        packed = rows @ torch.cat([w1, w3]).T
+    def forward(ctx: Any, rows: Tensor, fp8: bool, w1: Tensor, w2: Tensor, w3: Tensor) -> Tensor:
+        packed = _product(rows, torch.cat([w1, w3]).T, fp8)
         ctx.save_for_backward(rows, packed, w1, w2, w3)
-        return operators.swiglu(*packed.chunk(2, dim=1)) @ w2.T
+        ctx.fp8 = fp8
+        return _product(operators.swiglu(*packed.chunk(2, dim=1)), w2.T, fp8)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, packed, w1, w2, w3 = ctx.saved_tensors
         packed_gradient = torch.empty_like(packed)
-        needs_rows, needs_w1, needs_w2, needs_w3 = ctx.needs_input_grad
+        needs_rows, _, needs_w1, needs_w2, needs_w3 = ctx.needs_input_grad
         inner = packed.new_empty(len(packed), len(w1)) if needs_w2 else None
         (gate, up), (gate_gradient, up_gradient) = packed.chunk(2, dim=1), packed_gradient.chunk(2, dim=1)
-        operators.swiglu_backward(gradient @ w2, gate, up, gate_gradient, up_gradient, inner)
+        inner_gradient = _product(gradient, w2, ctx.fp8)
+        operators.swiglu_backward(inner_gradient, gate, up, gate_gradient, up_gradient, inner)
         w2_gradient = None if inner is None else gradient.T @ inner
         w1_gradient, w3_gradient = _gradients(needs_w1 or needs_w3, packed_gradient, rows, [w1, w3])
-        rows_gradient = packed_gradient @ torch.cat([w1, w3]) if needs_rows else None
-        return rows_gradient, w1_gradient, w2_gradient, w3_gradient
+        rows_gradient = _product(packed_gradient, torch.cat([w1, w3]), ctx.fp8) if needs_rows else None
+        return rows_gradient, None, w1_gradient, w2_gradient, w3_gradient
+
+
+def _product(rows: Tensor, matrix: Tensor, fp8: bool) -> Tensor:
+    return fp8_product(rows, matrix) if fp8 else rows @ matrix
 
 
 def _gradients(needed: bool, outputs: Tensor, inputs: Tensor, weights: list[Tensor]) -> Sequence[Tensor | None]:

@@ -10,6 +10,8 @@ from arctic_model.config import ArcticConfig, ConfigError, require_divisor
 
 Dtype = Literal["float32", "bfloat16"]
 Engine = Literal["deepspeed", "flat"]
+FP8_WIDTH_MULTIPLE = 16
+"""Elements: the kernels read 16 bytes at once."""
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -32,6 +34,8 @@ class ParallelConfig:
     """Workers that split the dense part between them; 0: all of them."""
     dtype: Dtype = "bfloat16"
     gradient_dtype: Dtype = "float32"
+    fp8: bool = False
+    """Whether the layers multiply in FP8."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     """See `arctic_model.layer.ForwardPolicy`."""
@@ -41,7 +45,7 @@ class ParallelConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{{{name}}}: must be at least 1.", **{name: getattr(self, name)})
         require_expert_groups(self.expert_parallel_size, self.num_workers)
-        require_dtypes(self.dtype, self.gradient_dtype, self.zero_stage)
+        require_dtypes(self.dtype, self.gradient_dtype, self.zero_stage, fp8=self.fp8)
         require_engine(self.engine, self.zero_stage, self.shard_group_size)
         require_shard_groups(self.shard_group_size, self.num_workers)
 
@@ -85,6 +89,7 @@ class ParallelConfig:
     def validate(self, model: ArcticConfig) -> None:
         """Raises ConfigError if `model` cannot be trained like this."""
         require_divided_experts(self.expert_parallel_size, model.num_experts)
+        require_fp8_widths(model, fp8=self.fp8)
         if self.sequence_length > model.max_positions:
             raise ConfigError(
                 "{sequence_length} is more than {max_positions}. Shorten the sequences or raise max_positions.",
@@ -138,8 +143,14 @@ def require_divided_experts(expert_parallel_size: int, num_experts: int) -> None
     require_divisor(expert_parallel_size=expert_parallel_size, num_experts=num_experts)
 
 
-def require_dtypes(dtype: Dtype, gradient_dtype: Dtype, zero_stage: int) -> None:
-    """Raises ConfigError if weights and gradients of these dtypes cannot be trained."""
+def require_dtypes(dtype: Dtype, gradient_dtype: Dtype, zero_stage: int, *, fp8: bool = False) -> None:
+    """Raises ConfigError if weights, gradients and products of these dtypes cannot be trained."""
+    if fp8 and dtype != "bfloat16":
+        raise ConfigError(
+            '{fp8} with {dtype}: products in FP8 have results in bfloat16. Set dtype = "bfloat16", or remove fp8.',
+            fp8=fp8,
+            dtype=dtype,
+        )
     if dtype == "bfloat16" and zero_stage == 0:
         raise ConfigError(
             "{zero_stage} with {dtype} has no float32 master weights. Set zero_stage = 1.",
@@ -153,3 +164,17 @@ def require_dtypes(dtype: Dtype, gradient_dtype: Dtype, zero_stage: int) -> None
             gradient_dtype=gradient_dtype,
             dtype=dtype,
         )
+
+
+def require_fp8_widths(model: ArcticConfig, *, fp8: bool) -> None:
+    """Raises ConfigError if a matrix of the layers has a width that products in FP8 refuse."""
+    sizes = {"hidden_size": model.hidden_size, "dense_size": model.mlp_size}
+    if model.num_experts:
+        sizes["expert_size"] = model.expert_size
+    rule = f"products in FP8 take widths that are multiples of {FP8_WIDTH_MULTIPLE}. Change it, or remove fp8."
+    for name, width in sizes.items() if fp8 else ():
+        if width % FP8_WIDTH_MULTIPLE:
+            raise ConfigError(f"{{fp8}} with {{{name}}}: {rule}", fp8=fp8, **{name: width})
+    if fp8 and model.key_size % FP8_WIDTH_MULTIPLE:
+        heads = {"num_kv_heads": model.num_kv_heads, "head_size": model.head_dim}
+        raise ConfigError(f"{{fp8}} with {{num_kv_heads}} and {{head_size}}: {rule}", fp8=fp8, **heads)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_iter, tree_map
 
 from arctic_model.kernels import operators
+from arctic_model.kernels.grouped_products import up_projection
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training.losses.objective import Scale, training_loss
@@ -20,6 +21,7 @@ BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 """Largest error as a share of the largest value."""
 MODEL_BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 """Error of a gradient as a share of its norm. In bfloat16 a token may choose another expert."""
+FP8_CAPABILITIES = {(9, 0)}
 LOSS_BOUND = 0.01
 
 
@@ -46,6 +48,7 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, ...]]:
         "rms_norm": (x, weight, 1e-5),
         "rms_norm_backward": (torch.randn(300, 640).to(dtype), x, weight, scale),
         "swiglu": (gate, up),
+        "quantized_rows": (x,),
         "rotate": (heads, angles.cos(), angles.sin(), -1, 24),
         **rows_of_tokens(dtype),
     }
@@ -69,6 +72,19 @@ def operator_errors(dtype: torch.dtype, device: torch.device) -> dict[str, float
         found[name] = error(operator(*moved), operator(*wide))
     for name, written in (("swiglu_backward", swiglu_backward), ("softmax_residual", softmax_residual)):
         found[name] = written(dtype, device)
+    return found
+
+
+def fp8_errors(device: torch.device) -> dict[str, float]:
+    """Of products of all rows and of groups, against the numbers that a CPU rounds to; nothing on GPUs without them."""
+    if device.type == "cuda" and torch.cuda.get_device_capability() not in FP8_CAPABILITIES:
+        return {}
+    rows, matrices = torch.randn(300, 640).bfloat16(), torch.randn(3, 640, 1104).bfloat16()
+    ends = torch.tensor([100, 100, 300], dtype=torch.int32)
+    found = {}
+    for name, matrix, groups in (("all rows", matrices[0], None), ("groups", matrices, ends)):
+        inputs = [each if each is None else each.to(device) for each in (rows, matrix.mT.contiguous().mT, groups)]
+        found[name] = error(up_projection(*inputs, fp8=True), up_projection(rows, matrix, groups, fp8=True))
     return found
 
 
@@ -124,6 +140,9 @@ def main() -> None:
             raise SystemExit(f"{worst} in {name} is wrong: {found[name]['operators']}")
         if found[name]["model"]["gradient"] > MODEL_BOUNDS[dtype] or found[name]["model"]["loss"] > LOSS_BOUND:
             raise SystemExit(f"the model in {name} is wrong: {found[name]['model']}")
+    found["fp8"] = fp8_errors(given.device)
+    if max(found["fp8"].values(), default=0.0) > BOUNDS[torch.bfloat16]:
+        raise SystemExit(f"products in FP8 are wrong: {found['fp8']}")
     finish(**found)
 
 

@@ -1,14 +1,15 @@
 """Whole optimizer steps of one contender: tokens/s, MFU, memory; of ours also a trace of the GPU.
 
     flat       the product's own step: the flat engine with its norm, clipping and float32 sums of gradients
+    fp8        the same with the layers' products in FP8
     fused      the model as it is trained: the operators of arctic_model.kernels.operators by their kernels
     eager      the same model with torch's own operations instead
     compiled   the latter, with attention, dense MLP and norms of each layer by torch.compile
     dense      fused, with one MLP as wide as all that a token passes through
     mixtral    Hugging Face's Mixtral with grouped_mm: the same number and width of experts, no dense MLP
 
-All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step. All but flat add
-gradients up in bfloat16.
+All train in bfloat16 with AdamW on float32 weights, several passes of 4 x 4,096 random tokens a step. All but flat and
+fp8 add gradients up in bfloat16. MFU is a share of the peak in bfloat16.
 """
 
 import sys
@@ -34,6 +35,7 @@ from arctic_model.training.losses.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization.settings import Optimization
 
 SEQUENCES, PASSES, STEPS, WARM_UP = 4, 4, 4, 2
+BY_ENGINE = ("flat", "fp8")
 Loss = Callable[[Batch], Tensor]
 
 
@@ -110,10 +112,10 @@ class Trainer:
 class EngineTrainer:
     """The flat engine as one worker."""
 
-    def __init__(self, config: ArcticConfig, batches: Sequence[Batch]) -> None:
+    def __init__(self, config: ArcticConfig, batches: Sequence[Batch], *, fp8: bool) -> None:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-        self.settings = Optimization(engine="flat", dtype="bfloat16", optimizer="adamw")
+        self.settings = Optimization(engine="flat", dtype="bfloat16", optimizer="adamw", fp8=fp8)
         self.engine = Engine(config, self.settings, 1, len(batches), training_loss)
         load = torch.full((len(config.moe_layers), config.num_experts), 0.1, device=self.engine.device)
         count = float(sum(given.ids.numel() for given in batches))
@@ -201,7 +203,9 @@ def main() -> None:
     batches = [batch(config, sequences, given.device, seed) for seed in range(passes)]
     with torch_operators() if name in ("eager", "compiled") else nullcontext():
         trainer: Trainer | EngineTrainer = (
-            EngineTrainer(config, batches) if name == "flat" else Trainer(*contender(name, config, given), batches)
+            EngineTrainer(config, batches, fp8=name == "fp8")
+            if name in BY_ENGINE
+            else Trainer(*contender(name, config, given), batches)
         )
         found: dict[str, Any] = measured(trainer, given.device, steps)
         if isinstance(trainer, Trainer) and name == "fused":
@@ -215,7 +219,7 @@ def main() -> None:
         if name == "fused":
             found["mfu_ceiling_of_a_pass"] = roofline(config, gpu, sequences).mfu
     if not given.dry and name != "mixtral":
-        found |= memory(config, sequences, by_engine=name == "flat")
+        found |= memory(config, sequences, by_engine=name in BY_ENGINE)
     finish(**found)
 
 

@@ -128,6 +128,8 @@ class FinetuneSection(Section):
         if self.lora:
             # Muon is made for matrices that map hidden states to hidden states, and the routers are frozen.
             changes |= {"optimizer": "adamw", "balance_bias_rate": 0.0, "freeze": [], "keep_weights_every_steps": 0}
+            # Frozen matrices are multiplied in the dtype of the adapters.
+            changes["fp8"] = False
         if self.global_batch_sequences is not None:
             changes["global_batch_sequences"] = self.global_batch_sequences
         return TrainSection.model_validate({**train.as_params(), **changes})

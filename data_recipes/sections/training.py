@@ -143,6 +143,10 @@ class TrainSection(Section):
     gradient_dtype: Literal["float32", "bfloat16"] = "float32"
     """Data type in which gradients are summed over the passes of a step and over workers. bfloat16 halves the traffic
     but loses up to half of a sum that 1,024 workers agree on."""
+    fp8: bool = False
+    """Whether attention, dense MLP and experts multiply in FP8 (e4m3) with a scale per row, forward and for the
+    gradients of inputs; everything else stays in bfloat16. Needs `dtype = "bfloat16"`, layers whose widths are
+    multiples of 16, and H100 or H200 GPUs. CPUs round to the same numbers, only slower."""
     engine: Literal["deepspeed", "flat"] = "deepspeed"
     """Engine that holds and reduces gradients: DeepSpeed, or flat buffers that are reduced layer by layer during
     backward. Both write the same checkpoints."""

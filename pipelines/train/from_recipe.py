@@ -132,6 +132,7 @@ def parallel_config(section: TrainSection, sequence_length: int, *, fewest: bool
         shard_group_size=section.shard_group_size,
         dtype=section.dtype,
         gradient_dtype=section.gradient_dtype,
+        fp8=section.fp8,
         optimizer=section.optimizer,
         activation_checkpointing=section.activation_checkpointing,
     )

@@ -14,6 +14,9 @@ from arctic_model.training.spikes import SpikePolicy
 from infra.resources import Demand
 from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
 
+FP8_CAPABILITIES = {(9, 0)}
+"""Compute capabilities on which torch has `_scaled_grouped_mm` for e4m3 with a scale per row."""
+
 
 @dataclass(frozen=True)
 class WorkerGroup:
@@ -164,6 +167,7 @@ def parallel_config(job: TrainJob, segment: Segment, num_workers: int) -> Parall
         shard_group_size=settings.shard_group_size,
         dtype=settings.dtype,
         gradient_dtype=settings.gradient_dtype,
+        fp8=settings.fp8,
         optimizer=settings.optimizer,
         activation_checkpointing=settings.activation_checkpointing,
     )
@@ -184,14 +188,22 @@ class TokenCounts:
         return {**record, "tokens_by_corpus": {corpus: count * plan.sequence_length for corpus, count in read.items()}}
 
 
-def require_gpus(group: WorkerGroup) -> None:
-    """Check that torch sees the GPUs that a worker is to have. Raises ValueError with the remedy."""
-    if not group.gpus_per_worker:
+def require_gpus(job: TrainJob) -> None:
+    """Check that torch sees the GPUs that a worker is to have, and that they multiply as the job asks. Raises
+    ValueError with the remedy."""
+    if not job.group.gpus_per_worker:
         return
     import torch
 
     if not torch.cuda.is_available():
         raise ValueError(
-            f"train.gpus_per_worker = {group.gpus_per_worker:g}, but torch {torch.__version__} sees no GPU on "
+            f"train.gpus_per_worker = {job.group.gpus_per_worker:g}, but torch {torch.__version__} sees no GPU on "
             f"{socket.gethostname()}. Set gpus_per_worker to 0, or install the driver and torch's build for CUDA."
+        )
+    capability = torch.cuda.get_device_capability()
+    if any(segment.optimization.fp8 for segment in job.segments) and capability not in FP8_CAPABILITIES:
+        raise ValueError(
+            f"train.fp8 = true, but {torch.cuda.get_device_name()} on {socket.gethostname()} has compute capability "
+            f"{'.'.join(map(str, capability))}: torch multiplies the rows of experts in FP8 on 9.0 (H100, H200) only. "
+            "Set fp8 to false, or train on such GPUs."
         )

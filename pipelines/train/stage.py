@@ -43,6 +43,8 @@ GUARD = {"spike_factor", "spike_window_steps", "max_skipped_steps"}
 have decided otherwise about a step that is taken."""
 SCHEDULED = {"schedule", "warmup_tokens", "decay_fraction"}
 """Params of a phase that come from its schedule, in tokens."""
+NAMED_IF_SET = {"freeze", "fp8"}
+"""Fields whose default is how every run was trained before they existed."""
 OF_MUON = {"embedding_lr_factor", "head_lr_factor", "gate_lr_factor", "norm_lr_factor"}
 """Fields that have no effect with AdamW."""
 FINAL_STEPS = 50
@@ -121,10 +123,10 @@ def _params(settings: Sequence[SegmentSettings]) -> dict[str, Any]:
 
 
 def key_params(section: TrainSection) -> dict[str, Any]:
-    """The part of `[train]` that decides the result, except the schedule. Parts to freeze are named only if there are
-    any."""
+    """The part of `[train]` that decides the result, except the schedule; fields of `NAMED_IF_SET` only if they are
+    set."""
     params = {name: value for name, value in _all_params(section).items() if name not in GUARD}
-    return params if section.freeze else {name: value for name, value in params.items() if name != "freeze"}
+    return {name: value for name, value in params.items() if value or name not in NAMED_IF_SET}
 
 
 def _all_params(section: TrainSection) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def train_job(job: TrainJob, context: StageContext) -> Metrics:
     from pipelines.train.workers.launch import launch
 
     if not context.parallel:
-        require_gpus(job.group)
+        require_gpus(job)
     require_decisions(job)
     launch(job, context)
     keep(job.folder, job.checkpoints.keep_every)

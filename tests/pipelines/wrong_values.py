@@ -343,6 +343,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong('"bfloat16"', ("train.zero_stage=0",), "train.zero_stage = 0 with train.dtype = 'bfloat16'"),
             ),
             "gradient_dtype": (*CHOICE, '"bfloat16"'),
+            "fp8": ("1", Wrong("true", ('train.dtype="float32"',), "train.fp8 = True with train.dtype = 'float32'")),
             "engine": CHOICE,
             "deterministic": ('"yes"', "1"),
             "nccl_max_ctas": (*COUNT, "65"),

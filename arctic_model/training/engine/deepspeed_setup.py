@@ -119,7 +119,7 @@ def partitions(zero: Any) -> Iterator[tuple[Tensor, Partition]]:
 
 
 def _deepspeed_config(settings: Optimization, num_micro_batches: int, model: nn.Module) -> dict[str, Any]:
-    require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage)
+    require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage, fp8=settings.fp8)
     zero: dict[str, Any] = {"stage": settings.zero_stage, "overlap_comm": False}
     if settings.zero_stage:
         num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -12,8 +12,16 @@ from torch import Tensor, nn
 from arctic_model.checkpoint.tensors.names import WEIGHT, ParameterSlice, is_expert, unstacked
 from arctic_model.checkpoint.writing import Layout, layout
 from arctic_model.config import ArcticConfig
+from arctic_model.layers.attention import Attention
+from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.model import ArcticModel
-from arctic_model.sizing.parallel import require_divided_experts, require_dtypes, require_engine
+from arctic_model.moe.experts import Experts
+from arctic_model.sizing.parallel import (
+    require_divided_experts,
+    require_dtypes,
+    require_engine,
+    require_fp8_widths,
+)
 from arctic_model.training.engine.backend import Backend, even_part
 from arctic_model.training.lora.adapters import add_adapters, draw_adapter, is_adapter
 from arctic_model.training.lora.frozen import fp8_matrices
@@ -44,7 +52,8 @@ class Engine:
         *,
         drawn: bool = True,
     ) -> None:
-        require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage)
+        require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage, fp8=settings.fp8)
+        require_fp8_widths(config, fp8=settings.fp8)
         require_engine(settings.engine, settings.zero_stage, settings.shard_group_size)
         require_divided_experts(expert_parallel_size, config.num_experts)
         self._settings = settings
@@ -56,6 +65,9 @@ class Engine:
             if settings.tuning.lora:
                 add_adapters(self.model, settings.tuning.lora)
                 _narrow_frozen(self.model, getattr(torch, settings.dtype))
+        for module in self.model.modules():
+            if isinstance(module, Attention | DenseMLP | Experts):
+                module.fp8 = settings.fp8
         for _, parameter in self._frozen_parameters():
             parameter.requires_grad_(False)
         self._backend.adopt(self.model, loss)

@@ -114,6 +114,8 @@ class Optimization:
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype in which gradients accumulate, over micro-batches and over workers."""
+    fp8: bool = False
+    """Whether the layers multiply in FP8, see `arctic_model.kernels.fp8_products`."""
     engine: Literal["deepspeed", "flat"] = "deepspeed"
     """Who holds and reduces gradients, see `arctic_model.training.engine`."""
     zero_stage: Literal[0, 1, 2, 3] = 1

@@ -74,7 +74,7 @@ def work(job: TrainJob, context: StageContext, started: float) -> None:
     clock = AttemptClock(job.folder, world, started)
     with Heartbeat(job.folder / "heartbeats", rank, world, None if rank else clock.write) as heartbeat:
         try:
-            require_gpus(job.group)
+            require_gpus(job)
             with (
                 Prefetched(PhaseBatches(job, rank, world), job.last_step) as batches,
                 closing(ContextObserver(job, context, clock)) as observer,

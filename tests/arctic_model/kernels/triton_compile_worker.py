@@ -11,6 +11,7 @@ SIGNATURES: dict[str, tuple[list[str], dict[str, int | bool]]] = {
     "swiglu": ([HALF] * 3 + ["i32"] * 3, {"BLOCK": 1024}),
     "swiglu_backward": ([HALF] * 6 + ["i32"] * 6, {"HAS_INNER": True, "BLOCK": 1024}),
     "rotate": ([HALF] * 3 + [FLOAT] * 2 + [HALF] + ["i32"] * 12, {"HEADS": 32, "HALF": 32}),
+    "quantized_rows": ([HALF, "*fp8e4nv", FLOAT, "i32"], {"BLOCK": 4096}),
     "rows_of_assignments": ([INT] * 3 + ["i32"] * 2, {"TOP_K": 2, "BLOCK": 1024}),
     "weighted_sum": (
         [HALF, INT, FLOAT, HALF, HALF, HALF, "i32", "i32"],
@@ -24,6 +25,7 @@ if __name__ == "__main__":
     for name, (types, constants) in SIGNATURES.items():
         kernel = getattr(kernels, name)
         signature = dict(zip(kernel.arg_names, [*types, *["constexpr"] * len(constants)], strict=True))
-        for capability in CAPABILITIES:
+        # Ampere has no FP8.
+        for capability in CAPABILITIES[1:] if name == "quantized_rows" else CAPABILITIES:
             source = ASTSource(kernel, signature, constants)
             assert compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"], (name, capability)

@@ -69,6 +69,25 @@ def rows_of_tokens(dtype: torch.dtype, num_tokens: int) -> None:
     compare("weighted_sum_backward", torch.randn(num_tokens, 33).to(dtype), rows, weights, tokens, index, True)
 
 
+def quantized(dtype: torch.dtype, rows: int) -> None:
+    """Both round to the nearest number; rows longer than a block too."""
+    for width in (48, on_gpu.VOCABULARY_BLOCK + 16):
+        matrix = torch.randn(2, rows, width) * 10.0 ** torch.randint(-30, 30, (2, rows, 1))
+        matrix[0, :1] = 0
+        (values, scales), (expected, expected_scales) = (
+            module.quantized_rows(matrix.to(dtype)) for module in (on_gpu, operators)
+        )
+        assert torch.equal(scales, expected_scales), "scales of quantized_rows"
+        # Triton's interpreter rounds some numbers in another way: up to a power of two, below the normal ones, and ties,
+        # which bfloat16 has.
+        exact = (torch.frexp(expected.float()).mantissa.abs() != 0.5) & (expected.float().abs() >= 2**-6)
+        exact &= dtype is torch.float32
+        assert torch.equal(values.float()[exact], expected.float()[exact]), "quantized_rows"
+        for bad in (torch.inf, torch.nan) if rows else ():
+            matrix[1, 0, 3] = bad
+            assert not on_gpu.quantized_rows(matrix.to(dtype))[1][1, 0].isfinite()
+
+
 def loss(dtype: torch.dtype, rows: int) -> None:
     """In place, as a GPU computes it."""
     logits = (5 * torch.randn(rows, 70)).to(dtype)
@@ -78,7 +97,7 @@ def loss(dtype: torch.dtype, rows: int) -> None:
     equal("softmax_residual", dtype, (on_gpu.softmax_residual(logits, columns, logits), logits), (expected, residual))
 
 
-CASES: list[Callable[[torch.dtype, int], None]] = [swiglu, rotate, rows_of_tokens, loss]
+CASES: list[Callable[[torch.dtype, int], None]] = [swiglu, rotate, rows_of_tokens, quantized, loss]
 
 if __name__ == "__main__":
     torch.manual_seed(0)
