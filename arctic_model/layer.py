@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from arctic_model.config import ArcticConfig
 from arctic_model.layers.attention import Attention, LayerCache, Mask
 from arctic_model.layers.feed_forward import DenseMLP
-from arctic_model.layers.normalization import RMSNorm
+from arctic_model.layers.normalization import RMSNorm, added, normed
 from arctic_model.layers.rotary import Rotation
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.replicated_moe import new_mixture
@@ -86,13 +86,15 @@ class ArcticLayer(nn.Module):
             capacity_factor: see `ForwardPolicy`.
         """
         moe = self.block_sparse_moe
-        in_flight = moe.start_dispatch(self.post_attention_layernorm(x), capacity_factor)
+        x, for_experts, for_attention = normed(x, self.post_attention_layernorm, self.input_layernorm)
+        in_flight = moe.start_dispatch(for_experts, capacity_factor)
 
-        attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
+        mixed = self.self_attn(for_attention, rotation, mask, cache)
+        attended, for_dense = added(x, mixed, self.residual_layernorm)
 
         in_flight = moe.start_combine(in_flight)
 
-        dense = self.residual_mlp(self.residual_layernorm(attended))
+        dense = self.residual_mlp(for_dense)
 
         return LayerOutput(*moe.wait_combine(in_flight, attended, dense))
 
@@ -118,11 +120,12 @@ class SharedExpertLayer(nn.Module):
         capacity_factor: float = 0.0,
     ) -> LayerOutput:
         """The layer's output, see `ArcticLayer`. The shared expert hides the way to the experts."""
-        attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
-        normed = self.post_attention_layernorm(attended)
+        x, for_attention = normed(x, self.input_layernorm)
+        mixed = self.self_attn(for_attention, rotation, mask, cache)
+        attended, for_mlps = added(x, mixed, self.post_attention_layernorm)
         moe = self.block_sparse_moe
-        in_flight = moe.start_dispatch(normed, capacity_factor)
-        dense = self.residual_mlp(normed)
+        in_flight = moe.start_dispatch(for_mlps, capacity_factor)
+        dense = self.residual_mlp(for_mlps)
         return LayerOutput(*moe.wait_combine(moe.start_combine(in_flight), attended, dense))
 
 
@@ -146,9 +149,11 @@ class MoELayer(nn.Module):
         capacity_factor: float = 0.0,
     ) -> LayerOutput:
         """The layer's output, see `ArcticLayer`. Nothing hides the exchanges."""
-        attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
-        mixed, routing = self.block_sparse_moe.routed(self.post_attention_layernorm(attended), capacity_factor)
-        return LayerOutput(attended + mixed, routing)
+        x, for_attention = normed(x, self.input_layernorm)
+        mixed = self.self_attn(for_attention, rotation, mask, cache)
+        attended, for_experts = added(x, mixed, self.post_attention_layernorm)
+        experts, routing = self.block_sparse_moe.routed(for_experts, capacity_factor)
+        return LayerOutput(attended + experts, routing)
 
 
 class DenseLayer(nn.Module):
@@ -171,8 +176,10 @@ class DenseLayer(nn.Module):
         capacity_factor: float = 0.0,  # noqa: ARG002 - it has no experts
     ) -> LayerOutput:
         """The layer's output, see `ArcticLayer`."""
-        attended = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache)
-        return LayerOutput(attended + self.residual_mlp(self.residual_layernorm(attended)), None)
+        x, for_attention = normed(x, self.input_layernorm)
+        mixed = self.self_attn(for_attention, rotation, mask, cache)
+        attended, for_dense = added(x, mixed, self.residual_layernorm)
+        return LayerOutput(attended + self.residual_mlp(for_dense), None)
 
 
 Layer: TypeAlias = ArcticLayer | SharedExpertLayer | MoELayer | DenseLayer

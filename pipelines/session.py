@@ -20,6 +20,7 @@ from data_recipes import CorpusRecipe
 from data_recipes.sections.curriculum import MixSection
 from infra.artifact import Artifact
 from infra.budget import UNLIMITED, Budget
+from infra.context import Event
 from infra.plan import PlannedStage, require_inputs, select
 from infra.plan import missing_packages as missing_packages_of
 from infra.plan import plan as plan_stages
@@ -29,6 +30,7 @@ from pipelines.errors import OptionError
 from pipelines.evaluate.stage import missing_evaluation_data
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.graph import Graph
+from pipelines.lineage.optimizer_states import ReleasedStates, releasing_stages
 from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.recipes import Recipe, as_recipe
 
@@ -194,7 +196,27 @@ def run_graph(
     with Store(store).writing() as opened:
         planned = plan_graph(graph, opened, until, only).stages
         info = RunInfo(graph.name, graph.lock.as_plain(), {"lock.json": graph.lock.to_json()}, register)
-        return execute(planned, opened, info, address, on_event, budget)
+        return execute(planned, opened, info, address, _releasing(graph, opened, on_event), budget)
+
+
+def _releasing(graph: Graph, store: Store, on_event: "OnEvent | None") -> "OnEvent | None":
+    """`on_event`, before which the optimizer states go that `train.keep_optimizer_states` releases. Raises
+    OptionError."""
+    ids = releasing_stages(graph.lock.run) if graph.lock.run else []
+    if not ids:
+        return on_event
+    if store.remote:
+        raise OptionError(
+            'train.keep_optimizer_states = "last": results in object storage are removed whole only. Set "all".'
+        )
+    released = ReleasedStates(store, graph.stages, ids)
+
+    def both(event: Event) -> None:
+        released(event)
+        if on_event:
+            on_event(event)
+
+    return both
 
 
 def _budget(recipe: Recipe, max_hours: float | None, max_cost: float | None) -> Budget:

@@ -10,6 +10,8 @@ from arctic_model.kernels import triton_kernels as kernels
 
 ROW_BLOCK = 1024
 """Elements of a row that one program reads, unless it needs the whole row."""
+NORM_ROWS = 64
+"""Rows of one program of a norm's backward: 16,384 tokens make two programs for each multiprocessor of an H100."""
 VOCABULARY_BLOCK = 4096
 
 
@@ -24,6 +26,68 @@ def rms_norm_backward(gradient: Tensor, x: Tensor, weight: Tensor, scale: Tensor
         gradient.contiguous(), x, [x.shape[-1]], scale, weight.to(x.dtype), [True, True]
     )
     return x_gradient, weight_gradient.to(weight.dtype)
+
+
+def rms_norms(x: Tensor, weights: list[Tensor], eps: float) -> tuple[list[Tensor], Tensor]:
+    """See `operators.rms_norms`."""
+    _, normed, scale = _norms(x, None, weights, eps)
+    return normed, scale
+
+
+def add_rms_norm(x: Tensor, addend: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """See `operators.add_rms_norm`."""
+    total, [normed], scale = _norms(x, addend, [weight], eps)
+    return total, normed, scale
+
+
+def _norms(x: Tensor, addend: Tensor | None, weights: list[Tensor], eps: float) -> tuple[Tensor, list[Tensor], Tensor]:
+    x, width = x.contiguous(), x.shape[-1]
+    total = x if addend is None else torch.empty_like(x)
+    normed = [torch.empty_like(x) for _ in weights]
+    scale = torch.empty(*x.shape[:-1], 1, dtype=torch.float32, device=x.device)
+    _launch(
+        kernels.rms_norms,
+        (scale.numel(),),
+        x,
+        None if addend is None else addend.contiguous(),
+        *_pair(weights),
+        total,
+        *_pair(normed),
+        scale,
+        width,
+        eps,
+        NUM_NORMS=len(weights),
+        HAS_ADDEND=addend is not None,
+        BLOCK=triton.next_power_of_2(width),
+    )
+    return total, normed, scale
+
+
+def rms_norms_backward(
+    residual: Tensor, gradients: list[Tensor], x: Tensor, weights: list[Tensor], scale: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """See `operators.rms_norms_backward`."""
+    x, width = x.contiguous(), x.shape[-1]
+    x_gradient = torch.empty_like(x)
+    num_programs = triton.cdiv(scale.numel(), NORM_ROWS)
+    parts = torch.empty(num_programs, len(weights), width, dtype=torch.float32, device=x.device)
+    _launch(
+        kernels.rms_norms_backward,
+        (num_programs,),
+        residual.contiguous(),
+        *_pair([gradient.contiguous() for gradient in gradients]),
+        x,
+        *_pair(weights),
+        scale,
+        x_gradient,
+        parts,
+        scale.numel(),
+        width,
+        NUM_NORMS=len(weights),
+        ROWS=NORM_ROWS,
+        BLOCK=triton.next_power_of_2(width),
+    )
+    return x_gradient, [each.to(weight.dtype) for each, weight in zip(parts.sum(0), weights, strict=True)]
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -182,6 +246,11 @@ def softmax_residual(logits: Tensor, columns: Tensor, out: Tensor) -> Tensor:
         BLOCK=VOCABULARY_BLOCK,
     )
     return nll
+
+
+def _pair(tensors: list[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    first, second = (*tensors, None, None)[:2]
+    return first, second
 
 
 def _launch(kernel: Any, grid: tuple[int, ...], *values: Any, **constants: Any) -> None:

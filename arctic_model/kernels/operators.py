@@ -71,6 +71,50 @@ def rms_norm_backward(
     return x_gradient.to(x.dtype), weight_gradient.to(weight.dtype)
 
 
+@_operator("(Tensor x, Tensor[] weights, float eps) -> (Tensor[], Tensor)")
+def rms_norms(
+    x: Float[Tensor, "*batch D"], weights: list[Tensor], eps: float
+) -> tuple[list[Tensor], Float[Tensor, "*batch 1"]]:
+    """`rms_norm` with each of one or two `weights` [D]; they share the scale."""
+    wide = widened(x)
+    _, scale = rms_norm(x, weights[0], eps)
+    return [(wide * scale * weight).to(x.dtype) for weight in weights], scale
+
+
+@_operator("(Tensor x, Tensor addend, Tensor weight, float eps) -> (Tensor, Tensor, Tensor)")
+def add_rms_norm(
+    x: Float[Tensor, "*batch D"], addend: Float[Tensor, "*batch D"], weight: Float[Tensor, " D"], eps: float
+) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"], Float[Tensor, "*batch 1"]]:
+    """`x + addend`, and its `rms_norm`."""
+    total = x + addend
+    return total, *rms_norm(total, weight, eps)
+
+
+@_operator("(Tensor residual, Tensor[] gradients, Tensor x, Tensor[] weights, Tensor scale) -> (Tensor, Tensor[])")
+def rms_norms_backward(
+    residual: Float[Tensor, "*batch D"],
+    gradients: list[Tensor],
+    x: Float[Tensor, "*batch D"],
+    weights: list[Tensor],
+    scale: Float[Tensor, "*batch 1"],
+) -> tuple[Float[Tensor, "*batch D"], list[Tensor]]:
+    """The gradient of `x`, which is read by its norms and beside them, and those of the `weights`.
+
+    Args:
+        residual: gradient of `x` by what reads it beside the norms.
+        gradients: of each norm, in the shape of `x`.
+        x: as in forward, like `weights`.
+        scale: of `rms_norms`.
+    """
+    weight_gradients: list[Tensor] = []
+    # In the order in which autograd meets the readers of `x`: the last one first.
+    for gradient, weight in zip(reversed(gradients), reversed(weights), strict=True):
+        x_gradient, weight_gradient = rms_norm_backward(gradient, x, weight, scale)
+        residual = residual + x_gradient
+        weight_gradients.insert(0, weight_gradient)
+    return residual, weight_gradients
+
+
 @_operator("(Tensor gate, Tensor up) -> Tensor")
 def swiglu(gate: Float[Tensor, "M F"], up: Float[Tensor, "M F"]) -> Float[Tensor, "M F"]:
     """`silu(gate) * up`."""

@@ -9,6 +9,89 @@ import triton.language as tl
 
 
 @triton.jit
+def rms_norms(
+    x,
+    addend,
+    weight0,
+    weight1,
+    total,
+    out0,
+    out1,
+    scales,
+    width,
+    eps,
+    NUM_NORMS: tl.constexpr,
+    HAS_ADDEND: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """A program per row [D] of `x + addend`; all are contiguous."""
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    inside = column < width
+    place = row * width + column
+    values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    if HAS_ADDEND:
+        values += tl.load(addend + place, mask=inside, other=0.0).to(tl.float32)
+        # The norm is that of the sum as it is stored.
+        rounded = values.to(total.dtype.element_ty)
+        tl.store(total + place, rounded, mask=inside)
+        values = rounded.to(tl.float32)
+    scale = tl.rsqrt(tl.sum(values * values, axis=0) / width + eps)
+    tl.store(scales + row, scale)
+    normed = values * scale
+    tl.store(out0 + place, normed * tl.load(weight0 + column, mask=inside).to(tl.float32), mask=inside)
+    if NUM_NORMS > 1:
+        tl.store(out1 + place, normed * tl.load(weight1 + column, mask=inside).to(tl.float32), mask=inside)
+
+
+@triton.jit
+def rms_norms_backward(
+    residual,
+    gradient0,
+    gradient1,
+    x,
+    weight0,
+    weight1,
+    scales,
+    x_gradient,
+    weight_gradients,
+    num_rows,
+    width,
+    NUM_NORMS: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """A program per ROWS rows, with its part of the gradients of the weights: [programs, NUM_NORMS, D] in float32."""
+    program = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    inside = column < width
+    w0 = tl.load(weight0 + column, mask=inside, other=0.0).to(tl.float32)
+    sum0 = tl.zeros([BLOCK], dtype=tl.float32)
+    if NUM_NORMS > 1:
+        w1 = tl.load(weight1 + column, mask=inside, other=0.0).to(tl.float32)
+        sum1 = tl.zeros([BLOCK], dtype=tl.float32)
+    for row in range(program * ROWS, tl.minimum((program + 1) * ROWS, num_rows)):
+        place = row * width + column
+        scale = tl.load(scales + row)
+        normed = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) * scale
+        d0 = tl.load(gradient0 + place, mask=inside, other=0.0).to(tl.float32)
+        sum0 += d0 * normed
+        weighted = d0 * w0
+        if NUM_NORMS > 1:
+            d1 = tl.load(gradient1 + place, mask=inside, other=0.0).to(tl.float32)
+            sum1 += d1 * normed
+            weighted += d1 * w1
+        along = tl.sum(weighted * normed, axis=0) / width
+        total = (weighted - normed * along) * scale
+        total += tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
+        tl.store(x_gradient + place, total, mask=inside)
+    write = weight_gradients + program * NUM_NORMS * width + column
+    tl.store(write, sum0, mask=inside)
+    if NUM_NORMS > 1:
+        tl.store(write + width, sum1, mask=inside)
+
+
+@triton.jit
 def swiglu(gate, up, out, width, gate_stride, up_stride, BLOCK: tl.constexpr):
     """A program per row [F] and block of it; `out` is contiguous."""
     row = tl.program_id(0).to(tl.int64)

@@ -107,10 +107,11 @@ class Attention(nn.Module):
         queries, keys, values = (self._heads(self._multiplied(x, linear)) for linear in linears)
         return self.q_norm(queries), self.k_norm(keys), values
 
-    def _multiplied(self, x: Tensor, linear: nn.Linear) -> Tensor:
+    def _multiplied(self, x: Tensor, linear: nn.Module) -> Tensor:
         if not self.fp8:
             output: Tensor = linear(x)
             return output
+        assert isinstance(linear, nn.Linear)
         product = fp8_linear(x, linear.weight)
         return product if linear.bias is None else product + linear.bias
 

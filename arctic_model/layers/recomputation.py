@@ -39,7 +39,11 @@ def recomputed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
         function: must return the same bits in the same layout for the same inputs.
         inputs: tensors and other arguments of `function`.
     """
-    result = function(*inputs)
+    return recomputable(function(*inputs), function, *inputs)
+
+
+def recomputable(result: Tensor, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """`result`, which `function(*inputs)` computes again in backward if backward needs it; see `recomputed`."""
     recomputations = _recomputations.get()
     if recomputations is not None and result.numel() and not any(_share_storage(result, each) for each in inputs):
         recomputations[_address(result)] = (result, _Recomputation(function, [_stored(each) for each in inputs]))

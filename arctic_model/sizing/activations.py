@@ -4,7 +4,6 @@ docs/explanation/sizing.md derives every formula; the tests compare them with th
 """
 
 from arctic_model.config import LONGEST_BIAS, ArcticConfig
-from arctic_model.sizing.flops import num_norms
 from arctic_model.sizing.parallel import ParallelConfig
 
 
@@ -26,7 +25,7 @@ def checkpointed_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 def layer_activation_bytes(config: ArcticConfig, parallel: ParallelConfig, number: int) -> int:
     """Bytes that the layer of this number stores for backward."""
-    stored = _attention_bytes(config, parallel) + _norm_scales(config, parallel, number)
+    stored = _attention_bytes(config, parallel) + _norm_scales(parallel)
     if config.has_mlp(number):
         stored += _mlp_bytes(config, parallel)
     if number in config.moe_layers:
@@ -76,9 +75,9 @@ def _mlp_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
     return normed + parallel.element_bytes * parallel.tokens * 2 * config.mlp_size
 
 
-def _norm_scales(config: ArcticConfig, parallel: ParallelConfig, number: int) -> int:
-    """In float32."""
-    return 4 * parallel.tokens * num_norms(config, number)
+def _norm_scales(parallel: ParallelConfig) -> int:
+    """In float32: of the layer's input, whose norms share one, and of the sum after attention."""
+    return 2 * 4 * parallel.tokens
 
 
 def _expert_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:

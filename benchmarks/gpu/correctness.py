@@ -47,6 +47,9 @@ def cases(dtype: torch.dtype) -> dict[str, tuple[Any, ...]]:
     return {
         "rms_norm": (x, weight, 1e-5),
         "rms_norm_backward": (torch.randn(300, 640).to(dtype), x, weight, scale),
+        "rms_norms": (x, [weight, weight], 1e-5),
+        "add_rms_norm": (x, torch.randn(300, 640).to(dtype), weight, 1e-5),
+        "rms_norms_backward": (x, [x + 1, x - 1], x, [weight, weight + 1], scale),
         "swiglu": (gate, up),
         "quantized_rows": (x,),
         "rotate": (heads, angles.cos(), angles.sin(), -1, 24),

@@ -4,7 +4,7 @@
     fp8        the same with the layers' products in FP8
     fused      the model as it is trained: the operators of arctic_model.kernels.operators by their kernels
     eager      the same model with torch's own operations instead
-    compiled   the latter, with attention, dense MLP and norms of each layer by torch.compile
+    compiled   the latter, with attention and dense MLP of each layer by torch.compile
     dense      fused, with one MLP as wide as all that a token passes through
     mixtral    Hugging Face's Mixtral with grouped_mm: the same number and width of experts, no dense MLP
 

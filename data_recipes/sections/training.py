@@ -53,7 +53,7 @@ LAYOUT_FIELDS = frozenset(
         *("micro_batch_sequences", "activation_checkpointing", "collective_timeout_s"),
         *("engine", "zero_stage", "shard_group_size", "deterministic", "nccl_max_ctas"),
         *("checkpoint_every_steps", "keep_last_checkpoints", "keep_best_checkpoints", "keep_every_steps"),
-        "keep_weights_every_steps",
+        *("keep_weights_every_steps", "keep_optimizer_states"),
         *("peak_tflops", "price_per_worker_hour", "profile_steps"),
     )
 )
@@ -171,6 +171,10 @@ class TrainSection(Section):
     """Keep the weights alone, in bfloat16 and without optimizer state, of each checkpoint whose step is a multiple of
     this, as a Hugging Face directory next to the result: for evaluation and export. A multiple of
     `checkpoint_every_steps`. 0 keeps none."""
+    keep_optimizer_states: Literal["all", "last"] = "all"
+    """Optimizer states that stay: of every phase ("all"), or, once the next phase is trained, of that one alone
+    ("last"). Weights stay, and fine-tunes keep nothing else then. To train a next phase again, the phase before must
+    be trained again first. "last" needs a store on a disk."""
     freeze: Annotated[list[ModelPart], AfterValidator(_each_once)] = []
     """Parts of the model that are not trained: their weights and optimizer state stay as they are, and no gradient of
     theirs is computed. "router" includes its selection biases, "norms" all norms. Mostly of a phase:

@@ -344,7 +344,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             ),
             "gradient_dtype": (*CHOICE, '"bfloat16"'),
             "fp8": ("1", Wrong("true", ('train.dtype="float32"',), "train.fp8 = True with train.dtype = 'float32'")),
-            "engine": CHOICE,
+            **dict.fromkeys(("engine", "keep_optimizer_states"), CHOICE),
             "deterministic": ('"yes"', "1"),
             "nccl_max_ctas": (*COUNT, "65"),
             "zero_stage": ("4", "3", "-1", "true", Wrong("0", ('train.dtype="bfloat16"',))),

@@ -121,5 +121,8 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add `left @ right` in place to a total in float32."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)
-    else:
+    elif left.is_cpu:
         total.add_(left @ right)
+    else:
+        # A GPU adds inside the product, in float32.
+        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)

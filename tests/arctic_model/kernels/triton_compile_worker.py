@@ -8,6 +8,11 @@ from arctic_model.kernels import triton_kernels as kernels
 CAPABILITIES = (80, 89, 90)
 HALF, FLOAT, INT = "*bf16", "*fp32", "*i64"
 SIGNATURES: dict[str, tuple[list[str], dict[str, int | bool]]] = {
+    "rms_norms": ([HALF] * 7 + [FLOAT, "i32", "fp32"], {"NUM_NORMS": 2, "HAS_ADDEND": True, "BLOCK": 2048}),
+    "rms_norms_backward": (
+        [HALF] * 6 + [FLOAT, HALF, FLOAT, "i32", "i32"],
+        {"NUM_NORMS": 2, "ROWS": 64, "BLOCK": 2048},
+    ),
     "swiglu": ([HALF] * 3 + ["i32"] * 3, {"BLOCK": 1024}),
     "swiglu_backward": ([HALF] * 6 + ["i32"] * 6, {"HAS_INNER": True, "BLOCK": 1024}),
     "rotate": ([HALF] * 3 + [FLOAT] * 2 + [HALF] + ["i32"] * 12, {"HEADS": 32, "HALF": 32}),

@@ -31,6 +31,24 @@ def equal(name: str, dtype: torch.dtype, found: Any, expected: Any) -> None:
             assert error <= BOUNDS.get(dtype, 0.0) * theirs.double().abs().max(), (name, error)
 
 
+def norms(dtype: torch.dtype, rows: int) -> None:
+    """More rows than one program of backward reads, as the last case has."""
+    rows = 2 * on_gpu.NORM_ROWS + 3 if rows > 1 else rows
+    x, addend, residual = (torch.randn(rows, 24).to(dtype) for _ in range(3))
+    weights = [torch.rand(24).to(dtype) for _ in range(2)]
+    compare("rms_norms", x, weights, 1e-5)
+    compare("rms_norms", x, weights[:1], 1e-5)
+    total, normed, scale = on_gpu.add_rms_norm(x, addend, weights[0], 1e-5)
+    equal("add_rms_norm", dtype, total, x + addend)
+    # The norm reads the sum as it is stored.
+    equal("add_rms_norm", torch.float32, scale, operators.rms_norm(total, weights[0], 1e-5)[1])
+    equal("add_rms_norm", dtype, normed, operators.rms_norm(total, weights[0], 1e-5)[0])
+    for number in (1, 2):
+        gradients = [torch.randn(rows, 24).to(dtype) for _ in range(number)]
+        _, scale = operators.rms_norms(x, weights, 1e-5)
+        compare("rms_norms_backward", residual, gradients, x, weights[:number], scale)
+
+
 def swiglu(dtype: torch.dtype, rows: int) -> None:
     """Gate and up side by side, as one product leaves them."""
     gate, up = torch.randn(rows, 2 * 40).to(dtype).chunk(2, dim=1)
@@ -78,8 +96,8 @@ def quantized(dtype: torch.dtype, rows: int) -> None:
             module.quantized_rows(matrix.to(dtype)) for module in (on_gpu, operators)
         )
         assert torch.equal(scales, expected_scales), "scales of quantized_rows"
-        # Triton's interpreter rounds some numbers in another way: up to a power of two, below the normal ones, and ties,
-        # which bfloat16 has.
+        # Triton's interpreter rounds in another way up to a power of two, below the normal numbers, and ties, which
+        # bfloat16 has.
         exact = (torch.frexp(expected.float()).mantissa.abs() != 0.5) & (expected.float().abs() >= 2**-6)
         exact &= dtype is torch.float32
         assert torch.equal(values.float()[exact], expected.float()[exact]), "quantized_rows"
@@ -97,7 +115,7 @@ def loss(dtype: torch.dtype, rows: int) -> None:
     equal("softmax_residual", dtype, (on_gpu.softmax_residual(logits, columns, logits), logits), (expected, residual))
 
 
-CASES: list[Callable[[torch.dtype, int], None]] = [swiglu, rotate, rows_of_tokens, quantized, loss]
+CASES: list[Callable[[torch.dtype, int], None]] = [norms, swiglu, rotate, rows_of_tokens, quantized, loss]
 
 if __name__ == "__main__":
     torch.manual_seed(0)

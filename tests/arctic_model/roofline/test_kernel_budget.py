@@ -22,15 +22,15 @@ def test_a_layer_of_16_thousand_tokens_stays_within_its_kernels_and_bytes() -> N
     """The goal is 70 kernels and 6 GB in addition to the products. Without fused operators there were 183 and 13.0
     GB."""
     layer = trace_layer(A400M, 0, SEQUENCES, torch.bfloat16)
-    assert len(layer.forward) <= 26
-    assert len(layer.backward) <= 39
-    assert bytes_of_others(layer) <= 3.75e9
+    assert len(layer.forward) <= 24
+    assert len(layer.backward) <= 35
+    assert bytes_of_others(layer) <= 3.31e9
 
 
 def test_what_surrounds_the_layers_stays_within_its_bytes() -> None:
     ends = trace_ends(A400M, SEQUENCES, torch.bfloat16)
-    assert len(ends.all) <= 111
-    assert bytes_of_others(ends) <= 8.8e9
+    assert len(ends.all) <= 103
+    assert bytes_of_others(ends) <= 5.43e9
 
 
 def test_no_kernel_of_a_layer_brings_an_answer_to_the_host() -> None:
@@ -56,9 +56,9 @@ def test_traced_flops_are_those_of_the_formula(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "gpu", "floor"),
     [
-        ("arctic-2.5b-a400m", "h100", 0.445),
-        ("arctic-3.6b-a1b", "h100", 0.478),
-        ("arctic-3.6b-a1b", "h200", 0.518),
+        ("arctic-2.5b-a400m", "h100", 0.468),
+        ("arctic-3.6b-a1b", "h100", 0.497),
+        ("arctic-3.6b-a1b", "h200", 0.533),
     ],
 )
 def test_the_ceiling_of_a_pass_does_not_sink(name: str, gpu: str, floor: float) -> None:

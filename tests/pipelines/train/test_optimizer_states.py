@@ -2,6 +2,7 @@
 gets the reason and the remedy."""
 
 import shutil
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.checkpoint.reading import open_weights
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
+from data_recipes import RunRecipe
 from data_recipes.sections.training import TrainSection
 from infra.artifact import Artifact
+from infra.context import Event
 from infra.events import EventLog
 from infra.housekeeping.prune import Pruning, find_garbage, prune
 from infra.plan import plan
 from infra.runner import run_inline
-from infra.stage import Stage
+from infra.stage import Stage, topological_order
 from infra.store import Store
 from pipelines import train
 from pipelines.artifacts.checkpoint import checkpoint_folder
-from pipelines.lineage.optimizer_states import ended_optimizer_states
+from pipelines.lineage.optimizer_states import ReleasedStates, ended_optimizer_states, releasing_stages
+from pipelines.recipes import load_recipe
 from tests.chaos.chain import SECTION, chain, inline, mix
 from tests.pipelines.train.conftest import LENGTH
 
@@ -109,6 +113,47 @@ def test_a_phase_that_needs_a_removed_state_names_the_mend_which_leads_to_the_sa
     assert not failed
     assert built == ["train[1]", "train[2]"]
     assert repeated["train[1]"].digests == results["train[1]"].digests
+
+
+@pytest.mark.parametrize("other", ["", "run", "state"])
+def test_the_policy_of_a_recipe_removes_a_state_when_the_next_phase_is_trained(other: str, tmp_path: Path) -> None:
+    """Unless another run goes on that names it, or unfinished training of another recipe is in the store."""
+    store = Store(tmp_path / "store").open()
+    stages = {stage.id: stage for stage in topological_order(two_phases())}
+    released = ReleasedStates(store, stages, ["train[1]", "train[2]"])
+    log = EventLog(tmp_path / "run")
+    states: dict[str, int] = {}
+
+    def watch(event: Event) -> None:
+        released(event)
+        first = store.find(stages["train[1]"])
+        if event["event"] == "stage_finished" and first:
+            states[event["stage"]] = len(optimizer_files(first))
+
+    with ExitStack() as others:
+        if other == "run":
+            running = others.enter_context(closing(EventLog(store.root / "runs" / "other")))
+            named = {"name": "train", "subject": "1", "key": stages["train[1]"].key}
+            running.append({"event": "run_started", "run_id": "other", "name": "other", "stages": [named]})
+        if other == "state":
+            (store.root / "stages" / "train" / "2-0123.state").mkdir(parents=True)
+        outcome = run_inline(plan(store, inline(list(stages.values()))), store, log, watch)
+    log.close()
+    assert not outcome.failed
+    assert states["train[1]"] > 0, "the next phase starts from it"
+    assert (states["train[2]"] > 0) == bool(other)
+    assert optimizer_files(outcome.artifacts["train[2]"]), "a longer run starts from it"
+    open_weights(checkpoint_folder(outcome.artifacts["train[1]"].folder))
+
+
+def test_a_recipe_names_the_phases_whose_states_go() -> None:
+    path = Path("data_recipes/runs/quickstart.toml")
+    run = load_recipe(path, ["train.keep_optimizer_states=last", "phases.2.train.keep_optimizer_states=all"]).page
+    assert isinstance(run, RunRecipe)
+    assert releasing_stages(run) == ["train[1]", "train[3]", "finetune[instruct]"]
+    plain = load_recipe(path).page
+    assert isinstance(plain, RunRecipe)
+    assert releasing_stages(plain) == []
 
 
 def test_a_kill_between_note_and_removal_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
