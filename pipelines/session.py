@@ -30,7 +30,7 @@ from pipelines.errors import OptionError
 from pipelines.evaluate.stage import missing_evaluation_data
 from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.graph import Graph
-from pipelines.lineage.optimizer_states import ReleasedStates, releasing_stages
+from pipelines.lineage.states_of_recipe import ReleasedStates, releasing_stages
 from pipelines.mix import MixInputs, check_budgets, pass_length
 from pipelines.recipes import Recipe, as_recipe
 

@@ -55,7 +55,8 @@ def fp8_product(rows: Float[Tensor, "*batch K"], matrix: Float[Tensor, "K N"]) -
         product = left @ right
     else:
         product = scaled_product(flat, matrix, None)
-    return product.unflatten(0, rows.shape[:-1])
+    output: Tensor = product.unflatten(0, rows.shape[:-1])
+    return output
 
 
 def _rounded(rows: Tensor) -> Tensor:

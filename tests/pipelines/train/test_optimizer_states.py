@@ -26,7 +26,8 @@ from infra.stage import Stage, topological_order
 from infra.store import Store
 from pipelines import train
 from pipelines.artifacts.checkpoint import checkpoint_folder
-from pipelines.lineage.optimizer_states import ReleasedStates, ended_optimizer_states, releasing_stages
+from pipelines.lineage.optimizer_states import ended_optimizer_states
+from pipelines.lineage.states_of_recipe import ReleasedStates, releasing_stages
 from pipelines.recipes import load_recipe
 from tests.chaos.chain import SECTION, chain, inline, mix
 from tests.pipelines.train.conftest import LENGTH
