@@ -34,7 +34,7 @@ def recipe(kind: str, per_step: int) -> object:
 def measure(what: str, kind: str) -> float:
     """CPU seconds of a fresh process, without the start of Python."""
     started = time.process_time()
-    from pipelines.mix.simulator import simulate
+    from pipelines.mix.from_recipe import simulate
 
     per_step = BATCH if what == "table" else 1
     available = {

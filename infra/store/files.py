@@ -7,6 +7,9 @@ import shutil
 import stat
 from pathlib import Path
 
+FOOTER_BYTES = 16 * 2**10
+"""Read at once from the end of a Parquet file: more than most footers take."""
+
 
 def write_durably(path: Path, content: str | bytes) -> None:
     """Write a whole file, text as UTF-8, so that after a crash it has the old content or the new."""
@@ -64,12 +67,21 @@ def folder_bytes(folder: Path) -> int:
 
 def footer_digest(file: Path) -> str:
     """sha256 of a Parquet file's metadata, their length and the closing magic (parquet-format, README)."""
-    with file.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - 8))
-        length = int.from_bytes(stream.read(4), "little")
-        stream.seek(max(0, size - 8 - length))
-        return hashlib.sha256(stream.read()).hexdigest()
+    return read_footer(file)[1]
+
+
+def read_footer(file: Path) -> tuple[int, str]:
+    """Size of a Parquet file, and the digest of its footer."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        footer = os.pread(descriptor, FOOTER_BYTES, max(0, size - FOOTER_BYTES))
+        length = min(size, 8 + int.from_bytes(footer[-8:-4], "little"))
+        if length > len(footer):
+            footer = os.pread(descriptor, length, size - length)
+        return size, hashlib.sha256(footer[-length:]).hexdigest()
+    finally:
+        os.close(descriptor)
 
 
 def _fsync(path: Path) -> None:

@@ -5,6 +5,7 @@ A reader of committed bytes looks up their digest in the manifest above them. Fi
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,11 +13,13 @@ from pathlib import Path
 
 from infra.artifact import FileEntry, released
 from infra.store.errors import StoreError
-from infra.store.files import file_digest, footer_digest
+from infra.store.files import file_digest, read_footer
 from infra.store.remote import MANIFEST
-from infra.store.store import Store
+from infra.store.store import read_manifest
 
 _intact: set[tuple[Path, int, int]] = set()
+_STAGES = f"{os.sep}stages{os.sep}"
+_MISSING = -1, -1
 
 
 class DamageError(StoreError):
@@ -39,7 +42,7 @@ def require_intact(file: Path) -> None:
         return
     state = (file, *_state(file))
     if state not in _intact:
-        if state[1:] == (-1, -1) or file_digest(file) != entry.sha256:
+        if state[1:] == _MISSING or file_digest(file) != entry.sha256:
             raise damage(file)
         _intact.add(state)
 
@@ -52,7 +55,7 @@ def require_intact_footer(file: Path) -> None:
         return
     if entry.footer_sha256 is None:
         require_intact(file)
-    elif _state(file)[0] != entry.bytes or footer_digest(file) != entry.footer_sha256:
+    elif not _is_footer_of(entry, file):
         raise damage(file)
 
 
@@ -95,11 +98,12 @@ def damage(file: Path) -> DamageError:
 
 def committed_entry(file: Path) -> FileEntry | None:
     """The entry of a file in the manifest of its result; None if it belongs to none. Raises StoreError."""
-    folder = committed_folder(file)
-    if folder is None:
+    text = str(file.absolute())
+    located = _locate(text)
+    if located is None:
         return None
-    entries = _entries(folder, *_state(folder / MANIFEST))
-    return entries.get(file.absolute().relative_to(folder).as_posix())
+    folder, *state = located
+    return _entries(folder, *state).get(text[len(folder) + 1 :])
 
 
 def committed_files(path: Path) -> list[Path]:
@@ -110,28 +114,47 @@ def committed_files(path: Path) -> list[Path]:
         return []
     inside = path.absolute().relative_to(folder)
     gone = released(folder)
-    names = [Path(name) for name in _entries(folder, *_state(folder / MANIFEST)) if name not in gone]
+    names = [Path(name) for name in _entries(str(folder), *_state(folder / MANIFEST)) if name not in gone]
     return [folder / name for name in names if inside in (name, *name.parents)]
 
 
 def committed_folder(file: Path) -> Path | None:
     """The committed result that a file lies in: `<store>/stages/<name>/<result>`, if that has a manifest."""
-    for folder in file.absolute().parents:
-        if folder.parent.parent.name == "stages" and (folder / MANIFEST).is_file():
-            return folder
+    located = _locate(str(file.absolute()))
+    return Path(located[0]) if located else None
+
+
+def _locate(file: str) -> tuple[str, int, int] | None:
+    """The folder of the committed result that a file lies in, with size and time of change of its manifest.
+
+    Paths are text here: every file that is opened passes, and `pathlib` takes longer than the digest of a footer."""
+    end = len(file)
+    while (end := file.rfind(_STAGES, 0, end)) >= 0:
+        name, _, below = file[end + len(_STAGES) :].partition(os.sep)
+        result, inside, _ = below.partition(os.sep)
+        folder = f"{file[:end]}{_STAGES}{name}{os.sep}{result}"
+        state = _state(Path(f"{folder}{os.sep}{MANIFEST}")) if inside else _MISSING
+        if state != _MISSING:
+            return folder, *state
     return None
 
 
 @lru_cache(maxsize=64)
-def _entries(folder: Path, _size: int, _changed_ns: int) -> Mapping[str, FileEntry]:
-    artifact = Store(folder.parents[2]).read(folder)
-    return {entry.path: entry for entry in artifact.manifest.files}
+def _entries(folder: str, _size: int, _changed_ns: int) -> Mapping[str, FileEntry]:
+    return {entry.path: entry for entry in read_manifest(Path(folder)).files}
+
+
+def _is_footer_of(entry: FileEntry, file: Path) -> bool:
+    try:
+        return read_footer(file) == (entry.bytes, entry.footer_sha256)
+    except FileNotFoundError:
+        return False
 
 
 def _state(file: Path) -> tuple[int, int]:
-    """Size and time of change; (-1, -1) if it is missing."""
+    """Size and time of change; _MISSING if there is no such file."""
     try:
         status = file.stat()
-    except FileNotFoundError:
-        return -1, -1
+    except (FileNotFoundError, NotADirectoryError):
+        return _MISSING
     return status.st_size, status.st_mtime_ns

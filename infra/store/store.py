@@ -226,25 +226,16 @@ class Store:
         """The committed result of `stage`, or None. Raises StoreError if a manifest cannot be read."""
         path = self.path(stage)
         try:
-            return self._artifact(path, (path / MANIFEST).read_bytes())
+            content = (path / MANIFEST).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return self._artifact(path, _parse(path, content))
 
     def read(self, path: Path) -> Artifact:
         """The committed result in folder `path`. Raises StoreError."""
-        try:
-            content = (path / MANIFEST).read_bytes()
-        except OSError as error:
-            raise StoreError(f"{path / MANIFEST}: cannot be read ({error}).") from error
-        return self._artifact(path, content)
+        return self._artifact(path, read_manifest(path))
 
-    def _artifact(self, path: Path, content: bytes) -> Artifact:
-        try:
-            manifest = Manifest.from_json(content.decode())
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(
-                f"{path / MANIFEST}: unreadable manifest ({error}). Delete the folder to build it again."
-            ) from error
+    def _artifact(self, path: Path, manifest: Manifest) -> Artifact:
         return Artifact(path, manifest, self.remote.bring if self.remote else None)
 
     def artifacts(self) -> Iterator[Artifact]:
@@ -344,6 +335,24 @@ class Store:
 
     def _leaf(self, stage: Stage) -> str:
         return f"{stage.subject}-{stage.key}" if stage.subject else stage.key
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a committed result. Raises StoreError."""
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise StoreError(f"{folder / MANIFEST}: cannot be read ({error}).") from error
+    return _parse(folder, content)
+
+
+def _parse(folder: Path, content: bytes) -> Manifest:
+    try:
+        return Manifest.from_json(content.decode())
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{folder / MANIFEST}: unreadable manifest ({error}). Delete the folder to build it again."
+        ) from error
 
 
 def _nothing() -> None:

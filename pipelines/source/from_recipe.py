@@ -21,6 +21,9 @@ from pipelines.source.io.locations import require_unique_names
 from pipelines.source.kinds import KINDS, OwnReader
 from pipelines.source.protocol import FileKind, InputKind, InputSplit, QuestionKind
 
+URL_READING = 2
+"""Version of how a table's URLs are read: part of the key of inputs with a field for them, and of no other."""
+
 
 def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
     """Plain data that fixes the content of the inputs of a recipe in `folder`. Raises RecipeError if one is missing."""
@@ -117,4 +120,7 @@ def _splits(item: Input, pinned: Any, folder: InputFolder) -> Iterator[InputSpli
 def identity(item: Input) -> dict[str, Any]:
     """The fields of an input without the locations, whose content is fingerprinted. Those of a class of the user's are
     in its fingerprint."""
-    return {"kind": item.kind} if isinstance(item, ExtensionSection) else item.identity()
+    if isinstance(item, ExtensionSection):
+        return {"kind": item.kind}
+    params = item.identity()
+    return {**params, "url_reading": URL_READING} if params.get("url_field") else params

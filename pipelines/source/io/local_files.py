@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def local_files(text: str, folder: Path, file_type: FileType, field: str) -> lis
         base, candidates, kind = *_glob(text, folder, field), "glob"
     else:
         raise InputError(f"{field}: no such file or folder ({path}). Correct the path, or bring the file.")
-    files = [file for file in candidates if file_type.fits(file.name) and file.is_file()]
+    files = [file for file in candidates if file_type.fits(file.name) and _leads(file.is_file)]
     if not files:
         raise InputError(f"{field}: the {kind} holds no {file_type.noun} ({path}). Files end in {file_type}.")
     # A file that links lead to as well goes by its own path.
@@ -97,7 +97,7 @@ def broken_links(paths: Sequence[str], folder: Path, file_type: FileType) -> lis
     """Dangling links below the folders of `paths` whose names fit the type."""
     folders = [folder / text for text in paths if "://" not in text and (folder / text).is_dir()]
     files = (file for root in folders for file in _walk(root, str(root)))
-    return sorted(printable(file) for file in files if file_type.fits(file.name) and not file.exists())
+    return sorted(printable(file) for file in files if file_type.fits(file.name) and not _leads(file.exists))
 
 
 def printable(path: Path | str) -> str:
@@ -120,6 +120,14 @@ def _glob(text: str, folder: Path, field: str) -> tuple[Path, Iterator[Path]]:
     return base, (file for file in files if is_named(file.relative_to(base).as_posix(), pattern))
 
 
+def _leads(check: Callable[[], bool]) -> bool:
+    """The answer of a path's check. A link in a circle, or into a closed folder, leads nowhere."""
+    try:
+        return check()
+    except OSError:
+        return False
+
+
 def _walk(root: Path, field: str) -> Iterator[Path]:
     """Every file below `root`, also below links to folders, each of which is entered once. Raises InputError."""
     entered, waiting = [root.resolve()], [root]
@@ -134,7 +142,7 @@ def _walk(root: Path, field: str) -> Iterator[Path]:
             ) from None
         for entry in below:
             path = folder / entry.name
-            if not entry.is_dir():
+            if not _leads(entry.is_dir):
                 yield path
             elif entry.is_symlink():
                 if not any(path.resolve().is_relative_to(root_entered) for root_entered in entered):

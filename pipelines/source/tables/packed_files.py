@@ -1,5 +1,6 @@
 """The bytes of a file that is plain or compressed, which its first bytes show: names are wrong now and then."""
 
+import bz2
 import re
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from arctic_errors import ArcticError
 
 _MAGIC_BYTES = 64
 _READ_BYTES = 1 << 18
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _BZ2_MAGIC = b"\x1f\x8b", b"BZh"
 _GZIP_HEADER = 16
 """Added to zlib's window bits: the stream has a gzip header and a checksum."""
 _PACKINGS = {
@@ -49,7 +50,7 @@ def unpacked_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
         try:
             yield from _unpack(file, packing, block_bytes)
         except EOFError:
-            raise PackingError("Truncated gzip stream") from None
+            raise PackingError(f"Truncated {packing} stream") from None
         except (OSError, zlib.error, pa.ArrowException) as error:
             raise PackingError(str(error).partition("\n")[0]) from None
 
@@ -61,6 +62,8 @@ def _packing(start: bytes) -> str | None:
 def _unpack(file: BinaryIO, packing: str | None, block_bytes: int) -> Iterator[bytes]:
     if packing == "gzip":
         yield from _gunzip(file, block_bytes)
+    elif packing == "bz2":
+        yield from _bunzip(file, block_bytes)
     elif packing:
         with pa.input_stream(file, compression=packing) as stream:
             while block := stream.read(block_bytes):
@@ -85,6 +88,22 @@ def _gunzip(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
                 yield block
             packed = member.unconsumed_tail or (b"" if member.eof else file.read(_READ_BYTES))
         packed = _after_padding(file, member.unused_data)
+
+
+def _bunzip(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+    """The streams of a bzip2 file one after the other, padded with zeros as `_gunzip` allows."""
+    packed = file.read(_READ_BYTES)
+    while packed:
+        if packed[:3] != _BZ2_MAGIC[: len(packed)]:
+            raise OSError(f"Not a bzip2 file ({packed[:3]!r})")
+        stream = bz2.BZ2Decompressor()
+        while not stream.eof:
+            if stream.needs_input and not packed:
+                raise EOFError
+            if block := stream.decompress(packed, block_bytes):
+                yield block
+            packed = file.read(_READ_BYTES) if stream.needs_input and not stream.eof else b""
+        packed = _after_padding(file, stream.unused_data)
 
 
 def _after_padding(file: BinaryIO, packed: bytes) -> bytes:

@@ -148,7 +148,8 @@ def _document(text: str, row: Row, section: TableFields, origin: str, heldout_fr
     def text_of(field: str | None) -> str | None:
         return _stored(field, row.values.get(field)) if field else None
 
-    url, row_id = text_of(section.url_field) or f"{origin}#{row.number}", text_of(section.id_field)
+    url = _url(text_of(section.url_field)) or f"{origin}#{row.number}"
+    row_id = text_of(section.id_field)
     return Document(
         text=_stored(section.text_field, text) or "",
         url=url,
@@ -159,6 +160,10 @@ def _document(text: str, row: Row, section: TableFields, origin: str, heldout_fr
         licence=text_of(section.licence_field),
         attributes=json.dumps({"id": row_id}, ensure_ascii=False) if row_id else None,
     )
+
+
+def _url(text: str | None) -> str | None:
+    return None if text and text.strip().casefold() in _NO_URL else text
 
 
 def _stored(field: str, value: Any) -> str | None:
@@ -195,6 +200,10 @@ def _plain(value: Any) -> str:
     if isinstance(value, Decimal | UUID):
         return str(value)
     raise TypeError(f"no text, but {type(value).__name__}")
+
+
+_NO_URL = frozenset({"nan", "nat", "none", "null", "<na>"})
+"""Texts into which Python and pandas turn a missing value, in small letters."""
 
 
 def _is_missing(value: Any) -> bool:

@@ -207,6 +207,18 @@ def test_a_bucket_that_is_full_is_split_by_a_second_signature(deduplicate, texts
         assert row["keep"] or row["jaccard"] >= 0.8
 
 
+@pytest.mark.parametrize("changes", [1, 8], ids=["near duplicates of one text", "pages with one frame"])
+def test_compared_pairs_grow_with_the_documents_and_not_with_their_square(deduplicate, texts, changes):
+    """Pages with one frame are kept, each, and share the buckets that a corpus of templates fills. Doubled, they would
+    have four times the pairs if each were compared with each."""
+    frame, section = texts.some("frame", 400), DedupSection(num_bands=16, rows_per_band=4, max_bucket=2)
+    pairs = []
+    for size in (100, 200, 400):
+        pages = [note(texts.edited(frame, page, changes), f"page {page}") for page in range(size)]
+        pairs.append(deduplicate([pages], section).metrics["data/pairs_compared"])
+    assert pairs[0] >= 90 and pairs[1] < 2.7 * pairs[0] and pairs[2] < 2.7 * pairs[1]
+
+
 @pytest.mark.parametrize(("threshold", "near"), [(0.5, 36), (0.95, 12), (1.0, 0)])
 def test_the_threshold_decides_how_near_is_near(deduplicate, planted, threshold, near):
     section = DedupSection(num_bands=32, rows_per_band=4, jaccard_threshold=threshold)

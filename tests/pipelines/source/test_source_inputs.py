@@ -142,10 +142,13 @@ def test_links_to_folders_are_followed_once_and_broken_ones_are_named(crawl, pat
         (crawl / "crawl" / link).symlink_to(target)
     (crawl / "elsewhere/loop").symlink_to("..")
     (crawl / "crawl/gone.warc.gz").symlink_to("nothing.warc.gz")
+    (crawl / "crawl/self.warc.gz").symlink_to("self.warc.gz")
+    (crawl / "crawl/there").symlink_to("back")
+    (crawl / "crawl/back").symlink_to("there")
     chosen = warc_paths(path)
     assert list(source.pin(chosen, crawl)["inputs"][0]["files"]) == ["a.warc.gz", "b.warc.gz", "c.warc.gz"]
     broken = left_out(warc_paths("crawl"), crawl)
-    assert [name.rpartition("/")[2] for name in broken] == ["gone.warc.gz"]
+    assert [name.rpartition("/")[2] for name in broken] == ["gone.warc.gz", "self.warc.gz"]
 
 
 def test_a_name_that_is_no_utf8_is_read_and_written_with_its_bytes_escaped(crawl):

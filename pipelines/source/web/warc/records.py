@@ -15,6 +15,7 @@ from fastwarc.stream_io import ZstdReader
 from arctic_errors import ArcticError
 from pipelines.source.web.warc.members import (
     GZIP,
+    READ_BYTES,
     ZSTD,
     GzipMember,
     Stream,
@@ -40,6 +41,7 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _RECORD_END = b"\r\n\r\n"
 _NO_RECORD = "no WARC record starts here"
 _PADDING = re.compile(rb"[^\0]")
+_NO_BLANK_LINE = re.compile(rb"[^\r\n]")
 LOOK_BACK_BYTES = 32 * 2**20
 """From here before a part of a file its records are followed: more than a stored archive that is read takes."""
 _SINGLE_FIELDS = ("warc-type", "warc-target-uri", "warc-date")
@@ -87,7 +89,8 @@ def cut_records(file: Stream, limit: int, start: int = 0, stop: int | None = Non
     the start of one also inside of a stored archive, so reading begins LOOK_BACK_BYTES earlier and follows the records.
     """
     window = Window(file)
-    if not window.take(0, 1):
+    head = window.take(0, READ_BYTES)
+    if len(head) < READ_BYTES and not head.strip(b"\r\n"):
         yield Damage(0, "empty file")
         return
     step = partial(_stored, limit=limit, dictionary=_dictionary(window, limit))
@@ -133,6 +136,10 @@ def _walk(
     searching = start > 0
     while (stop is None or start < stop) and (magic := window.take(start, _MAGIC_BYTES)):
         window.forget(start)
+        if magic[0] in b"\r\n":
+            # Some writers begin a record with blank lines, or close one with more than two.
+            start = window.find(_NO_BLANK_LINE, start)
+            continue
         try:
             start = yield from step(window, start)
         except UnsoundError as error:
@@ -168,7 +175,7 @@ def _stored(window: Window, start: int, limit: int, dictionary: bytes | None) ->
     else:
         return (yield from _plain(window, start, limit))
     # Of an empty member the fast way does not show whether it is sound.
-    if whole and whole[1].strip(b"\r\n") and (record := _only_record(whole[1], start, whole[0])):
+    if whole and (content := whole[1].lstrip(b"\r\n")) and (record := _only_record(content, start, whole[0])):
         yield record
         return whole[0]
     member = GzipMember(window, start) if magic.startswith(GZIP) else ZstdFrame(window, start, dictionary)
@@ -194,12 +201,13 @@ def _padded(window: Window, start: int) -> int:
 def _inside(member: GzipMember | ZstdFrame, start: int, limit: int) -> Generator[Found, None, int]:
     """The records of a compressed member: one as a rule, or a whole file of them."""
     content = member.read(limit + 1)
-    if not content.strip(b"\r\n") and not member.error:
+    first = content.lstrip(b"\r\n")
+    if not first and not member.error:
         return member.end
-    if not _WARC.match(content):
+    if not _WARC.match(first):
         raise UnsoundError(member.error or _NO_RECORD)
     if len(content) <= limit and not member.error:
-        record = _only_record(content, start, member.end)
+        record = _only_record(first, start, member.end)
         if record:
             yield record
             return member.end

@@ -69,6 +69,8 @@ def found(made) -> list[tuple]:
         ("a.jsonl.zst", lambda data: zstandard.compress(data[:5000]) + zstandard.compress(data[5000:])),
         ("a.jsonl.bz2", lambda data: bz2.compress(data[:5000]) + bz2.compress(data[5000:])),
         ("padded.jsonl.gz", lambda data: gzip.compress(data) + bytes(10_000)),
+        ("padded.jsonl.bz2", lambda data: bz2.compress(data) + bytes(300_000)),
+        ("streams.jsonl.bz2", lambda data: bz2.compress(b"") + bz2.compress(data) + bytes(3) + bz2.compress(b"")),
         ("members.jsonl.gz", lambda data: gzip.compress(b"") + gzip.compress(data) + bytes(3) + gzip.compress(b"")),
         ("skippable.jsonl.zst", lambda data: b"\x50\x2a\x4d\x18\x02\x00\x00\x00ab" + zstandard.compress(data)),
         ("unpacked.jsonl.gz", bytes),
@@ -156,9 +158,9 @@ def test_text_that_is_no_utf8_in_parquet_costs_its_own_row(tmp_path):
     assert found == [Row(1, {"text": "one"}), BadRow(2, found[1].reason), Row(3, {"text": "three"})]
 
 
-@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.jsonl.bz2"])
 def test_a_torn_file_keeps_what_was_read_and_counts_as_lost(build, tmp_path, name):
-    pack = gzip.compress if name.endswith("gz") else zstandard.compress
+    pack = {"gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress}[name.rpartition(".")[2]]
     whole, torn = pack(json_lines(ROWS[:100])), pack(json_lines(ROWS[100:]))[:-20]
     (tmp_path / name).write_bytes(whole + torn)
     (tmp_path / "b.jsonl").write_bytes(json_lines(ROWS[:3]))
@@ -184,3 +186,13 @@ def test_wrong_columns_and_endings_are_errors_before_anything_starts(tmp_path):
         source.pin(section("parquet", "a.parquet"), tmp_path)
     with pytest.raises(RecipeError, match="not a JSON Lines file, whose names end in .jsonl, .* or .json.zst"):
         source.pin(section("jsonl", "a.parquet"), tmp_path)
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "None", "null", "<NA>", "NaT", " nan "])
+def test_what_pandas_writes_for_no_url_is_none(build, tmp_path, nothing):
+    """`frame.astype(str)` turns a missing value into a word, under which all such rows would be held out as one."""
+    urls = ["http://example.org/nan", nothing, "nanny.example", nothing]
+    rows = [{"text": f"Text {n}", "link": url} for n, url in enumerate(urls)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = build(section("jsonl", "a.jsonl", url_field="link"))
+    assert [row["url"] for row in documents(made)] == [urls[0], "a.jsonl#2", urls[2], "a.jsonl#4"]

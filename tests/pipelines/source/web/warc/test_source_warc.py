@@ -206,6 +206,19 @@ def test_empty_members_and_padding_are_no_records(read, warc, packing, num_zeros
     assert [r.body for r in responses] == [warc.html(n) for n in range(4)] and not damages
 
 
+@pytest.mark.parametrize("packing", ["plain", "gzip", "zstd", "gzip as a whole"])
+@pytest.mark.parametrize(
+    "before, after", [("\r\n\r\n", ""), ("", "\r\n" * 9), ("\n" * 70_000, "\n"), ("\r\n", "\n\r\n")]
+)
+def test_blank_lines_around_records_are_no_damage(read, warc, packing, before, after):
+    records = [warc.record(warc.http(warc.html(n)), f"http://example.org/{n}") for n in range(4)]
+    spaced = [before.encode() + record + after.encode() for record in records]
+    pack = warc.pack.get(packing, bytes)
+    data = gzip.compress(b"".join(spaced)) if packing == "gzip as a whole" else b"".join(map(pack, spaced))
+    responses, damages = read(data)
+    assert [r.body for r in responses] == [warc.html(n) for n in range(4)] and not damages
+
+
 def test_padding_that_hides_a_loss_is_damage(read, warc):
     first, second, third = warc.crawl(3)[1:]
     for data in (first + bytes(600) + second[300:] + third, bytes(600) + first + third, first[:-9] + bytes(9) + third):
