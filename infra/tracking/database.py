@@ -15,10 +15,18 @@ def tracking_uri(store_root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(_database(store_root))
 
 
+def is_server(store_root: Path) -> bool:
+    """Whether MLflow is a server, which has its own place for files, and not a database that this process opens."""
+    return tracking_uri(store_root).startswith(("http:", "https:", "databricks"))
+
+
 def artifact_root(store_root: Path) -> str | None:
-    """Folder inside the store for the files of new experiments; None if a server has its own place."""
-    is_server = tracking_uri(store_root).startswith(("http:", "https:", "databricks"))
-    return None if is_server else (store_root.resolve() / "mlartifacts").as_uri()
+    """Where new experiments keep files: MLFLOW_DEFAULT_ARTIFACT_ROOT if it is set, else a folder inside the store. None
+    if a server chooses."""
+    if is_server(store_root):
+        return None
+    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "").rstrip("/")
+    return named or (store_root.resolve() / "mlartifacts").as_uri()
 
 
 def make_database(store_root: Path) -> None:

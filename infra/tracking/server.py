@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.host.masking import masked
 from infra.store import Store, StoreError
-from infra.tracking.database import artifact_root, make_database, tracking_uri
+from infra.tracking.database import artifact_root, is_server, make_database, tracking_uri
 from infra.tracking.tracker import CURSOR, MLFLOW_ENVIRONMENT, TrackingError, catch_up, reconcile
 
 HOST = "127.0.0.1"
@@ -28,7 +28,7 @@ def serve(store_root: Path, port: int) -> None:
     If MLFLOW_TRACKING_URI names a server, only the link is printed. Raises TrackingError.
     """
     uri = tracking_uri(store_root)
-    is_remote = artifact_root(store_root) is None
+    is_remote = is_server(store_root)
     if not is_remote:
         _require_free(port)
     _fill_in(store_root)

@@ -5,11 +5,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.store import Store
+from infra.store.objects import Objects
+from infra.tracking import catch_up
 from infra.tracking.database import make_database, tracking_uri
+from tests.infra.tracking.story import tell_whole_run
+from tests.kit.s3_server import BUCKET, CREDENTIALS, running_s3
 
 MAKE = """
 import sys
@@ -58,3 +63,19 @@ def test_a_database_of_the_users_own_is_left_alone(root: Path, monkeypatch: pyte
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/own.db")
     make_database(root)
     assert not list(root.glob("mlflow.*")) and not (root / "own.db").exists()
+
+
+def test_files_of_runs_are_kept_where_the_environment_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch, mlflow_of: Any
+):
+    with running_s3() as s3:
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://127.0.0.1:{s3.backend}")
+        monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", f"s3://{BUCKET}/mlflow")
+        tell_whole_run(store)
+        catch_up(store.root)
+        assert "report.html" in mlflow_of(store).files("tiny-1")
+        uploaded = [entry.name for entry in Objects(s3.quiet_address("mlflow")).entries()]
+    assert any(name.startswith("tiny/") and name.endswith("/artifacts/report.html") for name in uploaded)
+    assert not (store.root / "mlartifacts").exists()
