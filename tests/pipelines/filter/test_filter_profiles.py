@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from data_recipes.sections.refining import FilterSection, Profile
+from pipelines import score_documents
 from pipelines.artifacts.languages.words import ALIASES, RELATIVE_WORD_LENGTHS, STOP_WORDS
 from pipelines.artifacts.scores import SCORES
 from pipelines.filter import FilterInputs, stage
@@ -51,6 +52,22 @@ def test_a_menu_is_dropped_from_a_crawl_and_a_reference_page_is_kept_as_document
     reference = {"duplicate_line_fraction": 0.5, "mean_word_length": 11.0, "symbol_to_word_ratio": 0.15}
     assert reasons(FilterSection(profile="web"), menu, reference) == ["short_lines", "max_mean_word_length"]
     assert reasons(FilterSection(profile="docs"), menu, reference) == ["", ""]
+
+
+def test_short_conversations_are_kept_and_answers_in_a_loop_are_not():
+    kept = [
+        "Which number of the river table comes after 5?\n\nThe number after 5 in the river table is 6.",
+        "What is the capital of France?\n\nThe capital of France is Paris.",
+        "Repeat after me: I will not chew gum in class.\n\nI will not chew gum in class.",
+    ]
+    loops = ["Name a river.\n\n" + "the river " * 40, "Tell me a story.\n\n" + "I am a robot and I eat cake. " * 15]
+
+    def verdicts(profile: Profile | None) -> list[bool]:
+        scores = score_documents([*kept, *loops])
+        return [not each for each in reasons(FilterSection(profile=profile), *scores.drop(["doc_id"]).to_pylist())]
+
+    assert verdicts("chat") == [True, True, True, False, False]
+    assert verdicts(None) == [False] * 5
 
 
 def test_limits_on_word_length_follow_the_language_once_it_is_certain():
