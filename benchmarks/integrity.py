@@ -1,0 +1,207 @@
+"""What it costs to check committed bytes where they are read, as a share of each data stage's CPU time.
+
+    python benchmarks/integrity.py [--quick]
+
+A corpus of this machine's texts goes through the data stages, built as `arctic run` builds them, but in this process.
+The time of every check of a digest is added up. Checksums of Parquet pages are computed inside Arrow: their time is the
+number of bytes written, and of the files opened, times rates that are measured here. Both are upper bounds: what is
+read to be checked is read once more or would be read anyway, and few readers want all columns.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import wraps
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from harness import Timing, arguments, interleave, machine, one_core, report
+from machine_text import machine_texts
+
+from data_recipes.load import load_run
+from infra.artifact import Artifact
+from infra.runner import build
+from infra.stage import Stage
+from infra.store import Store
+from pipelines.artifacts.formats import parquet
+from pipelines.graph.chain import run_graph
+
+GOAL = 0.02
+STAGES = ("source", "score", "filter", "dedup", "tokenizer", "tokenize", "mix")
+CHECKS = ("require_intact_footer", "require_intact", "read_committed")
+NUM_FILES = 2
+PROBE_BYTES = 2**25
+CORPUS = """
+name = "texts"
+description = "Texts of this machine"
+[source]
+inputs = [{ kind = "jsonl", paths = ["in"], url_field = "url" }]
+"""
+RUN = """
+name = "integrity"
+description = "The data stages of one corpus"
+corpora = ["texts.toml"]
+[tokenizer]
+vocab_size = 4096
+sample_bytes_per_corpus = 2_000_000
+[tokenize]
+sequence_length = 512
+[[phases]]
+name = "one"
+tokens = 1_048_576
+weights = { texts = 1.0 }
+[model]
+preset = "quickstart"
+[train]
+global_batch_sequences = 8
+micro_batch_sequences = 4
+peak_lr = 0.01
+[evaluate]
+heldout_bytes_per_corpus = 80_000
+"""
+
+
+class Meter:
+    """CPU seconds of checks, and bytes of the Parquet files that they were opened for."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.opened_bytes = 0
+        self._depth = 0
+
+    def metered(self, check: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        @wraps(check)
+        def timed(file: Path) -> Any:
+            if check.__name__ == "require_intact_footer":
+                self.opened_bytes += file.stat().st_size
+            self._depth += 1
+            started = time.process_time()
+            try:
+                return check(file)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.seconds += time.process_time() - started
+
+        return timed
+
+
+def main() -> None:
+    quick = arguments(__doc__.splitlines()[0]).quick
+    one_core()
+    pa.set_cpu_count(1)
+    writing, reading = checksum_rates()
+    shares: dict[str, list[float]] = {name: [] for name in STAGES}
+    seconds: dict[str, list[float]] = {name: [] for name in STAGES}
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        write_inputs(machine_texts(400 if quick else 6000), home)
+        for turn in range(2 if quick else 3):
+            for stage, cost in build_all(home, home / f"store-{turn}").items():
+                checks = cost["checks"] + writing * cost["written"] + reading * cost["opened"]
+                shares[stage].append(checks / cost["seconds"])
+                seconds[stage].append(cost["seconds"])
+    print(machine("pyarrow"))
+    print(f"checksums of pages: {writing * 1e9:.2f} ns a byte to write, {reading * 1e9:.2f} to verify\n")
+    print("| stage | CPU s | checks | spread |\n|---|---|---|---|")
+    for stage in STAGES:
+        spread = max(shares[stage]) - min(shares[stage])
+        print(f"| {stage} | {median(seconds[stage]):.3f} | {median(shares[stage]):.2%} | {spread:.2%} |")
+    total = sum(median(shares[stage]) * median(seconds[stage]) for stage in STAGES)
+    whole = total / sum(median(seconds[stage]) for stage in STAGES)
+    print(f"\nall stages: {whole:.2%}")
+    worst = max(median(shares[stage]) for stage in STAGES)
+    report("integrity", worst, {"all stages": whole}, "share of a stage", worst / GOAL, "below 2 % of each stage")
+
+
+def checksum_rates() -> tuple[float, float]:
+    """CPU seconds a byte of the checksums of pages, as they are written and as they are verified."""
+    rows = np.random.default_rng(0).integers(0, 2**63, PROBE_BYTES // 8)
+    table = pa.table({"number": rows})
+
+    def write(checksum: bool) -> pa.Buffer:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="none", use_dictionary=False, write_page_checksum=checksum)
+        return sink.getvalue()
+
+    written = write(True)
+
+    def read(checksum: bool) -> None:
+        pq.ParquetFile(pa.BufferReader(written), page_checksum_verification=checksum).read(use_threads=False)
+
+    timings = interleave(
+        {
+            "write": lambda: write(False),
+            "write checked": lambda: write(True),
+            "read": lambda: read(False),
+            "read checked": lambda: read(True),
+        },
+        9,
+    )
+
+    def added(checked: Timing, plain: Timing) -> float:
+        return (checked.median - plain.median) / written.size
+
+    return added(timings["write checked"], timings["write"]), added(timings["read checked"], timings["read"])
+
+
+def write_inputs(texts: list[str], home: Path) -> None:
+    (home / "in").mkdir()
+    for number in range(NUM_FILES):
+        rows = (
+            json.dumps({"text": text, "url": f"https://host-{place % 50}.example/{number}/{place}"}) + "\n"
+            for place, text in enumerate(texts[number::NUM_FILES])
+        )
+        (home / "in" / f"{number}.jsonl").write_text("".join(rows), encoding="utf-8")
+    (home / "texts.toml").write_text(CORPUS, encoding="utf-8")
+    (home / "run.toml").write_text(RUN, encoding="utf-8")
+
+
+def build_all(home: Path, folder: Path) -> dict[str, Mapping[str, float]]:
+    """Build the data stages in a new store; their costs by name."""
+    run, corpora = load_run(home / "run.toml")
+    store, built, costs = Store(folder).open(), dict[str, Artifact](), dict[str, Mapping[str, float]]()
+
+    def made(stage: Stage) -> Artifact:
+        if stage.key not in built:
+            inputs = [made(each) for each in stage.inputs.values()]
+            meter = Meter()
+            with ExitStack() as patches:
+                meter_checks(meter, patches)
+                started = time.process_time()
+                built[stage.key] = build(stage, store, lambda event: None, None, *inputs)
+                elapsed = time.process_time() - started
+            written = sum(file.bytes for file in built[stage.key].manifest.files if file.path.endswith(".parquet"))
+            costs[stage.name] = Counter(
+                seconds=elapsed, checks=meter.seconds, opened=meter.opened_bytes, written=written
+            )
+        return built[stage.key]
+
+    for stage in run_graph(run, corpora, home / "run.toml").stages.values():
+        if stage.name in STAGES:
+            made(stage)
+    return costs
+
+
+def meter_checks(meter: Meter, patches: ExitStack) -> None:
+    """Have `meter` time every check, under whatever name a module imported it."""
+    for module in [*sys.modules.values()]:
+        if module.__name__.startswith("pipelines.") or module is parquet:
+            for name in CHECKS:
+                if hasattr(module, name):
+                    patches.enter_context(patch.object(module, name, meter.metered(getattr(module, name))))
+
+
+if __name__ == "__main__":
+    main()
