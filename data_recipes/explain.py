@@ -55,8 +55,8 @@ def _line(detail: Any, field: str, sections: Sequence[type[BaseModel]]) -> str:
         case "finite_number":
             return f"{field} = {value!r}: must be finite. Change the value."
         case bound if bound in BOUNDS:
-            word, name, mend = BOUNDS[bound]
-            return f"{field} = {value!r}: must be {word} {context[name]:g}. {mend}"
+            word, name, remedy = BOUNDS[bound]
+            return f"{field} = {value!r}: must be {word} {context[name]:g}. {remedy}"
         case _:
             return f"{field} = {value!r}: {detail['msg'][:1].lower()}{detail['msg'][1:]}. Change the value."
 

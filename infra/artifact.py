@@ -75,7 +75,7 @@ class Manifest:
 class Artifact:
     """A committed result: a folder and its manifest.
 
-    `folder` may lack files of a result in object storage; `path` is the same folder, once `bring` has fetched them.
+    `folder` may lack files of a result in object storage; `path` is the same folder, once `fetch` has downloaded them.
 
     Example:
         >>> import tempfile
@@ -86,13 +86,13 @@ class Artifact:
 
     folder: Path
     manifest: Manifest
-    bring: Callable[[Path, Manifest], None] | None = field(default=None, compare=False, repr=False)
+    fetch: Callable[[Path, Manifest], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def path(self) -> Path:
         """Folder with all files of the result. Raises StoreError if they cannot be fetched."""
-        if self.bring:
-            self.bring(self.folder, self.manifest)
+        if self.fetch:
+            self.fetch(self.folder, self.manifest)
         return self.folder
 
     @property

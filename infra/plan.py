@@ -9,7 +9,7 @@ from arctic_errors import UserError
 from infra.artifact import Artifact, Manifest
 from infra.host.arithmetic import arithmetic
 from infra.host.arithmetic import differences as differences_of_machines
-from infra.host.packages import mend, problems
+from infra.host.packages import problems, remedy
 from infra.stage import Stage, topological_order
 from infra.store import Store
 
@@ -102,7 +102,7 @@ def missing_packages(planned: Sequence[PlannedStage]) -> list[str]:
     for each in planned:
         if each.action == "build" and problems(each.stage.packages):
             lacking.setdefault(each.stage.packages, []).append(each.stage.id)
-    return [f"{', '.join(ids)}: {'; '.join(problems(names))}. {mend(names)}" for names, ids in lacking.items()]
+    return [f"{', '.join(ids)}: {'; '.join(problems(names))}. {remedy(names)}" for names, ids in lacking.items()]
 
 
 def require_inputs(planned: Sequence[PlannedStage], selected: Sequence[Stage]) -> None:

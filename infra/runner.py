@@ -101,7 +101,7 @@ def _careful(stage: Stage, turn: Turn, emit: Emit) -> Emit:
     """Emits while the stage is this process's to build; warns once of each trouble with its unfinished work."""
     warned = ""
 
-    def careful(event: Event) -> None:
+    def guarded(event: Event) -> None:
         nonlocal warned
         turn.require()
         if turn.trouble and turn.trouble != warned:
@@ -109,7 +109,7 @@ def _careful(stage: Stage, turn: Turn, emit: Emit) -> Emit:
             emit({"event": "warning", "stage": stage.id, "message": warned})
         emit(event)
 
-    return careful
+    return guarded
 
 
 def _attempt(

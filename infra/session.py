@@ -211,7 +211,7 @@ def execute(
     log = EventLog(folder)
     for file, text in info.files.items():
         write_durably(folder / file, masked(text))
-    with store.unpruned(partial(_tell_pruning, watch)):
+    with store.pruning_blocked(partial(_report_pruning, watch)):
         store.refresh()
         planned = [_still_committed(each, store) for each in planned]
         started_event = log.append(_run_started(run_id, info, planned))
@@ -243,7 +243,7 @@ def _still_committed(planned: PlannedStage, store: Store) -> PlannedStage:
     return replace(planned, action="build", reason="removed since the run was planned", artifact=None)
 
 
-def _tell_pruning(watch: OnEvent, holder: str, seconds: float) -> None:
+def _report_pruning(watch: OnEvent, holder: str, seconds: float) -> None:
     if seconds >= REPORT_S:
         message = f"waiting for {holder}, which prunes the store: {seconds:.0f} s"
         watch({"event": "store_busy", "time": time.time(), "message": message})

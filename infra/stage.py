@@ -29,12 +29,12 @@ class Early:
     """The part of an unfinished input that a stage reads: a path next to its result, which appears atomically.
 
     `input`: name of the input; `leaves`: names in the folder of results of that kind, any of which suffices, such as
-    "1-0123456789ab.weights/step-00000400"; `mend`: the remedy if the input is finished without any of them.
+    "1-0123456789ab.weights/step-00000400"; `remedy`: the remedy if the input is finished without any of them.
     """
 
     input: str
     leaves: tuple[str, ...]
-    mend: str
+    remedy: str
 
     def find(self, folder: Path) -> Path | None:
         """The first path that is there, of the results in `folder`."""

@@ -32,13 +32,13 @@ def write_report(store: Path | str, run: str, against: str | None, out: Path) ->
     # matplotlib takes a second to import.
     from pipelines.report import page
     from pipelines.report.figures.draw import CAPTIONS, draw_all
-    from pipelines.report.figures.style import house_style, inline_svg
+    from pipelines.report.figures.style import figure_style, inline_svg
 
     runs = read_runs(store)
     record = find_run(runs, run, store)
     artifacts = _results(record, store)
     summary = read_summary(record.name, artifacts)
-    with house_style():
+    with figure_style():
         svgs = {name: inline_svg(figure, CAPTIONS[name]) for name, figure in draw_all(summary).items()}
         more: dict[str, Html] = {}
         if against is not None:

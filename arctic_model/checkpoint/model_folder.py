@@ -132,8 +132,9 @@ def _single_file(folder: Path) -> Path:
     file = folder / SINGLE_FILE
     if not file.is_file():
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
-        mend = f"{pickled.name} is pickled and is not read; convert it" if pickled else "Give the folder of the weights"
-        raise CheckpointError(f"{folder}: holds neither {WEIGHTS_INDEX} nor {SINGLE_FILE}. {mend}.")
+        wrong = f"{pickled.name} is pickled and is not read; convert it" if pickled else ""
+        remedy = wrong or "Give the folder of the weights"
+        raise CheckpointError(f"{folder}: holds neither {WEIGHTS_INDEX} nor {SINGLE_FILE}. {remedy}.")
     return file
 
 

@@ -85,7 +85,7 @@ class Observer(Protocol):
         """A profiler's trace is written."""
 
 
-def go_on() -> bool:
+def never_stop() -> bool:
     """The answer of a worker that is never asked to stop."""
     return False
 
@@ -94,7 +94,7 @@ def train(
     plan: TrainingPlan,
     batches: Batches,
     observer: Observer,
-    stop: Callable[[], bool] = go_on,
+    stop: Callable[[], bool] = never_stop,
     heldout: Sequence[Batch] = (),
 ) -> int:
     """Run the steps of the plan, from its newest checkpoint on. The default process group must exist.

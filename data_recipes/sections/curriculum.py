@@ -18,8 +18,8 @@ def require_sum_of_one(field: str, weights: Mapping[str, float]) -> None:
     total = sum(weights.values())
     if weights and abs(total - 1.0) > 1e-9:
         parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
-        mend = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
-        raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {mend}.")
+        remedy = f"Add {1 - total:.4g} or rescale" if total < 1 else f"Take away {total - 1:.4g} or rescale"
+        raise ValueError(f"{field} sum to {total:.4g} ({parts}); they must sum to 1. {remedy}.")
 
 
 class RopeSection(Section):

@@ -109,7 +109,7 @@ class Dashboard:
         return status
 
     @property
-    def where_to_look(self) -> str:
+    def access_hint(self) -> str:
         """The page in a browser, and the location of its token."""
         token = "the variable RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else str(token_file())
         return f"{self.url} (it asks for a token: the text in {token})"

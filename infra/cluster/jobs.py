@@ -52,9 +52,9 @@ def submit(address: str, job: NewJob, *, detach: bool = False, ask: Ask = lambda
     dashboard = Dashboard.at(url)
     is_here = is_loopback(str(urlsplit(dashboard.url).hostname))
     _send(dashboard, [job.python or (sys.executable if is_here else "python"), *job.arguments], env, job)
-    print(f"job {job.name}\ndashboard: {dashboard.where_to_look}", flush=True)
+    print(f"job {job.name}\ndashboard: {dashboard.access_hint}", flush=True)
     if detach:
-        print(goes_on(job.name, dashboard.url), flush=True)
+        print(reattach_hint(job.name, dashboard.url), flush=True)
         return 0
     return follow(dashboard, job.name, ask)
 
@@ -78,11 +78,11 @@ def follow(dashboard: Dashboard, name: str, ask: Ask) -> int:
                 dashboard.stop(name)
                 return INTERRUPTED
             if answer == "detach":
-                print(goes_on(name, dashboard.url), flush=True)
+                print(reattach_hint(name, dashboard.url), flush=True)
                 return 0
 
 
-def goes_on(name: str, url: str) -> str:
+def reattach_hint(name: str, url: str) -> str:
     """How to come back to a job, and how to stop it."""
     return (
         f"{name} goes on. Follow it: arctic logs {name} --follow --address {url}\n"

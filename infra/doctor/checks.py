@@ -1,4 +1,4 @@
-"""`arctic doctor`: is this machine fit and safe for a run? Each check judges `infra.doctor.machine.Facts`."""
+"""`arctic doctor`: is this machine fit and safe for a run? Each check judges `infra.doctor.machine.MachineInfo`."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from infra.doctor.environment import Environment, Upload
-from infra.doctor.machine import Facts, gather
+from infra.doctor.machine import MachineInfo, gather
 
 PYTHON = (3, 11)
 # The quickstart's needs, with room.
@@ -20,12 +20,12 @@ INSTALL = "Run: pip install -e . -c constraints.txt"
 
 @dataclass(frozen=True)
 class Check:
-    """One check; `mend` is the remedy if it is not ok."""
+    """One check; `remedy`: the action if it is not ok."""
 
     name: str
     ok: bool
     message: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def checks(store: Path | str, address: str | None, upload: Upload) -> list[Check]:
@@ -33,7 +33,7 @@ def checks(store: Path | str, address: str | None, upload: Upload) -> list[Check
     return assess(gather(store, address, upload))
 
 
-def assess(machine: Facts) -> list[Check]:
+def assess(machine: MachineInfo) -> list[Check]:
     """Every check on given facts."""
     return [
         _python(machine),
@@ -56,12 +56,12 @@ def assess(machine: Facts) -> list[Check]:
     ]
 
 
-def _python(machine: Facts) -> Check:
+def _python(machine: MachineInfo) -> Check:
     installed, needed = (".".join(map(str, version)) for version in (machine.python, PYTHON))
     return Check("python", machine.python >= PYTHON, installed, f"Use Python {needed} or newer.")
 
 
-def _packages(machine: Facts) -> Iterator[Check]:
+def _packages(machine: MachineInfo) -> Iterator[Check]:
     wrong = []
     for text in machine.requirements:
         requirement = Requirement(text)
@@ -73,21 +73,21 @@ def _packages(machine: Facts) -> Iterator[Check]:
     yield Check("packages", not wrong, "; ".join(wrong) or f"{len(machine.versions)} as required", INSTALL)
     lacking = {extra: missing for extra, missing in machine.extras.items() if missing}
     listed = ". ".join(f"{extra}: {'; '.join(missing)}" for extra, missing in lacking.items())
-    mend = f"Run: pip install -e '.[{','.join(lacking)}]' -c constraints.txt"
+    remedy = f"Run: pip install -e '.[{','.join(lacking)}]' -c constraints.txt"
     yield Check(
         "optional packages",
         True,
-        f"{listed}. Stages that need them will not start. {mend}" if lacking else "as required",
+        f"{listed}. Stages that need them will not start. {remedy}" if lacking else "as required",
     )
     broken = [f"{name}: {error}" for name, error in machine.broken_modules.items()]
     yield Check("imports", not broken, "; ".join(broken) or "all load, and gloo reduces on the CPU", INSTALL)
 
 
-def _size(name: str, available: int, needed: int, mend: str) -> Check:
-    return Check(name, available >= needed, f"{_gib(available)} free, {_gib(needed)} wanted", mend)
+def _size(name: str, available: int, needed: int, remedy: str) -> Check:
+    return Check(name, available >= needed, f"{_gib(available)} free, {_gib(needed)} wanted", remedy)
 
 
-def _token(machine: Facts) -> Check:
+def _token(machine: MachineInfo) -> Check:
     path = machine.token_path
     if machine.token_mode is None:
         return Check("token file", True, f"{path}: not made yet; the first run makes it")
@@ -100,14 +100,14 @@ def _token(machine: Facts) -> Check:
     )
 
 
-def _auth_mode(machine: Facts) -> Check:
+def _auth_mode(machine: MachineInfo) -> Check:
     mode = machine.auth_mode
     message = "RAY_AUTH_MODE is unset; arctic sets it to token" if mode is None else f"RAY_AUTH_MODE is {mode}"
-    mend = "Ray commands in this shell go without the token. Run: export RAY_AUTH_MODE=token"
-    return Check("token authentication", mode in (None, "token"), message, mend)
+    remedy = "Ray commands in this shell go without the token. Run: export RAY_AUTH_MODE=token"
+    return Check("token authentication", mode in (None, "token"), message, remedy)
 
 
-def _sockets(machine: Facts) -> Check:
+def _sockets(machine: MachineInfo) -> Check:
     """Open to other machines and without a token: anyone who reaches the port runs code as this user."""
     is_open = [
         one for one in machine.sockets if not one.has_token and not ipaddress.ip_address(one.address).is_loopback
@@ -121,7 +121,7 @@ def _sockets(machine: Facts) -> Check:
     )
 
 
-def _kernel(machine: Facts) -> Check:
+def _kernel(machine: MachineInfo) -> Check:
     """For information only: model-written queries run in a separate process with or without these."""
     landlock = f"Landlock version {machine.landlock_abi}" if machine.landlock_abi else "no Landlock"
     return Check("sandbox", True, f"{landlock}, {'seccomp' if machine.has_seccomp else 'no seccomp'}")
@@ -142,8 +142,8 @@ def _account(environment: Environment) -> Check:
         return Check("account", False, environment.refusal)
     named = "" if environment.has_name else f"user id {environment.uid} has no name; uid-{environment.uid} is used"
     lacking = [text for text in (named, environment.home_error) if text]
-    mend = "Runs keep caches in a temporary folder; to keep them for good, set HOME to a folder that you can write"
-    return Check("account", True, f"{'; '.join(lacking)}. {mend}" if lacking else "has a name and a home folder")
+    remedy = "Runs keep caches in a temporary folder; to keep them for good, set HOME to a folder that you can write"
+    return Check("account", True, f"{'; '.join(lacking)}. {remedy}" if lacking else "has a name and a home folder")
 
 
 def _ray_folder(environment: Environment) -> Check:
@@ -152,8 +152,8 @@ def _ray_folder(environment: Environment) -> Check:
         return Check("ray folder", False, environment.ray_refusal)
     if environment.ray_folder_error is None:
         return Check("ray folder", True, f"{environment.ray_choice} is writable and short enough for sockets")
-    mend = "`arctic run` uses another; for `ray start`, set RAY_TMPDIR to a short folder that you can write: /tmp"
-    return Check("ray folder", True, f"{environment.ray_folder_error}. {mend}")
+    remedy = "`arctic run` uses another; for `ray start`, set RAY_TMPDIR to a short folder that you can write: /tmp"
+    return Check("ray folder", True, f"{environment.ray_folder_error}. {remedy}")
 
 
 def _proxies(environment: Environment) -> Check:
@@ -178,15 +178,15 @@ def _file_system(environment: Environment) -> Iterator[Check]:
     shared = (
         f"belongs to {file_system.other_owner}, and you can write it. New files are yours: share them by a common group"
     )
-    mend = "(chgrp -R GROUP, chmod -R g+rwX, chmod g+s on its folders), or give --store a folder of your own"
-    yield Check("store owner", True, f"{shared} {mend}" if file_system.other_owner else "this user")
+    remedy = "(chgrp -R GROUP, chmod -R g+rwX, chmod g+s on its folders), or give --store a folder of your own"
+    yield Check("store owner", True, f"{shared} {remedy}" if file_system.other_owner else "this user")
 
 
 def _experiments(environment: Environment) -> Check:
     experiments = environment.experiments
     if experiments.damage:
-        mend = "Move this file away: the next run writes a new one from the store."
-        return Check("experiments", False, experiments.damage, mend)
+        remedy = "Move this file away: the next run writes a new one from the store."
+        return Check("experiments", False, experiments.damage, remedy)
     at = f" at {experiments.location}" if experiments.location else ""
     if experiments.silence:
         later = "A run goes on without it, and a later `arctic run` or `arctic ui` that reaches it fills it in"

@@ -1,4 +1,4 @@
-"""Facts about the account, the temporary folder, the proxies, the store's file system and the folder that travels."""
+"""Checks of the account, the temporary folder, the proxies, the store's file system and the folder that travels."""
 
 import errno
 import fcntl
@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.host.surroundings import (
     SurroundingsError,
     account_name,
+    fallback_name,
     home_error,
     home_folder,
     prepare,
@@ -18,7 +19,6 @@ from infra.host.surroundings import (
     ray_choice,
     ray_folder,
     ray_folder_error,
-    stand_in_name,
     user_name,
 )
 from infra.tracking.experiments import Experiments, experiments
@@ -62,12 +62,12 @@ class Environment:
     upload: Upload = field(default_factory=Upload)
 
 
-def look_around(store_root: Path, upload: Upload) -> Environment:
+def inspect_environment(store_root: Path, upload: Upload) -> Environment:
     """The environment of this process, which is made fit for a run if it can be, and of a store."""
     refusal = _refusal(prepare)
     return Environment(
         uid=os.getuid(),
-        has_name=user_name() not in (None, stand_in_name()),
+        has_name=user_name() not in (None, fallback_name()),
         home_error=home_error() or replaced_home(),
         refusal=refusal,
         ray_choice=ray_choice(),

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from infra.cluster.connection import ClusterError, require_reachable, token_file
-from infra.doctor.environment import Environment, Upload, look_around
+from infra.doctor.environment import Environment, Upload, inspect_environment
 from infra.host.packages import optional, problems
 from infra.host.versions import version
 from infra.store import Store, StoreError
@@ -67,7 +67,7 @@ class ListeningSocket:
 
 
 @dataclass(frozen=True)
-class Facts:
+class MachineInfo:
     """Input of the checks; sizes in bytes, None if a thing is absent or its file unreadable."""
 
     python: tuple[int, int]
@@ -90,14 +90,14 @@ class Facts:
     environment: Environment = field(default_factory=Environment)
 
 
-def gather(store: Path | str, address: str | None, upload: Upload) -> Facts:
+def gather(store: Path | str, address: str | None, upload: Upload) -> MachineInfo:
     """Look at this machine. Imports the heavy packages in a separate process; takes some ten seconds."""
     requirements = tuple(metadata.requires("arctic-pretraining") or ())
     names = [name for name in map(_distribution, requirements) if name]
     store_error, store_root = _store_error(store), Store(store).root
-    environment = look_around(store_root, upload)
+    environment = inspect_environment(store_root, upload)
     token = token_file()
-    return Facts(
+    return MachineInfo(
         python=sys.version_info[:2],
         versions={name: version(name) for name in names},
         requirements=requirements,

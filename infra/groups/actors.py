@@ -89,7 +89,7 @@ class _ActorPool:
         """Whether no actor has started."""
         return not self._free_slots
 
-    def hand_out(self, tasks: Sequence[Any]) -> None:
+    def assign_tasks(self, tasks: Sequence[Any]) -> None:
         """Fill free slots, in order of the tasks."""
         for actor in [actor for actor, free_slots in self._free_slots.items() for _ in range(free_slots)][
             : len(self.waiting)
@@ -151,10 +151,10 @@ def _on_cluster(
                 if preemptions < 0:
                     raise
                 pool.died(actor, index)
-                pool.hand_out(tasks)
+                pool.assign_tasks(tasks)
                 continue
             pool.finished(actor, index)
-            pool.hand_out(tasks)
+            pool.assign_tasks(tasks)
             if index is not None:
                 num_left -= 1
                 yield index, result

@@ -26,7 +26,7 @@ def problems(names: Iterable[str]) -> list[str]:
     return [problem for name in names if (problem := _problem(name))]
 
 
-def mend(names: Iterable[str]) -> str:
+def remedy(names: Iterable[str]) -> str:
     """How to install `names`."""
     extras = sorted({extra for extra, requirement in optional() if _same(requirement.name, names)})
     return f"Run: pip install -e '.[{','.join(extras)}]' -c constraints.txt"
@@ -36,12 +36,12 @@ def require(names: Iterable[str], user: str) -> None:
     """Raise PackageError if `user`, such as a task, cannot have one of `names`."""
     distributions = list(names)
     if faults := problems(distributions):
-        raise PackageError(f"{user} needs {'; '.join(faults)}. {mend(distributions)}")
+        raise PackageError(f"{user} needs {'; '.join(faults)}. {remedy(distributions)}")
 
 
 def broken(name: str, user: str, error: ImportError) -> PackageError:
     """The error of `user`, whose package `name` is there and cannot be imported."""
-    return PackageError(f"{user} needs {name}, which cannot be imported ({error}). {mend([name])}")
+    return PackageError(f"{user} needs {name}, which cannot be imported ({error}). {remedy([name])}")
 
 
 def optional() -> Iterator[tuple[str, Requirement]]:

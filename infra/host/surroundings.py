@@ -33,7 +33,7 @@ def prepare() -> None:
     """Give this process a home it can write, a user name, and a direct way to loopback. Raises SurroundingsError."""
     bypass_proxies_on_loopback(os.environ)
     if user_name() is None:
-        os.environ["USER"] = stand_in_name()
+        os.environ["USER"] = fallback_name()
     if home_error() is not None:
         _use_other_home(os.environ, private_folder())
 
@@ -47,7 +47,7 @@ def user_name() -> str | None:
         return None
 
 
-def stand_in_name() -> str:
+def fallback_name() -> str:
     """The name of a user who has none."""
     return f"uid-{os.getuid()}"
 

@@ -12,7 +12,7 @@ from infra.store.locks import Waiting
 More = Callable[[Store, Collection[str]], Iterable[Garbage]]
 
 
-def nothing_more(_store: Store, _needed: Collection[str]) -> Iterable[Garbage]:
+def no_more_garbage(_store: Store, _needed: Collection[str]) -> Iterable[Garbage]:
     """No part of a needed result."""
     return ()
 
@@ -40,7 +40,7 @@ def find_garbage(
     *,
     last: int | None = None,
     forget: Sequence[str] = (),
-    more: More = nothing_more,
+    more: More = no_more_garbage,
 ) -> Pruning:
     """The parts of `store` that nothing needs.
 
@@ -69,7 +69,7 @@ def prune(
     *,
     last: int | None = None,
     forget: Sequence[str] = (),
-    more: More = nothing_more,
+    more: More = no_more_garbage,
     waiting: Waiting,
 ) -> Pruning:
     """Remove the result of `find_garbage`, while no run starts.
@@ -77,7 +77,7 @@ def prune(
     A kill in between leaves a store that is as good: the next call removes the rest. Raises LeaseLostError if another
     process took the store over.
     """
-    with store.unpruned(waiting) as require:
+    with store.pruning_blocked(waiting) as require:
         pruning = find_garbage(store, needed, last=last, forget=forget, more=more)
         for each in pruning.garbage:
             require()
@@ -93,7 +93,7 @@ def _kept(records: Sequence[RunRecord], last: int | None, forget: Sequence[str])
         if record.run_id in forget:
             continue
         num_seen[record.name] = num_seen.get(record.name, 0) + 1
-        if last is None or record.may_go_on or num_seen[record.name] <= last:
+        if last is None or record.may_resume or num_seen[record.name] <= last:
             kept.append(record)
     return kept
 

@@ -30,7 +30,7 @@ class RunRecord:
     state: State
 
     @property
-    def may_go_on(self) -> bool:
+    def may_resume(self) -> bool:
         return self.state != "ended"
 
 

@@ -95,7 +95,7 @@ def require_early(stage: Stage, store: Store, outcome: Outcome) -> Path | None:
     Raises EarlyError if the input is finished without it."""
     path = store.early_path(stage)
     if path is None and stage.early and (finished := stage.inputs[stage.early.input]).id in outcome.artifacts:
-        raise EarlyError(f"{finished.id} is finished and has not left {stage.early.leaves[0]}. {stage.early.mend}")
+        raise EarlyError(f"{finished.id} is finished and has not left {stage.early.leaves[0]}. {stage.early.remedy}")
     return path
 
 

@@ -260,8 +260,8 @@ class Objects:
         except (failures.BaseError, PermissionError, TimeoutError, ConnectionError) as error:
             raise ObjectError(self._message(name, error, self._mend(error))) from None
 
-    def _message(self, name: str, error: Exception, mend: str) -> str:
-        return masked(f"{self.place}/{name}".rstrip("/") + f": {_reason(error)}. {mend}")
+    def _message(self, name: str, error: Exception, remedy: str) -> str:
+        return masked(f"{self.place}/{name}".rstrip("/") + f": {_reason(error)}. {remedy}")
 
     def _mend(self, error: Exception) -> str:
         text = str(error)

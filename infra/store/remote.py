@@ -118,11 +118,11 @@ class Remote:
                 return self.objects.get(name).decode()
         return text
 
-    def unpruned(self, waiting: Waiting) -> AbstractContextManager[Lease]:
+    def pruning_blocked(self, waiting: Waiting) -> AbstractContextManager[Lease]:
         """Hold the lease for pruning, so that nobody prunes. Raises ObjectError."""
         return leased(self.objects, PRUNING_LEASE, waiting)
 
-    def bring(self, folder: Path, manifest: Manifest) -> None:
+    def fetch(self, folder: Path, manifest: Manifest) -> None:
         """Fetch the files of a committed result that are missing in the working folder, and keep them there as long
         as this process lives. Raises ObjectError, also if a stored file has other bytes than its digest names."""
         use(folder)
@@ -213,7 +213,7 @@ class Remote:
         name = f"{self._name('commits', folder).removesuffix('.json')}.{secrets.token_hex(4)}"
         self.objects.put(name, json.dumps(sorted(digests)).encode())
         try:
-            with self.unpruned(lambda _holder, _seconds: None):
+            with self.pruning_blocked(lambda _holder, _seconds: None):
                 pass
             yield
         finally:

@@ -150,7 +150,7 @@ class Store:
                     folder.rmdir()
 
     @contextmanager
-    def unpruned(self, waiting: Waiting) -> Iterator[Callable[[], None]]:
+    def pruning_blocked(self, waiting: Waiting) -> Iterator[Callable[[], None]]:
         """Hold the store, so that results stay while a run names those that it uses, or while unused ones are removed.
 
         Yields a call that raises LeaseLostError if the store is no longer held. `waiting` is called while another
@@ -158,7 +158,7 @@ class Store:
         """
         with ExitStack() as held:
             held.enter_context(locked(self.root / PRUNING_LOCK, waiting))
-            lease = held.enter_context(self.remote.unpruned(waiting)) if self.remote else None
+            lease = held.enter_context(self.remote.pruning_blocked(waiting)) if self.remote else None
             yield lease.require if lease else _nothing
 
     @contextmanager
@@ -236,7 +236,7 @@ class Store:
         return self._artifact(path, read_manifest(path))
 
     def _artifact(self, path: Path, manifest: Manifest) -> Artifact:
-        return Artifact(path, manifest, self.remote.bring if self.remote else None)
+        return Artifact(path, manifest, self.remote.fetch if self.remote else None)
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every committed result, by name, subject and key."""

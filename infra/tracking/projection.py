@@ -175,7 +175,7 @@ class Projection:
         if path is None:
             return
         manifest = read_manifest(path)
-        self._tell_parent(manifest, path, event)
+        self._log_on_parent(manifest, path, event)
         if self._has_model(event, path):
             self._ensure_model(manifest, self._runs[PARENT], path)
 
@@ -213,7 +213,7 @@ class Projection:
             if model and stage["model_key"]:
                 self._log_metrics(self._run_that_made(model), manifest.metrics, event, step)
             self._log_metrics(run_id, {"seconds": event["seconds"]}, event, 0)
-            self._tell_parent(manifest, path, event)
+            self._log_on_parent(manifest, path, event)
             self._client.log_inputs(run_id, [dataset_input(manifest.id, manifest.key, "output", path)])
             self._client.log_artifact(run_id, str(path / MANIFEST))
             self._log_tables(run_id, path)
@@ -288,7 +288,7 @@ class Projection:
         """A path under the store's stages, by its last `depth` names, for the current location of the store."""
         return self._folder.parents[1].joinpath("stages", *recorded.parts[-depth:])
 
-    def _tell_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
+    def _log_on_parent(self, manifest: Manifest, path: Path, event: Event) -> None:
         """The parent carries the stages' figures, also of reused ones, so that whole runs compare in one table. Counts
         of data are logged only in the stages' own runs if there is a model, whose figures they would hide, and so are
         intervals and counts of items, which have a dot in their names."""

@@ -19,6 +19,6 @@ def command(store: StoreFolder = DEFAULT_STORE, address: Address = None) -> None
     for check in results:
         mark = "[green]ok  [/]" if check.ok else "[red]BAD [/]"
         console.print(f"{mark} {check.name}: ", end="")
-        message = check.message if check.ok else f"{check.message.rstrip('.')}. {check.mend}".rstrip()
+        message = check.message if check.ok else f"{check.message.rstrip('.')}. {check.remedy}".rstrip()
         console.print(message, markup=False, highlight=False)
     raise typer.Exit(0 if all(check.ok for check in results) else 1)

@@ -97,7 +97,8 @@ class Measuring:
         pieces = {name: choose_pieces(each, num_bytes, max_bytes, of_each) for name, each in sequences.items()}
         for name, excerpts in pieces.items():
             if (count := len({piece.doc_id for piece in excerpts})) < MIN_UNITS:
-                self._tell(f"{bits_per_byte.NAME}/{name}", f"{count} held-out documents are too few. {MORE_DOCUMENTS}")
+                text = f"{count} held-out documents are too few. {MORE_DOCUMENTS}"
+                self._report(f"{bits_per_byte.NAME}/{name}", text)
         make = partial(Scorer, source)
         nats = bits_per_byte.measure_nats(bits_per_byte.NAME, make, pieces, self._journal, self._context, execution)
         protocol = bits_per_byte.protocol(of_each)
@@ -212,10 +213,10 @@ class Measuring:
             self._flaws[task.name] = flaws_of(items, answers[start : start + len(items)])
             start += len(items)
             if remark := note(self._flaws[task.name]):
-                self._tell(task.name, remark)
+                self._report(task.name, remark)
         return answers
 
-    def _tell(self, name: str, text: str) -> None:
+    def _report(self, name: str, text: str) -> None:
         """A note that readers of a score need, reported now and in the artifact."""
         self._context.warn(f"{name}: {text}")
         self._notes[name] = text

@@ -96,7 +96,7 @@ def with_earlier(recipes: Recipes, at_hand: Recipes) -> dict[str, tuple[Path, Co
         path, recipe = waiting.pop()
         for name in recipe.needed_corpora:
             if name not in complete:
-                complete[name] = at_hand[name] if name in at_hand else _beside(path, recipe, name)
+                complete[name] = at_hand[name] if name in at_hand else _neighbour_recipe(path, recipe, name)
                 waiting.append(complete[name])
     return complete
 
@@ -281,7 +281,7 @@ def _points(warmup: int, start: int | None = None, end: int | None = None) -> di
     return {"warmup_tokens": warmup, "decay_start_tokens": start, "decay_end_tokens": end}
 
 
-def _beside(path: Path, reader: CorpusRecipe, name: str) -> tuple[Path, CorpusRecipe]:
+def _neighbour_recipe(path: Path, reader: CorpusRecipe, name: str) -> tuple[Path, CorpusRecipe]:
     """The recipe of corpus `name`, which `reader` at `path` needs."""
     file = path.parent / f"{name}.toml"
     field = _field_of(reader, name)

@@ -29,7 +29,7 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
+class DocumentLocation:
     """Location of a document: a result of `source`, a shard, a row."""
 
     source: Artifact
@@ -37,10 +37,10 @@ class Place:
     row: int
 
 
-def find_document(artifacts: Sequence[Artifact], doc_id: str) -> list[Place]:
+def find_document(artifacts: Sequence[Artifact], doc_id: str) -> list[DocumentLocation]:
     """All locations of a document among the results of `source`: one, unless a corpus was built in several ways."""
     return [
-        Place(source, shard.name, row)
+        DocumentLocation(source, shard.name, row)
         for source in artifacts
         if source.manifest.name == "source"
         for shard in shard_paths(source.path, "documents")
@@ -48,7 +48,7 @@ def find_document(artifacts: Sequence[Artifact], doc_id: str) -> list[Place]:
     ]
 
 
-def describe(location: Place, doc_id: str, artifacts: Sequence[Artifact]) -> Fields:
+def describe(location: DocumentLocation, doc_id: str, artifacts: Sequence[Artifact]) -> Fields:
     """All metadata of a document in the results of the store, by field; if one stage was built in several ways, its
     fields carry the key."""
     provenance = _read(location.source, "documents", location, PROVENANCE)
@@ -86,7 +86,7 @@ def _row(shard: Path, doc_id: str) -> int | None:
     return None
 
 
-def _read(artifact: Artifact, kind: str, location: Place, columns: Sequence[str] | None = None) -> Fields:
+def _read(artifact: Artifact, kind: str, location: DocumentLocation, columns: Sequence[str] | None = None) -> Fields:
     shard = artifact.path / kind / location.shard
     return read_document(shard, location.row, columns or pq.read_schema(shard).names)
 
@@ -109,7 +109,7 @@ def _how_to_fetch(provenance: Mapping[str, Any]) -> Fields:
     return {"fetch": f"tail -c +{offset + 1} {origin} | head -c {length}"}
 
 
-def _findings(artifact: Artifact, location: Place, doc_id: str) -> Fields:
+def _findings(artifact: Artifact, location: DocumentLocation, doc_id: str) -> Fields:
     """Personal data by kind, and each passage of an evaluation set."""
     fields: Fields = {}
     kinds = Counter(row["kind"] for row in _rows(artifact, "pii", location, doc_id))
@@ -124,7 +124,7 @@ def _findings(artifact: Artifact, location: Place, doc_id: str) -> Fields:
     return fields
 
 
-def _rows(artifact: Artifact, kind: str, location: Place, doc_id: str) -> list[Fields]:
+def _rows(artifact: Artifact, kind: str, location: DocumentLocation, doc_id: str) -> list[Fields]:
     """Rows of a table with any number of rows a document."""
     rows: list[Fields] = read_table(
         artifact.path / kind / location.shard, filters=pc.field("doc_id") == doc_id
@@ -132,7 +132,7 @@ def _rows(artifact: Artifact, kind: str, location: Place, doc_id: str) -> list[F
     return rows
 
 
-def _annotation(artifact: Artifact, location: Place) -> Fields:
+def _annotation(artifact: Artifact, location: DocumentLocation) -> Fields:
     """The labels of a model, each under the annotation's name, or why there is none."""
     row = _read(artifact, "annotations", location)
     name = artifact.manifest.subject.removeprefix(f"{location.source.manifest.subject}.")
@@ -140,7 +140,7 @@ def _annotation(artifact: Artifact, location: Place) -> Fields:
     return {f"{name}.{field}": value for field, value in values.items()}
 
 
-def _filtering(artifact: Artifact, location: Place, measured: Mapping[str, Any]) -> Fields:
+def _filtering(artifact: Artifact, location: DocumentLocation, measured: Mapping[str, Any]) -> Fields:
     """The decision, and every limit that the document is beyond: the first of them is the reason."""
     row = _read(artifact, "filtered", location)
     redactions = Counter(span["kind"] for span in row.pop("redactions"))
@@ -165,7 +165,7 @@ def _broken(params: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[
         yield "languages", f"language {measured['language']}, kept are {', '.join(languages)}"
 
 
-def _deduplication(artifact: Artifact, location: Place, artifacts: Sequence[Artifact]) -> Fields:
+def _deduplication(artifact: Artifact, location: DocumentLocation, artifacts: Sequence[Artifact]) -> Fields:
     """The decision with its evidence, and the representative of this document."""
     row = _read(artifact, "decisions", location)
     fields = {name: value for name, value in row.items() if value is not None}

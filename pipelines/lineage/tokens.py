@@ -17,7 +17,7 @@ PROVENANCE = ("url", "origin", "offset", "length", "date", "licence", "opt_out",
 
 
 @dataclass(frozen=True)
-class TokenPlace:
+class TokenLocation:
     """One id of a corpus' training tokens and its source.
 
     `position` = `sequence` * (T + 1) + `offset`; `piece` is the run of a document that it belongs to and `provenance`
@@ -55,7 +55,7 @@ class TokenPlace:
         }
 
 
-def find_token(artifacts: Iterable[Artifact], corpus: str, position: int) -> TokenPlace:
+def find_token(artifacts: Iterable[Artifact], corpus: str, position: int) -> TokenLocation:
     """The source of the id at `position` of the training tokens of `corpus`.
 
     `corpus` is a name, or the key of its `tokenize` if the store has several of that name. Raises NotInStoreError.
@@ -77,7 +77,7 @@ def find_token(artifacts: Iterable[Artifact], corpus: str, position: int) -> Tok
             f"corpus {tokens.manifest.subject}: its source {tokens.manifest.inputs['source']} is not in this store. "
             "Build it again."
         )
-    return TokenPlace(
+    return TokenLocation(
         corpus=tokens.manifest.subject,
         key=tokens.manifest.key,
         position=position,

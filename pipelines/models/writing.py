@@ -69,7 +69,7 @@ class Conversation:
     def __post_init__(self) -> None:
         self._engine = new_engine(self.model)
 
-    def say(self, text: str, is_stopped: Callable[[], bool] = lambda: False) -> Iterator[str]:
+    def answer(self, text: str, is_stopped: Callable[[], bool] = lambda: False) -> Iterator[str]:
         """Add a turn, and yield the answer as it is written. It ends early once `is_stopped`, and stays in the history.
 
         Raises:

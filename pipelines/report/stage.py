@@ -24,14 +24,14 @@ def _report(title: str, context: StageContext, inputs: Mapping[str, Artifact]) -
     # matplotlib takes a second to import; building a graph must not.
     from pipelines.report import page
     from pipelines.report.figures.draw import CAPTIONS, draw_all
-    from pipelines.report.figures.style import house_style, inline_svg, write_png
+    from pipelines.report.figures.style import figure_style, inline_svg, write_png
     from pipelines.report.summary.run import read_summary
 
     summary = read_summary(title, inputs)
     folder = context.out / FIGURES
     folder.mkdir()
     svgs = {}
-    with house_style():
+    with figure_style():
         for name, figure in draw_all(summary).items():
             write_png(figure, folder / f"{name}.png")
             svgs[name] = inline_svg(figure, CAPTIONS[name])

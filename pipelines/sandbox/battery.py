@@ -66,7 +66,7 @@ def python_failures(attacks: tuple[Attack, ...], ceiling: Ceiling = ALL) -> list
         victim() as alive,
         PythonSandbox(ATTACK_LIMITS, ceiling=ceiling) as sandbox,
     ):
-        target = make_facts(Path(folder), alive.pid)
+        target = make_target(Path(folder), alive.pid)
         before = _contents(Path(folder))
         _answer_once(sandbox)
         for attack in attacks_for(sandbox, attacks):
@@ -107,7 +107,7 @@ def sql_failures(attacks: tuple[SqlAttack, ...], ceiling: Ceiling = ALL) -> list
     ]
 
 
-def make_facts(folder: Path, victim_id: int) -> dict[str, object]:
+def make_target(folder: Path, victim_id: int) -> dict[str, object]:
     """The arguments of attacks, with a secret in `folder`."""
     secret = folder / "secret"
     secret.write_text("kept")

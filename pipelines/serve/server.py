@@ -56,7 +56,7 @@ def run_application(
     require_token(scale.host, token)
     _require_free(scale.host, scale.port)
     with ExitStack() as stack:
-        with _deaf_children():
+        with _children_ignore_interrupts():
             stack.enter_context(connect(address))
         try:
             from ray import serve
@@ -78,7 +78,7 @@ def run_application(
 
 
 @contextmanager
-def _deaf_children() -> Iterator[None]:
+def _children_ignore_interrupts() -> Iterator[None]:
     """Processes that start meanwhile ignore SIGTERM, as Ray has them ignore Ctrl-C: a terminal or a supervisor signals
     all processes of a command, and without Ray's no answer could end. Ray kills its own in another way."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink, Extractor, TextFormat
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import PlacedFile, find_files
+from pipelines.source.io.locations import LocatedFile, find_files
 from pipelines.source.tables.table_files import FILES, READERS, Tables, take_row, wanted_fields
 from pipelines.source.text_files import TEXT_FILE, take_file
 from pipelines.source.web.charsets import decode
@@ -104,7 +104,7 @@ class _Collected:
         return size
 
 
-def _records(file: PlacedFile, path: Path, tables: Tables, sink: DocumentSink) -> Iterator[None]:
+def _records(file: LocatedFile, path: Path, tables: Tables, sink: DocumentSink) -> Iterator[None]:
     """One step a record, which has then been written, skipped or quarantined."""
     if WARC.fits(file.name):
         for response in read_responses(path):
@@ -119,7 +119,7 @@ def _records(file: PlacedFile, path: Path, tables: Tables, sink: DocumentSink) -
             yield
 
 
-def _table_kind(file: PlacedFile) -> str:
+def _table_kind(file: LocatedFile) -> str:
     return next((kind for kind, file_type in FILES.items() if file_type.fits(file.name)), "jsonl")
 
 

@@ -12,7 +12,7 @@ from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import PlacedFile, read_file
+from pipelines.source.io.locations import LocatedFile, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.web.charsets import UndecodablePageError, decode
 from pipelines.source.web.extraction.extract import extract_page
@@ -45,7 +45,7 @@ class TextFiles:
         their number doubles."""
         files = list(folder.fingerprinted(self.paths, TEXT_FILE, fingerprint))
         num_groups = 1 << max(0, (len(files) - 1) // FILES_PER_SHARD).bit_length()
-        groups: dict[int, list[tuple[PlacedFile, Any]]] = {}
+        groups: dict[int, list[tuple[LocatedFile, Any]]] = {}
         for file, pinned in files:
             groups.setdefault(_hash(file.name) % num_groups, []).append((file, pinned))
         for number in sorted(groups):
@@ -57,7 +57,7 @@ class TextFiles:
 class TextFileGroup:
     """Files with the fingerprint of the content of each."""
 
-    files: tuple[tuple[PlacedFile, Any], ...]
+    files: tuple[tuple[LocatedFile, Any], ...]
 
     def read(self, sink: DocumentSink) -> None:
         for file, pinned in self.files:

@@ -59,7 +59,7 @@ VERBS = (
     "Add|Bring|Change|Choose|Convert|Correct|Did you mean|Files end|Give|Hold|Install|Known here|Leave|Lower|Mend|Name|"
     "Places are|Raise|Remove|Rename|Set|Shorten|Sort|Split|Take|The corpora|The fields|There are|Train|Use|Write"
 )
-MEND = re.compile(rf"[.:?] ({VERBS})\b")
+REMEDY = re.compile(rf"[.:?] ({VERBS})\b")
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def explained(message: str, page: str, start: str) -> None:
     """One of the lines of `message` names the file `page`, begins with `start` and ends with a remedy."""
     lines = [line for line in message.removeprefix("error: ").splitlines() if line.startswith(f"{page}: {start}")]
     assert lines, f"no line starts with {page}: {start}\n{message}"
-    assert any(MEND.search(line) for line in lines), f"no mend: {message}"
+    assert any(REMEDY.search(line) for line in lines), f"no remedy: {message}"
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "size", "submit", "ablate", "replay"])

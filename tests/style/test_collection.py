@@ -1,4 +1,4 @@
-"""Collecting the tests imports no package that only some of them need: whoever runs one test waits for no other."""
+"""Collecting the tests imports no package that only some of them need, so running one test stays quick."""
 
 import json
 import os

@@ -83,7 +83,7 @@ class TextTokenizer:
         """Text of `ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
         return self.backend.decode(ids, skip_special_tokens=True)
 
-    def gives_back(self, ids: Sequence[int], text: str) -> bool:
+    def decodes_to(self, ids: Sequence[int], text: str) -> bool:
         """Whether the bytes of `ids`, which have no special token, are those of `text`."""
         content = b"".join(map(self.token_bytes.__getitem__, ids))
         return (content.removeprefix(b" ") if self._adds_blank else content) == text.encode()

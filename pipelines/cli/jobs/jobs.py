@@ -28,4 +28,4 @@ def command(address: Dashboard) -> None:
         status = f"[{STYLES.get(job.status, 'default')}]{job.status.lower()}[/]"
         table.add_row(escape(job.name), status, started, *map(escape, named), seconds)
     console.print(table)
-    print_text(console, f"\n{len(jobs)} jobs at {reached.where_to_look}")
+    print_text(console, f"\n{len(jobs)} jobs at {reached.access_hint}")

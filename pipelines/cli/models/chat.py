@@ -74,7 +74,7 @@ def _answer(conversation: "Conversation", text: str) -> None:
 
     with stopped_by_ctrl_c() as stopped:
         try:
-            for piece in conversation.say(text, stopped.is_set):
+            for piece in conversation.answer(text, stopped.is_set):
                 print(piece, end="", flush=True)
         except GenerationError as error:
             print(f"error: {error} {NEW} starts over.", end="", file=sys.stderr)

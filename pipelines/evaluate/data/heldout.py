@@ -1,4 +1,4 @@
-"""Which held-out documents are scored, and in which batches: the same for the same tokens, whoever asks."""
+"""Which held-out documents are scored, and in which batches: the same for the same tokens."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -25,13 +25,13 @@ def _write(title: str, context: StageContext, artifacts: Mapping[str, Artifact])
     # matplotlib takes a second to import; building a graph must not.
     from pipelines.report.evaluation import page
     from pipelines.report.evaluation.curves import draw_curves
-    from pipelines.report.figures.style import house_style, inline_svg, write_png
+    from pipelines.report.figures.style import figure_style, inline_svg, write_png
 
     read = read_evaluations(PageInputs.of(artifacts))
     folder = context.out / FIGURES
     folder.mkdir()
     svgs = {}
-    with house_style():
+    with figure_style():
         for name, drawn in draw_curves(read.scores).items():
             write_png(drawn, folder / f"{name}.png")
             svgs[name] = inline_svg(drawn, page.CAPTIONS[name])

@@ -20,7 +20,7 @@ Series = Callable[[PhaseSummary], tuple[np.ndarray, np.ndarray]]
 
 
 def draw_comparison(comparison: RunComparison) -> dict[str, Figure]:
-    """Figures by name. To be called, and its result written, inside `house_style`."""
+    """Figures by name. To be called, and its result written, inside `figure_style`."""
     drawn = {
         "compared_loss": _draw(comparison, _smoothed("loss"), "loss, nats per token"),
         "compared_gradient_norm": _draw(comparison, _smoothed("gradient_norm"), "gradient norm (L2)"),

@@ -30,7 +30,7 @@ CAPTIONS = {
 
 
 def draw_all(summary: RunSummary) -> dict[str, Figure]:
-    """Every figure by name. To be called, and its result written, inside `house_style`."""
+    """Every figure by name. To be called, and its result written, inside `figure_style`."""
     drawings: dict[str, Callable[[RunSummary], Figure]] = {}
     if scores.bits_measures(summary):
         drawings["bits_per_byte"] = scores.bits_per_byte

@@ -64,7 +64,7 @@ NAMES = {
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:
     """matplotlib without a screen, in the report's style."""
     with mpl.rc_context(STYLE):
         yield

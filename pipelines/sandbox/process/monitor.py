@@ -56,7 +56,7 @@ def _converse(child: Child) -> None:
     outcome = child.exchange(b"", START_CPU_S)
     if outcome.outcome == RETURNED and outcome.reply != READY:
         outcome = Outcome(DIED, outcome.reply.decode())
-    _tell(outcome)
+    _report(outcome)
     while outcome.outcome == RETURNED:
         header, request = receive_headed(0)
         if not header:
@@ -64,10 +64,10 @@ def _converse(child: Child) -> None:
         outcome = child.exchange(frame(request), header["cpu_s"])
         if outcome.outcome == RETURNED and not is_readable(outcome.reply):
             outcome = Outcome(UNUSABLE, "a reply that takes too much memory or time to read", outcome.cpu_s)
-        _tell(outcome)
+        _report(outcome)
 
 
-def _tell(outcome: Outcome) -> None:
+def _report(outcome: Outcome) -> None:
     header = {"outcome": outcome.outcome, "error": outcome.error, "cpu_s": outcome.cpu_s}
     send_headed(1, header, outcome.reply)
 

@@ -1,8 +1,8 @@
 """Programs that try to leave the sandbox, to take it down, or to cheat, with the expected outcome of each.
 
-Each is the body of `def attack(facts)`. It returns "escaped" if it succeeds, so that the battery can distinguish an
+Each is the body of `def attack(target)`. It returns "escaped" if it succeeds, so that the battery can distinguish an
 attack that was stopped from one that is merely wrong; the tests run the harmless ones outside the sandbox, where they
-must escape. `facts`: "caller" (process id), "secret" (a file to read), "folder" (one to write in), "source" (a file of
+must escape. `target`: "caller" (process id), "secret" (a file to read), "folder" (one to write in), "source" (a file of
 this project), "victim" (id of a process of the same user that must stay alive), "host" (the machine's name).
 """
 
@@ -23,7 +23,7 @@ def kernel(x86_64, aarch64, *arguments):
     return "escaped"
 def frame(content):
     return len(content).to_bytes(4, "big") + content
-def attack(facts):
+def attack(target):
 """
 
 
@@ -56,23 +56,23 @@ return 'escaped'"""
 
 FILES = [
     Attack("read /etc/passwd", _reads("'/etc/passwd'")),
-    Attack("read a secret file", _reads("facts['secret']")),
-    Attack("read this project", _reads("facts['source']")),
-    Attack("read the caller's environment", _reads("f'/proc/{facts[\"caller\"]}/environ'")),
-    Attack("read the caller's memory", _reads("f'/proc/{facts[\"caller\"]}/mem'")),
+    Attack("read a secret file", _reads("target['secret']")),
+    Attack("read this project", _reads("target['source']")),
+    Attack("read the caller's environment", _reads("f'/proc/{target[\"caller\"]}/environ'")),
+    Attack("read the caller's memory", _reads("f'/proc/{target[\"caller\"]}/mem'")),
     Attack("read its own memory map", _reads("'/proc/self/maps'")),
     Attack("list the home folder", "os.listdir(os.path.expanduser('~root'))\nreturn 'escaped'"),
     Attack("list the root folder", "os.listdir('/')\nreturn 'escaped'"),
-    Attack("write a file", "open(facts['folder'] + '/new', 'w').write('x')\nreturn 'escaped'"),
+    Attack("write a file", "open(target['folder'] + '/new', 'w').write('x')\nreturn 'escaped'"),
     Attack("write into /tmp", "open('/tmp/sandbox-was-here', 'w').write('x')\nreturn 'escaped'"),
     Attack("fill shared memory", "open('/dev/shm/sandbox-was-here', 'wb').write(bytes(1 << 20))\nreturn 'escaped'"),
-    Attack("overwrite a secret file", "open(facts['secret'], 'r+').write('x')\nreturn 'escaped'"),
-    Attack("cut a secret file", "os.truncate(facts['secret'], 0)\nreturn 'escaped'"),
-    Attack("delete a secret file", "os.unlink(facts['secret'])\nreturn 'escaped'"),
-    Attack("rename a secret file", "os.rename(facts['secret'], facts['folder'] + '/taken')\nreturn 'escaped'"),
-    Attack("link to a secret file", "os.link(facts['secret'], facts['folder'] + '/linked')\nreturn 'escaped'"),
-    Attack("open a secret file to all", "os.chmod(facts['secret'], 0o777)\nreturn 'escaped'"),
-    Attack("make a folder", "os.mkdir(facts['folder'] + '/made')\nreturn 'escaped'"),
+    Attack("overwrite a secret file", "open(target['secret'], 'r+').write('x')\nreturn 'escaped'"),
+    Attack("cut a secret file", "os.truncate(target['secret'], 0)\nreturn 'escaped'"),
+    Attack("delete a secret file", "os.unlink(target['secret'])\nreturn 'escaped'"),
+    Attack("rename a secret file", "os.rename(target['secret'], target['folder'] + '/taken')\nreturn 'escaped'"),
+    Attack("link to a secret file", "os.link(target['secret'], target['folder'] + '/linked')\nreturn 'escaped'"),
+    Attack("open a secret file to all", "os.chmod(target['secret'], 0o777)\nreturn 'escaped'"),
+    Attack("make a folder", "os.mkdir(target['folder'] + '/made')\nreturn 'escaped'"),
     Attack("make a file in memory", "os.memfd_create('x')\nreturn 'escaped'"),
     # A device, so that nothing is lost on a machine where this works; its rule is that of the standard library's files.
     Attack("empty a file that it may read", "os.open('/dev/null', os.O_RDONLY | os.O_TRUNC)\nreturn 'escaped'"),
@@ -82,10 +82,10 @@ FILES = [
     Attack("open a folder without a name in it", "os.open('/tmp', os.O_TMPFILE | os.O_RDWR)\nreturn 'escaped'"),
 ]
 SIGHTS = [
-    Attack("see a secret file", "os.stat(facts['secret'])\nreturn 'escaped'", DENIED, needs_own_root=True),
+    Attack("see a secret file", "os.stat(target['secret'])\nreturn 'escaped'", DENIED, needs_own_root=True),
     Attack("see whether it may", "return 'escaped' if os.access('/etc/passwd', 0) else 'nothing'", HARMLESS, 2.0, True),
-    Attack("see the caller", "os.stat(f'/proc/{facts[\"caller\"]}')\nreturn 'escaped'", DENIED, needs_own_root=True),
-    Attack("see the victim", "os.stat(f'/proc/{facts[\"victim\"]}')\nreturn 'escaped'", DENIED, needs_own_root=True),
+    Attack("see the caller", "os.stat(f'/proc/{target[\"caller\"]}')\nreturn 'escaped'", DENIED, needs_own_root=True),
+    Attack("see the victim", "os.stat(f'/proc/{target[\"victim\"]}')\nreturn 'escaped'", DENIED, needs_own_root=True),
     Attack("see where links lead", "os.readlink('/proc/self')\nreturn 'escaped'", DENIED, needs_own_root=True),
     Attack(
         "see installed packages",
@@ -96,7 +96,7 @@ SIGHTS = [
     ),
     Attack(
         "see the machine's name",
-        "return 'escaped' if os.uname()[1] == facts['host'] else 'nothing'",
+        "return 'escaped' if os.uname()[1] == target['host'] else 'nothing'",
         HARMLESS,
         2.0,
         True,
@@ -120,24 +120,24 @@ PROCESSES = [
     Attack("spawn", "os.posix_spawn('/bin/true', ['true'], {})\nreturn 'escaped'"),
     Attack("become another program", "os.execv('/bin/true', ['true'])"),
     Attack("fork by clone3", "kernel(435, 435, 0, 0)\nreturn 'escaped'"),
-    Attack("signal the caller", "os.kill(facts['caller'], 0)\nreturn 'escaped'"),
+    Attack("signal the caller", "os.kill(target['caller'], 0)\nreturn 'escaped'"),
     Attack("signal everybody", "os.kill(-1, 0)\nreturn 'escaped'"),
-    Attack("signal a thread of the caller", "return kernel(234, 131, facts['caller'], facts['caller'], 0)"),
-    Attack("hold the caller by descriptor", "return kernel(434, 434, facts['caller'], 0)"),
-    Attack("trace the caller", "return kernel(101, 117, 16, facts['caller'], 0, 0)"),
-    Attack("read the caller by process_vm_readv", "return kernel(310, 270, facts['caller'], 0, 0, 0, 0, 0)"),
+    Attack("signal a thread of the caller", "return kernel(234, 131, target['caller'], target['caller'], 0)"),
+    Attack("hold the caller by descriptor", "return kernel(434, 434, target['caller'], 0)"),
+    Attack("trace the caller", "return kernel(101, 117, 16, target['caller'], 0, 0)"),
+    Attack("read the caller by process_vm_readv", "return kernel(310, 270, target['caller'], 0, 0, 0, 0, 0)"),
     Attack(
         "limit the caller",
-        "import resource\nresource.prlimit(facts['caller'], resource.RLIMIT_CORE)\nreturn 'escaped'",
+        "import resource\nresource.prlimit(target['caller'], resource.RLIMIT_CORE)\nreturn 'escaped'",
     ),
-    Attack("slow the caller", "os.setpriority(os.PRIO_PROCESS, facts['caller'], 19)\nreturn 'escaped'"),
-    Attack("move the caller", "os.sched_setaffinity(facts['caller'], {0})\nreturn 'escaped'"),
+    Attack("slow the caller", "os.setpriority(os.PRIO_PROCESS, target['caller'], 19)\nreturn 'escaped'"),
+    Attack("move the caller", "os.sched_setaffinity(target['caller'], {0})\nreturn 'escaped'"),
 ]
 SIGNALS = [
-    Attack("own a pipe for a victim", "import fcntl\nfcntl.fcntl(os.pipe()[0], 8, facts['victim'])\nreturn 'escaped'"),
+    Attack("own a pipe for a victim", "import fcntl\nfcntl.fcntl(os.pipe()[0], 8, target['victim'])\nreturn 'escaped'"),
     Attack(
         "own a pipe for a victim by F_SETOWN_EX",
-        "import fcntl\nfcntl.fcntl(os.pipe()[0], 15, struct_.pack('ii', 1, facts['victim']))\nreturn 'escaped'",
+        "import fcntl\nfcntl.fcntl(os.pipe()[0], 15, struct_.pack('ii', 1, target['victim']))\nreturn 'escaped'",
     ),
     Attack("choose the signal of a pipe", "import fcntl\nfcntl.fcntl(os.pipe()[0], 10, 9)\nreturn 'escaped'"),
     Attack(
@@ -154,7 +154,7 @@ SIGNALS = [
         """
 import fcntl
 reader, writer = os.pipe()
-for command, value in ((8, facts["victim"]), (10, 9), (4, 0o20000)):
+for command, value in ((8, target["victim"]), (10, 9), (4, 0o20000)):
     try:
         fcntl.fcntl(reader, command, value)
     except OSError:
@@ -169,17 +169,17 @@ return "nothing" """,
     Attack("grow a pipe", "import fcntl\nfcntl.fcntl(os.pipe()[0], 1031, 1 << 20)\nreturn 'escaped'"),
     Attack("choose its name by prctl", "return kernel(157, 167, 15, 0, 0, 0, 0)"),
     Attack("take children of others by prctl", "return kernel(157, 167, 36, 1, 0, 0, 0)"),
-    Attack("session of a victim", "os.getsid(facts['victim'])\nreturn 'escaped'"),
-    Attack("group of a victim", "os.getpgid(facts['victim'])\nreturn 'escaped'"),
-    Attack("processors of a victim", "os.sched_getaffinity(facts['victim'])\nreturn 'escaped'"),
+    Attack("session of a victim", "os.getsid(target['victim'])\nreturn 'escaped'"),
+    Attack("group of a victim", "os.getpgid(target['victim'])\nreturn 'escaped'"),
+    Attack("processors of a victim", "os.sched_getaffinity(target['victim'])\nreturn 'escaped'"),
     Attack(
         "clock of a victim",
-        "time.clock_gettime((~facts['victim'] << 3) | 2)\nreturn 'escaped'",
+        "time.clock_gettime((~target['victim'] << 3) | 2)\nreturn 'escaped'",
         INVALID,
     ),
     Attack("interrupt all processors", "return kernel(324, 283, 1, 0, 0)"),
     Attack("run a file by descriptor", "return kernel(322, 281, 3, 0, 0, 0, 0x1000)"),
-    Attack("share its memory with others'", "return kernel(28, 233, id(facts) & -4096, 4096, 12)", INVALID),
+    Attack("share its memory with others'", "return kernel(28, 233, id(target) & -4096, 4096, 12)", INVALID),
 ]
 KERNEL = [
     Attack("mount", "return kernel(165, 40, 0, 0, 0, 0, 0)"),
@@ -255,7 +255,7 @@ while True:
         "asleep",
         0.05,
     ),
-    Attack("recurse for ever", "sys.setrecursionlimit(1 << 30)\nreturn attack(facts)", "raised|died|timeout", 0.2),
+    Attack("recurse for ever", "sys.setrecursionlimit(1 << 30)\nreturn attack(target)", "raised|died|timeout", 0.2),
     Attack(
         "crash the interpreter",
         "return ctypes.string_at(0)",

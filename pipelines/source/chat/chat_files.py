@@ -13,7 +13,7 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.blocks import part_of, part_params
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import PlacedFile, lose_file, read_file
+from pipelines.source.io.locations import LocatedFile, lose_file, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.tables.parts import table_parts
 from pipelines.source.tables.rows import (
@@ -55,7 +55,7 @@ class Chats:
 class ChatFile:
     """A file of conversations, or a part of one, with the fingerprint of its content."""
 
-    file: PlacedFile
+    file: LocatedFile
     pinned: Any
     section: Chats
 
@@ -102,5 +102,5 @@ class ChatFile:
         )
 
 
-def _kind(file: PlacedFile) -> str:
+def _kind(file: LocatedFile) -> str:
     return "parquet" if file.name.endswith(SUFFIXES["parquet"]) else "jsonl"

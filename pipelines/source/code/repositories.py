@@ -99,7 +99,7 @@ class RepositoryGroup:
 
 
 @dataclass(frozen=True)
-class Placed:
+class OrderedFile:
     """A file to keep, with its position in the repository's order."""
 
     code: Code
@@ -208,7 +208,7 @@ def _note_code(code: Code, survey: Survey) -> None:
         survey.licences[code.path] = licence
 
 
-def _in_order(checkout: Checkout, survey: Survey) -> Iterator[Placed]:
+def _in_order(checkout: Checkout, survey: Survey) -> Iterator[OrderedFile]:
     """The kept files, read again one by one, so that a repository need not fit into memory."""
     imports = {
         path: resolve(path, language, survey.imported[path], survey.index)
@@ -217,12 +217,12 @@ def _in_order(checkout: Checkout, survey: Survey) -> Iterator[Placed]:
     licence = repository_licence(survey.about)
     for position, path in enumerate(import_order(imports)):
         text = decode((checkout.path / path).read_bytes())
-        yield Placed(Code(path, survey.languages[path], text), survey.licences.get(path, licence), position)
+        yield OrderedFile(Code(path, survey.languages[path], text), survey.licences.get(path, licence), position)
 
 
-def _groups(files: Iterator[Placed]) -> Iterator[list[Placed]]:
+def _groups(files: Iterator[OrderedFile]) -> Iterator[list[OrderedFile]]:
     """Files that follow each other, up to JOINED_CHARACTERS; another licence starts a new group."""
-    group: list[Placed] = []
+    group: list[OrderedFile] = []
     size = 0
     for file in files:
         size += len(file.code.text)
@@ -234,7 +234,7 @@ def _groups(files: Iterator[Placed]) -> Iterator[list[Placed]]:
         yield group
 
 
-def _file_document(checkout: Checkout, file: Placed) -> Document:
+def _file_document(checkout: Checkout, file: OrderedFile) -> Document:
     """One file as it is."""
     return Document(
         text=file.code.text,
@@ -246,7 +246,7 @@ def _file_document(checkout: Checkout, file: Placed) -> Document:
     )
 
 
-def _joined_document(checkout: Checkout, group: Sequence[Placed]) -> Document:
+def _joined_document(checkout: Checkout, group: Sequence[OrderedFile]) -> Document:
     """Several files, each under a line with its path; named and placed by the first."""
     attributes = {**_attributes(checkout, group[0]), "paths": [file.code.path for file in group]}
     text = "\n".join(f"<file {file.code.path}>\n{file.code.text}" for file in group)
@@ -254,7 +254,7 @@ def _joined_document(checkout: Checkout, group: Sequence[Placed]) -> Document:
     return replace(document, text=text, attributes=json.dumps(attributes, ensure_ascii=False))
 
 
-def _attributes(checkout: Checkout, file: Placed) -> dict[str, Any]:
+def _attributes(checkout: Checkout, file: OrderedFile) -> dict[str, Any]:
     return {
         "repository": checkout.name,
         "path": file.code.path,

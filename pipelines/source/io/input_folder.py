@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.artifact import Artifact
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import Names, PlacedFile, find_files, pin_files, pinned_files
+from pipelines.source.io.locations import LocatedFile, Names, find_files, pin_files, pinned_files
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,17 @@ class InputFolder:
     names: Names = field(default_factory=Names)
     results: Mapping[str, Artifact] = field(default_factory=dict)
 
-    def find(self, paths: Sequence[str], file_type: FileType) -> list[PlacedFile]:
+    def find(self, paths: Sequence[str], file_type: FileType) -> list[LocatedFile]:
         """The files at `paths` (files, folders, globs or addresses), each once, by name. Raises InputError."""
         return find_files(paths, self.path, file_type)
 
-    def fingerprint(self, files: Sequence[PlacedFile]) -> dict[str, Any]:
+    def fingerprint(self, files: Sequence[LocatedFile]) -> dict[str, Any]:
         """Fingerprints of the content of each of `files`, by the name by which it is traced. Raises InputError."""
         return {"files": pin_files(files, self.names)}
 
     def fingerprinted(
         self, paths: Sequence[str], file_type: FileType, fingerprint: Mapping[str, Any]
-    ) -> Iterator[tuple[PlacedFile, Any]]:
+    ) -> Iterator[tuple[LocatedFile, Any]]:
         """The files of `fingerprint`, each with the fingerprint of its content, by name. Raises ChangedError if one is
         gone."""
         yield from pinned_files(paths, self.path, file_type, fingerprint["files"])

@@ -26,21 +26,21 @@ from pipelines.source.io.http_client import ChangedError, HttpError, Version
 from pipelines.source.io.local_files import FileType, LocalFile, local_files
 from pipelines.source.io.remote_file import StoreReadError, copy_name
 
-STORES: Mapping[str, Callable[[str, Callable[[str], bool], str], Sequence["PlacedFile"]]] = {
+STORES: Mapping[str, Callable[[str, Callable[[str], bool], str], Sequence["LocatedFile"]]] = {
     **dict.fromkeys(object_stores.SCHEMES, object_stores.list_files),
     "hf": hub.list_files,
 }
 """Lists the files at an address, by its scheme."""
 
 
-class PlacedFile(Protocol):
+class LocatedFile(Protocol):
     """A file somewhere. `name` is the name in the provenance of documents: the file's own on this machine, its path
     elsewhere."""
 
     @property
     def name(self) -> str: ...
 
-    def named(self, name: str) -> "PlacedFile":
+    def named(self, name: str) -> "LocatedFile":
         """The same file, traced by another name."""
 
     def longer_names(self) -> Iterator[str]:
@@ -90,7 +90,7 @@ class Names:
     used: list[str] = field(default_factory=list)
     files: set[Any] = field(default_factory=set)
 
-    def give(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
+    def give(self, files: Sequence[LocatedFile]) -> list[LocatedFile]:
         """`files` with unique names: the short name, with more of the path if another file has the same, as far as that
         goes. Raises InputError if an earlier input has one of them too."""
         for file in files:
@@ -101,7 +101,7 @@ class Names:
         self.used += names
         return [file.named(name) for file, name in zip(files, names, strict=True)]
 
-    def _lengthened(self, files: Sequence[PlacedFile]) -> list[str]:
+    def _lengthened(self, files: Sequence[LocatedFile]) -> list[str]:
         names, taken = [file.name for file in files], set(self.used)
         longer = [file.longer_names() for file in files]
         is_longer = True
@@ -113,28 +113,28 @@ class Names:
         return names
 
 
-def find_files(paths: Sequence[str], folder: Path, file_type: FileType) -> list[PlacedFile]:
+def find_files(paths: Sequence[str], folder: Path, file_type: FileType) -> list[LocatedFile]:
     """The files at the locations `paths` of a recipe in `folder`, each once, by name. Raises InputError."""
-    files: dict[Any, PlacedFile] = {}
+    files: dict[Any, LocatedFile] = {}
     for number, address in enumerate(paths, start=1):
         for file in _files_at(address, folder, file_type, f"paths.{number} = {masked(address)!r}"):
             files.setdefault(_identity(file), file)
     return sorted(files.values(), key=lambda file: (file.name, *islice(file.longer_names(), 1)))
 
 
-def pin_files(files: Sequence[PlacedFile], names: Names) -> dict[str, Any]:
+def pin_files(files: Sequence[LocatedFile], names: Names) -> dict[str, Any]:
     """Fingerprints of the content of each file, by its unique name. Raises InputError."""
     return {file.name: file.pin() for file in names.give(files)}
 
 
 def pinned_files(
     paths: Sequence[str], folder: Path, file_type: FileType, pinned: Mapping[str, Any]
-) -> Iterator[tuple[PlacedFile, Any]]:
+) -> Iterator[tuple[LocatedFile, Any]]:
     """The pinned files at the locations with their pins, by name; files that came later are not included.
 
     Raises ChangedError if one is gone.
     """
-    claims: dict[str, list[PlacedFile]] = {}
+    claims: dict[str, list[LocatedFile]] = {}
     for file in find_files(paths, folder, file_type):
         names = [name for name in (file.name, *file.longer_names()) if name in pinned]
         if names:
@@ -158,7 +158,7 @@ def require_unique_names(names: Sequence[str]) -> None:
         )
 
 
-def read_file(file: PlacedFile, pinned: Any, sink: DocumentSink, read: Callable[[Path], None]) -> None:
+def read_file(file: LocatedFile, pinned: Any, sink: DocumentSink, read: Callable[[Path], None]) -> None:
     """`read` a file from this machine's disk; one that cannot be downloaded is set aside as a whole and counted as
     lost.
 
@@ -190,7 +190,7 @@ def _record_copy(name: str, path: Path, folder: Path) -> None:
     note.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _files_at(text: str, folder: Path, file_type: FileType, field: str) -> Sequence[PlacedFile]:
+def _files_at(text: str, folder: Path, file_type: FileType, field: str) -> Sequence[LocatedFile]:
     scheme = text.partition("://")[0] if "://" in text else ""
     if scheme and (f"={MASK}" in text or f"://{MASK}@" in text):
         raise InputError(f"{field}: its credentials are masked, as in every lock. Write them there again.")
@@ -214,6 +214,6 @@ def _web_file(url: str, file_type: FileType, field: str) -> WebFile:
     return file
 
 
-def _identity(file: PlacedFile) -> Any:
+def _identity(file: LocatedFile) -> Any:
     """The key that is equal for two mentions of one file."""
     return file.path.resolve() if isinstance(file, LocalFile) else file

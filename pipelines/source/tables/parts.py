@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 
 from pipelines.source.io.blocks import FilePart, part, parts
 from pipelines.source.io.local_files import LocalFile
-from pipelines.source.io.locations import PlacedFile
+from pipelines.source.io.locations import LocatedFile
 from pipelines.source.tables.packed_files import is_packed
 
 _FOOTER_END_BYTES = 8
 """Length of the footer, and the closing magic (parquet-format, README)."""
 
 
-def table_parts(file: PlacedFile, pinned: Any, kind: str) -> list[FilePart]:
+def table_parts(file: LocatedFile, pinned: Any, kind: str) -> list[FilePart]:
     """The parts of a large file of this machine; none if it is small, compressed, damaged or elsewhere, and is read in
     one piece. `kind`: "jsonl" or "parquet"."""
     whole = list(parts(pinned))

@@ -18,7 +18,7 @@ from pipelines.source.errors import InputError
 from pipelines.source.io.blocks import part_of, part_params
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType, LocalFile, printable
-from pipelines.source.io.locations import PlacedFile, lose_file, read_file
+from pipelines.source.io.locations import LocatedFile, lose_file, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.tables.parts import table_parts
 from pipelines.source.tables.rows import (
@@ -93,7 +93,7 @@ class Tables:
 class TableFile:
     """A file of rows, or a part of one, with the fingerprint of its content."""
 
-    file: PlacedFile
+    file: LocatedFile
     pinned: Any
     section: Tables
 

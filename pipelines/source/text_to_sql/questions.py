@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from pipelines.artifacts.questions import QUERY_END
-from pipelines.source.text_to_sql import phrases as say
+from pipelines.source.text_to_sql import phrases
 from pipelines.source.text_to_sql.difficulty import count_components
 from pipelines.source.text_to_sql.schemas import Schema, Table
 
@@ -64,13 +64,13 @@ Drawn = tuple[str, str] | None
 
 def _count(schema: Schema, draw: random.Random) -> Drawn:
     table = draw.choice(schema.tables)
-    return _say(say.COUNT, table, draw), f"SELECT count(*) FROM {table.name}"
+    return _phrase(phrases.COUNT, table, draw), f"SELECT count(*) FROM {table.name}"
 
 
 def _list(schema: Schema, draw: random.Random) -> Drawn:
     table = draw.choice(schema.tables)
     columns = draw.sample(table.columns, draw.choice((1, 1, 2)))
-    return _ask(columns, _say(say.ALL_ROWS, table, draw), draw), f"SELECT {', '.join(columns)} FROM {table.name}"
+    return _ask(columns, _phrase(phrases.ALL_ROWS, table, draw), draw), f"SELECT {', '.join(columns)} FROM {table.name}"
 
 
 def _filter(schema: Schema, draw: random.Random) -> Drawn:
@@ -85,26 +85,26 @@ def _comparison(schema: Schema, draw: random.Random) -> Drawn:
 
 def _order(schema: Schema, draw: random.Random) -> Drawn:
     table = draw.choice(schema.tables)
-    column, direction = draw.choice(table.numbers), draw.choice(list(say.EXTREME))
+    column, direction = draw.choice(table.numbers), draw.choice(list(phrases.EXTREME))
     query = f"SELECT {table.label} FROM {table.name} ORDER BY {column}{direction}"
-    words = {"column": column, "extreme": say.EXTREME[direction]}
+    words = {"column": column, "extreme": phrases.EXTREME[direction]}
     match draw.choice((0, 0, 1, 1, 1, 2, 3)):
         case 0:
-            return _say(say.SORTED[direction], table, draw, **words), query
+            return _phrase(phrases.SORTED[direction], table, draw, **words), query
         case 1:
-            return _say(say.EXTREME_ROW, table, draw, **words), f"{query} LIMIT 1"
+            return _phrase(phrases.EXTREME_ROW, table, draw, **words), f"{query} LIMIT 1"
         case limit:
-            return _say(say.EXTREME_ROWS, table, draw, limit=str(limit), **words), f"{query} LIMIT {limit}"
+            return _phrase(phrases.EXTREME_ROWS, table, draw, limit=str(limit), **words), f"{query} LIMIT {limit}"
 
 
 def _aggregate(schema: Schema, draw: random.Random) -> Drawn:
     table = draw.choice(schema.tables)
-    column, (function, words) = draw.choice(table.numbers), draw.choice(list(say.AGGREGATES.items()))
+    column, (function, words) = draw.choice(table.numbers), draw.choice(list(phrases.AGGREGATES.items()))
     subject, where = f"all {table.name}", ""
     if draw.random() < 0.35:
         condition, test = _equality(table, draw)
         subject, where = f"{table.name} {condition}", f" WHERE {test}"
-    question = _say(say.AGGREGATE, table, draw, word=draw.choice(words), column=column, subject=subject)
+    question = _phrase(phrases.AGGREGATE, table, draw, word=draw.choice(words), column=column, subject=subject)
     return question, f"SELECT {function}({column}) FROM {table.name}{where}"
 
 
@@ -114,9 +114,9 @@ def _distinct(schema: Schema, draw: random.Random) -> Drawn:
         return None
     column = draw.choice(table.categories)
     if draw.random() < 0.5:
-        question = _say(say.COUNT_DISTINCT, table, draw, column=column)
+        question = _phrase(phrases.COUNT_DISTINCT, table, draw, column=column)
         return question, f"SELECT count(DISTINCT {column}) FROM {table.name}"
-    return _say(say.DISTINCT, table, draw, column=column), f"SELECT DISTINCT {column} FROM {table.name}"
+    return _phrase(phrases.DISTINCT, table, draw, column=column), f"SELECT DISTINCT {column} FROM {table.name}"
 
 
 def _group(schema: Schema, draw: random.Random) -> Drawn:
@@ -125,10 +125,10 @@ def _group(schema: Schema, draw: random.Random) -> Drawn:
         return None
     group = draw.choice(table.categories)
     if draw.random() < 0.6:
-        question = _say(say.GROUP_COUNT, table, draw, group=group)
+        question = _phrase(phrases.GROUP_COUNT, table, draw, group=group)
         return question, f"SELECT {group}, count(*) FROM {table.name} GROUP BY {group}"
-    column, (function, words) = draw.choice(table.numbers), draw.choice(list(say.AGGREGATES.items()))
-    question = _say(say.GROUP_AGGREGATE, table, draw, word=draw.choice(words), column=column, group=group)
+    column, (function, words) = draw.choice(table.numbers), draw.choice(list(phrases.AGGREGATES.items()))
+    question = _phrase(phrases.GROUP_AGGREGATE, table, draw, word=draw.choice(words), column=column, group=group)
     return question, f"SELECT {group}, {function}({column}) FROM {table.name} GROUP BY {group}"
 
 
@@ -137,7 +137,7 @@ def _having(schema: Schema, draw: random.Random) -> Drawn:
     if not table.categories:
         return None
     group, least = draw.choice(table.categories), draw.choice(("1", "1", "2", "3"))
-    question = _say(say.HAVING, table, draw, group=group, least=least)
+    question = _phrase(phrases.HAVING, table, draw, group=group, least=least)
     return question, f"SELECT {group} FROM {table.name} GROUP BY {group} HAVING count(*) > {least}"
 
 
@@ -148,7 +148,7 @@ def _join(schema: Schema, draw: random.Random) -> Drawn:
     column = draw.choice(child.columns)
     joined = f"FROM {child.name} JOIN {parent.name} ON {child.name}.{parent.key} = {parent.name}.{parent.key}"
     if draw.random() < 0.4:
-        question = _say(say.JOIN, child, draw, column=column, parent=parent.row, parent_label=parent.label)
+        question = _phrase(phrases.JOIN, child, draw, column=column, parent=parent.row, parent_label=parent.label)
         return question, f"SELECT {child.name}.{column}, {parent.name}.{parent.label} {joined}"
     condition, test = _equality(parent, draw) if draw.random() < 0.6 else _inequality(parent, draw)
     question = _ask([column], f"{child.name} of {parent.name} {condition}", draw)
@@ -159,12 +159,12 @@ def _nested(schema: Schema, draw: random.Random) -> Drawn:
     if len(schema.tables) > 1 and draw.random() < 0.5:
         parent, child = _related(schema, draw)
         some, negation = draw.choice((("no", "NOT "), ("some", ""), ("any", "")))
-        question = _say(say.HAS_CHILDREN, parent, draw, some=some, children=child.name)
+        question = _phrase(phrases.HAS_CHILDREN, parent, draw, some=some, children=child.name)
         test = f"{parent.key} {negation}IN (SELECT {parent.key} FROM {child.name})"
         return question, f"SELECT {parent.label} FROM {parent.name} WHERE {test}"
     table = draw.choice(schema.tables)
     column, (way, sign) = draw.choice(table.numbers), draw.choice((("above", ">"), ("below", "<")))
-    question = _say(say.AVERAGE, table, draw, column=column, way=way)
+    question = _phrase(phrases.AVERAGE, table, draw, column=column, way=way)
     test = f"{column} {sign} (SELECT avg({column}) FROM {table.name})"
     return question, f"SELECT {table.label} FROM {table.name} WHERE {test}"
 
@@ -175,7 +175,7 @@ def _compound(schema: Schema, draw: random.Random) -> Drawn:
         return None
     condition, test = _equals(table, draw.choice(table.categories), draw)
     column, (way, sign) = draw.choice(table.numbers), draw.choice((("above", ">"), ("below", "<")))
-    question = _say(say.COMPOUND, table, draw, condition=condition, column=column, way=way)
+    question = _phrase(phrases.COMPOUND, table, draw, condition=condition, column=column, way=way)
     nested = f"SELECT avg({column}) FROM {table.name}"
     return question, f"SELECT {table.label} FROM {table.name} WHERE {test} AND {column} {sign} ({nested})"
 
@@ -184,11 +184,11 @@ def _set_operation(schema: Schema, draw: random.Random) -> Drawn:
     table = draw.choice(schema.tables)
     if not table.categories:
         return None
-    column, phrases, operation = draw.choice(
-        ((draw.choice(table.categories), say.INTERSECT, "INTERSECT"), (table.label, say.UNION, "UNION"))
+    column, wordings, operation = draw.choice(
+        ((draw.choice(table.categories), phrases.INTERSECT, "INTERSECT"), (table.label, phrases.UNION, "UNION"))
     )
     (first, first_test), (second, second_test) = _inequality(table, draw), _inequality(table, draw)
-    question = _say(phrases, table, draw, column=column, first=first, second=second)
+    question = _phrase(wordings, table, draw, column=column, first=first, second=second)
     selected = f"SELECT {column} FROM {table.name}"
     return question, f"{selected} WHERE {first_test} {operation} {selected} WHERE {second_test}"
 
@@ -198,7 +198,7 @@ def _difference(schema: Schema, draw: random.Random) -> Drawn:
     if not table.categories:
         return None
     column, (condition, test) = draw.choice(table.categories), _inequality(table, draw)
-    question = _say(say.EXCEPT, table, draw, column=column, first=condition)
+    question = _phrase(phrases.EXCEPT, table, draw, column=column, first=condition)
     selected = f"SELECT {column} FROM {table.name}"
     return question, f"{selected} EXCEPT {selected} WHERE {test}"
 
@@ -207,12 +207,12 @@ def _most_children(schema: Schema, draw: random.Random) -> Drawn:
     if len(schema.tables) == 1:
         return None
     parent, child = _related(schema, draw)
-    direction = draw.choice(list(say.MOST_CHILDREN))
+    direction = draw.choice(list(phrases.MOST_CHILDREN))
     children = Counter(child.values(parent.key)).values()
     extreme = max(children) if direction else min(children)
     if list(children).count(extreme) > 1:
         return None  # a tie: the query would answer with either
-    question = _say(say.MOST_CHILDREN[direction], parent, draw, children=child.name)
+    question = _phrase(phrases.MOST_CHILDREN[direction], parent, draw, children=child.name)
     key = f"{parent.name}.{parent.key}"
     joined = f"FROM {child.name} JOIN {parent.name} ON {child.name}.{parent.key} = {key}"
     grouped = f"GROUP BY {key} ORDER BY count(*){direction} LIMIT 1"
@@ -243,11 +243,11 @@ WEIGHTS = (12, 14, 16, 12, 12, 10, 6, 6, 3, 6, 3, 2, 1, 1, 2)
 def _where(table: Table, condition: str, test: str, draw: random.Random) -> Drawn:
     """A question for the number, or for columns, of the rows that meet a condition given in words and in SQL."""
     if draw.random() < 0.35:
-        question = _say(say.COUNT_WHERE, table, draw, condition=condition)
+        question = _phrase(phrases.COUNT_WHERE, table, draw, condition=condition)
         return question, f"SELECT count(*) FROM {table.name} WHERE {test}"
     others = [column for column in table.columns if not test.startswith(f"{column} ")]
     columns = draw.sample(others, draw.choice((1, 1, 1, 2)))
-    question = _ask(columns, f"{_say(say.SOME_ROWS, table, draw)} {condition}", draw)
+    question = _ask(columns, f"{_phrase(phrases.SOME_ROWS, table, draw)} {condition}", draw)
     return question, f"SELECT {', '.join(columns)} FROM {table.name} WHERE {test}"
 
 
@@ -257,13 +257,13 @@ def _equality(table: Table, draw: random.Random) -> tuple[str, str]:
 
 def _equals(table: Table, column: str, draw: random.Random) -> tuple[str, str]:
     value = draw.choice(table.values(column))
-    return draw.choice(say.EQUALS).format(column=column, value=value), f"{column} = '{value}'"
+    return draw.choice(phrases.EQUALS).format(column=column, value=value), f"{column} = '{value}'"
 
 
 def _inequality(table: Table, draw: random.Random) -> tuple[str, str]:
-    column, sign = draw.choice(table.numbers), draw.choice(list(say.SIGNS))
-    value, words = draw.choice(table.values(column)), draw.choice(say.SIGNS[sign])
-    return draw.choice(say.COMPARES).format(column=column, sign=words, value=value), f"{column} {sign} {value}"
+    column, sign = draw.choice(table.numbers), draw.choice(list(phrases.SIGNS))
+    value, words = draw.choice(table.values(column)), draw.choice(phrases.SIGNS[sign])
+    return draw.choice(phrases.COMPARES).format(column=column, sign=words, value=value), f"{column} {sign} {value}"
 
 
 def _related(schema: Schema, draw: random.Random) -> tuple[Table, Table]:
@@ -273,12 +273,12 @@ def _related(schema: Schema, draw: random.Random) -> tuple[Table, Table]:
 
 
 def _ask(columns: list[str], subject: str, draw: random.Random) -> str:
-    opening, end = draw.choice(say.ASK)
+    opening, end = draw.choice(phrases.ASK)
     return f"{opening} {' and '.join(columns)} of {subject}{end}"
 
 
-def _say(phrases: tuple[str, ...], table: Table, draw: random.Random, **words: str) -> str:
-    return draw.choice(phrases).format(row=table.row, rows=table.name, label=table.label, **words)
+def _phrase(wordings: tuple[str, ...], table: Table, draw: random.Random, **words: str) -> str:
+    return draw.choice(wordings).format(row=table.row, rows=table.name, label=table.label, **words)
 
 
 def _returns_rows(database: sqlite3.Connection, query: str) -> bool:

@@ -15,7 +15,7 @@ from pipelines.source.io.locations import WebFile, lose_file
 from pipelines.source.io.ranged_file import RangedFile
 from pipelines.source.protocol import InputSplit
 from pipelines.source.tables.rows import BrokenFileError
-from pipelines.source.web.crawl_index import RecordPlace, find_records, ranges
+from pipelines.source.web.crawl_index import RecordLocation, find_records, ranges
 from pipelines.source.web.crawl_lists import listed_files
 from pipelines.source.web.warc.responses import MAX_RECORD_BYTES, read_record
 from pipelines.source.web.warc_files import WarcFile, take_page
@@ -106,7 +106,7 @@ def draw(seed: int, name: str) -> str:
     return hashlib.sha256(f"common_crawl\n{seed}\n{name}".encode()).hexdigest()
 
 
-def read_range(url: str, group: list[RecordPlace], sink: DocumentSink) -> None:
+def read_range(url: str, group: list[RecordLocation], sink: DocumentSink) -> None:
     """Take the documents of neighbouring records of the WARC file at `url`, which one request brings."""
     start = group[0].offset
     if group[0].length > MAX_RECORD_BYTES:
@@ -122,6 +122,6 @@ def read_range(url: str, group: list[RecordPlace], sink: DocumentSink) -> None:
             take_page(response, sink, record.file)
 
 
-def _lose_records(group: list[RecordPlace], reason: str, sink: DocumentSink) -> None:
+def _lose_records(group: list[RecordLocation], reason: str, sink: DocumentSink) -> None:
     for record in group:
         sink.quarantine(f"{record.file}:{record.offset}", reason)

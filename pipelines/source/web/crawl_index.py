@@ -22,7 +22,7 @@ MAX_RANGE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, order=True)
-class RecordPlace:
+class RecordLocation:
     """The location of a record: bytes of a WARC file as stored."""
 
     file: str
@@ -34,7 +34,7 @@ class RecordPlace:
         return self.offset + self.length
 
 
-def find_records(index: RawIOBase, domains: Sequence[str], languages: Sequence[str]) -> Iterator[list[RecordPlace]]:
+def find_records(index: RawIOBase, domains: Sequence[str], languages: Sequence[str]) -> Iterator[list[RecordLocation]]:
     """Records of one of the registered domains, if any are named, with text in one of the languages, if any are named:
     those of one row group at a time, in order.
 
@@ -50,7 +50,7 @@ def find_records(index: RawIOBase, domains: Sequence[str], languages: Sequence[s
                 values = _mask(table.read_row_group(number, columns), domains, languages)
                 if pc.any(values).as_py():
                     found = table.read_row_group(number, PLACE).filter(values)
-                    yield sorted(map(RecordPlace, *(found[name].to_pylist() for name in PLACE)))
+                    yield sorted(map(RecordLocation, *(found[name].to_pylist() for name in PLACE)))
     except (pa.ArrowException, OSError) as error:
         raise BrokenFileError(f"unreadable index: {error}") from error
 
@@ -64,9 +64,9 @@ def may_hold(group: pq.RowGroupMetaData, domains: Sequence[str]) -> bool:
     return any(statistics.min <= domain <= statistics.max for domain in domains)
 
 
-def ranges(records: Iterable[RecordPlace]) -> Iterator[list[RecordPlace]]:
+def ranges(records: Iterable[RecordLocation]) -> Iterator[list[RecordLocation]]:
     """Sorted locations in groups that one request fetches: of one file, close together, and not too much at once."""
-    group: list[RecordPlace] = []
+    group: list[RecordLocation] = []
     for record in records:
         if group and not _joins(group, record):
             yield group
@@ -87,7 +87,7 @@ def _mask(columns: pa.Table, domains: Sequence[str], languages: Sequence[str]) -
     return mask
 
 
-def _joins(group: list[RecordPlace], record: RecordPlace) -> bool:
+def _joins(group: list[RecordLocation], record: RecordLocation) -> bool:
     first, last = group[0], group[-1]
     return (
         record.file == first.file

@@ -10,7 +10,7 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.blocks import FilePart, part_of, part_params, parts
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import PlacedFile, read_file
+from pipelines.source.io.locations import LocatedFile, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.web.pages import NotAPage, page_document
 from pipelines.source.web.warc.responses import SPLITTABLE, SUFFIXES, Damage, Response, read_responses
@@ -22,7 +22,7 @@ WARC = FileType("WARC file", SUFFIXES)
 class WarcFile:
     """A WARC file, or a part of one, with the fingerprint of its content."""
 
-    file: PlacedFile
+    file: LocatedFile
     pinned: Any
 
     def read(self, sink: DocumentSink) -> None:

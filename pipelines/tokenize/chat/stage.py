@@ -42,7 +42,7 @@ def _tokenize(
     results = map_shards(context, encode_shard, shards, keys=[_key(section, shard, inputs) for shard in shards])
     counts = {split: [Counter(result.metrics[split]) for result in results] for split in SPLITS}
     totals = {split: sum(counts[split], Counter[str]()) for split in SPLITS}
-    _tell_losses(name, section, totals[TRAIN] + totals[HELDOUT], context)
+    _report_losses(name, section, totals[TRAIN] + totals[HELDOUT], context)
     if not totals[TRAIN]["trained_tokens"]:
         raise ConversationError(
             f"corpus {name}: no conversation is left to train on. Loosen the thresholds under [filter], lower "
@@ -64,7 +64,7 @@ def _tokenize(
     return _metrics(totals[TRAIN], totals[HELDOUT], section.sequence_length + 1)
 
 
-def _tell_losses(name: str, section: TokenizeSection, total: Counter[str], context: StageContext) -> None:
+def _report_losses(name: str, section: TokenizeSection, total: Counter[str], context: StageContext) -> None:
     """Warn of conversations that are not trained as they are."""
     everything = total["documents"] + sum(total[name] for name in LOST)
     if total["too_long"]:

@@ -25,7 +25,7 @@ def num_changed(tokenizer: TextTokenizer, ids: Ids, texts: pa.Array) -> int:
     if np.array_equal(offsets[ids.offsets], text_offsets - text_offsets[0]) and np.array_equal(decoded, text):
         return 0
     return sum(
-        not tokenizer.gives_back(ids.of(number).tolist(), content) for number, content in enumerate(texts.to_pylist())
+        not tokenizer.decodes_to(ids.of(number).tolist(), content) for number, content in enumerate(texts.to_pylist())
     )
 
 

@@ -15,7 +15,7 @@ CPU_ALLOCATOR = "can't allocate memory"
 PASS = "lower train.micro_batch_sequences, or set train.activation_checkpointing to selective or layer"
 SPLIT_DENSE = "raise train.zero_stage, or train.num_workers"
 SPLIT_EXPERTS = "raise train.expert_parallel_size, with train.num_workers"
-MENDS = {
+REMEDIES = {
     "dense_weights": "take a smaller model, or bfloat16",
     "expert_weights": SPLIT_EXPERTS,
     "dense_gradients": SPLIT_DENSE,
@@ -52,7 +52,7 @@ def explained(error: Exception, job: TrainJob, num_workers: int) -> str:
     said = str(error).splitlines()[0]
     return (
         f"out of memory ({where}): {said}. By formula a worker needs {memory.total / 1e9:.2f} GB, most of it for "
-        f"{sizes}. For {largest[0]}, {MENDS[largest[0]]}. `arctic size` estimates the memory before a run."
+        f"{sizes}. For {largest[0]}, {REMEDIES[largest[0]]}. `arctic size` estimates the memory before a run."
     )
 
 

@@ -168,21 +168,21 @@ def test_what_travels_holds_no_secret(working_dir: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("reason", "mend"),
+    ("reason", "remedy"),
     [
         ("500: No available agent to submit job", "--dashboard-agent-listen-port"),
         ("413: Maximum request body size 104857600 exceeded", r"less than 100 MiB.*\.gitignore"),
     ],
 )
 def test_a_job_that_the_head_does_not_take_is_explained(
-    working_dir: Path, reason: str, mend: str, monkeypatch: pytest.MonkeyPatch
+    working_dir: Path, reason: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ):
     class Client:
         def submit_job(self, **_: object) -> str:
             raise RuntimeError(f"Request failed with status code {reason}")
 
     monkeypatch.setattr(Dashboard, "at", lambda url: Dashboard(url, Client()))  # type: ignore[arg-type]
-    with pytest.raises(ClusterError, match=mend):
+    with pytest.raises(ClusterError, match=remedy):
         jobs.submit("127.0.0.1:8265", NewJob("demo-1", ["job.py"], working_dir))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from infra.doctor.checks import Check, assess
-from infra.doctor.environment import Environment, FileSystem, Upload, file_system, look_around
-from infra.doctor.machine import Facts, ListeningSocket, gather, listening_sockets
+from infra.doctor.environment import Environment, FileSystem, Upload, file_system, inspect_environment
+from infra.doctor.machine import ListeningSocket, MachineInfo, gather, listening_sockets
 from infra.tracking.experiments import Experiments
 
-FIT = Facts(
+FIT = MachineInfo(
     python=(3, 11),
     versions={"ray": "2.60.0", "numpy": "2.1.0"},
     requirements=("ray[data]>=2.60,<3", "numpy>=2", 'pytest>=8; extra == "dev"'),
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_named_with_its_value(changes: dict[str, Any], name: st
     [check] = failing(**changes)
     assert check.name == name
     assert words in check.message
-    assert check.mend or name in ("store", "cluster"), "these messages carry their mend"
+    assert check.remedy or name in ("store", "cluster"), "these messages carry their remedy"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_environment_is_judged_with_its_mend(environment: Environment, name:
     (check,) = [one for one in assess(replace(FIT, environment=environment)) if one.name == name]
     assert check.ok == is_ok
     assert words in check.message
-    assert check.ok or check.mend or name in ("account", "ray folder"), "these messages carry their mend"
+    assert check.ok or check.remedy or name in ("account", "ray folder"), "these messages carry their remedy"
 
 
 def test_links_and_locks_are_tried_in_the_store_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -126,10 +126,10 @@ def test_a_name_in_the_environment_is_a_name(tmp_path: Path, monkeypatch: pytest
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     monkeypatch.setenv("USER", "")
-    assert not look_around(tmp_path, Upload()).has_name
+    assert not inspect_environment(tmp_path, Upload()).has_name
     monkeypatch.setenv("USER", "")
     monkeypatch.setenv(variable, "ann")
-    assert look_around(tmp_path, Upload()).has_name
+    assert inspect_environment(tmp_path, Upload()).has_name
 
 
 def test_an_account_and_a_ray_folder_without_any_place_to_write_are_refused(
@@ -138,7 +138,7 @@ def test_an_account_and_a_ray_folder_without_any_place_to_write_are_refused(
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setenv("HOME", "/nowhere/at/all")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    found = look_around(tmp_path, Upload())
+    found = inspect_environment(tmp_path, Upload())
     assert "missing" in str(found.refusal) and "Set HOME and TMPDIR" in str(found.refusal)
     assert "none of /tmp, /var/tmp, /dev/shm can be written. Set RAY_TMPDIR" in str(found.ray_refusal)
 
@@ -191,12 +191,12 @@ def test_a_listening_process_is_found_with_its_address_port_and_mode(host: str, 
 
 @pytest.mark.slow
 def test_this_machine_can_be_looked_at(tmp_path: Path):
-    facts = gather(tmp_path / "not" / "there" / "yet", "127.0.0.1:9", Upload())
-    assert facts.python == sys.version_info[:2]
-    assert facts.versions["ray"]
-    assert "pytest" not in facts.versions
-    assert facts.broken_modules == {}
-    assert facts.store_error is None
-    assert "127.0.0.1:9: nothing answers there" in str(facts.cluster_error)
-    assert facts.free_disk_bytes > 0
-    assert facts.available_memory_bytes > 0
+    machine = gather(tmp_path / "not" / "there" / "yet", "127.0.0.1:9", Upload())
+    assert machine.python == sys.version_info[:2]
+    assert machine.versions["ray"]
+    assert "pytest" not in machine.versions
+    assert machine.broken_modules == {}
+    assert machine.store_error is None
+    assert "127.0.0.1:9: nothing answers there" in str(machine.cluster_error)
+    assert machine.free_disk_bytes > 0
+    assert machine.available_memory_bytes > 0

@@ -128,7 +128,7 @@ def test_prune_waits_for_a_run_that_is_about_to_start(tmp_path: Path) -> None:
     store = Store(tmp_path / "store").open()
     run(store, chain(1))
     waited: list[str] = []
-    with store.unpruned(ignore) as _, pytest.raises(TimeoutError):
+    with store.pruning_blocked(ignore) as _, pytest.raises(TimeoutError):
 
         def stop(holder: str, _seconds: float) -> None:
             waited.append(holder)

@@ -91,7 +91,7 @@ def test_any_flipped_bit_is_named_or_changes_nothing(artifact: Artifact, name: s
         except StoreError as error:
             noticed += 1
             assert str(artifact.path) in str(error), "the result is named"
-            assert "Delete" in str(error), "and the mend"
+            assert "Delete" in str(error), "and the remedy"
         file.write_bytes(whole)
     assert noticed > 0
 

@@ -45,7 +45,7 @@ def swap_two(page: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory, our_model: ModelSource) -> Path:
-    """A Hugging Face folder with a tokenizer of its own and no more ids than that has."""
+    """A Hugging Face folder with its own tokenizer and no more ids than that has."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("llama")

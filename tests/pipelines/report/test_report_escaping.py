@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.artifacts.evaluation import Difference
 from pipelines.report.figures.draw import CAPTIONS, draw_all
-from pipelines.report.figures.style import house_style, inline_svg
+from pipelines.report.figures.style import figure_style, inline_svg
 from pipelines.report.html.markup import foreign, text
 from pipelines.report.page import build
 from pipelines.report.summary.exports import ExportSummary
@@ -76,7 +76,7 @@ def hostile(small_run: Any) -> RunSummary:
 
 
 def page_of(summary: RunSummary) -> str:
-    with house_style():
+    with figure_style():
         drawn = draw_all(summary)
         return build(summary, {name: inline_svg(figure, CAPTIONS[name]) for name, figure in drawn.items()})
 

@@ -9,7 +9,7 @@ from pipelines.artifacts.evaluation import Score, Scores
 from pipelines.report.figures.draw import draw_all
 from pipelines.report.figures.retrieval import is_cell, retrieval
 from pipelines.report.figures.scores import bits_by_position
-from pipelines.report.figures.style import house_style, write_png
+from pipelines.report.figures.style import figure_style, write_png
 from pipelines.report.sections.models.scores import scores_section
 from pipelines.report.summary.run import read_summary
 
@@ -39,7 +39,7 @@ def panels(figure):
 
 
 def test_every_length_and_depth_has_its_cell_in_the_panel_of_its_task(tmp_path):
-    with house_style():
+    with figure_style():
         figure = retrieval(SCORES)
         write_png(figure, tmp_path / "figure.png")
     drawn = panels(figure)
@@ -64,7 +64,7 @@ def test_cells_stand_in_the_figure_and_other_measures_in_the_table():
 
 def test_every_corpus_has_its_line_over_positions(tmp_path):
     by_position = {f"bits_per_byte_by_position/web/{end}": score(2.0 - end / 2048) for end in (1024, 256, 512)}
-    with house_style():
+    with figure_style():
         figure = bits_by_position(by_position | {"bits_per_byte_by_position/code/256": score(1.5)} | SCORES)
         write_png(figure, tmp_path / "figure.png")
     lines = [container[0] for container in figure.axes[0].containers]
@@ -74,7 +74,7 @@ def test_every_corpus_has_its_line_over_positions(tmp_path):
 
 def test_only_a_run_that_asks_for_long_texts_has_the_figure(small_run):
     summary = read_summary("run", small_run.artifacts)
-    with house_style():
+    with figure_style():
         assert "retrieval" not in draw_all(summary)
         summary.phases[-1].scores.scores["long_passkey/accuracy/4096/0.5"] = score(0.5)
         assert list(panels(draw_all(summary)["retrieval"])) == ["passkey"]

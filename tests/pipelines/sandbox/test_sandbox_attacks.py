@@ -16,7 +16,7 @@ from pipelines.sandbox.battery import (
     WEAKEST,
     attacks_for,
     describe,
-    make_facts,
+    make_target,
     python_failures,
     run_attack,
     sql_failures,
@@ -40,7 +40,7 @@ def test_attack_is_stopped(sandbox: PythonSandbox, attack: Attack, tmp_path: Pat
     if attack not in attacks_for(sandbox, PYTHON_ATTACKS):
         pytest.skip("this machine allows no root folder of the sandbox's own")
     with victim() as alive:
-        reply = run_attack(sandbox, attack, make_facts(tmp_path, alive.pid))
+        reply = run_attack(sandbox, attack, make_target(tmp_path, alive.pid))
         assert alive.poll() is None
     assert re.match(attack.expected, describe(reply))
     assert [path.read_text() for path in tmp_path.iterdir()] == ["kept"]
@@ -50,8 +50,8 @@ def test_attack_is_stopped(sandbox: PythonSandbox, attack: Attack, tmp_path: Pat
     "attack", [attack for attack in CHEATS if attack.name.startswith("find the answers")], ids=lambda one: one.name
 )
 def test_search_for_answers_finds_one_that_is_there(sandbox: PythonSandbox, attack: Attack, tmp_path: Path) -> None:
-    facts = make_facts(tmp_path, 0) | {"answers": ["answer:" + "0123456789abcdef" * 2]}
-    assert describe(run_attack(sandbox, attack, facts)) == "returned 'escaped'"
+    target = make_target(tmp_path, 0) | {"answers": ["answer:" + "0123456789abcdef" * 2]}
+    assert describe(run_attack(sandbox, attack, target)) == "returned 'escaped'"
 
 
 def test_attack_that_works_is_reported() -> None:
@@ -145,11 +145,11 @@ see where links lead|see the machine's name
 UNGUARDED = """
 import json, os, sys
 ends = {}
-for name, program, facts in json.load(sys.stdin):
+for name, program, target in json.load(sys.stdin):
     scope = {}
     try:
         exec(program, scope)
-        ends[name] = scope["attack"](facts)
+        ends[name] = scope["attack"](target)
     except BaseException as error:
         ends[name] = repr(error)
 json.dump(ends, sys.stdout)
@@ -164,7 +164,7 @@ def test_attacks_work_where_nothing_stops_them(tmp_path: Path) -> None:
         for number, name in enumerate(ONLY_THE_SANDBOX_STOPS):
             folder = tmp_path / str(number)
             folder.mkdir()
-            jobs.append((name, attacks[name].program, make_facts(folder, alive.pid)))
+            jobs.append((name, attacks[name].program, make_target(folder, alive.pid)))
         command = [sys.executable, "-c", UNGUARDED]
         done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == dict.fromkeys(ONLY_THE_SANDBOX_STOPS, "escaped")

@@ -85,14 +85,14 @@ def test_without_landlock_nothing_runs_unless_the_caller_says_so_and_then_attack
 ESCAPES = """
 import tempfile
 from pathlib import Path
-from pipelines.sandbox.battery import describe, make_facts, run_attack
+from pipelines.sandbox.battery import describe, make_target, run_attack
 from pipelines.sandbox.confinement.lockdown import Ceiling
 from pipelines.sandbox.python.attacks import PYTHON_ATTACKS
 chosen = [one for one in PYTHON_ATTACKS if one.name.startswith(("read", "list the root")) and "caller" not in one.name]
 options = {"unsafe": UNSAFE, "ceiling": Ceiling(namespaces=False)}
 with tempfile.TemporaryDirectory() as folder, PythonSandbox(**options) as sandbox:
-    facts = make_facts(Path(folder), 0)
-    ends = {one.name: describe(run_attack(sandbox, one, facts)) for one in chosen}
+    target = make_target(Path(folder), 0)
+    ends = {one.name: describe(run_attack(sandbox, one, target)) for one in chosen}
 print(json.dumps(sorted(name for name, end in ends.items() if end == "returned 'escaped'")))
 """
 

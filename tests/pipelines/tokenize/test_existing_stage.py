@@ -216,8 +216,8 @@ def test_documents_that_their_ids_do_not_give_back_are_known(tmp_path: Path, tex
         made().save(str(tmp_path / TOKENIZER_FILE))
         write_config(made(), END, tmp_path)
         tokenizer = TextTokenizer(tmp_path)
-        assert tokenizer.gives_back(tokenizer.encode(text), text)
-        assert tokenizer.gives_back(tokenizer.encode(f" {text} "), f" {text} ") is (made is byte_level)
+        assert tokenizer.decodes_to(tokenizer.encode(text), text)
+        assert tokenizer.decodes_to(tokenizer.encode(f" {text} "), f" {text} ") is (made is byte_level)
 
 
 def by_words() -> Tokenizer:

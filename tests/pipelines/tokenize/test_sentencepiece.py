@@ -105,14 +105,14 @@ def test_text_comes_back_and_its_bytes_are_counted(tokenizer: TextTokenizer, tex
     assert not {VOCABULARY[name] for name in SPECIAL} & set(ids)
     returned = tokenizer.decode(ids)
     assert returned in (text, text.removeprefix(" "))
-    assert tokenizer.gives_back(ids, text) is (returned == text)
+    assert tokenizer.decodes_to(ids, text) is (returned == text)
     assert tokenizer.num_predicted_bytes(document.astype(np.int64)) == len(returned.encode())
 
 
 @pytest.mark.parametrize("made", [llama, with_unigram, gemma])
 def test_a_blank_at_the_start_is_kept_by_all_but_metaspace(made: Callable[[], Tokenizer], tmp_path: Path) -> None:
     tokenizer = text_tokenizer(made(), tmp_path)
-    assert tokenizer.gives_back(tokenizer.encode(" ab"), " ab")
+    assert tokenizer.decodes_to(tokenizer.encode(" ab"), " ab")
 
 
 def test_only_the_start_of_a_document_has_a_blank_too_many(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_only_the_start_of_a_document_has_a_blank_too_many(tmp_path: Path) -> No
 
 
 def test_documents_that_hold_the_mark_are_known(tokenizer: TextTokenizer) -> None:
-    assert not tokenizer.gives_back(tokenizer.encode("a▁b"), "a▁b")
+    assert not tokenizer.decodes_to(tokenizer.encode("a▁b"), "a▁b")
 
 
 def lowercasing() -> Tokenizer:

@@ -51,14 +51,14 @@ def view(console: Console) -> Iterator[OnEvent]:
             yield show
     except KeyboardInterrupt:
         live.stop()
-        print_text(console, farewell(rows))
+        print_text(console, stop_notice(rows))
         raise
     finally:
         picture.is_last = True
         live.stop()
 
 
-def farewell(rows: RunRows) -> str:
+def stop_notice(rows: RunRows) -> str:
     """The stage at which an interrupted run stopped, and the command to continue it."""
     running = [f"{name} at {row.progress(0.0)}" if row.total else name for name, row in rows.with_status("running")]
     at = f" in {', '.join(running)}" if running else ""

@@ -40,8 +40,8 @@ def _verdict(size: InferenceEstimate) -> str:
     inference = size.inference
     if inference.max_sequences:
         return f"Fits: {inference.max_sequences:,} sequences of {inference.context:,} tokens beside the weights."
-    mend = "Raise --gpus, choose a larger --gpu, " + ("" if inference.dtype == "fp8" else "--weights fp8, ")
-    return f"DOES NOT FIT: the weights leave {_gigabytes(inference.cache_room_bytes)}. {mend}or shorten --context."
+    remedy = "Raise --gpus, choose a larger --gpu, " + ("" if inference.dtype == "fp8" else "--weights fp8, ")
+    return f"DOES NOT FIT: the weights leave {_gigabytes(inference.cache_room_bytes)}. {remedy}or shorten --context."
 
 
 def _gigabytes(number: float) -> str:

@@ -148,12 +148,12 @@ def _verdict(size: SizeEstimate) -> str:
     if size.fits:
         return f"Fits: {need}."
     if memory.states.total + memory.reserve.total > gpu.memory_bytes:
-        mend = "The states alone are too large: raise --ep or --gpus, or zero_stage to 2."
+        remedy = "The states alone are too large: raise --ep or --gpus, or zero_stage to 2."
     else:
-        mend = "Lower --micro-batch or raise --ep." if parallel.micro_batch_sequences > 1 else "Raise --ep or --gpus."
+        remedy = "Lower --micro-batch or raise --ep." if parallel.micro_batch_sequences > 1 else "Raise --ep or --gpus."
         for policy, smaller in size.memory_with.items():
-            mend += f" With {policy} checkpointing: {_bytes(smaller)}."
-    return f"DOES NOT FIT: {need}. {mend}"
+            remedy += f" With {policy} checkpointing: {_bytes(smaller)}."
+    return f"DOES NOT FIT: {need}. {remedy}"
 
 
 def _words(name: str) -> str:

@@ -143,10 +143,10 @@ def _is_end(word: str, following: str) -> bool:
     stem = word[:-1].lower()
     if stem in ABBREVIATIONS or stem.rpartition("-")[2] in ABBREVIATIONS:
         return False
-    goes_on = following in _STARTS_NO_SENTENCE or following[0].islower()
+    continues = following in _STARTS_NO_SENTENCE or following[0].islower()
     if _INITIAL.fullmatch(word):
-        return not goes_on and not following[0].isupper()
-    return not (goes_on and _NUMBER.fullmatch(word))
+        return not continues and not following[0].isupper()
+    return not (continues and _NUMBER.fullmatch(word))
 
 
 def _with_closings(text: str, spans: list[tuple[int, int]]) -> list[str]:

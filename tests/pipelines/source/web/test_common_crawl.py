@@ -20,7 +20,7 @@ from pipelines import source
 from pipelines.source.from_recipe import plan
 from pipelines.source.io.ranged_file import RangedFile
 from pipelines.source.web.common_crawl import sample
-from pipelines.source.web.crawl_index import MAX_GAP_BYTES, MAX_RANGE_BYTES, RecordPlace, find_records, ranges
+from pipelines.source.web.crawl_index import MAX_GAP_BYTES, MAX_RANGE_BYTES, RecordLocation, find_records, ranges
 from pipelines.source.web.warc.responses import read_responses
 
 CRAWL = "CC-MAIN-2024-51"
@@ -211,7 +211,7 @@ def test_of_the_index_only_the_row_groups_and_columns_that_are_needed_are_fetche
     server.files["/index"] = (tmp_path / "index.parquet").read_bytes()
     (found,) = find_records(RangedFile(f"{server.url}/index"), ["033.org", "absent.org"], [])
     assert found == sorted(
-        RecordPlace(row["warc_filename"], row["warc_record_offset"], row["warc_record_length"])
+        RecordLocation(row["warc_filename"], row["warc_record_offset"], row["warc_record_length"])
         for row in rows
         if row["url_host_registered_domain"] == "033.org"
     )
@@ -228,14 +228,14 @@ def test_neighbouring_records_come_with_one_request(build, crawl, section):
 
 def test_ranges_hold_every_record_once_within_their_limits():
     places = sorted(
-        RecordPlace(f"{file}", offset, length)
+        RecordLocation(f"{file}", offset, length)
         for file in "ab"
         for offset, length in [(0, 10), (10, 5), (15 + MAX_GAP_BYTES, 7), (23 + 2 * MAX_GAP_BYTES, 9), (10**8, 2**24)]
     )
     groups = list(ranges(places))
     assert [place for group in groups for place in group] == places
     assert [len(group) for group in groups] == [3, 1, 1, 3, 1, 1]
-    wide = [RecordPlace("a", start, 2**20) for start in range(0, 2**26, 2**20)]
+    wide = [RecordLocation("a", start, 2**20) for start in range(0, 2**26, 2**20)]
     assert all(group[-1].end - group[0].offset == MAX_RANGE_BYTES for group in ranges(wide))
 
 

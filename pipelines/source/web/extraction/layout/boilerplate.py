@@ -26,7 +26,7 @@ form around all (ASP.NET), an unclosed aside."""
 MIN_LEFT_AROUND = 0.05
 """Share of a page's text that remains without elements tagged as navigation, forms and asides."""
 MAX_NAMED_SHARE = 0.5
-"""Share of the main part above which a block is never boilerplate, whatever its name suggests."""
+"""Share of the main part above which a block is never boilerplate, regardless of its name."""
 MAX_SUSPECT_SHARE = 0.2
 """As MAX_NAMED_SHARE, for names that boilerplate and content both bear."""
 MIN_LEFT_SHARE = 0.2
@@ -129,23 +129,23 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     for dialog in dialogs:
         visible -= length(dialog)
         dialog.remove()
-    doomed: list[_Doomed] = []
+    removals: list[_Removal] = []
     for found in surroundings:
         if any(dialog.contains(found) for dialog in dialogs):
             continue
         # In the order of the page, descendants follow their element.
-        if doomed and doomed[-1].element.contains(found):
+        if removals and removals[-1].element.contains(found):
             continue
         characters = length(found)
         if characters <= MAX_AROUND_SHARE * visible:
-            doomed.append(_Doomed(found, characters, found.tag))
-    spared = _spared(doomed, visible, MIN_LEFT_AROUND)
+            removals.append(_Removal(found, characters, found.tag))
+    spared = _spared(removals, visible, MIN_LEFT_AROUND)
     for each in spared:
         each.element.remove()
     return visible, visible - sum(each.characters for each in spared)
 
 
-class _Doomed(NamedTuple):
+class _Removal(NamedTuple):
     """An element that a rule removes, its characters, and the key that it shares with similar elements."""
 
     element: ElementNode
@@ -173,7 +173,7 @@ class _Pruning:
         """Remove the elements that `selector` matches and `goes` picks, unless one is the content of the page;
         descendants of removed elements are not tested. Returns how many characters went."""
         found = self._main.query_selector_all(selector)
-        doomed: list[_Doomed] = []
+        removals: list[_Removal] = []
         place = 0
         while (element := found.item(place)) is not None:
             place += 1
@@ -181,28 +181,28 @@ class _Pruning:
                 # In the order of the page, descendants follow their element.
                 if element.child_element_count:
                     place += len(element.query_selector_all(selector))
-                doomed.append(_Doomed(element, self._length(element), kind_of(element.tag, element.class_name)))
-        going = _spared(self._without_entries(doomed), self._total, MIN_LEFT_SHARE)
+                removals.append(_Removal(element, self._length(element), kind_of(element.tag, element.class_name)))
+        going = _spared(self._without_entries(removals), self._total, MIN_LEFT_SHARE)
         for each in going:
             each.element.remove()
         return sum(each.characters for each in going)
 
-    def _without_entries(self, doomed: list[_Doomed]) -> list[_Doomed]:
-        """`doomed` without the kinds that repeat and together hold much of the main part: the entries of a page that
+    def _without_entries(self, removals: list[_Removal]) -> list[_Removal]:
+        """`removals` without the kinds that repeat and together hold much of the main part: the entries of a page that
         lists them."""
         rules = self._rules
         if rules.min_entries_share >= 1:
-            return doomed
-        count = Counter(each.kind for each in doomed)
+            return removals
+        count = Counter(each.kind for each in removals)
         characters: Counter[object] = Counter()
-        for each in doomed:
+        for each in removals:
             characters[each.kind] += each.characters
         entries = {
             kind
             for kind in count
             if count[kind] >= MIN_ENTRIES and characters[kind] >= rules.min_entries_share * self._total
         }
-        return [each for each in doomed if each.kind not in entries or not self._may_be_entry(each.element)]
+        return [each for each in removals if each.kind not in entries or not self._may_be_entry(each.element)]
 
     def _may_be_entry(self, element: ElementNode) -> bool:
         return self._rules.entries_of_any_name or not judge_names(element.class_name, None)[0]
@@ -265,16 +265,16 @@ class _Pruning:
         return inked(text)
 
 
-def _spared(doomed: list[_Doomed], total: int, min_left: float) -> list[_Doomed]:
-    """`doomed` without the kinds that hold prose, if less than `min_left` of `total` characters would stay."""
-    if total - sum(each.characters for each in doomed) >= min_left * total:
-        return doomed
+def _spared(removals: list[_Removal], total: int, min_left: float) -> list[_Removal]:
+    """`removals` without the kinds that hold prose, if less than `min_left` of `total` characters would stay."""
+    if total - sum(each.characters for each in removals) >= min_left * total:
+        return removals
     prose: Counter[object] = Counter()
-    for each in doomed:
+    for each in removals:
         links = each.element.query_selector_all("a").values()
         prose[each.kind] += each.characters - sum(map(_menu_characters, links))
     least = MIN_SPARED_SHARE * max(prose.values(), default=0)
-    return [each for each in doomed if prose[each.kind] <= 0 or prose[each.kind] < least]
+    return [each for each in removals if prose[each.kind] <= 0 or prose[each.kind] < least]
 
 
 def _menu_characters(link: ElementNode) -> int:
