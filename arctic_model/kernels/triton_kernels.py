@@ -142,7 +142,7 @@ def quantized_rows(matrix, values, scales, width, BLOCK: tl.constexpr):
     for start in range(0, width, BLOCK):
         column = start + tl.arange(0, BLOCK)
         x = tl.load(matrix + row * width + column, mask=column < width, other=0.0).to(tl.float32)
-        # `tl.max` drops what is no number; infinity stands for it.
+        # `tl.max` drops NaN; infinity replaces it.
         x = tl.where(x == x, tl.abs(x), float("inf"))
         largest = tl.maximum(largest, tl.max(x, axis=0))
     exponent = ((largest.to(tl.int32, bitcast=True) + 0x1FFFFF) >> 23) - 8

@@ -42,13 +42,13 @@ class ReleasedStates:
         if event["event"] == "run_started":
             self._run_id = event["run_id"]
         elif event["event"] in ("stage_finished", "run_finished") and self._ids:
-            with self._store.unpruned(lambda _holder, _seconds: None):
+            with self._store.pruning_blocked(lambda _holder, _seconds: None):
                 for each in list(self._free()):
                     each.remove()
 
     def _free(self) -> Iterator[Garbage]:
         own = {_path(stage) for stage in self._stages.values()}
-        others = (each for each in run_records(self._store) if each.may_go_on and each.run_id != self._run_id)
+        others = (each for each in run_records(self._store) if each.may_resume and each.run_id != self._run_id)
         used = set().union(*(each.results for each in others))
         if unfinished_training(self._store) - own:
             return

@@ -103,6 +103,6 @@ def _texts(documents: Path, rows: np.ndarray, part: Part) -> Iterator[pa.LargeSt
         after = first + file.metadata.row_group(number).num_rows
         here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, after)].astype(np.int64) - first
         if len(here):
-            found = file.read_row_group(number, columns=COLUMNS[part]).take(pa.array(here))
-            yield compared_texts(found.combine_chunks().to_batches()[0], part)
+            texts = file.read_row_group(number, columns=COLUMNS[part]).take(pa.array(here))
+            yield compared_texts(texts.combine_chunks().to_batches()[0], part)
         first = after

@@ -63,7 +63,7 @@ class TaskChats:
             text=chat.text,
             url=f"generated:code_chat/{self.seed}/{digest}",
             origin="code_chat",
-            # Tasks of one program stand on one side.
+            # Tasks of one program are in the same split.
             split=sink.draw_split(task.program),
             licence="CC0-1.0",
             extractor="generator",

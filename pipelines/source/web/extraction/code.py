@@ -32,9 +32,9 @@ _BEFORE_BLANK_LINE = re.compile(r"\n(?=[ \t]*\n)")
 def write_editors(tree: HTMLTree, body: ElementNode) -> None:
     """Put the lines that editors print in `pre`."""
     for editor, line in _LINES.items():
-        for found in body.query_selector_all(f"{editor}:has({line})").values():
-            lines = (each.text or "" for each in found.query_selector_all(line).values())
-            found.replace_with(_listing(tree, "\n".join(each.rstrip("\n\u200b") for each in lines)))
+        for editor_element in body.query_selector_all(f"{editor}:has({line})").values():
+            lines = (each.text or "" for each in editor_element.query_selector_all(line).values())
+            editor_element.replace_with(_listing(tree, "\n".join(each.rstrip("\n\u200b") for each in lines)))
 
 
 def mark_blank_lines(block: ElementNode) -> None:

@@ -25,19 +25,19 @@ def inked(text: str) -> int:
     return len(text) - text.count(" ") - text.count("\n") - text.count("\t")
 
 
-def one_by_one(found: ElementNodeList) -> Iterator[ElementNode]:
+def one_by_one(elements: ElementNodeList) -> Iterator[ElementNode]:
     """The elements of a list that is rarely read to its end: Python's object for one costs several microseconds, and
     iterating over the list itself makes those of all elements again at each step."""
     place = 0
-    while (element := found.item(place)) is not None:
+    while (element := elements.item(place)) is not None:
         yield element
         place += 1
 
 
 def remove_all(element: ElementNode, selector: str) -> None:
     """Remove the elements that `selector` matches below `element`."""
-    for found in element.query_selector_all(selector).values():
-        found.remove()
+    for match in element.query_selector_all(selector).values():
+        match.remove()
 
 
 def new_text(tree: HTMLTree, text: str) -> Node:

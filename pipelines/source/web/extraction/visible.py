@@ -219,10 +219,10 @@ def _join(tree: HTMLTree, ruby: ElementNode) -> None:
         ruby.replace_with(new_text(tree, text))
 
 
-def _remove_hidden(found: Sequence[ElementNode], visible: int) -> int:
+def _remove_hidden(elements: Sequence[ElementNode], visible: int) -> int:
     """Remove hidden elements of a page of `visible` characters; returns the number of removed ones."""
     hidden: list[ElementNode] = []
-    for element in found:
+    for element in elements:
         # In the order of the page, an element inside another follows it.
         if not (hidden and hidden[-1].contains(element)):
             hidden.append(element)
@@ -236,11 +236,11 @@ def _remove_hidden(found: Sequence[ElementNode], visible: int) -> int:
     return characters
 
 
-def _remove_repeated(found: Sequence[ElementNode], visible: int) -> bool:
+def _remove_repeated(elements: Sequence[ElementNode], visible: int) -> bool:
     """Remove the elements of a page of `visible` characters whose text is repeated in the element around them; returns
     whether there are any."""
     readable, repeats = MAX_TEXT_READS * visible, False
-    for element in found:
+    for element in elements:
         text, parent = _words(element), element.parent_element
         around = _words(parent) if text and parent is not None else ""
         readable -= len(around)

@@ -61,7 +61,7 @@ def test_conversations_ask_for_the_meaning_or_for_the_name(tmp_path) -> None:
     assert sum("What does `" in prompt for prompt in prompts) > 5
     assert sum("What is it called?" in prompt or "fits this description" in prompt for prompt in prompts) > 5
     assert {each.licence for each in target.documents} == {"Python-2.0"}
-    # A module's members stand on one side.
+    # A module's members are in the same split.
     splits = {(each.url.split("/")[2].split(".")[0], each.split) for each in target.documents}
     assert len(splits) == len({module for module, _ in splits})
 

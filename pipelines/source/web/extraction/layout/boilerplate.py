@@ -125,20 +125,20 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     """Remove the dialogs that ask for consent to cookies and the surroundings of the page's main part; returns how many
     of the `visible` characters are left without the former, and without both."""
     surroundings = body.query_selector_all(f"{_AROUND},{_CONSENT}").values()
-    dialogs = [found for found in surroundings if found.matches(_CONSENT)]
+    dialogs = [node for node in surroundings if node.matches(_CONSENT)]
     for dialog in dialogs:
         visible -= length(dialog)
         dialog.remove()
     removals: list[_Removal] = []
-    for found in surroundings:
-        if any(dialog.contains(found) for dialog in dialogs):
+    for node in surroundings:
+        if any(dialog.contains(node) for dialog in dialogs):
             continue
         # In the order of the page, descendants follow their element.
-        if removals and removals[-1].element.contains(found):
+        if removals and removals[-1].element.contains(node):
             continue
-        characters = length(found)
+        characters = length(node)
         if characters <= MAX_AROUND_SHARE * visible:
-            removals.append(_Removal(found, characters, found.tag))
+            removals.append(_Removal(node, characters, node.tag))
     spared = _spared(removals, visible, MIN_LEFT_AROUND)
     for each in spared:
         each.element.remove()
@@ -172,10 +172,10 @@ class _Pruning:
     def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> int:
         """Remove the elements that `selector` matches and `goes` picks, unless one is the content of the page;
         descendants of removed elements are not tested. Returns how many characters went."""
-        found = self._main.query_selector_all(selector)
+        matches = self._main.query_selector_all(selector)
         removals: list[_Removal] = []
         place = 0
-        while (element := found.item(place)) is not None:
+        while (element := matches.item(place)) is not None:
             place += 1
             if goes(element) and not (self._has_code and element.closest(CODE) is not None):
                 # In the order of the page, descendants follow their element.

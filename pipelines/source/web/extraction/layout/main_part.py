@@ -95,11 +95,11 @@ def main_part(body: ElementNode, whole: int) -> ElementNode:
     for selector in MAIN_PARTS:
         candidates = [each for each in _outermost(body.query_selector_all(selector)) if not _is_boilerplate(each)]
         for group in _alike(candidates):
-            found = _main_of(group)
-            if found is None or (characters := length(found)) < MIN_MAIN_SHARE * whole:
+            main = _main_of(group)
+            if main is None or (characters := length(main)) < MIN_MAIN_SHARE * whole:
                 continue
-            if found is candidates[0] or characters >= MIN_GROUP_SHARE * whole:
-                return found
+            if main is candidates[0] or characters >= MIN_GROUP_SHARE * whole:
+                return main
     return body
 
 
@@ -107,10 +107,10 @@ def _is_boilerplate(element: ElementNode) -> bool:
     return judge_names(element.class_name, element.id)[0]
 
 
-def _outermost(found: ElementNodeList) -> list[ElementNode]:
+def _outermost(elements: ElementNodeList) -> list[ElementNode]:
     """The first MAX_CANDIDATES elements of a list, without those inside another of them."""
     chosen: list[ElementNode] = []
-    for number, element in enumerate(one_by_one(found)):
+    for number, element in enumerate(one_by_one(elements)):
         if number == MAX_CANDIDATES:
             break
         # In the order of the page, an element inside another follows it.
