@@ -235,6 +235,9 @@ class EvaluateSection(Section):
     """Additional tasks and suites to measure (suites: enterprise, academic, long_context,
     smoke), and tasks of your own:
     `{ kind = "my_tasks:Capitals" }`."""
+    long_context_bytes: list[Annotated[int, Field(ge=512, le=2**24)]] = []
+    """Sizes in bytes of the texts of the suite long_context, such as [1024, 4096] for a model with few positions. Empty
+    asks texts of 4 to 128 KiB."""
     chat: Literal["never", "auto", "always"] = "auto"
     """Whether tasks are asked in the chat template of the tokenizer. auto: only of a checkpoint that was fine-tuned in
     it."""

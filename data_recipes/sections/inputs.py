@@ -189,8 +189,8 @@ class TextToSqlChatInput(Section):
 
 
 class LedgersInput(Section):
-    """Generated ledgers: entries that are stated once, and restated and asked for again, near and far. A small model
-    learns from them to look up earlier text."""
+    """Generated ledgers: long documents whose entries are stated once, then restated and asked for again, near and
+    far."""
 
     kind: Literal["ledgers"]
     """Kind of input: `"ledgers"`."""

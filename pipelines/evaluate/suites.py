@@ -55,7 +55,7 @@ class Suite:
     `unsafe`: the user's consent if code may run without isolation, see `pipelines.sandbox`. `own`: tasks of
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
     root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`. `harness`:
-    any tasks of lm-evaluation-harness.
+    any tasks of lm-evaluation-harness. `long_context_bytes`: sizes of the texts of LONG; empty for the tasks' own.
     """
 
     tasks: tuple[str, ...] = ()
@@ -66,6 +66,7 @@ class Suite:
     own: tuple[Extension, ...] = ()
     chat: Chat = "auto"
     harness: tuple[HarnessOptions, ...] = ()
+    long_context_bytes: tuple[int, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -146,10 +147,10 @@ def _ifeval(name: str, way: str) -> Factory:
 
 def _long(name: str) -> Factory:
     # Continued texts are asked of every model alike: a base model retrieves before it follows instructions.
-    def make(_suite: Suite, _chat: bool) -> Task:
-        from pipelines.evaluate.tasks.long_context.task import LongContext
+    def make(suite: Suite, _chat: bool) -> Task:
+        from pipelines.evaluate.tasks.long_context.task import LENGTHS, LongContext
 
-        return LongContext(name.removeprefix("long_"))
+        return LongContext(name.removeprefix("long_"), suite.long_context_bytes or LENGTHS)
 
     return make
 

@@ -16,7 +16,7 @@ from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
 from pipelines.artifacts.tokenization.tokenizer import CHAT_END, CHAT_START
 from pipelines.context import context_mistakes
-from pipelines.evaluate.suites import unknown_task
+from pipelines.evaluate.suites import LONG, unknown_task
 from pipelines.fit.configs import PLACES, has_heldout, model_config, phase_config, run_parallel_config
 from pipelines.fit.finetune import finetune_mistakes
 from pipelines.fit.scores import NUMERIC_SCORES, unmeasured
@@ -141,6 +141,11 @@ def _evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) ->
     for number, name in enumerate(evaluate.tasks, start=1):
         if isinstance(name, str) and (mistake := unknown_task(name)):
             yield f"evaluate.tasks.{number} = {mistake}"
+    if evaluate.long_context_bytes and not {"long_context", *LONG} & {*map(str, evaluate.tasks)}:
+        yield (
+            f"evaluate.long_context_bytes = {evaluate.long_context_bytes}, but no task reads long texts. Add "
+            "long_context to evaluate.tasks, or remove it."
+        )
     asks_sql = any(isinstance(item, TextToSqlInput) for corpus in corpora.values() for item in corpus.source.inputs)
     if evaluate.text_to_sql_questions and not asks_sql:
         yield (

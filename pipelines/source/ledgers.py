@@ -3,9 +3,8 @@
     Rent of the old boat: 25601. Narrow clerk = 112201. The old boat meets the red lamp. Narrow clerk = 112201.
     What is the rent of the old boat? The rent of the old boat is 25601.
 
-A model learns to look up earlier text (the induction heads of Olsson et al. 2022, arXiv 2209.11895) only from texts
-that repeat themselves, and a small model sees too few of them in natural text. Words and sentences are none of those of
-the tasks on long texts, so that these stay a test.
+Looking up earlier text (the induction heads of Olsson et al. 2022, arXiv 2209.11895) is learned from texts that repeat
+themselves. Words and sentences are none of those of the tasks on long texts, so that these stay a test.
 """
 
 import hashlib

@@ -30,6 +30,12 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
                 Wrong('["smoke", ""]', shown="evaluate.tasks.2 = ''"),
                 '"smoke"',
             ),
+            "long_context_bytes": (
+                "4096",
+                '"long"',
+                *(Wrong(f"[{value}]", shown="evaluate.long_context_bytes.1") for value in ("511", "1.5", "2e9")),
+                Wrong("[1024]", shown="evaluate.long_context_bytes = [1024], but no task"),
+            ),
             "chat": (*CHOICE, "true"),
             "data_root": TEXT,
             "expert_parallel_size": (

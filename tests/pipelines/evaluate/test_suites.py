@@ -95,3 +95,13 @@ def test_key_follows_from_what_a_file_says(tmp_path: Path) -> None:
     pin = data.data_files()["copa/validation.jsonl.gz"].sha256
     assert first["copa/validation.jsonl.gz"] == second["copa/validation.jsonl.gz"] == pin
     assert len({content["race/test.jsonl"] for content in (nothing, first, second)}) == 3
+
+
+def test_long_texts_have_the_sizes_that_the_suite_names() -> None:
+    short = Suite(LONG, long_context_bytes=(600, 1200))
+    tasks = short.build(chat=False)
+    assert {(item.gold["length"], item.gold["depth"]) for task in tasks for item in task.items()} == {
+        (length, depth) for length in (600, 1200) for depth in (0.0, 0.25, 0.5, 0.75, 1.0)
+    }
+    assert all(len(item.prompt) < 1200 + 300 for task in tasks for item in task.items())
+    assert short.params() != Suite(LONG).params()
