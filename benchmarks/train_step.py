@@ -1,14 +1,16 @@
 """One training step: our experts, Hugging Face's and DeepSpeed's in the same backbone, and the dense floor.
 
 Width 256, 6 layers, 4 heads, vocabulary 4096, 4 sequences of 256 random tokens, the dense MLP in parallel to top-2
-experts, fused AdamW, 2 threads. Every contender is a separate process (oneDNN's cache of kernels spoils shared ones)
-and they step in turn, so that a busy machine is busy for all. Whole steps, and forward and backward of one layer's
-expert block alone, router included:
+experts, fused AdamW. CPU time of one thread. Every contender is a separate process (oneDNN's cache of kernels spoils
+shared ones) and they step in turn, so that a busy machine is busy for all. Whole steps, and forward and backward of one
+layer's expert block alone, router included:
 
     ours         arctic_model
     mixtral      transformers' MixtralSparseMoeBlock with its default, grouped_mm ("eager": its loop over experts)
     deepspeed    deepspeed.moe.layer.MoE, drop_tokens=False
     dense        one MLP as wide as the experts that a token passes through
+    engine       ours as a run trains it, by DeepSpeed's engine with float32 weights, norm and clipping: with AdamW, and
+                 with Muon, the default
 
 With a GPU the same contenders, one after the other, at presets for one GPU: tokens/s, MFU against 989 TFLOP/s, and a
 trace of the GPU in our step.
@@ -33,10 +35,21 @@ from arctic_model.config import ArcticConfig
 from arctic_model.presets import preset
 from arctic_model.sizing.flops import training_flops_per_token
 
-NEEDED = {"ours": None, "mixtral": "transformers", "deepspeed": "deepspeed", "dense": None}
+NEEDED = {
+    "ours": None,
+    "mixtral": "transformers",
+    "deepspeed": "deepspeed",
+    "dense": None,
+    "engine adamw": "deepspeed",
+    "engine muon": "deepspeed",
+}
 """Contenders and the package that each needs."""
 EAGER = "mixtral eager"
-NUM_THREADS = 2
+ENGINES = ("engine adamw", "engine muon")
+"""They take whole steps only, on a CPU."""
+MUON_GOAL = 1.5
+"""A step with Muon as a multiple of the same engine's with AdamW."""
+NUM_THREADS = 1
 SHAPES = {16: 512, 128: 128}
 """Width of an expert by number of experts."""
 GOALS = {True: {16: 1.5, 128: 1.5}, False: {16: 1.2, 128: 1.5}}
@@ -116,7 +129,7 @@ def main() -> None:
     print(machine("torch", *(package for package in NEEDED.values() if package and find_spec(package))))
     found = on_cpu(names, plan, eager=not options.quick and "mixtral" in names)
     if torch.cuda.is_available():
-        on_gpu(names, steps=4 if options.quick else 12)
+        on_gpu([name for name in names if name not in ENGINES], steps=4 if options.quick else 12)
     else:
         print("GPU: not measured, torch.cuda.is_available() is false here")
     result(found)
@@ -167,8 +180,10 @@ def in_turn(names: list[str], setting: Setting, plan: Plan, rounds: int) -> dict
         for _ in range(rounds):
             for kind, repeats in (("step", plan.steps), ("experts", plan.experts)):
                 for process in started:
+                    if kind == "experts" and process.name in ENGINES:
+                        continue
                     seconds[process.name][kind] += process.ask(**{kind: repeats})
-    return {name: {kind: Timing(values) for kind, values in kinds.items()} for name, kinds in seconds.items()}
+    return {name: {kind: Timing(values) for kind, values in kinds.items() if values} for name, kinds in seconds.items()}
 
 
 @contextmanager
@@ -186,11 +201,11 @@ def show(title: str, timings: dict[str, dict[str, Timing]]) -> None:
     print(f"\n{title}\n\n| contender | tokens/s | spread | ours / it | experts alone, ms | spread | ours / it |")
     print("|---|---|---|---|---|---|---|")
     for name, kinds in timings.items():
-        step, experts = kinds["step"], kinds["experts"]
-        print(
-            f"| {name} | {tokens / step.median:,.0f} | {step.spread:.0%} | {speed(timings, name, 'step'):.2f} "
-            f"| {1000 * experts.median:.1f} | {experts.spread:.0%} | {speed(timings, name, 'experts'):.2f} |"
-        )
+        step, experts = kinds["step"], kinds.get("experts")
+        row = f"| {name} | {tokens / step.median:,.0f} | {step.spread:.0%} | {speed(timings, name, 'step'):.2f} "
+        if experts:
+            row += f"| {1000 * experts.median:.1f} | {experts.spread:.0%} | {speed(timings, name, 'experts'):.2f} |"
+        print(row if experts else row + "| | | |")
 
 
 def speed(timings: dict[str, dict[str, Timing]], name: str, kind: str) -> float:
@@ -215,8 +230,15 @@ def result(found: dict[tuple[str, int], dict[str, dict[str, Timing]]]) -> None:
             against_peers = f"{against:.2f} x the better of {' and '.join(present)} {goal}".rstrip()
             of_dense = f"{speed(timings, 'dense', kind):.0%} of dense {floor}".rstrip()
             print(f"{dtype}, {num_experts} experts, {kind}: {against_peers}; {of_dense}")
+        if {*ENGINES} <= timings.keys():
+            adamw, muon = (speed(timings, name, "step") for name in ENGINES)
+            ratio = times_as_fast(timings[ENGINES[0]]["step"], timings[ENGINES[1]]["step"])
+            print(
+                f"{dtype}, {num_experts} experts: the engine's step takes {adamw:.2f} x plain AdamW's, with Muon "
+                f"{muon:.2f} x: {ratio:.2f} x the engine's with AdamW, goal {MUON_GOAL}"
+            )
     timings = found["bfloat16", 128]
-    rates = {name: BATCH * LENGTH / kinds["experts"].median for name, kinds in timings.items()}
+    rates = {name: BATCH * LENGTH / kinds["experts"].median for name, kinds in timings.items() if "experts" in kinds}
     report(
         "train_step",
         rates.pop("ours"),

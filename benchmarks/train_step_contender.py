@@ -26,7 +26,10 @@ from arctic_model.layers.feed_forward import DenseMLP, swiglu_mlp
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
 from arctic_model.moe.dispatch import ExpertGroup
+from arctic_model.training.engine import Engine
 from arctic_model.training.losses.cross_entropy import head_nll
+from arctic_model.training.losses.objective import Batch, Scale, training_loss
+from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.process import reuse_freed_memory
 
 WARM_UP_STEPS = 3
@@ -223,12 +226,42 @@ class Contender:
         return shares | {"GPU waits": 1 - sum(shares.values())}
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        """On a CPU the time of this process alone: others may share the machine."""
+        if self.device.type == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize()
         return time.perf_counter()
 
 
-def answer(contender: Contender, request: dict[str, int]) -> Any:
+class EngineContender:
+    """Our model as a run on one worker trains it."""
+
+    def __init__(self, name: str, config: ArcticConfig, shape: tuple[int, int], dtype: str) -> None:
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        self.config, self.shape = config, shape
+        self.settings = Optimization(optimizer=name.removeprefix("engine "), dtype=dtype)  # type: ignore[arg-type]
+        self.engine = Engine(config, self.settings, 1, 1, training_loss)
+        for _ in range(WARM_UP_STEPS):
+            self.step()
+
+    def step(self) -> float:
+        """CPU seconds of one optimizer step."""
+        ids = torch.randint(0, self.config.vocab_size, self.shape)
+        positions = torch.arange(ids.shape[1]).expand_as(ids)
+        batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids.roll(-1, dims=1))
+        share = self.config.top_k / self.config.num_experts
+        load = torch.full((self.config.num_layers, self.config.num_experts), share)
+        started = time.process_time()
+        loss, _ = self.engine.forward(batch, Scale(float(ids.numel()), float(ids.numel()), load), self.settings)
+        self.engine.backward(loss)
+        self.engine.step(1e-4, self.engine.gradient_norm())
+        return time.process_time() - started
+
+
+def answer(contender: Contender | EngineContender, request: dict[str, int]) -> Any:
+    if isinstance(contender, EngineContender):
+        return [contender.step() for _ in range(request["step"])]
     if "profile" in request:
         return contender.profile(request["profile"])
     ((what, repeats),) = request.items()
@@ -236,8 +269,10 @@ def answer(contender: Contender, request: dict[str, int]) -> Any:
     return [measure() for _ in range(repeats)]
 
 
-def build(name: str, setting: dict[str, Any]) -> Contender:
+def build(name: str, setting: dict[str, Any]) -> Contender | EngineContender:
     config = ArcticConfig.from_dict(setting["config"])
+    if name.startswith("engine"):
+        return EngineContender(name, config, tuple(setting["shape"]), setting["dtype"])
     return Contender(
         name, config, tuple(setting["shape"]), torch.device(setting["device"]), getattr(torch, setting["dtype"])
     )
@@ -247,7 +282,7 @@ def main() -> None:
     # Libraries print to stdout; answers go to the original stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    contender = None
+    contender: Contender | EngineContender | None = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
