@@ -21,6 +21,15 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """The range of seeds that every random number generator accepts."""
 
 
+def require_whole_gpus(field: str, gpus: float, group_field: str, group_size: object) -> None:
+    """Raise ValueError if processes of a group, which `group_field` sizes, share a GPU."""
+    if 0 < gpus < 1:
+        raise ValueError(
+            f"{field} = {gpus:g} with {group_field} = {group_size}: NCCL refuses two processes of a group on one GPU. "
+            f"Use 1, 0 for CPUs, or {group_field} = 1."
+        )
+
+
 class RecipeError(UserError, ValueError):
     """A recipe is wrong: the message names the file, the field, the value and the remedy."""
 

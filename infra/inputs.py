@@ -51,14 +51,24 @@ class Inputs(Generic[Node]):
                 yield field.name, value
 
 
+def nodes_of(field: str, nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """The nodes of one field that is a mapping, by name, as in the inputs of a stage or of a manifest.
+
+    >>> nodes_of("tokens", {"mix": "plan", "tokens:web": "ids"})
+    {'web': 'ids'}
+    """
+    return {name.partition(":")[2]: node for name, node in nodes.items() if name.startswith(f"{field}:")}
+
+
 def _read(field: str, hint: Any, nodes: Mapping[str, Node]) -> Any:
     if inner := _inputs_class(hint):
         return inner.of(nodes)
     if get_origin(hint) is Mapping:
         inner = _inputs_class(get_args(hint)[1])
         first = fields(inner)[0].name if inner else field  # type: ignore[arg-type]
-        names = [name.partition(":")[2] for name in nodes if name.startswith(f"{first}:")]
-        return {name: inner.of(_of_name(name, nodes)) if inner else nodes[f"{field}:{name}"] for name in names}
+        return {
+            name: inner.of(_of_name(name, nodes)) if inner else node for name, node in nodes_of(first, nodes).items()
+        }
     return nodes.get(field) if get_origin(hint) in (UnionType, Union) else nodes[field]
 
 

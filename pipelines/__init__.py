@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipelines.dedup.deduplicate import deduplicate
     from pipelines.errors import NotInStoreError, OptionError
     from pipelines.recipes import Recipe, load_recipe
-    from pipelines.score.score_documents import score_documents
+    from pipelines.score.from_recipe import score_documents
     from pipelines.session import RunPlan, plan, run
     from pipelines.source.read_documents import extract, read_documents
     from pipelines.tokenize.pack_texts import pack_texts, train_tokenizer
@@ -63,7 +63,7 @@ _MODULES = {
     "plan": "pipelines.session",
     "read_documents": "pipelines.source.read_documents",
     "run": "pipelines.session",
-    "score_documents": "pipelines.score.score_documents",
+    "score_documents": "pipelines.score.from_recipe",
     "train_tokenizer": "pipelines.tokenize.pack_texts",
 }
 

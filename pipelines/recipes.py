@@ -71,6 +71,10 @@ class Recipe:
         model = _model(page if isinstance(page, Section) or not named else {"corpora": list(named), **page})
         path = Path(folder, f"{model.name}.toml")
         if isinstance(model, RunRecipe):
+            if not named:
+                raise RecipeError(
+                    f"{model.name}: the page of a run, without its corpora. Give them too: Recipe.of(run, corpus, ...)."
+                )
             require_corpora(model, named, path)
         return cls(model, path, named)
 
@@ -130,11 +134,11 @@ def _model(page: Page) -> RunRecipe | CorpusRecipe:
     return parse_recipe(page, Path(str(page.get("name", "recipe"))))
 
 
-def as_recipe(recipe: "Recipe | CorpusRecipe | Path | str") -> Recipe:
-    """A recipe from any form that names one."""
+def as_recipe(recipe: "Recipe | Page | Path | str") -> Recipe:
+    """A recipe from any form that names one. Raises RecipeError, also for the page of a run without its corpora."""
     if isinstance(recipe, Recipe):
         return recipe
-    return Recipe.of(recipe) if isinstance(recipe, CorpusRecipe) else load_recipe(recipe)
+    return load_recipe(recipe) if isinstance(recipe, Path | str) else Recipe.of(recipe)
 
 
 def _load_lock(path: Path, overrides: Sequence[str]) -> Recipe:

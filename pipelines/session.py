@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_recipes import CorpusRecipe
 from data_recipes.sections.curriculum import MixSection
 from infra.artifact import Artifact
 from infra.budget import UNLIMITED, Budget
 from infra.context import Event
+from infra.inputs import nodes_of
 from infra.plan import PlannedStage, require_inputs, select
 from infra.plan import missing_packages as missing_packages_of
 from infra.plan import plan as plan_stages
@@ -32,7 +32,7 @@ from pipelines.evaluate.statistics.intervals import MIN_UNITS
 from pipelines.graph import Graph
 from pipelines.lineage.states_of_recipe import ReleasedStates, releasing_stages
 from pipelines.mix import MixInputs, check_budgets, pass_length
-from pipelines.recipes import Recipe, as_recipe
+from pipelines.recipes import Page, Recipe, as_recipe
 
 if TYPE_CHECKING:
     from infra.session import OnEvent, RunResult
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 HELDOUT_DOCUMENTS = "data/heldout_documents"
 """Metric of a source."""
-AnyRecipe = Recipe | CorpusRecipe | Path | str
-"""A recipe, or the file that holds one."""
+AnyRecipe = Recipe | Page | Path | str
+"""A recipe, its page, or the file that holds one."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class RunPlan:
 
     def _tiny_heldouts(self) -> Iterator[tuple[str, str]]:
         """Of the corpora that are built and whose documents will be scored."""
-        scored = {name for each in self.to_build if each.name == "evaluate" for name in each.inputs}
+        scored = {name for each in self.to_build if each.name == "evaluate" for name in nodes_of("tokens", each.inputs)}
         for each in self.stages:
             held_out = each.artifact.manifest.metrics.get(HELDOUT_DOCUMENTS) if each.artifact else None
-            if held_out is not None and held_out < MIN_UNITS and f"tokens:{each.stage.subject}" in scored:
+            if held_out is not None and held_out < MIN_UNITS and each.stage.subject in scored:
                 yield (
                     each.stage.id,
                     f"{held_out:.0f} held-out documents are too few to measure bits per byte with an interval, which "
@@ -106,7 +106,7 @@ def plan(recipe: AnyRecipe, store: Path | str, *, until: str | None = None, only
     """Compare a recipe with the contents of a store; read the store, write nothing, start nothing.
 
     Args:
-        recipe: A recipe, or the path of one.
+        recipe: A recipe, the page of a corpus as a model or as a dict, or the path of one.
         store: Folder of committed results; it need not exist.
         until: Stop after the stages whose name or id matches, such as "mix" or "train[1]".
         only: Build only the stages whose name or id matches, such as "evaluate*".
@@ -138,7 +138,7 @@ def run(
     """Run a recipe; committed results are reused, so the same call continues an interrupted run.
 
     Args:
-        recipe: A recipe, or the path of one.
+        recipe: As of `plan`.
         store: Folder of results, MLflow data and event logs, made if missing.
         address: Ray cluster, such as "auto". Default: RAY_ADDRESS, else a cluster on this machine while the run lasts.
         on_event: Called with every event of the run: `run_started`, `stage_started`, `progress`, `metrics`,

@@ -64,4 +64,5 @@ if __name__ == "__main__":
     base = sys.argv[1] if len(sys.argv) > 1 else "main"
     selected = tests_of(changed_files(base), ROOT)
     print("tests of the change:", *selected, sep="\n  ", flush=True)
-    sys.exit(subprocess.run([sys.executable, "-m", "pytest", "-q", *selected], cwd=ROOT).returncode)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", *selected]
+    sys.exit(subprocess.run(command, cwd=ROOT).returncode)

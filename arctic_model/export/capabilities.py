@@ -1,6 +1,6 @@
 """The models that each engine can compute: the only module that knows which models an engine does not support, and why.
 
-`docs/export.md` has the same table for people, made from this one.
+`docs/tutorials/export.md` has the same table for people, made from this one.
 """
 
 from collections.abc import Callable, Mapping, Sequence

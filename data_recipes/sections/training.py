@@ -17,6 +17,7 @@ from data_recipes.section import (
     PositiveInt,
     Section,
     Seed,
+    require_whole_gpus,
 )
 
 
@@ -266,11 +267,8 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _workers_have_whole_gpus(self) -> Self:
-        if self.worker_range[1] > 1 and 0 < self.gpus_per_worker < 1:
-            raise ValueError(
-                f"gpus_per_worker = {self.gpus_per_worker:g} with num_workers = {self.num_workers}: NCCL refuses two "
-                "workers on one GPU. Use 1, 0 for CPUs, or one worker."
-            )
+        if self.worker_range[1] > 1:
+            require_whole_gpus("gpus_per_worker", self.gpus_per_worker, "num_workers", self.num_workers)
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from infra.artifact import Artifact
 from infra.context import StageContext
+from infra.inputs import Inputs, Node
 from infra.resources import Resources
 from infra.stage import Metrics, Stage
 from infra.store.integrity import read_committed
@@ -62,6 +63,13 @@ class Ablation:
         return cls(**fields | {"gain": tuple(fields["gain"]) if fields["gain"] else None})
 
 
+@dataclass(frozen=True)
+class AblateInputs(Inputs[Node]):
+    """The evaluations of all candidates by their numbers."""
+
+    evaluate: Mapping[str, Node]
+
+
 def stage(
     number: int,
     mixtures: Sequence[Mapping[str, float]],
@@ -72,7 +80,7 @@ def stage(
     """The best mixture of phase `number` by the scores of `mixtures`, the recipe's own first; `evaluations` are theirs
     in the same order, each compared with the first. `aim`: corpora whose bits per byte are to fall; none for all."""
     params = {"phase": number, "mixtures": [dict(mixture) for mixture in mixtures], "seed": seed, "aim": list(aim)}
-    inputs = {f"evaluate:{index:03d}": evaluation for index, evaluation in enumerate(evaluations)}
+    inputs = AblateInputs({f"{index:03d}": evaluation for index, evaluation in enumerate(evaluations)}).named()
     work = partial(_ablate, number, mixtures, seed, aim)
     return Stage("ablate", str(number), 4, params, inputs, work, Resources(num_cpus=1), machine_dependent=True)
 
@@ -89,7 +97,7 @@ def _ablate(
 
     names, _ = corpora_of(mixtures[0])
     table = np.array([[mixture[name] for name in names] for mixture in mixtures])
-    evaluations = [inputs[name].path for name in sorted(inputs)]
+    evaluations = [evaluation.path for _, evaluation in sorted(AblateInputs.of(inputs).evaluate.items())]
     measures, scores = _scores(evaluations)
     aims = [name for name in measures if not aim or name.removeprefix(MEASURE) in aim]
     weights = np.array([name in aims for name in measures]) / len(aims)

@@ -5,13 +5,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from arctic_errors import UserError
-from data_recipes.sections.annotation import AnnotateSection
 from infra.stage import digest
 from infra.store.journal import Journal
-from pipelines.annotate.answers import AnswerError, answer_schema, parse_answer
+from pipelines.annotate.answers import AnswerError, AnswerField, answer_schema, parse_answer
 from pipelines.models.openai_client import RequestRefusedError, ServerError, call
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w+)\}")
@@ -20,6 +19,49 @@ _MILLION = 1e6
 
 class AnnotateError(UserError, RuntimeError):
     """A model's answers are unusable, or a budget is spent. The message contains the progress and the remedy."""
+
+
+class Annotation(Protocol):
+    """What to ask of documents, and what it may cost; see `AnnotateSection`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def system(self) -> str: ...
+    @property
+    def answer(self) -> Mapping[str, AnswerField]: ...
+    @property
+    def max_characters(self) -> int: ...
+    @property
+    def max_answer_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def response_format(self) -> str: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def num_concurrent_requests(self) -> int: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def max_requests(self) -> int | None: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def max_cost(self) -> float | None: ...
+    @property
+    def price_per_million_prompt_tokens(self) -> float: ...
+    @property
+    def price_per_million_answer_tokens(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -34,9 +76,9 @@ class Outcome:
 
 @dataclass
 class Budget:
-    """Requests and tokens that were spent, and their limits from a section."""
+    """Requests and tokens that were spent, and their limits from an annotation."""
 
-    section: AnnotateSection
+    annotation: Annotation
     requests: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
@@ -44,20 +86,20 @@ class Budget:
 
     @property
     def cost(self) -> float:
-        """USD at the section's prices."""
-        section = self.section
-        prompts = self.prompt_tokens * section.price_per_million_prompt_tokens
-        return (prompts + self.answer_tokens * section.price_per_million_answer_tokens) / _MILLION
+        """USD at the annotation's prices."""
+        annotation = self.annotation
+        prompts = self.prompt_tokens * annotation.price_per_million_prompt_tokens
+        return (prompts + self.answer_tokens * annotation.price_per_million_answer_tokens) / _MILLION
 
     def begin_request(self) -> None:
         """Count a request that is about to be sent. Raises AnnotateError if a limit is reached."""
         with self._lock:
             tokens = self.prompt_tokens + self.answer_tokens
             for name, spent in (("max_requests", self.requests), ("max_tokens", tokens), ("max_cost", self.cost)):
-                limit = getattr(self.section, name)
+                limit = getattr(self.annotation, name)
                 if limit is not None and spent >= limit:
                     raise AnnotateError(
-                        f"annotate.{self.section.name}: {spent:,.6g} spent of {name} = {limit:,}. All answers are "
+                        f"annotate.{self.annotation.name}: {spent:,.6g} spent of {name} = {limit:,}. All answers are "
                         f"kept: raise {name} and run again to go on, or lower fraction."
                     )
             self.requests += 1
@@ -65,9 +107,9 @@ class Budget:
     def spend(self, record: Mapping[str, Any]) -> None:
         """Count the tokens of an answer. Raises ServerError if the server does not report them and a limit needs it."""
         if record["prompt_tokens"] is None:
-            if self.section.max_tokens or self.section.max_cost:
+            if self.annotation.max_tokens or self.annotation.max_cost:
                 raise ServerError(
-                    f"{self.section.server}: it reports no usage, so max_tokens and max_cost cannot be kept. "
+                    f"{self.annotation.server}: it reports no usage, so max_tokens and max_cost cannot be kept. "
                     "Remove them and set max_requests."
                 )
             return
@@ -77,11 +119,11 @@ class Budget:
 
 
 class Asker:
-    """Asks the server of `section`. `paid`: records of earlier results by key; `journal`: takes the new ones."""
+    """Asks the server of `annotation`. `paid`: records of earlier results by key; `journal`: takes the new ones."""
 
-    def __init__(self, section: AnnotateSection, journal: Journal, paid: Mapping[str, Mapping[str, Any]]) -> None:
-        self.budget = Budget(section)
-        self._section = section
+    def __init__(self, annotation: Annotation, journal: Journal, paid: Mapping[str, Mapping[str, Any]]) -> None:
+        self.budget = Budget(annotation)
+        self._annotation = annotation
         self._journal = journal
         self._paid = paid
         self._under_way: dict[str, Future[Mapping[str, Any]]] = {}
@@ -93,7 +135,7 @@ class Asker:
     def ask(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
         """The outcome of each document, in their order. Raises ServerError and AnnotateError; pending answers are still
         saved."""
-        with ThreadPoolExecutor(self._section.num_concurrent_requests) as pool:
+        with ThreadPoolExecutor(self._annotation.num_concurrent_requests) as pool:
             futures = [pool.submit(self._outcome, document) for document in documents]
             try:
                 for future in futures:
@@ -105,11 +147,11 @@ class Asker:
     def _outcome(self, document: Mapping[str, Any]) -> Outcome:
         requests: list[tuple[str, Mapping[str, Any]]] = []
         problem = None
-        for attempt in range(self._section.attempts):
-            key, record = self._record(_request(self._section, document, attempt))
+        for attempt in range(self._annotation.attempts):
+            key, record = self._record(_request(self._annotation, document, attempt))
             requests.append((key, record))
             try:
-                return Outcome(_labels(record, self._section), None, tuple(requests))
+                return Outcome(_labels(record, self._annotation), None, tuple(requests))
             except AnswerError as error:
                 problem = str(error)
             if record["refused"]:
@@ -138,28 +180,28 @@ class Asker:
 
     def _send(self, key: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self.budget.begin_request()
-        record = _answer(self._section, request)
+        record = _answer(self._annotation, request)
         with self._lock:
             self._journal.add({key: record})
         self.budget.spend(record)
         return record
 
 
-def _request(section: AnnotateSection, document: Mapping[str, Any], attempt: int) -> dict[str, Any]:
+def _request(annotation: Annotation, document: Mapping[str, Any], attempt: int) -> dict[str, Any]:
     """The body of a request, which alone decides whether two requests are the same."""
-    shown = {"text": document["text"][: section.max_characters], "url": document["url"]}
-    messages = [{"role": "user", "content": _fill(section.prompt, shown)}]
-    if section.system:
-        messages.insert(0, {"role": "system", "content": section.system})
+    shown = {"text": document["text"][: annotation.max_characters], "url": document["url"]}
+    messages = [{"role": "user", "content": _fill(annotation.prompt, shown)}]
+    if annotation.system:
+        messages.insert(0, {"role": "system", "content": annotation.system})
     request = {
-        "model": section.model,
+        "model": annotation.model,
         "messages": messages,
-        "max_tokens": section.max_answer_tokens,
-        "temperature": section.temperature,
-        "seed": section.seed + attempt,
+        "max_tokens": annotation.max_answer_tokens,
+        "temperature": annotation.temperature,
+        "seed": annotation.seed + attempt,
     }
-    if section.response_format == "json_schema":
-        schema = {"name": "answer", "strict": True, "schema": answer_schema(section.answer)}
+    if annotation.response_format == "json_schema":
+        schema = {"name": "answer", "strict": True, "schema": answer_schema(annotation.answer)}
         request["response_format"] = {"type": "json_schema", "json_schema": schema}
     return request
 
@@ -169,11 +211,11 @@ def _fill(prompt: str, shown: Mapping[str, str]) -> str:
     return _BRACES.sub(lambda match: shown[match[1]] if match[1] else match[0][0], prompt)
 
 
-def _answer(section: AnnotateSection, request: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(annotation: Annotation, request: Mapping[str, Any]) -> dict[str, Any]:
     """The server's answer as plain data. Raises ServerError, unless it refuses just this request."""
-    url = f"{section.server}/chat/completions"
+    url = f"{annotation.server}/chat/completions"
     try:
-        reply = call(url, request, section.timeout_s)
+        reply = call(url, request, annotation.timeout_s)
     except RequestRefusedError as error:
         return {"text": "", "finish": "", "refused": error.reason, "prompt_tokens": 0, "answer_tokens": 0}
     usage = reply.get("usage") or {}
@@ -186,13 +228,13 @@ def _answer(section: AnnotateSection, request: Mapping[str, Any]) -> dict[str, A
     return {"text": text, "finish": finish, "refused": "", **tokens}
 
 
-def _labels(record: Mapping[str, Any], section: AnnotateSection) -> dict[str, Any]:
+def _labels(record: Mapping[str, Any], annotation: Annotation) -> dict[str, Any]:
     """Raises AnswerError."""
     if record["refused"]:
         raise AnswerError(f"the server refuses it: {record['refused']}")
     try:
-        return parse_answer(record["text"], section.answer)
+        return parse_answer(record["text"], annotation.answer)
     except AnswerError as error:
         if record["finish"] == "length":
-            raise AnswerError(f"cut off at max_answer_tokens = {section.max_answer_tokens}") from error
+            raise AnswerError(f"cut off at max_answer_tokens = {annotation.max_answer_tokens}") from error
         raise

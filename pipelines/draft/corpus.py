@@ -15,7 +15,7 @@ from pipelines.artifacts.scores import DUPLICATE_NGRAMS, TOP_NGRAMS
 from pipelines.draft.pages import Choice
 from pipelines.draft.sample import Sample, languages
 from pipelines.draft.survey import CHAT, REPOSITORIES, TYPES, Group
-from pipelines.score.score_documents import score_documents
+from pipelines.score.from_recipe import score_documents
 
 LIMITS: Mapping[str, str] = {
     "min_words": "words",

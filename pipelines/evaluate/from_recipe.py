@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
+from data_recipes.sections.evaluation import TaskSection
 from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.suites import FACTORIES, SMOKE_LIMIT, SMOKE_NEW_TOKENS, SUITES, Suite, unknown_task
 from pipelines.evaluate.task import DataError, Task

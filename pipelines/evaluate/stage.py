@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_recipes.schema import EvaluateSection
+from data_recipes.sections.evaluation import EvaluateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.host.provenance import code_digest

@@ -28,4 +28,4 @@ def require_fit(corpora: Recipes, run: RunRecipe | None = None, path: Path = Pat
         own = {name: own_scores(corpus, file) for name, (file, corpus) in corpora.items() if corpus.score.scorers}
         lines += [f"{path}: {mistake}" for mistake in run_mistakes(run, recipes, own, path.parent)]
     if lines:
-        raise RecipeError("\n".join(lines))
+        raise RecipeError("\n".join(dict.fromkeys(lines)))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_recipes.lock import Lock
-from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
+from data_recipes.sections.evaluation import TaskSection
 from infra.stage import Stage
 from infra.store import MANIFEST, Store
 from pipelines import evaluate

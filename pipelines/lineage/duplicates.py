@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.artifact import Artifact
+from infra.inputs import nodes_of
 from infra.store import Store
 from pipelines.artifacts.duplicates import Member, find_members, read_document
 from pipelines.errors import NotInStoreError
@@ -67,10 +68,10 @@ def _kept_document(
     if own is not None:
         return _document(_by_key(artifacts, inputs["source"]), own)
     for earlier in artifact.manifest.params["against"]:
-        deduped = _by_key(artifacts, inputs[f"dedup:{earlier}"])
+        deduped = _by_key(artifacts, nodes_of("dedup", inputs)[earlier])
         for member in find_members(deduped.path, [cluster_id]):
             if member.decision["doc_id"] == cluster_id:
-                return _document(_by_key(artifacts, inputs[f"source:{earlier}"]), member)
+                return _document(_by_key(artifacts, nodes_of("source", inputs)[earlier]), member)
     raise NotInStoreError(f"{artifact.path}: no document {cluster_id}, though decisions name it; build dedup again")
 
 

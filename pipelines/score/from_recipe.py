@@ -1,7 +1,7 @@
-"""The files that a recipe's [score] section names: fixed by their digests, read when a shard is scored."""
+"""Scores by the `[score]` section of a recipe, and the files that it names, which their digests fix."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from data_recipes.section import RecipeError
 from data_recipes.sections.refining import BenchmarkSection, ScoreSection
 from infra.stage import canonical_json
 from infra.store import file_digest
+from pipelines.artifacts.documents import Document
 from pipelines.artifacts.formats.line_lists import list_entries
 from pipelines.artifacts.scores import SCORES
 from pipelines.extension import find_all, restore
 from pipelines.score.benchmark_files import read_benchmark
 from pipelines.score.contamination import build_index
-from pipelines.score.own import DocumentScorer, ScorerError, own_fields
+from pipelines.score.own import DocumentScorer, ScorerError, own_fields, own_scores
 from pipelines.score.quality.classifier import load_classifier
 from pipelines.score.safety.lists import UrlList, WordList
 from pipelines.score.scorer import Scorer
@@ -61,6 +62,39 @@ def params(section: ScoreSection, pins: Mapping[str, Any]) -> dict[str, Any]:
     plain = section.identity()
     del plain["scorers"]
     return {**plain, "pins": dict(pins)}
+
+
+def score_documents(
+    documents: Iterable[str | Document], section: ScoreSection | None = None, folder: Path | str = "."
+) -> pa.Table:
+    """Measure documents as the stage `score` does: language, quality signals, personal data, contamination.
+
+    Args:
+        documents: Texts, or documents as `read_documents` gives them; one row of the result each, in order.
+        section: The fields of `[score]` of a corpus recipe. Default: those of a recipe without that section.
+        folder: Folder of the relative paths in `section`.
+
+    Returns:
+        A table with the columns of `pipelines.artifacts.scores.SCORES`, then those of your own scorers.
+
+    Raises:
+        RecipeError: A file of `section` is missing or invalid.
+
+    Example:
+        >>> from pipelines import score_documents
+        >>> text = "The river rose in the night, and the people went to see it. Write to a@gmail.com."
+        >>> table = score_documents([text])
+        >>> table.select(["language", "words", "stop_words", "pii_email"]).to_pylist()
+        [{'language': 'en', 'words': 16, 'stop_words': 3, 'pii_email': 1}]
+    """
+    section, folder = section or ScoreSection(), Path(folder)
+    scorer = load_scorer(section, pin(section, folder), folder)
+    rows = []
+    for each in documents:
+        document = each if isinstance(each, Document) else Document(each, url="", origin="")
+        scores = scorer.score(document.text, document.url, document.opt_out).row
+        rows.append({"doc_id": document.doc_id, **scores, **own_scores(scorer.own, document)})
+    return pa.Table.from_pylist(rows, schema=pa.schema([*SCORES, *own_fields(scorer.own)]))
 
 
 def load_scorer(section: ScoreSection, pins: Mapping[str, Any], folder: Path) -> Scorer:

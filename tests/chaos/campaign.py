@@ -24,7 +24,7 @@ from infra.store.objects import Objects
 from infra.store.remote import WORK_VARIABLE
 from tests.chaos.faults import ANYWHERE, FLIP, ON_RAY, ON_S3, Fault, Victim, marked
 from tests.chaos.table import Report, write_table
-from tests.kit.s3_server import CREDENTIALS, S3, running_s3
+from tests.kit.servers.s3_server import CREDENTIALS, S3, running_s3
 
 DISK_MIB = 256
 RUN_LIMIT_S = 900.0

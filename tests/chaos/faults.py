@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.kit.s3_server import S3
+from tests.kit.servers.s3_server import S3
 
 PAUSE_S = 2.0
 TROUBLE_S = 4.0

@@ -1,35 +1,42 @@
 """Every block of commands or Python in README, tutorials and how-to guides runs as it is printed.
 
-A page is run from top to bottom in a separate folder, which has this repository's recipes and examples. A comment above
-a block may mark it:
+A page is run from top to bottom in one terminal, in a folder of its own with the recipes and examples of this
+repository. A comment above a block may mark it:
 
-    <!-- slow -->               runs with `pytest -m slow`, after the blocks above it
-    <!-- not run: REASON -->    needs a cluster, a server or data that a test cannot have
+    <!-- slow -->                                  runs with `pytest -m slow`, after the blocks above it
+    <!-- slow, until Ctrl-C, listens on 5000 -->   runs beside the blocks below it
+    <!-- not run: REASON -->                       needs a machine, an account or data that a test cannot have
 
-A block with a title is a file: it is written under that name.
+A block with a title is a file: it is written under that name. STANDS_FOR has the few words in blocks that every reader
+replaces, SERVERS the servers of others that a page needs, and `prepare` makes the reader's own files.
 """
 
 import os
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.docs.reader import ROOT, prepare
+from tests.docs.terminal import Terminal
+
 PAGES = [
     ROOT / "README.md",
     ROOT / "docs/index.md",
     *sorted(ROOT.glob("docs/tutorials/*.md")),
     *sorted(ROOT.glob("docs/how_to/*.md")),
 ]
-MAX_NOT_RUN = 19
+MAX_NOT_RUN = 5
 """Blocks that no test runs, on all pages together."""
-LANGUAGES = {"bash", "python", "toml", ""}
-MARK = r"(?:<!-- (?P<mark>slow|not run: [^>]+) -->\n)?"
+AFTER_THE_DEMO = ("README", "index", "first_hour", "laptop", "mlflow", "serving", "cluster", "long_context")
+"""Pages whose reader has run `make demo`."""
+LANGUAGES = {"bash", "python", "toml", "yaml", ""}
+COMMAND = re.compile(r"^(?:\$ )?(?:arctic|export|make|pip|python|ray|lm_eval|curl|sbatch|kubectl|sky) ", re.MULTILINE)
+MARK = r"(?:<!-- (?P<mark>slow|slow, until Ctrl-C, listens on \d+|not run: [^>]+) -->\n)?"
 OPENING = r"```(?P<language>\w*)(?: title=\"(?P<file>[^\"]+)\")?\n"
 BLOCK = re.compile(rf"^{MARK}{OPENING}(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -45,27 +52,39 @@ class Block(NamedTuple):
         """A block without a language shows output."""
         return not self.mark.startswith("not run") and bool(self.language or self.file)
 
+    @property
+    def is_slow(self) -> bool:
+        return self.mark.startswith("slow")
+
+    @property
+    def port(self) -> int | None:
+        """Port of the server that the block starts."""
+        return int(self.mark.rpartition(" ")[2]) if "until Ctrl-C" in self.mark else None
+
 
 def blocks_of(page: Path) -> list[Block]:
     return [Block(*(part or "" for part in match.groups())) for match in BLOCK.finditer(page.read_text())]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_quick_blocks_of_a_page_run(page, tmp_path):
-    run([block for block in blocks_of(page) if block.is_run and block.mark != "slow"], tmp_path)
+def test_the_quick_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    run([block for block in blocks_of(page) if block.is_run and not block.is_slow], tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if any(block.mark == "slow" for block in blocks_of(page))],
-    ids=lambda page: page.stem,
+    "page", [page for page in PAGES if any(block.is_slow for block in blocks_of(page))], ids=lambda page: page.stem
 )
-def test_all_blocks_of_a_page_run_in_order(page, tmp_path):
-    run([block for block in blocks_of(page) if block.is_run], tmp_path)
+def test_all_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path, demo_store: Callable[[Path], None]) -> None:
+    prepare(tmp_path)
+    if page.stem in AFTER_THE_DEMO:
+        demo_store(tmp_path)
+    run([*SERVERS.get(page.stem, ()), *(block for block in blocks_of(page) if block.is_run)], tmp_path)
 
 
-def test_few_blocks_are_not_run_and_each_has_a_reason():
+def test_few_blocks_are_not_run_and_each_has_a_reason() -> None:
     skipped = [
         (page.name, block.mark) for page in PAGES for block in blocks_of(page) if block.mark.startswith("not run")
     ]
@@ -73,22 +92,62 @@ def test_few_blocks_are_not_run_and_each_has_a_reason():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_fence_and_mark_of_a_page_is_understood(page):
-    text = page.read_text()
-    assert {block.language for block in blocks_of(page)} <= LANGUAGES
-    assert len(blocks_of(page)) * 2 == len(re.findall(r"^ *```", text, re.MULTILINE))
-    assert sum(bool(block.mark) for block in blocks_of(page)) == text.count("<!--")
+def test_every_fence_and_mark_of_a_page_is_understood(page: Path) -> None:
+    text, blocks = page.read_text(), blocks_of(page)
+    assert {block.language for block in blocks} <= LANGUAGES
+    assert len(blocks) * 2 == len(re.findall(r"^ *```", text, re.MULTILINE))
+    assert sum(bool(block.mark) for block in blocks) == text.count("<!--")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_command_is_printed_as_output(page: Path) -> None:
+    outputs = [block.code for block in blocks_of(page) if not block.language and not block.code.startswith("$ make")]
+    indented = re.findall(r"(?<=\n\n)(?: {4}.*\n)+", BLOCK.sub("", page.read_text()))
+    assert [text for text in (*outputs, *indented) if COMMAND.search(text.replace("    ", ""))] == []
+
+
+@pytest.fixture(scope="module")
+def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Puts the store of a demo, which runs once, into a folder, as the page about free space moves a store."""
+    made: list[Path] = []
+
+    def put(folder: Path) -> None:
+        if not made:
+            made.append(tmp_path_factory.mktemp("demo"))
+            prepare(made[0])
+            run([Block("slow", "bash", "", "make demo")], made[0])
+        shutil.copytree(
+            made[0] / "store",
+            folder / "store",
+            copy_function=os.link,
+            ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "tracking.json", "*.lock", "leases"),
+        )
+
+    return put
+
+
+STANDS_FOR = {"/path/to/store": "$PWD/store"}
+"""Words that every reader replaces. `41e1` are the letters of the run or job that was printed last."""
+MODEL_SERVER = f"PYTHONPATH={ROOT} python {ROOT / 'tests/docs/model_server.py'} 8000"
+SERVERS = {"annotate": [Block("slow, until Ctrl-C, listens on 8000", "bash", "", MODEL_SERVER)]}
+"""Servers that the reader of a page has."""
 
 
 def run(blocks: list[Block], folder: Path) -> None:
-    for name in ("data_recipes", "examples"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    for block in blocks:
-        if block.file:
-            (folder / block.file).write_text(block.code)
-            continue
-        command = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [sys.executable, "-c"]
-        done = subprocess.run([*command, block.code], cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{block.code}\n{done.stdout}\n{done.stderr}"
+    with ExitStack() as ending:
+        terminal = Terminal(folder, HOME=str(folder / "home"))
+        ending.callback(terminal.close)
+        output = ""
+        for block in blocks:
+            code = block.code
+            for word, meaning in STANDS_FOR.items():
+                code = code.replace(word, meaning)
+            if names := re.findall(r"\b[a-z]\w*-([a-z0-9]{4})\b", output):
+                code = code.replace("41e1", names[-1])
+            if block.file:
+                (folder / block.file).write_text(code)
+            elif block.port:
+                output += terminal.serve(code, block.port)
+            else:
+                output += terminal.run(code, block.language)
+        terminal.interrupt()

@@ -1,4 +1,4 @@
-"""Every file of this repository that a page names exists."""
+"""Every file of this repository that a page or the code names exists."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("arctic_model", "pipelines", "infra", "data_recipes", "tests", "benchmarks", "examples")
+FOLDERS = ("arctic_model", "pipelines", "infra", "data_recipes", "tests", "benchmarks", "examples", "docs")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PATH = re.compile(rf"\b(?:{'|'.join(FOLDERS)})/[\w/.-]*\.(?:py|toml|md|yaml|tsv)\b")
 MODULE = re.compile(r"`(\w+\.py)`")
@@ -20,3 +20,10 @@ def test_the_files_that_a_page_names_exist(page):
     code = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
     modules = {path.name for path in code}
     assert set(MODULE.findall(text)) <= modules | set(OWN_FILE.findall(text))
+
+
+def test_the_files_that_the_code_names_exist():
+    code = [path for folder in FOLDERS if folder != "tests" for path in (ROOT / folder).rglob("*.py")]
+    named = {(str(path.relative_to(ROOT)), name) for path in code for name in PATH.findall(path.read_text())}
+    assert named
+    assert [(path, name) for path, name in sorted(named) if not (ROOT / name).exists()] == []

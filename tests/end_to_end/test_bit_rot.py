@@ -15,6 +15,7 @@ from infra.runner import run_inline
 from infra.stage import Stage
 from infra.store import Store, StoreError
 from pipelines.graph import Graph, run_graph
+from tests.kit.files import flip
 
 SMALL = [
     *("train.num_workers=1", "train.expert_parallel_size=1"),
@@ -58,12 +59,6 @@ class Run:
 @pytest.fixture
 def run(recipe: Path, tmp_path: Path) -> Run:
     return Run(run_graph(*load_run(recipe, SMALL), recipe.parent), Store(tmp_path / "store").open())
-
-
-def flip(file: Path, bit: int) -> None:
-    content = bytearray(file.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(content)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.events import read_events
-from tests.kit.serving import serving
+from tests.kit.servers.serving import serving
 
 SECRET = "Zx9secretValue"
 SENTENCE = "Row {0} says that the water of the river number {0} is deep, and that it has fish of {0} kinds in it."

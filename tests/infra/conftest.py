@@ -1,6 +1,7 @@
 """Shared fixtures of the tests of infra."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,3 +60,8 @@ class Tracking:
 def mlflow_of() -> type[Tracking]:
     """Reads MLflow's content for a store."""
     return Tracking
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store").open()

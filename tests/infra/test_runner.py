@@ -12,7 +12,7 @@ from infra.fanout import ShardResult, map_shards, shard_key
 from infra.plan import SelectionError, plan, require_inputs, select
 from infra.runner import run_inline
 from infra.stage import Early, Stage
-from infra.store import Store, file_digest
+from infra.store import file_digest
 
 
 def write(context, inputs, text):
@@ -31,11 +31,6 @@ def diamond(left="left"):
     sides = node("filter", "web", left, source=source), node("dedup", "web", source=source)
     join = node("mix", "1", left=sides[0], right=sides[1])
     return {stage.id: stage for stage in (source, *sides, join)}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store").open()
 
 
 @pytest.fixture

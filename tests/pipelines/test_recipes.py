@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import pipelines
-from data_recipes import RecipeError
+from data_recipes import CorpusRecipe, RecipeError, RunRecipe
 from pipelines import Recipe, load_recipe
 
 CORPUS = {"name": "notes", "description": "Notes", "source": {"inputs": [{"kind": "jsonl", "paths": ["notes.jsonl"]}]}}
@@ -82,3 +82,18 @@ def test_only_a_run_has_a_curriculum_to_simulate(folder: Path) -> None:
 
     with pytest.raises(RecipeError, match=r"notes\.toml: the recipe of one corpus. Name a run recipe"):
         simulate(folder / "notes.toml", folder / "store")
+
+
+def test_the_page_of_a_corpus_is_a_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    planned = [pipelines.plan(page, "store").graph.stages for page in (CORPUS, CorpusRecipe.model_validate(CORPUS))]
+    assert [[stage.key for stage in stages.values()] for stages in planned] == [
+        list(keys(load_recipe("notes.toml")).values())
+    ] * 2
+
+
+def test_the_page_of_a_run_alone_is_refused_with_the_mend() -> None:
+    page = {**RUN, "corpora": ["notes.toml"]}
+    for recipe in (page, RunRecipe.model_validate(page)):
+        with pytest.raises(RecipeError, match=r"tiny: the page of a run, without its corpora\. Give them"):
+            pipelines.plan(recipe, "store")

@@ -15,7 +15,7 @@ def python_files(*folders: str) -> list[Path]:
     return [file.relative_to(ROOT) for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", (*PACKAGES, "tests"))
 def test_a_folder_holds_at_most_twelve_python_files(package: str) -> None:
     counts = Counter(file.parent.as_posix() for file in python_files(package))
     assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}

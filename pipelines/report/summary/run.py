@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.artifact import Artifact, Manifest
+from infra.inputs import nodes_of
 from pipelines.artifacts.checkpoint import (
     Finetuned,
     checkpoint_folder,
@@ -87,8 +88,9 @@ def _finetune(name: str, by_kind: ByKind) -> FinetuneSummary:
     how = Finetuned.read(checkpoint_folder(tuned.path))
     assert how
     budgets = {share.corpus: share.budget for share in PhasePlan.read(mix.path).shares}
-    by_key = {tokens.manifest.key: tokens.manifest.metrics for tokens in by_kind["tokenize"].values()}
-    trained = {corpus: by_key[tuned.manifest.inputs[f"tokens:{corpus}"]] for corpus in budgets}
+    by_key = {each.manifest.key: each.manifest.metrics for each in by_kind["tokenize"].values()}
+    tokens = nodes_of("tokens", tuned.manifest.inputs)
+    trained = {corpus: by_key[tokens[corpus]] for corpus in budgets}
     return FinetuneSummary(
         objective=how.objective,
         method=how.method,

@@ -13,7 +13,7 @@ from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.text_to_sql.generator import ORIGIN, SCHEMAS_PER_SHARD, TextToSql, generate
 from pipelines.source.text_to_sql.questions import Pair, prompt
-from pipelines.source.text_to_sql.schemas import GENERATOR_VERSION, Schema
+from pipelines.source.text_to_sql.schemas import GENERATOR_VERSION, Schema, require_possible
 
 FIRST = (
     "{schema}\n{question}",
@@ -38,7 +38,8 @@ class TextToSqlChats:
     seed: int
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
-        """The generator's version."""
+        """The generator's version. Raises InputError if the vocabulary has not so many schemas."""
+        require_possible(self.num_schemas, heldout=False)
         return {"generator": GENERATOR_VERSION}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002

@@ -14,7 +14,13 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.text_to_sql.questions import Pair, document_text, draw_pairs, prompt
-from pipelines.source.text_to_sql.schemas import GENERATOR_VERSION, Schema, schema_slice, with_rows
+from pipelines.source.text_to_sql.schemas import (
+    GENERATOR_VERSION,
+    Schema,
+    require_possible,
+    schema_slice,
+    with_rows,
+)
 
 ORIGIN = f"text_to_sql {GENERATOR_VERSION}"
 SCHEMAS_PER_SHARD = 1500
@@ -30,7 +36,9 @@ class TextToSql:
     seed: int
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
-        """The generator's version."""
+        """The generator's version. Raises InputError if the vocabulary has not so many schemas."""
+        require_possible(self.num_schemas, heldout=False)
+        require_possible(self.num_heldout_schemas, heldout=True)
         return {"generator": GENERATOR_VERSION}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002

@@ -1,12 +1,14 @@
 """Generated SQLite schemas with rows: which tables, which columns, which values."""
 
 import hashlib
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cache, cached_property
+from itertools import combinations, islice
 
+from pipelines.source.errors import InputError
 from pipelines.source.text_to_sql.vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS, is_number, plural
 
 GENERATOR_VERSION = 2
@@ -21,6 +23,9 @@ MAX_CATEGORIES = 4
 
 MAX_REPEATS = 1000
 """Draws in a row that are known already, after which the vocabulary counts as used up."""
+
+MAX_PART = 0.9
+"""Share of all different schemas that may be drawn: the last ones would take a draw as many tries as there are."""
 
 Value = int | str | None
 
@@ -87,10 +92,25 @@ class Schema:
         return "".join(_create(table) + _insert(table) for table in self.tables)
 
 
+def require_possible(num_schemas: int, heldout: bool) -> None:
+    """Raise InputError if the vocabulary has not so many different schemas of one side."""
+    possible = int(MAX_PART * num_possible(heldout))
+    if num_schemas > possible:
+        field = "num_heldout_schemas" if heldout else "num_schemas"
+        raise InputError(f"{field} = {num_schemas}: the vocabulary gives {possible:,} different schemas. Lower it.")
+
+
+@cache
+def num_possible(heldout: bool) -> int:
+    """Number of different schemas, held-out ones or those for training."""
+    worlds = ([_num_tables(row, columns, heldout) for row, columns in world.items()] for world in WORLDS.values())
+    return sum(math.prod(tables) for world in worlds for size in {*NUM_TABLES} for tables in combinations(world, size))
+
+
 def schemas(seed: int, heldout: bool) -> Iterator[Schema]:
     """Different schemas, still without rows. No table of a held-out schema, name and columns, is in a training schema.
 
-    Raises ValueError if the vocabulary holds no more.
+    Raises ValueError if the vocabulary holds no more; see `require_possible`.
     """
     draw = random.Random(f"schemas/{seed}/{heldout}")
     seen: set[frozenset[tuple[str, frozenset[str]]]] = set()
@@ -143,6 +163,14 @@ def _draw_columns(row: str, candidates: list[str], draw: random.Random, heldout:
         columns = (candidates[0], *(column for column in candidates if column in drawn))
         if any(map(is_number, columns)) and is_heldout_table(row, columns) == heldout:
             return columns
+
+
+def _num_tables(row: str, columns: str, heldout: bool) -> int:
+    """Number of sets of columns that `_draw_columns` can draw."""
+    candidates = columns.split()
+    drawn = (each for size in range(2, MAX_COLUMNS) for each in combinations(candidates[1:], size))
+    every = ((candidates[0], *each) for each in drawn)
+    return sum(any(map(is_number, each)) and is_heldout_table(row, each) == heldout for each in every)
 
 
 def _rows(table: Table, count: int, parents: int, draw: random.Random) -> tuple[tuple[Value, ...], ...]:

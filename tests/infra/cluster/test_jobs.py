@@ -14,7 +14,7 @@ from infra.cluster import jobs
 from infra.cluster.connection import ClusterError
 from infra.cluster.dashboard import Dashboard, dashboard_url
 from infra.cluster.jobs import NewJob, runtime_env
-from tests.kit.ray_head import Head
+from tests.kit.servers.ray_head import Head
 
 ROOT = Path(__file__).parents[3]
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")

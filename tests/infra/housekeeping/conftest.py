@@ -5,23 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from infra.artifact import Artifact
-from infra.context import StageContext
 from infra.plan import plan
 from infra.session import RunInfo, RunResult, execute
 from infra.stage import Stage
 from infra.store import Store
 from infra.store.remote import WORK_VARIABLE
-from tests.kit.s3_server import CREDENTIALS, S3, running_s3
+from tests.kit.servers.s3_server import CREDENTIALS, S3, running_s3
+from tests.kit.stages import write
 
 Run = Callable[..., RunResult]
-
-
-def write(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
-    upstream = "".join((artifact.path / "sub" / "text").read_text() for artifact in inputs.values())
-    (context.out / "sub").mkdir()
-    (context.out / "sub" / "text").write_text(upstream + context.stage_id)
-    return {"data/bytes": float(len(upstream))}
 
 
 def chain(pages: int = 3) -> list[Stage]:

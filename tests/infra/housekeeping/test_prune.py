@@ -16,7 +16,7 @@ from infra.store import Store, garbage
 from infra.store.locks import locked
 from infra.store.objects import Objects
 from tests.infra.housekeeping.conftest import chain, run
-from tests.kit.s3_server import S3
+from tests.kit.servers.s3_server import S3
 
 
 def ignore(_holder: str, _seconds: float) -> None:

@@ -2,22 +2,14 @@
 
 from typing import Any
 
-from infra.artifact import Artifact
-from infra.context import StageContext
 from infra.events import EventLog
 from infra.plan import plan
 from infra.runner import Outcome, run_inline
 from infra.stage import Stage
 from infra.store import Store
 from infra.store.objects import Objects
-from tests.kit.s3_server import S3
-
-
-def write(context: StageContext, inputs: dict[str, Artifact]) -> dict[str, float]:
-    upstream = "".join((artifact.path / "sub" / "text").read_text() for artifact in inputs.values())
-    (context.out / "sub").mkdir()
-    (context.out / "sub" / "text").write_text(upstream + context.stage_id)
-    return {"data/bytes": float(len(upstream))}
+from tests.kit.servers.s3_server import S3
+from tests.kit.stages import write
 
 
 def chain(work: Any = write) -> list[Stage]:

@@ -7,7 +7,7 @@ import pytest
 
 from infra.store import Store
 from infra.store.remote import WORK_VARIABLE
-from tests.kit.s3_server import CREDENTIALS, S3, running_s3
+from tests.kit.servers.s3_server import CREDENTIALS, S3, running_s3
 
 
 @pytest.fixture

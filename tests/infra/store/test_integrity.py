@@ -14,6 +14,7 @@ from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_t
 from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.sequence_order.token_rows import read_rows
 from pipelines.artifacts.tokenization.tokens import PIECES, TokenSequences, TokensIndex, write_token_shard
+from tests.kit.files import flip
 from tests.kit.stages import idle_stage
 
 ROWS = 2000
@@ -58,12 +59,6 @@ def everything(folder: Path) -> str:
     plan = PhasePlan.read(folder)
     manifest = Store(folder.parents[2]).read(folder).manifest
     return repr((batches, table, rows, pieces, plan, plan.ranked["web"].tolist(), tokens.index, manifest))
-
-
-def flip(file: Path, bit: int) -> None:
-    content = bytearray(file.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(content)
 
 
 def bits(file: Path, most: int) -> list[int]:

@@ -16,7 +16,7 @@ from infra.runner import Outcome, run_inline
 from infra.stage import Stage
 from infra.store import Store, lease
 from tests.infra.store.chains import chain, run, write
-from tests.kit.s3_server import S3
+from tests.kit.servers.s3_server import S3
 
 
 class Builds:

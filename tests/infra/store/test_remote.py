@@ -18,7 +18,7 @@ from infra.store import MANIFEST, Store, StoreError, cache, objects, remote
 from infra.store.cache import LIMIT_VARIABLE
 from infra.store.objects import AddressError, Objects
 from tests.infra.store.chains import chain, run, stored, write
-from tests.kit.s3_server import CREDENTIALS, S3
+from tests.kit.servers.s3_server import CREDENTIALS, S3
 
 
 def test_another_machine_reuses_results_and_fetches_only_the_files_it_reads(

@@ -32,11 +32,6 @@ def commit(store, made, content=b"payload"):
     )
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store").open()
-
-
 def test_a_commit_can_be_found_read_and_verified(store):
     made = stage(min_words=50)
     assert store.find(made) is None

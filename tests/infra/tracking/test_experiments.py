@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.tracking.experiments import Experiments, experiments, of_file
-from tests.kit.serving import serving
+from tests.kit.servers.serving import serving
 
 
 @pytest.fixture

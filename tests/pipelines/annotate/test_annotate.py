@@ -27,7 +27,7 @@ from pipelines.lineage.documents import describe, find_document
 from pipelines.models import openai_client
 from pipelines.models.openai_client import ServerError
 from pipelines.score.quality.corpora import train_on_corpora
-from tests.kit.chat_server import ChatServer, chat_server
+from tests.kit.servers.chat_server import ChatServer, chat_server
 
 NUM_DOCUMENTS = 60
 RECIPE = """

@@ -14,7 +14,7 @@ from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.inference.streaming import StreamWindow
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from data_recipes.schema import EvaluateSection
+from data_recipes.sections.evaluation import EvaluateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.stage import Stage

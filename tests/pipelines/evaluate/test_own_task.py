@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from arctic_model.checkpoint.reading import STATE, TrainingState
-from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
+from data_recipes.sections.evaluation import TaskSection
 from infra.context import StageContext
 from infra.host.provenance import code_digest
 from pipelines import evaluate

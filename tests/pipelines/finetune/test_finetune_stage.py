@@ -21,7 +21,6 @@ from arctic_model.presets import preset
 from arctic_model.training.lora import read_adapter
 from data_recipes.sections.finetuning import FinetuneSection
 from data_recipes.sections.training import TrainSection
-from infra.artifact import Artifact, Manifest
 from infra.context import StageContext
 from infra.stage import Stage
 from infra.store import file_digest
@@ -36,6 +35,7 @@ from pipelines.artifacts.tokenization.tokens import (
     write_trained_marks,
 )
 from pipelines.finetune.stage import schedule
+from tests.kit.files import artifact, digests
 from tests.kit.interruption import interrupted_before
 from tests.kit.stages import idle_stage
 
@@ -367,11 +367,3 @@ def write_pairs(folder: Path) -> None:
         write_trained_marks([marks], folder, split, 0)
     sizes = {"train": [SEQUENCES], "heldout": [HELDOUT]}, {"train": 1, "heldout": 1}, {"train": 1, "heldout": 1}
     TokensIndex(LENGTH, "uint16", 384, 0, 1, *sizes, marks_trained=True, pairs=True).write(folder)
-
-
-def artifact(path: Path) -> Artifact:
-    return Artifact(path, Manifest("", "", "", "", 1, {}, {}, (), {}, (), 0.0, {}))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}

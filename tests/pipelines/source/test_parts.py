@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import random
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -26,19 +25,9 @@ from pipelines.source.tables import rows
 from pipelines.source.tables.table_files import Tables
 from pipelines.source.web.warc import records
 from pipelines.source.web.warc_files import WarcFiles
+from tests.kit.documents import Collected
 
 WORDS = ["river", "stone", "harbour", "lantern", "meadow", "thunder", "copper", "willow"]
-
-
-@dataclass
-class Collected:
-    """Takes documents as a shard's file does."""
-
-    documents: list[Document] = field(default_factory=list)
-
-    def write(self, document: Document) -> int:
-        self.documents.append(document)
-        return len(document.text.encode())
 
 
 def split(kind: InputKind, folder: Path, block_bytes: int, monkeypatch) -> list:

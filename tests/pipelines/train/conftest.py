@@ -11,12 +11,13 @@ import pytest
 
 from arctic_model.presets import preset
 from data_recipes.sections.training import TrainSection
-from infra.artifact import Artifact, Manifest
+from infra.artifact import Artifact
 from infra.context import Event, StageContext
 from infra.stage import Stage
 from pipelines import train
 from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from pipelines.artifacts.tokenization.tokens import TokensIndex, write_token_shard
+from tests.kit.files import artifact
 
 LENGTH, SEQUENCES, VOCABULARY = 16, 24, 384
 SECTION = {
@@ -47,10 +48,6 @@ def write_corpus(
     write_token_shard(rows, pa.table(pieces), folder, "train", 0)
     index = TokensIndex(length, "uint16", vocabulary, 0, 1, {"train": [SEQUENCES]}, {"train": 1}, {"train": 1})
     index.write(folder)
-
-
-def artifact(path: Path) -> Artifact:
-    return Artifact(path, Manifest("", "", "", "", 1, {}, {}, (), {}, (), 0.0, {}))
 
 
 @dataclass

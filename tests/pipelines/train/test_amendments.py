@@ -11,15 +11,11 @@ from arctic_model.checkpoint.reading import Checkpoint, checkpoints, step_of
 from arctic_model.training.loop import TrainingError
 from infra.runner import build
 from infra.store import Store
-from infra.store.files import file_digest
 from pipelines.train.data import PhaseBatches
+from tests.kit.files import digests
 from tests.kit.interruption import interrupted_before
 
 AMENDED = {6: {"peak_lr": 0.03}}
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
 def interrupted(workshop, step: int, **stage: object) -> None:

@@ -20,6 +20,7 @@ from pipelines.fit.configs import model_config
 from pipelines.tokenize.vocabulary import train_tokenizer
 from pipelines.train import PinnedWeights, pin
 from pipelines.train.first_weights import digest
+from tests.kit.files import digests
 from tests.kit.interruption import interrupted_before
 
 EVEN = {"balance_loss_coefficient": 0.0}
@@ -34,10 +35,6 @@ def pinned(source: Path, *, with_optimizer: bool = False) -> PinnedWeights:
 def losses(out: Path) -> list[float]:
     found: list[float] = pq.read_table(out / "history.parquet")["loss"].to_pylist()
     return found
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

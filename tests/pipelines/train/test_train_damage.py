@@ -15,6 +15,7 @@ from infra.store import Store
 from infra.store.integrity import DamageError
 from pipelines.artifacts.checkpoint import checkpoint_folder
 from pipelines.train.workers.failure import raise_failure, write_failure
+from tests.kit.files import flip
 
 BITS_PER_FILE = 3
 
@@ -42,12 +43,6 @@ class Chain:
 @pytest.fixture
 def chain(workshop, tmp_path: Path) -> Chain:
     return Chain(workshop, Store(tmp_path / "store").open())
-
-
-def flip(file: Path, bit: int) -> None:
-    content = bytearray(file.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(content)
 
 
 def mend_of(chain: Chain) -> str:

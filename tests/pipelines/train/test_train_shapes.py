@@ -1,7 +1,6 @@
 """Models of every shape train, resume and are read back, and their tables have the right columns."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,8 +8,8 @@ import pytest
 from arctic_model.checkpoint.reading import open_weights
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
-from infra.store import file_digest
 from pipelines.artifacts.checkpoint import OF_ROUTERS, checkpoint_folder
+from tests.kit.files import digests
 from tests.kit.interruption import interrupted_before
 
 DENSE = {"num_experts": 0, "dense_size": 48, "tied_head": True}
@@ -26,10 +25,6 @@ SHAPES = {
     "hybrid in the third layer": {"num_layers": 3, "moe_layer_frequency": 3, "head_size": 16},
 }
 MODELS = pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
 @MODELS

@@ -20,7 +20,6 @@ from arctic_model.training.engine import Engine
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
-from infra.store import file_digest
 from pipelines.artifacts.checkpoint import (
     EXPERT_LOAD,
     HISTORY,
@@ -35,13 +34,10 @@ from pipelines.train.data import PhaseBatches
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 from pipelines.train.workers import worker
 from pipelines.train.workers.worker import ContextObserver
+from tests.kit.files import digests
 from tests.kit.interruption import interrupted_before
 
 LENGTH = 16
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
 def test_a_phase_leaves_a_checkpoint_its_history_and_the_experts_load(workshop) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,9 +16,10 @@ from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.fetch import fetch
 from pipelines.evaluate.data.files import DataFile, checked, content_digest, data_files, read_rows
 from pipelines.evaluate.task import DataError
-from tests.kit.serving import serving
+from tests.kit.servers.web_server import WebServer, running_server, status
 
 REAL = Path(__file__).parents[4] / ".." / "shared" / "data" / "eval"
+FILE = "/some/where/abc/data/test.jsonl"
 ROWS = [{"question": "What is\u2028here?", "n": 1}, {"question": "naïve", "n": 2}]
 QUESTION = {"id": "q1", "query": "Question: Why?\nAnswer:", "choices": ["this", "that"], "gold": 1}
 ANSWERED = {
@@ -61,40 +61,15 @@ def pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "BACKOFF_S", 0.0)
 
 
-class Server:
-    """A fake of GitHub's raw files, which fails a given number of times before it answers."""
-
-    def __init__(self) -> None:
-        self.files = {
-            "/some/where@abc/data/test.jsonl".replace("@", "/"): "".join(json.dumps(row) + "\n" for row in ROWS),
-            "/some/where/abc/data/pairs.jsonl": json.dumps({"context": "one ", "continuation": "two"}) + "\n",
-        }
-        self.failures = 2
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = outer.files.get(self.path, "").encode()
-                status = 404 if not body else 200
-                if outer.failures:
-                    outer.failures -= 1
-                    status = 503
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.http.server_port}"
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    with serving(server.http):
+def server() -> Iterator[WebServer]:
+    """A stand-in for the raw files of GitHub, which fails twice before it answers."""
+    with running_server() as server:
+        server.files = {
+            FILE: "".join(json.dumps(row) + "\n" for row in ROWS).encode(),
+            "/some/where/abc/data/pairs.jsonl": json.dumps({"context": "one ", "continuation": "two"}).encode() + b"\n",
+        }
+        server.script = {FILE: [status(503), status(503)]}
         yield server
 
 
@@ -113,10 +88,10 @@ def wheel(requirement: str, folder: Path) -> Path:
 
 
 def test_everything_arrives_as_pinned_and_a_second_fetch_asks_nobody(
-    pinned: None, server: Server, tmp_path: Path
+    pinned: None, server: WebServer, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    by_hand = fetch(tmp_path, report=told.append, github=server.address, wheel=wheel)
+    by_hand = fetch(tmp_path, report=told.append, github=server.url, wheel=wheel)
     assert [item.file for item in by_hand] == ["race/test.jsonl"]
     for name in PINNED.keys() - {"race/test.jsonl"}:
         assert content_digest(checked(tmp_path, name)) == PINNED[name].sha256
@@ -130,25 +105,25 @@ def test_everything_arrives_as_pinned_and_a_second_fetch_asks_nobody(
     fetch(tmp_path, report=told.append, github="http://127.0.0.1:9", wheel=nobody)
 
 
-def test_another_content_is_refused_and_nothing_is_kept(pinned: None, server: Server, tmp_path: Path) -> None:
-    server.files["/some/where/abc/data/test.jsonl"] += '{"question": "added"}\n'
+def test_another_content_is_refused_and_nothing_is_kept(pinned: None, server: WebServer, tmp_path: Path) -> None:
+    server.files[FILE] += b'{"question": "added"}\n'
     with pytest.raises(DataError, match=r"plain/test.jsonl: .* gives other content"):
-        fetch(tmp_path, ["plain/test.jsonl"], github=server.address)
+        fetch(tmp_path, ["plain/test.jsonl"], github=server.url)
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
-def test_a_source_that_is_gone_says_so(pinned: None, server: Server, tmp_path: Path) -> None:
+def test_a_source_that_is_gone_says_so(pinned: None, server: WebServer, tmp_path: Path) -> None:
     server.files.clear()
     with pytest.raises(DataError, match=r"HTTP 404\. Try again, or bring the file by hand"):
-        fetch(tmp_path, ["plain/test.jsonl"], github=server.address)
+        fetch(tmp_path, ["plain/test.jsonl"], github=server.url)
 
 
-def test_a_source_that_is_gone_costs_its_own_files_only(pinned: None, server: Server, tmp_path: Path) -> None:
+def test_a_source_that_is_gone_costs_its_own_files_only(pinned: None, server: WebServer, tmp_path: Path) -> None:
     def gone(requirement: str, folder: Path) -> Path:
         raise DataError(f"{requirement}: pip could not download it")
 
     with pytest.raises(DataError, match=r"^package==1: pip could not download it$"):
-        fetch(tmp_path, github=server.address, wheel=gone)
+        fetch(tmp_path, github=server.url, wheel=gone)
     assert read_rows(tmp_path, "plain/test.jsonl") == ROWS
 
 

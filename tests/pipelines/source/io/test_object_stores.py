@@ -8,7 +8,7 @@ from pipelines import source
 from pipelines.source.io import object_stores
 from pipelines.source.io.remote_file import StoreReadError
 from pipelines.source.stage import SourceError
-from tests.kit.object_store import etag_of, running_object_store
+from tests.kit.servers.object_store import etag_of, running_object_store
 from tests.pipelines.source.io.conftest import section
 
 CREDENTIALS = {

@@ -10,17 +10,7 @@ from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.text_to_sql.chats import TextToSqlChats, schema_chat
 from pipelines.source.text_to_sql.generator import TextToSql, generate, sql_documents
-
-
-class Collected:
-    """Takes documents."""
-
-    def __init__(self) -> None:
-        self.documents: list[Document] = []
-
-    def write(self, document: Document) -> int:
-        self.documents.append(document)
-        return len(document.text)
+from tests.kit.documents import Collected
 
 
 def documents(kind: TextToSqlChats, tmp_path) -> list[Document]:

@@ -6,14 +6,17 @@ import random
 import re
 import sqlite3
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN
+from pipelines.source.errors import InputError
+from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.text_to_sql import schemas as sql_schemas
 from pipelines.source.text_to_sql.difficulty import count_components
-from pipelines.source.text_to_sql.generator import sql_documents, sql_questions
+from pipelines.source.text_to_sql.generator import TextToSql, sql_documents, sql_questions
 from pipelines.source.text_to_sql.questions import KINDS, draw_pairs, prompt
 from pipelines.source.text_to_sql.schemas import schema_slice, schemas, with_rows
 from pipelines.source.text_to_sql.vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS
@@ -66,6 +69,25 @@ def test_a_vocabulary_that_is_used_up_is_an_error(monkeypatch):
     monkeypatch.setattr(sql_schemas, "NUM_TABLES", (1,))
     with pytest.raises(ValueError, match="only about .* different schemas. Lower num_schemas"):
         list(itertools.islice(schemas(1, False), 100))
+
+
+def test_a_number_of_schemas_that_the_vocabulary_cannot_give_is_refused_before_any_is_drawn(monkeypatch):
+    columns = "name age year price city color"
+    monkeypatch.setattr(sql_schemas, "WORLDS", {"one": {"singer": columns, "album": columns}})
+    monkeypatch.setattr(sql_schemas, "NUM_TABLES", (1, 2))
+    monkeypatch.setattr(sql_schemas, "MAX_REPEATS", 10_000)
+    num_possible = sql_schemas.num_possible.__wrapped__
+    monkeypatch.setattr(sql_schemas, "num_possible", num_possible)
+    for heldout in (False, True):
+        drawn = []
+        with pytest.raises(ValueError, match="only about"):
+            drawn.extend(schemas(1, heldout))
+        assert num_possible(heldout) > 4
+        assert num_possible(heldout) == len(drawn)
+    fields = {"num_schemas": 1, "num_heldout_schemas": 1}
+    for field in fields:
+        with pytest.raises(InputError, match=f"{field} = 1000: the vocabulary gives"):
+            TextToSql(**{**fields, field: 1000}, pairs_per_schema=1, seed=1).fingerprint(InputFolder(Path()))
 
 
 def test_shards_of_any_size_make_the_same_documents():

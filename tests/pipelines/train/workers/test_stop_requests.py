@@ -11,15 +11,11 @@ import pytest
 from arctic_model.checkpoint.reading import checkpoints, step_of
 from infra.budget import StoppedError
 from infra.context import STOP
-from infra.store.files import file_digest
 from pipelines.train.data import PhaseBatches
 from pipelines.train.workers.heartbeat import WorkerLostError
+from tests.kit.files import digests
 
 PAIR = {"num_workers": 2, "expert_parallel_size": 2, "cpus_per_worker": 0.5}
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
 def steps_saved(home: Path) -> list[int]:

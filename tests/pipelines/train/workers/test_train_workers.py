@@ -12,17 +12,13 @@ import pytest
 
 from arctic_model.training.loop import TrainingError
 from infra.resources.capacity import CapacityError
-from infra.store import file_digest
+from tests.kit.files import digests
 
 pytestmark = pytest.mark.slow
 PAIR = {"num_workers": 2, "expert_parallel_size": 2, "cpus_per_worker": 0.5}
 STEPS = 100
 EVERY_STEPS = 4
 """Between two checkpoints, as in the shared section."""
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
 def when_checkpointed(folder: Path, act: Callable[[], None]) -> threading.Thread:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from data_recipes.schema import TaskSection
 from data_recipes.section import RecipeError
+from data_recipes.sections.evaluation import TaskSection
 from pipelines.evaluate.data.files import missing
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.from_recipe import named_suite

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from xml.sax.saxutils import escape
 
-from tests.kit.serving import serving
+from tests.kit.servers.serving import serving
 
 LAST_MODIFIED = {"xml": "2024-12-01T00:00:00.000Z", "http": "Sun, 01 Dec 2024 00:00:00 GMT"}
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.kit.serving import serving
+from tests.kit.servers.serving import serving
 
 Respond = Callable[[BaseHTTPRequestHandler, bytes], None]
 

@@ -9,8 +9,8 @@ import pytest
 
 from data_recipes.schema import DedupSection
 from infra.context import StageContext
-from infra.store import MANIFEST, file_digest
 from pipelines.artifacts.documents import Document
+from tests.kit.files import digests
 from tests.kit.stages import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -28,11 +28,6 @@ def shards(texts) -> list[list[Document]]:
     documents = [Document(text, f"http://example.org/{n}", "test") for n, text in enumerate(found)]
     draw.shuffle(documents)
     return [documents[start::5] for start in range(5)]
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != MANIFEST)
-    return {str(file.relative_to(folder)): file_digest(file) for file in files}
 
 
 def killing(task, folder, seed: int, tombs: Path):

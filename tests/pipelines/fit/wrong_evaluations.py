@@ -1,13 +1,13 @@
-"""For every field of `[evaluate]`: values that cannot work, as in `tests.pipelines.wrong_values`."""
+"""For every field of `[evaluate]`: values that cannot work, as in `wrong_values`."""
 
 from collections.abc import Mapping, Sequence
 
-from data_recipes import schema
 from data_recipes.section import Section
-from tests.pipelines.wrong_values import CHOICE, COUNT, FRACTION, POSITIVE, POSITIVE_FLOAT, TEXT, Wrong
+from data_recipes.sections.evaluation import EvaluateSection
+from tests.pipelines.fit.wrong import CHOICE, COUNT, FRACTION, POSITIVE, POSITIVE_FLOAT, TEXT, Wrong
 
 EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
-    schema.EvaluateSection: (
+    EvaluateSection: (
         "evaluate.",
         {
             **dict.fromkeys(
@@ -24,7 +24,16 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
             ),
             "stream_sinks": (*COUNT, Wrong("2", shown="evaluate.stream_sinks = 2 without stream_window")),
             "text_to_sql_questions": (*COUNT, Wrong("5", shown="evaluate.text_to_sql_questions = 5, but no corpus")),
-            "every_tokens": (*COUNT, Wrong("4096", shown="evaluate.every_tokens = 4096, but train.keep_weights_eve")),
+            "every_tokens": (
+                *COUNT,
+                Wrong("4096", shown="evaluate.every_tokens = 4096, but train.keep_weights_every_steps = 0"),
+                # Each of the two phases has four steps.
+                Wrong(
+                    "256",
+                    ("train.checkpoint_every_steps=4", "train.keep_weights_every_steps=4"),
+                    "evaluate.every_tokens = 256, but train.keep_weights_every_steps = 4",
+                ),
+            ),
             "tasks": (
                 Wrong('["spyder"]', shown="evaluate.tasks.1 = 'spyder': no such task"),
                 Wrong('["smoke", ""]', shown="evaluate.tasks.2 = ''"),
@@ -46,7 +55,7 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
                 ),
             ),
             "cpus_per_actor": POSITIVE_FLOAT,
-            "gpus_per_actor": FRACTION,
+            "gpus_per_actor": (*FRACTION, Wrong("0.5", ("evaluate.expert_parallel_size=2",))),
             "unsafe_execution": ('"yes"', "true"),
         },
     ),

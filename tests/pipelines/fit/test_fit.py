@@ -16,10 +16,11 @@ from pydantic import BaseModel
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import Section
 from pipelines.cli import main
-from tests.pipelines.wrong_corpus_values import CORPUS
-from tests.pipelines.wrong_evaluations import EVALUATIONS
-from tests.pipelines.wrong_items import ITEMS
-from tests.pipelines.wrong_values import FINETUNE, RUN, Wrong
+from tests.pipelines.fit.wrong import Wrong
+from tests.pipelines.fit.wrong_corpus_values import CORPUS
+from tests.pipelines.fit.wrong_evaluations import EVALUATIONS
+from tests.pipelines.fit.wrong_items import ITEMS
+from tests.pipelines.fit.wrong_values import FINETUNE, RUN
 
 OF_RUN = {**RUN, **EVALUATIONS}
 

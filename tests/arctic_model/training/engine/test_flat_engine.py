@@ -1,12 +1,10 @@
 """The flat engine gives the same result as DeepSpeed for every shape of model; several workers:
 test_distributed_training."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.config import ConfigError
@@ -25,14 +23,6 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "frozen embeddings": ({}, {"freeze": ("embeddings", "router"), "capacity_factor": 1.0}),
 }
 """Overrides of the preset, and settings."""
-
-
-@pytest.fixture(autouse=True)
-def one_worker() -> Iterator[None]:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 def batch(step: int) -> Batch:

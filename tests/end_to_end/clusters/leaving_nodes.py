@@ -1,6 +1,6 @@
 """A run on a cluster of three nodes, one of which leaves or joins while a stage works.
 
-python -m tests.end_to_end.leaving_nodes STORE STAGE kill|drain|join [STEPS]
+python -m tests.end_to_end.clusters.leaving_nodes STORE STAGE kill|drain|join [STEPS]
 """
 
 import hashlib

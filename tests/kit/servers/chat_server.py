@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.kit.serving import serving
+from tests.kit.servers.serving import serving
 
 Failure = tuple[int, dict[str, str]]
 """Status and headers of a reply that is no answer."""
@@ -52,8 +52,10 @@ class ChatServer:
 
 
 @contextmanager
-def chat_server(answer: Callable[[dict[str, Any]], tuple[str, str]], **options: Any) -> Iterator[ChatServer]:
-    """A running server on loopback."""
+def chat_server(
+    answer: Callable[[dict[str, Any]], tuple[str, str]], port: int = 0, **options: Any
+) -> Iterator[ChatServer]:
+    """A running server on loopback, on any free port unless one is given."""
     state = ChatServer(answer, **options)
 
     class Handler(BaseHTTPRequestHandler):
@@ -70,7 +72,7 @@ def chat_server(answer: Callable[[dict[str, Any]], tuple[str, str]], **options: 
             self.end_headers()
             self.wfile.write(body)
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     state.url = f"http://127.0.0.1:{running.server_port}/v1"
     with serving(running):
         yield state

@@ -1,6 +1,6 @@
 """A training of one to two workers on a cluster of two nodes, one of which dies; later another one joins.
 
-python -m tests.end_to_end.elastic_training STORE STEPS
+python -m tests.end_to_end.clusters.elastic_training STORE STEPS
 """
 
 import json
@@ -17,7 +17,7 @@ from infra.runner import run
 from infra.stage import Stage
 from infra.store import Store
 from tests.chaos.chain import chain
-from tests.end_to_end.leaving_nodes import Cluster, wait_for_work
+from tests.end_to_end.clusters.leaving_nodes import Cluster, wait_for_work
 
 PEAK_LR = 0.0003
 """Low enough that the few sequences, read again and again, cause no spike."""

@@ -2,7 +2,6 @@
 
 import importlib
 import math
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -21,14 +20,6 @@ from arctic_model.training.optimization.optimizer import GroupedOptimizer, new_o
 from arctic_model.training.optimization.settings import Optimization
 
 CONFIG = preset("tiny")
-
-
-@pytest.fixture(autouse=True)
-def one_worker() -> Iterator[None]:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")

@@ -5,39 +5,26 @@ set with it, and the path and the text that the message shows instead of `field 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from data_recipes import schema
 from data_recipes.section import Section
 from data_recipes.sections.curriculum import MixSection, PhaseSection, RopeSection
 from data_recipes.sections.finetuning import DpoSection, LoraSection
 from data_recipes.sections.training import ModelSection, TrainSection
-
-
-class Wrong(NamedTuple):
-    """A value in TOML that cannot work together with `also`, more fields as `--set` takes them."""
-
-    value: str
-    also: tuple[str, ...] = ()
-    shown: str = ""
-    """Beginning of the message, if it is not the field with the value."""
-
-
-HUGE = "1180591620717411303424"
-"""2**70: more than a column of whole numbers holds."""
-FLOAT = ("nan", "inf", "-inf", '"much"')
-POSITIVE_FLOAT = ("0.0", "-1.0", *FLOAT)
-NON_NEGATIVE_FLOAT = ("-0.5", *FLOAT)
-FRACTION = ("-0.1", "1.5", *FLOAT)
-COUNT = ("-1", "1.5", "true", '"many"', HUGE)
-POSITIVE = ("0", *COUNT)
-SEED = ("-1", "4294967296", "1.5", HUGE)
-SWITCH = ("1", '"yes"')
-TEXT = ('""', "3")
-FREE_TEXT = ("3",)
-TEXTS = ('[""]', "[3]", '"one"')
-NAME = ('""', '"../up"', '"Big"', "3")
-CHOICE = ('"other"', "3", '""')
+from tests.pipelines.fit.wrong import (
+    CHOICE,
+    COUNT,
+    FLOAT,
+    FRACTION,
+    FREE_TEXT,
+    NAME,
+    NON_NEGATIVE_FLOAT,
+    POSITIVE,
+    POSITIVE_FLOAT,
+    SEED,
+    SWITCH,
+    Wrong,
+)
 
 ABF = ("phases.2.sequence_length=128", 'phases.2.rope={kind="abf", theta=50000.0}')
 YARN = ("phases.2.sequence_length=128", 'phases.2.rope={kind="yarn", factor=2.0}')
@@ -222,6 +209,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong('{optimizer="adamw"}', shown="phases.1.train.optimizer = 'adamw'"),
                 Wrong("{micro_batch_sequences=3}", shown="phases.1.train.global_batch_sequences = 4"),
                 Wrong("{global_batch_sequences=12}", shown="phases.1.tokens = 1024"),
+                Wrong("{norm_lr_factor=2.0}", ('train.optimizer="adamw"',), "phases.1.train.norm_lr_factor = 2 with"),
                 Wrong("{balance_bias_rate=0.001}", shown="phases.1.train.balance_bias_rate = 0.001"),
                 Wrong("{expert_parallel_size=2}", shown="phases.1.train.expert_parallel_size = 2"),
                 Wrong('{freeze=["layers"]}', shown="phases.1.train.freeze.1 = 'layers'"),
@@ -303,16 +291,16 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             **dict.fromkeys(
                 [
                     "peak_lr",
-                    "embedding_lr_factor",
-                    "head_lr_factor",
-                    "gate_lr_factor",
-                    "norm_lr_factor",
                     "gradient_clip",
                     "cpus_per_worker",
                     "peak_tflops",
                     "price_per_worker_hour",
                 ],
                 POSITIVE_FLOAT,
+            ),
+            **dict.fromkeys(
+                ("embedding_lr_factor", "head_lr_factor", "gate_lr_factor", "norm_lr_factor"),
+                (*POSITIVE_FLOAT, Wrong("0.5", ('train.optimizer="adamw"',))),
             ),
             **dict.fromkeys(("final_lr_fraction", "decay_fraction", "balance_bias_rate"), FRACTION),
             **dict.fromkeys(("beta1", "beta2"), ("1.0", *FRACTION)),

@@ -16,10 +16,10 @@ from infra.runner import run_inline
 from infra.store import Store
 from pipelines.artifacts.checkpoint import HISTORY_FILE
 from tests.chaos.chain import chain, inline
-from tests.end_to_end.elastic_training import PEAK_LR
+from tests.end_to_end.clusters.elastic_training import PEAK_LR
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEPS = 700
 
 
@@ -36,7 +36,7 @@ def undisturbed(folder: Path) -> Path:
 def test_fewer_workers_after_a_loss_and_more_when_a_node_joins(tmp_path: Path) -> None:
     names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    command = [sys.executable, "-m", "tests.end_to_end.elastic_training", str(tmp_path / "store"), str(STEPS)]
+    command = [sys.executable, "-m", "tests.end_to_end.clusters.elastic_training", str(tmp_path / "store"), str(STEPS)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800)
     _, mark, text = done.stdout.rpartition("RESULT")
     assert mark, done.stdout + done.stderr

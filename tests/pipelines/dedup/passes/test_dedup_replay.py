@@ -3,14 +3,13 @@
 import itertools
 import random
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 from data_recipes.schema import DedupSection
 from infra.context import StageContext
-from infra.store import MANIFEST, file_digest
 from pipelines.artifacts.documents import Document
+from tests.kit.files import digests
 from tests.kit.stages import committed
 
 
@@ -27,11 +26,6 @@ def dealt(documents: list[Document], shards: int, seed: int) -> list[list[Docume
     order = list(documents)
     random.Random(seed).shuffle(order)
     return [order[start::shards] for start in range(shards)]
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != MANIFEST)
-    return {str(file.relative_to(folder)): file_digest(file) for file in files}
 
 
 def test_decisions_are_the_same_however_documents_are_dealt_out(deduplicate, texts):

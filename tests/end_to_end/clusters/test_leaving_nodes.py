@@ -14,10 +14,10 @@ from infra.plan import plan
 from infra.runner import run_inline
 from infra.store import Store
 from tests.chaos.chain import STEPS, inline
-from tests.end_to_end.leaving_nodes import stages
+from tests.end_to_end.clusters.leaving_nodes import stages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 WARNING_S = 30
@@ -44,7 +44,7 @@ def undisturbed(folder: Path, steps: int) -> dict[str, dict[str, str]]:
 def disturbed(store: Path, stage: str, action: str, steps: int = STEPS) -> dict[str, Any]:
     names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    command = [sys.executable, "-m", "tests.end_to_end.leaving_nodes", str(store), stage, action, str(steps)]
+    command = [sys.executable, "-m", "tests.end_to_end.clusters.leaving_nodes", str(store), stage, action, str(steps)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800)
     _, mark, text = done.stdout.rpartition("RESULT")
     assert mark, done.stdout + done.stderr

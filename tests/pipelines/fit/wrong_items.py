@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from data_recipes.schema import ExportSection, StageSection, TaskSection
+from data_recipes.schema import ExportSection, StageSection
 from data_recipes.section import ExtensionSection, Section
 from data_recipes.sections import inputs
 from data_recipes.sections.annotation import AnnotateSection, LabelLimitSection
+from data_recipes.sections.evaluation import TaskSection
 from data_recipes.sections.finetuning import FinetuneSection
 from data_recipes.sections.refining import BenchmarkSection
 from data_recipes.steering import AmendmentSection
-from tests.pipelines.wrong_values import (
+from tests.pipelines.fit.wrong import (
     FRACTION,
     HUGE,
     NAME,
@@ -92,7 +93,7 @@ ITEMS: Mapping[type[Section], Item] = {
     inputs.TextToSqlChatInput: Item(
         "source.inputs",
         {"kind": '"text_to_sql_chat"', "num_schemas": "4", "pairs_per_schema": "2", "seed": "1"},
-        {"kind": KIND, **dict.fromkeys(("num_schemas", "pairs_per_schema"), POSITIVE), "seed": SEED},
+        {"kind": KIND, "num_schemas": (*POSITIVE, "90000000"), "pairs_per_schema": POSITIVE, "seed": SEED},
     ),
     inputs.LedgersInput: Item(
         "source.inputs",
@@ -249,7 +250,8 @@ ITEMS: Mapping[type[Section], Item] = {
         {"kind": '"text_to_sql"', "num_schemas": "4", "num_heldout_schemas": "2", "pairs_per_schema": "2", "seed": "1"},
         {
             "kind": KIND,
-            **dict.fromkeys(("num_schemas", "num_heldout_schemas", "pairs_per_schema"), POSITIVE),
+            **dict.fromkeys(("num_schemas", "num_heldout_schemas"), (*POSITIVE, "90000000")),
+            "pairs_per_schema": POSITIVE,
             "seed": (*SEED, HUGE),
         },
     ),

@@ -6,7 +6,7 @@ from data_recipes import schema
 from data_recipes.section import Section
 from data_recipes.sections.annotation import AnswerFieldSection
 from data_recipes.sections.refining import FilterSection, ScoreSection
-from tests.pipelines.wrong_values import (
+from tests.pipelines.fit.wrong import (
     CHOICE,
     COUNT,
     FRACTION,

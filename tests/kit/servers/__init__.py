@@ -1,0 +1,1 @@
+"""Servers on loopback that run while a test does."""
