@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.s3_server import BUCKET, CREDENTIALS, running_s3
 
 from infra.store import Store
 from infra.store.objects import Objects
 from infra.tracking import catch_up
 from infra.tracking.database import make_database, tracking_uri
 from tests.infra.tracking.story import tell_whole_run
+from tests.kit.servers.s3_server import BUCKET, CREDENTIALS, running_s3
 
 MAKE = """
 import sys
