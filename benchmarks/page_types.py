@@ -66,8 +66,8 @@ def _features(html: str) -> dict[str, float]:
     body = visible_page(html).tree.body
     if body is None:
         return {}
-    main, text, shares = main_part_of(body, length(body))
-    return dict(features(html, main.html or "", text, shares))
+    main, text, characters, shares = main_part_of(body, length(body))
+    return dict(features(html, main.html or "", text, characters, shares))
 
 
 def _model() -> Pipeline:

@@ -24,9 +24,16 @@ _LINES = {
     "div.crayon-pre": ".crayon-line",
 }
 """Elements of editors and viewers that print each line in a separate block, and those blocks."""
-EDITORS = f"[class*='-']:is(div,table):is({','.join(_LINES)})"
+_DIVISIONS = ",".join(editor for editor in _LINES if editor.startswith("div"))
+EDITORS = f"div[class*='-']:is({_DIVISIONS}),table.js-file-line-container"
 """These elements; the hyphen in all of their class names rules most others out by one test."""
+_EDITOR_NAMES = frozenset(editor.partition(".")[2].lower() for editor in _LINES)
 _BEFORE_BLANK_LINE = re.compile(r"\n(?=[ \t]*\n)")
+
+
+def may_be_editor(element: ElementNode) -> bool:
+    """Whether the class names of an element allow that it is one of EDITORS."""
+    return not _EDITOR_NAMES.isdisjoint((element.class_name or "").lower().split())
 
 
 def write_editors(tree: HTMLTree, body: ElementNode) -> None:

@@ -1,6 +1,6 @@
 """Queries of the text extraction modules on the parsed page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from resiliparse.parse.html import ElementNode, ElementNodeList, HTMLTree, Node
@@ -25,13 +25,12 @@ def inked(text: str) -> int:
     return len(text) - text.count(" ") - text.count("\n") - text.count("\t")
 
 
-def one_by_one(elements: ElementNodeList) -> Iterator[ElementNode]:
-    """The elements of a list that is rarely read to its end: Python's object for one costs several microseconds, and
-    iterating over the list itself makes those of all elements again at each step."""
-    place = 0
-    while (element := elements.item(place)) is not None:
-        yield element
-        place += 1
+def one_by_one(elements: ElementNodeList, places: Iterable[int] | None = None) -> Iterator[ElementNode]:
+    """The elements of a list that is rarely read to its end, or only those at `places`: Python's object for one costs
+    several microseconds, and iterating over the list itself makes those of all elements again at each step."""
+    for place in range(len(elements)) if places is None else places:
+        if (element := elements.item(place)) is not None:
+            yield element
 
 
 def remove_all(element: ElementNode, selector: str) -> None:

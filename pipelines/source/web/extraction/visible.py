@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
 
-from pipelines.source.web.extraction.code import EDITORS, mark_blank_lines, write_editors
+from pipelines.source.web.extraction.code import EDITORS, mark_blank_lines, may_be_editor, write_editors
 from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
 
@@ -164,7 +164,7 @@ class _Special:
             self.figures.append(element)
         elif tag in ("button", "label"):
             self.wrappers.append(element)
-        self.has_editors |= tag in ("div", "table") and element.matches(EDITORS)
+        self.has_editors |= tag in ("div", "table") and may_be_editor(element)
         self.has_formulas |= tag in ("math", "mjx-container", "img")
         style = element.get_attribute("style")
         if (style is not None and is_hiding(style)) or is_hidden_by_attribute(element, tag):

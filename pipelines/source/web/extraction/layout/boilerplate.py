@@ -8,7 +8,8 @@ benchmarks/RESULTS.md.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import compress, count, starmap
 from typing import NamedTuple
 
 from resiliparse.parse.html import ElementNode, HTMLTree
@@ -16,7 +17,7 @@ from resiliparse.parse.html import ElementNode, HTMLTree
 from pipelines.source.web.extraction.code import CODE
 from pipelines.source.web.extraction.dom import inked, length, of_rare_tags, one_by_one, remove_all
 from pipelines.source.web.extraction.layout.main_part import main_part
-from pipelines.source.web.extraction.layout.names import judge_names, kind_of
+from pipelines.source.web.extraction.layout.names import NAMED_TAGS, judge_names, kind_of, may_be_boilerplate, names_in
 from pipelines.source.web.extraction.layout.page_type import page_type
 from pipelines.source.web.extraction.layout.type_rules import RULES, Rules
 
@@ -61,21 +62,28 @@ _AROUND = (
     "[role]:is([role=navigation],[role=contentinfo],[role=dialog],[role=search],[role=menu]),"
     "form:not(:has(p,article,main))"
 )
+_CONSENT_IDS = (
+    *("onetrust-consent-sdk", "onetrust-banner-sdk", "onetrust-pc-sdk", "CybotCookiebotDialog", "didomi-host"),
+    *("usercentrics-root", "BorlabsCookieBox", "cookiescript_injected", "iubenda-cs-banner", "tarteaucitronRoot"),
+    *("cmplz-cookiebanner-container", "truste-consent-track", "cookie-law-info-bar", "axeptio_overlay"),
+    *("moove_gdpr_cookie_info_bar", "moove_gdpr_cookie_modal", "hs-eu-cookie-confirmation"),
+)
+_CONSENT_CLASSES = ("qc-cmp2-container", "cky-consent-container", "osano-cm-window")
+_MORE_CONSENT_CLASSES = ("shopify-pc__banner__dialog", "shopify-pc__prefs__dialog")
 _CONSENT = (
-    "[id]:is(#onetrust-consent-sdk,#onetrust-banner-sdk,#onetrust-pc-sdk,#CybotCookiebotDialog,"
-    "#didomi-host,#usercentrics-root,#BorlabsCookieBox,#cookiescript_injected,#iubenda-cs-banner,#tarteaucitronRoot,"
-    "#cmplz-cookiebanner-container,#truste-consent-track,#cookie-law-info-bar,#axeptio_overlay,"
-    "#moove_gdpr_cookie_info_bar,#moove_gdpr_cookie_modal,#hs-eu-cookie-confirmation,[id^=sp_message_container]),"
-    "[class]:is(.qc-cmp2-container,.cky-consent-container,.osano-cm-window,.shopify-pc__banner__dialog,"
-    ".shopify-pc__prefs__dialog)"
+    f"[id]:is({','.join(f'#{name}' for name in _CONSENT_IDS)},[id^=sp_message_container]),"
+    f"[class*='-c' i]:is({','.join(f'.{name}' for name in _CONSENT_CLASSES)}),"
+    f"[class*=shopify-pc i]:is({','.join(f'.{name}' for name in _MORE_CONSENT_CLASSES)})"
 )
 """The dialogs of consent managers, whose list of partners and purposes may be longer than the page."""
+_CONSENT_NAMES = frozenset(name.lower() for name in (*_CONSENT_IDS, *_CONSENT_CLASSES, *_MORE_CONSENT_CLASSES))
+SURROUNDINGS = f"{_AROUND},{_CONSENT}"
 _NO_PROSE = "script,style,iframe,svg,template,button,select,object,video,audio,label,textarea"
 _ASIDES = "noscript,figcaption,figure:not(:has(p,table,pre,li))"
 NO_TEXT_BUT_CAPTIONS = of_rare_tags(f"{_NO_PROSE},noscript")
 NO_TEXT = of_rare_tags(f"{_NO_PROSE},{_ASIDES}")
 """Elements removed from the main part before its blocks are examined."""
-NAMED = ":is([class]:not([class='']),[id]:not([id=''])):is(div,section,ul,ol,p,span,header,h2,h3,h4,h5,a)"
+NAMED = f":is([class]:not([class='']),[id]:not([id=''])):is({','.join(NAMED_TAGS)})"
 _LINKED = ":is(ul,ol,table,div,p,h2,h3,h4,h5):has(a)"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
@@ -83,28 +91,31 @@ _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 def keep_main_part(html: str, body: ElementNode, visible: int, has_captions: bool = False) -> str:
     """Reduce the body of a page, of `visible` characters that are not blank, to its main part without boilerplate;
     returns the type of the page."""
-    main, text, shares = main_part_of(body, visible, NO_TEXT_BUT_CAPTIONS if has_captions else NO_TEXT)
+    main, text, characters, shares = main_part_of(body, visible, NO_TEXT_BUT_CAPTIONS if has_captions else NO_TEXT)
     if not has_captions:
         # resiliparse prints no figure, and many tables and listings are in one.
         for figure in main.query_selector_all("figure:has(table,pre)").values():
             figure.replace_with(*figure.children.values())
     if main is not body:
         body.replace_children(main)
-    kind = page_type(html, main.html or "", text, shares)
-    _Pruning(main, text, RULES[kind]).run()
+    main_html = main.html or ""
+    kind = page_type(html, main_html, text, characters, shares)
+    _Pruning(main, main_html, characters, MAX_TEXT_READS * len(text), RULES[kind]).run()
     return kind
 
 
 def main_part_of(
     body: ElementNode, visible: int, no_text: str = NO_TEXT
-) -> tuple[ElementNode, str, tuple[float, float]]:
-    """The main part of a page with its text, and the shares of the page outside of navigation, and of the main part in
-    that; removes its surroundings, and the elements in it that `no_text` selects."""
+) -> tuple[ElementNode, str, int, tuple[float, float]]:
+    """The main part of a page with its text, the characters of that that are not blank, and the shares of the page
+    outside of navigation, and of the main part in that; removes its surroundings, and the elements in it that `no_text`
+    selects."""
     visible, whole = _remove_around(body, visible)
     main = main_part(body, whole)
     remove_all(main, no_text)
     text = main.text or ""
-    return main, text, (whole / (visible or 1), inked(text) / (whole or 1))
+    characters = inked(text)
+    return main, text, characters, (whole / (visible or 1), characters / (whole or 1))
 
 
 def without_surroundings(html: str) -> str:
@@ -124,8 +135,8 @@ def remove_surroundings(body: ElementNode) -> None:
 def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     """Remove the dialogs that ask for consent to cookies and the surroundings of the page's main part; returns how many
     of the `visible` characters are left without the former, and without both."""
-    surroundings = body.query_selector_all(f"{_AROUND},{_CONSENT}").values()
-    dialogs = [node for node in surroundings if node.matches(_CONSENT)]
+    surroundings = body.query_selector_all(SURROUNDINGS).values()
+    dialogs = [node for node in surroundings if may_ask_for_consent(node) and node.matches(_CONSENT)]
     for dialog in dialogs:
         visible -= length(dialog)
         dialog.remove()
@@ -145,6 +156,12 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     return visible, visible - sum(each.characters for each in spared)
 
 
+def may_ask_for_consent(element: ElementNode) -> bool:
+    """Whether the names of an element allow that it is one of _CONSENT."""
+    names = f"{element.id} {element.class_name}".lower()
+    return "sp_message_container" in names or not _CONSENT_NAMES.isdisjoint(names.split())
+
+
 class _Removal(NamedTuple):
     """An element that a rule removes, its characters, and the key that it shares with similar elements."""
 
@@ -156,31 +173,35 @@ class _Removal(NamedTuple):
 class _Pruning:
     """Removes boilerplate below one element, and counts the characters read on the way."""
 
-    def __init__(self, main: ElementNode, text: str, rules: Rules) -> None:
-        self._main, self._rules = main, rules
-        self._total = inked(text)
-        self._readable = MAX_TEXT_READS * len(text)
+    def __init__(self, main: ElementNode, html: str, characters: int, readable: int, rules: Rules) -> None:
+        self._main, self._html, self._rules = main, html, rules
+        self._total, self._readable = characters, readable
         self._has_code = main.query_selector(CODE) is not None
         self._headed: bool | None = None
 
     def run(self) -> None:
         # Not below 0: once the page was read too often, lengths are larger than any block.
-        self._total = max(0, self._total - self._remove(NAMED, self._is_named_boilerplate))
+        self._total = max(0, self._total - self._remove(self._suspiciously_named(), self._is_named_boilerplate))
         if self._rules.link_lists:
-            self._remove(_LINKED, self._is_link_list)
+            self._remove(one_by_one(self._main.query_selector_all(_LINKED)), self._is_link_list)
 
-    def _remove(self, selector: str, goes: Callable[[ElementNode], bool]) -> int:
-        """Remove the elements that `selector` matches and `goes` picks, unless one is the content of the page;
-        descendants of removed elements are not tested. Returns how many characters went."""
-        matches = self._main.query_selector_all(selector)
+    def _suspiciously_named(self) -> Iterator[ElementNode]:
+        """The elements of NAMED whose names are boilerplate's or suspect."""
+        named, names = self._main.query_selector_all(NAMED), names_in(self._html)
+        is_named = self._main.tag in NAMED_TAGS and bool(self._main.class_name or self._main.id)
+        if len(names) != is_named + len(named):  # a text looks like tags
+            return one_by_one(named)
+        return one_by_one(named, compress(count(), starmap(may_be_boilerplate, names[is_named:])))
+
+    def _remove(self, candidates: Iterable[ElementNode], goes: Callable[[ElementNode], bool]) -> int:
+        """Remove the `candidates` that `goes` picks, unless one is the content of the page; descendants of removed
+        elements are not tested. Returns how many characters went."""
         removals: list[_Removal] = []
-        place = 0
-        while (element := matches.item(place)) is not None:
-            place += 1
+        for element in candidates:
+            # In the order of the page, descendants follow their element.
+            if removals and removals[-1].element.contains(element):
+                continue
             if goes(element) and not (self._has_code and element.closest(CODE) is not None):
-                # In the order of the page, descendants follow their element.
-                if element.child_element_count:
-                    place += len(element.query_selector_all(selector))
                 removals.append(_Removal(element, self._length(element), kind_of(element.tag, element.class_name)))
         going = _spared(self._without_entries(removals), self._total, MIN_LEFT_SHARE)
         for each in going:
@@ -193,14 +214,14 @@ class _Pruning:
         rules = self._rules
         if rules.min_entries_share >= 1:
             return removals
-        count = Counter(each.kind for each in removals)
+        members = Counter(each.kind for each in removals)
         characters: Counter[object] = Counter()
         for each in removals:
             characters[each.kind] += each.characters
         entries = {
             kind
-            for kind in count
-            if count[kind] >= MIN_ENTRIES and characters[kind] >= rules.min_entries_share * self._total
+            for kind in members
+            if members[kind] >= MIN_ENTRIES and characters[kind] >= rules.min_entries_share * self._total
         }
         return [each for each in removals if each.kind not in entries or not self._may_be_entry(each.element)]
 

@@ -1,14 +1,17 @@
 """Selectors that are arranged for speed match the same elements as their rules one by one."""
 
+from html import unescape
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from resiliparse.parse.html import ElementNode, HTMLTree
 
-from pipelines.source.web.extraction.code import EDITORS
-from pipelines.source.web.extraction.layout.boilerplate import NAMED, NO_TEXT
+from pipelines.source.web.extraction.code import EDITORS, may_be_editor
+from pipelines.source.web.extraction.dom import remove_all
+from pipelines.source.web.extraction.layout.boilerplate import NAMED, NO_TEXT, SURROUNDINGS, may_ask_for_consent
 from pipelines.source.web.extraction.layout.main_part import MAIN_PARTS
-from pipelines.source.web.extraction.layout.names import judge_names
+from pipelines.source.web.extraction.layout.names import judge_names, may_be_boilerplate, names_in
 from pipelines.source.web.extraction.visible import SPECIAL, is_hidden_by_attribute
 
 EDITOR_RULES = [
@@ -61,11 +64,24 @@ NO_TEXT_RULES = [
     *("script", "style", "iframe", "svg", "template", "button", "select", "object", "video", "audio", "label"),
     *("textarea", "noscript", "figcaption", "figure:not(:has(p,table,pre,li))"),
 ]
+CONSENT_RULES = [
+    *("#onetrust-consent-sdk", "#onetrust-banner-sdk", "#onetrust-pc-sdk", "#CybotCookiebotDialog", "#didomi-host"),
+    *("#usercentrics-root", "#BorlabsCookieBox", "#cookiescript_injected", "#iubenda-cs-banner", "#tarteaucitronRoot"),
+    *("#cmplz-cookiebanner-container", "#truste-consent-track", "#cookie-law-info-bar", "#axeptio_overlay"),
+    *("#moove_gdpr_cookie_info_bar", "#moove_gdpr_cookie_modal", "#hs-eu-cookie-confirmation"),
+    *("[id^=sp_message_container]", ".qc-cmp2-container", ".cky-consent-container", ".osano-cm-window"),
+    *(".shopify-pc__banner__dialog", ".shopify-pc__prefs__dialog"),
+]
+SURROUNDINGS_RULES = [
+    *("nav", "footer", "aside", "menu", "dialog", "form:not(:has(p,article,main))", *CONSENT_RULES),
+    *(f"[role={role}]" for role in ("navigation", "contentinfo", "dialog", "search", "menu")),
+]
 CONTAINERS = ("article", "div", "main", "section")
 RULES = [
     pytest.param(SPECIAL, SPECIAL_RULES, id="special"),
     pytest.param(EDITORS, EDITOR_RULES, id="editors"),
     pytest.param(NO_TEXT, NO_TEXT_RULES, id="no text"),
+    pytest.param(SURROUNDINGS, SURROUNDINGS_RULES, id="surroundings"),
     *(
         pytest.param(selector, rules, id=f"main part {number}")
         for number, (selector, rules) in enumerate(
@@ -100,6 +116,7 @@ TAGS = (
     ),
     *("button", "label", "h2", "summary", "dt", "pre", "ul", "ruby", "rt", "rp", "rtc", "template", "script", "svg"),
     *("math", "mjx-container", "dialog", "iframe", "noscript", "textarea", "select", "Object", "video", "audio"),
+    *("nav", "footer", "aside", "menu", "form"),
 )
 NAMES = (
     *("post", "entry", "articleContent", "articleBody", "articlebody", "article__body", "entry-content"),
@@ -111,13 +128,15 @@ NAMES = (
     *("crayon-pre", "tex", "latex", "quicklatex", "lead", "", "mwe-math-fallback-image-inline"),
     *("mwe-math-fallback-image-display", "article-content", "article-body", "post-text", "post-entry"),
     *("post-content", "post_content", "postcontent", "postContent", "article-text", "articletext"),
-    *("articleText", "article__content", "blog-content", "section-content", "content-body"),
+    *("articleText", "article__content", "blog-content", "section-content", "content-body", "share", "Ads"),
+    *("sp_message_container_7", *(rule[1:] for rule in CONSENT_RULES if rule[0] != "[")),
 )
 ATTRIBUTES = {
     "class": NAMES,
     "id": NAMES,
     "style": [*STYLES, "display:none", "color:red"],
-    "role": ("article", "heading", "main"),
+    "role": ("article", "heading", "main", "navigation", "contentinfo", "dialog", "search", "menu"),
+    "title": ("<p class=&quot;share&quot;>", "<a id=x>", ">", "<!--"),
     "itemprop": ("articleBody", "articlebody", "name"),
     "property": ("content:encoded",),
     "type": ("math/tex", "text/javascript"),
@@ -218,6 +237,28 @@ def test_elements_without_class_and_id_are_all_that_the_search_for_names_leaves_
     left_out = set(whole) - set(body.query_selector_all(NAMED).values())
     assert {judge_names(each.class_name, each.id) for each in left_out} <= {(False, False)}
     assert not any(each.class_name or each.id for each in left_out)
+
+
+@given(html=PAGES)
+def test_the_names_in_the_markup_are_those_of_the_elements_one_by_one(html):
+    body = body_of(html)
+    remove_all(body, NO_TEXT)
+    elements = body.query_selector_all(NAMED).values()
+    names = names_in(body.html)
+    assert [tuple(map(unescape, each)) for each in names] == [(e.class_name or "", e.id or "") for e in elements]
+    assert [may_be_boilerplate(*each) for each in names] == [any(judge_names(e.class_name, e.id)) for e in elements]
+
+
+@pytest.mark.parametrize(("html", "expected"), [("<!--<p class=a>--><p class=b>", [("b", "")]), ("<xmp><!--<p>", [])])
+def test_comments_name_nothing(html, expected):
+    assert names_in(body_of(f"<body>{html}").html) == expected
+
+
+@given(html=PAGES)
+def test_a_look_at_the_names_rules_out_neither_an_editor_nor_a_dialog_of_consent(html):
+    body = body_of(html)
+    assert all(map(may_be_editor, body.query_selector_all(",".join(EDITOR_RULES)).values()))
+    assert all(map(may_ask_for_consent, body.query_selector_all(",".join(CONSENT_RULES)).values()))
 
 
 @given(html=PAGES)

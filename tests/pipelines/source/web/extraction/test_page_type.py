@@ -61,7 +61,7 @@ def test_a_page_is_of_the_type_that_its_marks_and_blocks_say(expected):
 
 def test_each_type_has_rules_and_an_empty_page_has_a_type():
     assert set(RULES) == set(PAGE_TYPES)
-    assert page_type("", "", "", (0, 0)) in PAGE_TYPES
+    assert page_type("", "", "", 0, (0, 0)) in PAGE_TYPES
 
 
 @pytest.mark.parametrize(("kind", "count"), [("collection", 24), ("listing", 30)])
