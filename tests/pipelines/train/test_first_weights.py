@@ -181,7 +181,7 @@ def other_tokenizer(folder: Path) -> None:
             r"has 384 rows in its embedding, tokenizer\.vocab_size = 400\. Set vocab_size = 384",
         ),
         ({"overrides": {"vocab_size": 400}}, r"its model has vocab_size = 384, the recipe's 400"),
-        ({"tokenizer": {"vocab_size": 384, "sample_bytes_per_corpus": 9}}, r"trained anew .*Set tokenizer\.path"),
+        ({"tokenizer": {"vocab_size": 384, "sample_bytes_per_corpus": 9}}, r"newly trained .*Set tokenizer\.path"),
         (
             {"tokenizer": {"vocab_size": 384, "path": "other.json", "end_token": END}},
             r"the token '.*' has another id in its tokenizer\.json than in tokenizer\.path = 'other\.json'",
