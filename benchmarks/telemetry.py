@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from harness import arguments, machine, one_core, report
 
+from arctic_model.layers.context_parallel import WHOLE_SEQUENCES
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 from arctic_model.training import loop
@@ -124,7 +125,9 @@ def main() -> None:
 
 def seconds_of_calls(steps: int) -> float:
     """Mean CPU seconds of telemetry's calls in a step of one pass."""
-    telemetry = Telemetry(torch.device("cpu"), ExpertGroup(), Work(SEQUENCES * LENGTH, 10**10, None), 1)
+    telemetry = Telemetry(
+        torch.device("cpu"), ExpertGroup(), WHOLE_SEQUENCES, Work(SEQUENCES * LENGTH, 10**10, None), 1
+    )
     began = time.process_time()
     for _ in range(steps):
         for name in PARTS:

@@ -1,35 +1,25 @@
 """Grouped-query attention with rotary positions, limited to the documents of packed sequences."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from arctic_model.config import LONGEST_BIAS, ArcticConfig
+from arctic_model.config import ArcticConfig
 from arctic_model.kernels.fp8_products import fp8_linear
+from arctic_model.layers.context_parallel import Pieces, SharedContext, packed_keys
+from arctic_model.layers.document_mask import Documents, takes_documents
+from arctic_model.layers.merged_attention import KeyPart, attend_to_parts
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.packed_products import multiply_as_one, rotated_projections
 from arctic_model.layers.rotary import Rotation, rotate
 
-
-class Documents(NamedTuple):
-    """The documents of a pass: document d has tokens offsets[d] to offsets[d + 1] of the B * T.
-
-    `offsets` is int32 on the device; `longest` is an upper bound on the length of a document, T.
-    """
-
-    offsets: Tensor
-    longest: int
-
-
-FLASH_DTYPES = (torch.bfloat16, torch.float16)
-FLASH_HEAD_MULTIPLE, FLASH_HEAD_LIMIT = 8, 256
-"""Head dimensions that torch's flash attention for documents accepts; it does not pad them."""
-Mask: TypeAlias = Documents | Tensor
-"""The keys that a query sees: documents, or a bias [B, 1, T, S] in the dtype of the queries (see `document_mask`)."""
+Mask: TypeAlias = Documents | Tensor | SharedContext
+"""The keys that a query sees: documents, or a bias [B, 1, T, S] in the dtype of the queries (see
+`arctic_model.layers.document_mask.document_mask`), or those of several workers."""
 
 
 @dataclass
@@ -124,43 +114,23 @@ def _head_norm(config: ArcticConfig) -> nn.Module:
     return RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
 
 
-def document_mask(segments: Int[Tensor, "B T"], dtype: torch.dtype, head_dim: int) -> Mask:
-    """The mask that all layers of a pass share: query t sees key s if s is not later and in the same document.
-
-    Flash attention, on a GPU in half precision for heads of its sizes, takes the documents and computes no other pair.
-    Everywhere else the mask of short sequences is a bias: on a CPU, document by document is slower below 1,024 tokens
-    (256 tokens and 3 documents: 19.6 ms with a bias, 23.3 ms by documents in float32; 38 and 79 ms in bfloat16). The
-    memory of a bias grows with the square of the length, so longer ones take the documents everywhere.
-    """
-    if segments.shape[1] > LONGEST_BIAS or (segments.is_cuda and takes_documents(dtype, head_dim)):
-        return documents(segments)
-    return document_bias(segments, dtype)
-
-
-def takes_documents(dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether the GPU kernel of flash attention accepts heads of this dtype and size."""
-    return dtype in FLASH_DTYPES and head_dim % FLASH_HEAD_MULTIPLE == 0 and head_dim <= FLASH_HEAD_LIMIT
-
-
-def documents(segments: Int[Tensor, "B T"]) -> Documents:
-    """The documents of a batch: one begins with every row and at every change of segment. The tokens of a document are
-    contiguous. Padding (segment -1) counts as a document, so that every token has a key."""
-    begins = torch.ones_like(segments, dtype=torch.bool)
-    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    offsets = begins.flatten().nonzero().flatten()
-    return Documents(F.pad(offsets, (0, 1), value=segments.numel()).int(), segments.shape[1])
-
-
 def attend(
-    queries: Float[Tensor, "B T H C"], keys: Float[Tensor, "B T G C"], values: Float[Tensor, "B T G C"], mask: Mask
+    queries: Float[Tensor, "B T H C"], keys: Float[Tensor, "B S G C"], values: Float[Tensor, "B S G C"], mask: Mask
 ) -> Float[Tensor, "B T H C"]:
     """The values that `mask` shows, mixed by the scores of their keys."""
-    if isinstance(mask, Tensor):
+    visible: Documents | Pieces | Tensor
+    if isinstance(mask, SharedContext):
+        keys, values = mask.gather(keys, values)
+        visible = mask.visible
+    else:
+        visible = mask
+    if isinstance(visible, Tensor):
         q, k, v = (heads.transpose(1, 2) for heads in (queries, keys, values))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True).transpose(1, 2)
-    if not queries.is_cpu and takes_documents(queries.dtype, queries.shape[-1]):
-        return attend_in_documents(queries, keys, values, mask)
-    return attend_one_by_one(queries, keys, values, mask)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True).transpose(1, 2)
+    is_flash = not queries.is_cpu and takes_documents(queries.dtype, queries.shape[-1])
+    if isinstance(visible, Pieces):
+        return (attend_in_pieces if is_flash else attend_piece_by_piece)(queries, keys, values, visible)
+    return (attend_in_documents if is_flash else attend_one_by_one)(queries, keys, values, visible)
 
 
 def attend_one_by_one(
@@ -171,10 +141,29 @@ def attend_one_by_one(
 ) -> Float[Tensor, "B T H C"]:
     """Causal attention document by document. Torch's kernels for that hold no matrix of scores, so that memory grows
     with the number of tokens."""
-    flat = [heads.flatten(0, 1).transpose(0, 1)[None] for heads in (queries, keys, values)]
+    flat = [_in_a_row(heads) for heads in (queries, keys, values)]
     sizes = documents.offsets.diff().tolist()
     parts = zip(*(heads.split(sizes, dim=2) for heads in flat), strict=True)
     mixed = [F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True) for q, k, v in parts]
+    return torch.cat(mixed, dim=2)[0].transpose(0, 1).view_as(queries)
+
+
+def attend_piece_by_piece(
+    queries: Float[Tensor, "B T H C"],
+    keys: Float[Tensor, "B S G C"],
+    values: Float[Tensor, "B S G C"],
+    pieces: Pieces,
+) -> Float[Tensor, "B T H C"]:
+    """`attend_one_by_one` for some of the queries: a piece attends to itself, and to all of its document before it."""
+    q, k, v = (_in_a_row(heads) for heads in (queries, keys, values))
+    mixed = []
+    bounds = zip(pieces.first.tolist(), pieces.end.tolist(), strict=True)
+    for some, (first, end) in zip(q.split(pieces.offsets.diff().tolist(), dim=2), bounds, strict=True):
+        own = slice(end - some.shape[2], end)
+        parts = [KeyPart(k[:, :, own], v[:, :, own], is_causal=True)]
+        if first < own.start:
+            parts.append(KeyPart(k[:, :, first : own.start], v[:, :, first : own.start], is_causal=False))
+        mixed.append(attend_to_parts(some, parts))
     return torch.cat(mixed, dim=2)[0].transpose(0, 1).view_as(queries)
 
 
@@ -185,28 +174,33 @@ def attend_in_documents(
     documents: Documents,
 ) -> Float[Tensor, "B T H C"]:
     """Causal attention inside each document, by the kernel of flash attention for sequences of unequal length."""
+    q, k, v = (tensor.flatten(0, 1) for tensor in (queries, keys, values))
+    return _flash(q, k, v, documents, documents).view_as(queries)
+
+
+def attend_in_pieces(
+    queries: Float[Tensor, "B T H C"],
+    keys: Float[Tensor, "B S G C"],
+    values: Float[Tensor, "B S G C"],
+    pieces: Pieces,
+) -> Float[Tensor, "B T H C"]:
+    """`attend_in_documents` for some of the queries: the last query of a piece sees all of its keys."""
+    numbers, of_keys = packed_keys(pieces, keys.shape[1])
+    k, v = (tensor.flatten(0, 1).index_select(0, numbers) for tensor in (keys, values))
+    of_queries = Documents(pieces.offsets.int(), queries.shape[1])
+    return _flash(queries.flatten(0, 1), k, v, of_queries, of_keys).view_as(queries)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, of_queries: Documents, of_keys: Documents) -> Tensor:
     # Imported here because the module imports torch's compiler: two seconds that a CPU never needs.
     from torch.nn.attention.varlen import varlen_attn
 
-    offsets, longest = documents
-    q, k, v = (tensor.flatten(0, 1) for tensor in (queries, keys, values))
-    mixed = varlen_attn(q, k, v, offsets, offsets, longest, longest, window_size=(-1, 0), enable_gqa=True)
+    bounds = (of_queries.offsets, of_keys.offsets, of_queries.longest, of_keys.longest)
+    mixed = varlen_attn(q, k, v, *bounds, window_size=(-1, 0), enable_gqa=True)
     assert isinstance(mixed, Tensor)
-    return mixed.view_as(queries)
+    return mixed
 
 
-def document_bias(segments: Int[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 T T"]:
-    """The bias of the attention scores: 0 if query t sees key s, else -inf."""
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    return _bias(causal & (segments[:, :, None] == segments[:, None, :]), dtype)[:, None]
-
-
-def cached_bias(num_new: int, num_cached: int, like: Tensor) -> Float[Tensor, "1 1 T S"]:
-    """The causal bias of `num_new` queries that follow `num_cached` keys of one document."""
-    full = torch.ones(num_new, num_cached + num_new, dtype=torch.bool, device=like.device)
-    return _bias(full.tril(diagonal=num_cached), like.dtype)[None, None]
-
-
-def _bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
+def _in_a_row(heads: Float[Tensor, "B T N C"]) -> Float[Tensor, "1 N R C"]:
+    """The heads of all rows, one row after the other."""
+    return heads.flatten(0, 1).transpose(0, 1)[None]

@@ -1,4 +1,4 @@
-"""The communication stream of one worker: it starts all-to-alls and times them.
+"""The communication stream of one worker: it starts exchanges and times them.
 
 On a GPU the stream is a CUDA stream: an exchange overlaps with the computation from its launch on, and only the kernels
 that read its rows wait for it. On a CPU the threads of the process group carry the exchange.
@@ -44,7 +44,7 @@ class OverlapStatistics(NamedTuple):
 
 
 class CommStream:
-    """Launches all-to-alls and collects the handles of the finished ones."""
+    """Launches exchanges and collects the handles of the finished ones."""
 
     def __init__(self) -> None:
         self._finished: list[CpuHandle | CudaHandle] = []
@@ -60,11 +60,17 @@ class CommStream:
         *,
         has_rows: bool,
     ) -> "CpuHandle | CudaHandle":
-        """Start an exchange. `received` is valid only after `wait` of the returned handle."""
+        """Start an all-to-all. `received` is valid only after `wait` of the returned handle."""
 
         def exchange() -> Any:
             return dist.all_to_all_single(received, sent, receive_sizes, send_sizes, group=process_group, async_op=True)
 
+        return self.start(exchange, sent, received, has_rows=has_rows)
+
+    def start(
+        self, exchange: Callable[[], Any], sent: Tensor, received: Tensor, *, has_rows: bool
+    ) -> "CpuHandle | CudaHandle":
+        """Start `exchange`, which launches a collective from `sent` to `received` and returns its work."""
         if not received.is_cuda:
             return CpuHandle(exchange, sent, self._finished, has_rows)
         if self._stream is None:
@@ -89,7 +95,8 @@ class CpuHandle:
         self._completed = 0.0
         self._launched = time.perf_counter()
         self._work = exchange()
-        self._work.get_future().add_done_callback(self._note_completion)
+        if has_rows:  # The others' time on the wire is reported to nobody, and gloo's reduce-scatter has no future.
+            self._work.get_future().add_done_callback(self._note_completion)
 
     def wait(self) -> None:
         """Block until the rows are here."""

@@ -50,6 +50,11 @@ def hidden_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
     return parallel.element_bytes * parallel.tokens * config.hidden_size
 
 
+def keys_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
+    """Keys and values of this worker's tokens in one layer."""
+    return 2 * parallel.element_bytes * parallel.tokens * config.key_size
+
+
 def recomputed_rows(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """The rows of the experts that selective checkpointing gathers again, unless an exchange brought them."""
     if parallel.activation_checkpointing != "selective" or parallel.expert_parallel_size > 1:
@@ -59,10 +64,11 @@ def recomputed_rows(config: ArcticConfig, parallel: ParallelConfig) -> int:
 
 def _attention_bytes(config: ArcticConfig, parallel: ParallelConfig) -> int:
     """Input, normed input (unless it is recomputed) and sum after attention [N, D]; queries, keys, values and output of
-    the heads; the scores' log-sums in float32; with norms of the heads their inputs and scales."""
+    the heads, with context parallelism the keys and values of all workers; the scores' log-sums in float32; with norms
+    of the heads their inputs and scales."""
     tokens, heads = parallel.tokens, config.num_heads + config.num_kv_heads
     hidden = 2 if parallel.activation_checkpointing == "selective" else 3
-    projected = 2 * (config.query_size + config.key_size)
+    projected = 2 * (config.query_size + config.key_size * parallel.context_parallel_size)
     normed = config.query_size + config.key_size if config.qk_norm else 0
     scales = config.num_heads + (heads if config.qk_norm else 0)
     projections = parallel.element_bytes * tokens * (projected + normed)

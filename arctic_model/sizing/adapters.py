@@ -95,7 +95,8 @@ def adapter_memory(config: ArcticConfig, parallel: ParallelConfig, lora: Lora) -
         communication_buffers=full.communication_buffers - buckets + reduce_buckets(adapters.total, like_deepspeed),
         update=(4 + size) * max(owned.dense, owned.experts) if parallel.zero_stage else 0,
     )
-    beside = reserve(held.total + added.peak, parallel.num_workers, parallel.expert_parallel_size)
+    groups = parallel.num_workers, parallel.expert_parallel_size, parallel.context_parallel_size
+    beside = reserve(held.total + added.peak, *groups)
     return Memory(held, added, 12 * _owned(adapters, replace(parallel, zero_stage=2, shard_group_size=0)).total, beside)
 
 
@@ -134,6 +135,7 @@ def adapter_step_time(
         "gradients_s": whole.gradients_s * trained,
         "weights_s": whole.weights_s * trained,
         "update_s": whole.update_s * trained,
+        "shared_keys_s": whole.shared_keys_s,
     }
     return StepTime(**parts, tokens=parallel.tokens_per_step, mfu=tokens * flops / peak / sum(parts.values()))
 

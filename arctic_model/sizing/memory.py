@@ -9,7 +9,7 @@ import math
 from dataclasses import astuple, dataclass, replace
 
 from arctic_model.config import ArcticConfig
-from arctic_model.sizing.activations import activation_bytes, hidden_bytes, recomputed_rows
+from arctic_model.sizing.activations import activation_bytes, hidden_bytes, keys_bytes, recomputed_rows
 from arctic_model.sizing.flops import count_parameters
 from arctic_model.sizing.muon_cost import MuonGroup, muon_groups
 from arctic_model.sizing.parallel import ParallelConfig
@@ -82,7 +82,8 @@ def memory_per_worker(config: ArcticConfig, parallel: ParallelConfig) -> Memory:
     """Bytes of one worker. Raises ConfigError if `config` cannot be trained like this."""
     parallel.validate(config)
     held, added = states(config, parallel), working(config, parallel)
-    beside = reserve(held.total + added.peak, parallel.num_workers, parallel.expert_parallel_size)
+    groups = parallel.num_workers, parallel.expert_parallel_size, parallel.context_parallel_size
+    beside = reserve(held.total + added.peak, *groups)
     return Memory(held, added, checkpoint_copy(config, parallel), beside)
 
 
@@ -220,8 +221,11 @@ def reduce_buckets(num_trained: int, parallel: ParallelConfig) -> int:
 
 
 def _exchange_buffers(config: ArcticConfig, parallel: ParallelConfig) -> int:
-    """The rows that leave and those that arrive, of the one exchange that is in flight."""
-    return 2 * config.top_k * hidden_bytes(config, parallel) if parallel.expert_parallel_size > 1 else 0
+    """The rows that leave and those that arrive, of the one exchange that is in flight; and of keys and values, whose
+    sequences several workers share, the whole gradient and its copy by worker."""
+    rows = 2 * config.top_k * hidden_bytes(config, parallel) if parallel.expert_parallel_size > 1 else 0
+    shared = parallel.context_parallel_size
+    return rows + (2 * shared * keys_bytes(config, parallel) if shared > 1 else 0)
 
 
 def _update(config: ArcticConfig, parallel: ParallelConfig) -> int:

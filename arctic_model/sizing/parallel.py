@@ -20,7 +20,8 @@ class ParallelConfig:
     """Workers (one GPU each) and passes of one run.
 
     A step is `num_micro_batches` passes of `micro_batch_sequences` sequences of `sequence_length` tokens on every
-    worker. Raises ConfigError if the numbers contradict each other.
+    worker, or on every group of `context_parallel_size` workers. Raises ConfigError if the numbers contradict each
+    other.
     """
 
     num_workers: int
@@ -39,20 +40,25 @@ class ParallelConfig:
     optimizer: Literal["adamw", "muon"] = "adamw"
     activation_checkpointing: Literal["none", "selective", "layer"] = "none"
     """See `arctic_model.layer.ForwardPolicy`."""
+    context_parallel_size: int = 1
+    """Workers that share each sequence."""
 
     def __post_init__(self) -> None:
-        for name in ("num_workers", "expert_parallel_size", "sequence_length", "micro_batch_sequences"):
+        sizes = ("num_workers", "expert_parallel_size", "context_parallel_size")
+        for name in (*sizes, "sequence_length", "micro_batch_sequences"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{{{name}}}: must be at least 1.", **{name: getattr(self, name)})
         require_expert_groups(self.expert_parallel_size, self.num_workers)
         require_dtypes(self.dtype, self.gradient_dtype, self.zero_stage, fp8=self.fp8)
         require_engine(self.engine, self.zero_stage, self.shard_group_size)
         require_shard_groups(self.shard_group_size, self.num_workers)
+        require_context_groups(self.context_parallel_size, self.num_workers)
+        require_even_chunks(self.context_parallel_size, self.sequence_length)
 
     @property
     def tokens(self) -> int:
         """Tokens of one pass of one worker."""
-        return self.micro_batch_sequences * self.sequence_length
+        return self.micro_batch_sequences * self.sequence_length // self.context_parallel_size
 
     @property
     def tokens_per_step(self) -> int:
@@ -107,6 +113,29 @@ def require_shard_groups(shard_group_size: int, num_workers: int) -> None:
     """Raises ConfigError unless the workers form whole groups that split the dense part; 0 is one group of all."""
     if shard_group_size:
         require_divisor(shard_group_size=shard_group_size, num_workers=num_workers)
+
+
+def require_context_groups(context_parallel_size: int, num_workers: int) -> None:
+    """Raises ConfigError unless the workers form whole groups that each read sequences together."""
+    require_divisor(context_parallel_size=context_parallel_size, num_workers=num_workers)
+
+
+def require_even_chunks(context_parallel_size: int, sequence_length: int) -> None:
+    """Raises ConfigError unless a sequence can be cut into two chunks for each of the workers that share it."""
+    if context_parallel_size > 1 and sequence_length % (2 * context_parallel_size):
+        raise ConfigError(
+            f"{{context_parallel_size}}: sequences are cut into {2 * context_parallel_size} chunks, which do not "
+            "divide {sequence_length}. Change one of the two.",
+            context_parallel_size=context_parallel_size,
+            sequence_length=sequence_length,
+        )
+
+
+def num_passes(
+    global_batch_sequences: int, micro_batch_sequences: int, num_workers: int, context_parallel_size: int
+) -> int:
+    """Passes of a worker per step."""
+    return global_batch_sequences * context_parallel_size // (micro_batch_sequences * num_workers)
 
 
 def require_engine(engine: Engine, zero_stage: int, shard_group_size: int) -> None:

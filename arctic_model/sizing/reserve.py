@@ -25,17 +25,19 @@ class Reserve:
         return sum(astuple(self))
 
 
-def reserve(allocated_bytes: int, num_workers: int, expert_parallel_size: int) -> Reserve:
+def reserve(
+    allocated_bytes: int, num_workers: int, expert_parallel_size: int, context_parallel_size: int = 1
+) -> Reserve:
     """Memory that a worker needs in addition to the `allocated_bytes` of its tensors."""
     return Reserve(
         cuda_context=CONTEXT_BYTES,
-        nccl_buffers=COMMUNICATOR_BYTES * _num_communicators(num_workers, expert_parallel_size),
+        nccl_buffers=COMMUNICATOR_BYTES * _num_communicators(num_workers, expert_parallel_size, context_parallel_size),
         fragmentation=int(FRAGMENTATION_SHARE * allocated_bytes),
     )
 
 
-def _num_communicators(num_workers: int, expert_parallel_size: int) -> int:
-    """All workers, those that share experts, and those that hold the same ones. A group of one has no buffers, and one
-    of all workers is the first."""
+def _num_communicators(num_workers: int, expert_parallel_size: int, context_parallel_size: int) -> int:
+    """All workers, those that share experts, those that hold the same ones, and those that share sequences. A group of
+    one has no buffers. Of the first three, groups of all workers are one."""
     sizes = {expert_parallel_size, num_workers // expert_parallel_size} - {1, num_workers}
-    return len(sizes) + 1 if num_workers > 1 else 0
+    return len(sizes) + 1 + (context_parallel_size > 1) if num_workers > 1 else 0

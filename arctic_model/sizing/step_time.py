@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 from arctic_model.config import ArcticConfig
+from arctic_model.sizing.activations import keys_bytes
 from arctic_model.sizing.flops import forward_flops_per_token, num_mlps, training_flops_per_token
 from arctic_model.sizing.memory import layers_dense, local_parameters, muon, owned_parameters
 from arctic_model.sizing.parallel import Dtype, ParallelConfig
@@ -73,6 +74,8 @@ class Traffic:
     dense_weights: float
     expert_weights: float
     cut_matrices: float
+    keys_forward: float
+    keys_backward: float
 
     @property
     def total(self) -> float:
@@ -124,13 +127,15 @@ class StepTime:
     gradients_s: float
     weights_s: float
     update_s: float
+    shared_keys_s: float
     tokens: int
     mfu: float
 
     @property
     def total_s(self) -> float:
         """Seconds of the whole step."""
-        return self.compute_s + self.exposed_exchange_s + self.gradients_s + self.weights_s + self.update_s
+        collectives_s = self.gradients_s + self.weights_s + self.shared_keys_s
+        return self.compute_s + self.exposed_exchange_s + collectives_s + self.update_s
 
     @property
     def tokens_per_s(self) -> float:
@@ -154,7 +159,8 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
     them at an even load. DeepSpeed reduces gradients by all-reduce, which sends 2 (n - 1) / n of them in a ring of n,
     at stage 2 in every pass; the weights' all-gather sends (n - 1) / n. The flat engine's reduce-scatter sends
     (n - 1) / n of them, and groups of workers all-reduce their parts once a step. Muon all-reduces the matrices that
-    ZeRO cuts.
+    ZeRO cuts. Workers that share sequences gather each other's keys and values in every layer, and reduce-scatter the
+    gradients.
     """
     parallel.validate(config)
     size, peers = parallel.element_bytes, 1 - 1 / parallel.expert_parallel_size
@@ -163,6 +169,8 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
     forward = exchange * _forwards(parallel)
     dense, experts = local_parameters(config, parallel)
     owners = parallel.dense_shards, parallel.expert_shards
+    keys = keys_bytes(config, parallel) * (parallel.context_parallel_size - 1)
+    keys *= config.num_layers * parallel.num_micro_batches
     return Traffic(
         dispatch_forward=forward,
         combine_forward=forward,
@@ -173,6 +181,8 @@ def traffic(config: ArcticConfig, parallel: ParallelConfig) -> Traffic:
         dense_weights=_ring(owners[0]) * size * (dense + _gathered_again(config, parallel)),
         expert_weights=_ring(owners[1]) * size * experts,
         cut_matrices=sum((2 * _ring(group.num_parts) * size * group.shared for group in muon(config, parallel)), 0.0),
+        keys_forward=keys * _forwards(parallel),
+        keys_backward=keys,
     )
 
 
@@ -217,6 +227,7 @@ def step_time(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu, efficien
         "gradients_s": gradients_s,
         "weights_s": weights_s,
         "update_s": _update_s(config, parallel, gpu, efficiency),
+        "shared_keys_s": shared_keys_s(config, parallel, gpu),
     }
     return StepTime(**parts, tokens=parallel.tokens_per_step, mfu=model_s / sum(parts.values()))
 
@@ -225,6 +236,13 @@ def bill(tokens: int, tokens_per_s: float, num_workers: int, price_per_hour: flo
     """Days, GPU-hours and dollars of `tokens` at `tokens_per_s` of all workers together."""
     hours = tokens / tokens_per_s / 3600
     return Bill(hours / 24, hours * num_workers, hours * num_workers * price_per_hour)
+
+
+def shared_keys_s(config: ArcticConfig, parallel: ParallelConfig, gpu: Gpu) -> float:
+    """Seconds of a step in which attention waits for the keys and values of the workers that share its sequences."""
+    sent = traffic(config, parallel)
+    ring = _ring_bytes_per_s(parallel.context_parallel_size, GPUS_PER_NODE, gpu)
+    return (sent.keys_forward + sent.keys_backward) / ring
 
 
 def _reductions(parallel: ParallelConfig) -> int:

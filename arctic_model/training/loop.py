@@ -119,8 +119,7 @@ def train(
     """
     prepare_process(plan.optimization.seed, deterministic=plan.optimization.deterministic)
     with collective_timeout(plan.collective_timeout_s):
-        arrangement = (plan.expert_parallel_size, plan.num_micro_batches)
-        engine = Engine(plan.config, plan.optimization, *arrangement, training_loss, drawn=False)
+        engine = _new_engine(plan)
         try:
             with Saver(engine, plan.folder, plan.retention, plan.collective_timeout_s) as saver:
                 steps = range(plan.first_step, plan.last_step + 1)
@@ -138,7 +137,8 @@ def train(
                     batches = pairs
                 if state.step < plan.last_step:
                     first = batches(state.step + 1)
-                    telemetry = Telemetry(engine.device, engine.group, _work(plan, first[0]), state.step + 1)
+                    groups = engine.group, engine.context
+                    telemetry = Telemetry(engine.device, *groups, _work(plan, first[0]), state.step + 1)
                     _Loop(plan, engine, saver, observer, state, telemetry, stop).run(first, batches)
                 pairs.measure_heldout()
                 return state.step
@@ -262,7 +262,7 @@ class _Loop:
     def _forward(self, batch: Batch, scale: Scale) -> tuple[Tensor, Tensor]:
         with self.telemetry.part("forward"):
             on_device = Batch(*(part.to(self.engine.device, non_blocking=True) for part in batch))
-            loss, sums = self.engine.forward(on_device, scale, self.plan.optimization)
+            loss, sums = self.engine.forward(on_device, scale, self.plan.optimization, self.engine.context)
         return loss, sums
 
     def _finish_step(self, sums: StepSums, scale: Scale) -> None:
@@ -348,7 +348,14 @@ class _Loop:
         self.unreported = []
 
 
+def _new_engine(plan: TrainingPlan) -> Engine:
+    sizes = (plan.expert_parallel_size, plan.num_micro_batches)
+    context = plan.context_parallel_size
+    return Engine(plan.config, plan.optimization, *sizes, training_loss, context_parallel_size=context, drawn=False)
+
+
 def _work(plan: TrainingPlan, batch: Batch) -> Work:
-    flops_per_token = training_flops_per_token(plan.config, batch.ids.shape[1], plan.optimization.frozen)
+    length = batch.ids.shape[1] * plan.context_parallel_size
+    flops_per_token = training_flops_per_token(plan.config, length, plan.optimization.frozen)
     flops = plan.tokens_per_step * flops_per_token
     return Work(plan.tokens_per_step, flops, plan.peak_flops and plan.peak_flops * dist.get_world_size())

@@ -36,6 +36,7 @@ class TrainingPlan:
         traced: first and last step of a profiler trace, which worker 0 writes.
         collective_timeout_s: a collective that takes longer fails.
         spikes: the steps to skip.
+        context_parallel_size: workers that share each sequence, neighbours; batches hold this worker's part.
     """
 
     config: ArcticConfig
@@ -57,6 +58,7 @@ class TrainingPlan:
     collective_timeout_s: float = 600.0
     spikes: SpikePolicy = field(default_factory=SpikePolicy)
     first_tokens: int = 0
+    context_parallel_size: int = 1
 
     def tokens(self, step: int) -> int:
         """Tokens read up to the end of a step of this segment, since the first step of the run."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from arctic_model.layers.context_parallel import ContextGroup
 from arctic_model.moe.comm_stream import CpuHandle, CudaHandle, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.training.history import OpenRecord
@@ -51,14 +52,17 @@ class _Step:
 class Telemetry:
     """Times the parts of each step, and adds the figures to its record after the next step."""
 
-    def __init__(self, device: torch.device, group: ExpertGroup, work: Work, first_step: int) -> None:
+    def __init__(
+        self, device: torch.device, group: ExpertGroup, context: ContextGroup, work: Work, first_step: int
+    ) -> None:
         self._device = device
         self._group = group
+        self._streams = (group.comm_stream, context.comm_stream)
         self._work = work
         self._number = first_step
         self._current: _Step | None = None
         self._ended: _Step | None = None
-        group.comm_stream.take_finished()
+        self._take_finished()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -71,7 +75,7 @@ class Telemetry:
             error.add_note(f"in step {self._number}, {name}")
             raise
         step.spans.append((name, begin, self._mark()))
-        step.exchanges += [(name, handle) for handle in self._group.comm_stream.take_finished()]
+        step.exchanges += [(name, handle) for handle in self._take_finished()]
 
     def end_step(self, record: OpenRecord) -> float:
         """End the step. Its figures are added to `record` after the next step, or by `flush`. Returns its seconds."""
@@ -112,6 +116,9 @@ class Telemetry:
         if overlap is None:
             return {}
         return {"comm_hidden_frac": overlap.hidden_share, "comm_wire_s": overlap.wire_s, "comm_skew_s": overlap.skew_s}
+
+    def _take_finished(self) -> list[CpuHandle | CudaHandle]:
+        return [handle for stream in self._streams for handle in stream.take_finished()]
 
     def _mark(self) -> Any:
         if self._device.type != "cuda":

@@ -50,7 +50,8 @@ class ModelSection(Section):
 
 LAYOUT_FIELDS = frozenset(
     (
-        *("num_workers", "expert_parallel_size", "cpus_per_worker", "gpus_per_worker", "threads_per_worker"),
+        *("num_workers", "expert_parallel_size", "context_parallel_size"),
+        *("cpus_per_worker", "gpus_per_worker", "threads_per_worker"),
         *("micro_batch_sequences", "activation_checkpointing", "collective_timeout_s"),
         *("engine", "zero_stage", "shard_group_size", "deterministic", "nccl_max_ctas"),
         *("checkpoint_every_steps", "keep_last_checkpoints", "keep_best_checkpoints", "keep_every_steps"),
@@ -89,7 +90,7 @@ class TrainSection(Section):
     global_batch_sequences: PositiveInt
     """Sequences per optimizer step, over all workers."""
     micro_batch_sequences: PositiveInt
-    """Sequences per worker and forward pass."""
+    """Sequences per worker and forward pass, or per group of `context_parallel_size` workers."""
     optimizer: Literal["adamw", "muon"] = "muon"
     """Optimizer of the layers' matrices: Muon, with each expert as a separate matrix and AdamW for all other parameters
     ("muon"), or AdamW for everything ("adamw")."""
@@ -188,6 +189,9 @@ class TrainSection(Section):
     same, and the loss too except for rounding. Numbers in between are used if they divide the batch."""
     expert_parallel_size: PositiveInt = 1
     """Number of workers that share one copy of the experts."""
+    context_parallel_size: PositiveInt = 1
+    """Number of neighbouring workers that share each sequence, for sequences that are too long for one: each has a part
+    of the tokens, and attention gathers the keys and values of all. Twice this number divides the sequence length."""
     cpus_per_worker: PositiveFloat = 1.0
     """CPUs that each worker reserves."""
     gpus_per_worker: Fraction = 0.0
@@ -235,12 +239,12 @@ class TrainSection(Section):
     def worker_counts(self) -> list[int]:
         """All numbers of workers that divide the batch and are whole groups, ascending."""
         fewest, most = self.worker_range
-        num_passes = self.global_batch_sequences // self.micro_batch_sequences
-        multiples = self.expert_parallel_size, self.shard_group_size or 1
+        most_passes = self.global_batch_sequences // self.micro_batch_sequences * self.context_parallel_size
+        multiples = self.expert_parallel_size, self.context_parallel_size, self.shard_group_size or 1
         return [
             count
             for count in range(fewest, most + 1)
-            if num_passes % count == 0 and not any(count % multiple for multiple in multiples)
+            if most_passes % count == 0 and not any(count % multiple for multiple in multiples)
         ]
 
     @model_validator(mode="after")
@@ -255,14 +259,28 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
+        context = self.context_parallel_size
         for num_workers in self.worker_range:
-            per_pass = self.micro_batch_sequences * num_workers
-            if self.global_batch_sequences % per_pass:
+            per_pass = self.micro_batch_sequences * num_workers // context
+            # Workers that do not form whole groups are a mistake of their own.
+            if num_workers % context == 0 and self.global_batch_sequences % per_pass:
+                product = f"{self.micro_batch_sequences} x {num_workers}" + (f" / {context}" if context > 1 else "")
+                shared = " / context_parallel_size" if context > 1 else ""
                 raise ValueError(
                     f"global_batch_sequences = {self.global_batch_sequences} is not a multiple of "
-                    f"micro_batch_sequences x num_workers = {self.micro_batch_sequences} x {num_workers} = {per_pass}. "
+                    f"micro_batch_sequences x num_workers{shared} = {product} = {per_pass}. "
                     f"Use {-(-self.global_batch_sequences // per_pass) * per_pass}."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _capacity_counts_whole_sequences(self) -> Self:
+        if self.capacity_factor and self.context_parallel_size > 1:
+            raise ValueError(
+                f"context_parallel_size = {self.context_parallel_size} with capacity_factor = "
+                f"{self.capacity_factor:g}: a capacity counts the tokens of whole sequences, and a worker has parts of "
+                "them. Set one to its default."
+            )
         return self
 
     @model_validator(mode="after")

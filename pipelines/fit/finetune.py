@@ -52,6 +52,11 @@ def _layout_mistakes(section: FinetuneSection, run: RunRecipe) -> Iterator[str]:
     except ValidationError as error:
         yield str(error.errors()[0]["ctx"]["error"])
         return
+    if section.preference and train.context_parallel_size > 1:
+        yield (
+            f'objective = "dpo" with train.context_parallel_size = {train.context_parallel_size}: a pair of answers is '
+            "compared by one worker. Set train.context_parallel_size = 1."
+        )
     with suppress(ConfigError):
         # Mistakes in the architecture have a separate line.
         if section.lora:

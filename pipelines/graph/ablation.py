@@ -93,7 +93,7 @@ def _require_aim(aim: Sequence[str], recipes: Recipes) -> None:
 def _variant(run: RunRecipe, number: int, mixture: Mapping[str, float]) -> RunRecipe:
     page = run.as_params()
     page["phases"][number - 1]["weights"] = dict(mixture)
-    page["train"] |= {"num_workers": 1, "expert_parallel_size": 1}
+    page["train"] |= {"num_workers": 1, "expert_parallel_size": 1, "context_parallel_size": 1}
     page["evaluate"]["text_to_sql_questions"] = 0
     # No candidate needs them, and each would load their classes again.
     page["stages"], page["export"] = [], []

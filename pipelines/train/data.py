@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from arctic_model.layers.context_parallel import local_chunks
 from arctic_model.training.losses.objective import Batch
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.artifacts.sequence_order.phase_plan import PhasePlan
@@ -23,24 +24,32 @@ PREFETCHED_STEPS = 2
 
 
 class PhaseBatches:
-    """The forward passes of worker `rank` of `world`: its slice of each step's positions in the plan's order."""
+    """The forward passes of worker `rank` of `world`: its slice of each step's positions in the plan's order. Workers
+    that share sequences have the same slice, and each its part of the tokens."""
 
     def __init__(self, job: TrainJob, rank: int, world: int) -> None:
         self._job = job
-        self._rank = rank
-        self._world = world
+        size = job.group.context_parallel_size
+        self._group, self._num_groups = rank // size, world // size
+        self._chunks = local_chunks(job.sequence_length, rank % size, size)
         self._orders = {segment.mix: _Order.read(segment.mix, job.tokens) for segment in job.segments}
 
     def __call__(self, step: int) -> list[Batch]:
         segment = self._job.segment(step)
-        order, count = self._orders[segment.mix], segment.global_batch_sequences // self._world
-        corpora, sequences = order.plan.sequences(segment.position(step - 1) + self._rank * count, count)
+        order, count = self._orders[segment.mix], segment.global_batch_sequences // self._num_groups
+        corpora, sequences = order.plan.sequences(segment.position(step - 1) + self._group * count, count)
         rows = read_rows(order.corpora, corpora, sequences)
         for column in (rows.ids, rows.targets):
             self._require_vocabulary(column, step, order, corpora, sequences)
+        rows = self._own_part(rows)
         marks = corpora == np.arange(len(order.corpora))[:, None]
         size = segment.micro_batch_sequences
         return [self._pass(slice(first, first + size), rows, marks) for first in range(0, count, size)]
+
+    def _own_part(self, rows: Rows) -> Rows:
+        if len(self._chunks) == 1:
+            return rows
+        return Rows(*(np.concatenate([column[:, chunk] for chunk in self._chunks], axis=1) for column in rows))
 
     @staticmethod
     def _pass(part: slice, rows: Rows, marks: np.ndarray) -> Batch:

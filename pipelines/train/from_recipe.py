@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_model.config import ArcticConfig
-from arctic_model.sizing.parallel import ParallelConfig
+from arctic_model.sizing.parallel import ParallelConfig, num_passes
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import PRETRAINING, Optimization, Tuning
 from arctic_model.training.spikes import SpikePolicy
@@ -121,12 +121,13 @@ def parallel_config(section: TrainSection, sequence_length: int, *, fewest: bool
     """How the work of a phase is divided over its workers: the most that it may have, or the `fewest`. Raises
     ConfigError."""
     num_workers = section.worker_range[0 if fewest else 1]
+    batch = section.global_batch_sequences, section.micro_batch_sequences
     return ParallelConfig(
         num_workers=num_workers,
         expert_parallel_size=section.expert_parallel_size,
         sequence_length=sequence_length,
         micro_batch_sequences=section.micro_batch_sequences,
-        num_micro_batches=section.global_batch_sequences // (num_workers * section.micro_batch_sequences),
+        num_micro_batches=num_passes(*batch, num_workers, section.context_parallel_size),
         engine=section.engine,
         zero_stage=section.zero_stage,
         shard_group_size=section.shard_group_size,
@@ -135,4 +136,5 @@ def parallel_config(section: TrainSection, sequence_length: int, *, fewest: bool
         fp8=section.fp8,
         optimizer=section.optimizer,
         activation_checkpointing=section.activation_checkpointing,
+        context_parallel_size=section.context_parallel_size,
     )

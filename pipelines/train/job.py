@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_model.config import ArcticConfig
-from arctic_model.sizing.parallel import ParallelConfig
+from arctic_model.sizing.parallel import ParallelConfig, num_passes
 from arctic_model.training.optimization.schedule import Schedule
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.spikes import SpikePolicy
@@ -26,6 +26,7 @@ class WorkerGroup:
     num_workers: int = 1
     fewer: tuple[int, ...] = ()
     expert_parallel_size: int = 1
+    context_parallel_size: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 1
@@ -76,6 +77,11 @@ class Segment:
     spikes: SpikePolicy
     mix: Path
     first_position: int = 0
+
+    def num_passes(self, num_workers: int, context_parallel_size: int) -> int:
+        """Passes of a worker per step."""
+        batch = self.global_batch_sequences, self.micro_batch_sequences
+        return num_passes(*batch, num_workers, context_parallel_size)
 
     def position(self, step: int) -> int:
         """Position in the order of the first sequence of the step after `step`."""
@@ -155,13 +161,13 @@ class TrainJob:
 
 def parallel_config(job: TrainJob, segment: Segment, num_workers: int) -> ParallelConfig:
     """The work of a segment on `num_workers` workers, as `arctic_model.sizing` counts it. Raises ConfigError."""
-    settings = segment.optimization
+    settings, context = segment.optimization, job.group.context_parallel_size
     return ParallelConfig(
         num_workers=num_workers,
         expert_parallel_size=job.group.expert_parallel_size,
         sequence_length=job.sequence_length,
         micro_batch_sequences=segment.micro_batch_sequences,
-        num_micro_batches=segment.global_batch_sequences // (num_workers * segment.micro_batch_sequences),
+        num_micro_batches=segment.num_passes(num_workers, context),
         engine=settings.engine,
         zero_stage=settings.zero_stage,
         shard_group_size=settings.shard_group_size,
@@ -170,6 +176,7 @@ def parallel_config(job: TrainJob, segment: Segment, num_workers: int) -> Parall
         fp8=settings.fp8,
         optimizer=settings.optimizer,
         activation_checkpointing=settings.activation_checkpointing,
+        context_parallel_size=context,
     )
 
 

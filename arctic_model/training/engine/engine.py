@@ -23,6 +23,7 @@ from arctic_model.sizing.parallel import (
     require_fp8_widths,
 )
 from arctic_model.training.engine.backend import Backend, even_part
+from arctic_model.training.engine.worker_groups import new_context_group
 from arctic_model.training.lora.adapters import add_adapters, draw_adapter, is_adapter
 from arctic_model.training.lora.frozen import fp8_matrices
 from arctic_model.training.optimization.settings import Optimization, part_of
@@ -50,6 +51,7 @@ class Engine:
         num_micro_batches: int,
         loss: Callable[..., Any],
         *,
+        context_parallel_size: int = 1,
         drawn: bool = True,
     ) -> None:
         require_dtypes(settings.dtype, settings.gradient_dtype, settings.zero_stage, fp8=settings.fp8)
@@ -59,6 +61,7 @@ class Engine:
         self._settings = settings
         self._backend = _new_backend(settings, expert_parallel_size, num_micro_batches)
         self.group = self._backend.expert_group
+        self.context = new_context_group(context_parallel_size)
         with torch.device("meta"):
             self.model = ArcticModel(config, self.group)
             # Before there is memory: a frozen matrix in FP8 never exists in a wider dtype.
@@ -231,6 +234,8 @@ class Engine:
     def close(self) -> None:
         """Remove the engine's hooks from the model. The default process group stays."""
         self._backend.close()
+        if self.context.process_group is not None:
+            dist.destroy_process_group(self.context.process_group)
 
     def _draw_parameter(self, name: str, parameter: Tensor) -> None:
         """One that is no adapter: adapters have their first values from the start."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch.distributed as dist
 
+from arctic_model.layers.context_parallel import ContextGroup
 from arctic_model.moe.dispatch import ExpertGroup
-from arctic_model.sizing.parallel import require_expert_groups, require_shard_groups
+from arctic_model.sizing.parallel import require_context_groups, require_expert_groups, require_shard_groups
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class WorkerGroups:
         for group in self._process_groups:
             dist.destroy_process_group(group)
         self._process_groups.clear()
+
+
+def new_context_group(size: int) -> ContextGroup:
+    """The group of this worker if `size` neighbours share each sequence. All workers call in step; destroy its process
+    group after use. Raises ConfigError if the workers do not form whole groups."""
+    require_context_groups(size, dist.get_world_size())
+    own = _new_group(_neighbours(size), [])
+    return ContextGroup(own.size, own.rank, own.process_group)
 
 
 def _neighbours(size: int) -> list[range]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from arctic_model.layer import ForwardPolicy
+from arctic_model.layers.context_parallel import WHOLE_SEQUENCES, ContextGroup, shared_context
 from arctic_model.model import ArcticModel
 from arctic_model.moe.balance import RouterSums, balance_loss, max_expert_load, no_routers, router_sums, z_loss
 from arctic_model.training.losses.cross_entropy import head_nll
@@ -19,7 +20,8 @@ NO_REFERENCE = torch.zeros(0, 0, 2, dtype=torch.float64)
 
 
 class Batch(NamedTuple):
-    """One forward pass of one worker, all [B, T]: int64 ids and positions, int32 segments, int64 targets (-1: none).
+    """One forward pass of one worker, all [B, T], or its part of the tokens if workers share sequences: int64 ids and
+    positions, int32 segments, int64 targets (-1: none).
 
     `corpora` [C, B] is True for the corpus of each sequence; without rows there are no losses by corpus. `reference`
     [B, P, 2]: log-probabilities of pairs of answers under the weights that a fine-tune starts from, as
@@ -71,9 +73,10 @@ class _Losses(NamedTuple):
 
 
 def training_loss(
-    model: ArcticModel, batch: Batch, scale: Scale, settings: Optimization
+    model: ArcticModel, batch: Batch, scale: Scale, settings: Optimization, context: ContextGroup = WHOLE_SEQUENCES
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " S"]]:
-    """This pass's part of the loss of the step, and its sums as one float64 vector (see `unpacked`).
+    """This pass's part of the loss of the step, and its sums as one float64 vector (see `unpacked`). If a group shares
+    sequences, its workers call in step.
 
     The balance loss takes f, the load of the experts, from the step before (zeros before the first step: no gradient),
     and P, which carries the gradient, from this pass. So f covers the whole batch of a step, the loss does not depend
@@ -81,8 +84,9 @@ def training_loss(
     2501.11873); from the step before: as Wang et al. 2024 (2408.15664) correct their bias.
     """
     policy = ForwardPolicy(settings.capacity_factor, settings.activation_checkpointing)
-    hidden, routing = model.hidden_states(batch.ids, batch.positions, batch.segments, policy=policy)
     dpo, head = settings.tuning.dpo, model.lm_head.weight
+    mask = None if context.size == 1 else shared_context(batch.segments, context, head.dtype, model.config.head_dim)
+    hidden, routing = model.hidden_states(batch.ids, batch.positions, batch.segments, policy=policy, mask=mask)
     losses = _of_pairs(hidden, head, batch, dpo) if dpo else _of_tokens(hidden, head, batch)
     loss, router = losses.total / scale.predicted, no_routers(hidden.device)
     if routing is not None:

@@ -12,7 +12,10 @@ from pipelines.train.job import TrainJob, parallel_config
 LARGEST = 3
 CPU_ALLOCATOR = "can't allocate memory"
 """How torch words it on a CPU, in a RuntimeError like any other."""
-PASS = "lower train.micro_batch_sequences, or set train.activation_checkpointing to selective or layer"
+PASS = (
+    "lower train.micro_batch_sequences, set train.activation_checkpointing to selective or layer, or let workers share "
+    "each sequence with train.context_parallel_size"
+)
 SPLIT_DENSE = "raise train.zero_stage, or train.num_workers"
 SPLIT_EXPERTS = "raise train.expert_parallel_size, with train.num_workers"
 REMEDIES = {

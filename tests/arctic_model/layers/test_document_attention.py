@@ -9,16 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arctic_model.layers import attention
-from arctic_model.layers.attention import (
-    Attention,
-    Documents,
-    attend,
-    attend_one_by_one,
-    document_bias,
-    document_mask,
-    documents,
-    takes_documents,
-)
+from arctic_model.layers import document_mask as masks
+from arctic_model.layers.attention import Attention, attend, attend_one_by_one
+from arctic_model.layers.document_mask import Documents, document_bias, document_mask, documents, takes_documents
 from arctic_model.layers.rotary import rotation
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
@@ -97,7 +90,7 @@ def test_a_pass_makes_one_mask_in_its_own_dtype_for_all_layers(monkeypatch: pyte
         made.append(document_bias(segments, dtype))
         return made[-1]
 
-    monkeypatch.setattr(attention, "document_bias", noted)
+    monkeypatch.setattr(masks, "document_bias", noted)
     model = ArcticModel(preset("tiny"), seed=0).bfloat16()
     for layer in model.model.layers:
         layer.self_attn.register_forward_pre_hook(lambda _, inputs: used.append(inputs[2]))
@@ -177,7 +170,7 @@ def test_the_loss_of_a_long_sequence_is_that_of_the_dense_path(
     segments = torch.bucketize(torch.arange(1100), torch.tensor(cuts, dtype=torch.long), right=True)[None]
     losses, gradients = [], []
     for longest in (1024, 2048):
-        monkeypatch.setattr(attention, "LONGEST_BIAS", longest)
+        monkeypatch.setattr(masks, "LONGEST_BIAS", longest)
         model.zero_grad()
         loss = F.cross_entropy(model(ids[:, :-1], segments=segments[:, :-1])[0], ids[0, 1:])
         loss.backward()

@@ -39,8 +39,10 @@ ARRANGEMENTS = [
     ("flat", 2, "bfloat16", "bfloat16", 1, "adamw"),
     ("flat", 2, "float32", "float32", 1, "muon"),
     ("flat", 3, "bfloat16", "float32", 1, "adamw"),
+    ("deepspeed", 1, "float32", "float32", 2, "adamw", 2),
+    ("deepspeed", 2, "bfloat16", "float32", 1, "adamw", 2),
 ]
-"""Engine, ZeRO stage, dtype, gradient_dtype, expert_parallel_size, optimizer."""
+"""Engine, ZeRO stage, dtype, gradient_dtype, expert_parallel_size, optimizer, and context_parallel_size if not 1."""
 
 FLAT_FLOAT32 = ("flat", "float32")
 """Its float32 weights are their own masters."""
@@ -74,14 +76,21 @@ def config() -> ArcticConfig:
 
 
 def measure(
-    kind: str, zero_stage: int, dtype: str, gradient_dtype: str, expert_parallel_size: int, optimizer: str
+    kind: str,
+    zero_stage: int,
+    dtype: str,
+    gradient_dtype: str,
+    expert_parallel_size: int,
+    optimizer: str,
+    context_parallel_size: int = 1,
 ) -> dict[str, Any]:
     """One step of two passes, and the copy that a checkpoint is written from. Gradients are looked at between the two
     passes."""
     settings = Optimization(
         optimizer=optimizer, engine=kind, zero_stage=zero_stage, dtype=dtype, gradient_dtype=gradient_dtype
     )
-    engine = Engine(config(), settings, expert_parallel_size, PASSES, training_loss)
+    sizes = (expert_parallel_size, PASSES)
+    engine = Engine(config(), settings, *sizes, training_loss, context_parallel_size=context_parallel_size)
     parameters = list(engine.model.parameters())
     SENT.clear()
     loss, kept = forward(engine, settings)
@@ -110,14 +119,15 @@ def measure(
 
 def forward(engine: Engine, settings: Optimization) -> tuple[Tensor, int]:
     """The loss of a pass, and the bytes that it keeps for backward in addition to the parameters."""
-    ids = torch.randint(0, 60, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(dist.get_rank()))
-    positions = torch.arange(LENGTH).repeat(SEQUENCES, 1)
+    length = LENGTH // engine.context.size
+    ids = torch.randint(0, 60, (SEQUENCES, length), generator=torch.Generator().manual_seed(dist.get_rank()))
+    positions = torch.arange(length).repeat(SEQUENCES, 1)
     batch = Batch(ids, positions, torch.zeros_like(ids, dtype=torch.int32), ids)
     scale = Scale(1.0, 1.0, torch.ones(config().num_layers, config().num_experts))
     weights = {parameter.untyped_storage()._cdata for parameter in engine.model.parameters()}
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        loss, _ = engine.forward(batch, scale, settings)
+        loss, _ = engine.forward(batch, scale, settings, engine.context)
     return loss, storage_bytes(tensor for tensor in kept if tensor.untyped_storage()._cdata not in weights)
 
 

@@ -150,10 +150,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, An
 
 
 def parallel_of(workers: Any, arrangement: tuple) -> ParallelConfig:
-    engine, zero_stage, dtype, gradient_dtype, expert_parallel_size, optimizer = arrangement
+    engine, zero_stage, dtype, gradient_dtype, expert_parallel_size, optimizer, *context = arrangement
     sizes = (workers.LENGTH, workers.SEQUENCES, workers.PASSES)
     kinds = {"engine": engine, "dtype": dtype, "gradient_dtype": gradient_dtype, "optimizer": optimizer}
-    return ParallelConfig(2, expert_parallel_size, *sizes, zero_stage=zero_stage, **kinds)
+    shared = dict(zip(["context_parallel_size"], context, strict=False))
+    return ParallelConfig(2, expert_parallel_size, *sizes, zero_stage=zero_stage, **kinds, **shared)
 
 
 @pytest.mark.slow
@@ -202,7 +203,7 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
     """Of a tensor of n bytes on two workers: an all-reduce sends n, an all-gather n, an all-to-all half of n. Experts
     that only one worker holds are reduced by it alone."""
     for arrangement, found in zip(workers.ARRANGEMENTS, measured, strict=True):
-        engine, zero_stage, dtype, gradient_dtype, expert_parallel_size, _ = arrangement
+        engine, zero_stage, dtype, gradient_dtype, expert_parallel_size, *_ = arrangement
         parallel = parallel_of(workers, arrangement)
         expected = traffic(workers.config(), parallel)
         exchanged = expected.dispatch_forward + expected.combine_forward
@@ -223,6 +224,8 @@ def test_traffic_is_what_the_collectives_are_given(workers: Any, measured: list[
             for each, sent_bytes in reduced.items():
                 assert one["sent"].get(f"all_reduce {each}", 0) == pytest.approx(sent_bytes, abs=16)
             assert one["sent"].get(f"all_gather_into_tensor {dtype}", 0) == weights
+            assert one["sent"].get(f"all_gather_single {dtype}", 0) == expected.keys_forward
+            assert one["sent"].get(f"reduce_scatter_single {dtype}", 0) / 2 == expected.keys_backward
 
 
 def assert_flat_traffic(workers: Any, arrangement: tuple, found: list[dict[str, Any]]) -> None:
@@ -323,6 +326,8 @@ def test_arctics_payload_per_token_layer_and_direction() -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
+        ({"num_workers": 6, "context_parallel_size": 4}, "context_parallel_size = 4 does not divide num_workers = 6"),
+        ({"num_workers": 6, "context_parallel_size": 6}, "context_parallel_size = 6: sequences are cut into 12 chunks"),
         ({"num_workers": 6, "expert_parallel_size": 4}, "expert_parallel_size = 4 does not divide num_workers = 6"),
         ({"num_workers": 6, "expert_parallel_size": 3}, "expert_parallel_size = 3 does not divide num_experts = 4"),
         ({"num_workers": 0}, "num_workers = 0: must be at least 1"),

@@ -23,6 +23,7 @@ GUARDED = {
     "muon": {"zero": 1, "experts": 2, **MUON},
     "muon_bfloat16": {"zero": 2, "dtype": "bfloat16", **MUON},
     "flat": {"zero": 3, "dtype": "bfloat16", "experts": 2, **MUON, "engine": "flat"},
+    "shared": {"zero": 2, "experts": 2, "context": 2, "longest_bias": 0, **MUON},
 }
 LAYERS_AGAIN = {"routing": {"activation_checkpointing": "layer"}}
 BIASED = {
@@ -36,6 +37,8 @@ BIASED = {
 }
 """Loads balanced by a bias, drops beyond a capacity, and layers computed again in backward."""
 FLAT = {"engine": "flat"}
+SHARED = {"context": 2, "longest_bias": 0}
+"""Two neighbours share each sequence, and attention has no matrix."""
 
 
 def arrangements(*expert_sizes: int, shard_groups: tuple[int, ...] = ()) -> dict[str, dict]:
@@ -51,6 +54,12 @@ def arrangements(*expert_sizes: int, shard_groups: tuple[int, ...] = ()) -> dict
 
 GRADIENTS_OF_TWO = arrangements(1, 2, shard_groups=(1,))
 GRADIENTS_OF_FOUR = arrangements(1, 2, 4, shard_groups=(2,))
+SHARED_BY_TWO = {"shared": {"zero": 1, "experts": 2, **SHARED}, "shared_bias": {"zero": 1, "experts": 1, "context": 2}}
+SHARED_BY_FOUR = {
+    f"shared-{context}-{name}": split | {"context": context, "longest_bias": 0}
+    for context, name in ((2, "1-2"), (2, "2-4"), (4, "1-4"), (4, "3-flat-2"), (2, "3-2-flat-1"))
+    for split in (GRADIENTS_OF_FOUR[name],)
+}
 WORKER = Path(__file__).with_name("train_worker.py")
 STEPS = 10
 
@@ -112,7 +121,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(home / "flat_skips", **GUARDED["flat"], steps=12, spoiled=SPOILED),
         job(home / "flat_left", **GUARDED["flat"], steps=8, left_out=LEFT_OUT),
         job(home / "moved", zero=2, experts=1, steps=8, **FLAT),
+        job(home / "shared", zero=1, experts=2, micro=2, **SHARED),
+        job(home / "shared_flat", zero=3, experts=1, context=2, **FLAT, **LAYERS_AGAIN),
         *gradient_jobs(home / "gradients", GRADIENTS_OF_TWO, "0-2", "1-2", "1-flat-2", "3-flat-1", "3-flat-2"),
+        *gradient_jobs(home / "gradients", SHARED_BY_TWO),
     )
     alone = run_workers(
         home / "1",
@@ -135,7 +147,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All other arrangements."""
     home = tmp_path_factory.mktemp("arranged")
-    others = ["adamw", "muon_bfloat16"]
+    others = ["adamw", "muon_bfloat16", "shared"]
     pair = run_workers(
         home / "2",
         2,
@@ -177,7 +189,7 @@ def also_slow(*names: str) -> list:
 
 
 ARRANGEMENTS = [
-    *("zero1", "zero2", "moved", "flat1", "flat3", "flat_alone"),
+    *("zero1", "zero2", "moved", "flat1", "flat3", "flat_alone", "shared", "shared_flat"),
     *also_slow("alone_in_four_passes", "zero0", "whole_experts", "passes", "flat0", "flat2", "flat_replicas"),
 ]
 """`moved` goes on with the other engine twice."""
@@ -233,7 +245,9 @@ def test_muon_learns_otherwise_than_adamw(trained: Path) -> None:
     assert curve != pytest.approx(losses(trained / "alone"), abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["muon_skips", "flat_skips", *also_slow("adamw_skips", "muon_bfloat16_skips")])
+@pytest.mark.parametrize(
+    "name", ["muon_skips", "flat_skips", *also_slow("adamw_skips", "muon_bfloat16_skips", "shared_skips")]
+)
 def test_a_skipped_step_is_as_if_its_data_had_been_left_out(folder: Path, name: str) -> None:
     """Weights, moments and, by the bias corrections of later steps, the count of updates: bit for bit."""
     found, without = records(folder), folder.with_name(name.replace("skips", "left"))
@@ -279,12 +293,12 @@ def test_a_run_that_keeps_spiking_stops_with_its_last_good_checkpoint(trained: P
 @pytest.fixture(scope="module")
 def gradients_of_four(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("gradients")
-    assert run_workers(home / "workers", 4, *gradient_jobs(home, GRADIENTS_OF_FOUR)) == [0] * 4
+    assert run_workers(home / "workers", 4, *gradient_jobs(home, GRADIENTS_OF_FOUR | SHARED_BY_FOUR)) == [0] * 4
     return home
 
 
 def test_two_workers_have_the_gradients_of_one_process(trained: Path) -> None:
-    for name in ("0-2", "1-2", "1-flat-2", "3-flat-1", "3-flat-2"):
+    for name in ("0-2", "1-2", "1-flat-2", "3-flat-1", "3-flat-2", *SHARED_BY_TWO):
         assert_gradients_of_one_process(trained / "gradients" / name, 2)
 
 
@@ -295,7 +309,7 @@ def test_two_workers_have_them_in_every_arrangement(arranged: Path, arrangement:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arrangement", GRADIENTS_OF_FOUR)
+@pytest.mark.parametrize("arrangement", GRADIENTS_OF_FOUR | SHARED_BY_FOUR)
 def test_four_workers_have_the_gradients_of_one_process(gradients_of_four: Path, arrangement: str) -> None:
     assert_gradients_of_one_process(gradients_of_four / arrangement, 4)
 
@@ -303,7 +317,8 @@ def test_four_workers_have_the_gradients_of_one_process(gradients_of_four: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_four_workers_have_the_curve_of_one(trained: Path, tmp_path: Path, optimizer: str) -> None:
-    jobs = {name: settings | {"optimizer": optimizer} for name, settings in GRADIENTS_OF_FOUR.items()}
+    splits = GRADIENTS_OF_FOUR | SHARED_BY_FOUR
+    jobs = {name: settings | {"optimizer": optimizer} for name, settings in splits.items()}
     done = run_workers(tmp_path / "4", 4, *(job(tmp_path / name, **settings) for name, settings in jobs.items()))
     assert done == [0, 0, 0, 0]
     alone, bound = (trained / "alone", 2e-6) if optimizer == "adamw" else (trained / "muon_alone", 2e-5)

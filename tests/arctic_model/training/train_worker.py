@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arctic_model.checkpoint.tensors.names import unstacked
+from arctic_model.layers import document_mask
 from arctic_model.model import ArcticModel
 from arctic_model.presets import preset
 from arctic_model.training import loop
@@ -34,6 +35,7 @@ from arctic_model.training.spikes import SpikePolicy
 SPOILS = {"spike": 61, "gradient": 62, "loss": 63}
 """Ids that no other data has, by their effect: a huge gradient, a gradient of NaN, and a loss of NaN."""
 SEQUENCES, LENGTH = 4, 16
+LONGEST_BIAS = document_mask.LONGEST_BIAS
 CORPORA = ("prose", "code")
 """The first two sequences of a step, and the last two."""
 
@@ -44,6 +46,7 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
     writers = {"workers": write_gradients, "one process": write_reference, "known": write_errors}
     for job in json.loads(Path(sys.argv[4]).read_text(encoding="utf-8")):
+        document_mask.LONGEST_BIAS = job.get("longest_bias", LONGEST_BIAS)
         writers.get(job.get("gradients"), run)(job, rank, world)
     dist.barrier()
     dist.destroy_process_group()
@@ -51,7 +54,8 @@ def main() -> None:
 
 def run(job: dict, rank: int, world: int) -> None:
     folder = Path(job["folder"])
-    micro = job.get("micro", SEQUENCES // world)
+    context = job.get("context", 1)
+    micro = job.get("micro", SEQUENCES * context // world)
     plan = TrainingPlan(
         config=preset("tiny", job.get("model")),
         optimization=optimization(job),
@@ -59,9 +63,10 @@ def run(job: dict, rank: int, world: int) -> None:
         first_step=0,
         last_step=job["steps"],
         tokens_per_step=SEQUENCES * LENGTH,
-        num_micro_batches=SEQUENCES // (world * micro),
+        num_micro_batches=SEQUENCES * context // (world * micro),
         checkpoint_every_steps=4,
         expert_parallel_size=job.get("experts", 1),
+        context_parallel_size=context,
         folder=folder,
         corpora=CORPORA,
         spikes=SpikePolicy(factor=5.0, window=4, max_skipped=3),
@@ -71,7 +76,7 @@ def run(job: dict, rank: int, world: int) -> None:
     def batches(step: int) -> list[Batch]:
         if step == job.get("kill_at") and rank == world - 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return passes(data(job, step), rank, world, micro)
+        return passes(data(job, step), rank, world, micro, context)
 
     loop.training_loss = spoilable_loss
     try:
@@ -98,11 +103,13 @@ def optimization(job: dict) -> Optimization:
 
 def write_gradients(job: dict, rank: int, world: int) -> None:
     """The gradients that this worker's parameters get on the first step's data, and their norm, to its own file."""
-    engine = Engine(preset("tiny"), optimization(job), job["experts"], SEQUENCES // world, training_loss)
-    for number, batch in enumerate(passes(whole_batch(1), rank, world, 1)):
+    context = job.get("context", 1)
+    sizes = (job["experts"], SEQUENCES * context // world)
+    engine = Engine(preset("tiny"), optimization(job), *sizes, training_loss, context_parallel_size=context)
+    for number, batch in enumerate(passes(whole_batch(1), rank, world, 1, context)):
         if number:
             engine.end_micro_batch()
-        loss, _ = engine.forward(batch, whole_scale(), optimization(job))
+        loss, _ = engine.forward(batch, whole_scale(), optimization(job), engine.context)
         engine.backward(loss)
     found = {"norm": torch.tensor(engine.gradient_norm())}
     for name, parameter in engine.model.named_parameters():
@@ -186,10 +193,14 @@ def whole_scale() -> Scale:
     return Scale(float((batch.targets >= 0).sum()), float((batch.segments >= 0).sum()), load)
 
 
-def passes(whole: Batch, rank: int, world: int, micro: int) -> list[Batch]:
-    """This worker's part of a step's batch, in passes of `micro` sequences."""
-    share = slice(rank * SEQUENCES // world, (rank + 1) * SEQUENCES // world)
-    columns = [part[share].split(micro) for part in whole[:4]]
+def passes(whole: Batch, rank: int, world: int, micro: int, context: int = 1) -> list[Batch]:
+    """This worker's part of a step's batch, in passes of `micro` sequences, or of its part of these if `context`
+    neighbours share them: of 2 `context` chunks one from the front and one from the back."""
+    group, groups = rank // context, world // context
+    share = slice(group * SEQUENCES // groups, (group + 1) * SEQUENCES // groups)
+    chunks = torch.arange(LENGTH).chunk(2 * context)
+    own = torch.cat([chunks[rank % context], chunks[-1 - rank % context]])
+    columns = [part[share][:, own].split(micro) for part in whole[:4]]
     return [Batch(*parts) for parts in zip(*columns, whole.corpora[:, share].split(micro, dim=1), strict=True)]
 
 

@@ -28,6 +28,7 @@ from tests.pipelines.fit.wrong import (
 
 ABF = ("phases.2.sequence_length=128", 'phases.2.rope={kind="abf", theta=50000.0}')
 YARN = ("phases.2.sequence_length=128", 'phases.2.rope={kind="yarn", factor=2.0}')
+LATER = "{from_step=2, train.beta1=0.5}"
 FINETUNE = 'finetune=[{name="tuned", from="one", epochs={notes=1.0}, peak_lr=0.001}]'
 RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
     schema.RunRecipe: (
@@ -46,13 +47,9 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             "amendments": (
                 "3",
                 Wrong("[3]", shown="amendments.1"),
-                Wrong(
-                    "[{from_step=2, train.peak_lr=0.1}, {from_step=2, train.beta1=0.5}]",
-                    shown="amendments.2.from_step = 2",
-                ),
-                Wrong(
-                    "[{from_step=3, train.peak_lr=0.1}, {from_step=2, train.beta1=0.5}]",
-                    shown="amendments.2.from_step = 2",
+                *(
+                    Wrong(f"[{{from_step={step}, train.peak_lr=0.1}}, {LATER}]", shown="amendments.2.from_step = 2")
+                    for step in (2, 3)
                 ),
                 # In the second phase six steps of 256 tokens are 1.5 of 1024.
                 Wrong(
@@ -190,9 +187,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
             "rope": (
                 "3",
                 Wrong("{}", shown="phases.1.rope.kind: missing"),
-                Wrong(
-                    '{kind="abf", theta=50000.0}', shown="phases.1.rope = 'abf': the phase has sequences of 64 tokens"
-                ),
+                Wrong('{kind="abf", theta=50000.0}', shown="phases.1.rope = 'abf': the phase has sequences of 64 tok"),
                 Wrong('{kind="abf"}', shown="phases.1.rope.kind = 'abf' without theta"),
                 Wrong(
                     '{kind="yarn", factor=2.0, theta=1e6}', shown="phases.1.rope.theta = 1000000.0 with kind = 'yarn'"
@@ -287,14 +282,23 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 Wrong("[1]", shown="train.num_workers"),
             ),
             "expert_parallel_size": (*POSITIVE, "2"),
+            "context_parallel_size": (
+                *POSITIVE,
+                Wrong("2", shown="train.context_parallel_size = 2 does not divide train.num_workers = 1"),
+                Wrong(
+                    "3", ("train.num_workers=3",), "train.context_parallel_size = 3: sequences are cut into 6 chunks"
+                ),
+                Wrong(
+                    "2", ("train.num_workers=12",), "train.global_batch_sequences = 4 is not a multiple of micro_bat"
+                ),
+                Wrong(
+                    "2", ("train.num_workers=2", "train.capacity_factor=1.5"), "train.context_parallel_size = 2 with"
+                ),
+            ),
             **dict.fromkeys(("optimizer", "schedule", "activation_checkpointing"), CHOICE),
             **dict.fromkeys(
                 [
-                    "peak_lr",
-                    "gradient_clip",
-                    "cpus_per_worker",
-                    "peak_tflops",
-                    "price_per_worker_hour",
+                    *("peak_lr", "gradient_clip", "cpus_per_worker", "peak_tflops", "price_per_worker_hour"),
                 ],
                 POSITIVE_FLOAT,
             ),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from arctic_model.checkpoint.reading import Checkpoint
@@ -31,10 +32,10 @@ def longer(inputs: dict[str, Artifact], home: Path) -> dict[str, Artifact]:
     return inputs | {f"tokens:{corpus}": artifact(home / f"{corpus}-long") for corpus in ("code", "web")}
 
 
-def trained(workshop: Workshop, rope: dict[str, Any], stopped_at: int | None = None) -> Path:
+def trained(workshop: Workshop, rope: dict[str, Any], stopped_at: int | None = None, **layout: Any) -> Path:
     first, _ = workshop.run("short", workshop.inputs(1), workshop.stage(1))
     inputs = longer(workshop.inputs(2, previous=first), workshop.home)
-    stage = workshop.stage(2, model=rope)
+    stage = workshop.stage(2, model=rope, **layout)
     if stopped_at:
         with interrupted_before(stopped_at):
             workshop.run("long", inputs, stage)
@@ -55,3 +56,13 @@ def test_a_kill_within_the_long_phase_gives_the_same_bytes(workshops: Callable[[
         for out in (expected, found)
     ]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+def test_workers_that_share_the_longer_sequences_train_what_one_trains(workshops: Callable[[str], Workshop]) -> None:
+    shared = {"num_workers": 2, "context_parallel_size": 2, "cpus_per_worker": 0.5}
+    losses = []
+    for name, layout in (("one", {}), ("two", shared)):
+        out = trained(workshops(name), ROPE["yarn"], **layout)
+        losses.append(pq.read_table(out / "history.parquet")["loss"].to_pylist())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)

@@ -3,12 +3,13 @@ or read twice when corpora come and go between phases."""
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from arctic_model.presets import preset
 from arctic_model.training.optimization.schedule import Schedule
@@ -19,6 +20,7 @@ from pipelines.artifacts.tokenization.tokens import PIECES, TokensIndex, write_t
 from pipelines.train.data import PhaseBatches, Prefetched
 from pipelines.train.job import CheckpointPolicy, Segment, TrainJob, WorkerGroup
 
+COLUMNS = ("ids", "positions", "segments", "targets")
 LENGTH, BATCH, CODES = 8, 8, {"code": 1000, "sql": 2000, "web": 3000}
 
 
@@ -98,6 +100,22 @@ def test_the_next_thousand_global_batches_are_those_of_one_worker(long_phase: Tr
     workers = [PhaseBatches(long_phase, rank, world) for rank in range(world)]
     for step in range(after_kill + 1, after_kill + 1001):
         assert [ids for worker in workers for ids in first_ids(worker(step))] == first_ids(alone(step))
+
+
+@pytest.mark.parametrize(("world", "size"), [(2, 2), (4, 2), (4, 4)])
+def test_workers_that_share_sequences_read_them_once(long_phase: TrainJob, world: int, size: int) -> None:
+    """Each has the same sequences as its neighbours and tokens of its own, as many from the front as from the back."""
+    shared = replace(long_phase, group=replace(long_phase.group, context_parallel_size=size))
+    alone = PhaseBatches(long_phase, 0, 1)(501)
+    read = [PhaseBatches(shared, rank, world)(501) for rank in range(world)]
+    for number in range(BATCH):
+        group, row = divmod(number, BATCH * size // world)
+        parts = [passes[row] for passes in read[group * size : (group + 1) * size]]
+        halves = [[half for part in parts for half in [getattr(part, name).chunk(2, dim=1)]] for name in COLUMNS]
+        for name, pairs in zip(COLUMNS, halves, strict=True):
+            whole = torch.cat([first for first, _ in pairs] + [second for _, second in reversed(pairs)], dim=1)
+            assert torch.equal(whole, getattr(alone[number], name))
+        assert all(torch.equal(part.corpora, alone[number].corpora) for part in parts)
 
 
 @pytest.mark.parametrize("world", [1, 2, 4, 8])

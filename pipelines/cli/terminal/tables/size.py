@@ -48,12 +48,15 @@ def _heading(size: SizeEstimate) -> str:
     count = count_parameters(size.sizing.config)
     policy = parallel.activation_checkpointing
     checkpointing = "" if policy == "none" else f", {policy} checkpointing"
+    shared = parallel.context_parallel_size
+    context, readers = (f", context-parallel over {shared}", f"groups of {shared} GPUs") if shared > 1 else ("", "GPUs")
     return (
         f"{size.sizing.name}: {count.total:,} parameters, {count.active:,} active\n"
-        f"{parallel.num_workers:,} x {size.gpu_name}, expert-parallel over {parallel.expert_parallel_size}, ZeRO-"
-        f"{parallel.zero_stage}, {parallel.dtype}, {parallel.optimizer}{checkpointing}\n"
-        f"a step: {parallel.tokens_per_step:,} tokens = {parallel.num_workers:,} GPUs x {parallel.num_micro_batches:,} "
-        f"passes x {parallel.micro_batch_sequences:,} sequences x {parallel.sequence_length:,}\n"
+        f"{parallel.num_workers:,} x {size.gpu_name}, expert-parallel over {parallel.expert_parallel_size}{context}, "
+        f"ZeRO-{parallel.zero_stage}, {parallel.dtype}, {parallel.optimizer}{checkpointing}\n"
+        f"a step: {parallel.tokens_per_step:,} tokens = {parallel.num_workers // shared:,} {readers} x "
+        f"{parallel.num_micro_batches:,} passes x {parallel.micro_batch_sequences:,} sequences x "
+        f"{parallel.sequence_length:,}\n"
     )
 
 

@@ -35,25 +35,26 @@ def when_checkpointed(folder: Path, act: Callable[[], None]) -> threading.Thread
     return thread
 
 
-def test_local_processes_continue_after_a_kill(workshops: Callable) -> None:
+@pytest.mark.parametrize("shared", [{}, {"context_parallel_size": 2}], ids=["own sequences", "shared sequences"])
+def test_local_processes_continue_after_a_kill(workshops: Callable, shared: dict[str, int]) -> None:
     import multiprocessing
 
     calm, killed = workshops("calm"), workshops("killed")
-    expected, _ = calm.run("phase", calm.inputs(1, steps=STEPS), calm.stage(**PAIR))
+    expected, _ = calm.run("phase", calm.inputs(1, steps=STEPS), calm.stage(**PAIR, **shared))
 
     def kill() -> None:
         os.kill(multiprocessing.active_children()[-1].pid, signal.SIGKILL)
 
     thread = when_checkpointed(killed.home / "phase-state", kill)
     with pytest.raises(Exception, match="SIGKILL|Connection closed"):
-        killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR))
+        killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR, **shared))
     thread.join()
     # Steps are reported while they are trained, so some of the lost ones may be, and the next attempt reports all.
     told = [step for step, _ in killed.points()]
     assert told == list(range(1, len(told) + 1))
     assert len(told) <= STEPS
     killed.events.clear()
-    found, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR))
+    found, _ = killed.run("phase", killed.inputs(1, steps=STEPS), killed.stage(**PAIR, **shared))
     assert digests(found) == digests(expected)
     assert [step for step, _ in killed.points()] == list(range(1, STEPS + 1))
 
