@@ -33,12 +33,16 @@ class ArcticDecoder:
 
     def new_cache(self, num_slots: int, capacity: int) -> Slots:
         """See `LanguageModel`."""
+        self._prepare(num_slots)
         config, weight = self._model.config, self._model.lm_head.weight
-        if num_slots > 1 and self._alone and not self._together:
-            self._together = CpuPass(self._model, packed=True)
         shape = num_slots, config.num_kv_heads, capacity, config.head_dim
         room = [zeros(shape, weight.dtype, weight.device) for _ in range(2 * config.num_layers)]
         return Slots([LayerCache(*pair) for pair in zip(room[::2], room[1::2], strict=True)])
+
+    def _prepare(self, num_slots: int) -> None:
+        """Lay weights out for passes over several sequences."""
+        if num_slots > 1 and self._alone and not self._together:
+            self._together = CpuPass(self._model, packed=True)
 
     def logits(
         self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: SlotView | None = None

@@ -74,7 +74,7 @@ class Engine:
         self._model = model
         self._decode = decode
         self._end_ids = end_ids
-        self._max_batch = max_batch if model.sees_masks else 1
+        self._max_batch = max_batch if model.sees_masks or model.streams else 1
         self._cache = PrefixCache(model, self.capacity, self._max_batch)
         self._waiting: deque[Completion] = deque()
         # By slot. The first answers grow; the prompts of the others are not read yet.
@@ -202,7 +202,7 @@ class Engine:
         lengths = [each.length - 1 for each in self._running[: self._num_growing]]
         ids = torch.tensor([[each.ids[-1]] for each in growing], device=device)
         positions = torch.tensor(lengths, device=device)[:, None]
-        mask = no_mask(device)
+        mask = no_mask(device, len(growing))
         if not self._model.streams:
             mask = added_mask(torch.arange(max(lengths) + 1, device=device) <= positions)[:, None, None]
         view = self._cache.row(0, lengths[0]) if len(lengths) == 1 else self._cache.rows(lengths)

@@ -91,9 +91,9 @@ def added_mask(visible: Tensor) -> Tensor:
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
-def no_mask(device: torch.device) -> Float[Tensor, "1 1 1 0"]:
+def no_mask(device: torch.device, batch: int = 1) -> Float[Tensor, "B 1 1 0"]:
     """The mask of a model that `streams`."""
-    return torch.empty(1, 1, 1, 0, device=device)
+    return torch.empty(batch, 1, 1, 0, device=device)
 
 
 def packed_mask(parts: Sequence[Part], device: torch.device) -> Float[Tensor, "1 1 T S"]:

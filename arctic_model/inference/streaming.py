@@ -17,7 +17,7 @@ from arctic_model.inference.language_model import no_mask
 from arctic_model.inference.sampling import GenerationError
 from arctic_model.layers.attention import LayerCache
 from arctic_model.layers.rotary import Rotation
-from arctic_model.layers.stream_cache import StreamCache, stream_table
+from arctic_model.layers.stream_cache import StreamCache, StreamRows, stream_table
 
 BLOCK = 128
 """Tokens of a text that one pass reads."""
@@ -83,6 +83,7 @@ class StreamDecoder(ArcticDecoder):
 
     def new_cache(self, num_slots: int, capacity: int) -> "StreamSlots":  # noqa: ARG002 - sequences have no end
         """See `LanguageModel`."""
+        self._prepare(num_slots)
         config, weight = self._model.config, self._model.lm_head.weight
         shape = num_slots, config.num_kv_heads, self.window.size, config.head_dim
         room = [zeros(shape, weight.dtype, weight.device) for _ in range(2 * config.num_layers)]
@@ -114,6 +115,13 @@ class StreamSlots(Slots):
     def row(self, slot: int, length: int) -> SlotView:
         """See `SlotCache`."""
         return SlotView([self._stream(layer, slot, length) for layer in self._layers], length, 1)
+
+    def rows(self, lengths: list[int]) -> SlotView:
+        """See `SlotCache`."""
+        options = {"sinks": self._options["sinks"], "table": self._options["table"]}
+        options["lengths"] = torch.tensor(lengths, device=self._layers[0].keys.device)
+        longest = max(lengths)
+        return self._view([StreamRows(layer.keys, layer.values, longest, **options) for layer in self._layers])
 
     def _stream(self, layer: LayerCache, slot: int, length: int) -> StreamCache:
         part = slice(slot, slot + 1)

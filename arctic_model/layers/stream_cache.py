@@ -61,7 +61,8 @@ class StreamCache(LayerCache):
     def _attend_newest(self, query: Float[Tensor, "1 1 H C"]) -> Float[Tensor, "1 1 H C"]:
         """All keys at their positions in the cache, as in the paper."""
         count = min(self.length, self.size)
-        keys = rotate(self.keys[:, :, :count].transpose(1, 2), _rows(self.table, self._places(count)))
+        places = _places(torch.tensor([self.length], device=self.keys.device), count, self.sinks, self.window)
+        keys = rotate(self.keys[:, :, :count].transpose(1, 2), _rows(self.table, places))
         query = rotate(query, Rotation(*(part[:, count - 1 : count] for part in self.table)))
         values = self.values[:, :, :count]
         mixed = F.scaled_dot_product_attention(query.transpose(1, 2), keys.transpose(1, 2), values, enable_gqa=True)
@@ -122,15 +123,44 @@ class StreamCache(LayerCache):
 
     def _slots(self, tokens: Int[Tensor, " S"]) -> Int[Tensor, " S"]:
         """Slots of tokens in memory."""
-        return torch.where(tokens < self.sinks, tokens, self.sinks + (tokens - self.sinks) % self.window)
+        return _slots_of(tokens, self.sinks, self.window)
 
-    def _places(self, count: int) -> Int[Tensor, " S"]:
-        """Positions within the cache of the first `count` slots."""
-        slots = torch.arange(count, device=self.keys.device)
-        if self.length <= self.size:
-            return slots
-        oldest = (self.length - self.sinks) % self.window
-        return torch.where(slots < self.sinks, slots, self.sinks + (slots - self.sinks - oldest) % self.window)
+
+@dataclass
+class StreamRows(LayerCache):
+    """One layer of B sequences that read one token each: the first B of `keys` and `values` [slots, G, sinks + window,
+    C], laid out as in a StreamCache. `lengths` [B] count the tokens that each read so far, `length` is the largest."""
+
+    rotates: ClassVar[bool] = True
+    sinks: int = field(kw_only=True)
+    table: Rotation = field(kw_only=True)
+    lengths: Tensor = field(kw_only=True)
+
+    def attend(
+        self,
+        queries: Float[Tensor, "B 1 H C"],
+        keys: Float[Tensor, "B 1 G C"],
+        values: Float[Tensor, "B 1 G C"],
+        mask: Mask | None = None,  # noqa: ARG002 - the windows are the mask
+    ) -> Float[Tensor, "B 1 H C"]:
+        """Add the new tokens, whose heads are not rotated, and mix the values that each sees, as a StreamCache does for
+        one token."""
+        size, rows = self.keys.shape[2], torch.arange(len(queries), device=queries.device)
+        slots = _slots_of(self.lengths, self.sinks, size - self.sinks)
+        self.keys[rows, :, slots], self.values[rows, :, slots] = keys[:, 0], values[:, 0]
+        lengths = self.lengths + 1
+        held = lengths.clamp(max=size)
+        count = int(held.max())
+        places = _places(lengths, count, self.sinks, size - self.sinks)
+        turned = rotate(self.keys[: len(rows), :, :count].transpose(1, 2), _rows(self.table, places))
+        mixed = F.scaled_dot_product_attention(
+            rotate(queries, _rows(self.table, held[:, None] - 1)).transpose(1, 2),
+            turned.transpose(1, 2),
+            self.values[: len(rows), :, :count],
+            attn_mask=(torch.arange(count, device=queries.device) < held[:, None])[:, None, None],
+            enable_gqa=True,
+        )
+        return mixed.transpose(1, 2)
 
 
 def stream_table(rope: Rope, size: int, dtype: torch.dtype, device: torch.device) -> Rotation:
@@ -138,5 +168,17 @@ def stream_table(rope: Rope, size: int, dtype: torch.dtype, device: torch.device
     return rotation(torch.arange(size, device=device)[None], rope, dtype)
 
 
-def _rows(table: Rotation, positions: Int[Tensor, " S"]) -> Rotation:
-    return Rotation(*(part.index_select(1, positions) for part in table))
+def _slots_of(tokens: Int[Tensor, " S"], sinks: int, window: int) -> Int[Tensor, " S"]:
+    """Where the tokens of these numbers lie in memory."""
+    return torch.where(tokens < sinks, tokens, sinks + (tokens - sinks) % window)
+
+
+def _places(lengths: Int[Tensor, " B"], count: int, sinks: int, window: int) -> Int[Tensor, "B S"]:
+    """Positions within caches, which read so many tokens, of what lies in their first `count` slots."""
+    slots, read = torch.arange(count, device=lengths.device), lengths[:, None]
+    in_ring = sinks + (slots - read) % window
+    return torch.where((slots < sinks) | (read <= sinks + window), slots, in_ring)
+
+
+def _rows(table: Rotation, positions: Int[Tensor, "B S"]) -> Rotation:
+    return Rotation(*(part[0][positions] for part in table))

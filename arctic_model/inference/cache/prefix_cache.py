@@ -77,11 +77,13 @@ class PrefixCache:
         return shared[best]
 
     def read(self, pieces: Sequence["Piece"]) -> list[Float[Tensor, "n V"]]:
-        """Read pieces of different sequences in one pass.
+        """Read pieces of different sequences in one pass, those of endless ones in a pass each.
 
         Returns:
             For each piece, the logits that it asks for.
         """
+        if self._model.streams and len(pieces) > 1:
+            return [logits for piece in pieces for logits in self.read([piece])]
         device = self._model.device
         parts = [piece.part for piece in pieces]
         ids = torch.from_numpy(np.concatenate([piece.prompt[part.start : part.end] for piece, part in _zip(pieces)]))
@@ -115,7 +117,7 @@ class PrefixCache:
         self, slot: int, prompt: np.ndarray, start: int, num_shared: int, *, with_logits: bool = False
     ) -> "Piece":
         """The next part to read of a prompt whose first `num_shared` ids, whole blocks, are its prefix: one block of
-        that, or several on a GPU; else the rest, with the logits after its last id.
+        that, or several on a GPU, and so of an endless prompt; else the rest, with the logits after its last id.
 
         Args:
             slot: that holds the prompt.
@@ -123,8 +125,10 @@ class PrefixCache:
             with_logits: whether logits behind all ids are asked for.
         """
         is_shared = start < num_shared
-        end = min(start + self._chunk, num_shared) if is_shared else len(prompt)
-        asked = 0 if with_logits else end - start - (not is_shared)
+        end = num_shared if is_shared else len(prompt)
+        if is_shared or self._model.streams:
+            end = min(start + self._chunk, end)
+        asked = 0 if with_logits else end - start - (end == len(prompt))
         return Piece(prompt, Part(slot, start, end), is_shared, asked)
 
     def held(self, slot: int) -> int:

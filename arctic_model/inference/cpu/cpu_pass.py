@@ -20,7 +20,7 @@ from arctic_model.layers.embedding import TiedHead
 from arctic_model.layers.feed_forward import DenseMLP
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
-from arctic_model.layers.stream_cache import StreamCache
+from arctic_model.layers.stream_cache import StreamCache, StreamRows
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.replicated_moe import Mixture, agreed, share
 
@@ -138,8 +138,9 @@ class _CpuAttention:
     def __call__(self, x: Float[Tensor, "N D"], turn: _Turn, mask: Tensor, cache: LayerCache) -> Float[Tensor, "N D"]:
         queries, keys, values = (part.unflatten(1, (-1, self._attention.head_dim)) for part in self._qkv(x))
         queries, keys = self._normed(self._attention.q_norm, queries), self._normed(self._attention.k_norm, keys)
-        if isinstance(cache, StreamCache):
-            [output] = self._output(cache.attend(queries[None], keys[None], values[None])[0].flatten(1))
+        if isinstance(cache, StreamCache | StreamRows):
+            heads = (part.unflatten(0, turn.shape) for part in (queries, keys, values))
+            [output] = self._output(cache.attend(*heads).flatten(0, 1).flatten(1))
             return output
         queries, keys = turn(queries), turn(keys)
         num_rows, num_groups, _ = keys.shape

@@ -147,10 +147,55 @@ def test_the_engine_writes_without_end_in_constant_memory(model: ArcticModel) ->
     assert sizes == {2 * WINDOW.size * 8}
 
 
-def test_one_stream_after_the_other_is_what_each_is_alone(model: ArcticModel) -> None:
-    prompts = [random_ids(count, count).tolist() for count in (3, 90, 150)]
-    requests = [Request(prompt, 60 - number) for number, prompt in enumerate(prompts)]
-    together = Engine(StreamDecoder(model, WINDOW), max_batch=3).run(requests)
+@pytest.mark.parametrize("max_batch", [2, 4])
+def test_streams_side_by_side_are_what_each_is_alone(model: ArcticModel, max_batch: int) -> None:
+    """Some fit into the window, some leave it while they grow, and each ends at another step."""
+    prompts = [random_ids(count, count).tolist() for count in (3, 20, 28, 90, 150, 300)]
+    requests = [Request(prompt, 60 - 7 * number) for number, prompt in enumerate(prompts)]
+    together = Engine(StreamDecoder(model, WINDOW), max_batch=max_batch).run(requests)
     for request, completion in zip(requests, together, strict=True):
         (alone,) = Engine(StreamDecoder(model, WINDOW)).run([request])
         assert completion.ids == alone.ids
+
+
+@pytest.mark.parametrize("window", [WINDOW, StreamWindow(16, 0), StreamWindow(1, 4)])
+def test_rows_of_several_streams_have_the_states_of_each_alone(window: StreamWindow) -> None:
+    config = preset("tiny", {"num_layers": 3, "init_std": 0.2, "num_experts": 0})
+    model = ArcticModel(config, seed=0).double().eval()
+    slots = StreamDecoder(model, window).new_cache(6, 0)
+    lengths = [0, 5, 90]
+    for row, length in enumerate(lengths):
+        for slot in (row, row + 3):
+            if length:
+                at(model, slots, slot, 0, random_ids(length, row), length)
+    for step in range(60):
+        ids = random_ids(3, step)
+        nothing = torch.empty(0, dtype=torch.float64)
+        with torch.no_grad():
+            view = slots.rows([length + step for length in lengths])
+            together = model.hidden_states(ids[:, None], caches=view.layers, mask=nothing).hidden[:, 0]
+        for row, length in enumerate(lengths):
+            alone = at(model, slots, row + 3, length + step, ids[row : row + 1], 1)
+            torch.testing.assert_close(together[row : row + 1], alone, atol=1e-12, rtol=0)
+
+
+def test_streams_side_by_side_at_position_2_to_the_40_have_the_bits_of_2_to_the_10(model: ArcticModel) -> None:
+    slots = StreamDecoder(model, StreamWindow(32, 4)).new_cache(4, 0)
+    found = []
+    for lengths in ([2**10, 5], [2**40, 5]):
+        for tensor in slots.tensors():
+            tensor[:2] = torch.randn(2, *tensor.shape[1:], generator=torch.Generator().manual_seed(2))
+        nothing = torch.empty(0)
+        with torch.no_grad():
+            view = slots.rows(lengths)
+            found.append(model.hidden_states(random_ids(2)[:, None], caches=view.layers, mask=nothing).hidden)
+    assert torch.equal(*found)
+
+
+def test_a_long_prompt_of_a_stream_holds_up_no_other(model: ArcticModel) -> None:
+    """It is read a block a step, while the answer before it grows."""
+    engine = Engine(StreamDecoder(model, WINDOW), max_batch=2)
+    short, long = engine.add(Request([1, 2, 3], 20)), engine.add(Request(random_ids(1280).tolist(), 1))
+    while long.finish is None:
+        engine.step()
+    assert len(short.ids) >= 9

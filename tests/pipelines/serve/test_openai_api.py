@@ -231,6 +231,36 @@ def test_a_shared_beginning_is_read_once(client: Any) -> None:
     assert usages[1].prompt_tokens_details.cached_tokens == 256
 
 
+def test_texts_without_end_are_written_side_by_side(checkpoint: Path) -> None:
+    """Each as by an engine that writes it alone; the first is longer than the positions of the model."""
+    from arctic_model import StreamWindow
+    from pipelines.serve.options import ServeOptions
+
+    texts, counts = ["Row 1", "SELECT x", "naive cafe. " * 30], [POSITIONS + 8, 40, 40]
+    model = load_model(ModelSource(checkpoint), StreamWindow(24))
+    expected = []
+    for text, count in zip(texts, counts, strict=True):
+        request = WritingOptions(count).request(encode_text(model.codec, text), 10 * POSITIONS)
+        expected.append(new_engine(model).run([request])[0].text.text())
+    served = Served(ServeOptions(str(checkpoint), NAME, max_batch=3, stream_window=24))
+    found: dict[int, str] = {}
+
+    def ask(number: int) -> None:
+        body = {"model": NAME, "prompt": texts[number], "max_tokens": counts[number], "temperature": 0}
+        reply = requests.post(f"{served.url}/completions", json=body, timeout=120).json()
+        found[number] = reply["choices"][0]["text"]
+
+    try:
+        clients = [threading.Thread(target=ask, args=[number]) for number in range(3)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+    finally:
+        served.close()
+    assert [found[number] for number in range(3)] == expected
+
+
 def test_a_checkpoint_that_is_replaced_changes_nothing_until_a_restart(tmp_path: Path) -> None:
     import shutil
 
