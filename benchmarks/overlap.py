@@ -30,8 +30,8 @@ from harness import arguments, machine, report
 from torch import Tensor
 
 from arctic_model.config import ArcticConfig
+from arctic_model.kernels.comm_stream import OverlapStatistics, overlap_statistics
 from arctic_model.model import ArcticModel
-from arctic_model.moe.comm_stream import OverlapStatistics, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 
 DELAYS_MS = (0, 10, 20, 30)

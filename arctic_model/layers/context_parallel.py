@@ -21,8 +21,8 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from arctic_model.kernels.comm_stream import CommStream
 from arctic_model.layers.document_mask import Documents, document_bias, documents, needs_bias, takes_documents
-from arctic_model.moe.comm_stream import CommStream
 
 
 @dataclass(frozen=True)

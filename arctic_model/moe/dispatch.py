@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from arctic_model.kernels.comm_stream import CommStream, CpuHandle, CudaHandle
 from arctic_model.kernels.operators import rows_of_assignments, weighted_sum, weighted_sum_backward
 from arctic_model.kernels.row_groups import arrange, lay_out
 from arctic_model.kernels.rows import ends_of, rearrange
 from arctic_model.layers.recomputation import recomputed
-from arctic_model.moe.comm_stream import CommStream, CpuHandle, CudaHandle
 from arctic_model.sizing.parallel import require_divided_experts
 
 

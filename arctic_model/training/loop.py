@@ -17,8 +17,8 @@ from torch import Tensor
 
 from arctic_errors import ArcticError
 from arctic_model.checkpoint.reading import RECENT_LOSSES, TrainingState
+from arctic_model.kernels.comm_stream import collective_timeout
 from arctic_model.moe.balance import RouterSums, imbalance, router_figures
-from arctic_model.moe.comm_stream import collective_timeout
 from arctic_model.sizing.flops import training_flops_per_token
 from arctic_model.training.engine import Engine
 from arctic_model.training.history import OpenRecord, Record

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from arctic_model.kernels.comm_stream import CpuHandle, CudaHandle, overlap_statistics
 from arctic_model.layers.context_parallel import ContextGroup
-from arctic_model.moe.comm_stream import CpuHandle, CudaHandle, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.training.history import OpenRecord
 

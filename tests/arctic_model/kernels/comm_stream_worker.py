@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from arctic_model.kernels.comm_stream import TransferTiming, collective_timeout, overlap_statistics
 from arctic_model.model import ArcticModel
-from arctic_model.moe.comm_stream import TransferTiming, collective_timeout, overlap_statistics
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.presets import preset
 
