@@ -1,6 +1,5 @@
-"""A model behind OpenAI's protocol that rates notes by their number: `python tests/docs/model_server.py PORT`."""
+"""A model behind OpenAI's protocol that rates texts: `python tests/docs/model_server.py PORT`."""
 
-import re
 import signal
 import sys
 from typing import Any
@@ -9,12 +8,9 @@ from tests.kit.servers.chat_server import chat_server
 
 
 def rate(fields: dict[str, Any]) -> tuple[str, str]:
-    """Odd numbers are textbooks."""
-    (number,) = re.findall(r"Note (\d+) ", fields["messages"][-1]["content"])
-    return (
-        f'{{"score": {5 * (int(number) % 2)}, "topic": "science", "question": "What does note {number} say?"}}',
-        "stop",
-    )
+    """Texts about rivers are textbooks."""
+    score = 5 if "river" in fields["messages"][-1]["content"] else 0
+    return json.dumps({"score": score, "topic": "science", "question": "Why did the water rise?"}), "stop"
 
 
 if __name__ == "__main__":
