@@ -23,8 +23,9 @@ from harness import arguments, interleave, machine, one_core, report
 from pipelines.source.web.charsets import decode
 from pipelines.source.web.extraction.extract import extract
 from pipelines.source.web.warc.responses import Response, read_responses
+from tests.kit.real_data import REAL_DATA
 
-WEB = Path(__file__).parents[1] / ".." / "shared" / "data" / "web"
+WEB = REAL_DATA / "web"
 QUICK_PAGES = 6
 """Every sixth page with `--quick`."""
 GOAL = "F1 within 0.01 of trafilatura at >= 4 times its speed"

@@ -26,8 +26,9 @@ from harness import interleave, machine, one_core, report
 
 from pipelines.source.web.charsets import decode
 from pipelines.source.web.extraction.extract import extract
+from tests.kit.real_data import REAL_DATA
 
-WCXB = Path(__file__).parents[1] / ".." / "shared" / "data" / "wcxb"
+WCXB = REAL_DATA / "wcxb"
 QUICK_PAGES = 6
 """Every sixth page with `--quick`."""
 LOW = 0.2

@@ -26,9 +26,10 @@ from pipelines import filter as filter_
 from pipelines import score, source
 from pipelines.artifacts.documents import shard_paths
 from pipelines.score.from_recipe import load_scorer
+from tests.kit.real_data import REAL_DATA
 
 REPOSITORY = Path(__file__).parents[1]
-WEB = REPOSITORY / ".." / "shared" / "data" / "web"
+WEB = REAL_DATA / "web"
 RECIPE = REPOSITORY / "data_recipes" / "corpora" / "web.toml"
 GOAL = (
     "HTML to filtered text at 20 MB/s where resiliparse alone gives 57: >= 0.35 of its speed; "

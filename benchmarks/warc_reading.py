@@ -17,8 +17,9 @@ from harness import Timing, arguments, interleave, machine, one_core, report
 
 from pipelines.source.web.warc.records import Record, cut_records
 from pipelines.source.web.warc.responses import read_responses
+from tests.kit.real_data import REAL_DATA
 
-PAGES = Path(__file__).parents[1] / ".." / "shared" / "data" / "web"
+PAGES = REAL_DATA / "web"
 LIMIT = 2**24
 GOAL = "gzip by record at 150 raw MB/s per core or more"
 

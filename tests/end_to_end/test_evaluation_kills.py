@@ -24,13 +24,14 @@ from pipelines.artifacts.evaluation import DIFFERENCES, SAMPLES_FILE, SCORES
 from pipelines.artifacts.tokenization.tokenizer import TOKENIZER_FILE, write_config
 from pipelines.tokenize.vocabulary import END, train_tokenizer
 from tests.kit.optional import needs
+from tests.kit.real_data import REAL_DATA
 
 pytestmark = [
     pytest.mark.slow,
     needs("lm_eval", reason="lm-evaluation-harness asks the questions of this test: pip install lm_eval"),
 ]
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "eval"
+REAL = REAL_DATA / "eval"
 NUM_ITEMS = 40
 """Of each task; of articles so long that they make several batches."""
 ARTICLE = "The {n}th pupil of the school by the sea took the early train to town, as on every other day of term. "

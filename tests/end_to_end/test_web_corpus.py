@@ -17,9 +17,10 @@ from infra.plan import plan
 from infra.runner import run_inline
 from infra.store import Store
 from pipelines.graph import Graph, corpus_graph
+from tests.kit.real_data import REAL_DATA
 
 REPOSITORY = Path(__file__).parents[2]
-WEB = REPOSITORY / ".." / "shared" / "data" / "web"
+WEB = REAL_DATA / "web"
 FILE = "pages-00000.warc.gz"
 
 pytestmark = pytest.mark.skipif(

@@ -2,12 +2,12 @@
 
 import json
 import random
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from pipelines.dedup.deduplicate import deduplicate
+from tests.kit.real_data import REAL_CASES
 
 LETTERS = {
     "Han": [*range(0x4E00, 0x5000)],
@@ -16,7 +16,7 @@ LETTERS = {
     "Khmer": [*range(0x1780, 0x17A3), *range(0x17B6, 0x17C9)],
     "Burmese": [*range(0x1000, 0x1021), *range(0x102B, 0x1039)],
 }
-CASES = Path(__file__).parents[3] / ".." / "shared" / "cases" / "dedup_cjk_pairs.json"
+CASES = REAL_CASES / "dedup_cjk_pairs.json"
 
 
 def kept(*texts: str) -> list[bool]:

@@ -2,7 +2,6 @@
 
 import json
 import random
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,9 @@ from data_recipes.sections.refining import BenchmarkSection, FilterSection
 from pipelines.score.benchmark_files import read_benchmark
 from pipelines.score.contamination import MIN_ITEM_WORDS, BenchmarkIndex, build_index
 from pipelines.score.text.characters import Characters
+from tests.kit.real_data import REAL_DATA
 
-EVAL = Path(__file__).parents[3] / ".." / "shared" / "data" / "eval"
+EVAL = REAL_DATA / "eval"
 THRESHOLD = FilterSection().max_contamination
 NOUNS = [
     "river",

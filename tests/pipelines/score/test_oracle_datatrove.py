@@ -7,7 +7,6 @@ test describes the difference, and every differing decision must be of that kind
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -22,6 +21,7 @@ from pipelines.score.text.code_lines import code_lines
 from pipelines.score.text.language import Language
 from pipelines.score.text.layout import layout
 from pipelines.score.text.prose import prose_scores, without_lines
+from tests.kit.real_data import REAL_DATA
 
 datatrove = pytest.importorskip("datatrove", reason="datatrove is not installed: the oracle of these rules")
 import pyarrow.parquet as pq  # noqa: E402
@@ -38,7 +38,7 @@ from datatrove.pipeline.filters import (  # noqa: E402
 )
 from datatrove.utils.text import TERMINAL_PUNCTUATION  # noqa: E402
 
-WEB = Path(__file__).parents[3] / ".." / "shared" / "data" / "web"
+WEB = REAL_DATA / "web"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not WEB.is_dir(), reason=f"real web pages are not on this machine: {WEB}"),

@@ -1,7 +1,6 @@
 """Signals outside of the words: the language, lists of the user, opt-out signals."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,9 @@ from pipelines.score.safety.lists import UrlList, WordList
 from pipelines.score.safety.opt_out import opt_out_scores
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.language import detect
+from tests.kit.real_data import REAL_CASES
 
-SHORT = Path(__file__).parents[3] / ".." / "shared" / "cases" / "language_short.json"
+SHORT = REAL_CASES / "language_short.json"
 TEXTS = {
     "en": "In the night the river had risen, and in the morning many people stood on the bridge to look at it. " * 2,
     "de": "In der Nacht war der Fluss gestiegen, und am Morgen standen viele Menschen auf der Brücke. " * 2,

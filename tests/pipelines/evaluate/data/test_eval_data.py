@@ -16,9 +16,10 @@ from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.fetch import fetch
 from pipelines.evaluate.data.files import DataFile, checked, content_digest, data_files, read_rows
 from pipelines.evaluate.task import DataError
+from tests.kit.real_data import REAL_DATA
 from tests.kit.servers.web_server import WebServer, running_server, status
 
-REAL = Path(__file__).parents[4] / ".." / "shared" / "data" / "eval"
+REAL = REAL_DATA / "eval"
 FILE = "/some/where/abc/data/test.jsonl"
 ROWS = [{"question": "What is\u2028here?", "n": 1}, {"question": "naïve", "n": 2}]
 QUESTION = {"id": "q1", "query": "Question: Why?\nAnswer:", "choices": ["this", "that"], "gold": 1}

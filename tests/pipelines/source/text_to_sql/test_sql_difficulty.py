@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from pipelines.artifacts.questions import DIFFICULTIES
 from pipelines.source.text_to_sql.difficulty import Counts, count_components
+from tests.kit.real_data import REAL_DATA
 
-SPIDER = Path(__file__).parents[4] / ".." / "shared" / "data" / "eval" / "spider" / "dev.json"
+SPIDER = REAL_DATA / "eval" / "spider" / "dev.json"
 LIKE = 9
 """Index of LIKE among the operators of Spider's parse."""
 

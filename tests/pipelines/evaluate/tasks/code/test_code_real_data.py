@@ -7,15 +7,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from pipelines.evaluate.engine.requests import Likelihood, Text
 from pipelines.evaluate.task import Item
 from pipelines.evaluate.tasks.code.task import TASKS
+from tests.kit.real_data import REAL_DATA
 
-REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval"
+REAL = REAL_DATA / "eval"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the evaluation data is not on this machine")
 SAMPLE = {
     "humaneval_plus": ("HumanEval/31", "HumanEval/32", "HumanEval/50"),

@@ -16,10 +16,11 @@ import pytest
 from pipelines.evaluate.tasks.ifeval.checks import CHECKS
 from pipelines.evaluate.tasks.ifeval.text import ABBREVIATIONS, count_capital_words, count_sentences
 from tests.kit.optional import needs
+from tests.kit.real_data import REAL_DATA
 
 pytestmark = needs("langdetect")
 
-REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval" / "ifeval" / "input_data.jsonl"
+REAL = REAL_DATA / "eval" / "ifeval" / "input_data.jsonl"
 ENGLISH = "The old house stands on a green hill, and many people walk there in the summer"
 GERMAN = "Das alte Haus steht auf einem grünen Hügel und viele Menschen gehen im Sommer dorthin"
 RELATION = {"relation": "at least"}

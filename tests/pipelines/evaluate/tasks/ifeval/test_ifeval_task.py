@@ -11,10 +11,11 @@ from pipelines.evaluate.engine.requests import Generation, Text
 from pipelines.evaluate.task import DataError, Item
 from pipelines.evaluate.tasks.ifeval.task import IFEval, Instruction, follows, ifeval_item, readings
 from tests.kit.optional import needs
+from tests.kit.real_data import REAL_DATA
 
 pytestmark = needs("langdetect")
 
-REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval"
+REAL = REAL_DATA / "eval"
 real = pytest.mark.skipif(not (REAL / "ifeval").is_dir(), reason=f"needs IFEval under {REAL}")
 
 ROW = {

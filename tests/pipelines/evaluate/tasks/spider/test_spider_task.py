@@ -16,8 +16,9 @@ from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikeli
 from pipelines.evaluate.task import DataError, Item, Verdict
 from pipelines.evaluate.tasks.spider.prompt import create_tables, example_prompt, extract_query
 from pipelines.evaluate.tasks.spider.task import Spider, spider_item
+from tests.kit.real_data import REAL_DATA
 
-REAL = Path(__file__).parents[5] / ".." / "shared" / "data" / "eval"
+REAL = REAL_DATA / "eval"
 real = pytest.mark.skipif(not (REAL / "spider" / "dev.json").is_file(), reason=f"needs Spider under {REAL}")
 
 SCHEMA: dict[str, Any] = {

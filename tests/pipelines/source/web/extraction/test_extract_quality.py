@@ -6,15 +6,15 @@ import json
 import re
 import statistics
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from pipelines.source.web.charsets import decode
 from pipelines.source.web.extraction.extract import extract
 from pipelines.source.web.warc.responses import Response, read_responses
+from tests.kit.real_data import REAL_DATA
 
-WEB = Path(__file__).parents[5] / ".." / "shared" / "data" / "web"
+WEB = REAL_DATA / "web"
 MAX_F1_LOST = 0.015
 WCXB = WEB.parent / "wcxb"
 MIN_MEAN_F1 = 0.81

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,9 @@ from pipelines.source.web.extraction.extract import extract
 from pipelines.source.web.extraction.layout.boilerplate import RULES, keep_main_part
 from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, page_type
 from pipelines.source.web.extraction.visible import visible_page
+from tests.kit.real_data import REAL_DATA
 
-WCXB = Path(__file__).parents[5] / ".." / "shared" / "data" / "wcxb"
+WCXB = REAL_DATA / "wcxb"
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 STORY = f"<p>{SENTENCE * 4}</p>" * 5
 

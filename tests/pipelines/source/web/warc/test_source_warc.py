@@ -4,16 +4,16 @@ import gzip
 import re
 import zlib
 from itertools import accumulate
-from pathlib import Path
 
 import pytest
 import zstandard
 from fastwarc import ArchiveIterator, WarcRecordType
 
 from pipelines.source.web.warc.responses import SUFFIXES, Damage, Response, read_record, read_responses, write_responses
+from tests.kit.real_data import REAL_DATA
 
 PACKINGS = ["plain", "gzip", "zstd"]
-SHARED_PAGES = Path(__file__).parents[5] / ".." / "shared" / "data" / "web"
+SHARED_PAGES = REAL_DATA / "web"
 
 
 def starts_of(stored: list[bytes]) -> list[int]:
