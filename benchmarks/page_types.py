@@ -41,25 +41,45 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"fit all examples and write {WEIGHTS.name}")
     options = parser.parse_args()
     one_core()
+    counts, types, weights = read_examples()
+    print(machine("scikit-learn", "resiliparse"))
+    num_folds = 3 if options.quick else NUM_FOLDS
+    is_typed = weights == 1.0
+    expected = types[is_typed]
+    right = _cross_validated(counts, types, weights, num_folds)[is_typed] == expected
+    for page_type in PAGE_TYPES:
+        of_type = right[expected == page_type]
+        print(f"| {page_type} | {len(of_type)} | {of_type.mean():.2f} |")
+    if options.write:
+        WEIGHTS.write_text(fitted(counts, types, weights), encoding="utf-8")
+    accuracy = float(right.mean())
+    stated = statistics.mean(_stated(each) == page_type for each, page_type in zip(counts, expected, strict=False))
+    report("page_types", accuracy, {"stated by the page": stated}, "accuracy", accuracy / stated, GOAL)
+
+
+def read_examples() -> tuple[list[dict[str, float]], np.ndarray, np.ndarray]:
+    """Features, type and weight of each example, those of WCXB first."""
     typed = [(page.html, page.page_type) for page in read_pages(WCXB) if not page.held_out]
     examples = [*typed, *((page.html, "article") for page in read_articles(WEB))]
     counts = [_features(html) for html, _ in examples]
     types = np.array([page_type for _, page_type in examples])
     weights = np.array([1.0] * len(typed) + [ARTICLE_WEIGHT] * (len(examples) - len(typed)))
-    print(machine("scikit-learn", "resiliparse"))
-    num_folds = 3 if options.quick else NUM_FOLDS
-    expected = types[: len(typed)]
-    right = _cross_validated(counts, types, weights, num_folds)[: len(typed)] == expected
-    for page_type in PAGE_TYPES:
-        of_type = right[expected == page_type]
-        print(f"| {page_type} | {len(of_type)} | {of_type.mean():.2f} |")
-    if options.write:
-        _write(counts, types, weights)
-    accuracy = float(right.mean())
-    stated = statistics.mean(
-        _stated(each) == page_type for each, page_type in zip(counts, types[: len(typed)], strict=False)
-    )
-    report("page_types", accuracy, {"stated by the page": stated}, "accuracy", accuracy / stated, GOAL)
+    return counts, types, weights
+
+
+def fitted(counts: Sequence[Mapping[str, float]], types: np.ndarray, weights: np.ndarray) -> str:
+    """The content of WEIGHTS: the fitted model with the scaling of its features taken into its weights."""
+    model = _model().fit(_frequent(counts), types, logisticregression__sample_weight=weights)
+    vectorizer, scaler, logistic = (step for _, step in model.steps)
+    coefficients = logistic.coef_ / scaler.scale_
+    bias = logistic.intercept_ - coefficients @ scaler.mean_
+    names = vectorizer.get_feature_names_out()
+    by_name = {
+        str(name): [_short(value) for value in column] for name, column in zip(names, coefficients.T, strict=True)
+    }
+    lines = ",\n  ".join(f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(row)}" for name, row in by_name.items())
+    head = f'"types": {json.dumps(list(logistic.classes_))},\n "bias": {json.dumps([_short(value) for value in bias])}'
+    return f'{{{head},\n "weights": {{\n  {lines}\n}}}}\n'
 
 
 def _features(html: str) -> dict[str, float]:
@@ -90,21 +110,6 @@ def _cross_validated(
         model = _model().fit(frequent[train], types[train], logisticregression__sample_weight=weights[train])
         predicted[test] = model.predict(frequent[test])
     return predicted
-
-
-def _write(counts: Sequence[Mapping[str, float]], types: np.ndarray, weights: np.ndarray) -> None:
-    """The fitted model with the scaling of its features taken into its weights."""
-    model = _model().fit(_frequent(counts), types, logisticregression__sample_weight=weights)
-    vectorizer, scaler, logistic = (step for _, step in model.steps)
-    coefficients = logistic.coef_ / scaler.scale_
-    bias = logistic.intercept_ - coefficients @ scaler.mean_
-    names = vectorizer.get_feature_names_out()
-    by_name = {
-        str(name): [_short(value) for value in column] for name, column in zip(names, coefficients.T, strict=True)
-    }
-    lines = ",\n  ".join(f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(row)}" for name, row in by_name.items())
-    head = f'"types": {json.dumps(list(logistic.classes_))},\n "bias": {json.dumps([_short(value) for value in bias])}'
-    WEIGHTS.write_text(f'{{{head},\n "weights": {{\n  {lines}\n}}}}\n', encoding="utf-8")
 
 
 def _short(value: float) -> float:

@@ -23,6 +23,9 @@ from pipelines.source.protocol import FileKind, InputKind, InputSplit, QuestionK
 
 URL_READING = 2
 """Version of how a table's URLs are read: part of the key of inputs with a field for them, and of no other."""
+EXTRACTION = 2
+"""Version of how text is extracted from HTML: part of the key of HTML_KINDS, and of no other."""
+HTML_KINDS = ("warc", "common_crawl", "text_files")
 
 
 def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
@@ -123,4 +126,6 @@ def identity(item: Input) -> dict[str, Any]:
     if isinstance(item, ExtensionSection):
         return {"kind": item.kind}
     params = item.identity()
+    if item.kind in HTML_KINDS:
+        return {**params, "extraction": EXTRACTION}
     return {**params, "url_reading": URL_READING} if params.get("url_field") else params

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +12,12 @@ from pipelines.source.web.charsets import decode
 from pipelines.source.web.extraction.dom import length
 from pipelines.source.web.extraction.extract import extract
 from pipelines.source.web.extraction.layout.boilerplate import RULES, keep_main_part
-from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, page_type
+from pipelines.source.web.extraction.layout.page_type import PAGE_TYPES, WEIGHTS, page_type
 from pipelines.source.web.extraction.visible import visible_page
 from tests.kit.real_data import REAL_DATA
 
 WCXB = REAL_DATA / "wcxb"
+BENCHMARKS = Path(__file__).parents[5] / "benchmarks"
 SENTENCE = "The river rose in the night, and the people of the town went to the bridge with their lamps to see it. "
 STORY = f"<p>{SENTENCE * 4}</p>" * 5
 
@@ -98,3 +100,19 @@ def test_pages_that_no_weight_was_fitted_to_are_of_their_type():
         right[page["page_type"]] += type_of(html) == page["page_type"]
     assert right.total() >= 0.6 * len(held_out)
     assert len(right) == len(PAGE_TYPES)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WCXB.is_dir(), reason=f"no pages of seven types on this machine: {WCXB}")
+def test_the_weights_fit_the_features_as_they_are_computed_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a change of a feature, `benchmarks/page_types.py --write` fits them again."""
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from page_types import fitted, read_examples
+
+    ours, again = json.loads(WEIGHTS.read_text(encoding="utf-8")), json.loads(fitted(*read_examples()))
+    assert ours["types"] == again["types"]
+    assert ours["bias"] == pytest.approx(again["bias"], abs=0.01)
+    assert ours["weights"].keys() == again["weights"].keys()
+    for name, row in again["weights"].items():
+        assert ours["weights"][name] == pytest.approx(row, abs=0.01), name
