@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.config import ConfigError
@@ -155,14 +154,6 @@ def losses(**settings: Any) -> list[float]:
         found.append(float(loss))
     engine.close()
     return found
-
-
-@pytest.fixture
-def one_worker() -> Iterator[None]:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.mark.usefixtures("one_worker")

@@ -2,13 +2,12 @@
 
 import itertools
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import Checkpoint
@@ -33,14 +32,6 @@ PIECES = {
 }
 """Ends of the parameters' names, by part."""
 Values = dict[tuple[str, str], Tensor]
-
-
-@pytest.fixture
-def one_worker() -> Iterator[None]:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 def is_frozen(name: str, freeze: tuple[str, ...]) -> bool:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts.documents import Document
 from pipelines.evaluate.tasks.long_context import texts
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.ledgers import SUBJECTS, WORDS, LedgerNumbers, Ledgers, numbered_ledger
+from tests.kit.documents import Collected
 
 SECTION = Ledgers(num_documents=60, min_bytes=600, max_bytes=12_000, seed=5)
 
@@ -56,16 +56,11 @@ def test_the_tasks_on_long_texts_stay_a_test(ledgers: list[str]) -> None:
     assert {*SUBJECTS} < {*WORDS} and "room" in words
 
 
-class Collected(list[Document]):
-    def write(self, document: Document) -> int:
-        self.append(document)
-        return len(document.text)
-
-
 def test_some_are_held_out_whatever_the_shards(ledgers: list[str], tmp_path: Path) -> None:
-    documents = Collected()
+    collected = Collected()
     for first, last in ((0, 17), (17, 60)):
-        LedgerNumbers(SECTION, first, last).read(DocumentSink(tmp_path, "cascade", 0.3, documents))
+        LedgerNumbers(SECTION, first, last).read(DocumentSink(tmp_path, "cascade", 0.3, collected))
+    documents = collected.documents
     assert [document.text for document in documents] == ledgers
     assert 8 < sum(document.split == "heldout" for document in documents) < 28
     assert len({document.url for document in documents}) == 60

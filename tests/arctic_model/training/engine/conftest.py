@@ -1,16 +1,8 @@
-"""What tests of the engine share."""
-
-from collections.abc import Iterator
+"""Every test of the engine has a group of its process alone."""
 
 import pytest
-import torch
-import torch.distributed as dist
 
 
 @pytest.fixture(autouse=True)
-def one_worker() -> Iterator[None]:
-    """A group of this process alone."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+def alone(one_worker: None) -> None:
+    """Use `one_worker`."""

@@ -17,19 +17,9 @@ from pipelines.source.code_chat.operations import RESULTS, STEPS
 from pipelines.source.code_chat.tasks import Task, draw_task
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
+from tests.kit.documents import Collected
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
-
-
-class Collected:
-    """Takes documents."""
-
-    def __init__(self) -> None:
-        self.documents: list[Document] = []
-
-    def write(self, document: Document) -> int:
-        self.documents.append(document)
-        return len(document.text)
 
 
 def read(kind: CodeChats, folder: Path) -> tuple[list[Document], Counter[str]]:

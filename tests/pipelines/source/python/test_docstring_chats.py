@@ -6,23 +6,12 @@ import random
 import sys
 
 from pipelines.artifacts.conversations import read_conversation
-from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.python.docstring_chats import READER, ModuleChats, docstring_chat
 from pipelines.source.python.isolated import run_isolated
+from tests.kit.documents import Collected
 
 MODULES = ["textwrap", "bisect", "cgi_or_not", "calendar", "urllib.request"]
-
-
-class Collected:
-    """Takes documents."""
-
-    def __init__(self) -> None:
-        self.documents: list[Document] = []
-
-    def write(self, document: Document) -> int:
-        self.documents.append(document)
-        return len(document.text)
 
 
 def members(*modules: str) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ from pipelines.source import stage
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.web.pdf import ENCRYPTED, TOO_LARGE, UNREADABLE, pdf_text, unwrap
 from pipelines.source.web.warc_files import take_page
+from tests.kit.documents import Collected
 from tests.pipelines.source.web.test_source_pages import response
 
 RECIPE = Path(__file__).parents[4] / "data_recipes" / "corpora" / "web.toml"
@@ -45,16 +46,11 @@ def pdf(pages: Sequence[Sequence[str]], *, compress: bool = True, extra: str = "
 
 
 def taken(body: bytes, tmp_path, read_pdf: bool = True) -> tuple[list, dict]:
-    class Collected(list):
-        def write(self, document):
-            self.append(document)
-            return len(document.text)
-
     written = Collected()
     sink = DocumentSink(tmp_path, "cascade", 0.0, written, read_pdf=read_pdf)
     take_page(response(body, "application/pdf"), sink, "crawl.warc.gz")
     assert not sink.quarantined
-    return written, {name: count for name, count in sink.counts.items() if count}
+    return written.documents, {name: count for name, count in sink.counts.items() if count}
 
 
 @pytest.mark.parametrize("compress", [True, False])
