@@ -112,14 +112,14 @@ def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(checkpoint: Path) -> None:
 
 def test_a_conversation_keeps_its_turns_and_an_answer_that_was_stopped(model: TextModel) -> None:
     conversation = Conversation(model, WritingOptions(12))
-    first = "".join(conversation.say("Which row?"))
+    first = "".join(conversation.answer("Which row?"))
     prompt = model.codec.encode(model.codec.chat([{"role": "user", "content": "Which row?"}]), marks=True)
     assert first == answer(model, prompt, 12)
-    pieces = list(conversation.say("Again", lambda: True))
+    pieces = list(conversation.answer("Again", lambda: True))
     assert [turn["role"] for turn in conversation.messages] == ["user", "assistant"] * 2
     assert conversation.messages[-1]["content"] == "".join(pieces)
     assert len("".join(pieces)) < len(first)
-    again = "".join(conversation.say("And now?"))
+    again = "".join(conversation.answer("And now?"))
     turns = conversation.messages[:-1]
     assert again == answer(model, model.codec.encode(model.codec.chat(turns), marks=True), 12)
 
@@ -127,6 +127,6 @@ def test_a_conversation_keeps_its_turns_and_an_answer_that_was_stopped(model: Te
 def test_turns_that_leave_no_room_are_taken_back(model: TextModel) -> None:
     conversation = Conversation(model, WritingOptions(3))
     with pytest.raises(GenerationError, match="no room for an answer"):
-        list(conversation.say("Row " * POSITIONS))
+        list(conversation.answer("Row " * POSITIONS))
     assert conversation.messages == []
-    assert "".join(conversation.say("Row")) == conversation.messages[-1]["content"]
+    assert "".join(conversation.answer("Row")) == conversation.messages[-1]["content"]
