@@ -108,7 +108,8 @@ def test_no_command_is_printed_as_output(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
-    """Puts the store of a demo, which runs once, into a folder, as the page about free space moves a store."""
+    """Puts the store of a demo, which runs once, into a folder, as the page about free space moves a store, and Ray's
+    token, which the demo has made, into the reader's home."""
     made: list[Path] = []
 
     def put(folder: Path) -> None:
@@ -122,12 +123,17 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Non
             copy_function=os.link,
             ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "tracking.json", "*.lock", "leases"),
         )
+        shutil.copytree(made[0] / RAY_TOKEN.parent, folder / RAY_TOKEN.parent)
 
     return put
 
 
+RAY_TOKEN = Path("home/.local/state/arctic/ray_token")
+"""Below a reader's folder."""
 STANDS_FOR = {"/path/to/store": "$PWD/store"}
 """Words that every reader replaces. `41e1` are the letters of the run or job that was printed last."""
+NAME = re.compile(r"(?<![/\w])[a-z]\w*-(?:\d{8}-\d{6}-)?([a-z0-9]{4})\b(?!/)")
+"""Of a run or a job, and no folder."""
 MODEL_SERVER = f"PYTHONPATH={ROOT} python {ROOT / 'tests/docs/model_server.py'} 8000"
 SERVERS = {"annotate": [Block("slow, until Ctrl-C, listens on 8000", "bash", "", MODEL_SERVER)]}
 """Servers that the reader of a page has."""
@@ -142,7 +148,7 @@ def run(blocks: list[Block], folder: Path) -> None:
             code = block.code
             for word, meaning in STANDS_FOR.items():
                 code = code.replace(word, meaning)
-            if names := re.findall(r"\b[a-z]\w*-([a-z0-9]{4})\b", output):
+            if names := NAME.findall(output):
                 code = code.replace("41e1", names[-1])
             if block.file:
                 (folder / block.file).write_text(code)
