@@ -47,6 +47,13 @@ def fp8_linear(x: Float[Tensor, "*batch K"], weight: Float[Tensor, "N K"]) -> Fl
     return output
 
 
+def matrix_product(
+    rows: Float[Tensor, "*batch K"], matrix: Float[Tensor, "K N"], *, fp8: bool
+) -> Float[Tensor, "*batch N"]:
+    """`rows @ matrix`, in FP8 if `fp8`, without a gradient."""
+    return fp8_product(rows, matrix) if fp8 else rows @ matrix
+
+
 def fp8_product(rows: Float[Tensor, "*batch K"], matrix: Float[Tensor, "K N"]) -> Float[Tensor, "*batch N"]:
     """`rows @ matrix` in FP8, without a gradient."""
     flat = rows.flatten(0, -2)

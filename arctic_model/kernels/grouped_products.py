@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from arctic_model.kernels.fp8_products import fp8_product, rounded_factors, scaled_product
+from arctic_model.kernels.fp8_products import matrix_product, rounded_factors, scaled_product
 from arctic_model.kernels.row_groups import Groups, PaddedGroups
 
 
@@ -117,7 +117,7 @@ def _inner_values(rows: Tensor, matrices: Tensor, groups: Groups | None, *, colu
 
 def _product(rows: Tensor, matrices: Tensor, ends: Tensor | None, *, fp8: bool = False) -> Tensor:
     if ends is None:
-        return fp8_product(rows, matrices) if fp8 else rows @ matrices
+        return matrix_product(rows, matrices, fp8=fp8)
     if fp8 and not rows.is_cpu:
         return scaled_product(rows, matrices, ends)
     return F.grouped_mm(*(rounded_factors(rows, matrices) if fp8 else (rows, matrices)), offs=ends)

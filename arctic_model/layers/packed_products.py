@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arctic_model.kernels import operators
-from arctic_model.kernels.fp8_products import fp8_product
+from arctic_model.kernels.fp8_products import matrix_product
 
 
 def multiply_as_one(*linears: nn.Module) -> bool:
@@ -60,7 +60,7 @@ class _RotatedProjections(torch.autograd.Function):
         ctx.save_for_backward(x, cos, sin, queries, keys, values)
         ctx.fp8 = fp8
         width = 2 * cos.shape[-1]
-        heads = _product(x, torch.cat([queries, keys, values]).T, fp8).unflatten(-1, (-1, width))
+        heads = matrix_product(x, torch.cat([queries, keys, values]).T, fp8=fp8).unflatten(-1, (-1, width))
         counts = [len(weight) // width for weight in (queries, keys, values)]
         projected: tuple[Tensor, ...] = operators.rotate([heads], cos, sin, 1, sum(counts[:2])).split(counts, dim=2)
         return projected
@@ -70,7 +70,7 @@ class _RotatedProjections(torch.autograd.Function):
         x, cos, sin, *weights = ctx.saved_tensors
         num_rotated = gradients[0].shape[2] + gradients[1].shape[2]
         gradient = operators.rotate(list(gradients), cos, sin, -1, num_rotated).flatten(2)
-        x_gradient = _product(gradient, torch.cat(weights), ctx.fp8) if ctx.needs_input_grad[0] else None
+        x_gradient = matrix_product(gradient, torch.cat(weights), fp8=ctx.fp8) if ctx.needs_input_grad[0] else None
         needed = any(ctx.needs_input_grad[4:])
         return x_gradient, None, None, None, *_gradients(needed, gradient.flatten(0, 1), x.flatten(0, 1), weights)
 
@@ -78,10 +78,10 @@ class _RotatedProjections(torch.autograd.Function):
 class _PackedSwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, fp8: bool, w1: Tensor, w2: Tensor, w3: Tensor) -> Tensor:
-        packed = _product(rows, torch.cat([w1, w3]).T, fp8)
+        packed = matrix_product(rows, torch.cat([w1, w3]).T, fp8=fp8)
         ctx.save_for_backward(rows, packed, w1, w2, w3)
         ctx.fp8 = fp8
-        return _product(operators.swiglu(*packed.chunk(2, dim=1)), w2.T, fp8)
+        return matrix_product(operators.swiglu(*packed.chunk(2, dim=1)), w2.T, fp8=fp8)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -90,16 +90,12 @@ class _PackedSwiGLU(torch.autograd.Function):
         needs_rows, _, needs_w1, needs_w2, needs_w3 = ctx.needs_input_grad
         inner = packed.new_empty(len(packed), len(w1)) if needs_w2 else None
         (gate, up), (gate_gradient, up_gradient) = packed.chunk(2, dim=1), packed_gradient.chunk(2, dim=1)
-        inner_gradient = _product(gradient, w2, ctx.fp8)
+        inner_gradient = matrix_product(gradient, w2, fp8=ctx.fp8)
         operators.swiglu_backward(inner_gradient, gate, up, gate_gradient, up_gradient, inner)
         w2_gradient = None if inner is None else gradient.T @ inner
         w1_gradient, w3_gradient = _gradients(needs_w1 or needs_w3, packed_gradient, rows, [w1, w3])
-        rows_gradient = _product(packed_gradient, torch.cat([w1, w3]), ctx.fp8) if needs_rows else None
+        rows_gradient = matrix_product(packed_gradient, torch.cat([w1, w3]), fp8=ctx.fp8) if needs_rows else None
         return rows_gradient, None, w1_gradient, w2_gradient, w3_gradient
-
-
-def _product(rows: Tensor, matrix: Tensor, fp8: bool) -> Tensor:
-    return fp8_product(rows, matrix) if fp8 else rows @ matrix
 
 
 def _gradients(needed: bool, outputs: Tensor, inputs: Tensor, weights: list[Tensor]) -> Sequence[Tensor | None]:
