@@ -19,7 +19,7 @@ KINDS: Mapping[str, str] = {
     "python_sources": "pipelines.source.python.python_sources:PythonSources",
     "repositories": "pipelines.source.code.repositories:Repositories",
     "text_to_sql": "pipelines.source.text_to_sql.generator:TextToSql",
-    "ledgers": "pipelines.source.ledgers:Ledgers",
+    "ledgers": "pipelines.source.generated.ledgers:Ledgers",
     "annotated": "pipelines.source.annotated:Annotated",
     "text_to_sql_chat": "pipelines.source.text_to_sql.chats:TextToSqlChats",
     "docstring_chat": "pipelines.source.python.docstring_chats:DocstringChats",

@@ -1,7 +1,6 @@
 """Generated programming tasks as conversations. Every answer is executed in the sandbox before it is kept: a program
 that raises, or returns another value than the reference, is left out and counted."""
 
-import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pipelines.sandbox import CallReply, PythonSandbox
 from pipelines.sandbox.protocol import RETURNED
 from pipelines.source.code_chat.tasks import Task, draw_task
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.generated.documents import generated_document, number_ranges
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 
@@ -33,8 +33,8 @@ class CodeChats:
         return {"generator": GENERATOR_VERSION}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
-        for first in range(0, self.num_tasks, TASKS_PER_SHARD):
-            yield InputSplit(TaskChats(self.seed, first, min(first + TASKS_PER_SHARD, self.num_tasks)))
+        for numbers in number_ranges(self.num_tasks, TASKS_PER_SHARD):
+            yield InputSplit(TaskChats(self.seed, *numbers))
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,10 @@ class TaskChats:
 
     def _document(self, task: Task, returned: Any, draw: random.Random, sink: DocumentSink) -> Document:
         chat = task.conversation(returned, draw)
-        digest = hashlib.sha256(chat.text.encode()).hexdigest()[:16]
-        return Document(
-            text=chat.text,
-            url=f"generated:code_chat/{self.seed}/{digest}",
-            origin="code_chat",
-            # Tasks of one program are in the same split.
-            split=sink.draw_split(task.program),
-            licence="CC0-1.0",
-            extractor="generator",
-            attributes=chat.attributes,
-        )
+        # Tasks of one program are in the same split.
+        split = sink.draw_split(task.program)
+        path = f"code_chat/{self.seed}"
+        return generated_document(chat.text, path, origin="code_chat", split=split, attributes=chat.attributes)
 
 
 def failure(task: Task, replies: tuple[CallReply, ...]) -> str:

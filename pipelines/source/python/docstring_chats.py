@@ -1,6 +1,5 @@
 """Questions on the standard library, answered from its docstrings, as conversations."""
 
-import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
 from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.generated.documents import generated_document
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.python.isolated import run_isolated
@@ -74,14 +74,12 @@ class ModuleChats:
 
     def _document(self, module: str, member: Mapping[str, str], sink: DocumentSink) -> Document:
         chat = docstring_chat(module, member, random.Random(f"docstrings/{self.seed}/{member['name']}"))
-        digest = hashlib.sha256(chat.text.encode()).hexdigest()[:16]
-        return Document(
-            text=chat.text,
-            url=f"generated:docstring_chat/{self.seed}/{member['name']}/{digest}",
+        return generated_document(
+            chat.text,
+            f"docstring_chat/{self.seed}/{member['name']}",
             origin="docstring_chat",
             split=sink.draw_split(module.partition(".")[0]),
             licence=PYTHON_LICENCE,
-            extractor="generator",
             attributes=chat.attributes,
         )
 

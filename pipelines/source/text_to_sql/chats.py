@@ -1,14 +1,13 @@
 """Generated text-to-SQL as conversations: a schema and a question, the query, and more questions about the schema."""
 
-import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
-from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.generated.documents import generated_document, number_ranges
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.text_to_sql.generator import ORIGIN, SCHEMAS_PER_SHARD, TextToSql, generate
@@ -43,8 +42,8 @@ class TextToSqlChats:
         return {"generator": GENERATOR_VERSION}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
-        for first in range(0, self.num_schemas, SCHEMAS_PER_SHARD):
-            yield InputSplit(SchemaChats(self, first, min(first + SCHEMAS_PER_SHARD, self.num_schemas)))
+        for numbers in number_ranges(self.num_schemas, SCHEMAS_PER_SHARD):
+            yield InputSplit(SchemaChats(self, *numbers))
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,12 @@ class SchemaChats:
         )
         for number, (schema, pairs) in enumerate(drawn, start=self.first):
             chat = schema_chat(schema, pairs, random.Random(f"chat/{section.seed}/{number}"))
-            name = hashlib.sha256(chat.text.encode()).hexdigest()[:16]
             sink.write(
-                Document(
-                    text=chat.text,
-                    url=f"generated:text_to_sql_chat/{section.seed}/{name}",
+                generated_document(
+                    chat.text,
+                    f"text_to_sql_chat/{section.seed}",
                     origin=f"{ORIGIN} chat",
                     split=sink.draw_split(schema.text),
-                    licence="CC0-1.0",
-                    extractor="generator",
                     attributes=chat.attributes,
                 )
             )

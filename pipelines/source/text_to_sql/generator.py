@@ -1,6 +1,5 @@
 """Generated text-to-SQL: documents to learn from, and questions about databases that no document shows."""
 
-import hashlib
 import json
 import random
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import Any
 from pipelines.artifacts.documents import HELDOUT, TRAIN, Document
 from pipelines.artifacts.questions import DIFFICULTIES
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.generated.documents import generated_document, number_ranges
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 from pipelines.source.text_to_sql.questions import Pair, document_text, draw_pairs, prompt
@@ -43,8 +43,8 @@ class TextToSql:
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
         for heldout, count in ((False, self.num_schemas), (True, self.num_heldout_schemas)):
-            for first in range(0, count, SCHEMAS_PER_SHARD):
-                yield InputSplit(SqlSchemas(self, heldout, first, min(first + SCHEMAS_PER_SHARD, count)))
+            for numbers in number_ranges(count, SCHEMAS_PER_SHARD):
+                yield InputSplit(SqlSchemas(self, heldout, *numbers))
 
     def questions(self, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         return sql_questions(self, prefix)
@@ -68,15 +68,13 @@ def sql_documents(section: TextToSql, heldout: bool, first: int, last: int) -> l
     """Documents `first` to `last` - 1 of one side, one a schema."""
     documents = []
     for schema, pairs in generate(section, heldout, first, last):
-        name = hashlib.sha256(schema.text.encode()).hexdigest()[:16]
         documents.append(
-            Document(
-                text=document_text(schema, pairs),
-                url=f"generated:text_to_sql/{section.seed}/{name}",
+            generated_document(
+                document_text(schema, pairs),
+                f"text_to_sql/{section.seed}",
                 origin=ORIGIN,
                 split=HELDOUT if heldout else TRAIN,
-                licence="CC0-1.0",
-                extractor="generator",
+                named_by=schema.text,
                 attributes=json.dumps({"difficulty": _levels(pairs)}),
             )
         )

@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.evaluate.tasks.long_context import texts
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.generated.ledgers import SUBJECTS, WORDS, LedgerNumbers, Ledgers, numbered_ledger
 from pipelines.source.io.input_folder import InputFolder
-from pipelines.source.ledgers import SUBJECTS, WORDS, LedgerNumbers, Ledgers, numbered_ledger
 from tests.kit.documents import Collected
 
 SECTION = Ledgers(num_documents=60, min_bytes=600, max_bytes=12_000, seed=5)

@@ -7,14 +7,13 @@ Looking up earlier text (the induction heads of Olsson et al. 2022, arXiv 2209.1
 themselves. Words and sentences are none of those of the tasks on long texts, so that these stay a test.
 """
 
-import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink
+from pipelines.source.generated.documents import content_name, generated_document, number_ranges
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 
@@ -79,8 +78,8 @@ class Ledgers:
         return {"generator": GENERATOR_VERSION}
 
     def splits(self, fingerprint: Mapping[str, Any], folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
-        for first in range(0, self.num_documents, LEDGERS_PER_SHARD):
-            yield InputSplit(LedgerNumbers(self, first, min(first + LEDGERS_PER_SHARD, self.num_documents)))
+        for numbers in number_ranges(self.num_documents, LEDGERS_PER_SHARD):
+            yield InputSplit(LedgerNumbers(self, *numbers))
 
 
 @dataclass(frozen=True)
@@ -93,18 +92,10 @@ class LedgerNumbers:
 
     def read(self, sink: DocumentSink) -> None:
         for number in range(self.first, self.last):
-            text = numbered_ledger(self.section, number)
-            name = hashlib.sha256(text.encode()).hexdigest()[:16]
-            sink.write(
-                Document(
-                    text=text,
-                    url=f"generated:ledgers/{self.section.seed}/{name}",
-                    origin=f"ledgers {GENERATOR_VERSION}",
-                    split=sink.draw_split(name),
-                    licence="CC0-1.0",
-                    extractor="generator",
-                )
-            )
+            text, path = numbered_ledger(self.section, number), f"ledgers/{self.section.seed}"
+            # Each ledger is a group of its own, named as in its URL.
+            split = sink.draw_split(content_name(text))
+            sink.write(generated_document(text, path, origin=f"ledgers {GENERATOR_VERSION}", split=split))
 
 
 def numbered_ledger(section: Ledgers, number: int) -> str:

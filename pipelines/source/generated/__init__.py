@@ -1,0 +1,1 @@
+"""Documents that are computed and not read: the parts that their kinds share, and ledgers."""
