@@ -16,11 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arctic_errors import UserError
+from infra.cluster.watch import limited
 from infra.host.surroundings import home_folder, prepare, private_folder, ray_folder
 
 LOCAL = "local"
 NAMESPACE = "arctic"
 REACH_TIMEOUT_S = 5.0
+START_LIMIT_S = 180.0
+"""Ray has limits of its own (30 s for the raylet, 60 s for the GCS), but none on joining a raylet that has stopped."""
 OBJECT_STORE_BYTES = 256 * 2**20
 """For a local cluster: only manifests travel through Ray, so its default of 30 % of the memory is too much."""
 
@@ -46,7 +49,8 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
 
     Call it in a thread that lives as long as the cluster: the kernel ends a local cluster with the thread that started
     it. Only a cluster that was started here is shut down; an existing connection is used unchanged. Raises
-    ClusterError.
+    ClusterError. If Ray does not answer within `START_LIMIT_S`, the process is killed with a message: the call cannot
+    be interrupted.
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield _describe("connected before", is_local=False)
@@ -72,7 +76,8 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
     import ray
 
     try:
-        ray.init(address=target, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
+        with limited(START_LIMIT_S, _unanswered(target)):
+            ray.init(address=target, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
     # Ray ends the process if a head does not answer.
     except (Exception, SystemExit) as error:
         ray.shutdown()
@@ -207,6 +212,13 @@ def _locked_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _unanswered(address: str) -> str:
+    return (
+        f"{address}: Ray has not answered for {START_LIMIT_S:.0f} s, so this process was ended. Run the same command "
+        "again: it goes on from what was committed."
+    )
 
 
 def _explain(address: str, error: BaseException) -> str:
