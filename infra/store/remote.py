@@ -91,8 +91,8 @@ class Remote:
         local = {
             f"{path.parent.parent.name}/{path.parent.name}" for path in self.root.glob(f"stages/*/[!.]*/{MANIFEST}")
         }
-        for gone in local - stored.keys():
-            shutil.rmtree(self.root / "stages" / gone)
+        # A listing may come late: only the object itself tells that a result is gone.
+        _in_parallel(lambda name: self.refresh_one(self.root / "stages" / name), local - stored.keys())
         _in_parallel(lambda name: self._take_manifest(stored[name]), stored.keys() - local)
 
     def refresh_one(self, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 moto keeps objects in memory and honours If-None-Match and If-Match on PUT, ranges, multipart uploads and listings. It
 lacks checks of signatures and permissions (the proxy answers 403), throttling (the proxy answers 503), and late
-listings.
+listings (the proxy hides new objects).
 """
 
 import http.client
@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 from tests.kit.servers.serving import serving
 
@@ -27,17 +29,19 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s3c
 class Faults:
     """The proxy's reaction instead of passing a request on. `dropped`: share of requests whose connection breaks, every
     second one after the server did as asked; `refusals`: status and body of the next answers; `delay_s`: before each
-    answer."""
+    answer; `listing_delay_s`: time until a new object appears in listings, as in stores that list eventually."""
 
     dropped: float = 0.0
     refusals: list[tuple[int, str]] = field(default_factory=list)
     delay_s: float = 0.0
+    listing_delay_s: float = 0.0
     seed: int = 1
     num_dropped: int = 0
     num_requests: int = 0
 
     def __post_init__(self) -> None:
         self._random, self._lock = random.Random(self.seed), threading.Lock()
+        self._made: dict[str, float] = {}
 
     def draw(self) -> str:
         """ "drop" before or "lose" after the work, or "" to pass the request on."""
@@ -47,6 +51,19 @@ class Faults:
                 return ""
             self.num_dropped += 1
             return "lose" if self.num_dropped % 2 else "drop"
+
+    def made(self, path: str) -> None:
+        self._made.setdefault(unquote(urlsplit(path).path), time.monotonic())
+
+    def listed(self, path: str, content: bytes) -> bytes:
+        """The answer to a request for a listing, without the objects that are too new for it."""
+        listing = ElementTree.fromstring(content)
+        space = listing.tag.removesuffix("ListBucketResult")
+        bucket, since = urlsplit(path).path.rstrip("/"), time.monotonic() - self.listing_delay_s
+        for entry in listing.findall(f"{space}Contents"):
+            if self._made.get(f"{bucket}/{unquote(entry.findtext(f'{space}Key', ''))}", 0.0) > since:
+                listing.remove(entry)
+        return ElementTree.tostring(listing)
 
 
 @dataclass
@@ -120,6 +137,10 @@ class _Proxy(BaseHTTPRequestHandler):
         response = backend.getresponse()
         content = response.read()
         backend.close()
+        if self.command == "PUT" and response.status == 200:
+            faults.made(self.path)
+        if faults.listing_delay_s and "list-type=2" in self.path:
+            content = faults.listed(self.path, content)
         if fate == "lose":
             self._break()
             return
