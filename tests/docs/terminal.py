@@ -31,6 +31,7 @@ class Terminal:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
         self._num_blocks = 0
         self._has_server = False
@@ -87,6 +88,11 @@ class Terminal:
                 return "".join(output)
             output.append(line)
         raise AssertionError(f"{code or command}\n{''.join(output)}")
+
+
+def _hear_ctrl_c() -> None:
+    """Not inherited from a test run in the background of a script, and no shell can undo it later."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _can_isolate() -> bool:
