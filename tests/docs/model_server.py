@@ -1,5 +1,6 @@
 """A model behind OpenAI's protocol that rates texts: `python tests/docs/model_server.py PORT`."""
 
+import json
 import signal
 import sys
 from typing import Any
