@@ -174,6 +174,9 @@ def label_mistake(limit: LabelLimitSection, annotations: Sequence[AnnotateSectio
         return f"field = {limit.field!r}: the answer of {limit.annotation} has no such value. Name one of its values."
     if limit.allowed and answer.type != "string":
         return f'allowed = {limit.allowed}: {limit.field} is of type "{answer.type}". Set minimum or maximum.'
+    for name in ("minimum", "maximum"):
+        if limit.allowed and getattr(limit, name) is not None:
+            return f'{name} = {getattr(limit, name)}: {limit.field} is of type "string". Remove it.'
     if not limit.allowed and answer.type not in _NUMERIC:
         return f'field = {limit.field!r}: it is of type "{answer.type}", no number. Set allowed.'
     unknown = [text for text in limit.allowed if answer.choices and text not in answer.choices]

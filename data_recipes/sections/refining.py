@@ -97,7 +97,7 @@ class FilterSection(Section):
     allowed_licences: list[Text] = []
     """Licences to keep, as in the column `licence`. Empty keeps every document, with or without a licence."""
     denied_licences: list[Text] = []
-    """Licences to drop, as in the column `licence`."""
+    """Licences to drop, as in the column `licence`. Either these or `allowed_licences`."""
     drop_listed_urls: bool = True
     """Drop documents whose URL matches `score.url_lists`."""
     max_listed_words: Count = 0
@@ -206,14 +206,6 @@ class FilterSection(Section):
                 raise ValueError(
                     f"min_{name} = {least} is more than max_{name} = {most}. Lower it, or raise the other."
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _licences_are_judged_once(self) -> Self:
-        denied = {name.lower() for name in self.denied_licences}
-        for name in self.allowed_licences:
-            if name.lower() in denied:
-                raise ValueError(f"denied_licences = {self.denied_licences}: {name!r} is allowed too. Remove one.")
         return self
 
 

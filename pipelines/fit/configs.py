@@ -26,6 +26,9 @@ PLACES = {
 }
 """The section of a recipe that sets each number of a model and its training."""
 
+CHAT_KINDS = ("chat", "text_to_sql_chat", "docstring_chat", "code_chat")
+"""Kinds of input whose documents are conversations."""
+
 
 @contextmanager
 def mistakes_of(path: Path) -> Iterator[None]:

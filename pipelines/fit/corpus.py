@@ -9,6 +9,7 @@ from data_recipes.sections.refining import FilterSection
 from pipelines.artifacts.languages.words import STOP_WORDS
 from pipelines.fit.scores import LIMITS, unmeasured
 from pipelines.fit.stages import corpus_stage_ids, own_stage_mistakes
+from pipelines.fit.unused import unused_in_corpus
 
 
 def unmade(corpus: CorpusRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
@@ -26,6 +27,7 @@ def unmade(corpus: CorpusRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterato
 
 def corpus_mistakes(corpus: CorpusRecipe) -> Iterator[str]:
     limits = corpus.filter
+    yield from unused_in_corpus(corpus)
     yield from own_stage_mistakes(corpus.stages, corpus_stage_ids(corpus), corpus.name)
     mistakes = (label_mistake(label, corpus.annotate) for label in limits.labels)
     yield from (f"filter.labels.{number}.{mistake}" for number, mistake in enumerate(mistakes, start=1) if mistake)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from arctic_model.config import ArcticConfig, ConfigError
 from data_recipes import CorpusRecipe, RunRecipe
 from data_recipes.sections.finetuning import FinetuneSection, LoraSection
-from pipelines.fit.configs import model_config
+from pipelines.fit.configs import CHAT_KINDS, model_config
 
 
 def finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
@@ -76,7 +76,3 @@ def _adapter_mistakes(lora: LoraSection, config: ArcticConfig) -> Iterator[str]:
         yield 'lora.targets = ["dense"]: the model has no dense MLP, so there is nothing to train. Add "attention".'
     if "experts" in lora.targets and not config.num_experts:
         yield f'lora.targets = {lora.targets}: the model has no experts. Remove "experts".'
-
-
-CHAT_KINDS = ("chat", "text_to_sql_chat", "docstring_chat", "code_chat")
-"""Kinds of input whose documents are conversations."""

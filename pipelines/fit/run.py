@@ -19,7 +19,9 @@ from pipelines.fit.configs import PLACES, model_config, phase_config, run_parall
 from pipelines.fit.evaluation import evaluation_mistakes
 from pipelines.fit.finetune import finetune_mistakes
 from pipelines.fit.scores import NUMERIC_SCORES, unmeasured
+from pipelines.fit.segments import placed_segments
 from pipelines.fit.stages import own_stage_mistakes, stage_ids
+from pipelines.fit.unused import unused_in_run, unused_in_training, unused_overrides
 from pipelines.train.from_recipe import parallel_config
 
 
@@ -27,6 +29,7 @@ def run_mistakes(
     run: RunRecipe, corpora: Mapping[str, CorpusRecipe], own_scores: Mapping[str, list[str]], folder: Path
 ) -> Iterator[str]:
     yield from _model_mistakes(run)
+    yield from unused_in_run(run, corpora)
     yield from _mix_mistakes(run, corpora, own_scores)
     yield from finetune_mistakes(run, corpora)
     yield from evaluation_mistakes(run, corpora)
@@ -47,6 +50,8 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
     if mistakes:
         return
     yield from _segment_mistakes(run, config)
+    yield from unused_overrides(run, config)
+    yield from unused_in_training(run, config)
     if config.vocab_size < run.tokenizer.vocab_size:
         yield (
             f"model.overrides.vocab_size = {config.vocab_size} is less than tokenizer.vocab_size = "
@@ -54,51 +59,17 @@ def _model_mistakes(run: RunRecipe) -> Iterator[str]:
         )
 
 
-def _idle_fields(train: TrainSection, prefixes: Mapping[str, str], config: ArcticConfig) -> Iterator[str]:
-    """Fields of training that nothing uses; `prefixes`: where a recipe sets each of them."""
-    for name in ("embedding_lr_factor", "head_lr_factor", "gate_lr_factor", "norm_lr_factor"):
-        factor = f"{prefixes[name]}{name} = {getattr(train, name):g}"
-        if getattr(train, name) == 1.0:
-            continue
-        if train.optimizer == "adamw":
-            yield f'{factor} with train.optimizer = "adamw": AdamW has one rate for all. Remove it, or use "muon".'
-        elif name == "head_lr_factor" and config.tied_head:
-            yield (
-                f"{factor} with model.overrides.tied_head = True: the head has no weights of its own. Remove it, or "
-                "set embedding_lr_factor."
-            )
-    for name in () if config.num_experts else ("capacity_factor", "balance_bias_rate"):
-        if value := getattr(train, name):
-            yield (
-                f"{prefixes[name]}{name} = {value:g} with model.overrides.num_experts = 0: there are no experts. "
-                "Remove it."
-            )
-
-
 def _segment_mistakes(run: RunRecipe, config: ArcticConfig) -> Iterator[str]:
     """Settings of the run, of a phase or of an amendment that workers, experts, dtypes or parts do not allow."""
-    of_train = dict.fromkeys(TrainSection.model_fields, "train.")
-    yield from _part_mistakes(run.train, of_train, config)
-    amended: dict[str, str] = {}
-    for number, (phase, segments) in enumerate(zip(run.phases, run.segments, strict=True), start=1):
-        own = amended | dict.fromkeys(phase.train, f"phases.{number}.train.")
-        for segment in segments:
-            for index, amendment in enumerate(run.amendments, start=1):
-                if segments[0].first_step <= amendment.from_step <= segment.first_step:
-                    changed = dict.fromkeys(amendment.train, f"amendments.{index}.train.")
-                    amended, own = amended | changed, own | changed
-            yield from _layout_mistakes(run, number, segment.train, own)
-            yield from _part_mistakes(segment.train, of_train | own, config)
+    yield from _frozen_mistakes(run.train, "train.", config)
+    for number, train, prefixes in placed_segments(run):
+        yield from _layout_mistakes(run, number, train, prefixes)
+        yield from _frozen_mistakes(train, prefixes["freeze"], config)
 
 
-def _part_mistakes(train: TrainSection, prefixes: Mapping[str, str], config: ArcticConfig) -> Iterator[str]:
-    yield from _idle_fields(train, prefixes, config)
-    yield from _frozen_mistakes(train, prefixes, config)
-
-
-def _layout_mistakes(run: RunRecipe, number: int, train: TrainSection, own: Mapping[str, str]) -> Iterator[str]:
+def _layout_mistakes(run: RunRecipe, number: int, train: TrainSection, places: Mapping[str, str]) -> Iterator[str]:
     """Workers that the settings of a segment of phase `number` do not allow."""
-    prefixes = {**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES, **own}
+    prefixes = {**dict.fromkeys(run.model.overrides, "model.overrides."), **PLACES, **places}
     try:
         for fewest in (False, True):
             parallel = parallel_config(train, run.sequence_lengths[number - 1], fewest=fewest)
@@ -107,14 +78,14 @@ def _layout_mistakes(run: RunRecipe, number: int, train: TrainSection, own: Mapp
         yield error.text(prefixes)
 
 
-def _frozen_mistakes(train: TrainSection, prefixes: Mapping[str, str], config: ArcticConfig) -> Iterator[str]:
+def _frozen_mistakes(train: TrainSection, prefix: str, config: ArcticConfig) -> Iterator[str]:
     """Parts that the model does not have, and a model of which nothing is left to train."""
     lacking = {
         **({} if config.num_experts else dict.fromkeys(("router", "experts"), "num_experts = 0")),
         **({} if num_mlps(config) else {"dense": f"layer_shape = {config.layer_shape!r}"}),
         **({"head": "tied_head = True"} if config.tied_head else {}),
     }
-    field = f"{prefixes['freeze']}freeze = {train.freeze}"
+    field = f"{prefix}freeze = {train.freeze}"
     for part in train.freeze:
         if part in lacking:
             yield (

@@ -20,9 +20,10 @@ from tests.pipelines.fit.wrong import Wrong
 from tests.pipelines.fit.wrong_corpus_values import CORPUS
 from tests.pipelines.fit.wrong_evaluations import EVALUATIONS
 from tests.pipelines.fit.wrong_items import ITEMS
+from tests.pipelines.fit.wrong_training import TRAINING
 from tests.pipelines.fit.wrong_values import FINETUNE, RUN
 
-OF_RUN = {**RUN, **EVALUATIONS}
+OF_RUN = {**RUN, **TRAINING, **EVALUATIONS}
 
 CORPUS_PAGE = """
 name = "{name}"

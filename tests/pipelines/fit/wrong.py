@@ -27,3 +27,9 @@ FREE_TEXT = ("3",)
 TEXTS = ('[""]', "[3]", '"one"')
 NAME = ('""', '"../up"', '"Big"', "3")
 CHOICE = ('"other"', "3", '""')
+
+ONE_PHASE = 'phases=[{name="one", tokens=1024, weights={notes=1.0}}]'
+NO_PHASES = (
+    "phases=[]",
+    'finetune=[{name="tuned", from="./base", epochs={notes=1.0}, peak_lr=0.001}]',
+)

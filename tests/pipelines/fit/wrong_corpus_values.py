@@ -24,6 +24,8 @@ ANNOTATION = (
     '{name="topics", server="http://127.0.0.1:1/v1", model="m", prompt="{text}", '
     'answer={score={type="integer", minimum=0, maximum=5}, topic={type="string"}}}'
 )
+WET = '{kind="common_crawl", crawl="CC-MAIN-2024-51", num_files=1, subset="wet"}'
+SQL = '{kind="text_to_sql", num_schemas=4, num_heldout_schemas=2, pairs_per_schema=2, seed=1}'
 CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
     schema.CorpusRecipe: (
         "",
@@ -55,10 +57,16 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
         "source.",
         {
             "inputs": ("[]", Wrong("[{}]", shown="source.inputs.1.kind: missing"), "3"),
-            "extractor": CHOICE,
-            "text_format": CHOICE,
-            "read_pdf": SWITCH,
-            "heldout_fraction": ("1.0", *FRACTION),
+            # The corpus has rows of JSON Lines.
+            "extractor": (*CHOICE, '"all_text"'),
+            "text_format": (*CHOICE, '"markdown"'),
+            "read_pdf": (
+                *SWITCH,
+                "true",
+                Wrong("true", ('source.inputs=[{kind="text_files", paths=["words.txt"]}]',)),
+                Wrong("true", (f"source.inputs=[{WET}]",)),
+            ),
+            "heldout_fraction": ("1.0", *FRACTION, Wrong("0.2", (f"source.inputs=[{SQL}]",))),
             "max_quarantined_fraction": FRACTION,
         },
     ),
@@ -95,10 +103,8 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
                 Wrong('["words.txt"]', shown="filter.takedown.1 = 'words.txt'"),
                 Wrong('[""]', shown="filter.takedown.1 = ''"),
             ),
-            **dict.fromkeys(
-                ["respect_opt_out", "drop_noindex", "drop_listed_urls", "drop_lorem_ipsum", "drop_curly_brackets"],
-                SWITCH,
-            ),
+            **dict.fromkeys(("respect_opt_out", "drop_noindex", "drop_lorem_ipsum", "drop_curly_brackets"), SWITCH),
+            "drop_listed_urls": (*SWITCH, Wrong("false", shown="filter.drop_listed_urls = False with score.url_lists")),
             "allowed_licences": (
                 Wrong('[""]', shown="filter.allowed_licences.1 = ''"),
                 Wrong('["MIT"]', ('filter.denied_licences=["mit"]',), "filter.denied_licences = ['mit']"),
@@ -157,7 +163,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
     schema.DedupSection: (
         "dedup.",
         {
-            "first_prompts": SWITCH,
+            "first_prompts": (*SWITCH, "true"),
             "ngram": (*POSITIVE, "1001", Wrong("4", ('dedup.against=["old"]',))),
             "num_bands": (*POSITIVE, "10001", Wrong("8", ('dedup.against=["old"]',))),
             "rows_per_band": ("33", *POSITIVE, Wrong("4", ('dedup.against=["old"]',))),

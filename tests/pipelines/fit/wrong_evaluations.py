@@ -6,17 +6,22 @@ from data_recipes.section import Section
 from data_recipes.sections.evaluation import EvaluateSection
 from tests.pipelines.fit.wrong import CHOICE, COUNT, FRACTION, POSITIVE, POSITIVE_FLOAT, TEXT, Wrong
 
+NOTHING_HELD_OUT = ("corpora.notes.source.heldout_fraction=0.0", 'evaluate.tasks=["smoke"]')
 EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
     EvaluateSection: (
         "evaluate.",
         {
-            **dict.fromkeys(
-                ["heldout_bytes_per_document", "max_new_tokens", "items_per_task", "num_actors", "tokens_per_batch"],
-                POSITIVE,
+            **dict.fromkeys(("num_actors", "tokens_per_batch"), POSITIVE),
+            "max_new_tokens": (
+                *POSITIVE,
+                Wrong("5", shown="evaluate.max_new_tokens = 5 with evaluate.text_to_sql_ques"),
             ),
+            "items_per_task": (*POSITIVE, Wrong("5", shown="evaluate.items_per_task = 5 with evaluate.tasks = []")),
+            "heldout_bytes_per_document": (*POSITIVE, Wrong("500", NOTHING_HELD_OUT)),
             "heldout_bytes_per_corpus": POSITIVE,
             "stream_window": (
                 *COUNT,
+                Wrong("8", NOTHING_HELD_OUT),
                 Wrong("5000", shown="evaluate.stream_window = 5000 with stream_sinks = 4: a phase has"),
                 Wrong(
                     "8", ("evaluate.expert_parallel_size=2",), "evaluate.stream_window = 8 with expert_parallel_size"
@@ -45,8 +50,8 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
                 *(Wrong(f"[{value}]", shown="evaluate.long_context_bytes.1") for value in ("511", "1.5", "2e9")),
                 Wrong("[1024]", shown="evaluate.long_context_bytes = [1024], but no task"),
             ),
-            "chat": (*CHOICE, "true"),
-            "data_root": TEXT,
+            "chat": (*CHOICE, "true", Wrong('"always"', shown="evaluate.chat = 'always' with evaluate.tasks = [] and")),
+            "data_root": (*TEXT, Wrong('"data"', shown="evaluate.data_root = 'data' with evaluate.tasks = []")),
             "expert_parallel_size": (
                 *POSITIVE,
                 Wrong("3", shown="evaluate.expert_parallel_size = 3 does not divide model.overrides.num_experts"),
@@ -56,7 +61,7 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
             ),
             "cpus_per_actor": POSITIVE_FLOAT,
             "gpus_per_actor": (*FRACTION, Wrong("0.5", ("evaluate.expert_parallel_size=2",))),
-            "unsafe_execution": ('"yes"', "true"),
+            "unsafe_execution": ('"yes"', "true", '"i accept unsafe execution"'),
         },
     ),
 }
