@@ -22,6 +22,15 @@ def test_the_files_that_a_page_names_exist(page):
     assert set(MODULE.findall(text)) <= modules | set(OWN_FILE.findall(text))
 
 
+def test_readme_leads_to_every_page():
+    text = (ROOT / "README.md").read_text()
+    folders = ("tutorials", "how_to", "explanation", "reference")
+    pages = [*(ROOT / "docs").glob("*.md"), *(page for name in folders for page in (ROOT / "docs" / name).glob("*.md"))]
+    # The site alone shows its start page and the Python API.
+    linked = [str(page.relative_to(ROOT)) for page in pages if page.stem not in ("index", "api")]
+    assert [page for page in sorted(linked) if f"({page})" not in text] == []
+
+
 def test_the_files_that_the_code_names_exist():
     code = [path for folder in FOLDERS if folder != "tests" for path in (ROOT / folder).rglob("*.py")]
     named = {(str(path.relative_to(ROOT)), name) for path in code for name in PATH.findall(path.read_text())}
