@@ -141,11 +141,21 @@ class Engine:
             self._grow()
         return bool(self._running or self._waiting)
 
+    @torch.inference_mode()
     def run(self, requests: Sequence[Request]) -> list[Completion]:
-        """The finished answers to all requests, in order."""
+        """The finished answers to all requests, in order.
+
+        Nobody waits for one of them alone, so all slots are taken before an answer grows: each pass over the answers
+        then adds as many ids as it can.
+        """
         completions = [self.add(request) for request in requests]
         while any(completion.finish is None for completion in completions):
-            self.step()
+            self._start_waiting()
+            while len(self._running) > self._num_growing:
+                self._read()
+                self._start_waiting()
+            if self._num_growing:
+                self._grow()
         return completions
 
     def _start_waiting(self) -> None:
