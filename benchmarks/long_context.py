@@ -1,0 +1,371 @@
+"""A small model trained at 256 tokens and extended to 2,048: not scaled, with a larger base (ABF) and with YaRN.
+
+python benchmarks/long_context.py [--quick]
+
+A dense model first reads repetitions of 64 tokens, from which it learns to copy, then notes and source code of 256. All
+contenders go on from that checkpoint with the same number of tokens, 5 % of those before. The first goes on at 256;
+the others are compared with it. Passkeys and the text that hides them are those of the suite long_context.
+"""
+
+import math
+import random
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from harness import arguments, machine, report
+from long_context_texts import distant_note, library, note, repeated_names, repeated_numbers
+
+from arctic_model.checkpoint.reading import checkpoint_name
+from arctic_model.config import ArcticConfig
+from arctic_model.model import ArcticModel
+from arctic_model.presets import preset
+from arctic_model.training import history
+from arctic_model.training.loop import train
+from arctic_model.training.losses.cross_entropy import token_nll
+from arctic_model.training.losses.objective import Batch
+from arctic_model.training.optimization.schedule import Schedule
+from arctic_model.training.optimization.settings import Optimization
+from arctic_model.training.plan import TrainingPlan
+from arctic_model.training.saving import CHECKPOINTS
+from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
+from pipelines.evaluate.data.heldout import position_buckets
+from pipelines.evaluate.tasks.long_context.texts import passkey
+from pipelines.tokenize.pack_texts import pack_texts, train_tokenizer
+
+FIRST, SHORT, LONG = 64, 256, 2048
+FACTOR = LONG // SHORT
+VOCABULARY = 2048
+STEP_TOKENS = 4096
+PEAK, EXTENSION_PEAK, WARMUP_STEPS = 0.003, 0.0015, 100
+SHAPE = {"num_layers": 2, "num_experts": 0, "hidden_size": 64, "num_heads": 4, "num_kv_heads": 4, "tied_head": True}
+THETA = 80_000.0
+WORKERS = 2
+GOAL = "passkey >= .95 at every depth of 2,048 tokens with <= 5 % more tokens, loss at 256 within +0.5 %"
+
+SHARES: Mapping[int, Mapping[str, int]] = {
+    FIRST: {"names": 9, "numbers": 12, "notes": 7, "code": 4},
+    SHORT: {"notes": 5, "distant": 6, "code": 4, "numbers": 1},
+    LONG: {"distant": 6, "near": 3, "notes": 3, "code": 3, "numbers": 1},
+}
+"""Of the sequences of a step, by length: parts of the sum."""
+FIRST_NOTE_SHARES, NOTE_SHARES = (0.0, 0.2, 0.4), (0.3, 0.6, 0.8, 0.9)
+"""Of sentences without a number in the notes of 64 tokens, and in longer ones."""
+
+
+class Size(NamedTuple):
+    """How much is trained and asked."""
+
+    first_steps: int
+    short_steps: int
+    num_texts: int
+    depths: Sequence[float]
+    items: int
+    heldout_tokens: int
+
+    @property
+    def base_steps(self) -> int:
+        return self.first_steps + self.short_steps
+
+    @property
+    def extra_steps(self) -> int:
+        return self.base_steps // 20
+
+
+WHOLE = Size(900, 2100, 12_000, [tenth / 10 for tenth in range(11)], 20, 131_072)
+QUICK = Size(20, 20, 100, [0.0, 0.5, 1.0], 2, 16_384)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """How the last part is trained: at which length, with which positions."""
+
+    name: str
+    length: int
+    config: ArcticConfig
+
+
+class Outcome(NamedTuple):
+    """Nats per token of held-out sequences of 256, bits per byte by the end of their bucket of positions in sequences
+    of 2,048, and the share of passkeys by depth."""
+
+    short_loss: float
+    bits: Mapping[int, float]
+    passkeys: Mapping[float, float]
+
+
+class Sequences:
+    """Packed texts of one kind as batches."""
+
+    def __init__(self, texts: Sequence[str], tokenizer: TextTokenizer, length: int) -> None:
+        packed = pack_texts(texts, tokenizer, length)
+        self.ids = packed.rows.astype(np.int64)
+        self._pieces = np.full(self.ids.shape, -1, np.int32)
+        self._positions = np.zeros(self.ids.shape, np.int64)
+        place = packed.placement
+        for number, (row, start, size) in enumerate(zip(place.row, place.start, place.length, strict=True)):
+            self._pieces[row, start : start + size] = number
+            self._positions[row, start : start + size] = np.arange(size)
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """No token looks or is predicted across the border of two documents."""
+        ids, pieces = self.ids[rows], self._pieces[rows]
+        is_inside = (pieces[:, 1:] == pieces[:, :-1]) & (pieces[:, 1:] >= 0)
+        columns = ids[:, :-1], self._positions[rows, :-1], pieces[:, :-1], np.where(is_inside, ids[:, 1:], -1)
+        return Batch(*(torch.from_numpy(np.ascontiguousarray(column)) for column in columns))
+
+    @property
+    def full(self) -> np.ndarray:
+        """Rows that one document fills."""
+        return np.flatnonzero((self._pieces == self._pieces[:, :1]).all(axis=1))
+
+
+def main() -> None:
+    size = QUICK if arguments(__doc__.splitlines()[0]).quick else WHOLE
+    contenders = contenders_of(model_config(SHORT))
+    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        base = Path(name)
+        train_tokenizer(vocabulary_texts(), VOCABULARY, base / "tokenizer")
+        list(pool.map(trained_at_256, [base] * WORKERS, [size] * WORKERS, range(WORKERS)))
+        outcomes = list(pool.map(extended, [base] * len(contenders), [size] * len(contenders), contenders))
+    print(machine("torch"))
+    tokens = size.base_steps * STEP_TOKENS
+    print(f"{tokens:,} tokens up to {SHORT}, then {size.extra_steps / size.base_steps:.1%} more\n")
+    print_table(contenders, outcomes, size)
+    worst = {each.name: min(outcome.passkeys.values()) for each, outcome in zip(contenders, outcomes, strict=True)}
+    name, ours = worst.popitem()
+    change = outcomes[-1].short_loss / outcomes[0].short_loss
+    report(f"long context: {name}", ours, worst, f"passkeys at the worst depth of {LONG} tokens", change, GOAL)
+
+
+def print_table(contenders: Sequence[Contender], outcomes: Sequence[Outcome], size: Size) -> None:
+    ends = [bucket.stop for bucket in position_buckets(LONG)]
+    print(f"Passkeys found in {LONG:,} tokens by depth ({size.items} texts each, percent)\n")
+    print(f"| trained on | {' | '.join(f'{depth:g}' for depth in size.depths)} |\n|---|{'---|' * len(size.depths)}")
+    for each, outcome in zip(contenders, outcomes, strict=True):
+        print(f"| {each.name} | {' | '.join(f'{100 * share:.0f}' for share in outcome.passkeys.values())} |")
+    print(f"\nBits per byte by position in held-out documents, and nats per token of sequences of {SHORT}\n")
+    columns = [*(f"to {end:,}" for end in ends), f"at {SHORT}", "change"]
+    print(f"| trained on | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    for each, outcome in zip(contenders, outcomes, strict=True):
+        bits = " | ".join(f"{outcome.bits[end]:.3f}" for end in ends)
+        change = outcome.short_loss / outcomes[0].short_loss - 1
+        print(f"| {each.name} | {bits} | {outcome.short_loss:.4f} | {change:+.2%} |")
+    print()
+
+
+# ---------------------------------------------------------------- training
+
+
+def model_config(length: int) -> ArcticConfig:
+    return preset("quickstart", {**SHAPE, "vocab_size": VOCABULARY, "max_positions": length})
+
+
+def contenders_of(config: ArcticConfig) -> list[Contender]:
+    """The first goes on as before, and is the one that the others are compared with."""
+    longer = replace(config, max_positions=LONG)
+    return [
+        Contender(f"{SHORT}", SHORT, config),
+        Contender(f"{LONG:,}, not scaled", LONG, longer),
+        Contender(f"{LONG:,}, ABF", LONG, replace(longer, rope_theta=THETA)),
+        Contender(f"{LONG:,}, YaRN", LONG, replace(longer, yarn_factor=float(FACTOR), yarn_original_positions=SHORT)),
+    ]
+
+
+def trained_at_256(base: Path, size: Size, rank: int) -> None:
+    """Both parts before the extension, by one of WORKERS processes on a core each."""
+    dist_start(dist.FileStore(str(base / "workers"), WORKERS), rank)
+    first = plan_of(base / "first", model_config(SHORT), size, (0, size.first_steps))
+    train(first, Drawn(corpora(base, FIRST, size), FIRST, SHARES[FIRST], rank), Silent())
+    start = first.folder / CHECKPOINTS / checkpoint_name(size.first_steps)
+    short = plan_of(base / "short", model_config(SHORT), size, (size.first_steps, size.base_steps), start)
+    train(short, Drawn(corpora(base, SHORT, size), SHORT, SHARES[SHORT], rank), Silent())
+    dist.destroy_process_group()
+
+
+def extended(base: Path, size: Size, contender: Contender) -> Outcome:
+    """The last part of one contender, and its measures, on one core."""
+    steps = size.base_steps, size.base_steps + size.extra_steps
+    start = base / "short" / CHECKPOINTS / checkpoint_name(size.base_steps)
+    dist_start(dist.HashStore(), 0)
+    with tempfile.TemporaryDirectory() as name:
+        plan = plan_of(Path(name) / "long", contender.config, size, steps, start)
+        train(plan, Drawn(corpora(base, contender.length, size), contender.length, SHARES[contender.length]), Silent())
+        model = ArcticModel.from_pretrained(plan.folder / CHECKPOINTS / checkpoint_name(steps[1])).eval()
+    dist.destroy_process_group()
+    tokenizer = TextTokenizer(base / "tokenizer")
+    code = library(held_out=True).files
+    notes = [note(random.Random(f"held out/{number}"), 4 * SHORT, NOTE_SHARES) for number in range(100)]
+    return Outcome(
+        short_loss(model, [Sequences(texts, tokenizer, SHORT) for texts in (code, notes)], size.heldout_tokens),
+        bits_by_position(model, Sequences(code, tokenizer, LONG), tokenizer, size.heldout_tokens),
+        {depth: passkeys_found(model, tokenizer, depth, size.items) for depth in size.depths},
+    )
+
+
+def dist_start(store: dist.Store, rank: int) -> None:
+    torch.set_num_threads(1)
+    world = WORKERS if isinstance(store, dist.FileStore) else 1
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+
+
+def plan_of(
+    folder: Path, config: ArcticConfig, size: Size, steps: tuple[int, int], start: Path | None = None
+) -> TrainingPlan:
+    """The steps after the first of `steps`, whose checkpoint is `start`, to the last."""
+    base, extra = size.base_steps * STEP_TOKENS, size.extra_steps * STEP_TOKENS
+    folder.mkdir(exist_ok=True)
+    return TrainingPlan(
+        config=config,
+        optimization=Optimization(engine="flat", zero_stage=0, weight_decay=0.0),
+        schedule=Schedule(EXTENSION_PEAK, 0.1, 0, base, base + extra)
+        if steps[0] == size.base_steps
+        else Schedule(PEAK, 0.1, WARMUP_STEPS * STEP_TOKENS, base * 2 // 3, base),
+        first_step=steps[0],
+        last_step=steps[1],
+        first_tokens=steps[0] * STEP_TOKENS,
+        tokens_per_step=STEP_TOKENS,
+        num_micro_batches=1,
+        checkpoint_every_steps=steps[1] - steps[0],
+        expert_parallel_size=1,
+        folder=folder,
+        start_from=start,
+    )
+
+
+class Drawn:
+    """Batches of a worker: sequences of each kind in proportion, drawn by the number of the step alone."""
+
+    def __init__(self, corpora: Mapping[str, Sequences], length: int, shares: Mapping[str, int], rank: int = 0) -> None:
+        self._corpora, self._count = corpora, STEP_TOKENS // length
+        self._rank, self._world = rank, dist.get_world_size()
+        self._cycle = [kind for kind, share in shares.items() for _ in range(share)]
+
+    def __call__(self, step: int) -> list[Batch]:
+        rng = np.random.default_rng(step)
+        numbers = range((step - 1) * self._count, step * self._count)
+        kinds = [self._cycle[number % len(self._cycle)] for number in numbers]
+        drawn = [(kind, rng.integers(len(self._corpora[kind].ids), size=1)) for kind in kinds]
+        parts = [self._corpora[kind].batch(row) for kind, row in drawn[self._rank :: self._world]]
+        return [Batch(*(torch.cat(columns) for columns in zip(*(part[:4] for part in parts), strict=True)))]
+
+
+class Silent:
+    """An observer that reports nothing."""
+
+    def stepped(self, step: int, seconds: float) -> None: ...
+
+    def recorded(self, records: Sequence[history.Record]) -> None: ...
+
+    def saving(self) -> None: ...
+
+    def traced(self, file: Path) -> None: ...
+
+
+# ---------------------------------------------------------------- texts
+
+
+def vocabulary_texts() -> list[str]:
+    """Names, each of which becomes a token, and code."""
+    names = [repeated_names(random.Random(f"vocabulary/{number}"), 2000) for number in range(300)]
+    return [*names, *(text[:4000] for text in library(held_out=False).files[::4])]
+
+
+def corpora(base: Path, length: int, size: Size) -> dict[str, Sequences]:
+    tokenizer = TextTokenizer(base / "tokenizer")
+    return {kind: Sequences(texts_of(kind, length, size, tokenizer), tokenizer, length) for kind in SHARES[length]}
+
+
+def texts_of(kind: str, length: int, size: Size, tokenizer: TextTokenizer) -> Sequence[str]:
+    """Training texts of one kind, as long as their sequences if they are generated."""
+    if kind == "code":
+        return library(held_out=False).files
+    make = {
+        "names": lambda rng: repeated_names(rng, 5 * length),
+        "numbers": lambda rng: repeated_numbers(rng, 2 * length - 4),
+        "notes": lambda rng: note(rng, 4 * min(length, SHORT), NOTE_SHARES if length > FIRST else FIRST_NOTE_SHARES),
+        "distant": lambda rng: distant_note(rng, length, tokenizer),
+        "near": lambda rng: distant_note(rng, SHORT, tokenizer),
+    }[kind]
+    count = size.num_texts * SHORT // max(length, SHORT)
+    return [make(random.Random(f"{kind}/{length}/{number}")) for number in range(count)]
+
+
+# ---------------------------------------------------------------- measures
+
+
+@torch.inference_mode()
+def short_loss(model: ArcticModel, corpora: Sequence[Sequences], num_tokens: int) -> float:
+    """Nats per token of sequences of SHORT, the corpora in equal parts."""
+    losses = []
+    for sequences in corpora:
+        rows = spread(np.arange(len(sequences.ids)), num_tokens // SHORT // len(corpora))
+        nats, count = 0.0, 0
+        for part in np.array_split(rows, max(1, len(rows) // 16)):
+            batch = sequences.batch(part)
+            terms = token_nll(model(batch.ids, batch.positions, batch.segments), batch.targets)
+            nats, count = nats + float(terms.sum()), count + batch.num_predicted
+        losses.append(nats / count)
+    return sum(losses) / len(losses)
+
+
+@torch.inference_mode()
+def bits_by_position(
+    model: ArcticModel, sequences: Sequences, tokenizer: TextTokenizer, num_tokens: int
+) -> dict[int, float]:
+    """Bits per byte by the end of each bucket, over documents that fill a sequence of LONG."""
+    buckets = position_buckets(LONG)
+    bits, sizes = np.zeros(len(buckets)), np.zeros(len(buckets))
+    for row in spread(sequences.full, num_tokens // LONG):
+        batch = sequences.batch(np.array([row]))
+        nats = token_nll(model(batch.ids, batch.positions, batch.segments), batch.targets)[0]
+        widths = tokenizer.bytes_of_id[batch.targets[0].numpy()]
+        bits += [float(nats[bucket].sum()) / math.log(2) for bucket in buckets]
+        sizes += [widths[bucket].sum() for bucket in buckets]
+    return {bucket.stop: value for bucket, value in zip(buckets, bits / sizes, strict=True)}
+
+
+@torch.inference_mode()
+def passkeys_found(model: ArcticModel, tokenizer: TextTokenizer, depth: float, items: int) -> float:
+    """Share of texts of LONG tokens after which greedy decoding writes the passkey: each of its ids is the most
+    likely one behind those before."""
+    found = 0
+    for number in range(items):
+        prompt, answer = passkey_ids(tokenizer, depth, number)
+        ids = torch.tensor([[*prompt, *answer[:-1]]])
+        hidden = model.hidden_states(ids, torch.arange(ids.shape[1])[None], torch.zeros_like(ids)).hidden
+        best = model.lm_head(hidden[0, -len(answer) :]).argmax(dim=-1)
+        found += best.tolist() == answer
+    return found / items
+
+
+def passkey_ids(tokenizer: TextTokenizer, depth: float, number: int) -> tuple[list[int], list[int]]:
+    """The longest text with this passkey that fits into LONG tokens, and the ids of the passkey."""
+    length = 8 * LONG
+    while True:
+        puzzle = passkey(length, depth, random.Random(f"{depth}/{number}"))
+        prompt = [tokenizer.end_id, *tokenizer.encode(f"{puzzle.text}\n{puzzle.question}")]
+        answer = tokenizer.encode(f" {puzzle.answers[0]}")
+        if (excess := len(prompt) + len(answer) - LONG) <= 0:
+            return prompt, answer
+        length -= max(16, excess)
+
+
+def spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the rows at equal distances, or all."""
+    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    return chosen
+
+
+if __name__ == "__main__":
+    main()
