@@ -162,6 +162,8 @@ OWN_IN_FINETUNES = ("final_lr_fraction", "decay_fraction")
 def _of_the_whole_run(run: RunRecipe) -> Iterator[Rule]:
     own = "schedule", "warmup_tokens", *OWN_IN_FINETUNES, "weight_decay", "profile_steps"
     yield from (Rule(name, not run.phases, "phases = []", "fine-tunes have their own settings") for name in own)
+    only_adapters = not run.phases and all(section.lora for section in run.finetune)
+    yield Rule("fp8", only_adapters, "lora in every fine-tune", "adapters and what they stand beside have one dtype")
     is_last = len(run.phases) < 2 and not run.finetune
     yield Rule("keep_optimizer_states", is_last, f"phases = {len(run.phases)}", "nothing is trained after the first")
     num_steps = run.segments[-1][-1].last_step if run.phases else 0

@@ -110,3 +110,11 @@ def test_a_field_is_refused_where_it_is_set() -> None:
     assert line.startswith("phases.2.train.decay_fraction = 0.5 with phases.2.train.schedule = 'cosine': not used")
     (line,) = run_lines(TUNED, "train.balance_bias_rate=0.001", 'train.freeze=["router"]')
     assert line.startswith("train.balance_bias_rate = 0.001 with train.freeze = ['router']: not used")
+
+
+def test_fp8_is_for_weights_that_are_trained_whole() -> None:
+    fields = ["phases=[]", "train.fp8=true", 'train.dtype="bfloat16"']
+    tuned = 'finetune=[{{name="tuned", from="./base", epochs={{notes=1.0}}, peak_lr=0.001{}}}]'
+    (line,) = run_lines(*fields, tuned.format(", lora={}"))
+    assert line.startswith("train.fp8 = True with lora in every fine-tune: not used")
+    assert run_lines(*fields, tuned.format("")) == []
