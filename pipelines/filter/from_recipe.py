@@ -7,6 +7,7 @@ from typing import Any
 from data_recipes import RecipeError
 from data_recipes.sections.refining import FilterSection
 from infra.store import file_digest
+from pipelines.artifacts.formats.urls import READING_VERSION
 from pipelines.artifacts.scores import SCORES
 from pipelines.extension import find_all
 from pipelines.filter.own import FilterRule, RuleError, require_columns
@@ -20,6 +21,8 @@ def pin(section: FilterSection, folder: Path, scores: Sequence[str] = SCORES.nam
     Raises RecipeError if a file is missing or has a line that names nothing, or if a rule cannot be used.
     """
     pins: dict[str, Any] = {"takedown": [_pin(path, number, folder) for number, path in enumerate(section.takedown, 1)]}
+    if section.takedown:
+        pins["url_reading"] = READING_VERSION
     if section.rules:
         extensions = find_all(section.rules, FilterRule, folder, "filter.rules")
         try:

@@ -14,6 +14,7 @@ from infra.stage import canonical_json
 from infra.store import file_digest
 from pipelines.artifacts.documents import Document
 from pipelines.artifacts.formats.line_lists import list_entries
+from pipelines.artifacts.formats.urls import READING_VERSION
 from pipelines.artifacts.scores import SCORES
 from pipelines.extension import find_all, restore
 from pipelines.score.benchmark_files import read_benchmark
@@ -33,6 +34,8 @@ def pin(section: ScoreSection, folder: Path) -> dict[str, Any]:
             _pin(folder, path, f"score.{field}.{number}", _require_entries)
             for number, path in enumerate(getattr(section, field), start=1)
         ]
+    if section.url_lists:
+        pins["url_reading"] = READING_VERSION
     load = partial(load_classifier, label=section.quality_label)
     pins["quality_model"] = (
         _pin(folder, section.quality_model, "score.quality_model", load) if section.quality_model else ""

@@ -3,10 +3,14 @@
 import ipaddress
 import re
 import string
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 import idna
 
+READING_VERSION = 2
+"""Raised if URLs are compared in another way: part of the key of stages that compare them with a list."""
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"[^/?#:]+\.[^/?#:]+:\d*(?:[/?#]|$)")
 _UNRESERVED = frozenset((string.ascii_letters + string.digits + "-._~").encode())
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?%[]")
@@ -17,11 +21,11 @@ def page_key(url: str) -> str:
     """The same text for every spelling of the URL of one page; the URL unchanged if it has no host.
 
     Two URLs name the same page if they differ only in case, escapes, default port, dot segments, spelling of
-    internationalised names, the dot behind the host, the slash behind the path, user, fragment, or http and https.
-    Queries are compared unchanged.
+    internationalised names, the dot behind the host, the slash behind the path, user, fragment, or http and https,
+    which may be left out. Queries are compared unchanged.
     """
     try:
-        parts = urlsplit(url.strip())
+        parts = _split(url)
         host, port = host_key(parts.hostname or ""), parts.port
     except ValueError:
         return url
@@ -39,7 +43,7 @@ def page_key(url: str) -> str:
 def host_of(url: str) -> str:
     """The host of a URL as `host_key` writes it, "" if it has none."""
     try:
-        return host_key(urlsplit(url.strip()).hostname or "")
+        return host_key(_split(url).hostname or "")
     except ValueError:
         return ""
 
@@ -61,6 +65,16 @@ def host_key(host: str) -> str:
         return idna.encode(name, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
         return ".".join(map(_punycode, name.split(".")))
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; one without a scheme, as people write addresses, is of the web."""
+    text = url.strip()
+    if text.startswith("//"):
+        text = f"http:{text}"
+    elif not _SCHEME.match(text) or _HOST_AND_PORT.match(text):
+        text = f"http://{text}"
+    return urlsplit(text)
 
 
 def _punycode(label: str) -> str:

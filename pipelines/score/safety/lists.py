@@ -77,5 +77,5 @@ def _members(values: np.ndarray, listed: np.ndarray) -> np.ndarray:
 
 def _plain(url: str) -> str:
     """Host, path and query of one spelling in lower case, without the port."""
-    _, _, plain = page_key(url if "://" in url else f"http://{url}").partition("://")
+    _, _, plain = page_key(url).partition("://")
     return _HOST.sub(r"\1", plain.lower() or url.lower(), count=1)

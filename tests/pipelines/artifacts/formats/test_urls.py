@@ -29,6 +29,9 @@ PAGE = "https://b\u00fccher.example/a~b/caf\u00e9?q=\u00fc"
         "https://b\u00fccher.example/x/../a~b/./caf\u00e9?q=\u00fc",
         "https://b\u00fccher.example/%2E%2e/a~b/z/%2e%2E/caf\u00e9/?q=\u00fc",
         "  https://b\u00fccher.example/a~b/caf\u00e9?q=\u00fc\n",
+        "//b\u00fccher.example/a~b/caf\u00e9?q=\u00fc",
+        "b\u00fccher.example/a~b/caf\u00e9?q=\u00fc",
+        "B\u00dcCHER.example:80/a~b/caf\u00e9?q=\u00fc",
     ],
 )
 def test_every_spelling_of_a_page_is_one(url):
@@ -83,3 +86,10 @@ def test_escaping_more_than_is_needed_changes_nothing(segments, data):
 )
 def test_hosts_of_one_name_are_one(one, other):
     assert host_key(one) == host_key(other)
+
+
+@pytest.mark.parametrize(
+    "url", ["mailto:someone@b\u00fccher.example", "urn:isbn:0451450523", "data:text/plain,a", "", " "]
+)
+def test_what_has_no_host_is_no_page(url):
+    assert (page_key(url), host_of(url)) == (url, "")
