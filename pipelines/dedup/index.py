@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup.minhash import bucket_keys
 from pipelines.dedup.parts import Part
@@ -137,5 +138,5 @@ def _file(stem: Path, kind: str) -> Path:
 
 
 def _load(stem: Path, kind: str) -> np.ndarray:
-    array: np.ndarray = np.load(_file(stem, kind), mmap_mode="r", allow_pickle=False)
+    array: np.ndarray = load_array(_file(stem, kind))
     return array

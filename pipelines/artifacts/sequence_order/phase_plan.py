@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.store.integrity import read_committed, require_intact
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.sequence_order.due_order import BLOCK, DueOrder, Seek, seek_table
 from pipelines.artifacts.sequence_order.permutation import permute
 
@@ -262,4 +263,4 @@ def _columns(folder: Path) -> dict[str, np.ndarray]:
     files = sorted(folder.glob("*.npy"))
     for file in files:
         require_intact(file)
-    return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
+    return {file.stem: load_array(file) for file in files}

@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.store.integrity import damage_named, read_committed, require_intact
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table, write_table
 
 PIECES = pa.schema(
@@ -161,7 +162,7 @@ class TokenSequences:
         if shard not in self._marks:
             file = self.folder / f"{shard:05d}.trained.npy"
             require_intact(file)
-            self._marks[shard] = np.load(file, mmap_mode="r", allow_pickle=False)
+            self._marks[shard] = load_array(file)
         return np.unpackbits(self._marks[shard][row], count=self.index.sequence_length + 1).astype(bool)
 
     def segments(self, sequence: int) -> np.ndarray:
@@ -221,7 +222,7 @@ class TokenSequences:
         if shard not in self._bounds:
             file, count = self.folder / f"{shard:05d}.bounds.npy", self._sizes[shard]
             with damage_named(file):
-                content = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+                content = np.asarray(load_array(file))
                 offsets, checksums = content[: count + 1], content[count + 1 : 3 * count + 1].view(np.uint32)
             self._bounds[shard] = _Bounds(offsets, checksums[:count], checksums[count:], content[3 * count + 1 :])
         return self._bounds[shard]

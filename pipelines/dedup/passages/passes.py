@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.artifacts.documents import CUT_DECISIONS, READ_BATCH_ROWS, write_shard
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.artifacts.languages.scripts import IDEOGRAPHS, SYLLABLES
 from pipelines.dedup.index import key_range, slice_of_keys
@@ -141,7 +142,7 @@ class CutShard:
         """REPEAT of this shard by row and start."""
         parts = []
         for number in range(self.num_ranges):
-            every = np.load(_repeats(self.matched, number, kind), mmap_mode="r", allow_pickle=False)
+            every = load_array(_repeats(self.matched, number, kind))
             low, high = np.searchsorted(every["shard"], [self.number, self.number + 1])
             parts.append(np.array(every[low:high]))
         repeats = np.concatenate(parts)
@@ -293,10 +294,7 @@ def _run(folder: Path, shard: int, kind: str) -> Path:
 
 
 def _read_run(stem: Path, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    keys, marks = (
-        np.load(stem.with_name(f"{stem.name}.{name}.npy"), mmap_mode="r", allow_pickle=False)
-        for name in ("keys", "marks")
-    )
+    keys, marks = (load_array(stem.with_name(f"{stem.name}.{name}.npy")) for name in ("keys", "marks"))
     in_range = slice_of_keys(keys, low, high)
     return keys[in_range], marks[in_range]
 

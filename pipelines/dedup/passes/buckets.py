@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.dedup.index import Unit, key_range, read_run
 from pipelines.dedup.passes.components import contract, save_pairs
 
@@ -66,8 +67,5 @@ def save_rows(stem: Path, keys: np.ndarray, owners: np.ndarray) -> None:
 
 def load_rows(stem: Path) -> tuple[np.ndarray, np.ndarray]:
     """Keys and owners of one range, memory-mapped."""
-    keys, owners = (
-        np.load(stem.with_name(f"{stem.name}.{kind}.npy"), mmap_mode="r", allow_pickle=False)
-        for kind in ("keys", "owners")
-    )
+    keys, owners = (load_array(stem.with_name(f"{stem.name}.{kind}.npy")) for kind in ("keys", "owners"))
     return keys, owners

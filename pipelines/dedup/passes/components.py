@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.dedup.index import Unit
 
 DOCUMENTS_PER_PARTITION = 2**22
@@ -173,7 +174,7 @@ def save_pairs(folder: Path, kind: str, number: int, pairs: np.ndarray) -> None:
 
 def load_pairs(folder: Path, kind: str, number: int) -> np.ndarray:
     """int64 [2, N], memory-mapped."""
-    pairs: np.ndarray = np.load(folder / kind / f"{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+    pairs: np.ndarray = load_array(folder / kind / f"{number:05d}.npy")
     return pairs
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipelines.artifacts.documents import DECISIONS, write_shard
 from pipelines.artifacts.duplicates import CLUSTERS, CLUSTERS_LISTED
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.formats.parquet import read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import Unit
@@ -33,7 +34,7 @@ class DecideShard:
     def run(self, folder: Path) -> Mapping[str, Any]:
         records, words = self.unit.records(), self.unit.words()
         fates = self._fates(records)
-        copies = np.load(self.copies, allow_pickle=False)
+        copies = load_array(self.copies, mapped=False)
         documents = read_table(self.unit.documents, columns=["doc_id", "origin"])
         table = _decisions(documents["doc_id"], records, fates, copies, self.num_bands)
         write_shard(table, folder / self.kind, self.number)
@@ -52,7 +53,7 @@ class DecideShard:
         fates["kept_id"], fates["size"] = records["doc_id"], records["size"]
         fates["jaccard"] = fates["containment"] = np.nan
         for path in self.verdicts:
-            verdicts = np.load(path, mmap_mode="r", allow_pickle=False)
+            verdicts = load_array(path)
             bounds = [self.unit.first, self.unit.first + len(records)]
             start, stop = np.searchsorted(verdicts["ordinal"], bounds)
             fates[verdicts["ordinal"][start:stop] - self.unit.first] = verdicts[start:stop]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.dedup.index import first_with_same, rank
 from pipelines.dedup.minhash import FIELD_BITS, bucket_keys
 from pipelines.dedup.options import DedupOptions
@@ -65,10 +66,10 @@ class ResolveGroup:
         """Members and band words of this group, with the number of the file that each comes from."""
         members, words, origins = [], [], []
         for number, stem in enumerate(self.members):
-            everyone = np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+            everyone = load_array(stem.with_suffix(".npy"))
             start, stop = np.searchsorted(everyone["group"], [self.number, self.number + 1])
             members.append(everyone[start:stop])
-            words.append(np.load(stem.with_suffix(".words.npy"), mmap_mode="r", allow_pickle=False)[start:stop])
+            words.append(load_array(stem.with_suffix(".words.npy"))[start:stop])
             origins.append(np.full(stop - start, number))
         return np.concatenate(members), np.concatenate(words), np.concatenate(origins)
 
@@ -76,7 +77,7 @@ class ResolveGroup:
         """Bucket keys and ordinals of their documents."""
         parts = []
         for stem in self.ranges:
-            groups = np.load(stem.with_suffix(".groups.npy"), mmap_mode="r", allow_pickle=False)
+            groups = load_array(stem.with_suffix(".groups.npy"))
             start, stop = np.searchsorted(groups, [self.number, self.number + 1])
             parts.append([column[start:stop] for column in load_rows(stem)])
         keys, owners = (np.concatenate(columns) for columns in zip(*parts, strict=True))

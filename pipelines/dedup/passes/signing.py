@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.artifacts.documents import READ_BATCH_ROWS
+from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.dedup import index
 from pipelines.dedup.index import RECORD
@@ -76,7 +77,7 @@ class SortIndex:
     index: Path
 
     def run(self, folder: Path) -> Mapping[str, int]:
-        words = np.load(self.index.with_name(f"{self.index.name}.words.npy"), allow_pickle=False)
+        words = load_array(self.index.with_name(f"{self.index.name}.words.npy"), mapped=False)
         index.save_run(folder / "runs" / f"{self.number:05d}", words)
         return {"documents": len(words)}
 
