@@ -1,9 +1,9 @@
 """Leases on stages in object storage: they save double work, and nothing else rests on them.
 
-The holder rewrites its lease every few seconds. A waiting process watches the lease's ETag: one that stays the same for
-longer than `STALE_S` of the watcher's own clock has no holder any more and is taken over, by a write that succeeds only
-if the ETag is still the same. No clocks of two machines are compared. A holder that reads another's lease instead of
-its own stops its work.
+The holder rewrites its lease every few seconds. A waiting process watches the lease's version: one that stays the same
+for longer than `STALE_S` of the watcher's own clock has no holder any more and is taken over, by a write that succeeds
+only if the version is still the same. No clocks of two machines are compared. A holder that reads another's lease
+instead of its own stops its work.
 """
 
 import json
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from infra.store.errors import StoreError
 from infra.store.locks import Waiting
-from infra.store.objects import ChangedObjectError, ExistsError, MissingObjectError, ObjectError, Objects
+from infra.store.objects import ChangedObjectError, ExistsError, MissingObjectError, ObjectError, Objects, Version
 
 BEAT_S = 10.0
 STALE_S = 60.0
@@ -36,7 +36,7 @@ class Lease:
     objects: Objects
     name: str
     content: bytes
-    etag: str
+    version: Version
     lost: str = ""
 
     def require(self) -> None:
@@ -50,7 +50,7 @@ class Lease:
             return
         before, self.content = self.content, _content()
         try:
-            self.etag = self.objects.replace(self.name, self.content, self.etag)
+            self.version = self.objects.replace(self.name, self.content, self.version)
         except ObjectError:
             self._look(before)
 
@@ -69,7 +69,7 @@ class Lease:
             self.content = before
         else:
             if content in (before, self.content):
-                self.content, self.etag = content, entry.etag
+                self.content, self.version = content, entry.version
             else:
                 self.lost = f"{self.name}: {_holder_of(content)} took the stage over. Its result will be used."
 
@@ -106,7 +106,7 @@ def repeated(period_s: float, work: Callable[[], None]) -> Iterator[None]:
 
 def _acquired(objects: Objects, name: str, waiting: Waiting) -> Lease:
     started = since = time.monotonic()
-    ours, seen = _content(), ""
+    ours, seen = _content(), None
     while True:
         try:
             return Lease(objects, name, ours, objects.create(name, ours))
@@ -116,11 +116,11 @@ def _acquired(objects: Objects, name: str, waiting: Waiting) -> Lease:
             content, entry = objects.read(name)
             now = time.monotonic()
             if content == ours:
-                return Lease(objects, name, ours, entry.etag)
-            if entry.etag != seen:
-                seen, since = entry.etag, now
+                return Lease(objects, name, ours, entry.version)
+            if entry.version != seen:
+                seen, since = entry.version, now
             elif now - since > STALE_S:
-                return Lease(objects, name, ours, objects.replace(name, ours, seen))
+                return Lease(objects, name, ours, objects.replace(name, ours, entry.version))
         except (ChangedObjectError, MissingObjectError):
             continue
         waiting(_holder_of(content), now - started)

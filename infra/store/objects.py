@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arctic_errors import UserError
 from infra.host.masking import masked
@@ -71,14 +71,27 @@ class ChangedObjectError(ObjectError):
     """Another writer changed the object since it was read."""
 
 
+class Version(NamedTuple):
+    """The state of an object, as a conditional write names it: by its ETag, on Google Cloud Storage by its
+    generation."""
+
+    etag: str
+    generation: str | None
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One listed object: its name below the prefix, size, ETag and time of change in Unix seconds."""
+    """One object: its name below the prefix, size, version and time of change in Unix seconds. A listing leaves out
+    generations."""
 
     name: str
     bytes: int
-    etag: str
+    version: Version
     changed: float
+
+    @property
+    def etag(self) -> str:
+        return self.version.etag
 
 
 @dataclass(frozen=True)
@@ -183,16 +196,17 @@ class Objects:
         with self._errors(name):
             self._client.copy(name, target)
 
-    def create(self, name: str, content: bytes) -> str:
-        """Write an object that must not exist yet, and return its ETag. Raises ExistsError, ObjectError."""
+    def create(self, name: str, content: bytes) -> Version:
+        """Write an object that must not exist yet, and return its version. Raises ExistsError, ObjectError."""
         with self._errors(name):
-            return str(self._client.put(name, content, mode="create")["e_tag"])
+            return _version(self._client.put(name, content, mode="create"))
 
-    def replace(self, name: str, content: bytes, etag: str) -> str:
-        """Write an object that must still have the ETag, and return its new one. Raises ChangedObjectError,
+    def replace(self, name: str, content: bytes, version: Version) -> Version:
+        """Write an object that must still have the version, and return its new one. Raises ChangedObjectError,
         ObjectError."""
         with self._errors(name):
-            return str(self._client.put(name, content, mode={"e_tag": etag})["e_tag"])
+            mode = {"e_tag": version.etag, "version": version.generation}
+            return _version(self._client.put(name, content, mode={key: value for key, value in mode.items() if value}))
 
     def delete(self, *names: str) -> None:
         """Remove objects; objects that do not exist are ignored. Raises ObjectError."""
@@ -265,6 +279,8 @@ class Objects:
 
     def _mend(self, error: Exception) -> str:
         text = str(error)
+        if _is_anonymous(text):
+            return f"This process has no credentials: give {CREDENTIALS[self.scheme]}."
         if _is_refusal(error):
             return f"Its credentials are refused or have expired: give {CREDENTIALS[self.scheme]}."
         if "NoSuchBucket" in text:
@@ -295,6 +311,11 @@ def _profile_credentials() -> Any:
         return None
 
 
+def _is_anonymous(text: str) -> bool:
+    """Without credentials of its own, a client asks the machine's metadata service for a token."""
+    return "token request" in text or "/latest/api/token" in text or "/latest/meta-data/" in text
+
+
 def _is_refusal(error: Exception) -> bool:
     from obstore import exceptions as failures
 
@@ -308,6 +329,8 @@ def _is_refusal(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """A service's answer: its status and code; else the first line of the error."""
     text = str(error)
+    if _is_anonymous(text):
+        return "no token from a metadata service"
     found = [
         re.search(pattern, text)
         for pattern in (r"status code: (\d+ [A-Za-z ]+)", r"<Code>([^<]+)", r"<Message>([^<]+)")
@@ -317,4 +340,8 @@ def _reason(error: Exception) -> str:
 
 
 def _entry(meta: Mapping[str, Any]) -> Entry:
-    return Entry(meta["path"], meta["size"], meta["e_tag"] or "", meta["last_modified"].timestamp())
+    return Entry(meta["path"], meta["size"], _version(meta), meta["last_modified"].timestamp())
+
+
+def _version(answer: Mapping[str, Any]) -> Version:
+    return Version(answer["e_tag"] or "", answer["version"])

@@ -118,7 +118,9 @@ def main(location: str, stage: str, action: str, steps: str = str(STEPS)) -> Non
             resumed.update(
                 checkpoint=max(checkpoints),
                 saved_after_s=checkpoints[max(checkpoints)].stat().st_mtime - disturbed[0],
-                reported=max(step for each in events if each["event"] == "metrics" for step, _ in each["points"]),
+                reported=max(
+                    (step for each in events if each["event"] == "metrics" for step, _ in each["points"]), default=0
+                ),
             )
         if event["event"] == "stage_started" and event["name"] == stage:
             begun.set()

@@ -74,6 +74,7 @@ def test_training_leaves_a_drained_node_with_a_checkpoint_of_its_last_step(tmp_p
     found = disturbed(tmp_path / "store", "train", "drain", LONG_TRAINING)
     assert found["digests"] == expected
     assert found["built"] == dict.fromkeys(expected, 1)
+    assert found["resumed"]["reported"] > 0
     assert found["resumed"]["reported"] - found["resumed"]["checkpoint"] <= 1
     assert found["resumed"]["checkpoint"] < LONG_TRAINING
     assert 0 <= found["resumed"]["saved_after_s"] <= WARNING_S

@@ -15,6 +15,7 @@ from infra.plan import plan
 from infra.runner import Outcome, run_inline
 from infra.stage import Stage
 from infra.store import Store, lease
+from infra.store.objects import Version
 from tests.infra.store.chains import chain, run, write
 from tests.kit.servers.s3_server import S3
 
@@ -99,7 +100,9 @@ def test_two_builders_at_once_without_leases_end_with_the_same_bytes(
     s3: S3, machine: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Correctness does not rest on leases: here nobody asks for one."""
-    monkeypatch.setattr(lease, "_acquired", lambda chosen, name, _waiting: lease.Lease(chosen, name, b"", ""))
+    monkeypatch.setattr(
+        lease, "_acquired", lambda chosen, name, _waiting: lease.Lease(chosen, name, b"", Version("", None))
+    )
     builds = Builds()
     runs = [in_thread(machine(name), chain(builds), name) for name in ("first", "second")]
     while builds.count < 2:
