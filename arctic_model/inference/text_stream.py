@@ -25,7 +25,7 @@ class TextStream:
         # the previous one.
         self._start = self._read = 0
         self._tail = ""
-        self._whole = ""
+        self._untaken: list[str] = []
         self._num_taken = 0
 
     def push(self, token: int) -> bool:
@@ -37,7 +37,7 @@ class TextStream:
         if new.endswith(UNFINISHED) and len(self._ids) - self._read < PENDING_IDS:
             return first_stop(self._tail + new, self._stops) is not None and self._is_certain()
         self._start, self._read = self._read, len(self._ids)
-        self._whole += new
+        self._untaken.append(new)
         is_stopped = first_stop(self._tail + new, self._stops) is not None
         longest = max((len(stop) for stop in self._stops), default=1)
         self._tail = (self._tail + new)[-longest:]
@@ -45,9 +45,10 @@ class TextStream:
 
     def take(self) -> str:
         """The text since the last call that later ids cannot change: whole characters that begin no stop."""
-        new = self._whole[self._num_taken :]
+        new = "".join(self._untaken)
         held_back = max((_overlap(new, stop) for stop in self._stops), default=0)
         taken = new[: len(new) - held_back][: first_stop(new, self._stops)]
+        self._untaken = [new[len(taken) :]]
         self._num_taken += len(taken)
         return taken
 

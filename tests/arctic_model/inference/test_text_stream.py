@@ -1,5 +1,6 @@
 """A stream of ids and its text: stops at the id that completes them, and nothing is released that may change."""
 
+import tracemalloc
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -46,3 +47,14 @@ def test_text_is_released_as_soon_as_no_stop_can_begin_in_it() -> None:
         released.append(stream.take())
     assert released == ["a", "n", " ", "", ""]
     assert stream.take_rest() == ""
+
+
+def test_an_endless_stream_holds_no_text_that_was_taken() -> None:
+    stream, size = TextStream(lambda ids: "x" * 1000 * len(ids)), 0
+    tracemalloc.start()
+    for _ in range(2000):
+        stream.push(7)
+        size += len(stream.take())
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size == 2_000_000 > 10 * held
