@@ -87,7 +87,7 @@ class ArcticModel(nn.Module):
     def from_pretrained(
         folder: str | Path,
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = torch.float32,
         device: torch.device | str = "cpu",
         group: ExpertGroup | None = None,
     ) -> "ArcticModel":
@@ -96,7 +96,8 @@ class ArcticModel(nn.Module):
         Args:
             folder: a checkpoint as training or `save_pretrained` writes it, or a Hugging Face directory of an Arctic
                 model (see `arctic_model.checkpoint.reading.open_weights`).
-            dtype: of the weights. The router's biases stay float32.
+            dtype: of the weights. None: bfloat16 if the folder has them so, else float32. The router's biases stay
+                float32.
             device: of the weights.
             group: the workers that read the model together, each with a part of the experts only; all call in step.
                 None: this process holds all experts.
@@ -119,7 +120,7 @@ class ArcticModel(nn.Module):
         stored = open_weights(folder, Workers(group.rank, group.size, group.process_group))
         with torch.device("meta"):
             model = ArcticModel(stored.config, group)
-        model.to(dtype).to_empty(device=device)
+        model.to(dtype or stored.dtype).to_empty(device=device)
         if model.lm_head.weight.is_cpu:
             move_to_huge_pages(model)
         with torch.no_grad():

@@ -40,7 +40,14 @@ CONFIG = ArcticConfig(
     max_positions=4096,
 )
 QUICK = replace(CONFIG, num_layers=12, hidden_size=512, num_heads=8, num_kv_heads=2, expert_size=576, vocab_size=8192)
-EXPORTS = (("huggingface", "float32"), ("huggingface", "bfloat16"), ("fp8", "float8_e4m3"), ("gguf", "float16"))
+EXPORTS = (
+    ("huggingface", "float32"),
+    ("huggingface", "bfloat16"),
+    ("fp8", "float8_e4m3"),
+    ("gguf", "float32"),
+    ("gguf", "float16"),
+    ("gguf", "q8_0"),
+)
 COPY = "copy of the files"
 WATCH_S = 0.002
 
@@ -65,7 +72,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=Path(__file__).parents[1]) as name:
         folder = Path(name)
         write_synthetic(config, folder / "checkpoint")
-        costs = {COPY: copied(folder)} | {f"{to} {dtype}": exported(folder, to, dtype) for to, dtype in EXPORTS}
+        first = copied(folder)
+        exports = {f"{to} {dtype}": exported(folder, to, dtype) for to, dtype in EXPORTS}
+        costs = {COPY: min(first, copied(folder), key=lambda cost: cost.seconds)} | exports
         size = folder_bytes(folder / "checkpoint")
     layer = sum(4 * numel(shape) for name, shape in tensor_shapes(config).items() if ".layers.0." in name)
     largest = max(4 * numel(shape) for shape in tensor_shapes(config).values())
@@ -79,8 +88,8 @@ def main() -> None:
         shares += f"{cost.memory / 1e6:12,.0f}{cost.memory / limit:14.0%}"
         print(f"{each:28}{cost.rate / 1e6:8,.0f}{shares}")
     print(machine("torch", "safetensors", "gguf"))
-    ours, copy = costs["huggingface float32"].rate, costs[COPY].rate
-    goal = "at least 0.7 of a copy, memory within two layers and the largest tensor"
+    ours, copy = min(cost.rate for cost in exports.values()), costs[COPY].rate
+    goal = "the slowest at least 0.7 of a copy, memory within two layers and the largest tensor"
     report("export", ours / 1e6, {COPY: copy / 1e6}, "MB/s read and written", ours / copy, goal)
 
 

@@ -37,9 +37,10 @@ from arctic_model.checkpoint.model_folder import (
     require_complete,
     stored_weights,
 )
-from arctic_model.checkpoint.tensors.files import mapped
+from arctic_model.checkpoint.tensors.files import expect, mapped
 from arctic_model.checkpoint.tensors.names import WEIGHT, expert_name, is_expert
 from arctic_model.checkpoint.tensors.safetensors_header import StoredTensor, read_header
+from arctic_model.checkpoint.tensors.shapes import ROUTER_BIAS
 from arctic_model.checkpoint.workers import ALONE, Progress, Workers
 from arctic_model.config import ArcticConfig
 
@@ -166,6 +167,20 @@ class Checkpoint:
             return mapped(self._stored[stored])
         except OSError as error:
             raise _unreadable(self._stored[stored].file, error) from error
+
+    def expect(self, name: str) -> None:
+        """Have the system read a weight from disk, in the background, before `read` needs it."""
+        if stored := self._stored.get(name):
+            try:
+                expect(stored)
+            except OSError as error:
+                raise _unreadable(stored.file, error) from error
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """bfloat16 if all weights but biases of routers are stored so, else float32, which holds them all."""
+        dtypes = {stored.dtype for name, stored in self._stored.items() if not name.endswith(ROUTER_BIAS)}
+        return torch.bfloat16 if dtypes == {"BF16"} else torch.float32
 
     @property
     def names(self) -> list[str]:

@@ -19,11 +19,9 @@ from arctic_model.checkpoint.model_folder import CONFIG, WEIGHTS_INDEX, read_jso
 from arctic_model.checkpoint.reading import INDEX, STATE, file_sha256
 from arctic_model.checkpoint.tensors.files import FileSlice, TensorFile, mapped, write_slices
 from arctic_model.checkpoint.tensors.safetensors_header import read_header
+from arctic_model.checkpoint.tensors.shapes import ROUTER_BIAS
 from arctic_model.checkpoint.workers import ALONE, Progress, Workers
 from arctic_model.checkpoint.writing import flush, write_json
-
-BIAS = ".e_score_correction_bias"
-"""Steps of a selection bias are below the resolution of bfloat16."""
 
 
 def copy_weights(checkpoint: Path, folder: Path, workers: Workers = ALONE) -> None:
@@ -48,7 +46,7 @@ def _convert(sources: Sequence[Path], scratch: Path, workers: Workers, progress:
     for number in range(workers.rank, len(sources), workers.size):
         source, file = sources[number], scratch / sources[number].name
         shapes = {name: stored.shape for name, stored in read_header(source).items()}
-        target = TensorFile(source.name, shapes, {name: "BF16" for name in shapes if not name.endswith(BIAS)})
+        target = TensorFile(source.name, shapes, {name: "BF16" for name in shapes if not name.endswith(ROUTER_BIAS)})
         write_slices(file, _converted(source, target), progress, target.header)
         digests[number] = torch.frombuffer(bytearray.fromhex(file_sha256(file, progress)), dtype=torch.uint8)
     return digests
@@ -57,7 +55,7 @@ def _convert(sources: Sequence[Path], scratch: Path, workers: Workers, progress:
 def _converted(source: Path, target: TensorFile) -> Iterator[FileSlice]:
     for name, stored in read_header(source).items():
         values = mapped(stored).view(-1)
-        yield target.offsets[name], values if name.endswith(BIAS) else values.to(torch.bfloat16)
+        yield target.offsets[name], values if name.endswith(ROUTER_BIAS) else values.to(torch.bfloat16)
 
 
 def _commit(checkpoint: Path, scratch: Path, folder: Path, hashes: dict[str, str]) -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.checkpoint.tensors.shapes import ROUTER_BIAS
 from arctic_model.export.huggingface import write_directory
-from arctic_model.export.weights import BIAS
 from arctic_model.kernels.fp8_blocks import BLOCK, quantize_blocks
 
 EXACT = ("embed_tokens", "lm_head", "block_sparse_moe.gate")
@@ -39,7 +39,7 @@ def write_fp8(checkpoint: Checkpoint, tokenizer: Path, out: Path) -> None:
 
 def to_fp8(name: str, tensor: Tensor) -> Mapping[str, Tensor]:
     """The FP8 form of a tensor of the model: a matrix with its scales, or the tensor in bfloat16."""
-    if name.endswith(BIAS):
+    if name.endswith(ROUTER_BIAS):
         return {name: tensor}
     if tensor.dim() == 1 or any(module in name for module in EXACT):
         return {name: tensor.to(torch.bfloat16)}

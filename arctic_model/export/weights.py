@@ -1,32 +1,36 @@
-"""Tensors of a checkpoint into safetensors files, layer by layer.
+"""Tensors of a checkpoint into safetensors files, one after the other.
 
-One file holds one layer, as in the checkpoint. Its tensors are mapped into memory and converted one file at a time, so
-that memory holds the converted tensors of one layer, for any size of the model.
+One file holds one layer, as in the checkpoint. Tensors are mapped into memory. While one is written, the next is
+converted and the one after it read from disk, so memory holds two converted tensors, for any size of the model.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from arctic_model.checkpoint.model_folder import WEIGHTS_INDEX
 from arctic_model.checkpoint.reading import Checkpoint
-from arctic_model.checkpoint.tensors.shapes import tensor_shapes
+from arctic_model.checkpoint.tensors.files import DTYPES, TensorFile, write_slices
+from arctic_model.checkpoint.tensors.shapes import ROUTER_BIAS, tensor_shapes
+from arctic_model.checkpoint.workers import Progress
 from arctic_model.config import ArcticConfig
 
 Conversion = Callable[[str, Tensor], Mapping[str, Tensor]]
 """From a tensor with its name to its tensors in the export."""
-BIAS = "e_score_correction_bias"
-"""Of a router, float32 for any dtype of the model."""
+READ_AHEAD = 2
+"""The system reads this many tensors from disk beyond the one that is converted."""
+T = TypeVar("T")
 
 
 def cast_to(dtype: torch.dtype) -> Conversion:
     """Every tensor in `dtype`; biases of routers in float32."""
-    return lambda name, tensor: {name: tensor if name.endswith(BIAS) else tensor.to(dtype)}
+    return lambda name, tensor: {name: tensor if name.endswith(ROUTER_BIAS) else tensor.to(dtype)}
 
 
 def write_weights(checkpoint: Checkpoint, out: Path, convert: Conversion) -> None:
@@ -38,15 +42,51 @@ def write_weights(checkpoint: Checkpoint, out: Path, convert: Conversion) -> Non
         convert: the conversion of a tensor of the checkpoint.
     """
     total_size, files = 0, dict[str, str]()
-    for file, names in tensors_by_file(checkpoint.config).items():
-        tensors: dict[str, Tensor] = {}
-        for name in names:
-            tensors |= convert(name, checkpoint.read(name))
-        save_file(tensors, out / file, metadata={"format": "pt"})
-        files |= dict.fromkeys(tensors, file)
-        total_size += sum(tensor.nbytes for tensor in tensors.values())
+    for name, sources in tensors_by_file(checkpoint.config).items():
+        file = _planned(checkpoint, name, sources, convert)
+        slices = (
+            (file.offsets[target], tensor.flatten())
+            for source, stored in read_ahead(checkpoint, sources)
+            for target, tensor in convert(source, stored).items()
+        )
+        write_slices(out / name, one_ahead(slices), Progress(), file.header)
+        files |= dict.fromkeys(file.shapes, name)
+        total_size += file.num_bytes - len(file.header)
     index = {"metadata": {"total_size": total_size}, "weight_map": files}
     (out / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def read_ahead(checkpoint: Checkpoint, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors with their names, each mapped while the system reads the next ones from disk."""
+    for number, name in enumerate(names):
+        for later in names[number + READ_AHEAD : number + READ_AHEAD + 1]:
+            checkpoint.expect(later)
+        yield name, checkpoint.read(name)
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items, each made by a thread while the one before it is used."""
+    iterator, num_threads = iter(items), torch.get_num_threads()
+    try:
+        # A conversion takes less time than its reads and writes, and several threads would wait for a busy core.
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            pending = pool.submit(list, islice(iterator, 1))
+            while item := pending.result():
+                pending = pool.submit(list, islice(iterator, 1))
+                yield from item
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _planned(checkpoint: Checkpoint, name: str, sources: Sequence[str], convert: Conversion) -> TensorFile:
+    """The file with the converted tensors, of which none is converted yet, in the order of the safetensors library."""
+    tensors: dict[str, Tensor] = {}
+    for source in sources:
+        tensors |= convert(source, checkpoint.read(source).to("meta"))
+    tensors = dict(sorted(tensors.items(), key=lambda entry: (-entry[1].itemsize, entry[0])))
+    words = {dtype: word for word, dtype in DTYPES.items()}
+    dtypes = {target: words[tensor.dtype] for target, tensor in tensors.items()}
+    return TensorFile(name, {target: tuple(tensor.shape) for target, tensor in tensors.items()}, dtypes)
 
 
 def tensors_by_file(config: ArcticConfig) -> dict[str, list[str]]:

@@ -18,13 +18,16 @@ def quantize_blocks(
     Returns:
         The matrix in float8_e4m3fn, and the scales by which its blocks are multiplied again.
     """
-    rows, columns = matrix.shape
-    padded = F.pad(matrix, (0, -columns % BLOCK, 0, -rows % BLOCK))
-    blocks = padded.unflatten(0, (-1, BLOCK)).unflatten(2, (-1, BLOCK))
-    # A block of zeros has no scale; any will do.
-    scales = (blocks.abs().amax(dim=(1, 3)) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-    scaled = (blocks / scales[:, None, :, None]).flatten(2, 3).flatten(0, 1)
-    return scaled[:rows, :columns].to(torch.float8_e4m3fn).contiguous(), scales
+    columns = matrix.shape[1]
+    values = torch.empty_like(matrix, dtype=torch.float8_e4m3fn, memory_format=torch.contiguous_format)
+    scales = matrix.new_empty(-(-len(matrix) // BLOCK), -(-columns // BLOCK), dtype=torch.float32)
+    # One row of blocks after the other: what is computed on the way fits into a cache.
+    for rows, out, scale in zip(matrix.split(BLOCK), values.split(BLOCK), scales, strict=True):
+        blocks = F.pad(rows, (0, -columns % BLOCK)).unflatten(1, (-1, BLOCK))
+        # A block of zeros has no scale; any will do.
+        scale.copy_((blocks.abs().amax(dim=(0, 2)) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny))
+        out.copy_((blocks / scale[:, None]).flatten(1)[:, :columns])
+    return values, scales
 
 
 def dequantize_blocks(

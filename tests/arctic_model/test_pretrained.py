@@ -8,10 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from arctic_model.checkpoint.errors import CheckpointError
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.export.formats import FORMATS
 from arctic_model.model import ArcticModel
 from arctic_model.moe.dispatch import ExpertGroup
 from arctic_model.moe.sparse_moe import SparseMoE
 from arctic_model.presets import preset
+from tests.kit.tokenizers import write_byte_tokenizer
 
 CONFIG = preset("tiny", {"init_std": 0.2})
 BIASED = preset("tiny", {"router_bias": True})
@@ -91,6 +94,16 @@ def test_weights_come_in_the_dtype_asked_for_and_biases_in_float32(tmp_path: Pat
     for name, parameter in loaded.named_parameters():
         assert torch.equal(parameter, model.get_parameter(name).bfloat16()), name
     assert all(torch.equal(bias, torch.full((4,), 0.001)) for bias in loaded.buffers())
+
+
+@pytest.mark.parametrize(("stored", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_weights_may_come_in_the_dtype_of_their_files(tmp_path: Path, stored: str, expected: torch.dtype) -> None:
+    """Biases of routers are float32 in either."""
+    ArcticModel(BIASED, seed=0).save_pretrained(tmp_path / "saved")
+    write_byte_tokenizer(tmp_path / "saved")
+    (tmp_path / "export").mkdir()
+    FORMATS["huggingface"].write(Checkpoint(tmp_path / "saved"), tmp_path / "saved", tmp_path / "export", stored)
+    assert ArcticModel.from_pretrained(tmp_path / "export", dtype=None).lm_head.weight.dtype == expected
 
 
 def test_nothing_is_overwritten_and_no_half_of_a_model_is_saved(tmp_path: Path) -> None:

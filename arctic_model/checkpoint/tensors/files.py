@@ -22,7 +22,7 @@ from arctic_model.checkpoint.workers import Progress
 
 SYNC_BYTES = 2**28
 """Written between two flushes to the disk, so that each is short and a slow disk shows progress."""
-DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F8_E4M3": torch.float8_e4m3fn}
 """The format's words for dtypes."""
 FileSlice: TypeAlias = tuple[int, Tensor]
 """An offset in a file, in bytes, and the flat values that go there."""
@@ -95,6 +95,13 @@ def mapped(stored: StoredTensor) -> Tensor:
     # larger than the machine's memory, as a whole file can be.
     values = np.memmap(stored.file, np.uint8, mode="c", offset=stored.offset, shape=(stored.num_bytes,))
     return torch.from_numpy(np.asarray(values)).view(DTYPES[stored.dtype]).view(stored.shape)
+
+
+def expect(stored: StoredTensor) -> None:
+    """Have the system read the tensor from disk in the background, if it can."""
+    if hasattr(os, "posix_fadvise"):
+        with stored.file.open("rb", buffering=0) as stream:
+            os.posix_fadvise(stream.fileno(), stored.offset, stored.num_bytes, os.POSIX_FADV_WILLNEED)
 
 
 def _bytes(values: Tensor) -> memoryview:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from arctic_model.config import ArcticConfig
 
 Shape = tuple[int, ...]
+ROUTER_BIAS = ".e_score_correction_bias"
+"""End of the names of routers' biases, which are float32 in a model of any dtype."""
 
 
 def tensor_shapes(config: ArcticConfig) -> dict[str, Shape]:
@@ -42,7 +44,7 @@ def _mixture(config: ArcticConfig) -> Iterator[tuple[str, Shape]]:
     for expert in range(config.num_experts):
         yield from _swiglu(f"block_sparse_moe.experts.{expert}", config.expert_size, config.hidden_size)
     if config.router_bias:
-        yield "block_sparse_moe.gate.e_score_correction_bias", (config.num_experts,)
+        yield f"block_sparse_moe.gate{ROUTER_BIAS}", (config.num_experts,)
 
 
 def _attention(config: ArcticConfig) -> Iterator[tuple[str, Shape]]:

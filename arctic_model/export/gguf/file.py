@@ -5,9 +5,12 @@ in two ways: rotary positions turn neighbours instead of halves, so the rows of 
 experts of a layer are one stacked tensor.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
 from arctic_model.export.gguf.vocabulary import add_vocabulary
+from arctic_model.export.weights import one_ahead, read_ahead
 from arctic_model.rope import default_attention_factor
 
 FILE = "model.gguf"
@@ -29,6 +33,8 @@ TYPES = {
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
 """By dtype: the type of matrices, and the file type in the header. Norms and the router's gate stay F32."""
+PLAIN = {GGMLQuantizationType.F32: torch.float32, GGMLQuantizationType.F16: torch.float16}
+"""Types of plain numbers."""
 MODEL_NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
     "model.norm.weight": "output_norm.weight",
@@ -64,6 +70,10 @@ class GGUFTensor:
         is_exact = len(self.shape) == 1 or self.name.endswith(GATE)
         return GGMLQuantizationType.F32 if is_exact else TYPES[dtype][0]
 
+    def num_bytes(self, dtype: str) -> int:
+        """Size in a file of `dtype`."""
+        return math.prod(quant_shape_to_byte_shape(self.shape, self.type(dtype)))
+
 
 def write_gguf(checkpoint: Checkpoint, tokenizer: Path, out: Path, dtype: str) -> None:
     """Write `model.gguf` into the folder `out`, tensor by tensor.
@@ -84,12 +94,14 @@ def write_gguf(checkpoint: Checkpoint, tokenizer: Path, out: Path, dtype: str) -
     add_vocabulary(writer, tokenizer, config.vocab_size)
     tensors = list(gguf_tensors(config))
     for tensor in tensors:
-        _announce(writer, tensor, tensor.type(dtype))
+        _announce(writer, tensor, dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
+    parts = one_ahead(_parts(checkpoint, tensors, dtype))
     for tensor in tensors:
-        writer.write_tensor_data(_values(checkpoint, tensor, tensor.type(dtype)))
+        stack = _Stack(tensor.num_bytes(dtype), islice(parts, len(tensor.sources)))
+        writer.write_tensor_data(stack)  # type: ignore[arg-type]
     writer.close()
 
 
@@ -147,23 +159,36 @@ def _add_yarn(writer: GGUFWriter, config: ArcticConfig) -> None:
     writer.add_rope_scaling_yarn_attn_factor(config.rope.scale / default_attention_factor(config.yarn_factor))
 
 
-def _announce(writer: GGUFWriter, tensor: GGUFTensor, kind: GGMLQuantizationType) -> None:
+def _announce(writer: GGUFWriter, tensor: GGUFTensor, dtype: str) -> None:
     """Name, shape and size of a tensor, which the file holds before the first value."""
-    plain = {GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16}
-    dtype = np.dtype(plain.get(kind, np.uint8))
-    shape = tensor.shape if kind in plain else quant_shape_to_byte_shape(tensor.shape, kind)
-    writer.add_tensor_info(tensor.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize, raw_dtype=kind)
+    kind = tensor.type(dtype)
+    of_values = np.uint8 if kind not in PLAIN else np.float32 if kind is GGMLQuantizationType.F32 else np.float16
+    shape = tensor.shape if kind in PLAIN else quant_shape_to_byte_shape(tensor.shape, kind)
+    writer.add_tensor_info(tensor.name, shape, np.dtype(of_values), tensor.num_bytes(dtype), raw_dtype=kind)
 
 
-def _values(checkpoint: Checkpoint, tensor: GGUFTensor, kind: GGMLQuantizationType) -> np.ndarray:
-    parts = [checkpoint.read(name).float() for name in tensor.sources]
-    values = torch.stack(parts) if len(parts) > 1 or len(tensor.shape) > parts[0].dim() else parts[0]
-    config = checkpoint.config
-    if tensor.name.endswith(("attn_q.weight", "attn_k.weight")):
-        values = interleaved(values, config.num_heads if "attn_q" in tensor.name else config.num_kv_heads)
-    if kind is GGMLQuantizationType.F16:
-        return values.half().numpy()
-    if kind is GGMLQuantizationType.F32:
-        return values.contiguous().numpy()
-    quantized: np.ndarray = quantize(values.numpy(), kind)
-    return quantized
+def _parts(checkpoint: Checkpoint, tensors: Sequence[GGUFTensor], dtype: str) -> Iterator[np.ndarray]:
+    """The sources of all tensors in their order, as the file has them."""
+    sources = [source for tensor in tensors for source in tensor.sources]
+    kinds = (tensor.type(dtype) for tensor in tensors for _ in tensor.sources)
+    for (name, weight), kind in zip(read_ahead(checkpoint, sources), kinds, strict=True):
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            config = checkpoint.config
+            weight = interleaved(weight, config.num_heads if "q_proj" in name else config.num_kv_heads)
+        if kind in PLAIN:
+            yield weight.to(PLAIN[kind]).contiguous().numpy()
+        else:
+            yield quantize(weight.float().contiguous().numpy(), kind)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """A tensor of several parts, which GGUFWriter writes like an array: none is in memory before its turn."""
+
+    nbytes: int
+    parts: Iterable[np.ndarray]
+
+    def tofile(self, file: BinaryIO) -> None:
+        """Write the parts one after the other."""
+        for part in self.parts:
+            part.tofile(file)

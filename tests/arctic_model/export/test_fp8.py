@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from arctic_model.export.exporting import export
 from arctic_model.export.formats import FORMATS
@@ -81,6 +81,9 @@ def test_transformers_reads_the_directory_and_stays_close(tmp_path: Path) -> Non
     for small in (f"{layer}self_attn.q_proj", f"{layer}residual_mlp.w2", f"{layer}block_sparse_moe.experts.3.w1"):
         assert kinds[f"{small}.weight"] == torch.float8_e4m3fn
         assert kinds[f"{small}.weight_scale_inv"] == torch.float32
+    for file in out.glob("*.safetensors"):
+        save_file(load_file(file), tmp_path / "again", metadata={"format": "pt"})
+        assert file.read_bytes() == (tmp_path / "again").read_bytes()
     quantization = json.loads((out / "config.json").read_text())["quantization_config"]
     assert quantization["weight_block_size"] == [128, 128]
     assert f"{layer}block_sparse_moe.gate" in quantization["modules_to_not_convert"]
