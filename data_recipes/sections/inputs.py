@@ -1,27 +1,66 @@
 """The inputs of a source: one model per kind of input."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from data_recipes.section import OWN_CLASS, ExtensionSection, Location, Name, PositiveInt, Section, Seed, Text
 
+Unread = tuple[str, str, str]
+"""A field that nothing reads, the other field that makes it so with its value, and the reason."""
 Paths = Annotated[list[Text], Field(min_length=1), Location()]
 
 
-class WarcInput(Section):
+class InputSection(Section):
+    """Base of the kinds of input: the fields that a recipe sets, and the answers that depend on the kind."""
+
+    implementation: ClassVar[str]
+    """The class that reads the input, as "package.module:Class": this section with the methods of a kind of input."""
+    has_chats: ClassVar[bool] = False
+    """Whether its documents are conversations."""
+    has_questions: ClassVar[bool] = False
+    """Whether it asks questions about databases, which it holds out itself."""
+    draws_split: ClassVar[bool] = True
+    """Whether `source.heldout_fraction` decides what is held out."""
+
+    kind: str
+    """Name of the kind."""
+
+    @property
+    def has_responses(self) -> bool:
+        """Whether it has responses of web servers."""
+        return False
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether it has HTML pages."""
+        return self.has_responses
+
+    def unread(self, heldout_fraction: float) -> Iterator[Unread]:  # noqa: ARG002 - depends on the kind
+        """Fields that nothing reads, given the others and `source.heldout_fraction`."""
+        return iter(())
+
+
+class WarcInput(InputSection):
     """Crawled pages: HTML response records of WARC files."""
 
+    implementation = "pipelines.source.web.warc_files:WarcFiles"
     kind: Literal["warc"]
     """Kind of input: `"warc"`."""
     paths: Paths
     """Files, folders or globs, relative to the recipe's folder; `http(s)://` URLs of files; `s3://`, `gs://` and
     `hf://` addresses of files, folders and globs."""
 
+    @property
+    def has_responses(self) -> bool:
+        return True
 
-class CommonCrawlInput(Section):
+
+class CommonCrawlInput(InputSection):
     """A sample of one crawl of Common Crawl. The same seed draws the same sample on every machine."""
 
+    implementation = "pipelines.source.web.common_crawl:CommonCrawl"
     kind: Literal["common_crawl"]
     """Kind of input: `"common_crawl"`."""
     crawl: Annotated[str, Field(pattern=r"^CC-MAIN-\d{4}-\d{2}$")]
@@ -56,11 +95,20 @@ class CommonCrawlInput(Section):
             )
         return self
 
+    @property
+    def has_responses(self) -> bool:
+        return self.subset == "warc"
 
-class TableInput(Section):
+    def unread(self, heldout_fraction: float) -> Iterator[Unread]:  # noqa: ARG002 - depends on the kind
+        if self.fraction == 1:
+            yield "seed", "fraction = 1.0", "every file is read"
+
+
+class TableInput(InputSection):
     """Rows of JSON Lines files (plain, .gz, .zst, .bz2) or of Parquet files, one document each. Dots in a field name
     address nested fields, such as `metadata.url`. Unreadable rows are quarantined with their row number."""
 
+    implementation = "pipelines.source.tables.table_files:Tables"
     kind: Literal["jsonl", "parquet"]
     """Kind of input: `"jsonl"` or `"parquet"`."""
     paths: Paths
@@ -79,20 +127,27 @@ class TableInput(Section):
     """Field or column that holds the dataset's own row id, which is stored in `attributes`."""
 
 
-class TextFilesInput(Section):
+class TextFilesInput(InputSection):
     """Files that are one document each: plain text and markup (`.txt`, `.text`, `.md`, `.markdown`, `.rst`), taken as
     they are, and saved pages (`.html`, `.htm`, `.xhtml`), extracted as crawled ones are."""
 
+    implementation = "pipelines.source.text_files:TextFiles"
     kind: Literal["text_files"]
     """Kind of input: `"text_files"`."""
     paths: Paths
     """Files, folders, globs or addresses, as for the kind "warc"."""
 
+    @property
+    def has_pages(self) -> bool:
+        return True
 
-class ChatInput(Section):
+
+class ChatInput(InputSection):
     """Conversations in JSON Lines or Parquet files, one row each, in the shapes that are usual for fine-tuning. Rows
     that are no sound conversation are quarantined with their row number."""
 
+    implementation = "pipelines.source.chat.chat_files:Chats"
+    has_chats = True
     kind: Literal["chat"]
     """Kind of input: `"chat"`."""
     paths: Paths
@@ -105,23 +160,30 @@ class ChatInput(Section):
     """Licence of the data set, stored with every conversation: an SPDX id or the data set's own words."""
 
 
-class PydocInput(Section):
+class PydocInput(InputSection):
     """HTML pages that `pydoc` renders for every importable standard-library module, read back from WARC."""
 
+    implementation = "pipelines.source.python.pydoc_pages:Pydoc"
     kind: Literal["pydoc"]
     """Kind of input: `"pydoc"`."""
 
+    @property
+    def has_pages(self) -> bool:
+        return True
 
-class DistributionsInput(Section):
+
+class DistributionsInput(InputSection):
     """Long descriptions of the Python distributions installed in this environment."""
 
+    implementation = "pipelines.source.python.distributions:Distributions"
     kind: Literal["distributions"]
     """Kind of input: `"distributions"`."""
 
 
-class PythonSourcesInput(Section):
+class PythonSourcesInput(InputSection):
     """`.py` files of the standard library and of installed distributions, with the licence from their metadata."""
 
+    implementation = "pipelines.source.python.python_sources:PythonSources"
     kind: Literal["python_sources"]
     """Kind of input: `"python_sources"`."""
     standard_library: bool = True
@@ -138,9 +200,10 @@ class PythonSourcesInput(Section):
         return self
 
 
-class RepositoriesInput(Section):
+class RepositoriesInput(InputSection):
     """Code of checked-out repositories: files in import order, with a licence per repository and file."""
 
+    implementation = "pipelines.source.code.repositories:Repositories"
     kind: Literal["repositories"]
     """Kind of input: `"repositories"`."""
     paths: Paths
@@ -158,10 +221,17 @@ class RepositoriesInput(Section):
     """Unit that is held out: a whole repository, so that no file of it is trained on ("repository"), or single files,
     for a corpus of a few repositories ("file")."""
 
+    def unread(self, heldout_fraction: float) -> Iterator[Unread]:
+        if heldout_fraction == 0:
+            yield "heldout_by", "source.heldout_fraction = 0.0", "nothing is held out"
 
-class TextToSqlInput(Section):
+
+class TextToSqlInput(InputSection):
     """Generated SQLite schemas with rows, questions and queries. A query that returns no rows is discarded."""
 
+    implementation = "pipelines.source.text_to_sql.generator:TextToSql"
+    has_questions = True
+    draws_split = False
     kind: Literal["text_to_sql"]
     """Kind of input: `"text_to_sql"`."""
     num_schemas: PositiveInt
@@ -174,10 +244,12 @@ class TextToSqlInput(Section):
     """Random seed of the generator."""
 
 
-class TextToSqlChatInput(Section):
+class TextToSqlChatInput(InputSection):
     """Conversations about generated SQLite schemas: questions in several wordings, answered by queries that return
     rows. With the seed of an input of kind "text_to_sql", none of its held-out schemas occurs in them."""
 
+    implementation = "pipelines.source.text_to_sql.chats:TextToSqlChats"
+    has_chats = True
     kind: Literal["text_to_sql_chat"]
     """Kind of input: `"text_to_sql_chat"`."""
     num_schemas: PositiveInt
@@ -188,10 +260,11 @@ class TextToSqlChatInput(Section):
     """Random seed of the generator."""
 
 
-class LedgersInput(Section):
+class LedgersInput(InputSection):
     """Generated ledgers: long documents whose entries are stated once, then restated and asked for again, near and
     far."""
 
+    implementation = "pipelines.source.generated.ledgers:Ledgers"
     kind: Literal["ledgers"]
     """Kind of input: `"ledgers"`."""
     num_documents: PositiveInt
@@ -211,20 +284,24 @@ class LedgersInput(Section):
         return self
 
 
-class DocstringChatInput(Section):
+class DocstringChatInput(InputSection):
     """Conversations about the functions, classes and methods of the standard library, answered from the first
     paragraphs of their docstrings and from their signatures."""
 
+    implementation = "pipelines.source.python.docstring_chats:DocstringChats"
+    has_chats = True
     kind: Literal["docstring_chat"]
     """Kind of input: `"docstring_chat"`."""
     seed: Seed
     """Random seed of the wordings."""
 
 
-class CodeChatInput(Section):
+class CodeChatInput(InputSection):
     """Conversations about short programming tasks: a function that is asked for, and a value that it returns. Every
     answer is executed in the sandbox; one that fails, or returns another value than a reference, is left out."""
 
+    implementation = "pipelines.source.code_chat.chats:CodeChats"
+    has_chats = True
     kind: Literal["code_chat"]
     """Kind of input: `"code_chat"`."""
     num_tasks: PositiveInt
@@ -233,10 +310,12 @@ class CodeChatInput(Section):
     """Random seed of the generator."""
 
 
-class AnnotatedInput(Section):
+class AnnotatedInput(InputSection):
     """Documents that an annotation of another corpus made, such as rewritten texts or questions. Each belongs to the
     split, training or held-out, of the document that it was made from."""
 
+    implementation = "pipelines.source.annotated:Annotated"
+    draws_split = False
     kind: Literal["annotated"]
     """Kind of input: `"annotated"`."""
     corpus: Name
@@ -248,6 +327,10 @@ class AnnotatedInput(Section):
     def stage_id(self) -> str:
         """Id of the stage that makes the documents."""
         return f"annotate[{self.corpus}.{self.annotation}]"
+
+
+BUILT_IN: Sequence[type[InputSection]] = tuple(InputSection.__subclasses__())
+"""The sections of the kinds above."""
 
 
 def _kind(page: Any) -> str | None:
@@ -276,3 +359,8 @@ Input = Annotated[
     | Annotated[ExtensionSection, Tag(OWN_CLASS)],
     Discriminator(_kind),
 ]
+
+
+def kinds_of_chats() -> list[str]:
+    """Names of the kinds whose documents are conversations."""
+    return [name for each in BUILT_IN if each.has_chats for name in get_args(each.model_fields["kind"].annotation)]

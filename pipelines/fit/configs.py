@@ -10,7 +10,6 @@ from arctic_model.presets import preset
 from arctic_model.sizing.parallel import ParallelConfig
 from data_recipes import CorpusRecipe, RecipeError, RunRecipe
 from data_recipes.section import ExtensionSection
-from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.context import with_context
 from pipelines.train.from_recipe import parallel_config
 
@@ -25,9 +24,6 @@ PLACES = {
     "preset": "model.",
 }
 """The section of a recipe that sets each number of a model and its training."""
-
-CHAT_KINDS = ("chat", "text_to_sql_chat", "docstring_chat", "code_chat")
-"""Kinds of input whose documents are conversations."""
 
 
 @contextmanager
@@ -59,6 +55,6 @@ def has_heldout(corpora: Iterable[CorpusRecipe]) -> bool:
     """Whether any corpus keeps documents from training, to measure bits per byte on."""
     return any(
         corpus.source.heldout_fraction > 0
-        or any(isinstance(item, TextToSqlInput | ExtensionSection) for item in corpus.source.inputs)
+        or any(isinstance(item, ExtensionSection) or item.has_questions for item in corpus.source.inputs)
         for corpus in corpora
     )

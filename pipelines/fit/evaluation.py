@@ -6,7 +6,7 @@ from contextlib import suppress
 from arctic_model.config import ArcticConfig, ConfigError
 from arctic_model.sizing.parallel import require_divided_experts
 from data_recipes import CorpusRecipe, RunRecipe
-from data_recipes.sections.inputs import TextToSqlInput
+from data_recipes.sections.inputs import InputSection
 from data_recipes.steering import Segment
 from pipelines.evaluate.suites import LONG, unknown_task
 from pipelines.fit.configs import has_heldout, model_config, phase_config
@@ -26,7 +26,8 @@ def evaluation_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> 
             f"evaluate.long_context_bytes = {evaluate.long_context_bytes}, but no task reads long texts. Add "
             "long_context to evaluate.tasks, or remove it."
         )
-    asks_sql = any(isinstance(item, TextToSqlInput) for corpus in corpora.values() for item in corpus.source.inputs)
+    inputs = [item for corpus in corpora.values() for item in corpus.source.inputs]
+    asks_sql = any(isinstance(item, InputSection) and item.has_questions for item in inputs)
     if evaluate.text_to_sql_questions and not asks_sql:
         yield (
             f"evaluate.text_to_sql_questions = {evaluate.text_to_sql_questions}, but no corpus of this run has an "

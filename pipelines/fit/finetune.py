@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from arctic_model.config import ArcticConfig, ConfigError
 from data_recipes import CorpusRecipe, RunRecipe
 from data_recipes.sections.finetuning import FinetuneSection, LoraSection
-from pipelines.fit.configs import CHAT_KINDS, model_config
+from data_recipes.sections.inputs import InputSection, kinds_of_chats
+from pipelines.fit.configs import model_config
 
 
 def finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterator[str]:
@@ -30,14 +31,15 @@ def finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> It
 def _tuning_data_mistakes(section: FinetuneSection, corpus: CorpusRecipe, phase: int | None) -> Iterator[str]:
     """Inputs that a fine-tune cannot read: it takes conversations, or documents of a corpus that a phase reads."""
     for item in corpus.source.inputs:
-        if item.kind in CHAT_KINDS and phase:
+        has_chats = isinstance(item, InputSection) and item.has_chats
+        if has_chats and phase:
             yield (
                 f"phases.{phase} reads this corpus as documents. Give the conversations a corpus recipe of their own."
             )
-        elif item.kind not in CHAT_KINDS and (section.preference or not phase):
+        elif not has_chats and (section.preference or not phase):
             yield (
                 f"the corpus has an input of kind {item.kind}, whose documents are no conversations. Name a corpus of "
-                f"the kind {' or '.join(CHAT_KINDS)}."
+                f"the kind {' or '.join(kinds_of_chats())}."
             )
         elif section.preference and getattr(item, "shape", "none") not in ("auto", "preference"):
             yield (

@@ -12,10 +12,10 @@ from arctic_model.sizing.flops import num_mlps
 from data_recipes import CorpusRecipe, RunRecipe
 from data_recipes.section import ExtensionSection, Section
 from data_recipes.sections.curriculum import PhaseSection
-from data_recipes.sections.inputs import AnnotatedInput, CommonCrawlInput, Input, RepositoriesInput, TextToSqlInput
+from data_recipes.sections.inputs import AnnotatedInput
 from data_recipes.sections.training import TrainSection
 from data_recipes.steering import AmendmentSection
-from pipelines.fit.configs import CHAT_KINDS, has_heldout
+from pipelines.fit.configs import has_heldout
 from pipelines.fit.segments import placed_segments
 from pipelines.mix.from_recipe import corpora_of
 
@@ -39,10 +39,12 @@ def unused(prefix: str, section: Section, rules: Iterable[Rule]) -> Iterator[str
 
 def unused_in_corpus(corpus: CorpusRecipe) -> Iterator[str]:
     source, score, limits, inputs = corpus.source, corpus.score, corpus.filter, corpus.source.inputs
-    has_chats = any(isinstance(item, AnnotatedInput | ExtensionSection) or item.kind in CHAT_KINDS for item in inputs)
-    draws_split = not all(isinstance(item, TextToSqlInput | AnnotatedInput) for item in inputs)
+    has_chats = any(isinstance(item, AnnotatedInput | ExtensionSection) or item.has_chats for item in inputs)
+    draws_split = any(isinstance(item, ExtensionSection) or item.draws_split for item in inputs)
     kinds = f"source.inputs of kind {', '.join(dict.fromkeys(item.kind for item in inputs))}"
-    pages, crawls = any(map(_has_pages, inputs)), any(map(_is_crawl, inputs))
+    # A class of the user's own may have any.
+    pages = any(isinstance(item, ExtensionSection) or item.has_pages for item in inputs)
+    crawls = any(isinstance(item, ExtensionSection) or item.has_responses for item in inputs)
     yield from unused(
         "source.",
         source,
@@ -54,13 +56,10 @@ def unused_in_corpus(corpus: CorpusRecipe) -> Iterator[str]:
         ),
     )
     for number, item in enumerate(inputs, start=1):
-        field = f"source.inputs.{number}."
-        if isinstance(item, CommonCrawlInput):
-            yield from unused(field, item, [Rule("seed", item.fraction == 1, "fraction = 1.0", "every file is read")])
-        if isinstance(item, RepositoriesInput):
-            given = "source.heldout_fraction = 0.0"
-            rule = Rule("heldout_by", source.heldout_fraction == 0, given, "nothing is held out")
-            yield from unused(field, item, [rule])
+        if not isinstance(item, ExtensionSection):
+            unread = item.unread(source.heldout_fraction)
+            rules = [Rule(name, True, given, reason) for name, given, reason in unread]
+            yield from unused(f"source.inputs.{number}.", item, rules)
     given = "score.url_lists = []"
     yield from unused("filter.", limits, [Rule("drop_listed_urls", not score.url_lists, given, "no URL is listed")])
     given, reason = f"filter.allowed_licences = {limits.allowed_licences}", "every other licence is dropped already"
@@ -205,17 +204,6 @@ def _unread(named: Iterable[tuple[str, str, object]], read: Collection[str]) -> 
     for field, name, value in named:
         if name not in read:
             yield _sentence(f"mix.{field}", value, "the weights of all phases", "no phase reads this corpus")
-
-
-def _has_pages(item: Input) -> bool:
-    return _is_crawl(item) or item.kind in ("text_files", "pydoc")
-
-
-def _is_crawl(item: Input) -> bool:
-    """Whether the input has responses of web servers. A class of the user's own may have any."""
-    if isinstance(item, CommonCrawlInput):
-        return item.subset == "warc"
-    return isinstance(item, ExtensionSection) or item.kind == "warc"
 
 
 def _is_set(section: Section, name: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_recipes.sections.inputs import AnnotatedInput
 from pipelines.artifacts.documents import DOCUMENTS, Document, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile
 from pipelines.source.document_sink import DocumentSink
@@ -12,18 +13,14 @@ from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
 
 
-@dataclass(frozen=True)
-class Annotated:
-    """The documents of annotation `annotation` of `corpus`, one shard for each shard of the corpus."""
-
-    corpus: str
-    annotation: str
+class Annotated(AnnotatedInput):
+    """The documents of an annotation, one shard for each shard of its corpus."""
 
     def fingerprint(self, folder: InputFolder) -> None:  # noqa: ARG002 - the key of the stage that makes them fixes them
         return None
 
     def splits(self, fingerprint: Any, folder: InputFolder) -> Iterator[InputSplit]:  # noqa: ARG002
-        made = folder.results[f"annotate[{self.corpus}.{self.annotation}]"]
+        made = folder.results[self.stage_id]
         for path in shard_paths(made.path, "documents"):
             yield InputSplit(MadeDocuments(path), [made.manifest.key, made.digest(path)])
 

@@ -1,8 +1,6 @@
 """From the inputs of a recipe to fingerprints of their content, and to shards of work."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -10,22 +8,16 @@ from typing import Any, cast
 from arctic_errors import UserError
 from data_recipes.schema import SourceSection
 from data_recipes.section import ExtensionSection, RecipeError
-from data_recipes.sections.inputs import AnnotatedInput, Input
+from data_recipes.sections.inputs import AnnotatedInput, Input, InputSection
 from infra.artifact import Artifact
 from infra.stage import canonical_json
-from pipelines.extension import Extension, ExtensionError, recipe_errors, restore
+from pipelines.extension import Extension, ExtensionError, load_class, recipe_errors, restore
 from pipelines.source.errors import InputError
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import broken_links
 from pipelines.source.io.locations import require_unique_names
-from pipelines.source.kinds import KINDS, OwnReader
-from pipelines.source.protocol import FileKind, InputKind, InputSplit, QuestionKind
-
-URL_READING = 2
-"""Version of how a table's URLs are read: part of the key of inputs with a field for them, and of no other."""
-EXTRACTION = 2
-"""Version of how text is extracted from HTML: part of the key of HTML_KINDS, and of no other."""
-HTML_KINDS = ("warc", "common_crawl", "text_files")
+from pipelines.source.own import OwnReader
+from pipelines.source.protocol import BuiltInKind, FileKind, InputKind, InputSplit, QuestionKind
 
 
 def pin(section: SourceSection, folder: Path) -> dict[str, Any]:
@@ -51,9 +43,12 @@ def open_kind(section: Input, folder: Path) -> InputKind:
     """The input that `section` of a recipe in `folder` describes. Raises ExtensionError."""
     if isinstance(section, ExtensionSection):
         return cast(InputKind, Extension.find(section.kind, section.fields, InputKind, folder).make())
-    module, _, name = KINDS[section.kind].partition(":")
-    kind_class: Any = getattr(import_module(module), name)
-    return cast(InputKind, kind_class(**{field.name: getattr(section, field.name) for field in fields(kind_class)}))
+    return _built_in(section)
+
+
+def _built_in(section: InputSection) -> BuiltInKind:
+    kind_class: type[BuiltInKind] = load_class(section.implementation, InputKind)
+    return kind_class(**dict(section))
 
 
 def _fingerprint(item: Input, folder: InputFolder) -> Any:
@@ -102,8 +97,9 @@ def plan(
     """
     input_folder = InputFolder(folder, results=results)
     return [
-        InputSplit(split.reader, {"input": identity(item), "content": split.fingerprint})
+        InputSplit(split.reader, {"input": fields, "content": split.fingerprint})
         for item, pinned in zip(section.inputs, pins["inputs"], strict=True)
+        for fields in [identity(item)]
         for split in _splits(item, pinned, input_folder)
     ]
 
@@ -121,11 +117,8 @@ def _splits(item: Input, pinned: Any, folder: InputFolder) -> Iterator[InputSpli
 
 
 def identity(item: Input) -> dict[str, Any]:
-    """The fields of an input without the locations, whose content is fingerprinted. Those of a class of the user's are
-    in its fingerprint."""
+    """The fields of an input without the locations, whose content is fingerprinted, and the versions of what reads it.
+    Those of a class of the user's are in its fingerprint."""
     if isinstance(item, ExtensionSection):
         return {"kind": item.kind}
-    params = item.identity()
-    if item.kind in HTML_KINDS:
-        return {**params, "extraction": EXTRACTION}
-    return {**params, "url_reading": URL_READING} if params.get("url_field") else params
+    return _built_in(item).identity()

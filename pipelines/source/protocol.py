@@ -54,6 +54,15 @@ class InputKind(Protocol):
         """The parts of the input, in an order that no folder and no machine changes."""
 
 
+class BuiltInKind(InputKind, Protocol):
+    """A kind of the project: the section of a recipe (`data_recipes.sections.inputs`) with the methods of a kind."""
+
+    def __init__(self, **fields: Any) -> None: ...
+
+    def identity(self) -> dict[str, Any]:
+        """Plain data that fixes the documents besides the content: fields, and versions of the code that reads it."""
+
+
 @runtime_checkable
 class FileKind(Protocol):
     """A kind of input that reads files at `paths`."""

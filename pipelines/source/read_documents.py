@@ -4,6 +4,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink, Extractor, TextFormat
@@ -58,7 +59,7 @@ def read_documents(
         with tempfile.TemporaryDirectory(prefix="arctic-read-") as scratch:
             written: list[Document] = []
             sink = DocumentSink(Path(scratch), extractor, 0.0, _Collected(written), text_format)
-            tables = Tables(_table_kind(file), (), text_field, url_field)
+            tables = Tables(kind=_table_kind(file), paths=[file.name], text_field=text_field, url_field=url_field)
             for _ in _records(file, file.fetch(file.pin(), Path(scratch)), tables, sink):
                 for record in sink.quarantined:
                     (on_unreadable or _warn)(record["origin"], record["reason"])
@@ -119,8 +120,8 @@ def _records(file: LocatedFile, path: Path, tables: Tables, sink: DocumentSink) 
             yield
 
 
-def _table_kind(file: LocatedFile) -> str:
-    return next((kind for kind, file_type in FILES.items() if file_type.fits(file.name)), "jsonl")
+def _table_kind(file: LocatedFile) -> Literal["jsonl", "parquet"]:
+    return "parquet" if FILES["parquet"].fits(file.name) else "jsonl"
 
 
 def _warn(origin: str, reason: str) -> None:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_recipes.sections.inputs import TextFilesInput
 from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
@@ -15,7 +16,7 @@ from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import LocatedFile, read_file
 from pipelines.source.protocol import InputSplit
 from pipelines.source.web.charsets import UndecodablePageError, decode
-from pipelines.source.web.extraction.extract import extract_page
+from pipelines.source.web.extraction.extract import EXTRACTION_VERSION, extract_page
 from pipelines.source.web.page_signals import licence, opt_out
 
 HTML_SUFFIXES = (".html", ".htm", ".xhtml")
@@ -27,11 +28,11 @@ FILES_PER_SHARD = 256
 """Mean number of files in a shard."""
 
 
-@dataclass(frozen=True)
-class TextFiles:
-    """Text files at `paths`."""
+class TextFiles(TextFilesInput):
+    """Text files and saved pages, several to a shard."""
 
-    paths: Sequence[str]
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "extraction": EXTRACTION_VERSION}
 
     @property
     def file_type(self) -> FileType:

@@ -11,10 +11,11 @@ import pytest
 
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import Section
+from tests.kit.sections import declared_sections
 
 ROOT = Path(__file__).parents[2]
 RECIPES = [*sorted(ROOT.glob("data_recipes/corpora/*.toml")), *sorted(ROOT.glob("data_recipes/runs/*.toml"))]
-SECTIONS = [section for section in Section.__subclasses__() if section.__module__.startswith("data_recipes.")]
+SECTIONS = list(declared_sections())
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from data_recipes.sections.inputs import BUILT_IN
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("data_recipes", "arctic_model", "infra", "pipelines")
 BREACHES = {
@@ -89,21 +91,29 @@ def test_the_errors_below_all_packages_import_nothing() -> None:
     assert not [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
+SECTIONS = "data_recipes.sections.inputs"
+KINDS = {kind.implementation.partition(":")[0] for kind in BUILT_IN}
+"""Modules of the kinds of input, each of which is its section of the recipe with methods, as a class of a user's is."""
 STAGES = "source score annotate filter dedup tokenize mix train finetune evaluate export serve ablate report lineage"
 ADAPTERS = re.compile(r"(?:stage|\w+_stage|from_recipe|\w+_of_recipe)\.py")
 """Files between a recipe or a graph and the library modules of a stage."""
 
 
-def recipe_and_graph_imports(source: str) -> list[str]:
-    """Imports of recipes, of Stage and of ShardResult; import-linter compares modules, and only these two names of
-    theirs are meant."""
+def module_of(name: str) -> str:
+    return name.removesuffix(".py").replace("/", ".")
+
+
+def recipe_and_graph_imports(source: str, is_kind: bool = False) -> list[str]:
+    """Imports of recipes, but for the section of a kind of input, of Stage and of ShardResult; import-linter compares
+    modules, and only these two names of theirs are meant."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
             names = {alias.name for alias in node.names}
             is_graph = module.startswith("infra") and names & {"Stage", "ShardResult"}
-            if module.partition(".")[0] == "data_recipes" or is_graph:
+            is_recipe = module.partition(".")[0] == "data_recipes" and not (is_kind and module == SECTIONS)
+            if is_recipe or is_graph:
                 found.append(ast.unparse(node))
     return found
 
@@ -115,7 +125,8 @@ def test_library_modules_of_stages_know_no_recipe_and_no_graph() -> None:
     breaches = {
         name: imports
         for name, file in files.items()
-        if not ADAPTERS.fullmatch(file.name) and (imports := recipe_and_graph_imports(file.read_text("utf-8")))
+        if not ADAPTERS.fullmatch(file.name)
+        and (imports := recipe_and_graph_imports(file.read_text("utf-8"), module_of(name) in KINDS))
     }
     assert breaches == {}
 
@@ -131,3 +142,10 @@ def test_library_modules_of_stages_know_no_recipe_and_no_graph() -> None:
 )
 def test_an_import_of_a_recipe_or_of_the_graph_is_seen(line: str) -> None:
     assert recipe_and_graph_imports(line)
+
+
+def test_only_a_kind_of_input_may_know_its_section() -> None:
+    line = f"from {SECTIONS} import WarcInput"
+    assert recipe_and_graph_imports(line)
+    assert not recipe_and_graph_imports(line, is_kind=True)
+    assert recipe_and_graph_imports("from data_recipes import RecipeError", is_kind=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.section import Section
+from tests.kit.sections import declared_sections
 
 ROOT = Path(__file__).parents[2]
 GENERATED = {"commands.md", "recipes.md"}
@@ -52,7 +52,7 @@ def texts() -> dict[str, str]:
     """Prose by its source, without code."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     texts = {str(page.relative_to(ROOT)): prose(page.read_text()) for page in pages if page.name not in GENERATED}
-    for section in Section.__subclasses__():
+    for section in declared_sections():
         fields = [field.description or "" for field in section.model_fields.values()]
         texts[section.__name__] = prose("\n\n".join([section.__doc__ or "", *fields]))
     command = [sys.executable, "-m", "typer", "pipelines.cli", "utils", "docs"]

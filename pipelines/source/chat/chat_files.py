@@ -1,11 +1,12 @@
 """Conversations as rows of JSON Lines and Parquet files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_recipes.sections.inputs import ChatInput
 from pipelines.artifacts.conversations import Conversation
 from pipelines.artifacts.documents import Document
 from pipelines.source.chat.shapes import FIELDS, ChatError, conversation
@@ -29,13 +30,8 @@ from pipelines.source.tables.table_files import FILES
 SUFFIXES = {kind: files.suffixes for kind, files in FILES.items()}
 
 
-@dataclass(frozen=True)
-class Chats:
-    """Files of conversations at `paths`, by name, a shard each, a large one in several; `shape` as in `ChatInput`."""
-
-    paths: Sequence[str]
-    shape: str = "auto"
-    licence: str = ""
+class Chats(ChatInput):
+    """Files of conversations, by name, a shard each, a large one in several."""
 
     @property
     def file_type(self) -> FileType:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from data_recipes.sections.inputs import RepositoriesInput
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.code.files import GO_MODULE, Code, File, add_to_digest, files_of, holds_code, read_code
 from pipelines.source.code.imports import Index, Reference, references, resolve
@@ -37,15 +38,8 @@ class Checkout:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Repositories:
-    """Repositories at `paths`; `languages` empty takes every language."""
-
-    paths: Sequence[str]
-    languages: Sequence[str]
-    max_file_bytes: int
-    join_files: bool
-    heldout_by: HeldoutUnit
+class Repositories(RepositoriesInput):
+    """Repositories by name, several to a shard."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:
         """Digest and bytes of each repository by its name. Raises InputError."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data_recipes.sections.inputs import CodeChatInput
 from pipelines.artifacts.documents import Document
 from pipelines.sandbox import CallReply, PythonSandbox
 from pipelines.sandbox.protocol import RETURNED
@@ -21,12 +22,8 @@ TASKS_PER_SHARD = 500
 CALL_CPU_S = 1.0
 
 
-@dataclass(frozen=True)
-class CodeChats:
-    """`num_tasks` generated tasks; those that fail when they are executed become no conversation."""
-
-    num_tasks: int
-    seed: int
+class CodeChats(CodeChatInput):
+    """Generated tasks; those that fail when they are executed become no conversation."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """The generator's version."""

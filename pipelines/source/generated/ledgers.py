@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from data_recipes.sections.inputs import LedgersInput
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.generated.documents import content_name, generated_document, number_ranges
 from pipelines.source.io.input_folder import InputFolder
@@ -64,14 +65,8 @@ class Entry(NamedTuple):
         return form.format(key=self.key, Key=self.key[0].upper() + self.key[1:], value=self.value)
 
 
-@dataclass(frozen=True)
-class Ledgers:
-    """`num_documents` ledgers of `min_bytes` to `max_bytes`, the short ones more frequent: the logarithm is uniform."""
-
-    num_documents: int
-    min_bytes: int
-    max_bytes: int
-    seed: int
+class Ledgers(LedgersInput):
+    """Ledgers by number, in shards of LEDGERS_PER_SHARD."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """The generator's version."""

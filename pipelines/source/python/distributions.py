@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, distribution, distributions
 from typing import Any
 
+from data_recipes.sections.inputs import DistributionsInput
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
@@ -27,8 +28,7 @@ class Descriptions:
             sink.write(describe(name, sink.heldout_fraction))
 
 
-@dataclass(frozen=True)
-class Distributions:
+class Distributions(DistributionsInput):
     """All installed distributions, by name."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_recipes.sections.inputs import DocstringChatInput
 from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
 from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink
@@ -38,11 +39,8 @@ SUMMARY_CHARACTERS = (20, 400)
 """Shortest and longest first paragraph that answers a question."""
 
 
-@dataclass(frozen=True)
-class DocstringChats:
-    """Conversations about the public functions, classes and methods of the standard library; `seed` draws wordings."""
-
-    seed: int
+class DocstringChats(DocstringChatInput):
+    """Conversations about the public functions, classes and methods of the standard library."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Version and digest of the standard library, and the version of the wordings."""

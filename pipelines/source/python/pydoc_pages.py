@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_recipes.sections.inputs import PydocInput
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
@@ -33,8 +34,7 @@ class PydocPages:
         read_pages(path, sink)
 
 
-@dataclass(frozen=True)
-class Pydoc:
+class Pydoc(PydocInput):
     """The pages of the standard library, with the same number of shards on every machine."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder

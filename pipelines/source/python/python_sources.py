@@ -9,6 +9,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, 
 from pathlib import Path, PurePath
 from typing import Any
 
+from data_recipes.sections.inputs import PythonSourcesInput
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.errors import InputError
@@ -56,13 +57,8 @@ class SourceFiles:
                 sink.skip("no_text")
 
 
-@dataclass(frozen=True)
-class PythonSources:
+class PythonSources(PythonSourcesInput):
     """The standard library's files first, then those of `distributions`."""
-
-    standard_library: bool
-    distributions: Sequence[str]
-    max_file_bytes: int
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Fingerprints of the standard library and each distribution. Raises InputError."""

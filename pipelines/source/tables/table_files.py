@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from arctic_errors import ArcticError
+from data_recipes.sections.inputs import TableInput
 from pipelines.artifacts.documents import Document, draw_split
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.errors import InputError
@@ -39,13 +40,15 @@ FILES: Mapping[str, FileType] = {
     ),
     "parquet": FileType("Parquet file", (".parquet",)),
 }
+URL_READING_VERSION = 2
+"""Part of the key of every input with a field for URLs. Raise it with any change of how they are read."""
 READERS: Mapping[str, Reader] = {"jsonl": read_json_lines, "parquet": read_parquet_rows}
 FIELDS = ("text_field", "url_field", "date_field", "licence_field", "id_field")
 """Fields of the section that name a field or column of the files."""
 
 
 class TableFields(Protocol):
-    """Names of the fields of a row that become a document."""
+    """Names of the fields of a row that become a document, as a `TableInput` has them."""
 
     @property
     def text_field(self) -> str: ...
@@ -59,17 +62,11 @@ class TableFields(Protocol):
     def id_field(self) -> str | None: ...
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Files of rows at `paths`, by name, a shard each, a large one in several; `kind` is a key of FILES."""
+class Tables(TableInput):
+    """Files of rows, by name, a shard each, a large one in several; `kind` is a key of FILES."""
 
-    kind: str
-    paths: Sequence[str]
-    text_field: str = "text"
-    url_field: str | None = None
-    date_field: str | None = None
-    licence_field: str | None = None
-    id_field: str | None = None
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), **({"url_reading": URL_READING_VERSION} if self.url_field else {})}
 
     @property
     def file_type(self) -> FileType:

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data_recipes.sections.inputs import TextToSqlChatInput
 from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.generated.documents import generated_document, number_ranges
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.protocol import InputSplit
-from pipelines.source.text_to_sql.generator import ORIGIN, SCHEMAS_PER_SHARD, TextToSql, generate
+from pipelines.source.text_to_sql.generator import ORIGIN, SCHEMAS_PER_SHARD, generate
 from pipelines.source.text_to_sql.questions import Pair, prompt
 from pipelines.source.text_to_sql.schemas import GENERATOR_VERSION, Schema, require_possible
 
@@ -27,14 +28,9 @@ DOCUMENT_FORM_SHARE = 0.5
 questions."""
 
 
-@dataclass(frozen=True)
-class TextToSqlChats:
-    """Conversations about `num_schemas` training schemas of the kind text_to_sql with this `seed`: none of its held-out
-    schemas is among them."""
-
-    num_schemas: int
-    pairs_per_schema: int
-    seed: int
+class TextToSqlChats(TextToSqlChatInput):
+    """Conversations about training schemas of the kind text_to_sql with this `seed`: none of its held-out schemas is
+    among them."""
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """The generator's version. Raises InputError if the vocabulary has not so many schemas."""
@@ -56,9 +52,7 @@ class SchemaChats:
 
     def read(self, sink: DocumentSink) -> None:
         section = self.section
-        drawn = generate(
-            TextToSql(section.num_schemas, 0, section.pairs_per_schema, section.seed), False, self.first, self.last
-        )
+        drawn = generate(section.seed, section.pairs_per_schema, False, self.first, self.last)
         for number, (schema, pairs) in enumerate(drawn, start=self.first):
             chat = schema_chat(schema, pairs, random.Random(f"chat/{section.seed}/{number}"))
             sink.write(

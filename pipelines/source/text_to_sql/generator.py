@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN, Document
 from pipelines.artifacts.questions import DIFFICULTIES
 from pipelines.source.document_sink import DocumentSink
@@ -26,14 +27,8 @@ ORIGIN = f"text_to_sql {GENERATOR_VERSION}"
 SCHEMAS_PER_SHARD = 1500
 
 
-@dataclass(frozen=True)
-class TextToSql:
+class TextToSql(TextToSqlInput):
     """Schemas for training, then schemas that no training document has, for evaluation."""
-
-    num_schemas: int
-    num_heldout_schemas: int
-    pairs_per_schema: int
-    seed: int
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """The generator's version. Raises InputError if the vocabulary has not so many schemas."""
@@ -67,7 +62,7 @@ class SqlSchemas:
 def sql_documents(section: TextToSql, heldout: bool, first: int, last: int) -> list[Document]:
     """Documents `first` to `last` - 1 of one side, one a schema."""
     documents = []
-    for schema, pairs in generate(section, heldout, first, last):
+    for schema, pairs in generate(section.seed, section.pairs_per_schema, heldout, first, last):
         documents.append(
             generated_document(
                 document_text(schema, pairs),
@@ -84,7 +79,8 @@ def sql_documents(section: TextToSql, heldout: bool, first: int, last: int) -> l
 def sql_questions(section: TextToSql, prefix: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Rows of QUESTIONS and DATABASES for the held-out schemas; `prefix` starts every database id."""
     questions, databases = [], []
-    for number, (schema, pairs) in enumerate(generate(section, True, 0, section.num_heldout_schemas)):
+    heldout = generate(section.seed, section.pairs_per_schema, True, 0, section.num_heldout_schemas)
+    for number, (schema, pairs) in enumerate(heldout):
         database_id = f"{prefix}-{number:05d}"
         databases.append({"database_id": database_id, "script": schema.script})
         questions += [
@@ -107,11 +103,11 @@ def _levels(pairs: list[Pair]) -> dict[str, int]:
     return {level: counts[level] for level in DIFFICULTIES if counts[level]}
 
 
-def generate(section: TextToSql, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
+def generate(seed: int, pairs_per_schema: int, heldout: bool, first: int, last: int) -> list[tuple[Schema, list[Pair]]]:
     """Schemas `first` to `last` - 1 of one side, each with rows and its pairs."""
     generated = []
-    for number, schema in enumerate(schema_slice(section.seed, heldout, first, last), start=first):
-        draw = random.Random(f"rows/{section.seed}/{heldout}/{number}")
+    for number, schema in enumerate(schema_slice(seed, heldout, first, last), start=first):
+        draw = random.Random(f"rows/{seed}/{heldout}/{number}")
         filled = with_rows(schema, draw)
-        generated.append((filled, draw_pairs(filled, section.pairs_per_schema, draw)))
+        generated.append((filled, draw_pairs(filled, pairs_per_schema, draw)))
     return generated

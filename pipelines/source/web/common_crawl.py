@@ -2,10 +2,11 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data_recipes.sections.inputs import CommonCrawlInput
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.errors import InputError
 from pipelines.source.io import http_client
@@ -17,6 +18,7 @@ from pipelines.source.protocol import InputSplit
 from pipelines.source.tables.rows import BrokenFileError
 from pipelines.source.web.crawl_index import RecordLocation, find_records, ranges
 from pipelines.source.web.crawl_lists import listed_files
+from pipelines.source.web.extraction.extract import EXTRACTION_VERSION
 from pipelines.source.web.warc.responses import MAX_RECORD_BYTES, read_record
 from pipelines.source.web.warc_files import WarcFile, take_page
 
@@ -25,21 +27,11 @@ INDEX_SUBSET = "/subset=warc/"
 """The part of the index that has the pages; the others have robots.txt files, redirects and errors."""
 
 
-@dataclass(frozen=True)
-class CommonCrawl:
-    """A sample of one crawl, whole files or the records of `domains` and `languages` alone.
+class CommonCrawl(CommonCrawlInput):
+    """A sample of one crawl, whole files or the records of `domains` and `languages` alone."""
 
-    Either `fraction` or `num_files` is the size of the sample.
-    """
-
-    crawl: str
-    base_url: str
-    subset: str
-    fraction: float | None
-    num_files: int | None
-    seed: int
-    domains: Sequence[str]
-    languages: Sequence[str]
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "extraction": EXTRACTION_VERSION}
 
     def fingerprint(self, folder: InputFolder) -> dict[str, Any]:  # noqa: ARG002 - lies in no folder
         """Digests of the crawl's lists of files, and the files of the sample by name. Raises InputError."""

@@ -1,17 +1,19 @@
 """Crawled pages from WARC files: the choice of files, and the documents of each record."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_recipes.sections.inputs import WarcInput
 from pipelines.source.document_sink import DocumentSink
 from pipelines.source.io.blocks import FilePart, part_of, part_params, parts
 from pipelines.source.io.input_folder import InputFolder
 from pipelines.source.io.local_files import FileType
 from pipelines.source.io.locations import LocatedFile, read_file
 from pipelines.source.protocol import InputSplit
+from pipelines.source.web.extraction.extract import EXTRACTION_VERSION
 from pipelines.source.web.pages import NotAPage, page_document
 from pipelines.source.web.warc.responses import SPLITTABLE, SUFFIXES, Damage, Response, read_responses
 
@@ -30,11 +32,11 @@ class WarcFile:
         read_file(self.file, self.pinned, sink, read)
 
 
-@dataclass(frozen=True)
-class WarcFiles:
-    """WARC and WET files at `paths`, by name, a shard each, a large one in several."""
+class WarcFiles(WarcInput):
+    """WARC and WET files, by name, a shard each, a large one in several."""
 
-    paths: Sequence[str]
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "extraction": EXTRACTION_VERSION}
 
     @property
     def file_type(self) -> FileType:

@@ -12,7 +12,7 @@ from pipelines.source.generated.ledgers import SUBJECTS, WORDS, LedgerNumbers, L
 from pipelines.source.io.input_folder import InputFolder
 from tests.kit.documents import Collected
 
-SECTION = Ledgers(num_documents=60, min_bytes=600, max_bytes=12_000, seed=5)
+SECTION = Ledgers(kind="ledgers", num_documents=60, min_bytes=600, max_bytes=12_000, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_some_are_held_out_whatever_the_shards(ledgers: list[str], tmp_path: Pat
 
 
 def test_a_shard_has_a_thousand_and_another_seed_gives_others(ledgers: list[str], tmp_path: Path) -> None:
-    more = Ledgers(num_documents=2001, min_bytes=600, max_bytes=12_000, seed=5)
+    more = Ledgers(kind="ledgers", num_documents=2001, min_bytes=600, max_bytes=12_000, seed=5)
     shards = [split.reader for split in more.splits({}, InputFolder(tmp_path))]
     assert [(each.first, each.last) for each in shards] == [(0, 1000), (1000, 2000), (2000, 2001)]
-    other = Ledgers(num_documents=60, min_bytes=600, max_bytes=12_000, seed=6)
+    other = Ledgers(kind="ledgers", num_documents=60, min_bytes=600, max_bytes=12_000, seed=6)
     assert not {numbered_ledger(other, number) for number in range(60)} & {*ledgers}

@@ -27,6 +27,7 @@ from pipelines.source.web.warc import records
 from pipelines.source.web.warc_files import WarcFiles
 from tests.kit.documents import Collected
 
+WARC_FILE = WarcFiles(kind="warc", paths=["a.warc"])
 WORDS = ["river", "stone", "harbour", "lantern", "meadow", "thunder", "copper", "willow"]
 
 
@@ -73,14 +74,14 @@ def sentence(rng: random.Random, length: int) -> str:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lines_of_any_length_are_read_once_and_keep_their_numbers(tmp_path, monkeypatch, lines, end, block_bytes):
     (tmp_path / "a.jsonl").write_bytes(("\n".join(lines) + end).encode("utf-8", "surrogatepass"))
-    require_parts_equal_whole(Tables("jsonl", ["a.jsonl"]), tmp_path, block_bytes, monkeypatch)
+    require_parts_equal_whole(Tables(kind="jsonl", paths=["a.jsonl"]), tmp_path, block_bytes, monkeypatch)
 
 
 def test_a_line_longer_than_several_parts_is_set_aside_once(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "MAX_LINE_BYTES", 500)
     lines = [{"text": "a" * size} for size in (10, 2_000, 10, 700, 10)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert require_parts_equal_whole(Tables("jsonl", ["a.jsonl"]), tmp_path, 200, monkeypatch) == 14
+    assert require_parts_equal_whole(Tables(kind="jsonl", paths=["a.jsonl"]), tmp_path, 200, monkeypatch) == 14
 
 
 @pytest.mark.parametrize("row_group_size", [1, 7, 100, 1000])
@@ -90,7 +91,7 @@ def test_row_groups_are_read_once_and_rows_keep_their_numbers(tmp_path, monkeypa
     times = pa.array([datetime(2000 + n % 300, 1, 1) for n in range(500)], pa.timestamp("us"))
     table = pa.table({"text": texts, "when": times, "page": [{"url": f"http://example.org/{n}"} for n in range(500)]})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=row_group_size, use_deprecated_int96_timestamps=True)
-    kind = Tables("parquet", ["a.parquet"], url_field="page.url", date_field="when")
+    kind = Tables(kind="parquet", paths=["a.parquet"], url_field="page.url", date_field="when")
     parts = require_parts_equal_whole(kind, tmp_path, 2_000, monkeypatch)
     assert parts == 1 if row_group_size == 1000 else parts > 2
 
@@ -100,7 +101,9 @@ def test_conversations_are_read_once(tmp_path, monkeypatch):
     chats = [{"prompt": sentence(rng, 9), "completion": sentence(rng, rng.randint(0, 40))} for _ in range(200)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     pq.write_table(pa.Table.from_pylist(chats), tmp_path / "b.parquet", row_group_size=20)
-    assert require_parts_equal_whole(Chats(["a.jsonl", "b.parquet"]), tmp_path, 1_500, monkeypatch) > 10
+    assert (
+        require_parts_equal_whole(Chats(kind="chat", paths=["a.jsonl", "b.parquet"]), tmp_path, 1_500, monkeypatch) > 10
+    )
 
 
 def crawl(warc, packing: str, damaged: bool) -> bytes:
@@ -122,14 +125,14 @@ def test_records_are_read_once(tmp_path, monkeypatch, warc, packing, damaged):
     monkeypatch.setattr(records, "LOOK_BACK_BYTES", 5_000)
     (tmp_path / "a.warc").write_bytes(crawl(warc, packing, damaged))
     for block_bytes in (997, 5_003, 20_011):
-        assert require_parts_equal_whole(WarcFiles(["a.warc"]), tmp_path, block_bytes, monkeypatch) > 1
+        assert require_parts_equal_whole(WARC_FILE, tmp_path, block_bytes, monkeypatch) > 1
 
 
 @pytest.mark.parametrize("packing", ["gzip", "zstd"])
 def test_a_file_that_is_one_member_is_read_once(tmp_path, monkeypatch, warc, packing):
     monkeypatch.setattr(records, "LOOK_BACK_BYTES", 500)
     (tmp_path / "a.warc").write_bytes(warc.pack[packing](crawl(warc, "plain", damaged=False)))
-    require_parts_equal_whole(WarcFiles(["a.warc"]), tmp_path, 1_000, monkeypatch)
+    require_parts_equal_whole(WARC_FILE, tmp_path, 1_000, monkeypatch)
 
 
 @pytest.mark.parametrize("packing", ["plain", "gzip"])
@@ -139,13 +142,13 @@ def test_pages_of_an_archive_within_an_archive_are_no_pages_of_a_part_that_begin
     inner = warc.http(b"".join(warc.pack[packing](record) for record in warc.crawl(40, "plain")))
     outer = [warc.record(inner, "http://example.org/inner.warc"), *warc.crawl(3, "plain")]
     (tmp_path / "a.warc").write_bytes(b"".join(warc.pack[packing](record) for record in outer))
-    require_parts_equal_whole(WarcFiles(["a.warc"]), tmp_path, 1_000, monkeypatch)
+    require_parts_equal_whole(WARC_FILE, tmp_path, 1_000, monkeypatch)
 
 
 def test_a_file_that_grows_keeps_the_shards_of_its_start(tmp_path, monkeypatch):
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps({"text": f"line {n}"}) + "\n" for n in range(400)))
-    kind = Tables("jsonl", ["a.jsonl"])
+    kind = Tables(kind="jsonl", paths=["a.jsonl"])
     before = [each.fingerprint for each in split(kind, tmp_path, 1_000, monkeypatch)]
     with file.open("a") as stream:
         stream.write('{"text": "new"}\n')
@@ -156,7 +159,7 @@ def test_a_file_that_grows_keeps_the_shards_of_its_start(tmp_path, monkeypatch):
 def test_each_part_notices_a_change_of_its_own_bytes(tmp_path, monkeypatch):
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps({"text": f"line {n}"}) + "\n" for n in range(400)))
-    parts = split(Tables("jsonl", ["a.jsonl"]), tmp_path, 1_000, monkeypatch)
+    parts = split(Tables(kind="jsonl", paths=["a.jsonl"]), tmp_path, 1_000, monkeypatch)
     content = bytearray(file.read_bytes())
     content[content.index(b"line 200")] ^= 1
     file.write_bytes(content)
@@ -175,7 +178,7 @@ def test_a_large_file_that_is_read_whole_is_checked_whole(tmp_path, monkeypatch,
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream:
         stream.write("".join(json.dumps({"text": sentence(random.Random(n), 50)}) + "\n" for n in range(99)).encode())
     (tmp_path / "a.jsonl.gz").write_bytes(packed.getvalue())
-    (whole,) = split(Tables("jsonl", ["a.jsonl.gz"]), tmp_path, 1_000, monkeypatch)
+    (whole,) = split(Tables(kind="jsonl", paths=["a.jsonl.gz"]), tmp_path, 1_000, monkeypatch)
     assert len(read([whole], tmp_path)[0]) == 99
     (tmp_path / "a.jsonl.gz").write_bytes(change(packed.getvalue()))
     with pytest.raises(ChangedError, match="changed since the run was planned"):

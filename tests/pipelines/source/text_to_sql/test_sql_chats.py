@@ -13,6 +13,10 @@ from pipelines.source.text_to_sql.generator import TextToSql, generate, sql_docu
 from tests.kit.documents import Collected
 
 
+def chats_about(num_schemas: int) -> TextToSqlChats:
+    return TextToSqlChats(kind="text_to_sql_chat", num_schemas=num_schemas, pairs_per_schema=2, seed=1)
+
+
 def documents(kind: TextToSqlChats, tmp_path) -> list[Document]:
     target = Collected()
     sink = DocumentSink(tmp_path, "all_text", 0.2, target)
@@ -22,7 +26,7 @@ def documents(kind: TextToSqlChats, tmp_path) -> list[Document]:
 
 
 def test_every_answer_is_a_query_that_returns_rows() -> None:
-    for schema, pairs in generate(TextToSql(40, 0, 3, 1), False, 0, 40):
+    for schema, pairs in generate(1, 3, False, 0, 40):
         chat = schema_chat(schema, pairs, random.Random(0))
         assert [turn.role for turn in chat.turns] == ["user", "assistant"] * len(pairs)
         assert schema.text.strip() in chat.turns[0].content
@@ -33,8 +37,9 @@ def test_every_answer_is_a_query_that_returns_rows() -> None:
 
 
 def test_no_conversation_is_about_a_schema_that_questions_are_held_out_on(tmp_path) -> None:
-    made = documents(TextToSqlChats(300, 2, 1), tmp_path)
-    heldout = sql_documents(TextToSql(0, 60, 2, 1), True, 0, 60)
+    made = documents(chats_about(300), tmp_path)
+    asked = TextToSql(kind="text_to_sql", num_schemas=1, num_heldout_schemas=60, pairs_per_schema=2, seed=1)
+    heldout = sql_documents(asked, True, 0, 60)
 
     assert len(made) == 300
     schemas = {document.text.partition("\n-- ")[0] for document in heldout}
@@ -42,9 +47,9 @@ def test_no_conversation_is_about_a_schema_that_questions_are_held_out_on(tmp_pa
 
 
 def test_conversations_are_the_same_each_time_and_worded_in_several_ways(tmp_path) -> None:
-    made = documents(TextToSqlChats(60, 2, 1), tmp_path)
+    made = documents(chats_about(60), tmp_path)
 
-    assert made == documents(TextToSqlChats(60, 2, 1), tmp_path)
+    assert made == documents(chats_about(60), tmp_path)
     chats = [read_conversation(document.text, document.attributes) for document in made]
     openings = {chat.prompt[:18] for chat in chats if chat}
     assert "The tables are:\n" in {opening[:16] for opening in openings}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.sections.inputs import TextToSqlInput
 from pipelines.artifacts.documents import HELDOUT, TRAIN
 from pipelines.source.errors import InputError
 from pipelines.source.io.input_folder import InputFolder
@@ -21,7 +20,7 @@ from pipelines.source.text_to_sql.questions import KINDS, draw_pairs, prompt
 from pipelines.source.text_to_sql.schemas import schema_slice, schemas, with_rows
 from pipelines.source.text_to_sql.vocabulary import LABELS, NUMBER_RANGES, TEXT_VALUES, WORLDS
 
-SECTION = TextToSqlInput(kind="text_to_sql", num_schemas=400, num_heldout_schemas=40, pairs_per_schema=4, seed=5)
+SECTION = TextToSql(kind="text_to_sql", num_schemas=400, num_heldout_schemas=40, pairs_per_schema=4, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def test_a_number_of_schemas_that_the_vocabulary_cannot_give_is_refused_before_a
     fields = {"num_schemas": 1, "num_heldout_schemas": 1}
     for field in fields:
         with pytest.raises(InputError, match=f"{field} = 1000: the vocabulary gives"):
-            TextToSql(**{**fields, field: 1000}, pairs_per_schema=1, seed=1).fingerprint(InputFolder(Path()))
+            SECTION.model_copy(update={**fields, field: 1000}).fingerprint(InputFolder(Path()))
 
 
 def test_shards_of_any_size_make_the_same_documents():

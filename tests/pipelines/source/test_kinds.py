@@ -1,0 +1,50 @@
+"""The built-in kinds of input: each is declared once, as a section of recipes, and its class adds the methods."""
+
+import tomllib
+from typing import Any, get_args
+
+import pytest
+
+from data_recipes.section import ExtensionSection
+from data_recipes.sections.inputs import BUILT_IN, Input, InputSection, TableInput
+from pipelines.extension import load_class
+from pipelines.source.from_recipe import identity
+from pipelines.source.protocol import InputKind
+from tests.pipelines.fit.wrong_items import ITEMS
+
+READ_HTML = {"warc", "common_crawl", "text_files"}
+each_kind = pytest.mark.parametrize("section", BUILT_IN)
+
+
+def kinds_of(section: type[InputSection]) -> tuple[str, ...]:
+    return get_args(section.model_fields["kind"].annotation)
+
+
+def added_to_key(section: type[InputSection], **fields: Any) -> set[str]:
+    """What the key of an input has besides its fields."""
+    sound = tomllib.loads("\n".join(f"{name} = {value}" for name, value in ITEMS[section].sound.items()))
+    item = section.model_validate(sound | fields)
+    return identity(item).keys() - item.identity().keys()
+
+
+def test_a_recipe_may_hold_every_kind_under_its_own_name() -> None:
+    members = {tag.tag: section for section, tag in map(get_args, get_args(get_args(Input)[0]))}
+    members = {name: section for name, section in members.items() if section is not ExtensionSection}
+    assert members == {name: section for section in BUILT_IN for name in kinds_of(section)}
+
+
+@each_kind
+def test_the_class_of_a_kind_is_its_section_with_methods(section: type[InputSection]) -> None:
+    kind = load_class(section.implementation, InputKind)
+    assert issubclass(kind, section)
+    assert kind.model_fields.keys() == section.model_fields.keys()
+
+
+@each_kind
+def test_keys_of_inputs_with_html_have_the_version_of_extraction(section: type[InputSection]) -> None:
+    assert ("extraction" in added_to_key(section)) == (not READ_HTML.isdisjoint(kinds_of(section)))
+
+
+def test_keys_of_tables_with_urls_have_the_version_of_their_reading() -> None:
+    assert added_to_key(TableInput) == set()
+    assert added_to_key(TableInput, url_field="link") == {"url_reading"}
