@@ -1,4 +1,4 @@
-"""Write the pages that follow from code: the recipe reference, the command reference, and JSON Schemas for editors.
+"""Write the pages that follow from code: the references of recipes, commands and tasks, and JSON Schemas for editors.
 
     python docs/generate.py
 
@@ -9,11 +9,14 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_recipes import CorpusRecipe, RunRecipe
+from pipelines.evaluate.suites import SUITES
+from pipelines.evaluate.task import TaskOptions
+from pipelines.evaluate.tasks import built_in
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = {"corpus": CorpusRecipe, "run": RunRecipe}
@@ -31,6 +34,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs/reference/recipes.md": recipes_page(schemas),
         ROOT / "docs/reference/commands.md": commands_page(),
+        ROOT / "docs/reference/tasks.md": tasks_page(),
         **{
             ROOT / f"data_recipes/schemas/{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
             for name, schema in schemas.items()
@@ -193,6 +197,46 @@ def commands_page() -> str:
     # The lists of commands cut their descriptions short; each command has a section with the whole of it.
     whole = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+\n?", "", page)
     return f"{NOTICE}\n\n{whole.strip()}\n"
+
+
+# ---------------------------------------------------------------- tasks
+
+TASK_COLUMNS = "| task | measure | form | executes | data | needs |"
+
+
+def tasks_page() -> str:
+    """A table of the suites, and one of the built-in tasks."""
+    suites = [f"| `{suite}` | {_names(tasks)} |" for suite, tasks in SUITES.items()]
+    parts = [
+        NOTICE,
+        "# Task reference",
+        "Name suites and tasks in `evaluate.tasks` of a run recipe, or with `arctic evaluate CHECKPOINT --suite NAME`. "
+        "Each score is shown with the task's protocol: shots, prompt and scoring.",
+        "## Suites",
+        "\n".join(["| suite | tasks |", "|---|---|", *suites]),
+        "## Tasks",
+        "Fetch the data with `arctic eval-data fetch`. A task of the form *chat* is asked in the chat template of a "
+        "model that has one, and as text to continue of any other model.",
+        "\n".join(
+            [
+                "| task | measure | form | executes | data | needs |",
+                "|---|---|---|---|---|---|",
+                *map(_task_row, built_in()),
+            ]
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _task_row(name: str) -> str:
+    in_chat, plain = (built_in()[name](TaskOptions(Path("eval_data"), chat=chat)) for chat in (True, False))
+    form = "plain" if in_chat.protocol == plain.protocol else "chat"
+    folders = dict.fromkeys(f"{file.partition('/')[0]}/" for file in plain.files)
+    return f"| `{name}` | `{plain.headline}` | {form} | {plain.runs} | {_names(folders)} | {_names(plain.packages)} |"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 if __name__ == "__main__":

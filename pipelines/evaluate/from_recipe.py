@@ -7,8 +7,9 @@ from pathlib import Path
 from data_recipes.section import RecipeError
 from data_recipes.sections.evaluation import TaskSection
 from pipelines.evaluate.asking.chat import Chat
-from pipelines.evaluate.suites import FACTORIES, SMOKE_LIMIT, SMOKE_NEW_TOKENS, SUITES, Suite, unknown_task
+from pipelines.evaluate.suites import SMOKE_LIMIT, SMOKE_NEW_TOKENS, SUITES, Suite, unknown_task
 from pipelines.evaluate.task import DataError, Task
+from pipelines.evaluate.tasks import built_in
 from pipelines.evaluate.tasks.harness.lm_eval_package import FEWSHOT_SEED
 from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
 from pipelines.evaluate.tasks.harness.named import HarnessOptions
@@ -77,6 +78,6 @@ def _require_own_names(suite: Suite) -> None:
     """Raise RecipeError if a task of the user's own has the name of another one."""
     names = [task.name for task in suite.build(chat=False)]
     for extension, name in zip(suite.own, names[len(suite.tasks) :], strict=True):
-        if name in FACTORIES or names.count(name) > 1:
+        if name in built_in() or names.count(name) > 1:
             taken = f"{extension.reference} has the name {name!r} of another task"
             raise RecipeError(f"evaluate.tasks: {taken}. Rename it.")

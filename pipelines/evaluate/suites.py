@@ -1,14 +1,14 @@
-"""Tasks by name, and the suites that name them."""
+"""Suites: tasks that are asked together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.store import file_digest
 from pipelines.evaluate.asking.chat import Chat
 from pipelines.evaluate.data.files import data_files, missing
-from pipelines.evaluate.task import Task
-from pipelines.evaluate.tasks.code.task import TASKS as CODE_TASKS
+from pipelines.evaluate.task import Task, TaskOptions
+from pipelines.evaluate.tasks import built_in
 from pipelines.evaluate.tasks.harness.named import HarnessOptions
 from pipelines.extension import Extension
 
@@ -37,10 +37,6 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "smoke": (*ENTERPRISE, *LANGUAGE, "mmlu", "gsm8k"),
 }
 """Tasks of each suite. `enterprise` has GSM8K for its gold answers, which enterprise bits per byte need."""
-BASE = "base"
-"""In the name of a task that asks without the chat template in any case."""
-SPIDER_SHOTS = 3
-"""Examples before each question in the few-shot form of Spider."""
 SMOKE_LIMIT = 32
 """Items of each task in the suite `smoke`."""
 SMOKE_NEW_TOKENS = 64
@@ -78,7 +74,8 @@ class Suite:
         own = (extension.make() for extension in self.own)
         bound = [task.bind(self.root, chat) if hasattr(task, "bind") else task for task in own]
         harness = (options.task(self.root, self.limit, chat) for options in self.harness)
-        return [*(FACTORIES[name](self, chat) for name in self.tasks), *bound, *harness]
+        options = TaskOptions(self.root, self.unsafe, self.limit, chat, self.long_context_bytes)
+        return [*(built_in()[name](options) for name in self.tasks), *bound, *harness]
 
     def missing_files(self) -> dict[str, list[str]]:
         """Files that the data root does not have, by the task that reads them."""
@@ -114,65 +111,6 @@ class Suite:
 
 def unknown_task(name: str) -> str:
     """Why `name` cannot be asked for, with the names that can; "" if it is a task or suite."""
-    if name in SUITES or name in FACTORIES:
+    if name in SUITES or name in built_in():
         return ""
-    return f"{name!r}: no such task or suite. There are {', '.join([*SUITES, *FACTORIES])}."
-
-
-Factory = Callable[[Suite, bool], Task]
-"""The task of a suite, for a model that is asked in the chat, or for one that is not."""
-
-
-def _code(name: str) -> Factory:
-    return lambda suite, chat: CODE_TASKS[name](suite.root, suite.unsafe, chat)
-
-
-def _spider(name: str, way: str, shots: int) -> Factory:
-    def make(suite: Suite, chat: bool) -> Task:
-        from pipelines.evaluate.tasks.spider.task import Spider
-
-        return Spider(suite.root, suite.unsafe, chat and way != BASE, shots, name)
-
-    return make
-
-
-def _ifeval(name: str, way: str) -> Factory:
-    def make(suite: Suite, chat: bool) -> Task:
-        from pipelines.evaluate.tasks.ifeval.task import IFEval
-
-        return IFEval(suite.root, chat and way != BASE, name)
-
-    return make
-
-
-def _long(name: str) -> Factory:
-    # Continued texts are asked of every model alike: a base model retrieves before it follows instructions.
-    def make(suite: Suite, _chat: bool) -> Task:
-        from pipelines.evaluate.tasks.long_context.task import LENGTHS, LongContext
-
-        return LongContext(name.removeprefix("long_"), suite.long_context_bytes or LENGTHS)
-
-    return make
-
-
-def _harness(name: str) -> Factory:
-    # The harness asks without a chat template by default, and most published scores do so.
-    def make(suite: Suite, _chat: bool) -> Task:
-        from pipelines.evaluate.tasks.harness.task import HarnessTask
-
-        return HarnessTask(name, suite.root, suite.limit)
-
-    return make
-
-
-FACTORIES: Mapping[str, Factory] = {
-    **{name: _code(name) for name in CODE_TASKS},
-    "spider": _spider("spider", "", 0),
-    "spider-base": _spider("spider-base", BASE, 0),
-    f"spider-{SPIDER_SHOTS}_shot": _spider(f"spider-{SPIDER_SHOTS}_shot", "", SPIDER_SHOTS),
-    f"spider-base-{SPIDER_SHOTS}_shot": _spider(f"spider-base-{SPIDER_SHOTS}_shot", BASE, SPIDER_SHOTS),
-    "ifeval": _ifeval("ifeval", ""),
-    "ifeval-base": _ifeval("ifeval-base", BASE),
-    **{name: _harness(name) for name in (*LANGUAGE, "mmlu", "gsm8k")},
-    **{name: _long(name) for name in LONG},
-}
+    return f"{name!r}: no such task or suite. There are {', '.join([*SUITES, *built_in()])}."

@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from arctic_errors import UserError
@@ -106,6 +107,26 @@ class Task(Protocol):
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         """One verdict per item, from the answers to its requests in order."""
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How a task is asked.
+
+    `root`: folder of the evaluation data; `unsafe`: the user's consent if code may run without isolation, see
+    `pipelines.sandbox`; `limit`: items that are asked at most, for a task whose other items cost time; `chat`: whether
+    the model is asked in its chat template; `long_context_bytes`: sizes of long texts, empty for the task's own.
+    """
+
+    root: Path
+    unsafe: str = ""
+    limit: int | None = None
+    chat: bool = False
+    long_context_bytes: tuple[int, ...] = ()
+
+
+Factory = Callable[[TaskOptions], Task]
+"""Makes a built-in task. A module of `tasks` has a mapping TASKS of them by name (see `tasks.built_in`)."""
 
 
 def form_of(chat: bool) -> Literal["plain", "message"]:

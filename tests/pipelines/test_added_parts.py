@@ -86,6 +86,49 @@ print(json.dumps({
 }))
 """
 
+TASK = """
+from dataclasses import dataclass
+
+from pipelines.evaluate.engine.requests import LogLikelihood
+from pipelines.evaluate.task import Item, Share, Verdict
+
+
+@dataclass(frozen=True)
+class Echo:
+    name: str = "echo"
+    headline: str = "greedy"
+    protocol: str = "0-shot, log-likelihood of a repeated word"
+    files: tuple[str, ...] = ()
+    runs: str = ""
+    packages: tuple[str, ...] = ()
+
+    def items(self):
+        return [Item("echo/0", (LogLikelihood("river, river,", " river"),), "river", " river")]
+
+    def score(self, items, answers):
+        return [Verdict({"greedy": Share(float(given[0].is_greedy), 1.0)}, "", "") for given in answers]
+
+
+TASKS = {"echo": lambda options: Echo()}
+"""
+USE_TASK = """
+import json
+from pathlib import Path
+
+import pipelines
+from docs.generate import pages
+from pipelines.evaluate.from_recipe import named_suite
+
+path = Path("data_recipes/runs/quickstart.toml")
+planned = pipelines.plan(pipelines.load_recipe(path, ['evaluate.tasks=["echo"]']), "store")
+[task] = named_suite(["echo"], Path(), None).build(chat=False)
+print(json.dumps({
+    "planned": [stage.id for stage in planned.to_build if "echo" in json.dumps(stage.params)],
+    "asked": [item.prompt for item in task.items()],
+    "documented": sorted(str(path.relative_to(Path.cwd())) for path, text in pages().items() if "`echo`" in text),
+}))
+"""
+
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
@@ -122,4 +165,14 @@ def test_a_kind_of_input_takes_its_section_and_its_class(copy: Path) -> None:
         "texts": ["3 2 1 0"],
         "mistake": "recipe: source.inputs.1.start = 0: must be above 0. Raise it.",
         "documented": ["data_recipes/schemas/corpus.schema.json", "docs/reference/recipes.md"],
+    }
+
+
+def test_a_task_takes_its_module(copy: Path) -> None:
+    (copy / "pipelines/evaluate/tasks/echo.py").write_text(TASK)
+
+    assert run(copy, USE_TASK) == {
+        "planned": ["evaluate[1]", "evaluate[2]", "evaluate[3]", "evaluate[instruct]"],
+        "asked": ["river, river,"],
+        "documented": ["docs/reference/tasks.md"],
     }

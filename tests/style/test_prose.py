@@ -14,7 +14,7 @@ import pytest
 from tests.kit.sections import declared_sections
 
 ROOT = Path(__file__).parents[2]
-GENERATED = {"commands.md", "recipes.md"}
+GENERATED = {"commands.md", "recipes.md", "tasks.md"}
 
 HABITS = {
     # A clause that stands for a noun. A question may ask for it.

@@ -10,7 +10,13 @@ from pipelines.evaluate.data import files as data
 from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.statistics.enterprise import BITS_PER_BYTE_PARTS, PARTS
-from pipelines.evaluate.suites import FACTORIES, LONG, Suite
+from pipelines.evaluate.suites import LONG, SUITES, Suite
+from pipelines.evaluate.tasks import built_in
+from pipelines.evaluate.tasks.code import task as code
+from pipelines.evaluate.tasks.harness import task as harness
+from pipelines.evaluate.tasks.ifeval import task as ifeval
+from pipelines.evaluate.tasks.long_context import task as long_context
+from pipelines.evaluate.tasks.spider import task as spider
 
 ELEVEN = "arc_easy arc_challenge boolq commonsense_qa copa hellaswag lambada_openai openbookqa piqa race winogrande"
 
@@ -42,8 +48,15 @@ def test_suites_and_tasks_may_be_named_together_and_each_task_is_asked_once() ->
     assert chosen[0] == "spider"
 
 
+def test_each_task_is_declared_once_and_suites_name_no_other() -> None:
+    declared = [name for module in (code, harness, ifeval, long_context, spider) for name in module.TASKS]
+    assert len(set(declared)) == len(declared)
+    assert set(declared) == set(built_in())
+    assert {name for names in SUITES.values() for name in names} <= set(declared)
+
+
 def test_every_task_can_be_named_alone_and_reads_files_that_are_pinned() -> None:
-    for name in FACTORIES:
+    for name in built_in():
         for chat in (True, False):
             (task,) = named(name).build(chat)
             assert task.name == name

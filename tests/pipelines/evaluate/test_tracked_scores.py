@@ -11,7 +11,8 @@ from infra.tracking.shapes import legal_name
 from pipelines.artifacts.evaluation import Score
 from pipelines.evaluate.measuring import metrics_of
 from pipelines.evaluate.notes import Flaws
-from pipelines.evaluate.suites import FACTORIES, Suite
+from pipelines.evaluate.suites import Suite
+from pipelines.evaluate.tasks import built_in
 from tests.kit.stages import idle_stage
 
 MEASURED = {
@@ -42,7 +43,7 @@ def test_each_score_has_its_interval_its_n_and_where_it_knows_guessing_how_far_a
 
 
 def test_no_name_has_to_be_changed_for_mlflow() -> None:
-    headlines = {f"{task.name}/{task.headline}" for task in Suite(tuple(FACTORIES)).build(chat=True)}
+    headlines = {f"{task.name}/{task.headline}" for task in Suite(tuple(built_in())).build(chat=True)}
     assert any("@" in name for name in headlines)
     for name in metrics_of(MEASURED | dict.fromkeys(headlines, Score(0.0, 1, 0.0, 0.0)), FLAWS):
         assert legal_name(name) == name

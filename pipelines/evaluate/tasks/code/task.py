@@ -1,7 +1,7 @@
 """HumanEval+ and MBPP+: does a model's program pass EvalPlus's tests, by its rules."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -11,7 +11,7 @@ from typing import Literal
 from pipelines.evaluate.data.files import data_files
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
-from pipelines.evaluate.task import Item, Share, Verdict, bits_of
+from pipelines.evaluate.task import Factory, Item, Share, TaskOptions, Verdict, bits_of
 from pipelines.evaluate.tasks.code.judging import Checker, Finding, side_by_side
 from pipelines.evaluate.tasks.code.problems import Problem, read_problems
 from pipelines.evaluate.tasks.code.prompts import Style, styles
@@ -137,7 +137,7 @@ def _is_base_right(finding: Finding) -> bool:
     return finding.is_base_right
 
 
-def _variants(name: str, benchmark: Benchmark) -> dict[str, "Factory"]:
+def _variants(name: str, benchmark: Benchmark) -> dict[str, Factory]:
     """All ways of asking for the programs of a benchmark, the one that suits the model under its plain name."""
     factories: dict[str, Factory] = {}
     for way, num_samples in product(("", "base", "bigcode"), (1, SAMPLES)):
@@ -147,14 +147,11 @@ def _variants(name: str, benchmark: Benchmark) -> dict[str, "Factory"]:
     return factories
 
 
-def _task(name: str, benchmark: Benchmark, way: str, num_samples: int, root: Path, unsafe: str, chat: bool) -> CodeTask:
-    style = styles(benchmark.prefix)[way or ("chat" if chat else "base")]
-    return CodeTask(name, benchmark, style, root, unsafe, num_samples)
+def _task(name: str, benchmark: Benchmark, way: str, num_samples: int, options: TaskOptions) -> CodeTask:
+    style = styles(benchmark.prefix)[way or ("chat" if options.chat else "base")]
+    return CodeTask(name, benchmark, style, options.root, options.unsafe, num_samples)
 
 
-Factory = Callable[[Path, str, bool], CodeTask]
-"""Makes a task from the data root, the user's consent if code may run without isolation, and whether the model has a
-chat template."""
 TASKS: Mapping[str, Factory] = {
     **_variants("humaneval_plus", HUMANEVAL_PLUS),
     **_variants("mbpp_plus", MBPP_PLUS),

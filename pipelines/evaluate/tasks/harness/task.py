@@ -6,14 +6,14 @@ Gao et al., lm-evaluation-harness 0.4.13; task versions as in its YAML files.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Request, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
-from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, way_of
+from pipelines.evaluate.task import DataError, Factory, Item, Share, TaskOptions, Verdict, bits_of, drawn, way_of
 from pipelines.evaluate.tasks.harness.lm_eval_package import (
     FEWSHOT_SEED,
     MALFORMED,
@@ -317,3 +317,11 @@ def _extracted(task: Any, doc: Mapping[str, Any], text: str) -> dict[str, Share]
         for metric, value in task.process_results(doc, [instance.filtered_resps[ensemble.name]]).items():
             shares[f"{metric}/{ensemble.name}"] = Share(float(value), 1.0)
     return shares
+
+
+def _task(name: str, options: TaskOptions) -> HarnessTask:
+    # The harness asks without a chat template by default, and most published scores do so.
+    return HarnessTask(name, options.root, options.limit)
+
+
+TASKS: Mapping[str, Factory] = {name: partial(_task, name) for name in DEFINITIONS}

@@ -4,13 +4,14 @@ than 400 words" and "without a comma"."""
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from infra.host.packages import require
 from pipelines.evaluate.data.files import read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Text
-from pipelines.evaluate.task import DataError, Item, Share, Verdict, form_of, way_of
+from pipelines.evaluate.task import DataError, Factory, Item, Share, TaskOptions, Verdict, form_of, way_of
 from pipelines.evaluate.tasks.ifeval.checks import CHECKS
 from pipelines.evaluate.tasks.ifeval.punkt import digest_of, find_trained, trained_sentences
 from pipelines.evaluate.tasks.ifeval.text import PACKAGE, language_detector, sentences_by
@@ -125,3 +126,14 @@ def _instruction(number: int, name: str, arguments: Mapping[str, Any]) -> Instru
             f"{PROMPTS}, row {number}: {name} with {arguments_present}: {error}. Use the pinned file."
         ) from error
     return Instruction(name, arguments_present)
+
+
+def _task(name: str, asks_chat: bool, options: TaskOptions) -> IFEval:
+    return IFEval(options.root, options.chat and asks_chat, name)
+
+
+TASKS: Mapping[str, Factory] = {
+    "ifeval": partial(_task, "ifeval", True),
+    "ifeval-base": partial(_task, "ifeval-base", False),
+}
+"""With "-base" it is asked without the chat template in any case."""

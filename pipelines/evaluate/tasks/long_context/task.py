@@ -1,12 +1,13 @@
 """Retrieval from long texts as a task: accuracy by length and depth, each with its interval."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pipelines.evaluate.engine.requests import Answer, Generation, text_of
-from pipelines.evaluate.task import Item, Share, Verdict
+from pipelines.evaluate.task import Factory, Item, Share, TaskOptions, Verdict
 from pipelines.evaluate.tasks.long_context.texts import KINDS, Puzzle
 
 LENGTHS = (4096, 8192, 16_384, 32_768, 65_536, 131_072)
@@ -71,3 +72,11 @@ class LongContext:
         length, depth = item.gold["length"], item.gold["depth"]
         names = (self.headline, f"{self.headline}/{length}", f"{self.headline}/{length}/{depth:g}")
         return Verdict(dict.fromkeys(names, share), text.strip(), "correct" if share.part == 1 else "not found")
+
+
+def _task(kind: str, options: TaskOptions) -> LongContext:
+    # Continued texts are asked of every model alike: a base model retrieves before it follows instructions.
+    return LongContext(kind, options.long_context_bytes or LENGTHS)
+
+
+TASKS: Mapping[str, Factory] = {f"long_{kind}": partial(_task, kind) for kind in KINDS}

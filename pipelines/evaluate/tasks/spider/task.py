@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, cast
@@ -14,7 +15,18 @@ from typing import Any, Literal, cast
 from pipelines.evaluate.data.files import checked, data_files, read_rows
 from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.statistics.enterprise import GOLD
-from pipelines.evaluate.task import DataError, Item, Share, Verdict, bits_of, drawn, form_of, way_of
+from pipelines.evaluate.task import (
+    DataError,
+    Factory,
+    Item,
+    Share,
+    TaskOptions,
+    Verdict,
+    bits_of,
+    drawn,
+    form_of,
+    way_of,
+)
 from pipelines.evaluate.tasks.spider.execution import is_ordered, prepared, same_result, with_values
 from pipelines.evaluate.tasks.spider.hardness import hardness
 from pipelines.evaluate.tasks.spider.prompt import example_prompt, extract_query, question_prompt
@@ -172,3 +184,19 @@ def _compared(gold: Reply, reply: Reply, *, ordered: bool) -> str:
     if reply.error:
         return TIMEOUT if reply.error == TIMEOUT else f"error: {reply.error}"
     return CORRECT if same_result(gold.rows, reply.rows, ordered=ordered) else WRONG_ROWS
+
+
+def _task(name: str, asks_chat: bool, shots: int, options: TaskOptions) -> Spider:
+    return Spider(options.root, options.unsafe, options.chat and asks_chat, shots, name)
+
+
+TASKS: Mapping[str, Factory] = {
+    name: partial(_task, name, asks_chat, shots)
+    for name, asks_chat, shots in (
+        ("spider", True, 0),
+        ("spider-base", False, 0),
+        ("spider-3_shot", True, 3),
+        ("spider-base-3_shot", False, 3),
+    )
+}
+"""With "-base" it is asked without the chat template in any case."""

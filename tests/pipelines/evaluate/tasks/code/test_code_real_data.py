@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 
 from pipelines.evaluate.engine.requests import Likelihood, Text
-from pipelines.evaluate.task import Item
+from pipelines.evaluate.task import Item, TaskOptions
 from pipelines.evaluate.tasks.code.task import TASKS
 from tests.kit.real_data import REAL_DATA
 
@@ -52,7 +52,7 @@ GIVEN_AWAY = {"Mbpp/164"}
 
 @cache
 def all_items(task: str) -> list[Item]:
-    return TASKS[task](REAL, "", True).items()
+    return TASKS[task](TaskOptions(REAL, chat=True)).items()
 
 
 def items_of(task: str, wanted: Sequence[str]) -> list[Item]:
@@ -61,7 +61,7 @@ def items_of(task: str, wanted: Sequence[str]) -> list[Item]:
 
 def reasons(task: str, items: Sequence[Item], programs: Sequence[str]) -> list[str]:
     answers = [(Text(program, "end", 0), Likelihood(-1.0, False, 0)) for program in programs]
-    return [verdict.reason for verdict in TASKS[task](REAL, "", True).score(items, answers)]
+    return [verdict.reason for verdict in TASKS[task](TaskOptions(REAL, chat=True)).score(items, answers)]
 
 
 def canonical(items: Sequence[Item]) -> list[str]:

@@ -14,7 +14,7 @@ from pipelines.evaluate.data.files import DataFile, content_digest
 from pipelines.evaluate.engine.requests import Generation, Likelihood, LogLikelihood, Text
 from pipelines.evaluate.from_recipe import named_suite
 from pipelines.evaluate.suites import SUITES
-from pipelines.evaluate.task import DataError, Item, Verdict
+from pipelines.evaluate.task import DataError, Item, TaskOptions, Verdict
 from pipelines.evaluate.tasks.code import task as code
 from pipelines.evaluate.tasks.code.task import HUMANEVAL_PLUS, MBPP_PLUS, TASKS, CodeTask, pass_at_k
 
@@ -90,7 +90,7 @@ def judge(task: CodeTask, items: Sequence[Item], answers: Sequence[str]) -> list
 
 def verdicts(root: Path, task: str, item_id: str, answers: Sequence[str]) -> list[Verdict]:
     """Of several answers to one problem."""
-    built = TASKS[task](root, "", True)
+    built = TASKS[task](TaskOptions(root, chat=True))
     (item,) = [item for item in built.items() if item.item_id == item_id]
     return judge(built, [item] * len(answers), answers)
 
@@ -101,7 +101,7 @@ def passed(verdict: Verdict) -> tuple[float, float]:
 
 @pytest.mark.parametrize("name", ["humaneval_plus", "mbpp_plus", "mbpp_plus-bigcode"])
 def test_canonical_solutions_are_right(root: Path, name: str) -> None:
-    task = TASKS[name](root, "", True)
+    task = TASKS[name](TaskOptions(root, chat=True))
     items = task.items()
     for verdict in judge(task, items, [item.gold.canonical_solution for item in items]):
         assert verdict.reason == "correct"
@@ -109,7 +109,7 @@ def test_canonical_solutions_are_right(root: Path, name: str) -> None:
 
 
 def test_gold_bits_are_of_all_that_is_predicted(root: Path) -> None:
-    task = TASKS["humaneval_plus"](root, "", True)
+    task = TASKS["humaneval_plus"](TaskOptions(root, chat=True))
     item = task.items()[0]
     gold = item.requests[-1]
     assert isinstance(gold, LogLikelihood)
@@ -120,7 +120,7 @@ def test_gold_bits_are_of_all_that_is_predicted(root: Path) -> None:
 
 
 def test_an_item_says_where_it_stands_and_what_must_not_be_by_problem(root: Path) -> None:
-    item = TASKS["mbpp_plus"](root, "", True).items()[1]
+    item = TASKS["mbpp_plus"](TaskOptions(root, chat=True)).items()[1]
     assert item.place == (MBPP_PLUS.file, 1)
     assert item.text == MBPP_ROWS[1]["prompt"] + MBPP_ROWS[1]["canonical_solution"]
     assert item.gold_text == MBPP_ROWS[1]["canonical_solution"]
@@ -128,7 +128,7 @@ def test_an_item_says_where_it_stands_and_what_must_not_be_by_problem(root: Path
 
 def test_each_style_asks_in_its_way(root: Path) -> None:
     def request(name: str, chat: bool = True) -> Generation:
-        (found, _) = TASKS[name](root, "", chat).items()[0].requests
+        (found, _) = TASKS[name](TaskOptions(root, chat=chat)).items()[0].requests
         assert isinstance(found, Generation)
         return found
 
@@ -149,10 +149,10 @@ def test_each_style_asks_in_its_way(root: Path) -> None:
 
 
 def test_protocols_name_the_data_and_the_way(root: Path) -> None:
-    lines = {name: TASKS[name](root, "", True).protocol for name in TASKS if "v0.1.0" not in name}
+    lines = {name: TASKS[name](TaskOptions(root, chat=True)).protocol for name in TASKS if "v0.1.0" not in name}
     assert len(set(lines.values())) == len(lines)
     assert "EvalPlus's instruction in the chat template" in lines["humaneval_plus"]
-    plain = TASKS["humaneval_plus"](root, "", False).protocol
+    plain = TASKS["humaneval_plus"](TaskOptions(root)).protocol
     assert plain == lines["humaneval_plus-base"]
     assert "EvalPlus's prompt for base models, without a chat template" in plain
     assert "HumanEval+ v0.1.10 (" in lines["humaneval_plus"]
@@ -197,7 +197,7 @@ def test_verdicts_say_what_is_wrong(root: Path) -> None:
 
 
 def test_answer_to_the_base_prompt_goes_on_from_it(root: Path) -> None:
-    task = TASKS["humaneval_plus"](root, "", False)
+    task = TASKS["humaneval_plus"](TaskOptions(root))
     item = task.items()[1]
     assert task.style.texts(item.gold, CONTINUED) == (item.requests[0].prompt + CONTINUED,)
     found = judge(task, [item] * 2, [CONTINUED, CONTINUED.replace("max(", "min(")])
@@ -267,7 +267,7 @@ def test_inputs_and_results_have_their_types(root: Path) -> None:
 
 
 def test_verdicts_do_not_depend_on_how_many_sandboxes_there_are(root: Path) -> None:
-    task = TASKS["humaneval_plus"](root, "", True)
+    task = TASKS["humaneval_plus"](TaskOptions(root, chat=True))
     item = task.items()[1]
     answers = [answer for answer, _, _ in JUDGED]
     one, three = (
@@ -280,7 +280,7 @@ def test_verdicts_do_not_depend_on_how_many_sandboxes_there_are(root: Path) -> N
 def test_long_results_are_compared_too(root: Path) -> None:
     gold = "    return [n / 2 if n % 2 else n for n in range(xs)] if type(xs) is int else xs\n"
     row = HUMANEVAL_ROWS[1] | {"base_input": [[[1]]], "plus_input": [[120_001]], "canonical_solution": gold}
-    task = TASKS["humaneval_plus"](replaced(root, row), "", True)
+    task = TASKS["humaneval_plus"](TaskOptions(replaced(root, row), chat=True))
     answers = [
         gold,
         gold.replace("else n for", "else float(n) for"),  # 2.0 is 2
@@ -300,7 +300,7 @@ def replaced(root: Path, row: dict) -> Path:
 
 
 def test_samples_give_unbiased_pass_at_k(root: Path) -> None:
-    task = TASKS["humaneval_plus-20_samples"](root, "", True)
+    task = TASKS["humaneval_plus-20_samples"](TaskOptions(root, chat=True))
     item = task.items()[1]
     generations = item.requests[:-1]
     assert [request.sample for request in generations] == list(range(20))
@@ -320,7 +320,7 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_sample(num_samples: int, n
 
 
 def test_what_is_right_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = TASKS["humaneval_plus"](root, "", True)
+    task = TASKS["humaneval_plus"](TaskOptions(root, chat=True))
     item = task.items()[1]
     judge(task, [item], [""])
     assert {kind for _, kind in task.references._by_problem} == {"base"}  # nobody needed the others
@@ -333,14 +333,14 @@ def test_what_is_right_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_broken_canonical_solution_is_an_error_and_no_zero(root: Path) -> None:
     broken = HUMANEVAL_ROWS[0] | {"canonical_solution": "    return 1 / len(xs)\n"}
-    task = TASKS["humaneval_plus"](replaced(root, broken), "", True)
+    task = TASKS["humaneval_plus"](TaskOptions(replaced(root, broken), chat=True))
     with pytest.raises(DataError, match=r"HumanEval/900: its canonical solution fails at plus input 1: .*ZeroDivision"):
         judge(task, task.items(), ["    return 1 / len(xs)\n"])
 
 
 def test_an_altered_row_names_its_file(root: Path) -> None:
     with pytest.raises(DataError, match=r"HumanEvalPlus.jsonl.gz: row 1 is no problem of EvalPlus"):
-        TASKS["humaneval_plus"](replaced(root, {"task_id": "HumanEval/0"}), "", True).items()
+        TASKS["humaneval_plus"](TaskOptions(replaced(root, {"task_id": "HumanEval/0"}), chat=True)).items()
 
 
 def test_every_variant_can_be_named_in_a_suite(root: Path) -> None:
