@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ import pyarrow as pa
 from data_recipes.sections.annotation import AnnotateSection
 from infra.artifact import Artifact
 from infra.context import StageContext
+from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from infra.store.journal import Journal
 from pipelines.annotate.answers import arrow_type
@@ -29,6 +31,13 @@ READ_COLUMNS = ["doc_id", "text", "url", "split", "licence"]
 REQUESTS = "requests.jsonl"
 
 
+@dataclass(frozen=True)
+class AnnotateInputs(Inputs[Node]):
+    """The documents to label."""
+
+    source: Node
+
+
 def stage(corpus: str, section: AnnotateSection, source: Stage) -> Stage:
     """Annotation `section.name` of the documents of `corpus`.
 
@@ -36,7 +45,7 @@ def stage(corpus: str, section: AnnotateSection, source: Stage) -> Stage:
     unusable; the answers received so far are saved.
     """
     work = partial(_annotate, section)
-    return Stage("annotate", f"{corpus}.{section.name}", 1, section.identity(), {"source": source}, work)
+    return Stage("annotate", f"{corpus}.{section.name}", 1, section.identity(), AnnotateInputs(source).named(), work)
 
 
 def annotation_schema(section: AnnotateSection) -> pa.Schema:
@@ -53,11 +62,12 @@ def annotation_schema(section: AnnotateSection) -> pa.Schema:
 
 
 def _annotate(section: AnnotateSection, context: StageContext, inputs: Mapping[str, Artifact]) -> Metrics:
+    source = AnnotateInputs.of(inputs).source
     counts: Counter[str] = Counter()
     paid = dict(_earlier_requests(context))
     with Journal(context.state / REQUESTS) as journal, (context.out / REQUESTS).open("wb") as used:
         asker = Asker(section, journal, paid)
-        shards = list(enumerate(shard_paths(inputs["source"].path, "documents")))
+        shards = list(enumerate(shard_paths(source.path, "documents")))
         total = sum(ParquetFile(path).metadata.num_rows for _, path in shards)
         for number, path in shards:
             for rows in _annotate_shard(section, asker, (number, path), context.out, used):

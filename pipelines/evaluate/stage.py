@@ -54,6 +54,13 @@ class PhaseInputs(Inputs[Node]):
 
 
 @dataclass(frozen=True)
+class CheckpointInputs(Inputs[Node]):
+    """The evaluation that a checkpoint from a folder is compared with."""
+
+    previous: Node | None = None
+
+
+@dataclass(frozen=True)
 class Origin:
     """A store's metadata of a checkpoint: `key` of the result that holds it, "" if none does, and the folder of the
     `tokenizer` that it was made with, None if no store has it."""
@@ -158,7 +165,7 @@ def checkpoint_stage(
     require_fit(source, origin.tokenizer)
     asked_in_chat(source, suite.chat)
     params = {"model": source.digest(), "suite": suite.params()}
-    inputs = {"previous": previous} if previous else {}
+    inputs = CheckpointInputs(previous).named()
     work = partial(_evaluate_checkpoint, label, source, suite, execution)
     return Stage(
         "evaluate",
@@ -298,7 +305,8 @@ def _evaluate_checkpoint(
 ) -> Metrics:
     from pipelines.evaluate.asking.respondents import CheckpointRespondent
 
-    return _measure_suite(label, CheckpointRespondent(source, execution), suite, context, inputs.get("previous"))
+    previous = CheckpointInputs.of(inputs).previous
+    return _measure_suite(label, CheckpointRespondent(source, execution), suite, context, previous)
 
 
 def _ask_server(

@@ -78,10 +78,10 @@ def _filter(
 ) -> Metrics:
     takedown = load_takedown(section, pins, folder)
     rules = restore(section.rules, pins.get("rules", ()), folder)
-    documents = shard_paths(inputs["source"].path, "documents")
-    sidecars = (shard_paths(inputs["score"].path, kind) for kind in ("scores", "pii"))
-    annotations = FilterInputs.of(inputs).annotate
-    labels = {name: shard_paths(each.path, "annotations") for name, each in annotations.items()}
+    corpus = FilterInputs.of(inputs)
+    documents = shard_paths(corpus.source.path, "documents")
+    sidecars = (shard_paths(corpus.score.path, kind) for kind in ("scores", "pii"))
+    labels = {name: shard_paths(each.path, "annotations") for name, each in corpus.annotate.items()}
     shards = [
         (number, paths, {name: labels[name][number] for name in labels})
         for number, paths in enumerate(zip(documents, *sidecars, strict=True))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from data_recipes import CorpusRecipe
+from pipelines.artifacts.scores import LIMITS as RULES_OF_LIMITS
 from pipelines.artifacts.scores import SCORES
 from pipelines.fit.configs import mistakes_of
 from pipelines.score import score_columns
@@ -22,7 +23,7 @@ MEASURED_WITH = {"quality": "quality_model", "contamination": "decontaminate", "
 """Scores that are 0 on every document unless a field of `[score]` is set."""
 
 
-LIMITS = {"quality": "min_quality", "contamination": "max_contamination", "listed_words": "max_listed_words"}
+LIMITS = {limit.score: limit.field for limit in RULES_OF_LIMITS.values() if limit.score in MEASURED_WITH}
 """The limits of `[filter]` on those scores."""
 
 

@@ -6,7 +6,7 @@ from data_recipes import RunRecipe
 from data_recipes.schema import ExportSection
 from data_recipes.sections.finetuning import FinetuneSection
 from infra.stage import Stage
-from pipelines import export, tokenize
+from pipelines import evaluate, export, tokenize
 
 
 def export_stages(
@@ -58,7 +58,7 @@ def _scores_of_start(phase: int, tunes: list[FinetuneSection], built: Mapping[st
     """Of the phase that fine-tunes go back to, or of the weights that the first starts from."""
     if phase:
         return built[f"evaluate[{phase}]"]
-    return built[f"evaluate[{tunes[0].name}]"].inputs["previous"]
+    return evaluate.PhaseInputs.of(built[f"evaluate[{tunes[0].name}]"].inputs).previous
 
 
 def _history(run: RunRecipe, subject: str) -> tuple[int, list[FinetuneSection]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from data_recipes.sections.refining import ScoreSection
 from infra.artifact import Artifact
 from infra.context import StageContext
 from infra.fanout import ShardResult, map_shards, shard_key
+from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import DOCUMENTS, Document, shard_paths
 from pipelines.artifacts.formats.parquet import ParquetFile, parquet_writer
@@ -26,18 +28,26 @@ SCHEMAS = {"scores": SCORES, "pii": PII, "contamination": CONTAMINATION}
 READ_COLUMNS = ["doc_id", "text", "url", "opt_out"]
 
 
+@dataclass(frozen=True)
+class ScoreInputs(Inputs[Node]):
+    """The documents to measure."""
+
+    source: Node
+
+
 def stage(name: str, section: ScoreSection, pins: Mapping[str, Any], folder: Path, source: Stage) -> Stage:
     """Scores of the documents of corpus `name`. `pins` come from `pin`; relative paths start at `folder`."""
     work = partial(_score, section, pins, folder)
     fixed = params(section, pins)
     # A classifier's probability is the one score that is computed with library functions in floating point.
-    return Stage("score", name, 7, fixed, {"source": source}, work, machine_dependent=bool(section.quality_model))
+    inputs = ScoreInputs(source).named()
+    return Stage("score", name, 7, fixed, inputs, work, machine_dependent=bool(section.quality_model))
 
 
 def _score(
     section: ScoreSection, pins: Mapping[str, Any], folder: Path, context: StageContext, inputs: Mapping[str, Artifact]
 ) -> Metrics:
-    source = inputs["source"]
+    source = ScoreInputs.of(inputs).source
     shards = list(enumerate(shard_paths(source.path, "documents")))
     keys = [shard_key(number, params(section, pins), source.digest(path)) for number, path in shards]
     totals: Counter[str] = Counter()
