@@ -30,13 +30,13 @@ def finetune_mistakes(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> It
 
 def _tuning_data_mistakes(section: FinetuneSection, corpus: CorpusRecipe, phase: int | None) -> Iterator[str]:
     """Inputs that a fine-tune cannot read: it takes conversations, or documents of a corpus that a phase reads."""
-    for item in corpus.source.inputs:
-        has_chats = isinstance(item, InputSection) and item.has_chats
-        if has_chats and phase:
+    # A class of the user's own may have conversations or none: the stage that encodes them names a document without.
+    for item in (each for each in corpus.source.inputs if isinstance(each, InputSection)):
+        if item.has_chats and phase:
             yield (
                 f"phases.{phase} reads this corpus as documents. Give the conversations a corpus recipe of their own."
             )
-        elif not has_chats and (section.preference or not phase):
+        elif not item.has_chats and (section.preference or not phase):
             yield (
                 f"the corpus has an input of kind {item.kind}, whose documents are no conversations. Name a corpus of "
                 f"the kind {' or '.join(kinds_of_chats())}."

@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
+from data_recipes import load_run, parse_recipe
 from data_recipes.schema import CorpusRecipe, RunRecipe
 from data_recipes.section import Section
 from pipelines.cli import main
+from pipelines.fit.finetune import finetune_mistakes
 from tests.pipelines.fit.wrong import Wrong
 from tests.pipelines.fit.wrong_corpus_values import CORPUS
 from tests.pipelines.fit.wrong_evaluations import EVALUATIONS
@@ -184,3 +186,15 @@ def test_a_fine_tune_without_tokens_for_a_chat_is_refused(refuse: Callable[..., 
     Path("tiny.toml").write_text(page)
     message = refuse("plan", "tiny.toml", FINETUNE)
     explained(message, "tiny.toml", "finetune.1.name = 'tuned': plain.json has no tokens <|im_start|> and <|im_end|>")
+
+
+def test_a_fine_tune_may_read_conversations_of_an_own_class() -> None:
+    run, files = load_run(Path(__file__).parents[3] / "data_recipes/runs/quickstart.toml")
+    corpora = {name: corpus for name, (_, corpus) in files.items()}
+    source = {"inputs": [{"kind": "own_source:Tickets"}]}
+    own = parse_recipe({"name": "sql_chat", "description": "Conversations of our own", "source": source})
+    rows = parse_recipe({"name": "sql_chat", "description": "Rows", "source": {"inputs": [{"kind": "pydoc"}]}})
+
+    assert list(finetune_mistakes(run, corpora | {"sql_chat": own})) == []
+    (mistake,) = finetune_mistakes(run, corpora | {"sql_chat": rows})
+    assert "an input of kind pydoc, whose documents are no conversations" in mistake
