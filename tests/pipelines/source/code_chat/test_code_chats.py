@@ -22,7 +22,7 @@ from tests.kit.documents import Collected
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 
 
-def tasks(count: int, seed: int = 1) -> CodeChats:
+def code_chats(count: int, seed: int = 1) -> CodeChats:
     return CodeChats(kind="code_chat", num_tasks=count, seed=seed)
 
 
@@ -36,7 +36,7 @@ def read(kind: CodeChats, folder: Path) -> tuple[list[Document], Counter[str]]:
 
 def test_the_value_in_an_answer_is_what_the_program_before_it_returns(tmp_path: Path) -> None:
     """The oracle executes the text of the conversation itself."""
-    documents, counts = read(tasks(60), tmp_path)
+    documents, counts = read(code_chats(60), tmp_path)
 
     assert counts["documents"] == len(documents) > 20
     assert counts["documents"] + counts["skipped_program_failed"] == 60
@@ -53,10 +53,10 @@ def test_the_value_in_an_answer_is_what_the_program_before_it_returns(tmp_path: 
 
 
 def test_the_same_seed_gives_the_same_conversations(tmp_path: Path) -> None:
-    first, _ = read(tasks(12), tmp_path)
+    first, _ = read(code_chats(12), tmp_path)
 
-    assert [each.text for each in first] == [each.text for each in read(tasks(12), tmp_path)[0]]
-    assert [each.text for each in first] != [each.text for each in read(tasks(12, seed=2), tmp_path)[0]]
+    assert [each.text for each in first] == [each.text for each in read(code_chats(12), tmp_path)[0]]
+    assert [each.text for each in first] != [each.text for each in read(code_chats(12, seed=2), tmp_path)[0]]
 
 
 def test_programs_that_fail_or_answer_wrongly_are_left_out_and_counted(tmp_path: Path, monkeypatch) -> None:
@@ -68,7 +68,7 @@ def test_programs_that_fail_or_answer_wrongly_are_left_out_and_counted(tmp_path:
     monkeypatch.setattr(chats, "draw_task", lambda draw: next(tasks))
     monkeypatch.setattr(chats, "CALL_CPU_S", 0.2)
 
-    documents, counts = read(tasks(4), tmp_path)
+    documents, counts = read(code_chats(4), tmp_path)
 
     assert [document.text.split("\n\n")[-1] for document in documents] == ["2"]
     assert (counts["skipped_wrong_answer"], counts["skipped_program_failed"]) == (1, 2)
