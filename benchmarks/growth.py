@@ -20,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from harness import arguments, machine, one_core, report
-from planted import run_stage, substitute, write_corpus
+from planted import run_stage, substitute, write_corpus, write_shards
 
 from data_recipes.schema import DedupSection
 from infra.events import EVENTS
 from infra.tracking import catch_up, tracking_uri
 from infra.tracking.tracker import CURSOR
+from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
+from pipelines.artifacts.documents import Document
 from pipelines.artifacts.sequence_order.phase_plan import CorpusShare, PhasePlan
 from pipelines.mix.weighting import summed_copies
 
@@ -34,6 +36,7 @@ STEPS = (1, 2, 4)
 SIZE = 400
 FULL_BUCKET = 10
 """`max_bucket` that pages with one frame reach here: below it, each page is compared with each."""
+CHAT_SHARDS = 25
 NO_MODEL = {"model_output": "", "model_input": "", "model_key": "", "step_metric": ""}
 Work = Callable[[], object]
 Case = Callable[[int, Path], Work]
@@ -66,9 +69,25 @@ def one_document(times: int, folder: Path) -> Work:
     return deduplicated([words(200 * SIZE * times, draw), "-" * (1000 * SIZE * times)], folder)
 
 
+def first_prompts(times: int, folder: Path) -> Work:
+    """More shards of as many conversations, each prompt twice."""
+    draw = random.Random(6)
+    prompts = [words(20, draw) for _ in range(SIZE * times // 2)] * 2
+    chats = [Conversation((Turn(USER, prompt), Turn(ASSISTANT, words(60, draw)))) for prompt in prompts]
+    documents = [
+        Document(chat.text, f"chat/{number}", "growth", attributes=chat.attributes) for number, chat in enumerate(chats)
+    ]
+    write_shards(documents, folder, CHAT_SHARDS * times)
+    return staged(folder, DedupSection(first_prompts=True))
+
+
 def deduplicated(texts: list[str], folder: Path, max_bucket: int = 1000) -> Work:
     write_corpus(texts, folder, 2)
-    numbers, section = count(), DedupSection(max_bucket=max_bucket)
+    return staged(folder, DedupSection(max_bucket=max_bucket))
+
+
+def staged(folder: Path, section: DedupSection) -> Work:
+    numbers = count()
     return lambda: run_stage(folder, folder / f"run-{next(numbers)}", section)
 
 
@@ -149,6 +168,7 @@ CASES: dict[str, Case] = {
     "dedup: one family of near duplicates": one_family,
     "dedup: pages with one frame, buckets full": one_frame,
     "dedup: one long document, one long run": one_document,
+    "dedup: shards of conversations, first prompts": first_prompts,
     "mix: sequences": many_sequences,
     "mix: as many sequences of more corpora": many_corpora,
     "mix: copies by quality": many_copies,

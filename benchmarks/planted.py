@@ -88,12 +88,17 @@ def boilerplate(texts: Sequence[str], count: int, draw: random.Random) -> list[s
 def write_corpus(texts: Sequence[str], folder: Path, num_shards: int) -> list[Document]:
     """The output of source and filter for `texts`: documents/ and filtered/ under `folder`."""
     documents = [Document(text, f"page/{number}", "benchmark") for number, text in enumerate(texts)]
+    write_shards(documents, folder, num_shards)
+    return documents
+
+
+def write_shards(documents: Sequence[Document], folder: Path, num_shards: int) -> None:
+    """The output of source and filter for `documents`, dealt out in turn, under `folder`."""
     for shard in range(num_shards):
         part = documents[shard::num_shards]
         write_documents(part, folder, shard)
         rows = [{"doc_id": each.doc_id, "keep": True, "quality": 0.0} for each in part]
         write_shard(pa.Table.from_pylist(rows, schema=FILTERED), folder / "filtered", shard)
-    return documents
 
 
 def run_stage(corpus: Path, folder: Path, section: DedupSection) -> dict[str, float]:

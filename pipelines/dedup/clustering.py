@@ -32,6 +32,7 @@ from pipelines.dedup.passes.buckets import JoinRange, num_ranges
 from pipelines.dedup.passes.components import ContractPartition, connect, partition
 from pipelines.dedup.passes.deciding import DecideShard, largest_clusters
 from pipelines.dedup.passes.groups import Groups, PackPartition, WeighPartition
+from pipelines.dedup.passes.heirs import Heirs, JoinHeirs, SortHeirs
 from pipelines.dedup.passes.prompts import MergePrompts, SelectPrompts
 from pipelines.dedup.passes.regroup import GatherUnit, RouteRange
 from pipelines.dedup.passes.resolving import ResolveGroup
@@ -186,13 +187,21 @@ def _compare_twice(
     new = [NewShard(shard.documents, file) for shard, file in zip(shards, selected, strict=True)]
     known = [[EarlierShard(each.documents, each.prompts) for each in corpus if each.prompts] for corpus in earlier]
     _compare(options, _sign(options, new, known, own, "first_prompt"), own, "decisions", None)
-    prompts = own.folder("decide")
-    merge = [
-        MergePrompts(number, shard.documents, whole, prompts, len(shards), kind) for number, shard in enumerate(shards)
-    ]
+    prompts, heirs = own.folder("decide"), _find_heirs(own)
+    merge = [MergePrompts(number, shard.documents, whole, prompts, heirs, kind) for number, shard in enumerate(shards)]
     removed, losses = _add_up(own.run("merge", merge, "shards decided", out))
     counts.update(removed)
     return counts, losses
+
+
+def _find_heirs(passes: Passes) -> Heirs:
+    """The heirs of documents whose first prompts are alike, once these are decided."""
+    decisions = shard_paths(passes.folder("decide"), "decisions")
+    sort = [SortHeirs(number, file) for number, file in enumerate(decisions)]
+    count = num_ranges(sum(each["heirs"] for each in passes.run("sort", sort, "shards sorted")))
+    runs = passes.folder("sort") / "runs"
+    passes.run("heirs", [JoinHeirs(number, count, runs, len(sort)) for number in range(count)], "id ranges")
+    return Heirs(passes.folder("heirs") / "ranges", count)
 
 
 def _sign(

@@ -1,11 +1,13 @@
 """Conversations that begin alike: which prompts are compared, and what becomes of the decisions on whole texts.
 
-prompt-select   each shard   the kept conversations, as documents to compare
-prompt-...                   all passes over their first prompts
-prompt-merge    each shard   decisions on both, and both indexes of what is kept
+prompt-select   each shard     the kept conversations, as documents to compare
+prompt-...                     all passes over their first prompts
+prompt-sort     each shard     the documents whose prompts are alike, by id
+prompt-heirs    each id range  the same of all shards
+prompt-merge    each shard     decisions on both, and both indexes of what is kept
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,7 @@ from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.dedup import index
 from pipelines.dedup.parts import COLUMNS, compared_texts
 from pipelines.dedup.passes.deciding import count_losses, largest_clusters
+from pipelines.dedup.passes.heirs import Heirs
 
 FIRST_PROMPT: Final = "first_prompt"
 EVIDENCE = ("jaccard", "containment", "shared_bands")
@@ -60,13 +63,12 @@ class MergePrompts:
     documents: Path
     whole: Path
     prompts: Path
-    num_shards: int
+    heirs: Heirs
     kind: str
 
     def run(self, folder: Path) -> Mapping[str, Any]:
         whole, prompts = (_decisions(decided, self.number) for decided in (self.whole, self.prompts))
-        moved = _moved([_decisions(self.prompts, number) for number in range(self.num_shards)])
-        table = merged(whole, prompts, moved)
+        table = merged(whole, prompts, self.heirs.of(whole["kept_id"]))
         write_shard(table, folder / self.kind, self.number)
         write_shard(largest_clusters([table]), folder / "largest", self.number)
         removed_bytes = self._write_indexes(table, folder)
@@ -99,8 +101,9 @@ def merged(whole: pa.Table, prompts: pa.Table, moved: pa.Table) -> pa.Table:
     Args:
         whole: Decisions on whole texts.
         prompts: Decisions on first prompts, with the reason "filter" for a document whose prompt was not compared.
-        moved: `doc_id`, `kept_id` and `cluster_size` of all documents whose prompts are alike. What one of them stood
-            for has moved with it; without evidence, since it was never compared with the other one.
+        moved: `doc_id`, `kept_id` and `cluster_size` of those of the shard's representatives whose prompts are like
+            others. What one of them stood for has moved with it; without evidence, since it was never compared with
+            the other one.
     """
     compared = pc.not_equal(prompts["reason"], "filter")
     dropped = pc.and_(compared, pc.invert(prompts["keep"]))
@@ -122,13 +125,3 @@ def merged(whole: pa.Table, prompts: pa.Table, moved: pa.Table) -> pa.Table:
 
 def _decisions(folder: Path, number: int) -> pa.Table:
     return read_table(folder / "decisions" / f"{number:05d}.parquet")
-
-
-def _moved(decisions: Sequence[pa.Table]) -> pa.Table:
-    """Every document whose prompt another one has, and the one that stands for it, itself if it is kept."""
-    tables = []
-    for table in decisions:
-        alike = table.filter(pc.greater(table["cluster_size"], 1))
-        heirs = pc.coalesce(alike["kept_id"], alike["doc_id"])
-        tables.append(pa.table([alike["doc_id"], heirs, alike["cluster_size"]], ["doc_id", "kept_id", "cluster_size"]))
-    return pa.concat_tables(tables).combine_chunks()
