@@ -4,16 +4,16 @@
 
 A corpus of this machine's texts goes through the data stages, built as `arctic run` builds them, but in this process.
 The time of every check of a digest is added up. Checksums of Parquet pages are computed inside Arrow: their time is the
-number of bytes written, and of the files opened, times rates that are measured here. Both are upper bounds: what is
-read to be checked is read once more or would be read anyway, and few readers want all columns.
+number of bytes written, and of the columns read, times rates that are measured here. It is an upper bound: what is read
+to be checked would be read anyway. A check costs the same whatever the stage does with the bytes, so each stage is also
+held against the bytes that it reads and writes: the checks' share of a stage that computes for long is what is left.
 """
 
 import json
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
@@ -73,18 +73,16 @@ heldout_bytes_per_corpus = 80_000
 
 
 class Meter:
-    """CPU seconds of checks, and bytes of the Parquet files that they were opened for."""
+    """CPU seconds of checks and how many there were, and bytes of Parquet pages that were read."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.opened_bytes = 0
+        self.num_checks = self.read_bytes = 0
         self._depth = 0
 
     def metered(self, check: Callable[[Path], Any]) -> Callable[[Path], Any]:
         @wraps(check)
         def timed(file: Path) -> Any:
-            if check.__name__ == "require_intact_footer":
-                self.opened_bytes += file.stat().st_size
             self._depth += 1
             started = time.process_time()
             try:
@@ -93,8 +91,28 @@ class Meter:
                 self._depth -= 1
                 if not self._depth:
                     self.seconds += time.process_time() - started
+                    self.num_checks += 1
 
         return timed
+
+    def counted(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        """`read`, with the bytes of the columns that it is asked for, of all row groups or of one."""
+
+        @wraps(read)
+        def counting(source: Any, *args: Any, columns: Sequence[str] | None = None, **options: Any) -> Any:
+            metadata = pq.read_metadata(source) if isinstance(source, Path) else source.metadata
+            groups = args if read.__name__ == "read_row_group" else range(metadata.num_row_groups)
+            for number in groups:
+                group = metadata.row_group(number)
+                chunks = map(group.column, range(group.num_columns))
+                self.read_bytes += sum(
+                    chunk.total_compressed_size
+                    for chunk in chunks
+                    if columns is None or chunk.path_in_schema.partition(".")[0] in columns
+                )
+            return read(source, *args, columns=columns, **options)
+
+        return counting
 
 
 def main() -> None:
@@ -104,20 +122,29 @@ def main() -> None:
     writing, reading = checksum_rates()
     shares: dict[str, list[float]] = {name: [] for name in STAGES}
     seconds: dict[str, list[float]] = {name: [] for name in STAGES}
+    last: dict[str, Mapping[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         write_inputs(machine_texts(400 if quick else 6000), home)
         for turn in range(2 if quick else 3):
             for stage, cost in build_all(home, home / f"store-{turn}").items():
-                checks = cost["checks"] + writing * cost["written"] + reading * cost["opened"]
+                checks = cost["checks"] + writing * cost["written"] + reading * cost["read"]
                 shares[stage].append(checks / cost["seconds"])
                 seconds[stage].append(cost["seconds"])
+                last[stage] = cost
     print(machine("pyarrow"))
     print(f"checksums of pages: {writing * 1e9:.2f} ns a byte to write, {reading * 1e9:.2f} to verify\n")
-    print("| stage | CPU s | checks | spread |\n|---|---|---|---|")
+    print("| stage | CPU s | checks | spread | MB read and written | ns a byte | digests | us each |")
+    print("|---|---|---|---|---|---|---|---|")
     for stage in STAGES:
         spread = max(shares[stage]) - min(shares[stage])
-        print(f"| {stage} | {median(seconds[stage]):.3f} | {median(shares[stage]):.2%} | {spread:.2%} |")
+        cost = last[stage]
+        moved, each = cost["read"] + cost["written"], cost["checks"] / max(cost["count"], 1)
+        rate = median(seconds[stage]) / moved if moved else 0
+        print(
+            f"| {stage} | {median(seconds[stage]):.3f} | {median(shares[stage]):.2%} | {spread:.2%} "
+            f"| {moved / 1e6:.2f} | {1e9 * rate:.1f} | {cost['count']:.0f} | {1e6 * each:.0f} |"
+        )
     total = sum(median(shares[stage]) * median(seconds[stage]) for stage in STAGES)
     whole = total / sum(median(seconds[stage]) for stage in STAGES)
     print(f"\nall stages: {whole:.2%}")
@@ -183,9 +210,13 @@ def build_all(home: Path, folder: Path) -> dict[str, Mapping[str, float]]:
                 built[stage.key] = build(stage, store, lambda event: None, None, *inputs)
                 elapsed = time.process_time() - started
             written = sum(file.bytes for file in built[stage.key].manifest.files if file.path.endswith(".parquet"))
-            costs[stage.name] = Counter(
-                seconds=elapsed, checks=meter.seconds, opened=meter.opened_bytes, written=written
-            )
+            costs[stage.name] = {
+                "seconds": elapsed,
+                "checks": meter.seconds,
+                "count": meter.num_checks,
+                "read": meter.read_bytes,
+                "written": written,
+            }
         return built[stage.key]
 
     for stage in run_graph(run, corpora, home / "run.toml").stages.values():
@@ -201,6 +232,11 @@ def meter_checks(meter: Meter, patches: ExitStack) -> None:
             for name in CHECKS:
                 if hasattr(module, name):
                     patches.enter_context(patch.object(module, name, meter.metered(getattr(module, name))))
+            if hasattr(module, "read_table"):
+                patches.enter_context(patch.object(module, "read_table", meter.counted(parquet.read_table)))
+    for name in ("iter_batches", "read_row_group"):
+        read = meter.counted(getattr(parquet.ParquetFile, name))
+        patches.enter_context(patch.object(parquet.ParquetFile, name, read))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _named_corpora(run: RunRecipe) -> Iterator[tuple[str, str]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe. {_near_files(path)}".rstrip()) from None
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 2
+_SORTED = json.JSONEncoder(sort_keys=True)
 RELEASED = "released.json"
 """File next to a manifest: by path, the reason why a file that nothing needs was removed."""
 
@@ -121,4 +122,4 @@ def released(folder: Path) -> Mapping[str, str]:
 
 def _fields_digest(fields: Mapping[str, Any]) -> str:
     """sha256 of a manifest's fields: its own files have theirs in it, it has nobody else."""
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(fields).encode()).hexdigest()

@@ -75,7 +75,7 @@ class Store:
 
     def __init__(self, location: Path | str) -> None:
         self.remote = Remote.at(location) if isinstance(location, str) and "://" in location else None
-        self.root = self.remote.root if self.remote else Path(location).resolve()
+        self.root = self.remote.root if self.remote else _resolved(Path(location))
 
     @property
     def name(self) -> str:
@@ -369,3 +369,13 @@ def _entry(file: Path, folder: Path) -> FileEntry:
     if file.suffix != ".parquet":
         return FileEntry(path, size, sha256)
     return FileEntry(path, size, sha256, pq.read_metadata(file).num_rows, footer_digest(file))
+
+
+def _resolved(folder: Path) -> Path:
+    """The folder that a path leads to. Raises StoreError if no folder can have it."""
+    try:
+        root = folder.resolve()
+        root.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StoreError(f"store {folder}: leads to no folder ({error}). Name another one with --store.") from None
+    return root

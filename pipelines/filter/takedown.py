@@ -12,6 +12,8 @@ from pipelines.artifacts.formats.urls import host_key, host_of, page_key
 
 _DOC_ID = re.compile(r"[0-9a-f]{32}")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", re.IGNORECASE)
+_WITH_SCHEME = re.compile(r"\w+://|https?:", re.IGNORECASE)
+_COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,14 @@ class Takedown:
 
     @classmethod
     def of(cls, lines: Iterable[str], file_name: str = "takedown") -> "Takedown":
-        """One entry a line: 32 hex digits, a URL with its scheme, or a domain; empty lines and lines from `#` on are
-        passed over. Raises ValueError, naming the line, if it is none of the three."""
+        """One entry a line: 32 hex digits, a URL with its scheme, or a domain (also as `*.example.org`). Empty lines
+        and what follows a `#` at the start or behind a blank are passed over. Raises ValueError, naming the line, if it
+        is none of the three."""
         keys_by_kind: dict[str, set[str]] = {"doc_ids": set(), "urls": set(), "domains": set()}
         entries: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
-            entry = line.strip()
-            if entry and not entry.startswith("#"):
+            entry = _COMMENT.sub("", line).strip()
+            if entry:
                 kind, key = _read(entry, f"{file_name}:{number}")
                 keys_by_kind[kind].add(key)
                 entries.setdefault(key, entry)
@@ -71,10 +74,11 @@ def _read(entry: str, line: str) -> tuple[str, str]:
     """Kind of an entry, and its normalized form."""
     if _DOC_ID.fullmatch(entry.lower()):
         return "doc_ids", entry.lower()
-    if "://" in entry and host_of(entry):
+    if _WITH_SCHEME.match(entry) and host_of(entry):
         return "urls", page_key(entry)
-    if _DOMAIN.fullmatch(entry.removesuffix(".")):
-        return "domains", host_key(entry)
+    domain = entry.removeprefix("*").removeprefix(".")
+    if _DOMAIN.fullmatch(domain.removesuffix(".")):
+        return "domains", host_key(domain)
     raise ValueError(
         f"{line}: {entry!r} is no doc id (32 hex digits), URL (https://...) or domain (example.org). Mend the line."
     )

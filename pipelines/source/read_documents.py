@@ -8,8 +8,10 @@ from typing import Literal
 
 from pipelines.artifacts.documents import Document
 from pipelines.source.document_sink import DocumentSink, Extractor, TextFormat
+from pipelines.source.errors import InputError
 from pipelines.source.io.local_files import FileType
-from pipelines.source.io.locations import LocatedFile, find_files
+from pipelines.source.io.locations import LocatedFile, Names, find_files
+from pipelines.source.tables.rows import BrokenFileError, MissingColumnError
 from pipelines.source.tables.table_files import FILES, READERS, Tables, take_row, wanted_fields
 from pipelines.source.text_files import TEXT_FILE, take_file
 from pipelines.source.web.charsets import decode
@@ -41,10 +43,11 @@ def read_documents(
         url_field: Field or column that holds the URL. Default: the file's name and the row.
         extractor: How text is taken from HTML: "cascade", "main_content" or "all_text".
         text_format: Plain "text", or "markdown" with headings, lists, tables, code and formulas.
-        on_unreadable: Called with the location of a record that cannot be read, and the reason. Default: a warning.
+        on_unreadable: Called with the location of a record, or the name of a file, that cannot be read, and the
+            reason. Default: a warning.
 
     Raises:
-        InputError: There is no such file.
+        InputError: There is no such file, or a Parquet file has not these columns.
 
     Example:
         >>> import tempfile
@@ -55,7 +58,7 @@ def read_documents(
         >>> [(document.text, document.url) for document in read_documents(file)]
         [('The river rose.', 'notes.jsonl#1')]
     """
-    for file in find_files([str(path)], Path(), READABLE):
+    for file in Names().give(find_files([str(path)], Path(), READABLE)):
         with tempfile.TemporaryDirectory(prefix="arctic-read-") as scratch:
             written: list[Document] = []
             sink = DocumentSink(Path(scratch), extractor, 0.0, _Collected(written), text_format)
@@ -115,8 +118,14 @@ def _records(file: LocatedFile, path: Path, tables: Tables, sink: DocumentSink) 
         take_file(path, sink, file.name)
         yield
     else:
-        for row in READERS[tables.kind](path, wanted_fields(tables), None):
-            take_row(row, tables, file.name, sink)
+        try:
+            for row in READERS[tables.kind](path, wanted_fields(tables), None):
+                take_row(row, tables, file.name, sink)
+                yield
+        except MissingColumnError as error:
+            raise InputError(f"{file.name}: {error}. Name the fields with text_field and url_field.") from None
+        except BrokenFileError as error:
+            sink.quarantine(file.name, str(error))
             yield
 
 

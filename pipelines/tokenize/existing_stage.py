@@ -24,7 +24,7 @@ from pipelines.artifacts.tokenization.tokenizer import (
     vocab_size,
     write_config,
 )
-from pipelines.tokenize.probing import Change, changes, is_random
+from pipelines.tokenize.probing import Change, changes, is_random, untried
 
 SHOWN_CHARACTERS = 60
 
@@ -98,6 +98,12 @@ def _faults(tokenizer: Tokenizer, section: TokenizerSection) -> Iterator[str]:
         return
     if is_random(tokenizer):
         yield f"path = {section.path!r}: gives a text other ids each time. Take one that gives it the same."
+    for pattern in untried(tokenizer)[:1]:
+        yield (
+            f"path = {section.path!r}: replaces or removes text that matches {_shown(pattern)}, and none of the texts "
+            "that were tried does, so nobody knows what it loses. Take one without that part."
+        )
+        return
     # Unicode-equivalent text is accepted with a warning: many tokenizers compose letters and accents.
     changed = [change for change in changes(tokenizer) if not _is_tolerated(change, tokenizer)]
     for text, returned in sorted(changed, key=lambda change: len(change.text))[:1]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, product
 from typing import Any, NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, normalizers
 
 from pipelines.artifacts.tokenization.token_bytes import MARK
 
@@ -21,6 +21,8 @@ WORDS = (
     *("<b>", "</s>", "[UNK]", "[MASK]", "<0x0A>", "<unk>", "▁a", "Ġa", "Ċ", "a</w>", "@@", "&amp;", "%20", "\\n"),
     *("x²", "½", "ﬁ", "ＡＢＣ", "ﾊﾟ", "ﷺ", "Å", "Ω", "e\u0301", "\u1100\u1161", "ा"),
     *("हिन्दी", "ไทย", "한국어", "日本語。", "مرحبا"),
+    *("a.b@c.org", "@someone", "#tag", "$5", "+49 170 1234567", "2024-01-02", "12:30", "1.2.3.4", "www.a.org"),
+    *('<a href="x">b</a>', "**a**", "```a```", "[a](b)", "\\frac{a}{b}", "a" * 100, "A1" * 50, "\x1b[31m"),
     *("👩‍👩‍👧", "🇩🇪", "C:\\x", "https://a.b/?c=d&e=f#g", "{}", "aaaa", "AAAA", "====", "\t\tx = {1: 'a'};"),
 )
 NUM_TRIES = 8
@@ -28,6 +30,8 @@ NUM_TRIES = 8
 NUM_NAMES = 2048
 """Names of ids in that text, spread over the vocabulary: a random encoding leaves their merges out."""
 LONGEST_LITERAL = 200
+STAGES = ("normalizer", "pre_tokenizer", "decoder")
+"""Parts of a tokenizer that text goes through."""
 
 
 class Change(NamedTuple):
@@ -53,6 +57,15 @@ def changes(tokenizer: Tokenizer) -> list[Change]:
     """Every hostile text that does not come back from `tokenizer` as it was."""
     pairs = ((text, round_trip(tokenizer, text)) for text in hostile_texts(tokenizer))
     return [Change(text, returned) for text, returned in pairs if text != returned]
+
+
+def untried(tokenizer: Tokenizer) -> list[str]:
+    """Patterns by which `tokenizer` replaces or removes text, and which no hostile text has: what they change is
+    unknown."""
+    parts = json.loads(tokenizer.to_str())
+    patterns = [pattern for name in STAGES for pattern in _destructive_patterns(parts[name])]
+    texts = list(hostile_texts(tokenizer)) if patterns else []
+    return [pattern for pattern in dict.fromkeys(patterns) if not any(_has(text, pattern) for text in texts)]
 
 
 def is_random(tokenizer: Tokenizer) -> bool:
@@ -85,9 +98,25 @@ def _literals(tokenizer: Tokenizer) -> list[str]:
     """Added tokens, and strings of the parts that text goes through: each may be one that is replaced or removed."""
     parts = json.loads(tokenizer.to_str())
     added = [token["content"] for token in parts["added_tokens"]]
-    stages = (parts[name] for name in ("normalizer", "pre_tokenizer", "decoder"))
-    literals = dict.fromkeys(chain(added, *map(_strings, stages)))
+    literals = dict.fromkeys(chain(added, *(_strings(parts[name]) for name in STAGES)))
     return [literal for literal in literals if 0 < len(literal) <= LONGEST_LITERAL]
+
+
+def _destructive_patterns(part: Any) -> Iterator[str]:
+    """Regular expressions of what a part replaces or removes."""
+    if isinstance(part, list):
+        for inner in part:
+            yield from _destructive_patterns(inner)
+    elif isinstance(part, dict):
+        pattern = part.get("pattern")
+        is_destructive = part.get("type") == "Replace" or part.get("behavior") == "Removed"
+        if is_destructive and isinstance(pattern, dict) and "Regex" in pattern:
+            yield pattern["Regex"]
+        yield from _destructive_patterns(list(part.values()))
+
+
+def _has(text: str, pattern: str) -> bool:
+    return bool(normalizers.Replace(Regex(pattern), "").normalize_str(text) != text)
 
 
 def _strings(part: Any) -> Iterator[str]:

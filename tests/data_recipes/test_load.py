@@ -56,6 +56,13 @@ def broken(pages, old, new, name="tiny.toml"):
     return str(caught.value).replace(str(pages), "")
 
 
+def test_a_page_may_begin_with_a_byte_order_mark(pages):
+    plain = load_run(pages / "tiny.toml")
+    for page in pages.iterdir():
+        page.write_bytes(b"\xef\xbb\xbf" + page.read_bytes())
+    assert load_run(pages / "tiny.toml")[0] == plain[0]
+
+
 def test_every_recipe_of_the_project_loads():
     for path in (ROOT / "corpora").glob("*.toml"):
         assert load_corpus(path).name == path.stem

@@ -2,18 +2,30 @@
 
 import ipaddress
 import re
+import socket
 import string
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+import unicodedata
+from contextlib import suppress
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 import idna
 
-READING_VERSION = 2
+READING_VERSION = 3
 """Raised if URLs are compared in another way: part of the key of stages that compare them with a list."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"[^/?#:]+\.[^/?#:]+:\d*(?:[/?#]|$)")
-_UNRESERVED = frozenset((string.ascii_letters + string.digits + "-._~").encode())
+_WEB_SCHEME = re.compile(r"(https?|ftp|wss?):[/\\]*", re.IGNORECASE)
+_BEFORE_QUERY = re.compile(r"[^?#]*")
+_AROUND = "".join(map(chr, range(33))) + "<>\xa0\u200b\u200e\u200f\u2060\ufeff"
+"""Characters that stand around an address in text: blanks, brackets, and what cannot be seen."""
+_IPV4_NUMBERS = re.compile(r"(?:(?:0x[0-9a-f]*|\d+)\.){0,3}(?:0x[0-9a-f]+|\d+)")
+_PLAIN_IN_PATHS = frozenset((string.ascii_letters + string.digits + "-._~!$'()*,:@[]|").encode())
+"""Characters that mean the same escaped as not: the unreserved ones of RFC 3986, and those that separate nothing."""
+_PLAIN_IN_QUERIES = _PLAIN_IN_PATHS | frozenset(b"/?")
+_BEYOND_ASCII = re.compile(r"[A-Za-z]?(?:%[89A-F][0-9A-F])+")
+"""With the letter before, which an accent may belong to."""
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
-_ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?%[]")
+_ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?%[]|")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 
 
@@ -21,8 +33,9 @@ def page_key(url: str) -> str:
     """The same text for every spelling of the URL of one page; the URL unchanged if it has no host.
 
     Two URLs name the same page if they differ only in case, escapes, default port, dot segments, spelling of
-    internationalised names, the dot behind the host, the slash behind the path, user, fragment, or http and https,
-    which may be left out. Queries are compared unchanged.
+    internationalised names and of IPv4 addresses, the dot behind the host, the slash behind the path, the number and
+    direction of slashes before the host (as browsers read them), composition of letters and accents, user, fragment,
+    or http and https, which may be left out. Queries are compared in their order.
     """
     try:
         parts = _split(url)
@@ -35,9 +48,10 @@ def page_key(url: str) -> str:
     behind = "" if port is None or port == _DEFAULT_PORTS.get(scheme) else f":{port}"
     if scheme in ("http", "https"):
         scheme = "web"
-    path = _without_dot_segments(_escaped(parts.path.replace("\\", "/"))).removesuffix("/")
-    query = f"?{_escaped(parts.query)}" if parts.query else ""
-    return f"{scheme}://{host}{behind}{path}{query}"
+    path = _without_dot_segments(_escaped(parts.path, _PLAIN_IN_PATHS)).removesuffix("/")
+    query = f"?{_escaped(parts.query, _PLAIN_IN_QUERIES)}" if parts.query else ""
+    address = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{address}{behind}{path}{query}"
 
 
 def host_of(url: str) -> str:
@@ -55,10 +69,11 @@ def host_key(host: str) -> str:
     except UnicodeDecodeError:
         name = host
     name = name.strip().rstrip(".\u3002\uff0e\uff61").lower()
-    try:
+    if _IPV4_NUMBERS.fullmatch(name):
+        with suppress(OSError):
+            return socket.inet_ntoa(socket.inet_aton(name))
+    with suppress(ValueError):
         return ipaddress.ip_address(name.strip("[]")).compressed
-    except ValueError:
-        pass
     if name.isascii():
         return name
     try:
@@ -69,8 +84,12 @@ def host_key(host: str) -> str:
 
 def _split(url: str) -> SplitResult:
     """The parts of a URL; one without a scheme, as people write addresses, is of the web."""
-    text = url.strip()
-    if text.startswith("//"):
+    text = url.strip(_AROUND)
+    if web := _WEB_SCHEME.match(text):
+        before = _BEFORE_QUERY.match(text, web.end())
+        assert before is not None
+        text = f"{web[1]}://{before[0].replace(chr(92), '/')}{text[before.end() :]}"
+    elif text.startswith("//"):
         text = f"http:{text}"
     elif not _SCHEME.match(text) or _HOST_AND_PORT.match(text):
         text = f"http://{text}"
@@ -82,18 +101,27 @@ def _punycode(label: str) -> str:
     return label if label.isascii() else f"xn--{label.encode('punycode', 'replace').decode()}"
 
 
-def _escaped(text: str) -> str:
-    """`text` with escapes in capitals, and with escapes for exactly the characters that need one."""
-    decoded = _ESCAPE.sub(_plainer, text)
-    return "".join(
+def _escaped(text: str, plain: frozenset[int]) -> str:
+    """`text` with escapes in capitals, for exactly the characters that need one, those of UTF-8 composed (NFC)."""
+    decoded = _ESCAPE.sub(lambda escape: _plainer(escape, plain), text)
+    escaped = "".join(
         each if each in _ALLOWED else "".join(f"%{byte:02X}" for byte in each.encode(errors="surrogatepass"))
         for each in decoded
     )
+    return _BEYOND_ASCII.sub(_composed, escaped)
 
 
-def _plainer(escape: re.Match[str]) -> str:
+def _plainer(escape: re.Match[str], plain: frozenset[int]) -> str:
     byte = int(escape[1], 16)
-    return chr(byte) if byte in _UNRESERVED else escape[0].upper()
+    return chr(byte) if byte in plain else escape[0].upper()
+
+
+def _composed(escapes: re.Match[str]) -> str:
+    try:
+        text = unquote_to_bytes(escapes[0]).decode()
+    except UnicodeDecodeError:
+        return escapes[0]
+    return quote(unicodedata.normalize("NFC", text), safe="")
 
 
 def _without_dot_segments(path: str) -> str:

@@ -24,7 +24,13 @@ _PACKINGS = {
 """How a file starts: RFC 1952, 2.3.1; RFC 8878, 3.1.1 and 3.1.2; a block of bzip2, or the end of an empty file."""
 _UNPACKED_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{|\Z)")
 _PACKED_NAMES = (".gz", ".zst", ".bz2")
-_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_WIDE_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""Byte order marks, the longer ones first."""
 
 
 class PackingError(ArcticError, ValueError):
@@ -117,7 +123,8 @@ def _after_padding(file: BinaryIO, packed: bytes) -> bytes:
 
 def _require_text(path: Path, start: bytes) -> None:
     """Raise PackingError if the first bytes of a file are neither compressed nor text in UTF-8."""
-    if start.startswith(_WIDE_MARKS):
-        raise PackingError("text in UTF-16. Save it as UTF-8")
+    for mark, encoding in _WIDE_MARKS.items():
+        if start.startswith(mark):
+            raise PackingError(f"text in {encoding}. Save it as UTF-8")
     if path.name.lower().endswith(_PACKED_NAMES) and not _packing(start) and not _UNPACKED_JSON.match(start):
         raise PackingError("its first bytes are of no compressed file")

@@ -199,8 +199,13 @@ def _plain(value: Any) -> str:
     raise TypeError(f"no text, but {type(value).__name__}")
 
 
-_NO_URL = frozenset({"nan", "nat", "none", "null", "<na>"})
-"""Texts into which Python and pandas turn a missing value, in small letters."""
+_NO_URL = frozenset(
+    (
+        *("nan", "nat", "none", "null", "<na>", "na", "n/a", "#n/a", "nil", "undefined"),
+        *("inf", "-inf", "infinity", "-infinity"),
+    )
+)
+"""Texts into which Python, pandas, spreadsheets and JavaScript turn a missing value or number, in small letters."""
 
 
 def _is_missing(value: Any) -> bool:

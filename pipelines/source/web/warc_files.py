@@ -1,7 +1,7 @@
 """Crawled pages from WARC files: the choice of files, and the documents of each record."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,9 @@ def take_page(response: Response | Damage, sink: DocumentSink, origin: str) -> N
     if isinstance(response, Damage):
         sink.quarantine(_place(response, origin), response.reason)
         return
+    if not response.url:
+        # A page without an address is known by its place, or all of them would be one page and in one split.
+        response = replace(response, url=_place(response, origin))
     try:
         page = page_document(response, origin, sink.extractor, sink.heldout_fraction, sink.text_format, sink.read_pdf)
     except ValueError as error:

@@ -28,6 +28,11 @@ ADDRESSES = [
     "https://host.example/a.jsonl?a=1&amp;token={0}",
     "https://host.example/a.jsonl?a=1;password={0}",
     "https://host.example/a.jsonl#id_token={0}",
+    "postgresql://name:p/{0}@host.example/a.jsonl",
+    "https://name:p?{0}@host.example/a.jsonl",
+    "https://name:#{0}@host.example/a.jsonl",
+    "https://host.example/a.jsonl?tok={0}&md5={0}",
+    "https://host.example/a.jsonl (Authorization: Bearer {0}) a.jsonl",
     "HTTPSConnectionPool(host='h'): failed with url: /a.jsonl?client_secret={0} (Caused by X)",
 ]
 
@@ -40,6 +45,24 @@ def test_the_secret_is_gone_and_the_rest_stays(address):
     assert "a.jsonl" not in address or "a.jsonl" in text
 
 
+TOKENS = [
+    "hf_" + "a1B2c3D4" * 4,
+    "ghp_" + "a1B2c3D4" * 4,
+    "github_pat_" + "a1B2c3_4" * 4,
+    "glpat-" + "a1B2-3D4" * 3,
+    "xoxb-" + "12345-abc" * 2,
+    "AKIA" + "A1B2C3D4" * 2,
+    "sk-proj-" + "a1B2c3D4" * 4,
+    "eyJhbGciOiJIUzI1" + ".eyJzdWIiOiIxMjM" + ".SflKxwRJ-_c",
+]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("text", ["https://h.example/{}/a", "https://h.example/?q={}", "login with {} failed"])
+def test_a_token_that_shows_what_it_is_is_gone_wherever_it_is(token, text):
+    assert token not in masked(text.format(token)) and masked(text.format(token)) == text.format("***")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -47,6 +70,10 @@ def test_the_secret_is_gone_and_the_rest_stays(address):
         "mail someone@example.org about https://host.example/a",
         "source.max_quarantined_fraction = 0.05; author=Ann",
         "https://host.example/@someone/post?author=ann",
+        "https://host.example:8080/@someone/post",
+        "https://[::1]:80/@someone",
+        "https://host.example:/a@b",
+        "https://host.example/sk-learn/hf_hub/eyJ?keyword=monkey&passage=1",
     ],
 )
 def test_what_is_no_secret_stays(text):

@@ -151,3 +151,10 @@ def test_a_full_disk_is_said_in_words_and_commits_nothing(tmp_path):
     assert "while building source[web]" in message
     assert "run the same command" in message
     assert artifacts == "[]"
+
+
+@pytest.mark.parametrize("name", ["circle", "x" * 300, "a\x00b", "circle/below"])
+def test_a_path_that_leads_to_no_folder_is_a_mistake_that_is_named(tmp_path, name):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(StoreError, match=r"store .*: leads to no folder \(.*\)\. Name another one with --store\."):
+        Store(tmp_path / name)

@@ -171,6 +171,10 @@ def test_the_first_rule_gives_the_reason():
         ("0.example.org", [True, False]),
         ("Example.org", [True, True]),
         ("ample.org", [False, False]),
+        ("*.example.org", [True, True]),
+        (".1.example.org", [False, True]),
+        ("https:\\\\1.EXAMPLE.org\\x\\..\\page  # by letter of Monday", [False, True]),
+        ("0.example.org\t# by letter of Monday", [True, False]),
     ],
 )
 def test_takedown_goes_by_id_url_or_domain(entry, gone):

@@ -150,6 +150,12 @@ CHANGING = {
     "quotes": normalising(normalizers.Replace("``", '"')),
     "a rare literal": normalising(normalizers.Replace("quokka", "wombat")),
     "a literal in a sequence": normalising(normalizers.Sequence([normalizers.NFC(), normalizers.Replace("zq", "")])),
+    "addresses": normalising(normalizers.Replace(Regex(r"\w+@\w+\.\w+"), "")),
+    "dates": normalising(normalizers.Replace(Regex(r"\d{4}-\d{2}-\d{2}"), "0000-00-00")),
+    "tags of HTML": normalising(normalizers.Replace(Regex("<[^>]+ [^>]+>"), "")),
+    "long runs": normalising(normalizers.Replace(Regex(r"(.)\1{60,}"), "")),
+    "emphasis": normalising(normalizers.Replace(Regex(r"\*\*"), "")),
+    "formulas": normalising(normalizers.Replace(Regex(r"\\\w+\{"), "{")),
     "Prepend": normalising(normalizers.Prepend("▁")),
     "Lowercase": normalising(normalizers.Lowercase()),
     "StripAccents": normalising(normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])),
@@ -171,6 +177,23 @@ def test_a_tokenizer_that_changes_text_is_refused_with_a_text_that_it_changes(tm
         pin(section(), tmp_path)
 
 
+UNTRIED = {
+    "digits": normalising(normalizers.Replace(Regex(r"\b\d{33}\b"), "")),
+    "a sentence": normalising(
+        normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex("All rights? res"), "")])
+    ),
+    "removed": splitting(pre_tokenizers.Split(Regex("colou?rful"), "removed")),
+    "decoder": decoding(decoders.Replace(Regex("Read (?:more|on)"), "")),
+}
+
+
+@pytest.mark.parametrize("made", UNTRIED.values(), ids=UNTRIED)
+def test_a_part_that_no_tried_text_reaches_is_not_taken_on_trust(tmp_path: Path, made) -> None:
+    made().save(str(tmp_path / "made.json"))
+    with pytest.raises(RecipeError, match=r"replaces or removes text that matches '.*Take one without that part"):
+        pin(section(), tmp_path)
+
+
 KEEPING = {
     "added tokens": adding(),
     "whole words": adding(single_word=True),
@@ -178,6 +201,7 @@ KEEPING = {
     "NFD": normalising(normalizers.NFD()),
     "isolated": splitting(pre_tokenizers.Split(Regex(r"\s+"), "isolated")),
     "digits": splitting(pre_tokenizers.Digits(individual_digits=True)),
+    "a rare pattern apart": splitting(pre_tokenizers.Split(Regex("Subscribe[^.]*"), "isolated")),
 }
 
 

@@ -1,11 +1,17 @@
-"""Code on a page: its elements, and the preservation of its lines and blank lines through text extraction."""
+"""Code on a page: its elements, and the preservation of its lines and blank lines through text extraction.
+
+Highlighters and editors print lines as rows, items, blocks or spans, and their numbers beside them. Here every listing
+becomes a `pre` with a text of whole lines and without numbers.
+"""
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
-from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
+from resiliparse.parse.html import ElementNode, HTMLTree, Node
 
-from pipelines.source.web.extraction.dom import new_text
+from pipelines.source.web.extraction.dom import inked, new_text, remove_all
 
 CODE = (
     "pre,code,samp,kbd,tt,xmp,.highlight,.CodeMirror,.cm-editor,.cm-content,.ace_editor,.monaco-editor,.blob-code,"
@@ -22,13 +28,35 @@ _LINES = {
     "div.view-lines": ".view-line",
     "table.js-file-line-container": ".blob-code",
     "div.crayon-pre": ".crayon-line",
+    "div.react-code-lines": ".react-code-line-contents",
+    "div.enlighter-default": ".enlighter > div",
+    "div[class^=syntaxhighlighter]": ".code .line",
+    "div[class=fragment]": ".line",
 }
-"""Elements of editors and viewers that print each line in a separate block, and those blocks."""
-_DIVISIONS = ",".join(editor for editor in _LINES if editor.startswith("div"))
-EDITORS = f"div[class*='-']:is({_DIVISIONS}),table.js-file-line-container"
-"""These elements; the hyphen in all of their class names rules most others out by one test."""
-_EDITOR_NAMES = frozenset(editor.partition(".")[2].lower() for editor in _LINES)
-_BEFORE_BLANK_LINE = re.compile(r"\n(?=[ \t]*\n)")
+"""Elements of editors, highlighters and viewers that print each line in a separate block, and those blocks; the last
+two are of SyntaxHighlighter and Doxygen."""
+_DIVISIONS = ",".join(editor for editor in _LINES if editor.startswith("div."))
+_OTHERS = ",".join(editor for editor in _LINES if not editor.startswith("div."))
+EDITORS = f"div[class*='-']:is({_DIVISIONS}),{_OTHERS}"
+"""These elements; the hyphen in most of their class names rules most others out by one test."""
+_EDITOR_NAMES = frozenset(re.split(r"[.=\]]", editor)[1].lower() for editor in _LINES)
+MAX_TEXT_READS = 20
+"""Times that the text of a page is read to find the numbers of lines: they nest no deeper."""
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
+_CONTROLS = "button,script,style,svg,select,textarea"
+_NUMBERS = ",".join(
+    (
+        *("[class*=lineno i]", "[class*=line-n i]", "[class*=line_n i]", "[class*=linenumber i]", "[class*=gutter i]"),
+        *("[class*=blob-num i]", "[class*=hljs-ln-n]", "td.ln", "span.ln", "a.ln", "div.ln", ".lnt"),
+    )
+)
+"""Elements that may hold nothing but the numbers of lines."""
+_ONLY_NUMBERS = re.compile(r"[\s\d.:|]*")
+_AROUND_CODE = f"{CODE},tr:has(pre,code),figure:has(pre),[class*=code i],[class*=highlight i]"
+_ROWS = "tr,li,div,p,[style*='display:block' i],[style*='display: block' i]"
+"""Elements inside a listing that start a line."""
+_SPANS = "span:is(.line,[class*=code-line i],[class*=token-line i],[data-line])"
+"""Spans that style sheets turn into lines."""
 
 
 def may_be_editor(element: ElementNode) -> bool:
@@ -37,24 +65,77 @@ def may_be_editor(element: ElementNode) -> bool:
 
 
 def write_editors(tree: HTMLTree, body: ElementNode) -> None:
-    """Put the lines that editors print in `pre`."""
+    """Put the lines that editors print, and the text of `xmp`, in `pre`."""
     for editor, line in _LINES.items():
         for editor_element in body.query_selector_all(f"{editor}:has({line})").values():
-            lines = (each.text or "" for each in editor_element.query_selector_all(line).values())
-            editor_element.replace_with(_listing(tree, "\n".join(each.rstrip("\n\u200b") for each in lines)))
+            _remove_numbers(editor_element, "*")
+            lines = [each.text or "" for each in editor_element.query_selector_all(line).values()]
+            editor_element.replace_with(_listing(tree, [each.rstrip("\n\u200b") for each in lines]))
+    for text in body.query_selector_all("xmp").values():
+        text.replace_with(_listing(tree, (text.text or "").split("\n")))
 
 
-def mark_blank_lines(block: ElementNode) -> None:
-    """Put BLANK_LINE on the blank lines of a `pre`."""
-    if not _BEFORE_BLANK_LINE.search(block.text or ""):
-        return
-    for element in (block, *block.query_selector_all("*").values()):
-        for node in element.child_nodes.values():
-            if isinstance(node, TextNode):
-                node.data = _BEFORE_BLANK_LINE.sub(f"\n{BLANK_LINE}", node.data or "")
+def write_listings(tree: HTMLTree, body: ElementNode, listings: Sequence[ElementNode]) -> None:
+    """Give every `pre` of a page a text of lines, marked where they are blank, and leave out the numbers of lines."""
+    _remove_numbers(body, _AROUND_CODE)
+    outermost: list[ElementNode] = []
+    for listing in listings:
+        # In the order of the page, descendants follow their element.
+        if not outermost or not outermost[-1].contains(listing):
+            outermost.append(listing)
+    for listing in outermost:
+        remove_all(listing, _CONTROLS)
+        for line_break in listing.query_selector_all("br").values():
+            line_break.replace_with(new_text(tree, "\n"))
+        lines = _lines(listing)
+        if lines and inked("".join(lines)) == inked(listing.text or ""):
+            _write_lines(tree, listing, lines)
 
 
-def _listing(tree: HTMLTree, code: str) -> ElementNode:
+def _remove_numbers(part: ElementNode, around: str) -> None:
+    """Remove the numbers of lines that are inside an element which the selector `around` matches."""
+    elements = part.query_selector_all(_NUMBERS).values()
+    readable = MAX_TEXT_READS * len(part.text or "") if len(elements) else 0
+    for element in elements:
+        text = element.text or ""
+        readable -= len(text)
+        if readable < 0:
+            break
+        if _ONLY_NUMBERS.fullmatch(text) and element.closest(around) is not None:
+            element.remove()
+
+
+def _lines(listing: ElementNode) -> list[str]:
+    """The lines of a `pre` that prints each in an element of its own, or has blank ones; none of another."""
+    rows = list(listing.query_selector_all(_ROWS).values())
+    # In the order of the page, descendants follow their element.
+    rows = [row for row, after in pairwise(rows) if not row.contains(after)] + rows[-1:]
+    text = listing.text or ""
+    if not rows and "\n" not in text.strip():
+        spans = list(listing.query_selector_all(_SPANS).values())
+        rows = spans if len(spans) > 1 else []
+    if not rows:
+        return text.split("\n") if _BLANK_LINE.search(text) else []
+    return [line for row in rows for line in (row.text or "").rstrip("\n").split("\n")]
+
+
+def _write_lines(tree: HTMLTree, listing: ElementNode, lines: Sequence[str]) -> None:
+    """Replace what is in a `pre` by these lines, inside its `code`, which names the language, if it has one."""
+    inner = listing.query_selector_all("code")
+    first = inner.item(0) if len(inner) == 1 else None
+    block = first if first is not None and inked(first.text or "") == inked(listing.text or "") else listing
+    block.replace_children(_text(tree, lines))
+
+
+def _listing(tree: HTMLTree, lines: Sequence[str]) -> ElementNode:
     block = cast(ElementNode, tree.create_element("pre"))
-    block.append_child(new_text(tree, code))
+    block.append_child(_text(tree, lines))
     return block
+
+
+def _text(tree: HTMLTree, lines: Sequence[str]) -> Node:
+    # The first and the last line are next to the text around, which ends lines itself.
+    marked = (
+        line if line.strip() or number in (0, len(lines) - 1) else BLANK_LINE for number, line in enumerate(lines)
+    )
+    return new_text(tree, "\n".join(marked))

@@ -39,6 +39,15 @@ def remove_all(element: ElementNode, selector: str) -> None:
         match.remove()
 
 
+def open_figures(element: ElementNode) -> bool:
+    """Unwrap the tables and listings below `element` that are in figures, which resiliparse does not print; returns
+    whether there are any."""
+    figures = element.query_selector_all("figure:has(table,pre)").values()
+    for figure in figures:
+        figure.replace_with(*figure.children.values())
+    return len(figures) > 0
+
+
 def new_text(tree: HTMLTree, text: str) -> Node:
     """A text node that belongs to `tree` and is not yet inserted."""
     return cast(Node, tree.create_text_node(text))

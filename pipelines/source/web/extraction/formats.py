@@ -7,7 +7,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from pipelines.source.document_sink import TextFormat
-from pipelines.source.web.extraction.dom import remove_all
+from pipelines.source.web.extraction.dom import open_figures, remove_all
 from pipelines.source.web.extraction.markdown.writer import markdown
 from pipelines.source.web.extraction.text import tidy
 
@@ -36,6 +36,7 @@ def _plain(tree: HTMLTree) -> str:
 
 
 def _plain_main_content(tree: HTMLTree) -> str:
+    _open_figures(tree)
     return tidy(
         extract_plain_text(
             tree, preserve_formatting=True, main_content=True, alt_texts=False, comments=False, post_meta=False
@@ -44,7 +45,13 @@ def _plain_main_content(tree: HTMLTree) -> str:
 
 
 def _plain_all_text(tree: HTMLTree) -> str:
+    _open_figures(tree)
     return tidy(extract_plain_text(tree, preserve_formatting=True, alt_texts=False, comments=True, post_meta=True))
+
+
+def _open_figures(tree: HTMLTree) -> None:
+    if tree.body is not None:
+        open_figures(tree.body)
 
 
 def _markdown(tree: HTMLTree) -> str:

@@ -7,10 +7,17 @@ from pipelines.source.web.extraction.code import BLANK_LINE
 LINE_OF_PROSE = 100
 """Characters of a line that is prose and no menu, title or cell (jusText's LENGTH_HIGH is 200, LENGTH_LOW 70)."""
 
-_UNREAD = "\xad\u200b\u2060\ufeff\u200c\u200d"
-_INVISIBLE = re.compile("[\xad\u200b\u2060\ufeff]")
-"""Soft hyphen, zero-width space, word joiner and byte order mark: they control line breaks, and are not text to
-read."""
+_UNREAD = "\xad\u200b\u2060\ufeff\u2061\u2062\u2063\u2064\u200c\u200d"
+_TAGS_IN_UTF8 = b"\xf3\xa0"
+"""First bytes of the characters from U+E0000 on."""
+_INVISIBLE = re.compile(
+    "[\xad\u200b\u2060-\u2064\ufeff\U000e0001]|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0020-\U000e007f]+"
+)
+"""Soft hyphen, zero-width space, word joiner, byte order mark and their like control line breaks, and are not text to
+read. Tags spell flags of regions behind a black flag, and hidden messages elsewhere."""
+_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_DIRECTIONS = re.compile(f"[{_DIRECTION_MARKS}]")
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 _SHAPES_LETTERS = (
     "\u0590-\u109f\u1780-\u18af\u1a20-\u1aaf\ua840-\uabff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff"
 )
@@ -23,12 +30,23 @@ def tidy(text: str) -> str:
     """`text` without trailing blanks and runs of empty lines; indentation and blank lines of code stay.
 
     Soft hyphens, zero-width spaces, word joiners and byte order marks are removed, and so are joiners and non-joiners
-    that shape neither a letter nor an emoji.
+    that shape neither a letter nor an emoji, and marks of direction if nothing is written from right to left.
     """
-    if any(character in text for character in _UNREAD):
-        text = _IDLE_JOINER.sub("", _INVISIBLE.sub("", text))
+    if not text.isascii():
+        text = _readable(text)
     lines = "\n".join(map(str.rstrip, text.replace("\xa0", " ").splitlines()))
-    return re.sub(r"\n{3,}", "\n\n", lines).replace(BLANK_LINE, "").strip("\n")
+    if "\n\n\n" in lines:
+        lines = re.sub(r"\n{3,}", "\n\n", lines)
+    return lines.replace(BLANK_LINE, "").strip("\n")
+
+
+def _readable(text: str) -> str:
+    # A character is searched for several times as fast as a pattern.
+    if any(map(text.__contains__, _UNREAD)) or _TAGS_IN_UTF8 in text.encode(errors="replace"):
+        text = _IDLE_JOINER.sub("", _INVISIBLE.sub("", text))
+    if any(map(text.__contains__, _DIRECTION_MARKS)) and not _RIGHT_TO_LEFT.search(text):
+        text = _DIRECTIONS.sub("", text)
+    return text
 
 
 def prose(text: str) -> int:

@@ -1,10 +1,10 @@
 """The tree of a page as a browser shows it, as far as its HTML determines that without style sheets.
 
 Invisible is an element with the attribute `hidden` or `popover`, a dialog that is not open, and an element whose inline
-style does not display it, hides it, gives it no size, cuts it away or moves it off the screen. An element that a page
-hides from screen readers (`aria-hidden`) is visible; it is removed if the text next to it is the same. The headings of
-an accordion are buttons, which text extraction takes for controls: they are opened. Readings above characters
-(furigana) are removed, as they would be in the middle of their words.
+style does not display it, hides it, gives it no size or color, cuts it away or moves it off the screen. An element that
+a page hides from screen readers (`aria-hidden`) is visible; it is removed if the text next to it is the same. The
+headings of an accordion are buttons, which text extraction takes for controls: they are opened. Readings above
+characters (furigana) are removed, as they would be in the middle of their words.
 """
 
 import re
@@ -14,7 +14,12 @@ from typing import NamedTuple, Self
 
 from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
 
-from pipelines.source.web.extraction.code import EDITORS, mark_blank_lines, may_be_editor, write_editors
+from pipelines.source.web.extraction.code import (
+    EDITORS,
+    may_be_editor,
+    write_editors,
+    write_listings,
+)
 from pipelines.source.web.extraction.dom import length, new_text, of_rare_tags
 from pipelines.source.web.extraction.formulas import IMAGES_OF_FORMULAS, write_formulas
 
@@ -28,15 +33,18 @@ MAX_TEXT_READS = 100
 """Times that the text of a page is read to detect repetition."""
 MAX_ON_SCREEN = 900
 """Pixels that an element is moved by and may still be seen."""
+MAX_TO_THE_RIGHT = 5000
+"""Pixels to the right, wider than any screen, that an element is moved by and may still be seen."""
 
-_UNPRINTED = ("template", "rt", "rp", "rtc")
+_UNPRINTED = ("template", "rt", "rp", "rtc", "canvas", "noframes", "noembed")
 _STYLES = "[style]:is({})".format(
     ",".join(
         f"[style*={part} i]"
         for part in (
             *("none", "hidden", "collapse", "clip", "scale", "'-9'", "'-1'", "'-2'", "'-3'", "'-5'"),
             *("'size:0'", "'size: 0'", "'height:0'", "'height: 0'", "'width:0'", "'width: 0'", "'height:1px'"),
-            *("'height: 1px'", "'width:1px'", "'width: 1px'"),
+            *("'height: 1px'", "'width:1px'", "'width: 1px'", "'size:1px'", "'size: 1px'", "'t:9'", "'t: 9'"),
+            *("'opacity:0'", "'opacity: 0'", "'color:transparent'", "'color: transparent'"),
         )
     )
 )
@@ -45,23 +53,29 @@ _HEADED = ":is(h1,h2,h3,h4,h5,h6,summary,dt,th,legend,caption,[role=heading])"
 _NO_CONTROLS = f":is(button,label):is({_HEADED} *,button:has(h1,h2,h3,h4,h5,h6),label:has(p,pre,table,ul))"
 """Buttons and labels that are headings, or contain elements that are not controls."""
 _FORMULAS = f"script[type^='math/'],math,mjx-container,{IMAGES_OF_FORMULAS}"
-_WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2)"
+_WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2),button:has(p)"
 """Elements that may contain most of a page."""
-_TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,dialog,{_NO_CONTROLS},{_FORMULAS}"
+_TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,xmp,dialog,{_NO_CONTROLS},{_FORMULAS}"
 SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{_STYLES},[hidden],[popover],[aria-hidden=true]:not(:empty)"
 """Markup that is not printed literally, in one search of the page."""
 _OPEN_IFRAME = re.compile(r"<iframe\b[^<>]*>(?!\s*</iframe)", re.IGNORECASE)
+_SHADOW = re.compile(r"<template\b([^<>]*\bshadowrootmode\b.*?)</template>", re.IGNORECASE | re.DOTALL)
+"""A tree that a browser shows in place of its element's own content (HTML standard, "declarative shadow roots")."""
 _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)
 _LENGTH = re.compile(r"(-?\d*\.?\d+)\s*(px|r?em|ex|ch|pt|%|v[wh])?")
 _NOTHING = re.compile(r"0*\.?0+(?:px|r?em|pt|%)?")
-_CLIPPED = re.compile(r"rect\(\s*[01](?:px)?(?:[\s,]+[01](?:px)?){3}\s*\)|inset\(\s*(?:50|100)%\s*\)|circle\(\s*0\b")
+_CLIPPED = re.compile(
+    r"rect\(\s*[01](?:px)?(?:[\s,]+[01](?:px)?){3}\s*\)|inset\(\s*(?:50|100)%\s*\)|circle\(\s*0\b"
+    r"|polygon\(\s*([^,()]+?)(?:\s*,\s*\1)+\s*\)"
+)
+_SCALED_AWAY = re.compile(r"scale(?:3d|x|y)?\(\s*0*\.?0+\s*[,)]")
 _PIXELS: Mapping[str, float] = {
     "": 1,
     "px": 1,
     "pt": 1.3,
     "%": 9,
-    "vw": 9,
-    "vh": 9,
+    "vw": 10,
+    "vh": 10,
     "ch": 8,
     "ex": 8,
     "em": 16,
@@ -79,6 +93,7 @@ _OFFSETS = (
     "margin-top",
     "transform",
 )
+_TO_THE_RIGHT = ("left", "text-indent", "margin-left")
 
 
 class VisiblePage(NamedTuple):
@@ -100,18 +115,20 @@ def visible_page(html: str) -> VisiblePage:
         # To a browser that runs scripts `noscript` is text that ends with its end tag; to the parser an `iframe` in it
         # that is not closed goes on to the end of the page.
         return visible_page(_OPEN_IFRAME.sub("", html))
+    if special.has_shadows:
+        return visible_page(_SHADOW.sub(r"<div\1</div>", html))
     if special.has_formulas:
         write_formulas(tree, body)
     if special.has_editors:
         write_editors(tree, body)
-    for listing in special.listings:
-        mark_blank_lines(listing)
     for element in special.unprinted:
         element.remove()
     characters = length(body)
     characters -= _remove_hidden(special.maybe_hidden, characters)
     if _remove_repeated(special.not_for_screen_readers, characters):
         characters = length(body)
+    if special.listings or special.has_editors:
+        write_listings(tree, body, special.listings)
     for wrapper in special.wrappers:
         wrapper.replace_with(*wrapper.child_nodes.values())
     for ruby in special.rubies:
@@ -133,7 +150,7 @@ class _Special:
         self.figures: list[ElementNode] = []
         self.noscripts: list[ElementNode] = []
         self.listings: list[ElementNode] = []
-        self.has_formulas = self.has_editors = self.swallows_page = False
+        self.has_formulas = self.has_editors = self.swallows_page = self.has_shadows = False
 
     @classmethod
     def below(cls, body: ElementNode) -> Self:
@@ -149,6 +166,7 @@ class _Special:
         elif tag == "script":
             self.has_formulas = True
         elif tag in _UNPRINTED:
+            self.has_shadows |= tag == "template" and element.has_attribute("shadowrootmode")
             self.unprinted.append(element)
         elif tag == "pre":
             self.listings.append(element)
@@ -163,8 +181,8 @@ class _Special:
         elif tag in ("figure", "figcaption"):
             self.figures.append(element)
         elif tag in ("button", "label"):
-            self.wrappers.append(element)
-        self.has_editors |= tag in ("div", "table") and may_be_editor(element)
+            (self.wrappers if element.matches(_NO_CONTROLS) else self.figures).append(element)
+        self.has_editors |= tag == "xmp" or (tag in ("div", "table") and may_be_editor(element))
         self.has_formulas |= tag in ("math", "mjx-container", "img")
         style = element.get_attribute("style")
         if (style is not None and is_hiding(style)) or is_hidden_by_attribute(element, tag):
@@ -183,7 +201,7 @@ def is_hiding(style: str) -> bool:
         return True
     if _CLIPPED.search(rules.get("clip", "") + rules.get("clip-path", "")):
         return True
-    return _has_no_size(rules) or _is_off_screen(rules)
+    return _has_no_size(rules) or _is_off_screen(rules) or _has_no_color(rules)
 
 
 def is_hidden_by_attribute(element: ElementNode, tag: str) -> bool:
@@ -281,7 +299,7 @@ def _declarations(style: str) -> Mapping[str, str]:
 
 
 def _has_no_size(rules: Mapping[str, str]) -> bool:
-    if _NOTHING.fullmatch(rules.get("font-size", "1")):
+    if _NOTHING.fullmatch(rules.get("font-size", "1")) or rules.get("font-size") == "1px":
         return True
     sizes = [rules.get(name, "auto") for name in ("height", "width", "max-height", "max-width")]
     return rules.get("overflow") in ("hidden", "clip") and any(
@@ -290,10 +308,22 @@ def _has_no_size(rules: Mapping[str, str]) -> bool:
 
 
 def _is_off_screen(rules: Mapping[str, str]) -> bool:
-    if rules.get("transform", "").startswith("scale(0)"):
+    if _SCALED_AWAY.search(rules.get("transform", "")) or _NOTHING.fullmatch(rules.get("scale", "1")):
         return True
     lengths = [found for name in _OFFSETS for found in _LENGTH.findall(rules.get(name, ""))]
-    return any(float(number) * _PIXELS[unit] < -MAX_ON_SCREEN for number, unit in lengths)
+    if any(float(number) * _PIXELS[unit] < -MAX_ON_SCREEN for number, unit in lengths):
+        return True
+    to_the_right = [found for name in _TO_THE_RIGHT for found in _LENGTH.findall(rules.get(name, ""))]
+    return any(float(number) * _PIXELS[unit] > MAX_TO_THE_RIGHT for number, unit in to_the_right)
+
+
+def _has_no_color(rules: Mapping[str, str]) -> bool:
+    """Whether the text is transparent for good: scripts show what only begins so, and letters may be cut out of a
+    background."""
+    if rules.get("color") == "transparent":
+        return not any("background-clip" in name or name == "text-shadow" for name in rules)
+    is_apart = rules.get("position") in ("absolute", "fixed") and "transform" not in rules
+    return is_apart and _NOTHING.fullmatch(rules.get("opacity", "1")) is not None
 
 
 def _words(element: ElementNode) -> str:

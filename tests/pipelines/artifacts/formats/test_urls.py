@@ -32,6 +32,14 @@ PAGE = "https://b\u00fccher.example/a~b/caf\u00e9?q=\u00fc"
         "//b\u00fccher.example/a~b/caf\u00e9?q=\u00fc",
         "b\u00fccher.example/a~b/caf\u00e9?q=\u00fc",
         "B\u00dcCHER.example:80/a~b/caf\u00e9?q=\u00fc",
+        "https:b\u00fccher.example/a~b/caf\u00e9?q=\u00fc",
+        "https:/b\u00fccher.example/a~b/caf\u00e9?q=\u00fc",
+        "HTTPS:\\\\b\u00fccher.example\\a~b\\caf\u00e9?q=\u00fc",
+        "https:////b\u00fccher.example/a~b/caf\u00e9?q=\u00fc",
+        "<https://b\u00fccher.example/a~b/caf\u00e9?q=\u00fc>",
+        "\ufeffhttps://b\u00fccher.example/a~b/caf\u00e9?q=\u00fc\u200b",
+        "https://b\u00fccher.example/a~b/cafe\u0301?q=u\u0308",
+        "https://b\u00fccher.example/a~b/cafe%CC%81?q=u%cc%88",
     ],
 )
 def test_every_spelling_of_a_page_is_one(url):
@@ -53,6 +61,38 @@ def test_every_spelling_of_a_page_is_one(url):
 )
 def test_other_pages_are_others(url):
     assert page_key(url) != page_key(PAGE)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://e.example/wiki/Talk%3AMill_%28town%29", "http://e.example/wiki/Talk:Mill_(town)"),
+        ("http://e.example/%40ann/it%27s%21", "http://e.example/@ann/it's!"),
+        ("http://e.example/?to=http%3A%2F%2Fa.example%2F%3F", "http://e.example/?to=http://a.example/?"),
+        ("http://127.0.0.1/x", "http://0x7f.1/x"),
+        ("http://127.0.0.1/x", "http://2130706433/x"),
+        ("http://[0:0:0:0:0:0:0:1]:80/", "http://[::1]"),
+    ],
+)
+def test_pages_with_other_marks_are_one_too(one, other):
+    assert page_key(one) == page_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://e.example/a%3Bb", "http://e.example/a;b"),
+        ("http://e.example/?a=1%26b=2", "http://e.example/?a=1&b=2"),
+        ("http://e.example/a%3Fb", "http://e.example/a?b"),
+        ("http://e.example/a%23b", "http://e.example/a#b"),
+        ("http://e.example/a%25b", "http://e.example/a%b"),
+        ("http://e.example/a%5Cb", "http://e.example/a\\b"),
+        ("http://[::1]:8080/", "http://[::1:8080]/"),
+        ("http://e.example/?b=1&a=2", "http://e.example/?a=2&b=1"),
+    ],
+)
+def test_marks_that_separate_something_are_no_spelling(one, other):
+    assert page_key(one) != page_key(other)
 
 
 @given(st.text(max_size=40) | st.text(max_size=40).map("https://".__add__))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from pipelines.source.web.extraction.code import CODE
-from pipelines.source.web.extraction.dom import inked, length, of_rare_tags, one_by_one, remove_all
+from pipelines.source.web.extraction.dom import inked, length, of_rare_tags, one_by_one, open_figures, remove_all
 from pipelines.source.web.extraction.layout.main_part import main_part
 from pipelines.source.web.extraction.layout.names import NAMED_TAGS, judge_names, kind_of, may_be_boilerplate, names_in
 from pipelines.source.web.extraction.layout.page_type import page_type
@@ -92,13 +92,11 @@ def keep_main_part(html: str, body: ElementNode, visible: int, has_captions: boo
     """Reduce the body of a page, of `visible` characters that are not blank, to its main part without boilerplate;
     returns the type of the page."""
     main, text, characters, shares = main_part_of(body, visible, NO_TEXT_BUT_CAPTIONS if has_captions else NO_TEXT)
-    if not has_captions:
-        # resiliparse prints no figure, and many tables and listings are in one.
-        for figure in main.query_selector_all("figure:has(table,pre)").values():
-            figure.replace_with(*figure.children.values())
     if main is not body:
         body.replace_children(main)
     main_html = main.html or ""
+    if not has_captions and "<figure" in main_html and open_figures(main):
+        main_html = main.html or ""
     kind = page_type(html, main_html, text, characters, shares)
     _Pruning(main, main_html, characters, MAX_TEXT_READS * len(text), RULES[kind]).run()
     return kind
@@ -148,7 +146,7 @@ def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
         if removals and removals[-1].element.contains(node):
             continue
         characters = length(node)
-        if characters <= MAX_AROUND_SHARE * visible:
+        if characters <= MAX_AROUND_SHARE * visible and not (node.tag == "aside" and is_listing(node, characters)):
             removals.append(_Removal(node, characters, node.tag))
     spared = _spared(removals, visible, MIN_LEFT_AROUND)
     for each in spared:
@@ -160,6 +158,12 @@ def may_ask_for_consent(element: ElementNode) -> bool:
     """Whether the names of an element allow that it is one of _CONSENT."""
     names = f"{element.id} {element.class_name}".lower()
     return "sp_message_container" in names or not _CONSENT_NAMES.isdisjoint(names.split())
+
+
+def is_listing(element: ElementNode, characters: int) -> bool:
+    """Whether most of an element's text, of so many characters, is code, as in the blocks that highlighters make."""
+    code = element.query_selector(CODE)
+    return code is not None and length(code) >= MIN_CODE_SHARE * characters
 
 
 class _Removal(NamedTuple):
@@ -256,8 +260,7 @@ class _Pruning:
 
     def _is_listing(self, element: ElementNode) -> bool:
         """Whether most of the element's text is code, as in the blocks that highlighters make."""
-        code = element.query_selector(CODE) if self._has_code else None
-        return code is not None and self._length(code) >= MIN_CODE_SHARE * self._length(element)
+        return self._has_code and is_listing(element, self._length(element))
 
     def _has_links(self, element: ElementNode, min_characters: float) -> bool:
         """Whether more than `min_characters` of the element's text are links."""

@@ -1,4 +1,4 @@
-"""Listings of code in Markdown: the fence, the language by the names that highlighters use, and no line numbers."""
+"""Listings of code in Markdown: the fence, the language by the names that highlighters use."""
 
 import re
 from collections.abc import Iterable
@@ -18,9 +18,6 @@ _NO_LANGUAGE = frozenset(
         *("language", "sample"),
     ]
 )
-_LINE_NUMBERS = re.compile(
-    r"(?:^|\s)(?:linenos?|lnt?|line-?numbers?(?:-rows)?|linenodiv|gutter|blob-num|rouge-gutter)\b"
-)
 _TICKS = re.compile("`+")
 
 
@@ -34,11 +31,6 @@ def language(attributes: Iterable[str]) -> str:
             if name.lower() not in _NO_LANGUAGE:
                 return str(name).lower()
     return ""
-
-
-def is_line_numbers(attributes: str) -> bool:
-    """Whether an element holds the numbers of lines, by its class."""
-    return "class" in attributes and _LINE_NUMBERS.search(attribute(attributes, "class")) is not None
 
 
 def fenced(code: str, stated_language: str) -> list[str]:

@@ -13,13 +13,11 @@ VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 )
 _TOKEN = re.compile(r'<(/?)([a-zA-Z][^\s/>]*)((?:[^">]++|"[^"]*+")*+)>|<!--.*?-->|([^<]++|<)', re.DOTALL)
-_PHRASE = (
+_PHRASES = re.compile(
     r"</?(?:a|abbr|acronym|b|bdi|bdo|big|cite|data|del|dfn|em|font|i|img|input|ins|label|mark|o:p|picture|q|s|slot|small"
-    r"|source|strike|strong|time|u|var|wbr{})(?=[\s/>])(?:[^\">]++|\"[^\"]*+\")*+>"
+    r"|source|span|strike|strong|time|u|var|wbr)(?=[\s/>])(?:[^\">]++|\"[^\"]*+\")*+>"
 )
-_PHRASES, _PHRASES_AND_SPANS = re.compile(_PHRASE.format("")), re.compile(_PHRASE.format("|span"))
 """Tags that change nothing in the text between them."""
-_NUMBERS_LINES = ("lineno", "line-n", "line_n", "linen", "lnt", '"ln"', "gutter", "blob-num")
 _ATTRIBUTE = re.compile(r'\s([\w:-]+)(?:="([^"]*)")?')
 FIXED_BLANK = "\ufdd2"
 """Placeholder for a blank that is not white space to HTML; a noncharacter of Unicode."""
@@ -36,13 +34,8 @@ class Token(NamedTuple):
 
 def tokens(html: str) -> Iterator[Token]:
     """Tags and texts of resiliparse's serialization, with entities replaced, without phrases that Markdown leaves
-    plain.
-
-    Spans are left out too, unless there are any that may number the lines of code.
-    """
-    may_number_lines = "<pre" in html and any(name in html for name in _NUMBERS_LINES)
-    html = (_PHRASES if may_number_lines else _PHRASES_AND_SPANS).sub("", html)
-    for closing, tag, attributes, text in _TOKEN.findall(html):
+    plain."""
+    for closing, tag, attributes, text in _TOKEN.findall(_PHRASES.sub("", html)):
         if text:
             yield Token("", unescaped(text))
         elif tag:

@@ -18,15 +18,15 @@ _BLOCKS = frozenset(
     [
         *("address", "article", "aside", "body", "caption", "center", "dd", "details", "dialog", "div", "dl", "dt"),
         *("fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "html", "legend", "li", "main"),
-        *("menu", "nav", "noscript", "ol", "p", "search", "section", "summary", "table", "tbody", "td", "tfoot", "th"),
+        *("menu", "nav", "ol", "p", "search", "section", "summary", "table", "tbody", "td", "tfoot", "th"),
         *("thead", "tr", "ul"),
     ]
 )
 _HEADINGS: Final = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _UNPRINTED = frozenset(
     [
-        *("audio", "button", "canvas", "datalist", "head", "iframe", "math", "object", "script", "select", "style"),
-        *("svg", "template", "textarea", "title", "video"),
+        *("audio", "button", "canvas", "datalist", "head", "iframe", "math", "noscript", "object", "script", "select"),
+        *("style", "svg", "template", "textarea", "title", "video"),
     ]
 )
 _CODE = frozenset({"code", "kbd", "samp", "tt"})
@@ -150,7 +150,7 @@ class _Writer:
         if tag in VOID:
             self._void(tag)
             return
-        if tag in _UNPRINTED or (listings.is_line_numbers(content) and self._is_in_listing()):
+        if tag in _UNPRINTED:
             self._skipped, self._skipped_depth = tag, 1
             return
         self._open.append(Token(tag, content))
@@ -287,10 +287,6 @@ class _Writer:
         else:
             text = _shifted(text, tag)
         self._paragraph[start:] = [text]
-
-    def _is_in_listing(self) -> bool:
-        """Whether the next text may be the numbers of a listing's lines."""
-        return self._code is not None or any("highlight" in each.content for each in self._open[-4:])
 
 
 def _integer(text: str, otherwise: int) -> int:

@@ -18,6 +18,8 @@ NESTED = {
     "lists": f"<ul class='links'><li>{LINK}",
     "tables": f"<table><tr><td>{SENTENCE}{LINK}",
     "spans": f"<span class='meta'>{SENTENCE}",
+    "listings": "<pre><div>a\n\nb</div>",
+    "gutters": f"<pre>a</pre><div class='gutter'>{SENTENCE}",
 }
 BESIDE = {
     "hidden blocks": f"<div hidden><p>{SENTENCE}</p></div>",
@@ -26,6 +28,7 @@ BESIDE = {
     "readings": "<ruby>a<rt>b</rt></ruby> c ",
     "formulas": "<math alttext='x'><mi>x</mi></math>",
     "listings": "<pre>a\n\n\nb</pre>",
+    "rows of a listing": "<pre><div><span class='lineno'>1</span>a</div><div>b</div></pre>",
     "posts": f"<div class='post'><p>{SENTENCE}</p></div>",
     "suspects": f"<div class='meta'><p>{SENTENCE}{LINK}</p></div>",
     "boilerplate": f"<div class='share'><p>{SENTENCE}</p></div>",

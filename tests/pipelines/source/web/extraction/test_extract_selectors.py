@@ -16,16 +16,19 @@ from pipelines.source.web.extraction.visible import SPECIAL, is_hidden_by_attrib
 
 EDITOR_RULES = [
     *("div.cm-content", "div.CodeMirror-code", "div.ace_text-layer", "div.view-lines", "div.crayon-pre"),
+    *("div.react-code-lines", "div.enlighter-default", "div[class^=syntaxhighlighter]", "div[class=fragment]"),
     "table.js-file-line-container",
 ]
 BLOCKS = ("p", "pre", "table", "ul")
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt", "th", "legend", "caption", "[role=heading]")
 STYLES = (
     *("none", "hidden", "collapse", "clip", "scale", "-9", "-1", "-2", "-3", "-5", "size:0", "size: 0", "height:0"),
-    *("height: 0", "width:0", "width: 0", "height:1px", "height: 1px", "width:1px", "width: 1px"),
+    *("height: 0", "width:0", "width: 0", "height:1px", "height: 1px", "width:1px", "width: 1px", "size:1px"),
+    *("size: 1px", "t:9", "t: 9", "opacity:0", "opacity: 0", "color:transparent", "color: transparent"),
 )
 SPECIAL_RULES = [
     *("template", "rt", "rp", "rtc", "ruby", "figure:has(p)", "figcaption:has(p)", "iframe", "pre", "dialog"),
+    *("canvas", "noframes", "noembed", "xmp", "button:has(p)"),
     *(f"{heading} {control}" for heading in HEADINGS for control in ("button", "label")),
     *(f"button:has({heading})" for heading in HEADINGS[:6]),
     *(f"label:has({block})" for block in BLOCKS),
@@ -116,7 +119,7 @@ TAGS = (
     ),
     *("button", "label", "h2", "summary", "dt", "pre", "ul", "ruby", "rt", "rp", "rtc", "template", "script", "svg"),
     *("math", "mjx-container", "dialog", "iframe", "noscript", "textarea", "select", "Object", "video", "audio"),
-    *("nav", "footer", "aside", "menu", "form"),
+    *("nav", "footer", "aside", "menu", "form", "canvas", "noframes", "noembed", "xmp"),
 )
 NAMES = (
     *("post", "entry", "articleContent", "articleBody", "articlebody", "article__body", "entry-content"),
@@ -125,7 +128,19 @@ NAMES = (
     *("storycontent", "theme-content", "single-post", "single-content", "main-column", "wpb_text_column"),
     *("story-body", "field-body", "content", "main-content", "content-main", "content_main", "content__body"),
     *("cm-content", "CodeMirror-code", "view-lines", "ace_text-layer", "js-file-line-container"),
-    *("crayon-pre", "tex", "latex", "quicklatex", "lead", "", "mwe-math-fallback-image-inline"),
+    *(
+        "react-code-lines",
+        "enlighter-default",
+        "syntaxhighlighter py",
+        "fragment",
+        "crayon-pre",
+        "tex",
+        "latex",
+        "quicklatex",
+        "lead",
+        "",
+        "mwe-math-fallback-image-inline",
+    ),
     *("mwe-math-fallback-image-display", "article-content", "article-body", "post-text", "post-entry"),
     *("post-content", "post_content", "postcontent", "postContent", "article-text", "articletext"),
     *("articleText", "article__content", "blog-content", "section-content", "content-body", "share", "Ads"),
@@ -196,7 +211,7 @@ EVERYTHING = "".join(
             f"<{tag} role={role}><button>x</button><label>x</label></{tag}>"
             for tag, role in (*((heading, "none") for heading in HEADINGS[:-4]), ("dt", "none"), ("div", "heading"))
         ),
-        *(f"<button><{tag}>x</{tag}></button>" for tag in HEADINGS[:6]),
+        *(f"<button><{tag}>x</{tag}></button>" for tag in (*HEADINGS[:6], "p")),
         "<table><caption><button>x</button><label>x</label></caption>",
         "<tr><th><button>x</button><label>x</label></th></tr></table>",
         "<fieldset><legend><button>x</button><label>x</label></legend></fieldset>",

@@ -44,6 +44,16 @@ HIDING = (
     "max-height:0px;overflow:hidden",
     "transform:scale(0)",
     "transform:translateX(-9999px)",
+    "transform:scale(0, 0)",
+    "transform: scale3d(0,0,1)",
+    "scale:0",
+    "font-size:1px",
+    "position:fixed;top:-100vh",
+    "position:absolute;left:9999px",
+    "text-indent: 9999px; white-space: nowrap",
+    "clip-path:polygon(0 0, 0 0, 0 0, 0 0)",
+    "color:transparent",
+    "position:absolute;opacity:0",
 )
 SHOWING = (
     "",
@@ -64,6 +74,16 @@ SHOWING = (
     "background:url(none.png)",
     "pointer-events:none;text-decoration:none",
     "opacity:0;transform:translateY(20px)",
+    "opacity:0",
+    "position:absolute;opacity:0;transform:translateY(20px)",
+    "opacity:0.95;position:absolute",
+    "color:transparent;-webkit-background-clip:text",
+    "background-color:transparent",
+    "clip-path:polygon(0 0, 100% 0, 100% 100%)",
+    "transform:scale(0.9)",
+    "scale:1.1",
+    "left:50%;top:9999px",
+    "font-size:11px",
 )
 
 
@@ -176,14 +196,23 @@ def test_readings_above_characters_do_not_stand_in_their_words(ruby, extractor):
     assert "町の川が増えた。" in text
 
 
-@pytest.mark.parametrize("character", ["\xad", "\u200b", "\ufeff", "\u2060", "\u200c", "\u200d", "\u200b\xad"])
+UNSEEN = ["\u2061", "\u2064", "\u200e", "\u200f", "\u202a", "\u2069", "\U000e0001", "\U000e0049\U000e0067"]
+
+
+@pytest.mark.parametrize("character", ["\xad", "\u200b", "\ufeff", "\u2060", "\u200c", "\u200d", "\u200b\xad", *UNSEEN])
 @pytest.mark.parametrize("extractor", EXTRACTORS)
 def test_characters_that_cannot_be_seen_do_not_split_a_word(character, extractor):
     text, _ = extract(page(f"<p>{character}The har{character}bour{character}. {SENTENCE}</p>"), extractor)
     assert "The harbour. " in text
 
 
-@pytest.mark.parametrize("word", ["می\u200cخواهم", "क्\u200dष", "👩\u200d🚀", "❤\ufe0f\u200d🔥", "ශ්\u200dරී"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("می\u200cخواهم", "क्\u200dष", "👩\u200d🚀", "❤\ufe0f\u200d🔥", "ශ්\u200dරී", "عربي\u200f (ab)"),
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    ],
+)
 def test_joiners_that_shape_what_is_read_stay(word):
     assert tidy(word) == word
 
