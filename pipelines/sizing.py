@@ -276,9 +276,9 @@ def _of_finetune(run: RunRecipe, name: str) -> Sizing:
     section = run.finetune[names.index(name)]
     parallel = parallel_config(section.train_section(run.train), run.tokenize.sequence_length)
     config = phase_config(run, len(run.phases))
-    return Sizing(
-        f"{run.model.preset}, fine-tune {name}", config, parallel, section.tokens, lora=tuning_of(section).lora
-    )
+    # Their number decides; the ids are known once there is a tokenizer.
+    lora = tuning_of(section, range(len(section.trained_tokens))).lora
+    return Sizing(f"{run.model.preset}, fine-tune {name}", config, parallel, section.tokens, lora=lora)
 
 
 def run_to_size(recipe: Path, overrides: Sequence[str]) -> RunRecipe:

@@ -1,6 +1,6 @@
-"""The token embedding, with a backward that accumulates in float32."""
+"""The token embedding, with a backward that accumulates in float32, and the head that is tied to it."""
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.kernels.rows import summed_by
+
+
+class RowChanges(NamedTuple):
+    """What is added to the rows of `tokens` [n], distinct ones, of a frozen embedding or head: `rows` [n, D]."""
+
+    tokens: Tensor
+    rows: Tensor
 
 
 class TokenEmbedding(nn.Embedding):
@@ -28,7 +35,7 @@ class TokenEmbedding(nn.Embedding):
 class TiedHead(nn.Module):
     """An output head with the weights of an embedding, which stay the embedding's parameter alone."""
 
-    def __init__(self, embedding: nn.Embedding) -> None:
+    def __init__(self, embedding: nn.Module) -> None:
         super().__init__()
         # Inside a tuple it is no submodule, so names, casts and moves know the weights once.
         self._embedding = (embedding,)
@@ -36,7 +43,7 @@ class TiedHead(nn.Module):
     @property
     def weight(self) -> Float[Tensor, "V D"]:
         """The embedding's."""
-        return self._embedding[0].weight
+        return cast(Tensor, self._embedding[0].weight)
 
     def forward(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Logits."""

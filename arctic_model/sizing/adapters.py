@@ -43,10 +43,14 @@ class Lora(Protocol):
     @property
     def quantize_base(self) -> bool: ...
 
+    @property
+    def tokens(self) -> Collection[int]: ...
+
 
 @dataclass(frozen=True)
 class AdapterCount:
-    """Parameters of the adapters on one worker: of attention and dense MLP, and of the experts that it holds."""
+    """Parameters of the adapters on one worker: of attention and dense MLP with the rows of trained tokens, and of the
+    experts that it holds."""
 
     dense: int
     experts: int
@@ -58,8 +62,9 @@ class AdapterCount:
 
 
 def count_adapters(config: ArcticConfig, lora: Lora, expert_parallel_size: int = 1) -> AdapterCount:
-    """Parameters of all adapters: r (D_in + D_out) for a matrix; gate and up of an expert share A."""
-    dense = 0
+    """Parameters of all adapters: r (D_in + D_out) for a matrix; gate and up of an expert share A. A trained token has
+    a row in the embedding, and in the head unless that is tied."""
+    dense = len(lora.tokens) * config.hidden_size * (1 if config.tied_head else 2)
     for number in range(config.num_layers):
         matrices = layer_matrices(config, number)
         adapted = matrices[:4] * ("attention" in lora.targets) + matrices[4:] * ("dense" in lora.targets)

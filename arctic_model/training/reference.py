@@ -20,6 +20,7 @@ from torch import Tensor
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.layer import ForwardPolicy
 from arctic_model.training.engine import Engine
+from arctic_model.training.lora.tokens import head_changes
 from arctic_model.training.losses.objective import Batch
 from arctic_model.training.losses.preference import num_pairs, pair_log_probs, preferences
 from arctic_model.training.optimization.settings import Dpo, Optimization
@@ -154,7 +155,8 @@ class Reference:
         for batch in passes:
             ids, positions, segments, targets = (part.to(device) for part in batch[:4])
             hidden = model.hidden_states(ids, positions, segments, policy=policy).hidden
-            parts.append(pair_log_probs(hidden, model.lm_head.weight, targets, segments, int(pairs)))
+            head, changes = model.lm_head.weight, head_changes(model)
+            parts.append(pair_log_probs(hidden, head, targets, segments, int(pairs), changes))
         model.train()
         own = torch.cat(parts)
         all_rows = [torch.empty_like(own) for _ in range(dist.get_world_size())]

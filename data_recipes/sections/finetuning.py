@@ -29,6 +29,9 @@ class LoraSection(Section):
     quantize_base: bool = False
     """Hold the frozen matrices of the layers in FP8 (e4m3 with a scale per block of 128 x 128, as `to = "fp8"` exports
     them): a byte per weight. The result is the adapters merged into the quantized matrices."""
+    trained_tokens: list[Text] = []
+    """Tokens whose rows of the embedding and of the head are trained as well, such as `"<|im_start|>"` and
+    `"<|im_end|>"`, which a base has never read."""
 
     @model_validator(mode="after")
     def _peft_has_the_format(self) -> Self:
@@ -37,9 +40,9 @@ class LoraSection(Section):
                 f'dropout = {self.dropout:g} with "experts" in targets: PEFT has no dropout for experts, so it could '
                 "not load the adapter. Set dropout = 0, or remove the target."
             )
-        twice = [part for number, part in enumerate(self.targets) if part in self.targets[:number]]
-        if twice:
-            raise ValueError(f"targets = {self.targets}: {twice[0]!r} occurs twice. Remove one.")
+        for field, names in (("targets", self.targets), ("trained_tokens", self.trained_tokens)):
+            if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+                raise ValueError(f"{field} = {names}: {twice[0]!r} occurs twice. Remove one.")
         return self
 
 
@@ -110,6 +113,11 @@ class FinetuneSection(Section):
     def preference(self) -> DpoSection | None:
         """Settings of the objective "dpo", None for another objective."""
         return (self.dpo or DpoSection()) if self.objective == "dpo" else None
+
+    @property
+    def trained_tokens(self) -> list[str]:
+        """Tokens whose rows adapters leave free to learn."""
+        return self.lora.trained_tokens if self.lora else []
 
     def tokens_name(self, corpus: str) -> str:
         """Subject of the stage `tokenize` of a corpus: pairs of answers are packed in their own way."""

@@ -2,7 +2,7 @@
 the checkpoints are those of `pipelines.train`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,13 @@ DECAY_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class FinetuneInputs(Inputs[Node]):
-    """The order of the fine-tune, the packed conversations of its corpora, and the checkpoint to start from."""
+    """The order of the fine-tune, the packed conversations of its corpora, and the checkpoint to start from; and the
+    tokenizer if some tokens are trained by name."""
 
     mix: Node
     tokens: Mapping[str, Node]
     base: Node
+    tokenizer: Node | None = None
 
 
 def stage(
@@ -55,7 +57,7 @@ def stage(
         subject=section.name,
         version=VERSION,
         params=params,
-        inputs=inputs.named(),
+        inputs=(inputs if section.trained_tokens else replace(inputs, tokenizer=None)).named(),
         work=partial(_work, section, train, ArcticConfig.from_dict(model)),
         resources=resources(train),
         machine_dependent=True,
@@ -74,7 +76,7 @@ def _work(
     plan, base = PhasePlan.read(inputs.mix.path), checkpoint_folder(inputs.base.path)
     settings = SegmentSettings(0, 0, train, schedule(section, plan.num_tokens))
     tokens = {name: artifact.path for name, artifact in inputs.tokens.items()}
-    tuning = tuning_of(section)
+    tuning = tuning_of(section, _token_ids(section, inputs.tokenizer))
     job = new_job([settings], config, inputs.mix.path, tokens, context.state, weights_from=base, tuning=tuning)
     metrics, digest = train_job(replace(job, can_be_amended=False), context), file_digest(base / CHECKPOINT_DIGESTS)
     if tuning.lora:
@@ -95,11 +97,20 @@ def _heldout(folder: Path) -> Metrics:
     return {f"heldout/{name}": value for name, value in measured.items()}
 
 
-def tuning_of(section: FinetuneSection) -> Tuning:
-    """The recipe's sections in the words of the job."""
+def _token_ids(section: FinetuneSection, tokenizer: Artifact | None) -> list[int]:
+    if tokenizer is None:
+        return []
+    from pipelines.artifacts.tokenization.tokenizer import TextTokenizer
+
+    ids = TextTokenizer(tokenizer.path).backend.get_vocab()
+    return [ids[token] for token in section.trained_tokens]
+
+
+def tuning_of(section: FinetuneSection, tokens: Sequence[int]) -> Tuning:
+    """The recipe's sections in the words of the job; `tokens` are the ids of its trained tokens."""
     lora, dpo = section.lora, section.preference
     return Tuning(
-        Lora(lora.rank, lora.alpha, lora.rslora, tuple(lora.targets), lora.dropout, lora.quantize_base)
+        Lora(lora.rank, lora.alpha, lora.rslora, tuple(lora.targets), lora.dropout, lora.quantize_base, tuple(tokens))
         if lora
         else None,
         Dpo(dpo.beta, dpo.label_smoothing) if dpo else None,

@@ -13,7 +13,7 @@ from data_recipes import CorpusRecipe, RunRecipe
 from data_recipes.explain import did_you_mean
 from data_recipes.sections.training import TrainSection
 from pipelines.artifacts.sequence_order.due_order import MAX_POSITIONS
-from pipelines.artifacts.tokenization.tokenizer import CHAT_END, CHAT_START
+from pipelines.artifacts.tokenization.tokenizer import CHAT_END, CHAT_START, read_tokenizer
 from pipelines.context import context_mistakes
 from pipelines.fit.configs import PLACES, model_config, phase_config, run_parallel_config
 from pipelines.fit.evaluation import evaluation_mistakes
@@ -22,6 +22,7 @@ from pipelines.fit.scores import NUMERIC_SCORES, unmeasured
 from pipelines.fit.segments import placed_segments
 from pipelines.fit.stages import own_stage_mistakes, stage_ids
 from pipelines.fit.unused import unused_in_run, unused_in_training, unused_overrides
+from pipelines.tokenize.vocabulary import SPECIAL_TOKENS
 from pipelines.train.from_recipe import parallel_config
 
 
@@ -34,6 +35,7 @@ def run_mistakes(
     yield from finetune_mistakes(run, corpora)
     yield from evaluation_mistakes(run, corpora)
     yield from _chat_mistakes(run, folder)
+    yield from _trained_token_mistakes(run, folder)
     yield from _export_mistakes(run)
     yield from own_stage_mistakes(run.stages, stage_ids(run, corpora), "")
 
@@ -135,6 +137,20 @@ def _chat_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:
         yield f"evaluate.chat = 'always': {fault} Use 'auto' or 'never'."
     for number, section in enumerate(run.finetune, start=1):
         yield f"finetune.{number}.name = {section.name!r}: {fault} Take a tokenizer that has them."
+
+
+def _trained_token_mistakes(run: RunRecipe, folder: Path) -> Iterator[str]:
+    """Of a tokenizer that the run trains, only the special tokens are known."""
+    file = folder / run.tokenizer.path
+    if not any(section.trained_tokens for section in run.finetune) or (run.tokenizer.path and not file.is_file()):
+        return
+    known = read_tokenizer(file).get_vocab() if run.tokenizer.path else SPECIAL_TOKENS
+    for number, section in enumerate(run.finetune, start=1):
+        for token in section.trained_tokens:
+            if token not in known:
+                hint = did_you_mean(token, known) or f"Name tokens such as {CHAT_START}."
+                place = f"finetune.{number}.lora.trained_tokens = {section.trained_tokens}"
+                yield f"{place}: the tokenizer has no token {token!r}. {hint}"
 
 
 def _export_mistakes(run: RunRecipe) -> Iterator[str]:

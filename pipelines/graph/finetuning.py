@@ -77,7 +77,8 @@ def finetune_stages(
         read = {name: chats[names[name]] if name in documents else tokens[name] for name in names}
         order = mix.MixInputs(read)
         mixed = mix.finetune_stage(section, run.mix.seed, length, train.global_batch_sequences, order)
-        tuned = finetune.stage(section, train, model, finetune.FinetuneInputs(mixed, read, base.trained))
+        inputs = finetune.FinetuneInputs(mixed, read, base.trained, asked.tokenizer)
+        tuned = finetune.stage(section, train, model, inputs)
         # The same questions and the same held-out documents as its start, to measure forgetting as well as learning.
         again: evaluate.PhaseInputs[Stage] = evaluate.PhaseInputs.of(base.evaluated.inputs)
         again = replace(again, train=tuned, previous=base.evaluated)

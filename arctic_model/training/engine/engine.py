@@ -26,6 +26,7 @@ from arctic_model.training.engine.backend import Backend, even_part
 from arctic_model.training.engine.worker_groups import new_context_group
 from arctic_model.training.lora.adapters import add_adapters, draw_adapter, is_adapter
 from arctic_model.training.lora.frozen import fp8_matrices
+from arctic_model.training.lora.tokens import matrix_of
 from arctic_model.training.optimization.settings import Optimization, part_of
 from arctic_model.weight_init import set_first_values
 
@@ -90,6 +91,9 @@ class Engine:
                 self._draw_parameter(name, parameter)
         for name, bias in self.model.named_buffers():
             self._draw_parameter(name, bias)
+        if self._tokens:
+            self._start_trained_tokens(self._first_values)
+            self._backend.publish()
         self._hold_frozen(self._first_values)
 
     @property
@@ -172,13 +176,15 @@ class Engine:
 
     @torch.no_grad()
     def load_weights(self, read: ReadSlice) -> None:
-        """Load all weights but those of adapters, as `load` does. FP8 tensors are quantized on the way."""
+        """Load all weights but those of adapters, as `load` does; trained tokens begin with the rows of the base. FP8
+        tensors are quantized on the way."""
         for name, matrix in fp8_matrices(self.model):
             first = self.group.rank * matrix.shape.numel() if is_expert(name) else 0
             matrix.fill(partial(_read_weight, read, name, first))
         for name, parameter in self.model.named_parameters():
             if not is_adapter(name) and parameter.is_floating_point():
                 self._load_weight(name, parameter, read)
+        self._start_trained_tokens(read)
         self._backend.publish()
         self._hold_frozen(lambda name, kind, *part: read(name, kind, *part) if kind == WEIGHT else torch.zeros(part[1]))
         self._load_biases(read)
@@ -220,6 +226,18 @@ class Engine:
             self._backend.load_weight(name, parameter, lambda start, size: read(name, WEIGHT, first + start, size))
         else:
             parameter.copy_(read(name, WEIGHT, first, parameter.numel()).view(parameter.shape))
+
+    def _start_trained_tokens(self, read: ReadSlice) -> None:
+        for name, parameter in self._trained():
+            if matrix := matrix_of(name):
+                width = parameter.shape[1]
+                rows = torch.cat([read(matrix, WEIGHT, token * width, width) for token in self._tokens])
+                self._backend.load_weight(name, parameter, partial(_part, rows))
+
+    @property
+    def _tokens(self) -> Sequence[int]:
+        lora = self._settings.tuning.lora
+        return lora.tokens if lora else ()
 
     def _load_biases(self, read: ReadSlice) -> None:
         biases = [read(name, WEIGHT, 0, bias.numel()) for name, bias in self.model.named_buffers()]
@@ -278,6 +296,10 @@ def _narrow_frozen(model: nn.Module, dtype: torch.dtype) -> None:
 
 def _read_weight(read: ReadSlice, name: str, first: int, start: int, length: int) -> Tensor:
     return read(name, WEIGHT, first + start, length)
+
+
+def _part(values: Tensor, start: int, length: int) -> Tensor:
+    return values[start : start + length]
 
 
 def _chunks(gradient: Tensor) -> Sequence[Tensor]:

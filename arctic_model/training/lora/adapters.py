@@ -17,6 +17,7 @@ from arctic_model.moe.experts import Experts
 from arctic_model.training.lora.experts import LoraExperts
 from arctic_model.training.lora.frozen import FrozenExperts, FrozenLinear, frozen
 from arctic_model.training.lora.products import adapted_product
+from arctic_model.training.lora.tokens import TRAINED_TOKENS, train_tokens
 from arctic_model.training.optimization.settings import Lora, LoraTarget
 
 MATRICES: dict[LoraTarget, tuple[str, tuple[str, ...]]] = {
@@ -83,6 +84,8 @@ def add_adapters(model: ArcticModel, lora: Lora, seed: int = 0) -> None:
                 moe.add_module("experts", LoraExperts(experts, lora))
             elif lora.quantize_base:
                 moe.add_module("experts", FrozenExperts(experts))
+    if lora.tokens:
+        train_tokens(model, lora.tokens)
     for _, parameter in adapters(model):
         parameter.requires_grad_(True)
     draw_adapters(model, seed)
@@ -93,30 +96,32 @@ def draw_adapters(model: ArcticModel, seed: int) -> None:
     """Set every B to zero, and draw every A by its name and `seed`: uniform within 1 / sqrt(D_in), as PEFT draws it.
     Matrices on the meta device are left alone."""
     for name, tensor in adapter_tensors(model).items():
-        if not tensor.is_meta:
+        if not tensor.is_meta and TRAINED_TOKENS not in name:
             draw_adapter(name, tensor, seed)
 
 
 def adapters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Names and parameters of all adapters of a model; those of its local experts are stacks."""
+    """Names and parameters of all adapters of a model, and of its trained tokens; those of its local experts are
+    stacks."""
     return ((name, parameter) for name, parameter in model.named_parameters() if is_adapter(name))
 
 
 def adapter_tensors(model: ArcticModel) -> dict[str, Tensor]:
-    """A and B of every adapter as checkpoints name them, one per expert, sharing memory with the model."""
+    """A and B of every adapter as checkpoints name them, one per expert, and the rows of trained tokens, sharing memory
+    with the model."""
     named = ((name, parameter.detach()) for name, parameter in adapters(model))
     return {name: matrix for stack, tensor in named for name, matrix in unstacked(stack, tensor, model.local_experts)}
 
 
 def is_adapter(name: str) -> bool:
-    """Whether the parameter `name` belongs to an adapter.
+    """Whether the parameter `name` belongs to an adapter, or to trained tokens.
 
     >>> is_adapter("model.layers.0.self_attn.q_proj.lora_A.weight"), is_adapter("model.norm.weight")
     (True, False)
     >>> is_adapter("model.layers.0.block_sparse_moe.experts.down_lora_B")
     True
     """
-    return LORA_A in name or LORA_B in name
+    return any(part in name for part in (LORA_A, LORA_B, TRAINED_TOKENS))
 
 
 def _adapt_linears(module: nn.Module, target: LoraTarget, lora: Lora) -> None:

@@ -9,7 +9,7 @@ The header of the first holds the digest of the weights that the adapters were t
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from arctic_model.checkpoint.errors import CheckpointError
 from arctic_model.training.lora.adapters import LORA_A, LORA_B, MATRICES
+from arctic_model.training.lora.tokens import EMBEDDING, HEAD, TRAINED_TOKENS
 from arctic_model.training.optimization.settings import Lora, LoraTarget
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -35,6 +36,9 @@ STACKS = {
 """Suffix of the name of the experts in PEFT, which wraps the parameter `gate_up_proj` first and `down_proj` around
 it."""
 
+OUR_ROWS, THEIR_ROWS = f"{TRAINED_TOKENS}.weight", "token_adapter.trainable_tokens_delta"
+"""Suffix of the name of trained rows in a checkpoint and in PEFT, which holds whole rows under that name."""
+
 
 def write_adapter(folder: Path, lora: Lora, tensors: Mapping[str, Tensor], base: str) -> None:
     """Write adapters into `folder`, which is created.
@@ -42,14 +46,15 @@ def write_adapter(folder: Path, lora: Lora, tensors: Mapping[str, Tensor], base:
     Args:
         folder: holds nothing yet.
         lora: how the adapters were made.
-        tensors: A and B of every adapter, by the names of a checkpoint.
+        tensors: A and B of every adapter, and the rows of trained tokens, by the names of a checkpoint.
         base: digest of the weights that they belong to.
     """
     folder.mkdir(parents=True)
     named = {f"{PREFIX}{name}": tensor.contiguous().cpu() for name, tensor in sorted(_stacked(tensors).items())}
     # One entry of metadata: the library writes several in an order that changes from file to file.
     save_file(named, folder / WEIGHTS, metadata={"base": base})
-    (folder / CONFIG).write_text(json.dumps(_config(lora), indent=1, sort_keys=True), encoding="utf-8")
+    modules = [module for module in (EMBEDDING, HEAD) if f"{module}.{OUR_ROWS}" in tensors]
+    (folder / CONFIG).write_text(json.dumps(_config(lora, modules), indent=1, sort_keys=True), encoding="utf-8")
 
 
 def read_adapter(folder: Path, base: str) -> tuple[Lora, dict[str, Tensor]]:
@@ -75,7 +80,8 @@ def read_adapter(folder: Path, base: str) -> tuple[Lora, dict[str, Tensor]]:
     if config.get("target_parameters"):
         targets.append("experts")
     scale, dropout = (config["lora_alpha"], config["use_rslora"]), config["lora_dropout"]
-    lora = Lora(config["r"], *scale, tuple(targets), dropout)
+    tokens: list[int] = next(iter((config.get("trainable_token_indices") or {}).values()), [])
+    lora = Lora(config["r"], *scale, tuple(targets), dropout, tokens=tuple(tokens))
     return lora, _unstacked(tensors, lora.rank)
 
 
@@ -87,7 +93,7 @@ def _stacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if match := EXPERT.fullmatch(name):
             experts[match["experts"] + STACKS[match["part"]]][int(match["number"])] = tensor.detach().float()
         else:
-            named[name] = tensor.detach().float()
+            named[name.replace(OUR_ROWS, THEIR_ROWS)] = tensor.detach().float()
     for name, by_number in experts.items():
         matrices = [by_number[number] for number in sorted(by_number)]
         named[name] = torch.cat(matrices) if LORA_A in name else torch.stack(matrices, dim=-1).flatten(1)
@@ -100,7 +106,7 @@ def _unstacked(named: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
     for name, tensor in named.items():
         module, _, _ = name.partition(".experts.")
         if module == name:
-            tensors[name] = tensor
+            tensors[name.replace(THEIR_ROWS, OUR_ROWS)] = tensor
             continue
         part = next(part for part, suffix in STACKS.items() if name == f"{module}.experts{suffix}")
         matrices = tensor.split(rank) if LORA_A in name else tensor.unflatten(1, (rank, -1)).unbind(-1)
@@ -108,7 +114,7 @@ def _unstacked(named: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
     return tensors
 
 
-def _config(lora: Lora) -> dict[str, Any]:
+def _config(lora: Lora, modules_of_tokens: Sequence[str]) -> dict[str, Any]:
     modules = [MATRICES[target] for target in lora.targets if target in MATRICES]
     pattern = "|".join(rf"{module}\.({'|'.join(names)})" for module, names in modules)
     return {
@@ -125,4 +131,6 @@ def _config(lora: Lora) -> dict[str, Any]:
         # The experts have matrices of these names too.
         "target_modules": rf".*\.({pattern})" if modules else [],
         "target_parameters": ["experts.gate_up_proj", "experts.down_proj"] if "experts" in lora.targets else None,
+        # PEFT names a module by the end of its name.
+        "trainable_token_indices": {each.rpartition(".")[2]: list(lora.tokens) for each in modules_of_tokens} or None,
     }

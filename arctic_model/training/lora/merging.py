@@ -13,6 +13,7 @@ from arctic_model.checkpoint.writing import layout, write_checkpoint
 from arctic_model.kernels.fp8_blocks import dequantize_blocks, quantize_blocks
 from arctic_model.model import ArcticModel
 from arctic_model.training.lora.adapters import LORA_A, LORA_B
+from arctic_model.training.lora.tokens import rows_of
 from arctic_model.training.optimization.settings import Lora, LoraTarget, part_of
 
 
@@ -60,6 +61,8 @@ def _with_adapter(name: str, weight: Tensor, lora: Lora, tensors: Mapping[str, T
     """The tensor `name` of a checkpoint as the model with its adapters multiplies by it."""
     if lora.quantize_base and weight.dim() == 2 and part_of(name) in get_args(LoraTarget):
         weight = dequantize_blocks(*quantize_blocks(weight))
+    if (rows := tensors.get(rows_of(name))) is not None:
+        return weight.index_copy(0, torch.tensor(lora.tokens), rows.float())
     pair = _expert_pair(name, tensors) if f".{EXPERTS}." in name else _pair(name.removesuffix(".weight"), ".", tensors)
     return merged(weight, *pair, lora.scale) if pair else weight
 

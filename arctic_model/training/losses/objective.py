@@ -9,8 +9,10 @@ from torch import Tensor
 
 from arctic_model.layer import ForwardPolicy
 from arctic_model.layers.context_parallel import WHOLE_SEQUENCES, ContextGroup, shared_context
+from arctic_model.layers.embedding import RowChanges
 from arctic_model.model import ArcticModel
 from arctic_model.moe.balance import RouterSums, balance_loss, max_expert_load, no_routers, router_sums, z_loss
+from arctic_model.training.lora.tokens import head_changes
 from arctic_model.training.losses.cross_entropy import head_nll
 from arctic_model.training.losses.preference import pair_log_probs, preferences
 from arctic_model.training.optimization.settings import Dpo, Optimization
@@ -84,10 +86,10 @@ def training_loss(
     2501.11873); from the step before: as Wang et al. 2024 (2408.15664) correct their bias.
     """
     policy = ForwardPolicy(settings.capacity_factor, settings.activation_checkpointing)
-    dpo, head = settings.tuning.dpo, model.lm_head.weight
+    dpo, head, changes = settings.tuning.dpo, model.lm_head.weight, head_changes(model)
     mask = None if context.size == 1 else shared_context(batch.segments, context, head.dtype, model.config.head_dim)
     hidden, routing = model.hidden_states(batch.ids, batch.positions, batch.segments, policy=policy, mask=mask)
-    losses = _of_pairs(hidden, head, batch, dpo) if dpo else _of_tokens(hidden, head, batch)
+    losses = _of_pairs(hidden, head, changes, batch, dpo) if dpo else _of_tokens(hidden, head, changes, batch)
     loss, router = losses.total / scale.predicted, no_routers(hidden.device)
     if routing is not None:
         router = router_sums(routing, (batch.segments >= 0).flatten())
@@ -102,14 +104,14 @@ def training_loss(
     return loss, _packed(StepSums(losses.total, router, losses.preference, *by_corpus))
 
 
-def _of_tokens(hidden: Tensor, head: Tensor, batch: Batch) -> _Losses:
-    nll, token_nll = head_nll(hidden.flatten(0, 1), head, batch.targets.flatten())
+def _of_tokens(hidden: Tensor, head: Tensor, changes: RowChanges | None, batch: Batch) -> _Losses:
+    nll, token_nll = head_nll(hidden.flatten(0, 1), head, batch.targets.flatten(), changes)
     by_sequence, predicted = token_nll.view_as(batch.targets).sum(dim=1), (batch.targets >= 0).sum(dim=1)
     return _Losses(nll, by_sequence, predicted, torch.zeros(3, device=hidden.device))
 
 
-def _of_pairs(hidden: Tensor, head: Tensor, batch: Batch, dpo: Dpo) -> _Losses:
-    log_probs = pair_log_probs(hidden, head, batch.targets, batch.segments, batch.reference.shape[1])
+def _of_pairs(hidden: Tensor, head: Tensor, changes: RowChanges | None, batch: Batch, dpo: Dpo) -> _Losses:
+    log_probs = pair_log_probs(hidden, head, batch.targets, batch.segments, batch.reference.shape[1], changes)
     pairs = preferences(log_probs, batch.reference, dpo)
     higher = pairs.is_pair & (pairs.chosen_reward > pairs.rejected_reward)
     sums = [part.sum() for part in (pairs.chosen_reward, pairs.rejected_reward, higher)]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from arctic_model.layers.embedding import RowChanges
 from arctic_model.training.losses.cross_entropy import row_nll
 from arctic_model.training.optimization.settings import Dpo
 
@@ -32,10 +33,12 @@ def pair_log_probs(
     targets: Int[Tensor, "B T"],
     segments: Int[Tensor, "B T"],
     pairs: int,
+    changes: RowChanges | None = None,
 ) -> Float[Tensor, "B P 2"]:
-    """Log-probability of each answer, the sum over its targets, float64; NaN if a row has no such side."""
+    """Log-probability of each answer, the sum over its targets, float64; NaN if a row has no such side.
+    `changes`: see `head_nll`."""
     is_target = targets >= 0
-    log_probs = -row_nll(hidden[is_target], head, targets[is_target]).double()
+    log_probs = -row_nll(hidden[is_target], head, targets[is_target], changes).double()
     rows = torch.arange(len(targets), device=targets.device).unsqueeze(-1)
     slots = (rows * 2 * pairs + segments)[is_target]
     empty = torch.zeros(len(targets) * 2 * pairs, dtype=torch.float64, device=targets.device)

@@ -44,6 +44,7 @@ class Lora:
         targets: parts of a layer. Every token passes attention and the dense MLP; of the experts, each has its own.
         dropout: probability that an element of an adapter's input is left out in training. Not for experts.
         quantize_base: hold the frozen matrices of the layers in FP8 blocks, a byte per weight.
+        tokens: ids whose rows of the embedding and of the head are trained as well.
     """
 
     rank: int = 16
@@ -52,6 +53,7 @@ class Lora:
     targets: tuple[LoraTarget, ...] = ("attention", "dense")
     dropout: float = 0.0
     quantize_base: bool = False
+    tokens: tuple[int, ...] = ()
 
     @property
     def scale(self) -> float:

@@ -24,6 +24,7 @@ LORAS = [
     Lora(rank=3, targets=("attention", "experts"), quantize_base=True),
     Lora(rank=8, targets=("attention", "dense", "experts")),
     Lora(rank=8, quantize_base=True),
+    Lora(rank=3, tokens=(2, 3, 5)),
 ]
 THIRTY = ArcticConfig(
     vocab_size=151_936,

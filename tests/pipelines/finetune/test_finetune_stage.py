@@ -38,11 +38,13 @@ from pipelines.finetune.stage import schedule
 from tests.kit.files import artifact, digests
 from tests.kit.interruption import interrupted_before
 from tests.kit.stages import idle_stage
+from tests.kit.tokenizers import write_byte_tokenizer
 
 LENGTH, SEQUENCES, BATCH = 16, 24, 4
 HELDOUT = 3
 """Pairs, which no whole number of passes holds."""
 LORA = {"rank": 4, "alpha": 8.0}
+TOKENS = {**LORA, "trained_tokens": ["<|im_start|>", "A"]}
 EXPERTS = {**LORA, "targets": ["attention", "experts"], "quantize_base": True}
 TRAIN = TrainSection(
     global_batch_sequences=BATCH, micro_batch_sequences=2, peak_lr=0.5, checkpoint_every_steps=2, warmup_tokens=9999
@@ -129,6 +131,29 @@ def test_adapters_alone_are_trained_and_then_merged(workshop: "Workshop") -> Non
     assert losses[-1] < losses[0]
 
 
+def test_named_tokens_are_trained_beside_adapters(workshop: "Workshop") -> None:
+    base = workshop.base(seed=7)
+
+    made = workshop.run("tuned", base, TOKENS)
+
+    # The token "A" is an id of the conversations, the mark is none: only the head learns to avoid it.
+    ids = [workshop.tokenizer.token_to_id(token) for token in TOKENS["trained_tokens"]]
+    before, after = (Checkpoint(checkpoint_folder(folder)) for folder in (base, made.out))
+    for name, expected in (("model.embed_tokens.weight", ids[1:]), ("lm_head.weight", ids)):
+        changed = (after.read(name) != before.read(name)).any(dim=1)
+        assert changed.nonzero().flatten().tolist() == sorted(expected)
+    how = Finetuned.read(checkpoint_folder(made.out))
+    assert how
+    lora, tensors = read_adapter(made.out / "adapter", how.base)
+    assert lora.tokens == tuple(ids)
+    assert torch.equal(tensors["lm_head.trained_tokens.weight"], after.read("lm_head.weight")[ids])
+    # They begin as the rows of the base: so does the loss.
+    runs = (made, workshop.run("without", base, LORA))
+    losses = [pq.read_table(each.out / "history.parquet")["loss"].to_pylist() for each in runs]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
+    assert losses[0][-1] < losses[1][-1]
+
+
 def test_adapters_of_experts_are_trained_beside_a_base_in_fp8(workshop: "Workshop") -> None:
     base = workshop.base(seed=7)
 
@@ -150,7 +175,7 @@ def test_adapters_of_experts_are_trained_beside_a_base_in_fp8(workshop: "Worksho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [LORA, EXPERTS], ids=["lora", "experts"])
+@pytest.mark.parametrize("lora", [LORA, EXPERTS, TOKENS], ids=["lora", "experts", "tokens"])
 @pytest.mark.parametrize("zero_stage", [0, 1, 2])
 def test_two_workers_train_the_same_adapters(zero_stage: int, lora: Any, workshop: "Workshop") -> None:
     base = workshop.base(seed=7)
@@ -170,6 +195,8 @@ def test_two_workers_train_the_same_adapters(zero_stage: int, lora: Any, worksho
         ({**LORA, "dropout": 0.5}, "sft"),
         ({**LORA, "dropout": 0.5}, "dpo"),
         (EXPERTS, "sft"),
+        (TOKENS, "sft"),
+        (TOKENS, "dpo"),
     ],
 )
 def test_a_stopped_fine_tune_continues_to_the_same_bytes(lora: Any, objective: str, workshop: "Workshop") -> None:
@@ -292,6 +319,7 @@ class Workshop:
         self.home = home
         write_conversations(home / "chat")
         write_pairs(home / "pairs")
+        self.tokenizer = write_byte_tokenizer(home)
         (home / "mix").mkdir()
         PhasePlan.of("instruct", LENGTH, 0, (CorpusShare("chat", SEQUENCES, 0, SEQUENCES),)).write(home / "mix")
 
@@ -304,7 +332,8 @@ class Workshop:
     def run(self, name: str, base: Path, lora: Any = None, objective: str = "sft", **train: Any) -> Made:
         """The output folder, which is new; the state folder stays from attempt to attempt."""
         section = FinetuneSection.model_validate({**SECTION, **OBJECTIVES[objective], "lora": lora})
-        inputs = finetune.FinetuneInputs(idle_stage("mix"), {"chat": idle_stage("tokenize")}, idle_stage("train"))
+        needed = [idle_stage(name) for name in ("mix", "tokenize", "train", "tokenizer")]
+        inputs = finetune.FinetuneInputs(needed[0], {"chat": needed[1]}, *needed[2:])
         whole = section.train_section(TrainSection.model_validate({**TRAIN.as_params(), **train}))
         stage: Stage = finetune.stage(section, whole, preset("tiny").to_dict(), inputs)
         attempt = len(list(self.home.glob(f"{name}-out-*")))
@@ -313,6 +342,7 @@ class Workshop:
         state.mkdir(exist_ok=True)
         tokens = self.home / ("pairs" if objective == "dpo" else "chat")
         read = {"mix": self.home / "mix", "tokens:chat": tokens, "base": base}
+        read |= {"tokenizer": self.home} if "tokenizer" in stage.inputs else {}
         artifacts = {key: artifact(path) for key, path in read.items()}
         return Made(out, dict(stage.work(StageContext(stage.id, out, state, [].append), artifacts)))
 

@@ -70,6 +70,7 @@ RUN: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] = {
                 "dropout": ("-0.1", "1.0", "[]"),
                 "targets": ("[]", '"attention"', '["dense", "dense"]'),
                 "quantize_base": SWITCH,
+                "trained_tokens": ("3", '"one"', '["<|im_end|>", "<|im_end|>"]', '["gone"]'),
             }.items()
         },
     ),

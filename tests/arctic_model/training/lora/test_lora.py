@@ -32,6 +32,8 @@ from arctic_model.training.lora import (
 from arctic_model.training.lora.adapters import LoraLinear
 from arctic_model.training.lora.experts import LoraExperts
 from arctic_model.training.lora.frozen import dense, fp8_matrices
+from arctic_model.training.lora.tokens import head_changes
+from arctic_model.training.losses.cross_entropy import head_nll, row_nll
 from arctic_model.training.optimization.settings import LoraTarget, part_of
 from tests.kit.tokenizers import write_byte_tokenizer
 
@@ -45,6 +47,7 @@ LORAS = [
     Lora(rank=4, alpha=8.0, targets=("experts",)),
     # Of a rank that grouped products refuse.
     Lora(rank=3, alpha=8.0, rslora=True, targets=("attention", "dense", "experts")),
+    Lora(rank=4, alpha=8.0, tokens=(9, 5)),
 ]
 
 
@@ -185,7 +188,8 @@ def test_a_merged_checkpoint_is_the_model_with_its_adapters(lora: Lora, tmp_path
         assert not torch.allclose(merged(IDS), ArcticModel.from_pretrained(tmp_path / "base")(IDS), atol=1e-3)
     # Parameters without an adapter are unchanged, bit for bit.
     stored = Checkpoint(tmp_path / "merged")
-    frozen = [name for name in stored.names if part_of(name) not in lora.targets]
+    tuned = {*lora.targets, *(("embeddings", "head") if lora.tokens else ())}
+    frozen = [name for name in stored.names if part_of(name) not in tuned]
     assert frozen
     assert all(torch.equal(stored.read(name), Checkpoint(tmp_path / "base").read(name)) for name in frozen)
 
@@ -223,7 +227,7 @@ def test_peft_loads_the_adapters_on_the_export_and_learns_the_same(lora: Lora, t
     with torch.no_grad():
         torch.testing.assert_close(theirs(IDS).logits, model(IDS), atol=1e-5, rtol=1e-5)
     gradients = {
-        name.replace(".default.", "."): parameter.grad
+        name.replace(".default.", ".").removesuffix(".default"): parameter.grad
         for name, parameter in theirs.named_parameters()
         if parameter.requires_grad
     }
@@ -232,6 +236,60 @@ def test_peft_loads_the_adapters_on_the_export_and_learns_the_same(lora: Lora, t
     ours = load_file(tmp_path / "gradients" / "adapter_model.safetensors")
     for name, gradient in ours.items():
         torch.testing.assert_close(gradient, gradients[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tied_head", [False, True])
+def test_trained_tokens_begin_as_the_base_and_change_no_other_row(tied_head: bool, tmp_path: Path) -> None:
+    config = replace(CONFIG, tied_head=tied_head)
+    model, plain = ArcticModel(config, seed=0), ArcticModel(config, seed=0)
+    plain.save_pretrained(tmp_path / "base")
+    lora = Lora(rank=4, tokens=(9, 5))
+
+    add_adapters(model, lora)
+
+    with torch.no_grad():
+        torch.testing.assert_close(model(IDS), plain(IDS), atol=1e-6, rtol=1e-6)
+        for name, parameter in adapters(model):
+            if "trained_tokens" in name:
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    write_merged(tmp_path / "merged", tmp_path / "base", lora, adapter_tensors(model))
+    merged = ArcticModel.from_pretrained(tmp_path / "merged")
+    rows = merged.model.embed_tokens.weight == plain.model.embed_tokens.weight
+    assert (~rows).any(dim=1).nonzero().flatten().tolist() == [5, 9]
+    with torch.no_grad():
+        torch.testing.assert_close(merged(IDS), model(IDS), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(merged(IDS), plain(IDS), atol=1e-3)
+
+
+@pytest.mark.parametrize("tied_head", [False, True])
+@pytest.mark.parametrize("by_row", [False, True])
+def test_the_loss_with_trained_tokens_is_that_of_the_whole_matrices(tied_head: bool, by_row: bool) -> None:
+    """The oracle computes all logits from a model whose embedding and head hold the trained rows; its gradients of
+    these rows are the reference."""
+    config, tokens, targets = replace(CONFIG, tied_head=tied_head), (9, 5), IDS.roll(-1, 1).flatten()
+    model, whole = ArcticModel(config, seed=0), ArcticModel(config, seed=0)
+    add_adapters(model, Lora(rank=4, tokens=tokens))
+    rows = {name: parameter for name, parameter in adapters(model) if "trained_tokens" in name}
+    assert len(rows) == (1 if tied_head else 2)
+    with torch.no_grad():
+        for name, parameter in rows.items():
+            parameter.add_(0.1)
+            whole.get_parameter(name.replace(".trained_tokens", ""))[list(tokens)] = parameter
+
+    hidden, changes = model.hidden_states(IDS).hidden.flatten(0, 1), head_changes(model)
+    if by_row:
+        loss = row_nll(hidden, model.lm_head.weight, targets, changes).sum()
+    else:
+        loss, _ = head_nll(hidden, model.lm_head.weight, targets, changes)
+    loss.backward()
+
+    expected = F.cross_entropy(whole(IDS).flatten(0, 1), targets, reduction="sum")
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for name, parameter in rows.items():
+        reference = whole.get_parameter(name.replace(".trained_tokens", "")).grad
+        assert reference is not None
+        torch.testing.assert_close(parameter.grad, reference[list(tokens)], atol=1e-5, rtol=1e-4)
 
 
 def test_several_adapters_live_beside_one_base(tmp_path: Path) -> None:
