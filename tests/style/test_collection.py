@@ -1,5 +1,6 @@
 """Collecting the tests imports no package that only some of them need, so running one test stays quick."""
 
+import ast
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("ray", "mlflow", "deepspeed", "transformers", "openai", "pandas", "scipy", "sklearn", "moto", "fastapi", "trl")
+IMPORT_THEM = ("nltk",)
+"""Packages that import some of HEAVY."""
 NEED_NO_TORCH = ("data_recipes", "infra", "pipelines/source", "pipelines/filter", "pipelines/dedup", "pipelines/graph")
 MAX_SECONDS = 15.0
 """Of a core; 9.4 were measured on two busy ones."""
@@ -34,6 +37,37 @@ def collect(*arguments: str) -> dict[str, object]:
 def test_tests_of_recipes_data_and_machines_are_collected_without_torch() -> None:
     collected = collect("--assert=plain", *(f"tests/{folder}" for folder in NEED_NO_TORCH))
     assert {"torch", *HEAVY} & set(collected["loaded"]) == set()
+
+
+def imported_at_once(source: str) -> set[str]:
+    """Packages that a test file imports while it is collected, some by `pytest.importorskip`."""
+    packages: set[str] = set()
+    for statement in ast.parse(source).body:
+        match statement:
+            case ast.Import(names=names):
+                packages |= {alias.name for alias in names}
+            case ast.ImportFrom(module=str(module), level=0):
+                packages.add(module)
+            case ast.Expr(value=ast.Call() as call) | ast.Assign(value=ast.Call() as call):
+                if ast.unparse(call.func) == "pytest.importorskip":
+                    packages.add(ast.literal_eval(call.args[0]))
+    return {package.partition(".")[0] for package in packages}
+
+
+def test_no_test_file_imports_a_heavy_package_before_it_is_needed() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    imported = {str(file.relative_to(ROOT)): imported_at_once(file.read_text(encoding="utf-8")) for file in files}
+    assert {"pytest", "numpy"} <= set().union(*imported.values())
+    heavy = {file: packages & {*HEAVY, *IMPORT_THEM} for file, packages in imported.items()}
+    assert {file: packages for file, packages in heavy.items() if packages} == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["import ray", "from ray import serve", 'ray = pytest.importorskip("ray")', 'pytest.importorskip("ray")']
+)
+def test_an_import_at_the_top_is_seen(line: str) -> None:
+    assert imported_at_once(line) == {"ray"}
+    assert not imported_at_once(f"def test_it():\n    {line}\n")
 
 
 @pytest.mark.slow

@@ -22,8 +22,9 @@ from pipelines.evaluate.engine.requests import Answer, Generation, Likelihood, L
 from pipelines.evaluate.task import Item
 from pipelines.graph.evaluation import EvaluationOptions, evaluation_graph
 from pipelines.models.source import ModelSource
+from tests.kit.optional import needs
 
-transformers = pytest.importorskip("transformers")
+pytestmark = needs("transformers")
 POSITIONS = 64
 REQUESTS: list[Request] = [
     Generation("Row 3:", (), 6),
@@ -50,6 +51,8 @@ class LLM:
     loads = 0
 
     def __init__(self, model: str, tokenizer: str, seed: int) -> None:
+        import transformers
+
         LLM.loads += 1
         self._model = transformers.AutoModelForCausalLM.from_pretrained(model)
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer)
@@ -91,6 +94,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>", "pad_token": "<|end|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     torch.manual_seed(0)
+    import transformers
+
     # One position is vLLM's for the token that it writes after a scored text, one for the text's last id.
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     llama = transformers.LlamaConfig(

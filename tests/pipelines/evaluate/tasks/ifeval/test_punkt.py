@@ -9,8 +9,9 @@ from pipelines.evaluate.engine.requests import Text
 from pipelines.evaluate.tasks.ifeval.punkt import FILES, FOLDER, find_trained, trained_sentences
 from pipelines.evaluate.tasks.ifeval.task import IFEval, ifeval_item
 from pipelines.evaluate.tasks.ifeval.text import count_sentences, rule_sentences, sentences_by
+from tests.kit.optional import needs
 
-pytest.importorskip("nltk")
+pytestmark = needs("nltk")
 DOCS = Path(__file__).parents[5] / "docs"
 TRAINED = {"abbrev_types.txt": "zool", "collocations.tab": "", "ortho_context.tab": "", "sent_starters.txt": ""}
 """A model that knows one abbreviation."""
