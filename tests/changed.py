@@ -1,7 +1,8 @@
 """Run the tests of the files changed since a commit: `python tests/changed.py [BASE]`.
 
-The tests of `<package>/<folder>/<module>.py` lie in `tests/<package>/<folder>/`. A change in `docs/` or to a page of
-the root runs `tests/docs`, one in `examples/` the test of the examples. The tests of style always run.
+The tests of `<package>/<folder>/<module>.py` lie in `tests/<package>/<folder>/`. A change in `data_recipes/` also runs
+the tests of wrong values, and the test of the reference. A change in `docs/` or to a page of the root runs
+`tests/docs`, one in `examples/` the test of the examples. The tests of style always run.
 """
 
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("arctic_errors.py", "arctic_model", "data_recipes", "infra", "pipelines")
-EXAMPLES = "tests/test_examples.py"
+RECIPES = "data_recipes"
+EXAMPLES, REFERENCE = "tests/test_examples.py", "tests/docs/test_reference.py"
 
 
 def changed_files(base: str) -> list[str]:
@@ -35,8 +37,14 @@ def _tests_of(file: PurePosixPath, root: Path) -> Iterable[Path]:
         case "docs":
             return _in(root / "tests/docs")
         case name if name in PACKAGES:
-            return _in(_mirrored(root / "tests" / file.parent, root / "tests"))
+            mirrored = _in(_mirrored(root / "tests" / file.parent, root / "tests"))
+            return [*mirrored, *_tests_of_fields(root)] if name == RECIPES else mirrored
     return _in(root / "tests/docs") if file.suffix == ".md" else []
+
+
+def _tests_of_fields(root: Path) -> Iterable[Path]:
+    """Each field of a recipe has wrong values and a row in the reference."""
+    return [*_in(root / "tests/pipelines/fit"), root / REFERENCE]
 
 
 def _own_tests(file: Path) -> Iterable[Path]:
