@@ -29,7 +29,8 @@ def problems(names: Iterable[str]) -> list[str]:
 def remedy(names: Iterable[str]) -> str:
     """How to install `names`."""
     extras = sorted({extra for extra, requirement in optional() if _same(requirement.name, names)})
-    return f"Run: pip install -e '.[{','.join(extras)}]' -c constraints.txt"
+    target = f"'.[{','.join(extras)}]'" if extras else "."
+    return f"Run: pip install -e {target} -c constraints.txt"
 
 
 def require(names: Iterable[str], user: str) -> None:

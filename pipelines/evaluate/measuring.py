@@ -143,7 +143,7 @@ class Measuring:
             self._context.warn(f"{name} is not measured: {reason}")
         self._skipped |= skipped
         for language in sorted({task.runs for task, _ in items_by_task if task.runs} if not self._suite.unsafe else ()):
-            preflight(language)
+            preflight(language, numpy=self._suite.numpy and language == "python")
         results = evaluate(items_by_task, self._answer(items_by_task), self._journal, self._context)
         measured = {result.name for result in results}
         empty = {task.name: "no item could be scored" for task, _ in items_by_task if task.name not in measured}

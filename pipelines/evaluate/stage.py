@@ -135,7 +135,8 @@ def missing_evaluation_data(section: EvaluateSection, folder: Path) -> str:
 def _suite(section: EvaluateSection, folder: Path) -> Suite:
     limit, unsafe = section.items_per_task, section.unsafe_execution
     suite = named_suite(section.tasks, folder / section.data_root, limit, unsafe, folder, section.chat)
-    return replace(suite, long_context_bytes=tuple(section.long_context_bytes))
+    sizes = tuple(section.long_context_bytes)
+    return replace(suite, long_context_bytes=sizes, numpy=section.numpy_in_programs)
 
 
 def checkpoint_stage(

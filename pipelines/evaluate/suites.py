@@ -1,6 +1,6 @@
 """Suites: tasks that are asked together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class Suite:
     the user's own, classes with the members of `Task`; one with a method `bind(root, chat)` returns itself for a data
     root, and for a model that is asked in the chat or not. `chat`: which models are, see `asking.chat`. `harness`:
     any tasks of lm-evaluation-harness. `long_context_bytes`: sizes of the texts of LONG; empty for the tasks' own.
+    `numpy`: whether programs that are asked for may import numpy.
     """
 
     tasks: tuple[str, ...] = ()
@@ -63,6 +64,7 @@ class Suite:
     chat: Chat = "auto"
     harness: tuple[HarnessOptions, ...] = ()
     long_context_bytes: tuple[int, ...] = ()
+    numpy: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -74,7 +76,7 @@ class Suite:
         own = (extension.make() for extension in self.own)
         bound = [task.bind(self.root, chat) if hasattr(task, "bind") else task for task in own]
         harness = (options.task(self.root, self.limit, chat) for options in self.harness)
-        options = TaskOptions(self.root, self.unsafe, self.limit, chat, self.long_context_bytes)
+        options = TaskOptions(self.root, self.unsafe, self.limit, chat, self.long_context_bytes, self.numpy)
         return [*(built_in()[name](options) for name in self.tasks), *bound, *harness]
 
     def missing_files(self) -> dict[str, list[str]]:
@@ -114,3 +116,9 @@ def unknown_task(name: str) -> str:
     if name in SUITES or name in built_in():
         return ""
     return f"{name!r}: no such task or suite. There are {', '.join([*SUITES, *built_in()])}."
+
+
+def runs_programs(names: Iterable[str]) -> bool:
+    """Whether any of these tasks and suites asks for Python programs and runs them."""
+    chosen = dict.fromkeys(task for name in names for task in SUITES.get(name, (name,)))
+    return any(task.runs == "python" for task in Suite((*(built_in().keys() & chosen),)).build(chat=False))

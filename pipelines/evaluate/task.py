@@ -115,7 +115,8 @@ class TaskOptions:
 
     `root`: folder of the evaluation data; `unsafe`: the user's consent if code may run without isolation, see
     `pipelines.sandbox`; `limit`: items that are asked at most, for a task whose other items cost time; `chat`: whether
-    the model is asked in its chat template; `long_context_bytes`: sizes of long texts, empty for the task's own.
+    the model is asked in its chat template; `long_context_bytes`: sizes of long texts, empty for the task's own;
+    `numpy`: whether programs may import numpy.
     """
 
     root: Path
@@ -123,6 +124,7 @@ class TaskOptions:
     limit: int | None = None
     chat: bool = False
     long_context_bytes: tuple[int, ...] = ()
+    numpy: bool = False
 
 
 Factory = Callable[[TaskOptions], Task]

@@ -15,6 +15,7 @@ from data_recipes.sections.curriculum import PhaseSection
 from data_recipes.sections.inputs import AnnotatedInput
 from data_recipes.sections.training import TrainSection
 from data_recipes.steering import AmendmentSection
+from pipelines.evaluate.suites import runs_programs
 from pipelines.fit.configs import has_heldout
 from pipelines.fit.segments import placed_segments
 from pipelines.mix.from_recipe import corpora_of
@@ -107,6 +108,7 @@ def unused_in_run(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterat
         is_constant = section.weights_to == section.weights
         yield from unused(prefix, section, [Rule("weights_to", is_constant, "the same weights", "they stay constant")])
     no_tasks, no_questions = not evaluate.tasks, not evaluate.text_to_sql_questions
+    named = [name for name in evaluate.tasks if isinstance(name, str)]
     nothing_asked = "evaluate.tasks = [] and no text_to_sql_questions"
     no_heldout, none_heldout = not has_heldout(corpora.values()), "source.heldout_fraction = 0.0 in every corpus"
     yield from unused(
@@ -118,6 +120,7 @@ def unused_in_run(run: RunRecipe, corpora: Mapping[str, CorpusRecipe]) -> Iterat
             Rule("data_root", no_tasks, "evaluate.tasks = []", "there are no tasks"),
             Rule("chat", no_tasks and no_questions, nothing_asked, "nothing is asked"),
             Rule("unsafe_execution", no_tasks and no_questions, nothing_asked, "nothing is executed"),
+            Rule("numpy_in_programs", not runs_programs(named), f"evaluate.tasks = {named}", "no program is asked for"),
             Rule("heldout_bytes_per_document", no_heldout, none_heldout, "no document is read"),
             Rule("stream_window", no_heldout, none_heldout, "no document is read"),
         ),

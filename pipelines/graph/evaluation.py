@@ -3,7 +3,7 @@ their comparison and a page about them."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_recipes.lock import Lock
@@ -16,7 +16,7 @@ from pipelines.errors import OptionError
 from pipelines.evaluate.asking.chat import CHATS, Chat
 from pipelines.evaluate.asking.openai_server import OpenAIServer
 from pipelines.evaluate.from_recipe import named_suite
-from pipelines.evaluate.suites import Suite
+from pipelines.evaluate.suites import Suite, runs_programs
 from pipelines.evaluate.tasks.harness.lm_eval_package import FEWSHOT_SEED
 from pipelines.evaluate.tasks.harness.named import PREFIX as HARNESS
 from pipelines.graph.chain import Graph
@@ -52,6 +52,7 @@ class EvaluationOptions:
         expert_parallel_size: Processes that share the experts of each copy.
         gpus_per_actor: GPUs of each process of a copy.
         unsafe: The words that allow model-written code to run on a machine that cannot confine it.
+        numpy: Let programs that the model writes import numpy.
         against_tokenizer: As `tokenizer`, of `against`.
         chat: Whether to ask in the chat template: "never", "auto" or "always".
     """
@@ -66,6 +67,7 @@ class EvaluationOptions:
     expert_parallel_size: int = 1
     gpus_per_actor: float = 0.0
     unsafe: str = ""
+    numpy: bool = False
     against_tokenizer: Path | None = None
     chat: str = "auto"
     phase: int | None = None
@@ -168,7 +170,7 @@ def _suite(options: EvaluationOptions) -> Suite:
         raise OptionError(f"--suite: {str(error).removeprefix('evaluate.tasks has ')}") from error
     if not options.root.is_dir():
         raise OptionError(f"--root {options.root}: no such folder. Run: arctic eval-data fetch --root {options.root}")
-    return suite
+    return replace(suite, numpy=options.numpy)
 
 
 def _shown(files: Sequence[str]) -> str:
@@ -197,6 +199,8 @@ def _check(options: EvaluationOptions) -> None:
         raise OptionError("--model: another engine is asked. Leave out --rescore, --against, --tokenizer and --phase.")
     if options.rescore and (options.against or options.tokenizer or options.phase is not None):
         raise OptionError("--rescore: it asks no model. Leave out --against, --tokenizer and --phase.")
+    if options.numpy and not runs_programs(options.suite):
+        raise OptionError("--numpy: no --suite asks for programs. Leave it out, or add humaneval_plus or mbpp_plus.")
     if not any(name.startswith(HARNESS) for name in options.suite) and (
         options.num_fewshot is not None or options.include or options.seed != FEWSHOT_SEED
     ):

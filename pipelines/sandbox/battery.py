@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from arctic_errors import ArcticError
+from pipelines.sandbox.confinement import numpy_package
 from pipelines.sandbox.confinement.limits import Limits
 from pipelines.sandbox.confinement.lockdown import Ceiling
 from pipelines.sandbox.protocol import RETURNED
 from pipelines.sandbox.python.attacks import PYTHON_ATTACKS, Attack
+from pipelines.sandbox.python.numpy_attacks import NUMPY_ATTACKS
 from pipelines.sandbox.python.sandbox import NOT_RUN, CallReply, PythonSandbox
-from pipelines.sandbox.session import ALL
+from pipelines.sandbox.session import ALL, ENVIRONMENT
 from pipelines.sandbox.sql.attacks import SCRIPT, SQL_ATTACKS, SqlAttack
 from pipelines.sandbox.sql.sandbox import SqlSandbox
 
@@ -37,16 +39,17 @@ class PreflightError(ArcticError, RuntimeError):
 
 
 @cache
-def preflight(language: Literal["python", "sql"]) -> None:
+def preflight(language: Literal["python", "sql"], numpy: bool = False) -> None:
     """Runs every attack of a language in a sandbox with all features of this machine, and in one with those of the
-    oldest kernel that is allowed, once per process.
+    oldest kernel that is allowed, once per process. With `numpy`, programs can import it, and attacks use it too.
 
     Raises:
         PreflightError: some attack was not stopped; the message lists them with their outcomes.
         SandboxUnavailableError: this machine cannot isolate.
     """
     if language == "python":
-        total, attack = len(PYTHON_ATTACKS), partial(python_failures, PYTHON_ATTACKS)
+        attacks = PYTHON_ATTACKS + NUMPY_ATTACKS if numpy else PYTHON_ATTACKS
+        total, attack = len(attacks), partial(python_failures, attacks, numpy=numpy)
     else:
         total, attack = len(SQL_ATTACKS), partial(sql_failures, SQL_ATTACKS)
     with ThreadPoolExecutor(len(CEILINGS)) as pool:
@@ -58,23 +61,23 @@ def preflight(language: Literal["python", "sql"]) -> None:
                 )
 
 
-def python_failures(attacks: tuple[Attack, ...], ceiling: Ceiling = ALL) -> list[str]:
+def python_failures(attacks: tuple[Attack, ...], ceiling: Ceiling = ALL, numpy: bool = False) -> list[str]:
     """The outcome of each attack that was not stopped; [] if all were."""
     failures = []
     with (
         tempfile.TemporaryDirectory() as folder,
         victim() as alive,
-        PythonSandbox(ATTACK_LIMITS, ceiling=ceiling) as sandbox,
+        PythonSandbox(ATTACK_LIMITS, ceiling=ceiling, numpy=numpy) as sandbox,
     ):
         target = make_target(Path(folder), alive.pid)
-        before = _contents(Path(folder))
+        before = _contents(Path(folder)), _numpy_files()
         _answer_once(sandbox)
         for attack in attacks_for(sandbox, attacks):
             reply = run_attack(sandbox, attack, target)
             ending = describe(reply)
             if not re.match(attack.expected, ending):
                 failures.append(f"{attack.name}: {ending}")
-        if _contents(Path(folder)) != before:
+        if (_contents(Path(folder)), _numpy_files()) != before:
             failures.append("some attack wrote a file that is not its own")
         if alive.poll() is not None:
             failures.append("some attack ended a process that is not its own")
@@ -118,6 +121,8 @@ def make_target(folder: Path, victim_id: int) -> dict[str, object]:
         "secret": str(secret),
         "folder": str(folder),
         "source": str(Path(__file__)),
+        "environment": [*ENVIRONMENT, *numpy_package.ENVIRONMENT, "LC_CTYPE"],
+        "numpy": str(numpy_package.home() or "") + f"/{numpy_package.PACKAGE}",
     }
 
 
@@ -140,3 +145,12 @@ def _answer_once(sandbox: PythonSandbox) -> None:
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*")}
+
+
+def _numpy_files() -> dict[str, tuple[int, int, int]]:
+    """Size, mode and time of each, if there is numpy, except compiled modules, which others may write meanwhile."""
+    home = numpy_package.home()
+    folders = [home / name for name in (numpy_package.PACKAGE, numpy_package.LIBRARIES)] if home else []
+    paths = [path for folder in folders for path in folder.rglob("*") if path.suffix != ".pyc" and path.is_file()]
+    found = {str(path): path.stat() for path in paths}
+    return {path: (each.st_size, each.st_mode, each.st_mtime_ns) for path, each in found.items()}

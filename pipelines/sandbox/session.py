@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arctic_errors import ArcticError
+from pipelines.sandbox.confinement import numpy_package
 from pipelines.sandbox.confinement.limits import Limits
 from pipelines.sandbox.confinement.lockdown import Ceiling, Isolation
 from pipelines.sandbox.protocol import RETURNED, UNUSABLE, receive, receive_headed, send, send_headed
@@ -18,7 +19,7 @@ UNSAFE = "i accept unsafe execution"
 START = Path(__file__).parent / "process" / "start.py"
 COMMAND = (sys.executable, "-P", "-s", "-S", str(START))
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}
-"""All of it. A constant seed, so that a program that lists a set gives one answer in every run."""
+"""All of it without numpy. A constant seed, so that a program that lists a set gives one answer in every run."""
 STOP_S = 5.0
 ALL = Ceiling()
 
@@ -44,32 +45,38 @@ class Zygote:
     Args:
         unsafe: UNSAFE to run programs if a protection is missing.
         ceiling: maximum of the machine's protections to use.
+        numpy: whether programs may import numpy.
 
     Raises:
         ValueError: `unsafe` is neither empty nor UNSAFE.
     """
 
-    def __init__(self, unsafe: str = "", ceiling: Ceiling = ALL) -> None:
+    def __init__(self, unsafe: str = "", ceiling: Ceiling = ALL, numpy: bool = False) -> None:
         if unsafe not in ("", UNSAFE):
             raise ValueError(f'unsafe={unsafe!r}: write "{UNSAFE}" to run without isolation, or leave it out.')
         self._unsafe = unsafe == UNSAFE
-        self._command = (*COMMAND, json.dumps(asdict(ceiling)))
+        self._ceiling, self._numpy = ceiling, numpy
         self._process: subprocess.Popen[bytes] | None = None
         self.isolation: Isolation | None = None
 
     def start(self) -> None:
-        """Raises SandboxUnavailableError if something is missing and `unsafe` does not allow that."""
+        """Raises SandboxUnavailableError if numpy is asked for and missing, or something else is missing and `unsafe`
+        does not allow that."""
         if self._process is not None:
             return
+        numpy = numpy_package.home() if self._numpy else None
+        if self._numpy and numpy is None:
+            raise SandboxUnavailableError("Programs should be able to import numpy, which is not installed.")
         if sys.platform != "linux":
             raise SandboxUnavailableError(
                 f"Code of a model runs on Linux only, isolated or not; this is {sys.platform}."
             )
+        command = (*COMMAND, json.dumps(asdict(self._ceiling)), str(numpy or ""))
         self._process = subprocess.Popen(
-            self._command,
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | (numpy_package.ENVIRONMENT if numpy else {}),
             cwd="/",
             start_new_session=True,
             bufsize=0,
@@ -78,9 +85,7 @@ class Zygote:
             self.isolation = Isolation(**json.loads(receive(self._pipes()[1])))
         except EOFError:
             self.stop()
-            raise SandboxUnavailableError(
-                f"The sandbox's process ended as it started: {' '.join(self._command)}"
-            ) from None
+            raise SandboxUnavailableError(f"The sandbox's process ended as it started: {' '.join(command)}") from None
         if (missing := self.isolation.missing()) and not self._unsafe:
             self.stop()
             raise SandboxUnavailableError(

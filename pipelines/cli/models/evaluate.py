@@ -80,6 +80,9 @@ def command(
     unsafe: Annotated[
         str, typer.Option(help="'i accept unsafe execution': run answers on a machine that cannot confine them.")
     ] = "",
+    numpy: Annotated[
+        bool, typer.Option("--numpy", help="Let programs for HumanEval+ and MBPP+ import numpy, as EvalPlus does.")
+    ] = False,
     store: StoreFolder = DEFAULT_STORE,
     address: Address = None,
 ) -> None:
@@ -102,6 +105,7 @@ def command(
         expert_parallel_size=ep,
         gpus_per_actor=gpus_per_actor,
         unsafe=unsafe,
+        numpy=numpy,
         against_tokenizer=against_tokenizer,
         chat=chat,
         phase=phase,

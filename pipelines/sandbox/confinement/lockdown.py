@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import sysconfig
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +60,9 @@ class Ceiling:
     namespaces: bool = True
 
 
-def enter_namespaces(ceiling: Ceiling) -> Isolation:
-    """Leaves this machine's network, System V queues, host name and files if the user may, and returns the other
-    protections of the machine, up to `ceiling`."""
+def enter_namespaces(ceiling: Ceiling, readable: Collection[Path]) -> Isolation:
+    """Leaves this machine's network, System V queues, host name and files, except `readable` ones, if the user may, and
+    returns the other protections of the machine, up to `ceiling`."""
     abi = landlock.abi()
     owner = os.geteuid(), os.getegid()
     namespaces = ceiling.namespaces and _leave_machine()
@@ -69,7 +70,7 @@ def enter_namespaces(ceiling: Ceiling) -> Isolation:
         landlock_abi=abi if ceiling.landlock_abi is None else min(abi, ceiling.landlock_abi),
         seccomp=seccomp.is_available(),
         namespaces=namespaces,
-        own_root=namespaces and root.prepare(owner, readable_library(), _packages()),
+        own_root=namespaces and root.prepare(owner, readable, _packages()),
     )
 
 

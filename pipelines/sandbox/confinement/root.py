@@ -6,7 +6,7 @@ chroot, which it cannot leave again: it has no capability, no descriptor of a fo
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from pipelines.sandbox.confinement import kernel
@@ -18,14 +18,17 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
 NOBODY = 65534
 MOUNT_POINT = "/sys"
 """A folder of every machine that nobody keeps files in. The mount is visible only to this process and its children."""
-LIBRARY, FILES, HIDDEN = f"{MOUNT_POINT}/library", f"{MOUNT_POINT}/files", f"{MOUNT_POINT}/hidden"
-"""The trees of programs that read the standard library, and of those that read named files; an empty folder."""
+LIBRARY, FILES = f"{MOUNT_POINT}/library", f"{MOUNT_POINT}/files"
+"""The trees of programs that read the standard library, and of those that read named files."""
+EMPTY = MS_NOSUID | MS_NODEV | MS_NOEXEC
+"""Flags of file systems that hold nothing but mount points."""
 LOADER_LINKS = (Path("/lib"), Path("/lib64"))
 """Paths that the dynamic loader's cache and the interpreter's header use; links on many systems."""
 
 
-def prepare(owner: tuple[int, int], readable: Iterable[Path], hidden: Iterable[Path]) -> bool:
-    """Builds LIBRARY of `readable` without the contents of `hidden`, and an empty FILES; False if this user may not.
+def prepare(owner: tuple[int, int], readable: Collection[Path], hidden: Collection[Path]) -> bool:
+    """Builds LIBRARY of `readable` and an empty FILES; False if this user may not. Folders of `hidden` hold nothing but
+    what is itself among `readable`.
 
     Needs a user namespace of this process's own, and changes nothing outside of it.
 
@@ -36,17 +39,19 @@ def prepare(owner: tuple[int, int], readable: Iterable[Path], hidden: Iterable[P
         _become_nobody(*owner)
         kernel.unshare(CLONE_NEWNS)
         kernel.mount("none", "/", "", MS_REC | MS_PRIVATE)
-        kernel.mount("sandbox", MOUNT_POINT, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        for folder in (LIBRARY, FILES, HIDDEN):
+        kernel.mount("sandbox", MOUNT_POINT, "tmpfs", EMPTY)
+        for folder in (LIBRARY, FILES):
             Path(folder).mkdir()
         add(LIBRARY, readable)
         for link in LOADER_LINKS:
             if link.is_symlink():
                 _copy_link(LIBRARY, link)
-        for path in hidden:
-            if Path(f"{LIBRARY}{path}").is_dir():
-                kernel.mount(HIDDEN, f"{LIBRARY}{path}", "", MS_BIND)
-        kernel.mount("sandbox", MOUNT_POINT, "", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        covers = [f"{LIBRARY}{path}" for path in hidden if Path(f"{LIBRARY}{path}").is_dir()]
+        for cover in covers:
+            kernel.mount("sandbox", cover, "tmpfs", EMPTY)
+        add(LIBRARY, [path for path in readable if not set(hidden).isdisjoint(path.resolve().parents)])
+        for empty in (*covers, MOUNT_POINT):
+            kernel.mount("sandbox", empty, "", MS_REMOUNT | MS_RDONLY | EMPTY)
     except (OSError, AttributeError):
         return False
     return True
@@ -55,7 +60,7 @@ def prepare(owner: tuple[int, int], readable: Iterable[Path], hidden: Iterable[P
 def with_files(paths: Iterable[Path]) -> None:
     """Makes FILES, for this process and its children, hold `paths` and nothing else."""
     kernel.unshare(CLONE_NEWNS)
-    kernel.mount("sandbox", FILES, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    kernel.mount("sandbox", FILES, "tmpfs", EMPTY)
     add(FILES, paths)
 
 

@@ -11,8 +11,9 @@ import json
 import os
 import select
 from dataclasses import asdict
+from pathlib import Path
 
-from pipelines.sandbox.confinement import landlock, lockdown
+from pipelines.sandbox.confinement import landlock, lockdown, numpy_package
 from pipelines.sandbox.process import monitor
 from pipelines.sandbox.protocol import send
 
@@ -26,13 +27,21 @@ PRELOADED = """
 """Any other module of the standard library can be imported too, and takes its time."""
 
 
-def serve(ceiling: lockdown.Ceiling) -> None:
-    """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails."""
+def serve(ceiling: lockdown.Ceiling, numpy: str) -> None:
+    """Forks one monitor for each session that the other side begins, until it closes its pipe or a monitor fails.
+
+    `numpy`: folder with the numpy that programs may import, "" for none.
+    """
     for name in PRELOADED:
         importlib.import_module(name)
-    isolation = lockdown.enter_namespaces(ceiling)
+    readable = lockdown.readable_library()
+    if numpy:
+        numpy_package.preload(Path(numpy))
+        # Once more: it has brought libraries of its own.
+        readable = lockdown.readable_library() | numpy_package.readable(Path(numpy))
+    isolation = lockdown.enter_namespaces(ceiling, readable)
     abi = isolation.landlock_abi
-    library = landlock.ruleset(lockdown.readable_library(), abi) if abi else NO_RULES
+    library = landlock.ruleset(readable, abi) if abi else NO_RULES
     send(1, json.dumps(asdict(isolation)).encode())
     gc.collect()
     gc.freeze()

@@ -3,7 +3,8 @@
 Each is the body of `def attack(target)`. It returns "escaped" if it succeeds, so that the battery can distinguish an
 attack that was stopped from one that is merely wrong; the tests run the harmless ones outside the sandbox, where they
 must escape. `target`: "caller" (process id), "secret" (a file to read), "folder" (one to write in), "source" (a file of
-this project), "victim" (id of a process of the same user that must stay alive), "host" (the machine's name).
+this project), "victim" (id of a process of the same user that must stay alive), "host" (the machine's name),
+"environment" (names of variables that are no secrets).
 """
 
 import textwrap
@@ -313,7 +314,11 @@ if len(pages) < 20:
 return "escaped" if any(map(mark.search, pages.values())) else "nothing" """,
         HARMLESS,
     ),
-    Attack("find secrets in the environment", "return 'escaped' if len(os.environ) > 2 else 'nothing'", HARMLESS),
+    Attack(
+        "find secrets in the environment",
+        "return 'escaped' if set(os.environ) - set(target['environment']) else 'nothing'",
+        HARMLESS,
+    ),
     Attack(
         "find descriptors that were left open",
         """

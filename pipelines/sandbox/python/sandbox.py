@@ -60,9 +60,9 @@ class PythonSandbox:
     are measured by another process and cannot be forged. Processes are forked from one that has seen neither programs
     nor values, so one program (a reference solution, say) leaves no data that the next could find.
 
-    Programs see the standard library alone, no files besides it, no environment, a constant hash seed, `random` seeded
-    with 0, standard streams that lead nowhere, and `__name__ == "program"`. Threads work; processes, sockets (so
-    asyncio) and temporary files do not.
+    Programs see the standard library alone, and numpy if the caller allows it; no files besides these, no environment,
+    a constant hash seed, `random` seeded with 0, standard streams that lead nowhere, and `__name__ == "program"`.
+    Threads work; processes, sockets (so asyncio) and temporary files do not.
 
     One program at a time: a sandbox is not for several threads, but there may be any number of sandboxes.
 
@@ -70,14 +70,18 @@ class PythonSandbox:
         limits: resource limits of one program.
         unsafe: `UNSAFE` to run if the kernel offers no isolation; without it, entering raises.
         ceiling: maximum of the machine's protections to use, to test the safety of other machines.
+        numpy: whether programs may import this interpreter's numpy. It has one thread, and `numpy.random` is seeded
+            with 0.
 
     Raises:
-        SandboxUnavailableError: this machine cannot isolate; the message names the missing protection.
+        SandboxUnavailableError: this machine cannot isolate, or there is no numpy; the message names what is missing.
     """
 
-    def __init__(self, limits: Limits | None = None, unsafe: str = "", ceiling: Ceiling = ALL) -> None:
+    def __init__(
+        self, limits: Limits | None = None, unsafe: str = "", ceiling: Ceiling = ALL, numpy: bool = False
+    ) -> None:
         self._limits = limits or Limits()
-        self._zygote = Zygote(unsafe, ceiling)
+        self._zygote = Zygote(unsafe, ceiling, numpy)
 
     @property
     def has_own_root(self) -> bool:

@@ -99,6 +99,7 @@ def root(tmp_path: Path) -> Path:
         ({"chat": "maybe"}, r"--chat 'maybe': there are never, auto, always. Choose one"),
         ({"gpus_per_actor": -1.0}, r"--gpus-per-actor -1: it must be 0, for the CPU, or more"),
         ({"unsafe": "yes"}, r"--unsafe 'yes': write 'i accept unsafe execution', in these words, or leave it out"),
+        ({"numpy": True}, r"--numpy: no --suite asks for programs. Leave it out, or add humaneval_plus or mbpp_plus"),
         (
             {"suite": ("race", "hellswag")},
             r"--suite: 'hellswag': no such task or suite. There are enterprise, academic, long_context, ",

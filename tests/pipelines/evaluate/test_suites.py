@@ -1,5 +1,6 @@
 """The tasks of a suite, the number of their items, and the inputs of an evaluation's key."""
 
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,17 @@ def test_key_follows_from_the_questions_and_the_data_and_not_from_where_they_lie
     assert before != params(max_new_tokens=3)
     assert before != params(chat="never")
     assert before != params(tasks=("race",))
+
+
+def test_numpy_in_programs_is_in_the_key_and_the_protocol_of_code_tasks_alone() -> None:
+    named_tasks = ("humaneval_plus", "mbpp_plus-base", "spider", "gsm8k")
+    without, with_numpy = Suite(named_tasks), Suite(named_tasks, numpy=True)
+    told = {task.name: task.protocol for task in with_numpy.build(chat=False)}
+    before = {task.name: task.protocol for task in without.build(chat=False)}
+    added = f", programs can import numpy {metadata.version('numpy')}"
+    assert told == {name: text + (added if "_plus" in name else "") for name, text in before.items()}
+    assert with_numpy.params() != without.params()
+    assert {*with_numpy.packages()} - {*without.packages()} == {"numpy"}
 
 
 def test_key_follows_from_what_a_file_says(tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ EVALUATIONS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong
             "cpus_per_actor": POSITIVE_FLOAT,
             "gpus_per_actor": (*FRACTION, Wrong("0.5", ("evaluate.expert_parallel_size=2",))),
             "unsafe_execution": ('"yes"', "true", '"i accept unsafe execution"'),
+            "numpy_in_programs": (
+                '"numpy"',
+                Wrong("true", shown="evaluate.numpy_in_programs = True with evaluate.tasks = []: not used, as no"),
+                Wrong(
+                    "true", ('evaluate.tasks=["spider", "gsm8k"]',), "evaluate.numpy_in_programs = True with evaluate"
+                ),
+            ),
         },
     ),
 }

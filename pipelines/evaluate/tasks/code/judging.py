@@ -104,9 +104,16 @@ def side_by_side(
     works: Sequence[Work],
     unsafe: str,
     num_sandboxes: int | None = None,
+    numpy: bool = False,
 ) -> list[Decision]:
-    """The results of `decide` for each of `works`, in their order. None sandboxes means one for each processor that
-    this process may use, as far as its memory suffices (`divided`)."""
+    """The results of `decide` for each of `works`, in their order.
+
+    Args:
+        unsafe: as for `PythonSandbox`.
+        num_sandboxes: None for one for each processor that this process may use, as far as its memory suffices
+            (`divided`).
+        numpy: whether programs may import numpy.
+    """
     count = min(num_sandboxes or len(os.sched_getaffinity(0)), len(works))
     limits, count = divided(LIMITS, count, machine_memory_bytes())
     free: SimpleQueue[PythonSandbox] = SimpleQueue()
@@ -120,7 +127,7 @@ def side_by_side(
 
     with ExitStack() as stack:
         for _ in range(count if works else 0):
-            free.put(stack.enter_context(PythonSandbox(limits, unsafe)))
+            free.put(stack.enter_context(PythonSandbox(limits, unsafe, numpy=numpy)))
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(one, works))
 

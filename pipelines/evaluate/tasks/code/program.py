@@ -17,6 +17,8 @@ MAX_LENGTH = 100_000
 """Characters and elements of the results in one reply."""
 EXACT, SCALARS = frozenset({str, int}), frozenset({str, int, float, bool, complex})
 _solution = ModuleType("solution")
+_NUMPY_SCALAR: type | tuple[()] = getattr(sys.modules.get("numpy"), "generic", ())
+"""Type of numpy's numbers, if the sandbox has imported numpy for its programs; else no type at all."""
 
 
 def load(source: str) -> None:
@@ -29,9 +31,9 @@ def call(entry_point: str, view: str, inputs: list[list[Any]]) -> list[list[Any]
     """For each input, in order: "" or the exception, the part of the result to compare, whether that is a `digest`, and
     CPU seconds. Ends early after an exception, and if results together grow too long for one reply.
 
-    The compared part is the "value", a "number" that may be close, the "elements" if any order is right, or the
-    "presence" of any answer, if solutions may answer yes by a truth value or by something that is not None. Only a
-    "value" may travel as its digest.
+    The compared part is the "value", a "number" that may be close, a "root" of any type of number, the "elements" if
+    any order is right, or the "presence" of any answer, if solutions may answer yes by a truth value or by something
+    that is not None. Only a "value" may travel as its digest.
     """
     replies, length = [], 0
     for arguments in inputs:
@@ -98,7 +100,8 @@ def _inner_length(item: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Instances of subclasses (Counter, named tuples, IntEnum) as the plain values that they are equal to."""
+    """Instances of subclasses (Counter, named tuples, IntEnum), and numbers of numpy, as the plain values that they are
+    equal to."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     for kind, make in _MAKERS:
@@ -107,7 +110,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_MAKERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+def _typed(value: Any) -> Any:
+    """As `_plain`, but a float of numpy is close to no other number: EvalPlus wants it equal, or of the same type. A
+    complex number equals the same values."""
+    plain = _plain(value)
+    return complex(plain) if type(plain) is float and isinstance(value, _NUMPY_SCALAR) else plain
+
+
+_MAKERS: tuple[tuple[type | tuple[()], Callable[[Any], Any]], ...] = (
+    (_NUMPY_SCALAR, lambda value: value.item()),
     (list, lambda value: [_plain(item) for item in list.__iter__(value)]),
     (tuple, lambda value: tuple([_plain(item) for item in tuple.__iter__(value)])),
     (dict, lambda value: {_plain(key): _plain(item) for key, item in dict.items(value)}),
@@ -120,8 +131,9 @@ _MAKERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 GATHERED = (list, tuple, set, frozenset, dict, str)
 """Whose type a comparison of their elements may ask for; anything else that can be gone through is a list of them."""
 VIEWS: dict[str, Callable[[Any], Any]] = {
-    "value": _plain,
-    "number": _plain,
+    "value": _typed,
+    "number": _typed,
+    "root": _plain,
     "elements": lambda result: _plain(result if isinstance(result, GATHERED) else list(result)),
     "presence": lambda result: result if isinstance(result, bool) else result is not None,
 }

@@ -17,6 +17,7 @@ from pipelines.evaluate.tasks.code.problems import Problem, read_problems
 from pipelines.evaluate.tasks.code.prompts import Style, styles
 from pipelines.evaluate.tasks.code.references import References
 from pipelines.sandbox import PythonSandbox
+from pipelines.sandbox.confinement import numpy_package
 from pipelines.sandbox.confinement.limits import MIN_BUDGET_S
 
 PASS_AT = (1, 10, 100)
@@ -45,7 +46,8 @@ class CodeTask:
     """One benchmark, asked in one style; a greedy answer to each problem, or `num_samples` sampled ones.
 
     An item's measures are pass@1 (EvalPlus's: base inputs and its own), pass@10 and pass@100 with that many samples,
-    the same over base inputs alone, and bits per byte of the canonical solution. `num_sandboxes`: see `side_by_side`.
+    the same over base inputs alone, and bits per byte of the canonical solution. `num_sandboxes`, `numpy`: see
+    `side_by_side`.
     """
 
     name: str
@@ -55,9 +57,9 @@ class CodeTask:
     unsafe: str = ""
     num_samples: int = 1
     num_sandboxes: int | None = None
+    numpy: bool = False
     headline: str = "pass@1"
     runs: Literal["", "python", "sql"] = "python"
-    packages: tuple[str, ...] = ()
     references: References = field(default_factory=References, repr=False)
 
     @property
@@ -65,12 +67,17 @@ class CodeTask:
         return (self.benchmark.file,)
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        return (numpy_package.PACKAGE,) if self.numpy else ()
+
+    @property
     def protocol(self) -> str:
         way = "greedy" if self.num_samples == 1 else f"{self.num_samples} samples at {TEMPERATURE}"
         digest = data_files()[self.benchmark.file].sha256[:12]
+        library = f", programs can import numpy {numpy_package.version()}" if self.numpy else ""
         return (
             f"0-shot, {way}, {self.style.description}, {self.benchmark.title} {self.benchmark.version} ({digest}), "
-            f"all base and plus inputs, at least {MIN_BUDGET_S:g} CPU s each"
+            f"all base and plus inputs, at least {MIN_BUDGET_S:g} CPU s each{library}"
         )
 
     def items(self) -> list[Item]:
@@ -79,7 +86,7 @@ class CodeTask:
 
     def score(self, items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> list[Verdict]:
         pairs = list(zip(items, answers, strict=True))
-        return side_by_side(self._verdict, pairs, self.unsafe, self.num_sandboxes)
+        return side_by_side(self._verdict, pairs, self.unsafe, self.num_sandboxes, self.numpy)
 
     def _item(self, row: int, problem: Problem) -> Item:
         generations = [
@@ -149,7 +156,7 @@ def _variants(name: str, benchmark: Benchmark) -> dict[str, Factory]:
 
 def _task(name: str, benchmark: Benchmark, way: str, num_samples: int, options: TaskOptions) -> CodeTask:
     style = styles(benchmark.prefix)[way or ("chat" if options.chat else "base")]
-    return CodeTask(name, benchmark, style, options.root, options.unsafe, num_samples)
+    return CodeTask(name, benchmark, style, options.root, options.unsafe, num_samples, numpy=options.numpy)
 
 
 TASKS: Mapping[str, Factory] = {

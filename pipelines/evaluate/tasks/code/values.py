@@ -46,6 +46,8 @@ class Digest:
 
 def view(problem: Problem) -> str:
     """The part of a result to compare, see `code_program.call`."""
+    if _name(problem) == FIND_ZERO:
+        return "root"
     special = "value"
     if problem.problem_id.startswith("Mbpp/"):
         special = "elements" if problem.entry_point in ANY_ORDER else _VIEWS.get(problem.entry_point, "value")
@@ -57,14 +59,18 @@ def is_right(problem: Problem, arguments: Arguments, expected: Plain | Digest, r
 
     A value that cannot be compared is wrong.
     """
-    benchmark = problem.problem_id.partition("/")[0]
     try:
-        if (benchmark, problem.entry_point) == FIND_ZERO:
+        if _name(problem) == FIND_ZERO:
             return _is_root(problem, arguments, result)
-        rule = SPECIAL.get((benchmark, problem.entry_point), _equal)
+        rule = SPECIAL.get(_name(problem), _equal)
         return rule(problem, arguments, expected, result) or _is_close(problem, expected, result)
     except (TypeError, ValueError, ArithmeticError, RecursionError):
         return False
+
+
+def _name(problem: Problem) -> tuple[str, str]:
+    """Benchmark and entry point."""
+    return problem.problem_id.partition("/")[0], problem.entry_point
 
 
 def _equal(_problem: Problem, _arguments: Arguments, expected: Plain | Digest, result: Plain | Digest) -> bool:

@@ -242,6 +242,34 @@ CHEATS = {
 }
 
 
+WITH_NUMPY = {
+    "an array's numbers": ("list(np.maximum.accumulate(np.array(xs, int)))", "correct"),
+    "floats that are equal": ("[np.float64(x) for x in itertools.accumulate(xs, max)]", "correct"),
+    "an array": ("np.maximum.accumulate(np.array(xs, int))", "base input 1: unusable, "),
+    "a number": ("np.int64(3)", "base input 1: wrong result"),
+    "arrays in a list": ("[np.array([x]) for x in xs]", "base input 1: unusable, "),
+    "a number whose item is anything": (
+        "type('Yes', (np.int64,), {'item': lambda self: object()})(1)",
+        "base input 1: ",
+    ),
+    "numpy as it was not": ("[np.random.seed(1), xs][1]", "base input 1: wrong result"),
+}
+
+
+def test_programs_import_numpy_only_if_the_task_lets_them(root: Path) -> None:
+    task, with_numpy = (TASKS["humaneval_plus-bigcode"](TaskOptions(root, numpy=numpy)) for numpy in (False, True))
+    item = next(item for item in task.items() if item.item_id == "HumanEval/901")
+    answers = [
+        f"\n    pass\nimport itertools\nimport numpy as np\n{FUNCTION}    return {way}\n"
+        for way, _ in WITH_NUMPY.values()
+    ]
+    allowed = judge(with_numpy, [item] * len(answers), answers)
+    for (name, (_, reason)), verdict in zip(WITH_NUMPY.items(), allowed, strict=True):
+        assert verdict.reason.startswith(reason), (name, verdict.reason)
+    for verdict in judge(task, [item] * 2, answers[:2]):
+        assert verdict.reason == "program: raised, ModuleNotFoundError: No module named 'numpy'"
+
+
 def test_cheats_earn_nothing(root: Path) -> None:
     answers = [f"\n    pass\n{program}" for program in CHEATS.values()]
     found = verdicts(root, "humaneval_plus-bigcode", "HumanEval/901", answers)

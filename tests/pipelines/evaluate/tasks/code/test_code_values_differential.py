@@ -182,6 +182,34 @@ def test_yes_or_no_is_told_from_any_answer(entry_point: str) -> None:
     assert differing(verdicts(entry_point, 0.0, [], drawn)) == []
 
 
+NUMBERS_OF_NUMPY: tuple[Callable[[Any], Any], ...] = (np.float64, np.int64, np.bool_, np.uint8, np.str_)
+
+
+def with_numpy(draw: Draw, given: Any) -> Any:
+    """`given` with some of its numbers and texts as numpy's, without those that numpy would have to round."""
+    if isinstance(given, int) and abs(given) > 2**53:
+        return given
+    if isinstance(given, list | tuple):
+        return type(given)(with_numpy(draw, item) for item in given)
+    try:
+        return draw.choice(NUMBERS_OF_NUMPY)(given) if draw.random() < 0.7 else given
+    except (TypeError, ValueError, OverflowError):
+        return given
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6, 0.1])
+def test_results_with_numbers_of_numpy_have_the_verdicts_of_evalplus(tolerance: float) -> None:
+    draw = random.Random(5)
+    drawn = [
+        (expected, with_numpy(draw, draw.choice([expected, result])))
+        for expected, result in pairs(int(tolerance * 1e7) + 1, NUM_PAIRS // 5)
+    ]
+    # numpy compares a number with each element of a list: there, 0 of numpy is right where [0] is.
+    alike = [(one, two) for one, two in drawn if not (isinstance(two, np.generic) and isinstance(one, list | tuple))]
+    assert differing(verdicts("f", tolerance, [], alike)) == []
+
+
 def test_nothing_but_a_text_is_the_empty_text_and_no_text_is_a_digest() -> None:
     problem = Problem("HumanEval/1", "", "f", "", [], [], 0.0)
     draw = random.Random(0)
