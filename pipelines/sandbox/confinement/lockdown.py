@@ -131,7 +131,9 @@ def lock(isolation: Isolation, limits: Limits, rules: int, folder: str) -> None:
 
 def _die_first() -> None:
     """If memory runs out, the kernel should choose this process, not the one that trains a model."""
-    Path("/proc/self/oom_score_adj").write_text("1000")
+    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    os.write(score, b"1000")
+    os.close(score)
 
 
 def _limit(limits: Limits, namespaces: bool) -> None:
@@ -148,14 +150,25 @@ def _limit(limits: Limits, namespaces: bool) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _drop_capabilities() -> None:
-    """Even root is nobody then; without it, root could raise its limits again."""
+def prepare_lock(isolation: Isolation) -> None:
+    """The part of `lock` that processes inherit, once for all that this process forks."""
+    if isolation.seccomp:
+        seccomp.filter_program(os.uname().machine)
+        _bound_capabilities()
+
+
+def _bound_capabilities() -> None:
+    """No program that is executed gains a capability."""
     for capability in range(NUM_CAPABILITIES):
         try:
             kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
         except OSError:  # beyond the kernel's last capability, or not ours to drop and so not ours to gain
             break
     kernel.prctl(kernel.PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def _drop_capabilities() -> None:
+    """Even root is nobody then; without it, root could raise its limits again."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     kernel.syscall(CAPSET[os.uname().machine], header, (ctypes.c_uint32 * 6)())
 

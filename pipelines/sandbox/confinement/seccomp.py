@@ -9,6 +9,7 @@ import ctypes
 import errno
 import platform
 import struct
+from functools import cache
 
 from pipelines.sandbox.confinement.kernel import PR_SET_SECCOMP, prctl
 from pipelines.sandbox.confinement.seccomp_arguments import CheckedCall, HasBits, OneOf, Test, checked_calls
@@ -128,6 +129,7 @@ def restrict() -> None:
     prctl(PR_SET_SECCOMP, MODE_FILTER, ctypes.byref(program))
 
 
+@cache
 def filter_program(machine: str) -> bytes:
     """The filter as BPF: the calls of NUMBERS with any arguments, those of `seccomp_arguments` with harmless ones."""
     column = list(ARCHITECTURES).index(machine)

@@ -43,6 +43,7 @@ def serve(ceiling: lockdown.Ceiling, numpy: str) -> None:
     abi = isolation.landlock_abi
     library = landlock.ruleset(readable, abi) if abi else NO_RULES
     send(1, json.dumps(asdict(isolation)).encode())
+    lockdown.prepare_lock(isolation)
     gc.collect()
     gc.freeze()
     while _session_begins():
