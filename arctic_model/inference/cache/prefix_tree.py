@@ -46,6 +46,12 @@ def plant(sequences: Sequence[np.ndarray], start: int = 0) -> Tree:
     return Tree(ids, positions, visible, paths)
 
 
+def num_rows(sequences: Sequence[np.ndarray]) -> int:
+    """Ids in the tree of `sequences`."""
+    shared = [max((common_length(one, other) for other in sequences[:n]), default=0) for n, one in enumerate(sequences)]
+    return sum(map(len, sequences)) - sum(shared)
+
+
 def common_length(first: np.ndarray, second: np.ndarray) -> int:
     """How many ids two sequences have in common from their beginning."""
     length = min(len(first), len(second))

@@ -1,5 +1,6 @@
 """From requests to ids, as lm-evaluation-harness 0.4.13 does it (its TemplateLM and HFLM)."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from pipelines.evaluate.engine.requests import Generation, LogLikelihood
@@ -38,14 +39,25 @@ class Pair(NamedTuple):
     encoded: Literal["together", "alone", "not"]
 
 
+def encode_pairs(codec: TextCodec, requests: Sequence[LogLikelihood]) -> list[Pair]:
+    """`encode_pair` of each request; a context that several have is encoded alone once."""
+    contexts: dict[tuple[str, bool], list[int]] = {}
+    return [_encode_pair(codec, request, contexts) for request in requests]
+
+
 def encode_pair(codec: TextCodec, request: LogLikelihood) -> Pair:
     """Ids of context and continuation: encoded together and split after the context's ids, or each alone if a token
     that covers the end of both leaves nothing behind that place."""
+    return _encode_pair(codec, request, {})
+
+
+def _encode_pair(codec: TextCodec, request: LogLikelihood, contexts: dict[tuple[str, bool], list[int]]) -> Pair:
     blanks = len(request.context) - len(request.context.rstrip())
     context = request.context[: len(request.context) - blanks]
     continuation = request.context[len(context) :] + request.continuation
     if context:
-        before = codec.encode(context, marks=request.templated)
+        key = context, request.templated
+        before = contexts[key] = contexts.get(key) or codec.encode(context, marks=request.templated)
         after = codec.encode(context + continuation, marks=request.templated)[len(before) :]
     else:
         before, after = [], codec.encode(continuation, begin=False)

@@ -1,20 +1,21 @@
 """Log-likelihoods of the continuations of one question, or of many questions in one pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from arctic_model.inference.cache.prefix_cache import PrefixCache
-from arctic_model.inference.cache.prefix_tree import Tree, common_length, plant
+from arctic_model.inference.cache.prefix_tree import Tree, common_length, num_rows, plant
 from arctic_model.inference.language_model import CacheView, added_mask
-from pipelines.evaluate.engine.encoding import Pair, Window, encode_pair, windows
+from pipelines.evaluate.engine.encoding import Pair, Window, encode_pairs, windows
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
 from pipelines.models.text_model import TextModel
 
 MAX_ROWS = 2048
-"""Ids of one pass behind a prefix: a mask of 16 MiB. A question with more is read in several trees."""
+"""Ids of one pass without a prefix: a mask of 16 MiB. Behind a prefix there are fewer, so that the mask is no larger. A
+question with more is read in several trees."""
 Scored = tuple[float, bool]
 
 
@@ -50,34 +51,36 @@ class LikelihoodScorer:
     def score(self, questions: Sequence[Sequence[LogLikelihood]]) -> list[list[Likelihood]]:
         """The answers to the requests of each question. Raises ValueError if a log-probability of the model is not a
         number."""
-        encoded = [[self._encode(request) for request in question] for question in questions]
+        encoded = [self._encode(question) for question in questions]
         flat = [[window for request in question for window in request.windows] for question in encoded]
         scores = self._together(flat) if self._batched else [self._alone(question) for question in flat]
         return [_likelihoods(question, iter(scored)) for question, scored in zip(encoded, scores, strict=True)]
 
-    def _encode(self, request: LogLikelihood) -> "_Encoded":
-        pair = encode_pair(self._model.codec, request)
-        if pair.encoded == "not":
-            return _Encoded([], 0, pair)
-        return _Encoded(*windows(pair.context, pair.continuation, self._model.max_positions), pair)
+    def _encode(self, question: Sequence[LogLikelihood]) -> list["_Encoded"]:
+        pairs = encode_pairs(self._model.codec, question)
+        return [_Encoded(*_windows(pair, self._model.max_positions), pair) for pair in pairs]
 
     def _alone(self, question: Sequence[Window]) -> list[Scored]:
         if not self._model.sees_masks:
             return [scored for window in question for scored in self._with_prefix([window])]
-        return [scored for part in _parts(question) for scored in self._with_prefix(part)]
+        return [scored for part in _parts(question, self._start) for scored in self._with_prefix(part)]
 
     def _with_prefix(self, part: Sequence[Window]) -> list[Scored]:
-        inputs = _inputs(part)
-        shared = min(common_length(inputs[0], other) for other in inputs)
-        first_scored = min(len(ids) - window.num_scored for ids, window in zip(inputs, part, strict=True))
-        start = self._prefixes.blocks(min(shared, first_scored))
+        start, inputs = self._start(part), _inputs(part)
         tree = plant([ids[start:] for ids in inputs], start)
         cache = self._prefixes.hold(inputs[0][:start])
         return self._pass([(part, tree)], cache)[0]
 
+    def _start(self, part: Sequence[Window]) -> int:
+        """How many ids of all windows are read before them as a prefix."""
+        inputs = _inputs(part)
+        shared = min(common_length(inputs[0], other) for other in inputs)
+        first_scored = min(len(ids) - window.num_scored for ids, window in zip(inputs, part, strict=True))
+        return self._prefixes.blocks(min(shared, first_scored))
+
     def _together(self, questions: Sequence[Sequence[Window]]) -> list[list[Scored]]:
         """Trees of similar size share a pass."""
-        parts = [(number, part) for number, question in enumerate(questions) for part in _parts(question)]
+        parts = [(number, part) for number, question in enumerate(questions) for part in _parts(question, _no_prefix)]
         trees = [(part, plant(_inputs(part))) for _, part in parts]
         by_part: dict[int, list[Scored]] = {}
         for batch in _batches([len(tree.ids) for _, tree in trees]):
@@ -111,16 +114,30 @@ class LikelihoodScorer:
         return _split(trees, target_log_probabilities, best)
 
 
-def _parts(question: Sequence[Window]) -> Iterator[list[Window]]:
-    """The question's windows in order, in parts whose tree stays within MAX_ROWS."""
+def _windows(pair: Pair, max_positions: int) -> tuple[list[Window], int]:
+    return ([], 0) if pair.encoded == "not" else windows(pair.context, pair.continuation, max_positions)
+
+
+def _parts(question: Sequence[Window], start: Callable[[Sequence[Window]], int]) -> Iterator[list[Window]]:
+    """The question's windows in order, in parts whose masks stay within MAX_ROWS squared. `start`: length of the prefix
+    that is read before the tree of a part."""
     part: list[Window] = []
     for window in question:
-        if part and sum(len(other.ids) for other in part) + len(window.ids) > MAX_ROWS:
+        if part and not _fits([*part, window], start([*part, window])):
             yield part
             part = []
         part.append(window)
     if part:
         yield part
+
+
+def _fits(part: Sequence[Window], start: int) -> bool:
+    rows = num_rows([ids[start:] for ids in _inputs(part)])
+    return rows * (start + rows) <= MAX_ROWS**2
+
+
+def _no_prefix(_: Sequence[Window]) -> int:
+    return 0
 
 
 def _inputs(part: Sequence[Window]) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arctic_model.inference.cache.prefix_tree import common_length, plant
+from arctic_model.inference.cache.prefix_tree import common_length, num_rows, plant
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=6)
 
@@ -22,7 +22,8 @@ def test_each_branch_sees_itself_and_nothing_else(lists: list[list[int]], start:
 @given(SEQUENCES)
 def test_every_beginning_stands_once(lists: list[list[int]]) -> None:
     beginnings = {tuple(values[:length]) for values in lists for length in range(1, len(values) + 1)}
-    assert len(plant([np.array(values) for values in lists]).ids) == len(beginnings)
+    sequences = [np.array(values) for values in lists]
+    assert len(plant(sequences).ids) == num_rows(sequences) == len(beginnings)
 
 
 def test_common_length_ends_at_the_first_difference_and_at_the_shorter_end() -> None:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from infra.context import StageContext
 from infra.store.journal import Journal
-from pipelines.evaluate.engine.encoding import encode_pair
+from pipelines.evaluate.engine.encoding import encode_pair, encode_pairs
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
 from pipelines.evaluate.evaluation import evaluate
 from pipelines.evaluate.notes import flaws_of, note
@@ -62,6 +62,12 @@ def test_every_continuation_of_a_character_or_more_has_ids(codec: Codec, text: s
         # The text that is encoded alone is the whole continuation with its leading blanks.
         rest = text[len(text[:cut].rstrip()) :]
         assert codec.decode(pair.continuation) == rest
+
+
+@given(text=st.text(LETTERS, min_size=2, max_size=8), cuts=st.lists(st.integers(0, 7), min_size=1, max_size=6))
+def test_requests_of_a_question_are_encoded_as_each_alone(codec: Codec, text: str, cuts: list[int]) -> None:
+    question = [LogLikelihood(text[:cut], ending) for cut in cuts for ending in (text[cut:], "", " b")]
+    assert encode_pairs(codec, question) == [encode_pair(codec, request) for request in question]
 
 
 def test_both_ways_occur(codec: Codec) -> None:

@@ -9,7 +9,7 @@ import torch
 from arctic_model.inference.cache.prefix_cache import BLOCK
 from arctic_model.model import ArcticModel
 from pipelines.evaluate.engine.encoding import windows
-from pipelines.evaluate.engine.likelihood import LikelihoodScorer
+from pipelines.evaluate.engine.likelihood import MAX_ROWS, LikelihoodScorer
 from pipelines.evaluate.engine.requests import Likelihood, LogLikelihood
 from pipelines.models.text_model import TextModel
 
@@ -92,6 +92,18 @@ def test_what_requests_share_is_read_once(model: TextModel) -> None:
     before = scorer.num_read
     scorer.score([[LogLikelihood(f"{SHOTS}Why?", ending) for ending in endings]])
     assert scorer.num_read - before <= length - 2 * BLOCK + 10 + ids
+
+
+def test_long_context_is_read_once_for_many_choices(weights: ArcticModel, model: TextModel) -> None:
+    context, endings = SHOTS.rstrip(), [f" {number}" for number in range(16)]
+    length = len(model.codec.encode(context))
+    assert length * len(endings) > MAX_ROWS
+    scorer = LikelihoodScorer(model)
+    (answers,) = scorer.score([[LogLikelihood(context, ending) for ending in endings]])
+    assert scorer.num_read <= length + sum(len(model.codec.encode(ending)) for ending in endings)
+    for ending, answer in zip(endings, answers, strict=True):
+        expected, _ = alone(weights, *encoded(model, LogLikelihood(context, ending)))
+        assert answer.log_probability == pytest.approx(expected, rel=1e-5)
 
 
 def test_context_too_long_loses_its_beginning_and_is_counted(weights: ArcticModel, model: TextModel) -> None:
