@@ -7,11 +7,11 @@ from urllib.parse import unquote
 
 MASK = "***"
 _USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")
-_LOOSE_USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>:@\[\]]+:(?!\d+(?:[/?#\s\"'<>]|$)|/)[^\s\"'<>@]*@")
+_LOOSE_USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>:@\[\]]+:(?!\d+(?:[/?#\s\"'<>]|$)|/)[^\s\"'<>@]{0,200}@")
 """A password that was not escaped, with the marks that end a host: what follows the colon is no port."""
 _TOKEN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b|sk-(?:proj-|ant-)?[A-Za-z0-9]{20,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+)"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b|sk-(?:proj-|ant-)?[A-Za-z0-9]{20,}|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,}\.[\w-]+)"
     r"|(?<=Bearer )[\w.~+/-]{8,}=*"
 )
 """Tokens that show what they are: Hugging Face, GitHub, GitLab, Slack, AWS, OpenAI, Anthropic, JSON Web Tokens."""

@@ -31,6 +31,8 @@ MIN_WRAPPED_SHARE = 0.5
 """Share of a page's text from which the content of a `noscript` or a figure is the page itself."""
 MAX_TEXT_READS = 100
 """Times that the text of a page is read to detect repetition."""
+MAX_BLANKS = 100
+"""Characters after a start tag within which an end tag shows that an element is empty."""
 MAX_ON_SCREEN = 900
 """Pixels that an element is moved by and may still be seen."""
 MAX_TO_THE_RIGHT = 5000
@@ -58,9 +60,11 @@ _WRAPPERS = "figure:has(p),figcaption:has(p),noscript:has(p,li,h1,h2),button:has
 _TAGS = f"{','.join(_UNPRINTED)},ruby,{_WRAPPERS},iframe,pre,xmp,dialog,{_NO_CONTROLS},{_FORMULAS}"
 SPECIAL = f"{of_rare_tags(_TAGS)},{EDITORS},{_STYLES},[hidden],[popover],[aria-hidden=true]:not(:empty)"
 """Markup that is not printed literally, in one search of the page."""
-_OPEN_IFRAME = re.compile(r"<iframe\b[^<>]*>(?!\s*</iframe)", re.IGNORECASE)
-_SHADOW = re.compile(r"<template\b([^<>]*\bshadowrootmode\b.*?)</template>", re.IGNORECASE | re.DOTALL)
-"""A tree that a browser shows in place of its element's own content (HTML standard, "declarative shadow roots")."""
+_IFRAME = re.compile(r"<iframe\b", re.IGNORECASE)
+_SHADOW = re.compile(r"<template\b[^>]{0,500}?\bshadowrootmode\b", re.IGNORECASE)
+"""Start of a tree that a browser shows in place of its element's own content (HTML standard, "declarative shadow
+roots")."""
+_END_OF_TEMPLATE = re.compile("</template", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)
 _LENGTH = re.compile(r"(-?\d*\.?\d+)\s*(px|r?em|ex|ch|pt|%|v[wh])?")
 _NOTHING = re.compile(r"0*\.?0+(?:px|r?em|pt|%)?")
@@ -114,9 +118,11 @@ def visible_page(html: str) -> VisiblePage:
     if special.swallows_page:
         # To a browser that runs scripts `noscript` is text that ends with its end tag; to the parser an `iframe` in it
         # that is not closed goes on to the end of the page.
-        return visible_page(_OPEN_IFRAME.sub("", html))
-    if special.has_shadows:
-        return visible_page(_SHADOW.sub(r"<div\1</div>", html))
+        plainer = _without_open_iframes(html)
+    else:
+        plainer = _without_shadows(html) if special.has_shadows else html
+    if plainer != html:
+        return visible_page(plainer)
     if special.has_formulas:
         write_formulas(tree, body)
     if special.has_editors:
@@ -136,6 +142,32 @@ def visible_page(html: str) -> VisiblePage:
     _open_most_of_the_page(special.figures, characters)
     characters += _open_most_of_the_page(special.noscripts, characters)
     return VisiblePage(tree, characters)
+
+
+def _without_shadows(html: str) -> str:
+    """A page whose shadow trees are blocks."""
+    tags, end = [], 0
+    for opening in _SHADOW.finditer(html):
+        tags.append((opening.start(), "<template"))
+        if closing := _END_OF_TEMPLATE.search(html, max(end, opening.end())):
+            tags.append((closing.start(), "</template"))
+        end = closing.end() if closing else len(html)
+    plainer, done = [], 0
+    for place, tag in sorted(tags):
+        plainer += [html[done:place], tag.replace("template", "div")]
+        done = place + len(tag)
+    return "".join((*plainer, html[done:]))
+
+
+def _without_open_iframes(html: str) -> str:
+    """A page without the start tags of frames that hold something."""
+    before, *frames = _IFRAME.split(html)
+    pieces = [before]
+    for frame in frames:
+        _, _, inside = frame.partition(">")
+        is_empty = inside[:MAX_BLANKS].lstrip().lower().startswith("</iframe")
+        pieces.append(f"<iframe{frame}" if is_empty else inside)
+    return "".join(pieces)
 
 
 class _Special:

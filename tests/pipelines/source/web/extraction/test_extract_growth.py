@@ -19,6 +19,7 @@ NESTED = {
     "tables": f"<table><tr><td>{SENTENCE}{LINK}",
     "spans": f"<span class='meta'>{SENTENCE}",
     "listings": "<pre><div>a\n\nb</div>",
+    "shadows": f"<div><template shadowrootmode='open'><p>{SENTENCE}</p>",
     "gutters": f"<pre>a</pre><div class='gutter'>{SENTENCE}",
 }
 BESIDE = {

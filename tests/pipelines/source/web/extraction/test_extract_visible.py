@@ -177,6 +177,36 @@ def test_a_heading_that_is_a_button_is_text(heading, extractor):
     assert "When did the river rise?" in extract(page(heading.format("When did the river rise?")), extractor)[0]
 
 
+TREE = f"<p>{SENTENCE * 6}</p>"
+SHADOWS = {
+    "closed": f"<x-story><template shadowrootmode='open'>{TREE}</template></x-story>",
+    "never closed": f"<x-story><template shadowrootmode='open'>{TREE}",
+    "in each other": "<div><template shadowrootmode='open'><p>The flood.</p><div><template shadowrootmode='open'>"
+    f"{TREE}</template></div></template></div>",
+    "behind a template": f"<template><p>Buy lamps.</p></template><template shadowrootmode=open>{TREE}</template>",
+    "before a template": f"<template shadowrootmode=open>{TREE}</template><template><p>Buy lamps.</p></template>",
+    "in capitals": f"<TEMPLATE SHADOWROOTMODE='open'>{TREE}</TEMPLATE>",
+    "with a mark in an attribute": f"<template title='a<b' shadowrootmode='open'>{TREE}</template>",
+}
+
+
+@pytest.mark.parametrize("kind", SHADOWS)
+def test_a_tree_in_the_shadow_of_an_element_is_shown_and_a_template_is_not(kind):
+    text, _ = extract(f"<html><body>{SHADOWS[kind]}</body></html>", "cascade")
+    assert text.count(SENTENCE.strip()) == 6 and "Buy" not in text
+
+
+@pytest.mark.parametrize("frame", ["<iframe title='a<b'>", "<iframe src=x>", "<IFRAME>", "<iframe src=x> x"])
+def test_a_frame_that_is_not_closed_in_noscript_swallows_nothing(frame):
+    text, _ = extract(f"<html><body><noscript>{frame}</noscript>{STORY}</body></html>", "cascade")
+    assert text.count(SENTENCE.strip()) == 16
+
+
+def test_a_page_inside_of_an_unclosed_button_is_there():
+    text, _ = extract(f"<html><body><button>Menu {STORY}</body></html>", "cascade")
+    assert text.count(SENTENCE.strip()) == 16
+
+
 def test_an_iframe_that_noscript_leaves_open_does_not_swallow_the_page():
     html = f"<html><body><noscript><iframe src='/x' height=0 /></noscript><main>{STORY}</main></body></html>"
     assert all(SENTENCE.strip() in extract(html, extractor)[0] for extractor in EXTRACTORS)
