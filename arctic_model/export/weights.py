@@ -1,15 +1,16 @@
-"""Tensors of a checkpoint into safetensors files, one after the other.
+"""Tensors of a checkpoint into safetensors files.
 
-One file holds one layer, as in the checkpoint. Tensors are mapped into memory. While one is written, the next is
-converted and the one after it read from disk, so memory holds two converted tensors, for any size of the model.
+One file holds one layer, as in the checkpoint. Tensors are mapped into memory, converted and written one after the
+other, in two files at a time: while one of them waits for the disk, the other one converts. So memory holds two
+converted tensors, for any size of the model.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, islice
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ Conversion = Callable[[str, Tensor], Mapping[str, Tensor]]
 """From a tensor with its name to its tensors in the export."""
 READ_AHEAD = 2
 """The system reads this many tensors from disk beyond the one that is converted."""
-T = TypeVar("T")
+NUM_CONVERTERS = 2
+"""Threads: one converts while the other waits for the disk."""
 
 
 def cast_to(dtype: torch.dtype) -> Conversion:
@@ -41,18 +43,22 @@ def write_weights(checkpoint: Checkpoint, out: Path, convert: Conversion) -> Non
         out: an existing folder.
         convert: the conversion of a tensor of the checkpoint.
     """
-    total_size, files = 0, dict[str, str]()
-    for name, sources in tensors_by_file(checkpoint.config).items():
+
+    def write(name: str, sources: Sequence[str]) -> TensorFile:
         file = _planned(checkpoint, name, sources, convert)
         slices = (
             (file.offsets[target], tensor.flatten())
             for source, stored in read_ahead(checkpoint, sources)
             for target, tensor in convert(source, stored).items()
         )
-        write_slices(out / name, one_ahead(slices), Progress(), file.header)
-        files |= dict.fromkeys(file.shapes, name)
-        total_size += file.num_bytes - len(file.header)
-    index = {"metadata": {"total_size": total_size}, "weight_map": files}
+        write_slices(out / name, slices, Progress(), file.header)
+        return file
+
+    with converters() as pool:
+        files = list(pool.map(write, *zip(*tensors_by_file(checkpoint.config).items(), strict=True)))
+    total_size = sum(file.num_bytes - len(file.header) for file in files)
+    weight_map = {target: file.name for file in files for target in file.shapes}
+    index = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
     (out / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2, sort_keys=True), encoding="utf-8")
 
 
@@ -64,16 +70,13 @@ def read_ahead(checkpoint: Checkpoint, names: Sequence[str]) -> Iterator[tuple[s
         yield name, checkpoint.read(name)
 
 
-def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """The items, each made by a thread while the one before it is used."""
-    iterator, num_threads = iter(items), torch.get_num_threads()
+@contextmanager
+def converters() -> Iterator[ThreadPoolExecutor]:
+    """Threads, each of which converts by itself: those of OpenMP would wait for one another, and for a busy core."""
+    num_threads = torch.get_num_threads()
     try:
-        # A conversion takes less time than its reads and writes, and several threads would wait for a busy core.
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            pending = pool.submit(list, islice(iterator, 1))
-            while item := pending.result():
-                pending = pool.submit(list, islice(iterator, 1))
-                yield from item
+        with ThreadPoolExecutor(NUM_CONVERTERS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
     finally:
         torch.set_num_threads(num_threads)
 

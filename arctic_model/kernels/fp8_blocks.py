@@ -16,16 +16,20 @@ def quantize_blocks(
     """Divide each block by its largest absolute value over 448, the largest of e4m3, and round.
 
     Returns:
-        The matrix in float8_e4m3fn, and the scales by which its blocks are multiplied again.
+        The matrix in float8_e4m3fn, and the scales by which its blocks are multiplied again. On the meta device nothing
+        is computed.
     """
     columns = matrix.shape[1]
     values = torch.empty_like(matrix, dtype=torch.float8_e4m3fn, memory_format=torch.contiguous_format)
     scales = matrix.new_empty(-(-len(matrix) // BLOCK), -(-columns // BLOCK), dtype=torch.float32)
+    if matrix.is_meta:
+        return values, scales
     # One row of blocks after the other: what is computed on the way fits into a cache.
     for rows, out, scale in zip(matrix.split(BLOCK), values.split(BLOCK), scales, strict=True):
-        blocks = F.pad(rows, (0, -columns % BLOCK)).unflatten(1, (-1, BLOCK))
+        blocks = (F.pad(rows, (0, -columns % BLOCK)) if columns % BLOCK else rows).unflatten(1, (-1, BLOCK))
         # A block of zeros has no scale; any will do.
-        scale.copy_((blocks.abs().amax(dim=(0, 2)) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny))
+        largest = blocks.abs().amax(dim=2).amax(dim=0)
+        scale.copy_((largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny))
         out.copy_((blocks / scale[:, None]).flatten(1)[:, :columns])
     return values, scales
 

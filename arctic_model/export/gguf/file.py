@@ -6,7 +6,9 @@ experts of a layer are one stacked tensor.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,7 +24,7 @@ from arctic_model.checkpoint.reading import Checkpoint
 from arctic_model.checkpoint.tensors.shapes import tensor_shapes
 from arctic_model.config import ArcticConfig
 from arctic_model.export.gguf.vocabulary import add_vocabulary
-from arctic_model.export.weights import one_ahead, read_ahead
+from arctic_model.export.weights import NUM_CONVERTERS, converters, read_ahead
 from arctic_model.rope import default_attention_factor
 
 FILE = "model.gguf"
@@ -98,10 +100,11 @@ def write_gguf(checkpoint: Checkpoint, tokenizer: Path, out: Path, dtype: str) -
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    parts = one_ahead(_parts(checkpoint, tensors, dtype))
-    for tensor in tensors:
-        stack = _Stack(tensor.num_bytes(dtype), islice(parts, len(tensor.sources)))
-        writer.write_tensor_data(stack)  # type: ignore[arg-type]
+    with converters() as pool:
+        parts = _parts(checkpoint, tensors, dtype, pool)
+        for tensor in tensors:
+            stack = _Stack(tensor.num_bytes(dtype), islice(parts, len(tensor.sources)))
+            writer.write_tensor_data(stack)  # type: ignore[arg-type]
     writer.close()
 
 
@@ -167,18 +170,26 @@ def _announce(writer: GGUFWriter, tensor: GGUFTensor, dtype: str) -> None:
     writer.add_tensor_info(tensor.name, shape, np.dtype(of_values), tensor.num_bytes(dtype), raw_dtype=kind)
 
 
-def _parts(checkpoint: Checkpoint, tensors: Sequence[GGUFTensor], dtype: str) -> Iterator[np.ndarray]:
-    """The sources of all tensors in their order, as the file has them."""
+def _parts(
+    checkpoint: Checkpoint, tensors: Sequence[GGUFTensor], dtype: str, pool: ThreadPoolExecutor
+) -> Iterator[np.ndarray]:
+    """The sources of all tensors in their order, as the file has them. Some are converted ahead."""
     sources = [source for tensor in tensors for source in tensor.sources]
-    kinds = (tensor.type(dtype) for tensor in tensors for _ in tensor.sources)
+    kinds = [tensor.type(dtype) for tensor in tensors for _ in tensor.sources]
+    ahead: deque[Future[np.ndarray]] = deque()
     for (name, weight), kind in zip(read_ahead(checkpoint, sources), kinds, strict=True):
-        if name.endswith(("q_proj.weight", "k_proj.weight")):
-            config = checkpoint.config
-            weight = interleaved(weight, config.num_heads if "q_proj" in name else config.num_kv_heads)
-        if kind in PLAIN:
-            yield weight.to(PLAIN[kind]).contiguous().numpy()
-        else:
-            yield quantize(weight.float().contiguous().numpy(), kind)
+        ahead.append(pool.submit(_converted, checkpoint.config, name, weight, kind))
+        if len(ahead) > NUM_CONVERTERS:
+            yield ahead.popleft().result()
+    yield from (future.result() for future in ahead)
+
+
+def _converted(config: ArcticConfig, name: str, weight: Tensor, kind: GGMLQuantizationType) -> np.ndarray:
+    if name.endswith(("q_proj.weight", "k_proj.weight")):
+        weight = interleaved(weight, config.num_heads if "q_proj" in name else config.num_kv_heads)
+    stored = weight.to(PLAIN.get(kind, torch.float32)).contiguous().numpy()
+    values: np.ndarray = stored if kind in PLAIN else quantize(stored, kind)
+    return values
 
 
 @dataclass(frozen=True)
