@@ -1,12 +1,14 @@
 """Tokens per second of decoding at batch 1, 8 and 32, and of reading prompts, against other engines.
 
-One Arctic model of 48M active parameters with random weights, on one core, in CPU time: the other engines read the
-exports of the same weights, each in a separate process, and the table counts answers of equal tokens. The time until
-the first new token is subtracted: reading prompts has a separate row. llama.cpp and vLLM take part if `make interop`
-has built their environments.
+One Arctic model of 48M active parameters with random weights, on two cores: the other engines read the exports of the
+same weights, each in a separate process, and the table counts answers of equal tokens. All weights are numbers that
+bfloat16 and float16 hold, so the engines differ in how they compute only. The time until the first new token is
+subtracted: reading prompts has a separate row. llama.cpp and vLLM take part if `make interop` has built their
+environments.
 
 A step reads at least every weight but those of experts that no token chose. The bandwidth that this is compared with
-is that of a sum over 1 GB in the same run.
+is that of a sum over 1 GB in the same run. The times are those of a wall clock: run it on a machine that does nothing
+else.
 """
 
 import json
@@ -48,10 +50,12 @@ CONFIG = ArcticConfig(
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = {"llama.cpp F32": "llama_cpp", "llama.cpp F16": "llama_cpp", "vLLM": "vllm"}
 """By contender, the folder of its environment below build/interop; this one for the others."""
-QUICK = ("ours", "transformers generate", "llama.cpp F32")
-THREADS, PROMPT, LONG_PROMPT = 1, 16, 512
+THREADS, PROMPT, LONG_PROMPT = 2, 16, 512
 OURS, THEIRS, LLAMA = "ours", "transformers generate", "llama.cpp F32"
-HALF = "llama.cpp F16"
+OURS_HALF, LLAMA_HALF = "ours bfloat16", "llama.cpp F16"
+QUICK = (OURS, OURS_HALF, THEIRS, LLAMA)
+RIVALS = {LLAMA_HALF: OURS_HALF}
+"""The one of ours that a contender's bytes per weight are equal to; OURS for all others."""
 
 
 class Contender:
@@ -67,7 +71,7 @@ class Contender:
         self._answer()
 
     def write(self, prompts: list[list[int]], num_new: int) -> tuple[float, list[list[int]]]:
-        """CPU seconds, and the new ids."""
+        """Seconds, and the new ids."""
         assert self._process.stdin
         print(json.dumps({"prompts": prompts, "new": num_new}), file=self._process.stdin, flush=True)
         answer = self._answer()
@@ -91,19 +95,22 @@ def main() -> None:
         write_exports(folder, names)
         contenders = [Contender(each, folder, stack) for each in names]
         num_new, repeats = (9, 1) if options.quick else (25, 3)
-        print(f"{'tokens per CPU second':24}" + "".join(f"{each:>29}" for each in names))
+        print(f"{'tokens per second':24}" + "".join(f"{each:>29}" for each in names))
         rates = {
             batch: decode(contenders, batch, num_new, repeats) for batch in ((1, 8) if options.quick else (1, 8, 32))
         }
         read(contenders, repeats)
         stack.close()
     bandwidths(rates)
-    print(machine("torch", "transformers"), f"{THREADS} thread")
-    largest = max(rates)
-    peers = {f"{each}, batch {size}": rates[size][each] for size in (1, largest) for each in names if each != OURS}
+    print(machine("torch", "transformers"), f"{THREADS} threads")
+    first, largest = min(rates), max(rates)
+    for one, other in ((OURS, LLAMA), (OURS_HALF, LLAMA_HALF)):
+        if other in names:
+            print(f"batch {first}: {one} {rates[first][one] / rates[first][other]:.2f} x {other}")
+    peers = {f"{each}, batch {size}": rates[size][each] for size in (first, largest) for each in names if each != OURS}
     ratio = rates[largest][OURS] / rates[largest][THEIRS]
     goal = "batch 32 at least 2 x transformers, batch 1 at least 1 x llama.cpp"
-    report("decode", rates[largest][OURS], peers, f"tokens per CPU second at batch {largest}", ratio, goal)
+    report("decode", rates[largest][OURS], peers, f"tokens per second at batch {largest}", ratio, goal)
 
 
 def decode(contenders: list[Contender], batch: int, num_new: int, repeats: int) -> dict[str, float]:
@@ -146,25 +153,28 @@ def draw(batch: int, length: int, number: int) -> list[list[int]]:
 
 def show(work: str, rates: Mapping[str, float], seconds: Mapping[str, list[float]]) -> None:
     spreads = {name: (max(values) - min(values)) / statistics.median(values) for name, values in seconds.items()}
-    cells = [f"{rate:,.1f} ±{spreads[name]:.0%} {rates[OURS] / rate:.2f}x" for name, rate in rates.items()]
+    factors = {name: rates[RIVALS.get(name, OURS)] / rate for name, rate in rates.items()}
+    cells = [f"{rate:,.1f} ±{spreads[name]:.0%} {factors[name]:.2f}x" for name, rate in rates.items()]
     print(f"{work:24}" + "".join(f"{cell:>29}" for cell in cells), flush=True)
 
 
 def bandwidths(rates: Mapping[int, Mapping[str, float]]) -> None:
     limit = bandwidth()
     for batch, by_name in rates.items():
-        step = step_bytes(batch)
-        rate = by_name[OURS] / batch * step
-        sizes = f"{step / 1e6:.0f} MB a step, {step / batch / 1e6:.0f} MB a token"
-        print(f"batch {batch}: {sizes}, {rate / 1e9:.1f} GB/s, {rate / limit:.0%} of the {limit / 1e9:.1f} of a sum")
+        for name, width in ((OURS, 4), (OURS_HALF, 2)):
+            step = width * weights_read(batch)
+            rate = by_name[name] / batch * step
+            sizes = f"{step / 1e6:.0f} MB a step, {step / batch / 1e6:.0f} MB a token"
+            share = f"{rate / 1e9:.1f} GB/s, {rate / limit:.0%} of the {limit / 1e9:.1f} of a sum"
+            print(f"{name}, batch {batch}: {sizes}, {share}")
 
 
-def step_bytes(batch: int) -> float:
+def weights_read(batch: int) -> float:
     """All weights but the embedding's, and of the experts those that are chosen on average."""
     counts = count_parameters(CONFIG)
     experts = CONFIG.num_layers * CONFIG.num_experts * 3 * CONFIG.hidden_size * CONFIG.expert_size
     others = counts.total - experts - CONFIG.vocab_size * CONFIG.hidden_size
-    return 4 * (others + experts * (1 - (1 - CONFIG.top_k / CONFIG.num_experts) ** batch))
+    return others + experts * (1 - (1 - CONFIG.top_k / CONFIG.num_experts) ** batch)
 
 
 def bandwidth() -> float:
@@ -174,22 +184,22 @@ def bandwidth() -> float:
     values = memory.weight.detach().fill_(1).flatten()
     seconds = []
     for _ in range(5):
-        started = time.process_time()
+        started = time.perf_counter()
         values.sum()
-        seconds.append(time.process_time() - started)
+        seconds.append(time.perf_counter() - started)
     return values.nbytes / min(seconds)
 
 
 def write_exports(folder: Path, names: list[str]) -> None:
     """The checkpoint, and the files that the contenders load."""
-    ArcticModel(CONFIG, seed=0).save_pretrained(folder / "checkpoint")
+    ArcticModel(CONFIG, seed=0).to(torch.bfloat16).save_pretrained(folder / "checkpoint")
     tokenizer = train_tokenizer(["a b c " * 50], 300)
     tokenizer.save(str(folder / TOKENIZER_FILE))
     write_config(tokenizer, END, folder)
     stored = Checkpoint(folder / "checkpoint")
     wanted = {"f32": ("gguf", "float32"), "f16": ("gguf", "float16"), "huggingface": ("huggingface", "float32")}
     for name, (form, dtype) in wanted.items():
-        if {"f16": HALF, "f32": LLAMA}.get(name, OURS) not in names:
+        if {"f16": LLAMA_HALF, "f32": LLAMA}.get(name, OURS) not in names:
             continue
         out = folder / f"export-{name}"
         out.mkdir()

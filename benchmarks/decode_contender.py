@@ -1,8 +1,8 @@
 """One contender of decode.py in a separate process: `decode_contender.py NAME FOLDER THREADS`.
 
-Answers each line of stdin, a JSON object `{"prompts": [[id, ...], ...], "new": n}`, with a line of JSON: the CPU
+Answers each line of stdin, a JSON object `{"prompts": [[id, ...], ...], "new": n}`, with a line of JSON: the
 seconds of continuing all prompts by n ids, the likeliest each time, and these ids. It imports nothing of this project
-except for the contender `ours`, so other engines run in separate environments.
+except for the contenders `ours`, so other engines run in separate environments.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ Write = Callable[[list[list[int]], int], list[list[int]]]
 MAX_BATCH = 32
 
 
-def ours(folder: Path, threads: int) -> Write:
+def ours(folder: Path, threads: int, dtype: str) -> Write:
     import torch
 
     from arctic_model import ArcticModel
@@ -26,7 +27,7 @@ def ours(folder: Path, threads: int) -> Write:
     from arctic_model.inference.engine import Engine
 
     torch.set_num_threads(threads)
-    model = ArcticDecoder(ArcticModel.from_pretrained(folder / "checkpoint"))
+    model = ArcticDecoder(ArcticModel.from_pretrained(folder / "checkpoint", dtype=getattr(torch, dtype)))
     engines = {size: Engine(model, max_batch=size) for size in (1, MAX_BATCH)}
 
     def write(prompts: list[list[int]], num_new: int) -> list[list[int]]:
@@ -133,7 +134,8 @@ def vllm(folder: Path, threads: int) -> Write:
 
 
 CONTENDERS: dict[str, Callable[[Path, int], Write]] = {
-    "ours": ours,
+    "ours": partial(ours, dtype="float32"),
+    "ours bfloat16": partial(ours, dtype="bfloat16"),
     "transformers generate": transformers,
     "llama.cpp F32": lambda folder, threads: llama_cpp(folder / "f32.gguf", threads),
     "llama.cpp F16": lambda folder, threads: llama_cpp(folder / "f16.gguf", threads),
@@ -149,9 +151,9 @@ def main(name: str, folder: str, threads: str) -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        started = time.process_time()
+        started = time.perf_counter()
         ids = write(request["prompts"], request["new"])
-        print(json.dumps({"seconds": time.process_time() - started, "ids": ids}), file=answers, flush=True)
+        print(json.dumps({"seconds": time.perf_counter() - started, "ids": ids}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

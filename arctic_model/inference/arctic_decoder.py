@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from arctic_model.inference.cache.slots import Slots, SlotView, zeros
-from arctic_model.inference.cpu.cpu_pass import ArcticParts, CpuPass
+from arctic_model.inference.cpu.cpu_pass import ArcticParts, CpuPass, computing_dtype
 from arctic_model.inference.cpu.products import reads_rows_fast
 from arctic_model.inference.cpu.token_pass import TokenPass
 from arctic_model.layers.attention import LayerCache
@@ -15,7 +15,8 @@ class ArcticDecoder:
     """LanguageModel of an `ArcticModel`. The workers of its group, if it has one, all use it in step. Its weights must
     not change while this object is used.
 
-    On a CPU a cache with several slots makes a copy of the weights, which batches read faster.
+    On a CPU a cache with several slots makes a copy of float32 weights, which batches read faster. Weights in bfloat16
+    are widened as they are read: everything else is float32, as in a float32 model with these values.
     """
 
     sees_masks = True
@@ -23,20 +24,22 @@ class ArcticDecoder:
 
     def __init__(self, model: ArcticParts) -> None:
         self._model = model
-        self.device = model.lm_head.weight.device
+        weight = model.lm_head.weight
+        self.device, self.dtype = weight.device, computing_dtype(weight)
+        self._is_narrow = weight.dtype != self.dtype
         self.vocab_size = model.config.vocab_size
         self.max_positions = model.config.max_positions
         self._alone = CpuPass(model) if self.device.type == "cpu" else None
         has_all = model.group.size == 1
-        self._token = TokenPass(model) if has_all and reads_rows_fast(model.lm_head.weight) else None
+        self._token = TokenPass(model) if has_all and reads_rows_fast(weight) else None
         self._together: CpuPass | None = None
 
     def new_cache(self, num_slots: int, capacity: int) -> Slots:
         """See `LanguageModel`."""
         self._prepare(num_slots)
-        config, weight = self._model.config, self._model.lm_head.weight
+        config = self._model.config
         shape = num_slots, config.num_kv_heads, capacity, config.head_dim
-        room = [zeros(shape, weight.dtype, weight.device) for _ in range(2 * config.num_layers)]
+        room = [zeros(shape, self.dtype, self.device) for _ in range(2 * config.num_layers)]
         return Slots([LayerCache(*pair) for pair in zip(room[::2], room[1::2], strict=True)])
 
     def _prepare(self, num_slots: int) -> None:
@@ -54,14 +57,14 @@ class ArcticDecoder:
         return logits
 
     def _logits(self, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor, cache: SlotView | None) -> Tensor:
-        mask = mask.to(self._model.lm_head.weight.dtype)
+        mask = mask.to(self.dtype)
         if cache and self._token and TokenPass.takes(ids, cache.layers):
             return self._token.logits(ids, positions, mask, keep, cache.layers)
         if cache and cache.num_slots > 1 and self._together:
             return self._together.logits(ids, positions, mask, keep, cache.layers)
-        if cache and ids.numel() == 1 and self._alone:
-            return self._alone.logits(ids, positions, mask, keep, cache.layers)
         caches = cache.layers if cache else None
+        if self._alone and (self._is_narrow or (cache and ids.numel() == 1)):
+            return self._alone.logits(ids, positions, mask, keep, caches)
         states = self._model.hidden_states(ids, positions, torch.zeros_like(ids), caches, mask=mask)
         logits: Tensor = self._model.lm_head(states.hidden.flatten(0, 1)[keep])
         return logits.float()

@@ -84,11 +84,11 @@ class StreamDecoder(ArcticDecoder):
     def new_cache(self, num_slots: int, capacity: int) -> "StreamSlots":  # noqa: ARG002 - sequences have no end
         """See `LanguageModel`."""
         self._prepare(num_slots)
-        config, weight = self._model.config, self._model.lm_head.weight
+        config = self._model.config
         shape = num_slots, config.num_kv_heads, self.window.size, config.head_dim
-        room = [zeros(shape, weight.dtype, weight.device) for _ in range(2 * config.num_layers)]
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        table = stream_table(config.rope, self.window.size, wide, weight.device)
+        room = [zeros(shape, self.dtype, self.device) for _ in range(2 * config.num_layers)]
+        wide = torch.promote_types(self.dtype, torch.float32)
+        table = stream_table(config.rope, self.window.size, wide, self.device)
         layers = [LayerCache(*pair) for pair in zip(room[::2], room[1::2], strict=True)]
         return StreamSlots(layers, self._model, self.window, table)
 

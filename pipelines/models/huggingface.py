@@ -11,7 +11,7 @@ from arctic_model.inference.language_model import SlotCache, added_mask
 from infra.host.packages import broken, require
 from pipelines.artifacts.tokenization.tokenizer import switch_off_sampling
 from pipelines.models.codec import Messages, TextCodec
-from pipelines.models.source import ModelSource
+from pipelines.models.source import STORED, ModelSource
 
 TOLERANCE = {torch.float32: 1e-3}
 """Of the largest logit, between two ways of reading the same ids; 0.05 in types of fewer digits."""
@@ -148,7 +148,7 @@ def _library(source: ModelSource) -> Any:
 def _load(source: ModelSource) -> Any:
     try:
         model = _library(source).AutoModelForCausalLM.from_pretrained(
-            source.checkpoint, dtype=getattr(torch, source.dtype), use_safetensors=True, **LOCAL
+            source.checkpoint, dtype=_dtype(source), use_safetensors=True, **LOCAL
         )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
@@ -156,6 +156,12 @@ def _load(source: ModelSource) -> Any:
             "of an architecture that the library itself has."
         ) from error
     return model.eval().to(source.device)
+
+
+def _dtype(source: ModelSource) -> torch.dtype:
+    # transformers rounds every result to the dtype of the weights, and on a CPU it is slower for that.
+    dtype: torch.dtype = torch.float32 if source.dtype == STORED else getattr(torch, source.dtype)
+    return dtype
 
 
 def _generation_ends(library: Any, source: ModelSource) -> set[int]:

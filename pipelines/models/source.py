@@ -16,6 +16,7 @@ from infra.store import file_digest
 from infra.store.integrity import damage_named, require_intact
 from pipelines.artifacts.checkpoint import Finetuned
 
+STORED = "stored"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
@@ -23,7 +24,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 class ModelSource:
     """A model and its device. `tokenizer`: folder of its tokenizer, None if that is the checkpoint's own.
 
-    `dtype`: of the weights; results of two runs are the same bytes on a CPU in float32.
+    `dtype`: of the weights; results of two runs are the same bytes on a CPU in float32. With STORED,
+    weights of an Arctic model that the folder has in bfloat16 stay so, for half the memory; all others are float32.
     """
 
     checkpoint: Path
@@ -32,10 +34,11 @@ class ModelSource:
     dtype: str = "float32"
 
     @classmethod
-    def here(cls, checkpoint: Path, tokenizer: Path | None) -> "ModelSource":
-        """The model on this machine: on its GPU in bfloat16 if it has one, else on the CPU in float32."""
-        device, dtype = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
-        return cls(checkpoint, tokenizer, device, dtype)
+    def here(cls, checkpoint: Path, tokenizer: Path | None, dtype: str = STORED) -> "ModelSource":
+        """The model on this machine: on its GPU in bfloat16 if it has one, else on the CPU in `dtype`."""
+        if torch.cuda.is_available():
+            return cls(checkpoint, tokenizer, "cuda", "bfloat16")
+        return cls(checkpoint, tokenizer, "cpu", dtype)
 
     @property
     def is_ours(self) -> bool:
@@ -89,7 +92,7 @@ class ModelSource:
         """The Arctic model on its device, in its dtype, in evaluation mode. The processes of `group` share its experts.
         Raises CheckpointError if it cannot be read, DamageError if a committed file is damaged."""
         with damage_named(self.checkpoint):
-            dtype = getattr(torch, self.dtype)
+            dtype = None if self.dtype == STORED else getattr(torch, self.dtype)
             return ArcticModel.from_pretrained(self.checkpoint, dtype=dtype, device=self.device, group=group)
 
     def require_shareable(self, expert_parallel_size: int) -> None:

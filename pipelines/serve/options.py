@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from arctic_model.inference.streaming import StreamWindow
 
 
+DTYPES = ("stored", "float32", "bfloat16")
+"""Data types that the weights may have on a CPU."""
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """The model of a replica, and its limits.
@@ -25,6 +29,7 @@ class ServeOptions:
         max_model_len: Tokens of a prompt with its answer; None for the model's positions.
         num_threads: CPU threads of a replica.
         num_gpus: GPUs of a replica; with one, the model runs in bfloat16.
+        dtype: Of the weights on a CPU: "stored" for that of the checkpoint, "float32" or "bfloat16".
         stream_window: Newest tokens that each token sees, so that texts have no end; None for all tokens.
         stream_sinks: First tokens that each token attends to in addition to the window.
     """
@@ -38,6 +43,7 @@ class ServeOptions:
     max_model_len: int | None = None
     num_threads: int = 1
     num_gpus: float = 0.0
+    dtype: str = "stored"
     stream_window: int | None = None
     stream_sinks: int = 4
 
@@ -46,6 +52,8 @@ class ServeOptions:
             if getattr(self, name) < least:
                 flag = name.replace("_", "-")
                 raise OptionError(f"--{flag} {getattr(self, name)}: it must be {least} or more. Change the value.")
+        if self.dtype not in DTYPES:
+            raise OptionError(f"--dtype {self.dtype}: no such data type. There are {', '.join(DTYPES)}.")
         if self.max_model_len is not None and self.max_model_len < 2:
             raise OptionError(f"--max-model-len {self.max_model_len}: it must be 2 or more. Leave it out for all.")
 

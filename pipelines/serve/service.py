@@ -27,7 +27,7 @@ class Service:
 
         torch.set_num_threads(options.num_threads)
         tokenizer = Path(options.tokenizer) if options.tokenizer else None
-        device, dtype = ("cuda", "bfloat16") if options.num_gpus else ("cpu", "float32")
+        device, dtype = ("cuda", "bfloat16") if options.num_gpus else ("cpu", options.dtype)
         model = load_model(ModelSource(Path(options.checkpoint), tokenizer, device, dtype), options.stream)
         self.options = options
         self.codec: TextCodec = model.codec

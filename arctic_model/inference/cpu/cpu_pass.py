@@ -3,8 +3,12 @@
 The code of the layers is made for training on thousands of tokens: it sorts rows by expert and stores tensors for
 backward. For a single token that costs several times the arithmetic. Here only the experts that are chosen are read,
 one by one. The results equal those of `ArcticModel.hidden_states` up to rounding.
+
+Rows are in float32 for weights in bfloat16 too, which only halve the bytes that are read. So a result hardly depends on
+the rows beside it: rounded to bfloat16, sums in another order would choose other experts and other tokens.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -63,16 +67,24 @@ class CpuPass:
         positions: Int[Tensor, "B T"],
         mask: Float[Tensor, "B 1 T S"],
         keep: Int[Tensor, " n"],
-        caches: list[LayerCache],
+        caches: list[LayerCache] | None,
     ) -> Float[Tensor, "n V"]:
-        """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer."""
+        """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer, None for no earlier
+        ids."""
         backbone = self._model.model
-        x = backbone.embed_tokens.weight[ids.flatten()]
+        embedded = backbone.embed_tokens.weight[ids.flatten()]
+        x = embedded.to(computing_dtype(embedded))
         turn = _Turn(positions, self._model)
-        for layer, cache in zip(self._layers, caches, strict=True):
+        held: Sequence[LayerCache | None] = caches or [None for _ in self._layers]
+        for layer, cache in zip(self._layers, held, strict=True):
             x = layer(x, turn, mask, cache)
         [logits] = self._head(_norm(backbone.norm, x[keep]))
         return logits.float()
+
+
+def computing_dtype(weight: Tensor) -> torch.dtype:
+    """Of the rows that are multiplied by such a weight, and of keys and values."""
+    return torch.promote_types(weight.dtype, torch.float32) if weight.is_cpu else weight.dtype
 
 
 class _Turn:
@@ -100,7 +112,7 @@ class _CpuLayer:
         self._dense = None if isinstance(layer, MoELayer) else _mlp(layer.residual_mlp, packed)
         self._mixture = None if isinstance(layer, DenseLayer) else _Mixture(layer.block_sparse_moe, packed)
 
-    def __call__(self, x: Tensor, turn: _Turn, mask: Tensor, cache: LayerCache) -> Tensor:
+    def __call__(self, x: Tensor, turn: _Turn, mask: Tensor, cache: LayerCache | None) -> Tensor:
         layer, dense, mixture = self._layer, self._dense, self._mixture
         attended = x + self._attention(_norm(layer.input_layernorm, x), turn, mask, cache)
         match layer:
@@ -135,7 +147,9 @@ class _CpuAttention:
         self._output = Product([attention.o_proj.weight], packed=packed)
         self._attention = attention
 
-    def __call__(self, x: Float[Tensor, "N D"], turn: _Turn, mask: Tensor, cache: LayerCache) -> Float[Tensor, "N D"]:
+    def __call__(
+        self, x: Float[Tensor, "N D"], turn: _Turn, mask: Tensor, cache: LayerCache | None
+    ) -> Float[Tensor, "N D"]:
         queries, keys, values = (part.unflatten(1, (-1, self._attention.head_dim)) for part in self._qkv(x))
         queries, keys = self._normed(self._attention.q_norm, queries), self._normed(self._attention.k_norm, keys)
         if isinstance(cache, StreamCache | StreamRows):
@@ -144,7 +158,9 @@ class _CpuAttention:
             return output
         queries, keys = turn(queries), turn(keys)
         num_rows, num_groups, _ = keys.shape
-        keys, values = cache.append(*(part.unflatten(0, turn.shape).transpose(1, 2) for part in (keys, values)))
+        keys, values = (part.unflatten(0, turn.shape).transpose(1, 2) for part in (keys, values))
+        if cache is not None:
+            keys, values = cache.append(keys, values)
         if num_rows == turn.shape[0]:
             # The queries of a group are laid out as those of a sequence: its keys are read once, never repeated.
             by_group = queries.unflatten(1, (num_groups, -1))
@@ -182,7 +198,7 @@ class _Mixture:
     def __init__(self, moe: Mixture, packed: bool) -> None:
         self._gate, self._group, self._num_experts = moe.gate, moe.group, moe.num_experts
         has_all = moe.group.size == 1
-        self._few = FewRowsMixture(moe) if has_all and reads_rows_fast(moe.experts.w1) else None
+        self._few = FewRowsMixture(moe, packed=packed) if has_all and reads_rows_fast(moe.experts.w1) else None
         stacks = zip(moe.experts.w1, moe.experts.w2, moe.experts.w3, strict=True)
         numbers = moe.group.local_experts(moe.num_experts)
         self._experts = {number: _SwiGLU(*weights, packed) for number, weights in zip(numbers, stacks, strict=True)}

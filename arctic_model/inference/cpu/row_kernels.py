@@ -5,17 +5,25 @@ of torch's products. A part is one call, since a call of torch costs as much as 
 
 Imported only if tokens are decoded: numba takes 0.4 s to import, and compiles these once for a machine.
 
-All arrays are float32 and contiguous. `rows` [N, D] are normed, and the result is added to `out` [N, D]. An empty array
-means that a model lacks a norm or a bias.
+All arrays are float32 and contiguous. Weights may also be the bits of bfloat16 as uint16, widened in registers: half
+the bytes are read, and the results are those of float32. `rows` [N, D] are normed, and the result is added to
+`out` [N, D]. An empty array means that a model lacks a norm or a bias.
 """
 
+import importlib
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, no_type_check
 
+import numba
 import numpy as np
-from numba import njit
+from numba import njit, prange, types
+from numba.extending import overload
 
+TILE, LONG = 4, 2**16
+"""Outputs and rows that a product computes together; numbers to read from which several threads start: one core needs 7
+microseconds for these, and the start takes 1.3, or far longer if another program has the second core."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _OPTIONS: dict[str, Any] = {
     # Sums may be reordered; infinities stay, as masks have them.
@@ -25,12 +33,45 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
+def _shares_threads() -> bool:
+    """Whether numba has OpenMP, whose threads are those of torch if that was imported first. Its other threads may not
+    be used by several callers at a time."""
     try:
-        return njit(cache=True, **_OPTIONS)(function)
+        importlib.import_module("numba.np.ufunc.omppool")
+    except ImportError:
+        return False
+    return True
+
+
+def _compiled(function: Callable[..., Any], *, parallel: bool = False) -> Any:
+    # Loops over prange only: a whole array here is shorter than the start of a thread.
+    options = _OPTIONS | {"parallel": {"numpy": False} if parallel else False}
+    try:
+        return njit(cache=True, **options)(function)
     except RuntimeError:
         # numba finds no folder that it may write to.
-        return njit(**_OPTIONS)(function)
+        return njit(**options)(function)
+
+
+_parallel = partial(_compiled, parallel=_shares_threads())
+
+
+def use_threads(count: int) -> None:
+    """Let the kernels that this thread calls use `count` threads."""
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+def _wide(weight: Any) -> Any:
+    """A weight in float32, by its type in compiled code."""
+    raise NotImplementedError
+
+
+@overload(_wide)
+@no_type_check
+def _compiled_wide(weight):
+    if weight == types.uint16:
+        return lambda weight: np.uint32(np.uint32(weight) << np.uint32(16)).view(np.float32)
+    return lambda weight: weight
 
 
 @_compiled
@@ -48,28 +89,17 @@ def normed(x, weight, eps):
     return result
 
 
-@_compiled
+@_parallel
 @no_type_check
 def multiply(weight, rows):
-    """[O, D] and [N, D] -> [N, O]. Four rows share each read of a weight."""
-    products = np.empty((len(rows), len(weight)), np.float32)
-    fours = len(rows) // 4 * 4
-    for output in range(len(weight)):
-        for row in range(0, fours, 4):
-            one, two, three, four = _ZERO, _ZERO, _ZERO, _ZERO
-            for index in range(weight.shape[1]):
-                value = weight[output, index]
-                one += value * rows[row, index]
-                two += value * rows[row + 1, index]
-                three += value * rows[row + 2, index]
-                four += value * rows[row + 3, index]
-            products[row, output], products[row + 1, output] = one, two
-            products[row + 2, output], products[row + 3, output] = three, four
-        for row in range(fours, len(rows)):
-            total = _ZERO
-            for index in range(weight.shape[1]):
-                total += weight[output, index] * rows[row, index]
-            products[row, output] = total
+    """[O, D] and [N, D] -> [N, O]. Four rows share each read of the weights of four outputs."""
+    products, tiles = np.empty((len(rows), len(weight)), np.float32), -(-len(weight) // TILE)
+    if weight.size < LONG:
+        for tile in range(tiles):
+            _multiply_tiles(weight, tile, rows, products)
+    else:
+        for tile in prange(tiles):
+            _multiply_tiles(weight, tile, rows, products)
     return products
 
 
@@ -113,26 +143,107 @@ def attend(rows, out, weights, biases, head_norms, eps, rotation, keys, values, 
     queries = _rotated(_heads(multiply(weights[0], rows), biases[0], size), head_norms[0], eps, rotation)
     keys[:, position] = _rotated(_heads(multiply(weights[1], rows), biases[1], size), head_norms[1], eps, rotation)
     values[:, position] = _heads(multiply(weights[2], rows), biases[2], size)
+    out += multiply(weights[3], _mixed(queries, keys, values, mask).reshape(1, -1))
+
+
+@_parallel
+@no_type_check
+def _mixed(queries, keys, values, mask):
     mixed = np.zeros_like(queries)
-    for head in range(len(queries)):
-        group = head * len(keys) // len(queries)
-        scores = multiply(keys[group, : position + 1], queries[head : head + 1])[0]
-        scores = _softmax(scores / np.float32(math.sqrt(size)) + mask)
-        for index in range(position + 1):
-            for channel in range(size):
-                mixed[head, channel] += scores[index] * values[group, index, channel]
-    out += multiply(weights[3], mixed.reshape(1, -1))
+    if queries.size * len(mask) < LONG:
+        for head in range(len(queries)):
+            _mix_head(queries, keys, values, mask, head, mixed)
+    else:
+        for head in prange(len(queries)):
+            _mix_head(queries, keys, values, mask, head, mixed)
+    return mixed
+
+
+@_compiled
+@no_type_check
+def _mix_head(queries, keys, values, mask, head, mixed):
+    group, root = head * len(keys) // len(queries), np.float32(math.sqrt(queries.shape[1]))
+    scores = np.empty_like(mask)
+    for index in range(len(mask)):
+        scores[index] = _dot(keys[group, index], queries[head]) / root + mask[index]
+    scores = _softmax(scores)
+    for index in range(len(mask)):
+        for channel in range(queries.shape[1]):
+            mixed[head, channel] += scores[index] * values[group, index, channel]
+
+
+@_compiled
+@no_type_check
+def _dot(weight, row):
+    total = _ZERO
+    for index in range(len(row)):
+        total += _wide(weight[index]) * row[index]
+    return total
+
+
+@_compiled
+@no_type_check
+def _multiply_tiles(weight, tile, rows, products):
+    """The outputs of one tile, of all rows."""
+    first, end = tile * TILE, min((tile + 1) * TILE, len(weight))
+    done = len(rows) // TILE * TILE if end - first == TILE else 0
+    for row in range(0, done, TILE):
+        _multiply_tile(weight, first, rows, row, products)
+    for row in range(done, len(rows)):
+        for output in range(first, end):
+            products[row, output] = _dot(weight[output], rows[row])
+
+
+@_compiled
+@no_type_check
+def _multiply_tile(weight, output, rows, row, products):
+    """Four outputs of four rows. All sums stay in registers: eight reads for sixteen products."""
+    a0, a1, a2, a3 = _ZERO, _ZERO, _ZERO, _ZERO
+    b0, b1, b2, b3 = _ZERO, _ZERO, _ZERO, _ZERO
+    c0, c1, c2, c3 = _ZERO, _ZERO, _ZERO, _ZERO
+    d0, d1, d2, d3 = _ZERO, _ZERO, _ZERO, _ZERO
+    for index in range(weight.shape[1]):
+        a, b = _wide(weight[output, index]), _wide(weight[output + 1, index])
+        c, d = _wide(weight[output + 2, index]), _wide(weight[output + 3, index])
+        x0, x1, x2, x3 = rows[row, index], rows[row + 1, index], rows[row + 2, index], rows[row + 3, index]
+        a0, a1, a2, a3 = a0 + a * x0, a1 + a * x1, a2 + a * x2, a3 + a * x3
+        b0, b1, b2, b3 = b0 + b * x0, b1 + b * x1, b2 + b * x2, b3 + b * x3
+        c0, c1, c2, c3 = c0 + c * x0, c1 + c * x1, c2 + c * x2, c3 + c * x3
+        d0, d1, d2, d3 = d0 + d * x0, d1 + d * x1, d2 + d * x2, d3 + d * x3
+    for place, sums in enumerate(((a0, b0, c0, d0), (a1, b1, c1, d1), (a2, b2, c2, d2), (a3, b3, c3, d3))):
+        for offset, total in enumerate(sums):
+            products[row + place, output + offset] = total
 
 
 @_compiled
 @no_type_check
 def _swiglu(rows, w1, w2, w3):
-    hidden, up = multiply(w1, rows), multiply(w3, rows)
-    for row in range(len(hidden)):
-        for index in range(hidden.shape[1]):
+    return multiply(w2, _gated(rows, w1, w3))
+
+
+@_parallel
+@no_type_check
+def _gated(rows, w1, w3):
+    hidden, tiles = np.empty((len(rows), len(w1)), np.float32), -(-len(w1) // TILE)
+    up = np.empty_like(hidden)
+    if w1.size < LONG:
+        for tile in range(tiles):
+            _gate_tile(rows, w1, w3, tile, hidden, up)
+    else:
+        for tile in prange(tiles):
+            _gate_tile(rows, w1, w3, tile, hidden, up)
+    return hidden
+
+
+@_compiled
+@no_type_check
+def _gate_tile(rows, w1, w3, tile, hidden, up):
+    _multiply_tiles(w1, tile, rows, hidden)
+    _multiply_tiles(w3, tile, rows, up)
+    for row in range(len(rows)):
+        for index in range(tile * TILE, min((tile + 1) * TILE, len(w1))):
             gate = hidden[row, index]
             hidden[row, index] = gate / (_ONE + np.float32(math.exp(-gate))) * up[row, index]
-    return multiply(w2, hidden)
 
 
 @_compiled

@@ -1,5 +1,6 @@
 """The pass of one token through the whole model on one or two cores, part by part in compiled kernels."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from arctic_model.inference.cpu.cpu_pass import ArcticParts
-from arctic_model.inference.cpu.products import NONE, array, mixture_arrays, reads_rows_fast
+from arctic_model.inference.cpu.products import NONE, array, kernels, mixture_arrays, reads_rows_fast, widened
 from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedExpertLayer
 from arctic_model.layers.attention import Attention, LayerCache
 from arctic_model.layers.normalization import RMSNorm
@@ -23,13 +24,9 @@ class TokenPass:
     """
 
     def __init__(self, model: ArcticParts) -> None:
-        # numba takes 0.4 s to import, and a GPU never decodes here.
-        from arctic_model.inference.cpu import row_kernels
-
         assert reads_rows_fast(model.lm_head.weight)
-        self._kernels = row_kernels
-        self._layers = [_TokenLayer(layer, row_kernels) for layer in model.model.layers]
-        self._embedding = array(model.model.embed_tokens.weight)
+        self._layers = [_TokenLayer(layer) for layer in model.model.layers]
+        self._embedding = model.model.embed_tokens.weight
         self._norm = _norm(model.model.norm)
         self._head = array(model.lm_head.weight)
         self._rope = model.config.rope
@@ -48,22 +45,22 @@ class TokenPass:
         caches: list[LayerCache],
     ) -> Float[Tensor, "n V"]:
         """See `arctic_model.inference.language_model.LanguageModel`; `caches`: one per layer."""
-        x = self._embedding[int(ids)][None]
+        x = widened(self._embedding[ids[0]])
         angles = tuple(part.flatten().numpy() for part in rotation(positions, self._rope))
         added = mask.flatten().numpy()
+        compiled = kernels()
         for layer, cache in zip(self._layers, caches, strict=True):
-            x = layer(x, angles, added, cache)
+            x = layer(x, angles, added, cache, compiled)
         if not len(keep):
             return torch.empty(0, len(self._head))
-        return torch.from_numpy(self._kernels.multiply(self._head, self._kernels.normed(x, *self._norm)))
+        return torch.from_numpy(compiled.multiply(self._head, compiled.normed(x, *self._norm)))
 
 
 class _TokenLayer:
     """A layer of any shape, see `arctic_model.layer`."""
 
-    def __init__(self, layer: nn.Module, kernels: Any) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         assert isinstance(layer, Layer)
-        self._kernels = kernels
         self._attention_norm, self._attention = _norm(layer.input_layernorm), _attention(layer.self_attn)
         self._dense = self._experts = None
         if not isinstance(layer, MoELayer):
@@ -74,8 +71,10 @@ class _TokenLayer:
             self._experts = mixture_arrays(layer.block_sparse_moe)
         self._is_parallel = isinstance(layer, ArcticLayer)
 
-    def __call__(self, x: np.ndarray, angles: tuple[np.ndarray, ...], mask: np.ndarray, cache: LayerCache) -> Any:
-        kernels, attended = self._kernels, x.copy()
+    def __call__(
+        self, x: np.ndarray, angles: tuple[np.ndarray, ...], mask: np.ndarray, cache: LayerCache, kernels: ModuleType
+    ) -> Any:
+        attended = x.copy()
         held = cache.keys[0].numpy(), cache.values[0].numpy()
         rows = kernels.normed(x, *self._attention_norm)
         kernels.attend(rows, attended, *self._attention, angles, *held, cache.length, mask)
@@ -94,14 +93,14 @@ def _dense_norm(layer: ArcticLayer | SharedExpertLayer | DenseLayer) -> RMSNorm:
 
 
 def _norm(norm: RMSNorm) -> tuple[np.ndarray, float]:
-    return array(norm.weight), norm.eps
+    return widened(norm.weight), norm.eps
 
 
 def _attention(attention: Attention) -> tuple[Any, ...]:
     """Weights, biases, norms of heads and their epsilon."""
     projections = attention.q_proj, attention.k_proj, attention.v_proj
     weights = *(array(each.weight) for each in projections), array(attention.o_proj.weight)
-    biases = tuple(NONE if each.bias is None else array(each.bias) for each in projections)
+    biases = tuple(NONE if each.bias is None else widened(each.bias) for each in projections)
     norms = [each for each in (attention.q_norm, attention.k_norm) if isinstance(each, RMSNorm)]
-    head_norms = tuple(array(each.weight) for each in norms) or (NONE, NONE)
+    head_norms = tuple(widened(each.weight) for each in norms) or (NONE, NONE)
     return weights, biases, head_norms, norms[0].eps if norms else 0.0

@@ -18,6 +18,7 @@ from pipelines.cli.terminal.writing import (
     TokenizerFolder,
     TopK,
     TopP,
+    WeightsDtype,
     load_named_model,
     stopped_by_ctrl_c,
     writing_options,
@@ -39,6 +40,7 @@ def command(
     min_p: MinP = 0.0,
     seed: Seed = 0,
     stop: Stop = None,
+    dtype: WeightsDtype = "stored",
     stream_window: StreamWindowSize = None,
     stream_sinks: StreamSinks = 4,
     tokenizer: TokenizerFolder = None,
@@ -49,7 +51,7 @@ def command(
     from pipelines.models.writing import Conversation
 
     options = writing_options(max_new_tokens, temperature, top_p, top_k, min_p, seed, stop)
-    model = load_named_model(checkpoint, tokenizer, store, stream_window, stream_sinks)
+    model = load_named_model(checkpoint, tokenizer, store, dtype, stream_window, stream_sinks)
     if model.codec.template is None:
         raise OptionError(f"{checkpoint}: its tokenizer has no chat template. Use arctic generate.")
     beginning = [{"role": "system", "content": system}] if system else []

@@ -19,6 +19,7 @@ from pipelines.cli.terminal.writing import (
     TokenizerFolder,
     TopK,
     TopP,
+    WeightsDtype,
     load_named_model,
     writing_options,
 )
@@ -37,6 +38,7 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per prompt: text, finish, token counts.")
     ] = False,
+    dtype: WeightsDtype = "stored",
     stream_window: StreamWindowSize = None,
     stream_sinks: StreamSinks = 4,
     tokenizer: TokenizerFolder = None,
@@ -46,7 +48,7 @@ def command(
     from pipelines.models.writing import encode_text, new_engine
 
     options = writing_options(max_new_tokens, temperature, top_p, top_k, min_p, seed, stop)
-    model = load_named_model(checkpoint, tokenizer, store, stream_window, stream_sinks)
+    model = load_named_model(checkpoint, tokenizer, store, dtype, stream_window, stream_sinks)
     engine = new_engine(model, len(prompt))
     texts = [sys.stdin.read() if text == "-" else text for text in prompt]
     requests = [options.request(encode_text(model.codec, text), engine.capacity) for text in texts]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines.cli.terminal.options import DEFAULT_STORE, Address, StoreFolder
-from pipelines.cli.terminal.writing import CheckpointName, StreamSinks, StreamWindowSize, TokenizerFolder
+from pipelines.cli.terminal.writing import CheckpointName, StreamSinks, StreamWindowSize, TokenizerFolder, WeightsDtype
 
 
 def command(
@@ -32,6 +32,7 @@ def command(
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of each copy.")] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each copy; with one, it runs in bfloat16.")] = 0.0,
+    dtype: WeightsDtype = "stored",
     drain: Annotated[float, typer.Option(help="Seconds that running answers have to end after SIGTERM.")] = 60.0,
     tensor_parallel: Annotated[int, typer.Option(help="With vllm: GPUs that share each layer.")] = 1,
     pipeline_parallel: Annotated[int, typer.Option(help="With vllm: groups of GPUs that share the layers.")] = 1,
@@ -68,6 +69,7 @@ def command(
         max_model_len=max_model_len,
         num_threads=threads,
         num_gpus=gpus,
+        dtype=dtype,
         stream_window=stream_window,
         stream_sinks=stream_sinks,
     )

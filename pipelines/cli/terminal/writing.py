@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,10 @@ CheckpointName = Annotated[
 ]
 TokenizerFolder = Annotated[
     Path | None, typer.Option("--tokenizer", help="Folder of the tokenizer. Default: the checkpoint's own.")
+]
+WeightsDtype = Annotated[
+    Literal["stored", "float32", "bfloat16"],
+    typer.Option("--dtype", help="Data type of the weights on a CPU; stored keeps that of the checkpoint."),
 ]
 MaxNewTokens = Annotated[int | None, typer.Option(help="Maximum number of tokens of an answer.")]
 Temperature = Annotated[float, typer.Option(help="Randomness: 0 takes the likeliest token, 1 the model's own odds.")]
@@ -57,7 +61,7 @@ def writing_options(
 
 
 def load_named_model(
-    checkpoint: str, tokenizer: Path | None, store: str, window: int | None = None, sinks: int = 4
+    checkpoint: str, tokenizer: Path | None, store: str, dtype: str, window: int | None = None, sinks: int = 4
 ) -> "TextModel":
     """The model of a folder or of a stage in a store; with a `window` and `sinks` its texts have no end. Raises
     OptionError if it cannot be read."""
@@ -71,7 +75,7 @@ def load_named_model(
     resolved = find_checkpoint(checkpoint, store)
     try:
         stream = StreamWindow(window, sinks) if window is not None else None
-        return load_model(ModelSource.here(resolved.folder, tokenizer or resolved.tokenizer), stream)
+        return load_model(ModelSource.here(resolved.folder, tokenizer or resolved.tokenizer, dtype), stream)
     except (CheckpointError, ValueError, OSError) as error:
         raise OptionError(str(error)) from error
 

@@ -1,5 +1,6 @@
 """A few tokens at a time give the same result as the layers' own code for the whole sequence at once."""
 
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -68,12 +69,27 @@ def test_one_by_one_logits_are_those_of_a_pass_over_the_whole_sequence(model: Ar
     assert caches[0].length == LENGTH
 
 
+@pytest.mark.parametrize("kind", PASSES)
+@torch.inference_mode()
+def test_weights_in_bfloat16_are_rounded_and_nothing_else(model: ArcticModel, kind: str) -> None:
+    """Logits are those of a float32 model with these values; the layers' own code in bfloat16 rounds every result."""
+    narrow = deepcopy(model).bfloat16()
+    ids, few = draw(model, LENGTH, 5), PASSES[kind](narrow)
+    caches = [_empty(model) for _ in range(model.config.num_layers)]
+    rows = [
+        few.logits(ids[n].view(1, 1), torch.tensor([[n]]), torch.zeros(1, 1, 1, n + 1), torch.tensor([0]), caches)
+        for n in range(LENGTH)
+    ]
+    wide = deepcopy(narrow).float()
+    torch.testing.assert_close(torch.cat(rows), read_at_once(wide, ids), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @torch.inference_mode()
 def test_sequences_of_unequal_length_are_read_in_pieces_and_grow_side_by_side(model: ArcticModel, packed: bool) -> None:
     """Two pieces of each of three sequences in separate passes, then one id of all three in one pass."""
     sequences = [draw(model, length, length) for length in (5, 9, 7)]
-    few, slots = CpuPass(model, packed=packed), Slots([_empty(model) for _ in range(model.config.num_layers)])
+    few, slots = CpuPass(model, packed=packed), Slots([_empty(model, 3) for _ in range(model.config.num_layers)])
     expected = [read_at_once(model, ids) for ids in sequences]
     for starts, ends in (((0, 0, 0), (2, 3, 1)), ((2, 3, 1), (4, 8, 6))):
         parts = [Part(slot, *span) for slot, span in enumerate(zip(starts, ends, strict=True))]
@@ -115,13 +131,16 @@ def test_packed_weights_multiply_as_they_are(num_rows: int) -> None:
         torch.testing.assert_close(product.double(), exact, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("num_rows", range(1, FEW_ROWS + 2))
-def test_few_rows_multiply_as_many_do(num_rows: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 5, 9, FEW_ROWS, FEW_ROWS + 1])
+def test_few_rows_multiply_as_many_do(num_rows: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(4)
-    weights = [torch.randn(size, 24, generator=generator) for size in (40, 7)]
+    weights = [torch.randn(size, 24, generator=generator).to(dtype) for size in (40, 7)]
+    biases = [torch.randn(len(weight), generator=generator).to(dtype) for weight in weights]
     rows = torch.randn(24, num_rows, generator=generator).T
-    for product, weight in zip(Product(weights)(rows), weights, strict=True):
-        torch.testing.assert_close(product.double(), rows.double() @ weight.double().T, rtol=1e-5, atol=1e-5)
+    for product, weight, bias in zip(Product(weights, biases)(rows), weights, biases, strict=True):
+        exact = rows.double() @ weight.double().T + bias.double()
+        torch.testing.assert_close(product.double(), exact, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_not_finite_stays_so() -> None:
@@ -131,6 +150,6 @@ def test_what_is_not_finite_stays_so() -> None:
     assert product.isnan().all()
 
 
-def _empty(model: ArcticModel) -> LayerCache:
-    shape = 3, model.config.num_kv_heads, 16, model.config.head_dim
+def _empty(model: ArcticModel, num_slots: int = 1) -> LayerCache:
+    shape = num_slots, model.config.num_kv_heads, 16, model.config.head_dim
     return LayerCache(torch.zeros(shape), torch.zeros(shape))

@@ -1,6 +1,7 @@
 """The engine against full passes: alone, in batches, in any order of arrival, with any earlier content of the slots."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import pytest
 import torch
@@ -18,9 +19,16 @@ from arctic_model.presets import preset
 CAPACITY = 512
 
 
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=str)
+def model(request: pytest.FixtureRequest) -> ArcticModel:
+    config = preset("tiny", {"init_std": 0.3, "max_positions": CAPACITY})
+    return ArcticModel(config, seed=0).to(request.param).eval()
+
+
 @pytest.fixture(scope="module")
-def model() -> ArcticModel:
-    return ArcticModel(preset("tiny", {"init_std": 0.3, "max_positions": CAPACITY}), seed=0).eval()
+def dense(model: ArcticModel) -> ArcticModel:
+    """The layers' own code in float32, with the values of the model that decodes."""
+    return deepcopy(model).float()
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,7 @@ def requests() -> list[Request]:
 
 
 @pytest.fixture(scope="module")
-def expected(model: ArcticModel, requests: list[Request]) -> list[list[int]]:
+def expected(dense: ArcticModel, requests: list[Request]) -> list[list[int]]:
     """Each alone, by a pass over everything so far for every id; draws by the sampling's own rule."""
     from arctic_model.inference.sampling import choose
 
@@ -42,7 +50,7 @@ def expected(model: ArcticModel, requests: list[Request]) -> list[list[int]]:
         ids = list(request.prompt)
         for number in range(request.max_new_tokens):
             with torch.inference_mode():
-                logits = model(torch.tensor([ids]))[0, -1].float()
+                logits = dense(torch.tensor([ids]))[0, -1]
             ids.append(choose(logits, request.sampling, number))
         answers.append(ids[len(request.prompt) :])
     return answers
@@ -136,17 +144,41 @@ def test_a_cancelled_request_frees_its_slot_wherever_it_is(model: ArcticModel) -
     assert not engine.step()
 
 
-def test_log_probabilities_are_those_of_a_full_pass(model: ArcticModel) -> None:
+def test_log_probabilities_are_those_of_a_full_pass(model: ArcticModel, dense: ArcticModel) -> None:
     prompt = torch.randint(0, 384, (200,), generator=torch.Generator().manual_seed(4)).tolist()
     (completion,) = Engine(ArcticDecoder(model)).run([Request(prompt, 5, num_logprobs=3, scores_prompt=True)])
     with torch.inference_mode():
-        logprobs = model(torch.tensor([prompt + completion.ids]))[0].log_softmax(-1)
+        logprobs = dense(torch.tensor([prompt + completion.ids]))[0].log_softmax(-1)
     targets = [*prompt[1:], *completion.ids]
     found = completion.prompt_logprobs + completion.logprobs
     assert [each.token for each in found] == targets
     for row, each in zip(logprobs[:-1], found, strict=True):
         assert each.logprob == pytest.approx(float(row[each.token]), abs=1e-4)
         assert list(each.top) == row.topk(3).indices.tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_threads_share_the_weights_and_the_heads_of_a_wide_model(dtype: torch.dtype) -> None:
+    wide = {"hidden_size": 256, "expert_size": 256, "init_std": 0.1, "max_positions": CAPACITY}
+    model = ArcticModel(preset("tiny", wide), seed=0).to(dtype).eval()
+    ids = torch.randint(0, 384, (3, 300), generator=torch.Generator().manual_seed(5)).tolist()
+    requests = [Request(prompt, 4, num_logprobs=1) for prompt in ids]
+    before, answers = torch.get_num_threads(), []
+    try:
+        for num_threads, max_batch in ((1, 1), (2, 1), (2, 3)):
+            torch.set_num_threads(num_threads)
+            answers.append(Engine(ArcticDecoder(model), max_batch=max_batch).run(requests))
+            assert torch.get_num_threads() == num_threads
+    finally:
+        torch.set_num_threads(before)
+    alone, shared, together = answers
+    assert [each.logprobs for each in alone] == [each.logprobs for each in shared]
+    for prompt, one, other in zip(ids, alone, together, strict=True):
+        assert one.ids == other.ids
+        with torch.inference_mode():
+            logprobs = deepcopy(model).float()(torch.tensor([prompt + one.ids]))[0, 299:-1].log_softmax(-1)
+        for row, each in zip(logprobs, other.logprobs, strict=True):
+            assert each.logprob == pytest.approx(float(row[each.token]), abs=1e-4)
 
 
 def test_an_end_id_ends_the_answer_and_is_not_part_of_it(model: ArcticModel, expected: list[list[int]]) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from arctic_model import ArcticModel, Stream, StreamWindow
+from arctic_model.checkpoint.reading import Checkpoint
+from arctic_model.export.formats import FORMATS
 from arctic_model.inference.sampling import GenerationError
 from pipelines.models.loading import load_model
-from pipelines.models.source import ModelSource
+from pipelines.models.source import STORED, ModelSource
 from pipelines.models.text_model import TextModel
 from pipelines.models.writing import Conversation, WritingOptions, encode_text, new_engine
 from tests.pipelines.serve.conftest import POSITIONS
@@ -53,6 +56,19 @@ def test_generate_prints_a_json_object_for_each_prompt(checkpoint: Path, model: 
     assert [(row["prompt"], row["text"], row["new_tokens"]) for row in rows] == [
         (text, continuation, 9) for text, continuation in zip(texts, expected, strict=True)
     ]
+
+
+def test_generate_keeps_weights_in_bfloat16_and_writes_what_float32_writes(checkpoint: Path, tmp_path: Path) -> None:
+    export = tmp_path / "export"
+    export.mkdir()
+    FORMATS["huggingface"].write(Checkpoint(checkpoint), checkpoint, export, "bfloat16")
+    arguments = ["--prompt", "Row 1", "--max-new-tokens", "20", "--json"]
+    output, _ = arctic("generate", str(export), *arguments).communicate()
+    wide, narrow = load_model(ModelSource(export)), load_model(ModelSource(export, dtype=STORED))
+    assert narrow._model.lm_head.weight.dtype == torch.bfloat16
+    assert json.loads(output)["text"] == answer(wide, encode_text(wide.codec, "Row 1"), 20)
+    rounded, _ = arctic("generate", str(checkpoint), *arguments, "--dtype", "bfloat16").communicate()
+    assert json.loads(rounded)["text"] == json.loads(output)["text"]
 
 
 def test_generate_with_a_window_writes_beyond_the_models_positions(checkpoint: Path) -> None:

@@ -51,6 +51,11 @@ def test_a_number_out_of_range_is_named(field: str, value: int) -> None:
         ServeOptions("folder", "name", **{field: value})
 
 
+def test_a_data_type_that_no_cpu_decodes_is_named() -> None:
+    with pytest.raises(OptionError, match="--dtype int4: no such data type. There are stored, float32, bfloat16"):
+        ServeOptions("folder", "name", dtype="int4")
+
+
 def test_replicas_are_at_most_the_maximum() -> None:
     with pytest.raises(OptionError, match="--replicas 3 and --max-replicas 2"):
         Scale(min_replicas=3, max_replicas=2)
