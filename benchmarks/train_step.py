@@ -23,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ ENGINES = ("engine adamw", "engine muon")
 """They take whole steps only, on a CPU."""
 MUON_GOAL = 1.5
 """A step with Muon as a multiple of the same engine's with AdamW."""
+LONGER_STEPS = (16, 32)
+"""Sequences of steps with more tokens, of which Muon takes a smaller part."""
 NUM_THREADS = 1
 SHAPES = {16: 512, 128: 128}
 """Width of an expert by number of experts."""
@@ -77,14 +79,15 @@ class Setting:
 @dataclass(frozen=True)
 class Plan:
     """`cases`: dtype, number of experts and rounds. `steps`, and passes of the `experts` alone, of each contender and
-    round."""
+    round, after `warm_up` steps."""
 
     cases: tuple[tuple[str, int, int], ...]
     steps: int = 2
     experts: int = 3
+    warm_up: int = 3
 
 
-QUICK = Plan((("bfloat16", 128, 1),), steps=1, experts=2)
+QUICK = Plan((("bfloat16", 128, 1),), steps=1, experts=2, warm_up=1)
 # The narrow goals are those in bfloat16, and single rounds differ by a tenth and more.
 FULL = Plan(
     tuple((dtype, experts, rounds) for dtype, rounds in (("bfloat16", 12), ("float32", 6)) for experts in SHAPES)
@@ -107,9 +110,16 @@ class Process:
         self.name = name
 
     def ask(self, **request: Any) -> Any:
-        assert self.process.stdin and self.process.stdout
+        self.send(**request)
+        return self.answer()
+
+    def send(self, **request: Any) -> None:
+        assert self.process.stdin
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self.process.stdout
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError(f"the process of {self.name} ended; what it said on stderr stands above")
@@ -128,6 +138,8 @@ def main() -> None:
     plan = QUICK if options.quick else FULL
     print(machine("torch", *(package for package in NEEDED.values() if package and find_spec(package))))
     found = on_cpu(names, plan, eager=not options.quick and "mixtral" in names)
+    if not options.quick and {*ENGINES} <= {*names}:
+        muon_by_tokens()
     if torch.cuda.is_available():
         on_gpu([name for name in names if name not in ENGINES], steps=4 if options.quick else 12)
     else:
@@ -157,6 +169,17 @@ def on_cpu(names: list[str], plan: Plan, eager: bool) -> dict[tuple[str, int], d
     return found
 
 
+def muon_by_tokens() -> None:
+    """Print the engine's steps with AdamW and with Muon for more and more tokens a step: Muon's products depend on the
+    weights alone."""
+    print("\nbfloat16, 16 experts\n\n| tokens a step | AdamW, s | Muon, s | Muon / AdamW |\n|---|---|---|---|")
+    for sequences in (BATCH, *LONGER_STEPS):
+        setting = replace(cpu_setting(16, "bfloat16"), shape=(sequences, LENGTH))
+        adamw, muon = (kinds["step"] for kinds in in_turn([*ENGINES], setting, FULL, rounds=2).values())
+        ratio = times_as_fast(adamw, muon)
+        print(f"| {setting.tokens:,} | {adamw.median:.2f} | {muon.median:.2f} | {ratio:.2f} |", flush=True)
+
+
 def cpu_setting(num_experts: int, dtype: str) -> Setting:
     config = ArcticConfig(
         vocab_size=4096,
@@ -176,7 +199,9 @@ def in_turn(names: list[str], setting: Setting, plan: Plan, rounds: int) -> dict
     seconds: dict[str, dict[str, list[float]]] = {name: {"step": [], "experts": []} for name in names}
     with processes(names) as started:
         for process in started:
-            process.ask(build=asdict(setting))
+            process.send(build=asdict(setting), warm_up=plan.warm_up)
+        for process in started:
+            process.answer()
         for _ in range(rounds):
             for kind, repeats in (("step", plan.steps), ("experts", plan.experts)):
                 for process in started:
@@ -278,7 +303,7 @@ def on_gpu(names: list[str], steps: int) -> None:
 
 
 def gpu_row(process: Process, setting: Setting, steps: int) -> str:
-    if process.ask(build=asdict(setting)) == "out of memory":
+    if process.ask(build=asdict(setting), warm_up=FULL.warm_up) == "out of memory":
         return f"| {process.name} | out of memory | | | |"
     seconds, experts = process.ask(step=steps), process.ask(experts=steps)
     if "out of memory" in (seconds, experts):

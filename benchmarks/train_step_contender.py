@@ -1,8 +1,8 @@
 """One contender of train_step.py in a separate process: `train_step_contender.py NAME`.
 
-Answers each line of stdin, a JSON object, with a line of JSON. `{"build": setting}` makes the model again and warms it
-up; `{"step": n}` gives the seconds of n whole steps, `{"experts": n}` those of n passes, forward and backward, of the
-expert block of the first layer alone, `{"profile": n}` the share of each kind of GPU work in n steps.
+Answers each line of stdin, a JSON object, with a line of JSON. `{"build": setting, "warm_up": n}` makes the model again
+and takes n steps; `{"step": n}` gives the seconds of n whole steps, `{"experts": n}` those of n passes, forward and
+backward, of the expert block of the first layer alone, `{"profile": n}` the share of each kind of GPU work in n steps.
 """
 
 import json
@@ -33,7 +33,6 @@ from arctic_model.training.losses.objective import Batch, Scale, training_loss
 from arctic_model.training.optimization.settings import Optimization
 from arctic_model.training.process import reuse_freed_memory
 
-WARM_UP_STEPS = 3
 GPU_WORK = {
     "grouped products": r"group",
     "attention": r"flash|fmha|attention|sdpa",
@@ -184,8 +183,6 @@ class Contender:
             # sends most similar tokens to a few experts.
             nn.init.normal_(self.model.embed_tokens.weight)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
-        for _ in range(WARM_UP_STEPS):
-            self.step()
 
     def _new_layer(self) -> nn.Module:
         if self.name == "ours":
@@ -243,8 +240,6 @@ class EngineContender:
         self.config, self.shape = config, shape
         self.settings = Optimization(optimizer=name.removeprefix("engine "), dtype=dtype)  # type: ignore[arg-type]
         self.engine = Engine(config, self.settings, 1, 1, training_loss)
-        for _ in range(WARM_UP_STEPS):
-            self.step()
 
     def step(self) -> float:
         """CPU seconds of one optimizer step."""
@@ -290,7 +285,7 @@ def main() -> None:
             if "build" in request:
                 contender = None
                 contender = build(sys.argv[1], request["build"])
-                found: Any = "ready"
+                found: Any = [contender.step() for _ in range(request["warm_up"])]
             else:
                 found = answer(contender, request) if contender else "out of memory"
         except torch.cuda.OutOfMemoryError:
