@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def deduplicate(
         `shared_bands`; and `passages` (spans to leave out, see `CUT_DECISIONS`) if `options` ask for them.
 
     Raises:
-        DedupInputError: If a file or column is missing, or two documents have the same id.
+        DedupInputError: If a file or column is missing or cannot be read, or two documents have the same id.
     """
     columns = columns or Columns()
     with tempfile.TemporaryDirectory(prefix="dedup-", dir=scratch) as folder:
@@ -137,10 +138,20 @@ def _tables(documents: pa.Table | str | Path | Sequence[str | Path], columns: Co
         return
     for file in _files(documents):
         first = 0
-        with pq.ParquetFile(file) as parquet:
+        with _errors_named(str(file)), pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(SHARD_ROWS, columns=_present(parquet.schema_arrow, columns, str(file))):
                 yield _portion(pa.Table.from_batches([batch]), first, file.name, columns)
                 first += batch.num_rows
+
+
+@contextmanager
+def _errors_named(place: str) -> Iterator[None]:
+    """Raise DedupInputError, with the place, for what Arrow cannot read or convert."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DedupInputError(f"{place}: cannot be read ({reason}). Correct it, or leave it out.") from None
 
 
 def _files(documents: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -167,12 +178,22 @@ def _present(schema: pa.Schema, columns: Columns, origin: str) -> list[str]:
 def _portion(table: pa.Table, first: int, origin: str, columns: Columns) -> pa.Table:
     rows = range(first + 1, first + 1 + len(table))
     prefix = f"{origin}#" if origin else ""
-    names = table[columns.doc_id].cast(pa.string()) if columns.doc_id else pa.array([f"{prefix}{row}" for row in rows])
+    place = origin or "documents"
+    names = pa.array([f"{prefix}{row}" for row in rows])
+    if columns.doc_id:
+        names = _converted(table, columns.doc_id, pa.string(), place)
     if names.null_count:
-        raise DedupInputError(f"{origin or 'documents'}: a document has no {columns.doc_id}. Give each an id.")
-    quality = table[columns.quality].cast(pa.float64()) if columns.quality else pa.array([0.0] * len(table))
-    text = table[columns.text].cast(pa.large_string())
+        raise DedupInputError(f"{place}: a document has no {columns.doc_id}. Give each an id.")
+    quality = pa.array([0.0] * len(table))
+    if columns.quality:
+        quality = _converted(table, columns.quality, pa.float64(), place)
+    text = _converted(table, columns.text, pa.large_string(), place)
     return pa.table({"name": names, "text": text, "quality": quality, "origin": [origin] * len(table)})
+
+
+def _converted(table: pa.Table, column: str, kind: pa.DataType, place: str) -> pa.ChunkedArray:
+    with _errors_named(f"{place}: column {column!r} ({table.schema.field(column).type})"):
+        return table[column].cast(kind)
 
 
 def _write_shard(table: pa.Table, number: int, home: Path) -> pa.Array:

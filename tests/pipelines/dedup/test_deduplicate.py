@@ -85,12 +85,22 @@ def test_nothing_gives_nothing(tmp_path):
         ({"body": ["a"]}, None, "documents: no column 'text'. There are body"),
         ({"text": ["a", "b"], "id": ["x", "x"]}, Columns(doc_id="id"), "doc_id = 'x': given twice"),
         ({"text": ["a", "b"], "id": ["x", None]}, Columns(doc_id="id"), "a document has no id"),
+        ({"text": [b"ok", b"\xff"]}, None, r"documents: column 'text' \(binary\): cannot be read \(.*UTF8"),
+        ({"text": [["a"]]}, None, r"documents: column 'text' \(list<item: string>\): cannot be read"),
+        ({"text": ["a"], "stars": ["b"]}, Columns(quality="stars"), r"documents: column 'stars' \(string\): cannot be"),
         ("no/such/folder", None, "no/such/folder: no Parquet file"),
     ],
 )
 def test_an_input_that_cannot_be_used_is_named(documents, columns, message):
     with pytest.raises(DedupInputError, match=message):
         deduplicate(documents if isinstance(documents, str) else pa.table(documents), columns=columns)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(100) + b"\x10\0\0\0PARE"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "part.parquet").write_bytes(content)
+    with pytest.raises(DedupInputError, match=r"part\.parquet: cannot be read \(.*\)\. Correct it, or leave it out"):
+        deduplicate(tmp_path)
 
 
 @settings(deadline=None, max_examples=25)
