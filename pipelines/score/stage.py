@@ -41,7 +41,7 @@ def stage(name: str, section: ScoreSection, pins: Mapping[str, Any], folder: Pat
     fixed = params(section, pins)
     # A classifier's probability is the one score that is computed with library functions in floating point.
     inputs = ScoreInputs(source).named()
-    return Stage("score", name, 7, fixed, inputs, work, machine_dependent=bool(section.quality_model))
+    return Stage("score", name, 8, fixed, inputs, work, machine_dependent=bool(section.quality_model))
 
 
 def _score(

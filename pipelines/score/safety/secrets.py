@@ -13,18 +13,19 @@ MIN_CHARACTERS = 20
 MIN_ENTROPY_BITS = 3.0
 """Per character, over the whole secret; placeholders such as ghp_xxxx... stay below."""
 _FORMS = (
+    # What another part must follow has an upper limit: without one, a long run of beginnings takes quadratic time.
     r"(?P<aws>(?:AKIA|ASIA)[A-Z2-7]{16})",  # AWS IAM user guide, "Unique identifiers": access key ids
     r"(?P<github>gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})",  # GitHub, "token formats"
     r"(?P<gitlab>gl(?:pat|ptt|rt|dt)-[A-Za-z0-9_-]{20,})",  # GitLab, "Token overview": prefixes
-    r"(?P<slack>xox[abeoprs]-(?:[0-9]+-)[0-9A-Za-z-]{10,})",  # Slack, "Token types"
+    r"(?P<slack>xox[abeoprs]-(?:[0-9]{1,20}-)[0-9A-Za-z-]{10,})",  # Slack, "Token types"
     r"(?P<google>AIza[0-9A-Za-z_-]{35})",  # Google Cloud, API keys
     r"(?P<stripe>[sr]k_live_[0-9A-Za-z]{24,})",  # Stripe, "API keys": test keys open nothing
-    r"(?P<openai>sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,}T3BlbkFJ[A-Za-z0-9_-]{20,})",  # gitleaks 8.24
+    r"(?P<openai>sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,200}T3BlbkFJ[A-Za-z0-9_-]{20,})",  # gitleaks 8.24
     r"(?P<anthropic>sk-ant-(?:api|admin)\d\d-[A-Za-z0-9_-]{80,})",  # gitleaks 8.24
     r"(?P<npm>npm_[A-Za-z0-9]{36})",  # npm, "About access tokens"
     r"(?P<huggingface>hf_[A-Za-z]{34})",  # gitleaks 8.24
     # Slack, "Sending messages using incoming webhooks"
-    r"(?P<slack_hook>hooks\.slack\.com/services/T[A-Z0-9]{8,}/B[A-Z0-9]{8,}/[A-Za-z0-9]{24})",
+    r"(?P<slack_hook>hooks\.slack\.com/services/T[A-Z0-9]{8,30}/B[A-Z0-9]{8,30}/[A-Za-z0-9]{24})",
     r"(?P<sendgrid>SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})",  # SendGrid, "API keys"
     r"(?P<twilio>SK[0-9a-f]{32})",  # Twilio, "API keys": the SID
     r"(?P<pypi>pypi-AgEI[A-Za-z0-9_-]{50,})",  # PyPI, "API tokens"
@@ -34,7 +35,7 @@ _FORMS = (
     r"(?P<digitalocean>do[opr]_v1_[0-9a-f]{64})",  # DigitalOcean, "Token formats"
     r"(?P<databricks>dapi[0-9a-f]{32})",  # gitleaks 8.24
     r"(?P<shopify>shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})",  # Shopify, "Access token formats"
-    r"(?P<jwt>eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,})",  # RFC 7519, section 3
+    r"(?P<jwt>eyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,})",  # RFC 7519, section 3
 )
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})(?![A-Za-z0-9])")
 _AWS_SECRET = re.compile(
@@ -43,7 +44,7 @@ _AWS_SECRET = re.compile(
 )
 """AWS, "Programmatic access": a secret key has no distinctive form, so its name must precede it."""
 _PEM = re.compile(
-    r"-----BEGIN (?P<label>(?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
+    r"-----BEGIN (?P<label>(?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
     r"[A-Za-z0-9+/=\s\\:,.()-]{64,8192}?-----END (?P=label)-----"
 )
 """RFC 7468, section 10, and RFC 9580, section 6.2; also with \\n written out, as in source code."""

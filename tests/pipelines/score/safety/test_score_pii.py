@@ -1,12 +1,15 @@
 """Personal data and secrets: required findings, and texts that must stay, kind by kind."""
 
 import random
+import re
 import string
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.score.safety import secrets
 from pipelines.score.safety.pii import find_pii
 from pipelines.score.text.characters import Characters
 from pipelines.score.text.layout import layout
@@ -231,3 +234,28 @@ def test_every_text_has_findings_inside_it(text):
     characters = Characters(text)
     for finding in find_pii(characters, layout(characters.codes), REGIONS):
         assert 0 <= finding.start < finding.end <= len(text)
+
+
+@pytest.mark.parametrize("pattern", [secrets._TOKEN, secrets._AWS_SECRET, secrets._PEM], ids=["tokens", "AWS", "PEM"])
+def test_a_text_of_beginnings_is_read_once(pattern):
+    """A repetition without an upper limit is the last part of its form: otherwise each beginning of a secret in a run
+    of them would be followed to the end of the run."""
+    unlimited = list(_endless_within(re._parser.parse(pattern.pattern, pattern.flags)))
+    assert unlimited == []
+
+
+def _endless_within(parts) -> Iterator[object]:
+    """Repetitions without an upper limit that something else must follow."""
+    parts = list(parts)
+    for index, (kind, value) in enumerate(parts):
+        name = str(kind)
+        behind = [str(each) for each, _ in parts[index + 1 :]]
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            if str(value[1]) == "MAXREPEAT" and any(not each.startswith(("ASSERT", "AT")) for each in behind):
+                yield value
+            yield from _endless_within(value[2])
+        elif name == "SUBPATTERN":
+            yield from _endless_within(value[3])
+        elif name == "BRANCH":
+            for branch in value[1]:
+                yield from _endless_within(branch)
