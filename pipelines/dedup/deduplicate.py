@@ -145,13 +145,13 @@ def _tables(documents: pa.Table | str | Path | Sequence[str | Path], columns: Co
 
 
 @contextmanager
-def _errors_named(place: str) -> Iterator[None]:
-    """Raise DedupInputError, with the place, for what Arrow cannot read or convert."""
+def _errors_named(location: str) -> Iterator[None]:
+    """Raise DedupInputError, with the location, for what Arrow cannot read or convert."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise DedupInputError(f"{place}: cannot be read ({reason}). Correct it, or leave it out.") from None
+        raise DedupInputError(f"{location}: cannot be read ({reason}). Correct it, or leave it out.") from None
 
 
 def _files(documents: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -178,21 +178,21 @@ def _present(schema: pa.Schema, columns: Columns, origin: str) -> list[str]:
 def _portion(table: pa.Table, first: int, origin: str, columns: Columns) -> pa.Table:
     rows = range(first + 1, first + 1 + len(table))
     prefix = f"{origin}#" if origin else ""
-    place = origin or "documents"
+    location = origin or "documents"
     names = pa.array([f"{prefix}{row}" for row in rows])
     if columns.doc_id:
-        names = _converted(table, columns.doc_id, pa.string(), place)
+        names = _converted(table, columns.doc_id, pa.string(), location)
     if names.null_count:
-        raise DedupInputError(f"{place}: a document has no {columns.doc_id}. Give each an id.")
+        raise DedupInputError(f"{location}: a document has no {columns.doc_id}. Give each an id.")
     quality = pa.array([0.0] * len(table))
     if columns.quality:
-        quality = _converted(table, columns.quality, pa.float64(), place)
-    text = _converted(table, columns.text, pa.large_string(), place)
+        quality = _converted(table, columns.quality, pa.float64(), location)
+    text = _converted(table, columns.text, pa.large_string(), location)
     return pa.table({"name": names, "text": text, "quality": quality, "origin": [origin] * len(table)})
 
 
-def _converted(table: pa.Table, column: str, kind: pa.DataType, place: str) -> pa.ChunkedArray:
-    with _errors_named(f"{place}: column {column!r} ({table.schema.field(column).type})"):
+def _converted(table: pa.Table, column: str, kind: pa.DataType, location: str) -> pa.ChunkedArray:
+    with _errors_named(f"{location}: column {column!r} ({table.schema.field(column).type})"):
         return table[column].cast(kind)
 
 

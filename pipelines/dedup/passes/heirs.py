@@ -70,7 +70,7 @@ class Heirs:
     def of(self, doc_ids: pa.ChunkedArray) -> pa.Table:
         """`doc_id`, `kept_id` and `cluster_size` of those of `doc_ids` whose prompts are alike, each once."""
         wanted = np.unique(_ids(pc.drop_null(doc_ids)))
-        found: list[np.ndarray] = []
+        matches: list[np.ndarray] = []
         stands: list[np.ndarray] = []
         for number in range(self.count):
             start, stop = (_first_at(wanted, bound, self.count) for bound in (number, number + 1))
@@ -79,11 +79,11 @@ class Heirs:
                 position = np.searchsorted(ids, wanted[start:stop])
                 is_there = position < len(ids)
                 is_there[is_there] = ids[position[is_there]] == wanted[start:stop][is_there]
-                found.append(wanted[start:stop][is_there])
+                matches.append(wanted[start:stop][is_there])
                 stands.append(heirs[position[is_there]])
         heirs = np.concatenate([np.empty(0, HEIR), *stands])
         return pa.table(
-            [_digits(np.concatenate([np.empty(0, ID), *found])), _digits(heirs["kept"]), heirs["size"]], COLUMNS
+            [_digits(np.concatenate([np.empty(0, ID), *matches])), _digits(heirs["kept"]), heirs["size"]], COLUMNS
         )
 
 

@@ -153,9 +153,9 @@ def _without_shadows(html: str) -> str:
             tags.append((closing.start(), "</template"))
         end = closing.end() if closing else len(html)
     plainer, done = [], 0
-    for place, tag in sorted(tags):
-        plainer += [html[done:place], tag.replace("template", "div")]
-        done = place + len(tag)
+    for start, tag in sorted(tags):
+        plainer += [html[done:start], tag.replace("template", "div")]
+        done = start + len(tag)
     return "".join((*plainer, html[done:]))
 
 

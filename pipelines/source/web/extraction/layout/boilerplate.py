@@ -133,16 +133,19 @@ def remove_surroundings(body: ElementNode) -> None:
 def _remove_around(body: ElementNode, visible: int) -> tuple[int, int]:
     """Remove the dialogs that ask for consent to cookies and the surroundings of the page's main part; returns how many
     of the `visible` characters are left without the former, and without both."""
-    surroundings = body.query_selector_all(SURROUNDINGS).values()
-    dialogs = [node for node in surroundings if may_ask_for_consent(node) and node.matches(_CONSENT)]
+    dialogs: list[ElementNode] = []
+    surroundings: list[ElementNode] = []
+    for node in body.query_selector_all(SURROUNDINGS).values():
+        # In the order of the page, descendants follow their element.
+        if dialogs and dialogs[-1].contains(node):
+            continue
+        is_dialog = may_ask_for_consent(node) and node.matches(_CONSENT)
+        (dialogs if is_dialog else surroundings).append(node)
     for dialog in dialogs:
         visible -= length(dialog)
         dialog.remove()
     removals: list[_Removal] = []
     for node in surroundings:
-        if any(dialog.contains(node) for dialog in dialogs):
-            continue
-        # In the order of the page, descendants follow their element.
         if removals and removals[-1].element.contains(node):
             continue
         characters = length(node)

@@ -26,6 +26,7 @@ BESIDE = {
     "hidden blocks": f"<div hidden><p>{SENTENCE}</p></div>",
     "styled blocks": f"<div style='display:none'><p>{SENTENCE}</p></div><p>{SENTENCE}</p>",
     "repetitions": f"<span aria-hidden='true'>{LINK}</span>",
+    "dialogs": f"<div id='onetrust-banner-sdk'><nav>{LINK}</nav></div>",
     "readings": "<ruby>a<rt>b</rt></ruby> c ",
     "formulas": "<math alttext='x'><mi>x</mi></math>",
     "listings": "<pre>a\n\n\nb</pre>",
