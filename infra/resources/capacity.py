@@ -25,6 +25,7 @@ GRACE_S = 5.0
 REPORT_S = 5.0
 LOOK_S = 1.0
 """Between two looks at the cluster's machines, which cost the head a call each."""
+REMEDY = "Lower the resources of its section"
 MIN_SHARDS_AHEAD = 64
 """Minimum number of shards offered to a cluster that may grow: an autoscaler sees only posted demand."""
 
@@ -89,13 +90,13 @@ class Capacity:
         number."""
         return Capacity(_limits(), patience_s())
 
-    def require(self, who: str, demand: Demand) -> None:
-        """Raise CapacityError if the cluster can never hold `demand`, as far as its size is known."""
+    def require(self, who: str, demand: Demand, remedy: str = REMEDY) -> None:
+        """Raise CapacityError if the cluster can never hold `demand`, as far as its size is known. `remedy`: how to
+        need less."""
         if self.limits is None or self.limits.holds(demand) or Limits(machines_up()).holds(demand):
             return
         raise CapacityError(
-            f"{who} needs {demand}, the cluster can have {_size(self.limits)}. Lower the resources of its section, or "
-            "raise the pools' limits."
+            f"{who} needs {demand}, the cluster can have {_size(self.limits)}. {remedy}, or raise the pools' limits."
         )
 
     def shards_ahead(self, machines: Sequence[Pool]) -> int:
@@ -111,9 +112,15 @@ class Wait:
     """One demand that is posted to Ray and not met yet. `check` it as often as you like while it is not."""
 
     def __init__(
-        self, stage_id: str, demand: Demand, capacity: Capacity, emit: Callable[[dict[str, Any]], None]
+        self,
+        stage_id: str,
+        demand: Demand,
+        capacity: Capacity,
+        emit: Callable[[dict[str, Any]], None],
+        remedy: str = REMEDY,
     ) -> None:
         self._stage_id, self._demand, self._capacity, self._emit = stage_id, demand, capacity, emit
+        self._remedy = remedy
         self._looked = -math.inf
         self._machines: tuple[Pool, ...] = ()
         self.restart()
@@ -135,8 +142,8 @@ class Wait:
         if self._capacity.limits is None and now - self._held > self._capacity.patience_s:
             raise CapacityError(
                 f"{self._stage_id} needs {self._demand}, and no machines that could hold it came up within "
-                f"{self._capacity.patience_s / 60:g} min: the cluster has {_size(Limits(machines_up()))}. Lower "
-                f"the resources of its section, add machines, or wait longer with {PATIENCE_VARIABLE}."
+                f"{self._capacity.patience_s / 60:g} min: the cluster has {_size(Limits(machines_up()))}. "
+                f"{self._remedy}, add machines, or wait longer with {PATIENCE_VARIABLE}."
             )
 
     def fits(self) -> bool:

@@ -1,16 +1,16 @@
 """Serve an exported directory with vLLM, by Ray Serve LLM: for models and loads of production size."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import arctic_model
 from infra.host.packages import PackageError, problems
+from infra.resources import Demand
 from pipelines.errors import OptionError
 from pipelines.serve.options import Scale
-from pipelines.serve.server import run_application
+from pipelines.serve.server import Notices, run_application
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -94,10 +94,10 @@ class VllmOptions:
 
 
 def serve_with_vllm(
-    options: VllmOptions, scale: Scale, token: str | None, address: str | None, on_ready: Callable[[str], None]
+    options: VllmOptions, scale: Scale, token: str | None, address: str | None, notices: Notices
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises OptionError for a folder that vLLM cannot load, or if other machines could
-    reach the port, and PackageError if vLLM is missing."""
+    reach the port, CapacityError if the machines have too few GPUs, and PackageError if vLLM is missing."""
     options.require_export()
     if token:
         raise OptionError("--engine vllm: Ray Serve LLM checks no token. Unset ARCTIC_SERVE_TOKEN and serve loopback.")
@@ -112,4 +112,5 @@ def serve_with_vllm(
 
         return build_openai_app({"llm_configs": [LLMConfig(**options.llm_config(scale))]})
 
-    run_application(build, scale, token, address, on_ready)
+    num_gpus = scale.min_replicas * options.tensor_parallel * options.pipeline_parallel
+    run_application(build, scale, Demand(num_gpus, num_gpus=1), token, address, notices)

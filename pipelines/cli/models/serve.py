@@ -1,12 +1,21 @@
 """`arctic serve`."""
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipelines.cli.terminal.options import DEFAULT_STORE, Address, StoreFolder
+from pipelines.cli.terminal.units import duration_text
 from pipelines.cli.terminal.writing import CheckpointName, StreamSinks, StreamWindowSize, TokenizerFolder, WeightsDtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infra.context import Event
+
+PRINT_S = 60.0
 
 
 def command(
@@ -46,19 +55,19 @@ def command(
     """Serve a checkpoint over HTTP with OpenAI's API and a chat page, until Ctrl-C or SIGTERM."""
     from pipelines.graph.checkpoints import find_checkpoint
     from pipelines.serve.options import Scale, ServeOptions
+    from pipelines.serve.server import Notices, serve_model
 
     resolved = find_checkpoint(checkpoint, store)
     folder = resolved.folder
     scale = Scale(host, port, replicas, max_replicas or replicas, drain)
+    notices = Notices(_announce, _print_waits())
     if engine == "vllm":
         from pipelines.serve.vllm import VllmOptions, serve_with_vllm
 
         model_name = name or folder.name
         options = VllmOptions(folder, model_name, tensor_parallel, pipeline_parallel, fp8, max_model_len)
-        serve_with_vllm(options, scale, token, address, _announce)
+        serve_with_vllm(options, scale, token, address, notices)
         return
-    from pipelines.serve.server import serve_model
-
     served = ServeOptions(
         checkpoint=str(folder),
         model_name=name or _label(checkpoint, folder),
@@ -73,7 +82,7 @@ def command(
         stream_window=stream_window,
         stream_sinks=stream_sinks,
     )
-    serve_model(served, scale, address, _announce)
+    serve_model(served, scale, address, notices)
 
 
 def _label(checkpoint: str, folder: Path) -> str:
@@ -86,3 +95,16 @@ def _folder(path: Path | None) -> str | None:
 
 def _announce(url: str) -> None:
     print(f"chat: {url}/   API: {url}/v1   (Ctrl-C stops it)", flush=True)
+
+
+def _print_waits() -> "Callable[[Event], None]":
+    """Prints the first wait for machines, and then one a minute."""
+    printed_s = -math.inf
+
+    def show(event: "Event") -> None:
+        nonlocal printed_s
+        if event["seconds"] - printed_s >= PRINT_S:
+            printed_s = event["seconds"]
+            print(f"waiting for {event['needs']}, {duration_text(printed_s)}   (Ctrl-C stops it)", flush=True)
+
+    return show

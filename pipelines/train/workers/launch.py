@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import Event, StageContext
-from infra.resources import Demand
-from infra.resources.capacity import Capacity, Wait
+from infra.resources.capacity import Capacity
+from infra.resources.room import await_room
 from pipelines.train.job import TrainJob
 from pipelines.train.workers.elastic import WORKER_DEATHS, train_elastically
 from pipelines.train.workers.environment import set_environment
@@ -44,7 +44,8 @@ def launch(job: TrainJob, context: StageContext) -> None:
 def _on_cluster(job: TrainJob, context: StageContext) -> None:
     os.environ.update(RAY_TRAIN_SETTINGS)
     group = job.group
-    await_fewest = partial(await_machines, context, group.demand(group.counts[0]))
+    capacity = context.capacity or Capacity.look()
+    await_fewest = partial(await_room, context.stage_id, group.demand(group.counts[0]), capacity, context.emit)
     if group.fewer:
         train_elastically(job, context, partial(_fit, job, context, 0), await_fewest)
     else:
@@ -104,25 +105,6 @@ def _ray_train_worker(arguments: dict[str, Any]) -> None:
     rendezvous = job.folder / f"rendezvous-{broadcast_from_rank_zero(secrets.token_hex(8))}"
     one_machine = here.get_local_world_size() == world
     work_in_group(job, arguments["context"], rank, world, str(rendezvous), one_machine=one_machine)
-
-
-def await_machines(context: StageContext, demand: Demand) -> None:
-    """Wait until the cluster has room for a whole group of workers, and report progress meanwhile.
-
-    Requests the same group from Ray, so that an autoscaler starts the missing machines, and releases the room at the
-    end: Ray Train takes it again. Raises CapacityError if the wait is in vain.
-    """
-    from ray.util import placement_group, remove_placement_group
-
-    capacity = context.capacity or Capacity.look()
-    capacity.require(context.stage_id, demand)
-    wait = Wait(context.stage_id, demand, capacity, context.emit)
-    group = placement_group([demand.bundle] * demand.count)
-    try:
-        while not group.wait(POLL_S):
-            wait.check()
-    finally:
-        remove_placement_group(group)
 
 
 def _in_this_process(job: TrainJob, context: StageContext) -> None:

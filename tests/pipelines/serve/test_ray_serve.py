@@ -1,6 +1,7 @@
 """`arctic serve` as a process: Ray Serve, its proxy, a token, a pending answer while the server stops."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import pytest
 import requests
 import yaml
 
+from tests.kit.servers.ray_head import Head
 from tests.pipelines.serve.conftest import NAME, free_port
 
 ROOT = Path(__file__).parents[3]
+TOKEN_VARIABLE = "ARCTIC_SERVE_TOKEN"
 HEADERS = {"Authorization": "Bearer secret"}
 pytestmark = pytest.mark.slow
 
@@ -28,7 +31,7 @@ def process(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Any, str]]:
     command = [sys.executable, "-m", "pipelines.cli", "serve", str(checkpoint), "--name", NAME, "--port", str(port)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     running = subprocess.Popen(
-        [*command, "--max-batch", "2", "--max-queue", "2"],
+        [*command, "--max-batch", "2", "--max-queue", "2", "--stream-window", "60"],
         cwd=tmp_path,
         env={**environment, "ARCTIC_SERVE_TOKEN": "secret", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -59,7 +62,8 @@ def test_it_answers_frees_what_a_client_leaves_and_drains(
     assert requests.get(f"{base}/v1/models", timeout=60).status_code == 401
     body = {"model": NAME, "prompt": "Row", "max_tokens": 900, "temperature": 0}
     with openai.OpenAI(base_url=f"{base}/v1", api_key="secret", max_retries=0) as client:
-        stream = client.completions.create(**body, stream=True)
+        # So long that it has not ended, however busy the machine is.
+        stream = client.completions.create(**body | {"max_tokens": 10**6}, stream=True)
         next(iter(stream))
         assert running_requests(base) == 1
         stream.close()
@@ -75,6 +79,46 @@ def test_it_answers_frees_what_a_client_leaves_and_drains(
     assert running.wait(timeout=120) == 0
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{base}/health", timeout=60)
+
+
+def serve(checkpoint: Path, *options: str, **variables: str) -> Any:
+    environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", TOKEN_VARIABLE)}
+    command = [sys.executable, "-m", "pipelines.cli", "serve", str(checkpoint), "--port", str(free_port()), *options]
+    return subprocess.Popen(
+        command,
+        env={**environment, "PYTHONPATH": str(ROOT), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "needs"),
+    [(["--threads", "4096"], "4096 CPUs"), (["--gpus", "64"], "64 GPUs and 1 CPU"), (["--replicas", "4096"], "4096 x")],
+)
+def test_replicas_that_this_machine_cannot_hold_are_refused(checkpoint: Path, options: list[str], needs: str) -> None:
+    pytest.importorskip("ray.serve")
+    refused = serve(checkpoint, *options)
+    _, errors = refused.communicate(timeout=120)
+    assert refused.returncode == 2, errors
+    assert re.search(rf"error: arctic serve needs {needs}.*the cluster can have .*Lower --threads, --gpus", errors)
+
+
+def test_a_cluster_that_may_grow_is_waited_for_and_the_wait_can_be_stopped(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray.serve")
+    head = Head(tmp_path)
+    try:
+        head.wait()
+        access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(head.token_file)}
+        waiting = serve(checkpoint, "--threads", "64", "--address", f"127.0.0.1:{head.port}", **access)
+        assert re.match(r"waiting for 64 CPUs, \d", waiting.stdout.readline())
+        waiting.send_signal(signal.SIGINT)
+        _, errors = waiting.communicate(timeout=60)
+        assert waiting.returncode == 0, errors
+    finally:
+        head.stop()
 
 
 def test_the_config_file_builds_an_application_and_asks_for_a_token(

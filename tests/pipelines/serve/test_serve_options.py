@@ -9,9 +9,10 @@ import pytest
 
 import arctic_model
 from infra.host.packages import PackageError
+from infra.resources import Demand
 from pipelines.errors import OptionError
 from pipelines.serve.options import Scale, ServeOptions, require_token
-from pipelines.serve.server import run_application
+from pipelines.serve.server import Notices, run_application
 from pipelines.serve.vllm import VllmOptions, serve_with_vllm
 
 ALWAYS = Scale(port=0)
@@ -39,7 +40,7 @@ def test_a_port_in_use_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OptionError, match=f"--port {port} on 127.0.0.1: Address already in use"):
-            run_application(never, Scale(port=port), None, None, print)
+            run_application(never, Scale(port=port), Demand(), None, None, Notices(print, print))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def export(tmp_path: Path) -> Path:
 def test_vllm_that_is_missing_is_named_with_the_mend(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.serve.vllm.problems", lambda names: [f"{name} missing" for name in names])
     with pytest.raises(PackageError, match=r"pip install 'ray\[llm\]'"):
-        serve_with_vllm(VllmOptions(export, "m"), ALWAYS, None, None, print)
+        serve_with_vllm(VllmOptions(export, "m"), ALWAYS, None, None, Notices(print, print))
 
 
 def test_vllm_needs_an_export_and_splits_that_fit(export: Path, checkpoint: Path) -> None:
