@@ -7,7 +7,6 @@ folder is on nobody's path afterwards.
 import importlib
 import importlib.util
 import sys
-from importlib import metadata
 from pathlib import Path
 
 from pipelines.sandbox.confinement import landlock
@@ -27,6 +26,9 @@ def home() -> Path | None:
 
 def version() -> str:
     """Of the numpy that programs would import, or "missing"."""
+    # Programs are forked from a process that imports this module: it must stay small.
+    from importlib import metadata
+
     try:
         return metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:
