@@ -91,6 +91,9 @@ class ArcticConfig:
     """Whether RMSNorm is applied to every query and key head (Henry et al. 2020, arXiv 2010.04245; as in Qwen3)."""
     qkv_bias: bool = False
     """Whether queries, keys and values have a bias (as in Qwen2)."""
+    learned_sinks: bool = False
+    """Whether each query head has a learned score of a key without a value, its sink: a head may attend to nothing
+    (as in gpt-oss, arXiv 2508.10925)."""
     tied_head: bool = False
     """Whether the output head is the embedding (Press and Wolf 2016, arXiv 1608.05859)."""
     yarn_factor: float = 1.0

@@ -43,6 +43,7 @@ SHAPE = {
     "head_size": "head_dim",
     "qk_norm": "qk_norm",
     "qkv_bias": "qkv_bias",
+    "learned_sinks": "learned_sinks",
     "tied_head": "tie_word_embeddings",
 }
 """Fields of shapes that the released model does not have, and their names here."""

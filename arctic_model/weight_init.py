@@ -9,7 +9,7 @@ from arctic_model.checkpoint.tensors.names import logical_tensors
 
 
 def initialize(module: nn.Module, std: float, experts: range, seed: int | None = None) -> None:
-    """Set gains of norms to 1, biases of routers to 0, and draw every matrix from N(0, std^2).
+    """Set gains of norms to 1, biases and sinks to 0, and draw every matrix from N(0, std^2).
 
     Args:
         module: any module of this package. Tensors on the meta device are left alone.
@@ -28,7 +28,7 @@ def initialize(module: nn.Module, std: float, experts: range, seed: int | None =
 
 def set_first_values(name: str, tensor: Tensor, std: float, seed: int | None) -> None:
     """Set one tensor, by its released name, in place."""
-    if name.endswith("bias"):
+    if name.endswith(("bias", ".sinks")):
         tensor.zero_()
     elif tensor.dim() == 1:
         tensor.fill_(1.0)

@@ -13,7 +13,7 @@ from arctic_model.config import ArcticConfig
 
 SHARED = (
     *("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim", "rope_theta"),
-    *("rms_norm_eps", "qk_norm", "qkv_bias", "tied_head", *config_json.YARN),
+    *("rms_norm_eps", "qk_norm", "qkv_bias", "learned_sinks", "tied_head", *config_json.YARN),
 )
 """Fields that the weights of attention, embeddings and norms fix."""
 OF_EXPERTS = ("num_experts", "expert_size", "top_k", "layer_shape", "moe_layer_frequency")

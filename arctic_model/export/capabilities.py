@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arctic_model import config_json
 from arctic_model.config import ArcticConfig
@@ -34,8 +34,16 @@ FEATURES: Sequence[Feature] = (
         },
     ),
     Feature(
+        "learned sinks (`learned_sinks`)",
+        lambda config: config.learned_sinks,
+        {
+            LLAMA_CPP: "its graph for Arctic has no sinks",
+            VLLM: "its own Arctic has no sinks",
+        },
+    ),
+    Feature(
         "another shape than Arctic's",
-        lambda config: any(name in config_json.SHAPE for name in config.to_dict()),
+        lambda config: any(name in config_json.SHAPE for name in replace(config, learned_sinks=False).to_dict()),
         {
             VLLM: "its own Arctic has Arctic's layers only",
             LLAMA_CPP: "its graph for Arctic has Arctic's layers only",

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,7 +11,13 @@ from arctic_model.config import ArcticConfig
 from arctic_model.kernels.fp8_products import fp8_linear
 from arctic_model.layers.context_parallel import Pieces, SharedContext, packed_keys
 from arctic_model.layers.document_mask import Documents, takes_documents
-from arctic_model.layers.merged_attention import KeyPart, attend_to_parts
+from arctic_model.layers.merged_attention import (
+    KeyPart,
+    SinkLogits,
+    attend_to_keys,
+    attend_to_parts,
+    flash_attention,
+)
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.packed_products import multiply_as_one, rotated_projections
 from arctic_model.layers.rotary import Rotation, rotate
@@ -48,17 +53,18 @@ class LayerCache:
         keys: Float[Tensor, "B T G C"],
         values: Float[Tensor, "B T G C"],
         mask: Mask,
+        sink_logits: SinkLogits | None = None,
     ) -> Float[Tensor, "B T H C"]:
         """Add new tokens, and mix the values that `mask`, a bias, shows."""
         assert isinstance(mask, Tensor)
         held = self.append(keys.transpose(1, 2), values.transpose(1, 2))
-        mixed = F.scaled_dot_product_attention(queries.transpose(1, 2), *held, attn_mask=mask, enable_gqa=True)
-        return mixed.transpose(1, 2)
+        return attend_to_keys(queries.transpose(1, 2), KeyPart(*held, bias=mask), sink_logits).transpose(1, 2)
 
 
 class Attention(nn.Module):
-    """Causal self-attention with H query heads and G key-value heads, with or without biases and norms of the heads
-    (`qkv_bias` and `qk_norm` of the config). `fp8`: whether to multiply with its matrices in FP8."""
+    """Causal self-attention with H query heads and G key-value heads, with or without biases, norms of the heads and
+    learned sinks (`qkv_bias`, `qk_norm` and `learned_sinks` of the config). `fp8`: whether to multiply with its
+    matrices in FP8."""
 
     def __init__(self, config: ArcticConfig) -> None:
         super().__init__()
@@ -68,6 +74,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.key_size, bias=config.qkv_bias)
         self.o_proj = nn.Linear(config.query_size, config.hidden_size, bias=False)
         self.q_norm, self.k_norm = (_head_norm(config), _head_norm(config))
+        self.sinks = nn.Parameter(torch.zeros(config.num_heads)) if config.learned_sinks else None
         self.fp8 = False
 
     def forward(
@@ -79,8 +86,13 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Mixed values of the keys that `mask` shows, those in `cache` included."""
         heads = self._normed(x) if cache is not None and cache.rotates else self._projected(x, rotation)
-        mixed = attend(*heads, mask) if cache is None else cache.attend(*heads, mask)
+        mixed = (attend if cache is None else cache.attend)(*heads, mask, self.sink_logits)
         return self._multiplied(mixed.flatten(2), self.o_proj)
+
+    @property
+    def sink_logits(self) -> SinkLogits | None:
+        """[H, 1], or None of a model without learned sinks."""
+        return None if self.sinks is None else self.sinks[:, None]
 
     def _projected(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, each [B, T, heads, C]."""
@@ -115,9 +127,14 @@ def _head_norm(config: ArcticConfig) -> nn.Module:
 
 
 def attend(
-    queries: Float[Tensor, "B T H C"], keys: Float[Tensor, "B S G C"], values: Float[Tensor, "B S G C"], mask: Mask
+    queries: Float[Tensor, "B T H C"],
+    keys: Float[Tensor, "B S G C"],
+    values: Float[Tensor, "B S G C"],
+    mask: Mask,
+    sink_logits: SinkLogits | None = None,
 ) -> Float[Tensor, "B T H C"]:
-    """The values that `mask` shows, mixed by the scores of their keys."""
+    """The values that `mask` shows, mixed by the scores of their keys. `sink_logits`: [H, 1], of a model with learned
+    sinks, as in all functions here."""
     visible: Documents | Pieces | Tensor
     if isinstance(mask, SharedContext):
         keys, values = mask.gather(keys, values)
@@ -126,11 +143,11 @@ def attend(
         visible = mask
     if isinstance(visible, Tensor):
         q, k, v = (heads.transpose(1, 2) for heads in (queries, keys, values))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True).transpose(1, 2)
+        return attend_to_keys(q, KeyPart(k, v, bias=visible), sink_logits).transpose(1, 2)
     is_flash = not queries.is_cpu and takes_documents(queries.dtype, queries.shape[-1])
     if isinstance(visible, Pieces):
-        return (attend_in_pieces if is_flash else attend_piece_by_piece)(queries, keys, values, visible)
-    return (attend_in_documents if is_flash else attend_one_by_one)(queries, keys, values, visible)
+        return (attend_in_pieces if is_flash else attend_piece_by_piece)(queries, keys, values, visible, sink_logits)
+    return (attend_in_documents if is_flash else attend_one_by_one)(queries, keys, values, visible, sink_logits)
 
 
 def attend_one_by_one(
@@ -138,13 +155,14 @@ def attend_one_by_one(
     keys: Float[Tensor, "B T G C"],
     values: Float[Tensor, "B T G C"],
     documents: Documents,
+    sink_logits: SinkLogits | None = None,
 ) -> Float[Tensor, "B T H C"]:
     """Causal attention document by document. Torch's kernels for that hold no matrix of scores, so that memory grows
     with the number of tokens."""
     flat = [_in_a_row(heads) for heads in (queries, keys, values)]
     sizes = documents.offsets.diff().tolist()
     parts = zip(*(heads.split(sizes, dim=2) for heads in flat), strict=True)
-    mixed = [F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True) for q, k, v in parts]
+    mixed = [attend_to_keys(q, KeyPart(k, v, is_causal=True), sink_logits) for q, k, v in parts]
     return torch.cat(mixed, dim=2)[0].transpose(0, 1).view_as(queries)
 
 
@@ -153,6 +171,7 @@ def attend_piece_by_piece(
     keys: Float[Tensor, "B S G C"],
     values: Float[Tensor, "B S G C"],
     pieces: Pieces,
+    sink_logits: SinkLogits | None = None,
 ) -> Float[Tensor, "B T H C"]:
     """`attend_one_by_one` for some of the queries: a piece attends to itself, and to all of its document before it."""
     q, k, v = (_in_a_row(heads) for heads in (queries, keys, values))
@@ -162,8 +181,8 @@ def attend_piece_by_piece(
         own = slice(end - some.shape[2], end)
         parts = [KeyPart(k[:, :, own], v[:, :, own], is_causal=True)]
         if first < own.start:
-            parts.append(KeyPart(k[:, :, first : own.start], v[:, :, first : own.start], is_causal=False))
-        mixed.append(attend_to_parts(some, parts))
+            parts.append(KeyPart(k[:, :, first : own.start], v[:, :, first : own.start]))
+        mixed.append(attend_to_parts(some, parts, sink_logits))
     return torch.cat(mixed, dim=2)[0].transpose(0, 1).view_as(queries)
 
 
@@ -172,10 +191,11 @@ def attend_in_documents(
     keys: Float[Tensor, "B T G C"],
     values: Float[Tensor, "B T G C"],
     documents: Documents,
+    sink_logits: SinkLogits | None = None,
 ) -> Float[Tensor, "B T H C"]:
     """Causal attention inside each document, by the kernel of flash attention for sequences of unequal length."""
     q, k, v = (tensor.flatten(0, 1) for tensor in (queries, keys, values))
-    return _flash(q, k, v, documents, documents).view_as(queries)
+    return flash_attention(q, k, v, documents, documents, sink_logits).view_as(queries)
 
 
 def attend_in_pieces(
@@ -183,22 +203,13 @@ def attend_in_pieces(
     keys: Float[Tensor, "B S G C"],
     values: Float[Tensor, "B S G C"],
     pieces: Pieces,
+    sink_logits: SinkLogits | None = None,
 ) -> Float[Tensor, "B T H C"]:
     """`attend_in_documents` for some of the queries: the last query of a piece sees all of its keys."""
     numbers, of_keys = packed_keys(pieces, keys.shape[1])
     k, v = (tensor.flatten(0, 1).index_select(0, numbers) for tensor in (keys, values))
     of_queries = Documents(pieces.offsets.int(), queries.shape[1])
-    return _flash(queries.flatten(0, 1), k, v, of_queries, of_keys).view_as(queries)
-
-
-def _flash(q: Tensor, k: Tensor, v: Tensor, of_queries: Documents, of_keys: Documents) -> Tensor:
-    # Imported here because the module imports torch's compiler: two seconds that a CPU never needs.
-    from torch.nn.attention.varlen import varlen_attn
-
-    bounds = (of_queries.offsets, of_keys.offsets, of_queries.longest, of_keys.longest)
-    mixed = varlen_attn(q, k, v, *bounds, window_size=(-1, 0), enable_gqa=True)
-    assert isinstance(mixed, Tensor)
-    return mixed
+    return flash_attention(queries.flatten(0, 1), k, v, of_queries, of_keys, sink_logits).view_as(queries)
 
 
 def _in_a_row(heads: Float[Tensor, "B T N C"]) -> Float[Tensor, "1 N R C"]:

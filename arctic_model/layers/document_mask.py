@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from arctic_model.config import LONGEST_BIAS
@@ -59,14 +59,15 @@ def document_bias(segments: Int[Tensor, "B T"], dtype: torch.dtype) -> Float[Ten
     """The bias of the attention scores: 0 if query t sees key s, else -inf."""
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    return _bias(causal & (segments[:, :, None] == segments[:, None, :]), dtype)[:, None]
+    return visible_bias(causal & (segments[:, :, None] == segments[:, None, :]), dtype)[:, None]
 
 
 def cached_bias(num_new: int, num_cached: int, like: Tensor) -> Float[Tensor, "1 1 T S"]:
     """The causal bias of `num_new` queries that follow `num_cached` keys of one document."""
     full = torch.ones(num_new, num_cached + num_new, dtype=torch.bool, device=like.device)
-    return _bias(full.tril(diagonal=num_cached), like.dtype)[None, None]
+    return visible_bias(full.tril(diagonal=num_cached), like.dtype)[None, None]
 
 
-def _bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
+def visible_bias(visible: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """The bias of the attention scores: 0 for a visible key, else -inf."""
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from arctic_model.layers.attention import LayerCache, Mask
+from arctic_model.layers.merged_attention import KeyPart, SinkLogits, attend_to_keys
 from arctic_model.layers.rotary import Rotation, rotate, rotation
 from arctic_model.rope import Rope
 
@@ -48,31 +48,34 @@ class StreamCache(LayerCache):
         keys: Float[Tensor, "1 T G C"],
         values: Float[Tensor, "1 T G C"],
         mask: Mask | None = None,  # noqa: ARG002 - the window is the mask
+        sink_logits: SinkLogits | None = None,
     ) -> Float[Tensor, "1 T H C"]:
         """Add the new tokens, whose heads are not rotated, and mix the values that each sees."""
         keys, values = keys.transpose(1, 2), values.transpose(1, 2)
         if keys.shape[2] == 1:
             self._store(keys, values)
-            return self._attend_newest(queries)
-        mixed = self._attend_block(queries, keys, values)
+            return self._attend_newest(queries, sink_logits)
+        mixed = self._attend_block(queries, keys, values, sink_logits)
         self._store(keys, values)
         return mixed
 
-    def _attend_newest(self, query: Float[Tensor, "1 1 H C"]) -> Float[Tensor, "1 1 H C"]:
+    def _attend_newest(
+        self, query: Float[Tensor, "1 1 H C"], sink_logits: SinkLogits | None
+    ) -> Float[Tensor, "1 1 H C"]:
         """All keys at their positions in the cache, as in the paper."""
         count = min(self.length, self.size)
         places = _places(torch.tensor([self.length], device=self.keys.device), count, self.sinks, self.window)
         keys = rotate(self.keys[:, :, :count].transpose(1, 2), _rows(self.table, places))
         query = rotate(query, Rotation(*(part[:, count - 1 : count] for part in self.table)))
-        values = self.values[:, :, :count]
-        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), keys.transpose(1, 2), values, enable_gqa=True)
-        return mixed.transpose(1, 2)
+        part = KeyPart(keys.transpose(1, 2), self.values[:, :, :count])
+        return attend_to_keys(query.transpose(1, 2), part, sink_logits).transpose(1, 2)
 
     def _attend_block(
         self,
         queries: Float[Tensor, "1 T H C"],
         keys: Float[Tensor, "1 G T C"],
         values: Float[Tensor, "1 G T C"],
+        sink_logits: SinkLogits | None,
     ) -> Float[Tensor, "1 T H C"]:
         """One masked pass over the keys in the cache and the new ones. A query is rotated for the window and for the
         sinks, side by side in a head of width 2 C; a key has zeros in one half."""
@@ -87,15 +90,10 @@ class StreamCache(LayerCache):
         in_window = self._rotated(keys, order - origin) * ~is_sink[:, None, None]
         at_begin = self._rotated(keys, order.clamp(max=self.sinks)) * is_sink[:, None, None]
         nearby, distant = self._rotated(queries, new - origin), self._rotated(queries, new.clamp(max=self.size - 1))
-        mixed = F.scaled_dot_product_attention(
-            torch.cat([nearby, distant], dim=-1).transpose(1, 2),
-            torch.cat([in_window, at_begin], dim=-1).transpose(1, 2),
-            values,
-            attn_mask=self._visible(new, order),
-            scale=queries.shape[-1] ** -0.5,
-            enable_gqa=True,
-        )
-        return mixed.transpose(1, 2)
+        keys = torch.cat([in_window, at_begin], dim=-1).transpose(1, 2)
+        part = KeyPart(keys, values, bias=self._visible(new, order))
+        wide = torch.cat([nearby, distant], dim=-1).transpose(1, 2)
+        return attend_to_keys(wide, part, sink_logits, scale=queries.shape[-1] ** -0.5).transpose(1, 2)
 
     def _visible(self, queries: Int[Tensor, " T"], keys: Int[Tensor, " S"]) -> Bool[Tensor, "T S"]:
         """Sinks, and the window that ends with the query."""
@@ -142,6 +140,7 @@ class StreamRows(LayerCache):
         keys: Float[Tensor, "B 1 G C"],
         values: Float[Tensor, "B 1 G C"],
         mask: Mask | None = None,  # noqa: ARG002 - the windows are the mask
+        sink_logits: SinkLogits | None = None,
     ) -> Float[Tensor, "B 1 H C"]:
         """Add the new tokens, whose heads are not rotated, and mix the values that each sees, as a StreamCache does for
         one token."""
@@ -153,14 +152,10 @@ class StreamRows(LayerCache):
         count = int(held.max())
         places = _places(lengths, count, self.sinks, size - self.sinks)
         turned = rotate(self.keys[: len(rows), :, :count].transpose(1, 2), _rows(self.table, places))
-        mixed = F.scaled_dot_product_attention(
-            rotate(queries, _rows(self.table, held[:, None] - 1)).transpose(1, 2),
-            turned.transpose(1, 2),
-            self.values[: len(rows), :, :count],
-            attn_mask=(torch.arange(count, device=queries.device) < held[:, None])[:, None, None],
-            enable_gqa=True,
-        )
-        return mixed.transpose(1, 2)
+        visible = (torch.arange(count, device=queries.device) < held[:, None])[:, None, None]
+        part = KeyPart(turned.transpose(1, 2), self.values[: len(rows), :, :count], bias=visible)
+        queries = rotate(queries, _rows(self.table, held[:, None] - 1))
+        return attend_to_keys(queries.transpose(1, 2), part, sink_logits).transpose(1, 2)
 
 
 def stream_table(rope: Rope, size: int, dtype: torch.dtype, device: torch.device) -> Rotation:

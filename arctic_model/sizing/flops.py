@@ -102,9 +102,10 @@ def layer_matrices(config: ArcticConfig, number: int) -> list[tuple[int, int]]:
 
 
 def _dense_parameters(config: ArcticConfig, number: int) -> int:
-    """Everything of the layer of this number but its experts: matrices, router, norms, biases."""
+    """Everything of the layer of this number but its experts: matrices, router, norms, biases, sinks."""
     matrices = sum(rows * columns for rows, columns in layer_matrices(config, number))
     router = config.num_experts * config.hidden_size if number in config.moe_layers else 0
     norms = num_norms(config, number) * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0)
     biases = config.query_size + 2 * config.key_size if config.qkv_bias else 0
-    return matrices + router + norms + biases
+    sinks = config.num_heads if config.learned_sinks else 0
+    return matrices + router + norms + biases + sinks

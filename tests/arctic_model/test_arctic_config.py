@@ -58,6 +58,7 @@ SHAPES = [
     {"layer_shape": "moe", "moe_layer_frequency": 2, "qk_norm": True},
     {"layer_shape": "shared", "qkv_bias": True, "tied_head": True, "router_bias": True},
     {"head_size": 16},
+    {"learned_sinks": True},
     {"yarn_factor": 8.0, "yarn_original_positions": 16, "yarn_attention_factor": 1.25, "yarn_beta_fast": 16.0},
 ]
 

@@ -64,6 +64,16 @@ PEERS = {
         {"intermediate_size": 48, "head_dim": 16, "tie_word_embeddings": False},
         DENSE | {"qk_norm": True, "head_size": 16},
     ),
+    "granite, learned sinks": Peer(
+        "GraniteSWA",
+        {
+            "intermediate_size": 48,
+            "tie_word_embeddings": False,
+            "attention_multiplier": 8**-0.5,
+            "layer_types": ["full_attention"] * 4,
+        },
+        DENSE | {"learned_sinks": True},
+    ),
     "mixtral": Peer(
         "Mixtral",
         {"intermediate_size": 24, "num_local_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": False},

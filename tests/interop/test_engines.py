@@ -42,6 +42,7 @@ VARIANTS = {
     "one expert for a token": {"top_k": 1},
     "4 of 8 experts": {"top_k": 4, "num_experts": 8},
     "router bias": {"router_bias": True},
+    "learned sinks": {"learned_sinks": True},
     "YaRN": {"yarn_factor": 8.0, "yarn_original_positions": 32},
 }
 """Fields of the configuration on top of COMMON; two of four experts and one key-value head for two, unless named."""
@@ -79,6 +80,8 @@ def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     model = ArcticModel(config, seed=0)
     if config.router_bias:
         model.set_router_biases(torch.randn(config.num_layers, config.num_experts) * 0.1)
+    for layer in model.model.layers if config.learned_sinks else ():
+        torch.nn.init.normal_(layer.self_attn.sinks)
     folder = tmp_path_factory.mktemp("variant") / "checkpoint"
     model.save_pretrained(folder)
     write_byte_tokenizer(folder)

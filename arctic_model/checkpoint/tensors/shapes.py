@@ -48,6 +48,8 @@ def _mixture(config: ArcticConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _attention(config: ArcticConfig) -> Iterator[tuple[str, Shape]]:
+    if config.learned_sinks:
+        yield "self_attn.sinks", (config.num_heads,)
     for name, out in (("q", config.query_size), ("k", config.key_size), ("v", config.key_size)):
         yield f"self_attn.{name}_proj.weight", (out, config.hidden_size)
         if config.qkv_bias:

@@ -25,6 +25,7 @@ class ArcticConfig(MixtralConfig):
         "layers.*.self_attn.k_proj": "colwise",
         "layers.*.self_attn.v_proj": "colwise",
         "layers.*.self_attn.o_proj": "rowwise",
+        "layers.*.self_attn.sinks": "colwise",
         "layers.*.residual_mlp.w1": "colwise",
         "layers.*.residual_mlp.w3": "colwise",
         "layers.*.residual_mlp.w2": "rowwise",
@@ -48,6 +49,7 @@ class ArcticConfig(MixtralConfig):
     dense_size: int | None = None
     qk_norm: bool = False
     qkv_bias: bool = False
+    learned_sinks: bool = False
     attention_bias: bool = False
 
     def __post_init__(self, **kwargs):

@@ -20,6 +20,8 @@ Other layers, with n = post_attention_layernorm(h):
     layer_shape "shared"       y = h + residual_mlp(n) + experts(n)
     layer_shape "moe"          y = h + experts(n)
     layers without experts     y = h + residual_mlp(residual_layernorm(h))
+
+With `learned_sinks`, attention is gpt-oss's: each head has a score of a key without a value.
 """
 
 import torch
@@ -31,6 +33,8 @@ from transformers.conversion_mapping import (
     register_checkpoint_conversion_mapping,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward
 from transformers.models.mixtral.modeling_mixtral import (
     MixtralExperts,
     MixtralPreTrainedModel,
@@ -38,7 +42,7 @@ from transformers.models.mixtral.modeling_mixtral import (
     MixtralRotaryEmbedding,
     MixtralTopKRouter,
 )
-from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, apply_rotary_pos_emb
 from transformers.utils.output_capturing import OutputRecorder
 
 from .configuration_arctic import ArcticConfig
@@ -48,7 +52,7 @@ register_checkpoint_conversion_mapping("arctic", get_checkpoint_conversion_mappi
 
 
 class ArcticAttention(Qwen3Attention):
-    """With biases of queries, keys and values, and norms of query and key heads, if the config has them."""
+    """With biases of queries, keys and values, norms of query and key heads, and sinks, if the config has them."""
 
     def __init__(self, config: ArcticConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
@@ -58,6 +62,23 @@ class ArcticAttention(Qwen3Attention):
                 setattr(self, name, nn.Linear(plain.in_features, plain.out_features))
         if not config.qk_norm:
             self.q_norm = self.k_norm = nn.Identity()
+        self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads)) if config.learned_sinks else None
+
+    def forward(self, hidden_states, position_embeddings, attention_mask, past_key_values=None, **kwargs):
+        if self.sinks is None:
+            return super().forward(hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs)
+        by_head = (*hidden_states.shape[:-1], -1, self.head_dim)
+        queries = self.q_norm(self.q_proj(hidden_states).view(by_head)).transpose(1, 2)
+        keys = self.k_norm(self.k_proj(hidden_states).view(by_head)).transpose(1, 2)
+        values = self.v_proj(hidden_states).view(by_head).transpose(1, 2)
+        queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings)
+        if past_key_values is not None:
+            keys, values = past_key_values.update(keys, values, self.layer_idx)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        dropout = self.attention_dropout if self.training else 0.0
+        options = {"dropout": dropout, "scaling": self.scaling, "s_aux": self.sinks, **kwargs}
+        mixed, weights = attend(self, queries, keys, values, attention_mask, **options)
+        return self.o_proj(mixed.flatten(2)), weights
 
 
 class ArcticMLP(nn.Module):
@@ -146,6 +167,12 @@ class ArcticPreTrainedModel(MixtralPreTrainedModel):
         "hidden_states": ArcticDecoderLayer,
         "attentions": ArcticAttention,
     }
+
+    def __init__(self, config: ArcticConfig, *inputs, **kwargs) -> None:
+        if config.learned_sinks:
+            # SDPA has no sinks, and a kernel of flash attention that has none either would leave them out silently.
+            self._supports_sdpa = self._supports_flash_attn = False
+        super().__init__(config, *inputs, **kwargs)
 
 
 class ArcticModel(ArcticPreTrainedModel, MixtralModel):

@@ -22,6 +22,7 @@ from arctic_model.layer import ArcticLayer, DenseLayer, Layer, MoELayer, SharedE
 from arctic_model.layers.attention import Attention, LayerCache
 from arctic_model.layers.embedding import TiedHead
 from arctic_model.layers.feed_forward import DenseMLP
+from arctic_model.layers.merged_attention import KeyPart, attend_to_keys
 from arctic_model.layers.normalization import RMSNorm
 from arctic_model.layers.rotary import rotation
 from arctic_model.layers.stream_cache import StreamCache, StreamRows
@@ -153,21 +154,24 @@ class _CpuAttention:
         queries, keys, values = (part.unflatten(1, (-1, self._attention.head_dim)) for part in self._qkv(x))
         queries, keys = self._normed(self._attention.q_norm, queries), self._normed(self._attention.k_norm, keys)
         if isinstance(cache, StreamCache | StreamRows):
-            heads = (part.unflatten(0, turn.shape) for part in (queries, keys, values))
-            [output] = self._output(cache.attend(*heads).flatten(0, 1).flatten(1))
+            queries, keys, values = (part.unflatten(0, turn.shape) for part in (queries, keys, values))
+            mixed = cache.attend(queries, keys, values, mask, self._attention.sink_logits)
+            [output] = self._output(mixed.flatten(0, 1).flatten(1))
             return output
         queries, keys = turn(queries), turn(keys)
         num_rows, num_groups, _ = keys.shape
         keys, values = (part.unflatten(0, turn.shape).transpose(1, 2) for part in (keys, values))
         if cache is not None:
             keys, values = cache.append(keys, values)
+        part = KeyPart(keys, values, bias=mask)
         if num_rows == turn.shape[0]:
             # The queries of a group are laid out as those of a sequence: its keys are read once, never repeated.
             by_group = queries.unflatten(1, (num_groups, -1))
-            mixed = F.scaled_dot_product_attention(by_group, keys, values, attn_mask=mask).flatten(1)
+            sinks = None if self._attention.sinks is None else self._attention.sinks.unflatten(0, (num_groups, -1))
+            mixed = attend_to_keys(by_group, part, sinks).flatten(1)
         else:
             by_row = queries.unflatten(0, turn.shape).transpose(1, 2)
-            together = F.scaled_dot_product_attention(by_row, keys, values, attn_mask=mask, enable_gqa=True)
+            together = attend_to_keys(by_row, part, self._attention.sink_logits)
             mixed = together.transpose(1, 2).flatten(0, 1).flatten(1)
         [output] = self._output(mixed)
         return output

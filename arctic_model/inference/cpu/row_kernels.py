@@ -7,7 +7,7 @@ Imported only if tokens are decoded: numba takes 0.4 s to import, and compiles t
 
 All arrays are float32 and contiguous. Weights may also be the bits of bfloat16 as uint16, widened in registers: half
 the bytes are read, and the results are those of float32. `rows` [N, D] are normed, and the result is added to
-`out` [N, D]. An empty array means that a model lacks a norm or a bias.
+`out` [N, D]. An empty array means that a model lacks a norm, a bias or its sinks.
 """
 
 import importlib
@@ -132,38 +132,40 @@ def mix_experts(rows, out, gate, bias, top_k, w1, w2, w3):
 
 @_compiled
 @no_type_check
-def attend(rows, out, weights, biases, head_norms, eps, rotation, keys, values, position, mask):
+def attend(rows, out, weights, biases, head_norms, eps, sinks, rotation, keys, values, position, mask):
     """Attention of one row, the newest of its sequence, which takes `position` in the cache.
 
     `weights`: of queries [H * C, D], keys and values [G * C, D], output [D, H * C]; `biases`: of the first three;
-    `head_norms`: of queries and keys [C]; `rotation`: cosine and sine [C / 2]; `keys`, `values` [G, capacity, C];
-    `mask` [position + 1] is added to the scores.
+    `head_norms`: of queries and keys [C]; `sinks`: a score of each head [H] for a key without a value; `rotation`:
+    cosine and sine [C / 2]; `keys`, `values` [G, capacity, C]; `mask` [position + 1] is added to the scores.
     """
     size = keys.shape[2]
     queries = _rotated(_heads(multiply(weights[0], rows), biases[0], size), head_norms[0], eps, rotation)
     keys[:, position] = _rotated(_heads(multiply(weights[1], rows), biases[1], size), head_norms[1], eps, rotation)
     values[:, position] = _heads(multiply(weights[2], rows), biases[2], size)
-    out += multiply(weights[3], _mixed(queries, keys, values, mask).reshape(1, -1))
+    out += multiply(weights[3], _mixed(queries, keys, values, mask, sinks).reshape(1, -1))
 
 
 @_parallel
 @no_type_check
-def _mixed(queries, keys, values, mask):
+def _mixed(queries, keys, values, mask, sinks):
     mixed = np.zeros_like(queries)
     if queries.size * len(mask) < LONG:
         for head in range(len(queries)):
-            _mix_head(queries, keys, values, mask, head, mixed)
+            _mix_head(queries, keys, values, mask, sinks, head, mixed)
     else:
         for head in prange(len(queries)):
-            _mix_head(queries, keys, values, mask, head, mixed)
+            _mix_head(queries, keys, values, mask, sinks, head, mixed)
     return mixed
 
 
 @_compiled
 @no_type_check
-def _mix_head(queries, keys, values, mask, head, mixed):
+def _mix_head(queries, keys, values, mask, sinks, head, mixed):
     group, root = head * len(keys) // len(queries), np.float32(math.sqrt(queries.shape[1]))
-    scores = np.empty_like(mask)
+    sink = sinks[head : head + 1]
+    scores = np.empty(len(mask) + len(sink), np.float32)
+    scores[len(mask) :] = sink
     for index in range(len(mask)):
         scores[index] = _dot(keys[group, index], queries[head]) / root + mask[index]
     scores = _softmax(scores)

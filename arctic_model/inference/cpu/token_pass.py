@@ -97,10 +97,11 @@ def _norm(norm: RMSNorm) -> tuple[np.ndarray, float]:
 
 
 def _attention(attention: Attention) -> tuple[Any, ...]:
-    """Weights, biases, norms of heads and their epsilon."""
+    """Weights, biases, norms of heads and their epsilon, and sinks."""
     projections = attention.q_proj, attention.k_proj, attention.v_proj
     weights = *(array(each.weight) for each in projections), array(attention.o_proj.weight)
     biases = tuple(NONE if each.bias is None else widened(each.bias) for each in projections)
     norms = [each for each in (attention.q_norm, attention.k_norm) if isinstance(each, RMSNorm)]
     head_norms = tuple(widened(each.weight) for each in norms) or (NONE, NONE)
-    return weights, biases, head_norms, norms[0].eps if norms else 0.0
+    sinks = NONE if attention.sinks is None else widened(attention.sinks)
+    return weights, biases, head_norms, norms[0].eps if norms else 0.0, sinks

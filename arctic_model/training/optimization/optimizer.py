@@ -99,8 +99,8 @@ class GroupedOptimizer(torch.optim.Optimizer):
 def new_optimizer(model: ArcticModel, settings: Optimization, expert_group_name: str) -> GroupedOptimizer:
     """The optimizer of `model`, without states yet.
 
-    Matrices decay, gains of norms and biases do not. Experts are a separate group, which DeepSpeed reduces over the
-    workers that hold the same experts (`moe`, `name`: its words).
+    Matrices decay; gains of norms, biases and sinks do not. Experts are a separate group, which DeepSpeed reduces over
+    the workers that hold the same experts (`moe`, `name`: its words).
     """
     muon = settings.optimizer == "muon"
     decaying = {"weight_decay": settings.weight_decay, "lr_factor": 1.0, "muon": False}

@@ -140,10 +140,10 @@ class Optimization:
         """Whether Muon updates the parameter `name`: the matrices of the layers, and each expert's.
 
         AdamW updates embeddings, head and the gate of the router, which do not map hidden states to hidden states, and
-        the gains and biases, which are vectors (Jordan et al. 2024).
+        the gains, biases and sinks, which are vectors (Jordan et al. 2024).
         """
         inside = self.optimizer == "muon" and ".layers." in name
-        return inside and not name.endswith(("norm.weight", ".gate.weight", ".bias"))
+        return inside and not name.endswith(("norm.weight", ".gate.weight", ".bias", ".sinks"))
 
     def state_names(self, name: str) -> tuple[str, ...]:
         """Kinds of the optimizer state of the parameter `name`."""

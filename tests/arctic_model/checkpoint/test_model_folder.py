@@ -196,6 +196,7 @@ def test_the_released_model_is_opened_without_reading_its_terabyte(tmp_path: Pat
         {"num_kv_heads": 4, "top_k": 1},
         {"num_experts": 0, "dense_size": 48, "tied_head": True},
         {"layer_shape": "shared", "qkv_bias": True, "head_size": 16},
+        {"learned_sinks": True, "qkv_bias": True, "qk_norm": True},
         {"layer_shape": "moe", "num_layers": 5, "moe_layer_frequency": 2, "qk_norm": True},
     ],
 )

@@ -150,6 +150,8 @@ def test_every_refusal_names_an_engine_that_some_format_is_for() -> None:
     assert all(set(feature.refused) <= engines and not feature.is_used(preset("tiny")) for feature in FEATURES)
     assert refusals(preset("tiny", {"router_bias": True}), "llama.cpp")
     assert refusals(preset("tiny", {"layer_shape": "moe"}), "llama.cpp")
+    assert len(refusals(preset("tiny", {"learned_sinks": True}), "vLLM")) == 1
+    assert len(refusals(preset("tiny", {"learned_sinks": True, "qk_norm": True}), "vLLM")) == 2
     assert not refusals(preset("tiny", {"router_bias": True}), "transformers")
 
 
@@ -176,6 +178,12 @@ def test_the_files_of_an_export_are_plain_json(huggingface: tuple[Path, Agreemen
             "gguf",
             "float16",
             r"to = 'gguf': llama.cpp cannot compute router bias.*huggingface",
+        ),
+        (
+            {"learned_sinks": True},
+            "gguf",
+            "float16",
+            r"to = 'gguf': llama.cpp cannot compute learned sinks.*huggingface",
         ),
         ({"expert_size": 24}, "gguf", "q8_0", r"dtype = 'q8_0': expert_size = 24 is no multiple of 32.*Use float16"),
     ],

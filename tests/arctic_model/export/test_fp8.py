@@ -65,6 +65,7 @@ def exported(folder: Path, overrides: Mapping[str, Any]) -> Path:
     [
         {"layer_shape": "moe", "moe_layer_frequency": 2, "qk_norm": True, "tied_head": True},
         {"num_experts": 0, "qkv_bias": True, "dense_size": 384},
+        {"learned_sinks": True},
     ],
 )
 def test_other_shapes_than_arctics_stay_close(tmp_path: Path, overrides: Mapping[str, Any]) -> None:

@@ -51,6 +51,8 @@ def test_transformers_computes_what_the_model_computes(huggingface: tuple[Path, 
         {"num_experts": 0, "dense_size": 48},
         {"num_experts": 0, "qkv_bias": True, "tied_head": True},
         {"layer_shape": "moe", "qk_norm": True, "head_size": 16},
+        {"learned_sinks": True},
+        {"learned_sinks": True, "num_experts": 0, "qkv_bias": True, "qk_norm": True, "num_kv_heads": 1},
         {"layer_shape": "moe", "moe_layer_frequency": 2, "tied_head": True},
         {"layer_shape": "shared", "dense_size": 40, "router_bias": True},
         {"layer_shape": "shared", "qkv_bias": True, "qk_norm": True, "moe_layer_frequency": 2},
@@ -80,8 +82,11 @@ def test_a_bias_of_the_router_moves_the_choice_and_stays_float32(tmp_path: Path)
 
 
 def exported(folder: Path, overrides: dict[str, float]) -> ArcticModel:
-    """A model of random weights and biases, written to `folder`/export without validation."""
+    """A model of random weights, biases and sinks, written to `folder`/export without validation."""
     model = ArcticModel(preset("tiny", {"init_std": 0.2} | overrides), seed=1).eval()
+    for layer in model.model.layers:
+        if model.config.learned_sinks:
+            torch.nn.init.normal_(layer.self_attn.sinks, generator=torch.Generator().manual_seed(3))
     if model.config.router_bias:
         model.set_router_biases(torch.randn(2, 4, generator=torch.Generator().manual_seed(2)))
     model.save_pretrained(folder / "checkpoint")

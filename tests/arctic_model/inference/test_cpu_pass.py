@@ -25,6 +25,7 @@ SHAPES = {
     "every second layer dense": {"moe_layer_frequency": 2},
     "tied head, norms of heads, biases": {"tied_head": True, "qk_norm": True, "qkv_bias": True},
     "one expert a token": {"top_k": 1},
+    "learned sinks": {"learned_sinks": True},
 }
 
 

@@ -28,6 +28,13 @@ def model() -> ArcticModel:
     return ArcticModel(preset("tiny", {"num_layers": 3, "init_std": 0.2}), seed=0).eval()
 
 
+def with_sinks(model: ArcticModel) -> ArcticModel:
+    """Draws its learned sinks, if it has them."""
+    for layer in model.model.layers if model.config.learned_sinks else ():
+        torch.nn.init.normal_(layer.self_attn.sinks, generator=torch.Generator().manual_seed(3))
+    return model
+
+
 def states(model: ArcticModel, view: SlotView, ids: Tensor, block: int) -> Tensor:
     """Hidden states of a stream that is read in passes of `block` tokens, by the layers that training uses."""
     nothing = torch.empty(0, dtype=model.lm_head.weight.dtype)
@@ -39,10 +46,14 @@ def states(model: ArcticModel, view: SlotView, ids: Tensor, block: int) -> Tenso
 
 
 @pytest.mark.parametrize("window", [WINDOW, StreamWindow(8, 1), StreamWindow(16, 0), StreamWindow(1, 4)])
-@pytest.mark.parametrize("overrides", [{}, {"yarn_factor": 4.0, "yarn_original_positions": 32}], ids=["plain", "yarn"])
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"yarn_factor": 4.0, "yarn_original_positions": 32}, {"learned_sinks": True}],
+    ids=["plain", "yarn", "learned sinks"],
+)
 def test_one_pass_a_token_and_one_masked_pass_are_the_same(window: StreamWindow, overrides: dict) -> None:
     config = preset("tiny", {"num_layers": 3, "init_std": 0.2, "num_experts": 0, **overrides})
-    model = ArcticModel(config, seed=0).double().eval()
+    model = with_sinks(ArcticModel(config, seed=0).double().eval())
     ids = random_ids(160)
     # Dense, as torch's grouped products take no float64.
     slots = StreamDecoder(model, window).new_cache(4, 0)
@@ -53,16 +64,17 @@ def test_one_pass_a_token_and_one_masked_pass_are_the_same(window: StreamWindow,
         torch.testing.assert_close(rolling, other, atol=1e-12, rtol=0)
 
 
-def test_the_window_is_what_a_masked_attention_sees() -> None:
-    """One layer against the definition: scores of the sinks at the distance from the end of the cache, of the window at
-    the true distance, and no other."""
+@pytest.mark.parametrize("learned", [None, torch.tensor([[-1.0], [0.0], [0.5], [2.0]], dtype=torch.float64)])
+def test_the_window_is_what_a_masked_attention_sees(learned: Tensor | None) -> None:
+    """One layer against the definition: scores of the first tokens at the distance from the end of the cache, of the
+    window at the true distance, the learned sink of the head if there is one, and no other."""
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(1, 60, heads, 8, dtype=torch.float64, generator=generator) for heads in (4, 2, 2))
     rope, size, sinks, window = preset("tiny").rope, 12, 3, 9
     room = torch.zeros(2, 1, 2, size, 8, dtype=torch.float64)
     table = stream_table(rope, size, torch.float64, torch.device("cpu"))
     cache = StreamCache(*room, sinks=sinks, rope=rope, table=table)
-    found = cache.attend(q, k, v)
+    found = cache.attend(q, k, v, sink_logits=learned)
 
     def turned(head: Tensor, position: int) -> Tensor:
         angles = position * rope.theta ** (-torch.arange(4, dtype=torch.float64) / 4)
@@ -76,7 +88,8 @@ def test_the_window_is_what_a_masked_attention_sees() -> None:
                 turned(q[0, i, head], min(i, size - 1) if j < sinks else i) @ turned(k[0, j, head // 2], j)
                 for j in seen
             ]
-            weights = (torch.stack(scores) / 8**0.5).softmax(-1)
+            of_sink = torch.empty(0) if learned is None else learned[head]
+            weights = torch.cat([torch.stack(scores) / 8**0.5, of_sink]).softmax(-1)[: len(seen)]
             torch.testing.assert_close(found[0, i, head], weights @ v[0, seen, head // 2], atol=1e-12, rtol=0)
 
 
@@ -159,9 +172,10 @@ def test_streams_side_by_side_are_what_each_is_alone(model: ArcticModel, max_bat
 
 
 @pytest.mark.parametrize("window", [WINDOW, StreamWindow(16, 0), StreamWindow(1, 4)])
-def test_rows_of_several_streams_have_the_states_of_each_alone(window: StreamWindow) -> None:
-    config = preset("tiny", {"num_layers": 3, "init_std": 0.2, "num_experts": 0})
-    model = ArcticModel(config, seed=0).double().eval()
+@pytest.mark.parametrize("learned", [False, True])
+def test_rows_of_several_streams_have_the_states_of_each_alone(window: StreamWindow, learned: bool) -> None:
+    config = preset("tiny", {"num_layers": 3, "init_std": 0.2, "num_experts": 0, "learned_sinks": learned})
+    model = with_sinks(ArcticModel(config, seed=0).double().eval())
     slots = StreamDecoder(model, window).new_cache(6, 0)
     lengths = [0, 5, 90]
     for row, length in enumerate(lengths):

@@ -21,7 +21,7 @@ def main() -> None:
     size, rendezvous, rank = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size)
-    overrides = {"init_std": 0.2, "max_positions": LENGTH, "qk_norm": True}
+    overrides = {"init_std": 0.2, "max_positions": LENGTH, "qk_norm": True, "learned_sinks": True}
     settings = Optimization(z_loss_coefficient=0.01, balance_loss_coefficient=0.1)
     whole = batch()
     scale = Scale(float(whole.num_predicted), float((whole.segments >= 0).sum()), torch.ones(2, 4))

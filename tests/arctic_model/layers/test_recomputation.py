@@ -23,7 +23,7 @@ CONFIG = preset("tiny", FIELDS)
 CONFIGS = {
     "arctic": CONFIG,
     "dense": preset("tiny", FIELDS | {"num_experts": 0, "tied_head": True}),
-    "shared expert": preset("tiny", FIELDS | {"layer_shape": "shared", "qk_norm": True}),
+    "shared expert": preset("tiny", FIELDS | {"layer_shape": "shared", "qk_norm": True, "learned_sinks": True}),
     "every second layer": preset("tiny", FIELDS | {"layer_shape": "moe", "moe_layer_frequency": 2, "qkv_bias": True}),
 }
 POLICIES = ("none", "selective", "layer")

@@ -21,6 +21,7 @@ CONFIGS = {
     "dense": preset("tiny", FIELDS | {"num_experts": 0, "dense_size": 80, "head_size": 16}),
     "every second layer": preset("tiny", FIELDS | {"layer_shape": "moe", "moe_layer_frequency": 2, "tied_head": True}),
     "shared expert": preset("tiny", FIELDS | {"layer_shape": "shared", "qk_norm": True, "qkv_bias": True}),
+    "learned sinks": preset("tiny", FIELDS | {"learned_sinks": True}),
 }
 SEQUENCES, LENGTH = 2, 64
 

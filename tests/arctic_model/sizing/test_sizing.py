@@ -80,6 +80,7 @@ SHAPES = [
     ({"layer_shape": "shared", "dense_size": 48, "qkv_bias": True}, (2, 64)),
     ({"layer_shape": "moe", "num_layers": 3, "moe_layer_frequency": 2, "qk_norm": True, "head_size": 16}, (1, 64)),
     ({"num_layers": 3, "moe_layer_frequency": 3}, (1, 64)),
+    ({"learned_sinks": True}, (2, 64)),
 ]
 
 

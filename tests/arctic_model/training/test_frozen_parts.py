@@ -20,10 +20,10 @@ from arctic_model.training.optimization.settings import MODEL_PARTS, Optimizatio
 from data_recipes.sections import training
 from tests.arctic_model.training.test_distributed_training import digests, job, losses, run_workers
 
-CONFIG = preset("tiny", {"qk_norm": True})
+CONFIG = preset("tiny", {"qk_norm": True, "learned_sinks": True})
 PIECES = {
     "embeddings": ["embed_tokens.weight"],
-    "attention": ["q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"],
+    "attention": ["q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight", "self_attn.sinks"],
     "dense": [f"residual_mlp.w{number}.weight" for number in (1, 2, 3)],
     "router": ["gate.weight"],
     "experts": [f"experts.w{number}" for number in (1, 2, 3)],

@@ -37,6 +37,12 @@ TRAINING: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]
                 ),
                 Wrong("{rms_norm_eps=nan}", shown="model.overrides.rms_norm_eps = nan"),
                 Wrong("{router_bias=1}", shown="model.overrides.router_bias = 1"),
+                Wrong("{learned_sinks=1}", shown="model.overrides.learned_sinks = 1: must be true or false"),
+                Wrong(
+                    "{learned_sinks=true}",
+                    ('export=[{name="one",to="gguf"}]',),
+                    "export.1.to = 'gguf': llama.cpp cannot compute learned sinks",
+                ),
                 Wrong("{num_experts='all'}", shown="model.overrides.num_experts = 'all'"),
                 Wrong("{layer_shape='parallel'}", shown="model.overrides.layer_shape = 'parallel': must be hybrid"),
                 Wrong("{moe_layer_frequency=99}", shown="model.overrides.moe_layer_frequency = 99 is more than"),

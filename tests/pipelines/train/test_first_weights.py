@@ -174,6 +174,7 @@ def other_tokenizer(folder: Path) -> None:
             {"overrides": {"tied_head": True}},
             r"has tied_head = false, the recipe's True\. Set model\.overrides\.tied_head",
         ),
+        ({"overrides": {"learned_sinks": True}}, r"has learned_sinks = false, the recipe's True"),
         ({"overrides": {"dense_size": 64}}, r"its model has dense_size = 32, the recipe's 64"),
         ({"overrides": {"num_experts": 0}}, r"its model has num_experts = 4, the recipe's 0"),
         (

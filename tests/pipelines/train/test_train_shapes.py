@@ -22,6 +22,7 @@ SHAPES = {
         "qk_norm": True,
     },
     "shared expert with biases": {"layer_shape": "shared", "qkv_bias": True, "router_bias": True},
+    "learned sinks": {"learned_sinks": True},
     "hybrid in the third layer": {"num_layers": 3, "moe_layer_frequency": 3, "head_size": 16},
 }
 MODELS = pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES)

@@ -18,8 +18,9 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tied head": ({"tied_head": True}, {"optimizer": "muon"}),
     "dense": ({"num_experts": 0}, {"zero_stage": 2}),
     "shared expert": ({"layer_shape": "shared", "qk_norm": True}, {"optimizer": "muon", "zero_stage": 2}),
+    "learned sinks": ({"learned_sinks": True}, {"optimizer": "muon"}),
     "experts alone": ({"layer_shape": "moe"}, {"activation_checkpointing": "layer"}),
-    "adapters": ({}, {"tuning": Tuning(lora=Lora(rank=2, targets=("attention", "experts")))}),
+    "adapters": ({"learned_sinks": True}, {"tuning": Tuning(lora=Lora(rank=2, targets=("attention", "experts")))}),
     "frozen embeddings": ({}, {"freeze": ("embeddings", "router"), "capacity_factor": 1.0}),
 }
 """Overrides of the preset, and settings."""

@@ -51,8 +51,10 @@ LORAS = [
 ]
 
 
-def test_new_adapters_change_nothing_and_are_all_that_learns() -> None:
-    model, plain = ArcticModel(CONFIG, seed=0), ArcticModel(CONFIG, seed=0)
+@pytest.mark.parametrize("learned_sinks", [False, True])
+def test_new_adapters_change_nothing_and_are_all_that_learns(learned_sinks: bool) -> None:
+    config = replace(CONFIG, learned_sinks=learned_sinks)
+    model, plain = ArcticModel(config, seed=0), ArcticModel(config, seed=0)
 
     add_adapters(model, Lora(rank=4))
 
