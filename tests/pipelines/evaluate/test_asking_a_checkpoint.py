@@ -259,11 +259,12 @@ def test_a_task_without_data_is_left_out_and_told(in_chat: ModelSource, measure:
     assert not any(name.startswith("mbpp_plus") for name in found.scores.scores)
 
 
+@pytest.mark.parametrize("numpy", [False, True])
 def test_code_that_cannot_be_held_is_refused_before_anything_is_asked(
-    in_chat: ModelSource, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    numpy: bool, in_chat: ModelSource, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(language: str) -> None:
-        raise SandboxUnavailableError(f"{language}: no landlock here. Take another machine.")
+    def refuse(language: str, numpy: bool) -> None:
+        raise SandboxUnavailableError(f"{language}, numpy {numpy}: no landlock here. Take another machine.")
 
     def answered(*_: object) -> None:
         raise AssertionError("asked")
@@ -271,11 +272,11 @@ def test_code_that_cannot_be_held_is_refused_before_anything_is_asked(
     monkeypatch.setattr(measuring, "preflight", refuse)
     monkeypatch.setattr(respondents, "answer", answered)
     monkeypatch.setattr(measuring, "read_items", lambda tasks, *_: ([(task, []) for task in tasks], {}))
-    suite = Suite(("ifeval", "humaneval_plus"), root)
+    suite = Suite(("ifeval", "humaneval_plus"), root, numpy=numpy)
     context = StageContext("evaluate[toy]", tmp_path, tmp_path / "state", [].append)
     with (
         measuring.Measuring("toy", CheckpointRespondent(in_chat, evaluate.Execution()), suite, context) as held,
-        pytest.raises(SandboxUnavailableError, match="python: no landlock here"),
+        pytest.raises(SandboxUnavailableError, match=f"python, numpy {numpy}: no landlock here"),
     ):
         held.ask_suite()
 
