@@ -77,6 +77,19 @@ def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
             yield Member(shard, row, decision)
 
 
+def describe_evidence(decision: Mapping[str, Any]) -> str:
+    """The evidence of the removal in a row of DECISIONS, for people.
+
+    >>> describe_evidence({"jaccard": 0.9, "containment": 1.0, "shared_bands": 7})
+    'Jaccard 0.900, containment 1.000, 7 bands shared'
+    """
+    parts = []
+    if decision["jaccard"] is not None:
+        parts.append(f"Jaccard {decision['jaccard']:.3f}, containment {decision['containment']:.3f}")
+        parts.append(f"{decision['shared_bands']} bands shared")
+    return ", ".join(parts) or "of a document that was itself removed for this one"
+
+
 def read_document(documents: Path, row: int, columns: Sequence[str]) -> dict[str, Any]:
     """One row of a shard of documents; only its row group is read."""
     file = ParquetFile(documents)

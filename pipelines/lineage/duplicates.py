@@ -8,7 +8,7 @@ from typing import Any
 from infra.artifact import Artifact
 from infra.inputs import nodes_of
 from infra.store import Store
-from pipelines.artifacts.duplicates import Member, find_members, read_document
+from pipelines.artifacts.duplicates import Member, describe_evidence, find_members, read_document
 from pipelines.errors import NotInStoreError
 
 MEMBERS_SHOWN = 20
@@ -97,10 +97,7 @@ def _describe(role: str, document: dict[str, Any]) -> Iterator[str]:
 def _member(member: Member, document: dict[str, Any], kept_text: str) -> Iterator[str]:
     decision = member.decision
     yield from _describe("gone", document)
-    yield (
-        f"     {decision['reason'].replace('_', ' ')}: Jaccard {decision['jaccard']:.3f}, containment "
-        f"{decision['containment']:.3f}, {decision['shared_bands']} bands shared"
-    )
+    yield f"     {decision['reason'].replace('_', ' ')}: {describe_evidence(decision)}"
     yield from (f"     {change}" for change in word_changes(kept_text, document["text"]))
 
 

@@ -39,7 +39,7 @@ def _short(beginning: str) -> str:
 
 def _samples(cluster: Cluster) -> Iterator[Html]:
     for sample in cluster.samples:
-        yield element("small", text(f"removed, Jaccard {sample.jaccard:.3f}: {masked(sample.url)}"))
+        yield element("small", text(f"removed, {sample.evidence}: {masked(sample.url)}"))
         yield foreign("pre", sample.beginning)
 
 

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 
 from infra.artifact import Artifact
 from pipelines.artifacts.documents import redact
-from pipelines.artifacts.duplicates import Alarm, find_members, read_alarms, read_clusters, read_document
+from pipelines.artifacts.duplicates import (
+    Alarm,
+    describe_evidence,
+    find_members,
+    read_alarms,
+    read_clusters,
+    read_document,
+)
 
 CLUSTERS_SHOWN = 100
 SAMPLES_PER_CLUSTER = 2
@@ -15,11 +22,11 @@ SAMPLE_CHARACTERS = 160
 
 @dataclass(frozen=True)
 class Sample:
-    """The beginning of a removed document and its overlap with the kept one."""
+    """The beginning of a removed document and the evidence that it repeats the kept one."""
 
     url: str
     beginning: str
-    jaccard: float
+    evidence: str
 
 
 @dataclass
@@ -71,4 +78,4 @@ def _add_samples(clusters: Sequence[Cluster], source: Artifact, filtered: Artifa
         if is_kept:
             cluster.beginning = shown
         else:
-            cluster.samples.append(Sample(document["url"], shown, member.decision["jaccard"]))
+            cluster.samples.append(Sample(document["url"], shown, describe_evidence(member.decision)))

@@ -10,6 +10,7 @@ from infra.runner import run_inline
 from infra.stage import Stage
 from infra.store import Store
 from pipelines import dedup
+from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
 from pipelines.artifacts.documents import FILTERED, Document, write_documents, write_shard
 from pipelines.errors import NotInStoreError
 from pipelines.lineage.duplicates import describe_cluster, word_changes
@@ -31,7 +32,11 @@ def corpora(texts) -> dict[str, list[Document]]:
 
 @pytest.fixture
 def store(tmp_path, corpora) -> Store:
-    """Both corpora as committed stages, the second deduplicated against the first."""
+    return commit(tmp_path, corpora)
+
+
+def commit(folder, corpora: dict[str, list[Document]], **rules) -> Store:
+    """The corpora as committed stages, each deduplicated against those before it."""
     stages: dict[str, tuple[Stage, Stage]] = {}
     for name, documents in corpora.items():
 
@@ -48,10 +53,10 @@ def store(tmp_path, corpora) -> Store:
 
         source = Stage("source", name, 1, {}, {}, write)
         filtered = Stage("filter", name, 1, {}, {"source": source}, pass_all)
-        section = DedupSection(against=list(stages))
+        section = DedupSection(against=list(stages), **rules)
         against = {earlier: dedup.Deduplicated(*pair) for earlier, pair in stages.items()}
         stages[name] = source, dedup.stage(name, section, dedup.DedupInputs(source, filtered, against))
-    store = Store(tmp_path / "store").open()
+    store = Store(folder / "store").open()
     log = EventLog(store.root / "runs" / "test")
     outcome = run_inline(
         plan(store, [each for pair in stages.values() for each in _with_inputs(pair)]), store, log, print
@@ -78,6 +83,20 @@ def test_a_cluster_is_shown_by_its_own_id_and_by_that_of_any_member(store, corpo
     assert shown.startswith(f"cluster {kept} of dedup[notes] ") and "121 documents, one kept" in shown
     assert describe_cluster(corpora["notes"][5].doc_id, store) == shown
     assert "and 100 more" in shown and "exact duplicate: Jaccard 1.000, containment 1.000, 16 bands shared" in shown
+
+
+def test_a_copy_of_a_document_that_gave_way_itself_is_shown_too(tmp_path, texts):
+    answer = texts.some(1, 200)
+    turns = [("Name a river.", answer), ("Name a river.", f"{answer} again"), ("Name a river.", texts.some(2, 400))]
+    whole = [Conversation((Turn(USER, question), Turn(ASSISTANT, reply))) for question, reply in turns]
+    chats = [Document(each.text, f"chat/{n}", "t", attributes=each.attributes) for n, each in enumerate(whole)]
+    store = commit(tmp_path, {"chats": chats}, first_prompts=True)
+    shown = describe_cluster(chats[0].doc_id, store)
+    assert "first prompt: Jaccard 1.000" in shown
+    assert "near duplicate: of a document that was itself removed for this one" in shown
+    artifacts = {each.manifest.name: {"chats": each} for each in store.artifacts()}
+    page = duplicates_section(read_duplicates(*(artifacts[kind] for kind in ("source", "filter", "dedup"))))
+    assert "removed, of a document that was itself removed" in page
 
 
 def test_what_differs_is_shown_word_by_word(store, corpora, monkeypatch):
