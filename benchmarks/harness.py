@@ -29,10 +29,13 @@ class Timing:
         return (max(self.seconds) - min(self.seconds)) / self.median
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Command line of a benchmark: `--quick` for a run of under 50 seconds."""
+def arguments(description: str, **folders: str) -> argparse.Namespace:
+    """Command line of a benchmark: `--quick` for a run of under 50 seconds, and by name an option for each folder that
+    it needs, with its help text."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="less data and fewer repeats, under 50 seconds")
+    for name, text in folders.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, help=text)
     return parser.parse_args()
 
 

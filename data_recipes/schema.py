@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from data_recipes.section import (
     ExtensionSection,
     Fraction,
+    Location,
     Name,
     PositiveInt,
     Section,
@@ -57,6 +58,17 @@ class SourceSection(Section):
 # ---------------------------------------------------------------- corpus: dedup
 
 
+class SemanticSection(Section):
+    """Duplicates in meaning: documents whose embeddings are near, as paraphrases are."""
+
+    model: Annotated[Text, Location()]
+    """Folder with a static embedding model, relative to the recipe: `model.safetensors` and `tokenizer.json` as
+    model2vec writes them, or as a StaticEmbedding of sentence-transformers. Nothing else in it is read."""
+    cosine_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """Cosine similarity of the embeddings of two documents at which the lower-ranked one is a duplicate. Similarities
+    of unlike documents depend on the model."""
+
+
 class DedupSection(Section):
     """Exact digests, then MinHash over word n-grams, verified on the text."""
 
@@ -84,6 +96,8 @@ class DedupSection(Section):
     first_prompts: bool = False
     """Deduplicate conversations on their first prompts as well: of several whose first user turns are equal or near
     duplicates, the best stays. Documents that are no conversations are not affected."""
+    semantic: SemanticSection | None = None
+    """Duplicates in meaning among the documents that all comparisons of words keep. Disabled if unset."""
     max_bucket: PositiveInt = 1000
     """Maximum number of kept documents compared per LSH bucket; beyond it, a second signature must also match."""
     against: list[Name] = []

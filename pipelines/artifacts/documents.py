@@ -66,12 +66,16 @@ DECISIONS = pa.schema(
         pa.field("shared_bands", pa.int32()),
     ]
 )
-"""`keep`: passed filter and dedup; `reason`: "" or "filter", "exact_duplicate", "near_duplicate", "first_prompt";
-`kept_id`: the representative, which is the kept document of the cluster; `cluster_size`: members of the cluster, 1 for
-a document alone; `jaccard`: verified on text against `kept_id`, as is `containment`, the share of this document's
-n-grams that `kept_id` has; `shared_bands`: MinHash bands that the two have in common. With the reason "first_prompt",
-the three are those of the first prompts; all are null if the document that this one was compared with has such a reason
-itself."""
+"""`keep`: passed filter and dedup; `reason`: "" or "filter", "exact_duplicate", "near_duplicate", "first_prompt",
+"semantic_duplicate"; `kept_id`: the representative, which is the kept document of the cluster; `cluster_size`: members
+of the cluster, 1 for a document alone; `jaccard`: verified on text against `kept_id`, as is `containment`, the share of
+this document's n-grams that `kept_id` has; `shared_bands`: MinHash bands that the two have in common. With the reason
+"first_prompt", the three are those of the first prompts. They are null with the reason "semantic_duplicate", and if the
+document that this one was compared with was itself removed later."""
+
+COSINE = pa.field("cosine", pa.float64())
+"""Further column of DECISIONS of a corpus that is deduplicated by meaning: with the reason "semantic_duplicate", the
+similarity of the embedding to that of `kept_id`."""
 
 PASSAGE = pa.struct(
     {
@@ -82,11 +86,11 @@ PASSAGE = pa.struct(
         "documents": pa.int32(),
     }
 )
-CUT_DECISIONS = pa.schema([*DECISIONS, pa.field("passages", pa.list_(PASSAGE), nullable=False)])
+PASSAGES = pa.field("passages", pa.list_(PASSAGE), nullable=False)
+CUT_DECISIONS = pa.schema([*DECISIONS, PASSAGES])
 """DECISIONS of a corpus whose repeated passages are left out: characters `start` to `end` (not included), in order,
 none touching another; `kind`: "line" or "passage"; `kept_id`: the document that keeps the text; `documents`: how many
 have it."""
-
 SECOND_CHOICE = "second choice: "
 """Prefix of `extractor` if the first text of a page held little of its prose and another one was chosen."""
 TRAIN, HELDOUT = "train", "heldout"
@@ -190,6 +194,11 @@ def write_shard(table: pa.Table, folder: Path, shard: int) -> None:
     """Write `table` as shard number `shard` of `folder`; the same table gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / f"{shard:05d}.parquet")
+
+
+def decisions_schema(*further: str) -> pa.Schema:
+    """DECISIONS with those of the columns COSINE and PASSAGES that `further` names."""
+    return pa.schema([*DECISIONS, *(field for field in (COSINE, PASSAGES) if field.name in further)])
 
 
 def shard_paths(artifact: Path, kind: str) -> list[Path]:

@@ -87,6 +87,8 @@ def describe_evidence(decision: Mapping[str, Any]) -> str:
     if decision["jaccard"] is not None:
         parts.append(f"Jaccard {decision['jaccard']:.3f}, containment {decision['containment']:.3f}")
         parts.append(f"{decision['shared_bands']} bands shared")
+    if decision.get("cosine") is not None:
+        parts.append(f"cosine similarity {decision['cosine']:.3f}")
     return ", ".join(parts) or "of a document that was itself removed for this one"
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arctic_errors import UserError
-from pipelines.artifacts.documents import CUT_DECISIONS, DECISIONS, shard_paths
+from pipelines.artifacts.documents import DECISIONS, PASSAGES, decisions_schema, shard_paths
 from pipelines.artifacts.formats.parquet import read_table, write_table
-from pipelines.dedup.clustering import Counts, NewShard, Task, cluster_shards
-from pipelines.dedup.options import DedupOptions
+from pipelines.dedup.clustering import cluster_shards
+from pipelines.dedup.options import DedupOptions, SemanticOptions
+from pipelines.dedup.semantic.model import pin_model
+from pipelines.dedup.tasks import Counts, NewShard, Task
 
 SHARD_ROWS = 2**17
 """Rows of the input that are signed together."""
@@ -26,7 +28,7 @@ FILTERED = pa.schema([("doc_id", pa.string()), ("keep", pa.bool_()), ("quality",
 
 
 class DedupInputError(UserError, ValueError):
-    """The input cannot be deduplicated: no file, no such column, or an id that is given twice."""
+    """The input cannot be deduplicated: no file, no such column or model, or an id that is given twice."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def deduplicate(
     options: DedupOptions | None = None,
     *,
     columns: Columns | None = None,
+    semantic: SemanticOptions | None = None,
     num_threads: int | None = None,
     scratch: str | Path | None = None,
 ) -> pa.Table:
@@ -62,19 +65,22 @@ def deduplicate(
         options: The rules; see `DedupOptions`.
         columns: Names of the columns to read; see `Columns`. Without an id, a document is named by its row, counted
             from 1: `12`, or `part-0.parquet#12` in a file.
+        semantic: Rules of a comparison by meaning as well; see `SemanticOptions`. Default: none.
         num_threads: Threads; default: the number of CPUs.
         scratch: Folder for temporary files, which take about the size of the texts. Default: the system's.
 
     Returns:
         One row per document in the order of the input, with the columns of
-        `pipelines.artifacts.documents.DECISIONS`: `doc_id`, `keep`, `reason` ("", "exact_duplicate", "near_duplicate"
-        or "no_text"), `kept_id` (the kept document of the cluster), `cluster_size`, `jaccard`, `containment`,
-        `shared_bands`; and `passages` (spans to leave out, see `CUT_DECISIONS`) if `options` ask for them.
+        `pipelines.artifacts.documents.DECISIONS`: `doc_id`, `keep`, `reason` ("", "exact_duplicate", "near_duplicate",
+        "semantic_duplicate" or "no_text"), `kept_id` (the kept document of the cluster), `cluster_size`, `jaccard`,
+        `containment`, `shared_bands`; `cosine` with `semantic`; and `passages` (spans to leave out, see
+        `CUT_DECISIONS`) if `options` ask for them.
 
     Raises:
-        DedupInputError: If a file or column is missing or cannot be read, or two documents have the same id.
+        DedupInputError: If a file, column or model is missing or cannot be read, or two documents have the same id.
     """
     columns = columns or Columns()
+    semantic = _pinned(semantic) if semantic else None
     with tempfile.TemporaryDirectory(prefix="dedup-", dir=scratch) as folder:
         home = Path(folder)
         names = [_write_shard(table, number, home) for number, table in enumerate(_tables(documents, columns))]
@@ -84,7 +90,8 @@ def deduplicate(
         _require_unique(doc_ids, columns)
         shards = [NewShard(*files) for files in zip(*(shard_paths(home, kind) for kind in KINDS), strict=True)]
         with ThreadPoolExecutor(num_threads or os.cpu_count()) as executor:
-            cluster_shards(options or DedupOptions(), shards, [], LocalPasses(home, executor), home)
+            local = LocalPasses(home, executor)
+            cluster_shards(options or DedupOptions(), shards, [], local, home, semantic=semantic)
         return _named(pa.concat_tables(map(read_table, shard_paths(home, "decisions"))), doc_ids)
 
 
@@ -127,6 +134,14 @@ def _merge(own: Path, folder: Path) -> None:
             target = folder / file.relative_to(own)
             target.parent.mkdir(parents=True, exist_ok=True)
             file.rename(target)
+
+
+def _pinned(semantic: SemanticOptions) -> SemanticOptions:
+    """The same rules with the digest of the model."""
+    try:
+        return replace(semantic, digest=pin_model(semantic.model))
+    except ValueError as error:
+        raise DedupInputError(f"semantic.model: {error}") from None
 
 
 def _tables(documents: pa.Table | str | Path | Sequence[str | Path], columns: Columns) -> Iterator[pa.Table]:
@@ -230,12 +245,13 @@ def _named(decisions: pa.Table, doc_ids: pa.ChunkedArray) -> pa.Table:
     kept_ids = pc.take(doc_ids, pc.index_in(decisions["kept_id"], decisions["doc_id"].combine_chunks()))
     reason = pc.if_else(pc.equal(decisions["reason"], "filter"), "no_text", decisions["reason"])
     columns = dict(zip(decisions.column_names, decisions.columns, strict=True))
+    schema = decisions_schema(*columns)
     named = pa.table({**columns, "doc_id": doc_ids, "kept_id": kept_ids, "reason": reason})
-    if "passages" not in columns:
-        return named.cast(DECISIONS)
+    if PASSAGES.name not in columns:
+        return named.cast(schema)
     names = dict(zip(decisions["doc_id"].to_pylist(), doc_ids.to_pylist(), strict=True))
     spans = [
         [{**span, "kept_id": names[span["kept_id"]]} for span in spans] for spans in decisions["passages"].to_pylist()
     ]
-    passages = pa.array(spans, CUT_DECISIONS.field("passages").type)
-    return named.set_column(named.column_names.index("passages"), "passages", passages).cast(CUT_DECISIONS)
+    passages = pa.array(spans, PASSAGES.type)
+    return named.set_column(named.column_names.index(PASSAGES.name), PASSAGES, passages).cast(schema)

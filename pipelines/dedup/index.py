@@ -22,11 +22,14 @@ RECORD = np.dtype(
 )
 """`row`: of the document in its shard; `size`: number of documents that it represents, itself included; `length`: UTF-8
 bytes of its text; `digest`: of its words in order."""
+WORDS, VECTORS = "words", "vectors"
+"""What an index compares: band words of texts or of first prompts, or embeddings."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One shard of documents with its index, the files `<index>.records.npy` and `<index>.words.npy`.
+    """One shard of documents with its index, the files `<index>.records.npy` and `<index>.words.npy` (of embeddings
+    `<index>.vectors.npy`).
 
     `number`: among all shards of all corpora compared; `corpus`: 0 the earliest, its documents rank before all others;
     `first`: ordinal of its first record; `fixed`: its records are kept documents of an earlier corpus; `part`: the part
@@ -47,19 +50,23 @@ class Unit:
 
     def words(self) -> np.ndarray:
         """uint64 [documents, num_bands] of the records."""
-        return _load(self.index, "words")
+        return _load(self.index, WORDS)
+
+    def vectors(self) -> np.ndarray:
+        """int16 [documents, D]: embeddings of the records, memory-mapped."""
+        return _load(self.index, VECTORS)
 
 
-def save(index: Path, records: np.ndarray, words: np.ndarray) -> None:
-    """Write the index files of one shard."""
+def save(index: Path, records: np.ndarray, compared: np.ndarray, kind: str = WORDS) -> None:
+    """Write the index files of one shard. `compared`: a row for each of `records`, of band words or as `kind` names."""
     index.parent.mkdir(parents=True, exist_ok=True)
     np.save(_file(index, "records"), records)
-    np.save(_file(index, "words"), words)
+    np.save(_file(index, kind), compared)
 
 
-def load(index: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Records and band words of an index, read from disk where they are touched."""
-    return _load(index, "records"), _load(index, "words")
+def load(index: Path, kind: str = WORDS) -> tuple[np.ndarray, np.ndarray]:
+    """Records and band words (or what `kind` names) of an index, read from disk where they are touched."""
+    return _load(index, "records"), _load(index, kind)
 
 
 def save_run(run: Path, words: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Rules of deduplication."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,19 @@ class DedupOptions:
     def cuts_passages(self) -> bool:
         """Whether repeated passages or lines are cut."""
         return self.min_passage_words is not None or self.max_line_documents is not None
+
+
+@dataclass(frozen=True)
+class SemanticOptions:
+    """Rules of deduplication by meaning: the cosine similarity of static embeddings, the means of a row per token.
+
+    Args:
+        model: Folder with `model.safetensors` and `tokenizer.json`, as model2vec writes it, or as a StaticEmbedding of
+            sentence-transformers.
+        cosine_threshold: Cosine similarity from which the lower-ranked document is a duplicate.
+        digest: Digest of the model's files, which each worker checks. Filled in from the folder.
+    """
+
+    model: Path
+    cosine_threshold: float = 0.95
+    digest: str = ""

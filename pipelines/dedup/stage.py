@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from arctic_errors import UserError
 from data_recipes import RecipeError
@@ -15,14 +16,14 @@ from infra.inputs import Inputs, Node
 from infra.stage import Metrics, Stage
 from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.duplicates import write_alarms
-from pipelines.dedup.clustering import Clustering, Counts, EarlierShard, NewShard, Task, cluster_shards
+from pipelines.dedup.clustering import Clustering, cluster_shards
+from pipelines.dedup.from_recipe import Pins, params, semantic_options
 from pipelines.dedup.guards import find_alarms
 from pipelines.dedup.options import DedupOptions
+from pipelines.dedup.tasks import Counts, EarlierShard, NewShard, Task
 
 COMPARABLE = ("ngram", "num_bands", "rows_per_band", "seed")
 """Fields in which corpora must agree so that their stored signatures can be compared."""
-
-LATER_OPTIONS = ("min_passage_words", "max_line_documents", "first_prompts")
 
 
 class DedupError(UserError, RuntimeError):
@@ -46,18 +47,27 @@ class DedupInputs(Inputs[Node]):
     against: Mapping[str, Deduplicated[Node]] = field(default_factory=dict)
 
 
-def stage(name: str, section: DedupSection, inputs: DedupInputs[Stage]) -> Stage:
-    """Decisions on the documents of corpus `name` that passed the filter.
+def stage(name: str, section: DedupSection, pins: Pins, folder: Path, inputs: DedupInputs[Stage]) -> Stage:
+    """Decisions on the documents of corpus `name` that passed the filter. `pins` come from `pin`; relative paths start
+    at `folder`.
 
     Kept documents of the corpora in `section.against` rank before all of this corpus. Raises RecipeError if one was
-    made with other shingles or signatures.
+    made with other shingles, signatures or embeddings.
     """
+    fixed = params(section, pins)
     for earlier in section.against:
         _require_comparable(section, earlier, inputs.against[earlier].dedup)
-    # Keys of results are older than options that are not used.
-    unused = [name for name in LATER_OPTIONS if not getattr(section, name)]
-    params = {name: value for name, value in section.as_params().items() if name not in unused}
-    return Stage("dedup", name, 4, params, inputs.named(), partial(_dedup, name, section))
+        _require_same_model(fixed, earlier, inputs.against[earlier].dedup)
+    return Stage("dedup", name, 4, fixed, inputs.named(), partial(_dedup, name, section, pins, folder))
+
+
+def _require_same_model(fixed: Mapping[str, Any], earlier: str, deduped: Stage) -> None:
+    models = [each.get("semantic", {}).get("digest") for each in (fixed, deduped.params)]
+    if None not in models and models[0] != models[1]:
+        raise RecipeError(
+            f"dedup.semantic.model: {earlier}, which dedup.against names, has embeddings of another model. "
+            "Name the same model in both."
+        )
 
 
 def _require_comparable(section: DedupSection, earlier: str, deduped: Stage) -> None:
@@ -96,7 +106,14 @@ def run_task(task: Task, folder: Path) -> Counts:
     return task.run(folder)
 
 
-def _dedup(name: str, section: DedupSection, context: StageContext, artifacts: Mapping[str, Artifact]) -> Metrics:
+def _dedup(
+    name: str,
+    section: DedupSection,
+    pins: Pins,
+    folder: Path,
+    context: StageContext,
+    artifacts: Mapping[str, Artifact],
+) -> Metrics:
     inputs: DedupInputs[Artifact] = DedupInputs.of(artifacts)
     options = DedupOptions(**{option.name: getattr(section, option.name) for option in fields(DedupOptions)})
     earlier = [_indexed(inputs.against[corpus]) for corpus in section.against]
@@ -104,16 +121,23 @@ def _dedup(name: str, section: DedupSection, context: StageContext, artifacts: M
     filtered = shard_paths(inputs.filter.path, "filtered")
     shards = [NewShard(*files) for files in zip(documents, filtered, strict=True)]
     passes = StagePasses(context)
-    clustering = cluster_shards(options, shards, earlier, passes, context.out, first_prompts=section.first_prompts)
+    clustering = cluster_shards(
+        options,
+        shards,
+        earlier,
+        passes,
+        context.out,
+        first_prompts=section.first_prompts,
+        semantic=semantic_options(section, pins, folder),
+    )
     _guard(name, section, options, context, clustering)
     return {f"data/{count}": value for count, value in clustering.counts.items()}
 
 
 def _indexed(corpus: Deduplicated[Artifact]) -> list[EarlierShard]:
-    indexes, prompts = (corpus.dedup.path / name for name in ("index", "prompts"))
-    has_prompts = prompts.is_dir()
+    folders = [corpus.dedup.path / name for name in ("index", "prompts", "semantic")]
     return [
-        EarlierShard(file, indexes / file.stem, prompts / file.stem if has_prompts else None)
+        EarlierShard(file, *(folder / file.stem if folder.is_dir() else None for folder in folders))
         for file in shard_paths(corpus.source.path, "documents")
     ]
 

@@ -306,8 +306,12 @@ def _pin(recipe: CorpusRecipe, path: Path) -> dict[str, Any]:
     folder = path.parent
     with mistakes_of(path):
         scores = [column.name for column in score.score_columns(recipe.score, folder)]
-        pins = {"score": score.pin(recipe.score, folder), "filter": filter_.pin(recipe.filter, folder, scores)}
-        return {**source.pin(recipe.source, folder), **pins}
+        pins = source.pin(recipe.source, folder)
+        pins["score"] = score.pin(recipe.score, folder)
+        pins["filter"] = filter_.pin(recipe.filter, folder, scores)
+        if recipe.dedup.semantic:
+            pins["dedup"] = dedup.pin(recipe.dedup, folder)
+        return pins
 
 
 def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: Mapping[str, Corpus]) -> Corpus:
@@ -319,7 +323,9 @@ def _corpus(recipe: CorpusRecipe, pins: Mapping[str, Any], folder: Path, built: 
     read = filter_.FilterInputs(sourced, scored, limited)
     filtered = filter_.stage(recipe.name, recipe.filter, pins["filter"], folder, read)
     against = {name: dedup.Deduplicated(built[name].source, built[name].dedup) for name in recipe.dedup.against}
-    deduped = dedup.stage(recipe.name, recipe.dedup, dedup.DedupInputs(sourced, filtered, against))
+    deduped = dedup.stage(
+        recipe.name, recipe.dedup, pins.get("dedup", {}), folder, dedup.DedupInputs(sourced, filtered, against)
+    )
     has_questions = bool(source.question_kinds(recipe.source, folder))
     chain_stages = _by_id([sourced, scored, *annotated.values(), filtered, deduped])
     own = own_stages(recipe.stages, chain_stages, recipe.name, folder)

@@ -75,7 +75,7 @@ class TextTokenizer:
     def encode_documents(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """Ids of each text between two end ids, in order, as uint16 or uint32."""
         dtype = id_dtype(self.vocab_size)
-        for batch in _batches(texts):
+        for batch in text_batches(texts):
             for encoding in self.backend.encode_batch_fast(batch, add_special_tokens=False):
                 yield np.array([self.end_id, *encoding.ids, self.end_id], dtype=dtype)
 
@@ -164,7 +164,8 @@ def write_config(tokenizer: Tokenizer, end_token: str, folder: Path) -> None:
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
 
 
-def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+def text_batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """`texts` in order, as many at a time as one call of the library takes."""
     first = characters = 0
     for number, text in enumerate(texts):
         if number - first == BATCH_TEXTS or characters > BATCH_CHARACTERS:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.documents import CUT_DECISIONS, READ_BATCH_ROWS, write_shard
+from pipelines.artifacts.documents import PASSAGES, READ_BATCH_ROWS, decisions_schema, write_shard
 from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.formats.parquet import ParquetFile, read_table
 from pipelines.artifacts.languages.scripts import IDEOGRAPHS, SYLLABLES
@@ -134,8 +134,8 @@ class CutShard:
                 spans += _spans(kind, units, each[low:high], self.options)
             cuts[row] = [_widened(text, span) for span in _merged(spans)]
         column = [[span.row(ids) for span in _merged(spans)] for spans in cuts]
-        table = decisions.append_column(CUT_DECISIONS.field("passages"), pa.array(column, _SPANS))
-        write_shard(table.cast(CUT_DECISIONS), folder / "decisions", self.number)
+        table = decisions.append_column(PASSAGES, pa.array(column, PASSAGES.type))
+        write_shard(table.cast(decisions_schema(*table.column_names)), folder / "decisions", self.number)
         return _counts(column)
 
     def _repeats(self, kind: str) -> np.ndarray:
@@ -284,9 +284,6 @@ def _kinds() -> np.ndarray:
     for first, last in (*IDEOGRAPHS, *SYLLABLES):
         table[first : last + 1] = ALONE
     return table
-
-
-_SPANS = CUT_DECISIONS.field("passages").type
 
 
 def _run(folder: Path, shard: int, kind: str) -> Path:

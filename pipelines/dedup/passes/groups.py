@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.dedup.index import Unit
-from pipelines.dedup.passes.components import Forest, between, load_pairs, save_pairs
+from pipelines.dedup.passes.components import (
+    ContractPartition,
+    Forest,
+    between,
+    connect,
+    load_pairs,
+    partition,
+    save_pairs,
+)
+from pipelines.dedup.tasks import Counts, Passes
 
 GROUP_BYTES = 2**28
 """Text of the components that are decided together; a larger component is a group by itself."""
@@ -79,6 +89,22 @@ class Groups:
         part = self.forest.part(int(self.forest.partitions.owner(np.array([unit.first]))[0]))
         documents: np.ndarray = between(part, unit.first, unit.first + size)[0]
         return documents
+
+
+def group_components(units: Sequence[Unit], edges: Path, num_sources: int, passes: Passes) -> tuple[Groups, int]:
+    """Groups of the whole components of `num_sources` files of edges in a folder, and how many there are."""
+
+    def run_round(number: int, tasks: Sequence[ContractPartition]) -> tuple[Path, Sequence[Counts]]:
+        name = f"round-{number}"
+        return passes.folder(name), passes.run(name, tasks, f"partitions contracted, round {number + 1}")
+
+    forest = connect(partition(units), edges, num_sources, run_round)
+    numbers = range(len(forest.partitions))
+    passes.run("weigh", [WeighPartition(number, forest, units) for number in numbers], "partitions weighed")
+    pack = [PackPartition(number, forest, passes.folder("weigh")) for number in numbers]
+    counts = [each["groups"] for each in passes.run("pack", pack, "partitions packed")]
+    first = tuple(accumulate(counts[:-1], initial=0))
+    return Groups(forest, passes.folder("pack"), first), sum(counts)
 
 
 def _lengths(documents: np.ndarray, units: Sequence[Unit]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which document stands for another one since their prompts were compared: sorted by id, shard by shard, then one range
+"""Which document stands for another one since a further comparison: sorted by id, shard by shard, then one range
 of ids at a time, so that a shard looks up its own and reads no other shard."""
 
 from collections.abc import Mapping
@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.artifacts.documents import shard_paths
 from pipelines.artifacts.formats.arrays import load_array
 from pipelines.artifacts.formats.parquet import read_table
+from pipelines.dedup.passes.buckets import num_ranges
+from pipelines.dedup.tasks import Passes
 
 ID_BYTES = 16
 ID = np.dtype(f"S{ID_BYTES}")
@@ -21,7 +24,7 @@ COLUMNS = ["doc_id", "kept_id", "cluster_size"]
 
 @dataclass(frozen=True)
 class SortHeirs:
-    """One shard: every document whose prompt another one has, by id, with the one that stands for it, itself if it is
+    """One shard: every document that another one is like, by id, with the one that stands for it, itself if it is
     kept. Writes runs/NNNNN.ids.npy (ID, ascending) and runs/NNNNN.heirs.npy (HEIR)."""
 
     number: int
@@ -68,7 +71,7 @@ class Heirs:
     count: int
 
     def of(self, doc_ids: pa.ChunkedArray) -> pa.Table:
-        """`doc_id`, `kept_id` and `cluster_size` of those of `doc_ids` whose prompts are alike, each once."""
+        """`doc_id`, `kept_id` and `cluster_size` of those of `doc_ids` that are like others, each once."""
         wanted = np.unique(_ids(pc.drop_null(doc_ids)))
         matches: list[np.ndarray] = []
         stands: list[np.ndarray] = []
@@ -115,3 +118,13 @@ def _load(stem: Path) -> tuple[np.ndarray, np.ndarray]:
     """The ids of a run or range and their heirs, memory-mapped."""
     ids, heirs = (load_array(stem.with_suffix(f".{kind}.npy")) for kind in ("ids", "heirs"))
     return ids, heirs
+
+
+def find_heirs(passes: Passes) -> Heirs:
+    """The heirs of documents that the pass `decide` found alike."""
+    decisions = shard_paths(passes.folder("decide"), "decisions")
+    sort = [SortHeirs(number, file) for number, file in enumerate(decisions)]
+    count = num_ranges(sum(each["heirs"] for each in passes.run("sort", sort, "shards sorted")))
+    runs = passes.folder("sort") / "runs"
+    passes.run("heirs", [JoinHeirs(number, count, runs, len(sort)) for number in range(count)], "id ranges")
+    return Heirs(passes.folder("heirs") / "ranges", count)

@@ -82,7 +82,7 @@ def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path, part: 
     """Write the shingle sets of the texts in `rows`, ascending, one after the other; returns their sizes."""
     sizes = []
     with path.open("wb") as file:
-        for texts in _texts(documents, rows, part):
+        for texts in texts_in_rows(documents, rows, part):
             for start, stop in portions(texts):
                 shingles = shingle(texts.slice(start, stop - start), ngram)
                 for hashes in np.split(shingles.hashes, np.cumsum(shingles.counts)[:-1]):
@@ -93,7 +93,7 @@ def write_sets(documents: Path, rows: np.ndarray, ngram: int, path: Path, part: 
     return sizes
 
 
-def _texts(documents: Path, rows: np.ndarray, part: Part) -> Iterator[pa.LargeStringArray]:
+def texts_in_rows(documents: Path, rows: np.ndarray, part: Part) -> Iterator[pa.LargeStringArray]:
     """Texts in `rows`, ascending, by row group; row groups that hold none of them are not read."""
     if not len(rows):
         return

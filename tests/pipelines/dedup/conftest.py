@@ -4,14 +4,19 @@ import itertools
 import random
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from data_recipes.schema import DedupSection
 from infra.stage import Stage
@@ -104,6 +109,44 @@ def texts() -> type[Texts]:
     return Texts
 
 
+@dataclass(frozen=True)
+class MadeModel:
+    """A static embedding model in a folder: each of WORDS has a synonym, which ends in "s", with nearly its row."""
+
+    folder: Path
+    rows: Mapping[str, np.ndarray]
+
+    def cosine(self, one: str, other: str) -> float:
+        """The definition, in float64; words without a row count for nothing."""
+        a, b = (sum(self.rows[word] for word in text.split() if word in self.rows) for text in (one, other))
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    @staticmethod
+    def paraphrased(text: str) -> str:
+        return " ".join(f"{word}s" for word in text.split())
+
+
+@pytest.fixture
+def static_model(tmp_path) -> MadeModel:
+    draw = np.random.default_rng(7)
+    rows = {}
+    for word in WORDS:
+        rows[word] = draw.normal(size=32).astype(np.float32)
+        rows[f"{word}s"] = (rows[word] + draw.normal(scale=0.05, size=32)).astype(np.float32)
+    write_static_model(tmp_path / "model", rows)
+    return MadeModel(tmp_path / "model", rows)
+
+
+def write_static_model(folder: Path, rows: Mapping[str, np.ndarray]) -> None:
+    """As model2vec writes a model; id 0 stands for words that are not in `rows`."""
+    folder.mkdir()
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(["[UNK]", *rows])}, "[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    unknown = np.full(32, 9, np.float32)
+    save_file({"embeddings": np.stack([unknown, *rows.values()])}, folder / "model.safetensors")
+
+
 @pytest.fixture(scope="session")
 def oracle():
     """`oracle.words_of`, `oracle.runs_of`, `oracle.shingles`, `oracle.jaccard`: the definition, by brute force."""
@@ -131,7 +174,9 @@ def deduplicate(attempt, tmp_path):
         source = idle_stage("source", name, {"home": folder})
         filtered = idle_stage("filter", name, {}, {"source": source})
         earlier = {made.dedup.subject: dedup.Deduplicated(made.source, made.dedup) for made in against}
-        stage = dedup.stage(name, section or DedupSection(), dedup.DedupInputs(source, filtered, earlier))
+        section = section or DedupSection()
+        pins = dedup.pin(section, tmp_path)
+        stage = dedup.stage(name, section, pins, tmp_path, dedup.DedupInputs(source, filtered, earlier))
         inputs = {"source": committed(home), "filter": committed(home)}
         for made in against:
             inputs[f"source:{made.dedup.subject}"] = committed(made.home)

@@ -55,7 +55,7 @@ def commit(folder, corpora: dict[str, list[Document]], **rules) -> Store:
         filtered = Stage("filter", name, 1, {}, {"source": source}, pass_all)
         section = DedupSection(against=list(stages), **rules)
         against = {earlier: dedup.Deduplicated(*pair) for earlier, pair in stages.items()}
-        stages[name] = source, dedup.stage(name, section, dedup.DedupInputs(source, filtered, against))
+        stages[name] = source, dedup.stage(name, section, {}, folder, dedup.DedupInputs(source, filtered, against))
     store = Store(folder / "store").open()
     log = EventLog(store.root / "runs" / "test")
     outcome = run_inline(

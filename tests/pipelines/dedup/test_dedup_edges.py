@@ -59,7 +59,7 @@ def test_a_million_identical_documents_are_one(tmp_path):
             (tmp_path / kind).mkdir(exist_ok=True)
             pq.write_table(table, tmp_path / kind / f"{shard:05d}.parquet")
     source = idle_stage("source", "notes")
-    stage = dedup.stage("notes", DedupSection(), dedup.DedupInputs(source, source))
+    stage = dedup.stage("notes", DedupSection(), {}, tmp_path, dedup.DedupInputs(source, source))
     (tmp_path / "out").mkdir()
     (tmp_path / "state").mkdir()
     context = StageContext("dedup[notes]", tmp_path / "out", tmp_path / "state", [].append)

@@ -164,6 +164,7 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
         "dedup.",
         {
             "first_prompts": (*SWITCH, "true"),
+            "semantic": ("3", Wrong("{}", shown="dedup.semantic.model: missing")),
             "ngram": (*POSITIVE, "1001", Wrong("4", ('dedup.against=["old"]',))),
             "num_bands": (*POSITIVE, "10001", Wrong("8", ('dedup.against=["old"]',))),
             "rows_per_band": ("33", *POSITIVE, Wrong("4", ('dedup.against=["old"]',))),
@@ -178,6 +179,13 @@ CORPUS: Mapping[type[Section], tuple[str, Mapping[str, Sequence[str | Wrong]]]] 
                 Wrong('["../old"]', shown="dedup.against.1 = '../old'"),
             ),
             "on_alarm": CHOICE,
+        },
+    ),
+    schema.SemanticSection: (
+        "dedup.semantic.",
+        {
+            "model": ('""', "3", '"gone"', '"."'),
+            "cosine_threshold": [Wrong(value, ('dedup.semantic.model="."',)) for value in ("0.0", *FRACTION)],
         },
     ),
 }

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.schema import DedupSection
+from data_recipes.schema import DedupSection, SemanticSection
 from infra.context import StageContext
 from pipelines.artifacts.documents import Document
 from tests.kit.files import digests
 from tests.kit.stages import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-SECTION = DedupSection(ngram=3, num_bands=20, rows_per_band=3, jaccard_threshold=0.6)
+SECTION = DedupSection(
+    ngram=3, num_bands=20, rows_per_band=3, jaccard_threshold=0.6, semantic=SemanticSection(model="model")
+)
 KILLED_SHARE = 0.3
 
 
@@ -24,10 +26,18 @@ def shards(texts) -> list[list[Document]]:
     found = [texts.some(n, 60) for n in range(12)]
     for n in range(300):
         base = draw.choice(found)
-        found.append(draw.choice([base.upper(), texts.edited(base, n, draw.randint(1, 5)), f"{base} and more"]))
+        edits = [base.upper(), texts.edited(base, n, draw.randint(1, 5)), f"{base} and more", paraphrased(base, n)]
+        found.append(draw.choice(edits))
     documents = [Document(text, f"http://example.org/{n}", "test") for n, text in enumerate(found)]
     draw.shuffle(documents)
     return [documents[start::5] for start in range(5)]
+
+
+def paraphrased(text: str, number: int) -> str:
+    """Other words in another order: no near duplicate, but one in meaning."""
+    words = [f"{word}s" for word in text.split()]
+    random.Random(number).shuffle(words)
+    return " ".join(words)
 
 
 def killing(task, folder, seed: int, tombs: Path):
@@ -48,7 +58,7 @@ def killing(task, folder, seed: int, tombs: Path):
     (1, 2**20, 2**23, 2**28, 1), (2, 3_000, 4_000, 150_000, 2), (7, 1, 2_000, 80_000, 3),
 ])  # fmt: skip
 def test_the_same_bytes_from_any_number_of_workers_that_die(
-    deduplicate, shards, tmp_path, monkeypatch, workers, portion, rows, group, seed
+    deduplicate, shards, static_model, tmp_path, monkeypatch, workers, portion, rows, group, seed
 ):
     from functools import partial
     from importlib import import_module
@@ -58,6 +68,7 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(
     monkeypatch.setattr("pipelines.dedup.passes.buckets.ROWS_PER_RANGE", rows)
     monkeypatch.setattr("pipelines.dedup.passes.components.DOCUMENTS_PER_PARTITION", rows // 50)
     monkeypatch.setattr("pipelines.dedup.passes.groups.GROUP_BYTES", group)
+    monkeypatch.setattr("pipelines.dedup.semantic.vectors.BLOCK_ENTRIES", rows // 4)
     tombs = tmp_path / "tombs"
     for folder in (tombs, tmp_path / "out", tmp_path / "state"):
         folder.mkdir()
@@ -72,5 +83,6 @@ def test_the_same_bytes_from_any_number_of_workers_that_die(
     finally:
         ray.shutdown()
     assert len(list(tombs.iterdir())) >= 2
+    assert metrics["data/dropped_semantic_duplicate"] > 1
     assert digests(tmp_path / "out") == digests(expected.path)
     assert metrics == expected.metrics

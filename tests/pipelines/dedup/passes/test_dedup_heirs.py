@@ -12,10 +12,11 @@ import pytest
 
 from pipelines.artifacts.conversations import ASSISTANT, USER, Conversation, Turn
 from pipelines.artifacts.documents import DECISIONS, Document, write_documents, write_shard
-from pipelines.dedup.clustering import NewShard, cluster_shards
+from pipelines.dedup.clustering import cluster_shards
 from pipelines.dedup.deduplicate import LocalPasses
 from pipelines.dedup.options import DedupOptions
 from pipelines.dedup.passes.heirs import Heirs, JoinHeirs, SortHeirs
+from pipelines.dedup.tasks import NewShard
 
 
 def ids_of(draw: random.Random, number: int) -> list[str]:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from data_recipes.schema import DedupSection
+from data_recipes.schema import DedupSection, SemanticSection
 from infra.context import StageContext
 from pipelines.artifacts.documents import Document
 from tests.kit.files import digests
@@ -57,9 +57,16 @@ def test_the_bytes_do_not_depend_on_the_size_of_batches(
 
 @pytest.mark.parametrize(
     "section",
-    [DedupSection(), DedupSection(min_passage_words=10, max_line_documents=1), DedupSection(first_prompts=True)],
+    [
+        DedupSection(),
+        DedupSection(min_passage_words=10, max_line_documents=1),
+        DedupSection(first_prompts=True),
+        DedupSection(semantic=SemanticSection(model="model"), min_passage_words=10),
+    ],
 )
-def test_an_attempt_that_dies_anywhere_is_gone_on_with(deduplicate, texts, tmp_path, monkeypatch, section):
+def test_an_attempt_that_dies_anywhere_is_gone_on_with(
+    deduplicate, texts, static_model, tmp_path, monkeypatch, section
+):
     """The tenth part of all tasks is done in each attempt; the state of the previous one is reused."""
     shards = dealt(corpus(texts), 3, 0)
     reference = deduplicate(shards, section)

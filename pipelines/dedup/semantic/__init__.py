@@ -1,0 +1,1 @@
+"""Duplicates in meaning: embeddings, clusters of them, pairs within a cluster, decisions."""
