@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -75,6 +76,19 @@ def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
         rows = pc.indices_nonzero(is_member)
         for row, decision in zip(rows.to_pylist(), table.take(rows).to_pylist(), strict=True):
             yield Member(shard, row, decision)
+
+
+def count_cluster_sizes(artifact: Path, starts: Sequence[int]) -> list[tuple[int, int]]:
+    """For each range of cluster sizes, from one of the ascending `starts` to below the next: the kept documents of a
+    dedup artifact whose clusters have such a size, and the documents that these stand for, themselves included."""
+    kept, stand_for = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+    for shard in shard_paths(artifact, "decisions"):
+        table = read_table(shard, columns=["keep", "cluster_size"])
+        sizes = table.filter(table["keep"])["cluster_size"].to_numpy().astype(np.int64)
+        ranges = np.searchsorted(starts, sizes, side="right") - 1
+        kept += np.bincount(ranges, minlength=len(starts))
+        np.add.at(stand_for, ranges, sizes)
+    return list(zip(kept.tolist(), stand_for.tolist(), strict=True))
 
 
 def describe_evidence(decision: Mapping[str, Any]) -> str:

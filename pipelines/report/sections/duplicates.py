@@ -1,11 +1,12 @@
 """The part of the page on duplicates: alarms, and the largest clusters with samples of removed documents."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from infra.host.masking import masked
 from pipelines.artifacts.duplicates import Alarm
-from pipelines.report.html.markup import Html, element, folded, foreign, section, text
-from pipelines.report.summary.duplicates import Cluster, Duplicates
+from pipelines.report.html.markup import Html, element, folded, foreign, section, table, text
+from pipelines.report.summary.duplicates import SIZES, Cluster, Duplicates
 
 LINE_CHARACTERS = 70
 """Of a kept document, shown with the size of its cluster."""
@@ -23,7 +24,20 @@ def duplicates_section(duplicates: Duplicates) -> Html:
     first, rest = lines[:CLUSTERS_OPEN], lines[CLUSTERS_OPEN:]
     more = folded(text(f"{len(rest)} more clusters"), *rest) if rest else Html("")
     listed = element("div", *first, more, css="clusters")
-    return section("duplicates", "Duplicates", lead, _alarms(duplicates.alarms), listed)
+    return section("duplicates", "Duplicates", lead, _alarms(duplicates.alarms), _sizes(duplicates.sizes), listed)
+
+
+def _sizes(sizes: Mapping[str, Sequence[tuple[int, int]]]) -> Html:
+    """Kept documents by the size of their clusters: what `mix.rehydrate` would give back of the duplicates' weight."""
+    ranges = [f"{start:,}" if end - start == 1 else f"{start:,} to {end - 1:,}" for start, end in pairwise(SIZES)]
+    names = [*ranges, f"{SIZES[-1]:,} and more"]
+    rows = [
+        [text(corpus), text(name), text(f"{kept:,}"), text(f"{stand_for:,}")]
+        for corpus, counts in sizes.items()
+        for name, (kept, stand_for) in zip(names, counts, strict=True)
+        if kept
+    ]
+    return table(["Corpus", "Cluster size", "Kept documents", "Documents they stand for"], rows, numbers=3)
 
 
 def _cluster(cluster: Cluster) -> Html:

@@ -7,6 +7,7 @@ from infra.artifact import Artifact
 from pipelines.artifacts.documents import redact
 from pipelines.artifacts.duplicates import (
     Alarm,
+    count_cluster_sizes,
     describe_evidence,
     find_members,
     read_alarms,
@@ -18,6 +19,8 @@ CLUSTERS_SHOWN = 100
 SAMPLES_PER_CLUSTER = 2
 """Removed documents of a cluster that are shown."""
 SAMPLE_CHARACTERS = 160
+SIZES = (1, 2, 3, 5, 100, 1000)
+"""First cluster size of each range that is counted, as in the default of `mix.copies_by_cluster_size`."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Alarms by corpus, and the largest clusters of all corpora."""
+    """Alarms by corpus, and the largest clusters of all corpora. `sizes`: by corpus, for each range of SIZES, the kept
+    documents of such clusters and the documents that they stand for."""
 
     alarms: Mapping[str, Sequence[Alarm]]
     clusters: Sequence[Cluster]
+    sizes: Mapping[str, Sequence[tuple[int, int]]]
 
 
 def read_duplicates(
@@ -60,7 +65,9 @@ def read_duplicates(
     clusters = sorted(clusters, key=lambda each: (-each.size, each.corpus, each.kept_id))[:CLUSTERS_SHOWN]
     for corpus, artifact in deduped.items():
         _add_samples([each for each in clusters if each.corpus == corpus], sources[corpus], filtered[corpus], artifact)
-    return Duplicates({corpus: read_alarms(artifact.path) for corpus, artifact in deduped.items()}, clusters)
+    alarms = {corpus: read_alarms(artifact.path) for corpus, artifact in deduped.items()}
+    sizes = {corpus: count_cluster_sizes(artifact.path, SIZES) for corpus, artifact in deduped.items()}
+    return Duplicates(alarms, clusters, sizes)
 
 
 def _add_samples(clusters: Sequence[Cluster], source: Artifact, filtered: Artifact, deduped: Artifact) -> None:

@@ -135,7 +135,11 @@ def test_the_page_lists_the_largest_clusters_with_samples_and_the_alarms(store, 
     assert [(each.corpus, each.size) for each in found.clusters] == [("notes", 121), ("notes", 2)]
     assert [len(each.samples) for each in found.clusters] == [2, 1]
     assert found.clusters[1].samples[0].beginning == f"<EMAIL>{corpora['notes'][121].text[3:]}"[:160]
+    # 121 pages of the shop and two that stand alone in both corpora; the copy of the earlier corpus is not kept.
+    counts = {"snapshot": [(2, 2)], "notes": [(1, 1), (0, 0), (0, 0), (0, 0), (1, 121)]}
+    assert found.sizes == {name: [*known, *[(0, 0)] * (6 - len(known))] for name, known in counts.items()}
     page = duplicates_section(found)
+    assert ">100 to 999</td>" in page and ">1,000 and more</td>" not in page
     assert 'id="duplicates"' in page and kept_of(store, corpora) in page
     assert "origin shop &lt;&amp;&gt;: 120 of 121 documents are duplicates" in page
     assert "<code>" in page and "shop <&>" not in page
