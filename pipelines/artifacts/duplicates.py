@@ -81,14 +81,14 @@ def find_members(artifact: Path, kept_ids: Collection[str]) -> Iterator[Member]:
 def count_cluster_sizes(artifact: Path, starts: Sequence[int]) -> list[tuple[int, int]]:
     """For each range of cluster sizes, from one of the ascending `starts` to below the next: the kept documents of a
     dedup artifact whose clusters have such a size, and the documents that these stand for, themselves included."""
-    kept, stand_for = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+    num_kept, stand_for = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
     for shard in shard_paths(artifact, "decisions"):
         table = read_table(shard, columns=["keep", "cluster_size"])
         sizes = table.filter(table["keep"])["cluster_size"].to_numpy().astype(np.int64)
         ranges = np.searchsorted(starts, sizes, side="right") - 1
-        kept += np.bincount(ranges, minlength=len(starts))
+        num_kept += np.bincount(ranges, minlength=len(starts))
         np.add.at(stand_for, ranges, sizes)
-    return list(zip(kept.tolist(), stand_for.tolist(), strict=True))
+    return list(zip(num_kept.tolist(), stand_for.tolist(), strict=True))
 
 
 def describe_evidence(decision: Mapping[str, Any]) -> str:

@@ -136,8 +136,14 @@ def _dedup(
 
 def _indexed(corpus: Deduplicated[Artifact]) -> list[EarlierShard]:
     folders = [corpus.dedup.path / name for name in ("index", "prompts", "semantic")]
+    prompts, semantic = (folder if folder.is_dir() else None for folder in folders[1:])
     return [
-        EarlierShard(file, *(folder / file.stem if folder.is_dir() else None for folder in folders))
+        EarlierShard(
+            file,
+            folders[0] / file.stem,
+            prompts / file.stem if prompts else None,
+            semantic / file.stem if semantic else None,
+        )
         for file in shard_paths(corpus.source.path, "documents")
     ]
 

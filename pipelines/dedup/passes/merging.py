@@ -60,9 +60,9 @@ class DecidedShard:
             kind = VECTORS if name == SEMANTIC else WORDS
             records, rows = index.load(source / f"{self.number:05d}", kind)
             is_kept = keep[records["row"]]
-            kept = records[is_kept]
-            kept["size"] = size[kept["row"]]
-            index.save(folder / name / f"{self.number:05d}", kept, rows[is_kept], kind)
+            remaining = records[is_kept]
+            remaining["size"] = size[remaining["row"]]
+            index.save(folder / name / f"{self.number:05d}", remaining, rows[is_kept], kind)
             if name == "index":
                 removed_bytes = int(records["length"][~is_kept].sum())
         return removed_bytes

@@ -70,11 +70,11 @@ class ResolveSemantic:
         later, earlier = (position[np.searchsorted(ordinals, pairs[end])] for end in ("later", "earlier"))
         by_rank = np.lexsort((earlier, later))
         starts = np.searchsorted(later[by_rank], np.arange(len(order) + 1))
-        kept, evidence = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
-        first_kept(starts, earlier[by_rank], fixed[order], kept, evidence)
+        heirs, evidence = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+        first_kept(starts, earlier[by_rank], fixed[order], heirs, evidence)
         cosine = np.append(pairs["cosine"][by_rank], np.nan)[evidence]
         (folder / "verdicts").mkdir()
-        verdicts = _verdicts(ordinals[order], records[order], kept, cosine)[~fixed[order]]
+        verdicts = _verdicts(ordinals[order], records[order], heirs, cosine)[~fixed[order]]
         np.save(folder / "verdicts" / f"{self.number:05d}.npy", np.sort(verdicts, order="ordinal"))
         return {}
 
@@ -125,12 +125,12 @@ def _look_up(ordinals: np.ndarray, units: Sequence[Unit]) -> tuple[np.ndarray, n
     return records, corpus, fixed
 
 
-def _verdicts(ordinals: np.ndarray, records: np.ndarray, kept: np.ndarray, cosine: np.ndarray) -> np.ndarray:
-    """VERDICT of documents in order of rank; `kept` is a position among them."""
+def _verdicts(ordinals: np.ndarray, records: np.ndarray, heirs: np.ndarray, cosine: np.ndarray) -> np.ndarray:
+    """VERDICT of documents in order of rank; `heirs` are positions among them."""
     verdicts = np.empty(len(ordinals), VERDICT)
-    verdicts["ordinal"], verdicts["kept"] = ordinals, ordinals[kept]
-    verdicts["kept_id"] = records["doc_id"][kept]
-    verdicts["size"] = np.bincount(kept, records["size"], minlength=len(kept))[kept]
+    verdicts["ordinal"], verdicts["kept"] = ordinals, ordinals[heirs]
+    verdicts["kept_id"] = records["doc_id"][heirs]
+    verdicts["size"] = np.bincount(heirs, records["size"], minlength=len(heirs))[heirs]
     verdicts["cosine"] = cosine
     return verdicts
 

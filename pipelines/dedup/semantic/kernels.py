@@ -16,21 +16,21 @@ def sum_rows(ids, starts, table, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def first_kept(starts, near, fixed, kept, evidence):  # type: ignore[no-untyped-def]
+def first_kept(starts, near, fixed, heirs, evidence):  # type: ignore[no-untyped-def]
     """Decide on documents in order of rank: one is removed for the best-ranked kept document that is near to it.
 
     `near` [pairs]: the documents before document n that are near to it, ascending, are those from `starts[n]` to below
-    `starts[n + 1]`; `fixed` [documents]: kept whatever is near. Filled: int64 `kept` [documents]: the representative of
-    each, itself if it is kept; int64 `evidence` [documents]: the pair that removed it, -1 for none.
+    `starts[n + 1]`; `fixed` [documents]: kept whatever is near. Filled: int64 `heirs` [documents]: the representative
+    of each, itself if it is kept; int64 `evidence` [documents]: the pair that removed it, -1 for none.
     """
-    for document in range(len(kept)):
-        kept[document] = document
+    for document in range(len(heirs)):
+        heirs[document] = document
         evidence[document] = -1
         if fixed[document]:
             continue
         for pair in range(starts[document], starts[document + 1]):
-            if kept[near[pair]] == near[pair]:
-                kept[document] = near[pair]
+            if heirs[near[pair]] == near[pair]:
+                heirs[document] = near[pair]
                 evidence[document] = pair
                 break
 

@@ -32,10 +32,10 @@ def _sizes(sizes: Mapping[str, Sequence[tuple[int, int]]]) -> Html:
     ranges = [f"{start:,}" if end - start == 1 else f"{start:,} to {end - 1:,}" for start, end in pairwise(SIZES)]
     names = [*ranges, f"{SIZES[-1]:,} and more"]
     rows = [
-        [text(corpus), text(name), text(f"{kept:,}"), text(f"{stand_for:,}")]
+        [text(corpus), text(name), text(f"{num_kept:,}"), text(f"{stand_for:,}")]
         for corpus, counts in sizes.items()
-        for name, (kept, stand_for) in zip(names, counts, strict=True)
-        if kept
+        for name, (num_kept, stand_for) in zip(names, counts, strict=True)
+        if num_kept
     ]
     return table(["Corpus", "Cluster size", "Kept documents", "Documents they stand for"], rows, numbers=3)
 
