@@ -9,6 +9,7 @@ The learned sink of a head is such a part too: one key, whose score is the same 
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -119,8 +120,9 @@ class _Merged(torch.autograd.Function):
         outputs, log_sums = zip(*(_flash_part(queries, part) for part in parts), strict=True)
         log_sum = _with_sinks(torch.stack(log_sums).logsumexp(0), sink_logits)
         shares = ((each - log_sum).exp().unsqueeze(-1) for each in log_sums)
-        merged = torch.stack([output * share for output, share in zip(outputs, shares, strict=True)]).sum(0)
-        output = merged.to(queries.dtype)
+        # In the layout of the kernel's output, so that no copy of it is stored for the product that follows.
+        merged = reduce(torch.add, (output * share for output, share in zip(outputs, shares, strict=True)))
+        output: Tensor = merged.to(queries.dtype)
         ctx.are_causal = are_causal
         ctx.save_for_backward(queries, sink_logits, output, log_sum, *tensors)
         return output
